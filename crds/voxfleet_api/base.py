@@ -1,0 +1,102 @@
+"""The base classes of every message and the annotations that carry CRD markers.
+
+Two strictnesses exist. What changes how audio is treated or what is paid (specs, contracts, attempt
+specs) refuses unknown fields; envelopes and status ignore them, so that either side may be newer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """A frozen message with camelCase names on the wire."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        use_enum_values=False,
+    )
+
+    def dump(self) -> dict[str, Any]:
+        """The JSON form: camelCase, without absent fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def load(cls, data: object) -> Self:
+        """Parses a JSON form; raises pydantic.ValidationError naming each wrong field."""
+        return cls.model_validate(data)
+
+
+class SpecModel(ApiModel):
+    """A message in which an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class StatusModel(ApiModel):
+    """A message in which an unknown field is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
+    """One CEL validation of a CRD; `message` tells what to write instead."""
+    validation = {"rule": rule, "message": message}
+    if field_path is not None:
+        validation["fieldPath"] = field_path
+    return validation
+
+
+def validations(*rules: dict[str, str]) -> dict[str, Any]:
+    """Class-level schema markers: CEL rules on the object itself."""
+    return {"x-kubernetes-validations": list(rules)}
+
+
+def list_set(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "set", **(validations(*rules) if rules else {})}
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def list_atomic() -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "atomic"}
+
+
+DURATION_PATTERN = r"^([0-9]+(ms|s|m|h))+$"
+QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+
+Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
+"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`."""
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    Field(
+        max_length=32,
+        pattern=QUANTITY_PATTERN,
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    ),
+]
+"""A byte count, such as `200Mi` or 1048576."""
+
+Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256Hex = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+Ranges = Annotated[str, Field(max_length=4096, pattern=r"^$|^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")]
+"""Clip indexes such as `0-3,7`."""
+Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9])")]
+"""An absolute object address: `file:///folder/name` or `s3://bucket/name`."""
+Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC, such as `2026-11-20T22:00:00Z`."""
+Message = Annotated[str, Field(max_length=1024)]
+Decimal3 = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]{3}$")]
+"""Seconds, exact to the millisecond, as text: the API has no floats and rounding would not add up."""

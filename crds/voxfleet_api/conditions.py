@@ -1,0 +1,120 @@
+"""Condition types and reasons, and how a condition is set.
+
+Polarity: all are normal-true but `Failed`, `Stalled` and `Quarantined`, which are present only when true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from voxfleet_api.base import Message, StatusModel, Timestamp
+
+MESSAGE_LIMIT = 1024
+
+
+class ConditionType(StrEnum):
+    ACCEPTED = "Accepted"
+    COMPLETE = "Complete"
+    COMMITTED = "Committed"
+    FAILED = "Failed"
+    STALLED = "Stalled"
+    QUARANTINED = "Quarantined"
+    AVAILABLE = "Available"
+    REACHABLE = "Reachable"
+    RUNTIME_COMPATIBLE = "RuntimeCompatible"
+    LEDGER_VERIFIED = "LedgerVerified"
+
+
+class Reason(StrEnum):
+    """Reasons that do not come from the failure taxonomy."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    CONTRACT_NOT_FOUND = "ContractNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_FORBIDDEN = "SecretForbidden"
+    # A job's Complete condition, in the order of its life.
+    PENDING = "Pending"
+    PLANNING = "Planning"
+    RUNNING = "Running"
+    FINALIZING = "Finalizing"
+    FINISHED = "Finished"
+    FAILED = "Failed"
+    # Why a job failed.
+    CLIPS_FAILED = "ClipsFailed"
+    QUARANTINE_LIMIT_EXCEEDED = "QuarantineLimitExceeded"
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    CLIPS_QUARANTINED = "ClipsQuarantined"
+    # A shard's Committed condition.
+    ASSIGNED = "Assigned"
+    COMMITTED = "Committed"
+    # A Mac.
+    AVAILABLE = "Available"
+    UNSCHEDULABLE = "Unschedulable"
+    CONNECTED = "Connected"
+    CONNECTING = "Connecting"
+    HOST_KEY_MISMATCH = "HostKeyMismatch"
+    SSH_AUTHENTICATION_FAILED = "SshAuthenticationFailed"
+    SSH_UNREACHABLE = "SshUnreachable"
+    AGENT_UNREACHABLE = "AgentUnreachable"
+    AGENT_TOKEN_REFUSED = "AgentTokenRefused"
+    IDENTITY_MISMATCH = "IdentityMismatch"
+    OTHER_CONTROL_PLANE = "OtherControlPlane"
+    DUPLICATE_MACHINE = "DuplicateMachine"
+    COMPATIBLE = "Compatible"
+    INCOMPATIBLE = "Incompatible"
+    VERIFIED = "Verified"
+    ROW_REFUSED = "RowRefused"
+    UNKNOWN = "Unknown"
+
+
+class Condition(StatusModel):
+    """A metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=63)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    message: Message = ""
+    observed_generation: int = 0
+    last_transition_time: Timestamp
+
+
+def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def condition(
+    previous: Iterable[Condition],
+    type_: ConditionType,
+    status: bool | None,
+    reason: str,
+    message: str,
+    *,
+    generation: int,
+    now: str,
+) -> Condition:
+    """A condition whose transition time is `now` only if its status differs from the previous one's."""
+    text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
+    old = find(previous, type_)
+    since = old.last_transition_time if old is not None and old.status == text else now
+    return Condition(
+        type=type_,
+        status=text,
+        reason=reason,
+        message=truncate(message),
+        observed_generation=generation,
+        last_transition_time=since,
+    )
+
+
+def find(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
+    return next((item for item in conditions if item.type == type_), None)
+
+
+def is_true(conditions: Iterable[Condition], type_: ConditionType) -> bool:
+    found = find(conditions, type_)
+    return found is not None and found.status == "True"

@@ -1,0 +1,325 @@
+"""AudioBatchJob: one batch of clips, a model, an input and an output."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from voxfleet_api.base import (
+    Decimal3,
+    Digest,
+    Duration,
+    Message,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Timestamp,
+    Uri,
+    cel,
+    list_atomic,
+    list_map,
+    list_set,
+    validations,
+)
+from voxfleet_api.conditions import Condition
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.selectors import LabelSelector
+
+MAX_SHARDS = 5000
+STATUS_QUARANTINE_ITEMS = 20
+CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
+
+
+class Task(StrEnum):
+    TRANSCRIBE = "Transcribe"
+
+
+class HubModel(SpecModel):
+    """A model of the Hugging Face hub."""
+
+    id: Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[\w.-]+/[\w.-]+$", description="Owner and name.")]
+    revision: Annotated[
+        str, Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="A commit, tag or branch.")
+    ]
+
+
+class ModelSource(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "has(self.path) != has(self.hub)",
+            "write exactly one of model.path and model.hub; path: default is the model that ships with the agent",
+        ),
+        cel(
+            "!has(self.path) || self.path == 'default' || self.path.startsWith('/')",
+            "model.path is an absolute folder on the Mac, or default for the model that ships with the agent",
+            field_path=".path",
+        ),
+    ),
+):
+    """Where the model comes from. Weights are safetensors, and code from a model folder never runs."""
+
+    path: Annotated[
+        str | None,
+        Field(max_length=1024, description="A folder on every Mac, or `default`: the model that ships with the agent."),
+    ] = None
+    hub: Annotated[HubModel | None, Field(description="A model of the Hugging Face hub.")] = None
+
+
+class PrefixInput(SpecModel):
+    """All objects under a prefix."""
+
+    uri: Annotated[Uri, Field(description="The prefix; ends with a slash.", pattern=r"^(file:///|s3://[a-z0-9]).*/$")]
+    include: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+        Field(max_length=16, json_schema_extra=list_set(), description="Name patterns, such as `*.wav`; absent: all."),
+    ] = ("*",)
+
+
+class ManifestInput(SpecModel):
+    """A JSON Lines file with one `{"id", "uri", "sha256"}` a clip; `uri` may be relative to the manifest."""
+
+    uri: Annotated[Uri, Field(description="The manifest.")]
+
+
+class ClipInput(SpecModel):
+    """One clip."""
+
+    id: Annotated[
+        str, Field(min_length=1, max_length=128, pattern=r"^[\w.:-]+$", description="Your name for the clip; unique.")
+    ]
+    uri: Annotated[Uri, Field(description="The clip.")]
+    sha256: Annotated[Sha256Hex | None, Field(description="Expected sha256; absent: not checked.")] = None
+
+
+class JobInput(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "[has(self.prefix), has(self.manifest), has(self.clips)].filter(x, x).size() == 1",
+            "write exactly one of input.prefix, input.manifest and input.clips",
+        ),
+    ),
+):
+    """The clips."""
+
+    prefix: Annotated[PrefixInput | None, Field(description="All objects under a prefix.")] = None
+    manifest: Annotated[ManifestInput | None, Field(description="The clips that a file lists.")] = None
+    clips: Annotated[
+        tuple[ClipInput, ...] | None,
+        Field(min_length=1, max_length=200, json_schema_extra=list_map("id"), description="The clips themselves."),
+    ] = None
+
+    def uris(self) -> tuple[str, ...]:
+        """The addresses that the input names, for access checks."""
+        if self.prefix is not None:
+            return (self.prefix.uri,)
+        if self.manifest is not None:
+            return (self.manifest.uri,)
+        return tuple(clip.uri for clip in self.clips or ())
+
+
+class JobOutput(SpecModel):
+    uri: Annotated[
+        Uri,
+        Field(
+            description="Prefix of the results; the job writes into a folder of its own below it.",
+            pattern=r"^(file:///|s3://[a-z0-9]).*/$",
+        ),
+    ]
+
+
+class Sharding(SpecModel):
+    target_audio: Annotated[
+        Duration, Field(description="Audio of a shard; a shard is what moves to another Mac when one is lost.")
+    ] = "30m"
+
+
+_IMMUTABLE = " && ".join(
+    [f"self.{name} == oldSelf.{name}" for name in ("contractRef", "task", "model", "input", "output", "sharding")]
+    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector",)]
+    + [
+        f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+        for name in ("billingKey", "credentialsRef")
+    ]
+)
+
+
+class AudioBatchJobSpec(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(_IMMUTABLE, "a job's spec does not change, but for parallelism; apply a job with another name instead"),
+        cel(
+            "has(self.credentialsRef) || !(self.output.uri.startsWith('s3://')"
+            " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
+            " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
+            " || (has(self.input.clips) && self.input.clips.exists(c, c.uri.startsWith('s3://'))))",
+            "s3:// needs credentialsRef: agents use no credentials of their own",
+        ),
+    ),
+):
+    """One batch. Immutable but for `parallelism`: a rerun is a new job."""
+
+    contract_ref: Annotated[LocalRef, Field(description="The VoiceContract, in the same namespace.")]
+    task: Annotated[Task, Field(description="What to do with the clips.")] = Task.TRANSCRIBE
+    model: Annotated[ModelSource, Field(description="The model.")] = ModelSource(path="default")
+    input: Annotated[JobInput, Field(description="The clips.")]
+    output: Annotated[JobOutput, Field(description="Where results go.")]
+    credentials_ref: Annotated[
+        LocalRef | None,
+        Field(
+            description="Secret in the same namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where needed,"
+            " AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Absent: file:// only."
+        ),
+    ] = None
+    parallelism: Annotated[int, Field(ge=1, le=1000, description="Most lanes that work on this job at one time.")] = 4
+    sharding: Annotated[Sharding, Field(description="How clips are grouped into shards.")] = Sharding()
+    mac_selector: Annotated[
+        LabelSelector, Field(description="Labels of the MacAgents that may run this job; empty: all.")
+    ] = LabelSelector()
+    billing_key: Annotated[
+        str | None,
+        Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),
+    ] = None
+
+
+class AcceptedContract(StatusModel):
+    """The contract as it was when the job was accepted."""
+
+    digest: Digest
+    spec: VoiceContractSpec
+
+
+class JobPlan(StatusModel):
+    """What Plan froze; Process attempts verify all of it."""
+
+    attempt: Annotated[int, Field(ge=1, description="The attempt of the Plan shard whose files count.")]
+    manifest_sha256: Annotated[Sha256Hex, Field(description="Of plan/<attempt>/manifest.jsonl.")]
+    model_digest: Annotated[Digest, Field(description="Over the model's files.")]
+    model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
+    boundaries: Annotated[
+        tuple[int, ...],
+        Field(
+            max_length=MAX_SHARDS + 1,
+            json_schema_extra=list_atomic(),
+            description="Shard k holds the clips from boundaries[k] up to, without, boundaries[k+1].",
+        ),
+    ]
+    audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+
+
+class ClipCounts(StatusModel):
+    """Where the clips are; the fields but `total` add up to it."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    not_run: int = 0
+    running: Annotated[int, Field(description="In an attempt that holds a lane.")] = 0
+    pending: int = 0
+
+
+class ShardCounts(StatusModel):
+    total: Annotated[int, Field(description="Process shards.")] = 0
+    committed: int = 0
+
+
+class QuarantinedClip(StatusModel):
+    index: int
+    id: Annotated[str, Field(max_length=128)]
+    failure_class: Annotated[FailureClass, Field(alias="class")]
+    reason: Annotated[str, Field(max_length=256)]
+    sha256: Annotated[Sha256Hex | None, Field()] = None
+
+
+class JobUsage(StatusModel):
+    """Machine time: the sum of verified, signed ledger rows, recomputed and never incremented."""
+
+    machine_hours: Annotated[str, Field(max_length=32, description="machineSeconds in hours, for people.")] = "0.0000"
+    machine_seconds: Annotated[Decimal3, Field(description="Lane time of all attempts.")] = "0.000"
+    productive: Annotated[Decimal3, Field(description="Seconds of work that was committed.")] = "0.000"
+    retry: Annotated[Decimal3, Field(description="Seconds of work of attempts that were superseded.")] = "0.000"
+    overhead: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
+    audio_seconds: Annotated[Decimal3, Field(description="Audio of the clips that were worked on.")] = "0.000"
+    rows: Annotated[int, Field(description="Signed rows in the sum.")] = 0
+    settled: Annotated[bool, Field(description="True when every attempt has ended and its rows are verified.")] = False
+
+
+class ScratchReport(StatusModel):
+    high_water_bytes: Annotated[int, Field(description="Most bytes that one attempt held.")] = 0
+    residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
+
+
+class StoredFile(StatusModel):
+    uri: Annotated[str, Field(max_length=1024)]
+    sha256: Sha256Hex
+
+
+class AudioBatchJobStatus(StatusModel):
+    observed_generation: int = -1
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    start_time: Timestamp | None = None
+    completion_time: Timestamp | None = None
+    contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
+    plan: Annotated[JobPlan | None, Field(description="What Plan froze.")] = None
+    clips: ClipCounts = ClipCounts()
+    shards: ShardCounts = ShardCounts()
+    quarantine: Annotated[
+        tuple[QuarantinedClip, ...],
+        Field(
+            max_length=STATUS_QUARANTINE_ITEMS,
+            json_schema_extra=list_map("index"),
+            description="The first quarantined clips; errors.jsonl has all of them.",
+        ),
+    ] = ()
+    macs: Annotated[
+        tuple[Annotated[str, Field(max_length=253)], ...],
+        Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),
+    ] = ()
+    pending_reason: Annotated[Message | None, Field(description="Why the next shard has no Mac.")] = None
+    usage: JobUsage = JobUsage()
+    scratch: ScratchReport = ScratchReport()
+    results: Annotated[StoredFile | None, Field(description="index.json, the list of all result files.")] = None
+
+
+_STATE = '.status.conditions[?(@.type=="Complete")].reason'
+
+
+class AudioBatchJob(
+    Resource,
+    json_schema_extra=validations(
+        cel(
+            "self.metadata.name.size() <= 52",
+            "metadata.name is longer than 52 characters; shorten it, shards add a suffix to it",
+        ),
+    ),
+):
+    """One batch of clips: a contract, a model, an input and an output."""
+
+    crd: ClassVar[CrdFacts] = CrdFacts(
+        kind="AudioBatchJob",
+        plural="audiobatchjobs",
+        singular="audiobatchjob",
+        short_names=("abj",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("State", "string", _STATE, "Where the job is in its life"),
+            PrinterColumn("Clips", "integer", ".status.clips.total", "Clips of the job"),
+            PrinterColumn("Succeeded", "integer", ".status.clips.succeeded", "Clips with a result"),
+            PrinterColumn("Quarantined", "integer", ".status.clips.quarantined", "Clips refused for their own data"),
+            PrinterColumn("Failed", "integer", ".status.clips.failed", "Clips that failed for another reason"),
+            PrinterColumn("Machine-Hours", "string", ".status.usage.machineHours", "Verified machine-hours"),
+            PrinterColumn("Shards", "string", ".status.shards.committed", "Committed shards", priority=1),
+            PrinterColumn("Macs", "string", ".status.macs", "Macs that held an attempt", priority=1),
+            PrinterColumn("Why", "string", ".status.pendingReason", "Why the next shard has no Mac", priority=1),
+            AGE_COLUMN,
+        ),
+    )
+
+    spec: AudioBatchJobSpec
+    status: AudioBatchJobStatus = AudioBatchJobStatus()

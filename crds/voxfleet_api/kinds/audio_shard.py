@@ -1,0 +1,179 @@
+"""AudioShard: one stage of a job's work on one range of its clips. Written by the operator only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from voxfleet_api.base import (
+    Digest,
+    Message,
+    Ranges,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Timestamp,
+    Uid,
+    cel,
+    list_map,
+    validations,
+)
+from voxfleet_api.conditions import Condition
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
+from voxfleet_api.results import PlanResult
+
+MAX_ATTEMPTS = 16
+
+
+class Stage(StrEnum):
+    PLAN = "Plan"
+    PROCESS = "Process"
+    FINALIZE = "Finalize"
+
+
+class AttemptOutcome(StrEnum):
+    """How the operator saw an attempt end."""
+
+    ASSIGNED = "Assigned"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+    LOST = "Lost"
+
+
+class JobRef(SpecModel):
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    uid: Uid
+
+
+class AudioShardSpec(
+    SpecModel,
+    json_schema_extra=validations(
+        cel("self == oldSelf", "an AudioShard's spec does not change; it belongs to the operator"),
+        cel(
+            "(self.stage == 'Process') == has(self.ordinal)",
+            "ordinal and indexes belong to the Process stage, and only to it",
+        ),
+        cel(
+            "has(self.ordinal) == has(self.indexes)",
+            "ordinal and indexes belong to the Process stage, and only to it",
+        ),
+    ),
+):
+    """Immutable."""
+
+    job_ref: Annotated[JobRef, Field(description="The job.")]
+    stage: Annotated[Stage, Field(description="Plan, Process or Finalize.")]
+    ordinal: Annotated[int | None, Field(ge=0, description="Number of a Process shard, from 0.")] = None
+    indexes: Annotated[Ranges | None, Field(description="Clips of a Process shard.")] = None
+
+
+class AttemptUsage(StatusModel):
+    """Verified ledger rows of one attempt."""
+
+    chain_id: Annotated[str, Field(max_length=64)]
+    first_sequence: int
+    last_sequence: int
+    rows: int
+    setup_milliseconds: int = 0
+    work_milliseconds: int = 0
+    cleanup_milliseconds: int = 0
+    audio_milliseconds: int = 0
+
+    @property
+    def machine_milliseconds(self) -> int:
+        return self.setup_milliseconds + self.work_milliseconds + self.cleanup_milliseconds
+
+
+class AttemptRecord(StatusModel):
+    attempt: Annotated[int, Field(ge=1)]
+    mac: Annotated[str, Field(max_length=253)]
+    outcome: AttemptOutcome
+    failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
+    message: Message | None = None
+    usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
+
+
+class ShardCommit(StatusModel):
+    """The shard's result. Recording this digest is the commit."""
+
+    attempt: Annotated[int, Field(ge=1)]
+    sha256: Annotated[Sha256Hex, Field(description="Of the stage's commit file: plan.json, commit.json or index.json.")]
+
+
+class ShardCounters(StatusModel):
+    succeeded: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    not_run: int = 0
+
+
+class AudioShardStatus(
+    StatusModel,
+    json_schema_extra=validations(
+        cel(
+            "!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)",
+            "attempt is a fencing token and never falls",
+        ),
+        cel(
+            "!has(oldSelf.attempt) || self.attempt != oldSelf.attempt"
+            " || (self.mac == oldSelf.mac && self.specDigest == oldSelf.specDigest)",
+            "an attempt belongs to one Mac for ever; assign the next attempt instead",
+        ),
+        cel(
+            "!has(oldSelf.commit) || (has(self.commit) && self.commit == oldSelf.commit)",
+            "a commit does not change",
+        ),
+    ),
+):
+    observed_generation: int = -1
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    attempt: Annotated[int | None, Field(ge=1, description="Number of the newest attempt; the fencing token.")] = None
+    mac: Annotated[str | None, Field(max_length=253, description="The Mac of the newest attempt.")] = None
+    spec_digest: Annotated[Digest | None, Field(description="Digest of the newest attempt's spec.")] = None
+    lease_seconds: Annotated[
+        int | None, Field(ge=1, description="The agent parks the attempt when no renewal came for so long.")
+    ] = None
+    assigned_at: Timestamp | None = None
+    attempts: Annotated[
+        tuple[AttemptRecord, ...], Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"))
+    ] = ()
+    commit: ShardCommit | None = None
+    plan: Annotated[PlanResult | None, Field(description="What a Plan shard found.")] = None
+    clips: Annotated[ShardCounters | None, Field(description="Verdicts of the committed clips.")] = None
+    quarantine: Annotated[
+        tuple[QuarantinedClip, ...],
+        Field(max_length=STATUS_QUARANTINE_ITEMS, json_schema_extra=list_map("index")),
+    ] = ()
+    scratch_high_water_bytes: int = 0
+    scratch_residue_bytes: int = 0
+
+
+class AudioShard(Resource):
+    """One stage of a job's work on one range of its clips. Written by the operator only."""
+
+    crd: ClassVar[CrdFacts] = CrdFacts(
+        kind="AudioShard",
+        plural="audioshards",
+        singular="audioshard",
+        short_names=("ash",),
+        scope="Namespaced",
+        columns=(
+            PrinterColumn("Stage", "string", ".spec.stage", "Plan, Process or Finalize"),
+            PrinterColumn("Clips", "string", ".spec.indexes", "Clip indexes"),
+            PrinterColumn("State", "string", '.status.conditions[?(@.type=="Committed")].reason', "Where it is"),
+            PrinterColumn("Attempt", "integer", ".status.attempt", "Newest attempt"),
+            PrinterColumn("Mac", "string", ".status.mac", "Mac of the newest attempt"),
+            PrinterColumn("Job", "string", ".spec.jobRef.name", "The job", priority=1),
+            PrinterColumn("Succeeded", "integer", ".status.clips.succeeded", "Committed results", priority=1),
+            PrinterColumn("Quarantined", "integer", ".status.clips.quarantined", "Quarantined clips", priority=1),
+            AGE_COLUMN,
+        ),
+    )
+
+    spec: AudioShardSpec
+    status: AudioShardStatus = AudioShardStatus()

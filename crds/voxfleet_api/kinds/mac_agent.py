@@ -1,0 +1,140 @@
+"""MacAgent: a Mac that runs attempts, and how it is reached."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from voxfleet_api.base import Duration, SpecModel, StatusModel, list_atomic, list_map, list_set
+from voxfleet_api.conditions import Condition
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
+from voxfleet_api.selectors import LabelSelector
+
+HostKey = Annotated[
+    str,
+    Field(
+        min_length=60,
+        max_length=1024,
+        pattern=r"^(ssh-ed25519|ecdsa-sha2-nistp256|ecdsa-sha2-nistp384|ecdsa-sha2-nistp521|ssh-rsa) [A-Za-z0-9+/=]+$",
+        description="A line of ssh-keyscan without the host: type, space, base64.",
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SshAccess(SpecModel):
+    """How to reach the agent through the Mac's own sshd."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253, description="Name or address.")]
+    port: Annotated[Port, Field(description="sshd's port.")] = 22
+    user: Annotated[str, Field(min_length=1, max_length=64, description="Login name; needs no shell.")]
+    host_keys: Annotated[
+        tuple[HostKey, ...],
+        Field(
+            min_length=1,
+            max_length=4,
+            json_schema_extra=list_atomic(),
+            description="Pinned host keys, the preferred one first. No key is ever trusted on first use.",
+        ),
+    ]
+    identity_ref: Annotated[SecretKeyRef, Field(description="Private key, in the operator's namespace.")]
+    agent_port: Annotated[Port, Field(description="The agent's loopback port on the Mac.")] = 8765
+
+
+class Access(SpecModel):
+    """Lets jobs of some namespaces read and write below some prefixes."""
+
+    namespace_selector: Annotated[LabelSelector, Field(description="Labels of the namespaces; empty: all of them.")] = (
+        LabelSelector()
+    )
+    uri_prefixes: Annotated[
+        tuple[Annotated[str, Field(min_length=8, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9]).*/$")], ...],
+        Field(
+            min_length=1, max_length=32, json_schema_extra=list_set(), description="Prefixes; each ends with a slash."
+        ),
+    ]
+
+
+class Disconnect(SpecModel):
+    lost_after: Annotated[
+        Duration,
+        Field(description="The agent parks its attempts after so long without contact; then another Mac takes over."),
+    ] = "10m"
+
+
+class MacAgentSpec(SpecModel):
+    """A Mac: its transport, what it may run, and the key that signs its machine-hours."""
+
+    ssh: Annotated[SshAccess, Field(description="How to reach the agent.")]
+    token_ref: Annotated[SecretKeyRef, Field(description="The agent's bearer token, in the operator's namespace.")]
+    ledger_public_key: Annotated[
+        str,
+        Field(
+            min_length=44,
+            max_length=44,
+            pattern=r"^[A-Za-z0-9+/]{43}=$",
+            description="Ed25519 key, base64, that `voxfleet-agent init` printed; it signs identity and machine-hours.",
+        ),
+    ]
+    access: Annotated[
+        tuple[Access, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_atomic(),
+            description="Who may read and write what through this Mac; absent: nothing.",
+        ),
+    ] = ()
+    unschedulable: Annotated[bool, Field(description="True: no new attempts; running ones finish.")] = False
+    disconnect: Annotated[Disconnect, Field(description="When a silent Mac counts as lost.")] = Disconnect()
+
+
+class Machine(StatusModel):
+    """Facts that the agent reports."""
+
+    hardware_id: Annotated[str, Field(max_length=128)]
+    chip: Annotated[str, Field(max_length=128)]
+    memory_bytes: int
+    os: Annotated[str, Field(max_length=128)]
+    lanes: Annotated[int, Field(description="Offline lanes.")]
+    versions: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=32)]
+
+
+class MacAgentStatus(StatusModel):
+    """No field moves with work: a quiet or a busy fleet writes no MacAgent status."""
+
+    observed_generation: int = -1
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    machine: Machine | None = None
+
+
+class MacAgent(Resource):
+    """A Mac that runs attempts."""
+
+    crd: ClassVar[CrdFacts] = CrdFacts(
+        kind="MacAgent",
+        plural="macagents",
+        singular="macagent",
+        short_names=("mac",),
+        scope="Cluster",
+        columns=(
+            PrinterColumn(
+                "Available", "string", '.status.conditions[?(@.type=="Available")].status', "Takes attempts?"
+            ),
+            PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Available")].reason', "Why, or why not"),
+            PrinterColumn("Lanes", "integer", ".status.machine.lanes", "Offline lanes"),
+            PrinterColumn("Chip", "string", ".status.machine.chip", "Chip"),
+            PrinterColumn(
+                "Ledger",
+                "string",
+                '.status.conditions[?(@.type=="LedgerVerified")].status',
+                "Do its signed rows verify?",
+            ),
+            PrinterColumn("Host", "string", ".spec.ssh.host", "SSH host", priority=1),
+            PrinterColumn("OS", "string", ".status.machine.os", "Operating system", priority=1),
+            AGE_COLUMN,
+        ),
+    )
+
+    spec: MacAgentSpec
+    status: MacAgentStatus = MacAgentStatus()

@@ -1,0 +1,122 @@
+"""Machine-hour rows: their format, their hash chain, signing input and verification.
+
+A row states facts only. Rows of one chain are numbered from 0 without gaps; each names the hash of the one
+before. A signature is Ed25519 (RFC 8032) over `SIGNATURE_CONTEXT` and the row's canonical JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field
+
+from voxfleet_api.base import Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
+from voxfleet_api.digest import canonical_json, sha256_hex
+
+SIGNATURE_CONTEXT = b"voxfleet-ledger-v1\n"
+IDENTITY_CONTEXT = b"voxfleet-identity-v1\n"
+GENESIS_HASH = "0" * 64
+
+
+class Activity(StrEnum):
+    SETUP = "Setup"
+    WORK = "Work"
+    CLEANUP = "Cleanup"
+
+
+class LedgerRow(SpecModel):
+    """One activity of one attempt on one lane. A lane is held from the accepted start until cleanup ended."""
+
+    chain_id: Annotated[str, Field(max_length=64)]
+    sequence: Annotated[int, Field(ge=0)]
+    previous_hash: Sha256Hex
+    control_plane: Annotated[str, Field(max_length=64)]
+    hardware_id: Annotated[str, Field(max_length=128)]
+    boot_id: Annotated[str, Field(max_length=64)]
+    namespace: str
+    job_name: str
+    job_uid: Uid
+    shard_uid: Uid
+    attempt: Annotated[int, Field(ge=1)]
+    lane: Annotated[str, Field(max_length=64, description="Pool and slot, such as offline/0.")]
+    activity: Activity
+    billing_key: str | None = None
+    wall_start: Timestamp
+    wall_end: Timestamp
+    monotonic_milliseconds: Annotated[int, Field(ge=0)]
+    """What is billed: time on a clock that stands still while the Mac sleeps."""
+    audio_milliseconds: Annotated[int, Field(ge=0)] = 0
+
+
+class SignedRow(StatusModel):
+    row: LedgerRow
+    hash: Sha256Hex
+    signature: Annotated[str, Field(max_length=128, description="Base64.")]
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.chain_id}#{self.row.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The newest verified row of a chain; sequence -1 before the first."""
+
+    chain_id: str
+    sequence: int = -1
+    hash: str = GENESIS_HASH
+
+
+class LedgerError(Exception):
+    """A row that does not verify. `row_name` is `<chain>#<sequence>`."""
+
+    def __init__(self, row_name: str, message: str) -> None:
+        super().__init__(f"ledger row {row_name}: {message}")
+        self.row_name = row_name
+
+
+def row_hash(row: LedgerRow) -> str:
+    return sha256_hex(canonical_json(row.dump()))
+
+
+def sign(row: LedgerRow, key: Ed25519PrivateKey) -> SignedRow:
+    signature = key.sign(SIGNATURE_CONTEXT + canonical_json(row.dump()))
+    return SignedRow(row=row, hash=row_hash(row), signature=base64.b64encode(signature).decode())
+
+
+def verify(rows: Iterable[SignedRow], key: Ed25519PublicKey, head: ChainHead | None = None) -> ChainHead | None:
+    """Verifies rows that follow `head` (None: rows start a chain); returns the new head.
+
+    Raises LedgerError naming the first row whose number, chain, hash or signature is wrong.
+    """
+    for signed in rows:
+        row = signed.row
+        if head is None:
+            head = ChainHead(row.chain_id)
+        if row.chain_id != head.chain_id:
+            raise LedgerError(signed.name, f"belongs to another chain than {head.chain_id}")
+        if row.sequence != head.sequence + 1:
+            raise LedgerError(signed.name, f"expected number {head.sequence + 1}; a row is missing or repeated")
+        if row.previous_hash != head.hash:
+            raise LedgerError(signed.name, "does not name the hash of the row before it")
+        content = canonical_json(row.dump())
+        if sha256_hex(content) != signed.hash:
+            raise LedgerError(signed.name, "was changed: its hash does not match its content")
+        try:
+            key.verify(base64.b64decode(signed.signature, validate=True), SIGNATURE_CONTEXT + content)
+        except (InvalidSignature, binascii.Error) as error:
+            raise LedgerError(signed.name, "its signature is not by this Mac's ledger key") from error
+        head = ChainHead(row.chain_id, row.sequence, signed.hash)
+    return head
+
+
+def public_key(text: str) -> Ed25519PublicKey:
+    """Parses MacAgent.spec.ledgerPublicKey. Raises ValueError when it is not 32 bytes in base64."""
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))

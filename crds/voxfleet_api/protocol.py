@@ -1,0 +1,260 @@
+"""Messages between operator and agent: HTTP/1.1, JSON, under `/v1`.
+
+Envelopes ignore unknown fields. An AttemptSpec does not: an agent that does not know a field must refuse
+the attempt (RuntimeMismatch) rather than run it differently.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.audio_batch_job import JobInput, ModelSource, QuarantinedClip, Task
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.ledger import SignedRow
+from voxfleet_api.results import Counts, PlanResult
+
+CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
+EPOCH_HEADER = "VoxFleet-Epoch"
+LEADER_HEADER = "VoxFleet-Leader"
+HEARTBEAT_SECONDS = 5
+TOMBSTONE_DAYS = 30
+
+
+class PlanOrder(SpecModel):
+    """List the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
+
+    input: JobInput
+    model: ModelSource
+    shard_audio_milliseconds: Annotated[int, Field(ge=1)]
+    max_shards: Annotated[int, Field(ge=1)]
+
+
+class ProcessOrder(SpecModel):
+    """Transcribe some clips. What Plan froze is verified first; a difference is PlanMismatch or ModelMismatch."""
+
+    plan_attempt: Annotated[int, Field(ge=1)]
+    manifest_sha256: Sha256Hex
+    model: ModelSource
+    """Resolved: a hub model names a commit."""
+    model_digest: Digest
+    boundaries_digest: Digest
+    """`digest_of` the list of boundaries."""
+    ordinal: Annotated[int, Field(ge=0)]
+    indexes: Ranges
+
+
+class CommitRef(SpecModel):
+    shard_uid: Uid
+    attempt: Annotated[int, Field(ge=1)]
+    sha256: Sha256Hex
+
+
+class FinalizeOrder(SpecModel):
+    """Merge the named commits. A pure function of them: no clock, no host."""
+
+    plan_attempt: Annotated[int, Field(ge=1)]
+    manifest_sha256: Sha256Hex
+    total: Annotated[int, Field(ge=0)]
+    commits: tuple[CommitRef, ...]
+    not_run: Ranges = ""
+    """Clips without a commit, because the job failed or was cancelled."""
+
+
+class AttemptSpec(SpecModel):
+    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not."""
+
+    namespace: Annotated[str, Field(min_length=1, max_length=253)]
+    job: JobRef
+    shard_name: Annotated[str, Field(min_length=1, max_length=253)]
+    shard_uid: Uid
+    attempt: Annotated[int, Field(ge=1)]
+    stage: Stage
+    task: Task
+    contract: VoiceContractSpec
+    contract_digest: Digest
+    output_folder: Annotated[str, Field(max_length=2048)]
+    """The job's own folder, without a slash at the end."""
+    billing_key: str | None = None
+    plan: PlanOrder | None = None
+    process: ProcessOrder | None = None
+    finalize: FinalizeOrder | None = None
+
+
+class S3Credentials(SpecModel):
+    """Kept in memory only; SecretStr keeps them out of logs and tracebacks."""
+
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+    session_token: SecretStr | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+class AttemptRequest(StatusModel):
+    """Body of PUT /v1/attempts/{shardUID}/{n}."""
+
+    spec_digest: Digest
+    spec: dict[str, object]
+    """An AttemptSpec as sent; the agent digests these very fields before it parses them strictly."""
+    lease_seconds: Annotated[int, Field(ge=1)]
+    credentials: S3Credentials | None = None
+
+
+class AttemptState(StrEnum):
+    ACCEPTED = "Accepted"
+    RUNNING = "Running"
+    PARKED = "Parked"  # the lease expired or the agent restarted; the same PUT resumes it
+    FINISHING = "Finishing"  # the outcome is durable; cleanup and sealing remain
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+TERMINAL_STATES = frozenset({AttemptState.SUCCEEDED, AttemptState.FAILED})
+
+
+class AttemptFailure(StatusModel):
+    failure_class: Annotated[FailureClass, Field(alias="class")]
+    message: Annotated[str, Field(max_length=1024)]
+
+
+class ShardProgress(StatusModel):
+    total: int = 0
+    done: int = 0
+
+
+class ShardResult(StatusModel):
+    """What a succeeded attempt delivered."""
+
+    commit_sha256: Sha256Hex
+    plan: PlanResult | None = None
+    counts: Counts | None = None
+    """Of a Process or Finalize attempt, inherited clips included."""
+    quarantine: tuple[QuarantinedClip, ...] = ()
+    """The first ones, by index."""
+
+
+class LedgerSpan(StatusModel):
+    """Where the attempt's sealed rows lie."""
+
+    chain_id: str
+    first_sequence: int
+    last_sequence: int
+
+
+class AttemptStatus(StatusModel):
+    """An attempt as its agent sees it. In a terminal state lane and scratch are free and all rows are sealed."""
+
+    shard_uid: str
+    attempt: int
+    spec_digest: str
+    control_plane: str
+    namespace: str
+    job: JobRef
+    shard_name: str
+    stage: Stage
+    state: AttemptState
+    lane: str | None = None
+    failure: AttemptFailure | None = None
+    progress: ShardProgress = ShardProgress()
+    result: ShardResult | None = None
+    ledger: LedgerSpan | None = None
+    scratch_high_water_bytes: int = 0
+    scratch_residue_bytes: int = 0
+
+
+class AttemptList(StatusModel):
+    attempts: tuple[AttemptStatus, ...]
+    cursor: str
+    """Stream events after this one and nothing is missed."""
+
+
+class Identity(StatusModel):
+    """Answer to GET /v1/identity?nonce=. The signature is over IDENTITY_CONTEXT and `identity_claim`."""
+
+    hardware_id: str
+    control_plane: str | None = None
+    public_key: str
+    nonce: str
+    signature: str
+
+
+def identity_claim(identity: Identity) -> dict[str, object]:
+    """The signed part of an Identity."""
+    return {"hardwareId": identity.hardware_id, "controlPlane": identity.control_plane, "nonce": identity.nonce}
+
+
+class PoolFacts(StatusModel):
+    name: str
+    kind: str
+    lanes: int
+    free_lanes: int
+
+
+class MachineFacts(StatusModel):
+    """Answer to GET /v1/machine."""
+
+    hardware_id: str
+    boot_id: str
+    chip: str
+    memory_bytes: int
+    os: str
+    versions: dict[str, str]
+    runtime_compatible: bool
+    runtime_message: str
+    pools: tuple[PoolFacts, ...]
+    loaded_models: tuple[str, ...] = ()
+    """Digests of the models that a lane holds in memory."""
+    ledger_chain_id: str
+    ledger_sequence: int
+
+
+class EventType(StrEnum):
+    ATTEMPT = "Attempt"
+    ROW = "Row"
+    HEARTBEAT = "Heartbeat"
+
+
+class Event(StatusModel):
+    """One line of GET /v1/events?after=CURSOR. A cursor is `<journal id>:<number>`."""
+
+    type: EventType
+    cursor: str
+    attempt: AttemptStatus | None = None
+    row: SignedRow | None = None
+
+
+class RenewAnswer(StatusModel):
+    renewed: int
+
+
+class LedgerPage(StatusModel):
+    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N, of the current chain."""
+
+    chain_id: str
+    rows: tuple[SignedRow, ...]
+
+
+class Problem(StatusModel):
+    """Body of every answer that is not 2xx."""
+
+    failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
+    message: str
+    held_epoch: int | None = None
+    """With 412."""
+    held_attempt: int | None = None
+    """With 409 and 410."""
+    owner: str | None = None
+    """With 403: the control plane that this agent serves."""
+
+
+class Tombstone(StatusModel):
+    shard_uid: str
+    attempt: int
+    created_at: Timestamp

@@ -1,0 +1,65 @@
+"""Label selectors, with the meaning that Kubernetes gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from voxfleet_api.base import SpecModel, cel, list_atomic, list_set, validations
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+class SelectorOperator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class LabelRequirement(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            "In and NotIn need values; Exists and DoesNotExist take none",
+        ),
+    ),
+):
+    """One condition on a label."""
+
+    key: LabelKey
+    operator: SelectorOperator
+    values: Annotated[tuple[LabelValue, ...] | None, Field(max_length=32, json_schema_extra=list_set())] = None
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.key)
+        match self.operator:
+            case SelectorOperator.EXISTS:
+                return value is not None
+            case SelectorOperator.DOES_NOT_EXIST:
+                return value is None
+            case SelectorOperator.IN:
+                return value is not None and value in (self.values or ())
+            case SelectorOperator.NOT_IN:
+                return value is None or value not in (self.values or ())
+
+
+class LabelSelector(SpecModel):
+    """All of its conditions hold; an empty selector matches everything."""
+
+    match_labels: Annotated[
+        dict[LabelKey, LabelValue], Field(max_length=16, description="Labels that must have exactly these values.")
+    ] = Field(default_factory=dict)
+    match_expressions: Annotated[
+        tuple[LabelRequirement, ...], Field(max_length=16, json_schema_extra=list_atomic())
+    ] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            requirement.matches(labels) for requirement in self.match_expressions
+        )

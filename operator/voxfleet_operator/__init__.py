@@ -1,0 +1,1 @@
+"""The operator: schedules AudioBatchJobs onto Macs."""
