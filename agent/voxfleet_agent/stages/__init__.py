@@ -1,0 +1,1 @@
+"""The three kinds of shard work: Plan, Process and Finalize."""

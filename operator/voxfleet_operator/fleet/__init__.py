@@ -1,0 +1,1 @@
+"""One session per Mac: the only place that dials out."""

@@ -1,0 +1,71 @@
+"""What the rest of the operator sees of the fleet: immutable views, and calls that may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.protocol import AttemptRequest, AttemptStatus, MachineFacts, Problem
+
+
+class AttemptKey(NamedTuple):
+    shard_uid: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class MacView:
+    """One Mac at one instant."""
+
+    name: str
+    connected: bool
+    """Identity proven, attempts listed, events streaming."""
+    reason: Reason
+    message: str
+    machine: MachineFacts | None = None
+    attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
+    """What the agent last reported; kept while it is out of contact."""
+    usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
+    """Sums of verified ledger rows."""
+    ledger_error: str | None = None
+    """Names the first row that did not verify."""
+    last_renewal_seconds: float | None = None
+    """Monotonic time when the newest lease renewal was sent; None before the first."""
+
+
+class AgentRefused(Exception):
+    """The agent answered, and said no."""
+
+    def __init__(self, status: int, problem: Problem, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"HTTP {status}: {problem.message}")
+        self.status = status
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AgentUnreachable(Exception):
+    """No answer: whether the agent acted is unknown."""
+
+
+class Fleet(Protocol):
+    def view(self, mac: str) -> MacView: ...
+
+    def views(self) -> Mapping[str, MacView]: ...
+
+    def ensure(self, mac: MacAgent) -> None:
+        """Runs a session for this Mac; a changed spec redials."""
+        ...
+
+    def forget(self, mac: str) -> None: ...
+
+    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        """Starts or resumes an attempt; raises AgentRefused or AgentUnreachable."""
+        ...
+
+    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+        """True once the agent confirmed that nothing is left; raises AgentRefused or AgentUnreachable."""
+        ...
