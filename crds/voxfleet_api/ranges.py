@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+MAX_INDEXES = 1_000_000
+"""More clips than a job may have; keeps a hostile `0-9999999999` from filling the memory."""
 
 
 def encode(indexes: Iterable[int]) -> str:
@@ -26,12 +30,14 @@ def decode(text: str) -> list[int]:
     if not text:
         return indexes
     for part in text.split(","):
-        first_text, dash, last_text = part.partition("-")
-        if not first_text.isdecimal() or (dash and not last_text.isdecimal()):
+        found = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", part)
+        if found is None:
             raise ValueError(f"{part!r} is not an index or a range; write for example 0-3,7")
-        first = int(first_text)
-        last = int(last_text) if dash else first
+        first = int(found[1])
+        last = int(found[2] or first)
         if last < first or (indexes and first <= indexes[-1]):
             raise ValueError(f"{part!r} must ascend and not overlap what stands before it")
+        if len(indexes) + last - first >= MAX_INDEXES:
+            raise ValueError(f"{part!r} makes more than {MAX_INDEXES} indexes; split the job")
         indexes.extend(range(first, last + 1))
     return indexes

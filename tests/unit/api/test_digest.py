@@ -1,0 +1,26 @@
+"""Canonical JSON and digests."""
+
+from __future__ import annotations
+
+import pytest
+
+from voxfleet_api.digest import canonical_json, digest_of
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+
+def test_key_order_does_not_matter() -> None:
+    assert canonical_json({"b": 1, "a": [True, None, "ü"]}) == '{"a":[true,null,"ü"],"b":1}'.encode()
+    assert digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+
+
+def test_floats_are_refused_at_any_depth() -> None:
+    with pytest.raises(TypeError, match="no floats"):
+        canonical_json({"a": [{"b": 1.5}]})
+
+
+def test_defaults_count_so_that_two_ways_to_write_a_contract_digest_alike() -> None:
+    short = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
+    long = {**short, "quarantine": {"maxClips": 100, "maxPercent": 2}, "conversions": {}}
+    assert digest_of(VoiceContractSpec.load(short)) == digest_of(VoiceContractSpec.load(long))
+    other = {**short, "quarantine": {"maxClips": 101, "maxPercent": 2}}
+    assert digest_of(VoiceContractSpec.load(short)) != digest_of(VoiceContractSpec.load(other))
