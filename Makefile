@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check generate bench clean
+export PYTHON
+
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what the other targets need (they all do it first)
+	@hack/setup.sh
+
+demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running
+	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep)
+
+test: setup ## Run the tests; PYTEST_ARGS="-k name" narrows them
+	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+
+check: setup ## Check format, lint, types, layering and generated files
+	@$(BIN)/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python hack/generate.py --check
+
+generate: setup ## Write the CRDs and the reference pages from the API's types
+	@$(BIN)/python hack/generate.py
+
+bench: setup ## Measure, print and write .bench/results.json
+	@$(BIN)/python tests/bench/run.py
+
+clean: ## Remove what was built in this checkout (never the cache outside it)
+	rm -rf .venv .demo .bench .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+"""What a clip's header says, and how the parsers of one container read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.voice_contract import Container
+
+MIN_RATE_HZ = 4_000
+MAX_RATE_HZ = 384_000
+MAX_CHANNELS = 64
+MAX_AUDIO_MILLISECONDS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """What a header says of the audio behind it."""
+
+    container: Container
+    encoding: str
+    """pcm16, pcm24, pcm32, float32, flac, mp3 or aac."""
+    sample_rate_hz: int
+    channels: int
+    audio_milliseconds: int
+    """From `frames`, else estimated from the file's size; 0 when neither tells."""
+    frames: int | None
+    """Samples of one channel, when the header states them; None: only decoding tells."""
+
+
+class Reader(Protocol):
+    """The part of a seekable binary file that the parsers use."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> int: ...
+
+
+class ClipReader:
+    """Reads a clip of a known size; a read past its end is a DecodeError."""
+
+    def __init__(self, reader: Reader, size_bytes: int) -> None:
+        self._reader = reader
+        self.size_bytes = size_bytes
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from `offset`; fewer at the end of the file."""
+        if offset >= self.size_bytes:
+            return b""
+        self._reader.seek(offset)
+        parts = []
+        while count > 0:
+            part = self._reader.read(count)
+            if not part:
+                break
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def exactly(self, offset: int, count: int, what: str) -> bytes:
+        data = self.peek(offset, count)
+        if len(data) < count:
+            raise damaged(f"ends inside its {what}")
+        return data
+
+
+def damaged(reason: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.DECODE_ERROR, reason)
+
+
+def refused(reason: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.CONTRACT_VIOLATION, reason)
+
+
+def unsupported(found: str) -> VoxFleetError:
+    accepted = ", ".join(container.value for container in Container)
+    return VoxFleetError(FailureClass.UNSUPPORTED_CONTAINER, f"is {found}; containers that can be read: {accepted}")
+
+
+def checked(
+    container: Container,
+    encoding: str,
+    sample_rate_hz: int,
+    channels: int,
+    *,
+    frames: int | None,
+    estimated_milliseconds: int = 0,
+) -> HeaderFacts:
+    """Facts within sane bounds; what lies outside costs the decoder gigabytes. Raises VoxFleetError."""
+    if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
+        raise refused(f"is at {sample_rate_hz} Hz; rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are possible")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise refused(f"has {channels} channels; 1 to {MAX_CHANNELS} are possible")
+    if frames == 0:
+        raise damaged("holds no audio")
+    milliseconds = estimated_milliseconds if frames is None else max(1, frames * 1000 // sample_rate_hz)
+    if milliseconds > MAX_AUDIO_MILLISECONDS:
+        raise refused(f"announces {milliseconds // 3_600_000} hours of audio; at most 24 are possible")
+    return HeaderFacts(container, encoding, sample_rate_hz, channels, milliseconds, frames)

@@ -1,0 +1,135 @@
+"""MPEG audio layer III headers: ID3v2, the first frame, and the Xing, Info or VBRI length in it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, unsupported
+from voxfleet_api.kinds.voice_contract import Container
+
+_SEARCH_BYTES = 65_536
+_VERSIONS = {3: 1, 2: 2, 0: 25}  # MPEG 1, 2, 2.5
+_KBITS_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBITS_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_RATES_HZ = {1: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 25: (11_025, 12_000, 8_000)}
+_MONO = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    version: int
+    rate_hz: int
+    channels: int
+    bits_per_second: int
+    length_bytes: int
+
+    @property
+    def samples(self) -> int:
+        return 1152 if self.version == 1 else 576
+
+    @property
+    def side_info_bytes(self) -> int:
+        if self.version == 1:
+            return 17 if self.channels == 1 else 32
+        return 9 if self.channels == 1 else 17
+
+
+def id3_bytes(clip: ClipReader) -> int:
+    """The length of an ID3v2 tag at the start; 0 without one."""
+    head = clip.peek(0, 10)
+    if len(head) < 10 or head[:3] != b"ID3":
+        return 0
+    if any(byte & 0x80 for byte in head[6:10]):
+        raise damaged("begins with a broken ID3 tag")
+    length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    footer = 10 if head[5] & 0x10 else 0
+    return 10 + length + footer
+
+
+def begins_with_frame(clip: ClipReader) -> bool:
+    """Whether a layer III frame, and a second one behind it, begin the file."""
+    frame = _parse(clip.peek(0, 4))
+    if frame is None:
+        return False
+    return frame.length_bytes >= clip.size_bytes or _parse(clip.peek(frame.length_bytes, 4)) is not None
+
+
+def inspect_mp3(clip: ClipReader) -> HeaderFacts:
+    """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
+    tag_bytes = id3_bytes(clip)
+    if clip.peek(tag_bytes, 4) == b"fLaC":
+        raise unsupported("a FLAC file behind an ID3 tag")
+    offset, frame = _first_frame(clip, tag_bytes)
+    audio_bytes = clip.size_bytes - offset
+    if clip.peek(clip.size_bytes - 128, 3) == b"TAG" and audio_bytes > 128:
+        audio_bytes -= 128
+    head = clip.peek(offset, min(frame.length_bytes, 512))
+    frame_count, stream_bytes, padding_samples = _stated_length(head, frame)
+    if stream_bytes is not None and stream_bytes > audio_bytes:
+        raise damaged(f"is cut short: its header announces {stream_bytes} bytes, {audio_bytes} are there")
+    frames = None if frame_count is None else max(0, frame_count * frame.samples - padding_samples)
+    return checked(
+        Container.MP3,
+        "mp3",
+        frame.rate_hz,
+        frame.channels,
+        frames=frames,
+        estimated_milliseconds=audio_bytes * 8_000 // frame.bits_per_second,
+    )
+
+
+def _first_frame(clip: ClipReader, start: int) -> tuple[int, _Frame]:
+    window = clip.peek(start, _SEARCH_BYTES)
+    position = window.find(b"\xff")
+    while 0 <= position < len(window) - 3:
+        frame = _parse(window[position : position + 4])
+        if frame is not None:
+            following = start + position + frame.length_bytes
+            if following >= clip.size_bytes or _parse(clip.peek(following, 4)) is not None:
+                return start + position, frame
+        position = window.find(b"\xff", position + 1)
+    raise damaged("is an mp3 file without a layer III frame near its start")
+
+
+def _parse(head: bytes) -> _Frame | None:
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version = _VERSIONS.get((head[1] >> 3) & 0x3)
+    layer = (head[1] >> 1) & 0x3
+    bitrate_index = head[2] >> 4
+    rate_index = (head[2] >> 2) & 0x3
+    if version is None or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    kbits = (_KBITS_MPEG1 if version == 1 else _KBITS_MPEG2)[bitrate_index - 1]
+    rate_hz = _RATES_HZ[version][rate_index]
+    padding = (head[2] >> 1) & 0x1
+    length_bytes = (144 if version == 1 else 72) * kbits * 1000 // rate_hz + padding
+    return _Frame(version, rate_hz, 1 if head[3] >> 6 == _MONO else 2, kbits * 1000, length_bytes)
+
+
+def _stated_length(head: bytes, frame: _Frame) -> tuple[int | None, int | None, int]:
+    """Frames after the first, bytes of the stream, and samples that the encoder added, where stated."""
+    xing = 4 + frame.side_info_bytes
+    if head[xing : xing + 4] in (b"Xing", b"Info") and len(head) >= xing + 8:
+        return _xing(head[xing:])
+    if head[36:40] == b"VBRI" and len(head) >= 54:
+        stream_bytes, frame_count = struct.unpack(">II", head[46:54])
+        return frame_count or None, stream_bytes or None, 0
+    return None, None, 0
+
+
+def _xing(tag: bytes) -> tuple[int | None, int | None, int]:
+    (flags,) = struct.unpack(">I", tag[4:8])
+    position = 8
+    values: list[int | None] = []
+    for flag in (0x1, 0x2):
+        values.append(None)
+        if flags & flag and len(tag) >= position + 4:
+            (values[-1],) = struct.unpack(">I", tag[position : position + 4])
+            position += 4
+    position += (100 if flags & 0x4 else 0) + (4 if flags & 0x8 else 0)
+    # The encoder's own tag: 9 bytes of name, then delay and padding as two 12-bit numbers at byte 21.
+    gap = tag[position + 21 : position + 24]
+    padding = (gap[0] << 4 | gap[1] >> 4) + ((gap[1] & 0xF) << 8 | gap[2]) if len(gap) == 3 else 0
+    return values[0] or None, values[1] or None, padding

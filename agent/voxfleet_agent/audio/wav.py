@@ -1,0 +1,60 @@
+"""RIFF/WAVE headers."""
+
+from __future__ import annotations
+
+import struct
+
+from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused
+from voxfleet_api.kinds.voice_contract import Container
+
+_PCM = 0x0001
+_FLOAT = 0x0003
+_EXTENSIBLE = 0xFFFE
+_ENCODINGS = {(_PCM, 16): "pcm16", (_PCM, 24): "pcm24", (_PCM, 32): "pcm32", (_FLOAT, 32): "float32"}
+_NAMES = {_PCM: "PCM", 0x0002: "ADPCM", _FLOAT: "float", 0x0006: "A-law", 0x0007: "mu-law", 0x0011: "IMA ADPCM"}
+_MAX_CHUNKS = 256
+_FORMAT_BYTES = 40
+_UNKNOWN_LENGTH_BYTES = 0x7FFF0000
+"""Writers to a pipe cannot go back to fill in the length and leave 0x7FFFF000, 0xFFFFFFFF or the like."""
+
+
+def inspect_wav(clip: ClipReader) -> HeaderFacts:
+    """Raises VoxFleetError(DECODE_ERROR | CONTRACT_VIOLATION)."""
+    format_chunk: bytes | None = None
+    offset = 12
+    for _ in range(_MAX_CHUNKS):
+        name, length_bytes = struct.unpack("<4sI", clip.exactly(offset, 8, "chunk list, before any audio"))
+        offset += 8
+        if name == b"fmt ":
+            if length_bytes < 16:
+                raise damaged(f"has a format chunk of {length_bytes} bytes; it needs 16")
+            format_chunk = clip.exactly(offset, min(length_bytes, _FORMAT_BYTES), "format chunk")
+        elif name == b"data":
+            if format_chunk is None:
+                raise damaged("has its audio before its format chunk")
+            return _facts(format_chunk, length_bytes, clip.size_bytes - offset)
+        offset += length_bytes + length_bytes % 2
+    raise damaged(f"has no audio within its first {_MAX_CHUNKS} chunks")
+
+
+def _facts(format_chunk: bytes, announced_bytes: int, present_bytes: int) -> HeaderFacts:
+    tag, channels, rate_hz, _, block_bytes, bits = struct.unpack("<HHIIHH", format_chunk[:16])
+    if tag == _EXTENSIBLE and len(format_chunk) >= 26:
+        # The sub-format's first two bytes are the tag that it stands for.
+        (tag,) = struct.unpack("<H", format_chunk[24:26])
+    encoding = _ENCODINGS.get((tag, bits))
+    if encoding is None:
+        found = f"{bits}-bit {_NAMES[tag]}" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format 0x{tag:04x}")
+        raise refused(f"is a wav file of {found}; accepted are PCM of 16, 24 or 32 bits and 32-bit float")
+    if block_bytes != channels * bits // 8:
+        raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make another number")
+    if announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes:
+        announced_bytes = present_bytes
+    frames = announced_bytes // block_bytes if block_bytes else 0
+    facts = checked(Container.WAV, encoding, rate_hz, channels, frames=frames)
+    if announced_bytes > present_bytes:
+        present_milliseconds = present_bytes // block_bytes * 1000 // rate_hz
+        raise damaged(
+            f"is cut short: its header announces {facts.audio_milliseconds} ms, {present_milliseconds} ms are there"
+        )
+    return facts

@@ -1,0 +1,265 @@
+"""A real control plane on loopback ports: etcd and kube-apiserver, and kube-controller-manager when asked for."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from voxfleet_dev import binaries
+from voxfleet_dev.processes import Child, ChildFailed, accepts_connections, free_port, stop_all
+
+START_TIMEOUT_SECONDS = 120.0
+CONTROLLERS = ("garbage-collector-controller", "namespace-controller")
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+
+
+class KubectlFailed(RuntimeError):
+    """kubectl exited with an error; `stderr` is what it said."""
+
+    def __init__(self, arguments: Sequence[str], exit_code: int, stdout: str, stderr: str) -> None:
+        super().__init__(f"kubectl {' '.join(arguments)} exited with {exit_code}:\n{stderr}{stdout}")
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class ControlPlane:
+    """etcd and kube-apiserver with everything they need in one folder.
+
+    `controllers` adds kube-controller-manager, reduced to garbage collection and the deletion of namespaces.
+    Use as a context manager, or `start` and `stop`. Raises ChildFailed when a server does not come up.
+    """
+
+    def __init__(self, directory: Path, *, controllers: bool = False) -> None:
+        self.directory = directory
+        self.kubeconfig = directory / "kubeconfig"
+        self.audit_log = directory / "audit.log"
+        self.ca_file = directory / "certs" / "apiserver.crt"
+        self.token = secrets.token_urlsafe(24)
+        self._controllers = controllers
+        self._binaries: dict[str, Path] = {}
+        self._etcd: Child | None = None
+        self._apiserver: Child | None = None
+        self._controller_manager: Child | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children() if child.running]
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Build what is missing, start the servers and wait until the API answers and its first namespaces exist."""
+        names = [*binaries.SERVERS, *(["kube-controller-manager"] if self._controllers else [])]
+        self._binaries = binaries.ensure(names)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        self._port = free_port()
+        self._write_files()
+        etcd_port = free_port()
+        self._etcd = self._make_etcd(etcd_port, free_port())
+        self._etcd.start()
+        self._etcd.wait_until(lambda: accepts_connections(etcd_port), START_TIMEOUT_SECONDS)
+        self._apiserver = self._make_apiserver(etcd_port)
+        self.start_apiserver()
+        if self._controllers:
+            self._start_controller_manager()
+
+    def stop(self) -> None:
+        """Stop everything. kube-apiserver drains for a long while when asked to stop, so it is killed."""
+        if self._apiserver is not None:
+            self._apiserver.kill()
+        stop_all(self._children())
+
+    def kill_apiserver(self) -> None:
+        """SIGKILL kube-apiserver; etcd keeps its data. `start_apiserver` brings it back on the same port."""
+        self._running_apiserver().kill()
+
+    def start_apiserver(self) -> None:
+        """Start kube-apiserver on its port and wait until it serves."""
+        apiserver = self._running_apiserver()
+        apiserver.start()
+        apiserver.wait_until(self._serves, START_TIMEOUT_SECONDS)
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout_seconds: float = 60.0) -> str:
+        """Standard output of kubectl against this server. Raises KubectlFailed, subprocess.TimeoutExpired."""
+        answer = subprocess.run(
+            [self._binaries["kubectl"], *arguments],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+            env=self.environment(),
+        )
+        if answer.returncode:
+            raise KubectlFailed(arguments, answer.returncode, answer.stdout, answer.stderr)
+        return answer.stdout
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, made to point kubectl and clients at this server."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.directory / "kubectl-cache")}
+
+    @property
+    def kubectl_path(self) -> Path:
+        return self._binaries["kubectl"]
+
+    def apply(self, *sources: Path | str | Mapping[str, object], namespace: str | None = None) -> str:
+        """`kubectl apply` of files, folders (kustomization or plain), YAML texts or objects; returns its output."""
+        where = ["--namespace", namespace] if namespace else []
+        printed = []
+        for source in sources:
+            if isinstance(source, Path):
+                flag = "-k" if (source / "kustomization.yaml").exists() else "-f"
+                printed.append(self.kubectl("apply", *where, flag, str(source)))
+            else:
+                text = source if isinstance(source, str) else json.dumps(source)
+                printed.append(self.kubectl("apply", *where, "-f", "-", input=text))
+        return "".join(printed)
+
+    def _children(self) -> list[Child]:
+        every = (self._etcd, self._apiserver, self._controller_manager)
+        return [child for child in every if child is not None]
+
+    def _running_apiserver(self) -> Child:
+        if self._apiserver is None:
+            raise ChildFailed("the control plane was never started")
+        return self._apiserver
+
+    def _write_files(self) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        _write_private(
+            self.directory / "sa.key",
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+            ).decode(),
+        )
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        (self.directory / "sa.pub").write_bytes(public)
+        _write_private(self.directory / "tokens.csv", f'{self.token},admin,admin-uid,"system:masters"\n')
+        (self.directory / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
+        _write_private(self.kubeconfig, yaml.safe_dump(self._kubeconfig()))
+
+    def _kubeconfig(self) -> dict[str, object]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": "dev", "cluster": {"server": self.url, "certificate-authority": str(self.ca_file)}},
+            ],
+            "users": [{"name": "admin", "user": {"token": self.token}}],
+            "contexts": [{"name": "dev", "context": {"cluster": "dev", "user": "admin"}}],
+            "current-context": "dev",
+        }
+
+    def _make_etcd(self, client_port: int, peer_port: int) -> Child:
+        client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+        argv = [
+            self._binaries["etcd"],
+            f"--data-dir={self.directory / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+        ]
+        return Child("etcd", argv, self.directory / "etcd.log")
+
+    def _make_apiserver(self, etcd_port: int) -> Child:
+        folder = self.directory
+        argv = [
+            self._binaries["kube-apiserver"],
+            f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",  # there is no pod that would look for the server
+            f"--secure-port={self._port}",
+            f"--cert-dir={folder / 'certs'}",
+            f"--service-account-key-file={folder / 'sa.pub'}",
+            f"--service-account-signing-key-file={folder / 'sa.key'}",
+            "--service-account-issuer=https://voxfleet.local",
+            "--authorization-mode=RBAC",
+            f"--token-auth-file={folder / 'tokens.csv'}",
+            "--service-cluster-ip-range=10.99.0.0/24",
+            "--disable-admission-plugins=ServiceAccount",  # no controller creates the default account
+            f"--audit-policy-file={folder / 'audit-policy.yaml'}",
+            f"--audit-log-path={self.audit_log}",
+        ]
+        return Child("kube-apiserver", argv, folder / "kube-apiserver.log")
+
+    def _start_controller_manager(self) -> None:
+        port = free_port()
+        certificates = self.directory / "controller-manager-certs"
+        argv = [
+            self._binaries["kube-controller-manager"],
+            f"--kubeconfig={self.kubeconfig}",
+            f"--controllers={','.join(CONTROLLERS)}",
+            f"--service-account-private-key-file={self.directory / 'sa.key'}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--cert-dir={certificates}",
+        ]
+        child = Child("kube-controller-manager", argv, self.directory / "kube-controller-manager.log")
+        self._controller_manager = child
+        child.start()
+        certificate = certificates / "kube-controller-manager.crt"
+        child.wait_until(lambda: _answers(f"https://127.0.0.1:{port}/healthz", certificate), START_TIMEOUT_SECONDS)
+
+    def _serves(self) -> bool:
+        paths = ("/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/kube-system")
+        return all(_answers(self.url + path, self.ca_file, self.token) for path in paths)
+
+
+def _answers(url: str, ca_file: Path, token: str = "") -> bool:
+    """Whether an HTTPS GET on loopback is answered with 200."""
+    if not ca_file.exists():
+        return False
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca_file)))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), tls).open(request, timeout=5) as answer:
+            status: int = answer.status
+            return status == 200
+    except (OSError, http.client.HTTPException):  # URLError and SSLError are OSErrors
+        return False
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

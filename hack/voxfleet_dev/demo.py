@@ -1,0 +1,199 @@
+"""`make demo`: the whole product on real parts, on this machine.
+
+Starts etcd and kube-apiserver, two "Macs" (each an sshd and an agent with its own scratch and token) and the
+operator, applies `examples/` and shows the job until it ends. Everything lives below `.demo/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import yaml
+from rich.console import Console
+
+from voxfleet_api.conditions import ConditionType, is_true
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.demo_progress import job_progress
+from voxfleet_dev.demo_report import Report, gather
+from voxfleet_dev.locations import REPOSITORY
+from voxfleet_dev.mac import Mac
+from voxfleet_dev.operator_process import OperatorProcess
+from voxfleet_dev.processes import ChildFailed, exit_on_signals
+from voxfleet_dev.sshd import generate_identity
+
+EXAMPLES = REPOSITORY / "examples"
+DEMO = REPOSITORY / ".demo"
+KEEPER_FILE = DEMO / "keeper.json"
+OPERATOR_NAMESPACE = "voxfleet-system"
+NAMESPACE, JOB = "speech", "nightly"
+TIMEOUT_SECONDS = 600.0
+POLL_SECONDS = 0.5
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description="Runs the example job on two Macs on this machine.")
+    parser.add_argument("--keep", action="store_true", help="leave everything running and print how to use it")
+    parser.add_argument("--stop", action="store_true", help="stop what an earlier --keep left running")
+    parser.add_argument("--keeper", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    exit_on_signals()
+    try:
+        if options.keeper:
+            return run(keep=True)
+        stopped = stop_kept()
+        if options.stop:
+            console.print("The demo has been stopped." if stopped else "No demo was left running.")
+            return 0
+        return run_kept() if options.keep else run(keep=False)
+    except KeyboardInterrupt:
+        console.print("Interrupted: everything that the demo started has been stopped.")
+        return 130
+    except ChildFailed as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+
+
+def run(*, keep: bool) -> int:
+    """Runs the demo once; 0 when the job is Complete, its bill is proven and scratch is empty."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    shutil.copytree(EXAMPLES / "clips", DEMO / "shared" / "clips")
+    started = time.monotonic()
+    with ExitStack() as stack:
+        control_plane, macs = _start_servers(stack)
+        _say(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
+        control_plane.apply(REPOSITORY / "crds")
+        control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
+        control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
+        flags = ["--namespace", OPERATOR_NAMESPACE, "--progress-interval-seconds", "1"]
+        operator = stack.enter_context(
+            OperatorProcess(control_plane.kubeconfig, DEMO / "operator", arguments=flags)
+        )
+        _apply_examples(control_plane, macs)
+        _say("the operator is up and examples/ are applied")
+        job = _follow(control_plane, operator)
+        report = gather(control_plane, job, macs)
+        (DEMO / "summary.json").write_text(json.dumps(report.summary(), indent=2) + "\n")
+        report.print(console)
+        _say(f"summary in {DEMO / 'summary.json'}; {time.monotonic() - started:.0f} s from start to end")
+        if keep:
+            _print_commands(control_plane)
+            KEEPER_FILE.write_text(json.dumps({"pid": psutil.Process().pid, "started": psutil.Process().create_time()}))
+            threading.Event().wait()
+    return 0 if _as_promised(job, report) else 1
+
+
+def run_kept() -> int:
+    """Runs the demo in a process of its own that goes on when this one returns."""
+    keeper = subprocess.Popen([sys.executable, "-m", "voxfleet_dev.demo", "--keeper"], start_new_session=True)
+    try:
+        while keeper.poll() is None and not KEEPER_FILE.exists():
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        keeper.send_signal(signal.SIGTERM)
+        keeper.wait()
+        raise
+    return keeper.poll() or 0
+
+
+def stop_kept() -> bool:
+    """Stops a demo that `--keep` left running; False when there is none."""
+    try:
+        kept = json.loads(KEEPER_FILE.read_text())
+        process = psutil.Process(kept["pid"])
+        if process.create_time() != kept["started"]:
+            return False
+        process.terminate()
+        process.wait(60)
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return False
+    finally:
+        KEEPER_FILE.unlink(missing_ok=True)
+    return True
+
+
+def _start_servers(stack: ExitStack) -> tuple[ControlPlane, list[Mac]]:
+    control_plane = ControlPlane(DEMO / "control-plane")
+    identity, shared = generate_identity(), f"file://{DEMO}/shared/"
+    macs = [Mac(name, DEMO / name, allow=[shared], identity_pem=identity) for name in ("mac-a", "mac-b")]
+    parts: list[ControlPlane | Mac] = [control_plane, *macs]
+    for part in parts:
+        stack.callback(part.stop)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for result in [pool.submit(part.start) for part in parts]:
+            result.result()
+    return control_plane, macs
+
+
+def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac]) -> None:
+    """Applies examples/ with this machine's addresses and keys where they name a real fleet's."""
+    for mac in macs:
+        for secret in mac.secret_manifests(OPERATOR_NAMESPACE):
+            control_plane.apply(secret)
+        example = yaml.safe_load((EXAMPLES / f"{mac.name}.yaml").read_text())
+        control_plane.apply({**example, "spec": mac.mac_agent_manifest()["spec"]})
+    control_plane.apply(EXAMPLES / "namespace.yaml", EXAMPLES / "contract.yaml")
+    job = yaml.safe_load((EXAMPLES / "job.yaml").read_text())
+    job["spec"]["input"] = {"manifest": {"uri": f"file://{DEMO}/shared/clips/manifest.jsonl"}}
+    job["spec"]["output"] = {"uri": f"file://{DEMO}/shared/results/"}
+    control_plane.apply(job)
+
+
+def _follow(control_plane: ControlPlane, operator: OperatorProcess) -> AudioBatchJob:
+    """Shows the job until it ended and its usage is settled. Raises ChildFailed after ten minutes."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    with job_progress(console) as show:
+        while True:
+            text = control_plane.kubectl("get", "audiobatchjob", JOB, "-n", NAMESPACE, "-o", "json")
+            job = AudioBatchJob.load(json.loads(text))
+            show(job)
+            conditions = job.status.conditions
+            ended = is_true(conditions, ConditionType.COMPLETE) or is_true(conditions, ConditionType.FAILED)
+            if ended and job.status.usage.settled:
+                return job
+            if not operator.child.running or time.monotonic() > deadline:
+                raise ChildFailed(
+                    f"the job did not end; pending reason: {job.status.pending_reason}; "
+                    f"conditions: {[item.dump() for item in conditions]}\n"
+                    f"last lines of {operator.log}:\n{operator.child.log_tail()}"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _as_promised(job: AudioBatchJob, report: Report) -> bool:
+    complete = is_true(job.status.conditions, ConditionType.COMPLETE)
+    return complete and report.ledger_verified and report.scratch_residue_bytes == 0
+
+
+def _print_commands(control_plane: ControlPlane) -> None:
+    console.print(f"""
+Everything goes on running; `make demo-stop` ends it.
+
+  export KUBECONFIG={control_plane.kubeconfig}
+
+  kubectl get abj,ash,mac,vc -A
+  .venv/bin/voxfleet why {JOB} -n {NAMESPACE}
+  kubectl explain audiobatchjob.spec
+""")
+
+
+def _say(text: str) -> None:
+    console.print(f"demo: {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

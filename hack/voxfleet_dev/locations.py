@@ -1,0 +1,17 @@
+"""Where the rig finds the checkout and keeps what outlives it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def cache_directory() -> Path:
+    """Folder outside the checkout for built servers: $VOXFLEET_CACHE, else the user's cache folder."""
+    explicit = os.environ.get("VOXFLEET_CACHE")
+    if explicit:
+        return Path(explicit).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "voxfleet"

@@ -1,0 +1,180 @@
+"""One "Mac" on this machine: a private sshd and an agent process with its own state, scratch, token and ledger key."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from voxfleet_dev.processes import Child, free_port, stop_all
+from voxfleet_dev.sshd import Sshd
+
+START_TIMEOUT_SECONDS = 60.0
+IDENTITY_SECRET, IDENTITY_KEY = "fleet-ssh", "id_ed25519"
+TOKEN_KEY = "token"
+OPENBLAS = ("lib/*/openblas-pthread/libopenblas.so.0", "lib64/libopenblasp.so.0", "lib/libopenblas.so.0")  # below /usr
+
+
+class Mac:
+    """A Mac that the operator can reach. Several Macs share one `identity_pem`, as a fleet does.
+
+    `allow` holds the URI prefixes (each with a slash at its end) that the agent may use and the MacAgent grants.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        *,
+        allow: Sequence[str],
+        identity_pem: str | None = None,
+        lanes: int = 1,
+        scratch_quota: str = "2Gi",
+        lost_after: str = "10m",
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.agent_port = free_port()
+        self.sshd = Sshd(directory / "ssh", forward_port=self.agent_port, identity_pem=identity_pem)
+        self.scratch = directory / "scratch"
+        self.token = secrets.token_urlsafe(24)
+        self.lost_after = lost_after
+        self._allow = list(allow)
+        self._lanes = lanes
+        self._scratch_quota = scratch_quota
+        self._ledger_key = Ed25519PrivateKey.generate()
+        self.config_file = directory / "agent.yaml"
+        argv = [sys.executable, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
+        self.agent = Child(f"agent {name}", argv, directory / "agent.log", env=agent_environment())
+
+    @property
+    def url(self) -> str:
+        """The agent's own address, without SSH."""
+        return f"http://127.0.0.1:{self.agent_port}"
+
+    @property
+    def ledger_public_key(self) -> str:
+        """As MacAgent.spec.ledgerPublicKey wants it: 32 bytes in base64."""
+        return base64.b64encode(self._ledger_key.public_key().public_bytes_raw()).decode()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, env: Mapping[str, str] | None = None) -> None:
+        """Write the files, start sshd and the agent, and wait until both answer. Raises ChildFailed."""
+        self._write_files()
+        self.sshd.start()
+        self.restart_agent(env)
+
+    def restart_agent(self, env: Mapping[str, str] | None = None) -> None:
+        """Start the agent after it ended, with `env` added to its environment, and wait until it answers."""
+        self.agent.start(env)
+        self.agent.wait_until(self._agent_lives, START_TIMEOUT_SECONDS)
+
+    def kill_agent(self) -> list[psutil.Process]:
+        """SIGKILL the agent alone. Returns the children it had, for a test to watch them end."""
+        return self.agent.kill()
+
+    def stop(self) -> None:
+        """End the agent, its children, sshd and its sessions. Safe to repeat."""
+        stop_all([self.agent])
+        self.sshd.stop()
+
+    def secret_manifests(self, namespace: str) -> list[dict[str, object]]:
+        """The Secrets that `mac_agent_manifest` refers to: the fleet's SSH identity and this agent's token."""
+        return [
+            _secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}),
+            _secret(namespace, self.name, {TOKEN_KEY: self.token}),
+        ]
+
+    def mac_agent_manifest(self) -> dict[str, object]:
+        """The MacAgent for `kubectl apply`."""
+        return {
+            "apiVersion": "voxfleet.dev/v1alpha1",
+            "kind": "MacAgent",
+            "metadata": {"name": self.name},
+            "spec": {
+                "ssh": {
+                    "host": "127.0.0.1",
+                    "port": self.sshd.port,
+                    "user": self.sshd.user,
+                    "hostKeys": [self.sshd.host_key_line],
+                    "identityRef": {"name": IDENTITY_SECRET, "key": IDENTITY_KEY},
+                    "agentPort": self.agent_port,
+                },
+                "tokenRef": {"name": self.name, "key": TOKEN_KEY},
+                "ledgerPublicKey": self.ledger_public_key,
+                "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
+                "disconnect": {"lostAfter": self.lost_after},
+            },
+        }
+
+    def _write_files(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        token_file, ledger_key_file = self.directory / "token", self.directory / "ledger.pem"
+        for private in (token_file, ledger_key_file):
+            private.touch(mode=0o600)
+        token_file.write_text(self.token + "\n")
+        ledger_key_file.write_bytes(
+            self._ledger_key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        config = {
+            "stateDir": str(self.directory / "state"),
+            "listen": {"host": "127.0.0.1", "port": self.agent_port},
+            "tokenFile": str(token_file),
+            "ledgerKeyFile": str(ledger_key_file),
+            "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
+            "pools": [{"name": "offline", "kind": "Offline", "lanes": self._lanes}],
+            "allow": self._allow,
+        }
+        self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def _agent_lives(self) -> bool:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"{self.url}/livez", timeout=2) as answer:
+                status: int = answer.status
+                return status == 200
+        except OSError:
+            return False
+
+
+def agent_environment() -> dict[str, str]:
+    """This process's environment, on Linux with OpenBLAS loaded first: MLX's own BLAS there is several times slower."""
+    environment = dict(os.environ)
+    if sys.platform == "linux":
+        libraries = [str(path) for pattern in OPENBLAS for path in sorted(Path("/usr").glob(pattern))]
+        loaded = environment.get("LD_PRELOAD", "")
+        if libraries and "openblas" not in loaded:
+            environment["LD_PRELOAD"] = " ".join([libraries[0], loaded]).strip()
+    return environment
+
+
+def _secret(namespace: str, name: str, data: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": dict(data),
+    }

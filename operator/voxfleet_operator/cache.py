@@ -1,0 +1,142 @@
+"""What the operator knows of the API server: parsed, frozen objects, newest version wins.
+
+The watch, the relist and the operator's own writes all put objects here; a write that the watch has not
+delivered yet is therefore seen by the next decision.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeVar, cast
+
+from voxfleet_api.kinds import Resource
+from voxfleet_operator.queue import Key
+
+R = TypeVar("R", bound=Resource)
+
+REMEMBERED_DELETIONS = 10_000
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+def key_of(resource: Resource) -> Key:
+    return Key(resource.crd.kind, resource.metadata.namespace, resource.metadata.name)
+
+
+def version_number(resource_version: str) -> int:
+    """Versions of one server are numbers that grow; 0 where there is none."""
+    return int(resource_version) if resource_version.isdecimal() else 0
+
+
+def controller_uid(resource: Resource) -> str | None:
+    """UID of the object that owns this one."""
+    return next((owner.uid for owner in resource.metadata.owner_references if owner.controller), None)
+
+
+class Cache:
+    """Objects by key and by UID, and the labels of namespaces. For one event loop; never blocks."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Resource] = {}
+        self._keys_by_kind: dict[str, set[Key]] = {}
+        self._key_by_uid: dict[str, Key] = {}
+        self._owned: dict[str, set[Key]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._namespaces: dict[str, Mapping[str, str]] = {}
+
+    def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        return cast("R | None", self._objects.get(Key(kind.crd.kind, namespace, name)))
+
+    def by_uid(self, kind: type[R], uid: str) -> R | None:
+        key = self._key_by_uid.get(uid)
+        return cast("R", self._objects[key]) if key is not None and key.kind == kind.crd.kind else None
+
+    def all(self, kind: type[R], namespace: str | None = None) -> list[R]:
+        """Of one namespace or of all, in the order of their names."""
+        keys = self._keys_by_kind.get(kind.crd.kind, set())
+        return [
+            cast("R", self._objects[key]) for key in sorted(keys) if namespace is None or key.namespace == namespace
+        ]
+
+    def owned_by(self, kind: type[R], uid: str) -> list[R]:
+        """Objects whose controller has this UID, in the order of their names."""
+        keys = self._owned.get(uid, set())
+        return [cast("R", self._objects[key]) for key in sorted(keys) if key.kind == kind.crd.kind]
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        return self._namespaces.get(namespace, _NO_LABELS)
+
+    # Writes.
+
+    def put(self, resource: Resource) -> bool:
+        """Takes an object unless a newer version, or its deletion, was seen before; True when it changed something."""
+        uid = resource.metadata.uid
+        if uid in self._gone:
+            return False
+        key = key_of(resource)
+        known = self._objects.get(key)
+        if known is not None:
+            if version_number(known.metadata.resource_version) >= version_number(resource.metadata.resource_version):
+                return False
+            self._drop(key)
+        self._objects[key] = resource
+        self._keys_by_kind.setdefault(key.kind, set()).add(key)
+        self._key_by_uid[uid] = key
+        owner = controller_uid(resource)
+        if owner is not None:
+            self._owned.setdefault(owner, set()).add(key)
+        return True
+
+    def remove(self, resource: Resource) -> bool:
+        """Takes a deletion; True when the object was known. A namesake with another UID stays."""
+        uid = resource.metadata.uid
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED_DELETIONS:
+            self._gone.popitem(last=False)
+        key = self._key_by_uid.get(uid)
+        if key is None:
+            return False
+        self._drop(key)
+        return True
+
+    def replace(self, kind: type[R], resources: Iterable[R], resource_version: str) -> set[Key]:
+        """Takes a full list as of `resource_version`; returns the keys that it changed, added or removed."""
+        listed = list(resources)
+        changed = {key_of(resource) for resource in listed if self.put(resource)}
+        present = {resource.metadata.uid for resource in listed}
+        for key in list(self._keys_by_kind.get(kind.crd.kind, ())):
+            known = self._objects[key]
+            listed_later = version_number(known.metadata.resource_version) <= version_number(resource_version)
+            if known.metadata.uid not in present and listed_later:
+                self.remove(known)
+                changed.add(key)
+        return changed
+
+    def put_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
+        """True when its labels changed."""
+        if self._namespaces.get(name) == labels:
+            return False
+        self._namespaces[name] = MappingProxyType(dict(labels))
+        return True
+
+    def remove_namespace(self, name: str) -> None:
+        self._namespaces.pop(name, None)
+
+    def replace_namespaces(self, labels_by_name: Mapping[str, Mapping[str, str]]) -> bool:
+        """Takes a full list; True when it changed something."""
+        changed = [self.put_namespace(name, labels) for name, labels in labels_by_name.items()]
+        stale = self._namespaces.keys() - labels_by_name.keys()
+        for name in stale:
+            self.remove_namespace(name)
+        return any(changed) or bool(stale)
+
+    def _drop(self, key: Key) -> None:
+        known = self._objects.pop(key)
+        self._keys_by_kind[key.kind].discard(key)
+        self._key_by_uid.pop(known.metadata.uid, None)
+        owner = controller_uid(known)
+        if owner is not None:
+            self._owned[owner].discard(key)
+            if not self._owned[owner]:
+                del self._owned[owner]

@@ -1,0 +1,370 @@
+"""The API server: server-side apply, conditional writes and typed errors. The only module that imports kubernetes.
+
+Only the raw part of kubernetes.aio is used: its typed API costs 135 MB of memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import structlog
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
+from pydantic import ValidationError
+
+from voxfleet_api import API_VERSION, GROUP, VERSION
+from voxfleet_api.kinds import KINDS, Resource
+
+FIELD_MANAGER = "voxfleet-operator"
+PAGE_SIZE = 500
+REQUEST_TIMEOUT_SECONDS = 30.0
+
+R = TypeVar("R", bound=Resource)
+Json = dict[str, Any]
+"""A JSON object as the API server sends it."""
+
+log = structlog.get_logger(__name__)
+
+
+class KubeError(Exception):
+    """The API server said no, or nothing."""
+
+
+class Conflict(KubeError):
+    """The object changed since it was read, or has another UID: read it again and decide again."""
+
+
+class NotFound(KubeError):
+    pass
+
+
+class AlreadyExists(KubeError):
+    pass
+
+
+class Invalid(KubeError):
+    """The object was refused; the message names the field."""
+
+
+class Forbidden(KubeError):
+    pass
+
+
+class ApiUnavailable(KubeError):
+    """No answer, or one that asks to come back: the write may or may not have happened."""
+
+
+class Gone(KubeError):
+    """A continue token has expired."""
+
+
+class SecretNotFound(KubeError):
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__(f"Secret {namespace}/{name} does not exist; create it")
+        self.namespace = namespace
+        self.name = name
+
+
+class SecretForbidden(KubeError):
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__(
+            f"the operator may not read Secret {namespace}/{name}; in namespace {namespace} create a Role with"
+            f" get on secrets, resourceNames: [{name}], and a RoleBinding of it to the operator's service account"
+        )
+        self.namespace = namespace
+        self.name = name
+
+
+class NoCluster(KubeError):
+    """There is no kubeconfig, and this process does not run in a cluster."""
+
+
+class Unreadable(Exception):
+    """An object that does not parse, for example because its CRD is newer than this operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach the API server, for a client of one's own."""
+
+    server: str
+    ca_file: str | None
+    insecure: bool
+    token: str | None
+    certificate_file: str | None
+    key_file: str | None
+
+
+def parse(kind: type[R], data: Mapping[str, Any]) -> R:
+    """Raises Unreadable naming the object and its wrong fields."""
+    try:
+        return kind.load(data)
+    except ValidationError as error:
+        metadata = data.get("metadata") or {}
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise Unreadable(
+            f"{kind.crd.kind} {metadata.get('namespace', '')}/{metadata.get('name', '')} cannot be read: {wrong}"
+        ) from error
+
+
+def resource_path(kind: type[Resource], namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """`/apis/voxfleet.dev/v1alpha1/...`; without a namespace: of all namespaces."""
+    parts = ["/apis", GROUP, VERSION]
+    if kind.crd.scope == "Namespaced" and namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(kind.crd.plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)
+
+
+class Kube:
+    """One connection pool to the API server; belongs to the event loop that opened it.
+
+    Every call raises one of the errors above and nothing else.
+    """
+
+    def __init__(self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER) -> None:
+        self._client = ApiClient(configuration)
+        self._user_agent = user_agent
+
+    @classmethod
+    async def connect(
+        cls, kubeconfig: Path | None = None, *, context: str | None = None, user_agent: str = FIELD_MANAGER
+    ) -> Self:
+        """From `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
+
+        Raises NoCluster.
+        """
+        configuration = Configuration()
+        # Clusters' own authorities often lack the key identifiers that Python's strict mode asks for.
+        configuration.disable_strict_ssl_verification = True
+        location = kubeconfig or _default_kubeconfig()
+        try:
+            if location is None:
+                kube_config.load_incluster_config(client_configuration=configuration)
+            else:
+                await kube_config.load_kube_config(
+                    config_file=str(location), context=context, client_configuration=configuration, persist_config=False
+                )
+        except ConfigException as error:
+            where = "in this pod" if location is None else f"in {location}"
+            raise NoCluster(f"no cluster access {where}: {error}; set KUBECONFIG or pass --kubeconfig") from error
+        return cls(configuration, user_agent=user_agent)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def connection(self) -> Connection:
+        """With the token of this moment; tokens rotate."""
+        configuration = self._client.configuration
+        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return Connection(
+            server=configuration.host,
+            ca_file=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            token=header.split(" ", 1)[-1].strip() if header else None,
+            certificate_file=configuration.cert_file,
+            key_file=configuration.key_file,
+        )
+
+    # Resources of this project.
+
+    async def list(self, kind: type[R], namespace: str = "") -> tuple[list[R], str]:
+        """All objects of a kind and the resourceVersion of the list; unreadable ones are logged and left out."""
+        items, version = await self.list_objects(resource_path(kind, namespace))
+        resources: list[R] = []
+        for item in items:
+            try:
+                resources.append(parse(kind, item))
+            except Unreadable as error:
+                log.error("object ignored", error=str(error))
+        return resources, version
+
+    async def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """None when it does not exist; raises Unreadable."""
+        try:
+            return parse(kind, await self.request("GET", resource_path(kind, namespace, name)))
+        except NotFound:
+            return None
+
+    async def create(self, resource: Mapping[str, Any]) -> Json:
+        """Creates an object of this project's kinds; raises AlreadyExists."""
+        kind = next((kind for kind in KINDS if kind.crd.kind == resource["kind"]), None)
+        if kind is None:
+            raise Invalid(f"{resource['kind']} is not a kind of {GROUP}")
+        namespace = resource["metadata"].get("namespace", "")
+        return await self.request(
+            "POST", resource_path(kind, namespace), body=resource, query={"fieldManager": FIELD_MANAGER}
+        )
+
+    async def apply_status(
+        self,
+        kind: type[R],
+        namespace: str,
+        name: str,
+        status: Mapping[str, Any],
+        resource_version: str | None = None,
+    ) -> R:
+        """Makes `status` the whole of what this operator says in an object's status.
+
+        With a resource version the write is conditional and raises Conflict when the object has changed.
+        """
+        metadata = {"name": name}
+        if kind.crd.scope == "Namespaced":
+            metadata["namespace"] = namespace
+        if resource_version is not None:
+            metadata["resourceVersion"] = resource_version
+        body = {"apiVersion": API_VERSION, "kind": kind.crd.kind, "metadata": metadata, "status": dict(status)}
+        answer = await self.request(
+            "PATCH",
+            resource_path(kind, namespace, name, "status"),
+            body=body,
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            content_type="application/apply-patch+yaml",
+        )
+        return parse(kind, answer)
+
+    async def set_finalizers(
+        self, kind: type[R], namespace: str, name: str, finalizers: Sequence[str], resource_version: str
+    ) -> R:
+        """Raises Conflict when the object has changed since `resource_version`."""
+        answer = await self.request(
+            "PATCH",
+            resource_path(kind, namespace, name),
+            body={"metadata": {"finalizers": [*finalizers], "resourceVersion": resource_version}},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        return parse(kind, answer)
+
+    async def delete(self, kind: type[Resource], namespace: str, name: str, uid: str) -> None:
+        """Deletes this very object; one that is gone, or a namesake with another UID, is left alone."""
+        try:
+            await self.request(
+                "DELETE",
+                resource_path(kind, namespace, name),
+                body={"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
+            )
+        except (NotFound, Conflict):
+            return
+
+    # Everything else.
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """A Secret's data, decoded; raises SecretNotFound, SecretForbidden."""
+        try:
+            answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+        except NotFound as error:
+            raise SecretNotFound(namespace, name) from error
+        except Forbidden as error:
+            raise SecretForbidden(namespace, name) from error
+        return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
+
+    async def kube_system_uid(self) -> str:
+        """What identifies a control plane."""
+        answer = await self.request("GET", "/api/v1/namespaces/kube-system")
+        uid: str = answer["metadata"]["uid"]
+        return uid
+
+    async def list_objects(self, path: str) -> tuple[Sequence[Json], str]:
+        """All objects below a collection's path, page by page, and the resourceVersion they were listed at."""
+        while True:
+            try:
+                return await self._list_pages(path)
+            except Gone:  # a page token expired: the list starts again
+                continue
+
+    async def _list_pages(self, path: str) -> tuple[Sequence[Json], str]:
+        items = []
+        query = {"limit": str(PAGE_SIZE)}
+        while True:
+            page = await self.request("GET", path, query=query)
+            items.extend(page.get("items") or [])
+            metadata = page["metadata"]
+            if not metadata.get("continue"):
+                return items, metadata["resourceVersion"]
+            query = {"limit": str(PAGE_SIZE), "continue": metadata["continue"]}
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+    ) -> Json:
+        """One call with JSON in and out; raises a KubeError."""
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": self._user_agent}
+        url = f"{self._client.configuration.host}{path}"
+        if query:
+            url = f"{url}?{urlencode(query)}"
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            response = await self._client.rest_client.request(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            )
+            content: bytes = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
+            reason = str(error) or type(error).__name__
+            raise ApiUnavailable(f"{method} {path}: {reason}") from error
+        if 200 <= response.status < 300:
+            answer: Json = json.loads(content)
+            return answer
+        raise _error(f"{method} {path}", response.status, content)
+
+
+def _error(call: str, status: int, content: bytes) -> KubeError:
+    try:
+        answer = json.loads(content)
+        message, reason = str(answer["message"]), answer.get("reason")
+    except (ValueError, KeyError, TypeError):
+        message, reason = content[:500].decode(errors="replace"), None
+    text = f"{call}: HTTP {status}: {message}"
+    match status:
+        case 404:
+            return NotFound(text)
+        case 409:
+            return AlreadyExists(text) if reason == "AlreadyExists" else Conflict(text)
+        case 400 | 413 | 415 | 422:
+            return Invalid(message)
+        case 401 | 403:
+            return Forbidden(message)
+        case 410:
+            return Gone(text)
+        case _:
+            return ApiUnavailable(text)
+
+
+def _default_kubeconfig() -> Path | None:
+    named = os.environ.get("KUBECONFIG")
+    if named:
+        return Path(named)
+    home = Path.home() / ".kube" / "config"
+    return home if home.exists() else None

@@ -1,0 +1,145 @@
+"""The work queue: keys that want a reconcile, with the semantics of client-go's.
+
+A key is in work at most once; one that is added meanwhile runs again afterwards; failures of a key delay only that key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 60.0
+
+
+class Key(NamedTuple):
+    """What a reconcile is about; empty strings where a part does not apply."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+
+PLACEMENT = Key("Placement", "", "")
+"""The one placement pass over all shards and Macs."""
+
+
+class QueueClosed(Exception):
+    """The queue takes and gives no more keys."""
+
+
+class WorkQueue:
+    """For one event loop. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        initial_backoff_seconds: float = INITIAL_BACKOFF_SECONDS,
+        max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+    ) -> None:
+        self._clock = clock
+        self._initial_backoff_seconds = initial_backoff_seconds
+        self._max_backoff_seconds = max_backoff_seconds
+        self._ready: deque[Key] = deque()
+        self._dirty: set[Key] = set()
+        self._processing: set[Key] = set()
+        self._due: dict[Key, float] = {}
+        self._timers: list[tuple[float, Key]] = []
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+        self.adds_total = 0
+        self.retries_total = 0
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._ready)
+
+    def add(self, key: Key) -> None:
+        """Wants a reconcile now; many adds before it starts are one."""
+        if self._closed or key in self._dirty:
+            return
+        self.adds_total += 1
+        self._dirty.add(key)
+        if key not in self._processing:
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Wants a reconcile in `seconds`; of several such wishes the earliest stands."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = self._clock() + seconds
+        if self._closed or due >= self._due.get(key, float("inf")):
+            return
+        self._due[key] = due
+        heapq.heappush(self._timers, (due, key))
+        self._changed.set()
+
+    def add_rate_limited(self, key: Key) -> float:
+        """Wants a reconcile after this key's backoff, which doubles with each call; returns it in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self.retries_total += 1
+        # Beyond 2^32 the cap holds anyway, and a float would overflow.
+        seconds = min(self._initial_backoff_seconds * 2.0 ** min(failures, 32), self._max_backoff_seconds)
+        self.add_after(key, seconds)
+        return seconds
+
+    def forget(self, key: Key) -> None:
+        """The key is well: its backoff starts anew."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> Key:
+        """The next key, which is in work until `done`; raises QueueClosed."""
+        while True:
+            if self._closed:
+                raise QueueClosed
+            self.tick()
+            if self._ready:
+                key = self._ready.popleft()
+                self._dirty.discard(key)
+                self._processing.add(key)
+                if self._ready:
+                    self._changed.set()
+                return key
+            self._changed.clear()
+            await self._wait()
+
+    def done(self, key: Key) -> None:
+        """The work on a key has ended; it is ready again if it was added meanwhile."""
+        self._processing.discard(key)
+        if key in self._dirty and not self._closed:
+            self._ready.append(key)
+            self._changed.set()
+
+    def tick(self) -> None:
+        """Makes ready what is due. `get` calls it; only a clock that is moved by hand needs more calls."""
+        now = self._clock()
+        while self._timers and self._timers[0][0] <= now:
+            due, key = heapq.heappop(self._timers)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+
+    def close(self) -> None:
+        self._closed = True
+        self._changed.set()
+
+    async def _wait(self) -> None:
+        timeout = max(0.0, self._timers[0][0] - self._clock()) if self._timers else None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            return

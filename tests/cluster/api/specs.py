@@ -1,0 +1,65 @@
+"""Valid objects of every kind, to be changed in one place by a case."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+Json = dict[str, object]
+API_VERSION = "voxfleet.dev/v1alpha1"
+HOST_KEY = "ssh-ed25519 " + "A" * 68
+
+CONTRACT: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "VoiceContract",
+    "metadata": {"name": "case"},
+    "spec": {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}},
+}
+JOB: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioBatchJob",
+    "metadata": {"name": "case"},
+    "spec": {
+        "contractRef": {"name": "contract"},
+        "input": {"manifest": {"uri": "file:///data/manifest.jsonl"}},
+        "output": {"uri": "file:///data/results/"},
+    },
+}
+SHARD: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioShard",
+    "metadata": {"name": "case"},
+    "spec": {"jobRef": {"name": "job", "uid": "uid"}, "stage": "Process", "ordinal": 0, "indexes": "0-3,7"},
+}
+MAC: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "MacAgent",
+    "metadata": {"name": "case"},
+    "spec": {
+        "ssh": {
+            "host": "mac.example",
+            "user": "voxfleet",
+            "hostKeys": [HOST_KEY],
+            "identityRef": {"name": "fleet-ssh", "key": "id_ed25519"},
+        },
+        "tokenRef": {"name": "mac", "key": "token"},
+        "ledgerPublicKey": "A" * 43 + "=",
+    },
+}
+REMOVE = object()
+"""As a value in `changed`: the field is left out."""
+
+
+def changed(base: Json, changes: dict[str, object]) -> Json:
+    """A copy of `base` in which each dotted path has the given value."""
+    result = copy.deepcopy(base)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        at = result
+        for parent in parents:
+            at = cast(Json, at.setdefault(parent, {}))
+        if value is REMOVE:
+            del at[last]
+        else:
+            at[last] = value
+    return result

@@ -1,0 +1,217 @@
+"""What the API server accepts and refuses, asked of a real one with our CRDs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
+
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, SHARD, Json, changed
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CRDS = sorted((REPOSITORY / "crds").glob("voxfleet.dev_*.yaml"))
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One wrong spec, the field that the answer names and words of the advice."""
+
+    base: Json
+    changes: dict[str, object]
+    field: str
+    advice: str
+
+
+BAD: dict[str, Bad] = {
+    "contract without containers": Bad(
+        CONTRACT, {"spec.input.containers": []}, "spec.input.containers", "at least 1 items"
+    ),
+    "contract with an unbuilt container": Bad(
+        CONTRACT, {"spec.input.containers": ["ogg"]}, "spec.input.containers", 'supported values: "wav"'
+    ),
+    "contract with a container twice": Bad(
+        CONTRACT, {"spec.input.containers": ["wav", "wav"]}, "spec.input.containers", "Duplicate value"
+    ),
+    "contract with a rate that no file has": Bad(
+        CONTRACT, {"spec.input.sampleRatesHz": [1]}, "spec.input.sampleRatesHz", "greater than or equal to 4000"
+    ),
+    "contract whose clips cannot exist": Bad(
+        CONTRACT, {"spec.input.minClip": "11m"}, "spec.input.minClip", "write minClip shorter than or equal to maxClip"
+    ),
+    "contract with a duration in words": Bad(
+        CONTRACT, {"spec.input.maxClip": "ten minutes"}, "spec.input.maxClip", "should match"
+    ),
+    "contract with the platform's default resampler": Bad(
+        CONTRACT,
+        {"spec.conversions": {"resample": {"toHz": 16000, "quality": "default"}}},
+        "spec.conversions.resample.quality",
+        "soxr_vhq",
+    ),
+    "contract with a field that is not built": Bad(
+        CONTRACT, {"spec.buffer": {"headroomPercent": 20}}, "spec.buffer", "unknown field"
+    ),
+    "contract that quarantines more than everything": Bad(
+        CONTRACT, {"spec.quarantine": {"maxPercent": 101}}, "spec.quarantine.maxPercent", "less than or equal to 100"
+    ),
+    "job without a contract": Bad(JOB, {"spec.contractRef": REMOVE}, "spec.contractRef", "Required value"),
+    "job with two inputs": Bad(
+        JOB,
+        {"spec.input.prefix": {"uri": "file:///data/"}},
+        "spec.input",
+        "exactly one of input.prefix, input.manifest and input.clips",
+    ),
+    "job without input": Bad(JOB, {"spec.input": {}}, "spec.input", "exactly one of input.prefix"),
+    "job with two models": Bad(
+        JOB,
+        {"spec.model": {"path": "default", "hub": {"id": "a/b", "revision": "main"}}},
+        "spec.model",
+        "exactly one of model.path and model.hub",
+    ),
+    "job with a relative model path": Bad(
+        JOB, {"spec.model": {"path": "models/mine"}}, "spec.model.path", "absolute folder on the Mac, or default"
+    ),
+    "job whose output is a web address": Bad(
+        JOB, {"spec.output.uri": "https://example.com/out/"}, "spec.output.uri", "should match"
+    ),
+    "job whose output has no slash at the end": Bad(
+        JOB, {"spec.output.uri": "file:///data/results"}, "spec.output.uri", "should match"
+    ),
+    "job that reads s3 without credentials": Bad(
+        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}}, "spec", "s3:// needs credentialsRef"
+    ),
+    "job with two clips of one id": Bad(
+        JOB,
+        {"spec.input": {"clips": [{"id": "a", "uri": "file:///a.wav"}, {"id": "a", "uri": "file:///b.wav"}]}},
+        "spec.input.clips",
+        "Duplicate value",
+    ),
+    "job with a checksum that is none": Bad(
+        JOB,
+        {"spec.input": {"clips": [{"id": "a", "uri": "file:///a.wav", "sha256": "abc"}]}},
+        "spec.input.clips[0].sha256",
+        "should match",
+    ),
+    "job that runs nowhere": Bad(JOB, {"spec.parallelism": 0}, "spec.parallelism", "greater than or equal to 1"),
+    "job with a task that is not built": Bad(JOB, {"spec.task": "Translate"}, "spec.task", "supported values"),
+    "job with a field that is not built": Bad(JOB, {"spec.priority": 1}, "spec.priority", "unknown field"),
+    "job with a name that leaves no room for shards": Bad(
+        JOB, {"metadata.name": "n" * 53}, "metadata.name", "shorten it"
+    ),
+    "selector with In and no values": Bad(
+        JOB,
+        {"spec.macSelector": {"matchExpressions": [{"key": "site", "operator": "In"}]}},
+        "spec.macSelector.matchExpressions[0]",
+        "In and NotIn need values",
+    ),
+    "process shard without an ordinal": Bad(
+        SHARD, {"spec.ordinal": REMOVE}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "shard with an ordinal and no indexes": Bad(
+        SHARD, {"spec.indexes": REMOVE}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "plan shard with clips": Bad(
+        SHARD, {"spec.stage": "Plan"}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "shard with broken ranges": Bad(SHARD, {"spec.indexes": "0-3,,7"}, "spec.indexes", "should match"),
+    "mac without a pinned host key": Bad(MAC, {"spec.ssh.hostKeys": []}, "spec.ssh.hostKeys", "at least 1 items"),
+    "mac with a host key of a broken type": Bad(
+        MAC, {"spec.ssh.hostKeys": ["ssh-dss " + "A" * 68]}, "spec.ssh.hostKeys[0]", "should match"
+    ),
+    "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
+    "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),
+    "mac without a token": Bad(MAC, {"spec.tokenRef": REMOVE}, "spec.tokenRef", "Required value"),
+    "mac that opens a prefix without a slash": Bad(
+        MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
+    ),
+}
+
+GOOD: dict[str, Json] = {
+    "contract": CONTRACT,
+    "contract with equal shortest and longest clip": changed(
+        CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}
+    ),
+    "contract with bytes as a number": changed(CONTRACT, {"spec.input.maxClipBytes": 1048576}),
+    "job": JOB,
+    "job with a hub model": changed(JOB, {"spec.model": {"hub": {"id": "org/model", "revision": "main"}}}),
+    "job with an absolute model path": changed(JOB, {"spec.model": {"path": "/models/mine"}}),
+    "job with s3 and credentials": changed(
+        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}, "spec.credentialsRef": {"name": "s3"}}
+    ),
+    "job with the longest name": changed(JOB, {"metadata.name": "n" * 52}),
+    "job with a selector": changed(
+        JOB,
+        {
+            "spec.macSelector": {
+                "matchExpressions": [
+                    {"key": "site", "operator": "In", "values": ["berlin"]},
+                    {"key": "retired", "operator": "DoesNotExist"},
+                ]
+            }
+        },
+    ),
+    "process shard": SHARD,
+    "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),
+    "mac": MAC,
+}
+
+
+def refused(control_plane: ControlPlane, *arguments: str, manifest: Json | None = None) -> str:
+    with pytest.raises(KubectlFailed) as caught:
+        control_plane.kubectl(*arguments, input=json.dumps(manifest) if manifest else None)
+    return caught.value.stderr
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_spec_is_refused_with_its_field_and_what_to_write(installed_crds: ControlPlane, name: str) -> None:
+    case = BAD[name]
+    error = refused(installed_crds, "create", "--dry-run=server", "-f", "-", manifest=changed(case.base, case.changes))
+    assert re.search(rf"{re.escape(case.field)}\b|{re.escape(case.field)}[:\"]", error), error
+    assert case.advice in error, error
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_spec_is_accepted(installed_crds: ControlPlane, name: str) -> None:
+    assert "created" in installed_crds.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(GOOD[name]))
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_accepted(installed_crds: ControlPlane, path: Path) -> None:
+    text = path.read_text().replace("namespace: speech", "namespace: default")
+    assert "dry run" in installed_crds.kubectl("apply", "--dry-run=server", "-f", "-", input=text)
+
+
+def test_every_kind_starts_unobserved(installed_crds: ControlPlane) -> None:
+    """kstatus: an object that no controller has seen is in progress, not ready."""
+    for name, base in (("contract", CONTRACT), ("job", JOB), ("shard", SHARD), ("mac", MAC)):
+        made = installed_crds.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(base))
+        assert json.loads(made)["status"]["observedGeneration"] == -1, name
+
+
+def test_every_rule_of_the_crds_has_a_case() -> None:
+    """A new CEL rule needs a case that it refuses; transition rules have theirs in test_transitions."""
+    tested = {case.advice for case in BAD.values()} | transition_advice()
+    untested = [
+        message for crd in CRDS for message in _messages(yaml.safe_load(crd.read_text()))
+        if not any(advice in message for advice in tested)
+    ]
+    assert CRDS and not untested
+
+
+def transition_advice() -> set[str]:
+    from tests.cluster.api.test_transitions import ADVICE
+
+    return set(ADVICE)
+
+
+def _messages(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [rule["message"] for rule in node.get("x-kubernetes-validations", [])]
+        return own + [message for child in node.values() for message in _messages(child)]
+    if isinstance(node, list):
+        return [message for child in node for message in _messages(child)]
+    return []

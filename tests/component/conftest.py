@@ -1,0 +1,40 @@
+"""Fixtures for tests against a real sshd and a real agent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from voxfleet_dev.sshd import Sshd
+
+
+@pytest.fixture
+def echo_port() -> Iterator[int]:
+    """Port of a loopback TCP server that sends back what it gets."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the fixture closed the listener
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        while data := connection.recv(65536):
+                            connection.sendall(data)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, echo_port: int) -> Iterator[Sshd]:
+    """A private sshd whose client key may reach the echo server's port and nothing else."""
+    with Sshd(tmp_path / "sshd", forward_port=echo_port) as server:
+        yield server

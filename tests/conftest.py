@@ -1,0 +1,25 @@
+"""Fixtures that start the real servers once per run, and one marker per test folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from voxfleet_dev.controlplane import ControlPlane
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            item.add_marker(item.path.relative_to(TESTS).parts[0])
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver, empty of our kinds (see `installed_crds`), shared by every test of the run."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as servers:
+        yield servers
