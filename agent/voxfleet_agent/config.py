@@ -1,0 +1,167 @@
+"""The agent's configuration file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from voxfleet_api.base import Quantity, SpecModel
+from voxfleet_api.quantities import quantity_bytes
+
+EXAMPLE = """\
+stateDir: /Users/voxfleet/state
+listen: {host: 127.0.0.1, port: 8765}
+tokenFile: /Users/voxfleet/token
+ledgerKeyFile: /Users/voxfleet/ledger.pem
+scratch: {path: /Volumes/scratch/voxfleet, quota: 20Gi, minFree: 1Gi}
+pools:
+  - {name: offline, kind: Offline, lanes: 1}
+allow: [file:///data/]
+"""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names the file, the field and what to write."""
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+def _loopback(host: str) -> str:
+    if host == "localhost":
+        return host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError("the agent listens on loopback only (the operator comes through SSH); write 127.0.0.1")
+    return host
+
+
+def _prefix(uri: str) -> str:
+    if not uri.startswith(("file:///", "s3://")) or not uri.endswith("/") or "/../" in uri:
+        raise ValueError("write a prefix such as file:///data/ or s3://bucket/ with a slash at its end")
+    return uri
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Listen(SpecModel):
+    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    """0: any free port; the log names it."""
+
+
+class ScratchConfig(SpecModel):
+    path: AbsolutePath
+    quota: Quantity
+    min_free: Quantity = "1Gi"
+
+    @property
+    def quota_bytes(self) -> int:
+        return quantity_bytes(self.quota)
+
+    @property
+    def min_free_bytes(self) -> int:
+        return quantity_bytes(self.min_free)
+
+
+class PoolConfig(SpecModel):
+    name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    kind: Literal["Offline"] = "Offline"
+    lanes: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class AgentConfig(SpecModel):
+    state_dir: AbsolutePath
+    listen: Listen = Listen()
+    token_file: AbsolutePath
+    ledger_key_file: AbsolutePath
+    scratch: ScratchConfig
+    pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
+    allow: Annotated[tuple[Annotated[str, AfterValidator(_prefix)], ...], Field(max_length=32)] = ()
+    """What attempts may read and write; empty: nothing."""
+    control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    """UID of the kube-system namespace; absent: the first authenticated caller binds the agent."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> AgentConfig:
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) != len(names):
+            raise ValueError("pools: two pools have one name")
+        if self.scratch.path.is_relative_to(self.state_dir) or self.state_dir.is_relative_to(self.scratch.path):
+            raise ValueError("scratch.path and stateDir must not lie in one another: scratch is swept")
+        return self
+
+    @property
+    def lane_dir(self) -> Path:
+        """Lock files and process records of the lanes."""
+        return self.state_dir / "lanes"
+
+    @property
+    def journal_file(self) -> Path:
+        return self.state_dir / "journal.sqlite3"
+
+
+def load_config(file: Path) -> AgentConfig:
+    """Reads the YAML file. Raises ConfigError naming the file and each wrong field."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not YAML: {error}") from error
+    try:
+        return AgentConfig.load(content)
+    except ValidationError as error:
+        lines = [f"  {_field(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
+        raise ConfigError(f"{file}: the configuration is not valid:\n" + "\n".join(lines)) from error
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "file"
+
+
+def read_private_file(file: Path, field: str) -> bytes:
+    """A secret's bytes. Raises ConfigError when it is missing or others may read it."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{field}: {file}: {error.strerror}; `voxfleet-agent init` creates it") from error
+    with os.fdopen(descriptor, "rb") as opened:
+        if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
+            raise ConfigError(f"{field}: others may read {file}; run: chmod 600 {file}")
+        return opened.read()
+
+
+def read_token(config: AgentConfig) -> str:
+    """The bearer token. Raises ConfigError."""
+    token = read_private_file(config.token_file, "tokenFile").decode("ascii", errors="replace").strip()
+    if len(token) < 16:
+        raise ConfigError(f"tokenFile: {config.token_file} holds no token of at least 16 characters")
+    return token
+
+
+def create_private_file(file: Path, content: bytes) -> bool:
+    """Writes a 0600 file unless it exists; True when it was created."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    return True

@@ -1,0 +1,127 @@
+"""Facts about this machine, read without loading MLX into the supervisor."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from voxfleet_agent.config import create_private_file
+
+PROBE_SECONDS = 60
+VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "voxfleet")
+
+# Runs in a process of its own. Naming AudioInfo loads the native code, which makes the library check itself first.
+_PROBE = "import json, mlx_audio_io as io; io.AudioInfo; print(json.dumps(io.show_build_info(), default=str))"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    hardware_id: str
+    boot_id: str
+    chip: str
+    memory_bytes: int
+    os: str
+    versions: dict[str, str]
+    runtime_compatible: bool
+    runtime_message: str
+
+
+def read_machine(state_dir: Path) -> Machine:
+    """Reads everything once; takes about a second. Raises OSError when the state folder cannot be written."""
+    compatible, message = _probe_runtime()
+    return Machine(
+        hardware_id=_hardware_id(state_dir),
+        boot_id=_boot_id(),
+        chip=_chip(),
+        memory_bytes=psutil.virtual_memory().total,
+        os=f"{platform.system()} {platform.mac_ver()[0] or platform.release()}"[:128],
+        versions=_versions(),
+        runtime_compatible=compatible,
+        runtime_message=message,
+    )
+
+
+def _hardware_id(state_dir: Path) -> str:
+    if sys.platform == "darwin":
+        listing = _output(["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"])
+        found = re.search(r'"IOPlatformUUID" = "([^"]+)"', listing)
+        if found is None:
+            raise OSError("ioreg names no IOPlatformUUID")
+        return f"mac-{found.group(1).lower()}"
+    # Several agents may share one Linux machine, as they do in tests; each is a "Mac" of its own.
+    file = state_dir / "hardware-id"
+    create_private_file(file, secrets.token_hex(16).encode())
+    machine_id = Path("/etc/machine-id")
+    base = machine_id.read_bytes() if machine_id.exists() else b""
+    return f"linux-{hashlib.sha256(base.strip() + file.read_bytes()).hexdigest()[:32]}"
+
+
+def _boot_id() -> str:
+    if sys.platform == "darwin":
+        return _output(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]).strip().lower()
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _chip() -> str:
+    if sys.platform == "darwin":
+        return _output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]).strip()[:128]
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return (found.group(1).strip() if found else platform.machine())[:128]
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in VERSIONED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)[:64]
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "missing"
+    return versions
+
+
+def _probe_runtime() -> tuple[bool, str]:
+    """Whether mlx-audio-io loads against the installed mlx, in its own words."""
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"mlx-audio-io did not load within {PROBE_SECONDS} s"
+    if probe.returncode != 0:
+        lines = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
+        return False, f"mlx-audio-io does not load: {lines[-1]}"[:512]
+    return judge_build_info(json.loads(probe.stdout))
+
+
+def judge_build_info(info: dict[str, object]) -> tuple[bool, str]:
+    """(compatible, message) of mlx-audio-io's `show_build_info()`.
+
+    `mlx_version_matches` is false for a build that depends on no MLX version at all; that one fits every MLX.
+    """
+    if not info.get("arch_matches", False):
+        return False, f"mlx-audio-io was built for {info.get('build_arch')}, this is {info.get('runtime_arch')}"
+    if not info.get("python_tag_matches", False):
+        return False, f"mlx-audio-io was built for {info.get('build_python_tag')}, not {info.get('runtime_python_tag')}"
+    built_for = info.get("build_mlx_version")
+    if built_for != "abi-independent" and not info.get("mlx_version_matches", False):
+        return False, f"mlx-audio-io was built for mlx {built_for}, installed is mlx {info.get('runtime_mlx_version')}"
+    return True, f"mlx-audio-io {info.get('package_version')} fits mlx {info.get('runtime_mlx_version')}"
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout

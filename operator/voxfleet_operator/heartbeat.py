@@ -1,0 +1,42 @@
+"""Says whether the event loop turns. The leader renews and the probes answer by it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+BEAT_SECONDS = 0.5
+STALL_SECONDS = 5.0
+
+
+class Heartbeat:
+    """Beaten by the loop, read from any thread. `clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._resumed_at = self._last
+
+    def beat(self) -> None:
+        now = self._clock()
+        if now - self._last > STALL_SECONDS:
+            self._resumed_at = now
+        self._last = now
+
+    def age_seconds(self) -> float:
+        return self._clock() - self._last
+
+    @property
+    def stalled(self) -> bool:
+        return self.age_seconds() > STALL_SECONDS
+
+    @property
+    def resumed_at_seconds(self) -> float:
+        """When the loop last went on after a stall, or when it started, on the clock."""
+        return self._resumed_at
+
+    async def run(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(BEAT_SECONDS)

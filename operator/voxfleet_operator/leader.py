@@ -1,0 +1,298 @@
+"""Leadership by a coordination.k8s.io Lease: one process acts at a time, and it knows when it no longer may.
+
+A thread with its own event loop and connection renews the Lease, and only while the main loop turns. The holder
+gives up earlier (`RENEW_DEADLINE_SECONDS` after the start of its last good renewal) than anybody may take over
+(`LEASE_SECONDS` after the record was last seen to change), so two processes never hold at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from voxfleet_operator.heartbeat import Heartbeat
+from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Json, Kube, KubeError, NotFound
+
+LEASE_NAME = "voxfleet-operator"
+LEASE_SECONDS = 10
+RENEW_DEADLINE_SECONDS = 8.0
+RETRY_SECONDS = 2.0
+REQUEST_SECONDS = 3.0
+LOST_EXIT_CODE = 75
+
+log = structlog.get_logger(__name__)
+
+
+class NotLeader(Exception):
+    """The Lease is not held: whatever was about to be done must not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A Lease as read; compared to see whether its holder still writes."""
+
+    resource_version: str
+    holder: str
+    transitions: int
+
+
+def machine_seconds() -> float:
+    """Monotonic, and counts the time a suspended machine sleeps: others take over meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+
+
+def random_identity() -> str:
+    return f"{socket.gethostname()}-{secrets.token_hex(8)}"
+
+
+def exit_process(message: str) -> None:
+    """Ends the process without cleanup: another one may act already."""
+    log.critical("leadership lost, the process ends", reason=message)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(LOST_EXIT_CODE)
+
+
+class Leader:
+    """One candidate. `acquire`, `release` and `raise_epoch` belong to the main loop; reads are free for all threads."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Kube]],
+        namespace: str,
+        heartbeat: Heartbeat,
+        *,
+        name: str = LEASE_NAME,
+        identity: str | None = None,
+        on_lost: Callable[[str], None] = exit_process,
+    ) -> None:
+        self.identity = identity or random_identity()
+        self._connect = connect
+        self._namespace = namespace
+        self._name = name
+        self._heartbeat = heartbeat
+        self._on_lost = on_lost
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._lock = asyncio.Lock()  # taken in the renewer's loop only
+        self._acquired: Future[None] = Future()
+        self._ended = False
+        self._held_until = float("-inf")
+        self._acquired_at_seconds = float("-inf")
+        self._epoch = 0
+        self._record: _Record | None = None
+        self._record_seen = 0.0
+        self._acquire_time = ""
+
+    @property
+    def epoch(self) -> int:
+        """The Lease's transitions while it is held by this process; grows with each change of holder."""
+        return self._epoch
+
+    @property
+    def lease(self) -> Mapping[str, str]:
+        """What an event about leadership refers to."""
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "namespace": self._namespace,
+            "name": self._name,
+        }
+
+    @property
+    def counts_from_seconds(self) -> float:
+        """time.monotonic() before which no silence counts: the Lease was not held, or the loop stood still."""
+        return max(self._acquired_at_seconds, self._heartbeat.resumed_at_seconds)
+
+    def holds(self) -> bool:
+        """Whether this process may act now."""
+        return machine_seconds() < self._held_until and not self._heartbeat.stalled
+
+    def check(self) -> None:
+        """Raises NotLeader."""
+        if not self.holds():
+            raise NotLeader(f"{self.identity} does not hold the Lease {self._namespace}/{self._name}")
+
+    async def acquire(self) -> None:
+        """Returns once the Lease is held; from then on it is renewed. Raises what `connect` raises."""
+        self._thread = threading.Thread(target=self._run_thread, name="leader", daemon=True)
+        self._thread.start()
+        await asyncio.wrap_future(self._acquired)
+
+    async def raise_epoch(self, held: int) -> int:
+        """Makes the epoch larger than one that an agent has seen; returns the epoch. Raises NotLeader, KubeError."""
+        self.check()
+        if self._loop is None:
+            raise NotLeader("leadership was never asked for")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._raise(held), self._loop))
+
+    async def release(self) -> None:
+        """Stops renewing and frees the Lease, so that another process takes it at once."""
+        self._held_until, self._ended = float("-inf"), True
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # The renewer's thread.
+
+    def _run_thread(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except Exception as error:
+            # Whatever it was, nobody renews any more.
+            if self._epoch == 0 and not self._acquired.done():
+                self._acquired.set_exception(error)
+            elif not self._ended:
+                log.exception("lease renewer failed")
+                self._lose(f"the renewer failed: {error!r}")
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with await self._connect() as kube:
+            self._kube = kube
+            while not self._ended:
+                await self._step()
+                try:
+                    async with asyncio.timeout(RETRY_SECONDS):
+                        await self._stop.wait()
+                except TimeoutError:
+                    continue
+            if self._epoch:
+                await self._free()
+            else:
+                self._acquired.cancel()
+
+    async def _step(self) -> None:
+        try:
+            async with self._lock:
+                if self._epoch:
+                    await self._renew()
+                else:
+                    await self._try_to_take()
+        except (Conflict, AlreadyExists) as error:
+            log.debug("lease changed meanwhile", error=str(error))
+        except ApiUnavailable as error:
+            log.warning("lease not renewed" if self._epoch else "lease not read", error=str(error))
+        except KubeError as error:
+            log.error("lease refused", namespace=self._namespace, lease=self._name, error=str(error))
+        if self._epoch and not self._ended and machine_seconds() >= self._held_until:
+            self._lose(f"it could not be renewed for {RENEW_DEADLINE_SECONDS:g} s")
+
+    async def _try_to_take(self) -> None:
+        try:
+            found = _record(await self._call("GET", self._name))
+        except NotFound:
+            await self._hold(None, transitions=1)
+            return
+        if self._record is None or found.resource_version != self._record.resource_version:
+            self._record, self._record_seen = found, machine_seconds()
+        silent = machine_seconds() - self._record_seen >= LEASE_SECONDS
+        if not found.holder or silent:
+            await self._hold(found, transitions=found.transitions + 1)
+
+    async def _renew(self) -> None:
+        if self._heartbeat.stalled:
+            age_seconds = round(self._heartbeat.age_seconds(), 1)
+            log.warning("lease not renewed: the event loop stands still", seconds=age_seconds)
+            return
+        await self._hold_again(self._epoch)
+
+    async def _raise(self, held: int) -> int:
+        async with self._lock:
+            if self._epoch <= held:
+                await self._hold_again(held + 1)
+            return self._epoch
+
+    async def _hold_again(self, transitions: int) -> None:
+        try:
+            await self._hold(self._record, transitions=transitions)
+        except (Conflict, NotFound):
+            # Somebody wrote: an answer of our own that got lost, an annotation, or the next holder.
+            try:
+                found = _record(await self._call("GET", self._name))
+            except NotFound:
+                self._lose("it was deleted")
+                raise
+            if found.holder != self.identity:
+                self._lose(f"{found.holder or 'nobody'} holds it now")
+                raise
+            await self._hold(found, transitions=transitions)
+
+    async def _hold(self, record: _Record | None, *, transitions: int) -> None:
+        started = machine_seconds()
+        self._record = await self._write(record, holder=self.identity, transitions=transitions)
+        self._record_seen = started
+        if self._ended:
+            return
+        self._held_until = started + RENEW_DEADLINE_SECONDS
+        newly = self._epoch == 0
+        self._epoch = transitions
+        if newly:
+            self._acquired_at_seconds = time.monotonic()
+            log.info("lease acquired", identity=self.identity, epoch=transitions)
+            if self._acquired.set_running_or_notify_cancel():
+                self._acquired.set_result(None)
+
+    async def _free(self) -> None:
+        try:
+            record = _record(await self._call("GET", self._name))
+            if record.holder == self.identity:
+                await self._write(record, holder="", transitions=record.transitions)
+                log.info("lease released", identity=self.identity)
+        except KubeError as error:
+            log.warning("lease not released; it expires by itself", error=str(error))
+
+    async def _write(self, record: _Record | None, *, holder: str, transitions: int) -> _Record:
+        """Conditional: raises Conflict or AlreadyExists when somebody else wrote first."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if transitions != self._epoch:
+            self._acquire_time = now
+        body: Json = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": holder,
+                "leaseDurationSeconds": LEASE_SECONDS,
+                "leaseTransitions": transitions,
+                "renewTime": now,
+                "acquireTime": self._acquire_time,
+            },
+        }
+        if record is None:
+            return _record(await self._call("POST", "", body))
+        body["metadata"]["resourceVersion"] = record.resource_version
+        return _record(await self._call("PUT", self._name, body))
+
+    async def _call(self, method: str, name: str, body: Mapping[str, Any] | None = None) -> Json:
+        path = f"{self._path}/{quote(name)}" if name else self._path
+        return await self._kube.request(method, path, body=body, timeout_seconds=REQUEST_SECONDS)
+
+    def _lose(self, message: str) -> None:
+        self._held_until, self._ended = float("-inf"), True
+        self._on_lost(message)
+
+
+def _record(lease: Json) -> _Record:
+    spec = lease.get("spec") or {}
+    return _Record(
+        resource_version=lease["metadata"]["resourceVersion"],
+        holder=spec.get("holderIdentity") or "",
+        transitions=spec.get("leaseTransitions") or 0,
+    )

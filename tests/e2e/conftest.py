@@ -1,0 +1,44 @@
+"""Fixtures that start a fleet of its own for each test, on the shared control plane."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.locations import REPOSITORY
+
+from tests.e2e.fleet import Fleet
+
+_numbers = itertools.count(1)
+
+
+class MakeFleet(Protocol):
+    def __call__(self, *, macs: int = 2, lost_after: str = "10m") -> Fleet: ...
+
+
+@pytest.fixture(scope="session")
+def served_kinds(control_plane: ControlPlane) -> ControlPlane:
+    control_plane.apply(REPOSITORY / "crds")
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return control_plane
+
+
+@pytest.fixture
+def make_fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[MakeFleet]:
+    """Builds a fleet that is not started; whatever was started is stopped at the end."""
+    fleets: list[Fleet] = []
+
+    def make(*, macs: int = 2, lost_after: str = "10m") -> Fleet:
+        namespace = f"e2e-{next(_numbers)}"
+        served_kinds.kubectl("create", "namespace", namespace)
+        fleet = Fleet(served_kinds, tmp_path / namespace, namespace, macs=macs, lost_after=lost_after)
+        fleets.append(fleet)
+        return fleet.__enter__()
+
+    yield make
+    for fleet in reversed(fleets):
+        fleet.__exit__()

@@ -1,0 +1,225 @@
+"""A whole small fleet on real parts: Macs, the operator, and what a test asks of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import psutil
+from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.demo_report import read_rows, result_folder
+from voxfleet_dev.locations import REPOSITORY
+from voxfleet_dev.mac import Mac
+from voxfleet_dev.operator_process import OperatorProcess
+from voxfleet_dev.sshd import generate_identity
+
+from voxfleet_api.conditions import Condition, ConditionType, find, is_true
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.results import ResultRow
+
+CLIPS = REPOSITORY / "examples" / "clips"
+WAIT_SECONDS = 150.0
+POLL_SECONDS = 0.2
+LOST_MARGIN_SECONDS = 3
+EXPECTED = {
+    row["id"]: row for row in (json.loads(line) for line in (CLIPS / "expected.jsonl").read_text().splitlines())
+}
+
+CONTRACT: dict[str, object] = {
+    "apiVersion": "voxfleet.dev/v1alpha1",
+    "kind": "VoiceContract",
+    "metadata": {"name": "contract"},
+    "spec": {
+        "input": {
+            "containers": ["wav", "flac", "mp3", "m4a"],
+            "sampleRatesHz": [16000, 22050, 44100, 48000],
+            "channels": [1, 2],
+        },
+        "conversions": {"resample": {"toHz": 16000, "quality": "soxr_vhq"}, "downmix": {"mode": "Mean"}},
+        "quarantine": {"maxClips": 5, "maxPercent": 50},
+    },
+}
+
+
+class Fleet:
+    """Some Macs and an operator in a namespace of their own, on a shared control plane."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        directory: Path,
+        namespace: str,
+        *,
+        macs: int = 2,
+        lost_after: str = "10m",
+    ) -> None:
+        self.control_plane = control_plane
+        self.directory = directory
+        self.namespace = namespace
+        self.shared = directory / "shared"
+        shutil.copytree(CLIPS, self.shared / "clips")
+        identity = generate_identity()
+        self.macs = [
+            Mac(
+                f"{namespace}-mac-{letter}",
+                directory / f"mac-{letter}",
+                allow=[f"file://{self.shared}/"],
+                identity_pem=identity,
+                lost_after=lost_after,
+            )
+            for letter in "abcdefgh"[:macs]
+        ]
+        flags = [
+            "--namespace", namespace,
+            "--progress-interval-seconds", "1",
+            "--lost-margin-seconds", str(LOST_MARGIN_SECONDS),
+        ]  # fmt: skip
+        self.operator = OperatorProcess(control_plane.kubeconfig, directory / "operator", arguments=flags)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.callback(self._clean_up)
+        for mac in self.macs:
+            self._stack.callback(mac.stop)
+        self._stack.callback(self.operator.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(
+        self,
+        *,
+        mac_env: Mapping[int, Mapping[str, str]] | None = None,
+        operator_env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts every Mac and the operator and registers the Macs."""
+        for number, mac in enumerate(self.macs):
+            mac.start((mac_env or {}).get(number))
+            self.register(mac)
+        self.apply(CONTRACT)
+        self.operator.start(operator_env)
+
+    def register(self, mac: Mac, spec: Mapping[str, object] | None = None) -> None:
+        """Applies a Mac's Secrets and its MacAgent, with some fields of its spec replaced."""
+        for secret in mac.secret_manifests(self.namespace):
+            self.control_plane.apply(secret)
+        manifest = mac.mac_agent_manifest()
+        manifest["spec"] = {**_mapping(manifest["spec"]), **(spec or {})}
+        self.control_plane.apply(manifest)
+
+    def apply(self, manifest: Mapping[str, object]) -> None:
+        self.control_plane.apply(manifest, namespace=self.namespace)
+
+    def submit(self, name: str, clip_ids: Sequence[str] | None = None, **spec: object) -> None:
+        """Applies a job over some example clips (default: all of them)."""
+        manifest = self.shared / "clips" / f"{name}.jsonl"
+        lines = (CLIPS / "manifest.jsonl").read_text().splitlines()
+        chosen = [line for line in lines if clip_ids is None or json.loads(line)["id"] in clip_ids]
+        manifest.write_text("".join(f"{line}\n" for line in chosen))
+        body = {
+            "contractRef": {"name": "contract"},
+            "input": {"manifest": {"uri": f"file://{manifest}"}},
+            "output": {"uri": f"file://{self.shared}/results/"},
+            "sharding": {"targetAudio": "8s"},
+            **spec,
+        }
+        self.apply(
+            {
+                "apiVersion": "voxfleet.dev/v1alpha1",
+                "kind": "AudioBatchJob",
+                "metadata": {"name": name},
+                "spec": body,
+            }
+        )
+
+    def job(self, name: str) -> AudioBatchJob:
+        return AudioBatchJob.load(self._get("audiobatchjob", name))
+
+    def shards(self, job: str) -> list[AudioShard]:
+        text = self.control_plane.kubectl("get", "audioshards", "-n", self.namespace, "-o", "json")
+        shards = [AudioShard.load(item) for item in json.loads(text)["items"]]
+        return [shard for shard in shards if shard.spec.job_ref.name == job]
+
+    def mac_agent(self, mac: Mac) -> MacAgent:
+        return MacAgent.load(json.loads(self.control_plane.kubectl("get", "macagent", mac.name, "-o", "json")))
+
+    def wait_for(self, what: str, ready: Callable[[], bool], timeout_seconds: float = WAIT_SECONDS) -> None:
+        """Polls until `ready()`; raises AssertionError with the operator's log."""
+        deadline = time.monotonic() + timeout_seconds
+        while not ready():
+            assert time.monotonic() < deadline, f"{what}: not after {timeout_seconds} s\n{self.explain()}"
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_end(self, name: str, timeout_seconds: float = WAIT_SECONDS, *, settled: bool = True) -> AudioBatchJob:
+        """The job once it is Complete or Failed (and its usage settled)."""
+
+        def ended() -> bool:
+            status = self.job(name).status
+            over = is_true(status.conditions, ConditionType.COMPLETE) or is_true(status.conditions, ConditionType.FAILED)
+            return over and (status.usage.settled or not settled)
+
+        self.wait_for(f"job {name} ended", ended, timeout_seconds)
+        return self.job(name)
+
+    def wait_for_condition(
+        self, read: Callable[[], AudioBatchJob | MacAgent], type_: ConditionType, status: str, reason: str
+    ) -> Condition:
+        def holds() -> bool:
+            found = find(read().status.conditions, type_)
+            return found is not None and (found.status, found.reason) == (status, reason)
+
+        self.wait_for(f"{type_}={status} with reason {reason}", holds)
+        found = find(read().status.conditions, type_)
+        assert found is not None
+        return found
+
+    def rows(self, job: AudioBatchJob) -> list[ResultRow]:
+        return read_rows(result_folder(job))
+
+    def assert_nothing_lost_or_doubled(self, job: AudioBatchJob, clips: int) -> None:
+        """Every clip has exactly one row, status agrees with the rows, and no Mac kept scratch."""
+        rows = self.rows(job)
+        assert [row.index for row in rows] == list(range(clips))
+        counts = Counter(row.status for row in rows)
+        status = job.status.clips
+        assert (counts["succeeded"], counts["failed"], counts["quarantined"], counts["not_run"]) == (
+            status.succeeded, status.failed, status.quarantined, status.not_run,
+        )  # fmt: skip
+        assert [path for mac in self.macs for path in mac.scratch.rglob("*") if not path.is_dir()] == []
+
+    def explain(self) -> str:
+        """What a failed wait shows."""
+        objects = self.control_plane.kubectl("get", "abj,ash,mac", "-A", "-o", "wide")
+        agents = "\n".join(f"--- {mac.name}\n{mac.agent.log_tail(15)}" for mac in self.macs)
+        return f"{objects}\n--- operator\n{self.operator.child.log_tail(40)}\n{agents}"
+
+    def _get(self, kind: str, name: str) -> object:
+        return json.loads(self.control_plane.kubectl("get", kind, name, "-n", self.namespace, "-o", "json"))
+
+    def _clean_up(self) -> None:
+        """Runs last, with the operator stopped: other tests share the control plane."""
+        names = [mac.name for mac in self.macs]
+        self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
+        for line in self.control_plane.kubectl("get", "abj", "-n", self.namespace, "-o", "name").split():
+            self.control_plane.kubectl(
+                "patch", line, "-n", self.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
+            )
+        self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", self.namespace)
+
+
+def wait_for_processes_to_end(processes: Sequence[psutil.Process], timeout_seconds: float = 15.0) -> None:
+    """Raises AssertionError naming the processes that outlive their parent."""
+    _, alive = psutil.wait_procs(list(processes), timeout=timeout_seconds)
+    assert alive == []
+
+
+def _mapping(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,109 @@
+"""Agent and operator die at named edges; no clip is lost, none is counted twice, no attempt runs twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import MakeFleet
+from tests.e2e.fleet import EXPECTED, Fleet, wait_for_processes_to_end
+from voxfleet_api.conditions import ConditionType, is_true
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
+
+CLIPS = [*EXPECTED][:12]
+CRASH_EXIT_CODE = 70
+
+
+def assert_whole(fleet: Fleet, job: AudioBatchJob) -> None:
+    assert is_true(job.status.conditions, ConditionType.COMPLETE), fleet.explain()
+    fleet.assert_nothing_lost_or_doubled(job, len(CLIPS))
+
+
+def assert_one_attempt_each(fleet: Fleet, name: str) -> None:
+    assert {shard.metadata.name: shard.status.attempt for shard in fleet.shards(name)} == {
+        shard.metadata.name: 1 for shard in fleet.shards(name)
+    }
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "base-frozen", "row-recorded@3", "part-frozen", "part-uploaded", "part-marked",
+        "commit-uploaded", "outcome-recorded@2", "row-sealed",
+    ],
+)  # fmt: skip
+def test_an_agent_that_dies_at_an_edge_and_comes_back_finishes_the_same_attempt(
+    make_fleet: MakeFleet, point: str
+) -> None:
+    fleet = make_fleet(macs=1)
+    fleet.start(mac_env={0: {"VOXFLEET_CRASH_AT": point}})
+    fleet.submit("job", CLIPS)
+    mac = fleet.macs[0]
+
+    def crashed() -> bool:
+        mac.agent.descendants()
+        return not mac.agent.running
+
+    fleet.wait_for(f"the agent crashed at {point}", crashed)
+    assert mac.agent.exit_code == CRASH_EXIT_CODE
+    wait_for_processes_to_end(mac.agent.known_descendants)
+    mac.restart_agent()
+    assert_whole(fleet, fleet.wait_for_end("job"))
+    assert_one_attempt_each(fleet, "job")
+
+
+def test_a_mac_that_is_gone_for_good_is_replaced(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(lost_after="10s")
+    fleet.start()
+    fleet.submit("job", CLIPS)
+    by_name = {mac.name: mac for mac in fleet.macs}
+
+    def working_mac() -> str | None:
+        return next(
+            (
+                shard.status.mac
+                for shard in fleet.shards("job")
+                if shard.spec.stage is Stage.PROCESS and shard.status.attempt == 1 and shard.status.commit is None
+            ),
+            None,
+        )
+
+    fleet.wait_for("a Mac works on a shard", lambda: working_mac() is not None)
+    name = working_mac()
+    assert name is not None
+    lost = by_name[name]
+    wait_for_processes_to_end(lost.kill_agent())
+    job = fleet.wait_for_end("job", settled=False)
+    assert_survivors_finished(fleet, job, name)
+
+
+def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> None:
+    assert is_true(job.status.conditions, ConditionType.COMPLETE), fleet.explain()
+    rows = fleet.rows(job)
+    assert [row.index for row in rows] == list(range(len(CLIPS)))
+    records = [record for shard in fleet.shards("job") for record in shard.status.attempts]
+    assert {record.mac for record in records if record.outcome is AttemptOutcome.LOST} == {lost}
+    for shard in fleet.shards("job"):
+        finished = [record for record in shard.status.attempts if record.outcome is AttemptOutcome.SUCCEEDED]
+        assert len(finished) == 1 and shard.status.commit is not None
+        assert finished[0].attempt == shard.status.commit.attempt == shard.status.attempt
+    survivors = [mac for mac in fleet.macs if mac.name != lost]
+    assert [path for mac in survivors for path in mac.scratch.rglob("*") if not path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "finalizer-added", "assigned", "assigned@2", "put-answered", "put-answered@3",
+        "plan-recorded", "shard-created@2", "commit-seen@2", "finalize-committed",
+    ],
+)  # fmt: skip
+def test_an_operator_that_dies_at_an_edge_and_comes_back(make_fleet: MakeFleet, point: str) -> None:
+    fleet = make_fleet(macs=2)
+    fleet.start(operator_env={"VOXFLEET_CRASH_AT": point})
+    fleet.submit("job", CLIPS)
+    fleet.wait_for(f"the operator crashed at {point}", lambda: not fleet.operator.child.running)
+    assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
+    fleet.operator.start()
+    assert_whole(fleet, fleet.wait_for_end("job"))
+    assert_one_attempt_each(fleet, "job")

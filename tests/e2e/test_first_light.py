@@ -1,0 +1,61 @@
+"""`kubectl apply` a batch: two Macs transcribe it, and machine-hours land in its status."""
+
+from __future__ import annotations
+
+import json
+
+from voxfleet_dev.demo_report import gather
+
+from tests.e2e.conftest import MakeFleet
+from tests.e2e.fleet import EXPECTED, Fleet
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.quantities import seconds_milliseconds
+
+
+def transcripts(fleet: Fleet, job: AudioBatchJob) -> dict[str, str | None]:
+    return {row.custom_id: row.text for row in fleet.rows(job)}
+
+
+def test_a_batch_from_apply_to_bill(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.start()
+    fleet.submit("first")
+    fleet.control_plane.kubectl(
+        "wait", "--for=condition=Complete", "abj/first", "-n", fleet.namespace, "--timeout=120s", timeout_seconds=130
+    )
+    job = fleet.wait_for_end("first")
+    fleet.assert_nothing_lost_or_doubled(job, len(EXPECTED))
+
+    rows = {row.custom_id: row for row in fleet.rows(job)}
+    bad = {name: row["class"] for name, row in EXPECTED.items() if "class" in row}
+    found = {name: row.error.failure_class for name, row in rows.items() if row.error is not None}
+    assert found == bad and len(bad) == 3
+    assert {clip.id: clip.failure_class for clip in job.status.quarantine} == bad
+    good = [name for name, row in EXPECTED.items() if "text" in row]
+    right = [name for name in good if rows[name].text == EXPECTED[name]["text"]]
+    assert len(right) >= 0.95 * len(good)
+
+    assert sorted(job.status.macs) == sorted(mac.name for mac in fleet.macs)
+    report = gather(fleet.control_plane, job, fleet.macs)
+    assert report.ledger_verified
+    assert sum(report.milliseconds_by_mac.values()) == seconds_milliseconds(job.status.usage.machine_seconds) > 0
+    usage = job.status.usage
+    parts = [seconds_milliseconds(part) for part in (usage.productive, usage.retry, usage.overhead)]
+    assert sum(parts) == seconds_milliseconds(usage.machine_seconds)
+
+    fleet.submit("second")
+    assert transcripts(fleet, fleet.wait_for_end("second")) == transcripts(fleet, job)
+
+
+def test_deleting_a_job_leaves_its_output_and_nothing_else(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(macs=1)
+    fleet.start()
+    fleet.submit("gone", [*EXPECTED][:4])
+    job = fleet.wait_for_end("gone")
+    fleet.control_plane.kubectl("delete", "abj", "gone", "-n", fleet.namespace, "--timeout=60s", timeout_seconds=70)
+    assert fleet.shards("gone") == []
+    assert len(fleet.rows(job)) == 4
+    mac = fleet.macs[0]
+    fleet.wait_for("the agent forgot the attempts", lambda: mac.get_json("/v1/attempts")["attempts"] == [])
+    listed = json.loads(fleet.control_plane.kubectl("get", "ash", "-n", fleet.namespace, "-o", "json"))
+    assert listed["items"] == []

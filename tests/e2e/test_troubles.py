@@ -1,0 +1,127 @@
+"""What goes wrong on a platform team's first day: a condition that tells what to do, and other jobs go on."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from voxfleet_dev.mac import Mac
+from voxfleet_dev.sshd import Sshd
+
+from tests.e2e.conftest import MakeFleet
+from tests.e2e.fleet import EXPECTED, Fleet
+from voxfleet_api.conditions import ConditionType, find, is_true
+
+CLIPS = [*EXPECTED][:4]
+
+
+@pytest.fixture
+def fleet(make_fleet: MakeFleet) -> Fleet:
+    """Two Macs that are up; the first is registered rightly, the second by each test."""
+    fleet = make_fleet()
+    fleet.start()
+    return fleet
+
+
+def assert_other_work_goes_on(fleet: Fleet) -> None:
+    fleet.submit("healthy", CLIPS)
+    job = fleet.wait_for_end("healthy")
+    assert is_true(job.status.conditions, ConditionType.COMPLETE)
+
+
+def reachable(fleet: Fleet, mac: Mac, reason: str) -> str:
+    return fleet.wait_for_condition(
+        lambda: fleet.mac_agent(mac), ConditionType.REACHABLE, "False", reason
+    ).message
+
+
+def test_a_wrong_host_key(fleet: Fleet) -> None:
+    mac = fleet.macs[1]
+    other = Sshd(fleet.directory / "other-sshd", forward_port=mac.agent_port)
+    spec = mac.mac_agent_manifest()["spec"]
+    assert isinstance(spec, dict)
+    fleet.register(mac, {"ssh": {**spec["ssh"], "hostKeys": [other.host_key_line]}})
+    message = reachable(fleet, mac, "HostKeyMismatch")
+    assert "spec.ssh.hostKeys" in message
+    assert_other_work_goes_on(fleet)
+
+
+def test_a_wrong_agent_token(fleet: Fleet) -> None:
+    mac = fleet.macs[1]
+    fleet.control_plane.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "wrong", "namespace": fleet.namespace},
+            "stringData": {"token": "not-the-token"},
+        }
+    )
+    fleet.register(mac, {"tokenRef": {"name": "wrong", "key": "token"}})
+    assert "spec.tokenRef" in reachable(fleet, mac, "AgentTokenRefused")
+    assert_other_work_goes_on(fleet)
+
+
+def test_a_missing_secret(fleet: Fleet) -> None:
+    mac = fleet.macs[1]
+    fleet.register(mac, {"tokenRef": {"name": "nowhere", "key": "token"}})
+    message = reachable(fleet, mac, "SecretNotFound")
+    assert "nowhere" in message and fleet.namespace in message
+    assert_other_work_goes_on(fleet)
+    fleet.register(mac)
+    fleet.wait_for_condition(lambda: fleet.mac_agent(mac), ConditionType.REACHABLE, "True", "Connected")
+
+
+def test_an_unknown_contract(fleet: Fleet) -> None:
+    fleet.submit("job", CLIPS, contractRef={"name": "late"})
+    message = fleet.wait_for_condition(
+        lambda: fleet.job("job"), ConditionType.ACCEPTED, "False", "ContractNotFound"
+    ).message
+    assert "late" in message
+    assert_other_work_goes_on(fleet)
+    assert not is_true(fleet.job("job").status.conditions, ConditionType.FAILED)
+
+
+def test_a_model_path_that_does_not_exist(fleet: Fleet) -> None:
+    fleet.submit("job", CLIPS, model={"path": "/models/nowhere"})
+    message = fleet.wait_for_condition(
+        lambda: fleet.job("job"), ConditionType.FAILED, "True", "ModelUnavailable"
+    ).message
+    assert "/models/nowhere" in message
+    assert_other_work_goes_on(fleet)
+
+
+def test_one_changed_byte_in_a_ledger_row(fleet: Fleet) -> None:
+    fleet.submit("job", CLIPS)
+    fleet.wait_for_end("job")
+    mac = next(mac for mac in fleet.macs if mac.name in fleet.job("job").status.macs and rows_of(mac))
+    fleet.operator.stop()
+    mac.agent.stop()
+    tamper(mac)
+    mac.restart_agent()
+    fleet.operator.start()
+    message = fleet.wait_for_condition(
+        lambda: fleet.mac_agent(mac), ConditionType.LEDGER_VERIFIED, "False", "RowRefused"
+    ).message
+    assert "#0" in message
+    other = next(each for each in fleet.macs if each is not mac)
+    verified = find(fleet.mac_agent(other).status.conditions, ConditionType.LEDGER_VERIFIED)
+    assert verified is None or verified.status == "True"
+
+
+def journal(mac: Mac) -> sqlite3.Connection:
+    return sqlite3.connect(mac.directory / "state" / "journal.sqlite3")
+
+
+def rows_of(mac: Mac) -> int:
+    with closing(journal(mac)) as connection:
+        return int(connection.execute("SELECT count(*) FROM ledger").fetchone()[0])
+
+
+def tamper(mac: Mac) -> None:
+    """Adds a zero to the milliseconds of the first signed row, as a greedy lessor would."""
+    with closing(journal(mac)) as connection, connection:
+        (text,) = connection.execute("SELECT signed FROM ledger WHERE sequence = 0").fetchone()
+        changed = text.replace('"monotonicMilliseconds":', '"monotonicMilliseconds":9', 1)
+        assert changed != text
+        connection.execute("UPDATE ledger SET signed = ? WHERE sequence = 0", (changed,))
