@@ -82,7 +82,7 @@ Quantity = Annotated[
     Field(
         max_length=32,
         pattern=QUANTITY_PATTERN,
-        json_schema_extra={"x-kubernetes-int-or-string": True},
+        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN},
     ),
 ]
 """A byte count, such as `200Mi` or 1048576."""
@@ -98,5 +98,8 @@ Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, such as `2026-11-20T22:00:00Z`."""
 Message = Annotated[str, Field(max_length=1024)]
+ObservedGeneration = Annotated[
+    int, Field(description="metadata.generation that this status speaks of; -1 before the first look.")
+]
 Decimal3 = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]{3}$")]
 """Seconds, exact to the millisecond, as text: the API has no floats and rounding would not add up."""

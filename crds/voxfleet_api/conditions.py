@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from voxfleet_api.base import Message, StatusModel, Timestamp
+from voxfleet_api.base import Message, StatusModel, Timestamp, list_map
 
 MESSAGE_LIMIT = 1024
 
@@ -75,12 +75,20 @@ class Reason(StrEnum):
 class Condition(StatusModel):
     """A metav1.Condition."""
 
-    type: Annotated[str, Field(max_length=63)]
-    status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    message: Message = ""
-    observed_generation: int = 0
-    last_transition_time: Timestamp
+    type: Annotated[str, Field(max_length=63, description="What the condition speaks of.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
+    reason: Annotated[
+        str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$", description="Why, as one word for programs.")
+    ]
+    message: Annotated[Message, Field(description="Why, and what to do, for people.")] = ""
+    observed_generation: Annotated[int, Field(description="metadata.generation that was looked at.")] = 0
+    last_transition_time: Annotated[Timestamp, Field(description="When the status last changed.")]
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(max_length=16, json_schema_extra=list_map("type"), description="Where the object stands, by type."),
+]
 
 
 def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:

@@ -230,12 +230,18 @@ class Event(StatusModel):
     row: SignedRow | None = None
 
 
+class EventAck(StatusModel):
+    """Body of POST /v1/events/ack, answered with 204: all events up to this cursor were seen."""
+
+    cursor: str
+
+
 class RenewAnswer(StatusModel):
     renewed: int
 
 
 class LedgerPage(StatusModel):
-    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N, of the current chain."""
+    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N, of the current chain; -1 for its first rows."""
 
     chain_id: str
     rows: tuple[SignedRow, ...]

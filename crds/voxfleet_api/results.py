@@ -19,7 +19,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid
+from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic
 from voxfleet_api.failures import FailureClass
 
 
@@ -115,13 +115,18 @@ class ResultRow(Row):
 class PlanResult(StatusModel):
     """What Plan found; copied into AudioShard.status and then into the job's."""
 
-    manifest_sha256: Sha256Hex
-    model_digest: Digest
-    model_revision: Annotated[str | None, Field(max_length=64)] = None
+    manifest_sha256: Annotated[Sha256Hex, Field(description="Of manifest.jsonl.")]
+    model_digest: Annotated[Digest, Field(description="Over the model's files.")]
+    model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
     boundaries: Annotated[
-        tuple[int, ...], Field(max_length=5001, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+        tuple[int, ...],
+        Field(
+            max_length=5001,
+            json_schema_extra=list_atomic(),
+            description="Shard k holds the clips from boundaries[k] up to, without, boundaries[k+1].",
+        ),
     ]
-    audio_seconds: Decimal3
+    audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
 
 
 class PlanFile(SpecModel):

@@ -32,9 +32,12 @@ class LabelRequirement(
 ):
     """One condition on a label."""
 
-    key: LabelKey
-    operator: SelectorOperator
-    values: Annotated[tuple[LabelValue, ...] | None, Field(max_length=32, json_schema_extra=list_set())] = None
+    key: Annotated[LabelKey, Field(description="The label.")]
+    operator: Annotated[SelectorOperator, Field(description="How the label's value is compared.")]
+    values: Annotated[
+        tuple[LabelValue, ...] | None,
+        Field(max_length=32, json_schema_extra=list_set(), description="For In and NotIn: the values to compare with."),
+    ] = None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         value = labels.get(self.key)
@@ -56,7 +59,8 @@ class LabelSelector(SpecModel):
         dict[LabelKey, LabelValue], Field(max_length=16, description="Labels that must have exactly these values.")
     ] = Field(default_factory=dict)
     match_expressions: Annotated[
-        tuple[LabelRequirement, ...], Field(max_length=16, json_schema_extra=list_atomic())
+        tuple[LabelRequirement, ...],
+        Field(max_length=16, json_schema_extra=list_atomic(), description="Further conditions on labels."),
     ] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:

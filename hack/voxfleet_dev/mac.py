@@ -42,6 +42,7 @@ class Mac:
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
     ) -> None:
+        directory = directory.absolute()  # the agent accepts no other paths
         self.name = name
         self.directory = directory
         self.agent_port = free_port()
@@ -54,7 +55,7 @@ class Mac:
         self._scratch_quota = scratch_quota
         self._ledger_key = Ed25519PrivateKey.generate()
         self.config_file = directory / "agent.yaml"
-        argv = [sys.executable, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
+        argv: list[str | Path] = [sys.executable, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
         self.agent = Child(f"agent {name}", argv, directory / "agent.log", env=agent_environment())
 
     @property
@@ -80,7 +81,7 @@ class Mac:
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
         """Write the files, start sshd and the agent, and wait until both answer. Raises ChildFailed."""
-        self._write_files()
+        self.write_files()
         self.sshd.start()
         self.restart_agent(env)
 
@@ -127,7 +128,8 @@ class Mac:
             },
         }
 
-    def _write_files(self) -> None:
+    def write_files(self) -> None:
+        """The agent's configuration, token and ledger key; `start` does it too."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         token_file, ledger_key_file = self.directory / "token", self.directory / "ledger.pem"

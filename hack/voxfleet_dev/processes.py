@@ -7,6 +7,7 @@ in order. On Linux the kernel also kills a child when the rig itself is killed w
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -14,16 +15,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from types import FrameType
 
 import psutil
 
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 40
+KILL_TIMEOUT_SECONDS = 10.0
 
 
 class ChildFailed(RuntimeError):
@@ -64,7 +67,6 @@ class Child:
         self.env = dict(os.environ if env is None else env)
         self.cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
-        self._spawn_error: OSError | None = None
         self._known_descendants: set[psutil.Process] = set()
 
     def start(self, extra_env: Mapping[str, str] | None = None) -> None:
@@ -72,16 +74,17 @@ class Child:
         if self.running:
             raise ChildFailed(f"{self.name} runs already (pid {self.pid})")
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._process, self._spawn_error = None, None
-        spawned = Event()
+        self._process = None
+        spawned: Future[None] = Future()
         _running.append(self)  # before the spawn: an interrupt that falls in between still finds it
         _spawns.put(lambda: self._spawn({**self.env, **(extra_env or {})}, spawned))
-        spawned.wait()
-        if self._spawn_error is not None:
+        try:
+            spawned.result()
+        except OSError as error:
             _running.remove(self)
-            raise ChildFailed(f"{self.name} could not be started: {self._spawn_error}")
+            raise ChildFailed(f"{self.name} could not be started: {error}") from error
 
-    def _spawn(self, environment: Mapping[str, str], spawned: Event) -> None:
+    def _spawn(self, environment: Mapping[str, str], spawned: Future[None]) -> None:
         try:
             with self.log.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -94,9 +97,9 @@ class Child:
                     start_new_session=True,
                 )
         except OSError as error:
-            self._spawn_error = error
-        finally:
-            spawned.set()
+            spawned.set_exception(error)
+        else:
+            spawned.set_result(None)
 
     @property
     def pid(self) -> int:
@@ -174,12 +177,10 @@ class Child:
                 process.kill()
                 process.wait()
         for descendant in self._known_descendants:
-            if descendant.is_running():
-                try:
+            if _is_alive(descendant):
+                with contextlib.suppress(psutil.NoSuchProcess):
                     descendant.kill()
-                except psutil.NoSuchProcess:
-                    continue
-        _, alive = psutil.wait_procs(list(self._known_descendants), timeout=grace_seconds)
+        alive = wait_ended(self._known_descendants, KILL_TIMEOUT_SECONDS)
         while self in _running:
             _running.remove(self)
         if alive:
@@ -188,6 +189,23 @@ class Child:
 
     def _failure(self, what: str) -> ChildFailed:
         return ChildFailed(f"{self.name} {what}. Last lines of {self.log}:\n{self.log_tail()}")
+
+
+def wait_ended(processes: Iterable[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended (a zombie has); returns those that still live after the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    alive = [process for process in processes if _is_alive(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        alive = [process for process in alive if _is_alive(process)]
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _dies_with_parent() -> list[str]:

@@ -25,7 +25,7 @@ class Sshd:
     """
 
     def __init__(self, directory: Path, *, forward_port: int, identity_pem: str | None = None) -> None:
-        self.directory = directory
+        self.directory = directory.absolute()
         self.port = free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.identity_pem = identity_pem or generate_identity()

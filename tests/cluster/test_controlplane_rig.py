@@ -14,6 +14,7 @@ import pytest
 
 from voxfleet_dev.binaries import SOURCES
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
+from voxfleet_dev.processes import wait_ended
 
 OWNER = """
 import sys
@@ -86,5 +87,4 @@ def test_no_server_outlives_a_killed_owner(tmp_path: Path, number: signal.Signal
         assert len(servers) == 2
         owner.send_signal(number)
         owner.wait(30)
-    _, alive = psutil.wait_procs(servers, timeout=30)
-    assert not alive
+    assert not wait_ended(servers, 30)

@@ -10,6 +10,7 @@ import paramiko
 import psutil
 import pytest
 
+from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import Sshd
 
 SOURCE = ("127.0.0.1", 0)
@@ -59,4 +60,4 @@ def test_stop_ends_sessions_that_left_the_process_group(transport: paramiko.Tran
     sessions = psutil.Process(sshd.pid).children(recursive=True)
     assert sessions, "an open connection has a process of its own"
     sshd.stop()
-    assert not [session for session in sessions if session.is_running()]
+    assert not wait_ended(sessions, 0)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from tests.e2e.fleet import Fleet
+
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
-
-from tests.e2e.fleet import Fleet
 
 _numbers = itertools.count(1)
 

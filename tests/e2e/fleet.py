@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+
+from voxfleet_api.conditions import Condition, ConditionType, find, is_true
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.results import ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.sshd import generate_identity
-
-from voxfleet_api.conditions import Condition, ConditionType, find, is_true
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.results import ResultRow
 
 CLIPS = REPOSITORY / "examples" / "clips"
 WAIT_SECONDS = 150.0
@@ -162,7 +162,9 @@ class Fleet:
 
         def ended() -> bool:
             status = self.job(name).status
-            over = is_true(status.conditions, ConditionType.COMPLETE) or is_true(status.conditions, ConditionType.FAILED)
+            over = is_true(status.conditions, ConditionType.COMPLETE) or is_true(
+                status.conditions, ConditionType.FAILED
+            )
             return over and (status.usage.settled or not settled)
 
         self.wait_for(f"job {name} ended", ended, timeout_seconds)

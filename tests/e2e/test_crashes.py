@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import EXPECTED, Fleet, wait_for_processes_to_end
+
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage

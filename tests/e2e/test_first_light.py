@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from voxfleet_dev.demo_report import gather
-
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import EXPECTED, Fleet
+
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_dev.demo_report import gather
 
 
 def transcripts(fleet: Fleet, job: AudioBatchJob) -> dict[str, str | None]:

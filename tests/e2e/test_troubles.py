@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from voxfleet_dev.mac import Mac
-from voxfleet_dev.sshd import Sshd
-
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import EXPECTED, Fleet
+
 from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_dev.mac import Mac
+from voxfleet_dev.sshd import Sshd
 
 CLIPS = [*EXPECTED][:4]
 
@@ -31,9 +31,7 @@ def assert_other_work_goes_on(fleet: Fleet) -> None:
 
 
 def reachable(fleet: Fleet, mac: Mac, reason: str) -> str:
-    return fleet.wait_for_condition(
-        lambda: fleet.mac_agent(mac), ConditionType.REACHABLE, "False", reason
-    ).message
+    return fleet.wait_for_condition(lambda: fleet.mac_agent(mac), ConditionType.REACHABLE, "False", reason).message
 
 
 def test_a_wrong_host_key(fleet: Fleet) -> None:

@@ -12,6 +12,8 @@ MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
 MAX_AUDIO_MILLISECONDS = 24 * 3_600_000
+SCRATCH_PREFIX = "decode-"
+"""Of the folders in TMPDIR that decoding makes and removes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,11 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     if len(audio) != 1:
         raise unsupported(f"an MP4 file with {len(audio)} audio tracks")
     (track,) = audio
-    timescale, duration = _clock(_child(track.media, b"mdhd", "media header"))
-    rate_hz, channels = _format(_child(track.media, b"minf", b"stbl", b"stsd", "sample description"))
-    movie_timescale, _ = _clock(_child(moov, b"mvhd", "movie header"))
+    timescale, duration = _clock(_child(track.media, b"mdhd"))
+    rate_hz, channels = _format(_child(track.media, b"minf", b"stbl", b"stsd"))
+    movie_timescale, _ = _clock(_child(moov, b"mvhd"))
     edited = _edited_duration(track.edits)
-    if edited:
-        frames = edited * rate_hz // movie_timescale
-    else:
-        frames = duration * rate_hz // timescale
+    frames = edited * rate_hz // movie_timescale if edited else duration * rate_hz // timescale
     # A fragmented file states no length here.
     return checked(Container.M4A, "aac", rate_hz, channels, frames=frames or None)
 
@@ -91,14 +88,12 @@ def _find(body: bytes, name: bytes) -> bytes | None:
     return next((found for found_name, found in _boxes(body) if found_name == name), None)
 
 
-def _child(body: bytes, *path: bytes | str) -> bytes:
-    """The box at a path of names; the last word of `path` is what people call it."""
-    *names, what = path
-    for name in names:
-        assert isinstance(name, bytes)
+def _child(body: bytes, *path: bytes) -> bytes:
+    """The box at a path of names."""
+    for name in path:
         found = _find(body, name)
         if found is None:
-            raise damaged(f"is an m4a file without its {what!s}")
+            raise damaged(f"is an m4a file without its {_printable(name)} box")
         body = found
     return body
 

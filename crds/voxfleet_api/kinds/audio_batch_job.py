@@ -12,6 +12,7 @@ from voxfleet_api.base import (
     Digest,
     Duration,
     Message,
+    ObservedGeneration,
     Sha256Hex,
     SpecModel,
     StatusModel,
@@ -23,7 +24,7 @@ from voxfleet_api.base import (
     list_set,
     validations,
 )
-from voxfleet_api.conditions import Condition
+from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -124,6 +125,8 @@ class JobInput(
 
 
 class JobOutput(SpecModel):
+    """Where results go."""
+
     uri: Annotated[
         Uri,
         Field(
@@ -134,6 +137,8 @@ class JobOutput(SpecModel):
 
 
 class Sharding(SpecModel):
+    """How clips are grouped into shards."""
+
     target_audio: Annotated[
         Duration, Field(description="Audio of a shard; a shard is what moves to another Mac when one is lost.")
     ] = "30m"
@@ -190,8 +195,8 @@ class AudioBatchJobSpec(
 class AcceptedContract(StatusModel):
     """The contract as it was when the job was accepted."""
 
-    digest: Digest
-    spec: VoiceContractSpec
+    digest: Annotated[Digest, Field(description="Digest of the contract's spec.")]
+    spec: Annotated[VoiceContractSpec, Field(description="The contract's spec, copied.")]
 
 
 class JobPlan(StatusModel):
@@ -215,26 +220,30 @@ class JobPlan(StatusModel):
 class ClipCounts(StatusModel):
     """Where the clips are; the fields but `total` add up to it."""
 
-    total: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    quarantined: int = 0
-    not_run: int = 0
+    total: Annotated[int, Field(description="Clips of the job.")] = 0
+    succeeded: Annotated[int, Field(description="With a result.")] = 0
+    failed: Annotated[int, Field(description="Without a result, for a reason outside the clip.")] = 0
+    quarantined: Annotated[int, Field(description="Refused for their own data.")] = 0
+    not_run: Annotated[int, Field(description="Never tried, because the job failed before.")] = 0
     running: Annotated[int, Field(description="In an attempt that holds a lane.")] = 0
-    pending: int = 0
+    pending: Annotated[int, Field(description="In no attempt yet.")] = 0
 
 
 class ShardCounts(StatusModel):
+    """How far the Process shards are."""
+
     total: Annotated[int, Field(description="Process shards.")] = 0
-    committed: int = 0
+    committed: Annotated[int, Field(description="With a recorded result.")] = 0
 
 
 class QuarantinedClip(StatusModel):
-    index: int
-    id: Annotated[str, Field(max_length=128)]
-    failure_class: Annotated[FailureClass, Field(alias="class")]
-    reason: Annotated[str, Field(max_length=256)]
-    sha256: Annotated[Sha256Hex | None, Field()] = None
+    """A clip that was refused for its own data."""
+
+    index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
+    id: Annotated[str, Field(max_length=128, description="The clip's id.")]
+    failure_class: Annotated[FailureClass, Field(alias="class", description="Failure class.")]
+    reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
+    sha256: Annotated[Sha256Hex | None, Field(description="Of the clip's bytes as read.")] = None
 
 
 class JobUsage(StatusModel):
@@ -251,20 +260,24 @@ class JobUsage(StatusModel):
 
 
 class ScratchReport(StatusModel):
+    """Scratch that the job's attempts used on their Macs."""
+
     high_water_bytes: Annotated[int, Field(description="Most bytes that one attempt held.")] = 0
     residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 
 
 class StoredFile(StatusModel):
-    uri: Annotated[str, Field(max_length=1024)]
-    sha256: Sha256Hex
+    """A file in the output."""
+
+    uri: Annotated[str, Field(max_length=1024, description="Its address.")]
+    sha256: Annotated[Sha256Hex, Field(description="Of its bytes.")]
 
 
 class AudioBatchJobStatus(StatusModel):
-    observed_generation: int = -1
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
-    start_time: Timestamp | None = None
-    completion_time: Timestamp | None = None
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = ()
+    start_time: Annotated[Timestamp | None, Field(description="When the job was accepted.")] = None
+    completion_time: Annotated[Timestamp | None, Field(description="When the job became Complete or Failed.")] = None
     contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
     plan: Annotated[JobPlan | None, Field(description="What Plan froze.")] = None
     clips: ClipCounts = ClipCounts()

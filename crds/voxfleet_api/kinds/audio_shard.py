@@ -10,6 +10,7 @@ from pydantic import Field
 from voxfleet_api.base import (
     Digest,
     Message,
+    ObservedGeneration,
     Ranges,
     Sha256Hex,
     SpecModel,
@@ -20,7 +21,7 @@ from voxfleet_api.base import (
     list_map,
     validations,
 )
-from voxfleet_api.conditions import Condition
+from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
@@ -46,8 +47,8 @@ class AttemptOutcome(StrEnum):
 
 
 class JobRef(SpecModel):
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    uid: Uid
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the job.")]
+    uid: Annotated[Uid, Field(description="UID of the job.")]
 
 
 class AudioShardSpec(
@@ -75,14 +76,15 @@ class AudioShardSpec(
 class AttemptUsage(StatusModel):
     """Verified ledger rows of one attempt."""
 
-    chain_id: Annotated[str, Field(max_length=64)]
-    first_sequence: int
-    last_sequence: int
-    rows: int
-    setup_milliseconds: int = 0
-    work_milliseconds: int = 0
-    cleanup_milliseconds: int = 0
-    audio_milliseconds: int = 0
+    chain_id: Annotated[str, Field(max_length=64, description="The Mac's chain of ledger rows.")]
+    first_sequence: Annotated[int, Field(description="Number of the attempt's first row.")]
+    last_sequence: Annotated[int, Field(description="Number of the attempt's last row.")]
+    rows: Annotated[int, Field(description="Rows of the attempt.")]
+    setup_milliseconds: Annotated[int, Field(description="Lane time before the first clip.")] = 0
+    work_milliseconds: Annotated[int, Field(description="Lane time of the clips.")] = 0
+    cleanup_milliseconds: Annotated[int, Field(description="Lane time after the last clip.")] = 0
+    audio_milliseconds: Annotated[int, Field(description="Audio that was worked on.")] = 0
+    complete: Annotated[bool, Field(description="True when no more rows of the attempt can come.")] = False
 
     @property
     def machine_milliseconds(self) -> int:
@@ -90,26 +92,32 @@ class AttemptUsage(StatusModel):
 
 
 class AttemptRecord(StatusModel):
-    attempt: Annotated[int, Field(ge=1)]
-    mac: Annotated[str, Field(max_length=253)]
+    """One attempt at the shard."""
+
+    attempt: Annotated[int, Field(ge=1, description="Its number.")]
+    mac: Annotated[str, Field(max_length=253, description="The MacAgent it belongs to.")]
     outcome: AttemptOutcome
-    failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
-    message: Message | None = None
+    failure_class: Annotated[
+        FailureClass | None, Field(alias="class", description="Failure class, if it has failed.")
+    ] = None
+    message: Annotated[Message | None, Field(description="Why it ended, for people.")] = None
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
 
 
 class ShardCommit(StatusModel):
     """The shard's result. Recording this digest is the commit."""
 
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1, description="The attempt that delivered it.")]
     sha256: Annotated[Sha256Hex, Field(description="Of the stage's commit file: plan.json, commit.json or index.json.")]
 
 
 class ShardCounters(StatusModel):
-    succeeded: int = 0
-    failed: int = 0
-    quarantined: int = 0
-    not_run: int = 0
+    """Verdicts of a shard's clips."""
+
+    succeeded: Annotated[int, Field(description="With a result.")] = 0
+    failed: Annotated[int, Field(description="Without a result, for a reason outside the clip.")] = 0
+    quarantined: Annotated[int, Field(description="Refused for their own data.")] = 0
+    not_run: Annotated[int, Field(description="Never tried, because the job failed before.")] = 0
 
 
 class AudioShardStatus(
@@ -130,27 +138,32 @@ class AudioShardStatus(
         ),
     ),
 ):
-    observed_generation: int = -1
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = ()
     attempt: Annotated[int | None, Field(ge=1, description="Number of the newest attempt; the fencing token.")] = None
     mac: Annotated[str | None, Field(max_length=253, description="The Mac of the newest attempt.")] = None
     spec_digest: Annotated[Digest | None, Field(description="Digest of the newest attempt's spec.")] = None
     lease_seconds: Annotated[
         int | None, Field(ge=1, description="The agent parks the attempt when no renewal came for so long.")
     ] = None
-    assigned_at: Timestamp | None = None
+    assigned_at: Annotated[Timestamp | None, Field(description="When the newest attempt was assigned.")] = None
     attempts: Annotated[
-        tuple[AttemptRecord, ...], Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"))
+        tuple[AttemptRecord, ...],
+        Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="All attempts, by number."),
     ] = ()
     commit: ShardCommit | None = None
     plan: Annotated[PlanResult | None, Field(description="What a Plan shard found.")] = None
     clips: Annotated[ShardCounters | None, Field(description="Verdicts of the committed clips.")] = None
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
-        Field(max_length=STATUS_QUARANTINE_ITEMS, json_schema_extra=list_map("index")),
+        Field(
+            max_length=STATUS_QUARANTINE_ITEMS,
+            json_schema_extra=list_map("index"),
+            description="The first quarantined clips of the shard.",
+        ),
     ] = ()
-    scratch_high_water_bytes: int = 0
-    scratch_residue_bytes: int = 0
+    scratch_high_water_bytes: Annotated[int, Field(description="Most bytes that one attempt held.")] = 0
+    scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 
 
 class AudioShard(Resource):

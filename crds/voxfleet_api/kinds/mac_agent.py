@@ -6,8 +6,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Duration, SpecModel, StatusModel, list_atomic, list_map, list_set
-from voxfleet_api.conditions import Condition
+from voxfleet_api.base import (
+    Duration,
+    ObservedGeneration,
+    SpecModel,
+    StatusModel,
+    list_atomic,
+    list_set,
+)
+from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
 from voxfleet_api.selectors import LabelSelector
 
@@ -92,19 +99,22 @@ class MacAgentSpec(SpecModel):
 class Machine(StatusModel):
     """Facts that the agent reports."""
 
-    hardware_id: Annotated[str, Field(max_length=128)]
-    chip: Annotated[str, Field(max_length=128)]
-    memory_bytes: int
-    os: Annotated[str, Field(max_length=128)]
+    hardware_id: Annotated[str, Field(max_length=128, description="What tells this machine from all others.")]
+    chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
+    memory_bytes: Annotated[int, Field(description="Memory of the machine.")]
+    os: Annotated[str, Field(max_length=128, description="Operating system and its version.")]
     lanes: Annotated[int, Field(description="Offline lanes.")]
-    versions: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=32)]
+    versions: Annotated[
+        dict[str, Annotated[str, Field(max_length=64)]],
+        Field(max_length=32, description="Versions of the agent and its packages, by name."),
+    ]
 
 
 class MacAgentStatus(StatusModel):
     """No field moves with work: a quiet or a busy fleet writes no MacAgent status."""
 
-    observed_generation: int = -1
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    observed_generation: ObservedGeneration = -1
+    conditions: Conditions = ()
     machine: Machine | None = None
 
 

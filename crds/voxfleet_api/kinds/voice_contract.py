@@ -7,8 +7,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Digest, Duration, Quantity, SpecModel, StatusModel, cel, list_map, list_set, validations
-from voxfleet_api.conditions import Condition
+from voxfleet_api.base import (
+    Digest,
+    Duration,
+    ObservedGeneration,
+    Quantity,
+    SpecModel,
+    StatusModel,
+    cel,
+    list_set,
+    validations,
+)
+from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
 
 
@@ -120,11 +130,11 @@ class VoiceContractSpec(SpecModel):
 
 
 class VoiceContractStatus(StatusModel):
-    observed_generation: int = -1
+    observed_generation: ObservedGeneration = -1
     digest: Annotated[Digest | None, Field(description="Digest of the spec; jobs and agents name contracts by it.")] = (
         None
     )
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
+    conditions: Conditions = ()
 
 
 class VoiceContract(Resource):

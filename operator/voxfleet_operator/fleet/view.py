@@ -51,6 +51,15 @@ class AgentUnreachable(Exception):
     """No answer: whether the agent acted is unknown."""
 
 
+class SecretMissing(Exception):
+    """A Secret or its key cannot be read; the message says which one to create or which right to grant."""
+
+    def __init__(self, message: str, reason: Reason = Reason.SECRET_NOT_FOUND) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
 class Fleet(Protocol):
     def view(self, mac: str) -> MacView: ...
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
-
 from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, SHARD, Json, changed
+
+from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CRDS = sorted((REPOSITORY / "crds").glob("voxfleet.dev_*.yaml"))
@@ -196,7 +196,9 @@ def test_every_rule_of_the_crds_has_a_case() -> None:
     """A new CEL rule needs a case that it refuses; transition rules have theirs in test_transitions."""
     tested = {case.advice for case in BAD.values()} | transition_advice()
     untested = [
-        message for crd in CRDS for message in _messages(yaml.safe_load(crd.read_text()))
+        message
+        for crd in CRDS
+        for message in _messages(yaml.safe_load(crd.read_text()))
         if not any(advice in message for advice in tested)
     ]
     assert CRDS and not untested

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
-
 from tests.cluster.api.specs import JOB, SHARD, Json, changed
+
+from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 
 ADVICE = (
     "a job's spec does not change, but for parallelism",

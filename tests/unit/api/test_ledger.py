@@ -103,5 +103,5 @@ def test_a_rehashed_row_without_the_key_is_refused() -> None:
 def test_public_key_text() -> None:
     raw = KEY.public_key().public_bytes_raw()
     assert ledger.public_key(base64.b64encode(raw).decode()) == KEY.public_key()
-    with pytest.raises(ValueError, match="base64|padding|Only"):
+    with pytest.raises(ValueError, match=r"base64|padding|Only"):
         ledger.public_key("no base64!")

@@ -22,7 +22,9 @@ def test_encode(indexes: list[int], text: str) -> None:
     assert ranges.encode(indexes) == text
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "-1", "3-1", "1,1", "0-4,2", "1,,2", " 1", "1 ", "٣", "0-9999999", "0-99999999999"])
+@pytest.mark.parametrize(
+    "text", ["a", "1-", "-1", "3-1", "1,1", "0-4,2", "1,,2", " 1", "1 ", "٣", "0-9999999", "0-99999999999"]
+)
 def test_decode_refuses(text: str) -> None:
     with pytest.raises(ValueError, match=r"index or a range|must ascend|split the job"):
         ranges.decode(text)

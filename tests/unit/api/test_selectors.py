@@ -16,7 +16,9 @@ LABELS = {"site": "berlin", "chip": "m4"}
         pytest.param({"matchLabels": {"site": "berlin"}}, True, id="label"),
         pytest.param({"matchLabels": {"site": "berlin", "chip": "m2"}}, False, id="one of two labels"),
         pytest.param({"matchExpressions": [{"key": "chip", "operator": "In", "values": ["m2", "m4"]}]}, True, id="in"),
-        pytest.param({"matchExpressions": [{"key": "chip", "operator": "NotIn", "values": ["m4"]}]}, False, id="not in"),
+        pytest.param(
+            {"matchExpressions": [{"key": "chip", "operator": "NotIn", "values": ["m4"]}]}, False, id="not in"
+        ),
         pytest.param({"matchExpressions": [{"key": "rack", "operator": "NotIn", "values": ["1"]}]}, True, id="absent"),
         pytest.param({"matchExpressions": [{"key": "rack", "operator": "Exists"}]}, False, id="exists"),
         pytest.param({"matchExpressions": [{"key": "rack", "operator": "DoesNotExist"}]}, True, id="does not exist"),

@@ -1,0 +1,1 @@
+"""Attempts: what is admitted, how each goes from state to state, and who runs it."""

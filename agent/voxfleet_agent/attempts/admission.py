@@ -1,0 +1,130 @@
+"""Whether a call may act, and what a PUT gets: pure decisions, in the protocol's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.protocol import CONTROL_PLANE_HEADER, EPOCH_HEADER, AttemptState, Problem
+
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as its headers say."""
+
+    authenticated: bool
+    control_plane: str | None
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Whom this agent serves; None before the first."""
+
+    control_plane: str | None
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    problem: Problem
+    retry_after_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt of the same shard that this agent has."""
+
+    attempt: int
+    spec_digest: str
+    state: AttemptState
+
+
+@dataclass(frozen=True, slots=True)
+class PutFacts:
+    """Everything that a PUT's answer stands on."""
+
+    attempt: int
+    spec_digest: str
+    tombstone: int | None
+    """Highest number of this shard that was deleted here."""
+    held: Sequence[Held]
+    unfit: Problem | None
+    """Why this agent cannot run the spec at all."""
+    draining: bool
+    scratch_shortage: str | None
+    slot_free: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The agent has this very attempt; `resume` when it is parked."""
+
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new attempt. Older attempts of its shard that still run are parked: the shard has gone on."""
+
+    supersedes: tuple[int, ...]
+
+
+def decide_read(caller: Caller, bound: Bound) -> Refusal | None:
+    """May this caller look? Its control plane counts when it names one."""
+    if not caller.authenticated:
+        return Refusal(401, Problem(message="the bearer token is missing or wrong; see the agent's tokenFile"))
+    if bound.control_plane is not None and caller.control_plane not in (None, bound.control_plane):
+        return _other_control_plane(bound.control_plane)
+    return None
+
+
+def decide_mutation(caller: Caller, bound: Bound) -> Refusal | None:
+    """May this caller change anything? It must name its control plane and an epoch that is not an older one."""
+    refusal = decide_read(caller, bound)
+    if refusal is not None:
+        return refusal
+    if not caller.control_plane or len(caller.control_plane) > 64:
+        return Refusal(400, Problem(message=f"header {CONTROL_PLANE_HEADER} names no control plane"))
+    if caller.epoch is None:
+        return Refusal(400, Problem(message=f"header {EPOCH_HEADER} is not a whole number"))
+    if bound.epoch is not None and caller.epoch < bound.epoch:
+        message = f"epoch {caller.epoch} is over; another operator acts under epoch {bound.epoch}"
+        return Refusal(412, Problem(message=message, held_epoch=bound.epoch))
+    return None
+
+
+def decide_put(facts: PutFacts) -> Refusal | Known | Start:
+    """The answer to a PUT whose caller may act."""
+    if facts.tombstone is not None and facts.attempt <= facts.tombstone:
+        message = f"attempts of this shard up to {facts.tombstone} were deleted here"
+        return Refusal(410, Problem(message=message, held_attempt=facts.tombstone))
+    newest = max((held.attempt for held in facts.held), default=0)
+    if facts.attempt < newest:
+        return Refusal(409, Problem(message=f"attempt {newest} of this shard is newer", held_attempt=newest))
+    for held in facts.held:
+        if held.attempt == facts.attempt:
+            if held.spec_digest != facts.spec_digest:
+                message = f"attempt {held.attempt} has the spec {held.spec_digest}, not {facts.spec_digest}"
+                return Refusal(409, Problem(message=message, held_attempt=held.attempt))
+            return Known(resume=held.state is AttemptState.PARKED)
+    if facts.unfit is not None:
+        return Refusal(422, facts.unfit)
+    if facts.draining:
+        return Refusal(503, Problem(message="this agent is stopping"), RETRY_AFTER_SECONDS)
+    if facts.scratch_shortage is not None:
+        return Refusal(
+            507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage)
+        )
+    if not facts.slot_free:
+        return Refusal(429, Problem(message="every lane is taken"), RETRY_AFTER_SECONDS)
+    running = {AttemptState.ACCEPTED, AttemptState.RUNNING}
+    return Start(supersedes=tuple(held.attempt for held in facts.held if held.state in running))
+
+
+def _other_control_plane(owner: str) -> Refusal:
+    return Refusal(403, Problem(message=f"this agent serves the control plane {owner}", owner=owner))

@@ -1,0 +1,63 @@
+"""Whether this agent can run a spec at all: its digest, its fields, its addresses, this machine's runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.machine import Machine
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.protocol import AttemptRequest, AttemptSpec, Problem
+
+
+def fit(
+    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
+) -> AttemptSpec | Problem:
+    """The parsed spec, or why not. `check_address` raises VoxFleetError for an address outside this agent's reach."""
+    try:
+        return _parse(request, key, machine, check_address)
+    except VoxFleetError as error:
+        return Problem(failure_class=error.failure_class, message=error.message)
+
+
+def _parse(
+    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
+) -> AttemptSpec:
+    _require_digest("specDigest", request.spec, request.spec_digest)
+    try:
+        spec = AttemptSpec.load(request.spec)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
+        raise VoxFleetError(
+            FailureClass.RUNTIME_MISMATCH,
+            f"this agent does not understand the spec ({wrong}); upgrade this Mac to the operator's version",
+        ) from error
+    _require_digest("contractDigest", request.spec.get("contract"), spec.contract_digest)
+    if (spec.shard_uid, spec.attempt) != key:
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT, f"the spec is of attempt {spec.shard_uid}/{spec.attempt}, the path says {key}"
+        )
+    orders = {Stage.PLAN: spec.plan, Stage.PROCESS: spec.process, Stage.FINALIZE: spec.finalize}
+    if [stage for stage, order in orders.items() if order is not None] != [spec.stage]:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, f"a spec of stage {spec.stage} carries its own order, no other")
+    if spec.stage is Stage.PROCESS and not machine.runtime_compatible:
+        raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{machine.runtime_message}; reinstall voxfleet[agent]")
+    for address in (f"{spec.output_folder}/", *(spec.plan.input.uris() if spec.plan else ())):
+        check_address(address)
+    return spec
+
+
+def _require_digest(field: str, content: object, expected: str) -> None:
+    try:
+        actual = digest_of(content)
+    except TypeError as error:
+        raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{field}: {error}") from error
+    if actual != expected:
+        raise VoxFleetError(
+            FailureClass.RUNTIME_MISMATCH,
+            f"{field} is {expected}, but what came has {actual}; operator and agent disagree: upgrade this Mac",
+        )

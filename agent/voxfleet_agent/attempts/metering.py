@@ -1,0 +1,75 @@
+"""How long an attempt holds its lane, by activity."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from voxfleet_agent.clock import Clock, timestamp
+from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.journal.holds import HoldRecord
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel, Transcriber
+from voxfleet_api.ledger import Activity
+
+
+class LaneMeter:
+    """Counts from its creation; one activity starts on the millisecond in which the one before it ends."""
+
+    def __init__(self, clock: Clock, boot_id: str, key: AttemptKey, lane: str) -> None:
+        self._clock = clock
+        self._boot_id = boot_id
+        self._key = key
+        self._lane = lane
+        self._begin(Activity.SETUP, clock.metered_milliseconds())
+
+    def _begin(self, activity: Activity, at_milliseconds: int) -> None:
+        self.activity = activity
+        self._started_milliseconds = at_milliseconds
+        self._wall_start = timestamp(self._clock.wall())
+        self._audio_milliseconds = 0
+        self._stopped: HoldRecord | None = None
+
+    def add_audio(self, audio_milliseconds: int) -> None:
+        self._audio_milliseconds += audio_milliseconds
+
+    def hold(self) -> HoldRecord:
+        """The running activity up to now, or up to `stop`."""
+        return self._stopped or self._measure(self._clock.metered_milliseconds())
+
+    def switch(self, activity: Activity) -> HoldRecord:
+        """Ends the running activity and begins the next; returns the ended one."""
+        now = self._clock.metered_milliseconds()
+        ended = self._measure(now)
+        self._begin(activity, now)
+        return ended
+
+    def stop(self) -> HoldRecord:
+        """The lane is given back: later calls return the same hold."""
+        self._stopped = self.hold()
+        return self._stopped
+
+    def _measure(self, now_milliseconds: int) -> HoldRecord:
+        return HoldRecord(
+            key=self._key,
+            lane=self._lane,
+            activity=self.activity,
+            boot_id=self._boot_id,
+            wall_start=self._wall_start,
+            wall_end=timestamp(self._clock.wall()),
+            milliseconds=now_milliseconds - self._started_milliseconds,
+            audio_milliseconds=self._audio_milliseconds,
+        )
+
+
+class MeteredLane:
+    """A Transcriber that tells when its model is loaded: then Setup ends and Work begins."""
+
+    def __init__(self, lane: Transcriber, loaded: Callable[[], Awaitable[None]]) -> None:
+        self._lane = lane
+        self._loaded = loaded
+
+    async def load(self, model: ResolvedModel) -> None:
+        await self._lane.load(model)
+        await self._loaded()
+
+    async def transcribe(self, task: ClipTask) -> ClipVerdict:
+        return await self._lane.transcribe(task)

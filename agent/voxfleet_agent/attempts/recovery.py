@@ -1,0 +1,59 @@
+"""What a restarted agent does before it answers anybody."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, replace
+
+from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
+from voxfleet_agent.attempts.status import append_status
+from voxfleet_agent.journal import attempts, holds
+from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ledger import Ledger
+from voxfleet_agent.scratch import Scratch
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    records: list[AttemptRecord]
+    sealed_rows: int
+    swept_entries: int
+
+
+async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recovered:
+    """Sweeps scratch, seals time up to the last tick, parks what ran, ends what was finishing or being deleted.
+
+    Nothing of the process before may run any more: its lanes' children have been reaped. May be killed and
+    repeated at any point: the sweep is idempotent, the rest is one transaction.
+    """
+    swept = await scratch.sweep(owned=())
+
+    def work(db: sqlite3.Connection) -> tuple[list[AttemptRecord], int]:
+        records = {record.key: record for record in attempts.load_all(db)}
+        left = holds.load_all(db)
+        sealed = [ledger.seal(db, hold, records[hold.key]) for hold in left]
+        kept = [_settle(db, ledger, record) for record in records.values()]
+        return [record for record in kept if record is not None], len(sealed)
+
+    records, sealed = await journal.write(work)
+    return Recovered(records, sealed, swept)
+
+
+def _settle(db: sqlite3.Connection, ledger: Ledger, record: AttemptRecord) -> AttemptRecord | None:
+    """The attempt's state after a restart; None when it is gone."""
+    step = transition(record.state, AttemptEvent.RESTARTED)
+    if Action.FORGET in step.actions:
+        attempts.forget(db, record.key)
+        return None
+    state = step.state
+    if Action.FINISH in step.actions:
+        event = AttemptEvent.CLEANED_FAILURE if record.failure is not None else AttemptEvent.CLEANED_SUCCESS
+        state = transition(state, event).state
+        attempts.forget_stage(db, record.key)
+    if state is record.state:
+        return record
+    settled = replace(record, state=state, lane=None)
+    attempts.save(db, settled)
+    append_status(db, ledger.chain_id, settled)
+    return settled

@@ -1,0 +1,95 @@
+"""The attempt's state machine: a pure table, state x event -> state and actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from voxfleet_api.protocol import AttemptState
+
+
+class AttemptEvent(StrEnum):
+    PUT = "Put"  # the same PUT again
+    GRANTED = "Granted"  # a lane or a control slot is ours
+    LAPSED = "Lapsed"  # the lease expired, the agent stops, or a newer attempt came
+    RESTARTED = "Restarted"  # the agent was started again: nothing runs any more
+    ENDED = "Ended"  # the stage returned or raised
+    CLEANED_SUCCESS = "CleanedSuccess"  # cleanup ended; the outcome is a result
+    CLEANED_FAILURE = "CleanedFailure"  # cleanup ended; the outcome is a failure
+    DELETE = "Delete"
+
+
+class Action(StrEnum):
+    START = "Start"  # ask for a slot, then run the stage
+    STOP = "Stop"  # cancel the stage and kill the lane's child
+    CLEAN = "Clean"  # remove scratch, seal the machine-hours
+    FINISH = "Finish"  # carry on after the durable outcome: clean, then end
+    FORGET = "Forget"  # remove the attempt from the journal
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    state: AttemptState
+    actions: tuple[Action, ...] = ()
+
+
+class InvalidTransition(Exception):
+    """A programming error: this event cannot happen in this state."""
+
+    def __init__(self, state: AttemptState, event: AttemptEvent) -> None:
+        super().__init__(f"{event} cannot happen to an attempt that is {state}")
+
+
+_S, _E, _A = AttemptState, AttemptEvent, Action
+_PARK = Step(_S.PARKED, (_A.STOP, _A.CLEAN))
+_ABORT = Step(_S.DELETING, (_A.STOP, _A.CLEAN, _A.FORGET))
+_ERASE = Step(_S.DELETING, (_A.CLEAN, _A.FORGET))
+
+TABLE: dict[tuple[AttemptState, AttemptEvent], Step] = {
+    (_S.ACCEPTED, _E.PUT): Step(_S.ACCEPTED),
+    (_S.ACCEPTED, _E.GRANTED): Step(_S.RUNNING),
+    (_S.ACCEPTED, _E.LAPSED): _PARK,
+    (_S.ACCEPTED, _E.RESTARTED): Step(_S.PARKED, (_A.CLEAN,)),
+    (_S.ACCEPTED, _E.DELETE): _ABORT,
+    (_S.RUNNING, _E.PUT): Step(_S.RUNNING),
+    (_S.RUNNING, _E.LAPSED): _PARK,
+    (_S.RUNNING, _E.RESTARTED): Step(_S.PARKED, (_A.CLEAN,)),
+    (_S.RUNNING, _E.ENDED): Step(_S.FINISHING, (_A.FINISH,)),
+    (_S.RUNNING, _E.DELETE): _ABORT,
+    (_S.PARKED, _E.PUT): Step(_S.ACCEPTED, (_A.START,)),
+    (_S.PARKED, _E.LAPSED): Step(_S.PARKED),
+    (_S.PARKED, _E.RESTARTED): Step(_S.PARKED),
+    (_S.PARKED, _E.DELETE): _ERASE,
+    # An outcome is durable: it needs no lease any more, and nothing undoes it but deletion.
+    (_S.FINISHING, _E.PUT): Step(_S.FINISHING),
+    (_S.FINISHING, _E.LAPSED): Step(_S.FINISHING),
+    (_S.FINISHING, _E.RESTARTED): Step(_S.FINISHING, (_A.FINISH,)),
+    (_S.FINISHING, _E.CLEANED_SUCCESS): Step(_S.SUCCEEDED),
+    (_S.FINISHING, _E.CLEANED_FAILURE): Step(_S.FAILED),
+    (_S.FINISHING, _E.DELETE): _ERASE,
+    # Deletion may overtake a stage that just ended.
+    (_S.DELETING, _E.GRANTED): Step(_S.DELETING),
+    (_S.DELETING, _E.ENDED): Step(_S.DELETING),
+    (_S.DELETING, _E.CLEANED_SUCCESS): Step(_S.DELETING),
+    (_S.DELETING, _E.CLEANED_FAILURE): Step(_S.DELETING),
+    (_S.DELETING, _E.LAPSED): Step(_S.DELETING),
+    (_S.DELETING, _E.RESTARTED): _ERASE,
+    (_S.DELETING, _E.DELETE): Step(_S.DELETING),
+} | {
+    pair: step
+    for state in (_S.SUCCEEDED, _S.FAILED)
+    for pair, step in {
+        (state, _E.PUT): Step(state),
+        (state, _E.LAPSED): Step(state),
+        (state, _E.RESTARTED): Step(state),
+        (state, _E.DELETE): _ERASE,
+    }.items()
+}
+
+
+def transition(state: AttemptState, event: AttemptEvent) -> Step:
+    """The next state and what to do. Raises InvalidTransition."""
+    try:
+        return TABLE[state, event]
+    except KeyError as error:
+        raise InvalidTransition(state, event) from error

@@ -1,0 +1,1 @@
+"""What the agent keeps through kill -9: one SQLite file, one writer thread, every answer after the sync."""

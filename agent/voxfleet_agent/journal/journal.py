@@ -1,0 +1,141 @@
+"""Opens the journal and runs work on its one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self, TypeVar
+
+from voxfleet_agent.journal import schema
+
+T = TypeVar("T")
+LOCK_NAME = "agent.lock"
+
+
+class JournalError(Exception):
+    """The journal cannot be opened; the message names the file and what to do."""
+
+
+class Journal:
+    """An async facade: `write` is one transaction, synced before it returns; `read` sees every earlier write."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int, journal_id: str) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._lock = lock
+        self.journal_id = journal_id
+        self._changed = asyncio.Event()
+
+    @classmethod
+    async def open(cls, state_dir: Path, file: Path) -> Self:
+        """Locks the state folder for this process and opens or creates the file. Raises JournalError."""
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = lock_folder(state_dir)
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        try:
+            loop = asyncio.get_running_loop()
+            connection, journal_id = await loop.run_in_executor(thread, _open, file)
+        except BaseException:
+            thread.shutdown()
+            os.close(lock)
+            raise
+        return cls(connection, thread, lock, journal_id)
+
+    async def write(
+        self, work: Callable[[sqlite3.Connection], T], *, after_commit: Callable[[], None] | None = None
+    ) -> T:
+        """Runs `work` in one transaction; wakes the event streams after the commit."""
+        # Shielded: a cancelled caller must not leave it unknown whether its write still comes.
+        result = await asyncio.shield(
+            asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, after_commit)
+        )
+        self.wake()
+        return result
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], after_commit: Callable[[], None] | None) -> T:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        if after_commit is not None:
+            after_commit()
+        return result
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next write. Take it before reading, so that nothing falls in between."""
+        return self._changed
+
+    def wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+        os.close(self._lock)
+
+
+def lock_folder(folder: Path) -> int:
+    """A descriptor that holds the folder for this process. Raises JournalError when another process holds it."""
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise JournalError(
+            f"{folder} is in use by another voxfleet-agent (process {holder}); give each agent folders of its own"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def open_read_only(file: Path) -> sqlite3.Connection:
+    """For a look from another process, while the agent runs or not. Raises JournalError."""
+    try:
+        connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
+        connection.execute("SELECT count(*) FROM meta").fetchone()
+    except sqlite3.Error as error:
+        raise JournalError(f"{file}: {error}; has this agent run yet?") from error
+    return connection
+
+
+def _open(file: Path) -> tuple[sqlite3.Connection, str]:
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN; {schema.TABLES} PRAGMA user_version = {schema.VERSION}; COMMIT;")
+        elif version != schema.VERSION:
+            raise JournalError(
+                f"{file} has format {version}, this agent reads {schema.VERSION}; run the version that wrote it"
+            )
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('journal_id', ?)", (secrets.token_hex(8),))
+        (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise JournalError(f"{file}: {error}; move the folder away to start anew under a new chain") from error
+    except JournalError:
+        connection.close()
+        raise
+    return connection, str(journal_id)

@@ -1,0 +1,101 @@
+"""What one attempt's stage keeps durable: its base, its clips' rows, its parts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from voxfleet_agent import crash
+from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.stages.stage import FrozenPart
+from voxfleet_api.results import PartRef, ResultRow
+
+_OF_ATTEMPT = "shard_uid = ? AND attempt = ?"
+
+
+class AttemptJournal:
+    """Implements stages.stage.StageJournal."""
+
+    def __init__(self, journal: Journal, key: AttemptKey) -> None:
+        self._journal = journal
+        self._key = key
+
+    async def base(self) -> bytes | None:
+        def work(db: sqlite3.Connection) -> bytes | None:
+            found = db.execute(f"SELECT content FROM bases WHERE {_OF_ATTEMPT}", self._key).fetchone()
+            return None if found is None else bytes(found[0])
+
+        return await self._journal.read(work)
+
+    async def freeze_base(self, content: bytes) -> None:
+        """Raises sqlite3.IntegrityError when a base is frozen already: it never changes."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
+
+        await self._journal.write(work)
+        crash.point("base-frozen")
+
+    async def record_row(self, row: ResultRow) -> None:
+        """Raises sqlite3.IntegrityError when the clip has a row already."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)", (*self._key, row.index, row.line()))
+
+        await self._journal.write(work)
+        crash.point("row-recorded")
+
+    async def recorded_indexes(self) -> frozenset[int]:
+        def work(db: sqlite3.Connection) -> frozenset[int]:
+            found = db.execute(f"SELECT clip FROM clip_rows WHERE {_OF_ATTEMPT}", self._key)
+            return frozenset(clip for (clip,) in found)
+
+        return await self._journal.read(work)
+
+    async def unfrozen_rows(self) -> Sequence[ResultRow]:
+        def work(db: sqlite3.Connection) -> list[ResultRow]:
+            found = db.execute(
+                f"SELECT line FROM clip_rows WHERE {_OF_ATTEMPT} AND part IS NULL ORDER BY clip", self._key
+            )
+            return [ResultRow.model_validate_json(line) for (line,) in found]
+
+        return await self._journal.read(work)
+
+    async def freeze_part(self, part: FrozenPart, indexes: Sequence[int]) -> None:
+        """Raises ValueError when a clip has no row, or another part holds it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
+                (*self._key, part.number, json.dumps(part.ref.dump()), part.content, int(part.uploaded)),
+            )
+            held = db.executemany(
+                f"UPDATE clip_rows SET part = ? WHERE {_OF_ATTEMPT} AND clip = ? AND part IS NULL",
+                [(part.number, *self._key, clip) for clip in indexes],
+            ).rowcount
+            if held != len(indexes):
+                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
+
+        await self._journal.write(work)
+        crash.point("part-frozen")
+
+    async def parts(self) -> Sequence[FrozenPart]:
+        def work(db: sqlite3.Connection) -> list[FrozenPart]:
+            found = db.execute(
+                f"SELECT number, ref, content, uploaded FROM parts WHERE {_OF_ATTEMPT} ORDER BY number", self._key
+            )
+            return [
+                FrozenPart(number, PartRef.load(json.loads(ref)), content, bool(uploaded))
+                for number, ref, content, uploaded in found
+            ]
+
+        return await self._journal.read(work)
+
+    async def mark_uploaded(self, number: int) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(f"UPDATE parts SET uploaded = 1 WHERE {_OF_ATTEMPT} AND number = ?", (*self._key, number))
+
+        await self._journal.write(work)
+        crash.point("part-marked")

@@ -1,0 +1,178 @@
+"""This Mac's chain of signed machine-hour rows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from pydantic import ValidationError
+
+from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
+from voxfleet_agent.journal import events, holds, meta
+from voxfleet_agent.journal.attempts import AttemptKey, AttemptRecord
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.ledger import (
+    GENESIS_HASH,
+    IDENTITY_CONTEXT,
+    ChainHead,
+    LedgerError,
+    LedgerRow,
+    SignedRow,
+    public_key,
+    sign,
+    verify,
+)
+from voxfleet_api.protocol import EventType, Identity, LedgerSpan, identity_claim
+
+
+def create_key_file(file: Path) -> bool:
+    """Writes a new Ed25519 key (PKCS 8, PEM, mode 0600) unless there is one; True when it was created."""
+    key = Ed25519PrivateKey.generate()
+    return create_private_file(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def load_key(file: Path) -> Ed25519PrivateKey:
+    """Raises ConfigError when the file is missing, readable by others or no Ed25519 key."""
+    try:
+        key = load_pem_private_key(read_private_file(file, "ledgerKeyFile"), password=None)
+    except ValueError as error:
+        raise ConfigError(f"ledgerKeyFile: {file} is no private key in PEM form") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"ledgerKeyFile: {file} is no Ed25519 key")
+    return key
+
+
+def public_key_text(key: Ed25519PrivateKey) -> str:
+    """What MacAgent.spec.ledgerPublicKey holds: 32 bytes in base64."""
+    return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+class Ledger:
+    """Appends to the chain inside the caller's transaction."""
+
+    def __init__(self, key: Ed25519PrivateKey, chain_id: str, hardware_id: str) -> None:
+        self._key = key
+        self.chain_id = chain_id
+        self.hardware_id = hardware_id
+        self.public_key = public_key_text(key)
+
+    def seal(self, db: sqlite3.Connection, hold: holds.HoldRecord, attempt: AttemptRecord) -> SignedRow | None:
+        """Turns a hold into a signed row and its event; None when the hold was sealed before."""
+        if not holds.remove(db, hold):
+            return None
+        head = chain_head(db, self.chain_id)
+        signed = sign(
+            LedgerRow(
+                chain_id=self.chain_id,
+                sequence=head.sequence + 1,
+                previous_hash=head.hash,
+                control_plane=attempt.control_plane,
+                hardware_id=self.hardware_id,
+                boot_id=hold.boot_id,
+                namespace=attempt.spec.namespace,
+                job_name=attempt.spec.job.name,
+                job_uid=attempt.spec.job.uid,
+                shard_uid=hold.key.shard_uid,
+                attempt=hold.key.attempt,
+                lane=hold.lane,
+                activity=hold.activity,
+                billing_key=attempt.spec.billing_key,
+                wall_start=hold.wall_start,
+                wall_end=hold.wall_end,
+                monotonic_milliseconds=hold.milliseconds,
+                audio_milliseconds=hold.audio_milliseconds,
+            ),
+            self._key,
+        )
+        db.execute(
+            "INSERT INTO ledger_rows VALUES (?, ?, ?, ?, ?)",
+            (self.chain_id, signed.row.sequence, *hold.key, json.dumps(signed.dump())),
+        )
+        events.append(db, EventType.ROW, signed)
+        return signed
+
+    def identity(self, control_plane: str | None, nonce: str) -> Identity:
+        """Proves that this agent holds the ledger key."""
+        claim = Identity(
+            hardware_id=self.hardware_id,
+            control_plane=control_plane,
+            public_key=self.public_key,
+            nonce=nonce,
+            signature="",
+        )
+        signature = self._key.sign(IDENTITY_CONTEXT + canonical_json(identity_claim(claim)))
+        return claim.model_copy(update={"signature": base64.b64encode(signature).decode()})
+
+
+def open_chain(db: sqlite3.Connection, key_text: str) -> str:
+    """The chain's id; a new chain when the journal is new or the key is another one."""
+    chain_id = meta.get(db, "chain_id")
+    if chain_id is None or meta.get(db, "chain_public_key") != key_text:
+        chain_id = secrets.token_hex(8)
+        meta.put(db, "chain_id", chain_id)
+        meta.put(db, "chain_public_key", key_text)
+    return chain_id
+
+
+def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
+    found = db.execute(
+        "SELECT content FROM ledger_rows WHERE chain_id = ? ORDER BY sequence DESC LIMIT 1", (chain_id,)
+    ).fetchone()
+    if found is None:
+        return ChainHead(chain_id, -1, GENESIS_HASH)
+    signed = SignedRow.model_validate_json(found[0])
+    return ChainHead(chain_id, signed.row.sequence, signed.hash)
+
+
+def rows_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int) -> tuple[SignedRow, ...]:
+    found = db.execute(
+        "SELECT content FROM ledger_rows WHERE chain_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        (chain_id, sequence, limit),
+    )
+    return tuple(SignedRow.model_validate_json(content) for (content,) in found)
+
+
+def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan | None:
+    """Where the attempt's rows lie in the current chain; rows of other attempts may lie between them."""
+    first, last = db.execute(
+        "SELECT min(sequence), max(sequence) FROM ledger_rows WHERE chain_id = ? AND shard_uid = ? AND attempt = ?",
+        (chain_id, *key),
+    ).fetchone()
+    return None if first is None else LedgerSpan(chain_id=chain_id, first_sequence=first, last_sequence=last)
+
+
+def stored_rows(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """(`<chain>#<sequence>`, JSON line) of every row of every chain, in order."""
+    for chain_id, sequence, content in db.execute(
+        "SELECT chain_id, sequence, content FROM ledger_rows ORDER BY chain_id, sequence"
+    ):
+        yield f"{chain_id}#{sequence}", content
+
+
+def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainHead]:
+    """Verifies whole chains; returns their heads. Raises LedgerError naming the first bad row."""
+    key = public_key(key_text)
+    heads: list[ChainHead] = []
+    head: ChainHead | None = None
+    for name, line in lines:
+        try:
+            signed = SignedRow.model_validate_json(line)
+        except ValidationError as error:
+            raise LedgerError(name, "is not a signed row any more") from error
+        if head is not None and signed.row.chain_id != head.chain_id:
+            heads.append(head)
+            head = None
+        head = verify([signed], key, head)
+    return heads if head is None else [*heads, head]

@@ -1,0 +1,71 @@
+"""The agent's pools: named groups of lanes, and who gets a free one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.pools.lane_lock import reap_stale
+from voxfleet_api.protocol import PoolFacts
+
+
+class Pools:
+    """Lanes by pool. A lane has one holder from `acquire` to `release`; its child and model outlive the holder."""
+
+    def __init__(self, configs: Sequence[PoolConfig], folder: Path) -> None:
+        """`folder` keeps a folder for each lane, `<pool>-<slot>`."""
+        self._configs = tuple(configs)
+        self._lanes = {
+            config.name: [
+                Lane(f"{config.name}-{slot}", folder / f"{config.name}-{slot}") for slot in range(config.lanes)
+            ]
+            for config in self._configs
+        }
+        self._held: set[str] = set()
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return tuple(lane for lanes in self._lanes.values() for lane in lanes)
+
+    def acquire(self, pool: str, digest: str | None = None) -> Lane | None:
+        """A free lane, one that holds the model `digest` if there is one; None when all are held.
+
+        Raises KeyError for an unknown pool.
+        """
+        free = [lane for lane in self._lanes[pool] if lane.name not in self._held]
+        if not free:
+            return None
+        lane = next((lane for lane in free if digest is not None and lane.loaded_digest == digest), free[0])
+        self._held.add(lane.name)
+        return lane
+
+    def release(self, lane: Lane) -> None:
+        """Frees the lane; a second call does nothing."""
+        self._held.discard(lane.name)
+
+    def facts(self) -> tuple[PoolFacts, ...]:
+        return tuple(
+            PoolFacts(
+                name=config.name,
+                kind=config.kind,
+                lanes=config.lanes,
+                free_lanes=sum(lane.name not in self._held for lane in self._lanes[config.name]),
+            )
+            for config in self._configs
+        )
+
+    def loaded_models(self) -> tuple[str, ...]:
+        """Digests of the models that lanes hold in memory, sorted."""
+        return tuple(sorted({lane.loaded_digest for lane in self.lanes if lane.loaded_digest is not None}))
+
+    async def reap_stale(self) -> list[int]:
+        """Ends the children of an earlier supervisor; returns their pids. Raises LaneBusyError."""
+        ended = await asyncio.gather(*(asyncio.to_thread(reap_stale, lane.folder) for lane in self.lanes))
+        return [pid for pid in ended if pid is not None]
+
+    async def close(self) -> None:
+        """Ends every child."""
+        await asyncio.gather(*(lane.kill() for lane in self.lanes))

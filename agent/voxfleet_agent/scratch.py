@@ -1,0 +1,174 @@
+"""Bounded scratch space: one 0700 folder per attempt, bytes reserved before they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Container
+from pathlib import Path
+
+from voxfleet_agent import crash
+from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.journal.journal import lock_folder
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+ATTEMPTS = "attempts"
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Scratch:
+    """All scratch of one agent. Only `<path>/attempts/` is written to and swept; the rest is left alone."""
+
+    def __init__(self, path: Path, quota_bytes: int, min_free_bytes: int) -> None:
+        """Creates the folders and locks them for this process. Raises JournalError when another agent uses them."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = lock_folder(path)
+        self.attempts_path = path / ATTEMPTS
+        self.attempts_path.mkdir(mode=0o700, exist_ok=True)
+        self._folder = os.open(self.attempts_path, _FOLDER_FLAGS)
+        os.fchmod(self._folder, 0o700)
+        self.quota_bytes = quota_bytes
+        self.min_free_bytes = min_free_bytes
+        self._reserved: dict[Path, int] = {}
+        self._given_back = asyncio.Condition()
+
+    @property
+    def reserved_bytes(self) -> int:
+        return sum(self._reserved.values())
+
+    def shortage(self, size_bytes: int = 0) -> str | None:
+        """Why so many bytes do not fit at this moment; None when they do."""
+        if self.reserved_bytes + size_bytes > self.quota_bytes:
+            return f"scratch.quota is {self.quota_bytes} bytes and {self.reserved_bytes} are in use"
+        unwritten = sum(max(0, size - _size_bytes(path)) for path, size in self._reserved.items())
+        volume = os.fstatvfs(self._folder)
+        free_bytes = volume.f_bavail * volume.f_frsize
+        if free_bytes - unwritten - size_bytes < self.min_free_bytes:
+            return f"the scratch volume has {free_bytes} bytes free and scratch.minFree is {self.min_free_bytes}"
+        return None
+
+    async def reserve(self, path: Path, size_bytes: int) -> None:
+        """Waits until the bytes fit. Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit."""
+        async with self._given_back:
+            if path in self._reserved:
+                raise ValueError(f"{path.name} is reserved already")
+            while (shortage := self.shortage(size_bytes)) is not None:
+                if size_bytes > self.quota_bytes or not self._reserved:
+                    raise VoxFleetError(
+                        FailureClass.SCRATCH_EXHAUSTED,
+                        f"{size_bytes} bytes of scratch were needed, but {shortage}; raise it or free the volume",
+                    )
+                await self._given_back.wait()
+            self._reserved[path] = size_bytes
+        crash.point("reserved")
+
+    async def give_back(self, path: Path) -> None:
+        async with self._given_back:
+            if self._reserved.pop(path, None) is not None:
+                self._given_back.notify_all()
+
+    def open_attempt(self, key: AttemptKey) -> AttemptScratch:
+        """The attempt's folder, created when it is missing."""
+        try:
+            os.mkdir(str(key), 0o700, dir_fd=self._folder)
+        except FileExistsError:
+            pass  # left by an earlier run of the same attempt; opening it refuses a link
+        return AttemptScratch(self, self.attempts_path / str(key), os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder))
+
+    async def remove_attempt(self, key: AttemptKey) -> int:
+        """Removes the attempt's folder and gives its bytes back; returns how many entries were unlinked.
+
+        Never follows a link. A second call unlinks nothing and returns 0.
+        """
+        removed = await asyncio.to_thread(remove_entry, self._folder, str(key))
+        folder = self.attempts_path / str(key)
+        async with self._given_back:
+            for path in [path for path in self._reserved if path.is_relative_to(folder)]:
+                del self._reserved[path]
+            self._given_back.notify_all()
+        return removed
+
+    def residue_bytes(self, key: AttemptKey) -> int:
+        """Bytes that cleanup left behind; 0 once the folder is gone."""
+        folder = self.attempts_path / str(key)
+        return sum(_size_bytes(Path(root, name)) for root, _, names in os.walk(folder) for name in names)
+
+    async def sweep(self, owned: Container[str]) -> int:
+        """Removes every folder that no attempt named in `owned` has; returns how many entries were unlinked."""
+        names = [name for name in os.listdir(self._folder) if name not in owned]
+        return sum([await asyncio.to_thread(remove_entry, self._folder, name) for name in names])
+
+    def close(self) -> None:
+        os.close(self._folder)
+        os.close(self._lock)
+
+
+class AttemptScratch:
+    """One attempt's folder; implements stages.stage.StageScratch."""
+
+    def __init__(self, scratch: Scratch, path: Path, descriptor: int) -> None:
+        self._scratch = scratch
+        self._path = path
+        self._descriptor = descriptor
+        self._sizes: dict[Path, int] = {}
+        self.high_water_bytes = 0
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    async def reserve(self, name: str, size_bytes: int) -> Path:
+        """Raises ValueError for a name with a folder in it or in use, VoxFleetError(SCRATCH_EXHAUSTED)."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ValueError("a scratch name is one plain file name")
+        path = self._path / name
+        await self._scratch.reserve(path, size_bytes)
+        self._sizes[path] = size_bytes
+        self.high_water_bytes = max(self.high_water_bytes, sum(self._sizes.values()))
+        return path
+
+    async def release(self, path: Path) -> None:
+        if self._sizes.pop(path, None) is None:
+            return
+        try:
+            os.unlink(path.name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            pass  # reserved, but never written
+        await self._scratch.give_back(path)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def remove_entry(folder: int, name: str) -> int:
+    """Removes a file, link or whole folder below an open folder; returns how many entries were unlinked.
+
+    Works by descriptors and never follows a link, so that nobody can make it leave the folder. Absent: 0.
+    """
+    try:
+        descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+    except FileNotFoundError:
+        return 0
+    except OSError:  # a file or a link, or a folder that cannot be opened, which unlink then reports
+        return _unlink(folder, name)
+    try:
+        removed = sum(remove_entry(descriptor, entry) for entry in os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=folder)
+    return removed + 1
+
+
+def _unlink(folder: int, name: str) -> int:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return 0
+    return 1
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,69 @@
+"""Writes crds/*.yaml and docs/reference/*.md from the types in crds/voxfleet_api.
+
+python hack/generate.py            write what differs
+python hack/generate.py --check    write nothing; exit 1 and name what differs
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from voxfleet_api.kinds import KINDS
+from voxfleet_generate.crds import HEADER, crd_file_name, crd_yaml, kustomization_yaml
+from voxfleet_generate.reference import api_page, failures_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def outputs() -> dict[str, str]:
+    """Content by path below the repository's root. Raises NotStructural naming the field."""
+    return {
+        **{f"crds/{crd_file_name(kind)}": crd_yaml(kind) for kind in KINDS},
+        "crds/kustomization.yaml": kustomization_yaml(KINDS),
+        "docs/reference/api.md": api_page(KINDS),
+        "docs/reference/failures.md": failures_page(),
+    }
+
+
+def differing(root: Path, wanted: dict[str, str]) -> list[str]:
+    """Paths whose file lacks, differs, or is a leftover of a kind that no longer exists."""
+    changed = [path for path, text in wanted.items() if _read(root / path) != text]
+    leftovers = [
+        f"crds/{file.name}"
+        for file in (root / "crds").glob("*.yaml")
+        if f"crds/{file.name}" not in wanted and file.read_text().startswith(HEADER)
+    ]
+    return sorted(changed + leftovers)
+
+
+def write(root: Path, wanted: dict[str, str]) -> list[str]:
+    """Makes `differing` empty; returns what it changed."""
+    changed = differing(root, wanted)
+    for path in changed:
+        if path not in wanted:
+            (root / path).unlink()
+            continue
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(wanted[path])
+    return changed
+
+
+def _read(file: Path) -> str | None:
+    return file.read_text() if file.exists() else None
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
+    check = parser.parse_args(arguments).check
+    wanted = outputs()
+    changed = differing(root, wanted) if check else write(root, wanted)
+    for path in changed:
+        print(f"{'differs, run make generate' if check else 'written'}: {path}")
+    return 1 if check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Writes what follows from the types: CRDs and reference pages."""

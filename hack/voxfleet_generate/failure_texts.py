@@ -1,0 +1,93 @@
+"""What each failure class means to a person, and what that person does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from voxfleet_api.failures import FailureClass
+
+
+class FailureText(NamedTuple):
+    means: str
+    to_do: str
+
+
+_DATA_TO_DO = "Mend or remove the clip, then run a job with the mended clips."
+
+TEXTS: dict[FailureClass, FailureText] = {
+    FailureClass.CHECKSUM_MISMATCH: FailureText(
+        "The clip's bytes do not have the sha256 that the input names.",
+        "Upload the clip again, or correct its sha256.",
+    ),
+    FailureClass.UNSUPPORTED_CONTAINER: FailureText(
+        "The clip's first bytes are of no known audio container, or of one that the contract does not accept.",
+        "Convert the clip, or accept its container in the VoiceContract.",
+    ),
+    FailureClass.CONTRACT_VIOLATION: FailureText(
+        "The clip's rate, channels, length or size is not accepted, and no declared conversion mends it.",
+        "Record or convert as the contract says, or declare the conversion in the VoiceContract.",
+    ),
+    FailureClass.DECODE_ERROR: FailureText("The clip is truncated or damaged.", _DATA_TO_DO),
+    FailureClass.INPUT_CHANGED: FailureText(
+        "The object is not the version that the plan recorded.",
+        "Do not write to inputs while a job runs; run a new job.",
+    ),
+    FailureClass.INFERENCE_ERROR: FailureText("The model failed on this clip alone.", _DATA_TO_DO),
+    FailureClass.LANE_CRASHED: FailureText(
+        "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
+    ),
+    FailureClass.INPUT_NOT_FOUND: FailureText(
+        "The object does not exist.", "Correct the address, or upload the object."
+    ),
+    FailureClass.ACCESS_DENIED: FailureText(
+        "The storage refused the credentials, or the MacAgent's access list does not hold the address.",
+        "Correct the Secret of credentialsRef, or add the prefix to MacAgent.spec.access.",
+    ),
+    FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it stays."),
+    FailureClass.THROTTLED: FailureText("The storage asked to slow down.", "Nothing, or lower the job's parallelism."),
+    FailureClass.MACHINE_LOST: FailureText(
+        "The Mac was out of contact for longer than its lease.",
+        "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
+    ),
+    FailureClass.RUNTIME_MISMATCH: FailureText(
+        "The Mac's agent does not understand the attempt, or its MLX packages do not fit together.",
+        "Upgrade the agent on this Mac.",
+    ),
+    FailureClass.SCRATCH_EXHAUSTED: FailureText(
+        "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."
+    ),
+    FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureText(
+        "The GPU had no memory left.", "Nothing at first; if it stays, use a smaller model or a larger Mac."
+    ),
+    FailureClass.GPU_ABORT_TIMEOUT: FailureText(
+        "The GPU driver ended work that took too long.",
+        "Nothing at first; if it stays, look for other work on the Mac.",
+    ),
+    FailureClass.GPU_ABORT_INNOCENT_VICTIM: FailureText(
+        "Another process made the GPU reset, and this work was lost with it.",
+        "Nothing at first; if it stays, look for other work on the Mac.",
+    ),
+    FailureClass.INVALID_INPUT: FailureText(
+        "The job's input cannot be read as written: a malformed manifest, a repeated id, no clips.",
+        "Correct the input, then apply a job with another name.",
+    ),
+    FailureClass.MODEL_UNAVAILABLE: FailureText(
+        "The model's folder or revision does not exist, or cannot be loaded.",
+        "Correct spec.model, or put the model on every Mac, then apply a job with another name.",
+    ),
+    FailureClass.MODEL_MISMATCH: FailureText(
+        "The model's files are not the ones that the plan recorded.",
+        "Put the same files on every Mac, then apply a job with another name.",
+    ),
+    FailureClass.PLAN_MISMATCH: FailureText(
+        "The plan's files are not the ones that the job recorded.",
+        "Let nothing but VoxFleet write below the job's output folder; run a new job.",
+    ),
+    FailureClass.INPUT_NOT_SHARED: FailureText(
+        "A Mac does not see the file:// input that another one saw.", "Use s3://, or select one Mac with macSelector."
+    ),
+    FailureClass.OUTPUT_NOT_SHARED: FailureText(
+        "A Mac does not see the file:// output that another one writes.",
+        "Use s3://, or select one Mac with macSelector.",
+    ),
+}

@@ -1,0 +1,183 @@
+"""From pydantic's JSON schema to the structural schema that a CRD needs.
+
+The result is checked: what the API server would refuse, or would accept but make costly or unexplained
+(no bound, no list type, no description), is an error that names the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from voxfleet_api.kinds import Resource
+
+Schema = dict[str, Any]
+
+_DROPPED = {"title", "$defs", "discriminator", "propertyNames"}
+_KEPT = {
+    "type",
+    "description",
+    "default",
+    "enum",
+    "format",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "properties",
+    "required",
+    "items",
+    "additionalProperties",
+    "anyOf",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-validations",
+}
+_INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
+
+
+class NotStructural(Exception):
+    """A type that no CRD can express, or that lacks a bound or a description; the message names the field."""
+
+
+def kind_schema(kind: type[Resource]) -> Schema:
+    """The openAPIV3Schema of a kind. Raises NotStructural."""
+    root = kind.model_json_schema(by_alias=True)
+    definitions: Mapping[str, Schema] = root.get("$defs", {})
+    name = kind.crd.kind
+    spec = _structural(root["properties"]["spec"], definitions, f"{name}.spec", defaults=True)
+    status = _structural(root["properties"]["status"], definitions, f"{name}.status", defaults=False)
+    spec["description"] = "What is wanted."
+    status["description"] = "What the operator found; nobody else writes it."
+    status["default"] = {"observedGeneration": -1}
+    schema: Schema = {
+        "type": "object",
+        "description": _one_line(root["description"]),
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of the API that this object is written in."},
+            "kind": {"type": "string", "description": f"Always {name}."},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    if "x-kubernetes-validations" in root:
+        schema["x-kubernetes-validations"] = root["x-kubernetes-validations"]
+    for part in ("spec", "status"):
+        _check(schema["properties"][part], f"{name}.{part}")
+    return schema
+
+
+def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, defaults: bool) -> Schema:
+    node = _inlined(node, definitions, path)
+    result: Schema = {}
+    for keyword, value in node.items():
+        if keyword in _DROPPED or (keyword == "additionalProperties" and value is False):
+            continue
+        if keyword == "const":
+            result["enum"] = [value]
+        elif keyword == "default":
+            if defaults and value is not None:
+                result["default"] = _plain(value)
+        elif keyword == "properties":
+            result["properties"] = {
+                name: _structural(child, definitions, f"{path}.{name}", defaults=defaults)
+                for name, child in value.items()
+            }
+        elif keyword in ("items", "additionalProperties"):
+            result[keyword] = _structural(value, definitions, f"{path}[]", defaults=defaults)
+        elif keyword == "description":
+            result["description"] = _one_line(value)
+        elif keyword in _KEPT:
+            result[keyword] = value
+        else:
+            raise NotStructural(f"{path}: a CRD cannot say {keyword!r}")
+    if result.get("x-kubernetes-int-or-string"):
+        # The API server wants no type here; the pattern holds for text, the minimum for numbers.
+        del result["type"]
+        result["anyOf"] = _INT_OR_STRING
+        result["minimum"] = 0
+    elif result.get("type") == "integer":
+        result["format"] = "int64"
+    return result
+
+
+def _inlined(node: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
+    """The node without `$ref` and without the null of an optional field; what stands beside them wins."""
+    node = dict(node)
+    while "$ref" in node or "anyOf" in node or "allOf" in node:
+        if "$ref" in node:
+            target = definitions[node.pop("$ref").removeprefix("#/$defs/")]
+        else:
+            keyword = "anyOf" if "anyOf" in node else "allOf"
+            choices = [choice for choice in node.pop(keyword) if choice != {"type": "null"}]
+            if len(choices) != 1:
+                raise NotStructural(f"{path}: a CRD knows no unions; write one optional field for each alternative")
+            target = choices[0]
+        node = {**target, **node}
+    return node
+
+
+def _plain(value: Any) -> Any:
+    """A default without the fields that are absent in it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _check(node: Schema, path: str) -> None:
+    if "type" not in node and not node.get("x-kubernetes-int-or-string"):
+        raise NotStructural(f"{path}: has no type")
+    match node.get("type"):
+        case "array":
+            if "x-kubernetes-list-type" not in node or "maxItems" not in node:
+                raise NotStructural(f"{path}: a list needs a list type and max_length")
+            if node["x-kubernetes-list-type"] == "map":
+                _check_list_keys(node, path)
+            _check(node["items"], f"{path}[]")
+        case "object":
+            _check_object(node, path)
+        case "string":
+            if "maxLength" not in node and "enum" not in node:
+                raise NotStructural(f"{path}: a string needs max_length")
+        case "number":
+            raise NotStructural(f"{path}: the API has no floats; write an integer unit or a decimal string")
+        case "integer" | "boolean" | None:
+            pass
+        case other:
+            raise NotStructural(f"{path}: a CRD has no type {other!r}")
+
+
+def _check_object(node: Schema, path: str) -> None:
+    if "additionalProperties" in node:
+        if "properties" in node or "maxProperties" not in node:
+            raise NotStructural(f"{path}: a map needs max_length, and no fields beside its entries")
+        _check(node["additionalProperties"], f"{path}[]")
+    elif not node.get("properties"):
+        raise NotStructural(f"{path}: an object needs fields")
+    for name, child in node.get("properties", {}).items():
+        if "_" in name:
+            raise NotStructural(f"{path}.{name}: names are camelCase; give the field an alias")
+        if not child.get("description"):
+            raise NotStructural(f"{path}.{name}: has no description; kubectl explain would say nothing")
+        _check(child, f"{path}.{name}")
+
+
+def _check_list_keys(node: Schema, path: str) -> None:
+    item = node["items"]
+    for key in node["x-kubernetes-list-map-keys"]:
+        field = item.get("properties", {}).get(key)
+        if field is None or (key not in item.get("required", ()) and "default" not in field):
+            raise NotStructural(f"{path}[].{key}: the key of a map list is a required field, or has a default")

@@ -1,0 +1,158 @@
+"""All Macs reached over SSH: a session for each, and the calls that reconcilers make."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.protocol import AttemptRequest, AttemptStatus
+from voxfleet_operator.fleet.session import MacSession, Surroundings, Timing
+from voxfleet_operator.fleet.tunnel import SshThreads
+from voxfleet_operator.fleet.view import AgentUnreachable, MacView
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A MacAgent and the machine it stands for, as far as that is known."""
+
+    name: str
+    created: str
+    ledger_key: str
+    hardware_id: str | None
+
+
+def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
+    """The oldest MacAgent (by creation, then name) that means the same machine and is older than `claim`."""
+    twins = [
+        other
+        for other in others
+        if (other.created, other.name) < (claim.created, claim.name)
+        and (
+            other.ledger_key == claim.ledger_key
+            or (claim.hardware_id is not None and other.hardware_id == claim.hardware_id)
+        )
+    ]
+    return min(twins, key=lambda twin: (twin.created, twin.name)).name if twins else None
+
+
+class SshFleet:
+    """The Fleet protocol over SSH tunnels. Made and used inside one event loop.
+
+    `on_change(mac, shard UIDs)` is called after every change of a view. `on_stale_epoch(held)` is called when an
+    agent holds a higher epoch than ours. `secrets(name, key)` reads the operator's namespace or raises SecretMissing.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_plane: str,
+        leader: str,
+        epoch: Callable[[], int],
+        secrets: Callable[[str, str], Awaitable[bytes]],
+        on_change: Callable[[str, frozenset[str]], None],
+        on_stale_epoch: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+        timing: Timing | None = None,
+    ) -> None:
+        self._sessions: dict[str, MacSession] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._around = Surroundings(
+            control_plane=control_plane,
+            leader=leader,
+            epoch=epoch,
+            secrets=secrets,
+            on_change=on_change,
+            on_stale_epoch=on_stale_epoch,
+            clock=clock,
+            timing=timing or Timing(),
+            threads=SshThreads(),
+            socket_directory=Path(tempfile.mkdtemp(prefix="voxfleet-")),
+            renewals={},
+            older_twin=self._older_twin,
+            on_identified=self._redial_younger_twins,
+        )
+
+    def view(self, mac: str) -> MacView:
+        session = self._sessions.get(mac)
+        if session is None:
+            return MacView(
+                mac,
+                connected=False,
+                reason=Reason.UNKNOWN,
+                message="there is no MacAgent of this name",
+                last_renewal_seconds=self._around.renewals.get(mac),
+            )
+        return session.view
+
+    def views(self) -> Mapping[str, MacView]:
+        return {name: session.view for name, session in self._sessions.items()}
+
+    def ensure(self, mac: MacAgent) -> None:
+        name = mac.metadata.name
+        session = self._sessions.get(name)
+        if session is not None and session.mac.metadata.uid != mac.metadata.uid:
+            self.forget(name)
+            session = None
+        if session is None:
+            self._sessions[name] = MacSession(mac, self._around)
+        elif session.mac.spec != mac.spec:
+            session.update(mac)
+        else:
+            return
+        self._redial_younger_twins(name)
+
+    def forget(self, mac: str) -> None:
+        session = self._sessions.pop(mac, None)
+        if session is None:
+            return
+        stopping = asyncio.create_task(session.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+        for other in self._sessions.values():
+            if other.view.reason is Reason.DUPLICATE_MACHINE:
+                other.redial()
+
+    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        return await self._session(mac).put(shard_uid, attempt, request)
+
+    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+        return await self._session(mac).delete(shard_uid, attempt)
+
+    async def close(self) -> None:
+        """Ends every session; no thread, descriptor or socket file is left."""
+        for name in list(self._sessions):
+            self.forget(name)
+        await asyncio.gather(*self._stopping)
+        await asyncio.to_thread(self._around.threads.shutdown)
+        await asyncio.to_thread(shutil.rmtree, self._around.socket_directory)
+
+    def _session(self, mac: str) -> MacSession:
+        session = self._sessions.get(mac)
+        if session is None:
+            raise AgentUnreachable(f"there is no MacAgent {mac}")
+        return session
+
+    def _older_twin(self, name: str) -> str | None:
+        session = self._sessions.get(name)
+        if session is None:
+            return None
+        return older_twin(_claim(session), map(_claim, self._sessions.values()))
+
+    def _redial_younger_twins(self, name: str) -> None:
+        """A twin that connected before this older Mac was known has to let go."""
+        claim = _claim(self._sessions[name])
+        for session in self._sessions.values():
+            if older_twin(_claim(session), [claim]) and session.view.reason is not Reason.DUPLICATE_MACHINE:
+                session.redial()
+
+
+def _claim(session: MacSession) -> Claim:
+    metadata = session.mac.metadata
+    return Claim(metadata.name, metadata.creation_timestamp, session.mac.spec.ledger_public_key, session.hardware_id)

@@ -1,0 +1,96 @@
+"""The verified machine-hour rows of one Mac, added up per attempt. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.ledger import Activity, ChainHead, LedgerError, LedgerRow, SignedRow, verify
+from voxfleet_api.protocol import LedgerSpan
+from voxfleet_operator.fleet.view import AttemptKey
+
+_ACTIVITY_FIELDS = {
+    Activity.SETUP: "setup_milliseconds",
+    Activity.WORK: "work_milliseconds",
+    Activity.CLEANUP: "cleanup_milliseconds",
+}
+
+
+class LedgerBook:
+    """Follows the Mac's chain from its first row. After a row that does not verify nothing more is counted."""
+
+    def __init__(self, key: Ed25519PublicKey, control_plane: str) -> None:
+        self._key = key
+        self._control_plane = control_plane
+        self._head: ChainHead | None = None
+        self.usage: dict[AttemptKey, AttemptUsage] = {}
+        self.error: str | None = None
+
+    @property
+    def last_sequence(self) -> int:
+        """Of the newest verified row; -1 before the first."""
+        return -1 if self._head is None else self._head.sequence
+
+    def resume(self, chain_id: str, newest_sequence: int) -> None:
+        """Starts over with a new chain (a reinstalled agent), or goes on with the known one.
+
+        An agent whose chain is shorter than what was verified lost rows, or was restored from an old copy.
+        """
+        self.error = None
+        if self._head is None or self._head.chain_id != chain_id:
+            self._head = ChainHead(chain_id)
+        elif newest_sequence < self._head.sequence:
+            self.error = str(
+                LedgerError(
+                    f"{chain_id}#{self._head.sequence}",
+                    f"was verified, but the agent now ends at {newest_sequence}; was its state restored from a copy?",
+                )
+            )
+
+    def add(self, rows: Iterable[SignedRow]) -> set[AttemptKey]:
+        """Verifies the rows that follow; returns the attempts whose usage grew; sets `error` at a bad row."""
+        changed: set[AttemptKey] = set()
+        for signed in rows:
+            if self.error is not None:
+                break
+            try:
+                self._head = verify([signed], self._key, self._head)
+            except LedgerError as error:
+                self.error = str(error)
+            else:
+                if signed.row.control_plane == self._control_plane:
+                    changed.add(self._count(signed.row))
+        return changed
+
+    def covers(self, span: LedgerSpan) -> bool:
+        """Whether the span is verified, or can never be: it lies in an older chain, or the ledger is in error."""
+        if self.error is not None or self._head is None or span.chain_id != self._head.chain_id:
+            return True
+        return span.last_sequence <= self._head.sequence
+
+    def refuse_span(self, key: AttemptKey, span: LedgerSpan) -> None:
+        """The agent names rows that it does not deliver."""
+        self.error = str(
+            LedgerError(
+                f"{span.chain_id}#{span.last_sequence}",
+                f"is named by shard {key.shard_uid}, attempt {key.attempt}, but the chain ends at {self.last_sequence}",
+            )
+        )
+
+    def _count(self, row: LedgerRow) -> AttemptKey:
+        key = AttemptKey(row.shard_uid, row.attempt)
+        usage = self.usage.get(key)
+        if usage is None or usage.chain_id != row.chain_id:
+            usage = AttemptUsage(chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0)
+        field = _ACTIVITY_FIELDS[row.activity]
+        self.usage[key] = usage.model_copy(
+            update={
+                "last_sequence": row.sequence,
+                "rows": usage.rows + 1,
+                field: getattr(usage, field) + row.monotonic_milliseconds,
+                "audio_milliseconds": usage.audio_milliseconds + row.audio_milliseconds,
+            }
+        )
+        return key

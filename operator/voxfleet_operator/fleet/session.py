@@ -1,0 +1,358 @@
+"""One Mac's conversation: dial, prove, read the ledger, list, follow events, renew leases; again after every break."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+from pydantic import SecretStr
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.resource import SecretKeyRef
+from voxfleet_api.ledger import public_key
+from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptRequest, AttemptStatus, Event, MachineFacts
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_operator.fleet.client import AgentClient
+from voxfleet_operator.fleet.identity import MacTrouble, check_identity, other_control_plane
+from voxfleet_operator.fleet.ledger import LedgerBook
+from voxfleet_operator.fleet.record import MacRecord
+from voxfleet_operator.fleet.ssh import SshTimeouts, TunnelError
+from voxfleet_operator.fleet.tunnel import SshThreads, open_tunnel
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey, MacView, SecretMissing
+
+log = structlog.get_logger()
+
+LEASE_FRACTION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    ssh: SshTimeouts = field(default_factory=SshTimeouts)
+    call_seconds: float = 10.0
+    silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
+    longest_renewal_interval_seconds: float = 10.0
+    first_backoff_seconds: float = 1.0
+    longest_backoff_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sessions of a fleet share."""
+
+    control_plane: str
+    leader: str
+    epoch: Callable[[], int]
+    secrets: Callable[[str, str], Awaitable[bytes]]
+    """(name, key) of a Secret in the operator's namespace; raises SecretMissing."""
+    on_change: Callable[[str, frozenset[str]], None]
+    on_stale_epoch: Callable[[int], None]
+    clock: Callable[[], float]
+    timing: Timing
+    threads: SshThreads
+    socket_directory: Path
+    renewals: dict[str, float]
+    """When the newest renewal was sent, by Mac; outlives sessions, for leases do too."""
+    older_twin: Callable[[str], str | None]
+    """The older MacAgent that means the same machine as this one, if any."""
+    on_identified: Callable[[str], None]
+
+
+def backoff_seconds(failures: int, timing: Timing, fraction: float) -> float:
+    """Doubles from the first value up to the cap; `fraction` in [0, 1) takes away up to half, against herds."""
+    # The exponent is bounded because floats are.
+    wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
+    return wait * (1.0 - fraction / 2.0)
+
+
+def renewal_interval_seconds(lease_seconds: float, timing: Timing) -> float:
+    return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
+
+
+def same_connection(one: MacAgent, other: MacAgent) -> bool:
+    """Whether nothing changed that needs a new conversation."""
+    return (one.spec.ssh, one.spec.token_ref, one.spec.ledger_public_key) == (
+        other.spec.ssh,
+        other.spec.token_ref,
+        other.spec.ledger_public_key,
+    )
+
+
+async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
+    """Runs all of them until one ends, ends the others, and raises what it raised."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+class MacSession:
+    def __init__(self, mac: MacAgent, surroundings: Surroundings) -> None:
+        self.mac = mac
+        self.hardware_id: str | None = None
+        self._name = mac.metadata.name
+        self._around = surroundings
+        self._log = log.bind(mac=self._name)
+        self._record = self._new_record()
+        self._client: AgentClient | None = None
+        self._shortest_lease_seconds = _lost_after_seconds(mac)
+        self._renew_now = asyncio.Event()
+        self._redial = asyncio.Event()
+        self._failures = 0
+        self._cursor = self._acknowledged = ""
+        self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
+
+    @property
+    def view(self) -> MacView:
+        return replace(self._record.view, last_renewal_seconds=self._around.renewals.get(self._name))
+
+    def update(self, mac: MacAgent) -> None:
+        old, self.mac = self.mac, mac
+        self._shorten_lease(_lost_after_seconds(mac))
+        if not same_connection(old, mac):
+            if old.spec.ledger_public_key != mac.spec.ledger_public_key:
+                self._record = self._new_record()
+                self.hardware_id = None
+            self.redial()
+
+    def redial(self) -> None:
+        self._client = None
+        self._failures = 0
+        self._redial.set()
+
+    async def stop(self) -> None:
+        self._client = None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def put(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        client = self._connected_client()
+        self._shorten_lease(request.lease_seconds)
+        self._note_renewal()  # a PUT starts a lease as a renewal does
+        status = await client.put_attempt(shard_uid, attempt, request)
+        self._changed(self._record.attempt_accepted(status))
+        return status
+
+    async def delete(self, shard_uid: str, attempt: int) -> bool:
+        gone = await self._connected_client().delete_attempt(shard_uid, attempt)
+        if gone:
+            self._changed(self._record.attempt_gone(AttemptKey(shard_uid, attempt)))
+        return gone
+
+    def _connected_client(self) -> AgentClient:
+        if self._client is None:
+            raise AgentUnreachable(f"{self._name} is not connected: {self._record.view.message}")
+        return self._client
+
+    async def _run(self) -> None:
+        while True:
+            self._redial.clear()
+            reason, message = Reason.CONNECTING, "the connection is made anew"
+            try:
+                await first_of(self._converse(), self._redial.wait())
+            except (TunnelError, MacTrouble, SecretMissing) as trouble:
+                reason, message = trouble.reason, trouble.message
+            except AgentRefused as refusal:
+                reason, message = self._explain(refusal)
+            except AgentUnreachable as trouble:
+                reason, message = Reason.AGENT_UNREACHABLE, str(trouble)
+            except Exception as error:  # noqa: BLE001 # one Mac's surprise must not end its session for good
+                self._log.exception("mac_session_failed")
+                reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
+            finally:
+                self._client = None
+            self._contact(False, reason, message)
+            if not self._redial.is_set():
+                wait = backoff_seconds(self._failures, self._around.timing, random.random())  # noqa: S311 # no secret
+                self._failures += 1
+                await _wait(self._redial, wait)
+
+    async def _converse(self) -> None:
+        twin = self._around.older_twin(self._name)
+        if twin is not None:
+            raise _duplicate(twin)
+        spec, timing = self.mac.spec, self._around.timing
+        identity_pem = await self._around.secrets(spec.ssh.identity_ref.name, spec.ssh.identity_ref.key)
+        token = _token(await self._around.secrets(spec.token_ref.name, spec.token_ref.key), spec.token_ref)
+        async with (
+            open_tunnel(
+                spec.ssh, identity_pem, self._around.socket_directory, self._around.threads, timing.ssh
+            ) as tunnel,
+            AgentClient(
+                tunnel.socket_path,
+                control_plane=self._around.control_plane,
+                leader=self._around.leader,
+                epoch=self._around.epoch,
+                on_stale_epoch=self._around.on_stale_epoch,
+                call_seconds=timing.call_seconds,
+            ) as client,
+        ):
+            try:
+                await self._prove_identity(client)
+                client.authorize(token)
+                machine = await client.machine()
+                self._machine(machine)
+                await first_of(self._follow(client, machine), self._keep_alive(client))
+            except AgentUnreachable as trouble:
+                if tunnel.refusal is None:
+                    raise
+                raise tunnel.refusal from trouble  # SSH knows better why there was no answer
+
+    async def _prove_identity(self, client: AgentClient) -> None:
+        nonce = secrets.token_hex(32)
+        identity = await client.identity(nonce)
+        check_identity(
+            identity,
+            nonce=nonce,
+            pinned_key=self.mac.spec.ledger_public_key,
+            control_plane=self._around.control_plane,
+        )
+        self.hardware_id = identity.hardware_id
+        self._around.on_identified(self._name)
+        twin = self._around.older_twin(self._name)
+        if twin is not None:
+            raise _duplicate(twin)
+
+    async def _follow(self, client: AgentClient, machine: MachineFacts) -> None:
+        """Ledger first, then the list, then events after the list: what falls in between is in the next step."""
+        self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
+        await self._pull_rows(client)
+        listing = await client.attempts()
+        changed = self._record.attempts_listed(listing.attempts)
+        if self._record.lacks_rows:
+            await self._pull_rows(client)
+        self._changed(changed)
+        async with client.events(listing.cursor, self._around.timing.silence_seconds) as events:
+            self._cursor = self._acknowledged = listing.cursor
+            self._client = client
+            self._failures = 0
+            self._contact(True, Reason.CONNECTED, f"connected to {self.mac.spec.ssh.host} over SSH")
+            async for event in events:
+                await self._take(client, event)
+                self._cursor = event.cursor
+
+    async def _take(self, client: AgentClient, event: Event) -> None:
+        if event.row is not None and self._record.view.ledger_error is None:
+            ahead = event.row.row.sequence - self._record.book.last_sequence
+            if ahead == 1:
+                self._changed(self._record.rows_delivered([event.row]))
+            elif ahead > 1:
+                await self._pull_rows(client)
+        if event.attempt is not None:
+            self._changed(self._record.attempt_reported(event.attempt))
+            if self._record.lacks_rows:
+                await self._pull_rows(client)
+
+    async def _pull_rows(self, client: AgentClient) -> None:
+        """All signed rows after the newest verified one."""
+        error = self._record.view.ledger_error
+        while self._record.book.error is None:
+            page = await client.ledger(self._record.book.last_sequence)
+            if not page.rows:
+                break
+            self._changed(self._record.rows_delivered(page.rows))
+        self._changed(self._record.rows_exhausted())
+        found = self._record.view.ledger_error
+        if found != error:
+            if found is not None:
+                self._log.error("ledger_refused", error=found)
+            self._around.on_change(self._name, frozenset())
+
+    async def _keep_alive(self, client: AgentClient) -> None:
+        while True:
+            self._renew_now.clear()
+            self._note_renewal()
+            try:
+                await client.renew()
+                await self._acknowledge(client)
+            except AgentRefused as refusal:
+                if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
+                    raise
+            self._machine(await client.machine())
+            interval = renewal_interval_seconds(self._shortest_lease_seconds, self._around.timing)
+            await _wait(self._renew_now, interval)
+
+    async def _acknowledge(self, client: AgentClient) -> None:
+        cursor = self._cursor
+        if self._client is client and cursor != self._acknowledged:
+            await client.acknowledge(cursor)
+            self._acknowledged = cursor
+
+    def _note_renewal(self) -> None:
+        """Before sending: the agent's lease may count from any moment after this one."""
+        self._around.renewals[self._name] = self._around.clock()
+
+    def _shorten_lease(self, lease_seconds: float) -> None:
+        """The shortest lease ever given counts: attempts that got it may still run."""
+        if lease_seconds < self._shortest_lease_seconds:
+            self._shortest_lease_seconds = lease_seconds
+            self._renew_now.set()
+
+    def _machine(self, machine: MachineFacts) -> None:
+        if self._record.machine_reported(machine):
+            self._around.on_change(self._name, frozenset())
+
+    def _changed(self, shard_uids: set[str]) -> None:
+        if shard_uids:
+            self._around.on_change(self._name, frozenset(shard_uids))
+
+    def _contact(self, connected: bool, reason: Reason, message: str) -> None:
+        shard_uids = self._record.contact(connected, reason, message)
+        if shard_uids is not None:
+            self._log.info("mac_contact", connected=connected, reason=reason, message=message)
+            self._around.on_change(self._name, frozenset(shard_uids))
+
+    def _explain(self, refusal: AgentRefused) -> tuple[Reason, str]:
+        ref = self.mac.spec.token_ref
+        if refusal.status == 401:
+            return (
+                Reason.AGENT_TOKEN_REFUSED,
+                f"the agent refused the token of Secret {ref.name}, key {ref.key}; store the agent's tokenFile there",
+            )
+        if refusal.status == 403:
+            trouble = other_control_plane(refusal.problem.owner)
+            return trouble.reason, trouble.message
+        return Reason.AGENT_UNREACHABLE, f"the agent answered {refusal}"
+
+    def _new_record(self) -> MacRecord:
+        book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._around.control_plane)
+        return MacRecord(self._name, self._around.control_plane, book)
+
+
+def _lost_after_seconds(mac: MacAgent) -> float:
+    return duration_milliseconds(mac.spec.disconnect.lost_after) / 1000
+
+
+def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
+    text = value.strip().decode("ascii", errors="replace")
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise MacTrouble(
+            Reason.AGENT_TOKEN_REFUSED,
+            f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
+        )
+    return SecretStr(text)
+
+
+def _duplicate(twin: str) -> MacTrouble:
+    return MacTrouble(
+        Reason.DUPLICATE_MACHINE,
+        f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
+    )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,88 @@
+"""A job's machine time: always the sum over its shards' attempts, never a counter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voxfleet_api.kinds import AudioShard
+from voxfleet_api.kinds.audio_batch_job import JobUsage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptStatus
+from voxfleet_api.quantities import hours_text, seconds_text
+
+NO_ROWS = AttemptUsage(chain_id="", first_sequence=0, last_sequence=-1, rows=0, complete=True)
+"""Known to be nothing: the attempt is over and never held a lane."""
+
+
+def attempt_usage(
+    record: AttemptRecord,
+    report: AttemptStatus | None,
+    verified: AttemptUsage | None,
+    *,
+    expecting: bool,
+) -> AttemptUsage | None:
+    """What to record for an attempt that ended; None while it pays to wait for its last rows.
+
+    `report` is what the Mac says of it, `verified` the sum of its rows that were verified so far. `expecting`:
+    the Mac is in contact and its ledger verifies, so what is missing is on its way.
+    """
+    if record.outcome is AttemptOutcome.REFUSED or _sealed(report, verified, expecting=expecting):
+        return (verified or NO_ROWS).model_copy(update={"complete": True})
+    return None if expecting else verified
+
+
+def _sealed(report: AttemptStatus | None, verified: AttemptUsage | None, *, expecting: bool) -> bool:
+    """Whether no more rows can come."""
+    if report is None:
+        return expecting  # the agent has sealed everything and forgotten the attempt
+    if report.state not in TERMINAL_STATES:
+        return False
+    if report.ledger is None:
+        return True
+    return verified is not None and (verified.chain_id, verified.first_sequence, verified.last_sequence) == (
+        report.ledger.chain_id,
+        report.ledger.first_sequence,
+        report.ledger.last_sequence,
+    )
+
+
+def newer(recorded: AttemptUsage | None, found: AttemptUsage | None) -> bool:
+    """Whether `found` says more than `recorded`; sums never shrink."""
+    if found is None or recorded is None:
+        return found is not None
+    return (found.rows, found.complete) > (recorded.rows, recorded.complete)
+
+
+def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
+    """Work of committed attempts is productive, of all others retry; setup and cleanup are overhead.
+
+    `ended`: the job assigns no more attempts. Settled = it ended, so did every attempt, and all rows are verified.
+    """
+    productive = retry = overhead = audio = rows = 0
+    settled = ended
+    for shard in shards:
+        if shard.spec.stage is not Stage.PROCESS:
+            continue  # holds no lane, so there is nothing to pay
+        commit = shard.status.commit
+        for record in shard.status.attempts:
+            usage = record.usage or NO_ROWS
+            if record.outcome is AttemptOutcome.ASSIGNED or record.usage is None or not usage.complete:
+                settled = False
+            overhead += usage.setup_milliseconds + usage.cleanup_milliseconds
+            audio += usage.audio_milliseconds
+            rows += usage.rows
+            if commit is not None and commit.attempt == record.attempt:
+                productive += usage.work_milliseconds
+            else:
+                retry += usage.work_milliseconds
+    machine = productive + retry + overhead
+    return JobUsage(
+        machine_hours=hours_text(machine),
+        machine_seconds=seconds_text(machine),
+        productive=seconds_text(productive),
+        retry=seconds_text(retry),
+        overhead=seconds_text(overhead),
+        audio_seconds=seconds_text(audio),
+        rows=rows,
+        settled=settled,
+    )

@@ -1,0 +1,77 @@
+"""Whether a Mac fits a shard, and if not, why; phrases are counted into one pending reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from voxfleet_api.kinds.mac_agent import Access
+from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, Unavailable
+
+UNSCHEDULABLE = Unavailable("is unschedulable", "are unschedulable")
+DELETED = Unavailable("is being deleted", "are being deleted")
+UNREACHABLE = Unavailable("unreachable", "unreachable")
+DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another Mac's hardware or key")
+INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
+UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
+SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
+NO_ACCESS = Unavailable(
+    "gives this namespace no access to the job's input or output",
+    "give this namespace no access to the job's input or output",
+)
+JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
+COOLING = Unavailable("pauses after a failure", "pause after a failure")
+NO_LANE = Unavailable("has no free lane", "have no free lane")
+NO_CONTROL_SLOT = Unavailable("plans or finalizes other jobs", "plan or finalize other jobs")
+
+
+def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, str]) -> Unavailable | None:
+    """Why this Mac cannot run this job, however long one waits for its lanes; None: it can."""
+    if mac.unavailable is not None:
+        return mac.unavailable
+    if not job.mac_selector.matches(mac.labels):
+        return SELECTOR
+    if not has_access(mac.access, job.uris, namespace_labels):
+        return NO_ACCESS
+    return None
+
+
+def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
+    """Why this Mac cannot take the shard at this moment. `free`: its lanes, or control slots, that are left."""
+    if mac.not_before_seconds > now:
+        return COOLING
+    if free < 1:
+        return NO_LANE if shard.needs_lane else NO_CONTROL_SLOT
+    return None
+
+
+def has_access(access: Iterable[Access], uris: Iterable[str], namespace_labels: Mapping[str, str]) -> bool:
+    """True when each address lies below a prefix that some rule opens to the namespace."""
+    prefixes = tuple(
+        prefix for rule in access if rule.namespace_selector.matches(namespace_labels) for prefix in rule.uri_prefixes
+    )
+    return all(_is_plain(uri) and uri.startswith(prefixes) for uri in uris) if prefixes else False
+
+
+def pending_reason(refusals: Iterable[tuple[MacSlot, Unavailable]], total: int) -> str:
+    """`0/2 Macs fit: 1 unreachable (mac-b: no route to host), 1 has no free lane`."""
+    if total == 0:
+        return "0/0 Macs fit: there is no MacAgent; apply one"
+    groups: dict[Unavailable, list[MacSlot]] = defaultdict(list)
+    for mac, reason in refusals:
+        groups[reason].append(mac)
+    parts = [_phrase(reason, macs) for reason, macs in groups.items()]
+    return f"0/{total} Macs fit: {', '.join(sorted(parts))}"
+
+
+def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
+    text = f"{len(macs)} {reason.singular if len(macs) == 1 else reason.plural}"
+    explained = sorted((mac for mac in macs if mac.detail and mac.unavailable is reason), key=lambda mac: mac.name)
+    if not explained:
+        return text
+    return f"{text} ({explained[0].name}: {explained[0].detail})"
+
+
+def _is_plain(uri: str) -> bool:
+    """Without `.` and `..`, which would lead out of a prefix."""
+    return not {".", ".."} & set(uri.partition("://")[2].split("/"))

@@ -1,0 +1,101 @@
+"""What placement decides on, and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.mac_agent import Access
+from voxfleet_api.selectors import LabelSelector
+
+CONTROL_SLOTS = 2
+"""Plan and Finalize attempts that a Mac takes at one time; they hold no lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Why a Mac takes no attempt: one phrase for one Mac, one for several."""
+
+    singular: str
+    plural: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementJob:
+    """What the shards of one job have in common."""
+
+    uid: str
+    namespace: str
+    name: str
+    created: str
+    uris: tuple[str, ...]
+    """Everything that the job reads and writes."""
+    parallelism: int
+    live_lanes: int = 0
+    """Process attempts that are assigned and not over."""
+    mac_selector: LabelSelector = field(default_factory=LabelSelector)
+    model_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingShard:
+    """A shard that wants an attempt: it never had one, the last one ended, or its Mac is lost."""
+
+    uid: str
+    name: str
+    job: PlacementJob
+    stage: Stage
+    ordinal: int
+    next_attempt: int
+    avoid: str | None = None
+    """The Mac on which the last attempt ended badly."""
+    not_before_seconds: float = 0.0
+    """Monotonic; a pause after a failed attempt."""
+    replaces_lost: bool = False
+    """The last attempt is still assigned, to a Mac that counts as lost; it holds its lane in the job's count."""
+
+    @property
+    def needs_lane(self) -> bool:
+        return self.stage is Stage.PROCESS
+
+
+@dataclass(frozen=True, slots=True)
+class MacSlot:
+    """A Mac as placement sees it; `unavailable` and `detail` say why it takes nothing at all."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    access: tuple[Access, ...] = ()
+    unavailable: Unavailable | None = None
+    detail: str = ""
+    free_lanes: int = 0
+    free_control_slots: int = CONTROL_SLOTS
+    not_before_seconds: float = 0.0
+    """Monotonic; a pause after it refused or failed an attempt."""
+    loaded_models: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSnapshot:
+    shards: tuple[PendingShard, ...]
+    macs: tuple[MacSlot, ...]
+    namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    held_lanes: Mapping[str, int] = field(default_factory=dict)
+    """Lanes that each namespace holds now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    shard_uid: str
+    attempt: int
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementPlan:
+    assignments: tuple[Assignment, ...]
+    pending: Mapping[str, str]
+    """Job UID -> why its next shard has no Mac; jobs that only wait for their own parallelism are not in it."""
+    wake_after_seconds: float | None = None
+    """When the first pause ends."""

@@ -1,0 +1,268 @@
+"""A small real HTTP server that speaks the agent's protocol and misbehaves on demand.
+
+It stands in for the agent where a test needs a wrong key, a changed row or a stalled stream; the real agent is
+driven through the same operator code by the other component tests and by tests/e2e.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, LedgerRow, SignedRow, row_hash, sign
+from voxfleet_api.protocol import (
+    AttemptList,
+    AttemptState,
+    AttemptStatus,
+    Event,
+    EventType,
+    Identity,
+    LedgerPage,
+    LedgerSpan,
+    MachineFacts,
+    PoolFacts,
+    RenewAnswer,
+    identity_claim,
+)
+
+CONTROL_PLANE = "11111111-2222-3333-4444-555555555555"
+HEARTBEAT_SECONDS = 0.1
+CHAIN = "chain-1"
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def attempt_status(shard_uid: str, state: AttemptState, span: tuple[int, int] | None = None) -> AttemptStatus:
+    return AttemptStatus(
+        shard_uid=shard_uid,
+        attempt=1,
+        spec_digest="sha256:" + "0" * 64,
+        control_plane=CONTROL_PLANE,
+        namespace="speech",
+        job=JobRef(name="night", uid="job-uid"),
+        shard_name=f"night-{shard_uid}",
+        stage=Stage.PROCESS,
+        state=state,
+        ledger=None if span is None else LedgerSpan(chain_id=CHAIN, first_sequence=span[0], last_sequence=span[1]),
+    )
+
+
+def next_row(rows: list[SignedRow], key: Ed25519PrivateKey, shard_uid: str, activity: Activity) -> SignedRow:
+    row = LedgerRow(
+        chain_id=CHAIN,
+        sequence=len(rows),
+        previous_hash=row_hash(rows[-1].row) if rows else "0" * 64,
+        control_plane=CONTROL_PLANE,
+        hardware_id="hardware-1",
+        boot_id="boot-1",
+        namespace="speech",
+        job_name="night",
+        job_uid="job-uid",
+        shard_uid=shard_uid,
+        attempt=1,
+        lane="offline/0",
+        activity=activity,
+        wall_start="2026-11-20T22:00:00Z",
+        wall_end="2026-11-20T22:00:01Z",
+        monotonic_milliseconds=1000,
+        audio_milliseconds=500 if activity is Activity.WORK else 0,
+    )
+    return sign(row, key)
+
+
+@dataclass(slots=True)
+class Seen:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class StandInAgent:
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    token: str = "a-long-agent-token"
+    hardware_id: str = "hardware-1"
+    bound_to: str | None = CONTROL_PLANE
+    signing_key: Ed25519PrivateKey | None = None
+    """Signs the identity instead of `key`."""
+    held_epoch: int = 0
+    silent: bool = False
+    """The event stream stays open and says nothing."""
+    seen: list[Seen] = field(default_factory=list)
+    rows: list[SignedRow] = field(default_factory=list)
+    attempts: dict[str, AttemptStatus] = field(default_factory=dict)
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        self._events: list[Event] = []
+        self._changed = asyncio.Condition()
+        self._answering = asyncio.Event()
+        self._answering.set()
+
+    @property
+    def public_key(self) -> str:
+        return public_text(self.key)
+
+    def calls(self, path: str) -> list[Seen]:
+        return [call for call in self.seen if call.path == path]
+
+    def hold_answers(self) -> None:
+        """Every request waits until `answer_again`."""
+        self._answering.clear()
+
+    def answer_again(self) -> None:
+        self._answering.set()
+
+    async def report(self, status: AttemptStatus) -> None:
+        self.attempts[status.shard_uid] = status
+        await self._append(EventType.ATTEMPT, attempt=status)
+
+    async def seal(self, shard_uid: str, activity: Activity, *, event: bool = True) -> SignedRow:
+        row = next_row(self.rows, self.key, shard_uid, activity)
+        self.rows.append(row)
+        if event:
+            await self._append(EventType.ROW, row=row)
+        return row
+
+    async def _append(
+        self, type_: EventType, *, attempt: AttemptStatus | None = None, row: SignedRow | None = None
+    ) -> None:
+        async with self._changed:
+            cursor = f"journal-1:{len(self._events) + 1}"
+            self._events.append(Event(type=type_, cursor=cursor, attempt=attempt, row=row))
+            self._changed.notify_all()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Self]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield self
+        finally:
+            self.answer_again()
+            server.should_exit = True
+            server.force_exit = True
+            await task
+            listener.close()
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/identity", self._identity),
+                Route("/v1/machine", self._machine),
+                Route("/v1/attempts", self._attempts),
+                Route("/v1/attempts/{shard_uid}/{attempt:int}", self._attempt, methods=["PUT", "DELETE"]),
+                Route("/v1/renew", self._renew, methods=["POST"]),
+                Route("/v1/events", self._stream),
+                Route("/v1/events/ack", self._ack, methods=["POST"]),
+                Route("/v1/ledger", self._ledger),
+            ]
+        )
+
+    async def _admit(self, request: Request, *, token: bool = True) -> Response | None:
+        self.seen.append(Seen(request.method, request.url.path, dict(request.headers), await request.body()))
+        await self._answering.wait()
+        if token and request.headers.get("authorization") != f"Bearer {self.token}":
+            return JSONResponse({"message": "wrong token"}, 401)
+        if token and request.method != "GET" and int(request.headers["voxfleet-epoch"]) < self.held_epoch:
+            return JSONResponse({"message": "old epoch", "heldEpoch": self.held_epoch}, 412)
+        return None
+
+    async def _identity(self, request: Request) -> Response:
+        await self._admit(request, token=False)
+        identity = Identity(
+            hardware_id=self.hardware_id,
+            control_plane=self.bound_to,
+            public_key=self.public_key,
+            nonce=request.query_params["nonce"],
+            signature="",
+        )
+        signature = (self.signing_key or self.key).sign(IDENTITY_CONTEXT + canonical_json(identity_claim(identity)))
+        return JSONResponse(identity.model_copy(update={"signature": base64.b64encode(signature).decode()}).dump())
+
+    async def _machine(self, request: Request) -> Response:
+        facts = MachineFacts(
+            hardware_id=self.hardware_id,
+            boot_id="boot-1",
+            chip="M4",
+            memory_bytes=2**34,
+            os="macOS 26",
+            versions={},
+            runtime_compatible=True,
+            runtime_message="",
+            pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
+            ledger_chain_id=CHAIN,
+            ledger_sequence=len(self.rows) - 1,
+        )
+        return await self._admit(request) or JSONResponse(facts.dump())
+
+    async def _attempts(self, request: Request) -> Response:
+        listing = AttemptList(attempts=tuple(self.attempts.values()), cursor=f"journal-1:{len(self._events)}")
+        return await self._admit(request) or JSONResponse(listing.dump())
+
+    async def _attempt(self, request: Request) -> Response:
+        refusal = await self._admit(request)
+        if refusal is not None:
+            return refusal
+        shard_uid = request.path_params["shard_uid"]
+        if request.method == "DELETE":
+            self.attempts.pop(shard_uid, None)
+            return Response(status_code=204)
+        status = attempt_status(shard_uid, AttemptState.ACCEPTED)
+        await self.report(status)
+        return JSONResponse(status.dump())
+
+    async def _renew(self, request: Request) -> Response:
+        return await self._admit(request) or JSONResponse(RenewAnswer(renewed=0).dump())
+
+    async def _ack(self, request: Request) -> Response:
+        return await self._admit(request) or Response(status_code=204)
+
+    async def _ledger(self, request: Request) -> Response:
+        first = int(request.query_params["after"]) + 1
+        page = LedgerPage(chain_id=CHAIN, rows=tuple(self.rows[first : first + 2]))  # small pages: several are needed
+        return await self._admit(request) or JSONResponse(page.dump())
+
+    async def _stream(self, request: Request) -> Response:
+        refusal = await self._admit(request)
+        if refusal is not None:
+            return refusal
+        return StreamingResponse(self._lines(int(request.query_params["after"].split(":")[1])), 200)
+
+    async def _lines(self, sent: int) -> AsyncIterator[bytes]:
+        while True:
+            heartbeat = Event(type=EventType.HEARTBEAT, cursor=f"journal-1:{sent}")
+            batch = self._events[sent:] or [heartbeat]
+            sent += 0 if batch == [heartbeat] else len(batch)
+            if not self.silent:
+                for event in batch:
+                    yield json.dumps(event.dump()).encode() + b"\n"
+            async with self._changed:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        await self._changed.wait_for(lambda: len(self._events) > sent)
+                except TimeoutError:
+                    continue
