@@ -1,18 +1,21 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check generate bench clean
+.PHONY: help setup demo demo-stop lock test check generate bench clean
 export PYTHON
 
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what the other targets need (they all do it first)
 	@hack/setup.sh
 
 demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running
 	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep)
+
+demo-stop: setup ## End a demo that KEEP=1 left running
+	@$(BIN)/python -m voxfleet_dev.demo --stop
 
 test: setup ## Run the tests; PYTEST_ARGS="-k name" narrows them
 	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
@@ -29,6 +32,10 @@ generate: setup ## Write the CRDs and the reference pages from the API's types
 
 bench: setup ## Measure, print and write .bench/results.json
 	@$(BIN)/python tests/bench/run.py
+
+lock: setup ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--all-extras --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean: ## Remove what was built in this checkout (never the cache outside it)
 	rm -rf .venv .demo .bench .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

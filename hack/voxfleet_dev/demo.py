@@ -78,8 +78,14 @@ def run(*, keep: bool) -> int:
         control_plane.apply(REPOSITORY / "crds")
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
-        flags = ["--namespace", OPERATOR_NAMESPACE, "--progress-interval-seconds", "1"]
-        operator = stack.enter_context(OperatorProcess(control_plane.kubeconfig, DEMO / "operator", arguments=flags))
+        operator = stack.enter_context(
+            OperatorProcess(
+                DEMO / "operator",
+                kubeconfig=control_plane.kubeconfig,
+                namespace=OPERATOR_NAMESPACE,
+                flags=["--progress-interval-seconds", "1"],
+            )
+        )
         _apply_examples(control_plane, macs)
         _say("the operator is up and examples/ are applied")
         job = _follow(control_plane, operator)

@@ -99,6 +99,14 @@ class Mac:
         stop_all([self.agent])
         self.sshd.stop()
 
+    def get_json(self, path: str) -> object:
+        """The agent's answer to an authenticated GET, without SSH. Raises urllib.error.URLError."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as answer:
+            content: object = json.loads(answer.read())
+            return content
+
     def secret_manifests(self, namespace: str) -> list[dict[str, object]]:
         """The Secrets that `mac_agent_manifest` refers to: the fleet's SSH identity and this agent's token."""
         return [

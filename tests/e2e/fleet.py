@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -15,12 +15,13 @@ import psutil
 
 from voxfleet_api.conditions import Condition, ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.results import ResultRow
+from voxfleet_api.results import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.operator_process import OperatorProcess
+from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import generate_identity
 
 CLIPS = REPOSITORY / "examples" / "clips"
@@ -75,12 +76,12 @@ class Fleet:
             )
             for letter in "abcdefgh"[:macs]
         ]
-        flags = [
-            "--namespace", namespace,
-            "--progress-interval-seconds", "1",
-            "--lost-margin-seconds", str(LOST_MARGIN_SECONDS),
-        ]  # fmt: skip
-        self.operator = OperatorProcess(control_plane.kubeconfig, directory / "operator", arguments=flags)
+        self.operator = OperatorProcess(
+            directory / "operator",
+            kubeconfig=control_plane.kubeconfig,
+            namespace=namespace,
+            flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS)],
+        )
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -191,9 +192,13 @@ class Fleet:
         assert [row.index for row in rows] == list(range(clips))
         counts = Counter(row.status for row in rows)
         status = job.status.clips
-        assert (counts["succeeded"], counts["failed"], counts["quarantined"], counts["not_run"]) == (
-            status.succeeded, status.failed, status.quarantined, status.not_run,
-        )  # fmt: skip
+        in_status = {
+            ClipStatus.SUCCEEDED: status.succeeded,
+            ClipStatus.FAILED: status.failed,
+            ClipStatus.QUARANTINED: status.quarantined,
+            ClipStatus.NOT_RUN: status.not_run,
+        }
+        assert {name: counts[name] for name in ClipStatus} == in_status
         assert [path for mac in self.macs for path in mac.scratch.rglob("*") if not path.is_dir()] == []
 
     def explain(self) -> str:
@@ -216,10 +221,9 @@ class Fleet:
         self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", self.namespace)
 
 
-def wait_for_processes_to_end(processes: Sequence[psutil.Process], timeout_seconds: float = 15.0) -> None:
+def wait_for_processes_to_end(processes: Iterable[psutil.Process], timeout_seconds: float = 15.0) -> None:
     """Raises AssertionError naming the processes that outlive their parent."""
-    _, alive = psutil.wait_procs(list(processes), timeout=timeout_seconds)
-    assert alive == []
+    assert wait_ended(processes, timeout_seconds) == []
 
 
 def _mapping(value: object) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import EXPECTED, Fleet, wait_for_processes_to_end
@@ -40,13 +41,15 @@ def test_an_agent_that_dies_at_an_edge_and_comes_back_finishes_the_same_attempt(
     fleet.submit("job", CLIPS)
     mac = fleet.macs[0]
 
+    children: set[psutil.Process] = set()
+
     def crashed() -> bool:
-        mac.agent.descendants()
+        children.update(mac.agent.descendants())
         return not mac.agent.running
 
     fleet.wait_for(f"the agent crashed at {point}", crashed)
     assert mac.agent.exit_code == CRASH_EXIT_CODE
-    wait_for_processes_to_end(mac.agent.known_descendants)
+    wait_for_processes_to_end(children)
     mac.restart_agent()
     assert_whole(fleet, fleet.wait_for_end("job"))
     assert_one_attempt_each(fleet, "job")

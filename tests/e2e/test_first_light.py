@@ -8,6 +8,7 @@ from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import EXPECTED, Fleet
 
 from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.protocol import AttemptList
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_dev.demo_report import gather
 
@@ -56,6 +57,8 @@ def test_deleting_a_job_leaves_its_output_and_nothing_else(make_fleet: MakeFleet
     assert fleet.shards("gone") == []
     assert len(fleet.rows(job)) == 4
     mac = fleet.macs[0]
-    fleet.wait_for("the agent forgot the attempts", lambda: mac.get_json("/v1/attempts")["attempts"] == [])
+    fleet.wait_for(
+        "the agent forgot the attempts", lambda: AttemptList.load(mac.get_json("/v1/attempts")).attempts == ()
+    )
     listed = json.loads(fleet.control_plane.kubectl("get", "ash", "-n", fleet.namespace, "-o", "json"))
     assert listed["items"] == []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.component.fleet.stand_in_agent import CONTROL_PLANE, StandInAgent
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import SshFleet
@@ -33,7 +34,6 @@ FAST = Timing(
 class Mac:
     sshd: Sshd
     agent: StandInAgent
-    secrets: dict[tuple[str, str], bytes]
 
     def resource(self, name: str, *, created: str = "2026-11-20T10:00:00Z", **ssh: object) -> MacAgent:
         return MacAgent.load(
@@ -56,80 +56,66 @@ class Mac:
             }
         )
 
-    def store_secrets(self) -> None:
-        self.secrets[f"ssh-{self.agent.port}", "id"] = self.sshd.identity_pem.encode()
-        self.secrets[f"token-{self.agent.port}", "token"] = self.agent.token.encode() + b"\n"
 
+class Rig:
+    """A fleet whose changes can be awaited, and the Macs started for it."""
 
-@dataclass
-class Watch:
-    """A fleet whose changes can be awaited."""
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self.secrets: dict[tuple[str, str], bytes] = {}
+        self.stale_epochs: list[int] = []
+        self.changes: list[tuple[str, frozenset[str]]] = []
+        self._bell = asyncio.Event()
+        self._directory = directory
+        self._stack = stack
+        self.fleet = SshFleet(
+            control_plane=CONTROL_PLANE,
+            leader="leader-1",
+            epoch=lambda: max([3, *self.stale_epochs]),
+            secrets=self._secret,
+            on_change=self._changed,
+            on_stale_epoch=self.stale_epochs.append,
+            timing=FAST,
+        )
 
-    fleet: SshFleet
-    secrets: dict[tuple[str, str], bytes]
-    stale_epochs: list[int]
-    changes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    async def start_mac(self, agent: StandInAgent) -> Mac:
+        """An agent behind an sshd of its own; the fleet finds its Secrets."""
+        await self._stack.enter_async_context(agent.serving())
+        sshd = self._stack.enter_context(Sshd(self._directory / f"sshd-{agent.port}", forward_port=agent.port))
+        self.secrets[f"ssh-{agent.port}", "id"] = sshd.identity_pem.encode()
+        self.secrets[f"token-{agent.port}", "token"] = agent.token.encode() + b"\n"
+        return Mac(sshd, agent)
 
     async def until(self, mac: str, holds: Callable[[MacView], bool]) -> MacView:
-        view = self.fleet.view(mac)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not holds(view):
-                    await asyncio.sleep(0.01)
-                    view = self.fleet.view(mac)
+                while not holds(self.fleet.view(mac)):
+                    self._bell.clear()
+                    await self._bell.wait()
         except TimeoutError:
-            raise AssertionError(f"never came to hold; last: {view}") from None
-        return view
+            raise AssertionError(f"never came to hold; last: {self.fleet.view(mac)}") from None
+        return self.fleet.view(mac)
 
     async def connected(self, mac: str) -> MacView:
         return await self.until(mac, lambda view: view.connected)
 
+    async def refused(self, mac: str, reason: Reason) -> str:
+        """The message that comes with the reason."""
+        return (await self.until(mac, lambda view: view.reason is reason)).message
 
-@asynccontextmanager
-async def watched_fleet(timing: Timing = FAST) -> AsyncIterator[Watch]:
-    stored: dict[tuple[str, str], bytes] = {}
-    stale_epochs: list[int] = []
-    changes: list[tuple[str, frozenset[str]]] = []
+    def _changed(self, mac: str, shard_uids: frozenset[str]) -> None:
+        self.changes.append((mac, shard_uids))
+        self._bell.set()
 
-    async def secret(name: str, key: str) -> bytes:
+    async def _secret(self, name: str, key: str) -> bytes:
         try:
-            return stored[name, key]
+            return self.secrets[name, key]
         except KeyError:
             raise SecretMissing(f"create Secret {name} with key {key}") from None
 
-    fleet = SshFleet(
-        control_plane=CONTROL_PLANE,
-        leader="leader-1",
-        epoch=lambda: max([3, *stale_epochs]),
-        secrets=secret,
-        on_change=lambda mac, shards: changes.append((mac, shards)),
-        on_stale_epoch=stale_epochs.append,
-        timing=timing,
-    )
-    try:
-        yield Watch(fleet, stored, stale_epochs, changes)
-    finally:
-        await fleet.close()
-
 
 @pytest.fixture
-async def watch() -> AsyncIterator[Watch]:
-    async with watched_fleet() as watch:
-        yield watch
-
-
-@pytest.fixture
-async def new_mac(watch: Watch, tmp_path: Path) -> AsyncIterator[Callable[[StandInAgent], object]]:
-    """`await new_mac(agent)` starts a Mac whose secrets are known to the fleet."""
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
-
-        async def start(agent: StandInAgent) -> Mac:
-            await stack.enter_async_context(agent.serving())
-            sshd = stack.enter_context(Sshd(tmp_path / f"sshd-{agent.port}", forward_port=agent.port))
-            mac = Mac(sshd, agent, watch.secrets)
-            mac.store_secrets()
-            return mac
-
-        yield start
-        await watch.fleet.close()
+        rig = Rig(tmp_path, stack)
+        stack.push_async_callback(rig.fleet.close)
+        yield rig

@@ -157,7 +157,9 @@ class StandInAgent:
     async def serving(self) -> AsyncIterator[Self]:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        )
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield self

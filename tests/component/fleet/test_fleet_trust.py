@@ -1,0 +1,132 @@
+"""Who is trusted with what: host keys, client keys, identities, tokens. A real sshd; the server's side is what counts."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.component.fleet.conftest import Rig
+from tests.component.fleet.stand_in_agent import StandInAgent
+from voxfleet_api.conditions import Reason
+from voxfleet_dev.sshd import Sshd, generate_identity
+
+
+async def test_wrong_host_key_is_refused_before_anything_is_sent(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    other = Sshd(mac.sshd.directory / "other", forward_port=1)
+
+    rig.fleet.ensure(mac.resource("mac-01", hostKeys=[other.host_key_line]))
+    message = await rig.refused("mac-01", Reason.HOST_KEY_MISMATCH)
+
+    assert "SHA256:" in message and "spec.ssh.hostKeys" in message
+    log = mac.sshd.log.read_text()
+    assert "[preauth]" in log
+    assert "publickey" not in log and mac.sshd.user not in log
+    assert mac.agent.seen == []
+
+
+async def test_any_of_several_pins_will_do(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    older = Sshd(mac.sshd.directory / "older", forward_port=1).host_key_line
+
+    rig.fleet.ensure(mac.resource("mac-01", hostKeys=[older, mac.sshd.host_key_line]))
+
+    assert (await rig.connected("mac-01")).machine is not None
+
+
+async def test_wrong_client_key_names_the_secret_and_the_key(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.secrets[f"ssh-{mac.agent.port}", "id"] = generate_identity().encode()
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    message = await rig.refused("mac-01", Reason.SSH_AUTHENTICATION_FAILED)
+
+    assert f"Secret ssh-{mac.agent.port}, key id" in message and "authorized_keys" in message
+    assert mac.agent.seen == []
+
+
+async def test_nothing_listening_names_host_and_port(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    mac.sshd.stop()
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    assert f"127.0.0.1:{mac.sshd.port}" in await rig.refused("mac-01", Reason.SSH_UNREACHABLE)
+
+
+async def test_forbidden_agent_port_names_permitopen(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+
+    rig.fleet.ensure(mac.resource("mac-01", agentPort=1))
+
+    assert 'permitopen="127.0.0.1:1"' in await rig.refused("mac-01", Reason.AGENT_UNREACHABLE)
+
+
+async def test_identity_by_another_key_gets_no_token(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(signing_key=Ed25519PrivateKey.generate()))
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    message = await rig.refused("mac-01", Reason.IDENTITY_MISMATCH)
+
+    assert "spec.ledgerPublicKey" in message
+    assert {call.path for call in mac.agent.seen} == {"/v1/identity"}
+    assert all(mac.agent.token not in str(call) for call in mac.agent.seen)
+
+
+async def test_agent_of_another_control_plane_gets_no_token(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(bound_to="another-cluster"))
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    assert "another-cluster" in await rig.refused("mac-01", Reason.OTHER_CONTROL_PLANE)
+    assert all(mac.agent.token not in str(call) for call in mac.agent.seen)
+
+
+async def test_wrong_token_names_the_secret_and_heals(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    right = rig.secrets[f"token-{mac.agent.port}", "token"]
+    rig.secrets[f"token-{mac.agent.port}", "token"] = b"wrong"
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    assert f"Secret token-{mac.agent.port}, key token" in await rig.refused("mac-01", Reason.AGENT_TOKEN_REFUSED)
+
+    rig.secrets[f"token-{mac.agent.port}", "token"] = right
+    await rig.connected("mac-01")
+
+
+async def test_missing_secret_says_what_to_create(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    del rig.secrets[f"token-{mac.agent.port}", "token"]
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    message = await rig.refused("mac-01", Reason.SECRET_NOT_FOUND)
+    assert message == f"create Secret token-{mac.agent.port} with key token"
+
+
+async def test_the_token_is_in_no_log_however_verbose(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    with caplog.at_level(logging.DEBUG):
+        rig.fleet.ensure(mac.resource("mac-01"))
+        await rig.connected("mac-01")
+
+    assert mac.agent.calls("/v1/machine")
+    assert mac.agent.token not in caplog.text
+
+
+async def test_the_younger_of_two_macs_with_one_hardware_id_lets_go(rig: Rig) -> None:
+    younger = await rig.start_mac(StandInAgent())
+    older = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(younger.resource("younger", created="2026-11-20T11:00:00Z"))
+    await rig.connected("younger")
+
+    rig.fleet.ensure(older.resource("older", created="2026-11-20T10:00:00Z"))
+    message = await rig.refused("younger", Reason.DUPLICATE_MACHINE)
+    await rig.connected("older")
+
+    assert "MacAgent older" in message
+    assert not rig.fleet.view("younger").connected
+    rig.fleet.forget("older")
+    await rig.connected("younger")

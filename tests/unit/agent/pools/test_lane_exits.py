@@ -1,0 +1,87 @@
+"""Exit statuses and stderr become failure classes."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from voxfleet_agent.pools.exits import EXIT_LANE_BUSY, classify
+from voxfleet_agent.pools.lane import child_environment
+from voxfleet_agent.pools.messages import MAX_MESSAGE_BYTES, Refused, frame
+from voxfleet_api.failures import FailureClass
+
+METAL = (
+    "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
+    "failed: {what} ({code:08x}:kIOGPUCommandBufferCallbackError{name})\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "stderr", "failure_class"),
+    [
+        (
+            -signal.SIGABRT,
+            METAL.format(what="Insufficient Memory", code=8, name="OutOfMemory"),
+            FailureClass.GPU_ABORT_OUT_OF_MEMORY,
+        ),
+        (
+            -signal.SIGABRT,
+            METAL.format(what="Caused GPU Timeout Error", code=2, name="Timeout"),
+            FailureClass.GPU_ABORT_TIMEOUT,
+        ),
+        (
+            -signal.SIGABRT,
+            METAL.format(what="Impacting Interactivity", code=14, name="ImpactingInteractivity"),
+            FailureClass.GPU_ABORT_TIMEOUT,
+        ),
+        (
+            -signal.SIGABRT,
+            METAL.format(what="Innocent Victim", code=5, name="InnocentVictim"),
+            FailureClass.GPU_ABORT_INNOCENT_VICTIM,
+        ),
+        (-signal.SIGABRT, "free(): invalid pointer", FailureClass.LANE_CRASHED),
+        (-signal.SIGSEGV, "", FailureClass.LANE_CRASHED),
+        (-signal.SIGKILL, "", FailureClass.LANE_CRASHED),
+        (1, "Traceback", FailureClass.LANE_CRASHED),
+        (EXIT_LANE_BUSY, "", FailureClass.LANE_CRASHED),
+        (None, "", FailureClass.LANE_CRASHED),
+    ],
+)
+def test_classes(returncode: int | None, stderr: str, failure_class: FailureClass) -> None:
+    assert classify(returncode, stderr).failure_class is failure_class
+
+
+def test_the_last_metal_fault_counts() -> None:
+    text = METAL.format(what="a", code=5, name="InnocentVictim") + METAL.format(what="b", code=8, name="OutOfMemory")
+    assert classify(-6, text).failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
+
+
+def test_reasons_name_the_signal_and_never_stderr() -> None:
+    end = classify(-signal.SIGSEGV, "secret words")
+    assert "SIGSEGV" in end.reason and "secret" not in end.reason
+
+
+def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
+    inherited = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "HF_TOKEN": "x",
+        "MLX_AUDIO_IO_RESAMPLE_QUALITY": "fastest",
+        "PYTHONPATH": "/elsewhere",
+    }
+    from pathlib import Path
+
+    assert child_environment(inherited, Path("/lane")) == {
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/lane",
+        "TMPDIR": "/lane",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    } | ({"LD_PRELOAD": inherited["LD_PRELOAD"]} if "LD_PRELOAD" in inherited else {})
+
+
+def test_a_message_has_a_largest_size() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        frame(Refused(failure_class=FailureClass.LANE_CRASHED, message="x" * MAX_MESSAGE_BYTES))
