@@ -135,7 +135,7 @@ def make_random_clips(
     Files are named <id>.<container>, ids "c00000" onwards. Raises what make_clip raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(seed)  # noqa: S311 - repeatable words, not secrets
+    rng = random.Random(seed)
     plans: list[tuple[Clip, str, int]] = []
     for number in range(count):
         words = rng.choices(VOCABULARY, k=rng.randint(2, 6))
