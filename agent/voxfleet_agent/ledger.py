@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
 from voxfleet_agent.journal import events, holds, meta
-from voxfleet_agent.journal.attempts import AttemptKey, AttemptRecord
+from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import (
     GENESIS_HASH,

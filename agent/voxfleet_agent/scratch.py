@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Container
 from pathlib import Path
 
 from voxfleet_agent import crash
-from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import lock_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -21,7 +22,6 @@ class Scratch:
 
     def __init__(self, path: Path, quota_bytes: int, min_free_bytes: int) -> None:
         """Creates the folders and locks them for this process. Raises JournalError when another agent uses them."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = lock_folder(path)
         self.attempts_path = path / ATTEMPTS
         self.attempts_path.mkdir(mode=0o700, exist_ok=True)
@@ -69,11 +69,11 @@ class Scratch:
 
     def open_attempt(self, key: AttemptKey) -> AttemptScratch:
         """The attempt's folder, created when it is missing."""
-        try:
+        with contextlib.suppress(FileExistsError):  # left by an earlier run; opening it refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
-        except FileExistsError:
-            pass  # left by an earlier run of the same attempt; opening it refuses a link
-        return AttemptScratch(self, self.attempts_path / str(key), os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder))
+        return AttemptScratch(
+            self, self.attempts_path / str(key), os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
+        )
 
     async def remove_attempt(self, key: AttemptKey) -> int:
         """Removes the attempt's folder and gives its bytes back; returns how many entries were unlinked.
@@ -95,7 +95,7 @@ class Scratch:
 
     async def sweep(self, owned: Container[str]) -> int:
         """Removes every folder that no attempt named in `owned` has; returns how many entries were unlinked."""
-        names = [name for name in os.listdir(self._folder) if name not in owned]
+        names = [name for name in _names(self._folder) if name not in owned]
         return sum([await asyncio.to_thread(remove_entry, self._folder, name) for name in names])
 
     def close(self) -> None:
@@ -130,10 +130,8 @@ class AttemptScratch:
     async def release(self, path: Path) -> None:
         if self._sizes.pop(path, None) is None:
             return
-        try:
+        with contextlib.suppress(FileNotFoundError):  # reserved, but never written
             os.unlink(path.name, dir_fd=self._descriptor)
-        except FileNotFoundError:
-            pass  # reserved, but never written
         await self._scratch.give_back(path)
 
     def close(self) -> None:
@@ -152,11 +150,16 @@ def remove_entry(folder: int, name: str) -> int:
     except OSError:  # a file or a link, or a folder that cannot be opened, which unlink then reports
         return _unlink(folder, name)
     try:
-        removed = sum(remove_entry(descriptor, entry) for entry in os.listdir(descriptor))
+        removed = sum(remove_entry(descriptor, entry) for entry in _names(descriptor))
     finally:
         os.close(descriptor)
     os.rmdir(name, dir_fd=folder)
     return removed + 1
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
 
 
 def _unlink(folder: int, name: str) -> int:

@@ -15,7 +15,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
-import structlog
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
@@ -31,8 +30,6 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 R = TypeVar("R", bound=Resource)
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
-
-log = structlog.get_logger(__name__)
 
 
 class KubeError(Exception):
@@ -191,15 +188,9 @@ class Kube:
     # Resources of this project.
 
     async def list(self, kind: type[R], namespace: str = "") -> tuple[list[R], str]:
-        """All objects of a kind and the resourceVersion of the list; unreadable ones are logged and left out."""
+        """All objects of a kind and the resourceVersion of the list; raises Unreadable."""
         items, version = await self.list_objects(resource_path(kind, namespace))
-        resources: list[R] = []
-        for item in items:
-            try:
-                resources.append(parse(kind, item))
-            except Unreadable as error:
-                log.error("object ignored", error=str(error))
-        return resources, version
+        return [parse(kind, item) for item in items], version
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R | None:
         """None when it does not exist; raises Unreadable."""

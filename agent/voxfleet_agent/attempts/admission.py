@@ -117,9 +117,7 @@ def decide_put(facts: PutFacts) -> Refusal | Known | Start:
     if facts.draining:
         return Refusal(503, Problem(message="this agent is stopping"), RETRY_AFTER_SECONDS)
     if facts.scratch_shortage is not None:
-        return Refusal(
-            507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage)
-        )
+        return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage))
     if not facts.slot_free:
         return Refusal(429, Problem(message="every lane is taken"), RETRY_AFTER_SECONDS)
     running = {AttemptState.ACCEPTED, AttemptState.RUNNING}

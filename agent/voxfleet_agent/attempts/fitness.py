@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.machine import Machine
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.protocol import AttemptState
 
 LEASED_STATES = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})

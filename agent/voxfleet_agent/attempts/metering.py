@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.clock import Clock, timestamp
-from voxfleet_agent.journal.attempts import AttemptKey
 from voxfleet_agent.journal.holds import HoldRecord
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel, Transcriber
 from voxfleet_api.ledger import Activity

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from voxfleet_agent.stages.stage import Transcriber
+from voxfleet_api.protocol import PoolFacts
 
 
 class Lane(Transcriber, Protocol):
@@ -15,53 +17,124 @@ class Lane(Transcriber, Protocol):
 
     @property
     def name(self) -> str:
-        """Pool and slot, such as `offline/0`."""
-        ...
-
-    @property
-    def loaded_digest(self) -> str | None:
-        """Digest of the model in its memory."""
+        """Pool and slot."""
         ...
 
     async def kill(self) -> None:
-        """Ends the child at once; the next use starts another one. Does nothing when there is none."""
+        """Ends the child at once; the next load starts another one. Does nothing when there is none."""
         ...
 
 
+S_co = TypeVar("S_co", covariant=True)
 S = TypeVar("S")
+L = TypeVar("L", bound=Lane)
 
 
-class Slots(Generic[S]):
-    """A fixed set. A claim is a future: done at once when a slot is free, otherwise when its turn comes."""
+@dataclass(frozen=True, slots=True)
+class Grant(Generic[S_co]):
+    slot: S_co
+    give_back: Callable[[], None]
 
-    def __init__(self, slots: Sequence[S]) -> None:
-        self._free = deque(slots)
-        self._waiting: deque[asyncio.Future[S]] = deque()
-        self.total = len(slots)
+
+class Supply(Protocol[S_co]):
+    """Where free slots come from."""
+
+    def take(self, wish: str | None) -> Grant[S_co] | None:
+        """A free slot, the wished one if that is free too; None when none is free."""
+        ...
+
+    @property
+    def free(self) -> int: ...
+
+
+class PoolView(Protocol):
+    """Facts about the lanes of every pool."""
+
+    def facts(self) -> Sequence[PoolFacts]: ...
+
+    def loaded_models(self) -> Sequence[str]: ...
+
+
+class LanePools(PoolView, Protocol[L]):
+    """All lanes of this agent, such as pools.pools.Pools."""
+
+    def acquire(self, pool: str, digest: str | None = None) -> L | None: ...
+
+    def release(self, lane: L) -> None: ...
+
+
+class LaneSupply(Generic[L]):
+    """Lanes of every pool; the wish is the digest of a model that a lane may hold in memory."""
+
+    def __init__(self, pools: LanePools[L]) -> None:
+        self._pools = pools
+
+    def take(self, wish: str | None) -> Grant[Lane] | None:
+        for pool in self._pools.facts():
+            lane = self._pools.acquire(pool.name, wish)
+            if lane is not None:
+                return self._grant(lane)
+        return None
+
+    def _grant(self, lane: L) -> Grant[Lane]:
+        return Grant(lane, lambda: self._pools.release(lane))
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        return sum(pool.free_lanes for pool in self._pools.facts())
 
-    def claim(self) -> asyncio.Future[S]:
-        claim: asyncio.Future[S] = asyncio.get_running_loop().create_future()
-        if self._free:
-            claim.set_result(self._free.popleft())
-        else:
-            self._waiting.append(claim)
+
+class ControlSupply:
+    """Slots of Plan and Finalize: no lane, no MLX, so that they never wait behind a night's shards."""
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+
+    def take(self, wish: str | None) -> Grant[None] | None:
+        if self.free == 0:
+            return None
+        self.free -= 1
+        return Grant(None, self._give_back)
+
+    def _give_back(self) -> None:
+        self.free += 1
+
+
+class Slots(Generic[S]):
+    """A claim is a future: done at once when a slot is free, otherwise when its turn comes."""
+
+    def __init__(self, supply: Supply[S]) -> None:
+        self._supply = supply
+        self._waiting: deque[tuple[asyncio.Future[Grant[S]], str | None]] = deque()
+
+    @property
+    def free(self) -> int:
+        return self._supply.free
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def claim(self, wish: str | None = None) -> asyncio.Future[Grant[S]]:
+        claim: asyncio.Future[Grant[S]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((claim, wish))
+        self._serve()
         return claim
 
-    def withdraw(self, claim: asyncio.Future[S]) -> None:
+    def withdraw(self, claim: asyncio.Future[Grant[S]]) -> None:
         """Ends a claim: a slot that was granted goes to the next in line."""
         if not claim.done():
             claim.cancel()
         elif not claim.cancelled():
-            self._release(claim.result())
+            claim.result().give_back()
+        self._serve()
 
-    def _release(self, slot: S) -> None:
+    def _serve(self) -> None:
         while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(slot)
-                return
-        self._free.append(slot)
+            claim, wish = self._waiting[0]
+            if not claim.done():
+                grant = self._supply.take(wish)
+                if grant is None:
+                    return
+                claim.set_result(grant)
+            self._waiting.popleft()

@@ -9,6 +9,7 @@ from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged
 from voxfleet_api.kinds.voice_contract import Container
 
 _SEARCH_BYTES = 65_536
+_ID3V1_BYTES = 128  # a tag at the end of the file
 _VERSIONS = {3: 1, 2: 2, 0: 25}  # MPEG 1, 2, 2.5
 _KBITS_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -62,8 +63,8 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
         raise unsupported("a FLAC file behind an ID3 tag")
     offset, frame = _first_frame(clip, tag_bytes)
     audio_bytes = clip.size_bytes - offset
-    if clip.peek(clip.size_bytes - 128, 3) == b"TAG" and audio_bytes > 128:
-        audio_bytes -= 128
+    if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
+        audio_bytes -= _ID3V1_BYTES
     head = clip.peek(offset, min(frame.length_bytes, 512))
     frame_count, stream_bytes, padding_samples = _stated_length(head, frame)
     if stream_bytes is not None and stream_bytes > audio_bytes:

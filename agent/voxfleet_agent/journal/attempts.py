@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.protocol import AttemptFailure, AttemptSpec, AttemptState, ShardProgress, ShardResult
-
-
-class AttemptKey(NamedTuple):
-    shard_uid: str
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"{self.shard_uid}.{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +22,7 @@ class AttemptRecord:
     lane: str | None = None
     failure: AttemptFailure | None = None
     result: ShardResult | None = None
-    progress: ShardProgress = ShardProgress()
+    progress: ShardProgress = field(default_factory=ShardProgress)
     scratch_high_water_bytes: int = 0
     scratch_residue_bytes: int = 0
 
@@ -67,8 +59,9 @@ def forget(db: sqlite3.Connection, key: AttemptKey) -> None:
 
 def forget_stage(db: sqlite3.Connection, key: AttemptKey) -> None:
     """Removes what only a running stage needs; it is all in the output by now, or never will be."""
-    for table in ("bases", "clip_rows", "parts"):
-        db.execute(f"DELETE FROM {table} WHERE shard_uid = ? AND attempt = ?", key)
+    db.execute("DELETE FROM bases WHERE shard_uid = ? AND attempt = ?", key)
+    db.execute("DELETE FROM clip_rows WHERE shard_uid = ? AND attempt = ?", key)
+    db.execute("DELETE FROM parts WHERE shard_uid = ? AND attempt = ?", key)
 
 
 def bury(db: sqlite3.Connection, key: AttemptKey, now_seconds: int) -> None:
@@ -95,7 +88,7 @@ def _record(row: tuple[str | int | None, ...]) -> AttemptRecord:
         spec_digest=str(digest),
         control_plane=str(control_plane),
         spec=AttemptSpec.load(json.loads(str(spec))),
-        state=AttemptState(state),
+        state=AttemptState(str(state)),
         lane=None if lane is None else str(lane),
         failure=None if failure is None else AttemptFailure.load(json.loads(str(failure))),
         result=None if result is None else ShardResult.load(json.loads(str(result))),

@@ -30,7 +30,9 @@ def append(db: sqlite3.Connection, event_type: EventType, content: ApiModel) -> 
 
 
 def after(db: sqlite3.Connection, number: int, limit: int) -> list[StoredEvent]:
-    found = db.execute("SELECT number, type, content FROM events WHERE number > ? ORDER BY number LIMIT ?", (number, limit))
+    found = db.execute(
+        "SELECT number, type, content FROM events WHERE number > ? ORDER BY number LIMIT ?", (number, limit)
+    )
     return [StoredEvent(number, EventType(kind), json.loads(content)) for number, kind, content in found]
 
 

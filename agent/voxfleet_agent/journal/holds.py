@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.ledger import Activity
 
 
@@ -36,6 +36,15 @@ def save(db: sqlite3.Connection, hold: HoldRecord) -> None:
             hold.milliseconds,
             hold.audio_milliseconds,
         ),
+    )
+
+
+def tick(db: sqlite3.Connection, hold: HoldRecord) -> None:
+    """Brings a hold up to date; one that was sealed meanwhile stays sealed."""
+    db.execute(
+        "UPDATE lane_holds SET wall_end = ?, milliseconds = ?, audio_milliseconds = ?"
+        " WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
+        (hold.wall_end, hold.milliseconds, hold.audio_milliseconds, *hold.key, hold.lane, hold.activity.value),
     )
 
 

@@ -35,7 +35,6 @@ class Journal:
     @classmethod
     async def open(cls, state_dir: Path, file: Path) -> Self:
         """Locks the state folder for this process and opens or creates the file. Raises JournalError."""
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = lock_folder(state_dir)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         try:
@@ -48,14 +47,19 @@ class Journal:
         return cls(connection, thread, lock, journal_id)
 
     async def write(
-        self, work: Callable[[sqlite3.Connection], T], *, after_commit: Callable[[], None] | None = None
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        after_commit: Callable[[], None] | None = None,
+        wake: bool = True,
     ) -> T:
-        """Runs `work` in one transaction; wakes the event streams after the commit."""
+        """Runs `work` in one transaction; after the commit it wakes the event streams, unless nothing is for them."""
         # Shielded: a cancelled caller must not leave it unknown whether its write still comes.
         result = await asyncio.shield(
             asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, after_commit)
         )
-        self.wake()
+        if wake:
+            self.wake()
         return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -76,7 +80,7 @@ class Journal:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set at the next write. Take it before reading, so that nothing falls in between."""
+        """Set at the next write of an event. Take it before reading, so that nothing falls in between."""
         return self._changed
 
     def wake(self) -> None:
@@ -90,7 +94,11 @@ class Journal:
 
 
 def lock_folder(folder: Path) -> int:
-    """A descriptor that holds the folder for this process. Raises JournalError when another process holds it."""
+    """Creates the folder if need be; a descriptor that holds it for this process.
+
+    Raises JournalError when another process holds it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

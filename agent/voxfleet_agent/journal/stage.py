@@ -7,12 +7,10 @@ import sqlite3
 from collections.abc import Sequence
 
 from voxfleet_agent import crash
-from voxfleet_agent.journal.attempts import AttemptKey
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.stages.stage import FrozenPart
 from voxfleet_api.results import PartRef, ResultRow
-
-_OF_ATTEMPT = "shard_uid = ? AND attempt = ?"
 
 
 class AttemptJournal:
@@ -24,7 +22,7 @@ class AttemptJournal:
 
     async def base(self) -> bytes | None:
         def work(db: sqlite3.Connection) -> bytes | None:
-            found = db.execute(f"SELECT content FROM bases WHERE {_OF_ATTEMPT}", self._key).fetchone()
+            found = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
             return None if found is None else bytes(found[0])
 
         return await self._journal.read(work)
@@ -35,7 +33,7 @@ class AttemptJournal:
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
 
-        await self._journal.write(work)
+        await self._journal.write(work, wake=False)
         crash.point("base-frozen")
 
     async def record_row(self, row: ResultRow) -> None:
@@ -44,12 +42,12 @@ class AttemptJournal:
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)", (*self._key, row.index, row.line()))
 
-        await self._journal.write(work)
+        await self._journal.write(work, wake=False)
         crash.point("row-recorded")
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:
-            found = db.execute(f"SELECT clip FROM clip_rows WHERE {_OF_ATTEMPT}", self._key)
+            found = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
             return frozenset(clip for (clip,) in found)
 
         return await self._journal.read(work)
@@ -57,7 +55,8 @@ class AttemptJournal:
     async def unfrozen_rows(self) -> Sequence[ResultRow]:
         def work(db: sqlite3.Connection) -> list[ResultRow]:
             found = db.execute(
-                f"SELECT line FROM clip_rows WHERE {_OF_ATTEMPT} AND part IS NULL ORDER BY clip", self._key
+                "SELECT line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip",
+                self._key,
             )
             return [ResultRow.model_validate_json(line) for (line,) in found]
 
@@ -72,19 +71,20 @@ class AttemptJournal:
                 (*self._key, part.number, json.dumps(part.ref.dump()), part.content, int(part.uploaded)),
             )
             held = db.executemany(
-                f"UPDATE clip_rows SET part = ? WHERE {_OF_ATTEMPT} AND clip = ? AND part IS NULL",
+                "UPDATE clip_rows SET part = ? WHERE shard_uid = ? AND attempt = ? AND clip = ? AND part IS NULL",
                 [(part.number, *self._key, clip) for clip in indexes],
             ).rowcount
             if held != len(indexes):
                 raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
 
-        await self._journal.write(work)
+        await self._journal.write(work, wake=False)
         crash.point("part-frozen")
 
     async def parts(self) -> Sequence[FrozenPart]:
         def work(db: sqlite3.Connection) -> list[FrozenPart]:
             found = db.execute(
-                f"SELECT number, ref, content, uploaded FROM parts WHERE {_OF_ATTEMPT} ORDER BY number", self._key
+                "SELECT number, ref, content, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number",
+                self._key,
             )
             return [
                 FrozenPart(number, PartRef.load(json.loads(ref)), content, bool(uploaded))
@@ -95,7 +95,9 @@ class AttemptJournal:
 
     async def mark_uploaded(self, number: int) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute(f"UPDATE parts SET uploaded = 1 WHERE {_OF_ATTEMPT} AND number = ?", (*self._key, number))
+            db.execute(
+                "UPDATE parts SET uploaded = 1 WHERE shard_uid = ? AND attempt = ? AND number = ?", (*self._key, number)
+            )
 
-        await self._journal.write(work)
+        await self._journal.write(work, wake=False)
         crash.point("part-marked")

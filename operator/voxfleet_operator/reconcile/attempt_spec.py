@@ -123,9 +123,7 @@ def _finalize_order(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeOrde
     )
     commits = [(shard, shard.status.commit) for shard in process]
     total = plan.boundaries[-1] if plan.boundaries else 0
-    delivered = {
-        index for shard, commit in commits if commit is not None for index in decode(shard.spec.indexes or "")
-    }
+    delivered = {index for shard, commit in commits if commit is not None for index in decode(shard.spec.indexes or "")}
     return FinalizeOrder(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,

@@ -155,11 +155,12 @@ def judge(status: int, problem: Problem) -> Refusal:
     if status == 422:
         return Refusal(True, problem.failure_class or FailureClass.RUNTIME_MISMATCH, problem.message)
     if status == 507:
-        return Refusal(True, problem.failure_class or FailureClass.SCRATCH_EXHAUSTED, problem.message, mac_pauses=True)
+        failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
+        return Refusal(True, failure_class, problem.message, mac_pauses=True)
     return Refusal(True, _retryable(problem.failure_class), text, mac_pauses=status in (429, 503))
 
 
-def failed_macs(records: Iterable[AttemptRecord]) -> str | None:
+def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
     """The Mac that ended the newest attempt badly."""
     newest = max(records, key=lambda record: record.attempt, default=None)
     if newest is None or newest.outcome is AttemptOutcome.SUCCEEDED:

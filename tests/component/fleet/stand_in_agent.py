@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ from voxfleet_api.protocol import (
 
 CONTROL_PLANE = "11111111-2222-3333-4444-555555555555"
 HEARTBEAT_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
 CHAIN = "chain-1"
 
 
@@ -119,6 +121,7 @@ class StandInAgent:
         self._changed = asyncio.Condition()
         self._answering = asyncio.Event()
         self._answering.set()
+        self._heard = asyncio.Event()
 
     @property
     def public_key(self) -> str:
@@ -126,6 +129,19 @@ class StandInAgent:
 
     def calls(self, path: str) -> list[Seen]:
         return [call for call in self.seen if call.path == path]
+
+    async def heard(self, path: str, more_than: int = 0) -> Seen:
+        """The newest call of a path, once there were more than so many."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.calls(path)) <= more_than:
+                self._heard.clear()
+                await self._heard.wait()
+        return self.calls(path)[-1]
+
+    async def idle(self) -> None:
+        """Until the server noticed that every client is gone; uvicorn gives no event for that."""
+        while self._server.server_state.connections or self._server.server_state.tasks:  # noqa: ASYNC110 # see above
+            await asyncio.sleep(0.01)
 
     def hold_answers(self) -> None:
         """Every request waits until `answer_again`."""
@@ -157,7 +173,7 @@ class StandInAgent:
     async def serving(self) -> AsyncIterator[Self]:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        server = uvicorn.Server(
+        self._server = server = uvicorn.Server(
             uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         )
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -186,6 +202,7 @@ class StandInAgent:
 
     async def _admit(self, request: Request, *, token: bool = True) -> Response | None:
         self.seen.append(Seen(request.method, request.url.path, dict(request.headers), await request.body()))
+        self._heard.set()
         await self._answering.wait()
         if token and request.headers.get("authorization") != f"Bearer {self.token}":
             return JSONResponse({"message": "wrong token"}, 401)
@@ -262,9 +279,10 @@ class StandInAgent:
             if not self.silent:
                 for event in batch:
                     yield json.dumps(event.dump()).encode() + b"\n"
-            async with self._changed:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS):
-                        await self._changed.wait_for(lambda: len(self._events) > sent)
-                except TimeoutError:
-                    continue
+            await self._wait_beyond(sent)
+
+    async def _wait_beyond(self, sent: int) -> None:
+        async with self._changed:
+            with contextlib.suppress(TimeoutError):  # time for a heartbeat
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self._changed.wait_for(lambda: len(self._events) > sent)

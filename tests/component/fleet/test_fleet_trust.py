@@ -1,14 +1,15 @@
-"""Who is trusted with what: host keys, client keys, identities, tokens. A real sshd; the server's side is what counts."""
+"""Who is trusted with what: host keys, client keys, identities, tokens. What a real sshd saw is what counts."""
 
 from __future__ import annotations
 
 import logging
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from tests.component.fleet.conftest import Rig
+from tests.component.fleet.rig import Rig
 from tests.component.fleet.stand_in_agent import StandInAgent
+
 from voxfleet_api.conditions import Reason
 from voxfleet_dev.sshd import Sshd, generate_identity
 
@@ -22,7 +23,7 @@ async def test_wrong_host_key_is_refused_before_anything_is_sent(rig: Rig) -> No
 
     assert "SHA256:" in message and "spec.ssh.hostKeys" in message
     log = mac.sshd.log.read_text()
-    assert "[preauth]" in log
+    assert "Connection from" in log
     assert "publickey" not in log and mac.sshd.user not in log
     assert mac.agent.seen == []
 
@@ -36,6 +37,26 @@ async def test_any_of_several_pins_will_do(rig: Rig) -> None:
     assert (await rig.connected("mac-01")).machine is not None
 
 
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa", "ed25519"])
+async def test_a_pin_of_one_type_works_whatever_else_the_server_has(rig: Rig, kind: str) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    lines = add_host_keys(mac.sshd)
+
+    rig.fleet.ensure(mac.resource("mac-01", hostKeys=[lines[kind]]))
+
+    await rig.connected("mac-01")
+
+
+async def test_a_server_without_a_key_of_the_pinned_type_is_a_mismatch(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    pin = add_host_keys(mac.sshd)["rsa"]
+    other = await rig.start_mac(StandInAgent())
+
+    rig.fleet.ensure(other.resource("mac-01", hostKeys=[pin]))
+
+    assert "ssh-ed25519 SHA256:" in await rig.refused("mac-01", Reason.HOST_KEY_MISMATCH)
+
+
 async def test_wrong_client_key_names_the_secret_and_the_key(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.secrets[f"ssh-{mac.agent.port}", "id"] = generate_identity().encode()
@@ -44,6 +65,7 @@ async def test_wrong_client_key_names_the_secret_and_the_key(rig: Rig) -> None:
     message = await rig.refused("mac-01", Reason.SSH_AUTHENTICATION_FAILED)
 
     assert f"Secret ssh-{mac.agent.port}, key id" in message and "authorized_keys" in message
+    assert f"publickey for {mac.sshd.user}" in mac.sshd.log.read_text()
     assert mac.agent.seen == []
 
 
@@ -130,3 +152,17 @@ async def test_the_younger_of_two_macs_with_one_hardware_id_lets_go(rig: Rig) ->
     assert not rig.fleet.view("younger").connected
     rig.fleet.forget("older")
     await rig.connected("younger")
+
+
+def add_host_keys(sshd: Sshd) -> dict[str, str]:
+    """Restarts sshd with a key of each type; returns their public lines by type."""
+    lines = {"ed25519": sshd.host_key_line}
+    sshd.stop()
+    for kind in ("ecdsa", "rsa"):
+        path = sshd.directory / f"host_key_{kind}"
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
+        with (sshd.directory / "sshd_config").open("a") as configuration:
+            configuration.write(f"HostKey {path}\n")
+        lines[kind] = " ".join(path.with_suffix(".pub").read_text().split()[:2])
+    sshd.start()
+    return lines

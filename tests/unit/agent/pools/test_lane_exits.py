@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -70,8 +71,6 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
         "MLX_AUDIO_IO_RESAMPLE_QUALITY": "fastest",
         "PYTHONPATH": "/elsewhere",
     }
-    from pathlib import Path
-
     assert child_environment(inherited, Path("/lane")) == {
         "PATH": "/bin",
         "LANG": "C.UTF-8",

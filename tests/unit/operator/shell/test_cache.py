@@ -61,7 +61,7 @@ def test_versions_are_compared_as_numbers() -> None:
 def test_a_late_write_does_not_revive_a_deleted_object() -> None:
     cache = Cache()
     cache.put(contract(version=5))
-    assert cache.remove(contract(version=8))
+    assert cache.remove_uid("u-1")
     assert not cache.put(contract(version=6))
     assert cache.get(VoiceContract, "ns", "calls") is None
 
@@ -70,7 +70,7 @@ def test_a_late_deletion_leaves_the_namesake_alone() -> None:
     cache = Cache()
     cache.put(contract(version=5, uid="old"))
     cache.put(contract(version=9, uid="new"))
-    assert not cache.remove(contract(version=8, uid="old"))
+    assert not cache.remove_uid("old")
     assert cache.by_uid(VoiceContract, "new") is cache.get(VoiceContract, "ns", "calls") is not None
     assert cache.by_uid(VoiceContract, "old") is None
 
@@ -87,7 +87,7 @@ def test_a_full_list_adds_changes_and_removes() -> None:
         contract("new", version=13, uid="u-5"),
     ]
     changed = cache.replace(VoiceContract, listed, "20")
-    assert {key.name for key in changed} == {"changes", "vanished", "new"}
+    assert {item.metadata.name for item in changed} == {"changes", "vanished", "new"}
     assert [item.metadata.name for item in cache.all(VoiceContract)] == [
         "changes",
         "new",
@@ -111,7 +111,7 @@ def test_shards_are_found_by_their_job() -> None:
         cache.put(shard(name, owner="job-1"))
     cache.put(shard("c", owner="job-2"))
     assert [item.metadata.name for item in cache.owned_by(AudioShard, "job-1")] == ["a", "b"]
-    cache.remove(shard("a", owner="job-1", version=2))
+    cache.remove_uid("uid-a")
     assert [item.metadata.name for item in cache.owned_by(AudioShard, "job-1")] == ["b"]
     assert cache.owned_by(VoiceContract, "job-1") == []
 
@@ -123,3 +123,15 @@ def test_namespaces_keep_their_labels() -> None:
     assert cache.put_namespace("a", {"team": "y"})
     assert cache.replace_namespaces({"a": {"team": "y"}})
     assert (dict(cache.namespace_labels("a")), dict(cache.namespace_labels("b"))) == ({"team": "y"}, {})
+
+
+def test_an_object_that_cannot_be_read_still_exists() -> None:
+    cache = Cache()
+    cache.put(contract("newer-format", version=1, uid="u-1"))
+    assert cache.replace(VoiceContract, [], "20", unreadable={"u-1", "u-2"}) == []
+    assert cache.exists("u-1")
+    assert cache.exists("u-2")
+    cache.remove_uid("u-1")
+    cache.remove_uid("u-2")
+    assert not cache.exists("u-1")
+    assert not cache.exists("u-2")

@@ -1,0 +1,127 @@
+"""Puts the agent together, runs it, and ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.slots import LaneSupply
+from voxfleet_agent.attempts.supervisor import Supervisor
+from voxfleet_agent.clock import SystemClock
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.engine.models import LocalModels
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
+from voxfleet_agent.logs import logger
+from voxfleet_agent.machine import Machine, read_machine
+from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.pools.pools import Pools
+from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
+from voxfleet_agent.server.auth import Authenticator
+from voxfleet_agent.server.routes import Routes
+from voxfleet_agent.stages.finalize import run_finalize
+from voxfleet_agent.stages.plan import run_plan
+from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.protocol import S3Credentials
+
+STAGES = {Stage.PLAN: run_plan, Stage.PROCESS: run_process, Stage.FINALIZE: run_finalize}
+
+_log = logger("voxfleet.agent")
+
+
+async def run_agent(config: AgentConfig) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ConfigError or JournalError before it serves, and what ended it after."""
+    token = read_token(config)
+    key = ledgers.load_key(config.ledger_key_file)
+    journal = await Journal.open(config.state_dir, config.journal_file)
+    try:
+        pools = Pools(config.pools, config.lane_dir)
+        for pid in await pools.reap_stale():
+            _log.warning("ended a lane that an earlier agent left behind", pid=pid)
+        scratch = Scratch(config.scratch.path, config.scratch.quota_bytes, config.scratch.min_free_bytes)
+        try:
+            machine = await asyncio.to_thread(read_machine, config.state_dir)
+            chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
+            equipment = _equip(config, journal, Ledger(key, chain_id, machine.hardware_id), scratch, machine, pools)
+            await _serve(config, equipment, token, listen_on(config.listen))
+        finally:
+            await pools.close()
+            scratch.close()
+    finally:
+        await journal.close()
+
+
+def _equip(
+    config: AgentConfig, journal: Journal, ledger: Ledger, scratch: Scratch, machine: Machine, pools: Pools
+) -> Equipment:
+    def open_storage(credentials: S3Credentials | None) -> Storage:
+        return Storage(config.allow, credentials)
+
+    return Equipment(
+        journal=journal,
+        ledger=ledger,
+        scratch=scratch,
+        clock=SystemClock(),
+        machine=machine,
+        lanes=LaneSupply(pools),
+        pools=pools,
+        models=LocalModels(),
+        stages=STAGES,
+        open_storage=open_storage,
+        check_address=lambda uri: None,
+    )
+
+
+async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener: socket.socket) -> None:
+    supervisor = Supervisor(equipment)
+    try:
+        await supervisor.start(config.control_plane)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    metrics = Metrics(
+        lambda: Reading(
+            attempts=supervisor.states(),
+            pools=equipment.pools.facts(),
+            scratch_reserved_bytes=equipment.scratch.reserved_bytes,
+            scratch_quota_bytes=equipment.scratch.quota_bytes,
+            ready=supervisor.ready,
+        )
+    )
+    routes = Routes(equipment, supervisor, Authenticator(token), metrics)
+    server = build_server(build_app(routes))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(_signalled())
+    _log.info("listening", host=listener.getsockname()[0], port=listener.getsockname()[1])
+    try:
+        await asyncio.wait({serving, stopping, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        if not supervisor.failed.done():
+            await _stop(supervisor, routes, server, serving)
+            return
+        supervisor.failed.result()
+    finally:
+        stopping.cancel()
+        serving.cancel()
+        listener.close()
+
+
+async def _stop(supervisor: Supervisor, routes: Routes, server: Server, serving: asyncio.Task[None]) -> None:
+    """Parks, lets streams tell of it, then ends the server."""
+    _log.info("stopping")
+    await supervisor.shut_down()
+    routes.closing.set()
+    server.should_exit = True
+    await serving
+
+
+async def _signalled() -> None:
+    loop = asyncio.get_running_loop()
+    received = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.set)
+    await received.wait()

@@ -1,0 +1,35 @@
+"""What attempts run with; put together once, in main."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from voxfleet_agent.attempts.slots import Lane, PoolView, Supply
+from voxfleet_agent.clock import Clock
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ledger import Ledger
+from voxfleet_agent.machine import Machine
+from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.stages.stage import ModelResolver, StageContext
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.protocol import S3Credentials, ShardResult
+
+StageFunction = Callable[[StageContext], Awaitable[ShardResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    journal: Journal
+    ledger: Ledger
+    scratch: Scratch
+    clock: Clock
+    machine: Machine
+    lanes: Supply[Lane]
+    pools: PoolView
+    models: ModelResolver
+    stages: Mapping[Stage, StageFunction]
+    open_storage: Callable[[S3Credentials | None], Storage]
+    check_address: Callable[[str], None]
+    """Raises VoxFleetError(ACCESS_DENIED) for an address that this agent may not touch."""

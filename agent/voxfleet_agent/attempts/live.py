@@ -1,0 +1,48 @@
+"""One attempt in memory: its journal record, its lease and, while it runs, its task and lane meter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.attempts.metering import LaneMeter
+from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.logs import Logger, logger
+from voxfleet_api.protocol import S3Credentials, ShardProgress
+
+
+@dataclass(slots=True)
+class LiveAttempt:
+    """`lock` is held through every change of state, and while the task is being stopped."""
+
+    record: AttemptRecord
+    lease_seconds: int = 0
+    renewed_at_seconds: float = 0.0
+    credentials: S3Credentials | None = None
+    task: asyncio.Task[None] | None = None
+    release: Callable[[], None] | None = None
+    """Gives the slot back, or the claim to one; None once that is done."""
+    stopping: bool = False
+    meter: LaneMeter | None = None
+    progressed: int = 0
+    """The agent-wide progress count at this attempt's latest progress."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.record.key
+
+    def set_progress(self, done: int, total: int) -> None:
+        self.record = replace(self.record, progress=ShardProgress(done=done, total=total))
+
+    def log(self) -> Logger:
+        spec = self.record.spec
+        return logger("voxfleet.attempts").bind(
+            namespace=spec.namespace,
+            job=spec.job.name,
+            shard=spec.shard_name,
+            attempt=spec.attempt,
+            stage=spec.stage.value,
+        )

@@ -1,0 +1,402 @@
+"""All attempts of this agent: admission, leases, deletion, restart, and the events of their changes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+
+from voxfleet_agent.attempts import fitness, leases
+from voxfleet_agent.attempts.admission import (
+    Bound,
+    Caller,
+    Held,
+    Known,
+    PutFacts,
+    Refusal,
+    decide_mutation,
+    decide_put,
+)
+from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.execution import Execution
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.attempts.live import LiveAttempt
+from voxfleet_agent.attempts.recovery import recover
+from voxfleet_agent.attempts.slots import ControlSupply, Lane, Slots
+from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
+from voxfleet_agent.attempts.status import status_of
+from voxfleet_agent.journal import attempts, events, holds, meta
+from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal.events import StoredEvent
+from voxfleet_agent.logs import frames, logger
+from voxfleet_api.protocol import (
+    TOMBSTONE_DAYS,
+    AttemptList,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptState,
+    AttemptStatus,
+    Problem,
+)
+
+CONTROL_SLOTS = 2
+MAX_WAITING_CONTROL = 64
+WATCH_SECONDS = 1.0
+TICK_SECONDS = 3.0
+SWEEP_SECONDS = 300.0
+
+_log = logger("voxfleet.supervisor")
+
+
+class UnknownCursor(Exception):
+    """Events after this cursor are not known here: list, then stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What happened after a cursor."""
+
+    events: Sequence[StoredEvent]
+    progressed: Sequence[AttemptStatus]
+    progress_count: int
+
+
+class Supervisor:
+    def __init__(self, equipment: Equipment) -> None:
+        self._equipment = equipment
+        self.lanes: Slots[Lane] = Slots(equipment.lanes)
+        self.control: Slots[None] = Slots(ControlSupply(CONTROL_SLOTS))
+        self._execution = Execution(equipment, self.lanes, self.control, self._note_progress, self._fail)
+        self._live: dict[AttemptKey, LiveAttempt] = {}
+        self._tombstones: dict[str, int] = {}
+        self._bound = Bound(None, None)
+        self._admission = asyncio.Lock()
+        self._loops: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._progress_count = 0
+        self._progress_told = 0
+        self.ready = False
+        self.draining = False
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception that must end the agent."""
+
+    # Life of the agent
+
+    async def start(self, control_plane: str | None = None) -> None:
+        """Recovers what the process before left; then the agent may answer. Raises ValueError for another binding."""
+        equipment = self._equipment
+        recovered = await recover(equipment.journal, equipment.ledger, equipment.scratch)
+        self._live = {record.key: LiveAttempt(record) for record in recovered.records}
+
+        def work(db: sqlite3.Connection) -> tuple[str | None, str | None, dict[str, int]]:
+            return meta.get(db, "control_plane"), meta.get(db, "epoch"), attempts.tombstones(db)
+
+        owner, epoch, self._tombstones = await equipment.journal.read(work)
+        if owner is not None and control_plane not in (None, owner):
+            raise ValueError(f"controlPlane: this agent is bound to {owner}; remove the field, or use a new stateDir")
+        self._bound = Bound(owner or control_plane, None if epoch is None else int(epoch))
+        for coroutine in (
+            self._every(WATCH_SECONDS, self.watch),
+            self._every(TICK_SECONDS, self.tick),
+            self._every(SWEEP_SECONDS, self.sweep),
+        ):
+            self._loops.append(self._spawn(coroutine))
+        self.ready = True
+        _log.info(
+            "recovered",
+            attempts=len(self._live),
+            sealed_rows=recovered.sealed_rows,
+            swept_entries=recovered.swept_entries,
+        )
+
+    async def shut_down(self) -> None:
+        """Parks what runs and seals its time; nothing is admitted any more."""
+        self.ready, self.draining = False, True
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*(self.park(live, "the agent stops") for live in list(self._live.values())))
+        running = [live.task for live in self._live.values() if live.task is not None]
+        # Those that are past their outcome finish, and so do deletions.
+        await asyncio.gather(*running, *self._background, return_exceptions=True)
+
+    # What callers may do
+
+    @property
+    def bound(self) -> Bound:
+        return self._bound
+
+    async def admit(self, caller: Caller) -> Refusal | None:
+        """May this caller change anything? Binds the agent to it and raises the epoch when it does."""
+        async with self._admission:
+            refusal = decide_mutation(caller, self._bound)
+            if refusal is not None:
+                return refusal
+            bound = Bound(self._bound.control_plane or caller.control_plane, caller.epoch)
+            if bound != self._bound:
+
+                def work(db: sqlite3.Connection) -> None:
+                    meta.put(db, "control_plane", bound.control_plane or "")
+                    meta.put(db, "epoch", str(bound.epoch))
+
+                await self._equipment.journal.write(work)
+                self._bound = bound
+            return None
+
+    async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
+        """Starts an attempt, resumes a parked one, or renews a running one."""
+        async with self._admission:
+            spec = fitness.fit(request, key, self._equipment.machine, self._equipment.check_address)
+            decision = decide_put(self._facts(key, request, spec))
+            if isinstance(decision, Refusal):
+                return decision
+            if not isinstance(decision, Known) and isinstance(spec, AttemptSpec):
+                live = await self._start(key, request, spec)
+                for number in decision.supersedes:
+                    older = self._live[AttemptKey(key.shard_uid, number)]
+                    self._spawn(self.park(older, "a newer attempt of its shard came"))
+                return await self.status(live)
+        return await self._put_again(self._live[key], request)
+
+    async def renew(self) -> int:
+        """Renews the leases of attempts that wait or run; returns how many."""
+        now = self._equipment.clock.lease_seconds()
+        leased = [live for live in self._live.values() if live.record.state in leases.LEASED_STATES]
+        for live in leased:
+            live.renewed_at_seconds = now
+        return len(leased)
+
+    async def delete(self, key: AttemptKey) -> bool:
+        """Leaves a tombstone and erases the attempt; True once nothing is left of it."""
+        async with self._admission:
+            live = self._live.get(key)
+            if live is None:
+                if self._tombstones.get(key.shard_uid, 0) < key.attempt:
+                    await self._equipment.journal.write(lambda db: self._bury(db, key))
+                    self._tombstones[key.shard_uid] = key.attempt
+                return True
+            if live.record.state is AttemptState.DELETING:
+                return False
+            async with live.lock:
+                actions = transition(live.record.state, AttemptEvent.DELETE).actions
+                await self._execution.commit(live, AttemptEvent.DELETE, also=lambda db: self._bury(db, key))
+                self._tombstones[key.shard_uid] = max(self._tombstones.get(key.shard_uid, 0), key.attempt)
+            stop = Action.STOP in actions
+            if stop or (live.task is not None and not live.task.done()):
+                self._spawn(self._erase(live, stop=stop))
+                return False
+            await self._erase(live, stop=False)
+            return True
+
+    async def park(self, live: LiveAttempt, why: str) -> None:
+        """Stops an attempt that waits or runs and keeps what it has done. Does nothing to others."""
+        async with live.lock:
+            if Action.STOP not in transition(live.record.state, AttemptEvent.LAPSED).actions:
+                return
+            live.log().warning("parking", reason=why)
+            await self._execution.stop(live)
+            residue_bytes = await self._execution.clean(live)
+            await self._execution.commit(
+                live,
+                AttemptEvent.LAPSED,
+                lambda record: replace(record, lane=None, scratch_residue_bytes=residue_bytes),
+                seal=self._execution.end_hold(live),
+            )
+            live.credentials = None
+
+    # What callers may see
+
+    def attempt(self, key: AttemptKey) -> LiveAttempt | None:
+        return self._live.get(key)
+
+    def states(self) -> list[AttemptRecord]:
+        return [live.record for live in self._live.values()]
+
+    async def status(self, live: LiveAttempt) -> AttemptStatus:
+        record = live.record
+        return await self._equipment.journal.read(lambda db: status_of(db, self._equipment.ledger.chain_id, record))
+
+    async def listing(self) -> AttemptList:
+        """Everything known here, and the cursor from which events go on."""
+        records = self.states()
+
+        def work(db: sqlite3.Connection) -> AttemptList:
+            found = tuple(status_of(db, self._equipment.ledger.chain_id, record) for record in records)
+            return AttemptList(attempts=found, cursor=self.cursor(events.last(db)))
+
+        return await self._equipment.journal.read(work)
+
+    def cursor(self, number: int) -> str:
+        return f"{self._equipment.journal.journal_id}:{number}"
+
+    async def resolve_cursor(self, cursor: str) -> int:
+        """The number in a cursor. Raises UnknownCursor for another journal's or a forgotten one."""
+        journal_id, _, number = cursor.partition(":")
+        if journal_id != self._equipment.journal.journal_id or not (number.isascii() and number.isdecimal()):
+            raise UnknownCursor
+        first, last = await self._equipment.journal.read(lambda db: (events.floor(db), events.last(db)))
+        if not first <= int(number) <= last:
+            raise UnknownCursor
+        return int(number)
+
+    async def feed(self, after: int, progress_count: int, limit: int) -> Feed:
+        """Events after a number, oldest first, and attempts that progressed since an earlier feed.
+
+        Raises UnknownCursor when events after the number were forgotten meanwhile.
+        """
+        count = self._progress_told  # grows once a second at most, however fast clips are done
+        moved = [live.record for live in self._live.values() if count > progress_count < live.progressed]
+
+        def work(db: sqlite3.Connection) -> Feed:
+            if after < events.floor(db):
+                raise UnknownCursor
+            found = events.after(db, after, limit)
+            # Progress comes after the changes that it belongs to.
+            told = [] if found else [status_of(db, self._equipment.ledger.chain_id, record) for record in moved]
+            return Feed(found, told, progress_count if found else count)
+
+        return await self._equipment.journal.read(work)
+
+    async def acknowledge(self, number: int) -> None:
+        await self._equipment.journal.write(lambda db: events.trim(db, number))
+
+    # What time does
+
+    async def watch(self) -> None:
+        """Parks attempts whose lease expired; tells streams of progress."""
+        held = [
+            leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
+            for live in self._live.values()
+        ]
+        lapsed = leases.expired(held, self._equipment.clock.lease_seconds())
+        await asyncio.gather(*(self.park(self._live[key], "its lease expired") for key in lapsed))
+        if self._progress_count > self._progress_told:
+            self._progress_told = self._progress_count
+            self._equipment.journal.wake()
+
+    async def tick(self) -> None:
+        """Writes down how long lanes have been held: what a crash would bill."""
+        running = [live.meter.hold() for live in self._live.values() if live.meter is not None]
+        if running:
+
+            def work(db: sqlite3.Connection) -> None:
+                for hold in running:
+                    holds.tick(db, hold)
+
+            await self._equipment.journal.write(work, wake=False)
+
+    async def sweep(self) -> None:
+        """Removes scratch that no attempt owns, and tombstones that are too old to matter."""
+        await self._equipment.scratch.sweep(owned={str(key) for key in self._live})
+        before = int(self._equipment.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
+
+        def work(db: sqlite3.Connection) -> dict[str, int]:
+            attempts.drop_tombstones(db, before)
+            return attempts.tombstones(db)
+
+        async with self._admission:
+            self._tombstones = await self._equipment.journal.write(work)
+
+    # Parts of the above
+
+    def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
+        held = [
+            Held(live.key.attempt, live.record.spec_digest, live.record.state)
+            for live in self._live.values()
+            if live.key.shard_uid == key.shard_uid
+        ]
+        needs_lane = isinstance(spec, AttemptSpec) and spec.process is not None
+        return PutFacts(
+            attempt=key.attempt,
+            spec_digest=request.spec_digest,
+            tombstone=self._tombstones.get(key.shard_uid),
+            held=held,
+            unfit=spec if isinstance(spec, Problem) else None,
+            draining=self.draining,
+            scratch_shortage=self._equipment.scratch.shortage() if needs_lane else None,
+            slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
+        )
+
+    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec) -> LiveAttempt:
+        record = AttemptRecord(
+            key=key,
+            spec_digest=request.spec_digest,
+            control_plane=self._bound.control_plane or "",
+            spec=spec,
+            state=AttemptState.ACCEPTED,
+        )
+        live = LiveAttempt(record)
+        async with live.lock:
+            await self._execution.accept(live)
+            self._live[key] = live
+            self._lease(live, request)
+            self._execution.start(live)
+        return live
+
+    async def _put_again(self, live: LiveAttempt, request: AttemptRequest) -> AttemptStatus | Refusal:
+        async with live.lock:
+            if live.record.state is AttemptState.DELETING:
+                message = f"attempts of this shard up to {live.key.attempt} were deleted here"
+                return Refusal(410, Problem(message=message, held_attempt=live.key.attempt))
+            if self.draining and live.record.state is AttemptState.PARKED:
+                return Refusal(503, Problem(message="this agent is stopping"), retry_after_seconds=5)
+            step = transition(live.record.state, AttemptEvent.PUT)
+            self._lease(live, request)
+            if Action.START in step.actions:
+                await self._execution.commit(live, AttemptEvent.PUT)
+                self._execution.start(live)
+        return await self.status(live)
+
+    def _lease(self, live: LiveAttempt, request: AttemptRequest) -> None:
+        live.lease_seconds = request.lease_seconds
+        live.renewed_at_seconds = self._equipment.clock.lease_seconds()
+        live.credentials = request.credentials
+
+    async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
+        async with live.lock:
+            if stop:
+                await self._execution.stop(live)
+        if live.task is not None:  # past its outcome: it ends by itself
+            await asyncio.wait({live.task})
+        async with live.lock:
+            await self._execution.clean(live)
+            sealed = self._execution.end_hold(live)
+            record = live.record
+
+            def work(db: sqlite3.Connection) -> None:
+                for hold in sealed:
+                    self._equipment.ledger.seal(db, hold, record)
+                attempts.forget(db, live.key)
+
+            await self._equipment.journal.write(work)
+            del self._live[live.key]
+            live.log().info("deleted")
+
+    def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
+        attempts.bury(db, key, int(self._equipment.clock.wall().timestamp()))
+
+    def _note_progress(self, live: LiveAttempt) -> None:
+        self._progress_count += 1
+        live.progressed = self._progress_count
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await work()
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """What is in memory may differ from the journal now: the agent ends and recovers in the next process."""
+        _log.error("the agent cannot go on", error=type(error).__qualname__, frames=frames(error))
+        if not self.failed.done():
+            self.failed.set_exception(error)

@@ -1,0 +1,62 @@
+"""JSON answers and bounded bodies."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from voxfleet_agent.attempts.admission import Refusal
+from voxfleet_api.base import ApiModel
+from voxfleet_api.protocol import Problem
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+class Refused(Exception):
+    """Ends a request with a Problem."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.problem.message)
+        self.refusal = refusal
+
+    @classmethod
+    def of(cls, status: int, message: str) -> Refused:
+        return cls(Refusal(status, Problem(message=message)))
+
+
+def answer(content: ApiModel, status: int = 200) -> Response:
+    return Response(json.dumps(content.dump()), status, media_type="application/json")
+
+
+def refusal_answer(refusal: Refusal) -> Response:
+    response = answer(refusal.problem, refusal.status)
+    if refusal.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if refusal.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def read_body(request: Request) -> bytes:
+    """Raises Refused(413) as soon as the body is too long, whatever it announced."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise Refused.of(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return bytes(content)
+
+
+def whole_number(text: str | None, name: str, *, least: int, most: int, default: int) -> int:
+    """A query parameter. Raises Refused(400) naming it."""
+    if text is None:
+        return default
+    try:
+        number = int(text) if len(text) < 20 else most + 1
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise Refused.of(400, f"{name} must be a whole number from {least} to {most}")
+    return number

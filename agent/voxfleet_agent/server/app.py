@@ -1,0 +1,78 @@
+"""The ASGI application and the server that runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from voxfleet_agent.attempts.admission import Refusal
+from voxfleet_agent.config import ConfigError, Listen
+from voxfleet_agent.server.answers import Refused, refusal_answer
+from voxfleet_agent.server.routes import Routes
+from voxfleet_api.protocol import Problem
+
+GRACE_SECONDS = 3
+
+
+def build_app(routes: Routes) -> Starlette:
+    return Starlette(
+        routes=routes.table(),
+        exception_handlers={Refused: _refused, HTTPException: _http_error, Exception: _unforeseen},
+    )
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    return refusal_answer(error.refusal)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return refusal_answer(Refusal(error.status_code, Problem(message=error.detail)))
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    # Starlette raises it again after this answer, so that the server logs it.
+    return refusal_answer(Refusal(500, Problem(message=f"unforeseen {type(error).__qualname__}; see the agent's log")))
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to the caller, who parks attempts before the server ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen_on(listen: Listen) -> socket.socket:
+    """The bound socket. Raises ConfigError when the port is taken."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        return socket.create_server((listen.host, listen.port), family=family)
+    except OSError as error:
+        raise ConfigError(f"listen: {listen.host}:{listen.port}: {error.strerror}; choose another port") from error
+
+
+def build_server(app: Starlette) -> Server:
+    return Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )

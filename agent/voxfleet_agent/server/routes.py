@@ -1,0 +1,199 @@
+"""The calls of the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
+from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.attempts.supervisor import Supervisor, UnknownCursor
+from voxfleet_agent.ledger import chain_head, rows_after
+from voxfleet_agent.metrics import Metrics
+from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
+from voxfleet_agent.server.auth import Authenticator
+from voxfleet_agent.server.stream import stream
+from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerPage, MachineFacts, RenewAnswer
+
+MAX_NONCE_CHARACTERS = 128
+MAX_LEDGER_ROWS = 1000
+_UID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_LARGEST = 2**53
+
+
+class Routes:
+    def __init__(
+        self, equipment: Equipment, supervisor: Supervisor, authenticator: Authenticator, metrics: Metrics
+    ) -> None:
+        self._equipment = equipment
+        self._supervisor = supervisor
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self.closing = asyncio.Event()
+
+    def table(self) -> list[Route]:
+        return [
+            Route("/livez", self.livez, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/metrics", self.show_metrics, methods=["GET"]),
+            Route("/v1/identity", self.identity, methods=["GET"]),
+            Route("/v1/machine", self.machine, methods=["GET"]),
+            Route("/v1/attempts", self.attempts, methods=["GET"]),
+            Route("/v1/attempts/{shard_uid}/{attempt}", self.attempt, methods=["GET"]),
+            Route("/v1/attempts/{shard_uid}/{attempt}", self.put_attempt, methods=["PUT"]),
+            Route("/v1/attempts/{shard_uid}/{attempt}", self.delete_attempt, methods=["DELETE"]),
+            Route("/v1/renew", self.renew, methods=["POST"]),
+            Route("/v1/events", self.events, methods=["GET"]),
+            Route("/v1/events/ack", self.acknowledge, methods=["POST"]),
+            Route("/v1/ledger", self.ledger, methods=["GET"]),
+        ]
+
+    # Open to anybody on this Mac
+
+    async def livez(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        ready = self._supervisor.ready
+        return PlainTextResponse("ok\n" if ready else "recovering or stopping\n", 200 if ready else 503)
+
+    async def show_metrics(self, request: Request) -> Response:
+        content, media_type = self._metrics.render()
+        return Response(content, media_type=media_type)
+
+    async def identity(self, request: Request) -> Response:
+        """Unauthenticated: a caller checks it before it shows its token."""
+        nonce = request.query_params.get("nonce", "")
+        if not 1 <= len(nonce) <= MAX_NONCE_CHARACTERS or not nonce.isascii() or not nonce.isprintable():
+            raise Refused.of(400, f"nonce must be 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters")
+        return answer(self._equipment.ledger.identity(self._supervisor.bound.control_plane, nonce))
+
+    # Reading
+
+    async def machine(self, request: Request) -> Response:
+        self._may_read(request)
+        machine, pools, ledger = self._equipment.machine, self._equipment.pools, self._equipment.ledger
+        head = await self._equipment.journal.read(lambda db: chain_head(db, ledger.chain_id))
+        return answer(
+            MachineFacts(
+                hardware_id=machine.hardware_id,
+                boot_id=machine.boot_id,
+                chip=machine.chip,
+                memory_bytes=machine.memory_bytes,
+                os=machine.os,
+                versions=machine.versions,
+                runtime_compatible=machine.runtime_compatible,
+                runtime_message=machine.runtime_message,
+                pools=tuple(pools.facts()),
+                loaded_models=tuple(pools.loaded_models()),
+                ledger_chain_id=head.chain_id,
+                ledger_sequence=head.sequence,
+            )
+        )
+
+    async def attempts(self, request: Request) -> Response:
+        self._may_read(request)
+        return answer(await self._supervisor.listing())
+
+    async def attempt(self, request: Request) -> Response:
+        self._may_read(request)
+        live = self._supervisor.attempt(_key(request))
+        if live is None:
+            raise Refused.of(404, "this agent has no such attempt")
+        return answer(await self._supervisor.status(live))
+
+    async def events(self, request: Request) -> Response:
+        self._may_read(request)
+        after = await self._cursor(request.query_params.get("after", ""))
+        lines = stream(self._supervisor, self._equipment.journal, after, self.closing)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    async def ledger(self, request: Request) -> Response:
+        self._may_read(request)
+        after = whole_number(request.query_params.get("after"), "after", least=-1, most=_LARGEST, default=-1)
+        limit = whole_number(
+            request.query_params.get("limit"), "limit", least=1, most=MAX_LEDGER_ROWS, default=MAX_LEDGER_ROWS
+        )
+        chain_id = self._equipment.ledger.chain_id
+        rows = await self._equipment.journal.read(lambda db: rows_after(db, chain_id, after, limit))
+        return answer(LedgerPage(chain_id=chain_id, rows=rows))
+
+    # Changing
+
+    async def put_attempt(self, request: Request) -> Response:
+        await self._may_change(request)
+        key = _key(request)
+        try:
+            wanted = AttemptRequest.load(_parse_json(await read_body(request)))
+        except ValidationError as error:
+            fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
+            raise Refused.of(400, f"the body is no attempt request; look at: {fields}") from error
+        result = await self._supervisor.put(key, wanted)
+        if isinstance(result, Refusal):
+            raise Refused(result)
+        return answer(result)
+
+    async def delete_attempt(self, request: Request) -> Response:
+        await self._may_change(request)
+        gone = await self._supervisor.delete(_key(request))
+        return Response(status_code=204 if gone else 202)
+
+    async def renew(self, request: Request) -> Response:
+        await self._may_change(request)
+        return answer(RenewAnswer(renewed=await self._supervisor.renew()))
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Events up to the cursor are forgotten."""
+        await self._may_change(request)
+        try:
+            wanted = EventAck.load(_parse_json(await read_body(request)))
+        except ValidationError as error:
+            raise Refused.of(400, 'the body must be {"cursor": "…"}') from error
+        await self._supervisor.acknowledge(await self._cursor(wanted.cursor))
+        return Response(status_code=204)
+
+    def _may_read(self, request: Request) -> None:
+        refusal = decide_read(self._authenticator.caller(request), self._supervisor.bound)
+        if refusal is not None:
+            raise Refused(refusal)
+        self._require_ready()
+
+    async def _may_change(self, request: Request) -> None:
+        caller: Caller = self._authenticator.caller(request)
+        refusal = await self._supervisor.admit(caller)
+        if refusal is not None:
+            raise Refused(refusal)
+        self._require_ready()
+
+    def _require_ready(self) -> None:
+        if not self._supervisor.ready and not self._supervisor.draining:
+            raise Refused.of(503, "this agent is recovering")
+
+    async def _cursor(self, text: str) -> int:
+        try:
+            return await self._supervisor.resolve_cursor(text)
+        except UnknownCursor as error:
+            message = "this cursor is not known here; list the attempts and stream from the list's cursor"
+            raise Refused.of(410, message) from error
+
+
+def _key(request: Request) -> AttemptKey:
+    shard_uid, attempt = request.path_params["shard_uid"], request.path_params["attempt"]
+    if not _UID.fullmatch(shard_uid):
+        raise Refused.of(400, "the shard's UID in the path is not a UID")
+    return AttemptKey(shard_uid, whole_number(attempt, "the attempt in the path", least=1, most=2**31, default=0))
+
+
+def _parse_json(content: bytes) -> object:
+    try:
+        parsed: object = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Refused.of(400, "the body is not JSON") from error
+    return parsed

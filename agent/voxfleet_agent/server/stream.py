@@ -1,0 +1,54 @@
+"""GET /v1/events: state changes, sealed rows and coalesced progress, one JSON line each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from voxfleet_agent.attempts.supervisor import Supervisor, UnknownCursor
+from voxfleet_agent.journal.events import StoredEvent
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_api.protocol import HEARTBEAT_SECONDS, Event, EventType
+
+PAGE = 200
+
+
+async def stream(supervisor: Supervisor, journal: Journal, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    """Lines until the agent stops or `after` was trimmed under a slow reader; a line at least every 5 s."""
+    progress_count = 0
+    yield _line(Event(type=EventType.HEARTBEAT, cursor=supervisor.cursor(after)))
+    while not closing.is_set():
+        changed = journal.changed  # taken before reading: what comes in between wakes us again
+        try:
+            feed = await supervisor.feed(after, progress_count, PAGE)
+        except UnknownCursor:
+            return  # the client comes again, is told 410, and lists
+        progress_count = feed.progress_count
+        for event in feed.events:
+            after = event.number
+            yield _stored_line(event, supervisor.cursor(after))
+        for status in feed.progressed:
+            yield _line(Event(type=EventType.ATTEMPT, cursor=supervisor.cursor(after), attempt=status))
+        if not feed.events and not await _any(changed, closing, timeout_seconds=HEARTBEAT_SECONDS - 1):
+            yield _line(Event(type=EventType.HEARTBEAT, cursor=supervisor.cursor(after)))
+
+
+async def _any(*events: asyncio.Event, timeout_seconds: float) -> bool:
+    """Waits for one of the events; False when the time is over."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    return bool(done)
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event.dump()).encode() + b"\n"
+
+
+def _stored_line(event: StoredEvent, cursor: str) -> bytes:
+    field = {EventType.ATTEMPT: "attempt", EventType.ROW: "row"}[event.type]
+    return json.dumps({"type": event.type.value, "cursor": cursor, field: event.content}).encode() + b"\n"

@@ -1,0 +1,123 @@
+"""events.k8s.io/v1: what happened, for `kubectl describe` and `kubectl events`. Written on transitions only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import quote
+
+import structlog
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.conditions import truncate
+from voxfleet_api.kinds import Resource
+from voxfleet_operator.kube import Kube, KubeError
+
+CONTROLLER = "voxfleet.dev/operator"
+NOTE_LIMIT_BYTES = 1000
+QUEUE_SIZE = 1000
+REPEAT_SECONDS = 600.0
+REMEMBERED = 4096
+
+log = structlog.get_logger(__name__)
+
+Severity = Literal["Normal", "Warning"]
+
+
+def reference(resource: Resource) -> dict[str, str]:
+    """An ObjectReference."""
+    metadata = resource.metadata
+    found = {"apiVersion": API_VERSION, "kind": resource.crd.kind, "name": metadata.name, "uid": metadata.uid}
+    return {**found, "namespace": metadata.namespace} if metadata.namespace else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    regarding: Mapping[str, str]
+    severity: Severity
+    reason: str
+    action: str
+    note: str
+    at: datetime
+
+
+class Recorder:
+    """Events are queued and written in the background; the same one is not repeated within ten minutes."""
+
+    def __init__(self, kube: Kube, instance: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kube = kube
+        self._instance = instance
+        self._clock = clock
+        self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE_SIZE)
+        self._recent: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def publish(
+        self,
+        about: Resource | Mapping[str, str],
+        reason: str,
+        note: str,
+        *,
+        warning: bool = False,
+        action: str = "Reconcile",
+    ) -> None:
+        """`reason` is a word as in the conditions, `note` is for people. Never waits, never raises."""
+        target = reference(about) if isinstance(about, Resource) else about
+        severity: Severity = "Warning" if warning else "Normal"
+        note = _cut(note)
+        seen = (target.get("uid") or target["name"], reason, note)
+        now = self._clock()
+        if now - self._recent.get(seen, float("-inf")) < REPEAT_SECONDS:
+            return
+        self._recent[seen] = now
+        self._recent.move_to_end(seen)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        try:
+            self._queue.put_nowait(_Event(target, severity, reason, action, note, datetime.now(UTC)))
+        except asyncio.QueueFull:
+            log.warning("event dropped: too many wait", reason=reason, object=target["name"])
+
+    async def run(self) -> None:
+        while True:
+            event = await self._queue.get()
+            try:
+                await self._write(event)
+            except KubeError as error:
+                log.warning("event not written", reason=event.reason, object=event.regarding["name"], error=str(error))
+            finally:
+                self._queue.task_done()
+
+    async def drain(self) -> None:
+        """Returns when all queued events were tried."""
+        await self._queue.join()
+
+    async def _write(self, event: _Event) -> None:
+        namespace = event.regarding.get("namespace", "default")
+        await self._kube.request(
+            "POST",
+            f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events",
+            body={
+                "apiVersion": "events.k8s.io/v1",
+                "kind": "Event",
+                "metadata": {"generateName": f"{event.regarding['name'][:50].rstrip('.-')}.", "namespace": namespace},
+                "eventTime": event.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "type": event.severity,
+                "reason": event.reason,
+                "action": event.action,
+                "note": event.note,
+                "regarding": dict(event.regarding),
+                "reportingController": CONTROLLER,
+                "reportingInstance": self._instance[:128],
+            },
+        )
+
+
+def _cut(note: str) -> str:
+    if len(note.encode()) <= NOTE_LIMIT_BYTES:
+        return note
+    return truncate(note.encode()[: NOTE_LIMIT_BYTES - 3].decode(errors="ignore") + "…")

@@ -1,0 +1,18 @@
+"""What the operator can be told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorOptions:
+    namespace: str = "voxfleet-system"
+    """Holds the Lease and the Secrets of MacAgents."""
+    lost_margin_seconds: float = 60.0
+    progress_interval_seconds: float = 15.0
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+    """None: no health server; 0: any free port."""
+    kubeconfig: Path | None = None

@@ -1,0 +1,69 @@
+"""What is left to do for a job that is being deleted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_operator.reconcile.job_shards import JobShards
+
+FORCE_ANNOTATION = "voxfleet.dev/force-delete"
+DEADLINE = timedelta(minutes=15)
+
+Held = tuple[str, AttemptKey]
+"""A Mac and an attempt that it may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    deletes: tuple[Held, ...] = ()
+    """To delete now."""
+    unreachable: tuple[str, ...] = ()
+    """Macs that are waited for."""
+    finish: bool = False
+    """Delete the shards, then drop the finalizer."""
+    gave_up: str | None = None
+    """Why it finishes although not every attempt is known to be gone."""
+
+
+def plan_deletion(
+    job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView], confirmed: Set[Held], now: datetime
+) -> Deletion:
+    """`confirmed`: what agents said is gone. A Mac without a MacAgent is not waited for: nobody can reach it, and
+    whatever it still holds is an orphan when it comes back."""
+    left = sorted(held - confirmed) if (held := _held(job, shards, views)) else []
+    if FORCE_ANNOTATION in job.metadata.annotations:
+        return Deletion(finish=True, gave_up=f"annotation {FORCE_ANNOTATION}" if left else None)
+    unreachable = tuple(sorted({mac for mac, _ in left if not views[mac].connected}))
+    if not left:
+        return Deletion(finish=True)
+    if now >= _deadline(job):
+        names = ", ".join(unreachable or sorted({mac for mac, _ in left}))
+        return Deletion(finish=True, gave_up=f"no answer for {DEADLINE.seconds // 60} minutes from {names}")
+    return Deletion(deletes=tuple(item for item in left if views[item[0]].connected), unreachable=unreachable)
+
+
+def _held(job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView]) -> set[Held]:
+    """Recorded attempts, whether or not an agent reports them (a PUT may be under way), and reported ones."""
+    recorded = {
+        (record.mac, AttemptKey(shard.metadata.uid, record.attempt))
+        for shard in shards.all
+        for record in shard.status.attempts
+        if record.mac in views
+    }
+    reported = {
+        (name, key)
+        for name, view in views.items()
+        for key, report in view.attempts.items()
+        if report.job.uid == job.metadata.uid
+    }
+    return recorded | reported
+
+
+def _deadline(job: AudioBatchJob) -> datetime:
+    if job.metadata.deletion_timestamp is None:
+        raise ValueError(f"job {job.metadata.name} is not being deleted")
+    return datetime.fromisoformat(job.metadata.deletion_timestamp) + DEADLINE

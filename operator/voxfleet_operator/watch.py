@@ -1,0 +1,188 @@
+"""Keeps the cache true. kopf gives the watches and nothing else; the only module that imports it.
+
+Consistency: the cache may lag behind the API server, never behind this process's own writes (they are put into it
+at once). Every object is seen again at each relist, so an event that got lost is a delay and not an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+import structlog
+
+from voxfleet_api import GROUP, VERSION
+from voxfleet_api.kinds import KINDS, Resource
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.kube import Json, Kube, KubeError, NotFound, Unreadable, parse, resource_path
+
+PAGE_SIZE = 500
+RELIST_SECONDS = 300.0
+# Deletions between the first list and the start of kopf's own watches are found by an early second list.
+SECOND_LIST_SECONDS = 10.0
+LOGIN_SECONDS = 600.0
+ERROR_BACKOFF_SECONDS = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)
+"""Ten minutes of a silent API server; after that the process ends and is started anew."""
+WATCH_SECONDS = 300  # whole: kopf puts it into the URL as it is
+
+log = structlog.get_logger(__name__)
+
+
+class CrdsMissing(Exception):
+    """The API server does not know this project's kinds."""
+
+
+class Watch:
+    """`on_change` is called with every object that changed or went away, after the cache has it."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        on_change: Callable[[Resource], None],
+        on_namespaces: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._on_change = on_change
+        self._on_namespaces = on_namespaces
+        self.synced = asyncio.Event()
+        """Set once every kind was listed while the watches run."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns after `stop` is set, or when the watches have failed for good. Raises CrdsMissing, KubeError."""
+        await self._check_crds()
+        ready = asyncio.Event()
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
+        )
+        listing = asyncio.create_task(self._list_forever(ready))
+        try:
+            await asyncio.wait([watching, listing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listing.cancel()
+            stop.set()
+            await asyncio.wait([watching, listing])
+        for task in (listing, watching):
+            if not task.cancelled():
+                task.result()
+
+    async def relist(self) -> None:
+        """Makes the cache equal to a full list of every kind. Raises KubeError."""
+        for kind in KINDS:
+            await self._relist_kind(kind)
+        items, _ = await self._kube.list_objects("/api/v1/namespaces")
+        labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items}
+        if self._cache.replace_namespaces(labels):
+            self._on_namespaces()
+
+    async def _relist_kind(self, kind: type[Resource]) -> None:
+        items, version = await self._kube.list_objects(resource_path(kind))
+        readable: list[Resource] = []
+        unreadable: set[str] = set()
+        for item in items:
+            try:
+                readable.append(parse(kind, item))
+            except Unreadable as error:
+                log.error("object ignored", error=str(error))
+                unreadable.add(item["metadata"]["uid"])
+        for resource in self._cache.replace(kind, readable, version, unreadable):
+            self._on_change(resource)
+
+    async def _list_forever(self, ready: asyncio.Event) -> None:
+        await ready.wait()
+        pause_seconds = SECOND_LIST_SECONDS
+        while True:
+            try:
+                await self.relist()
+            except KubeError as error:
+                log.warning("list failed, tried again soon", error=str(error))
+                await asyncio.sleep(SECOND_LIST_SECONDS)
+                continue
+            if not self.synced.is_set():
+                log.info("caches synced")
+                self.synced.set()
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = RELIST_SECONDS
+
+    async def _check_crds(self) -> None:
+        for kind in KINDS:
+            try:
+                await self._kube.request("GET", resource_path(kind), query={"limit": "1"})
+            except NotFound as error:
+                raise CrdsMissing(
+                    f"the API server does not know {kind.crd.plural}.{GROUP}; run: kubectl apply -k crds/"
+                ) from error
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            connection = await self._kube.connection()
+            return kopf.ConnectionInfo(
+                server=connection.server,
+                ca_path=connection.ca_file,
+                insecure=connection.insecure,
+                token=connection.token,
+                certificate_path=connection.certificate_file,
+                private_key_path=connection.key_file,
+                expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
+            )
+
+        kopf.on.login(registry=registry)(login)
+        for kind in KINDS:
+            kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(self._taker(kind))
+
+        async def take_namespace(event: Mapping[str, Any], **_: Any) -> None:
+            self._take_namespace(event["type"], event["object"])
+
+        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(take_namespace)
+        return registry
+
+    def _taker(self, kind: type[Resource]) -> Callable[..., Any]:
+        async def take(event: Mapping[str, Any], **_: Any) -> None:
+            self._take(kind, event["type"], event["object"])
+
+        return take
+
+    def _take(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
+        uid = data["metadata"]["uid"]
+        try:
+            resource = parse(kind, data)
+        except Unreadable as error:
+            log.error("object ignored", error=str(error))
+            if event_type == "DELETED":
+                self._cache.remove_uid(uid)
+            else:
+                self._cache.note_unreadable(uid)
+            return
+        changed = self._cache.remove(resource) if event_type == "DELETED" else self._cache.put(resource)
+        if changed:
+            self._on_change(resource)
+
+    def _take_namespace(self, event_type: str | None, data: Json) -> None:
+        name = data["metadata"]["name"]
+        if event_type == "DELETED":
+            self._cache.remove_namespace(name)
+        elif self._cache.put_namespace(name, data["metadata"].get("labels") or {}):
+            self._on_namespaces()
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.watching.chunk_size = PAGE_SIZE
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.networking.error_backoffs = ERROR_BACKOFF_SECONDS
+    return settings

@@ -1,0 +1,75 @@
+"""Workers take keys from the queue and reconcile them; an error of one key never reaches another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from voxfleet_operator.kube import ApiUnavailable, Conflict, KubeError
+from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.metrics import Metrics
+from voxfleet_operator.queue import Key, QueueClosed, WorkQueue
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler(Protocol):
+    async def reconcile(self, key: Key) -> float | None:
+        """Brings the world nearer to what the object wants; returns seconds until it wants to run again."""
+        ...
+
+
+class Workers:
+    def __init__(
+        self, queue: WorkQueue, reconcilers: Mapping[str, Reconciler], leader: Leader, metrics: Metrics
+    ) -> None:
+        self._queue = queue
+        self._reconcilers = reconcilers
+        self._leader = leader
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """One worker; returns when the queue is closed."""
+        while True:
+            try:
+                key = await self._queue.get()
+            except QueueClosed:
+                return
+            try:
+                await self._reconcile(key)
+            finally:
+                self._queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        started = time.perf_counter()
+        result = "error"
+        try:
+            self._leader.check()
+            again_seconds = await self._reconcilers[key.kind].reconcile(key)
+            self._queue.forget(key)
+            if again_seconds is not None:
+                self._queue.add_after(key, again_seconds)
+            result = "success"
+        except Conflict as error:
+            # Normal: the cache was a little old.
+            result = "conflict"
+            log.debug("reconcile again after a conflict", key=str(key), error=str(error))
+            self._queue.add_rate_limited(key)
+        except NotLeader:
+            result = "not-leader"
+            self._queue.add_rate_limited(key)
+        except ApiUnavailable as error:
+            seconds = self._queue.add_rate_limited(key)
+            log.warning("API server unavailable", key=str(key), error=str(error), retry_seconds=seconds)
+        except KubeError as error:
+            seconds = self._queue.add_rate_limited(key)
+            log.error("write refused", key=str(key), error=str(error), retry_seconds=seconds)
+        except Exception:
+            seconds = self._queue.add_rate_limited(key)
+            log.exception("reconcile failed", key=str(key), retry_seconds=seconds)
+        finally:
+            self._metrics.reconciles.labels(key.kind, result).inc()
+            self._metrics.reconcile_seconds.labels(key.kind).observe(time.perf_counter() - started)

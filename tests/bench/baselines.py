@@ -1,0 +1,84 @@
+"""What people do without VoxFleet, on the same clips, with the same model and the same BLAS as the agent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from tests.bench.clips import Pool
+from tests.bench.failure import MeasurementFailed
+
+from voxfleet_dev.mac import agent_environment
+
+TIMEOUT_SECONDS = 600.0
+PATH_LOOP = Path(__file__).with_name("path_loop.py")
+
+
+class _LoopAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    texts: tuple[str, ...]
+
+
+def path_loop_throughput(model: Path, pool: Pool) -> float:
+    """Audio seconds a second of `model.generate(path)` in one process, loading and one warm-up call not counted."""
+    paths = [str(clip.path) for clip in pool.clips]
+    with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
+        order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
+        order.write_text(json.dumps({"model": str(model), "warmUp": paths[0], "paths": paths}))
+        _run([sys.executable, str(PATH_LOOP), str(order), str(answer)])
+        told = _LoopAnswer.model_validate_json(answer.read_text())
+    _check_words("the loop of model.generate(path)", pool, told.texts)
+    return pool.total_audio_seconds / told.seconds
+
+
+def command_line_throughput(model: Path, pool: Pool) -> float:
+    """Audio seconds a second of `python -m mlx_audio.stt.generate`, started once a clip, all of it counted."""
+    texts = []
+    with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
+        output = Path(folder) / "transcript"
+        started = time.perf_counter()
+        for clip in pool.clips:
+            _run(
+                [
+                    *(sys.executable, "-m", "mlx_audio.stt.generate", "--model", str(model)),
+                    *("--audio", str(clip.path), "--output-path", str(output), "--format", "txt"),
+                ]
+            )
+            texts.append(output.with_suffix(".txt").read_text())
+        seconds = time.perf_counter() - started
+    _check_words("mlx_audio.stt.generate", pool, texts)
+    return pool.total_audio_seconds / seconds
+
+
+def _check_words(what: str, pool: Pool, texts: list[str] | tuple[str, ...]) -> None:
+    """A peer that transcribes nonsense measures nothing."""
+    right = sum(text.strip() == clip.text for text, clip in zip(texts, pool.clips, strict=True))
+    if right < len(texts) / 2:
+        raise MeasurementFailed(
+            f"{what}: only {right} of {len(texts)} transcripts are right; is the model the right one?"
+        )
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=agent_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementFailed(f"{' '.join(command)}: no end after {TIMEOUT_SECONDS:g} s") from error
+    if done.returncode:
+        raise MeasurementFailed(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout[-2000:]}")

@@ -1,0 +1,119 @@
+"""Macs made of a real sshd and an agent that stands in, and the operator's fleet on top."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.component.fleet.stand_in_agent import CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_dev.sshd import Sshd
+from voxfleet_operator.fleet.fleet import SshFleet
+from voxfleet_operator.fleet.session import Timing
+from voxfleet_operator.fleet.ssh import SshTimeouts
+from voxfleet_operator.fleet.view import MacView, SecretMissing
+
+FAST = Timing(
+    ssh=SshTimeouts(),
+    call_seconds=10.0,
+    silence_seconds=1.0,
+    longest_renewal_interval_seconds=0.2,
+    first_backoff_seconds=0.1,
+    longest_backoff_seconds=0.5,
+)
+
+
+@dataclass
+class Mac:
+    sshd: Sshd
+    agent: StandInAgent
+
+    def resource(
+        self,
+        name: str,
+        *,
+        created: str = "2026-11-20T10:00:00Z",
+        ledger_public_key: str | None = None,
+        **ssh: object,
+    ) -> MacAgent:
+        """Reaches this Mac; `ssh` replaces fields of spec.ssh."""
+        return MacAgent.load(
+            {
+                "metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": created},
+                "spec": {
+                    "ssh": {
+                        "host": "127.0.0.1",
+                        "port": self.sshd.port,
+                        "user": self.sshd.user,
+                        "hostKeys": [self.sshd.host_key_line],
+                        "identityRef": {"name": f"ssh-{self.agent.port}", "key": "id"},
+                        "agentPort": self.agent.port,
+                        **ssh,
+                    },
+                    "tokenRef": {"name": f"token-{self.agent.port}", "key": "token"},
+                    "ledgerPublicKey": ledger_public_key or self.agent.public_key,
+                    "disconnect": {"lostAfter": "10m"},
+                },
+            }
+        )
+
+
+class Rig:
+    """A fleet whose changes can be awaited, and the Macs started for it."""
+
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self.secrets: dict[tuple[str, str], bytes] = {}
+        self.stale_epochs: list[int] = []
+        self.changes: list[tuple[str, frozenset[str]]] = []
+        self._bell = asyncio.Event()
+        self._directory = directory
+        self.stack = stack
+        self.fleet = SshFleet(
+            control_plane=CONTROL_PLANE,
+            leader="leader-1",
+            epoch=lambda: max([3, *self.stale_epochs]),
+            secrets=self._secret,
+            on_change=self._changed,
+            on_stale_epoch=self.stale_epochs.append,
+            timing=FAST,
+        )
+
+    async def start_mac(self, agent: StandInAgent) -> Mac:
+        """An agent behind an sshd of its own; the fleet finds its Secrets."""
+        await self.stack.enter_async_context(agent.serving())
+        sshd = self.stack.enter_context(Sshd(self._directory / f"sshd-{agent.port}", forward_port=agent.port))
+        self.secrets[f"ssh-{agent.port}", "id"] = sshd.identity_pem.encode()
+        self.secrets[f"token-{agent.port}", "token"] = agent.token.encode() + b"\n"
+        return Mac(sshd, agent)
+
+    async def until(self, mac: str, holds: Callable[[MacView], bool]) -> MacView:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not holds(self.fleet.view(mac)):
+                    self._bell.clear()
+                    await self._bell.wait()
+        except TimeoutError:
+            raise AssertionError(f"never came to hold; last: {self.fleet.view(mac)}") from None
+        return self.fleet.view(mac)
+
+    async def connected(self, mac: str) -> MacView:
+        return await self.until(mac, lambda view: view.connected)
+
+    async def refused(self, mac: str, reason: Reason) -> str:
+        """The message that comes with the reason."""
+        return (await self.until(mac, lambda view: view.reason is reason)).message
+
+    def _changed(self, mac: str, shard_uids: frozenset[str]) -> None:
+        self.changes.append((mac, shard_uids))
+        self._bell.set()
+
+    async def _secret(self, name: str, key: str) -> bytes:
+        try:
+            return self.secrets[name, key]
+        except KeyError:
+            raise SecretMissing(f"create Secret {name} with key {key}") from None

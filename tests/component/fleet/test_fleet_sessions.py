@@ -1,0 +1,263 @@
+"""What a session does when connections break, streams stall, Macs are slow and ledgers lie. Real sshd, real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import stat
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+from tests.component.fleet.rig import Rig
+from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptRequest, AttemptState, S3Credentials
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey
+
+DIGEST = "sha256:" + "0" * 64
+A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")
+
+
+async def test_a_killed_tunnel_is_dialled_again_and_no_change_is_missed(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    agent = mac.agent
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    await agent.report(attempt_status(A.shard_uid, AttemptState.RUNNING))
+    await agent.report(attempt_status(B.shard_uid, AttemptState.RUNNING))
+    await rig.until("mac-01", lambda view: B in view.attempts)
+
+    mac.sshd.stop()
+    suspect = await rig.until("mac-01", lambda view: not view.connected)
+    assert suspect.attempts[A].state is AttemptState.RUNNING, "what was known is kept"
+    await agent.seal(A.shard_uid, Activity.WORK)
+    await agent.report(attempt_status(A.shard_uid, AttemptState.SUCCEEDED, (0, 0)))
+    del agent.attempts[B.shard_uid]
+    await agent.report(attempt_status(C.shard_uid, AttemptState.RUNNING))
+    mac.sshd.start()
+
+    view = await rig.connected("mac-01")
+    assert {key: status.state for key, status in view.attempts.items()} == {
+        A: AttemptState.SUCCEEDED,
+        C: AttemptState.RUNNING,
+    }
+    assert view.usage[A].work_milliseconds == 1000
+    lost_contact = rig.changes.index(("mac-01", frozenset({A.shard_uid, B.shard_uid})))
+    told = frozenset().union(*(shards for _, shards in rig.changes[lost_contact + 1 :]))
+    assert told >= {A.shard_uid, B.shard_uid, C.shard_uid}
+
+
+async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    first = await mac.agent.heard("/v1/renew", more_than=1)
+    assert first.headers["voxfleet-epoch"] == "3"
+    assert first.headers["voxfleet-leader"] == "leader-1"
+
+    mac.sshd.stop()
+    suspect = await rig.until("mac-01", lambda view: view.reason is Reason.SSH_UNREACHABLE)
+    sent = suspect.last_renewal_seconds
+    with pytest.raises(AgentUnreachable, match="mac-01 is not connected"):
+        await rig.fleet.put("mac-01", A.shard_uid, 1, AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60))
+    assert sent is not None and rig.fleet.view("mac-01").last_renewal_seconds == sent
+
+    mac.sshd.start()
+    again = await rig.connected("mac-01")
+    assert again.last_renewal_seconds is not None and again.last_renewal_seconds > sent
+
+
+async def test_a_stalled_stream_is_noticed(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+
+    mac.agent.silent = True
+    message = await rig.refused("mac-01", Reason.AGENT_UNREACHABLE)
+
+    assert "no event and no heartbeat" in message
+    mac.agent.silent = False
+    await rig.connected("mac-01")
+
+
+async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
+    slow = await rig.start_mac(StandInAgent(hardware_id="hardware-slow"))
+    quick = await rig.start_mac(StandInAgent(hardware_id="hardware-quick"))
+    slow.agent.hold_answers()
+    rig.fleet.ensure(slow.resource("slow"))
+    await slow.agent.heard("/v1/identity")
+
+    rig.fleet.ensure(quick.resource("quick"))
+    await rig.connected("quick")
+    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
+    await rig.fleet.put("quick", A.shard_uid, 1, request)
+
+    assert not rig.fleet.view("slow").connected
+    slow.agent.answer_again()
+    await rig.connected("slow")
+
+
+async def test_one_changed_byte_names_the_row_and_stops_the_usage(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    agent = mac.agent
+    for activity in (Activity.SETUP, Activity.WORK, Activity.CLEANUP):
+        await agent.seal(A.shard_uid, activity, event=False)
+    row = agent.rows[1]
+    agent.rows[1] = row.model_copy(update={"row": row.row.model_copy(update={"monotonic_milliseconds": 1001})})
+    agent.attempts[A.shard_uid] = attempt_status(A.shard_uid, AttemptState.SUCCEEDED, (0, 2))
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    view = await rig.connected("mac-01")
+
+    assert view.ledger_error is not None and "chain-1#1" in view.ledger_error
+    assert view.usage[A].machine_milliseconds == 1000, "only the row before the bad one counts"
+    assert view.attempts[A].state is AttemptState.SUCCEEDED, "work goes on"
+
+
+async def test_an_attempt_ends_only_with_its_rows_verified(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    agent = mac.agent
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    for activity in (Activity.SETUP, Activity.WORK, Activity.CLEANUP):
+        await agent.seal(A.shard_uid, activity, event=False)  # no row event: the rows have to be fetched
+    await agent.report(attempt_status(A.shard_uid, AttemptState.SUCCEEDED, (0, 2)))
+
+    view = await rig.until(
+        "mac-01", lambda view: A in view.attempts and view.attempts[A].state is AttemptState.SUCCEEDED
+    )
+    assert view.usage[A].rows == 3 and view.usage[A].machine_milliseconds == 3000
+    assert view.usage[A].audio_milliseconds == 500
+
+
+async def test_an_attempt_whose_rows_do_not_exist_is_a_ledger_error(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    mac.agent.attempts[A.shard_uid] = attempt_status(A.shard_uid, AttemptState.SUCCEEDED, (0, 5))
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    view = await rig.connected("mac-01")
+
+    assert view.ledger_error is not None and "chain-1#5" in view.ledger_error
+    assert view.attempts[A].state is AttemptState.SUCCEEDED
+
+
+async def test_put_and_delete_reach_the_agent_with_credentials_and_a_large_body(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    request = AttemptRequest(
+        spec_digest=DIGEST,
+        spec={"padding": "x" * 8_000_000},  # several SSH windows
+        lease_seconds=60,
+        credentials=S3Credentials(access_key_id=SecretStr("me"), secret_access_key=SecretStr("s3cret"), region="eu"),
+    )
+
+    status = await rig.fleet.put("mac-01", A.shard_uid, 1, request)
+    body = json.loads(mac.agent.calls(f"/v1/attempts/{A.shard_uid}/1")[-1].body)
+    assert status.state is AttemptState.ACCEPTED
+    assert body["credentials"] == {"accessKeyId": "me", "secretAccessKey": "s3cret", "region": "eu"}
+    assert len(body["spec"]["padding"]) == 8_000_000
+    await rig.until("mac-01", lambda view: A in view.attempts)
+
+    assert await rig.fleet.delete("mac-01", A.shard_uid, 1)
+    assert A not in rig.fleet.view("mac-01").attempts
+
+
+async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    mac.agent.hold_answers()
+    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
+    call = asyncio.create_task(rig.fleet.put("mac-01", A.shard_uid, 1, request))
+    await mac.agent.heard(f"/v1/attempts/{A.shard_uid}/1")
+
+    mac.sshd.stop()
+
+    with pytest.raises(AgentUnreachable):
+        await call
+
+
+async def test_an_old_epoch_is_reported_to_the_leader_and_then_accepted(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(held_epoch=7))
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    await rig.connected("mac-01")
+    renewal = await mac.agent.heard("/v1/renew", more_than=1)
+
+    assert rig.stale_epochs[0] == 7
+    assert renewal.headers["voxfleet-epoch"] == "7"
+
+
+async def test_a_refusal_carries_the_agents_problem(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    mac.agent.held_epoch = 9
+
+    with pytest.raises(AgentRefused, match="HTTP 412: old epoch") as refusal:
+        await rig.fleet.delete("mac-01", A.shard_uid, 1)
+    assert refusal.value.problem.held_epoch == 9
+
+
+async def test_a_changed_spec_dials_again_and_an_equal_one_does_not(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+
+    rig.fleet.ensure(mac.resource("mac-01"))
+    assert rig.fleet.view("mac-01").connected
+    rig.fleet.ensure(mac.resource("mac-01", user="somebody-else"))
+
+    assert "user somebody-else" in await rig.refused("mac-01", Reason.SSH_AUTHENTICATION_FAILED)
+    assert len(mac.agent.calls("/v1/identity")) == 1
+
+
+async def test_the_socket_is_for_this_process_only(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    before = sockets()
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+
+    [path] = sockets() - before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_closing_leaves_no_thread_no_descriptor_no_task_and_no_socket(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    await asyncio.to_thread(gc.collect)  # starts the loop's own pool thread, which is not ours
+    process = psutil.Process()
+    files, threads, tasks = sockets(), set(threading.enumerate()), asyncio.all_tasks()
+    descriptors = process.num_fds()
+    other = Rig(mac.sshd.directory, rig.stack)
+    other.secrets = rig.secrets
+    other.fleet.ensure(mac.resource("mac-01"))
+    await other.connected("mac-01")
+    other.fleet.ensure(mac.resource("wrong", ledger_public_key="A" * 43 + "=", user="nobody-here"))
+    await other.refused("wrong", Reason.SSH_AUTHENTICATION_FAILED)
+    mac.sshd.stop()
+    await other.until("mac-01", lambda view: not view.connected)
+    mac.sshd.start()
+    await other.connected("mac-01")
+    assert sockets() > files and process.num_fds() > descriptors
+
+    await other.fleet.close()
+    await mac.agent.idle()
+    gc.collect()
+
+    assert {thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("asyncio")} == set()
+    assert asyncio.all_tasks() - tasks == set()
+    assert sockets() == files
+    assert process.num_fds() == descriptors
+
+
+def sockets() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("voxfleet-*/*.sock"))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from voxfleet_agent.attempts.slots import ControlSupply, Slots
+
+pytestmark = pytest.mark.unit
+
+
+async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
+    slots = Slots[None](ControlSupply(1))
+    first, second, third = slots.claim(), slots.claim(), slots.claim()
+    assert (first.done(), second.done(), third.done(), slots.free, slots.waiting) == (True, False, False, 0, 2)
+    slots.withdraw(first)
+    assert second.done() and not third.done()
+
+
+async def test_a_withdrawn_claim_is_passed_over() -> None:
+    slots = Slots[None](ControlSupply(1))
+    first, second, third = slots.claim(), slots.claim(), slots.claim()
+    slots.withdraw(second)
+    slots.withdraw(first)
+    assert second.cancelled() and third.done()
+    slots.withdraw(third)
+    assert slots.free == 1 and slots.waiting == 0
+
+
+async def test_a_claim_that_its_task_cancelled_gives_nothing_back() -> None:
+    slots = Slots[None](ControlSupply(1))
+    first, second = slots.claim(), slots.claim()
+    second.cancel()
+    slots.withdraw(second)
+    assert slots.free == 0
+    slots.withdraw(first)
+    assert slots.free == 1

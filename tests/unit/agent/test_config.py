@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file, load_config, read_private_file
+
+pytestmark = pytest.mark.unit
+
+
+def write(folder: Path, **changes: object) -> Path:
+    content: dict[str, object] = yaml.safe_load(EXAMPLE)
+    content.update(changes)
+    file = folder / "agent.yaml"
+    file.write_text(yaml.safe_dump({name: value for name, value in content.items() if value is not None}))
+    return file
+
+
+def test_the_example_is_a_configuration(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert config.scratch.quota_bytes == 20 * 2**30 and config.scratch.min_free_bytes == 2**30
+    assert config.pools[0].lanes == 1 and config.allow == ("file:///data/",)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [
+        ("stateDir", "state", "absolute path"),
+        ("stateDir", None, "required"),
+        ("listen", {"host": "0.0.0.0"}, "127.0.0.1"),  # noqa: S104
+        ("listen", {"port": 70000}, "65535"),
+        ("scratch", {"path": "/s", "quota": "20 GB"}, "pattern"),
+        ("scratch", {"path": "/Users/voxfleet/state/s", "quota": "1Gi"}, "scratch is swept"),
+        ("pools", [], "at least 1"),
+        ("pools", [{"name": "a"}, {"name": "a"}], "one name"),
+        ("pools", [{"name": "a", "kind": "Interactive"}], "Offline"),
+        ("allow", ["file:///data"], "slash at its end"),
+        ("allow", ["file:///data/../etc/"], "prefix"),
+        ("color", "red", "not permitted"),
+    ],
+)
+def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, field: str, value: object, hint: str) -> None:
+    file = write(tmp_path, **{field: value})
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    message = str(caught.value)
+    assert str(file) in message and hint in message
+    assert field in message or "scratch" in message or "pools" in message
+
+
+@pytest.mark.parametrize("content", ["", "- a", "a: [", "7"])
+def test_a_file_that_holds_no_configuration_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"agent\.yaml"):
+        load_config(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    assert create_private_file(file, b"secret") and not create_private_file(file, b"other")
+    assert read_private_file(file, "tokenFile") == b"secret" and file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read_private_file(file, "tokenFile")
+    with pytest.raises(ConfigError, match="init"):
+        read_private_file(tmp_path / "none", "tokenFile")

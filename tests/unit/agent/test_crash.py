@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from voxfleet_agent.crash import EXIT_CODE, VARIABLE
+
+pytestmark = pytest.mark.unit
+
+PROGRAM = "from voxfleet_agent import crash\nfor i in range(5):\n    crash.point('other'); crash.point('edge')\n    print(i)"
+
+
+@pytest.mark.parametrize(("wanted", "rounds"), [("edge", 0), ("edge@3", 2), ("edge@9", 5), ("elsewhere", 5), ("", 5)])
+def test_the_process_ends_at_the_named_edge(wanted: str, rounds: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-u", "-c", PROGRAM], env={VARIABLE: wanted}, capture_output=True, text=True, check=False
+    )
+    assert len(ran.stdout.split()) == rounds
+    assert ran.returncode == (0 if rounds == 5 else EXIT_CODE)
