@@ -65,7 +65,6 @@ class JobReconciler:
             self._written_seconds[job.metadata.uid] = self._context.clock()
             if decision.records_plan:
                 crash.point("plan-recorded")
-                return 0.0
             self._tell(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS

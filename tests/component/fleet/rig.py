@@ -66,15 +66,16 @@ class Mac:
 class Rig:
     """A fleet whose changes can be awaited, and the Macs started for it."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, directory: Path, stack: AsyncExitStack, control_plane: str = CONTROL_PLANE) -> None:
+        self.control_plane = control_plane
+        self.stack = stack
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.stale_epochs: list[int] = []
         self.changes: list[tuple[str, frozenset[str]]] = []
         self._bell = asyncio.Event()
         self._directory = directory
-        self.stack = stack
         self.fleet = SshFleet(
-            control_plane=CONTROL_PLANE,
+            control_plane=control_plane,
             leader="leader-1",
             epoch=lambda: max([3, *self.stale_epochs]),
             secrets=self._secret,

@@ -230,6 +230,29 @@ async def test_the_socket_is_for_this_process_only(rig: Rig) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
+    mac.sshd.stop()
+    await rig.until("mac-01", lambda view: not view.connected)
+    mac.sshd.start()
+    await rig.connected("mac-01")
+    assert len(sockets() - before) == 1, "the old socket is gone"
+
+
+async def test_a_server_that_breaks_off_the_handshake_leaves_no_thread(rig: Rig) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-something\r\n")
+        await writer.drain()
+        await reader.readline()
+        writer.close()
+
+    mac = await rig.start_mac(StandInAgent())
+    threads = set(threading.enumerate())
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        rig.fleet.ensure(mac.resource("mac-01", port=server.sockets[0].getsockname()[1]))
+        assert "check that spec.ssh.port" in await rig.refused("mac-01", Reason.SSH_UNREACHABLE)
+        await rig.fleet.close()
+
+    assert set(threading.enumerate()) <= threads
+
 
 async def test_closing_leaves_no_thread_no_descriptor_no_task_and_no_socket(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())

@@ -7,8 +7,6 @@ import yaml
 
 from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file, load_config, read_private_file
 
-pytestmark = pytest.mark.unit
-
 
 def write(folder: Path, **changes: object) -> Path:
     content: dict[str, object] = yaml.safe_load(EXAMPLE)

@@ -7,8 +7,6 @@ import pytest
 
 from voxfleet_agent.crash import EXIT_CODE, VARIABLE
 
-pytestmark = pytest.mark.unit
-
 PROGRAM = "from voxfleet_agent import crash\nfor i in range(5):\n    crash.point('other'); crash.point('edge')\n    print(i)"
 
 

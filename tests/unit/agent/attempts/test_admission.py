@@ -21,8 +21,6 @@ from voxfleet_agent.attempts.admission import (
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import AttemptState, Problem
 
-pytestmark = pytest.mark.unit
-
 OWNER = "cp-1"
 BOUND = Bound(OWNER, 7)
 CALLER = Caller(authenticated=True, control_plane=OWNER, epoch=7)

@@ -6,8 +6,6 @@ from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.leases import LEASED_STATES, Lease, expired
 from voxfleet_api.protocol import AttemptState
 
-pytestmark = pytest.mark.unit
-
 KEY = AttemptKey("shard", 1)
 
 

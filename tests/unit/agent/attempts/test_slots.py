@@ -4,8 +4,6 @@ import pytest
 
 from voxfleet_agent.attempts.slots import ControlSupply, Slots
 
-pytestmark = pytest.mark.unit
-
 
 async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
     slots = Slots[None](ControlSupply(1))

@@ -9,8 +9,6 @@ import pytest
 from voxfleet_agent.attempts.state import Action, AttemptEvent, InvalidTransition, Step, transition
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptState
 
-pytestmark = pytest.mark.unit
-
 S, E = AttemptState, AttemptEvent
 IMPOSSIBLE = None
 

@@ -1,0 +1,282 @@
+"""A real agent (journal, scratch, ledger, HTTP on loopback) whose stages and lane a test holds in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.slots import LaneSupply
+from voxfleet_agent.attempts.supervisor import Supervisor
+from voxfleet_agent.config import Listen
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
+from voxfleet_agent.machine import Machine
+from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.server.app import build_app, build_server, listen_on
+from voxfleet_agent.server.auth import Authenticator
+from voxfleet_agent.server.routes import Routes
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel, StageContext
+from voxfleet_agent.storage import Storage
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.audio_batch_job import JobInput, ModelSource, PrefixInput, Task
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.voice_contract import Container, ContractInput, VoiceContractSpec
+from voxfleet_api.protocol import (
+    CONTROL_PLANE_HEADER,
+    EPOCH_HEADER,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptStatus,
+    Event,
+    FinalizeOrder,
+    PlanOrder,
+    PoolFacts,
+    ProcessOrder,
+    S3Credentials,
+    ShardResult,
+)
+
+TOKEN = "a-token-of-some-length"
+CONTROL_PLANE = "control-plane-1"
+CONTRACT = VoiceContractSpec(
+    input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
+)
+MODEL = ResolvedModel(Path("/nowhere"), "sha256:" + "0" * 64)
+COMMIT = ShardResult(commit_sha256="a" * 64)
+MACHINE = Machine("hw-1", "boot-1", "Apple M4", 2**34, "macOS 26", {"mlx": "0.32.4"}, True, "fits")
+
+
+class HandClock:
+    """Moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.milliseconds = 1_000_000
+
+    def advance(self, seconds: float) -> None:
+        self.milliseconds += round(seconds * 1000)
+
+    def metered_milliseconds(self) -> int:
+        return self.milliseconds
+
+    def lease_seconds(self) -> float:
+        return self.milliseconds / 1000
+
+    def wall(self) -> datetime:
+        return datetime(2026, 11, 20, tzinfo=UTC) + timedelta(milliseconds=self.milliseconds)
+
+
+class HeldLane:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kills = 0
+
+    async def load(self, model: ResolvedModel) -> None:
+        return None
+
+    async def transcribe(self, task: ClipTask) -> ClipVerdict:
+        raise AssertionError("the stand-in stages transcribe nothing")
+
+    async def kill(self) -> None:
+        self.kills += 1
+
+
+class HeldPools:
+    def __init__(self, lanes: int) -> None:
+        self.lanes = [HeldLane(f"offline-{number}") for number in range(lanes)]
+        self._free = list(self.lanes)
+
+    def facts(self) -> list[PoolFacts]:
+        return [PoolFacts(name="offline", kind="Offline", lanes=len(self.lanes), free_lanes=len(self._free))]
+
+    def loaded_models(self) -> list[str]:
+        return []
+
+    def acquire(self, pool: str, digest: str | None = None) -> HeldLane | None:
+        return self._free.pop(0) if self._free else None
+
+    def release(self, lane: HeldLane) -> None:
+        if lane not in self._free:
+            self._free.append(lane)
+
+
+@dataclass
+class HeldStage:
+    """Runs until the test lets it end; what it does before is `work`."""
+
+    entered: asyncio.Queue[StageContext] = field(default_factory=asyncio.Queue)
+    answers: asyncio.Queue[ShardResult | Exception] = field(default_factory=asyncio.Queue)
+
+    async def __call__(self, context: StageContext) -> ShardResult:
+        if context.transcriber is not None:
+            await context.transcriber.load(MODEL)
+        path = await context.scratch.reserve("clip", 100)
+        path.write_bytes(b"x" * 100)
+        self.entered.put_nowait(context)
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class Agent:
+    folder: Path
+    clock: HandClock
+    stage: HeldStage
+    pools: HeldPools
+    supervisor: Supervisor
+    journal: Journal
+    scratch: Scratch
+    key: Ed25519PrivateKey
+    http: httpx.AsyncClient
+
+    def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
+        return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
+
+    async def put(self, request: AttemptRequest, **headers: str | int) -> httpx.Response:
+        path = f"/v1/attempts/{request.spec['shardUid']}/{request.spec['attempt']}"
+        return await self.http.put(path, json=request.dump(), headers=self.headers(**headers))  # type: ignore[arg-type] # by name
+
+    async def status(self, request: AttemptRequest) -> AttemptStatus:
+        answer = await self.http.get(f"/v1/attempts/{request.spec['shardUid']}/{request.spec['attempt']}")
+        return AttemptStatus.load(answer.json())
+
+    async def events(self, cursor: str) -> AsyncIterator[Event]:
+        async with self.http.stream("GET", "/v1/events", params={"after": cursor}) as response:
+            response.raise_for_status()
+            async for line in response.aiter_lines():
+                yield Event.model_validate_json(line)
+
+    async def until(self, request: AttemptRequest, state: str) -> AttemptStatus:
+        """The attempt once the event stream has shown it in this state."""
+        listing = (await self.http.get("/v1/attempts")).json()
+        for found in listing["attempts"]:
+            status = AttemptStatus.load(found)
+            if status.spec_digest == request.spec_digest and status.state.value == state:
+                return status
+        async for event in self.events(listing["cursor"]):
+            status_now = event.attempt
+            if status_now is not None and status_now.spec_digest == request.spec_digest:
+                if status_now.state.value == state:
+                    return status_now
+        raise AssertionError("the stream ended")
+
+
+def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) -> AttemptSpec:
+    order = ProcessOrder(
+        plan_attempt=1,
+        manifest_sha256="b" * 64,
+        model=ModelSource(path="default"),
+        model_digest=MODEL.digest,
+        boundaries_digest="sha256:" + "c" * 64,
+        ordinal=0,
+        indexes="0-3",
+    )
+    return _spec(Stage.PROCESS, shard, attempt, process=order, **changes)
+
+
+def plan_spec(shard: str = "plan-1", attempt: int = 1, uri: str = "file:///data/in/") -> AttemptSpec:
+    order = PlanOrder(
+        input=JobInput(prefix=PrefixInput(uri=uri)),
+        model=ModelSource(path="default"),
+        shard_audio_milliseconds=60_000,
+        max_shards=10,
+    )
+    return _spec(Stage.PLAN, shard, attempt, plan=order)
+
+
+def finalize_spec(shard: str = "finalize-1", attempt: int = 1) -> AttemptSpec:
+    order = FinalizeOrder(plan_attempt=1, manifest_sha256="b" * 64, total=0, commits=())
+    return _spec(Stage.FINALIZE, shard, attempt, finalize=order)
+
+
+def _spec(stage: Stage, shard: str, attempt: int, **changes: object) -> AttemptSpec:
+    content: dict[str, object] = {
+        "namespace": "speech",
+        "job": JobRef(name="calls", uid="job-uid-1"),
+        "shard_name": f"calls-{shard}",
+        "shard_uid": shard,
+        "attempt": attempt,
+        "stage": stage,
+        "task": Task.TRANSCRIBE,
+        "contract": CONTRACT,
+        "contract_digest": digest_of(CONTRACT),
+        "output_folder": "file:///data/out/calls-job-uid-",
+        "billing_key": "team-speech",
+    }
+    return AttemptSpec.model_validate(content | changes)
+
+
+def request_for(spec: AttemptSpec, lease_seconds: int = 600, **extra: object) -> AttemptRequest:
+    content = spec.dump() | extra
+    return AttemptRequest(spec_digest=digest_of(content), spec=content, lease_seconds=lease_seconds)
+
+
+def check_address(uri: str) -> None:
+    if not uri.startswith("file:///data/"):
+        raise VoxFleetError(FailureClass.ACCESS_DENIED, "write an address below file:///data/")
+
+
+@asynccontextmanager
+async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None = None) -> AsyncIterator[Agent]:
+    """Ends in order, as at SIGTERM."""
+    clock = clock or HandClock()
+    stage = HeldStage()
+    pools = HeldPools(lanes)
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
+    scratch = Scratch(folder / "scratch", 10_000, 0)
+    chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
+    equipment = Equipment(
+        journal=journal,
+        ledger=Ledger(key, chain_id, MACHINE.hardware_id),
+        scratch=scratch,
+        clock=clock,
+        machine=MACHINE,
+        lanes=LaneSupply(pools),
+        pools=pools,
+        models=NoModels(),
+        stages=dict.fromkeys(Stage, stage),
+        open_storage=open_storage,
+        check_address=check_address,
+    )
+    supervisor = Supervisor(equipment)
+    await supervisor.start()
+    metrics = Metrics(lambda: Reading(supervisor.states(), pools.facts(), scratch.reserved_bytes, 10_000, True))
+    routes = Routes(equipment, supervisor, Authenticator(TOKEN), metrics)
+    listener = listen_on(Listen(port=0))
+    server = build_server(build_app(routes))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    url = "http://127.0.0.1:{}".format(listener.getsockname()[1])
+    client = httpx.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
+    )
+    try:
+        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client)
+    finally:
+        await supervisor.shut_down()
+        routes.closing.set()
+        await client.aclose()
+        server.should_exit = True
+        await serving
+        scratch.close()
+        await journal.close()
+
+
+class NoModels:
+    async def resolve(self, source: ModelSource) -> ResolvedModel:
+        return MODEL
+
+
+def open_storage(credentials: S3Credentials | None) -> Storage:
+    return Storage(("file:///data/",), credentials)

@@ -1,0 +1,65 @@
+"""The operator's fleet against a real agent behind a real sshd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.component.fleet.rig import Rig
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.protocol import AttemptRequest
+from voxfleet_dev.mac import IDENTITY_KEY, IDENTITY_SECRET, TOKEN_KEY, Mac
+from voxfleet_operator.fleet.view import AgentRefused
+
+
+@pytest.fixture
+def mac(tmp_path: Path) -> Iterator[Mac]:
+    with Mac("mac-01", tmp_path / "mac-01", allow=[f"{tmp_path.as_uri()}/"]) as mac:
+        yield mac
+
+
+@pytest.fixture
+def resource(mac: Mac, rig: Rig) -> MacAgent:
+    rig.secrets[IDENTITY_SECRET, IDENTITY_KEY] = mac.sshd.identity_pem.encode()
+    rig.secrets[mac.name, TOKEN_KEY] = mac.token.encode()
+    return MacAgent.load(mac.mac_agent_manifest())
+
+
+async def test_it_connects_and_survives_a_restart_of_the_agent(rig: Rig, mac: Mac, resource: MacAgent) -> None:
+    rig.fleet.ensure(resource)
+    first = await rig.connected("mac-01")
+    assert first.machine is not None and first.machine.pools[0].lanes == 1
+    assert first.ledger_error is None
+
+    mac.kill_agent()
+    await rig.until("mac-01", lambda view: "start voxfleet-agent there" in view.message)
+    mac.restart_agent()
+
+    assert (await rig.connected("mac-01")).attempts == {}
+
+
+async def test_a_spec_that_it_cannot_read_is_refused(rig: Rig, resource: MacAgent) -> None:
+    rig.fleet.ensure(resource)
+    await rig.connected("mac-01")
+    request = AttemptRequest(spec_digest="sha256:" + "0" * 64, spec={"unknown": 1}, lease_seconds=60)
+
+    with pytest.raises(AgentRefused) as refusal:
+        await rig.fleet.put("mac-01", "shard-a", 1, request)
+
+    assert refusal.value.status == 422
+    assert await rig.fleet.delete("mac-01", "shard-a", 1)
+
+
+async def test_the_second_control_plane_is_told_whose_agent_it_is(rig: Rig, mac: Mac, resource: MacAgent) -> None:
+    rig.fleet.ensure(resource)
+    await rig.connected("mac-01")
+    other = Rig(mac.directory, rig.stack, control_plane="another-cluster")
+    rig.stack.push_async_callback(other.fleet.close)
+    other.secrets = rig.secrets
+
+    other.fleet.ensure(resource)
+
+    assert rig.control_plane in await other.refused("mac-01", Reason.OTHER_CONTROL_PLANE)
