@@ -7,6 +7,7 @@ import signal
 import socket
 
 from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -74,7 +75,7 @@ def _equip(
         models=LocalModels(),
         stages=STAGES,
         open_storage=open_storage,
-        check_address=lambda uri: None,
+        check_address=AllowList(config.allow).resolve,
     )
 
 

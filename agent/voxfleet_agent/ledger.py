@@ -172,6 +172,8 @@ def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainH
             signed = SignedRow.model_validate_json(line)
         except ValidationError as error:
             raise LedgerError(name, "is not a signed row any more") from error
+        if signed.name != name:
+            raise LedgerError(name, f"was changed: it calls itself {signed.name}")
         if head is not None and signed.row.chain_id != head.chain_id:
             heads.append(head)
             head = None

@@ -110,7 +110,10 @@ def verify(rows: Iterable[SignedRow], key: Ed25519PublicKey, head: ChainHead | N
         if sha256_hex(content) != signed.hash:
             raise LedgerError(signed.name, "was changed: its hash does not match its content")
         try:
-            key.verify(base64.b64decode(signed.signature, validate=True), SIGNATURE_CONTEXT + content)
+            signature = base64.b64decode(signed.signature, validate=True)
+            if base64.b64encode(signature).decode() != signed.signature:  # bits beyond the last byte
+                raise binascii.Error("not canonical")
+            key.verify(signature, SIGNATURE_CONTEXT + content)
         except (InvalidSignature, binascii.Error) as error:
             raise LedgerError(signed.name, "its signature is not by this Mac's ledger key") from error
         head = ChainHead(row.chain_id, row.sequence, signed.hash)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import kopf
@@ -55,27 +57,39 @@ class Watch:
     async def run(self, stop: asyncio.Event) -> None:
         """Returns after `stop` is set, or when the watches have failed for good. Raises CrdsMissing, KubeError."""
         await self._check_crds()
-        ready = asyncio.Event()
-        watching = asyncio.create_task(
-            kopf.operator(
-                registry=self._registry(),
-                settings=_settings(),
-                standalone=True,
-                clusterwide=True,
-                stop_flag=stop,
-                ready_flag=ready,
-            )
-        )
+        loop, ready, stop_kopf = asyncio.get_running_loop(), Future[None](), Future[None]()
+        watching = asyncio.create_task(asyncio.to_thread(asyncio.run, self._watch(loop, ready, stop_kopf)))
         listing = asyncio.create_task(self._list_forever(ready))
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([watching, listing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([watching, listing, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            stop_kopf.set_result(None)
             listing.cancel()
-            stop.set()
-            await asyncio.wait([watching, listing])
+            stopping.cancel()
+            await asyncio.wait([watching, listing, stopping])
         for task in (listing, watching):
             if not task.cancelled():
                 task.result()
+
+    async def _watch(self, loop: asyncio.AbstractEventLoop, ready: Future[None], stop: Future[None]) -> None:
+        """Runs kopf in a loop of its own: when it stops it cancels every task of its loop, whoever started it."""
+        own_loop, stop_flag = asyncio.get_running_loop(), asyncio.Event()
+
+        def pass_on(_: Future[None]) -> None:
+            if not own_loop.is_closed():
+                own_loop.call_soon_threadsafe(stop_flag.set)
+
+        # Not the future itself: kopf waits for it in a thread that would outlive a kopf that failed.
+        stop.add_done_callback(pass_on)
+        await kopf.operator(
+            registry=self._registry(loop),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=True,
+            stop_flag=stop_flag,
+            ready_flag=ready,
+        )
 
     async def relist(self) -> None:
         """Makes the cache equal to a full list of every kind. Raises KubeError."""
@@ -99,8 +113,8 @@ class Watch:
         for resource in self._cache.replace(kind, readable, version, unreadable):
             self._on_change(resource)
 
-    async def _list_forever(self, ready: asyncio.Event) -> None:
-        await ready.wait()
+    async def _list_forever(self, ready: Future[None]) -> None:
+        await asyncio.wrap_future(ready)
         pause_seconds = SECOND_LIST_SECONDS
         while True:
             try:
@@ -124,11 +138,13 @@ class Watch:
                     f"the API server does not know {kind.crd.plural}.{GROUP}; run: kubectl apply -k crds/"
                 ) from error
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        """Handlers that hand over to `loop`, where the cache lives."""
         registry = kopf.OperatorRegistry()
 
         async def login(**_: Any) -> kopf.ConnectionInfo:
-            connection = await self._kube.connection()
+            asked = asyncio.run_coroutine_threadsafe(self._kube.connection(), loop)
+            connection = await asyncio.wrap_future(asked)
             return kopf.ConnectionInfo(
                 server=connection.server,
                 ca_path=connection.ca_file,
@@ -139,21 +155,18 @@ class Watch:
                 expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
             )
 
+        def hand_over(take: Callable[[str | None, Json], None]) -> Callable[..., Any]:
+            async def handler(event: Mapping[str, Any], **_: Any) -> None:
+                loop.call_soon_threadsafe(take, event["type"], event["object"])
+
+            return handler
+
         kopf.on.login(registry=registry)(login)
+        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(hand_over(self._take_namespace))
         for kind in KINDS:
-            kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(self._taker(kind))
-
-        async def take_namespace(event: Mapping[str, Any], **_: Any) -> None:
-            self._take_namespace(event["type"], event["object"])
-
-        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(take_namespace)
+            take = hand_over(partial(self._take, kind))
+            kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(take)
         return registry
-
-    def _taker(self, kind: type[Resource]) -> Callable[..., Any]:
-        async def take(event: Mapping[str, Any], **_: Any) -> None:
-            self._take(kind, event["type"], event["object"])
-
-        return take
 
     def _take(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
         uid = data["metadata"]["uid"]

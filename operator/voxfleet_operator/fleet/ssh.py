@@ -157,6 +157,8 @@ async def _connect_tcp(access: SshAccess, threads: Executor, timeouts: SshTimeou
                 try:
                     connection.setblocking(False)
                     await loop.sock_connect(connection, address)
+                    # A request's head and body are two packets; Nagle's algorithm would hold the second back.
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 except OSError as error:
                     connection.close()
                     failure = _text(error)

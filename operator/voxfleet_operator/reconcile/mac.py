@@ -8,10 +8,12 @@ import structlog
 
 from voxfleet_api.kinds import AudioShard, MacAgent
 from voxfleet_api.protocol import AttemptStatus
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac_status import mac_status
+from voxfleet_operator.reconcile.shard_state import is_live
 from voxfleet_operator.reconcile.writes import take, write_status
 
 DELETE_POLL_SECONDS = 1.0
@@ -25,20 +27,32 @@ log = structlog.get_logger(__name__)
 class MacReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._connected: dict[str, bool] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
             context.fleet.forget(key.name)
+            self._contact(key.name, connected=False)
             return None
         context.leader.check()
         context.fleet.ensure(mac)
         view = context.fleet.view(key.name)
+        self._contact(key.name, connected=view.connected)
         written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
         if written is None:
             return 0.0
         return await self._delete_orphans(view)
+
+    def _contact(self, mac: str, *, connected: bool) -> None:
+        """Wakes the shards that are assigned to a Mac that came or went, also those it never heard of."""
+        if self._connected.get(mac) == connected:
+            return
+        self._connected[mac] = connected
+        for shard in self._context.cache.all(AudioShard):
+            if shard.status.mac == mac and is_live(shard):
+                self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
         """Attempts whose AudioShard is gone; pending deletes are derived from this and stored nowhere."""

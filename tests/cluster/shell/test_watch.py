@@ -17,7 +17,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.watch import CrdsMissing, Watch
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 15.0
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 

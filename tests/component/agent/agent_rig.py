@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.slots import LaneSupply
@@ -48,9 +49,7 @@ from voxfleet_api.protocol import (
 
 TOKEN = "a-token-of-some-length"
 CONTROL_PLANE = "control-plane-1"
-CONTRACT = VoiceContractSpec(
-    input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
-)
+CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
 MODEL = ResolvedModel(Path("/nowhere"), "sha256:" + "0" * 64)
 COMMIT = ShardResult(commit_sha256="a" * 64)
 MACHINE = Machine("hw-1", "boot-1", "Apple M4", 2**34, "macOS 26", {"mlx": "0.32.4"}, True, "fits")
@@ -143,6 +142,9 @@ class Agent:
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
 
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     async def put(self, request: AttemptRequest, **headers: str | int) -> httpx.Response:
         path = f"/v1/attempts/{request.spec['shardUid']}/{request.spec['attempt']}"
         return await self.http.put(path, json=request.dump(), headers=self.headers(**headers))  # type: ignore[arg-type] # by name
@@ -165,10 +167,9 @@ class Agent:
             if status.spec_digest == request.spec_digest and status.state.value == state:
                 return status
         async for event in self.events(listing["cursor"]):
-            status_now = event.attempt
-            if status_now is not None and status_now.spec_digest == request.spec_digest:
-                if status_now.state.value == state:
-                    return status_now
+            told = event.attempt
+            if told is not None and told.spec_digest == request.spec_digest and told.state.value == state:
+                return told
         raise AssertionError("the stream ended")
 
 
@@ -257,7 +258,7 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    url = "http://127.0.0.1:{}".format(listener.getsockname()[1])
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     client = httpx.AsyncClient(
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )

@@ -7,7 +7,9 @@ import pytest
 
 from voxfleet_agent.crash import EXIT_CODE, VARIABLE
 
-PROGRAM = "from voxfleet_agent import crash\nfor i in range(5):\n    crash.point('other'); crash.point('edge')\n    print(i)"
+PROGRAM = (
+    "from voxfleet_agent import crash\nfor i in range(5):\n    crash.point('other'); crash.point('edge')\n    print(i)"
+)
 
 
 @pytest.mark.parametrize(("wanted", "rounds"), [("edge", 0), ("edge@3", 2), ("edge@9", 5), ("elsewhere", 5), ("", 5)])

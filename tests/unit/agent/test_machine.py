@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from voxfleet_agent.machine import judge_build_info, read_machine
+from voxfleet_agent.machine import judge_build_info
 
 FITS: dict[str, object] = {
     "arch_matches": True,
@@ -20,7 +18,6 @@ FITS: dict[str, object] = {
 }
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     ("change", "compatible", "word"),
     [
@@ -34,12 +31,3 @@ FITS: dict[str, object] = {
 def test_compatibility_is_read_from_the_build_info(change: dict[str, object], compatible: bool, word: str) -> None:
     verdict, message = judge_build_info(FITS | change)
     assert verdict is compatible and word in message
-
-
-@pytest.mark.component
-def test_two_agents_on_one_machine_are_two_macs_and_each_stays_itself(tmp_path: Path) -> None:
-    one, again, two = (read_machine(tmp_path / name) for name in ("one", "one", "two"))
-    assert one.hardware_id == again.hardware_id != two.hardware_id
-    assert one.boot_id == two.boot_id
-    assert one.runtime_compatible, one.runtime_message
-    assert one.versions["mlx"] != "missing" and one.memory_bytes > 0 and one.chip

@@ -19,4 +19,4 @@ def test_a_lease_ends_its_seconds_after_the_last_renewal(age_seconds: float, lap
 def test_only_work_that_is_not_decided_yet_needs_a_lease(state: AttemptState) -> None:
     lease = Lease(KEY, state, lease_seconds=1, renewed_at_seconds=0.0)
     assert bool(expired([lease], 99.0)) is (state in LEASED_STATES)
-    assert LEASED_STATES == {AttemptState.ACCEPTED, AttemptState.RUNNING}
+    assert {AttemptState.ACCEPTED, AttemptState.RUNNING} == LEASED_STATES

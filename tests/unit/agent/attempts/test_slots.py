@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from voxfleet_agent.attempts.slots import ControlSupply, Slots
 
 

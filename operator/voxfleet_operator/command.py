@@ -1,0 +1,65 @@
+"""The operator's command line; every flag is an environment variable too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxfleet_operator.logs import LogFormat, configure
+from voxfleet_operator.options import OperatorOptions
+
+DEFAULTS = OperatorOptions()
+
+
+def operator(
+    namespace: Annotated[
+        str, typer.Option(envvar="VOXFLEET_NAMESPACE", help="Namespace of the Lease and of the MacAgents' Secrets.")
+    ] = DEFAULTS.namespace,
+    lost_margin_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="VOXFLEET_LOST_MARGIN_SECONDS",
+            min=0.0,
+            help="How much longer than its agent the operator waits before a silent Mac counts as lost.",
+        ),
+    ] = DEFAULTS.lost_margin_seconds,
+    progress_interval_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="VOXFLEET_PROGRESS_INTERVAL_SECONDS",
+            min=0.0,
+            help="Least time between two progress writes of a job.",
+        ),
+    ] = DEFAULTS.progress_interval_seconds,
+    health_port: Annotated[
+        int | None,
+        typer.Option(envvar="VOXFLEET_HEALTH_PORT", min=0, max=65535, help="Serves /livez, /readyz and /metrics."),
+    ] = DEFAULTS.health_port,
+    health_host: Annotated[
+        str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
+    ] = DEFAULTS.health_host,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(envvar="VOXFLEET_LOG_FORMAT", help="json or text.")] = LogFormat.JSON,
+) -> None:
+    """Run the operator until SIGTERM."""
+    configure(log_format)
+    # Late: kopf and paramiko take a second to import, which `voxfleet --help` need not wait for.
+    from voxfleet_operator.main import run  # noqa: PLC0415
+
+    options = OperatorOptions(
+        namespace=namespace,
+        lost_margin_seconds=lost_margin_seconds,
+        progress_interval_seconds=progress_interval_seconds,
+        health_host=health_host,
+        health_port=health_port,
+        kubeconfig=kubeconfig,
+    )
+    raise typer.Exit(run(options))
+
+
+def main() -> None:
+    typer.run(operator)

@@ -1,0 +1,246 @@
+"""The composition root: makes the parts, starts them in order, stops them in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import Resource
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.events import Recorder
+from voxfleet_operator.fleet.fleet import SshFleet
+from voxfleet_operator.fleet.view import AgentUnreachable, SecretMissing
+from voxfleet_operator.health import HealthServer
+from voxfleet_operator.heartbeat import Heartbeat
+from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
+from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.metrics import Metrics
+from voxfleet_operator.options import OperatorOptions
+from voxfleet_operator.queue import PLACEMENT, WorkQueue
+from voxfleet_operator.reconcile.context import Context, Options
+from voxfleet_operator.reconcile.reconcilers import reconcilers
+from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
+from voxfleet_operator.watch import CrdsMissing, Watch
+from voxfleet_operator.workers import Workers
+
+WORKERS = 8
+STOP_SECONDS = 10.0
+DRAIN_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class WatchEnded(Exception):
+    """The API server could not be watched any longer."""
+
+
+def run(options: OperatorOptions) -> int:
+    """Runs the operator until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        asyncio.run(_operate(options))
+    except (KubeError, CrdsMissing, WatchEnded, OSError) as error:
+        log.critical("the operator cannot run", error=str(error))
+        return 1
+    return 0
+
+
+async def _operate(options: OperatorOptions) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        heartbeat = Heartbeat()
+        _background(stack, heartbeat.run())
+        kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
+        control_plane = await kube.kube_system_uid()
+
+        cache, queue, metrics = Cache(), WorkQueue(), Metrics()
+        watch, ended = _start_watch(stack, kube, cache, queue, stop)
+        if options.health_port is not None:
+            health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
+            await health.start(options.health_host, options.health_port)
+            stack.push_async_callback(health.stop)
+        if not await _before(ended, watch.synced.wait()):
+            return
+
+        leader = Leader(partial(Kube.connect, options.kubeconfig), options.namespace, heartbeat)
+        stack.push_async_callback(leader.release)
+        log.info("waiting for the lease", identity=leader.identity)
+        if not await _before(ended, leader.acquire()):
+            return
+
+        recorder = Recorder(kube, leader.identity)
+        _background(stack, recorder.run())
+        stack.push_async_callback(_drain, recorder)
+        fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
+        stack.push_async_callback(fleet.close)
+        metrics.watch_state(queue, leader.holds, partial(_connected, fleet))
+        context = Context(
+            api=kube,
+            cache=cache,
+            fleet=fleet,
+            leader=leader,
+            queue=queue,
+            events=recorder,
+            options=Options(
+                control_plane=control_plane,
+                lost_margin_seconds=options.lost_margin_seconds,
+                progress_interval_seconds=options.progress_interval_seconds,
+            ),
+            clock=time.monotonic,
+            now=lambda: datetime.now(UTC),
+            synced=watch.synced.is_set,
+        )
+        workers = Workers(queue, reconcilers(context), leader, metrics)
+        working = [asyncio.create_task(workers.run()) for _ in range(WORKERS)]
+        stack.push_async_callback(_stop_workers, queue, working)
+        for key in all_keys(cache):
+            queue.add(key)
+        log.info("operator started", epoch=leader.epoch)
+        await ended
+        log.info("operator stops")
+
+
+def _start_watch(
+    stack: AsyncExitStack, kube: Kube, cache: Cache, queue: WorkQueue, stop: asyncio.Event
+) -> tuple[Watch, asyncio.Task[None]]:
+    """The watch, and a task that ends when the operator shall stop and fails when the watch has failed."""
+
+    def on_change(resource: Resource) -> None:
+        for key in keys_of_change(resource, cache):
+            queue.add(key)
+
+    watch, watch_stop = Watch(kube, cache, on_change, lambda: queue.add(PLACEMENT)), asyncio.Event()
+    watching = asyncio.create_task(watch.run(watch_stop))
+
+    async def until_end() -> None:
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            return
+        stopping.cancel()
+        error = watching.exception()
+        if isinstance(error, KubeError | CrdsMissing):
+            raise error
+        raise WatchEnded(f"the watches ended: {error}") from error
+
+    ended = asyncio.create_task(until_end())
+
+    async def stop_watch() -> None:
+        watch_stop.set()
+        ended.cancel()
+        await asyncio.wait([watching, ended])
+
+    stack.push_async_callback(stop_watch)
+    return watch, ended
+
+
+async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
+    """True once `wanted` is there, False when the operator shall stop first; raises what either raises."""
+    waiting = asyncio.ensure_future(wanted)
+    await asyncio.wait([ended, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if waiting.done():
+        waiting.result()
+        return True
+    waiting.cancel()
+    ended.result()
+    return False
+
+
+def _make_fleet(
+    options: OperatorOptions,
+    control_plane: str,
+    kube: Kube,
+    cache: Cache,
+    queue: WorkQueue,
+    leader: Leader,
+    recorder: Recorder,
+) -> SshFleet:
+    raising: set[asyncio.Task[None]] = set()
+
+    def on_change(mac: str, shard_uids: frozenset[str]) -> None:
+        for key in keys_of_mac_change(mac, shard_uids, cache):
+            queue.add(key)
+
+    async def raise_epoch(held: int) -> None:
+        if leader.epoch > held:
+            return
+        try:
+            epoch = await leader.raise_epoch(held)
+        except (NotLeader, KubeError) as error:
+            log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
+            return
+        note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
+        log.warning("epoch raised", held=held, epoch=epoch)
+        recorder.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
+
+    def on_stale_epoch(held: int) -> None:
+        task = asyncio.create_task(raise_epoch(held))
+        raising.add(task)
+        task.add_done_callback(raising.discard)
+
+    return SshFleet(
+        control_plane=control_plane,
+        leader=leader.identity,
+        epoch=lambda: leader.epoch,
+        secrets=_secret_reader(kube, options.namespace),
+        on_change=on_change,
+        on_stale_epoch=on_stale_epoch,
+    )
+
+
+def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
+    async def read(name: str, key: str) -> bytes:
+        try:
+            data = await kube.secret(namespace, name)
+        except SecretNotFound as error:
+            raise SecretMissing(f"{error} with the key {key}") from error
+        except SecretForbidden as error:
+            raise SecretMissing(str(error), Reason.SECRET_FORBIDDEN) from error
+        except KubeError as error:
+            raise AgentUnreachable(f"Secret {namespace}/{name} cannot be read now: {error}") from error
+        if key not in data:
+            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it")
+        return data[key]
+
+    return read
+
+
+def _connected(fleet: SshFleet) -> tuple[int, int]:
+    views = fleet.views().values()
+    return sum(view.connected for view in views), len(views)
+
+
+async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> None:
+    """Lets the reconciles in work end; what takes too long is cancelled, and done again by the next leader."""
+    queue.close()
+    _, late = await asyncio.wait(working, timeout=STOP_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+
+
+async def _drain(recorder: Recorder) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await recorder.drain()
+
+
+def _background(stack: AsyncExitStack, work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)

@@ -1,0 +1,86 @@
+"""The command `voxfleet-agent`, as people and launchd start it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.component.agent.agent_rig import COMMIT, process_spec, request_for, running_agent
+
+from voxfleet_api.ledger import SignedRow, public_key
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "agent.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "stateDir": str(tmp_path / "state"),
+                "listen": {"port": 0},
+                "tokenFile": str(tmp_path / "secrets" / "token"),
+                "ledgerKeyFile": str(tmp_path / "secrets" / "ledger.pem"),
+                "scratch": {"path": str(tmp_path / "scratch"), "quota": "1Gi"},
+            }
+        )
+    )
+    return file
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "voxfleet_agent", *map(str, words)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_init_makes_a_key_and_a_token_once(config: Path, tmp_path: Path) -> None:
+    first, second = command("init", "--config", config), command("init", "--config", config)
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    public_key(first.stdout.strip())
+    assert "created" in first.stderr and "created" not in second.stderr
+    for name in ("token", "ledger.pem"):
+        assert (tmp_path / "secrets" / name).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_missing_is_named(config: Path, tmp_path: Path) -> None:
+    served = command("serve", "--config", config)
+    assert served.returncode == 1 and "tokenFile" in served.stderr and "init" in served.stderr
+    assert "Traceback" not in served.stderr
+    command("init", "--config", config)
+    (tmp_path / "secrets" / "ledger.pem").chmod(0o644)
+    served = command("serve", "--config", config)
+    assert served.returncode == 1 and "ledgerKeyFile" in served.stderr and "chmod 600" in served.stderr
+    absent = command("serve", "--config", tmp_path / "none.yaml")
+    assert absent.returncode == 1 and "none.yaml" in absent.stderr
+
+
+def test_help_shows_what_to_type() -> None:
+    for words in (("init",), ("serve",), ("ledger", "export"), ("ledger", "verify")):
+        shown = command(*words, "--help")
+        assert shown.returncode == 0 and f"Example: voxfleet-agent {' '.join(words)}" in shown.stdout
+
+
+async def test_the_ledger_is_exported_and_verified(config: Path, tmp_path: Path) -> None:
+    assert command("init", "--config", config).returncode == 0
+    empty = command("ledger", "verify", "--config", config)
+    assert empty.returncode == 1 and "has this agent run yet?" in empty.stderr
+    async with running_agent(tmp_path) as agent:
+        request = request_for(process_spec())
+        await agent.put(request)
+        agent.stage.answers.put_nowait(COMMIT)
+        await agent.until(request, "Succeeded")
+    (tmp_path / "secrets" / "ledger.pem").write_bytes(agent.key_pem())
+    exported = command("ledger", "export", "--config", config)
+    rows = [SignedRow.load(json.loads(line)) for line in exported.stdout.splitlines()]
+    assert [signed.row.sequence for signed in rows] == [0, 1, 2]
+    assert "3 rows verified" in command("ledger", "verify", "--config", config).stdout
+
+    changed = tmp_path / "rows.jsonl"
+    changed.write_text(exported.stdout.replace('"activity": "Work"', '"activity": "Setup"'))
+    verified = command("ledger", "verify", "--config", config, "--rows", changed)
+    assert verified.returncode == 1 and rows[1].name in verified.stderr

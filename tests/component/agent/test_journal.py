@@ -1,0 +1,167 @@
+"""The journal through kill -9, and what it refuses."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.journal import attempts, events, meta
+from voxfleet_agent.journal.journal import Journal, JournalError
+from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.stages.stage import FrozenPart
+from voxfleet_api.protocol import EventType, RenewAnswer
+from voxfleet_api.results import ClipStatus, PartRef, ResultRow
+
+KEY = AttemptKey("shard-1", 1)
+
+# Records clips as fast as it can and says each one only after its write returned.
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_api.results import ClipStatus, ResultRow
+
+async def main(folder):
+    journal = await Journal.open(folder, folder / "journal.sqlite3")
+    stage = AttemptJournal(journal, AttemptKey("shard-1", 1))
+    for index in range(1_000_000):
+        await stage.record_row(ResultRow(index=index, custom_id=str(index), status=ClipStatus.SUCCEEDED, text="one"))
+        print(index, flush=True)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def clip(index: int) -> ResultRow:
+    return ResultRow(index=index, custom_id=f"c{index}", status=ClipStatus.SUCCEEDED, text="one")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
+    yield opened
+    await opened.close()
+
+
+async def test_every_row_that_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writer = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 -- the loop has nothing else to do
+    assert writer.stdout is not None
+    confirmed = [int(writer.stdout.readline()) for _ in range(25)]
+    with pytest.raises(JournalError, match=f"process {writer.pid}"):
+        await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
+    writer.send_signal(signal.SIGKILL)
+    confirmed += [int(line) for line in writer.stdout]
+    writer.wait()
+    writer.stdout.close()
+    journal = await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
+    recorded = sorted(await AttemptJournal(journal, KEY).recorded_indexes())
+    await journal.close()
+    assert confirmed == recorded[: len(confirmed)]
+    assert recorded == list(range(len(recorded))) and len(recorded) - len(confirmed) <= 1
+
+
+async def test_the_journal_syncs_every_commit_and_keeps_its_id(tmp_path: Path) -> None:
+    ids = []
+    pragmas = ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync", "user_version")
+    for _ in range(2):
+        journal = await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
+        ids.append(journal.journal_id)
+        values = await journal.read(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+        assert values == ["wal", 2, 1, 1, 1]
+        await journal.close()
+    assert ids[0] == ids[1]
+    assert (tmp_path / "journal.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite3"
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(JournalError, match="format 99"):
+        await Journal.open(tmp_path, file)
+    file.write_bytes(b"no database at all, and long enough to be looked at" * 20)
+    with pytest.raises(JournalError, match="start anew"):
+        await Journal.open(tmp_path, file)
+
+
+async def test_a_failed_transaction_leaves_nothing(journal: Journal) -> None:
+    def work(db: sqlite3.Connection) -> None:
+        meta.put(db, "epoch", "7")
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        await journal.write(work)
+    assert await journal.read(lambda db: meta.get(db, "epoch")) is None
+
+
+async def test_a_base_is_frozen_once(journal: Journal) -> None:
+    stage = AttemptJournal(journal, KEY)
+    assert await stage.base() is None
+    await stage.freeze_base(b"first")
+    with pytest.raises(sqlite3.IntegrityError):
+        await stage.freeze_base(b"second")
+    assert await stage.base() == b"first"
+
+
+async def test_a_clip_has_one_row(journal: Journal) -> None:
+    stage = AttemptJournal(journal, KEY)
+    await stage.record_row(clip(3))
+    with pytest.raises(sqlite3.IntegrityError):
+        await stage.record_row(clip(3))
+    assert await stage.recorded_indexes() == {3}
+
+
+async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
+    stage = AttemptJournal(journal, KEY)
+    for index in (2, 0, 1):
+        await stage.record_row(clip(index))
+    assert [row.index for row in await stage.unfrozen_rows()] == [0, 1, 2]
+    part = FrozenPart(0, PartRef(path="p", sha256="a" * 64, indexes="0-1"), b"bytes", uploaded=False)
+    await stage.freeze_part(part, [0, 1])
+    assert [row.index for row in await stage.unfrozen_rows()] == [2]
+    other = FrozenPart(1, PartRef(path="q", sha256="b" * 64, indexes="1-2"), b"other", uploaded=False)
+    with pytest.raises(ValueError, match="2 clips, but holds 1"):
+        await stage.freeze_part(other, [1, 2])
+    assert await stage.parts() == [part]
+    await stage.mark_uploaded(0)
+    assert [found.uploaded for found in await stage.parts()] == [True]
+    assert await stage.recorded_indexes() == {0, 1, 2}
+
+
+async def test_attempts_do_not_see_each_other(journal: Journal) -> None:
+    await AttemptJournal(journal, KEY).record_row(clip(0))
+    other = AttemptJournal(journal, AttemptKey("shard-1", 2))
+    assert await other.recorded_indexes() == frozenset() and await other.unfrozen_rows() == []
+    await journal.write(lambda db: attempts.forget(db, KEY))
+    assert await AttemptJournal(journal, KEY).recorded_indexes() == frozenset()
+
+
+async def test_tombstones_keep_the_highest_number(journal: Journal) -> None:
+    for attempt in (2, 5, 3):
+        await journal.write(lambda db, attempt=attempt: attempts.bury(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
+    assert await journal.read(attempts.tombstones) == {"s": 5}
+    await journal.write(lambda db: attempts.drop_tombstones(db, 101))
+    assert await journal.read(attempts.tombstones) == {}
+
+
+async def test_unread_events_are_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MAX_EVENTS", 20)
+
+    def work(db: sqlite3.Connection) -> tuple[int, int, int]:
+        for number in range(100):
+            events.append(db, EventType.ROW, RenewAnswer(renewed=number))
+        return len(events.after(db, 0, 1000)), events.floor(db), events.last(db)
+
+    kept, floor, last = await journal.write(work)
+    assert kept <= 20 and floor + kept == last == 100

@@ -1,0 +1,169 @@
+"""What a restarted agent makes of what a killed one left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.component.agent.agent_rig import COMMIT, process_spec
+
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.attempts.recovery import recover
+from voxfleet_agent.journal import attempts, events, holds
+from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal.holds import HoldRecord
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ledger import (
+    Ledger,
+    chain_head,
+    open_chain,
+    public_key_text,
+    rows_after,
+    stored_rows,
+    verify_lines,
+)
+from voxfleet_agent.scratch import Scratch
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.ledger import Activity, LedgerError, verify
+from voxfleet_api.protocol import AttemptFailure, AttemptState
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+
+
+@dataclass
+class Left:
+    journal: Journal
+    ledger: Ledger
+    scratch: Scratch
+
+    async def attempt(self, number: int, state: AttemptState, **changes: object) -> AttemptRecord:
+        spec = process_spec(f"shard-{number}")
+        record = AttemptRecord(AttemptKey(spec.shard_uid, 1), digest_of(spec), "cp", spec, state, **changes)  # type: ignore[arg-type] # by name
+        await self.journal.write(lambda db: attempts.save(db, record))
+        return record
+
+    async def hold(self, record: AttemptRecord, milliseconds: int, activity: Activity = Activity.WORK) -> HoldRecord:
+        begun = HoldRecord(
+            record.key, "offline-0", activity, "boot", "2026-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 0, 0
+        )
+        ticked = HoldRecord(
+            record.key,
+            "offline-0",
+            activity,
+            "boot",
+            "2026-11-20T00:00:00Z",
+            "2026-11-20T00:00:09Z",
+            milliseconds,
+            5000,
+        )
+        await self.journal.write(lambda db: holds.save(db, begun))
+        await self.journal.write(lambda db: holds.tick(db, ticked))
+        return ticked
+
+
+@pytest.fixture
+async def left(tmp_path: Path) -> AsyncIterator[Left]:
+    journal = await Journal.open(tmp_path / "state", tmp_path / "state" / "journal.sqlite3")
+    scratch = Scratch(tmp_path / "scratch", 1000, 0)
+    chain_id = await journal.write(lambda db: open_chain(db, public_key_text(KEY)))
+    yield Left(journal, Ledger(KEY, chain_id, "hw"), scratch)
+    scratch.close()
+    await journal.close()
+
+
+async def test_time_up_to_the_last_tick_is_sealed_exactly_once(left: Left) -> None:
+    record = await left.attempt(1, AttemptState.RUNNING, lane="offline-0")
+    ticked = await left.hold(record, 9000)
+    first = await recover(left.journal, left.ledger, left.scratch)
+    second = await recover(left.journal, left.ledger, left.scratch)
+    assert (first.sealed_rows, second.sealed_rows) == (1, 0)
+    (row,) = await left.journal.read(lambda db: rows_after(db, left.ledger.chain_id, -1, 10))
+    assert (row.row.monotonic_milliseconds, row.row.audio_milliseconds, row.row.activity) == (9000, 5000, Activity.WORK)
+    assert await left.journal.write(lambda db: left.ledger.seal(db, ticked, record)) is None
+    await left.journal.write(lambda db: holds.tick(db, ticked))
+    assert await left.journal.read(holds.load_all) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "after"),
+    [
+        (AttemptState.ACCEPTED, None, AttemptState.PARKED),
+        (AttemptState.RUNNING, None, AttemptState.PARKED),
+        (AttemptState.PARKED, None, AttemptState.PARKED),
+        (AttemptState.FINISHING, None, AttemptState.SUCCEEDED),
+        (
+            AttemptState.FINISHING,
+            AttemptFailure(failure_class=FailureClass.THROTTLED, message="m"),
+            AttemptState.FAILED,
+        ),
+        (AttemptState.SUCCEEDED, None, AttemptState.SUCCEEDED),
+        (AttemptState.FAILED, None, AttemptState.FAILED),
+        (AttemptState.DELETING, None, None),
+    ],
+)
+async def test_each_state_after_a_restart(
+    left: Left, state: AttemptState, failure: AttemptFailure | None, after: AttemptState | None
+) -> None:
+    record = await left.attempt(1, state, failure=failure, result=None if failure else COMMIT, lane="offline-0")
+    scratch = left.scratch.open_attempt(record.key)
+    (scratch.path / "clip").write_bytes(b"x")
+    scratch.close()
+    recovered = await recover(left.journal, left.ledger, left.scratch)
+    assert [found.state for found in recovered.records] == ([] if after is None else [after])
+    assert list(left.scratch.attempts_path.iterdir()) == []
+    stored = await left.journal.read(attempts.load_all)
+    assert stored == recovered.records
+    told = await left.journal.read(lambda db: [event.content["state"] for event in events.after(db, 0, 10)])
+    assert told == ([] if after in (state, None) else [after])
+
+
+async def test_one_changed_byte_is_found_and_its_row_named(left: Left) -> None:
+    for number in range(3):
+        record = await left.attempt(number, AttemptState.RUNNING)
+        await left.hold(record, 1000 + number)
+    await recover(left.journal, left.ledger, left.scratch)
+    lines = await left.journal.read(lambda db: list(stored_rows(db)))
+    assert [head.sequence for head in verify_lines(iter(lines), left.ledger.public_key)] == [2]
+    for position, (name, line) in enumerate(lines):
+        for column in range(len(line)):
+            flipped = line[:column] + chr(ord(line[column]) ^ 1) + line[column + 1 :]
+            changed = [*lines[:position], (name, flipped), *lines[position + 1 :]]
+            with pytest.raises(LedgerError) as caught:
+                verify_lines(iter(changed), left.ledger.public_key)
+            assert caught.value.row_name == name, flipped
+
+
+async def test_unused_bits_of_a_signature_are_no_place_to_change(left: Left) -> None:
+    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(left.journal, left.ledger, left.scratch)
+    (signed,) = await left.journal.read(lambda db: rows_after(db, left.ledger.chain_id, -1, 10))
+    last = signed.signature[-3]
+    changed = signed.model_copy(update={"signature": signed.signature[:-3] + chr(ord(last) + 1) + "=="})
+    with pytest.raises(LedgerError, match=re.escape(signed.name)):
+        verify([changed], KEY.public_key())
+
+
+async def test_a_removed_or_repeated_row_is_found(left: Left) -> None:
+    for number in range(3):
+        await left.hold(await left.attempt(number, AttemptState.RUNNING), 1000)
+    await recover(left.journal, left.ledger, left.scratch)
+    lines = await left.journal.read(lambda db: list(stored_rows(db)))
+    for wrong in (lines[1:], [lines[0], lines[2]], [lines[0], lines[0], *lines[1:]]):
+        with pytest.raises(LedgerError):
+            verify_lines(iter(wrong), left.ledger.public_key)
+
+
+async def test_another_key_opens_another_chain(left: Left) -> None:
+    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(left.journal, left.ledger, left.scratch)
+    other_key = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
+    other = await left.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
+    same = await left.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
+    assert other == same != left.ledger.chain_id
+    assert (await left.journal.read(lambda db: chain_head(db, other))).sequence == -1
+    assert (await left.journal.read(lambda db: chain_head(db, left.ledger.chain_id))).sequence == 0
