@@ -15,7 +15,6 @@ from typing import Self, TypeVar
 from voxfleet_agent.journal import schema
 
 T = TypeVar("T")
-LOCK_NAME = "agent.lock"
 
 
 class JournalError(Exception):
@@ -99,17 +98,14 @@ def lock_folder(folder: Path) -> int:
     Raises JournalError when another process holds it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise JournalError(
-            f"{folder} is in use by another voxfleet-agent (process {holder}); give each agent folders of its own"
+            f"{folder} is in use by another voxfleet-agent; end that one, or give each agent folders of its own"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 
