@@ -7,7 +7,6 @@ import signal
 import socket
 
 from voxfleet_agent import ledger as ledgers
-from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -19,6 +18,7 @@ from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import Machine, read_machine
 from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.pools.lane_lock import LaneBusyError
 from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
@@ -43,8 +43,7 @@ async def run_agent(config: AgentConfig) -> None:
     journal = await Journal.open(config.state_dir, config.journal_file)
     try:
         pools = Pools(config.pools, config.lane_dir)
-        for pid in await pools.reap_stale():
-            _log.warning("ended a lane that an earlier agent left behind", pid=pid)
+        await _reap(pools)
         scratch = Scratch(config.scratch.path, config.scratch.quota_bytes, config.scratch.min_free_bytes)
         try:
             machine = await asyncio.to_thread(read_machine, config.state_dir)
@@ -56,6 +55,15 @@ async def run_agent(config: AgentConfig) -> None:
             scratch.close()
     finally:
         await journal.close()
+
+
+async def _reap(pools: Pools) -> None:
+    try:
+        ended = await pools.reap_stale()
+    except LaneBusyError as error:
+        raise ConfigError(str(error)) from error
+    for pid in ended:
+        _log.warning("ended a lane that an earlier agent left behind", pid=pid)
 
 
 def _equip(
@@ -75,7 +83,7 @@ def _equip(
         models=LocalModels(),
         stages=STAGES,
         open_storage=open_storage,
-        check_address=AllowList(config.allow).resolve,
+        check_address=Storage(config.allow, None).check,
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from voxfleet_api import API_VERSION
+from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import Resource
-from voxfleet_generate.failure_texts import TEXTS
 from voxfleet_generate.structural import Schema, kind_schema
 
 HEADER = "<!-- Generated from crds/voxfleet_api by `make generate`; do not edit. -->\n"

@@ -44,7 +44,6 @@ class Cache:
         self._owned: dict[str, set[Key]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._namespaces: dict[str, Mapping[str, str]] = {}
-        self._unreadable: set[str] = set()
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
         return cast("R | None", self._objects.get(Key(kind.crd.kind, namespace, name)))
@@ -52,10 +51,6 @@ class Cache:
     def by_uid(self, kind: type[R], uid: str) -> R | None:
         key = self._key_by_uid.get(uid)
         return cast("R", self._objects[key]) if key is not None and key.kind == kind.crd.kind else None
-
-    def exists(self, uid: str) -> bool:
-        """Whether an object has this UID, readable or not. What hangs on a UID that is gone may be cleaned up."""
-        return uid in self._key_by_uid or uid in self._unreadable
 
     def all(self, kind: type[R], namespace: str | None = None) -> list[R]:
         """Of one namespace or of all, in the order of their names."""
@@ -85,7 +80,6 @@ class Cache:
             if version_number(known.metadata.resource_version) >= version_number(resource.metadata.resource_version):
                 return False
             self._drop(key)
-        self._unreadable.discard(uid)
         self._objects[key] = resource
         self._keys_by_kind.setdefault(key.kind, set()).add(key)
         self._key_by_uid[uid] = key
@@ -94,17 +88,11 @@ class Cache:
             self._owned.setdefault(owner, set()).add(key)
         return True
 
-    def note_unreadable(self, uid: str) -> None:
-        """An object exists that does not parse; what was known of it before stays."""
-        if uid not in self._gone:
-            self._unreadable.add(uid)
-
     def remove(self, resource: Resource) -> bool:
         """Takes a deletion; True when the object was known. A namesake with another UID stays."""
         return self.remove_uid(resource.metadata.uid)
 
     def remove_uid(self, uid: str) -> bool:
-        self._unreadable.discard(uid)
         self._gone[uid] = None
         if len(self._gone) > REMEMBERED_DELETIONS:
             self._gone.popitem(last=False)
@@ -119,11 +107,9 @@ class Cache:
     ) -> list[Resource]:
         """Takes a full list as of `resource_version`; returns the objects that it changed, added or removed.
 
-        `unreadable` holds the UIDs of listed objects that do not parse.
+        `unreadable` holds the UIDs of listed objects that do not parse: what was known of them before stays.
         """
         listed = list(resources)
-        for uid in unreadable:
-            self.note_unreadable(uid)
         changed: list[Resource] = [resource for resource in listed if self.put(resource)]
         present = {resource.metadata.uid for resource in listed} | set(unreadable)
         for key in list(self._keys_by_kind.get(kind.crd.kind, ())):

@@ -48,7 +48,7 @@ def operator(
     """Run the operator until SIGTERM."""
     configure(log_format)
     # Late: kopf and paramiko take a second to import, which `voxfleet --help` need not wait for.
-    from voxfleet_operator.main import run  # noqa: PLC0415
+    from voxfleet_operator.main import run
 
     options = OperatorOptions(
         namespace=namespace,

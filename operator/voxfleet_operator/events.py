@@ -104,7 +104,7 @@ class Recorder:
             body={
                 "apiVersion": "events.k8s.io/v1",
                 "kind": "Event",
-                "metadata": {"generateName": f"{event.regarding['name'][:50].rstrip('.-')}.", "namespace": namespace},
+                "metadata": {"generateName": f"{event.regarding['name'][:50].rstrip('.-')}-", "namespace": namespace},
                 "eventTime": event.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
                 "type": event.severity,
                 "reason": event.reason,

@@ -1,6 +1,7 @@
 """The API server: server-side apply, conditional writes and typed errors. The only module that imports kubernetes.
 
-Only the raw part of kubernetes.aio is used: its typed API costs 135 MB of memory.
+Only the raw part of kubernetes.aio is used: its typed API costs 135 MB of memory. What the library leaves
+untyped is called with `type: ignore[no-untyped-call]`.
 """
 
 from __future__ import annotations
@@ -135,9 +136,13 @@ class Kube:
     Every call raises one of the errors above and nothing else.
     """
 
-    def __init__(self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER) -> None:
+    def __init__(
+        self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER, namespace: str = "default"
+    ) -> None:
         self._client = ApiClient(configuration)
         self._user_agent = user_agent
+        self.namespace = namespace
+        """The namespace that the kubeconfig's context names."""
 
     @classmethod
     async def connect(
@@ -151,20 +156,22 @@ class Kube:
         # Clusters' own authorities often lack the key identifiers that Python's strict mode asks for.
         configuration.disable_strict_ssl_verification = True
         location = kubeconfig or _default_kubeconfig()
+        namespace = "default"
         try:
             if location is None:
-                kube_config.load_incluster_config(client_configuration=configuration)
+                kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
-                await kube_config.load_kube_config(
+                loader = await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=str(location), context=context, client_configuration=configuration, persist_config=False
                 )
+                namespace = loader.current_context["context"].get("namespace") or namespace
         except ConfigException as error:
-            where = "in this pod" if location is None else f"in {location}"
-            raise NoCluster(f"no cluster access {where}: {error}; set KUBECONFIG or pass --kubeconfig") from error
-        return cls(configuration, user_agent=user_agent)
+            where = "there is no kubeconfig, and this is no pod" if location is None else f"{location} gives none"
+            raise NoCluster(f"no cluster access: {where} ({error}); set KUBECONFIG or pass --kubeconfig") from error
+        return cls(configuration, user_agent=user_agent, namespace=namespace)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]
 
     async def __aenter__(self) -> Self:
         return self
@@ -314,7 +321,7 @@ class Kube:
             url = f"{url}?{urlencode(query)}"
         try:
             await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            response = await self._client.rest_client.request(
+            response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method,
                 url,
                 headers=headers,

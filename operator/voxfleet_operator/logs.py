@@ -54,3 +54,5 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # It warns that it handles no signals; it is not meant to, see watch.py.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

@@ -28,6 +28,7 @@ SECOND_LIST_SECONDS = 10.0
 LOGIN_SECONDS = 600.0
 ERROR_BACKOFF_SECONDS = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)
 """Ten minutes of a silent API server; after that the process ends and is started anew."""
+CLOSE_SECONDS = 0.1
 WATCH_SECONDS = 300  # whole: kopf puts it into the URL as it is
 
 log = structlog.get_logger(__name__)
@@ -82,14 +83,18 @@ class Watch:
 
         # Not the future itself: kopf waits for it in a thread that would outlive a kopf that failed.
         stop.add_done_callback(pass_on)
-        await kopf.operator(
-            registry=self._registry(loop),
-            settings=_settings(),
-            standalone=True,
-            clusterwide=True,
-            stop_flag=stop_flag,
-            ready_flag=ready,
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry(loop),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=stop_flag,
+                ready_flag=ready,
+            )
+        finally:
+            # aiohttp closes its TLS connections in the background, for which the loop has to turn a little longer.
+            await asyncio.sleep(CLOSE_SECONDS)
 
     async def relist(self) -> None:
         """Makes the cache equal to a full list of every kind. Raises KubeError."""
@@ -169,15 +174,12 @@ class Watch:
         return registry
 
     def _take(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
-        uid = data["metadata"]["uid"]
         try:
             resource = parse(kind, data)
         except Unreadable as error:
             log.error("object ignored", error=str(error))
             if event_type == "DELETED":
-                self._cache.remove_uid(uid)
-            else:
-                self._cache.note_unreadable(uid)
+                self._cache.remove_uid(data["metadata"]["uid"])
             return
         changed = self._cache.remove(resource) if event_type == "DELETED" else self._cache.put(resource)
         if changed:

@@ -56,7 +56,9 @@ def write(path: Path, figures: Sequence[Figure], versions: Mapping[str, str]) ->
 
 
 def show(console: Console, figures: Sequence[Figure], versions: Mapping[str, str]) -> None:
-    table = Table("Figure", "Value", "Lowest to highest", "Unit", "Goal", "Holds", title="Benchmark")
+    table = Table(title="Benchmark")
+    for heading in ("Figure", "Value", "Range", "Unit", "Goal", "Holds"):
+        table.add_column(heading, no_wrap=heading != "Unit")
     for figure in figures:
         spread = f"{min(figure.samples):.4g} to {max(figure.samples):.4g}" if figure.samples else ""
         holds = {None: "", True: "yes", False: "NO"}[figure.holds]

@@ -34,9 +34,10 @@ RESULTS = BENCH / "results.json"
 THROUGHPUT_CLIPS = 400
 COMMAND_LINE_CLIPS = len(KINDS)
 ROUNDS = 3
+TABLE_WIDTH = 120
 SPEED = "audio seconds a second"
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=max(Console().width, TABLE_WIDTH), soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

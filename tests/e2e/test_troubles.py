@@ -56,7 +56,8 @@ def test_a_wrong_agent_token(fleet: Fleet) -> None:
         }
     )
     fleet.register(mac, {"tokenRef": {"name": "wrong", "key": "token"}})
-    assert "spec.tokenRef" in reachable(fleet, mac, "AgentTokenRefused")
+    message = reachable(fleet, mac, "AgentTokenRefused")
+    assert "Secret wrong" in message and "tokenFile" in message
     assert_other_work_goes_on(fleet)
 
 
@@ -113,13 +114,13 @@ def journal(mac: Mac) -> sqlite3.Connection:
 
 def rows_of(mac: Mac) -> int:
     with closing(journal(mac)) as connection:
-        return int(connection.execute("SELECT count(*) FROM ledger").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM ledger_rows").fetchone()[0])
 
 
 def tamper(mac: Mac) -> None:
     """Adds a zero to the milliseconds of the first signed row, as a greedy lessor would."""
     with closing(journal(mac)) as connection, connection:
-        (text,) = connection.execute("SELECT signed FROM ledger WHERE sequence = 0").fetchone()
+        (text,) = connection.execute("SELECT content FROM ledger_rows WHERE sequence = 0").fetchone()
         changed = text.replace('"monotonicMilliseconds":', '"monotonicMilliseconds":9', 1)
         assert changed != text
-        connection.execute("UPDATE ledger SET signed = ? WHERE sequence = 0", (changed,))
+        connection.execute("UPDATE ledger_rows SET content = ? WHERE sequence = 0", (changed,))

@@ -31,5 +31,5 @@ class Equipment:
     models: ModelResolver
     stages: Mapping[Stage, StageFunction]
     open_storage: Callable[[S3Credentials | None], Storage]
-    check_address: Callable[[str], object]
+    check_address: Callable[[str], None]
     """Raises VoxFleetError(ACCESS_DENIED) for an address that this agent may not touch."""

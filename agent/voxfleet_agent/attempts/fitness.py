@@ -15,7 +15,7 @@ from voxfleet_api.protocol import AttemptRequest, AttemptSpec, Problem
 
 
 def fit(
-    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], object]
+    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
 ) -> AttemptSpec | Problem:
     """The parsed spec, or why not. `check_address` raises VoxFleetError for an address outside this agent's reach."""
     try:
@@ -25,7 +25,7 @@ def fit(
 
 
 def _parse(
-    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], object]
+    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
 ) -> AttemptSpec:
     _require_digest("specDigest", request.spec, request.spec_digest)
     try:

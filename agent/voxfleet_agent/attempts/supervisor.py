@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from voxfleet_agent.attempts import fitness, leases
 from voxfleet_agent.attempts.admission import (
@@ -20,19 +20,18 @@ from voxfleet_agent.attempts.admission import (
 )
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.execution import Execution
+from voxfleet_agent.attempts.feed import EventFeed
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.slots import ControlSupply, Lane, Slots
 from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
 from voxfleet_agent.attempts.status import status_of
-from voxfleet_agent.journal import attempts, events, holds, meta
+from voxfleet_agent.journal import attempts, holds, meta
 from voxfleet_agent.journal.attempts import AttemptRecord
-from voxfleet_agent.journal.events import StoredEvent
 from voxfleet_agent.logs import frames, logger
 from voxfleet_api.protocol import (
     TOMBSTONE_DAYS,
-    AttemptList,
     AttemptRequest,
     AttemptSpec,
     AttemptState,
@@ -49,33 +48,19 @@ SWEEP_SECONDS = 300.0
 _log = logger("voxfleet.supervisor")
 
 
-class UnknownCursor(Exception):
-    """Events after this cursor are not known here: list, then stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """What happened after a cursor."""
-
-    events: Sequence[StoredEvent]
-    progressed: Sequence[AttemptStatus]
-    progress_count: int
-
-
 class Supervisor:
     def __init__(self, equipment: Equipment) -> None:
         self._equipment = equipment
         self.lanes: Slots[Lane] = Slots(equipment.lanes)
         self.control: Slots[None] = Slots(ControlSupply(CONTROL_SLOTS))
-        self._execution = Execution(equipment, self.lanes, self.control, self._note_progress, self._fail)
+        self.feed = EventFeed(equipment.journal, equipment.ledger.chain_id, lambda: self._live.values())
+        self._execution = Execution(equipment, self.lanes, self.control, self.feed.note_progress, self._fail)
         self._live: dict[AttemptKey, LiveAttempt] = {}
         self._tombstones: dict[str, int] = {}
         self._bound = Bound(None, None)
         self._admission = asyncio.Lock()
         self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
-        self._progress_count = 0
-        self._progress_told = 0
         self.ready = False
         self.draining = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -216,50 +201,6 @@ class Supervisor:
         record = live.record
         return await self._equipment.journal.read(lambda db: status_of(db, self._equipment.ledger.chain_id, record))
 
-    async def listing(self) -> AttemptList:
-        """Everything known here, and the cursor from which events go on."""
-        records = self.states()
-
-        def work(db: sqlite3.Connection) -> AttemptList:
-            found = tuple(status_of(db, self._equipment.ledger.chain_id, record) for record in records)
-            return AttemptList(attempts=found, cursor=self.cursor(events.last(db)))
-
-        return await self._equipment.journal.read(work)
-
-    def cursor(self, number: int) -> str:
-        return f"{self._equipment.journal.journal_id}:{number}"
-
-    async def resolve_cursor(self, cursor: str) -> int:
-        """The number in a cursor. Raises UnknownCursor for another journal's or a forgotten one."""
-        journal_id, _, number = cursor.partition(":")
-        if journal_id != self._equipment.journal.journal_id or not (number.isascii() and number.isdecimal()):
-            raise UnknownCursor
-        first, last = await self._equipment.journal.read(lambda db: (events.floor(db), events.last(db)))
-        if not first <= int(number) <= last:
-            raise UnknownCursor
-        return int(number)
-
-    async def feed(self, after: int, progress_count: int, limit: int) -> Feed:
-        """Events after a number, oldest first, and attempts that progressed since an earlier feed.
-
-        Raises UnknownCursor when events after the number were forgotten meanwhile.
-        """
-        count = self._progress_told  # grows once a second at most, however fast clips are done
-        moved = [live.record for live in self._live.values() if count > progress_count < live.progressed]
-
-        def work(db: sqlite3.Connection) -> Feed:
-            if after < events.floor(db):
-                raise UnknownCursor
-            found = events.after(db, after, limit)
-            # Progress comes after the changes that it belongs to.
-            told = [] if found else [status_of(db, self._equipment.ledger.chain_id, record) for record in moved]
-            return Feed(found, told, progress_count if found else count)
-
-        return await self._equipment.journal.read(work)
-
-    async def acknowledge(self, number: int) -> None:
-        await self._equipment.journal.write(lambda db: events.trim(db, number))
-
     # What time does
 
     async def watch(self) -> None:
@@ -270,9 +211,7 @@ class Supervisor:
         ]
         lapsed = leases.expired(held, self._equipment.clock.lease_seconds())
         await asyncio.gather(*(self.park(self._live[key], "its lease expired") for key in lapsed))
-        if self._progress_count > self._progress_told:
-            self._progress_told = self._progress_count
-            self._equipment.journal.wake()
+        self.feed.tell_progress()
 
     async def tick(self) -> None:
         """Writes down how long lanes have been held: what a crash would bill."""
@@ -341,7 +280,8 @@ class Supervisor:
             if self.draining and live.record.state is AttemptState.PARKED:
                 return Refusal(503, Problem(message="this agent is stopping"), retry_after_seconds=5)
             step = transition(live.record.state, AttemptEvent.PUT)
-            self._lease(live, request)
+            if step.state in leases.LEASED_STATES:
+                self._lease(live, request)
             if Action.START in step.actions:
                 await self._execution.commit(live, AttemptEvent.PUT)
                 self._execution.start(live)
@@ -374,10 +314,6 @@ class Supervisor:
 
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
         attempts.bury(db, key, int(self._equipment.clock.wall().timestamp()))
-
-    def _note_progress(self, live: LiveAttempt) -> None:
-        self._progress_count += 1
-        live.progressed = self._progress_count
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

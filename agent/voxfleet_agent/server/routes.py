@@ -13,8 +13,9 @@ from starlette.routing import Route
 
 from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
 from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.feed import UnknownCursor
 from voxfleet_agent.attempts.key import AttemptKey
-from voxfleet_agent.attempts.supervisor import Supervisor, UnknownCursor
+from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.ledger import chain_head, rows_after
 from voxfleet_agent.metrics import Metrics
 from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
@@ -100,7 +101,7 @@ class Routes:
 
     async def attempts(self, request: Request) -> Response:
         self._may_read(request)
-        return answer(await self._supervisor.listing())
+        return answer(await self._supervisor.feed.listing())
 
     async def attempt(self, request: Request) -> Response:
         self._may_read(request)
@@ -112,7 +113,7 @@ class Routes:
     async def events(self, request: Request) -> Response:
         self._may_read(request)
         after = await self._cursor(request.query_params.get("after", ""))
-        lines = stream(self._supervisor, self._equipment.journal, after, self.closing)
+        lines = stream(self._supervisor.feed, self._equipment.journal, after, self.closing)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def ledger(self, request: Request) -> Response:
@@ -156,7 +157,7 @@ class Routes:
             wanted = EventAck.load(_parse_json(await read_body(request)))
         except ValidationError as error:
             raise Refused.of(400, 'the body must be {"cursor": "…"}') from error
-        await self._supervisor.acknowledge(await self._cursor(wanted.cursor))
+        await self._supervisor.feed.acknowledge(await self._cursor(wanted.cursor))
         return Response(status_code=204)
 
     def _may_read(self, request: Request) -> None:
@@ -178,7 +179,7 @@ class Routes:
 
     async def _cursor(self, text: str) -> int:
         try:
-            return await self._supervisor.resolve_cursor(text)
+            return await self._supervisor.feed.resolve(text)
         except UnknownCursor as error:
             message = "this cursor is not known here; list the attempts and stream from the list's cursor"
             raise Refused.of(410, message) from error

@@ -6,32 +6,32 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from voxfleet_agent.attempts.supervisor import Supervisor, UnknownCursor
+from voxfleet_agent.attempts.feed import EventFeed, UnknownCursor
 from voxfleet_agent.journal.events import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import HEARTBEAT_SECONDS, Event, EventType
 
-PAGE = 200
+PAGE_EVENTS = 200
 
 
-async def stream(supervisor: Supervisor, journal: Journal, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
+async def stream(feed: EventFeed, journal: Journal, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
     """Lines until the agent stops or `after` was trimmed under a slow reader; a line at least every 5 s."""
     progress_count = 0
-    yield _line(Event(type=EventType.HEARTBEAT, cursor=supervisor.cursor(after)))
+    yield _line(Event(type=EventType.HEARTBEAT, cursor=feed.cursor(after)))
     while not closing.is_set():
         changed = journal.changed  # taken before reading: what comes in between wakes us again
         try:
-            feed = await supervisor.feed(after, progress_count, PAGE)
+            page = await feed.page(after, progress_count, PAGE_EVENTS)
         except UnknownCursor:
             return  # the client comes again, is told 410, and lists
-        progress_count = feed.progress_count
-        for event in feed.events:
+        progress_count = page.progress_count
+        for event in page.events:
             after = event.number
-            yield _stored_line(event, supervisor.cursor(after))
-        for status in feed.progressed:
-            yield _line(Event(type=EventType.ATTEMPT, cursor=supervisor.cursor(after), attempt=status))
-        if not feed.events and not await _any(changed, closing, timeout_seconds=HEARTBEAT_SECONDS - 1):
-            yield _line(Event(type=EventType.HEARTBEAT, cursor=supervisor.cursor(after)))
+            yield _stored_line(event, feed.cursor(after))
+        for status in page.progressed:
+            yield _line(Event(type=EventType.ATTEMPT, cursor=feed.cursor(after), attempt=status))
+        if not page.events and not await _any(changed, closing, timeout_seconds=HEARTBEAT_SECONDS - 1):
+            yield _line(Event(type=EventType.HEARTBEAT, cursor=feed.cursor(after)))
 
 
 async def _any(*events: asyncio.Event, timeout_seconds: float) -> bool:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from voxfleet_agent.stages.retry import with_retries
-from voxfleet_agent.stages.stage import StageContext
-from voxfleet_agent.storage import Storage, StoredObject
-from voxfleet_api.digest import sha256_hex
+from voxfleet_agent.stages.job_files import JobFiles, mismatch, require_sha256
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import Base, ManifestRow, PartRef, ResultRow, attempt_folder
 
-PART_LIMIT_BYTES = 256 << 20
-_PART = re.compile(r"/(?P<attempt>[0-9]+)/(?P<name>part-[0-9]{6}-(?P<sha256>[0-9a-f]{64})\.jsonl)$")
-_BASE = re.compile(r"/(?P<attempt>[0-9]+)/base\.json$")
+_BASE = re.compile(r"([1-9][0-9]*)/base\.json")
+_PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,72 +26,76 @@ class Part:
     rows: tuple[ResultRow, ...]
 
 
-def parse_part(path: str, content: bytes) -> Part:
-    """Raises VoxFleetError(PLAN_MISMATCH) when the content is not what the name says."""
-    sha256 = sha256_hex(content)
-    if sha256 not in path:
-        raise VoxFleetError(FailureClass.PLAN_MISMATCH, f"{path}: its content is not what its name says")
+def parse_part(path: str, sha256: str, content: bytes) -> Part:
+    """Raises VoxFleetError(PLAN_MISMATCH) when the content has another sha256 or a line is no row. Pure."""
+    require_sha256(path, content, sha256)
     try:
         rows = tuple(ResultRow.model_validate_json(line) for line in content.splitlines())
     except ValidationError as error:
-        raise VoxFleetError(FailureClass.PLAN_MISMATCH, f"{path}: holds a line that is no row") from error
+        raise mismatch(f"{path} holds a row that this agent does not understand") from error
     return Part(PartRef(path=path, sha256=sha256, indexes=encode(row.index for row in rows)), rows)
 
 
-def usable(parts: Sequence[Part], clips: Mapping[int, ManifestRow]) -> list[Part]:
-    """Parts whose rows are all of this shard's clips in the planned version, each clip once. Pure."""
+async def read_part(files: JobFiles, path: str, sha256: str) -> Part:
+    return parse_part(path, sha256, await files.read(path))
+
+
+def usable(parts: Iterable[Part], clips: Mapping[int, ManifestRow]) -> list[Part]:
+    """Parts whose rows are all of these clips, in the planned version, each clip once. Pure."""
     taken: set[int] = set()
     kept = []
     for part in parts:
-        indexes = [row.index for row in part.rows]
+        indexes = {row.index for row in part.rows}
         fits = all(
             row.index in clips and row.etag == clips[row.index].etag and row.custom_id == clips[row.index].custom_id
             for row in part.rows
         )
-        if fits and indexes and len(set(indexes)) == len(indexes) and taken.isdisjoint(indexes):
-            taken.update(indexes)
+        if fits and indexes and len(indexes) == len(part.rows) and taken.isdisjoint(indexes):
+            taken |= indexes
             kept.append(part)
     return kept
 
 
-async def inherit(ctx: StageContext, clips: Mapping[int, ManifestRow]) -> list[Part]:
+async def inherit(files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]) -> list[Part]:
     """The parts of the latest earlier attempt that froze a base: that base's parts, then its own, listed once.
 
-    Nothing here can make a result wrong: a part that is missed, damaged or of other versions is left out, and its
-    clips are worked on again.
+    Nothing here can make a result wrong: a part that is not listed yet, damaged or of other versions is left out, and
+    its clips are worked on again.
     """
-    spec = ctx.spec
-    prefix = f"{spec.output_folder}/parts/{spec.shard_uid}/"
-    listing = await with_retries(lambda: ctx.storage.list(prefix))
-    attempts = [int(found["attempt"]) for item in listing if (found := _BASE.search(item.uri)) is not None]
-    for attempt in sorted((number for number in attempts if number < spec.attempt), reverse=True):
-        folder = attempt_folder(spec.shard_uid, attempt)
-        base = await _read_base(ctx.storage, f"{spec.output_folder}/{folder}/base.json")
-        if base is None or (base.shard_uid, base.attempt) != (spec.shard_uid, attempt):
-            continue
-        paths = [part.path for part in base.parts] + _own_parts(listing, folder, attempt)
-        found_parts = [part for path in paths if (part := await _read_part(ctx, path)) is not None]
-        return usable(found_parts, clips)
+    names = await files.names_below(f"parts/{spec.shard_uid}")
+    for attempt in earlier_attempts(names, spec.attempt):
+        base = await _read_base(files, spec.shard_uid, attempt)
+        if base is not None:
+            found = [(ref.path, ref.sha256) for ref in base.parts] + own_parts(names, spec.shard_uid, attempt)
+            parts = [await _try_part(files, path, sha256) for path, sha256 in found]
+            return usable((part for part in parts if part is not None), clips)
     return []
 
 
-def _own_parts(listing: Sequence[StoredObject], folder: str, attempt: int) -> list[str]:
-    found = [_PART.search(item.uri) for item in listing]
-    names = [match["name"] for match in found if match is not None and int(match["attempt"]) == attempt]
-    return [f"{folder}/{name}" for name in sorted(names)]
+def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:
+    """Attempts before this one whose base.json is among the shard's files, latest first. Pure."""
+    found = [int(match[1]) for name in names if (match := _BASE.fullmatch(name)) is not None]
+    return sorted((number for number in found if number < attempt), reverse=True)
 
 
-async def _read_base(storage: Storage, uri: str) -> Base | None:
+def own_parts(names: Sequence[str], shard_uid: str, attempt: int) -> list[tuple[str, str]]:
+    """(path below the job's folder, sha256) of the parts that an attempt uploaded itself. Pure."""
+    folder = f"{attempt}/"
+    matches = [_PART.fullmatch(name.removeprefix(folder)) for name in sorted(names) if name.startswith(folder)]
+    return [(f"{attempt_folder(shard_uid, attempt)}/{match[0]}", match[1]) for match in matches if match is not None]
+
+
+async def _read_base(files: JobFiles, shard_uid: str, attempt: int) -> Base | None:
     try:
-        return Base.model_validate_json(await with_retries(lambda: storage.get(uri, PART_LIMIT_BYTES)))
+        base = Base.model_validate_json(await files.read(f"{attempt_folder(shard_uid, attempt)}/base.json"))
     except ValidationError:
         return None
+    return base if (base.shard_uid, base.attempt) == (shard_uid, attempt) else None
 
 
-async def _read_part(ctx: StageContext, path: str) -> Part | None:
+async def _try_part(files: JobFiles, path: str, sha256: str) -> Part | None:
     try:
-        content = await with_retries(lambda: ctx.storage.get(f"{ctx.spec.output_folder}/{path}", PART_LIMIT_BYTES))
-        return parse_part(path, content)
+        return await read_part(files, path, sha256)
     except VoxFleetError as error:
         if error.failure_class in (FailureClass.INPUT_NOT_FOUND, FailureClass.PLAN_MISMATCH):
             return None

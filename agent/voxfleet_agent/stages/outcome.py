@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
 from voxfleet_api.results import ClipStatus, Counts, ResultRow
 
+_ID_LIMIT = 128
+
 
 def counts(rows: Iterable[ResultRow]) -> Counts:
     found = Counter(row.status for row in rows)
@@ -27,7 +29,7 @@ def first_quarantined(rows: Iterable[ResultRow]) -> list[QuarantinedClip]:
     return [
         QuarantinedClip(
             index=row.index,
-            id=row.custom_id,
+            id=row.custom_id[:_ID_LIMIT],
             failure_class=row.error.failure_class,
             reason=row.error.reason,
             sha256=row.sha256,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine
-from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.view import MacView
 
@@ -13,7 +12,8 @@ OFFLINE = "Offline"
 
 
 def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
-    conditions = (_accepted(mac), _reachable(view), _runtime(view), _ledger(view), _available(mac, view))
+    accepted = (ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the spec is usable")
+    conditions = (accepted, _reachable(view), _runtime(view), _ledger(view), _available(mac, view))
     return MacAgentStatus(
         observed_generation=mac.metadata.generation,
         conditions=tuple(
@@ -39,15 +39,6 @@ def offline_lanes(facts: MachineFacts) -> int:
 
 
 _Verdict = tuple[ConditionType, bool | None, str, str]
-
-
-def _accepted(mac: MacAgent) -> _Verdict:
-    try:
-        public_key(mac.spec.ledger_public_key)
-    except ValueError as error:
-        message = f"spec.ledgerPublicKey is no Ed25519 key ({error}); copy the line that `voxfleet-agent init` printed"
-        return ConditionType.ACCEPTED, False, Reason.INVALID_SPEC, message
-    return ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the spec is usable"
 
 
 def _reachable(view: MacView) -> _Verdict:
@@ -79,7 +70,7 @@ def _available(mac: MacAgent, view: MacView) -> _Verdict:
         return available, False, Reason.UNSCHEDULABLE, "the MacAgent is being deleted"
     if mac.spec.unschedulable:
         return available, False, Reason.UNSCHEDULABLE, "spec.unschedulable is true; running attempts finish"
-    for _, status, reason, message in (_accepted(mac), _reachable(view), _runtime(view), _ledger(view)):
+    for _, status, reason, message in (_reachable(view), _runtime(view), _ledger(view)):
         if not status:
             return available, status, reason, message
     return available, True, Reason.AVAILABLE, "the Mac takes attempts"

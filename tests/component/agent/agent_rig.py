@@ -47,6 +47,8 @@ from voxfleet_api.protocol import (
     ShardResult,
 )
 
+PATIENCE_SECONDS = 30.0
+"""So that what never comes fails a test instead of holding it up."""
 TOKEN = "a-token-of-some-length"
 CONTROL_PLANE = "control-plane-1"
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
@@ -145,6 +147,11 @@ class Agent:
     def key_pem(self) -> bytes:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
+    async def stage_entered(self) -> StageContext:
+        """What the next stage that runs works with."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self.stage.entered.get()
+
     async def put(self, request: AttemptRequest, **headers: str | int) -> httpx.Response:
         path = f"/v1/attempts/{request.spec['shardUid']}/{request.spec['attempt']}"
         return await self.http.put(path, json=request.dump(), headers=self.headers(**headers))  # type: ignore[arg-type] # by name
@@ -166,10 +173,11 @@ class Agent:
             status = AttemptStatus.load(found)
             if status.spec_digest == request.spec_digest and status.state.value == state:
                 return status
-        async for event in self.events(listing["cursor"]):
-            told = event.attempt
-            if told is not None and told.spec_digest == request.spec_digest and told.state.value == state:
-                return told
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for event in self.events(listing["cursor"]):
+                told = event.attempt
+                if told is not None and told.spec_digest == request.spec_digest and told.state.value == state:
+                    return told
         raise AssertionError("the stream ended")
 
 

@@ -19,6 +19,7 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
+from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, ChainHead, public_key, verify
@@ -51,7 +52,7 @@ async def rows(agent: Agent) -> LedgerPage:
 async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:
     answer = await agent.put(REQUEST)
     assert answer.status_code == 200 and AttemptStatus.load(answer.json()).state is AttemptState.ACCEPTED
-    context = await agent.stage.entered.get()
+    context = await agent.stage_entered()
     running = await agent.status(REQUEST)
     assert running.state is AttemptState.RUNNING and running.lane == "offline-0"
     agent.clock.advance(2.5)
@@ -170,7 +171,7 @@ async def test_a_plan_input_outside_the_allowed_prefixes_is_refused(agent: Agent
 
 async def test_a_repeated_put_changes_nothing(agent: Agent) -> None:
     await agent.put(REQUEST)
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     again = await agent.put(REQUEST)
     assert again.status_code == 200 and AttemptStatus.load(again.json()).state is AttemptState.RUNNING
     assert agent.stage.entered.empty()
@@ -187,7 +188,7 @@ async def test_lanes_are_not_overbooked_and_control_work_needs_none(agent: Agent
     for request in requests:
         assert (await agent.put(request)).status_code == 200
     for _ in range(3):  # one lane and two control slots
-        await agent.stage.entered.get()
+        await agent.stage_entered()
     states = sorted([(await agent.status(request)).state for request in requests])
     assert states == [AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.RUNNING]
     for _ in range(4):
@@ -199,7 +200,7 @@ async def test_lanes_are_not_overbooked_and_control_work_needs_none(agent: Agent
 
 async def test_delete_stops_erases_and_leaves_a_tombstone(agent: Agent) -> None:
     await agent.put(REQUEST)
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     agent.clock.advance(3)
     path = "/v1/attempts/shard-1/1"
     assert (await agent.http.delete(path, headers=agent.headers())).status_code == 202
@@ -224,7 +225,7 @@ async def test_a_tombstone_for_a_shard_never_seen(agent: Agent) -> None:
 async def test_a_lease_that_expires_parks_and_the_same_put_resumes(agent: Agent) -> None:
     request = request_for(process_spec(), lease_seconds=10)
     await agent.put(request)
-    context = await agent.stage.entered.get()
+    context = await agent.stage_entered()
     await context.journal.freeze_base(b"base")
     agent.clock.advance(9)
     await agent.supervisor.watch()
@@ -242,7 +243,7 @@ async def test_a_lease_that_expires_parks_and_the_same_put_resumes(agent: Agent)
     assert (await agent.http.post("/v1/renew", headers=agent.headers())).json() == {"renewed": 0}
 
     assert AttemptStatus.load((await agent.put(request)).json()).state is AttemptState.ACCEPTED
-    resumed = await agent.stage.entered.get()
+    resumed = await agent.stage_entered()
     assert await resumed.journal.base() == b"base"
     agent.stage.answers.put_nowait(COMMIT)
     await agent.until(request, "Succeeded")
@@ -252,7 +253,7 @@ async def test_a_lease_that_expires_parks_and_the_same_put_resumes(agent: Agent)
 async def test_a_newer_attempt_parks_the_older_one(tmp_path: Path) -> None:
     async with running_agent(tmp_path, lanes=2) as agent:
         await agent.put(REQUEST)
-        await agent.stage.entered.get()
+        await agent.stage_entered()
         newer = request_for(process_spec(attempt=2))
         assert (await agent.put(newer)).status_code == 200
         assert (await agent.until(REQUEST, "Parked")).attempt == 1
@@ -264,16 +265,16 @@ async def test_a_resumed_attempt_waits_for_its_lane(agent: Agent) -> None:
     first = request_for(process_spec("shard-1"), lease_seconds=10)
     second = request_for(process_spec("shard-2"))
     await agent.put(first)
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     agent.clock.advance(10)
     await agent.supervisor.watch()
     await agent.put(second)
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     assert (await agent.put(first)).status_code == 200
     assert (await agent.status(first)).state is AttemptState.ACCEPTED
     agent.stage.answers.put_nowait(COMMIT)
     await agent.until(second, "Succeeded")
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     assert (await agent.until(first, "Running")).lane == "offline-0"
 
 
@@ -307,7 +308,7 @@ async def test_events_resume_after_a_cursor_and_are_trimmed_by_an_ack(agent: Age
 
 async def test_progress_is_told_without_being_journaled(agent: Agent) -> None:
     await agent.put(REQUEST)
-    context = await agent.stage.entered.get()
+    context = await agent.stage_entered()
     cursor = (await agent.http.get("/v1/attempts")).json()["cursor"]
     context.progress(1, 4)
     context.progress(2, 4)
@@ -321,7 +322,7 @@ async def test_progress_is_told_without_being_journaled(agent: Agent) -> None:
 async def test_a_stopping_agent_parks_and_admits_nothing(tmp_path: Path) -> None:
     async with running_agent(tmp_path) as agent:
         await agent.put(REQUEST)
-        await agent.stage.entered.get()
+        await agent.stage_entered()
         agent.clock.advance(4)
         await agent.supervisor.shut_down()
         assert (await agent.status(REQUEST)).state is AttemptState.PARKED
@@ -333,7 +334,34 @@ async def test_a_stopping_agent_parks_and_admits_nothing(tmp_path: Path) -> None
         assert sum(signed.row.monotonic_milliseconds for signed in (await rows(again)).rows) == 4000
         assert (await again.put(REQUEST, epoch=0)).status_code == 412  # the binding is durable, too
         assert (await again.put(REQUEST)).status_code == 200
-        await again.stage.entered.get()
+        await again.stage_entered()
+
+
+async def test_credentials_reach_the_stage_and_never_the_journal(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = REQUEST.dump() | {"credentials": {"accessKeyId": "AKIA-one", "secretAccessKey": "secret-one"}}
+    path = "/v1/attempts/shard-1/1"
+    assert (await agent.http.put(path, json=body, headers=agent.headers())).status_code == 200
+    await agent.stage_entered()
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None and live.credentials is not None
+    assert live.credentials.secret_access_key.get_secret_value() == "secret-one"
+    await agent.supervisor.park(live, "the test says so")
+    assert "credentials=None" in repr(live)
+    written = b"".join(file.read_bytes() for file in (agent.folder / "state").iterdir())
+    answers = (await agent.http.get("/v1/attempts")).text + caplog.text
+    for secret in ("AKIA-one", "secret-one"):
+        assert secret.encode() not in written and secret not in answers
+
+
+async def test_an_ended_attempt_keeps_its_result_and_nothing_of_its_clips(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    context = await agent.stage_entered()
+    await context.journal.freeze_base(b"base")
+    agent.stage.answers.put_nowait(COMMIT)
+    assert (await agent.until(REQUEST, "Succeeded")).result == COMMIT
+    assert await context.journal.base() is None
 
 
 async def test_bad_requests_get_a_problem(agent: Agent) -> None:
@@ -350,7 +378,7 @@ async def test_bad_requests_get_a_problem(agent: Agent) -> None:
 
 async def test_metrics_name_no_job(agent: Agent) -> None:
     await agent.put(REQUEST)
-    await agent.stage.entered.get()
+    await agent.stage_entered()
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_attempts{state="Running"} 1.0' in text
     assert 'voxfleet_agent_free_lanes{pool="offline"} 0.0' in text

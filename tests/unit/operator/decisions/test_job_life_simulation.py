@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.unit.operator.decisions.world import LEASE_SECONDS, World, job_body
+
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob
@@ -96,12 +95,21 @@ def assert_ended_well(world: World) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32 - 1), macs=st.integers(1, 3), lanes=st.integers(1, 2), steps=st.integers(0, 400))
-async def test_any_order_of_losses_lags_and_restarts(seed: int, macs: int, lanes: int, steps: int) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    macs=st.integers(1, 3),
+    lanes=st.integers(1, 2),
+    steps=st.integers(0, 400),
+    lost_answers=st.sampled_from([0.0, 0.05, 0.2]),
+    failure_rate=st.sampled_from([0.0, 0.3]),
+)
+async def test_any_order_of_losses_lags_and_restarts(
+    seed: int, macs: int, lanes: int, steps: int, lost_answers: float, failure_rate: float
+) -> None:
     world = World(seed, macs, lanes)
-    world.api.lost_answers = world.fleet.lost_answers = Random(seed).choice([0.0, 0.05, 0.2])
+    world.api.lost_answers = world.fleet.lost_answers = lost_answers
     for agent in world.agents.values():
-        agent.failures, agent.failure_rate = MACHINE_FAILURES, Random(seed).choice([0.0, 0.0, 0.3])
+        agent.failures, agent.failure_rate = MACHINE_FAILURES, failure_rate
     world.api.add(job_body(parallelism=2))
     await chaos(world, steps)
     calm(world)
@@ -198,13 +206,14 @@ async def test_a_late_result_is_ignored() -> None:
         await world.settle(1)
     agent = world.agents["mac-a"]
     late = next(key for key, run in agent.runs.items() if run.laned)
+    run = agent.runs[late]
+    run.left = 1000
     world.fleet.reachable.discard("mac-a")
     while all(shard.status.attempt != 2 for shard in world.shards()):
         await world.settle(1)
-    run = agent.runs[late]
-    run.state, agent.renewed_seconds = AttemptState.RUNNING, world.clock.seconds
-    while run.state is AttemptState.RUNNING:
-        agent.work()
+    assert run.state is AttemptState.PARKED, "its lease ran out before the next attempt was assigned"
+    run.state, run.left, agent.renewed_seconds = AttemptState.RUNNING, 1, world.clock.seconds
+    agent.work()
     world.fleet.reachable.add("mac-a")
     await world.settle()
     assert_ended_well(world)
@@ -292,3 +301,36 @@ async def test_a_silent_mac_holds_up_a_deletion_for_a_quarter_of_an_hour_or_not_
     world.fleet.reachable.add("mac-a")
     await world.settle(50)
     assert world.agents["mac-a"].runs == {}, "what is left there is an orphan"
+
+
+async def test_an_attempt_that_its_mac_never_heard_of_is_sent_when_it_comes_back() -> None:
+    world = World(seed=11, macs=1)
+    world.api.add(job_body())
+    while not any(shard.status.attempt for shard in world.shards()):
+        world.deliver()
+        world.refresh("mac-a")
+        await world.reconcile()
+    assert world.agents["mac-a"].runs == {}
+    world.fleet.reachable.discard("mac-a")
+    world.refresh("mac-a")
+    for _ in range(5):
+        world.clock.seconds += LEASE_SECONDS
+        while world.queue.ready:
+            world.deliver()
+            await world.reconcile()
+    calm(world)
+    await world.settle()
+    assert_ended_well(world)
+    assert all(shard.status.attempt == 1 for shard in world.shards())
+
+
+async def test_a_job_says_why_nothing_takes_its_next_shard() -> None:
+    world = World(seed=12)
+    world.fleet.reachable.clear()
+    world.api.add(job_body())
+    await world.settle(100)
+    assert world.job().status.pending_reason == "0/2 Macs fit: 2 unreachable (mac-a: no route to host)"
+    calm(world)
+    await world.settle()
+    assert_ended_well(world)
+    assert world.job().status.pending_reason is None

@@ -1,0 +1,91 @@
+"""What a stream of events shows: journaled events after a cursor, and progress, which is not journaled."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from voxfleet_agent.attempts.live import LiveAttempt
+from voxfleet_agent.attempts.status import status_of
+from voxfleet_agent.journal import events
+from voxfleet_agent.journal.events import StoredEvent
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_api.protocol import AttemptList, AttemptStatus
+
+
+class UnknownCursor(Exception):
+    """Events after this cursor are not known here: list, then stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What happened after a cursor."""
+
+    events: Sequence[StoredEvent]
+    progressed: Sequence[AttemptStatus]
+    progress_count: int
+
+
+class EventFeed:
+    def __init__(self, journal: Journal, chain_id: str, attempts: Callable[[], Iterable[LiveAttempt]]) -> None:
+        self._journal = journal
+        self._chain_id = chain_id
+        self._attempts = attempts
+        self._progress_count = 0
+        self._progress_told = 0
+
+    def note_progress(self, live: LiveAttempt) -> None:
+        self._progress_count += 1
+        live.progressed = self._progress_count
+
+    def tell_progress(self) -> None:
+        """Lets streams see progress up to now; called once a second, however fast clips are done."""
+        if self._progress_count > self._progress_told:
+            self._progress_told = self._progress_count
+            self._journal.wake()
+
+    async def listing(self) -> AttemptList:
+        """Everything known here, and the cursor from which events go on."""
+        records = [live.record for live in self._attempts()]
+
+        def work(db: sqlite3.Connection) -> AttemptList:
+            found = tuple(status_of(db, self._chain_id, record) for record in records)
+            return AttemptList(attempts=found, cursor=self.cursor(events.last(db)))
+
+        return await self._journal.read(work)
+
+    def cursor(self, number: int) -> str:
+        return f"{self._journal.journal_id}:{number}"
+
+    async def resolve(self, cursor: str) -> int:
+        """The number in a cursor. Raises UnknownCursor for another journal's or a forgotten one."""
+        journal_id, _, number = cursor.partition(":")
+        if journal_id != self._journal.journal_id or not (number.isascii() and number.isdecimal()):
+            raise UnknownCursor
+        first, last = await self._journal.read(lambda db: (events.floor(db), events.last(db)))
+        if not first <= int(number) <= last:
+            raise UnknownCursor
+        return int(number)
+
+    async def page(self, after: int, progress_count: int, limit: int) -> Page:
+        """Events after a number, oldest first, and attempts that progressed since an earlier page.
+
+        Raises UnknownCursor when events after the number were forgotten meanwhile.
+        """
+        count = self._progress_told
+        moved = [live.record for live in self._attempts() if count > progress_count < live.progressed]
+
+        def work(db: sqlite3.Connection) -> Page:
+            if after < events.floor(db):
+                raise UnknownCursor
+            found = events.after(db, after, limit)
+            # Progress comes after the changes that it belongs to.
+            told = [] if found else [status_of(db, self._chain_id, record) for record in moved]
+            return Page(found, told, progress_count if found else count)
+
+        return await self._journal.read(work)
+
+    async def acknowledge(self, number: int) -> None:
+        """Forgets events up to this number."""
+        await self._journal.write(lambda db: events.trim(db, number))

@@ -1,0 +1,61 @@
+"""From what people type to kinds and objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_operator.kube import Kube
+
+_EVERYDAY: dict[str, type[Resource]] = {
+    "job": AudioBatchJob,
+    "shard": AudioShard,
+    "mac": MacAgent,
+    "contract": VoiceContract,
+}
+
+
+class UnknownKind(Exception):
+    """A word that names no kind; the message lists those that do."""
+
+
+class NoSuchObject(Exception):
+    """Nothing of this name."""
+
+
+def kind_of(word: str) -> type[Resource]:
+    """`job`, `jobs`, `abj`, `audiobatchjob(s)`, in any case. Raises UnknownKind."""
+    names: dict[str, type[Resource]] = {}
+    for everyday, kind in _EVERYDAY.items():
+        names |= {everyday: kind, f"{everyday}s": kind}
+    for kind in KINDS:
+        facts = kind.crd
+        names |= dict.fromkeys((facts.singular, facts.plural, *facts.short_names), kind)
+    found = names.get(word.lower())
+    if found is None:
+        raise UnknownKind(f"{word!r} is no kind; write one of {', '.join(_EVERYDAY)}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object that somebody asks for: its name, and the kinds to look through, in order."""
+
+    kinds: tuple[type[Resource], ...]
+    name: str
+
+
+def parse_target(text: str) -> Target:
+    """`kind/name`, or the bare name of a job, a shard or a Mac. Raises UnknownKind."""
+    word, slash, name = text.partition("/")
+    return Target((kind_of(word),), name) if slash else Target((AudioBatchJob, AudioShard, MacAgent), word)
+
+
+async def find(kube: Kube, target: Target, namespace: str) -> Resource:
+    """Raises NoSuchObject."""
+    for kind in target.kinds:
+        found = await kube.get(kind, namespace, target.name)
+        if found is not None:
+            return found
+    looked_for = " or ".join(kind.crd.kind for kind in target.kinds)
+    raise NoSuchObject(f"there is no {looked_for} {target.name} (namespace {namespace})")

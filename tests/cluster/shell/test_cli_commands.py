@@ -1,0 +1,102 @@
+"""The command line against a real API server: output and exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_cli.main import app
+from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_operator.kube import Kube
+
+SINCE = "2026-11-20T11:00:00Z"
+DONE = {
+    "observedGeneration": 1,
+    "conditions": [{"type": "Complete", "status": "True", "reason": "Finished", "lastTransitionTime": SINCE}],
+    "clips": {"total": 5, "succeeded": 4, "quarantined": 1},
+    "quarantine": [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 [differs]"}],
+    "results": {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64},
+}
+FAILED = {
+    "observedGeneration": 1,
+    "conditions": [
+        {
+            "type": "Failed",
+            "status": "True",
+            "reason": "InvalidInput",
+            "message": "line 3 of the manifest is no JSON",
+            "lastTransitionTime": SINCE,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def run(installed_crds: ControlPlane) -> Any:
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "--kubeconfig", str(installed_crds.kubeconfig)])
+
+    return call
+
+
+@pytest.fixture
+def jobs(installed_crds: ControlPlane, namespace: str) -> str:
+    """Three jobs in a namespace: done, broken and new."""
+    spec = {
+        "contractRef": {"name": "calls"},
+        "input": {"prefix": {"uri": "file:///in/"}},
+        "output": {"uri": "file:///out/"},
+    }
+    for name in ("done", "broken", "new"):
+        installed_crds.apply(
+            {"apiVersion": API_VERSION, "kind": "AudioBatchJob", "metadata": {"name": name}, "spec": spec},
+            namespace=namespace,
+        )
+
+    async def write() -> None:
+        async with await Kube.connect(installed_crds.kubeconfig) as kube:
+            await kube.apply_status(AudioBatchJob, namespace, "done", DONE)
+            await kube.apply_status(AudioBatchJob, namespace, "broken", FAILED)
+
+    asyncio.run(write())
+    return namespace
+
+
+def test_why_explains_for_people_and_for_programs(run: Any, jobs: str) -> None:
+    text = run("why", "done", "-n", jobs)
+    assert text.exit_code == 0
+    assert "AudioBatchJob done in namespace" in text.stdout
+    assert "ChecksumMismatch   sha256 [differs]" in text.stdout
+    assert json.loads(run("why", "job/done", "-n", jobs, "-o", "json").stdout)["clips"]["total"] == 5
+    assert yaml.safe_load(run("why", "job/done", "-n", jobs, "-o", "yaml").stdout)["state"] == "Finished"
+
+
+def test_exit_codes(run: Any, jobs: str) -> None:
+    assert run("why", "broken", "-n", jobs).exit_code == 1
+    assert "Correct the input" in run("why", "broken", "-n", jobs).stdout
+    assert run("why", "pod/x", "-n", jobs).exit_code == 2
+    assert run("why", "nobody", "-n", jobs).exit_code == 3
+    assert run("results", "new", "-n", jobs).exit_code == 3
+    assert run("nonsense").exit_code == 2
+
+
+def test_results_prints_one_address(run: Any, jobs: str) -> None:
+    assert run("results", "done", "-n", jobs).stdout == "file:///out/nightly-1/index.json\n"
+
+
+def test_get_lists_as_kubectl_does(run: Any, jobs: str, installed_crds: ControlPlane) -> None:
+    ours = [line.split() for line in run("get", "jobs", "-n", jobs).stdout.splitlines()]
+    theirs = [line.split() for line in installed_crds.kubectl("get", "abj", "-n", jobs).splitlines()]
+    assert [line[0] for line in ours] == [line[0] for line in theirs] == ["NAME", "broken", "done", "new"]
+    assert ours[0] == theirs[0]
+    assert ours[2][:5] == theirs[2][:5] == ["done", "Finished", "5", "4", "1"]
+    items = json.loads(run("get", "jobs", "-n", jobs, "-o", "json").stdout)["items"]
+    assert [item["metadata"]["name"] for item in items] == ["broken", "done", "new"]
+    assert "MACS" in run("get", "jobs", "-A", "-o", "wide").stdout

@@ -1,0 +1,164 @@
+"""`voxfleet why` names the cause and the next step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_cli.explain import explain, failed
+from voxfleet_cli.names import UnknownKind, kind_of, parse_target
+
+SINCE = "2026-11-20T11:00:00Z"
+KEY = f"{'A' * 43}="
+
+
+def condition(type_: str, status: str, reason: str, message: str = "") -> dict[str, str]:
+    return {"type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": SINCE}
+
+
+def job(*conditions: dict[str, str], **status: Any) -> AudioBatchJob:
+    spec = {
+        "contractRef": {"name": "calls"},
+        "input": {"prefix": {"uri": "file:///in/"}},
+        "output": {"uri": "file:///out/"},
+    }
+    metadata = {"name": "nightly", "namespace": "ns", "uid": "job-1"}
+    return AudioBatchJob.load({"metadata": metadata, "spec": spec, "status": {"conditions": [*conditions], **status}})
+
+
+def next_of(resource: AudioBatchJob | MacAgent) -> str:
+    return str(explain(resource)["next"])
+
+
+def test_a_job_that_nobody_looked_at_asks_for_the_operator() -> None:
+    assert "operator has not looked" in next_of(job())
+    assert explain(job())["state"] == "Unseen"
+
+
+def test_a_refused_job_says_what_the_condition_says() -> None:
+    refused = job(condition("Accepted", "False", "ContractNotFound", "create VoiceContract calls"))
+    assert next_of(refused) == "create VoiceContract calls"
+
+
+def test_a_waiting_job_says_why_it_has_no_mac() -> None:
+    waiting = job(
+        condition("Accepted", "True", "Accepted"),
+        condition("Complete", "False", "Pending"),
+        pendingReason="0/2 Macs fit: 2 unreachable",
+    )
+    assert "0/2 Macs fit: 2 unreachable" in next_of(waiting)
+    assert explain(waiting)["pending"] == "0/2 Macs fit: 2 unreachable"
+
+
+def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
+    broken = job(
+        condition("Accepted", "True", "Accepted"),
+        condition("Complete", "False", "Failed"),
+        condition("Failed", "True", "ModelUnavailable", "/models/x does not exist."),
+    )
+    assert next_of(broken).startswith("/models/x does not exist - Correct spec.model")
+    assert failed(broken)
+    assert not failed(job())
+
+
+def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
+    done = job(
+        condition("Accepted", "True", "Accepted"),
+        condition("Complete", "True", "Finished"),
+        clips={"total": 5, "succeeded": 4, "quarantined": 1},
+        quarantine=[{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 differs"}],
+        results={"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64},
+    )
+    plain = explain(done)
+    assert "voxfleet results nightly" in plain["next"]
+    assert plain["quarantine"] == [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 differs"}]
+    assert plain["results"].endswith("index.json")
+
+
+def test_attempts_show_their_mac_outcome_and_machine_time() -> None:
+    shard = AudioShard.load(
+        {
+            "metadata": {"name": "nightly-00000", "namespace": "ns", "uid": "s"},
+            "spec": {
+                "jobRef": {"name": "nightly", "uid": "job-1"},
+                "stage": "Process",
+                "ordinal": 0,
+                "indexes": "0-4",
+            },
+            "status": {
+                "attempt": 2,
+                "attempts": [
+                    {"attempt": 1, "mac": "mac-01", "outcome": "Lost", "class": "MachineLost"},
+                    {
+                        "attempt": 2,
+                        "mac": "mac-02",
+                        "outcome": "Succeeded",
+                        "usage": {
+                            "chainId": "c",
+                            "firstSequence": 0,
+                            "lastSequence": 2,
+                            "rows": 3,
+                            "setupMilliseconds": 500,
+                            "workMilliseconds": 1001,
+                        },
+                    },
+                ],
+            },
+        }
+    )
+    assert explain(job(), [shard])["attempts"] == [
+        {
+            "shard": "nightly-00000",
+            "attempt": 1,
+            "mac": "mac-01",
+            "outcome": "Lost",
+            "class": "MachineLost",
+            "usage": "not verified yet",
+        },
+        {
+            "shard": "nightly-00000",
+            "attempt": 2,
+            "mac": "mac-02",
+            "outcome": "Succeeded",
+            "machineSeconds": "1.501",
+        },
+    ]
+
+
+def test_a_mac_names_the_cause_and_not_its_consequence() -> None:
+    mac = MacAgent.load(
+        {
+            "metadata": {"name": "mac-01"},
+            "spec": {
+                "ssh": {
+                    "host": "h",
+                    "user": "u",
+                    "hostKeys": [f"ssh-ed25519 {'A' * 68}"],
+                    "identityRef": {"name": "n", "key": "k"},
+                },
+                "tokenRef": {"name": "n", "key": "k"},
+                "ledgerPublicKey": KEY,
+            },
+            "status": {
+                "conditions": [
+                    condition("Available", "False", "HostKeyMismatch", "not reachable"),
+                    condition("Reachable", "False", "HostKeyMismatch", "pin the new key or find out who answers"),
+                ]
+            },
+        }
+    )
+    assert next_of(mac) == "pin the new key or find out who answers"
+
+
+@pytest.mark.parametrize("word", ["job", "Jobs", "abj", "audiobatchjob", "audiobatchjobs"])
+def test_kinds_have_many_names(word: str) -> None:
+    assert kind_of(word) is AudioBatchJob
+
+
+def test_targets() -> None:
+    assert parse_target("mac/mac-01").kinds == (MacAgent,)
+    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent)
+    with pytest.raises(UnknownKind, match="job, shard, mac, contract"):
+        parse_target("pod/x")
