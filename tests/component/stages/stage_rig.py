@@ -19,10 +19,12 @@ from voxfleet_agent.stages.stage import (
     ClipTask,
     ClipVerdict,
     FrozenPart,
+    ModelResolver,
     Provenance,
     ResolvedModel,
     StageContext,
     StageJournal,
+    Transcriber,
 )
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.digest import digest_of, sha256_hex
@@ -194,7 +196,8 @@ class Job:
     root: Path
     uid: str = "0f0f0f0f-0000-4000-8000-000000000000"
     edges: Edges = field(default_factory=Edges)
-    models: FixedModel = field(default_factory=FixedModel)
+    models: ModelResolver = field(default_factory=FixedModel)
+    contract: VoiceContractSpec = field(default_factory=lambda: CONTRACT)
     chip: str = "M4"
     progress: list[tuple[int, int]] = field(default_factory=list)
     metered_milliseconds: list[int] = field(default_factory=list)
@@ -239,8 +242,8 @@ class Job:
             attempt=attempt,
             stage=stage,
             task=Task.TRANSCRIBE,
-            contract=CONTRACT,
-            contract_digest=digest_of(CONTRACT),
+            contract=self.contract,
+            contract_digest=digest_of(self.contract),
             output_folder=self.folder.as_uri(),
             plan=plan,
             process=process,
@@ -252,7 +255,7 @@ class Job:
         spec: AttemptSpec,
         *,
         journal: StageJournal | None = None,
-        lane: StubLane | None = None,
+        lane: Transcriber | None = None,
         storage: Storage | None = None,
         scratch: Scratch | None = None,
     ) -> StageContext:
@@ -314,7 +317,7 @@ class Job:
         attempt: int = 1,
         ordinal: int = 0,
         journal: StageJournal | None = None,
-        lane: StubLane | None = None,
+        lane: Transcriber | None = None,
         storage: Storage | None = None,
         scratch: Scratch | None = None,
     ) -> ShardResult:

@@ -28,6 +28,7 @@ from tests.component.stages.stage_rig import (
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.stages import pipeline
 from voxfleet_agent.stages.process import run_process
 from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_agent.storage import ObjectVersion
@@ -528,6 +529,28 @@ async def test_the_lane_works_while_a_slow_fetch_is_under_way(job: Job) -> None:
 
     await asyncio.wait_for(job.process(plan, lane=lane, storage=SlowFirst(job.allow, job.edges)), 30)
     assert lane.transcribed[-1] == 0
+
+
+async def test_a_part_leaves_after_its_time_while_the_lane_is_busy(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PART_ROWS", 64)
+    monkeypatch.setattr(pipeline, "PART_SECONDS", 0.01)
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    lane, uploaded = StubLane(), asyncio.Event()
+
+    def watch(name: str) -> None:
+        if name.startswith("after mark part-"):
+            uploaded.set()
+
+    job.edges = Edges(watch)
+
+    async def wait_for_part(task: ClipTask) -> None:
+        if lane.transcribed:
+            await uploaded.wait()
+
+    lane.before = wait_for_part
+    await asyncio.wait_for(job.process(plan, lane=lane), 30)
+    assert len(part_names(job)) == 2
 
 
 async def test_fetching_stays_a_few_clips_ahead_and_scratch_is_empty_at_the_end(job: Job) -> None:
