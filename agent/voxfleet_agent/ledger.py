@@ -35,7 +35,7 @@ from voxfleet_api.ledger import (
     sign,
     verify,
 )
-from voxfleet_api.protocol import EventType, Identity, LedgerSpan, identity_claim
+from voxfleet_api.protocol import EventType, Identity, LedgerPage, LedgerSpan, identity_claim
 
 
 def create_key_file(file: Path) -> bool:
@@ -137,12 +137,19 @@ def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
     return ChainHead(chain_id, signed.row.sequence, signed.hash)
 
 
-def rows_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int) -> tuple[SignedRow, ...]:
+def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int) -> LedgerPage:
+    """The rows that follow, up to one that is damaged, which the page names."""
     found = db.execute(
-        "SELECT content FROM ledger_rows WHERE chain_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        "SELECT sequence, content FROM ledger_rows WHERE chain_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
         (chain_id, sequence, limit),
     )
-    return tuple(SignedRow.model_validate_json(content) for (content,) in found)
+    rows: list[SignedRow] = []
+    for number, content in found:
+        try:
+            rows.append(SignedRow.model_validate_json(content))
+        except ValidationError:
+            return LedgerPage(chain_id=chain_id, rows=tuple(rows), damaged_sequence=number)
+    return LedgerPage(chain_id=chain_id, rows=tuple(rows))
 
 
 def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan | None:

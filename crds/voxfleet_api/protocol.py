@@ -245,6 +245,8 @@ class LedgerPage(StatusModel):
 
     chain_id: str
     rows: tuple[SignedRow, ...]
+    damaged_sequence: int | None = None
+    """The row after these is in the agent's journal, but can no longer be read."""
 
 
 class Problem(StatusModel):

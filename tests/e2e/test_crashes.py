@@ -27,15 +27,15 @@ def assert_one_attempt_each(fleet: Fleet, name: str) -> None:
 
 
 AGENT_EDGES = (
-    "reserved",
+    "row-sealed",
     "base-frozen",
+    "reserved",
     "row-recorded@3",
     "part-frozen",
     "part-uploaded",
     "part-marked",
     "commit-uploaded",
     "outcome-recorded",
-    "row-sealed@2",
 )
 """In the order in which the first Process attempt meets them; each restart of the agent meets the next one."""
 

@@ -90,19 +90,26 @@ def test_a_model_path_that_does_not_exist(fleet: Fleet) -> None:
     assert_other_work_goes_on(fleet)
 
 
-def test_one_changed_byte_in_a_ledger_row(fleet: Fleet) -> None:
+@pytest.mark.parametrize(
+    ("byte", "instead"),
+    [
+        pytest.param(b'"monotonicMilliseconds": ', b'"monotonicMilliseconds": 9', id="a digit more"),
+        pytest.param(b'"row": {', b'"row": [', id="no JSON any more"),
+    ],
+)
+def test_a_changed_ledger_row_is_named_and_not_counted(fleet: Fleet, byte: bytes, instead: bytes) -> None:
     fleet.submit("job", CLIPS)
     fleet.wait_for_end("job")
-    mac = next(mac for mac in fleet.macs if mac.name in fleet.job("job").status.macs and rows_of(mac))
+    mac = next(mac for mac in fleet.macs if rows_of(mac))
     fleet.operator.stop()
     mac.agent.stop()
-    tamper(mac)
+    tamper(mac, byte, instead)
     mac.restart_agent()
     fleet.operator.start()
     message = fleet.wait_for_condition(
         lambda: fleet.mac_agent(mac), ConditionType.LEDGER_VERIFIED, "False", "RowRefused"
     ).message
-    assert "#0" in message
+    assert "#0" in message and "was changed" in message
     other = next(each for each in fleet.macs if each is not mac)
     verified = find(fleet.mac_agent(other).status.conditions, ConditionType.LEDGER_VERIFIED)
     assert verified is None or verified.status == "True"
@@ -117,10 +124,10 @@ def rows_of(mac: Mac) -> int:
         return int(connection.execute("SELECT count(*) FROM ledger_rows").fetchone()[0])
 
 
-def tamper(mac: Mac) -> None:
-    """Adds a zero to the milliseconds of the first signed row, as a greedy lessor would."""
+def tamper(mac: Mac, old: bytes, new: bytes) -> None:
+    """Changes the first signed row in the journal, as a greedy lessor or a bad disk would."""
     with closing(journal(mac)) as connection, connection:
         (text,) = connection.execute("SELECT content FROM ledger_rows WHERE sequence = 0").fetchone()
-        changed = text.replace('"monotonicMilliseconds":', '"monotonicMilliseconds":9', 1)
+        changed = text.replace(old.decode(), new.decode(), 1)
         assert changed != text
         connection.execute("UPDATE ledger_rows SET content = ? WHERE sequence = 0", (changed,))

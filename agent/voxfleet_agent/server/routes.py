@@ -16,12 +16,12 @@ from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.feed import UnknownCursor
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.ledger import chain_head, rows_after
+from voxfleet_agent.ledger import chain_head, page_after
 from voxfleet_agent.metrics import Metrics
 from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.stream import stream
-from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerPage, MachineFacts, RenewAnswer
+from voxfleet_api.protocol import AttemptRequest, EventAck, MachineFacts, RenewAnswer
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
@@ -123,8 +123,7 @@ class Routes:
             request.query_params.get("limit"), "limit", least=1, most=MAX_LEDGER_ROWS, default=MAX_LEDGER_ROWS
         )
         chain_id = self._equipment.ledger.chain_id
-        rows = await self._equipment.journal.read(lambda db: rows_after(db, chain_id, after, limit))
-        return answer(LedgerPage(chain_id=chain_id, rows=rows))
+        return answer(await self._equipment.journal.read(lambda db: page_after(db, chain_id, after, limit)))
 
     # Changing
 

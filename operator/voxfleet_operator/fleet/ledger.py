@@ -70,6 +70,10 @@ class LedgerBook:
             return True
         return span.last_sequence <= self._head.sequence
 
+    def refuse_damaged(self, chain_id: str, sequence: int) -> None:
+        """The agent has this row, but cannot read it any more."""
+        self.error = str(LedgerError(f"{chain_id}#{sequence}", "was changed: it is no row any more"))
+
     def refuse_span(self, key: AttemptKey, span: LedgerSpan) -> None:
         """The agent names rows that it does not deliver."""
         self.error = str(

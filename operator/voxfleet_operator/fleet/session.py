@@ -258,9 +258,11 @@ class MacSession:
         error = self._record.view.ledger_error
         while self._record.book.error is None:
             page = await client.ledger(self._record.book.last_sequence)
+            self._changed(self._record.rows_delivered(page.rows))
+            if page.damaged_sequence is not None and self._record.book.error is None:
+                self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
             if not page.rows:
                 break
-            self._changed(self._record.rows_delivered(page.rows))
         self._changed(self._record.rows_exhausted())
         found = self._record.view.ledger_error
         if found != error:

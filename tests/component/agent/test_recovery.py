@@ -21,8 +21,8 @@ from voxfleet_agent.ledger import (
     Ledger,
     chain_head,
     open_chain,
+    page_after,
     public_key_text,
-    rows_after,
     stored_rows,
     verify_lines,
 )
@@ -82,7 +82,7 @@ async def test_time_up_to_the_last_tick_is_sealed_exactly_once(left: Left) -> No
     first = await recover(left.journal, left.ledger, left.scratch)
     second = await recover(left.journal, left.ledger, left.scratch)
     assert (first.sealed_rows, second.sealed_rows) == (1, 0)
-    (row,) = await left.journal.read(lambda db: rows_after(db, left.ledger.chain_id, -1, 10))
+    (row,) = (await left.journal.read(lambda db: page_after(db, left.ledger.chain_id, -1, 10))).rows
     assert (row.row.monotonic_milliseconds, row.row.audio_milliseconds, row.row.activity) == (9000, 5000, Activity.WORK)
     assert await left.journal.write(lambda db: left.ledger.seal(db, ticked, record)) is None
     await left.journal.write(lambda db: holds.tick(db, ticked))
@@ -141,7 +141,7 @@ async def test_one_changed_byte_is_found_and_its_row_named(left: Left) -> None:
 async def test_unused_bits_of_a_signature_are_no_place_to_change(left: Left) -> None:
     await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
     await recover(left.journal, left.ledger, left.scratch)
-    (signed,) = await left.journal.read(lambda db: rows_after(db, left.ledger.chain_id, -1, 10))
+    (signed,) = (await left.journal.read(lambda db: page_after(db, left.ledger.chain_id, -1, 10))).rows
     last = signed.signature[-3]
     changed = signed.model_copy(update={"signature": signed.signature[:-3] + chr(ord(last) + 1) + "=="})
     with pytest.raises(LedgerError, match=re.escape(signed.name)):
