@@ -30,8 +30,10 @@ def test_a_line_is_parsed_into_type_and_blob() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (LINE[:-2], r"hostKeys\[1\] is not valid base64"),
-        (LINE.replace("ssh-ed25519", "ssh-rsa"), r"hostKeys\[1\] says ssh-rsa but holds another key"),
+        pytest.param(LINE[:-2], r"hostKeys\[1\] is not valid base64", id="cut short"),
+        pytest.param(
+            LINE.replace("ssh-ed25519", "ssh-rsa"), r"hostKeys\[1\] says ssh-rsa but holds another key", id="other type"
+        ),
     ],
 )
 def test_a_wrong_line_is_named(line: str, words: str) -> None:
