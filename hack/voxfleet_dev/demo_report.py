@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def result_folder(job: AudioBatchJob) -> Path:
     """The local folder of a finished job's results. Raises ValueError when it has none."""
     if job.status.results is None:
         raise ValueError(f"job {job.metadata.name} has no results")
-    return Path(urllib.parse.unquote(urllib.parse.urlparse(job.status.results.uri).path)).parent
+    return Path(job.status.results.uri.removeprefix("file://")).parent
 
 
 def read_rows(folder: Path) -> list[ResultRow]:
