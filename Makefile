@@ -17,8 +17,8 @@ demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it ru
 demo-stop: setup ## End a demo that KEEP=1 left running
 	@$(BIN)/python -m voxfleet_dev.demo --stop
 
-test: setup ## Run the tests; PYTEST_ARGS="-k name" narrows them
-	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+test: setup ## Run the tests, three at a time; PYTEST_ARGS="-k name" narrows them
+	@$(BIN)/python -m pytest -m "not soak" -n 3 --dist worksteal $(PYTEST_ARGS)
 
 check: setup ## Check format, lint, types, layering and generated files
 	@$(BIN)/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ." >&2; exit 1; }
