@@ -1,7 +1,7 @@
 """`make demo`: the whole product on real parts, on this machine.
 
 Starts etcd and kube-apiserver, two "Macs" (each an sshd and an agent with its own scratch and token) and the
-operator, applies `examples/` and shows the job until it ends. Everything lives below `.demo/`.
+operator, applies `examples/` and shows the job until it ends. Everything lives in one folder, `.demo/`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
 import yaml
@@ -34,8 +35,7 @@ from voxfleet_dev.processes import ChildFailed, exit_on_signals
 from voxfleet_dev.sshd import generate_identity
 
 EXAMPLES = REPOSITORY / "examples"
-DEMO = REPOSITORY / ".demo"
-KEEPER_FILE = DEMO / "keeper.json"
+KEEPER_FILE = "keeper.json"
 OPERATOR_NAMESPACE = "voxfleet-system"
 NAMESPACE, JOB = "speech", "nightly"
 TIMEOUT_SECONDS = 600.0
@@ -48,17 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="Runs the example job on two Macs on this machine.")
     parser.add_argument("--keep", action="store_true", help="leave everything running and print how to use it")
     parser.add_argument("--stop", action="store_true", help="stop what an earlier --keep left running")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".demo", help="where everything lives (.demo)")
     parser.add_argument("--keeper", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     exit_on_signals()
     try:
+        folder = options.folder.resolve()
         if options.keeper:
-            return run(keep=True)
-        stopped = stop_kept()
+            return run(folder, keep=True)
+        stopped = stop_kept(folder)
         if options.stop:
             console.print("The demo has been stopped." if stopped else "No demo was left running.")
             return 0
-        return run_kept() if options.keep else run(keep=False)
+        return run_kept(folder) if options.keep else run(folder, keep=False)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the demo started has been stopped.")
         return 130
@@ -67,44 +69,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(*, keep: bool) -> int:
+def run(folder: Path, *, keep: bool) -> int:
     """Runs the demo once; 0 when the job is Complete, its bill is proven and scratch is empty."""
-    shutil.rmtree(DEMO, ignore_errors=True)
-    shutil.copytree(EXAMPLES / "clips", DEMO / "shared" / "clips")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(EXAMPLES / "clips", folder / "shared" / "clips")
     started = time.monotonic()
     with ExitStack() as stack:
-        control_plane, macs = _start_servers(stack)
+        control_plane, macs = _start_servers(stack, folder)
         _say(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
         control_plane.apply(REPOSITORY / "crds")
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
         operator = stack.enter_context(
             OperatorProcess(
-                DEMO / "operator",
+                folder / "operator",
                 kubeconfig=control_plane.kubeconfig,
                 namespace=OPERATOR_NAMESPACE,
                 flags=["--progress-interval-seconds", "1"],
             )
         )
-        _apply_examples(control_plane, macs)
+        _apply_examples(control_plane, macs, f"file://{folder}/shared")
         _say("the operator is up and examples/ are applied")
         job = _follow(control_plane, operator)
         report = gather(control_plane, job, macs)
-        (DEMO / "summary.json").write_text(json.dumps(report.summary(), indent=2) + "\n")
+        summary = folder / "summary.json"
+        summary.write_text(json.dumps(report.summary(), indent=2) + "\n")
         report.print(console)
-        _say(f"summary in {DEMO / 'summary.json'}; {time.monotonic() - started:.0f} s from start to end")
+        _say(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
         if keep:
             _print_commands(control_plane)
-            KEEPER_FILE.write_text(json.dumps({"pid": psutil.Process().pid, "started": psutil.Process().create_time()}))
+            keeper = psutil.Process()
+            (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
             threading.Event().wait()
     return 0 if _as_promised(job, report) else 1
 
 
-def run_kept() -> int:
+def run_kept(folder: Path) -> int:
     """Runs the demo in a process of its own that goes on when this one returns."""
-    keeper = subprocess.Popen([sys.executable, "-m", "voxfleet_dev.demo", "--keeper"], start_new_session=True)
+    argv = [sys.executable, "-m", "voxfleet_dev.demo", "--keeper", "--folder", str(folder)]
+    keeper = subprocess.Popen(argv, start_new_session=True)
     try:
-        while keeper.poll() is None and not KEEPER_FILE.exists():
+        while keeper.poll() is None and not (folder / KEEPER_FILE).exists():
             time.sleep(POLL_SECONDS)
     except BaseException:
         keeper.send_signal(signal.SIGTERM)
@@ -113,10 +118,10 @@ def run_kept() -> int:
     return keeper.poll() or 0
 
 
-def stop_kept() -> bool:
+def stop_kept(folder: Path) -> bool:
     """Stops a demo that `--keep` left running; False when there is none."""
     try:
-        kept = json.loads(KEEPER_FILE.read_text())
+        kept = json.loads((folder / KEEPER_FILE).read_text())
         process = psutil.Process(kept["pid"])
         if process.create_time() != kept["started"]:
             return False
@@ -125,14 +130,14 @@ def stop_kept() -> bool:
     except (FileNotFoundError, psutil.NoSuchProcess):
         return False
     finally:
-        KEEPER_FILE.unlink(missing_ok=True)
+        (folder / KEEPER_FILE).unlink(missing_ok=True)
     return True
 
 
-def _start_servers(stack: ExitStack) -> tuple[ControlPlane, list[Mac]]:
-    control_plane = ControlPlane(DEMO / "control-plane")
-    identity, shared = generate_identity(), f"file://{DEMO}/shared/"
-    macs = [Mac(name, DEMO / name, allow=[shared], identity_pem=identity) for name in ("mac-a", "mac-b")]
+def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[Mac]]:
+    control_plane = ControlPlane(folder / "control-plane")
+    identity, shared = generate_identity(), f"file://{folder}/shared/"
+    macs = [Mac(name, folder / name, allow=[shared], identity_pem=identity) for name in ("mac-a", "mac-b")]
     parts: list[ControlPlane | Mac] = [control_plane, *macs]
     for part in parts:
         stack.callback(part.stop)
@@ -142,7 +147,7 @@ def _start_servers(stack: ExitStack) -> tuple[ControlPlane, list[Mac]]:
     return control_plane, macs
 
 
-def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac]) -> None:
+def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac], shared: str) -> None:
     """Applies examples/ with this machine's addresses and keys where they name a real fleet's."""
     for mac in macs:
         for secret in mac.secret_manifests(OPERATOR_NAMESPACE):
@@ -151,8 +156,8 @@ def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac]) -> None:
         control_plane.apply({**example, "spec": mac.mac_agent_manifest()["spec"]})
     control_plane.apply(EXAMPLES / "namespace.yaml", EXAMPLES / "contract.yaml")
     job = yaml.safe_load((EXAMPLES / "job.yaml").read_text())
-    job["spec"]["input"] = {"manifest": {"uri": f"file://{DEMO}/shared/clips/manifest.jsonl"}}
-    job["spec"]["output"] = {"uri": f"file://{DEMO}/shared/results/"}
+    job["spec"]["input"] = {"manifest": {"uri": f"{shared}/clips/manifest.jsonl"}}
+    job["spec"]["output"] = {"uri": f"{shared}/results/"}
     control_plane.apply(job)
 
 

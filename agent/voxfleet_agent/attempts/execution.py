@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 
 from voxfleet_agent import crash
@@ -246,24 +246,25 @@ class Execution:
 
 
 def _failure(error: BaseException) -> AttemptFailure:
-    known = _known(error)
+    causes = list(_causes(error))
+    known = next((cause for cause in causes if isinstance(cause, VoxFleetError)), None)
     if known is not None:
         return AttemptFailure(failure_class=known.failure_class, message=known.message[:_MESSAGE_LIMIT])
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes):
         return AttemptFailure(
             failure_class=FailureClass.SCRATCH_EXHAUSTED, message="this Mac's disk is full; free space on it"
         )
     # Without a class it is this agent's fault, so another Mac may do better.
-    name = type(error).__qualname__
+    name = type(causes[0]).__qualname__
     return AttemptFailure(
         failure_class=FailureClass.RUNTIME_MISMATCH, message=f"the agent met an unforeseen {name}; its log says where"
     )
 
 
-def _known(error: BaseException) -> VoxFleetError | None:
-    """The error with a class, in the group of a TaskGroup too."""
-    if isinstance(error, VoxFleetError):
-        return error
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself, or what is in the group of a TaskGroup."""
     if isinstance(error, BaseExceptionGroup):
-        return next((known for one in error.exceptions if (known := _known(one)) is not None), None)
-    return None
+        for one in error.exceptions:
+            yield from _causes(one)
+    else:
+        yield error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.status import status_of
-from voxfleet_agent.journal import events
+from voxfleet_agent.journal import attempts, events
 from voxfleet_agent.journal.events import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import AttemptList, AttemptStatus
@@ -46,11 +46,18 @@ class EventFeed:
             self._journal.wake()
 
     async def listing(self) -> AttemptList:
-        """Everything known here, and the cursor from which events go on."""
-        records = [live.record for live in self._attempts()]
+        """Everything known here, and the cursor from which events go on.
+
+        States come from the journal, as the cursor does: memory learns of a commit a moment after it, and a list that
+        is older than its cursor would hide the change between them for good.
+        """
+        progress = {live.key: live.record.progress for live in self._attempts()}
 
         def work(db: sqlite3.Connection) -> AttemptList:
-            found = tuple(status_of(db, self._chain_id, record) for record in records)
+            found = tuple(
+                status_of(db, self._chain_id, replace(record, progress=progress.get(record.key, record.progress)))
+                for record in attempts.load_all(db)
+            )
             return AttemptList(attempts=found, cursor=self.cursor(events.last(db)))
 
         return await self._journal.read(work)
@@ -61,7 +68,7 @@ class EventFeed:
     async def resolve(self, cursor: str) -> int:
         """The number in a cursor. Raises UnknownCursor for another journal's or a forgotten one."""
         journal_id, _, number = cursor.partition(":")
-        if journal_id != self._journal.journal_id or not (number.isascii() and number.isdecimal()):
+        if journal_id != self._journal.journal_id or not (number.isascii() and number.isdecimal() and len(number) < 20):
             raise UnknownCursor
         first, last = await self._journal.read(lambda db: (events.floor(db), events.last(db)))
         if not first <= int(number) <= last:
@@ -74,15 +81,21 @@ class EventFeed:
         Raises UnknownCursor when events after the number were forgotten meanwhile.
         """
         count = self._progress_told
-        moved = [live.record for live in self._attempts() if count > progress_count < live.progressed]
+        moved = {
+            live.key: live.record.progress for live in self._attempts() if count > progress_count < live.progressed
+        }
 
         def work(db: sqlite3.Connection) -> Page:
             if after < events.floor(db):
                 raise UnknownCursor
             found = events.after(db, after, limit)
-            # Progress comes after the changes that it belongs to.
-            told = [] if found else [status_of(db, self._chain_id, record) for record in moved]
-            return Page(found, told, progress_count if found else count)
+            if found:  # progress comes after the changes that it belongs to, and never takes one back
+                return Page(found, [], progress_count)
+            told = [
+                status_of(db, self._chain_id, replace(record, progress=moved[record.key]))
+                for record in attempts.load(db, moved)
+            ]
+            return Page(found, told, count)
 
         return await self._journal.read(work)
 

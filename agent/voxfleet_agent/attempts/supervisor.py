@@ -130,8 +130,11 @@ class Supervisor:
 
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
         """Starts an attempt, resumes a parked one, or renews a running one."""
+        # In a thread: it looks at the file system, and a folder on a dead server answers nobody.
+        spec = await asyncio.to_thread(
+            fitness.fit, request, key, self._equipment.machine, self._equipment.check_address
+        )
         async with self._admission:
-            spec = fitness.fit(request, key, self._equipment.machine, self._equipment.check_address)
             decision = decide_put(self._facts(key, request, spec))
             if isinstance(decision, Refusal):
                 return decision
@@ -170,7 +173,7 @@ class Supervisor:
             if stop or (live.task is not None and not live.task.done()):
                 self._spawn(self._erase(live, stop=stop))
                 return False
-            await self._erase(live, stop=False)
+            await self._spawn(self._erase(live, stop=False))  # a failure ends the agent: only a restart erases the rest
             return True
 
     async def park(self, live: LiveAttempt, why: str) -> None:
@@ -334,5 +337,7 @@ class Supervisor:
     def _fail(self, error: BaseException) -> None:
         """What is in memory may differ from the journal now: the agent ends and recovers in the next process."""
         _log.error("the agent cannot go on", error=type(error).__qualname__, frames=frames(error))
+        for live in self._live.values():
+            live.stopping = True  # what its stage says now may come of the agent's end: nothing of it is recorded
         if not self.failed.done():
             self.failed.set_exception(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.key import AttemptKey
@@ -49,6 +50,12 @@ def save(db: sqlite3.Connection, record: AttemptRecord) -> None:
 
 def load_all(db: sqlite3.Connection) -> list[AttemptRecord]:
     return [_record(row) for row in db.execute("SELECT * FROM attempts ORDER BY shard_uid, attempt")]
+
+
+def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[AttemptRecord]:
+    """Those of these attempts that are known."""
+    found = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
+    return [_record(row) for row in found if row is not None]
 
 
 def forget(db: sqlite3.Connection, key: AttemptKey) -> None:

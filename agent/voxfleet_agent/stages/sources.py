@@ -83,14 +83,25 @@ def select(prefix: PrefixInput, names: Iterable[str], output_folder: str) -> lis
     """The names that a pattern matches, but none that the job wrote itself. Pure.
 
     A pattern is about the last part of a name. As in a shell, a name that begins with a dot is meant only by a pattern
-    that does too: no `.DS_Store` becomes a clip.
+    that does too: no `.DS_Store` becomes a clip. Raises VoxFleetError(INVALID_INPUT) for a name that is not UTF-8.
     """
     uris = {name: f"{prefix.uri}{name}" for name in names}
-    return [
+    sources = [
         Source(name, uri)
         for name, uri in sorted(uris.items())
         if _included(name.rpartition("/")[2], prefix.include) and not uri.startswith(f"{output_folder}/")
     ]
+    if any(not _is_text(source.uri) for source in sources):
+        raise _invalid("a file below the prefix has a name that is not UTF-8, so no row can name it; rename the file")
+    return sources
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # how Python shows a local file's name of other bytes
+        return False
+    return True
 
 
 def _included(name: str, patterns: Sequence[str]) -> bool:
