@@ -127,14 +127,28 @@ def open_chain(db: sqlite3.Connection, key_text: str) -> str:
     return chain_id
 
 
+def last_sequence(db: sqlite3.Connection, chain_id: str) -> int:
+    """Number of the newest row, readable or not; -1 before the first."""
+    (found,) = db.execute("SELECT max(sequence) FROM ledger_rows WHERE chain_id = ?", (chain_id,)).fetchone()
+    return -1 if found is None else int(found)
+
+
 def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
+    """What the next row follows. Raises LedgerError when the newest row can no longer be read."""
     found = db.execute(
-        "SELECT content FROM ledger_rows WHERE chain_id = ? ORDER BY sequence DESC LIMIT 1", (chain_id,)
+        "SELECT sequence, content FROM ledger_rows WHERE chain_id = ? ORDER BY sequence DESC LIMIT 1", (chain_id,)
     ).fetchone()
     if found is None:
         return ChainHead(chain_id, -1, GENESIS_HASH)
-    signed = SignedRow.model_validate_json(found[0])
-    return ChainHead(chain_id, signed.row.sequence, signed.hash)
+    sequence, content = found
+    try:
+        return ChainHead(chain_id, sequence, SignedRow.model_validate_json(content).hash)
+    except ValidationError as error:
+        raise LedgerError(
+            f"{chain_id}#{sequence}",
+            "is not a signed row any more, so no row can follow it; restore the journal, or move stateDir away to"
+            " start a new chain",
+        ) from error
 
 
 def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int) -> LedgerPage:

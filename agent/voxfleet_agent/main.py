@@ -64,7 +64,7 @@ def serve(config: ConfigOption) -> None:
     logs.configure()
     try:
         asyncio.run(run_agent(loaded))
-    except (ConfigError, JournalError, OSError) as error:
+    except (ConfigError, JournalError, LedgerError, OSError) as error:
         raise _give_up(error) from error
 
 

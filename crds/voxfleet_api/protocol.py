@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import JobInput, ModelSource, QuarantinedClip, Task
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, JobInput, ModelSource, QuarantinedClip, Task
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
@@ -62,7 +62,7 @@ class FinalizeOrder(SpecModel):
     manifest_sha256: Sha256Hex
     total: Annotated[int, Field(ge=0)]
     commits: tuple[CommitRef, ...]
-    not_run: Ranges = ""
+    not_run: Annotated[str, Field(max_length=16 * MAX_SHARDS)] = ""
     """Clips without a commit, because the job failed or was cancelled."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,7 @@ def run(folder: Path, *, keep: bool) -> int:
             _print_commands(control_plane)
             keeper = psutil.Process()
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
+            _let_go_of_output()
             threading.Event().wait()
     return 0 if _as_promised(job, report) else 1
 
@@ -107,15 +109,15 @@ def run(folder: Path, *, keep: bool) -> int:
 def run_kept(folder: Path) -> int:
     """Runs the demo in a process of its own that goes on when this one returns."""
     argv = [sys.executable, "-m", "voxfleet_dev.demo", "--keeper", "--folder", str(folder)]
-    keeper = subprocess.Popen(argv, start_new_session=True)
+    keeper = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        while keeper.poll() is None and not (folder / KEEPER_FILE).exists():
-            time.sleep(POLL_SECONDS)
+        for line in keeper.stdout or ():  # ends when the keeper lets go of its output
+            console.out(line.decode(), end="")
     except BaseException:
         keeper.send_signal(signal.SIGTERM)
         keeper.wait()
         raise
-    return keeper.poll() or 0
+    return 0 if (folder / KEEPER_FILE).exists() else keeper.wait()
 
 
 def stop_kept(folder: Path) -> bool:
@@ -197,6 +199,14 @@ Everything goes on running; `make demo-stop` ends it.
   .venv/bin/voxfleet why {JOB} -n {NAMESPACE}
   kubectl explain audiobatchjob.spec
 """)
+
+
+def _let_go_of_output() -> None:
+    """Whoever reads our output through a pipe sees its end now, and not when the demo is stopped."""
+    console.file.flush()
+    with Path(os.devnull).open("w") as nothing:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nothing.fileno(), stream.fileno())
 
 
 def _say(text: str) -> None:

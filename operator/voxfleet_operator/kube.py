@@ -114,7 +114,7 @@ def parse(kind: type[R], data: Mapping[str, Any]) -> R:
         )
         raise Unreadable(
             f"{kind.crd.kind} {metadata.get('namespace', '')}/{metadata.get('name', '')} cannot be read: {wrong}"
-        ) from error
+        ) from None  # its text quotes the values, and a log may show it
 
 
 def resource_path(kind: type[Resource], namespace: str = "", name: str = "", subresource: str = "") -> str:

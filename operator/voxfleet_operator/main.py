@@ -191,11 +191,23 @@ def _make_fleet(
     return SshFleet(
         control_plane=control_plane,
         leader=leader.identity,
-        epoch=lambda: leader.epoch,
+        epoch=partial(acting_epoch, leader),
         secrets=_secret_reader(kube, options.namespace),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
     )
+
+
+def acting_epoch(leader: Leader) -> int:
+    """For each call that changes something on a Mac, renewals among them: none is made without the Lease.
+
+    Raises AgentUnreachable: nothing was sent.
+    """
+    try:
+        leader.check()
+    except NotLeader as error:
+        raise AgentUnreachable(str(error)) from error
+    return leader.epoch
 
 
 def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:

@@ -79,15 +79,18 @@ class Lane:
     async def load(self, model: ResolvedModel) -> None:
         """Starts the child when there is none and has it load the model; a no-op when it holds it.
 
-        Raises VoxFleetError(MODEL_UNAVAILABLE | LANE_CRASHED | GPU_ABORT_*).
+        Raises VoxFleetError(MODEL_UNAVAILABLE | RUNTIME_MISMATCH | GPU_ABORT_*).
         """
         async with self._calls:
             self._model = model
             try:
                 await self._with_restart(model, _nothing)
             except ChildEndedError as error:
+                # No clip is at fault, as LANE_CRASHED would say: another Mac may do better.
+                fault = error.end.failure_class
                 raise VoxFleetError(
-                    error.end.failure_class, f"lane {self.name} ended twice as it loaded its model: {error.end.reason}"
+                    fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
+                    f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
                 ) from error
 
     async def transcribe(self, task: ClipTask) -> ClipVerdict:

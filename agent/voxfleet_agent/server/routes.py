@@ -16,7 +16,7 @@ from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.feed import UnknownCursor
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.ledger import chain_head, page_after
+from voxfleet_agent.ledger import last_sequence, page_after
 from voxfleet_agent.metrics import Metrics
 from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
 from voxfleet_agent.server.auth import Authenticator
@@ -81,7 +81,7 @@ class Routes:
     async def machine(self, request: Request) -> Response:
         self._may_read(request)
         machine, pools, ledger = self._equipment.machine, self._equipment.pools, self._equipment.ledger
-        head = await self._equipment.journal.read(lambda db: chain_head(db, ledger.chain_id))
+        sequence = await self._equipment.journal.read(lambda db: last_sequence(db, ledger.chain_id))
         return answer(
             MachineFacts(
                 hardware_id=machine.hardware_id,
@@ -94,8 +94,8 @@ class Routes:
                 runtime_message=machine.runtime_message,
                 pools=tuple(pools.facts()),
                 loaded_models=tuple(pools.loaded_models()),
-                ledger_chain_id=head.chain_id,
-                ledger_sequence=head.sequence,
+                ledger_chain_id=ledger.chain_id,
+                ledger_sequence=sequence,
             )
         )
 

@@ -41,6 +41,8 @@ class LedgerBook:
         self.error = None
         if self._head is None or self._head.chain_id != chain_id:
             self._head = ChainHead(chain_id)
+            # A chain that comes back is read from its first row again: none of its rows may count twice.
+            self.usage = {key: usage for key, usage in self.usage.items() if usage.chain_id != chain_id}
         elif newest_sequence < self._head.sequence:
             self.error = str(
                 LedgerError(

@@ -202,7 +202,8 @@ class MacSession:
                 client.authorize(token)
                 machine = await client.machine()
                 self._machine(machine)
-                await first_of(self._follow(client, machine), self._keep_alive(client))
+                following = asyncio.Event()
+                await first_of(self._follow(client, machine, following), self._keep_alive(client, following))
             except AgentUnreachable as trouble:
                 if tunnel.refusal is None:
                     raise
@@ -223,7 +224,7 @@ class MacSession:
         if twin is not None:
             raise _duplicate(twin)
 
-    async def _follow(self, client: AgentClient, machine: MachineFacts) -> None:
+    async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
         """Ledger first, then the list, then events after the list: what falls in between is in the next step."""
         self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
         await self._pull_rows(client)
@@ -237,6 +238,7 @@ class MacSession:
             self._client = client
             self._failures = 0
             self._contact(True, Reason.CONNECTED, f"connected to {self.mac.spec.ssh.host} over SSH")
+            following.set()
             async for event in events:
                 await self._take(client, event)
                 self._cursor = event.cursor
@@ -270,7 +272,9 @@ class MacSession:
                 self._log.error("ledger_refused", error=found)
             self._around.on_change(self._name, frozenset())
 
-    async def _keep_alive(self, client: AgentClient) -> None:
+    async def _keep_alive(self, client: AgentClient, following: asyncio.Event) -> None:
+        """Not before its attempts and events are read: a Mac that only answers renewals would never count as lost."""
+        await following.wait()
         while True:
             self._renew_now.clear()
             self._note_renewal()

@@ -69,7 +69,10 @@ def s3_credentials(data: Mapping[str, bytes], namespace: str, name: str) -> S3Cr
     """From a Secret's data. Raises CredentialsIncomplete."""
 
     def text(key: str) -> str | None:
-        return data[key].decode().strip() if key in data else None
+        try:
+            return data[key].decode().strip() if key in data else None
+        except UnicodeDecodeError:
+            raise CredentialsIncomplete(f"Secret {namespace}/{name}, key {key} is no text; store it again") from None
 
     def required(key: str) -> SecretStr:
         value = text(key)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import structlog
 
 from voxfleet_api.conditions import ConditionType, find
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceContract
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable
 from voxfleet_operator.kube import AlreadyExists
-from voxfleet_operator.queue import Key
+from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_deletion import Held, plan_deletion
@@ -72,12 +72,15 @@ class JobReconciler:
 
     async def _problem(self, job: AudioBatchJob) -> Problem | None:
         """Before acceptance the Secret is looked at; later its users report what they meet."""
-        if job.status.contract is not None or has_ended(job):
-            return self._context.problems.get(job.metadata.uid)
+        problems, uid = self._context.problems, job.metadata.uid
+        if has_ended(job) or (job.status.contract is not None and uid not in problems):
+            return None
         try:
             await job_credentials(self._context, job)
         except Blocked as blocked:
             return blocked.problem
+        if problems.pop(uid, None) is not None:
+            self._context.queue.add(PLACEMENT)
         return None
 
     def _wait_before_writing(self, job: AudioBatchJob, status: AudioBatchJobStatus) -> float | None:
@@ -135,6 +138,8 @@ class JobReconciler:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return None
         context = self._context
+        if any(mac.metadata.name not in context.fleet.views() for mac in context.cache.all(MacAgent)):
+            return DELETE_POLL_SECONDS  # this process has just started and has no session with it yet
         confirmed = self._confirmed.setdefault(job.metadata.uid, set())
         deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
         for held in deletion.deletes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from voxfleet_api.kinds import AudioShard, MacAgent
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView
@@ -46,12 +47,12 @@ class MacReconciler:
         return await self._delete_orphans(view)
 
     def _contact(self, mac: str, *, connected: bool) -> None:
-        """Wakes the shards that are assigned to a Mac that came or went, also those it never heard of."""
+        """Wakes the shards that wait for a word of a Mac that came or went, also those it never heard of."""
         if self._connected.get(mac) == connected:
             return
         self._connected[mac] = connected
         for shard in self._context.cache.all(AudioShard):
-            if shard.status.mac == mac and is_live(shard):
+            if awaits(shard, mac):
                 self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
@@ -86,6 +87,15 @@ class MacReconciler:
             return False
         take(self._context, found)
         return found.metadata.uid == report.shard_uid and records(found, report.attempt, mac)
+
+
+def awaits(shard: AudioShard, mac: str) -> bool:
+    """Whether an attempt is assigned to this Mac, or one that ended there lacks its verified machine time."""
+    if shard.status.mac == mac and is_live(shard):
+        return True
+    return shard.spec.stage is Stage.PROCESS and any(
+        record.mac == mac and (record.usage is None or not record.usage.complete) for record in shard.status.attempts
+    )
 
 
 def records(shard: AudioShard, attempt: int, mac: str) -> bool:

@@ -7,12 +7,13 @@ cache be behind for another reason, the conditional write fails and the pass run
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from pydantic import ValidationError
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import Reason, truncate
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
@@ -22,6 +23,7 @@ from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_operator.kube import Forbidden, Invalid
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import (
@@ -52,6 +54,9 @@ from voxfleet_operator.reconcile.shard_state import (
 )
 from voxfleet_operator.reconcile.writes import write_status
 
+REFUSED_PAUSE_STEP = 6
+"""Of the backoff: half a minute."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -67,13 +72,21 @@ class PlacementReconciler:
         self._publish(plan.pending)
         conflicts = False
         for assignment in plan.assignments:
-            conflicts |= not await self._assign(assignment)
+            try:
+                conflicts |= not await self._assign(assignment)
+            except (Invalid, Forbidden, ValidationError) as error:
+                # This shard's trouble must not hold up the jobs after it.
+                log.error("assignment refused", shard_uid=assignment.shard_uid, error=_without_values(error))
+                self._context.pauses.shard_failed(assignment.shard_uid, REFUSED_PAUSE_STEP, self._context.clock())
         return 0.0 if conflicts else plan.wake_after_seconds
 
     def _gather(self) -> PlacementSnapshot:
         context = self._context
-        load = _Load.of(context.cache.all(AudioShard))
-        jobs = [job for job in context.cache.all(AudioBatchJob) if takes_attempts(job)]
+        blocked = context.problems.keys()
+        load = _Load.of(context.cache.all(AudioShard), blocked)
+        jobs = [
+            job for job in context.cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked
+        ]
         namespaces = {job.metadata.namespace for job in jobs}
         return PlacementSnapshot(
             shards=tuple(shard for job in jobs for shard in self._pending_shards(job, load)),
@@ -131,6 +144,7 @@ class PlacementReconciler:
 
     def _publish(self, pending: Mapping[str, str]) -> None:
         reasons = self._context.pending_reasons
+        pending = {uid: truncate(reason) for uid, reason in pending.items()}  # longer ones no status takes
         changed = {uid for uid in reasons.keys() | pending.keys() if reasons.get(uid) != pending.get(uid)}
         reasons.clear()
         reasons.update(pending)
@@ -146,6 +160,8 @@ class PlacementReconciler:
         mac = context.cache.get(MacAgent, "", assignment.mac)
         if shard is None or mac is None or (shard.status.attempt or 0) + 1 != assignment.attempt:
             return False
+        if is_live(shard) and not self._is_lost(shard):
+            return False  # its Mac came back while earlier assignments were written
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         if job is None or not takes_attempts(job):
             return False
@@ -189,10 +205,11 @@ class _Load:
     namespace_lanes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, shards: Iterable[AudioShard]) -> _Load:
+    def of(cls, shards: Iterable[AudioShard], blocked: Collection[str]) -> _Load:
+        """`blocked`: UIDs of jobs whose attempts cannot be sent; those hold only what their agents report."""
         load = cls()
         for shard in shards:
-            if not is_live(shard):
+            if not is_live(shard) or shard.spec.job_ref.uid in blocked:
                 continue
             mac = shard.status.mac or ""
             if shard.spec.stage is not Stage.PROCESS:
@@ -212,6 +229,12 @@ class _Load:
             if report.lane is not None and report.state not in TERMINAL_STATES
         }
         return self.lanes.get(mac, set()) | reported
+
+
+def _without_values(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
 
 
 def takes_attempts(job: AudioBatchJob) -> bool:

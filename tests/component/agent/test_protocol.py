@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import errno
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.component.agent import agent_rig
 from tests.component.agent.agent_rig import (
     COMMIT,
     CONTROL_PLANE,
+    PATIENCE_SECONDS,
     TOKEN,
     Agent,
     finalize_spec,
@@ -20,6 +26,7 @@ from tests.component.agent.agent_rig import (
 )
 
 from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.journal import attempts, events
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, ChainHead, public_key, verify
@@ -102,6 +109,59 @@ async def test_an_unforeseen_error_fails_the_attempt_and_tells_nothing_of_speech
     agent.stage.answers.put_nowait(group)
     failure = (await agent.until(second, "Failed")).failure
     assert failure is not None and failure.failure_class is FailureClass.THROTTLED
+
+
+async def test_a_full_disk_is_told_as_such_from_within_a_group(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    agent.stage.answers.put_nowait(ExceptionGroup("clips", [OSError(errno.ENOSPC, "no space")]))
+    failure = (await agent.until(REQUEST, "Failed")).failure
+    assert failure is not None and failure.failure_class is FailureClass.SCRATCH_EXHAUSTED
+
+
+async def test_an_agent_that_must_end_records_nothing_of_what_its_end_does_to_others(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    await agent.stage_entered()
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None and live.task is not None
+    agent.supervisor._fail(RuntimeError("another attempt does not stop"))
+    # What a lane says when the ending agent kills it.
+    agent.stage.answers.put_nowait(VoxFleetError(FailureClass.LANE_CRASHED, "the agent stopped the lane"))
+    await asyncio.wait({live.task}, timeout=PATIENCE_SECONDS)
+    status = await agent.status(REQUEST)
+    assert status.state is AttemptState.RUNNING and status.failure is None
+    assert isinstance(agent.supervisor.failed.exception(), RuntimeError)
+
+
+async def test_a_deletion_that_cannot_end_ends_the_agent(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    await agent.put(REQUEST)
+    agent.stage.answers.put_nowait(COMMIT)
+    await agent.until(REQUEST, "Succeeded")
+    key = AttemptKey("shard-1", 1)
+
+    def full(db: sqlite3.Connection, gone: AttemptKey) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(attempts, "forget", full)
+    with pytest.raises(sqlite3.OperationalError):
+        await agent.supervisor.delete(key)
+    assert isinstance(agent.supervisor.failed.exception(), sqlite3.OperationalError)  # the next process erases it
+
+
+async def test_a_folder_that_does_not_answer_holds_up_only_its_own_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def waits(uri: str) -> None:
+        answers.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(agent_rig, "check_address", waits)
+    async with running_agent(tmp_path) as agent:
+        waiting = asyncio.create_task(agent.put(REQUEST))
+        renewed = await agent.http.post("/v1/renew", headers=agent.headers())
+        assert renewed.status_code == 200 and not waiting.done()
+        answers.set()
+        assert (await waiting).status_code == 200
 
 
 async def test_callers_are_checked(agent: Agent) -> None:
@@ -301,9 +361,43 @@ async def test_events_resume_after_a_cursor_and_are_trimmed_by_an_ack(agent: Age
 
     ack = await agent.http.post("/v1/events/ack", json={"cursor": middle}, headers=agent.headers())
     assert ack.status_code == 204
-    for cursor, status in ((middle, 200), (start, 410), ("other-journal:3", 410), (middle + "00", 410), ("", 410)):
+    for cursor, status in (
+        (middle, 200),
+        (start, 410),
+        ("other-journal:3", 410),
+        (middle + "00", 410),
+        (middle + "0" * 5000, 410),
+        ("", 410),
+    ):
         async with agent.http.stream("GET", "/v1/events", params={"after": cursor}) as response:
             assert response.status_code == status, cursor
+
+
+async def test_a_list_is_never_older_than_its_cursor(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    context = await agent.stage_entered()
+    context.progress(3, 4)
+    held, go = threading.Event(), threading.Event()
+
+    def hold(db: sqlite3.Connection) -> None:
+        held.set()
+        go.wait(PATIENCE_SECONDS)
+
+    holding = asyncio.create_task(agent.journal.write(hold, wake=False))
+    assert await asyncio.to_thread(held.wait, PATIENCE_SECONDS)
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None
+    parking = asyncio.create_task(agent.supervisor.park(live, "the test says so"))
+    while live.meter is not None:  # noqa: ASYNC110 -- given up as the commit is handed over; nothing tells of it
+        await asyncio.sleep(0)
+    listing = asyncio.create_task(agent.supervisor.feed.listing())  # its read waits behind the commit
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(holding, parking)
+    listed = await listing
+    assert listed.cursor == agent.supervisor.feed.cursor(await agent.journal.read(events.last))
+    (status,) = listed.attempts
+    assert status.state is AttemptState.PARKED and status.progress.done == 3
 
 
 async def test_progress_is_told_without_being_journaled(agent: Agent) -> None:

@@ -20,6 +20,7 @@ from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import (
     Ledger,
     chain_head,
+    last_sequence,
     open_chain,
     page_after,
     public_key_text,
@@ -136,6 +137,20 @@ async def test_one_changed_byte_is_found_and_its_row_named(left: Left) -> None:
             with pytest.raises(LedgerError) as caught:
                 verify_lines(iter(changed), left.ledger.public_key)
             assert caught.value.row_name == name, flipped
+
+
+async def test_a_damaged_newest_row_is_named_and_nothing_follows_it(left: Left) -> None:
+    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(left.journal, left.ledger, left.scratch)
+    chain_id = left.ledger.chain_id
+    await left.journal.write(lambda db: db.execute("UPDATE ledger_rows SET content = '{' || content"))
+    await left.hold(await left.attempt(2, AttemptState.RUNNING), 1000)
+    with pytest.raises(LedgerError) as caught:
+        await recover(left.journal, left.ledger, left.scratch)
+    assert caught.value.row_name == f"{chain_id}#0"
+    assert await left.journal.read(lambda db: len(holds.load_all(db))) == 1  # the time is not lost
+    assert await left.journal.read(lambda db: last_sequence(db, chain_id)) == 0
+    assert (await left.journal.read(lambda db: page_after(db, chain_id, -1, 9))).damaged_sequence == 0
 
 
 async def test_unused_bits_of_a_signature_are_no_place_to_change(left: Left) -> None:

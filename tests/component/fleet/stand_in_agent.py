@@ -111,6 +111,8 @@ class StandInAgent:
     held_epoch: int = 0
     silent: bool = False
     """The event stream stays open and says nothing."""
+    list_unreadable: bool = False
+    """The list of attempts is in a form that nobody knows."""
     seen: list[Seen] = field(default_factory=list)
     rows: list[SignedRow] = field(default_factory=list)
     attempts: dict[str, AttemptStatus] = field(default_factory=dict)
@@ -242,7 +244,8 @@ class StandInAgent:
 
     async def _attempts(self, request: Request) -> Response:
         listing = AttemptList(attempts=tuple(self.attempts.values()), cursor=f"journal-1:{len(self._events)}")
-        return await self._admit(request) or JSONResponse(listing.dump())
+        answer = {"attempts": "some"} if self.list_unreadable else listing.dump()
+        return await self._admit(request) or JSONResponse(answer)
 
     async def _attempt(self, request: Request) -> Response:
         refusal = await self._admit(request)

@@ -69,9 +69,27 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
         await rig.fleet.put("mac-01", A.shard_uid, 1, AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60))
     assert sent is not None and rig.fleet.view("mac-01").last_renewal_seconds == sent
 
+    renewals = len(mac.agent.calls("/v1/renew"))
     mac.sshd.start()
-    again = await rig.connected("mac-01")
-    assert again.last_renewal_seconds is not None and again.last_renewal_seconds > sent
+    await rig.connected("mac-01")
+    await mac.agent.heard("/v1/renew", more_than=renewals)
+    again = rig.fleet.view("mac-01").last_renewal_seconds
+    assert again is not None and again > sent
+
+
+async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(list_unreadable=True))
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    message = await rig.refused("mac-01", Reason.AGENT_UNREACHABLE)
+    await mac.agent.heard("/v1/attempts", more_than=2)
+
+    assert "/v1/attempts: the answer cannot be read" in message
+    assert mac.agent.calls("/v1/renew") == [], "its leases run out, and it counts as lost"
+    assert rig.fleet.view("mac-01").last_renewal_seconds is None
+    mac.agent.list_unreadable = False
+    await rig.connected("mac-01")
+    await mac.agent.heard("/v1/renew")
 
 
 async def test_a_stalled_stream_is_noticed(rig: Rig) -> None:

@@ -24,7 +24,7 @@ from voxfleet_agent.pools.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
 from voxfleet_agent.pools.messages import LENGTH, Load, frame
 from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
-from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -185,7 +185,7 @@ async def test_a_process_of_another_start_time_is_left_alone(
     assert leftover.poll() is None
     with pytest.raises(VoxFleetError, match="another process holds the lane") as caught:
         await Lane("offline-9", tmp_path).load(model)
-    assert caught.value.failure_class is FailureClass.LANE_CRASHED
+    assert RULES[caught.value.failure_class].remedy is Remedy.OTHER_MAC  # this Mac's trouble, not the job's
 
 
 async def test_a_lane_that_never_ran_has_nothing_to_reap(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,14 @@ def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden
     assert ids("*.wav") == ["a/c.wav", "b.wav"]
     assert ids("*") == ["a/c.wav", "b.wav", "d.mp3"]
     assert ids(".*", "d.*") == [".DS_Store", "a/.x.wav", "d.mp3"]
+
+
+def test_a_name_that_no_row_can_hold_is_told_before_anything_runs() -> None:
+    names = ["a.wav", os.fsdecode(b"\xff.wav")]
+    with pytest.raises(VoxFleetError, match="UTF-8") as caught:
+        select(PrefixInput(uri="file:///data/in/", include=("*.wav",)), names, "file:///data/out")
+    assert caught.value.failure_class is FailureClass.INVALID_INPUT
+    assert len(select(PrefixInput(uri="file:///data/in/", include=("a.*",)), names, "file:///data/out")) == 1
 
 
 # Inheritance

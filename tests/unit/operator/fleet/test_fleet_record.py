@@ -118,6 +118,14 @@ def test_a_new_chain_starts_over(book: LedgerBook) -> None:
     assert book.error is None and book.usage[A].chain_id == "chain-2"
 
 
+def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    book.resume("chain-2", -1)
+    book.resume("chain-1", 1)
+    assert book.add(chain(OURS, OURS)) == {A}
+    assert book.usage[A].rows == 2
+
+
 def test_an_end_is_shown_once_its_rows_are_verified(record: MacRecord) -> None:
     record.attempt_reported(status(AttemptState.RUNNING))
     assert record.attempt_reported(status(AttemptState.SUCCEEDED, 1)) == set()
