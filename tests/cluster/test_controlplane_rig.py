@@ -26,6 +26,9 @@ print(*servers.pids, flush=True)
 sys.stdin.read()
 """
 
+EXIT_SECONDS = 90.0
+"""kube-apiserver drains for as long as it is let, then the next server gets its own grace."""
+
 
 def test_serves_the_pinned_version(control_plane: ControlPlane) -> None:
     versions = json.loads(control_plane.kubectl("version", "-o", "json"))

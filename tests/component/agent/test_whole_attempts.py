@@ -273,7 +273,7 @@ def test_an_agent_that_dies_at_an_edge_resumes_without_losing_or_repeating_a_cli
     status = whole.run(spec)
     assert status.state is AttemptState.SUCCEEDED, status.failure
     rows = committed_rows(whole, status)
-    assert [row.index for row in rows] == decode(shards(planned)[0])
+    assert sorted(row.index for row in rows) == decode(shards(planned)[0])
     assert_transcripts(rows)
     assert whole.scratch_entries() == []
     after = whole.ledger()
