@@ -26,7 +26,8 @@ def attempt_usage(
     `report` is what the Mac says of it, `verified` the sum of its rows that were verified so far. `expecting`:
     the Mac is in contact and its ledger verifies, so what is missing is on its way.
     """
-    if record.outcome is AttemptOutcome.REFUSED or _sealed(report, verified, expecting=expecting):
+    never_ran = record.outcome is AttemptOutcome.REFUSED and report is None
+    if never_ran or _sealed(report, verified, expecting=expecting):
         return (verified or NO_ROWS).model_copy(update={"complete": True})
     return None if expecting else verified
 

@@ -6,7 +6,9 @@ In memory only: after a restart the pauses start anew, the attempts' numbers do 
 from __future__ import annotations
 
 INITIAL_SECONDS = 1.0
-MAX_SECONDS = 60.0
+SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
+"""A shard's eight attempts are spread over a good quarter of an hour: a Mac that drains or cleans up comes back."""
+MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
 
 
 class Pauses:
@@ -18,7 +20,7 @@ class Pauses:
         self._mac_failures: dict[str, int] = {}
 
     def shard_failed(self, uid: str, attempt: int, now: float) -> None:
-        self._shards[uid] = now + _backoff(attempt - 1)
+        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(attempt - 1, 16))
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)
@@ -26,7 +28,8 @@ class Pauses:
     def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
         failures = self._mac_failures.get(mac, 0)
         self._mac_failures[mac] = failures + 1
-        self._macs[mac] = now + max(at_least_seconds, _backoff(failures))
+        backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))
+        self._macs[mac] = now + max(at_least_seconds, backoff_seconds)
 
     def mac_succeeded(self, mac: str) -> None:
         self._mac_failures.pop(mac, None)
@@ -37,7 +40,3 @@ class Pauses:
 
     def mac_until(self, mac: str) -> float:
         return self._macs.get(mac, 0.0)
-
-
-def _backoff(failures: int) -> float:
-    return min(MAX_SECONDS, INITIAL_SECONDS * 2.0 ** min(failures, 16))

@@ -54,8 +54,8 @@ from voxfleet_operator.reconcile.shard_state import (
 )
 from voxfleet_operator.reconcile.writes import write_status
 
-REFUSED_PAUSE_STEP = 6
-"""Of the backoff: half a minute."""
+REFUSED_PAUSE_STEP = 4
+"""Of the backoff: about a minute."""
 
 log = structlog.get_logger(__name__)
 

@@ -245,7 +245,7 @@ async def test_attempts_end_at_their_cap() -> None:
     world = World(seed=7, macs=1)
     world.agents["mac-a"].failures, world.agents["mac-a"].failure_rate = (FailureClass.GPU_ABORT_TIMEOUT,), 1.0
     world.api.add(job_body())
-    await world.settle()
+    await world.settle(20_000)
     failed = find(world.job().status.conditions, ConditionType.FAILED)
     assert failed is not None and failed.reason == Reason.ATTEMPTS_EXHAUSTED
     (plan,) = world.shards()
