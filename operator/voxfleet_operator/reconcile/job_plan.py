@@ -60,6 +60,9 @@ class _Life:
     def decide(self) -> JobDecision:
         job = self._job
         if has_ended(job):
+            if job.status.usage.settled:  # frozen: shards may go, the bill stays
+                generation = job.metadata.generation
+                return JobDecision(job.status.model_copy(update={"observed_generation": generation}))
             return JobDecision(self._status(job.status, ended=True))
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return JobDecision(job.status, add_finalizer=True)
