@@ -20,14 +20,13 @@ OWNER = """
 import sys
 from pathlib import Path
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.processes import exit_on_signals
+exit_on_signals()
 servers = ControlPlane(Path(sys.argv[1]))
 servers.start()
 print(*servers.pids, flush=True)
 sys.stdin.read()
 """
-
-EXIT_SECONDS = 90.0
-"""kube-apiserver drains for as long as it is let, then the next server gets its own grace."""
 
 
 def test_serves_the_pinned_version(control_plane: ControlPlane) -> None:
