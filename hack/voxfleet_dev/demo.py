@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.stop:
             console.print("The demo has been stopped." if stopped else "No demo was left running.")
             return 0
+        if stopped:
+            _say("stopped the demo that KEEP=1 had left running")
         return run_kept(folder) if options.keep else run(folder, keep=False)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the demo started has been stopped.")
@@ -195,9 +197,9 @@ Everything goes on running; `make demo-stop` ends it.
 
   export KUBECONFIG={control_plane.kubeconfig}
 
-  kubectl get abj,ash,mac,vc -A
+  {control_plane.kubectl_path} get abj,ash,mac,vc -A
   .venv/bin/voxfleet why {JOB} -n {NAMESPACE}
-  kubectl explain audiobatchjob.spec
+  {control_plane.kubectl_path} explain audiobatchjob.spec
 """)
 
 

@@ -39,8 +39,10 @@ def failures_page() -> str:
     ]
     return (
         f"{HEADER}\n# Failure classes\n\n"
-        "Every failure in a status, a result row, a metric or a log line has one of these classes, and no other.\n"
-        "*Quarantined* says what becomes of a clip with this class; otherwise it counts as failed.\n\n"
+        "Every failure of a clip, a shard or an attempt has one of these classes, and no other.\n"
+        "*Quarantined* says what becomes of a clip with this class; otherwise it counts as failed.\n"
+        "One failed clip makes its job Failed (reason `ClipsFailed`); quarantined clips do so only beyond the limits\n"
+        "of the contract (reason `QuarantineLimitExceeded`).\n\n"
         "| class | what it means | clip quarantined? | retried? | what to do |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n"

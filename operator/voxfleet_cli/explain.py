@@ -103,18 +103,17 @@ def explain_contract(contract: VoiceContract) -> Plain:
 
 
 def _job_next(job: AudioBatchJob) -> str:
-    conditions, name = job.status.conditions, job.metadata.name
+    conditions = job.status.conditions
+    show_results = f"voxfleet results {job.metadata.name} -n {job.metadata.namespace}"
     failure = find(conditions, ConditionType.FAILED)
     if failure is not None and failure.status == "True":
         advice = TEXTS[FailureClass(failure.reason)].to_do if failure.reason in set(FailureClass) else ""
-        results = f" What was done: voxfleet results {name}" if job.status.results else ""
-        return (
-            " ".join(part for part in (failure.message.rstrip("."), "-", advice) if part).removesuffix(" -") + results
-        )
+        results = f"What was done: {show_results}" if job.status.results else ""
+        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results) if part)
     if is_true(conditions, ConditionType.COMPLETE):
         bad = job.status.clips.quarantined
         hint = f"; {bad} clips are in quarantine, errors.jsonl names them" if bad else ""
-        return f"nothing: the results are complete{hint}. voxfleet results {name}"
+        return f"nothing: the results are complete{hint}. {show_results}"
     if not conditions:
         return UNSEEN
     trouble = next((item for item in conditions if item.type == ConditionType.STALLED and item.status == "True"), None)

@@ -10,6 +10,7 @@ from tests.e2e.fleet import EXPECTED, Fleet, wait_for_processes_to_end
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
+from voxfleet_api.protocol import AttemptList
 
 CLIPS = [*EXPECTED][:12]
 CRASH_EXIT_CODE = 70
@@ -27,6 +28,7 @@ def assert_one_attempt_each(fleet: Fleet, name: str) -> None:
 
 
 AGENT_EDGES = (
+    "plan-uploaded",
     "row-sealed",
     "base-frozen",
     "reserved",
@@ -36,16 +38,15 @@ AGENT_EDGES = (
     "part-marked",
     "commit-uploaded",
     "outcome-recorded",
+    "index-uploaded",
 )
-"""In the order in which the first Process attempt meets them; each restart of the agent meets the next one."""
+"""In the order in which a job meets them; each restart of the agent meets the next one."""
 
 
 def test_an_agent_that_dies_at_each_edge_finishes_the_same_attempts(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(macs=1)
     fleet.start()
     mac = fleet.macs[0]
-    fleet.submit("plan-only", CLIPS[:1])
-    fleet.wait_for_end("plan-only")  # so that the first edge below belongs to a Process attempt
     mac.agent.stop()
     mac.restart_agent({"VOXFLEET_CRASH_AT": AGENT_EDGES[0]})
     fleet.submit("job", CLIPS)
@@ -125,3 +126,20 @@ def test_an_operator_that_dies_at_each_edge_loses_and_repeats_nothing(
         fleet.operator.start({"VOXFLEET_CRASH_AT": following} if following else None)
     assert_whole(fleet, fleet.wait_for_end("job"))
     assert_one_attempt_each(fleet, "job")
+
+
+def test_an_operator_that_dies_while_it_deletes_comes_back_and_leaves_nothing(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(macs=1)
+    fleet.start(operator_env={"VOXFLEET_CRASH_AT": "delete-answered"})
+    fleet.submit("job", CLIPS)
+    fleet.wait_for_end("job")
+    fleet.control_plane.kubectl("delete", "abj", "job", "-n", fleet.namespace, "--wait=false")
+    fleet.wait_for("the operator crashed after the agent's answer", lambda: not fleet.operator.child.running)
+    assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
+    fleet.operator.start()
+    fleet.control_plane.kubectl(
+        "wait", "--for=delete", "abj/job", "-n", fleet.namespace, "--timeout=60s", timeout_seconds=70
+    )
+    mac = fleet.macs[0]
+    fleet.wait_for("the agent forgot", lambda: AttemptList.load(mac.get_json("/v1/attempts")).attempts == ())
+    assert fleet.shards("job") == []

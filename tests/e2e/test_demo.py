@@ -80,7 +80,7 @@ def test_keep_returns_while_everything_runs_and_stop_ends_it(tmp_path: Path) -> 
     with demo(folder, "--keep") as process:
         printed, _ = process.communicate(timeout=TIMEOUT_SECONDS)  # to the end of its output, as a pipe does
     assert process.returncode == 0, printed.decode()
-    assert b"kubectl explain" in printed
+    assert b"explain audiobatchjob.spec" in printed
     assert f"KUBECONFIG={folder}/control-plane/kubeconfig".encode() in printed
     running = below(folder)
     assert len(running) > 3
