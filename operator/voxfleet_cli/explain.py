@@ -124,7 +124,7 @@ def _job_next(job: AudioBatchJob) -> str:
         return trouble.message
     if job.status.pending_reason:
         return f"wait, or give it a Mac: {job.status.pending_reason}"
-    return f"wait: kubectl wait --for=condition=Complete abj/{name} -n {job.metadata.namespace}"
+    return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
 
 
 def _mac_next(conditions: Iterable[Condition]) -> str:

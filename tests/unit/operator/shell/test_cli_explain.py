@@ -58,7 +58,7 @@ def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
         condition("Complete", "False", "Failed"),
         condition("Failed", "True", "ModelUnavailable", "/models/x does not exist."),
     )
-    assert next_of(broken).startswith("/models/x does not exist - Correct spec.model")
+    assert next_of(broken).startswith("/models/x does not exist. Correct spec.model")
     assert failed(broken)
     assert not failed(job())
 
