@@ -57,10 +57,17 @@ async def open_tunnel(
         bridges: set[asyncio.Task[None]] = set()
         slots = asyncio.Semaphore(THREADS_PER_MAC)
 
+        closing = asyncio.Event()
+
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if closing.is_set():  # it was on its way when the tunnel closed
+                writer.close()
+                return
             bridge = asyncio.create_task(carry(reader, writer))
             bridges.add(bridge)
             bridge.add_done_callback(bridges.discard)
+            # One that is cancelled before its first step never reaches its own `finally`.
+            bridge.add_done_callback(lambda _: writer.close())
 
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -81,6 +88,7 @@ async def open_tunnel(
             tunnel.socket_path.chmod(0o600)
             yield tunnel
         finally:
+            closing.set()
             server.close()
             for bridge in list(bridges):
                 bridge.cancel()
