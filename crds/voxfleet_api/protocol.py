@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
+from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, JobInput, ModelSource, QuarantinedClip, Task
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
@@ -260,9 +260,3 @@ class Problem(StatusModel):
     """With 409 and 410."""
     owner: str | None = None
     """With 403: the control plane that this agent serves."""
-
-
-class Tombstone(StatusModel):
-    shard_uid: str
-    attempt: int
-    created_at: Timestamp
