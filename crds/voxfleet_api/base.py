@@ -93,8 +93,8 @@ Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-
 Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 Ranges = Annotated[str, Field(max_length=4096, pattern=r"^$|^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")]
 """Clip indexes such as `0-3,7`."""
-Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9])")]
-"""An absolute object address: `file:///folder/name` or `s3://bucket/name`."""
+Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9])")]
+"""An absolute object address: `file:///folder/name`, `s3://bucket/name` or `https://host/name`."""
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, such as `2026-11-20T22:00:00Z`."""
 Message = Annotated[str, Field(max_length=1024)]

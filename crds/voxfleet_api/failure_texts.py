@@ -36,6 +36,15 @@ TEXTS: dict[FailureClass, FailureText] = {
     FailureClass.LANE_CRASHED: FailureText(
         "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
     ),
+    FailureClass.MEMORY_EXCEEDED: FailureText(
+        "The clip alone needs more memory than its lane may use.",
+        "Shorten the clip, declare conversions.windows, or raise memoryCap.",
+    ),
+    FailureClass.TRUNCATED_OUTPUT: FailureText(
+        "The transcript covers too little of the speech, was cut by the token budget, or is empty where somebody"
+        " speaks; twice.",
+        "Listen to the clip; raise transcription.maxTokens, declare conversions.windows, or use another model.",
+    ),
     FailureClass.INPUT_NOT_FOUND: FailureText(
         "The object does not exist.", "Correct the address, or upload the object."
     ),
@@ -78,6 +87,10 @@ TEXTS: dict[FailureClass, FailureText] = {
     FailureClass.MODEL_MISMATCH: FailureText(
         "The model's files are not the ones that the plan recorded.",
         "Put the same files on every Mac, then apply a job with another name.",
+    ),
+    FailureClass.FAILURE_BUDGET_EXHAUSTED: FailureText(
+        "One Mac met more failures of this job than the contract's failureBudget allows.",
+        "Mend the storage or the clips, or raise failureBudget; then apply a job with another name.",
     ),
     FailureClass.PLAN_MISMATCH: FailureText(
         "The plan's files are not the ones that the job recorded.",

@@ -18,6 +18,8 @@ class FailureClass(StrEnum):
     INPUT_CHANGED = "InputChanged"
     INFERENCE_ERROR = "InferenceError"
     LANE_CRASHED = "LaneCrashed"
+    MEMORY_EXCEEDED = "MemoryExceeded"
+    TRUNCATED_OUTPUT = "TruncatedOutput"
     # Reading or writing one object.
     INPUT_NOT_FOUND = "InputNotFound"
     ACCESS_DENIED = "AccessDenied"
@@ -34,6 +36,7 @@ class FailureClass(StrEnum):
     INVALID_INPUT = "InvalidInput"
     MODEL_UNAVAILABLE = "ModelUnavailable"
     MODEL_MISMATCH = "ModelMismatch"
+    FAILURE_BUDGET_EXHAUSTED = "FailureBudgetExhausted"
     PLAN_MISMATCH = "PlanMismatch"
     INPUT_NOT_SHARED = "InputNotShared"
     OUTPUT_NOT_SHARED = "OutputNotShared"
@@ -67,6 +70,8 @@ RULES: dict[FailureClass, FailureRule] = {
     FailureClass.INPUT_CHANGED: _DATA,
     FailureClass.INFERENCE_ERROR: _DATA,
     FailureClass.LANE_CRASHED: _DATA,
+    FailureClass.MEMORY_EXCEEDED: _DATA,
+    FailureClass.TRUNCATED_OUTPUT: _DATA,
     FailureClass.INPUT_NOT_FOUND: _OBJECT,
     FailureClass.ACCESS_DENIED: _OBJECT,
     FailureClass.TRANSPORT: _WAIT,
@@ -80,6 +85,7 @@ RULES: dict[FailureClass, FailureRule] = {
     FailureClass.INVALID_INPUT: _OBJECT,
     FailureClass.MODEL_UNAVAILABLE: _OBJECT,
     FailureClass.MODEL_MISMATCH: _OBJECT,
+    FailureClass.FAILURE_BUDGET_EXHAUSTED: _OBJECT,
     FailureClass.PLAN_MISMATCH: _OBJECT,
     FailureClass.INPUT_NOT_SHARED: _OBJECT,
     FailureClass.OUTPUT_NOT_SHARED: _OBJECT,
@@ -92,10 +98,12 @@ class VoxFleetError(Exception):
     The message holds no transcript, no secret and no clip's file name: it reaches status and logs.
     """
 
-    def __init__(self, failure_class: FailureClass, message: str) -> None:
+    def __init__(self, failure_class: FailureClass, message: str, *, retry_after_seconds: float | None = None) -> None:
+        """`retry_after_seconds`: how long the other side asked to be left alone."""
         super().__init__(message)
         self.failure_class = failure_class
         self.message = message
+        self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
         return f"{self.failure_class}: {self.message}"

@@ -13,8 +13,12 @@ from pydantic import Field, SecretStr
 
 from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, JobInput, ModelSource, QuarantinedClip, Task
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, QuarantinedClip
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.contract_output import OutputFormat
+from voxfleet_api.kinds.job_input import JobInput
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.results import Counts, PlanResult
@@ -81,6 +85,9 @@ class AttemptSpec(SpecModel):
     output_folder: Annotated[str, Field(max_length=2048)]
     """The job's own folder, without a slash at the end."""
     billing_key: str | None = None
+    transcription: Transcription = Transcription()
+    synthesis: Synthesis | None = None
+    formats: tuple[OutputFormat, ...] = (OutputFormat.JSONL,)
     plan: PlanOrder | None = None
     process: ProcessOrder | None = None
     finalize: FinalizeOrder | None = None

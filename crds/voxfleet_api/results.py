@@ -5,7 +5,13 @@
     plan/<n>/plan.json                     PlanFile; its sha256 is the Plan shard's commit
     parts/<shardUID>/<n>/base.json         Base: what attempt n inherits, frozen before its first clip
     parts/<shardUID>/<n>/part-<k>-<sha256>.jsonl   ResultRows
+    parts/<shardUID>/<n>/audio/<index>-<sha256>.<container>   what Synthesize spoke
+    parts/<shardUID>/<n>/run.json          RunRecord: where and how the attempt ran
     parts/<shardUID>/<n>/commit.json       Commit; its sha256 is the Process shard's commit
+    quarantine/<index>.json                Evidence of a quarantined clip
+    transcripts/<index>.<format>           json, srt, vtt and txt, where the job asks for them
+    transcripts/files.jsonl                FileRef of each of those
+    repro/bundle.json metrics.json batch-table.csv   what a second machine needs to run it again
     results.jsonl errors.jsonl             ResultRows in the order of their index
     index.json                             Index, written last; its sha256 is the Finalize shard's commit
 
@@ -48,7 +54,10 @@ class ManifestRow(Row):
 
     index: int
     custom_id: str
-    uri: str
+    uri: str | None = None
+    """Absent for a text."""
+    text: str | None = None
+    """What Synthesize speaks."""
     size_bytes: int | None = None
     etag: str | None = None
     """The object's version; Process reads this version or reports InputChanged."""
@@ -76,6 +85,37 @@ class Timings(BaseModel):
     decode_milliseconds: int = 0
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
+    write_milliseconds: int = 0
+    """Of a spoken clip: encoding and upload of its file."""
+
+
+class TimedText(BaseModel):
+    """A part of a transcript and where it lies in the clip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start_milliseconds: int
+    end_milliseconds: int
+    text: str
+
+
+class SpokenAudio(BaseModel):
+    """The file that Synthesize made of one text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """Below the job's folder."""
+    sha256: str
+    size_bytes: int
+    container: str
+    encoding: str
+    sample_rate_hz: int
+    channels: int = 1
+    chunks: int
+    """Chunks that the model streamed; the file holds all their samples, in order."""
+    interval_milliseconds: int
+    """Audio of a streamed chunk, after rounding to whole frames of the model's codec."""
 
 
 class Attestation(BaseModel):
@@ -91,6 +131,8 @@ class Attestation(BaseModel):
     """For example `resample:22050->16000:soxr_vhq`, `downmix:2->1:Mean`; empty: none."""
     decoder: str
     """Name and version."""
+    sha256: str | None = None
+    """Of the bytes that were decoded."""
 
 
 class ResultRow(Row):
@@ -100,6 +142,10 @@ class ResultRow(Row):
     custom_id: str
     status: ClipStatus
     text: str | None = None
+    segments: tuple[TimedText, ...] | None = None
+    words: tuple[TimedText, ...] | None = None
+    language: str | None = None
+    audio: SpokenAudio | None = None
     error: RowError | None = None
     audio_milliseconds: int = 0
     sha256: str | None = None
@@ -107,6 +153,9 @@ class ResultRow(Row):
     timings: Timings | None = None
     attestation: Attestation | None = None
     batch_size: int | None = None
+    """Clips that the model worked on together with this one, itself included."""
+    retries: int | None = None
+    """Fetches and inferences of this clip beyond the first; a sibling's trouble is not among them."""
     attempt: int | None = None
     chip: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
@@ -140,6 +189,12 @@ class PlanFile(SpecModel):
     contract_digest: Digest
 
 
+class FileRef(SpecModel):
+    path: str
+    sha256: Sha256Hex
+    size_bytes: int
+
+
 class PartRef(SpecModel):
     """One part file, named relative to the job's output folder."""
 
@@ -154,6 +209,102 @@ class Base(SpecModel):
     shard_uid: Uid
     attempt: int
     parts: tuple[PartRef, ...]
+
+
+class LadderTier(SpecModel):
+    """One batch size as measured in a process of its own."""
+
+    batch_size: int
+    peak_rss_bytes: int
+    metal_peak_bytes: int | None = None
+    audio_milliseconds: int
+    """Audio of all rounds."""
+    infer_milliseconds: int
+    clip_p50_milliseconds: int
+    """Of a clip: the time of the batch that it was in."""
+    clip_p95_milliseconds: int
+    scratch_bytes: int = 0
+    """Of the clips of all rounds, as fetched."""
+
+    @property
+    def audio_seconds_per_second(self) -> float:
+        return self.audio_milliseconds / max(1, self.infer_milliseconds)
+
+
+class LadderTable(SpecModel):
+    """Measured batch sizes, smallest first, and what was decided from them."""
+
+    model_digest: Digest
+    contract_digest: Digest
+    chip: str
+    versions: dict[str, str]
+    sample_rate_hz: int
+    memory_cap_bytes: int
+    parameters: int | None = None
+    """Of the model, for an estimate of multiply-accumulates."""
+    tiers: tuple[LadderTier, ...]
+    memory_knee: int
+    """The largest batch size under the memory cap."""
+    latency_knee: int
+    """The last batch size whose throughput gained more than its p95 grew."""
+    chosen: int
+    """The smaller of the two."""
+
+
+class LaneReadings(SpecModel):
+    """What a lane met during one attempt."""
+
+    ring_bytes: int = 0
+    ring_high_water_bytes: int = 0
+    ring_underruns: int = 0
+    """Times that the model waited for decoded audio while clips were in the lane."""
+    ring_resets: dict[str, int] = Field(default_factory=dict)
+    """Times that decoded audio was dropped, by cause."""
+    peak_rss_bytes: int = 0
+    metal_peak_bytes: int | None = None
+    restarts: dict[str, int] = Field(default_factory=dict)
+    """Times that the lane's process was replaced, by cause."""
+    batch_size: int = 1
+    """At the end; smaller than at the beginning after trouble with memory."""
+
+
+class RunRecord(SpecModel):
+    """run.json: where and how one Process attempt ran."""
+
+    shard_uid: Uid
+    attempt: int
+    chip: str
+    memory_bytes: int
+    os: str
+    versions: dict[str, str]
+    model_digest: Digest
+    model_revision: str | None = None
+    model_files: dict[str, str] = Field(default_factory=dict)
+    """sha256 by name below the model's folder."""
+    sample_rate_hz: int
+    scratch_path: str
+    environment: dict[str, str] = Field(default_factory=dict)
+    """The runbook names as the lane's process saw them."""
+    seed: int
+    retries: dict[str, int] = Field(default_factory=dict)
+    """By failure class."""
+    ladder: LadderTable | None = None
+    readings: LaneReadings = LaneReadings()
+
+
+class Evidence(SpecModel):
+    """What is known of a quarantined clip; its audio stays where the input has it."""
+
+    index: int
+    custom_id: str
+    failure_class: FailureClass = Field(alias="class")
+    reason: str
+    sha256: Sha256Hex | None = None
+    size_bytes: int | None = None
+    etag: str | None = None
+    head: str = ""
+    """The first bytes, in hex."""
+    attestation: Attestation | None = None
 
 
 class Counts(SpecModel):
@@ -171,12 +322,8 @@ class Commit(SpecModel):
     indexes: Ranges
     parts: tuple[PartRef, ...]
     counts: Counts
-
-
-class FileRef(SpecModel):
-    path: str
-    sha256: Sha256Hex
-    size_bytes: int
+    run: FileRef | None = None
+    """Of run.json; absent when the attempt inherited everything."""
 
 
 class Index(SpecModel):

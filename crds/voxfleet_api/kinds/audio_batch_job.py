@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -26,6 +25,10 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_output import OutputFormat
+from voxfleet_api.kinds.job_input import JobInput
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.selectors import LabelSelector
@@ -35,95 +38,6 @@ STATUS_QUARANTINE_ITEMS = 20
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
-class Task(StrEnum):
-    TRANSCRIBE = "Transcribe"
-
-
-class HubModel(SpecModel):
-    """A model of the Hugging Face hub."""
-
-    id: Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[\w.-]+/[\w.-]+$", description="Owner and name.")]
-    revision: Annotated[
-        str, Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="A commit, tag or branch.")
-    ]
-
-
-class ModelSource(
-    SpecModel,
-    json_schema_extra=validations(
-        cel(
-            "has(self.path) != has(self.hub)",
-            "write exactly one of model.path and model.hub; path: default is the model that ships with the agent",
-        ),
-        cel(
-            "!has(self.path) || self.path == 'default' || self.path.startsWith('/')",
-            "model.path is an absolute folder on the Mac, or default for the model that ships with the agent",
-            field_path=".path",
-        ),
-    ),
-):
-    """Where the model comes from. Weights are safetensors, and code from a model folder never runs."""
-
-    path: Annotated[
-        str | None,
-        Field(max_length=1024, description="A folder on every Mac, or `default`: the model that ships with the agent."),
-    ] = None
-    hub: Annotated[HubModel | None, Field(description="A model of the Hugging Face hub.")] = None
-
-
-class PrefixInput(SpecModel):
-    """All objects under a prefix."""
-
-    uri: Annotated[Uri, Field(description="The prefix; ends with a slash.", pattern=r"^(file:///|s3://[a-z0-9]).*/$")]
-    include: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
-        Field(max_length=16, json_schema_extra=list_set(), description="Name patterns, such as `*.wav`; absent: all."),
-    ] = ("*",)
-
-
-class ManifestInput(SpecModel):
-    """A JSON Lines file with one `{"id", "uri", "sha256"}` a clip; `uri` may be relative to the manifest."""
-
-    uri: Annotated[Uri, Field(description="The manifest.")]
-
-
-class ClipInput(SpecModel):
-    """One clip."""
-
-    id: Annotated[
-        str, Field(min_length=1, max_length=128, pattern=r"^[\w.:-]+$", description="Your name for the clip; unique.")
-    ]
-    uri: Annotated[Uri, Field(description="The clip.")]
-    sha256: Annotated[Sha256Hex | None, Field(description="Expected sha256; absent: not checked.")] = None
-
-
-class JobInput(
-    SpecModel,
-    json_schema_extra=validations(
-        cel(
-            "[has(self.prefix), has(self.manifest), has(self.clips)].filter(x, x).size() == 1",
-            "write exactly one of input.prefix, input.manifest and input.clips",
-        ),
-    ),
-):
-    """The clips."""
-
-    prefix: Annotated[PrefixInput | None, Field(description="All objects under a prefix.")] = None
-    manifest: Annotated[ManifestInput | None, Field(description="The clips that a file lists.")] = None
-    clips: Annotated[
-        tuple[ClipInput, ...] | None,
-        Field(min_length=1, max_length=200, json_schema_extra=list_map("id"), description="The clips themselves."),
-    ] = None
-
-    def uris(self) -> tuple[str, ...]:
-        """The addresses that the input names, for access checks."""
-        if self.prefix is not None:
-            return (self.prefix.uri,)
-        if self.manifest is not None:
-            return (self.manifest.uri,)
-        return tuple(clip.uri for clip in self.clips or ())
-
-
 class JobOutput(SpecModel):
     """Where results go."""
 
@@ -131,9 +45,18 @@ class JobOutput(SpecModel):
         Uri,
         Field(
             description="Prefix of the results; the job writes into a folder of its own below it.",
-            pattern=r"^(file:///|s3://[a-z0-9]).*/$",
+            pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$",
         ),
     ]
+    formats: Annotated[
+        tuple[OutputFormat, ...],
+        Field(
+            min_length=1,
+            max_length=len(OutputFormat),
+            json_schema_extra=list_set(),
+            description="Formats among the contract's; results.jsonl is always written.",
+        ),
+    ] = (OutputFormat.JSONL,)
 
 
 class Sharding(SpecModel):
@@ -146,10 +69,10 @@ class Sharding(SpecModel):
 
 _IMMUTABLE = " && ".join(
     [f"self.{name} == oldSelf.{name}" for name in ("contractRef", "task", "model", "input", "output", "sharding")]
-    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector",)]
+    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector", "transcription")]
     + [
         f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in ("billingKey", "credentialsRef")
+        for name in ("billingKey", "credentialsRef", "synthesis")
     ]
 )
 
@@ -162,8 +85,27 @@ class AudioBatchJobSpec(
             "has(self.credentialsRef) || !(self.output.uri.startsWith('s3://')"
             " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
             " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
-            " || (has(self.input.clips) && self.input.clips.exists(c, c.uri.startsWith('s3://'))))",
+            " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))"
+            " || (has(self.model.uri) && self.model.uri.startsWith('s3://'))"
+            " || (has(self.synthesis) && has(self.synthesis.reference)"
+            " && self.synthesis.reference.uri.startsWith('s3://')))",
             "s3:// needs credentialsRef: agents use no credentials of their own",
+        ),
+        cel(
+            "(self.task == 'Synthesize') == has(self.synthesis)",
+            "task Synthesize needs synthesis, and no other task takes it",
+            field_path=".synthesis",
+        ),
+        cel(
+            "self.task != 'Synthesize' || (!has(self.input.prefix) && !(has(self.input.clips)"
+            " && self.input.clips.exists(c, !has(c.text))))",
+            "task Synthesize speaks texts; write input.clips with text, or an input.manifest of texts",
+            field_path=".input",
+        ),
+        cel(
+            "self.task != 'Transcribe' || !has(self.input.clips) || self.input.clips.all(c, has(c.uri))",
+            "task Transcribe needs recordings; write uri for each of input.clips",
+            field_path=".input",
         ),
     ),
 ):
@@ -174,6 +116,8 @@ class AudioBatchJobSpec(
     model: Annotated[ModelSource, Field(description="The model.")] = ModelSource(path="default")
     input: Annotated[JobInput, Field(description="The clips.")]
     output: Annotated[JobOutput, Field(description="Where results go.")]
+    transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
+    synthesis: Annotated[Synthesis | None, Field(description="How the model speaks; for Synthesize alone.")] = None
     credentials_ref: Annotated[
         LocalRef | None,
         Field(
@@ -190,6 +134,12 @@ class AudioBatchJobSpec(
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),
     ] = None
+
+    def uris(self) -> tuple[str, ...]:
+        """All addresses that the job names, for access checks."""
+        reference = self.synthesis.reference if self.synthesis is not None else None
+        others = (self.output.uri, self.model.uri, None if reference is None else reference.uri)
+        return (*self.input.uris(), *(uri for uri in others if uri is not None))
 
 
 class AcceptedContract(StatusModel):

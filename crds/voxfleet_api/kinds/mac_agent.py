@@ -56,7 +56,12 @@ class Access(SpecModel):
         LabelSelector()
     )
     uri_prefixes: Annotated[
-        tuple[Annotated[str, Field(min_length=8, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9]).*/$")], ...],
+        tuple[
+            Annotated[
+                str, Field(min_length=8, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$")
+            ],
+            ...,
+        ],
         Field(
             min_length=1, max_length=32, json_schema_extra=list_set(), description="Prefixes; each ends with a slash."
         ),

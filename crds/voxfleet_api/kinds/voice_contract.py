@@ -1,120 +1,25 @@
-"""VoiceContract: what audio is accepted, and which conversions are declared."""
+"""VoiceContract: what audio is accepted, which conversions are declared, and what failures may cost."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import (
-    Digest,
-    Duration,
-    ObservedGeneration,
-    Quantity,
-    SpecModel,
-    StatusModel,
-    cel,
-    list_set,
-    validations,
-)
+from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel
 from voxfleet_api.conditions import Conditions
+from voxfleet_api.kinds.contract_input import ContractInput, Conversions
+from voxfleet_api.kinds.contract_limits import (
+    Batching,
+    Buffer,
+    Completeness,
+    FailureBudget,
+    Quarantine,
+    Retries,
+    ScratchLimit,
+)
+from voxfleet_api.kinds.contract_output import ContractOutput
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
-
-
-class Container(StrEnum):
-    WAV = "wav"
-    FLAC = "flac"
-    MP3 = "mp3"
-    M4A = "m4a"
-
-
-class ResampleQuality(StrEnum):
-    """Named modes only: mlx-audio-io's `default` means another thing on each platform."""
-
-    SOXR_HQ = "soxr_hq"
-    SOXR_VHQ = "soxr_vhq"
-
-
-class DownmixMode(StrEnum):
-    MEAN = "Mean"
-
-
-RateHz = Annotated[int, Field(ge=4000, le=384000)]
-ChannelCount = Annotated[int, Field(ge=1, le=64)]
-
-
-class ContractInput(
-    SpecModel,
-    json_schema_extra=validations(
-        cel(
-            "duration(self.minClip) <= duration(self.maxClip)",
-            "minClip is longer than maxClip; write minClip shorter than or equal to maxClip",
-            field_path=".minClip",
-        ),
-    ),
-):
-    """The audio that is accepted. Everything else is refused."""
-
-    containers: Annotated[
-        tuple[Container, ...],
-        Field(
-            min_length=1,
-            max_length=4,
-            json_schema_extra=list_set(),
-            description="Accepted containers, told by their first bytes and never by the file's name.",
-        ),
-    ]
-    sample_rates_hz: Annotated[
-        tuple[RateHz, ...],
-        Field(
-            min_length=1,
-            max_length=16,
-            json_schema_extra=list_set(),
-            description="Accepted sample rates in hertz, as stored in the file.",
-        ),
-    ]
-    channels: Annotated[
-        tuple[ChannelCount, ...],
-        Field(
-            min_length=1,
-            max_length=8,
-            json_schema_extra=list_set(),
-            description="Accepted channel counts, as stored in the file.",
-        ),
-    ]
-    min_clip: Annotated[Duration, Field(description="The shortest accepted clip.")] = "100ms"
-    max_clip: Annotated[Duration, Field(description="The longest accepted clip.")] = "10m"
-    max_clip_bytes: Annotated[Quantity, Field(description="The largest accepted file.")] = "200Mi"
-
-
-class Resample(SpecModel):
-    """Declares that a clip's rate may be changed."""
-
-    to_hz: Annotated[RateHz, Field(description="The rate after resampling, in hertz; the model's own rate.")]
-    quality: Annotated[ResampleQuality, Field(description="The resampler's mode, by name.")] = ResampleQuality.SOXR_VHQ
-
-
-class Downmix(SpecModel):
-    """Declares that a clip's channels may be mixed into one."""
-
-    mode: Annotated[DownmixMode, Field(description="Mean: the average of all channels.")] = DownmixMode.MEAN
-
-
-class Conversions(SpecModel):
-    """Declared conversions; an absent one is forbidden."""
-
-    resample: Annotated[Resample | None, Field(description="Absent: a clip at another rate is refused.")] = None
-    downmix: Annotated[Downmix | None, Field(description="Absent: a clip of more than one channel is refused.")] = None
-
-
-class Quarantine(SpecModel):
-    """How many clips may be quarantined before the job counts as failed."""
-
-    max_clips: Annotated[int, Field(ge=0, le=1_000_000, description="Most quarantined clips of a complete job.")] = 100
-    max_percent: Annotated[
-        int, Field(ge=0, le=100, description="Most quarantined clips of a complete job, in percent of all its clips.")
-    ] = 2
 
 
 class VoiceContractSpec(SpecModel):
@@ -124,9 +29,18 @@ class VoiceContractSpec(SpecModel):
     conversions: Annotated[
         Conversions, Field(description="Conversions that may happen; an absent one is forbidden.")
     ] = Conversions()
+    output: Annotated[ContractOutput, Field(description="What results look like.")] = ContractOutput()
+    buffer: Annotated[Buffer, Field(description="The ring of decoded audio.")] = Buffer()
+    batching: Annotated[Batching, Field(description="How many clips the model works on at once.")] = Batching()
+    retries: Annotated[Retries, Field(description="What is tried again, and how often.")] = Retries()
     quarantine: Annotated[
         Quarantine, Field(description="Limits beyond which a job with quarantined clips counts as failed.")
     ] = Quarantine()
+    failure_budget: Annotated[FailureBudget, Field(description="What one Mac may spend on a job's failures.")] = (
+        FailureBudget()
+    )
+    completeness: Annotated[Completeness, Field(description="When a transcript counts as cut short.")] = Completeness()
+    scratch: Annotated[ScratchLimit, Field(description="Scratch of one attempt.")] = ScratchLimit()
 
 
 class VoiceContractStatus(StatusModel):

@@ -16,8 +16,8 @@ INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible 
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
-    "gives this namespace no access to the job's input or output",
-    "give this namespace no access to the job's input or output",
+    "gives this namespace no access to the job's addresses",
+    "give this namespace no access to the job's addresses",
 )
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")

@@ -8,8 +8,9 @@ from pydantic import SecretStr
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, HubModel, JobPlan, ModelSource
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.protocol import (
     AttemptRequest,
     AttemptSpec,
@@ -53,6 +54,9 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
         contract_digest=contract.digest,
         output_folder=job_folder(job.spec.output.uri, job.metadata.name, job.metadata.uid),
         billing_key=job.spec.billing_key,
+        transcription=job.spec.transcription,
+        synthesis=job.spec.synthesis,
+        formats=job.spec.output.formats,
         plan=_plan_order(job) if stage is Stage.PLAN else None,
         process=_process_order(job, shard, plan) if stage is Stage.PROCESS and plan is not None else None,
         finalize=_finalize_order(plan, shards) if stage is Stage.FINALIZE and plan is not None else None,
@@ -117,7 +121,7 @@ def _resolved(model: ModelSource, plan: JobPlan) -> ModelSource:
     """A hub model is named by the commit that Plan found: a branch may move between two shards."""
     if model.hub is None or plan.model_revision is None:
         return model
-    return ModelSource(hub=HubModel(id=model.hub.id, revision=plan.model_revision))
+    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=plan.model_revision)})
 
 
 def _finalize_order(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeOrder:

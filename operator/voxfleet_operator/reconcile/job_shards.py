@@ -69,10 +69,16 @@ class JobShards:
     """All shards of a job, by stage."""
 
     all: tuple[AudioShard, ...]
+    halt_percent: int | None = None
+    """The contract's quarantine.haltFanOutPercent."""
 
     @classmethod
     def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard]) -> JobShards:
-        return cls(tuple(shard for shard in shards if belongs(shard, job)))
+        contract = job.status.contract
+        return cls(
+            tuple(shard for shard in shards if belongs(shard, job)),
+            None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
+        )
 
     @cached_property
     def plan(self) -> AudioShard | None:
@@ -89,8 +95,22 @@ class JobShards:
 
     @cached_property
     def halted(self) -> bool:
-        """No Process shard gets a new attempt: what failed one lies in the job, or Finalize has begun."""
-        return self.finalize is not None or any(concerns_job(shard) for shard in self.process)
+        """No Process shard gets a new attempt: what failed one lies in the job or its clips, or Finalize has begun."""
+        return (
+            self.finalize is not None
+            or any(concerns_job(shard) for shard in self.process)
+            or self.quarantined_beyond_halt is not None
+        )
+
+    @cached_property
+    def quarantined_beyond_halt(self) -> tuple[int, int] | None:
+        """(quarantined, finished) clips of the committed shards once they are beyond `halt_percent`."""
+        counts = [shard.status.clips for shard in self.process if is_committed(shard)]
+        quarantined = sum(clips.quarantined for clips in counts if clips is not None)
+        finished = sum(clips.succeeded + clips.failed + clips.quarantined for clips in counts if clips is not None)
+        if self.halt_percent is None or quarantined * 100 <= self.halt_percent * finished:
+            return None
+        return quarantined, finished
 
     def missing_ordinals(self, total: int) -> tuple[int, ...]:
         present = {shard.spec.ordinal for shard in self.process}

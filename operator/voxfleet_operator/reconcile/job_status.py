@@ -16,7 +16,7 @@ from voxfleet_api.kinds.audio_batch_job import (
     ShardCounts,
     StoredFile,
 )
-from voxfleet_api.kinds.voice_contract import Quarantine
+from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage
@@ -114,6 +114,13 @@ def verdict(job: AudioBatchJob, counts: ClipCounts, shards: JobShards) -> tuple[
         failed = failure_of(shard)
         if failed is not None:
             return failed.reason, f"shard {shard.metadata.name} failed: {failed.message}"
+    halted = shards.quarantined_beyond_halt
+    if halted is not None and counts.not_run:
+        return (
+            Reason.QUARANTINE_LIMIT_EXCEEDED,
+            f"{halted[0]} of the first {halted[1]} clips were quarantined, beyond the contract's haltFanOutPercent of"
+            f" {shards.halt_percent}; {counts.not_run} clips did not run; errors.jsonl says why",
+        )
     if counts.failed or counts.not_run:
         return (
             Reason.CLIPS_FAILED,

@@ -252,7 +252,7 @@ def placement_job(job: AudioBatchJob, live_lanes: int) -> PlacementJob:
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         created=job.metadata.creation_timestamp,
-        uris=(*job.spec.input.uris(), job.spec.output.uri),
+        uris=job.spec.uris(),
         parallelism=job.spec.parallelism,
         live_lanes=live_lanes,
         mac_selector=job.spec.mac_selector,

@@ -25,6 +25,18 @@ JOB: Json = {
         "output": {"uri": "file:///data/results/"},
     },
 }
+SPEAK: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioBatchJob",
+    "metadata": {"name": "case"},
+    "spec": {
+        "contractRef": {"name": "contract"},
+        "task": "Synthesize",
+        "synthesis": {"mode": "Preset", "voice": "default"},
+        "input": {"clips": [{"id": "a", "text": "one two three"}]},
+        "output": {"uri": "file:///data/results/"},
+    },
+}
 SHARD: Json = {
     "apiVersion": API_VERSION,
     "kind": "AudioShard",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, SHARD, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, SHARD, SPEAK, Json, changed
 
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 
@@ -53,7 +53,55 @@ BAD: dict[str, Bad] = {
         "soxr_vhq",
     ),
     "contract with a field that is not built": Bad(
-        CONTRACT, {"spec.buffer": {"headroomPercent": 20}}, "spec.buffer", "unknown field"
+        CONTRACT, {"spec.slo": {"interactiveP95": "1s"}}, "spec.slo", "unknown field"
+    ),
+    "contract with an encoding that is not read": Bad(
+        CONTRACT, {"spec.input.encodings": ["mulaw"]}, "spec.input.encodings", "supported values"
+    ),
+    "contract with another decoder": Bad(
+        CONTRACT, {"spec.input.decoders": ["ffmpeg"]}, "spec.input.decoders", 'supported values: "mlx-audio-io"'
+    ),
+    "contract with a downmix that does not work": Bad(
+        CONTRACT,
+        {"spec.conversions": {"downmix": {"mode": "EqualPower"}}},
+        "spec.conversions.downmix.mode",
+        "write mode: Mean",
+    ),
+    "contract whose windows end before they begin": Bad(
+        CONTRACT,
+        {"spec.conversions": {"windows": {"length": "5s", "seek": "5s"}}},
+        "spec.conversions.windows.seek",
+        "write a seek of a few seconds",
+    ),
+    "contract with subtitles without times": Bad(
+        CONTRACT, {"spec.output": {"formats": ["srt"]}}, "spec.output.timestamps", "write timestamps: Segment or Word"
+    ),
+    "contract with flac of floats": Bad(
+        CONTRACT,
+        {"spec.output": {"audio": {"container": "flac", "encoding": "float32"}}},
+        "spec.output.audio.encoding",
+        "pcm16 or pcm24 for flac",
+    ),
+    "contract with a ladder upside down": Bad(
+        CONTRACT,
+        {"spec.batching": {"ladder": {"from": 4, "to": 2}}},
+        "spec.batching.ladder.from",
+        "write the smaller batch size first",
+    ),
+    "contract with a ladder beyond eight": Bad(
+        CONTRACT, {"spec.batching": {"ladder": {"to": 9}}}, "spec.batching.ladder.to", "less than or equal to 8"
+    ),
+    "contract that retries what waiting cannot mend": Bad(
+        CONTRACT, {"spec.retries": {"classes": ["DecodeError"]}}, "spec.retries.classes", '"Transport", "Throttled"'
+    ),
+    "contract that retries for ever": Bad(
+        CONTRACT, {"spec.retries": {"maxRetries": 1000}}, "spec.retries.maxRetries", "less than or equal to 10"
+    ),
+    "contract that halts at nothing": Bad(
+        CONTRACT,
+        {"spec.quarantine": {"haltFanOutPercent": 0}},
+        "spec.quarantine.haltFanOutPercent",
+        "greater than or equal to 1",
     ),
     "contract that quarantines more than everything": Bad(
         CONTRACT, {"spec.quarantine": {"maxPercent": 101}}, "spec.quarantine.maxPercent", "less than or equal to 100"
@@ -70,13 +118,58 @@ BAD: dict[str, Bad] = {
         JOB,
         {"spec.model": {"path": "default", "hub": {"id": "a/b", "revision": "main"}}},
         "spec.model",
-        "exactly one of model.path and model.hub",
+        "exactly one of model.path, model.hub and model.uri",
     ),
     "job with a relative model path": Bad(
         JOB, {"spec.model": {"path": "models/mine"}}, "spec.model.path", "absolute folder on the Mac, or default"
     ),
-    "job whose output is a web address": Bad(
-        JOB, {"spec.output.uri": "https://example.com/out/"}, "spec.output.uri", "should match"
+    "job whose output is a web address without TLS": Bad(
+        JOB, {"spec.output.uri": "http://example.com/out/"}, "spec.output.uri", "should match"
+    ),
+    "job that reads a model from s3 without credentials": Bad(
+        JOB, {"spec.model": {"uri": "s3://models/mine/"}}, "spec", "s3:// needs credentialsRef"
+    ),
+    "job with a clip that is sound and text": Bad(
+        JOB,
+        {"spec.input": {"clips": [{"id": "a", "uri": "file:///a.wav", "text": "one"}]}},
+        "spec.input.clips[0]",
+        "write uri for a clip to transcribe, or text for one to speak",
+    ),
+    "job with the checksum of a text": Bad(
+        SPEAK,
+        {"spec.input": {"clips": [{"id": "a", "text": "one", "sha256": "0" * 64}]}},
+        "spec.input.clips[0]",
+        "sha256 is of the object at uri",
+    ),
+    "job that transcribes a text": Bad(
+        JOB, {"spec.input": {"clips": [{"id": "a", "text": "one"}]}}, "spec.input", "write uri for each of input.clips"
+    ),
+    "job that speaks a recording": Bad(
+        SPEAK,
+        {"spec.input": {"clips": [{"id": "a", "uri": "file:///a.wav"}]}},
+        "spec.input",
+        "write input.clips with text",
+    ),
+    "job that speaks without a voice": Bad(
+        JOB, {"spec.task": "Synthesize"}, "spec.synthesis", "task Synthesize needs synthesis"
+    ),
+    "job with a preset voice of no name": Bad(
+        SPEAK, {"spec.synthesis": {"mode": "Preset"}}, "spec.synthesis.voice", "mode Preset needs voice"
+    ),
+    "job with a custom voice of nobody": Bad(
+        SPEAK,
+        {"spec.synthesis": {"mode": "CustomVoice", "voice": "anna"}},
+        "spec.synthesis.reference",
+        "needs a reference, or a voice with an instruction",
+    ),
+    "job with a designed voice that has a name": Bad(
+        SPEAK,
+        {"spec.synthesis": {"mode": "VoiceDesign", "instruction": "old and calm", "voice": "anna"}},
+        "spec.synthesis.instruction",
+        "mode VoiceDesign needs instruction",
+    ),
+    "job with a format that is not built": Bad(
+        JOB, {"spec.output.formats": ["docx"]}, "spec.output.formats", "supported values"
     ),
     "job whose output has no slash at the end": Bad(
         JOB, {"spec.output.uri": "file:///data/results"}, "spec.output.uri", "should match"
@@ -136,7 +229,38 @@ GOOD: dict[str, Json] = {
         CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}
     ),
     "contract with bytes as a number": changed(CONTRACT, {"spec.input.maxClipBytes": 1048576}),
+    "contract with everything": changed(
+        CONTRACT,
+        {
+            "spec.input.encodings": ["pcm16", "float32"],
+            "spec.input.decoders": ["mlx-audio-io"],
+            "spec.conversions": {
+                "resample": {"toHz": 16000, "quality": "soxr_hq"},
+                "downmix": {"mode": "Mean"},
+                "windows": {"length": "60s"},
+            },
+            "spec.output": {"formats": ["jsonl", "srt", "vtt"], "timestamps": "Word"},
+            "spec.buffer": {"headroomPercent": 50},
+            "spec.batching": {"ladder": {"from": 1, "to": 4}, "memoryCap": "4Gi"},
+            "spec.retries": {"maxRetries": 0, "classes": []},
+            "spec.quarantine": {"haltFanOutPercent": 10, "retainFor": "24h"},
+            "spec.failureBudget": {"retriesPerHour": 50, "quarantinedMinutes": 30},
+            "spec.completeness": {"minCoveragePercent": 80},
+            "spec.scratch": {"maxBytes": "1Gi"},
+        },
+    ),
     "job": JOB,
+    "job that speaks": SPEAK,
+    "job that speaks with a recorded voice": changed(
+        SPEAK, {"spec.synthesis": {"mode": "CustomVoice", "reference": {"uri": "file:///v.wav", "text": "one two"}}}
+    ),
+    "job that speaks a manifest of texts": changed(
+        SPEAK, {"spec.input": {"manifest": {"uri": "https://example.com/texts.jsonl"}}}
+    ),
+    "job that writes to a web address": changed(JOB, {"spec.output.uri": "https://example.com/out/"}),
+    "job with a model of objects": changed(
+        JOB, {"spec.model": {"uri": "https://example.com/model/", "digest": "sha256:" + "0" * 64}}
+    ),
     "job with a hub model": changed(JOB, {"spec.model": {"hub": {"id": "org/model", "revision": "main"}}}),
     "job with an absolute model path": changed(JOB, {"spec.model": {"path": "/models/mine"}}),
     "job with s3 and credentials": changed(

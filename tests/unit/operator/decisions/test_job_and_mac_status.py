@@ -84,6 +84,22 @@ def reasons(status: AudioBatchJobStatus) -> dict[str, tuple[str, str]]:
     return {item.type: (item.status, item.reason) for item in status.conditions}
 
 
+def test_every_address_of_a_job_needs_access() -> None:
+    spoken = {"mode": "CustomVoice", "reference": {"uri": "file:///voices/anna.wav", "text": "one two"}}
+    job = a_job(
+        task="Synthesize",
+        synthesis=spoken,
+        model={"uri": "https://models.example/tts/"},
+        input={"manifest": {"uri": "file:///in/texts.jsonl"}},
+    )
+    assert set(job.spec.uris()) == {
+        "file:///in/texts.jsonl",
+        job.spec.output.uri,
+        "https://models.example/tts/",
+        "file:///voices/anna.wav",
+    }
+
+
 # The verdict.
 
 VERDICTS: dict[str, tuple[dict[str, int], dict[str, int], str | None]] = {
@@ -134,6 +150,36 @@ def test_a_machines_failure_lets_the_other_shards_go_on_and_a_jobs_own_does_not(
     assert machine.create == ()
     own = plan_job(JobSnapshot(job, JobShards((waiting, failed(job, 1, "PlanMismatch"))), None), NOW)
     assert own.create == (NewShard(Stage.FINALIZE),)
+
+
+def halting(percent: int | None, **first: int) -> tuple[AudioBatchJob, JobShards]:
+    """A job of two shards, the first of which is committed."""
+    job = a_job()
+    accepted = a_contract(quarantine={"maxPercent": 100} | ({} if percent is None else {"haltFanOutPercent": percent}))
+    held = job.status.contract
+    assert held is not None
+    status = job.status.model_copy(update={"contract": held.model_copy(update={"spec": accepted.spec})})
+    job = job.model_copy(update={"status": status})
+    return job, JobShards.of(job, (committed(job, Stage.PROCESS, 0, **first), a_shard(job, Stage.PROCESS, 1)))
+
+
+@pytest.mark.parametrize(
+    ("percent", "quarantined", "halts"), [(10, 6, False), (10, 7, True), (None, 60, False), (100, 60, False)]
+)
+def test_fan_out_halts_beyond_the_contracts_percentage(percent: int | None, quarantined: int, *, halts: bool) -> None:
+    job, shards = halting(percent, succeeded=60 - quarantined, quarantined=quarantined)
+    assert shards.halted is halts
+    wanted = (NewShard(Stage.FINALIZE),) if halts else ()
+    assert plan_job(JobSnapshot(job, shards, None), NOW).create == wanted
+
+
+def test_a_halted_job_says_why_it_failed() -> None:
+    job, shards = halting(10, succeeded=50, quarantined=10)
+    everything = JobShards((*shards.all, committed(job, Stage.FINALIZE)), shards.halt_percent)
+    status = plan_job(JobSnapshot(job, everything, None), NOW).status
+    failure = find(status.conditions, ConditionType.FAILED)
+    assert failure is not None and failure.reason == Reason.QUARANTINE_LIMIT_EXCEEDED
+    assert "10 of the first 60 clips" in failure.message and "40 clips did not run" in failure.message
 
 
 def test_plan_is_frozen_by_one_write_before_any_process_shard_exists() -> None:

@@ -1,0 +1,129 @@
+"""VoiceContract: memory, batches, retries, quarantine, budgets and scratch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from voxfleet_api.base import Duration, Quantity, SpecModel, cel, list_set, validations
+
+
+class Buffer(SpecModel):
+    """The ring of decoded audio between decoder and model."""
+
+    headroom_percent: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=400,
+            description="Room beyond the longest accepted clip (or window), in percent. The ring counts inside the"
+            " lane's memory cap; a contract whose ring does not fit is refused.",
+        ),
+    ] = 20
+
+
+class Ladder(
+    SpecModel,
+    json_schema_extra=validations(
+        cel("self.from <= self.to", "from is greater than to; write the smaller batch size first", field_path=".from"),
+    ),
+):
+    """Batch sizes that are measured, once for each model, chip, MLX and contract."""
+
+    from_: Annotated[int, Field(alias="from", ge=1, le=8, description="Smallest batch size.")] = 1
+    to: Annotated[int, Field(ge=1, le=8, description="Largest batch size.")] = 8
+
+
+class Batching(SpecModel):
+    """How many clips the model works on at once."""
+
+    ladder: Annotated[
+        Ladder | None,
+        Field(description="Measure batch sizes and use the better knee; absent: the Mac's default batch size."),
+    ] = None
+    memory_cap: Annotated[
+        Quantity | None, Field(description="Most memory of a lane; absent: the cap of the Mac's pool.")
+    ] = None
+
+
+class RetryClass(StrEnum):
+    """Failures that waiting can mend. Failures of data cannot be listed."""
+
+    TRANSPORT = "Transport"
+    THROTTLED = "Throttled"
+
+
+class Backoff(SpecModel):
+    """Full jitter: a random part of a delay that grows with each retry. A longer Retry-After is honoured."""
+
+    initial: Annotated[Duration, Field(description="The delay before the first retry.")] = "1s"
+    factor_percent: Annotated[int, Field(ge=100, le=1000, description="Growth from one retry to the next.")] = 200
+    cap: Annotated[Duration, Field(description="The longest delay.")] = "60s"
+
+
+class Retries(SpecModel):
+    """Retries of one clip's fetch and of one object's write."""
+
+    max_retries: Annotated[int, Field(ge=0, le=10, description="Most retries; 0: none.")] = 3
+    backoff: Annotated[Backoff, Field(description="Delays.")] = Backoff()
+    classes: Annotated[
+        tuple[RetryClass, ...],
+        Field(
+            max_length=len(RetryClass),
+            json_schema_extra=list_set(),
+            description="Failure classes that are retried; an empty list: none.",
+        ),
+    ] = tuple(RetryClass)
+
+
+class Quarantine(SpecModel):
+    """How many clips may be quarantined before the job counts as failed, and what is kept of them."""
+
+    max_clips: Annotated[int, Field(ge=0, le=1_000_000, description="Most quarantined clips of a complete job.")] = 100
+    max_percent: Annotated[
+        int, Field(ge=0, le=100, description="Most quarantined clips of a complete job, in percent of all its clips.")
+    ] = 2
+    halt_fan_out_percent: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100,
+            description="No new shard starts, and the job fails, once more of the finished clips than this are"
+            " quarantined; judged from the first committed shard on. Absent: never.",
+        ),
+    ] = None
+    retain_for: Annotated[
+        Duration | None,
+        Field(description="How long the Mac keeps a quarantined clip for inspection; absent: not at all."),
+    ] = None
+
+
+class FailureBudget(SpecModel):
+    """What one Mac may spend on a job's failures; beyond it the job fails."""
+
+    retries_per_hour: Annotated[
+        int | None, Field(ge=0, le=100_000, description="Most retries in any hour; 0: none; absent: no limit.")
+    ] = None
+    quarantined_minutes: Annotated[
+        int | None, Field(ge=0, le=100_000, description="Most minutes of quarantined audio; absent: no limit.")
+    ] = None
+
+
+class Completeness(SpecModel):
+    """When a transcript counts as cut short (TruncatedOutput): tried once more, then quarantined."""
+
+    min_coverage_percent: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Least part of the audible speech that the transcript's times cover, where the model gives"
+            " times; 0: not checked.",
+        ),
+    ] = 90
+
+
+class ScratchLimit(SpecModel):
+    max_bytes: Annotated[Quantity, Field(description="Most scratch of one attempt.")] = "20Gi"

@@ -1,0 +1,75 @@
+"""AudioBatchJob: the clips."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from voxfleet_api.base import Sha256Hex, SpecModel, Uri, cel, list_map, list_set, validations
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
+
+
+class PrefixInput(SpecModel):
+    """All objects under a prefix."""
+
+    uri: Annotated[Uri, Field(description="The prefix; ends with a slash.", pattern=r"^(file:///|s3://[a-z0-9]).*/$")]
+    include: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+        Field(max_length=16, json_schema_extra=list_set(), description="Name patterns, such as `*.wav`; absent: all."),
+    ] = ("*",)
+
+
+class ManifestInput(SpecModel):
+    """A JSON Lines file with one `{"id", "uri", "sha256"}` a clip, or `{"id", "text"}` for Synthesize.
+
+    `uri` may be relative to the manifest.
+    """
+
+    uri: Annotated[Uri, Field(description="The manifest.")]
+
+
+class ClipInput(
+    SpecModel,
+    json_schema_extra=validations(
+        cel("has(self.uri) != has(self.text)", "write uri for a clip to transcribe, or text for one to speak"),
+        cel("!has(self.sha256) || has(self.uri)", "sha256 is of the object at uri; a text has none"),
+    ),
+):
+    """One clip: a recording, or a text to speak."""
+
+    id: Annotated[
+        str, Field(min_length=1, max_length=128, pattern=r"^[\w.:-]+$", description="Your name for the clip; unique.")
+    ]
+    uri: Annotated[Uri | None, Field(description="The recording.")] = None
+    text: Annotated[
+        str | None, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, description="The text to speak.")
+    ] = None
+    sha256: Annotated[Sha256Hex | None, Field(description="Expected sha256; absent: not checked.")] = None
+
+
+class JobInput(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "[has(self.prefix), has(self.manifest), has(self.clips)].filter(x, x).size() == 1",
+            "write exactly one of input.prefix, input.manifest and input.clips",
+        ),
+    ),
+):
+    """The clips."""
+
+    prefix: Annotated[PrefixInput | None, Field(description="All objects under a prefix.")] = None
+    manifest: Annotated[ManifestInput | None, Field(description="The clips that a file lists.")] = None
+    clips: Annotated[
+        tuple[ClipInput, ...] | None,
+        Field(min_length=1, max_length=200, json_schema_extra=list_map("id"), description="The clips themselves."),
+    ] = None
+
+    def uris(self) -> tuple[str, ...]:
+        """The addresses that the input names, for access checks."""
+        if self.prefix is not None:
+            return (self.prefix.uri,)
+        if self.manifest is not None:
+            return (self.manifest.uri,)
+        return tuple(clip.uri for clip in self.clips or () if clip.uri is not None)

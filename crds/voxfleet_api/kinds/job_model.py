@@ -1,0 +1,52 @@
+"""AudioBatchJob: where the model comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from voxfleet_api.base import Digest, SpecModel, Uri, cel, validations
+
+
+class HubModel(SpecModel):
+    """A model of the Hugging Face hub."""
+
+    id: Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[\w.-]+/[\w.-]+$", description="Owner and name.")]
+    revision: Annotated[
+        str, Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="A commit, tag or branch.")
+    ]
+
+
+class ModelSource(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "[has(self.path), has(self.hub), has(self.uri)].filter(x, x).size() == 1",
+            "write exactly one of model.path, model.hub and model.uri; path: default is the model that ships with the"
+            " agent",
+        ),
+        cel(
+            "!has(self.path) || self.path == 'default' || self.path.startsWith('/')",
+            "model.path is an absolute folder on the Mac, or default for the model that ships with the agent",
+            field_path=".path",
+        ),
+    ),
+):
+    """Where the model comes from. Weights are safetensors, and code from a model folder never runs."""
+
+    path: Annotated[
+        str | None,
+        Field(max_length=1024, description="A folder on every Mac, or `default`: the model that ships with the agent."),
+    ] = None
+    hub: Annotated[HubModel | None, Field(description="A model of the Hugging Face hub.")] = None
+    uri: Annotated[
+        Uri | None,
+        Field(
+            description="A folder of objects; ends with a slash. Macs keep it in their model cache.",
+            pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$",
+        ),
+    ] = None
+    digest: Annotated[
+        Digest | None, Field(description="What the model's files must digest to; absent: what Plan finds.")
+    ] = None
