@@ -1,0 +1,75 @@
+"""`voxfleet-agent doctor`: is this Mac fit for work, and if not, what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxfleet_agent.commands.common import loaded
+from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.doctor.finding import Finding, Health
+from voxfleet_agent.doctor.machine import check_machine
+from voxfleet_agent.doctor.places import check_places
+from voxfleet_agent.doctor.runtime import check_runtime
+
+DOCTOR_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent doctor                       versions, decoders, memory, clock
+  voxfleet-agent doctor -c agent.yaml         scratch and permissions too
+  voxfleet-agent doctor -c agent.yaml -o json
+"""
+_STYLE = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "bold red"}
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The agent's configuration file (YAML).", metavar="FILE")
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.TABLE,
+) -> None:
+    """Checks this machine and says how to mend what it finds; ends with 1 when something fails."""
+    findings = _examine(config)
+    if output is Output.JSON:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _show(findings)
+    if any(finding.health is Health.FAIL for finding in findings):
+        raise typer.Exit(1)
+
+
+def _examine(file: Path | None) -> list[Finding]:
+    config = loaded(file) if file is not None else None
+    findings = check_runtime(os.environ)
+    findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
+    if config is not None:
+        findings += check_places(config)
+    if sys.platform == "darwin":
+        from voxfleet_agent.doctor.macos import check_macos
+
+        findings += check_macos(config.scratch.path if config is not None else Path.home())
+    return findings
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "Check", "Found", "Mend"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        style = _STYLE[finding.health]
+        table.add_row(f"[{style}]{finding.health.value}[/]", finding.name, finding.found, finding.mend)
+    Console(highlight=False).print(table)

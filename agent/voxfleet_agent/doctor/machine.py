@@ -1,0 +1,90 @@
+"""Memory, co-tenants and the clock."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+
+_GIB = 2**30
+_SYSTEM_SHARE = 0.15
+"""Of the memory, for the operating system and the supervisor."""
+_TENANT_SHARE = 0.10
+_CLOCK_UNSYNCHRONIZED = 5  # TIME_ERROR of adjtimex(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Another process that holds much memory."""
+
+    name: str
+    pid: int
+    resident_bytes: int
+
+
+def check_machine(pools: Sequence[PoolConfig]) -> list[Finding]:
+    total_bytes = psutil.virtual_memory().total
+    return [judge_memory(total_bytes, pools), judge_tenants(total_bytes, _tenants(total_bytes)), _clock()]
+
+
+def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
+    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
+    usable = int(total_bytes * (1 - _SYSTEM_SHARE))
+    found = f"lanes may use {caps / _GIB:.1f} GiB together, the machine has {total_bytes / _GIB:.1f} GiB"
+    if caps > usable:
+        return fail(
+            "memory",
+            found,
+            f"lower pools.memoryCap or lanes: at most {usable / _GIB:.1f} GiB leave the system its share",
+        )
+    return ok("memory", found)
+
+
+def judge_tenants(total_bytes: int, tenants: Sequence[Tenant]) -> Finding:
+    if not tenants:
+        return ok("co-tenants", "no other process holds a tenth of the memory")
+    names = ", ".join(f"{one.name} ({one.pid}): {one.resident_bytes / _GIB:.1f} GiB" for one in tenants[:5])
+    return warn("co-tenants", names, "end them, or lower pools.memoryCap by what they need")
+
+
+def judge_clock(synchronized: bool | None, how: str) -> Finding:
+    if synchronized is None:
+        return warn("clock", f"cannot tell whether the clock is set by NTP ({how})", "check that a time service runs")
+    if not synchronized:
+        return warn(
+            "clock", f"the clock is not set by NTP ({how})", "turn a time service on: rows carry wall times for finance"
+        )
+    return ok("clock", how)
+
+
+def _tenants(total_bytes: int) -> list[Tenant]:
+    own = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
+    found = []
+    for process in psutil.process_iter(["name", "pid", "memory_info"]):
+        memory = process.info["memory_info"]
+        if memory is not None and process.pid not in own and memory.rss > total_bytes * _TENANT_SHARE:
+            found.append(Tenant(str(process.info["name"]), process.pid, memory.rss))
+    return sorted(found, key=lambda tenant: -tenant.resident_bytes)
+
+
+def _clock() -> Finding:
+    if sys.platform == "darwin":
+        from voxfleet_agent.doctor.macos import read_network_time
+
+        return judge_clock(read_network_time(), "systemsetup -getusingnetworktime")
+    return judge_clock(_kernel_clock_is_set(), "adjtimex")
+
+
+def _kernel_clock_is_set() -> bool | None:
+    """What the kernel says of its clock; None where it does not say."""
+    library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+    # struct timex is 208 bytes on 64-bit Linux; `modes` 0 at its start only reads.
+    state: int = library.adjtimex(ctypes.create_string_buffer(256))
+    return None if state < 0 else state != _CLOCK_UNSYNCHRONIZED

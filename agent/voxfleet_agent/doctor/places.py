@@ -1,0 +1,136 @@
+"""Scratch: its place, its speed, its room; and who may read the agent's files."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from voxfleet_agent.config import AgentConfig
+from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+
+_NETWORK = frozenset({"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"})
+_PURGED = ("/tmp", "/private/tmp", "/var/tmp", "/private/var/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 -- named, not used
+_SPEED_BYTES = 64 * 2**20
+_SLOW_MIB_PER_SECOND = 200
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Where a folder lies."""
+
+    path: Path
+    filesystem: str
+    free_bytes: int
+
+
+def check_places(config: AgentConfig) -> list[Finding]:
+    """Writes and removes one file of 64 MiB in the scratch folder, which it makes when it is missing."""
+    scratch = config.scratch
+    try:
+        scratch.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        volume = read_volume(scratch.path)
+        return [
+            judge_place(volume),
+            judge_room(volume, scratch.quota_bytes, scratch.min_free_bytes),
+            judge_speed(_write_speed(scratch.path)),
+            *judge_modes(_modes(config)),
+        ]
+    except OSError as error:
+        return [fail("scratch", f"{scratch.path}: {error.strerror}", "correct scratch.path, or its owner")]
+
+
+def judge_place(volume: Volume) -> Finding:
+    if volume.filesystem.lower() in _NETWORK or volume.filesystem.lower().startswith("fuse"):
+        return fail(
+            "scratch place", f"{volume.path} lies on a network volume ({volume.filesystem})", "use a local, fast volume"
+        )
+    if volume.filesystem == "tmpfs":
+        return warn(
+            "scratch place",
+            f"{volume.path} lies in memory (tmpfs)",
+            "use a disk: scratch would compete with the models",
+        )
+    if any(volume.path.is_relative_to(purged) for purged in _PURGED):
+        return fail(
+            "scratch place",
+            f"{volume.path} lies below a folder that the system empties by itself",
+            "use a folder of its own, such as /Volumes/scratch/voxfleet",
+        )
+    return ok("scratch place", f"{volume.path} on {volume.filesystem}")
+
+
+def judge_room(volume: Volume, quota_bytes: int, min_free_bytes: int) -> Finding:
+    needed = quota_bytes + min_free_bytes
+    found = f"{volume.free_bytes // _MIB} MiB free, quota and minFree are {needed // _MIB} MiB together"
+    if volume.free_bytes < min_free_bytes:
+        return fail("scratch room", found, "free the volume, or lower scratch.minFree: attempts are refused now")
+    if volume.free_bytes < needed:
+        return warn("scratch room", found, "free the volume, or lower scratch.quota, so that the quota can be used")
+    return ok("scratch room", found)
+
+
+def judge_speed(bytes_per_second: float) -> Finding:
+    speed = bytes_per_second / _MIB
+    if speed < _SLOW_MIB_PER_SECOND:
+        return warn(
+            "scratch speed", f"{speed:.0f} MiB/s written and synced", "use a faster volume; an internal SSD does"
+        )
+    return ok("scratch speed", f"{speed:.0f} MiB/s written and synced")
+
+
+def judge_modes(modes: dict[Path, tuple[int, int]]) -> list[Finding]:
+    """`modes`: (permission bits, owner) by path; others may read none of them."""
+    wrong = []
+    for path, (mode, owner) in modes.items():
+        if owner != os.geteuid():
+            wrong.append(f"{path} belongs to user {owner}; chown it to the agent's account")
+        elif mode & 0o077:
+            wrong.append(f"{path} is open to others ({mode:o}); chmod go-rwx {path}")
+    if wrong:
+        return [fail("permissions", text.partition(";")[0], text.partition("; ")[2]) for text in wrong]
+    return [ok("permissions", f"{len(modes)} private files and folders are the agent's alone")]
+
+
+def read_volume(path: Path) -> Volume:
+    resolved = path.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if resolved.is_relative_to(part.mountpoint)]
+    deepest = max(mounts, key=lambda part: len(part.mountpoint), default=None)
+    return Volume(resolved, deepest.fstype if deepest is not None else "unknown", psutil.disk_usage(str(resolved)).free)
+
+
+def _modes(config: AgentConfig) -> dict[Path, tuple[int, int]]:
+    paths = (config.token_file, config.ledger_key_file, config.state_dir, config.scratch.path)
+    found = {path: path.stat() for path in paths if path.exists()}
+    return {path: (stat.S_IMODE(status.st_mode), status.st_uid) for path, status in found.items()}
+
+
+def _write_speed(folder: Path) -> float:
+    """Bytes per second of one sequential write, with its sync."""
+    block = os.urandom(_MIB)
+    path = folder / f".doctor-{os.getpid()}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        started = time.monotonic()
+        for _ in range(_SPEED_BYTES // _MIB):
+            os.write(descriptor, block)
+        _sync(descriptor)
+        return _SPEED_BYTES / max(time.monotonic() - started, 1e-6)
+    finally:
+        os.close(descriptor)
+        path.unlink()
+
+
+def _sync(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)

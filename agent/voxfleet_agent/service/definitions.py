@@ -1,0 +1,108 @@
+"""Service definitions as text. Pure.
+
+launchd: launchd.plist(5); a LaunchDaemon needs no graphical session, so a screen lock or a logout does not touch it.
+systemd: systemd.service(5), systemd.exec(5).
+"""
+
+from __future__ import annotations
+
+import plistlib
+from dataclasses import dataclass
+from pathlib import Path
+
+LABEL = "dev.voxfleet.agent"
+PLIST_PATH = Path(f"/Library/LaunchDaemons/{LABEL}.plist")
+UNIT_PATH = Path("/etc/systemd/system/voxfleet-agent.service")
+STOP_SECONDS = 60
+"""Parking every attempt takes up to 20 s; then the journal and the lanes close."""
+_RESTART_SECONDS = 5
+_AWAKE = '/usr/bin/caffeinate -i -s -w $$ & exec "$0" "$@"'
+_OPEN_FILES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a definition is made of."""
+
+    python: Path
+    config: Path
+    user: str
+    log_file: Path
+    """On macOS; systemd keeps logs itself."""
+    writable: tuple[Path, ...]
+    """Folders that the agent writes to."""
+    switches_user: bool = False
+    """Whether lanes run as another account, which the agent must be allowed to become."""
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        return [str(self.python), "-m", "voxfleet_agent", "serve", "--config", str(self.config)]
+
+
+def launchd_plist(service: Service) -> bytes:
+    """A LaunchDaemon that keeps the machine from sleeping while the agent runs.
+
+    `caffeinate -w` holds the power assertion while the agent lives; `exec` leaves the agent the process that launchd
+    knows, so that SIGTERM reaches it and not a wrapper.
+    """
+    return plistlib.dumps(
+        {
+            "Label": LABEL,
+            "ProgramArguments": ["/bin/sh", "-c", _AWAKE, *service.command],
+            "UserName": service.user,
+            "RunAtLoad": True,
+            "KeepAlive": True,
+            "ThrottleInterval": _RESTART_SECONDS,
+            "ExitTimeOut": STOP_SECONDS,
+            "ProcessType": "Interactive",  # anything less is throttled when nobody is logged in
+            "StandardErrorPath": str(service.log_file),
+            "StandardOutPath": str(service.log_file),
+            "Umask": 0o077,
+            "EnvironmentVariables": dict(service.environment),
+            "SoftResourceLimits": {"Core": 0, "NumberOfFiles": _OPEN_FILES},
+            "HardResourceLimits": {"Core": 0, "NumberOfFiles": _OPEN_FILES},
+        }
+    )
+
+
+def systemd_unit(service: Service) -> str:
+    lines = [
+        "[Unit]",
+        "Description=VoxFleet agent",
+        "After=network-online.target",
+        "Wants=network-online.target",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"User={'root' if service.switches_user else service.user}",
+        f"ExecStart={' '.join(_quoted(word) for word in service.command)}",
+        *(f"Environment={_quoted(f'{name}={value}')}" for name, value in service.environment),
+        "Restart=always",
+        f"RestartSec={_RESTART_SECONDS}",
+        # The agent alone gets SIGTERM and parks its attempts; its lanes end with it.
+        "KillMode=mixed",
+        f"TimeoutStopSec={STOP_SECONDS}",
+        "UMask=0077",
+        "LimitCORE=0",
+        f"LimitNOFILE={_OPEN_FILES}",
+        "ProtectSystem=strict",
+        "ProtectKernelTunables=yes",
+        "ProtectControlGroups=yes",
+        "PrivateTmp=yes",
+        "RestrictSUIDSGID=yes",
+        *([] if service.switches_user else ["NoNewPrivileges=yes", "CapabilityBoundingSet="]),
+        *(f"ReadWritePaths={_quoted(str(path))}" for path in service.writable),
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(word: str) -> str:
+    """A word of a unit file: percent signs and dollars doubled, in quotes where it needs them."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if any(character in word for character in " \t\"'\\;"):
+        return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return word

@@ -1,0 +1,152 @@
+"""What the doctor makes of its readings."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.doctor import macos, runtime
+from voxfleet_agent.doctor.finding import Finding, Health
+from voxfleet_agent.doctor.machine import Tenant, judge_clock, judge_memory, judge_tenants
+from voxfleet_agent.doctor.places import Volume, judge_modes, judge_place, judge_room, judge_speed
+
+GIB = 2**30
+BUILD = {"arch_matches": True, "python_tag_matches": True, "build_mlx_version": "abi-independent"}
+
+
+def assert_mendable(finding: Finding, health: Health) -> None:
+    assert finding.health is health, finding
+    assert bool(finding.mend) == (health is not Health.OK), "each trouble says how to mend it"
+
+
+@pytest.mark.parametrize(
+    ("installed", "health"),
+    [({"mlx": "0.32.4"}, Health.OK), ({"mlx": "0.33.0"}, Health.FAIL), ({}, Health.FAIL)],
+)
+def test_versions(installed: dict[str, str], health: Health) -> None:
+    assert_mendable(runtime.judge_versions({"mlx": "0.32.4"}, installed), health)
+
+
+def test_the_installed_pins_are_read_from_the_distribution() -> None:
+    assert {"mlx", "mlx-audio", "mlx-audio-io"} <= set(runtime._required())
+
+
+def probe(**changes: object) -> str:
+    return json.dumps({"build": BUILD, "soxr": True, "decoders": {"wav": "", "flac": ""}} | changes)
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "health"),
+    [
+        (probe(), "decoders", Health.OK),
+        (probe(decoders={"wav": "", "flac": "RuntimeError: no codec"}), "decoders", Health.FAIL),
+        (probe(soxr=False), "soxr", Health.FAIL),
+        (probe(build=BUILD | {"arch_matches": False}), "mlx", Health.FAIL),
+    ],
+)
+def test_decoders_soxr_and_build(output: str, name: str, health: Health) -> None:
+    found = {finding.name: finding for finding in runtime.judge_probe(0, output, "")}
+    assert_mendable(found[name], health)
+
+
+def test_an_mlx_that_does_not_start_is_one_finding_with_its_last_words() -> None:
+    (finding,) = runtime.judge_probe(-6, "", "Traceback\nImportError: libmlx.so\n")
+    assert_mendable(finding, Health.FAIL)
+    assert "libmlx.so" in finding.found
+
+
+def test_blas() -> None:
+    assert_mendable(runtime.judge_blas("linux", ""), Health.WARN)
+    assert_mendable(runtime.judge_blas("linux", "/usr/lib/libopenblas.so.0"), Health.OK)
+    assert_mendable(runtime.judge_blas("darwin", ""), Health.OK)
+
+
+@pytest.mark.parametrize(
+    ("path", "filesystem", "health"),
+    [
+        ("/Volumes/scratch/voxfleet", "apfs", Health.OK),
+        ("/Volumes/share/voxfleet", "smbfs", Health.FAIL),
+        ("/mnt/x", "nfs4", Health.FAIL),
+        ("/mnt/x", "fuse.sshfs", Health.FAIL),
+        ("/private/tmp/voxfleet", "apfs", Health.FAIL),
+        ("/var/folders/ab/voxfleet", "apfs", Health.FAIL),
+        ("/var/tmpfoo/voxfleet", "ext4", Health.OK),
+        ("/run/voxfleet", "tmpfs", Health.WARN),
+    ],
+)
+def test_scratch_is_local_and_stays(path: str, filesystem: str, health: Health) -> None:
+    assert_mendable(judge_place(Volume(Path(path), filesystem, GIB)), health)
+
+
+@pytest.mark.parametrize(("free", "health"), [(30, Health.OK), (15, Health.WARN), (0, Health.FAIL)])
+def test_scratch_room(free: int, health: Health) -> None:
+    assert_mendable(judge_room(Volume(Path("/s"), "apfs", free * GIB), 20 * GIB, GIB), health)
+
+
+def test_scratch_speed() -> None:
+    assert_mendable(judge_speed(900 * 2**20), Health.OK)
+    assert_mendable(judge_speed(50 * 2**20), Health.WARN)
+
+
+def test_private_files() -> None:
+    own = os.geteuid()
+    assert_mendable(judge_modes({Path("/k"): (0o600, own)})[0], Health.OK)
+    (opened, foreign) = judge_modes({Path("/k"): (0o644, own), Path("/t"): (0o600, own + 1)})
+    assert_mendable(opened, Health.FAIL)
+    assert "chmod go-rwx /k" in opened.mend and "chown" in foreign.mend
+
+
+def test_lanes_leave_the_system_its_memory() -> None:
+    pools = (PoolConfig(name="offline", lanes=2, memory_cap="6Gi"),)
+    assert_mendable(judge_memory(16 * GIB, pools), Health.OK)
+    assert_mendable(judge_memory(12 * GIB, pools), Health.FAIL)
+
+
+def test_co_tenants_are_named() -> None:
+    assert_mendable(judge_tenants(16 * GIB, []), Health.OK)
+    finding = judge_tenants(16 * GIB, [Tenant("llm-server", 412, 9 * GIB)])
+    assert_mendable(finding, Health.WARN)
+    assert "llm-server (412): 9.0 GiB" in finding.found
+
+
+@pytest.mark.parametrize(("synchronized", "health"), [(True, Health.OK), (False, Health.WARN), (None, Health.WARN)])
+def test_clock(synchronized: bool | None, health: Health) -> None:
+    assert_mendable(judge_clock(synchronized, "adjtimex"), health)
+
+
+PMSET = """Battery Power:
+ sleep                1
+AC Power:
+ sleep                {sleep}
+ autorestart          {autorestart}
+ disksleep            10
+"""
+SCRATCH = Path("/Volumes/scratch/voxfleet")
+
+
+@pytest.mark.parametrize(
+    ("finding", "health"),
+    [
+        (macos.judge_sleep(PMSET.format(sleep=0, autorestart=1)), Health.OK),
+        (macos.judge_sleep(PMSET.format(sleep=10, autorestart=1)), Health.WARN),
+        (macos.judge_sleep(PMSET.format(sleep=0, autorestart=0)), Health.WARN),
+        (macos.judge_sleep(""), Health.WARN),
+        (macos.judge_filevault("FileVault is On.\n"), Health.WARN),
+        (macos.judge_filevault("FileVault is Off.\n"), Health.OK),
+        (macos.judge_filevault(""), Health.WARN),
+        (macos.judge_updates("0\n"), Health.OK),
+        (macos.judge_updates("1\n"), Health.WARN),
+        (macos.judge_updates("The domain/default pair does not exist"), Health.WARN),
+        (macos.judge_spotlight("/Volumes/scratch:\n\tIndexing enabled. \n", SCRATCH), Health.WARN),
+        (macos.judge_spotlight("/Volumes/scratch:\n\tIndexing disabled.\n", SCRATCH), Health.OK),
+        (macos.judge_time_machine(f"[Excluded]    {SCRATCH}\n", SCRATCH), Health.OK),
+        (macos.judge_time_machine(f"[Included]    {SCRATCH}\n", SCRATCH), Health.WARN),
+        (macos.local_network(), Health.WARN),
+    ],
+)
+def test_macos_by_what_its_tools_print(finding: Finding, health: Health) -> None:
+    assert_mendable(finding, health)
