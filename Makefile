@@ -1,9 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench clean
+.PHONY: help setup demo demo-stop lock test check generate bench soak clean
 export PYTHON
 
 BIN := .venv/bin
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,9 @@ generate: setup ## Write the CRDs and the reference pages from the API's types
 
 bench: setup ## Measure, print and write .bench/results.json
 	@$(BIN)/python tests/bench/run.py
+
+soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
+	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

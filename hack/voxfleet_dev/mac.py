@@ -42,6 +42,7 @@ class Mac:
         lanes: int = 1,
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
+        batch_size: int = 4,
     ) -> None:
         directory = directory.absolute()  # the agent accepts no other paths
         self.name = name
@@ -54,6 +55,7 @@ class Mac:
         self._allow = list(allow)
         self._lanes = lanes
         self._scratch_quota = scratch_quota
+        self._batch_size = batch_size
         self._ledger_key = Ed25519PrivateKey.generate()
         self.config_file = directory / "agent.yaml"
         argv: list[str | Path] = [sys.executable, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
@@ -156,7 +158,7 @@ class Mac:
             "tokenFile": str(token_file),
             "ledgerKeyFile": str(ledger_key_file),
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
-            "pools": [{"name": "offline", "kind": "Offline", "lanes": self._lanes}],
+            "pools": [{"name": "offline", "kind": "Offline", "lanes": self._lanes, "batchSize": self._batch_size}],
             "allow": self._allow,
         }
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
