@@ -1,46 +1,54 @@
 """From a clip on disk to samples for the model, through mlx-audio-io.
 
 mlx-audio-io trusts the file's extension, returns short audio from damaged files without a word and passes NaN on, so
-the clip is decoded under a name that fits its bytes and the result is held against its header.
+the clip is decoded under a name that fits its bytes and the result is held against its header. It is read in blocks at
+its own rate: `load(duration=...)` decodes all of a flac or m4a whatever its header hides, `load(sr=...)` resamples as
+it likes, and `stream(sr=...)` drops the last samples.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import stat
+import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
-import mlx.core as mx
 import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
+import numpy as np
+import numpy.typing as npt
 
-from voxfleet_agent.audio.conversions import plan_conversions
-from voxfleet_agent.audio.facts import SCRATCH_PREFIX, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import refuse_duration
+from voxfleet_agent.audio import mp3
+from voxfleet_agent.audio.conversions import ConversionPlan, plan_conversions
+from voxfleet_agent.audio.facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
+from voxfleet_agent.audio.headers import inspect, refuse, refuse_duration
+from voxfleet_agent.audio.qualities import Resampler
+from voxfleet_agent.audio.windows import WindowRule
+from voxfleet_agent.audio.working_set import BLOCK_SAMPLES, SPARE_MILLISECONDS, working_set_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.voice_contract import Container, VoiceContractSpec
+from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Attestation
+
+__all__ = ["DECODER", "Decoding", "open_clip", "open_decoding", "working_set_bytes"]
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
 """Lossy codecs overshoot 1.0 a little; a bit-flipped mp3 reaches 18."""
 
-# wav and flac count samples exactly. An mp3 carries up to three frames of encoder and decoder delay and padding, an
-# AAC track up to 2112 samples of delay and a frame of padding, and decoders differ in how much of it they cut off.
-_TOLERANCE_FRAMES = {Container.WAV: 0, Container.FLAC: 0, Container.MP3: 3 * 1152, Container.M4A: 4 * 1024}
+Samples = npt.NDArray[np.float32]
 
-
-@dataclass(frozen=True, slots=True)
-class DecodedClip:
-    samples: mx.array
-    """float32, (N,), one channel at the model's rate."""
-    attestation: Attestation
-    audio_milliseconds: int
-    """As stored in the file, before any conversion."""
+# wav, flac, aiff and caf's PCM count samples exactly. An mp3 carries up to three frames of encoder and decoder delay
+# and padding, an AAC track up to 2112 samples of delay and a frame of padding, and decoders differ in how much of it
+# they cut off.
+_MP3_TOLERANCE_FRAMES = 3 * 1152
+_AAC_TOLERANCE_FRAMES = 4 * 1024
 
 
 def open_clip(path: Path) -> BinaryIO:
@@ -52,71 +60,214 @@ def open_clip(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def decode(path: Path, facts: HeaderFacts, contract: VoiceContractSpec, model_rate_hz: int) -> DecodedClip:
-    """Decodes a regular file that `headers.inspect` has seen, with no conversion but the contract's.
+def open_decoding(path: Path, contract: VoiceContractSpec, model_rate_hz: int) -> Decoding:
+    """Inspects a clip and plans its conversions; no audio is read yet.
 
-    Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR).
+    Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION).
     """
-    plan = plan_conversions(facts, contract.conversions, model_rate_hz)
-    # A second more than is accepted: enough to see that a clip is too long, too little to fill the memory.
-    samples = _load(path, facts, duration_milliseconds(contract.input.max_clip) / 1000 + 1.0)
-    frames = samples.shape[0]
-    audio_milliseconds = frames * 1000 // facts.sample_rate_hz
-    _check_length(frames, facts)
-    violation = refuse_duration(audio_milliseconds, contract)
+    with open_clip(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        facts = inspect(file, size_bytes)
+        if facts.container is Container.MP3:
+            facts = _walked(facts, ClipReader(file, size_bytes))
+    violation = refuse(facts, size_bytes, contract)
     if violation is not None:
         raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
-    _check_samples(samples)
-    if plan.downmix is not None:
-        samples = mx.mean(samples, axis=1, keepdims=True)
-    if plan.resample is not None:
-        samples = mlx_audio_io.resample(samples, facts.sample_rate_hz, model_rate_hz, quality=plan.resample.quality)
-    samples = samples.reshape(-1)
-    mx.eval(samples)
-    attestation = Attestation(
-        container=facts.container,
-        encoding=facts.encoding,
-        sample_rate_hz=facts.sample_rate_hz,
-        channels=facts.channels,
-        conversions=plan.attested,
-        decoder=DECODER,
-    )
-    return DecodedClip(samples, attestation, audio_milliseconds)
+    plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
+    return Decoding(path, facts, contract, plan, model_rate_hz)
 
 
-def _load(path: Path, facts: HeaderFacts, limit_seconds: float) -> mx.array:
-    """Samples (N, channels) as stored."""
-    with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
-        link = Path(folder) / f"clip.{facts.container}"
-        link.symlink_to(path.absolute())
-        try:
-            loaded: tuple[mx.array, int] = mlx_audio_io.load(link, duration=limit_seconds)
-        except (ValueError, RuntimeError, MemoryError) as error:
-            detail = str(error).replace(str(link), "the clip").replace(link.name, "the clip")
-            raise damaged(f"cannot be decoded: {detail[:180]}") from error
-    samples, rate_hz = loaded
-    if rate_hz != facts.sample_rate_hz or samples.ndim != 2 or samples.shape[1] != facts.channels:
-        raise damaged(
-            f"decodes to {samples.shape[-1]} channels at {rate_hz} Hz,"
-            f" but its header says {facts.channels} at {facts.sample_rate_hz} Hz"
-        )
-    return samples
-
-
-def _check_length(frames: int, facts: HeaderFacts) -> None:
-    if frames == 0:
-        raise damaged("holds no audio")
+def _walked(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
+    """minimp3 leaves damaged frames out; an mp3 without a Xing header does not say that there were more."""
+    frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
     if facts.frames is None:
-        return
-    if abs(frames - facts.frames) > _TOLERANCE_FRAMES[facts.container]:
-        raise damaged(
-            f"decodes to {frames * 1000 // facts.sample_rate_hz} ms,"
-            f" but its header announces {facts.audio_milliseconds} ms"
+        return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
+    return facts
+
+
+def this_resampler() -> Resampler:
+    return Resampler(sys.platform, bool(mlx_audio_io.supports_soxr()))
+
+
+class Decoding:
+    """One clip on its way to the model."""
+
+    def __init__(
+        self, path: Path, facts: HeaderFacts, contract: VoiceContractSpec, plan: ConversionPlan, model_rate_hz: int
+    ) -> None:
+        self.facts = facts
+        self.piece_starts_milliseconds: list[int] = []
+        """Where each piece that came begins in the clip."""
+        self._path = path
+        self._contract = contract
+        self._plan = plan
+        self._model_rate_hz = model_rate_hz
+        self._frames = 0
+        self._limit_frames = (
+            (duration_milliseconds(contract.input.max_clip) + SPARE_MILLISECONDS) * facts.sample_rate_hz // 1000
+        )
+        if facts.frames is not None:
+            self._limit_frames = min(self._limit_frames, facts.frames + _tolerance_frames(facts) + 1)
+
+    @property
+    def audio_milliseconds(self) -> int:
+        """As stored in the file, before any conversion; final after the last piece."""
+        return self._frames * 1000 // self.facts.sample_rate_hz
+
+    @property
+    def attestation(self) -> Attestation:
+        """What was done to the clip; final after the last piece."""
+        attested = self._plan.attested
+        windows = self._contract.conversions.windows
+        if windows is not None and len(self.piece_starts_milliseconds) > 1:
+            count = len(self.piece_starts_milliseconds)
+            attested += (f"windows:{windows.length}:quietest-within-{windows.seek}:{count}",)
+        return Attestation(
+            container=self.facts.container,
+            encoding=self.facts.encoding,
+            sample_rate_hz=self.facts.sample_rate_hz,
+            channels=self.facts.channels,
+            conversions=attested,
+            decoder=DECODER,
         )
 
+    def pieces(self) -> Iterator[Samples]:
+        """(N,) float32, one channel at the model's rate: the whole clip, or one declared window after the other.
 
-def _check_samples(samples: mx.array) -> None:
-    if not bool(mx.all(mx.isfinite(samples)).item()):
+        To be called once. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), also after some pieces: a clip's
+        length is known only at its end.
+        """
+        windows = self._contract.conversions.windows
+        if windows is None or self._fits_in(windows):
+            yield self._whole()
+            return
+        yield from self._windows(WindowRule.of(windows, self.facts.sample_rate_hz))
+
+    def _fits_in(self, windows: Windows) -> bool:
+        length_frames = duration_milliseconds(windows.length) * self.facts.sample_rate_hz // 1000
+        return self.facts.frames is not None and self._limit_frames <= length_frames
+
+    def _whole(self) -> Samples:
+        # Pages that no audio reaches cost nothing.
+        samples = np.empty(self._limit_frames, np.float32)
+        for block in self._blocks():
+            self._mix_down(block, samples[self._frames - len(block) : self._frames])
+        self._check_length()
+        return self._piece(0, samples[: self._frames])
+
+    def _windows(self, rule: WindowRule) -> Iterator[Samples]:
+        samples = np.empty(rule.ahead_frames + BLOCK_SAMPLES, np.float32)
+        start, filled = 0, 0
+        for block in self._blocks():
+            self._mix_down(block, samples[filled : filled + len(block)])
+            filled += len(block)
+            while filled > rule.ahead_frames:
+                taken = rule.end(samples[: rule.ahead_frames])
+                yield self._piece(start, samples[:taken].copy())
+                samples[: filled - taken] = samples[taken:filled].copy()
+                start, filled = start + taken, filled - taken
+        self._check_length()
+        while filled > 0:
+            taken = rule.end(samples[:filled])
+            yield self._piece(start, samples[:taken].copy())
+            samples[: filled - taken] = samples[taken:filled].copy()
+            start, filled = start + taken, filled - taken
+
+    def _blocks(self) -> Iterator[Samples]:
+        """(n, channels) as stored, finite and of a sane level."""
+        facts = self.facts
+        reader = self._open_stream()
+        if reader.sample_rate != facts.sample_rate_hz or reader.channels != facts.channels:
+            raise damaged(
+                f"decodes to {reader.channels} channels at {reader.sample_rate} Hz,"
+                f" but its header says {facts.channels} at {facts.sample_rate_hz} Hz"
+            )
+        # Apple's decoder cuts the delay off by itself.
+        delay_frames = 0 if sys.platform == "darwin" else facts.priming_frames
+        while not reader.at_eof():
+            with self._classified():
+                chunk, _ = reader.read_chunk()
+            block: Samples = np.asarray(chunk)
+            if len(block) == 0:
+                return
+            skipped = min(delay_frames, len(block))
+            delay_frames -= skipped
+            block = block[skipped:]
+            if len(block) == 0:
+                continue
+            self._frames += len(block)
+            if self._frames > self._limit_frames:
+                self._check_length()
+                raise damaged("decodes to more audio than its header announces")
+            _check_level(block)
+            yield block
+
+    def _open_stream(self) -> mlx_audio_io.AudioStreamReader:
+        chunk_frames = min(self._limit_frames, max(1, BLOCK_SAMPLES // self.facts.channels))
+        suffix = f".{self.facts.container}"
+        if self._path.suffix.lower() == suffix:
+            with self._classified(self._path.absolute()):
+                # libav takes a relative name with a colon for an address.
+                return mlx_audio_io.stream(self._path.absolute(), chunk_frames=chunk_frames)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
+            link = Path(folder) / f"clip{suffix}"
+            link.symlink_to(self._path.absolute())
+            with self._classified(link):
+                return mlx_audio_io.stream(link, chunk_frames=chunk_frames)
+
+    @contextlib.contextmanager
+    def _classified(self, opened: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, RuntimeError, MemoryError) as error:
+            detail = str(error)
+            for path in (opened, self._path):
+                if path is not None:
+                    detail = detail.replace(str(path), "the clip").replace(path.name, "the clip")
+            raise damaged(f"cannot be decoded: {detail[:180]}") from error
+
+    def _mix_down(self, block: Samples, into: Samples) -> None:
+        np.copyto(into, block[:, 0])
+        for channel in range(1, block.shape[1]):
+            into += block[:, channel]
+        if block.shape[1] > 1:
+            into /= np.float32(block.shape[1])
+
+    def _piece(self, start_frame: int, samples: Samples) -> Samples:
+        self.piece_starts_milliseconds.append(start_frame * 1000 // self.facts.sample_rate_hz)
+        resample = self._plan.resample
+        if resample is None:
+            return samples
+        with self._classified():
+            resampled = mlx_audio_io.resample(
+                samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
+            )
+        return np.asarray(resampled).reshape(-1)
+
+    def _check_length(self) -> None:
+        facts = self.facts
+        if self._frames == 0:
+            raise damaged("holds no audio")
+        if facts.frames is not None and abs(self._frames - facts.frames) > _tolerance_frames(facts):
+            raise damaged(
+                f"decodes to {self.audio_milliseconds} ms, but its header announces {facts.audio_milliseconds} ms"
+            )
+        # A length that the header states has been judged; what AAC pads it with breaks no clause.
+        violation = None if facts.frames is not None else refuse_duration(self.audio_milliseconds, self._contract)
+        if violation is not None:
+            raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
+
+
+def _tolerance_frames(facts: HeaderFacts) -> int:
+    if facts.container is Container.MP3:
+        return _MP3_TOLERANCE_FRAMES
+    return _AAC_TOLERANCE_FRAMES if facts.encoding is Encoding.AAC else 0
+
+
+def _check_level(block: Samples) -> None:
+    """max and min keep NaN, and need no copy of the block."""
+    peak = max(abs(float(block.max())), abs(float(block.min())))
+    if not np.isfinite(peak):
         raise damaged("holds samples that are not finite numbers")
-    if bool(mx.any(mx.abs(samples) > MAX_PEAK).item()):
+    if peak > MAX_PEAK:
         raise damaged(f"holds samples beyond {MAX_PEAK:g} times full scale, which is damage")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.voice_contract import Container
+from voxfleet_api.kinds.contract_input import Container, Encoding
 
 MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
@@ -21,14 +21,15 @@ class HeaderFacts:
     """What a header says of the audio behind it."""
 
     container: Container
-    encoding: str
-    """pcm16, pcm24, pcm32, float32, flac, mp3 or aac."""
+    encoding: Encoding
     sample_rate_hz: int
     channels: int
     audio_milliseconds: int
     """From `frames`, else estimated from the file's size; 0 when neither tells."""
     frames: int | None
     """Samples of one channel, when the header states them; None: only decoding tells."""
+    priming_frames: int = 0
+    """The encoder's delay, in front of `frames`, where libav leaves it in."""
 
 
 class Reader(Protocol):
@@ -82,12 +83,13 @@ def unsupported(found: str) -> VoxFleetError:
 
 def checked(
     container: Container,
-    encoding: str,
+    encoding: Encoding,
     sample_rate_hz: int,
     channels: int,
     *,
     frames: int | None,
     estimated_milliseconds: int = 0,
+    priming_frames: int = 0,
 ) -> HeaderFacts:
     """Facts within sane bounds; what lies outside costs the decoder gigabytes. Raises VoxFleetError."""
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
@@ -99,4 +101,4 @@ def checked(
     milliseconds = estimated_milliseconds if frames is None else max(1, frames * 1000 // sample_rate_hz)
     if milliseconds > MAX_AUDIO_MILLISECONDS:
         raise refused(f"announces {milliseconds // 3_600_000} hours of audio; at most 24 are possible")
-    return HeaderFacts(container, encoding, sample_rate_hz, channels, milliseconds, frames)
+    return HeaderFacts(container, encoding, sample_rate_hz, channels, milliseconds, frames, priming_frames)

@@ -6,28 +6,54 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
-from voxfleet_api.kinds.voice_contract import Container
+from voxfleet_agent.audio.facts import (
+    MAX_AUDIO_MILLISECONDS,
+    ClipReader,
+    HeaderFacts,
+    checked,
+    damaged,
+    refused,
+    unsupported,
+)
+from voxfleet_agent.audio.layouts import refuse_count
+from voxfleet_agent.audio.names import encoding_name
+from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _MAX_BOXES = 4_096
 _MAX_MOOV_BYTES = 16 * 2**20
-_AAC_OBJECT_TYPES = {0x40, 0x66, 0x67, 0x68}
+_MAX_FRAGMENTS = 65_536
+_AAC_STREAM_TYPES = {0x40, 0x66, 0x67, 0x68}
+_STREAM_TYPES = {0x69: "MP3", 0x6B: "MP3", 0xA5: "AC-3", 0xA6: "E-AC-3", 0xA9: "DTS", 0xAD: "Opus", 0xDD: "Vorbis"}
+_AAC_OBJECT_TYPES = (1, 2, 4, 5, 29)  # Main, LC, LTP, and with spectral band replication and parametric stereo
+_OBJECT_TYPES = {3: "AAC SSR", 23: "AAC-LD", 36: "MPEG-4 ALS", 39: "AAC-ELD", 42: "xHE-AAC"}
 _ASC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _ASC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
+_MIXED_CHANNELS = (3,)
 _SPECTRAL_BAND_REPLICATION = (5, 29)
+_PACKET_FRAMES = 1024
+_MIN_PACKET_FRAMES = 960
+_SPARE_PACKETS = 8
+_NOTHING = memoryview(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Movie:
+    header: memoryview
+    """The moov box."""
+    fragment_packets: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Track:
     handler: bytes
-    media: bytes
-    edits: bytes | None
+    media: memoryview
+    edits: memoryview | None
 
 
 def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
-    moov = _movie(clip)
-    tracks = [_track(body) for name, body in _boxes(moov) if name == b"trak"]
+    movie = _movie(clip)
+    tracks = [_track(body) for name, body in _boxes(movie.header) if name == b"trak"]
     if any(track.handler == b"vide" for track in tracks):
         raise unsupported("an MP4 film")
     audio = [track for track in tracks if track.handler == b"soun"]
@@ -35,18 +61,50 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         raise unsupported(f"an MP4 file with {len(audio)} audio tracks")
     (track,) = audio
     timescale, duration = _clock(_child(track.media, b"mdhd"))
-    rate_hz, channels = _format(_child(track.media, b"minf", b"stbl", b"stsd"))
-    movie_timescale, _ = _clock(_child(moov, b"mvhd"))
+    table = _child(track.media, b"minf", b"stbl")
+    rate_hz, channels = _format(_child(table, b"stsd"))
+    refuse_count(channels, _MIXED_CHANNELS, "AAC")
+    movie_timescale, _ = _clock(_child(movie.header, b"mvhd"))
     edited = _edited_duration(track.edits)
-    frames = edited * rate_hz // movie_timescale if edited else duration * rate_hz // timescale
+    stored_frames = duration * rate_hz // timescale
+    frames = edited * rate_hz // movie_timescale if edited else stored_frames
+    packets = _packets(_find(table, b"stsz")) + movie.fragment_packets
+    _refuse_packets(packets, None if movie.fragment_packets else stored_frames, rate_hz, clip.size_bytes)
     # A fragmented file states no length here.
-    return checked(Container.M4A, "aac", rate_hz, channels, frames=frames or None)
+    return checked(
+        Container.M4A,
+        Encoding.AAC,
+        rate_hz,
+        channels,
+        frames=None if movie.fragment_packets else frames or None,
+        estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
+    )
 
 
-def _movie(clip: ClipReader) -> bytes:
+def _packets(sizes: memoryview | None) -> int:
+    """How many packets a table of sizes (stsz) announces; it may be without a row for each."""
+    if sizes is None or len(sizes) < 12:
+        return 0
+    return int.from_bytes(sizes[8:12], "big")
+
+
+def _refuse_packets(packets: int, stored_frames: int | None, rate_hz: int, size_bytes: int) -> None:
+    """The decoder keeps an entry for each announced packet, also for those that the file does not hold."""
+    most = size_bytes
+    if stored_frames:
+        most = min(most, stored_frames // _MIN_PACKET_FRAMES + _SPARE_PACKETS)
+    if packets > most:
+        raise damaged(f"announces {packets} packets of AAC, more than there can be")
+    if packets * _MIN_PACKET_FRAMES * 1000 > MAX_AUDIO_MILLISECONDS * rate_hz:
+        raise refused("announces more than 24 hours of audio; at most 24 are possible")
+
+
+def _movie(clip: ClipReader) -> _Movie:
     offset = 0
-    movie: bytes | None = None
-    for _ in range(_MAX_BOXES):
+    movie: memoryview | None = None
+    packets = 0
+    fragments = 0
+    for _ in range(_MAX_FRAGMENTS * 2):
         if offset >= clip.size_bytes:
             break
         length, name = struct.unpack(">I4s", clip.exactly(offset, 8, "box list"))
@@ -60,22 +118,40 @@ def _movie(clip: ClipReader) -> bytes:
             raise damaged("has a broken box list")
         if offset + length > clip.size_bytes:
             raise damaged(f"is cut short: its header announces {offset + length} bytes, {clip.size_bytes} are there")
-        if name == b"moov" and movie is None:
+        if (name == b"moov" and movie is None) or name == b"moof":
             if length > _MAX_MOOV_BYTES:
                 raise refused(f"has a header of {length} bytes; at most {_MAX_MOOV_BYTES} are possible")
-            movie = clip.exactly(offset + header, length - header, "header")
+            body = memoryview(clip.exactly(offset + header, length - header, "header"))
+            if name == b"moov":
+                movie = body
+            else:
+                fragments += 1
+                packets += _fragment_packets(body)
         offset += length
+    else:
+        raise refused(f"has more than {_MAX_FRAGMENTS} fragments")
     if movie is None:
         raise damaged("is an m4a file without its header (moov)")
-    return movie
+    return _Movie(movie, packets if fragments else 0)
 
 
-def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _fragment_packets(moof: memoryview) -> int:
+    """What the runs (trun) of a fragment's tracks (traf) announce."""
+    return sum(
+        int.from_bytes(run[4:8], "big")
+        for name, traf in _boxes(moof)
+        if name == b"traf"
+        for run_name, run in _boxes(traf)
+        if run_name == b"trun"
+    )
+
+
+def _boxes(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     offset = 0
     for _ in range(_MAX_BOXES):
         if offset + 8 > len(body):
             return
-        length, name = struct.unpack(">I4s", body[offset : offset + 8])
+        length, name = struct.unpack_from(">I4s", body, offset)
         if length == 0:
             length = len(body) - offset
         if length < 8 or offset + length > len(body):
@@ -84,11 +160,11 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         offset += length
 
 
-def _find(body: bytes, name: bytes) -> bytes | None:
+def _find(body: memoryview, name: bytes) -> memoryview | None:
     return next((found for found_name, found in _boxes(body) if found_name == name), None)
 
 
-def _child(body: bytes, *path: bytes) -> bytes:
+def _child(body: memoryview, *path: bytes) -> memoryview:
     """The box at a path of names."""
     for name in path:
         found = _find(body, name)
@@ -98,16 +174,16 @@ def _child(body: bytes, *path: bytes) -> bytes:
     return body
 
 
-def _track(body: bytes) -> _Track:
-    media = _find(body, b"mdia") or b""
-    handler = _find(media, b"hdlr") or b""
+def _track(body: memoryview) -> _Track:
+    media = _find(body, b"mdia") or _NOTHING
+    handler = _find(media, b"hdlr") or _NOTHING
     edit = _find(body, b"edts")
-    return _Track(handler[8:12], media, None if edit is None else _find(edit, b"elst"))
+    return _Track(bytes(handler[8:12]), media, None if edit is None else _find(edit, b"elst"))
 
 
-def _clock(box: bytes) -> tuple[int, int]:
+def _clock(box: memoryview) -> tuple[int, int]:
     """Timescale and duration of an mvhd or mdhd box; an unknown duration is 0."""
-    wide = box[:1] == b"\x01"
+    wide = bytes(box[:1]) == b"\x01"
     start, layout = (20, ">IQ") if wide else (12, ">II")
     if len(box) < start + struct.calcsize(layout):
         raise damaged("has a header (moov) that is too short")
@@ -118,11 +194,11 @@ def _clock(box: bytes) -> tuple[int, int]:
     return timescale, 0 if duration == unknown else duration
 
 
-def _edited_duration(box: bytes | None) -> int:
+def _edited_duration(box: memoryview | None) -> int:
     """What an edit list plays, in the movie's timescale; encoders cut their own delay off with it."""
     if box is None or len(box) < 8:
         return 0
-    layout = struct.Struct(">Qq" if box[:1] == b"\x01" else ">Ii")
+    layout = struct.Struct(">Qq" if bytes(box[:1]) == b"\x01" else ">Ii")
     (count,) = struct.unpack_from(">I", box, 4)
     total = 0
     for number in range(min(count, _MAX_BOXES)):
@@ -134,14 +210,14 @@ def _edited_duration(box: bytes | None) -> int:
     return total
 
 
-def _format(description: bytes) -> tuple[int, int]:
+def _format(description: memoryview) -> tuple[int, int]:
     """Rate in hertz and channels of the one AAC sample entry."""
     entries = list(_boxes(description[8:]))
     if len(entries) != 1:
         raise refused(f"changes its encoding {len(entries)} times; one encoding is accepted")
     name, entry = entries[0]
     if name != b"mp4a":
-        raise refused(f"is an m4a file of {_printable(name)}; accepted is AAC")
+        raise refused(f"is an m4a file of {encoding_name(name)}; accepted is AAC")
     if len(entry) < 28:
         raise damaged("has a sample description that is too short")
     # QuickTime's versions 1 and 2 of the entry are longer.
@@ -149,13 +225,13 @@ def _format(description: bytes) -> tuple[int, int]:
     if extra is None:
         raise refused("has a sample description of an unknown version")
     boxes = entry[28 + extra :]
-    descriptor = _find(boxes, b"esds") or _find(_find(boxes, b"wave") or b"", b"esds")
+    descriptor = _find(boxes, b"esds") or _find(_find(boxes, b"wave") or _NOTHING, b"esds")
     if descriptor is None:
         raise damaged("is an m4a file without a description of its AAC")
     return _audio_config(_decoder_config(descriptor[4:]))
 
 
-def _decoder_config(data: bytes) -> bytes:
+def _decoder_config(data: memoryview) -> memoryview:
     """The AudioSpecificConfig inside ES_Descriptor (3), DecoderConfigDescriptor (4), DecoderSpecificInfo (5)."""
     body = _descriptor(data, 0x03)
     flags = body[2] if len(body) > 2 else 0
@@ -165,12 +241,13 @@ def _decoder_config(data: bytes) -> bytes:
     config = _descriptor(body[start:], 0x04)
     if len(config) < 13:
         raise damaged("has a description of its AAC that is too short")
-    if config[0] not in _AAC_OBJECT_TYPES:
-        raise refused(f"is an m4a file of MPEG-4 object type 0x{config[0]:02x}; accepted is AAC")
+    if config[0] not in _AAC_STREAM_TYPES:
+        name = _STREAM_TYPES.get(config[0], f"MPEG-4 stream type 0x{config[0]:02x}")
+        raise refused(f"is an m4a file of {name}; accepted is AAC")
     return _descriptor(config[13:], 0x05)
 
 
-def _descriptor(data: bytes, tag: int) -> bytes:
+def _descriptor(data: memoryview, tag: int) -> memoryview:
     if not data or data[0] != tag:
         raise damaged("has a broken description of its AAC")
     length = 0
@@ -181,9 +258,12 @@ def _descriptor(data: bytes, tag: int) -> bytes:
     raise damaged("has a broken description of its AAC")
 
 
-def _audio_config(data: bytes) -> tuple[int, int]:
+def _audio_config(data: memoryview) -> tuple[int, int]:
     bits = _Bits(data)
     object_type = bits.object_type()
+    if object_type not in _AAC_OBJECT_TYPES:
+        name = _OBJECT_TYPES.get(object_type, f"MPEG-4 audio of object type {object_type}")
+        raise refused(f"is an m4a file of {name}; accepted are AAC LC and HE-AAC")
     rate_hz = bits.rate_hz()
     channel_code = bits.take(4)
     if object_type in _SPECTRAL_BAND_REPLICATION:
@@ -195,7 +275,7 @@ def _audio_config(data: bytes) -> tuple[int, int]:
 
 
 class _Bits:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         self._value = int.from_bytes(data[:16], "big")
         self._left = len(data[:16]) * 8
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, unsupported
-from voxfleet_api.kinds.voice_contract import Container
+from voxfleet_agent.audio.names import file_name
+from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _SEARCH_BYTES = 65_536
+_WALK_BYTES = 2**20
+_TRAILING_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 _ID3V1_BYTES = 128  # a tag at the end of the file
+_STREAMS = ("a raw AAC stream", "an MPEG layer")
 _VERSIONS = {3: 1, 2: 2, 0: 25}  # MPEG 1, 2, 2.5
 _KBITS_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -27,7 +32,7 @@ class _Frame:
 
     @property
     def samples(self) -> int:
-        return 1152 if self.version == 1 else 576
+        return samples_in_frame(self.rate_hz)
 
     @property
     def side_info_bytes(self) -> int:
@@ -59,8 +64,11 @@ def begins_with_frame(clip: ClipReader) -> bool:
 def inspect_mp3(clip: ClipReader) -> HeaderFacts:
     """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
     tag_bytes = id3_bytes(clip)
-    if clip.peek(tag_bytes, 4) == b"fLaC":
+    behind = clip.peek(tag_bytes, 64)
+    if behind.startswith(b"fLaC"):
         raise unsupported("a FLAC file behind an ID3 tag")
+    if file_name(behind).startswith(_STREAMS):
+        raise unsupported(f"{file_name(behind)} behind an ID3 tag")
     offset, frame = _first_frame(clip, tag_bytes)
     audio_bytes = clip.size_bytes - offset
     if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
@@ -72,12 +80,53 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
     frames = None if frame_count is None else max(0, frame_count * frame.samples - padding_samples)
     return checked(
         Container.MP3,
-        "mp3",
+        Encoding.MP3,
         frame.rate_hz,
         frame.channels,
         frames=frames,
         estimated_milliseconds=audio_bytes * 8_000 // frame.bits_per_second,
     )
+
+
+def count_frames(clip: ClipReader) -> int:
+    """Walks all frames of a file that `inspect_mp3` has seen: a decoder leaves out what it cannot read.
+
+    Raises VoxFleetError(DECODE_ERROR) for a hole between frames and for a last frame that is cut short.
+    """
+    offset, _ = _first_frame(clip, id3_bytes(clip))
+    count = 0
+    start, window = offset, b""
+    while offset < clip.size_bytes:
+        head = window[offset - start : offset - start + 4]
+        if len(head) < 4:
+            start, window = offset, clip.peek(offset, _WALK_BYTES)
+            head = window[:4]
+        frame = _parse(head)
+        if frame is None:
+            _refuse_hole(clip, offset)
+            break
+        offset += frame.length_bytes
+        if offset > clip.size_bytes:
+            raise damaged("is cut short: it ends inside a frame")
+        count += 1
+    return count
+
+
+def samples_in_frame(rate_hz: int) -> int:
+    """MPEG 1 has the rates from 32 kHz on."""
+    return 1152 if rate_hz >= min(_RATES_HZ[1]) else 576
+
+
+def _refuse_hole(clip: ClipReader, offset: int) -> None:
+    """Behind the last frame stand tags, or zeros."""
+    hole = offset
+    while window := clip.peek(offset, _WALK_BYTES):
+        rest = window.lstrip(b"\0")
+        if rest:
+            if rest.startswith(_TRAILING_TAGS):
+                return
+            raise damaged(f"holds no audio for {offset + len(window) - len(rest) - hole} bytes or more within it")
+        offset += len(window)
 
 
 def _first_frame(clip: ClipReader, start: int) -> tuple[int, _Frame]:
@@ -93,6 +142,7 @@ def _first_frame(clip: ClipReader, start: int) -> tuple[int, _Frame]:
     raise damaged("is an mp3 file without a layer III frame near its start")
 
 
+@functools.lru_cache(maxsize=4096)
 def _parse(head: bytes) -> _Frame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None

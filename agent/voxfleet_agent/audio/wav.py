@@ -5,13 +5,46 @@ from __future__ import annotations
 import struct
 
 from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused
-from voxfleet_api.kinds.voice_contract import Container
+from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _PCM = 0x0001
 _FLOAT = 0x0003
 _EXTENSIBLE = 0xFFFE
-_ENCODINGS = {(_PCM, 16): "pcm16", (_PCM, 24): "pcm24", (_PCM, 32): "pcm32", (_FLOAT, 32): "float32"}
-_NAMES = {_PCM: "PCM", 0x0002: "ADPCM", _FLOAT: "float", 0x0006: "A-law", 0x0007: "mu-law", 0x0011: "IMA ADPCM"}
+_ENCODINGS = {
+    (_PCM, 16): Encoding.PCM16,
+    (_PCM, 24): Encoding.PCM24,
+    (_PCM, 32): Encoding.PCM32,
+    (_FLOAT, 32): Encoding.FLOAT32,
+}
+_NAMES = {
+    _PCM: "PCM",
+    0x0002: "ADPCM",
+    _FLOAT: "float",
+    0x0006: "A-law",
+    0x0007: "mu-law",
+    0x0011: "IMA ADPCM",
+    0x0031: "GSM",
+    0x0040: "G.721 ADPCM",
+    0x0045: "G.726 ADPCM",
+    0x0050: "MPEG layer I or II",
+    0x0055: "MP3",
+    0x0064: "G.726 ADPCM",
+    0x0092: "AC-3",
+    0x00FF: "AAC",
+    0x0160: "Windows Media Audio 1",
+    0x0161: "Windows Media Audio",
+    0x0162: "Windows Media Audio Professional",
+    0x0163: "Windows Media Audio Lossless",
+    0x1600: "AAC (ADTS)",
+    0x1602: "AAC (LATM)",
+    0x2000: "AC-3",
+    0x2001: "DTS",
+    0x674F: "Ogg Vorbis",
+    0x704F: "Opus",
+    0xF1AC: "FLAC",
+}
+_SUB_FORMAT = bytes.fromhex("000000001000800000aa00389b71")
+"""What follows the tag in the GUID of a sub-format that stands for a tag."""
 _MAX_CHUNKS = 256
 _FORMAT_BYTES = 40
 _UNKNOWN_LENGTH_BYTES = 0x7FFF0000
@@ -39,21 +72,25 @@ def inspect_wav(clip: ClipReader) -> HeaderFacts:
 
 def _facts(format_chunk: bytes, announced_bytes: int, present_bytes: int) -> HeaderFacts:
     tag, channels, rate_hz, _, block_bytes, bits = struct.unpack("<HHIIHH", format_chunk[:16])
-    if tag == _EXTENSIBLE and len(format_chunk) >= 26:
-        # The sub-format's first two bytes are the tag that it stands for.
+    if tag == _EXTENSIBLE:
+        if len(format_chunk) < _FORMAT_BYTES:
+            raise damaged(f"has an extensible format chunk of {len(format_chunk)} bytes; it needs {_FORMAT_BYTES}")
+        if format_chunk[26:40] != _SUB_FORMAT:
+            raise refused("is a wav file of an unknown sub-format; accepted are PCM and 32-bit float")
         (tag,) = struct.unpack("<H", format_chunk[24:26])
     encoding = _ENCODINGS.get((tag, bits))
     if encoding is None:
         found = f"{bits}-bit {_NAMES[tag]}" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format 0x{tag:04x}")
         raise refused(f"is a wav file of {found}; accepted are PCM of 16, 24 or 32 bits and 32-bit float")
-    if block_bytes != channels * bits // 8:
-        raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make another number")
     if announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes:
         announced_bytes = present_bytes
-    frames = announced_bytes // block_bytes if block_bytes else 0
+    frame_bytes = channels * bits // 8
+    frames = announced_bytes // frame_bytes if frame_bytes else 0
     facts = checked(Container.WAV, encoding, rate_hz, channels, frames=frames)
+    if block_bytes != frame_bytes:
+        raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make {frame_bytes}")
     if announced_bytes > present_bytes:
-        present_milliseconds = present_bytes // block_bytes * 1000 // rate_hz
+        present_milliseconds = present_bytes // frame_bytes * 1000 // rate_hz
         raise damaged(
             f"is cut short: its header announces {facts.audio_milliseconds} ms, {present_milliseconds} ms are there"
         )

@@ -12,13 +12,27 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.unit.agent.audio.audio_bytes import (
+    CAF_FLOAT,
+    CAF_LITTLE,
+    FLOAT,
+    PCM,
+    aiff,
+    box,
+    caf,
+    caf_chunk,
+    core_audio_layout,
+    extensible_wav,
+    flac,
+    wav,
+)
 
 from voxfleet_agent.audio.headers import HeaderFacts, inspect, refuse
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.voice_contract import Container, ContractInput, VoiceContractSpec
+from voxfleet_api.kinds.contract_input import Container, ContractInput, Encoding
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 CLIPS = Path(__file__).parents[4] / "examples" / "clips"
-PCM, FLOAT = 1, 3
 REFUSALS = {FailureClass.UNSUPPORTED_CONTAINER, FailureClass.DECODE_ERROR, FailureClass.CONTRACT_VIOLATION}
 STARTS = [
     b"RIFF\x00\x00\x00\x00WAVE",
@@ -26,39 +40,28 @@ STARTS = [
     b"\x00\x00\x00\x18ftypM4A ",
     b"ID3\x04\x00\x00\x00\x00\x00\x00",
     b"\xff\xfb\x90",
+    b"FORM\x00\x00\x10\x00AIFC",
+    b"caff\x00\x01\x00\x00desc\x00\x00\x00\x00\x00\x00\x00\x20",
+    b"fLaC\x00\x00\x00\x22" + bytes(10) + b"\x0a\xc4\x42\xf0",
 ]
+MASK = b"waveformatextensible_channel_mask="
 
 
-def wav(
-    tag: int = PCM,
-    bits: int = 16,
-    rate_hz: int = 16_000,
-    channels: int = 1,
-    frames: int = 1600,
-    *,
-    announced_bytes: int | None = None,
-    block_bytes: int | None = None,
-    extra: bytes = b"",
-) -> bytes:
-    block = channels * bits // 8 if block_bytes is None else block_bytes
-    audio = bytes(channels * bits // 8 * frames)
-    head = struct.pack("<HHIIHH", tag, channels, rate_hz, rate_hz * block % 2**32, block, bits)
-    length = len(audio) if announced_bytes is None else announced_bytes
-    chunks = b"fmt " + struct.pack("<I", len(head)) + head + extra + b"data" + struct.pack("<I", length) + audio
-    return b"RIFF" + struct.pack("<I", (4 + len(chunks)) % 2**32) + b"WAVE" + chunks
+def layout(chunk: bytes) -> bytes:
+    return b"CHAN" + struct.pack(">I", len(chunk)) + chunk
 
 
-def extensible_wav(sub_tag: int, bits: int) -> bytes:
-    head = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 16_000 * bits // 8, bits // 8, bits, 22, bits, 4)
-    head += struct.pack("<H", sub_tag) + bytes.fromhex("000000001000800000aa00389b71")
-    audio = bytes(bits // 8 * 1600)
-    chunks = b"fmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(audio)) + audio
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+def packet_bomb(name: bytes, at: int, count: int) -> bytes:
+    """An m4a that announces `count` packets."""
+    content = bytearray(clip("m4a-16000-04.m4a"))
+    position = content.index(name) + at
+    content[position : position + 4] = struct.pack(">I", count)
+    return bytes(content)
 
 
-def flac(rate_hz: int = 16_000, channels: int = 1, frames: int = 16_000) -> bytes:
-    packed = rate_hz << 44 | (channels - 1) << 41 | 15 << 36 | frames
-    return b"fLaC\x80\x00\x00\x22" + bytes(10) + packed.to_bytes(8, "big") + bytes(16)
+def fragmented(packets: int) -> bytes:
+    run = box(b"trun", struct.pack(">III", 0, packets, 0))
+    return clip("m4a-16000-04.m4a") + box(b"moof", box(b"traf", run))
 
 
 def clip(name: str) -> bytes:
@@ -86,6 +89,38 @@ def facts_of(content: bytes) -> HeaderFacts:
         (flac(), Container.FLAC, "flac", 16_000, 1, 16_000),
         (flac(rate_hz=96_000, channels=8), Container.FLAC, "flac", 96_000, 8, 16_000),
         (flac(frames=0), Container.FLAC, "flac", 16_000, 1, None),
+        (aiff(), Container.AIFF, "pcm16", 16_000, 1, 1600),
+        (aiff(bits=24, channels=2, rate_hz=48_000), Container.AIFF, "pcm24", 48_000, 2, 1600),
+        (aiff(b"NONE", bits=32), Container.AIFF, "pcm32", 16_000, 1, 1600),
+        (aiff(b"twos", bits=24), Container.AIFF, "pcm24", 16_000, 1, 1600),
+        (aiff(b"sowt"), Container.AIFF, "pcm16", 16_000, 1, 1600),
+        (aiff(b"in24", bits=24), Container.AIFF, "pcm24", 16_000, 1, 1600),
+        (aiff(b"in32", bits=32), Container.AIFF, "pcm32", 16_000, 1, 1600),
+        (aiff(b"fl32", bits=32), Container.AIFF, "float32", 16_000, 1, 1600),
+        (aiff(b"FL32", bits=32, channels=64), Container.AIFF, "float32", 16_000, 64, 1600),
+        (aiff(rate_hz=22254.5454), Container.AIFF, "pcm16", 22_255, 1, 1600),
+        (aiff(sound_first=True), Container.AIFF, "pcm16", 16_000, 1, 1600),
+        (aiff(skipped=b"1234"), Container.AIFF, "pcm16", 16_000, 1, 1600),
+        (aiff(channels=6, extra=layout(core_audio_layout(121, 6))), Container.AIFF, "pcm16", 16_000, 6, 1600),
+        (
+            aiff(frames=0x3F800000, audio=bytes(200), announced_bytes=0x7F000000),
+            Container.AIFF,
+            "pcm16",
+            16_000,
+            1,
+            100,
+        ),
+        (caf(), Container.CAF, "pcm16", 16_000, 1, 1600),
+        (caf(0, bits=24, channels=2, rate_hz=44_100.0), Container.CAF, "pcm24", 44_100, 2, 1600),
+        (caf(bits=32), Container.CAF, "pcm32", 16_000, 1, 1600),
+        (caf(CAF_FLOAT, bits=32), Container.CAF, "float32", 16_000, 1, 1600),
+        (caf(CAF_FLOAT | CAF_LITTLE, bits=32), Container.CAF, "float32", 16_000, 1, 1600),
+        (caf(announced_bytes=-1), Container.CAF, "pcm16", 16_000, 1, 1600),
+        (caf(extra=caf_chunk(b"free", bytes(400))), Container.CAF, "pcm16", 16_000, 1, 1600),
+        (caf(channels=2, extra=caf_chunk(b"chan", core_audio_layout(101, 2))), Container.CAF, "pcm16", 16_000, 2, 1600),
+        (flac(channels=2, comment=MASK + b"0x3"), Container.FLAC, "flac", 16_000, 2, 16_000),
+        (flac(channels=3, comment=MASK + b"0xB"), Container.FLAC, "flac", 16_000, 3, 16_000),
+        (flac(channels=6, comment=b"TITLE=six"), Container.FLAC, "flac", 16_000, 6, 16_000),
         (clip("flac-48000-30.flac"), Container.FLAC, "flac", 48_000, 2, 63_683),
         (clip("mp3-16000-03.mp3"), Container.MP3, "mp3", 16_000, 1, 21_021),
         (clip("mp3-44100-27.mp3"), Container.MP3, "mp3", 44_100, 2, 56_570),
@@ -115,19 +150,25 @@ def test_accepts(
         (b"OggS" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is an Ogg file"),
         (b"\x1aE\xdf\xa3" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "Matroska or WebM"),
         (b"RF64\xff\xff\xff\xffWAVE" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is an RF64 file"),
-        (b"FORM\x00\x00\x10\x00AIFF" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is an AIFF file"),
-        (b"caff\x00\x01\x00\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "Core Audio"),
         (b"\xff\xf1\x50\x80" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "raw AAC stream (ADTS)"),
-        (b"\xff\xfd\x90\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "not layer III"),
+        (b"\xff\xfd\x90\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "MPEG layer II audio stream"),
         (b"<!doctype html><p>404", FailureClass.UNSUPPORTED_CONTAINER, "text file (HTML"),
         (b"RIFF\x24\x00\x00\x00AVI " + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "but not of audio"),
         (b"\x00" * 64, FailureClass.UNSUPPORTED_CONTAINER, "(00 00 00 00)"),
         (b"ID3\x04\x00\x00\x00\x00\x00\x02ab" + flac(), FailureClass.UNSUPPORTED_CONTAINER, "behind an ID3 tag"),
+        (
+            b"ID3\x04\x00\x00\x00\x00\x00\x02ab\xff\xf1\x50\x80" + bytes(60),
+            FailureClass.UNSUPPORTED_CONTAINER,
+            "(ADTS) behind an ID3 tag",
+        ),
         (wav(tag=6, bits=8), FailureClass.CONTRACT_VIOLATION, "of A-law;"),
         (wav(tag=7, bits=8), FailureClass.CONTRACT_VIOLATION, "of mu-law;"),
         (wav(tag=2, bits=4, block_bytes=256), FailureClass.CONTRACT_VIOLATION, "of ADPCM;"),
         (wav(tag=0x11, bits=4, block_bytes=256), FailureClass.CONTRACT_VIOLATION, "of IMA ADPCM;"),
-        (wav(tag=0x55, bits=16), FailureClass.CONTRACT_VIOLATION, "of format 0x0055;"),
+        (wav(tag=0x55, bits=16), FailureClass.CONTRACT_VIOLATION, "of MP3;"),
+        (wav(tag=0x99, bits=16), FailureClass.CONTRACT_VIOLATION, "of format 0x0099;"),
+        (extensible_wav(PCM, 16, guid="10" * 14), FailureClass.CONTRACT_VIOLATION, "of an unknown sub-format;"),
+        (wav(tag=0xFFFE), FailureClass.DECODE_ERROR, "extensible format chunk of 16 bytes"),
         (wav(bits=8), FailureClass.CONTRACT_VIOLATION, "of 8-bit PCM;"),
         (wav(tag=FLOAT, bits=64), FailureClass.CONTRACT_VIOLATION, "of 64-bit float;"),
         (wav(rate_hz=1), FailureClass.CONTRACT_VIOLATION, "is at 1 Hz"),
@@ -147,10 +188,87 @@ def test_accepts(
         (b"ID3\x04\x00\x00\x00\x00\x00\x02ab" + bytes(500), FailureClass.DECODE_ERROR, "without a layer III frame"),
         (clip("m4a-48000-16.m4a")[:3000], FailureClass.DECODE_ERROR, "is cut short"),
         (clip("m4a-48000-16.m4a").replace(b"moov", b"free"), FailureClass.DECODE_ERROR, "without its header"),
-        (clip("m4a-48000-16.m4a").replace(b"mp4a", b"alac"), FailureClass.CONTRACT_VIOLATION, "of alac;"),
+        (clip("m4a-48000-16.m4a").replace(b"mp4a", b"alac"), FailureClass.CONTRACT_VIOLATION, "of ALAC;"),
+        (clip("m4a-48000-16.m4a").replace(b"mp4a", b"ec-3"), FailureClass.CONTRACT_VIOLATION, "of E-AC-3;"),
+        (clip("m4a-48000-16.m4a").replace(b"mp4a", b"zzz\x01"), FailureClass.CONTRACT_VIOLATION, "encoding 'zzz?'"),
+        (packet_bomb(b"stsz", 12, 2**31), FailureClass.DECODE_ERROR, "announces 2147483648 packets"),
+        (packet_bomb(b"stsz", 12, 2000), FailureClass.DECODE_ERROR, "announces 2000 packets"),
+        (fragmented(2**31), FailureClass.DECODE_ERROR, "announces 21474836"),
         (clip("m4a-48000-16.m4a").replace(b"soun", b"vide"), FailureClass.UNSUPPORTED_CONTAINER, "MP4 film"),
         (clip("m4a-48000-16.m4a").replace(b"soun", b"text"), FailureClass.UNSUPPORTED_CONTAINER, "0 audio tracks"),
         (clip("m4a-48000-16.m4a").replace(b"mdhd", b"free"), FailureClass.DECODE_ERROR, "without its mdhd box"),
+        (aiff(b"ulaw"), FailureClass.CONTRACT_VIOLATION, "is an AIFF file of mu-law;"),
+        (aiff(b"ima4"), FailureClass.CONTRACT_VIOLATION, "of IMA ADPCM;"),
+        (aiff(b"fl64", bits=64), FailureClass.CONTRACT_VIOLATION, "of 64-bit float;"),
+        (aiff(b"sowt", bits=24), FailureClass.CONTRACT_VIOLATION, "of 24-bit PCM ('sowt');"),
+        (aiff(bits=8), FailureClass.CONTRACT_VIOLATION, "of 8-bit PCM"),
+        (aiff(b"wxyz"), FailureClass.CONTRACT_VIOLATION, "of encoding 'wxyz';"),
+        (aiff(rate_hz=1), FailureClass.CONTRACT_VIOLATION, "is at 1 Hz"),
+        (aiff(rate_hz=0), FailureClass.CONTRACT_VIOLATION, "is at 0 Hz"),
+        (aiff(rate_hz=2.0**40), FailureClass.CONTRACT_VIOLATION, "is at 1099511627776 Hz"),
+        (aiff(channels=0), FailureClass.CONTRACT_VIOLATION, "has 0 channels"),
+        (aiff(frames=0), FailureClass.DECODE_ERROR, "holds no audio"),
+        (aiff(frames=1600, audio=bytes(1600)), FailureClass.DECODE_ERROR, "1600 samples in one place and 800"),
+        (aiff(frames=1600)[:-1600], FailureClass.DECODE_ERROR, "announces 100 ms, 50 ms are there"),
+        (aiff()[:30], FailureClass.DECODE_ERROR, "ends inside its COMM chunk"),
+        (aiff()[:12], FailureClass.DECODE_ERROR, "without its COMM chunk"),
+        (aiff()[:38], FailureClass.DECODE_ERROR, "without its SSND chunk"),
+        (b"FORM\x00\x00\x10\x008SVX" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "an IFF file, but not AIFF"),
+        (
+            aiff(channels=3, extra=layout(core_audio_layout(113, 3))),
+            FailureClass.CONTRACT_VIOLATION,
+            "lays its 3 channels out in a way (tag 113)",
+        ),
+        (caf(code=b"alac"), FailureClass.CONTRACT_VIOLATION, "is a CAF file of ALAC;"),
+        (caf(code=b"opus"), FailureClass.CONTRACT_VIOLATION, "of Opus;"),
+        (caf(bits=8), FailureClass.CONTRACT_VIOLATION, "of 8-bit PCM;"),
+        (caf(CAF_FLOAT, bits=64), FailureClass.CONTRACT_VIOLATION, "of 64-bit float;"),
+        (caf(bits=24, packet_bytes=4), FailureClass.CONTRACT_VIOLATION, "24 bits in 4 bytes"),
+        (caf(rate_hz=1.0), FailureClass.CONTRACT_VIOLATION, "is at 1 Hz"),
+        (caf(rate_hz=float("nan")), FailureClass.CONTRACT_VIOLATION, "is at 0 Hz"),
+        (caf(rate_hz=-1e300), FailureClass.CONTRACT_VIOLATION, "is at 0 Hz"),
+        (caf(channels=0), FailureClass.CONTRACT_VIOLATION, "has 0 channels"),
+        (caf(channels=65), FailureClass.CONTRACT_VIOLATION, "has 65 channels"),
+        (caf(frames=0), FailureClass.DECODE_ERROR, "holds no audio"),
+        (caf(announced_bytes=2**62), FailureClass.CONTRACT_VIOLATION, "hours of audio"),
+        (caf()[:-100], FailureClass.DECODE_ERROR, "announces 3200 bytes, 3100 are there"),
+        (caf(extra=caf_chunk(b"free", b"", -5)), FailureClass.DECODE_ERROR, "negative length"),
+        (caf(code=b"aac ", packet_frames=1024, packet_bytes=0), FailureClass.DECODE_ERROR, "without its packet table"),
+        (caf(code=b"aac ", packet_frames=2048, packet_bytes=0), FailureClass.CONTRACT_VIOLATION, "of 2048 samples"),
+        (
+            caf(
+                code=b"aac ",
+                packet_frames=1024,
+                packet_bytes=0,
+                extra=caf_chunk(b"pakt", struct.pack(">qqii", 2**60, 2**50, 0, 0)),
+            ),
+            FailureClass.DECODE_ERROR,
+            "packets in a table of 0 bytes",
+        ),
+        (caf()[:52], FailureClass.DECODE_ERROR, "without its audio"),
+        (caf()[:40], FailureClass.DECODE_ERROR, "ends inside its description"),
+        (caf().replace(b"desc", b"free"), FailureClass.DECODE_ERROR, "does not begin with its description"),
+        (b"caff\x00\x02" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "of an unknown version"),
+        (
+            caf(channels=2, extra=caf_chunk(b"chan", core_audio_layout(1, 0, 0x30))),
+            FailureClass.CONTRACT_VIOLATION,
+            "(mask 0x30)",
+        ),
+        (flac(channels=3), FailureClass.CONTRACT_VIOLATION, "(FLAC's own)"),
+        (flac(channels=2, comment=MASK + b"0x600"), FailureClass.CONTRACT_VIOLATION, "(mask 0x600)"),
+        (flac(channels=2, comment=MASK + b"zz"), FailureClass.CONTRACT_VIOLATION, "(mask 0x0)"),
+        (b"OggS" + bytes(24) + b"OpusHead" + bytes(30), FailureClass.UNSUPPORTED_CONTAINER, "is an Ogg file of Opus;"),
+        (b"OggS" + bytes(24) + b"\x01vorbis" + bytes(30), FailureClass.UNSUPPORTED_CONTAINER, "an Ogg file of Vorbis;"),
+        (b"\x1aE\xdf\xa3" + bytes(20) + b"webm", FailureClass.UNSUPPORTED_CONTAINER, "is a WebM file;"),
+        (b"BW64\xff\xff\xff\xffWAVE" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is a BW64 file"),
+        (b"RIFX" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "(RIFX)"),
+        (b"riff.\x91\xcf\x11" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is a Wave64 file"),
+        (b"#!AMR\n" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is an AMR file"),
+        (b".snd" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "is an au file"),
+        (b"0&\xb2u\x8ef" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "(wma)"),
+        (b"\xff\xff\x50\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "MPEG layer I audio stream"),
+        (b"\x0b\x77" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "AC-3"),
+        (b"#EXTM3U\nfile:///etc/passwd", FailureClass.UNSUPPORTED_CONTAINER, "a playlist (m3u)"),
     ],
 )
 def test_refuses(content: bytes, failure_class: FailureClass, says: str) -> None:
@@ -183,10 +301,19 @@ def test_random_bytes_get_a_verdict(content: bytes) -> None:
     _verdict(content)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=400)
 @given(
     st.sampled_from(
-        [wav(frames=50), clip("m4a-16000-04.m4a"), clip("mp3-16000-03.mp3"), flac(), extensible_wav(PCM, 16)]
+        [
+            wav(frames=50),
+            extensible_wav(PCM, 16),
+            clip("m4a-16000-04.m4a"),
+            clip("mp3-16000-03.mp3"),
+            flac(channels=2, comment=MASK + b"0x3"),
+            aiff(b"sowt", extra=layout(core_audio_layout(101, 2))),
+            caf(frames=50, extra=caf_chunk(b"pakt", bytes(24)) + caf_chunk(b"chan", core_audio_layout(101, 2))),
+            fragmented(3),
+        ]
     ),
     st.lists(st.tuples(st.integers(0, 4000) | st.integers(-1500, -1), st.integers(0, 255)), max_size=12),
     st.integers(0, 100_000),
@@ -221,7 +348,7 @@ def contract(**changes: object) -> VoiceContractSpec:
     return VoiceContractSpec(input=ContractInput.model_validate(fields))
 
 
-FACTS = HeaderFacts(Container.WAV, "pcm16", 16_000, 1, 1000, 16_000)
+FACTS = HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 1000, 16_000)
 
 
 @pytest.mark.parametrize(
@@ -229,39 +356,49 @@ FACTS = HeaderFacts(Container.WAV, "pcm16", 16_000, 1, 1000, 16_000)
     [
         (FACTS, 32_044, None),
         (
-            HeaderFacts(Container.MP3, "mp3", 16_000, 1, 1000, 16_000),
+            HeaderFacts(Container.MP3, Encoding.MP3, 16_000, 1, 1000, 16_000),
             9000,
             "is a file of type mp3; the contract accepts wav, flac",
         ),
         (
-            HeaderFacts(Container.WAV, "pcm16", 8_000, 1, 1000, 8_000),
+            HeaderFacts(Container.WAV, Encoding.PCM16, 8_000, 1, 1000, 8_000),
             16_044,
             "is at 8000 Hz; the contract accepts 16000, 44100 Hz",
         ),
         (
-            HeaderFacts(Container.WAV, "pcm16", 16_000, 2, 1000, 16_000),
+            HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 2, 1000, 16_000),
             64_044,
             "has 2 channels; the contract accepts 1",
         ),
         (
-            HeaderFacts(Container.WAV, "pcm16", 16_000, 1, 99, 1_584),
+            HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 99, 1_584),
             3_212,
             "lasts 99 ms; the contract accepts at least 100ms",
         ),
         (
-            HeaderFacts(Container.WAV, "pcm16", 16_000, 1, 60_001, 960_016),
+            HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 60_001, 960_016),
             9_000,
             "lasts 60001 ms; the contract accepts at most 1m",
         ),
         (FACTS, 2**20 + 1, "has 1048577 bytes; the contract accepts at most 1Mi"),
         # A length that is only estimated refuses nothing; decoding tells.
-        (HeaderFacts(Container.FLAC, "flac", 16_000, 1, 0, None), 9_000, None),
+        (HeaderFacts(Container.FLAC, Encoding.FLAC, 16_000, 1, 0, None), 9_000, None),
     ],
 )
 def test_refuse_names_the_clause(facts: HeaderFacts, size_bytes: int, reason: str | None) -> None:
     error = refuse(facts, size_bytes, contract())
     assert (error and error.reason) == reason
     assert error is None or error.failure_class is FailureClass.CONTRACT_VIOLATION
+
+
+def test_refuse_names_an_encoding_and_a_missing_decoder() -> None:
+    error = refuse(FACTS, 32_044, contract(encodings=("float32", "flac")))
+    assert error is not None
+    assert error.reason == "is encoded as pcm16; the contract accepts float32, flac"
+    without = contract().model_copy(update={"input": contract().input.model_copy(update={"decoders": ()})})
+    error = refuse(FACTS, 32_044, without)
+    assert error is not None
+    assert "input.decoders" in error.reason
 
 
 def test_a_clip_at_8_khz_is_refused() -> None:
@@ -285,7 +422,15 @@ class Counting(io.BytesIO):
         return data
 
 
-@pytest.mark.parametrize("make", [lambda: wav(frames=1_000_000), lambda: flac() + bytes(2_000_000)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: wav(frames=1_000_000),
+        lambda: flac() + bytes(2_000_000),
+        lambda: aiff(frames=1_000_000),
+        lambda: caf(frames=1_000_000),
+    ],
+)
 def test_audio_is_not_read(make: Callable[[], bytes]) -> None:
     content = make()
     reader = Counting(content)

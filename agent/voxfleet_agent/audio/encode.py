@@ -1,0 +1,167 @@
+"""Synthesized samples into one file, written once, with no conversion but the contract's clipping rule.
+
+wav is written here, chunk by chunk: mlx-audio-io's own writer scales 16 bits by 32767, its reader by 32768. flac and
+m4a go through mlx-audio-io, which wants the whole recording in memory and does not report a full disk, so what it
+wrote is read back and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
+import numpy as np
+import numpy.typing as npt
+
+from voxfleet_agent.audio.facts import refused
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping
+
+Samples = npt.NDArray[np.float32]
+
+_PCM, _FLOAT = 1, 3
+_BYTES = {AudioEncoding.PCM16: 2, AudioEncoding.PCM24: 3, AudioEncoding.FLOAT32: 4}
+_MAX_WAV_BYTES = 2**32 - 1024  # lengths have 32 bits
+_COUNTED_FRAMES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAudio:
+    size_bytes: int
+    frames: int
+    """Samples of the one channel."""
+
+
+def write_audio(path: Path, chunks: Iterable[Samples], sample_rate_hz: int, output: AudioOutput) -> WrittenAudio:
+    """Joins chunks, (n,) float32 at `sample_rate_hz`, sample for sample into a new file.
+
+    A file that could not be completed is removed. Raises VoxFleetError(CONTRACT_VIOLATION) for another rate than the
+    contract's and for samples that its clipping rule refuses, VoxFleetError(INFERENCE_ERROR) for no samples or ones
+    that are not finite, and OSError for what the disk refuses.
+    """
+    if sample_rate_hz != output.sample_rate_hz:
+        raise refused(
+            f"would be spoken at {sample_rate_hz} Hz and the contract's output is at {output.sample_rate_hz} Hz;"
+            f" write output.audio.sampleRateHz: {sample_rate_hz}"
+        )
+    write = _write_wav if output.container is AudioContainer.WAV else _write_encoded
+    with _claimed(path):
+        frames = write(path, _checked(chunks, output.clipping), output)
+    return WrittenAudio(path.stat().st_size, frames)
+
+
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """A new file, never another one's, that goes away again with an error."""
+    with path.open("xb"):
+        pass
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _checked(chunks: Iterable[Samples], clipping: Clipping) -> Iterator[Samples]:
+    """The chunks that hold samples, none beyond full scale. Raises when there is none."""
+    spoken = False
+    for chunk in chunks:
+        if len(chunk) == 0:
+            continue
+        spoken = True
+        peak = max(abs(float(chunk.max())), abs(float(chunk.min())))
+        if not np.isfinite(peak):
+            raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke samples that are not finite numbers")
+        if peak > 1.0 and clipping is Clipping.REFUSE:
+            raise refused(
+                f"is spoken up to {peak:.3f} times full scale;"
+                " write output.audio.clipping: Limit to have it cut off there"
+            )
+        yield np.clip(chunk, -1.0, 1.0) if peak > 1.0 else chunk
+    if not spoken:
+        raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke no audio")
+
+
+def _write_wav(path: Path, chunks: Iterator[Samples], output: AudioOutput) -> int:
+    frame_bytes = _BYTES[output.encoding]
+    frames = 0
+    with path.open("wb") as file:
+        file.write(_wav_header(output, 0))
+        for chunk in chunks:
+            frames += len(chunk)
+            if frames * frame_bytes > _MAX_WAV_BYTES:
+                raise refused("is longer than a wav file can be; write output.audio.container: flac")
+            file.write(_stored(chunk, output.encoding))
+        file.write(bytes(frames * frame_bytes % 2))
+        file.seek(0)
+        file.write(_wav_header(output, frames))
+    return frames
+
+
+def _wav_header(output: AudioOutput, frames: int) -> bytes:
+    frame_bytes = _BYTES[output.encoding]
+    data_bytes = frames * frame_bytes
+    rate_hz = output.sample_rate_hz
+    if output.encoding is AudioEncoding.FLOAT32:
+        # What is not PCM has an extension, here empty, and a count of its samples.
+        form = struct.pack("<HHIIHHH", _FLOAT, 1, rate_hz, rate_hz * frame_bytes, frame_bytes, 8 * frame_bytes, 0)
+        chunks = _chunk(b"fmt ", form) + _chunk(b"fact", struct.pack("<I", frames))
+    else:
+        chunks = _chunk(
+            b"fmt ", struct.pack("<HHIIHH", _PCM, 1, rate_hz, rate_hz * frame_bytes, frame_bytes, 8 * frame_bytes)
+        )
+    size_bytes = 4 + len(chunks) + 8 + data_bytes + data_bytes % 2
+    return b"RIFF" + struct.pack("<I", size_bytes) + b"WAVE" + chunks + b"data" + struct.pack("<I", data_bytes)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body
+
+
+def _whole_numbers(samples: Samples, bits: int) -> Samples:
+    """Rounded to the nearest step; +1.0 has no number of its own and takes the one below."""
+    scale = np.float32(2 ** (bits - 1))
+    whole: Samples = np.clip(np.rint(samples * scale), -scale, scale - 1)
+    return whole
+
+
+def _stored(samples: Samples, encoding: AudioEncoding) -> bytes:
+    """Samples as a wav file holds them, little-endian."""
+    if encoding is AudioEncoding.PCM16:
+        return _whole_numbers(samples, 16).astype("<i2").tobytes()
+    if encoding is AudioEncoding.PCM24:
+        return _whole_numbers(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    return samples.astype("<f4").tobytes()
+
+
+def _write_encoded(path: Path, chunks: Iterator[Samples], output: AudioOutput) -> int:
+    samples = np.concatenate(list(chunks))
+    if output.encoding is AudioEncoding.PCM24:
+        # libav cuts a sample off to 24 bits; on a whole step there is nothing to cut off.
+        samples = _whole_numbers(samples, 24) / np.float32(2**23)
+    encoding = "auto" if output.encoding is AudioEncoding.AAC else output.encoding.value
+    if path.suffix == f".{output.container}":
+        _save(path, samples, encoding, output)
+    else:
+        named = path.with_name(f"{path.name}.{output.container}")  # mlx-audio-io goes by the name
+        with _claimed(named):
+            _save(named, samples, encoding, output)
+            named.replace(path)
+    return len(samples)
+
+
+def _save(path: Path, samples: Samples, encoding: str, output: AudioOutput) -> None:
+    try:
+        mlx_audio_io.save(path, samples, output.sample_rate_hz, layout="channels_last", encoding=encoding, clip=False)
+        stored = sum(len(chunk) for chunk, _ in mlx_audio_io.stream(path, chunk_frames=_COUNTED_FRAMES))
+    except (ValueError, RuntimeError) as error:
+        detail = str(error).replace(str(path), "the file").replace(path.name, "the file")
+        raise OSError(errno.EIO, f"mlx-audio-io could not write it: {detail[:180]}") from error
+    exact = output.container is AudioContainer.FLAC
+    if stored < len(samples) or (exact and stored != len(samples)):
+        raise OSError(errno.EIO, f"{stored} of {len(samples)} samples were written; check the disk and its free space")

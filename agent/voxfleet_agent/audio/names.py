@@ -1,0 +1,121 @@
+"""What files are called that are not accepted, so that a refusal can name them."""
+
+from __future__ import annotations
+
+_STARTS = (
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM file"),
+    (b"RF64", "an RF64 file"),
+    (b"BW64", "a BW64 file"),
+    (b"RIFX", "a big-endian wav file (RIFX)"),
+    (b"riff", "a Wave64 file"),
+    (b"#!AMR", "an AMR file"),
+    (b"#!SILK", "a SILK file"),
+    (b"0&\xb2u", "a Windows Media file (wma)"),
+    (b"ADIF", "a raw AAC stream (ADIF)"),
+    (b".snd", "an au file"),
+    (b"dns.", "a little-endian au file"),
+    (b"wvpk", "a WavPack file"),
+    (b"MAC ", "a Monkey's Audio file"),
+    (b"TTA1", "a True Audio file"),
+    (b"MPCK", "a Musepack file"),
+    (b"MP+", "a Musepack file"),
+    (b"DSD ", "a DSF file"),
+    (b"FRM8", "a DSDIFF file"),
+    (b"qoaf", "a QOA file"),
+    (b"\x0b\x77", "an AC-3 or E-AC-3 stream"),
+    (b"\x7f\xfe\x80\x01", "a DTS stream"),
+    (b"NIST_1A", "a NIST SPHERE file"),
+    (b"Creative Voice File", "a Creative Voice file"),
+    (b".RMF", "a RealMedia file"),
+    (b".ra\xfd", "a RealAudio file"),
+    (b"FLV", "a Flash Video file"),
+    (b"MThd", "a MIDI file"),
+    (b"#EXTM3U", "a playlist (m3u)"),
+    (b"[playlist]", "a playlist (pls)"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x7fELF", "a program"),
+    (b"\xcf\xfa\xed\xfe", "a program"),
+)
+_OGG_CODECS = ((b"OpusHead", "Opus"), (b"\x01vorbis", "Vorbis"), (b"\x7fFLAC", "FLAC"), (b"Speex", "Speex"))
+_ENCODINGS = {
+    b"alac": "ALAC",
+    b"ac-3": "AC-3",
+    b"ec-3": "E-AC-3",
+    b"ac-4": "AC-4",
+    b"Opus": "Opus",
+    b"opus": "Opus",
+    b"fLaC": "FLAC",
+    b"flac": "FLAC",
+    b".mp1": "MPEG layer I",
+    b".mp2": "MPEG layer II",
+    b".mp3": "MP3",
+    b"ms\x00\x55": "MP3",
+    b"ms\x00\x02": "ADPCM",
+    b"ms\x00\x11": "IMA ADPCM",
+    b"samr": "AMR",
+    b"sawb": "AMR wideband",
+    b"ima4": "IMA ADPCM",
+    b"ulaw": "mu-law",
+    b"ULAW": "mu-law",
+    b"alaw": "A-law",
+    b"ALAW": "A-law",
+    b"MAC3": "MACE 3:1",
+    b"MAC6": "MACE 6:1",
+    b"GSM ": "GSM",
+    b"agsm": "GSM",
+    b"G722": "G.722",
+    b"QDMC": "QDesign Music",
+    b"QDM2": "QDesign Music 2",
+    b"Qclp": "QUALCOMM PureVoice",
+    b"raw ": "unsigned 8-bit PCM",
+    b"fl64": "64-bit float",
+    b"FL64": "64-bit float",
+    b"lpcm": "PCM",
+    b"twos": "PCM",
+    b"sowt": "PCM",
+    b"aach": "HE-AAC",
+    b"aacp": "HE-AAC v2",
+    b"aacl": "AAC-LD",
+    b"aace": "AAC-ELD",
+    b"usac": "xHE-AAC",
+    b"enca": "encrypted audio",
+    b"drms": "encrypted audio",
+    b"dtsc": "DTS",
+    b"mlpa": "TrueHD",
+}
+
+
+def file_name(head: bytes) -> str:
+    """What a file is that begins with `head`, 64 bytes or the whole file; none of the accepted containers."""
+    if head.startswith(b"OggS"):
+        return next((f"an Ogg file of {codec}" for mark, codec in _OGG_CODECS if mark in head), "an Ogg file")
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        if b"webm" in head:
+            return "a WebM file"
+        return "a Matroska file" if b"matroska" in head else "a Matroska or WebM file"
+    for start, name in _STARTS:
+        if head.startswith(start):
+            return name
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return "a raw AAC stream (ADTS)"
+    if len(head) > 1 and head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
+        return "a raw AAC stream (LOAS)"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        layer = {1: "III", 2: "II", 3: "I"}.get((head[1] >> 1) & 0x3)
+        return f"an MPEG layer {layer} audio stream" if layer in ("I", "II") else "a broken MPEG audio stream"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{", b"["):
+        return "a text file (HTML, XML or JSON)"
+    return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
+
+
+def encoding_name(code: bytes) -> str:
+    """What a four-character code of QuickTime, MPEG-4, AIFF or CAF stands for."""
+    printable = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)
+    return _ENCODINGS.get(code, f"encoding '{printable}'")
