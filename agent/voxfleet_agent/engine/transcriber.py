@@ -2,41 +2,175 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
+from voxfleet_agent.engine.ctc import decode_tokens, exact_batches
+from voxfleet_agent.engine.deltas import text_deltas
+from voxfleet_agent.engine.families import Stream, check_settings, family_of, settings
+from voxfleet_agent.engine.memory import count_parameters
+from voxfleet_agent.engine.outputs import read_output, spends_budget
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+
+SEED = 0
+"""Set before each clip, so that a model that samples hears the same in every order and on every run."""
+ENLARGED_FACTOR = 4
+
+_SHORTEST_MILLISECONDS = 30
+"""Less, such as the end of the last window, holds no word, and the frontends of many models fail on it."""
 _DEFAULT_RATE_HZ = 16_000
 _WARM_UP_SECONDS = 1
+
+
+class _Generate(Protocol):
+    def __call__(self, audio: object, **settings: object) -> object: ...
 
 
 class SpeechModel:
     """One loaded model. Load and use it on one thread: MLX streams belong to the thread that made them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Loads the model and runs it once, so that the first clip does not pay for compilation.
+    def __init__(self, folder: Path, transcription: Transcription, timestamps: Timestamps) -> None:
+        """Loads the model.
 
-        Raises whatever the model's own code raises.
+        Raises VoxFleetError: INVALID_INPUT for settings and CONTRACT_VIOLATION for times that the model does not have,
+        MODEL_UNAVAILABLE for a model that does not transcribe; and whatever the model's own code raises.
         """
         # As a Path: mlx-audio takes a text for the name of a hub model when the folder is missing.
         self._model = load(folder)
+        self.family = type(self._model).__module__.split(".")[3]
+        self._generate: _Generate = _transcribing(self._model, self.family)
+        parameters = inspect.signature(self._generate).parameters
+        self._family = family_of(self.family, frozenset(parameters))
+        check_settings(self.family, self._family, transcription, timestamps)
+        _check_language(self._model, self.family, transcription.language)
+        self._transcription = transcription
+        self._timestamps = timestamps
+        own = parameters.get(self._family.budget or "")
+        self._own_budget = own.default if own is not None and isinstance(own.default, int) else _own_budget(self._model)
+        self._exact = exact_batches(self._model, self.family)
+        self.batches = self._exact is not None
+        """Whether clips go through the model together, with the very result of one at a time."""
         self.sample_rate_hz = _rate_hz(self._model)
-        self.transcribe(mx.zeros((_WARM_UP_SECONDS * self.sample_rate_hz,), dtype=mx.float32))
+        self._shortest_frames = self.sample_rate_hz * _SHORTEST_MILLISECONDS // 1000
+        times = () if self._family.timestamps is not Timestamps.NONE else None
+        self._nothing = Transcript("", times, times)
+        self.parameters = count_parameters(self._model.parameters())
 
-    def transcribe(self, samples: mx.array) -> str:
-        """Text of float32 samples (N,) at `sample_rate_hz`. Raises whatever the model's own code raises."""
-        output: object = self._model.generate(samples)
-        text = output if isinstance(output, str) else getattr(output, "text", None)
-        if not isinstance(text, str):
-            raise TypeError(f"the model returned {type(output).__name__} without a text")
-        return text.strip()
+    def warm_up(self) -> None:
+        """Runs the model once, so that the first clip does not pay for compilation."""
+        self.transcribe([np.zeros(_WARM_UP_SECONDS * self.sample_rate_hz, dtype=np.float32)])
+
+    def transcribe(self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False) -> list[Transcript]:
+        """One transcript for each clip of float32 samples (N,) at `sample_rate_hz`.
+
+        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises whatever the model's own code raises.
+        """
+        long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
+        if self._exact is not None:
+            heard = iter(self._exact.transcribe(long_enough) if long_enough else ())
+        else:
+            heard = iter([self._transcribe(clip, enlarged) for clip in long_enough])
+        return [next(heard) if len(clip) >= self._shortest_frames else self._nothing for clip in clips]
+
+    def stream(self, clip: npt.NDArray[np.float32]) -> Iterator[str]:
+        """Pieces of the clip's text as they come; see `deltas.text_deltas`.
+
+        Raises VoxFleetError(INVALID_INPUT) for a model that does not stream.
+        """
+        family = self._family
+        if family.stream is Stream.NONE:
+            raise VoxFleetError(
+                FailureClass.INVALID_INPUT, f"a {self.family} model does not stream; take another model"
+            )
+        mx.random.seed(SEED)
+        keywords = self._settings(enlarged=False)
+        if family.stream_method == "generate":
+            keywords["stream"] = True
+        parts = getattr(self._model, family.stream_method)(self._audio(clip), **keywords)
+        return text_deltas(parts, family.stream, self._decode_tokens)
+
+    def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool) -> Transcript:
+        mx.random.seed(SEED)
+        output = self._generate(self._audio(clip), **self._settings(enlarged))
+        budget = self._budget(enlarged)
+        transcript = read_output(output, self._family)
+        return transcript.marked(spends_budget(output, budget)) if budget is not None else transcript
+
+    def _audio(self, clip: npt.NDArray[np.float32]) -> object:
+        samples = mx.array(clip)
+        return [samples] if self._family.listens_to_list else samples
+
+    def _budget(self, enlarged: bool) -> int | None:
+        asked = self._transcription.max_tokens or self._own_budget
+        return asked * ENLARGED_FACTOR if enlarged and asked is not None else asked
+
+    def _settings(self, enlarged: bool) -> dict[str, object]:
+        keywords = settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
+        if self._family.float32:
+            keywords["dtype"] = mx.float32
+        return keywords
+
+    def _decode_tokens(self, tokens: Sequence[int]) -> str:
+        return decode_tokens(tokens, self._model.vocabulary)
+
+
+def _transcribing(model: object, family: str) -> _Generate:
+    generate = getattr(model, "generate", None)
+    needs_text = callable(generate) and "text" in inspect.signature(generate).parameters
+    if generate is None or needs_text:
+        raise VoxFleetError(
+            FailureClass.MODEL_UNAVAILABLE, f"a {family} model does not transcribe; give a speech-to-text model"
+        )
+    return generate  # type: ignore[no-any-return] # mlx-audio ships no types
+
+
+def _check_language(model: object, family: str, language: str | None) -> None:
+    """Where the model would refuse the language clip by clip, it is refused here."""
+    if language is None:
+        return
+    known = True
+    if family == "whisper":
+        # Not every machine has what Whisper needs.
+        from mlx_audio.stt.models.whisper.tokenizer import (  # type: ignore[import-untyped] # it ships no types
+            LANGUAGES,
+            TO_LANGUAGE_CODE,
+        )
+
+        known = language.lower() in LANGUAGES or language.lower() in TO_LANGUAGE_CODE
+    validate = getattr(model, "_validate_language", None)
+    if callable(validate):
+        try:
+            validate(language)
+        except ValueError:
+            known = False
+    if not known:
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT, f"transcription.language: the {family} model does not know {language}"
+        )
+
+
+def _own_budget(model: object) -> int | None:
+    """Whisper's, which is half of its context for each window of 30 s."""
+    context = getattr(getattr(model, "dims", None), "n_text_ctx", None)
+    return context // 2 if isinstance(context, int) else None
 
 
 def _rate_hz(model: object) -> int:
     """The rate that the model hears: its preprocessor's, its own, or what mlx-audio assumes."""
-    for owner in (getattr(model, "preprocessor_config", None), model):
-        rate_hz = getattr(owner, "sample_rate", None)
+    frontend = getattr(getattr(model, "config", None), "frontend_conf", None)
+    preprocessor = getattr(model, "preprocessor_config", None)
+    for owner, name in ((preprocessor, "sample_rate"), (model, "sample_rate"), (frontend, "fs")):
+        rate_hz = getattr(owner, name, None)
         if isinstance(rate_hz, int) and rate_hz > 0:
             return rate_hz
     return _DEFAULT_RATE_HZ

@@ -1,16 +1,22 @@
-"""Finding and digesting models, on real folders."""
+"""Finding, checking and digesting models, on real folders."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.engine.models import LocalModels, default_model_folder
+from voxfleet_agent.engine.models import Models, default_model_folder
+from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import HubModel, ModelSource
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+
+NO_STORAGE = Storage([])
 
 
 @pytest.fixture
@@ -18,27 +24,42 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(default_model_folder(), tmp_path / "model"))
 
 
-async def digest(folder: Path, models: LocalModels | None = None) -> str:
-    return (await (models or LocalModels()).resolve(ModelSource(path=str(folder)))).digest
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    return Models(tmp_path / "cache", 10**9)
 
 
-async def test_default_is_the_packaged_model(folder: Path) -> None:
-    model = await LocalModels().resolve(ModelSource(path="default"))
-    assert model.path == default_model_folder()
-    assert model.revision is None
-    assert model.digest == await digest(folder)
+async def digest(folder: Path, models: Models) -> str:
+    return (await models.resolve(ModelSource(path=str(folder)), NO_STORAGE)).digest
 
 
-async def test_the_digest_is_over_sorted_names_sizes_and_contents(folder: Path) -> None:
+async def refusal(
+    source: ModelSource, models: Models, failure_class: FailureClass = FailureClass.MODEL_UNAVAILABLE
+) -> str:
+    with pytest.raises(VoxFleetError) as caught:
+        await models.resolve(source, NO_STORAGE)
+    assert caught.value.failure_class is failure_class
+    return caught.value.message
+
+
+async def test_default_is_the_packaged_model_and_every_file_has_its_sha256(folder: Path, models: Models) -> None:
+    model = await models.resolve(ModelSource(path="default"), NO_STORAGE)
+    assert (model.path, model.revision) == (default_model_folder(), None)
+    assert model.digest == await digest(folder, models)
+    assert model.files == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("config.json", "model.safetensors")
+    }
+
+
+async def test_the_digest_is_over_sorted_names_sizes_and_contents(folder: Path, models: Models) -> None:
     whole = hashlib.sha256()
     for name in ("config.json", "model.safetensors"):
         content = (folder / name).read_bytes()
         whole.update(f"{name}\0{len(content)}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-    assert await digest(folder) == f"sha256:{whole.hexdigest()}"
+    assert await digest(folder, models) == f"sha256:{whole.hexdigest()}"
 
 
-async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folder: Path) -> None:
-    models = LocalModels()
+async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folder: Path, models: Models) -> None:
     before = await digest(folder, models)
     (folder / ".DS_Store").write_bytes(b"x")
     assert await digest(folder, models) == before
@@ -47,63 +68,135 @@ async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folde
     assert await digest(folder, models) != before
 
 
-async def test_links_to_files_count_as_their_files(folder: Path, tmp_path: Path) -> None:
-    linked = tmp_path / "snapshot"
-    linked.mkdir()
+async def test_a_change_within_the_same_tick_of_the_file_systems_clock_is_seen(
+    folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, fstat = folder / "config.json", os.fstat
+    first: dict[int, os.stat_result] = {}
+
+    def stopped(file: int) -> os.stat_result:
+        facts = fstat(file)
+        return first.setdefault(facts.st_ino, facts)
+
+    monkeypatch.setattr("voxfleet_agent.engine.model_files.os.fstat", stopped)
+    before = await digest(folder, models)
+    config.write_bytes(config.read_bytes().replace(b"hello", b"hallo"))
+    assert await digest(folder, models) != before
+
+
+async def test_a_settled_file_is_read_once(folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    later, sha256 = time.time() + 60, hashlib.sha256
+    monkeypatch.setattr("voxfleet_agent.engine.model_files.time.time", lambda: later)
+    hashes: list[int] = []
+
+    def counted() -> hashlib._Hash:
+        hashes.append(1)
+        return sha256()
+
+    monkeypatch.setattr("voxfleet_agent.engine.model_files.hashlib.sha256", counted)
+    before = await digest(folder, models)
+    assert len(hashes) == 3  # both files, and the list of them
+    assert await digest(folder, models) == before
+    assert len(hashes) == 4
+
+
+async def test_another_digest_than_the_named_one_is_a_mismatch(folder: Path, models: Models) -> None:
+    named = "sha256:" + "0" * 64
+    message = await refusal(ModelSource(path=str(folder), digest=named), models, FailureClass.MODEL_MISMATCH)
+    assert named in message and await digest(folder, models) in message
+    right = await digest(folder, models)
+    assert (await models.resolve(ModelSource(path=str(folder), digest=right), NO_STORAGE)).digest == right
+
+
+async def test_links_within_a_hub_snapshot_count_as_their_files(folder: Path, tmp_path: Path, models: Models) -> None:
+    blobs = tmp_path / "models--a--b" / "blobs"
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0"
+    shutil.copytree(folder, blobs)
+    snapshot.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
-        (linked / name).symlink_to(folder / name)
-    assert await digest(linked) == await digest(folder)
+        (snapshot / name).symlink_to(f"../../blobs/{name}")
+    assert await digest(snapshot, models) == await digest(folder, models)
 
 
-async def _refusal(source: ModelSource) -> str:
-    with pytest.raises(VoxFleetError) as caught:
-        await LocalModels().resolve(source)
-    assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
-    return caught.value.message
+async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path, models: Models) -> None:
+    (tmp_path / "secret.json").write_text("{}")
+    (folder / "vocab.json").symlink_to(tmp_path / "secret.json")
+    assert "a link out of it, vocab.json" in await refusal(ModelSource(path=str(folder)), models)
+    (folder / "vocab.json").unlink()
+    (folder / "voices").symlink_to(tmp_path, target_is_directory=True)
+    assert "a link to a folder, voices" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    message = await _refusal(ModelSource(path=str(tmp_path / "nowhere")))
+async def test_a_missing_folder_is_named(tmp_path: Path, models: Models) -> None:
+    message = await refusal(ModelSource(path=str(tmp_path / "nowhere")), models)
     assert str(tmp_path / "nowhere") in message and "does not exist" in message
 
 
-async def test_a_relative_path_is_refused() -> None:
-    assert "absolute" in await _refusal(ModelSource(path="models/x"))
+async def test_a_relative_path_is_refused(models: Models) -> None:
+    assert "absolute" in await refusal(ModelSource(path="models/x"), models)
 
 
-async def test_a_folder_without_config(folder: Path) -> None:
+async def test_a_folder_without_config(folder: Path, models: Models) -> None:
     (folder / "config.json").unlink()
-    assert "no config.json" in await _refusal(ModelSource(path=str(folder)))
+    assert "no config.json" in await refusal(ModelSource(path=str(folder)), models)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "weights.npz"])
-async def test_pickled_weights_are_refused(folder: Path, name: str) -> None:
-    (folder / "model.safetensors").rename(folder / name)
-    message = await _refusal(ModelSource(path=str(folder)))
-    assert name in message and ".safetensors" in message
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "weights.ckpt"])
+@pytest.mark.parametrize("beside", [False, True])
+async def test_pickles_are_refused(folder: Path, models: Models, name: str, beside: bool) -> None:
+    weights = folder / "model.safetensors"
+    if beside:
+        shutil.copy(weights, folder / name)  # some families read it although better weights lie beside it
+    else:
+        weights.rename(folder / name)
+    message = await refusal(ModelSource(path=str(folder)), models)
+    assert name in message and ("hold code" in message if beside else ".safetensors" in message)
 
 
-async def test_a_folder_without_weights(folder: Path) -> None:
+async def test_a_folder_without_weights(folder: Path, models: Models) -> None:
     (folder / "model.safetensors").unlink()
-    assert "has none" in await _refusal(ModelSource(path=str(folder)))
+    assert "has none" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_code_in_a_model_folder_is_refused(folder: Path) -> None:
-    (folder / "modeling.py").write_text("raise SystemExit\n")
-    assert "code from a model folder never runs" in await _refusal(ModelSource(path=str(folder)))
+@pytest.mark.parametrize("name", ["modeling.py", "ops.so"])
+async def test_code_in_a_model_folder_is_refused(folder: Path, models: Models, name: str) -> None:
+    (folder / name).write_text("raise SystemExit\n")
+    assert "code from a model folder never runs" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_broken_link_is_unavailable_and_not_a_crash(folder: Path) -> None:
+async def test_settings_that_name_code_of_another_model_are_refused(folder: Path, models: Models) -> None:
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil/code--tokenizer.Evil", None]}}))
+    assert "tokenizer_config.json" in await refusal(ModelSource(path=str(folder)), models)
+    settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tokenizer.Own", None]}}))
+    await digest(folder, models)  # names code that is not there
+
+
+async def test_missing_shards_of_weights_are_named(folder: Path, models: Models) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-00002-of-00002.safetensors" in await refusal(ModelSource(path=str(folder)), models)
+
+
+async def test_a_broken_link_is_unavailable_and_not_a_crash(folder: Path, models: Models) -> None:
     (folder / "vocab.txt").symlink_to(folder / "gone")
-    assert "cannot be read" in await _refusal(ModelSource(path=str(folder)))
+    assert "cannot be read" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_hub_model_that_cannot_be_fetched_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hub_model_that_cannot_be_fetched_says_what_to_do(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    message = await _refusal(ModelSource(hub=HubModel(id="voxfleet-tests/none", revision="main")))
+    message = await refusal(ModelSource(hub=HubModel(id="voxfleet-tests/none", revision="main")), models)
     assert "voxfleet-tests/none at main" in message and "use model.path" in message
+
+
+async def test_two_agents_do_not_share_a_cache(models: Models, tmp_path: Path) -> None:
+    source = ModelSource(uri="file:///nowhere/")
+    await refusal(source, models)  # opens the cache
+    assert "another agent" in await refusal(source, Models(tmp_path / "cache", 10**9))
 
 
 def test_the_model_ships_with_the_package() -> None:

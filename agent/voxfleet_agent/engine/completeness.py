@@ -1,0 +1,77 @@
+"""Whether a transcript holds all that is said in its clip. NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.speech import FRAME_MILLISECONDS, audible_speech
+from voxfleet_api.results import TimedText
+
+MIN_SPEECH_MILLISECONDS = 200
+"""Less than a short word proves nothing: a click or a breath can look like it."""
+MARGIN_MILLISECONDS = 200
+"""Around every timed text: models place a word by a spike somewhere inside it."""
+WORD_MILLISECONDS = 520
+"""From its start a text reaches at least this far through speech without a pause: a spike tells no word's end."""
+PAUSE_MILLISECONDS = 100
+BRIDGE_MILLISECONDS = 800
+"""A shorter way from one text to the next counts as covered; a phrase that was left out is longer."""
+
+# Of 396 correct transcripts of random clips of 2 to 6 words these numbers flag none, and of the same cut to their first
+# half 371; the others are clips of two or three short words, where half of the text takes most of the time.
+
+
+def shortfall(
+    transcript: Transcript, samples: npt.NDArray[np.float32], sample_rate_hz: int, min_coverage_percent: int
+) -> str | None:
+    """Why the transcript counts as cut short, or None.
+
+    `samples` are the (N,) that the model was given. Where the model gives no times, coverage cannot be judged.
+    """
+    if transcript.token_limit_reached:
+        return "the model stopped at its token limit"
+    timed = transcript.words or transcript.segments
+    judges_coverage = timed is not None and min_coverage_percent > 0
+    if transcript.text and not judges_coverage:
+        return None
+    speech = audible_speech(samples, sample_rate_hz)
+    speech_milliseconds = int(speech.sum()) * FRAME_MILLISECONDS
+    if speech_milliseconds < MIN_SPEECH_MILLISECONDS:
+        return None
+    if not transcript.text:
+        return f"the transcript is empty where {speech_milliseconds / 1000:.1f} s of speech are audible"
+    if timed is None:
+        return None
+    covered_milliseconds = int((speech & _covered(timed, speech)).sum()) * FRAME_MILLISECONDS
+    # A frame is forgiven: texts and frames do not begin together.
+    if (covered_milliseconds + FRAME_MILLISECONDS) * 100 < speech_milliseconds * min_coverage_percent:
+        return (
+            f"the transcript's times cover {covered_milliseconds / 1000:.2f} s of {speech_milliseconds / 1000:.2f} s of"
+            f" audible speech; the contract asks for {min_coverage_percent} %"
+        )
+    return None
+
+
+def _covered(timed: Sequence[TimedText], speech: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    covered = np.zeros(len(speech), dtype=bool)
+    reached: int | None = None
+    for part in sorted(timed, key=lambda part: part.start_milliseconds):
+        start = part.start_milliseconds - MARGIN_MILLISECONDS
+        if reached is not None and part.start_milliseconds - reached <= BRIDGE_MILLISECONDS:
+            start = min(start, reached)
+        reached = max(part.end_milliseconds, reached or 0)
+        covered[max(0, start // FRAME_MILLISECONDS) : _last_frame(part, speech) + 1] = True
+    return covered
+
+
+def _last_frame(part: TimedText, speech: npt.NDArray[np.bool_]) -> int:
+    frame, quiet = part.end_milliseconds // FRAME_MILLISECONDS, 0
+    limit = min((part.start_milliseconds + WORD_MILLISECONDS) // FRAME_MILLISECONDS, len(speech))
+    while frame < limit and quiet * FRAME_MILLISECONDS <= PAUSE_MILLISECONDS:
+        quiet = 0 if speech[frame] else quiet + 1
+        frame += 1
+    return max(frame, (part.end_milliseconds + MARGIN_MILLISECONDS) // FRAME_MILLISECONDS)

@@ -1,0 +1,48 @@
+"""How much memory a process weighs. Does not import MLX."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import sys
+
+import psutil
+
+_RUSAGE_INFO_V0 = 0
+
+
+class _RusageInfoV0(ctypes.Structure):
+    """`struct rusage_info_v0` of macOS's sys/resource.h."""
+
+    _fields_ = (
+        ("uuid", ctypes.c_uint8 * 16),
+        ("user_time", ctypes.c_uint64),
+        ("system_time", ctypes.c_uint64),
+        ("idle_wakeups", ctypes.c_uint64),
+        ("interrupt_wakeups", ctypes.c_uint64),
+        ("pageins", ctypes.c_uint64),
+        ("wired_size", ctypes.c_uint64),
+        ("resident_size", ctypes.c_uint64),
+        ("phys_footprint", ctypes.c_uint64),
+        ("start_time", ctypes.c_uint64),
+        ("exit_time", ctypes.c_uint64),
+    )
+
+
+def footprint_bytes(pid: int | None = None) -> int:
+    """Memory that the system charges to a process, this one by default.
+
+    On macOS the physical footprint, which counts Metal's buffers and compressed pages; elsewhere the resident set.
+    Raises psutil.NoSuchProcess.
+    """
+    pid = os.getpid() if pid is None else pid
+    return _phys_footprint(pid) if sys.platform == "darwin" else int(psutil.Process(pid).memory_info().rss)
+
+
+def _phys_footprint(pid: int) -> int:
+    system = ctypes.CDLL(ctypes.util.find_library("proc"), use_errno=True)
+    usage = _RusageInfoV0()
+    if system.proc_pid_rusage(pid, _RUSAGE_INFO_V0, ctypes.byref(usage)) != 0:
+        raise psutil.NoSuchProcess(pid)
+    return int(usage.phys_footprint)

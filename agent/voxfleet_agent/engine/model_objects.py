@@ -1,0 +1,187 @@
+"""Models at an object address: fetched into the cache once, verified, and found there again. Does not import MLX."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote
+
+from voxfleet_agent.engine.model_cache import HeldModel, ModelCache
+from voxfleet_agent.engine.model_files import (
+    MAX_FILES,
+    FileDigest,
+    FileDigests,
+    check_contents,
+    check_names,
+    model_digest,
+    unavailable,
+)
+from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+SUMS_NAME = "SHA256SUMS"
+"""At https://, where few servers list a folder: `<sha256>  <name>`, a line a file, as sha256sum writes it."""
+_SUMS_LIMIT_BYTES = 2**20
+_SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_WHERE = "the model at model.uri"
+_ADDRESS_CLASSES = frozenset({FailureClass.ACCESS_DENIED, FailureClass.INPUT_NOT_FOUND, FailureClass.INVALID_INPUT})
+
+
+class ObjectModels:
+    """One fetch for each address at a time; who comes second finds the model in the cache."""
+
+    def __init__(self, cache: ModelCache, digests: FileDigests) -> None:
+        self._cache = cache
+        self._digests = digests
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def resolve(self, uri: str, digest: str | None, storage: Storage) -> HeldModel:
+        """The model in the cache. The storage is asked every time: the cache gives nobody what they may not read.
+
+        Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH when `digest` is another or the objects change
+        meanwhile, SCRATCH_EXHAUSTED when the disk or the cache is full, TRANSPORT and THROTTLED of the storage.
+        """
+        async with self._turns[uri]:
+            try:
+                objects = await _list(uri, storage)
+                found = await asyncio.to_thread(self._find, uri, digest, objects.versions)
+                return found or await self._fetch(uri, digest, objects, storage)
+            except OSError as error:
+                raise VoxFleetError(
+                    FailureClass.SCRATCH_EXHAUSTED,
+                    f"the model cache cannot be written: {error.strerror}; check modelCache.path and its free space",
+                ) from error
+            except VoxFleetError as error:
+                if error.failure_class in _ADDRESS_CLASSES:
+                    raise unavailable(f"{_WHERE}: {error.message}") from error
+                if error.failure_class is FailureClass.INPUT_CHANGED:
+                    raise _mismatch("its objects changed while they were read; let the upload end first") from error
+                raise
+
+    def _find(self, uri: str, digest: str | None, versions: dict[str, ObjectVersion]) -> HeldModel | None:
+        digest = digest or self._recorded_digest(uri, versions)
+        if digest is None:
+            return None
+        name = _cache_name(digest)
+        folder = self._cache.find(name)
+        if folder is None:
+            return None
+        held = HeldModel(folder, digest)
+        self._cache.hold(name, held)  # from here on it stays
+        files = self._digests.of(folder, _names_below(folder))
+        if model_digest(files) != digest:
+            self._cache.remove(name)  # the disk or somebody changed it
+            return None
+        del held
+        return self._held(folder, digest, files)
+
+    async def _fetch(self, uri: str, digest: str | None, objects: _Objects, storage: Storage) -> HeldModel:
+        size_bytes = sum(version.size_bytes for version in objects.versions.values())
+        with self._cache.room(f"fetch/{uri}", size_bytes), self._cache.incoming() as folder:
+            files: dict[str, FileDigest] = {}
+            for name, version in objects.versions.items():
+                target = folder / "model" / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                sha256 = await storage.download(uri + objects.suffixes[name], target, version)
+                if objects.sums.get(name, sha256) != sha256:
+                    raise _mismatch(f"{name} is not the file that {SUMS_NAME} lists; upload both again")
+                files[name] = FileDigest(version.size_bytes, sha256)
+            found = model_digest(files)
+            if digest is not None and digest != found:
+                raise _mismatch(f"its files digest to {found} and not to {digest}; correct model.digest or the files")
+            return await asyncio.to_thread(self._keep, uri, found, objects.versions, folder / "model", files)
+
+    def _keep(
+        self, uri: str, digest: str, versions: dict[str, ObjectVersion], folder: Path, files: dict[str, FileDigest]
+    ) -> HeldModel:
+        check_contents(_WHERE, folder, files)
+        kept = self._cache.adopt(folder, _cache_name(digest))
+        self._cache.origin(_key(uri)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
+        return self._held(kept, digest, files)
+
+    def _held(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> HeldModel:
+        model = HeldModel(folder, digest, files={name: file.sha256 for name, file in files.items()})
+        self._cache.hold(_cache_name(digest), model)
+        return model
+
+    def _recorded_digest(self, uri: str, versions: dict[str, ObjectVersion]) -> str | None:
+        """Of the files at the address, when they are still those that were fetched."""
+        if any(version.etag is None for version in versions.values()):
+            return None
+        try:
+            record: object = json.loads(self._cache.origin(_key(uri)).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(record, dict) or record.get("versions") != _record(versions):
+            return None
+        digest = record.get("digest")
+        return digest if isinstance(digest, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """What lies at the address."""
+
+    versions: dict[str, ObjectVersion]
+    """By the file's name, sorted."""
+    suffixes: dict[str, str]
+    """By the file's name: what its address adds."""
+    sums: dict[str, str]
+    """sha256 by the file's name, where the address tells them."""
+
+
+async def _list(uri: str, storage: Storage) -> _Objects:
+    """Raises VoxFleetError."""
+    encoded = uri.startswith("https://")
+    sums = await _sums(uri, storage) if encoded else None
+    if sums is not None:
+        suffixes = {name: quote(name) for name in sums}
+    else:
+        listed = await storage.list_names(uri, MAX_FILES)
+        suffixes = {unquote(name) if encoded else name: name for name in listed}
+    parts = {name: PurePosixPath(name).parts for name in suffixes}
+    if any(".." in split or PurePosixPath(name).is_absolute() or "\0" in name for name, split in parts.items()):
+        raise unavailable(f"{_WHERE} holds a name that leads out of it; rename the object")
+    visible = sorted(name for name, split in parts.items() if not any(part.startswith(".") for part in split))
+    check_names(_WHERE, visible)
+    return _Objects({name: await storage.head(uri + suffixes[name]) for name in visible}, suffixes, sums or {})
+
+
+async def _sums(uri: str, storage: Storage) -> dict[str, str] | None:
+    """sha256 by name, where the folder has a list of them."""
+    try:
+        content = await storage.get(f"{uri}{SUMS_NAME}", _SUMS_LIMIT_BYTES)
+    except VoxFleetError as error:
+        if error.failure_class is FailureClass.INPUT_NOT_FOUND:
+            return None
+        raise
+    lines = [_SUMS_LINE.fullmatch(line) for line in content.decode(errors="replace").splitlines() if line.strip()]
+    sums = {line.group(2).removeprefix("./"): line.group(1) for line in lines if line is not None}
+    if len(sums) != len(lines) or len(sums) > MAX_FILES:
+        raise unavailable(f"{_WHERE}: {SUMS_NAME} is not what sha256sum writes; make it with `sha256sum *`")
+    return sums
+
+
+def _names_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _record(versions: dict[str, ObjectVersion]) -> dict[str, list[object]]:
+    return {name: [version.size_bytes, version.etag] for name, version in versions.items()}
+
+
+def _cache_name(digest: str) -> str:
+    return f"models/{digest.removeprefix('sha256:')}"
+
+
+def _key(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()
+
+
+def _mismatch(what: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.MODEL_MISMATCH, f"{_WHERE}: {what}")

@@ -1,0 +1,196 @@
+"""A text-to-speech model in memory, through mlx-audio."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+from mlx_audio.tts.utils import load  # type: ignore[import-untyped] # it ships no types
+
+from voxfleet_agent.engine.memory import count_parameters
+from voxfleet_agent.engine.voices import check_synthesis, rounded_interval, voice_family_of, voice_settings
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
+
+SEED = 0
+"""Set before each text: models sample, and a text must sound the same in every order and on every run."""
+ENLARGED_FACTOR = 4
+
+_WARM_UP_TEXT = "One two three."
+
+
+class _Chunk(Protocol):
+    audio: mx.array
+    sample_rate: int
+    segment_idx: int
+    token_count: int
+
+
+class _Generate(Protocol):
+    def __call__(self, text: str, **settings: object) -> Iterable[_Chunk]: ...
+
+
+class VoiceModel:
+    """One loaded model and voice. Load and use it on one thread: MLX streams belong to the thread that made them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        synthesis: Synthesis,
+        reference: npt.NDArray[np.float32] | None = None,
+        reference_rate_hz: int = 0,
+    ) -> None:
+        """Loads the model. `reference`: float32 samples (N,) of `synthesis.reference`, at the model's rate.
+
+        Raises VoxFleetError: INVALID_INPUT for settings that the model does not have, CONTRACT_VIOLATION for a
+        reference at another rate than the model's; and whatever the model's own code raises.
+        """
+        self._model = load(folder)
+        self._generate: _Generate = self._model.generate
+        self.family = type(self._model).__module__.split(".")[3]
+        self.sample_rate_hz = int(self._model.sample_rate)
+        self.parameters = count_parameters(self._model.parameters())
+        keywords = inspect.signature(self._generate).parameters
+        config = getattr(self._model, "config", None)
+        model_type = str(getattr(config, "tts_model_type", ""))
+        self._family = voice_family_of(self.family, model_type, frozenset(keywords))
+        check_synthesis(self.family, self._family, synthesis, _voices(self._model, folder))
+        if reference is not None and reference_rate_hz != self.sample_rate_hz:
+            raise VoxFleetError(
+                FailureClass.CONTRACT_VIOLATION,
+                f"synthesis.reference comes at {reference_rate_hz} Hz and the model listens at {self.sample_rate_hz};"
+                f" declare conversions.resample.toHz: {self.sample_rate_hz}",
+            )
+        if synthesis.reference is not None and reference is None:
+            raise VoxFleetError(FailureClass.INVALID_INPUT, "synthesis.reference: its recording did not come")
+        self._synthesis = synthesis
+        self._reference = None if reference is None else mx.array(reference)
+        interval = rounded_interval(
+            synthesis.streaming_interval, self._family.frames_per_second or _frames_per_second(config)
+        )
+        self._interval_seconds = interval.seconds
+        self.interval_milliseconds = interval.milliseconds if self._family.streams else 0
+        """Audio of a streamed chunk; 0: the model does not stream."""
+        self._limits = PocketLimits(self._model) if self.family == "pocket_tts" else None
+        own = keywords.get("max_tokens")
+        self._own_budget = own.default if own is not None and isinstance(own.default, int) else None
+
+    def warm_up(self) -> None:
+        """Speaks a few words, so that the first text does not pay for compilation."""
+        for _ in self._speak(_WARM_UP_TEXT, self._budget(enlarged=False)):
+            pass
+
+    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[npt.NDArray[np.float32]]:
+        """Chunks of float32 samples (N,), none empty, whose concatenation is the text's audio.
+
+        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises VoxFleetError: CONTRACT_VIOLATION for a text
+        that is empty or too long, INFERENCE_ERROR when the rate changes between chunks or samples are not finite,
+        TRUNCATED_OUTPUT after the last chunk when the token budget was spent, no end was found or nothing was said; and
+        whatever the model's own code raises.
+        """
+        if not text.strip() or len(text) > MAX_TEXT_CHARACTERS:
+            raise VoxFleetError(
+                FailureClass.CONTRACT_VIOLATION,
+                f"the text has {len(text.strip())} characters; between 1 and {MAX_TEXT_CHARACTERS} are spoken",
+            )
+        return self._speak(text, self._budget(enlarged))
+
+    def _speak(self, text: str, budget: int | None) -> Iterator[npt.NDArray[np.float32]]:
+        mx.random.seed(SEED)
+        if self._limits is not None:
+            self._limits.reached = False
+        samples = 0
+        tokens: dict[int, int] = {}
+        # Whether a chunk is the last one is told by the end alone: families set `is_final_chunk` as they like.
+        for chunk in self._generate(text, **self._settings(budget)):
+            if chunk.sample_rate != self.sample_rate_hz:
+                raise _fault(f"the model's rate changed from {self.sample_rate_hz} to {chunk.sample_rate} Hz")
+            audio = _samples(chunk.audio)
+            tokens[chunk.segment_idx] = tokens.get(chunk.segment_idx, 0) + chunk.token_count
+            samples += audio.shape[0]
+            if audio.shape[0] > 0:
+                yield audio
+        if budget is not None and any(count >= budget for count in tokens.values()):
+            raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, f"the model stopped at its token limit of {budget}")
+        if self._limits is not None and self._limits.reached:
+            raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, "the model spoke up to its limit without an end")
+        if samples == 0:
+            raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, "the model said nothing")
+
+    def _budget(self, enlarged: bool) -> int | None:
+        if not self._family.budget:
+            return None
+        asked = self._synthesis.max_tokens or self._own_budget
+        return asked * ENLARGED_FACTOR if enlarged and asked is not None else asked
+
+    def _settings(self, budget: int | None) -> dict[str, object]:
+        keywords = voice_settings(self._family, self._synthesis, budget)
+        if self._reference is not None:
+            keywords["ref_audio"] = self._reference
+        if self._family.streams:
+            keywords |= {"stream": True, "streaming_interval": self._interval_seconds}
+        if "verbose" in inspect.signature(self._generate).parameters:
+            keywords["verbose"] = False  # some print the text
+        return keywords
+
+
+class _Pocket(Protocol):
+    """The parts of mlx-audio's pocket_tts that are used here."""
+
+    mimi: _Codec
+    _generate_audio_stream_short_text: Callable[..., Iterable[mx.array]]
+
+
+class _Codec(Protocol):
+    frame_rate: float
+
+
+class PocketLimits:
+    """pocket_tts gives a sentence a second for each word and two more, and does not say whether it ended in time."""
+
+    def __init__(self, model: _Pocket) -> None:
+        self.reached = False
+        self._frames_per_second = model.mimi.frame_rate
+        self._speak_sentence = model._generate_audio_stream_short_text
+        model._generate_audio_stream_short_text = self._counted
+
+    def _counted(self, *, text_to_generate: str, **settings: object) -> Iterator[mx.array]:
+        frames = 0
+        for frame in self._speak_sentence(text_to_generate=text_to_generate, **settings):
+            frames += 1
+            yield frame
+        if frames >= int((len(text_to_generate.split()) + 2) * self._frames_per_second):
+            self.reached = True
+
+
+def _samples(audio: mx.array) -> npt.NDArray[np.float32]:
+    """One channel, (N,). Raises VoxFleetError(INFERENCE_ERROR)."""
+    samples = np.array(audio.astype(mx.float32))
+    if samples.ndim > 1 and samples.size != max(samples.shape):
+        raise _fault(f"the model made audio of shape {samples.shape}; one channel is written")
+    if not np.isfinite(samples).all():
+        raise _fault("the model made samples that are not finite")
+    return samples.reshape(-1)
+
+
+def _voices(model: object, folder: Path) -> frozenset[str] | None:
+    """Names of the model's voices in small letters, where it tells them."""
+    supported = getattr(model, "get_supported_speakers", None)
+    if callable(supported):
+        return frozenset(str(name).lower() for name in supported()) or None
+    files = [file for place in ("voices", "embeddings") for file in (folder / place).glob("*.safetensors")]
+    return frozenset(file.stem.lower() for file in files) or None
+
+
+def _frames_per_second(config: object) -> float | None:
+    rate = getattr(getattr(config, "mimi", None), "frame_rate", None)
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else None
+
+
+def _fault(message: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.INFERENCE_ERROR, message)

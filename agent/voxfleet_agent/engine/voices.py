@@ -1,0 +1,211 @@
+"""What each of mlx-audio's text-to-speech families takes. Pure: no MLX.
+
+Read from the pinned mlx-audio's source: a family has a setting only where its `generate` uses it. Most swallow the
+others without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode
+from voxfleet_api.quantities import duration_milliseconds
+
+_VOICE_NAME = re.compile(r"\w[\w +-]*")
+"""Families take a voice's name for a path or an address when it looks like one."""
+_EPSILON_SECONDS = 1e-6
+"""Families round an interval down to frames; a whole number of them must not fall below itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFamily:
+    """How one family is asked to speak."""
+
+    preset: bool = False
+    """`voice` names one of its voices."""
+    reference: bool = False
+    """`ref_audio` takes samples at its own rate."""
+    reference_text: bool = False
+    """`ref_text` takes what is said in them."""
+    instructed_voice: bool = False
+    """`instruct` tells a voice of its own how to speak."""
+    design: bool = False
+    """`instruct` alone describes a voice."""
+    speed: bool = False
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """Its `lang_code` by language; empty: it takes none."""
+    budget: bool = False
+    """`max_tokens`, and the tokens that it made are told."""
+    streams: bool = False
+    frames_per_second: float | None = None
+    """Of its codec, where it streams whole frames; None: not known, or the model's config tells."""
+
+
+_KOKORO_LANGUAGES = {
+    "en": "a",
+    "en-us": "a",
+    "en-gb": "b",
+    "es": "e",
+    "fr": "f",
+    "hi": "h",
+    "it": "i",
+    "ja": "j",
+    "pt": "p",
+    "pt-br": "p",
+    "zh": "z",
+}
+_QWEN3_LANGUAGES = {
+    "zh": "chinese",
+    "en": "english",
+    "ja": "japanese",
+    "ko": "korean",
+    "de": "german",
+    "fr": "french",
+    "ru": "russian",
+    "pt": "portuguese",
+    "es": "spanish",
+    "it": "italian",
+}
+_ORPHEUS = VoiceFamily(
+    preset=True, reference=True, reference_text=True, budget=True, streams=True, frames_per_second=137.5
+)
+
+VOICE_FAMILIES: Mapping[str, VoiceFamily] = {
+    "breeze_tts": VoiceFamily(
+        preset=True, reference=True, reference_text=True, instructed_voice=True, budget=True, streams=True
+    ),
+    "chatterbox": VoiceFamily(reference=True),
+    "chatterbox_turbo": VoiceFamily(reference=True, streams=True, frames_per_second=25),
+    "dia": VoiceFamily(reference=True, reference_text=True, budget=True),
+    "fish_qwen3_omni": VoiceFamily(reference=True, reference_text=True, budget=True, streams=True),
+    "higgs_audio": VoiceFamily(reference=True, reference_text=True, streams=True),
+    "kitten_tts": VoiceFamily(preset=True, speed=True),
+    "kokoro": VoiceFamily(preset=True, speed=True, languages=_KOKORO_LANGUAGES),
+    "llama": _ORPHEUS,
+    "longcat_audiodit": VoiceFamily(reference=True, reference_text=True),
+    "melotts": VoiceFamily(preset=True, speed=True),
+    "omnivoice": VoiceFamily(reference=True, reference_text=True, design=True),
+    "pocket_tts": VoiceFamily(preset=True, reference=True, streams=True),
+    "qwen3": _ORPHEUS,
+    "sesame": VoiceFamily(preset=True, reference=True, reference_text=True, streams=True, frames_per_second=12.5),
+    "tada": VoiceFamily(reference=True, reference_text=True, budget=True),
+    "vibevoice": VoiceFamily(preset=True, budget=True, streams=True),
+    "voxtral_tts": VoiceFamily(preset=True, budget=True, streams=True, frames_per_second=12.5),
+}
+_QWEN3_TTS = {
+    "base": VoiceFamily(
+        reference=True,
+        reference_text=True,
+        languages=_QWEN3_LANGUAGES,
+        budget=True,
+        streams=True,
+        frames_per_second=12.5,
+    ),
+    "custom_voice": VoiceFamily(
+        preset=True,
+        instructed_voice=True,
+        languages=_QWEN3_LANGUAGES,
+        budget=True,
+        streams=True,
+        frames_per_second=12.5,
+    ),
+    "voice_design": VoiceFamily(
+        design=True, languages=_QWEN3_LANGUAGES, budget=True, streams=True, frames_per_second=12.5
+    ),
+}
+
+
+def voice_family_of(name: str, model_type: str, keywords: frozenset[str]) -> VoiceFamily:
+    """The family by mlx-audio's name, or one that `keywords`, those of its `generate`, tell.
+
+    `model_type`: of the config, where one family has several.
+    """
+    if name == "qwen3_tts":
+        return _QWEN3_TTS.get(model_type, _QWEN3_TTS["base"])
+    known = VOICE_FAMILIES.get(name)
+    if known is not None:
+        return known
+    return VoiceFamily(
+        preset="voice" in keywords,
+        reference="ref_audio" in keywords,
+        reference_text="ref_text" in keywords,
+        instructed_voice={"voice", "instruct"} <= keywords,
+        design="instruct" in keywords,
+        streams={"stream", "streaming_interval"} <= keywords,
+    )
+
+
+def check_synthesis(name: str, family: VoiceFamily, synthesis: Synthesis, voices: frozenset[str] | None) -> None:
+    """Refuses what the family would pass over without a word. `voices`: those it has, where they can be told.
+
+    Raises VoxFleetError(INVALID_INPUT).
+    """
+    mode = synthesis.mode
+    by_reference = mode is SynthesisMode.CUSTOM_VOICE and synthesis.reference is not None
+    does = {
+        SynthesisMode.PRESET: family.preset,
+        SynthesisMode.CUSTOM_VOICE: family.reference if by_reference else family.instructed_voice,
+        SynthesisMode.VOICE_DESIGN: family.design,
+    }[mode]
+    if not does:
+        how = "a recording" if by_reference else "a voice with an instruction"
+        what = f"{mode} by {how}" if mode is SynthesisMode.CUSTOM_VOICE else str(mode)
+        raise _invalid(f"synthesis.mode: this {name} model does not do {what}; take another mode or model")
+    if by_reference and synthesis.instruction is not None:
+        raise _invalid(f"synthesis.instruction: a {name} model takes none beside a reference; leave it out")
+    if synthesis.voice is not None:
+        if _VOICE_NAME.fullmatch(synthesis.voice) is None:
+            raise _invalid("synthesis.voice: a voice's name has letters, digits, spaces, +, - and _ alone")
+        if voices is not None and synthesis.voice.lower() not in voices:
+            known = ", ".join(sorted(voices)[:20])
+            raise _invalid(f"synthesis.voice: the model has no voice {synthesis.voice}; it has {known}")
+    if synthesis.speed_percent != 100 and not family.speed:
+        raise _invalid(f"synthesis.speedPercent: a {name} model cannot change its speed; write 100")
+    if synthesis.language is not None and synthesis.language.lower() not in family.languages:
+        known = ", ".join(family.languages) or "none"
+        raise _invalid(f"synthesis.language: a {name} model takes {known} and not {synthesis.language}")
+    if synthesis.max_tokens is not None and not family.budget:
+        raise _invalid(f"synthesis.maxTokens: a {name} model has no token budget; leave it out")
+
+
+def voice_settings(family: VoiceFamily, synthesis: Synthesis, budget: int | None) -> dict[str, object]:
+    """Keywords of the family's `generate`, but for the reference's samples and streaming."""
+    keywords: dict[str, object] = {}
+    if synthesis.voice is not None:
+        keywords["voice"] = synthesis.voice
+    if synthesis.instruction is not None:
+        keywords["instruct"] = synthesis.instruction
+    if synthesis.reference is not None and family.reference_text:
+        keywords["ref_text"] = synthesis.reference.text
+    if synthesis.speed_percent != 100:
+        keywords["speed"] = synthesis.speed_percent / 100
+    if synthesis.language is not None:
+        keywords["lang_code"] = family.languages[synthesis.language.lower()]
+    if budget is not None:
+        keywords["max_tokens"] = budget
+    return keywords
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Audio of a streamed chunk."""
+
+    seconds: float
+    """As the family is told."""
+    milliseconds: int
+    """As reported."""
+
+
+def rounded_interval(asked: str, frames_per_second: float | None) -> Interval:
+    """The nearest whole number of codec frames, at least one; as asked where the codec's frames are not known."""
+    seconds = duration_milliseconds(asked) / 1000
+    if frames_per_second is not None:
+        seconds = max(1, round(seconds * frames_per_second)) / frames_per_second
+    return Interval(seconds + _EPSILON_SECONDS, round(seconds * 1000))
+
+
+def _invalid(message: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.INVALID_INPUT, message)

@@ -1,0 +1,204 @@
+"""One small configuration for each family, and its weights in the layout that mlx-audio reads."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!?'"
+_Weights = dict[str, mx.array]
+
+
+@dataclass(frozen=True, slots=True)
+class TinyFamily:
+    module: str
+    """Below mlx_audio."""
+    config: Mapping[str, Any]
+    files: Mapping[str, object] = field(default_factory=dict)
+    """JSON beside the config."""
+    stored: Callable[[_Weights], _Weights] = dict
+    """From MLX's layout to the one that the family's `sanitize` expects."""
+    beside: Callable[[Path], None] | None = None
+    """Writes what is no JSON."""
+
+
+def make_model(family: str, folder: Path, seed: int = 1) -> Path:
+    """Writes config, tokenizer and random float32 weights; the same seed gives the same files. Returns the folder."""
+    tiny = FAMILIES[family]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {"config.json": tiny.config, **tiny.files}.items():
+        (folder / name).write_text(json.dumps(content))
+    mx.random.seed(seed)
+    module = importlib.import_module(f"mlx_audio.{tiny.module}")
+    config = module.ModelConfig.from_dict({**json.loads(json.dumps(tiny.config)), "model_path": str(folder)})
+    model = module.Model(config)
+    weights = tree_map(lambda array: array + 0.02 * mx.random.normal(array.shape), model.parameters())
+    mx.save_safetensors(str(folder / "model.safetensors"), tiny.stored(dict(tree_flatten(weights))))
+    if tiny.beside is not None:
+        tiny.beside(folder)
+    return folder
+
+
+def _word_tokenizer() -> dict[str, object]:
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3} | {word: number + 4 for number, word in enumerate(WORDS)}
+    return {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }
+
+
+def _character_tokenizer() -> dict[str, object]:
+    vocabulary = {character: number for number, character in enumerate("?" + _CHARACTERS.replace("?", ""))}
+    return {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "?"},
+        # Without it, decoding puts spaces between the characters.
+        "decoder": {"type": "Fuse"},
+    }
+
+
+def _transposed(*parts: str) -> Callable[[_Weights], _Weights]:
+    """Convolutions as PyTorch stores them, where the family turns them without looking."""
+
+    def stored(weights: _Weights) -> _Weights:
+        return {
+            name: array.transpose(0, 2, 1)
+            if array.ndim == 3 and name.endswith("weight") and any(part in name for part in parts)
+            else array
+            for name, array in weights.items()
+        }
+
+    return stored
+
+
+def _write_voice(folder: Path) -> None:
+    (folder / "voices").mkdir(exist_ok=True)
+    width = _POCKET_WIDTH
+    mx.save_safetensors(str(folder / "voices" / "anna.safetensors"), {"emb": mx.random.normal((1, 4, width))})
+
+
+_POCKET_WIDTH = 32
+_POCKET_TOKENIZER = _character_tokenizer()
+
+FAMILIES: Mapping[str, TinyFamily] = {
+    "granite_speech5_ctc": TinyFamily(
+        "stt.models.granite_speech5_ctc",
+        {
+            "model_type": "granite_speech5_ctc",
+            "vocab_size": 14,
+            "pad_token_id": 0,
+            "encoder_config": {
+                "vocab_size": 14,
+                "hidden_size": 48,
+                "intermediate_size": 96,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "head_dim": 12,
+                "context_size": 16,
+                "max_position_embeddings": 32,
+                "subsample_layers": [0, 1],
+            },
+        },
+        {"tokenizer.json": _word_tokenizer()},
+    ),
+    "sensevoice": TinyFamily(
+        "stt.models.sensevoice",
+        {
+            "model_type": "sensevoice",
+            "vocab_size": 14,
+            "input_size": 560,
+            "encoder_conf": {
+                "output_size": 32,
+                "attention_heads": 2,
+                "linear_units": 64,
+                "num_blocks": 2,
+                "tp_blocks": 1,
+            },
+        },
+        {"tokens.json": ["<blank>", "<s>", "</s>", "<unk>", *(f"▁{word}" for word in WORDS)]},
+        _transposed("fsmn_block"),
+    ),
+    "moonshine": TinyFamily(
+        "stt.models.moonshine",
+        {
+            "model_type": "moonshine",
+            "vocab_size": 128,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "encoder_num_hidden_layers": 1,
+            "decoder_num_hidden_layers": 1,
+            "encoder_num_attention_heads": 2,
+            "decoder_num_attention_heads": 2,
+        },
+        stored=_transposed("conv"),
+    ),
+    "pocket_tts": TinyFamily(
+        "tts.models.pocket_tts",
+        {
+            "model_type": "pocket_tts",
+            # The first step ends the text; a model that never ends speaks until its limit.
+            "eos_threshold": -1e9,
+            "flow_lm": {
+                "dtype": "float32",
+                "ldim": 8,
+                "flow": {"dim": 16, "depth": 1},
+                "transformer": {
+                    "hidden_scale": 2,
+                    "max_period": 10000,
+                    "d_model": _POCKET_WIDTH,
+                    "num_heads": 2,
+                    "num_layers": 1,
+                },
+                "lookup_table": {
+                    "dim": 16,
+                    "n_bins": len(_CHARACTERS),
+                    "tokenizer": "huggingface",
+                    "tokenizer_path": "tokenizer.json",
+                },
+            },
+            "mimi": {
+                "dtype": "float32",
+                "sample_rate": 24000,
+                "channels": 1,
+                "frame_rate": 12.5,
+                "seanet": {
+                    "dimension": 16,
+                    "channels": 1,
+                    "n_filters": 2,
+                    "n_residual_layers": 1,
+                    "ratios": [6, 5, 4],
+                    "kernel_size": 7,
+                    "residual_kernel_size": 3,
+                    "last_kernel_size": 3,
+                    "dilation_base": 2,
+                    "pad_mode": "constant",
+                    "compress": 2,
+                },
+                "transformer": {
+                    "d_model": 16,
+                    "input_dimension": 16,
+                    "output_dimensions": [16],
+                    "num_heads": 2,
+                    "num_layers": 1,
+                    "layer_scale": 0.01,
+                    "context": 50,
+                    "dim_feedforward": 32,
+                },
+                "quantizer": {"dimension": 8, "output_dimension": 16},
+            },
+        },
+        {"tokenizer.json": _POCKET_TOKENIZER},
+        beside=_write_voice,
+    ),
+}

@@ -1,0 +1,63 @@
+"""The good example clips as samples, and tiny models of several families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from voxfleet_agent.engine.models import default_model_folder
+from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+from voxfleet_models import make_model
+
+Samples = npt.NDArray[np.float32]
+CLIPS = Path(__file__).parents[3] / "examples" / "clips"
+RATE_HZ = 16_000
+
+
+def samples_of(path: Path, rate_hz: int = RATE_HZ) -> Samples:
+    """(N,), one channel."""
+    audio, stored_hz = mlx_audio_io.load(str(path), mono=True)
+    audio = mx.reshape(audio, (-1, 1))
+    if stored_hz != rate_hz:
+        audio = mlx_audio_io.resample(audio, stored_hz, rate_hz, quality="soxr_vhq")
+    return np.array(mx.reshape(audio, (-1,)), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def examples() -> dict[str, tuple[Samples, str]]:
+    """By id: samples at RATE_HZ and the words in them."""
+    expected = {row["id"]: row for row in map(json.loads, (CLIPS / "expected.jsonl").read_text().splitlines())}
+    manifest = map(json.loads, (CLIPS / "manifest.jsonl").read_text().splitlines())
+    return {
+        row["id"]: (samples_of(CLIPS / row["uri"]), expected[row["id"]]["text"])
+        for row in manifest
+        if "text" in expected[row["id"]]
+    }
+
+
+@pytest.fixture(scope="session")
+def default_model() -> SpeechModel:
+    model = SpeechModel(default_model_folder(), Transcription(), Timestamps.WORD)
+    model.warm_up()
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a family's tiny model, made once."""
+    base = tmp_path_factory.mktemp("tiny-models")
+
+    def folder(family: str) -> Path:
+        made = base / family
+        return made if made.exists() else make_model(family, made)
+
+    return folder

@@ -1,0 +1,62 @@
+"""The family tables against the installed mlx-audio, so that a newer one does not pass unseen."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import pytest
+
+from voxfleet_agent.engine.families import FAMILIES, Stream
+from voxfleet_agent.engine.voices import VOICE_FAMILIES
+
+FETCHES_ON_IMPORT = {"llama", "qwen3"}
+"""They take their codec from the hub as soon as they are imported."""
+
+
+def _wrapped() -> dict[str, type]:
+    """Families whose class hands all keywords on to this one."""
+    qwen3: type = importlib.import_module("mlx_audio.stt.models.qwen3_asr.qwen3_asr").Qwen3ASRModel
+    return dict.fromkeys(("mega_asr", "phonon", "qwen3_asr"), qwen3)
+
+
+def _keywords(model: type, method: str = "generate") -> frozenset[str]:
+    return frozenset(inspect.signature(getattr(model, method)).parameters)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_speech_families_take_what_the_table_says(name: str) -> None:
+    module = importlib.import_module(f"mlx_audio.stt.models.{name}")
+    family = FAMILIES[name]
+    model = _wrapped().get(name, module.Model)
+    taken = _keywords(model)
+    further = {"sample_len"} | ({"language"} if name == "canary" else set())  # among its **keywords
+    asked = {keyword for keyword in (family.language, family.budget) if keyword} | set(family.word_settings)
+    assert asked - further <= taken
+    assert not family.float32 or "dtype" in taken
+    if family.stream is not Stream.NONE and family.stream_method != "generate":
+        assert hasattr(model, family.stream_method)
+    elif family.stream is not Stream.NONE:
+        assert "stream" in taken
+
+
+@pytest.mark.parametrize("name", sorted(set(VOICE_FAMILIES) - FETCHES_ON_IMPORT))
+def test_voice_families_take_what_the_table_says(name: str) -> None:
+    try:
+        module = importlib.import_module(f"mlx_audio.tts.models.{name}")
+    except ImportError as error:
+        pytest.skip(f"mlx-audio's {name} needs {error.name}")
+    family = VOICE_FAMILIES[name]
+    taken = _keywords(module.Model)
+    asked = {
+        "voice": family.preset,
+        "ref_audio": family.reference,
+        "ref_text": family.reference_text,
+        "instruct": family.instructed_voice or family.design,
+        "speed": family.speed,
+        "lang_code": bool(family.languages),
+        "max_tokens": family.budget,
+        "stream": family.streams,
+        "streaming_interval": family.streams,
+    }
+    assert {keyword for keyword, used in asked.items() if used} <= taken

@@ -1,0 +1,291 @@
+"""The three places that models come from: the very same tiny models by path, hub id and object address."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.component.storage.certificates import Authority
+from tests.component.storage.web_server import Page, WebServer
+
+from voxfleet_agent.config import HttpsConfig
+from voxfleet_agent.engine.models import Models
+from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.stages.stage import ResolvedModel
+from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_task import Transcription
+
+Tiny = Callable[[str], Path]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+QUOTA_BYTES = 10**9
+
+
+class CountingStorage(Storage):
+    """The real one; counts downloads, and waits before each for `gate`."""
+
+    def __init__(self, *allow: str) -> None:
+        super().__init__(allow)
+        self.downloads: list[str] = []
+        self.gate, self.begun = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+        self.downloads.append(uri)
+        self.begun.set()
+        await self.gate.wait()
+        return await super().download(uri, target, version)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def objects(tmp_path: Path, tiny: Tiny) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(tiny("sensevoice"), tmp_path / "objects" / "sensevoice"))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> CountingStorage:
+    return CountingStorage(f"file://{tmp_path}/objects/")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    return Models(tmp_path / "cache", QUOTA_BYTES)
+
+
+def at(folder: Path, digest: str | None = None) -> ModelSource:
+    return ModelSource(uri=f"file://{folder}/", digest=digest)
+
+
+def put_into_hub_cache(folder: Path, cache: Path, hub_id: str) -> None:
+    """As huggingface_hub lays it out: blobs, links to them in a snapshot, and the branch that names it."""
+    repository = cache / "hub" / f"models--{hub_id.replace('/', '--')}"
+    snapshot = repository / "snapshots" / COMMIT
+    for part in (repository / "blobs", repository / "refs", snapshot):
+        part.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        shutil.copy(file, repository / "blobs" / f"blob{number}")
+        (snapshot / file.name).symlink_to(f"../../blobs/blob{number}")
+
+
+@pytest.mark.parametrize("family", ["granite_speech5_ctc", "sensevoice", "moonshine"])
+async def test_a_model_is_the_same_by_path_hub_and_address(
+    family: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = tiny(family)
+    put_into_hub_cache(folder, tmp_path / "cache", f"voxfleet-tests/{family}")
+    models, storage = Models(tmp_path / "cache", QUOTA_BYTES), Storage([f"file://{folder}/"])
+    hub = HubModel(id=f"voxfleet-tests/{family}", revision="main")
+    by_path = await models.resolve(ModelSource(path=str(folder)), storage)
+    by_hub = await models.resolve(ModelSource(hub=hub), storage)
+    by_address = await models.resolve(at(folder), storage)
+    assert by_path.digest == by_hub.digest == by_address.digest
+    assert by_path.files == by_hub.files == by_address.files
+    assert (by_path.revision, by_hub.revision, by_address.revision) == (None, COMMIT, None)
+    pinned = ModelSource(hub=HubModel(id=hub.id, revision=COMMIT), digest=by_path.digest)
+    assert (await models.resolve(pinned, storage)).path == by_hub.path
+    for resolved in (by_hub, by_address):
+        assert SpeechModel(resolved.path, Transcription(), Timestamps.NONE).family == family
+
+
+async def test_no_token_of_this_account_goes_to_the_hub(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[object] = []
+
+    def snapshot_download(*_: object, token: object = None, **__: object) -> str:
+        asked.append(token)
+        raise OSError("no network in tests")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(VoxFleetError):
+        await models.resolve(ModelSource(hub=HubModel(id="a/b", revision="main")), Storage([]))
+    assert asked == [False, False]
+
+
+async def test_a_model_at_an_address_is_fetched_once(models: Models, objects: Path, storage: CountingStorage) -> None:
+    first = await models.resolve(at(objects), storage)
+    assert len(storage.downloads) == 3
+    again = await models.resolve(at(objects), storage)
+    by_digest = await models.resolve(at(objects, first.digest), storage)
+    assert len(storage.downloads) == 3
+    assert (again.path, again.digest, again.files) == (by_digest.path, by_digest.digest, by_digest.files)
+    assert again.path.name == first.digest.removeprefix("sha256:")
+
+
+async def test_a_restarted_agent_finds_it_and_hashes_it_again(
+    models: Models, objects: Path, storage: CountingStorage, tmp_path: Path
+) -> None:
+    first = await models.resolve(at(objects), storage)
+    models.close()
+    restarted = Models(tmp_path / "cache", QUOTA_BYTES)
+    assert (await restarted.resolve(at(objects), storage)).files == first.files
+    assert len(storage.downloads) == 3
+    restarted.close()
+    (first.path / "tokens.json").write_text("[]")  # a disk that rots
+    mended = await Models(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    assert len(storage.downloads) == 6 and mended.digest == first.digest
+    assert (mended.path / "tokens.json").read_text() != "[]"
+
+
+async def test_a_changed_object_is_another_model(models: Models, objects: Path, storage: CountingStorage) -> None:
+    first = await models.resolve(at(objects), storage)
+    (objects / "tokens.json").write_text("[]")
+    second = await models.resolve(at(objects), storage)
+    assert second.digest != first.digest and first.path.exists()
+    with pytest.raises(VoxFleetError) as caught:
+        await models.resolve(at(objects, "sha256:" + "0" * 64), storage)
+    assert caught.value.failure_class is FailureClass.MODEL_MISMATCH and second.digest in caught.value.message
+
+
+async def test_who_comes_together_shares_one_fetch(models: Models, objects: Path, storage: CountingStorage) -> None:
+    storage.gate.clear()
+    tasks = [asyncio.create_task(models.resolve(at(objects), storage)) for _ in range(4)]
+    await storage.begun.wait()
+    tasks[0].cancel()  # the next in turn takes over
+    await asyncio.wait([tasks[0]])
+    storage.gate.set()
+    resolved = await asyncio.gather(*tasks[1:])
+    assert len({model.path for model in resolved}) == 1
+    assert len(storage.downloads) == 1 + 3
+    assert list((resolved[0].path.parents[1] / "incoming").iterdir()) == []
+
+
+async def test_the_cache_gives_nobody_what_they_may_not_read(
+    models: Models, objects: Path, storage: CountingStorage
+) -> None:
+    digest = (await models.resolve(at(objects), storage)).digest
+    for source in (at(objects), at(objects, digest)):
+        with pytest.raises(VoxFleetError, match=r"model\.uri") as caught:
+            await models.resolve(source, Storage([]))
+        assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        (lambda folder: (folder / "modeling.py").write_text("raise SystemExit"), "modeling.py"),
+        (lambda folder: (folder / "model.pt").write_bytes(b"x"), "model.pt"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has none"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json"),
+        (lambda folder: shutil.rmtree(folder), "config.json"),
+    ],
+)
+async def test_what_is_no_model_is_not_fetched(
+    models: Models, objects: Path, storage: CountingStorage, break_it: Callable[[Path], object], named: str
+) -> None:
+    break_it(objects)
+    with pytest.raises(VoxFleetError, match=named) as caught:
+        await models.resolve(at(objects), storage)
+    assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
+    assert storage.downloads == []
+
+
+@pytest.fixture
+def web(authority: Authority, objects: Path) -> Iterator[WebServer]:
+    """A plain server, which lists nothing, with a model and its sums."""
+    with WebServer(authority) as server:
+        for file in objects.iterdir():
+            server.pages[f"/models/tiny/{file.name}"] = Page(file.read_bytes(), etag=f'"{file.name}"')
+        sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in objects.iterdir())
+        server.pages["/models/tiny/SHA256SUMS"] = Page(sums.encode())
+        yield server
+
+
+async def test_a_model_comes_from_a_plain_https_server(
+    models: Models, objects: Path, web: WebServer, authority: Authority
+) -> None:
+    source = ModelSource(uri=web.url("/models/tiny/"))
+    trusted = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
+    async with Storage([web.url("/models/")], None, trusted) as storage:
+        first = await models.resolve(source, storage)
+        assert first.digest == (await models.resolve(ModelSource(path=str(objects)), storage)).digest
+        web.asked.clear()
+        assert (await models.resolve(source, storage)).path == first.path
+        assert not [
+            asked
+            for asked in web.asked
+            if asked.method == "GET" and "safetensors" in asked.target and "range" not in asked.headers
+        ]
+        page = web.pages["/models/tiny/tokens.json"]
+        web.pages["/models/tiny/tokens.json"] = Page(page.content[:-1] + b" ", etag='"other"')
+        with pytest.raises(VoxFleetError, match=r"tokens\.json is not the file that SHA256SUMS lists") as caught:
+            await models.resolve(source, storage)
+        assert caught.value.failure_class is FailureClass.MODEL_MISMATCH
+        web.pages["/models/tiny/SHA256SUMS"] = Page(b"0  ../../etc/passwd")
+        with pytest.raises(VoxFleetError, match="sha256sum"):
+            await models.resolve(source, storage)
+        web.pages["/models/tiny/SHA256SUMS"] = Page(b"0" * 64 + b"  ../../etc/passwd")
+        with pytest.raises(VoxFleetError, match="leads out of it"):
+            await models.resolve(source, storage)
+
+
+async def test_hidden_objects_are_no_part_of_the_model(models: Models, objects: Path, storage: CountingStorage) -> None:
+    before = await models.resolve(ModelSource(path=str(objects)), storage)
+    (objects / ".git").mkdir()
+    (objects / ".git" / "config.py").write_text("x")
+    assert (await models.resolve(at(objects), storage)).digest == before.digest
+
+
+def size_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+async def test_the_least_recently_used_leaves_and_what_is_in_use_stays(
+    tmp_path: Path, objects: Path, storage: CountingStorage
+) -> None:
+    copies = []
+    for number in range(3):
+        copy = Path(shutil.copytree(objects, objects.parent / f"copy{number}"))
+        (copy / "tokens.json").write_text(f'["{number}"]')
+        copies.append(copy)
+    room_for_two = 2 * size_bytes(copies[0]) + 100
+    models = Models(tmp_path / "cache", room_for_two)
+    held: list[ResolvedModel] = [await models.resolve(at(copies[0]), storage)]
+    forgotten = (await models.resolve(at(copies[1]), storage)).path
+    gc.collect()
+    await models.resolve(at(copies[2]), storage)
+    assert held[0].path.exists() and not forgotten.exists()  # the older one is in use
+    held.append(await models.resolve(at(copies[2]), storage))
+    with pytest.raises(VoxFleetError, match="are in use") as caught:
+        await models.resolve(at(copies[1]), storage)
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    held.clear()
+    gc.collect()
+    assert (await models.resolve(at(copies[1]), storage)).path.exists()
+    assert size_bytes(tmp_path / "cache" / "models") <= room_for_two
+
+
+async def test_a_model_larger_than_the_quota_is_refused_before_it_is_fetched(
+    tmp_path: Path, objects: Path, storage: CountingStorage
+) -> None:
+    with pytest.raises(VoxFleetError, match=f"{size_bytes(objects)} bytes and modelCache.quota is 1000") as caught:
+        await Models(tmp_path / "cache", 1000).resolve(at(objects), storage)
+    assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE and storage.downloads == []
+
+
+async def test_what_a_killed_agent_left_half_fetched_is_removed(
+    tmp_path: Path, objects: Path, storage: CountingStorage
+) -> None:
+    left = tmp_path / "cache" / "incoming" / "left" / "model"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    await Models(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    assert not left.exists()

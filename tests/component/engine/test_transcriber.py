@@ -1,0 +1,192 @@
+"""Speech-to-text models through mlx-audio: the default, and tiny ones of other families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from voxfleet_agent.engine.ctc import bucket_frames, collapse
+from voxfleet_agent.engine.families import FAMILIES
+from voxfleet_agent.engine.models import default_model_folder
+from voxfleet_agent.engine.outputs import read_output
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+
+Samples = npt.NDArray[np.float32]
+Examples = dict[str, tuple[Samples, str]]
+Tiny = Callable[[str], Path]
+EXACT = ("parakeet", "granite_speech5_ctc")
+ONE_BY_ONE = ("sensevoice", "moonshine")
+
+
+def load(folder: Path, timestamps: Timestamps = Timestamps.NONE, **settings: object) -> SpeechModel:
+    return SpeechModel(folder, Transcription.model_validate(settings), timestamps)
+
+
+@pytest.fixture(scope="module")
+def model_of(tiny: Tiny, default_model: SpeechModel) -> Callable[[str], SpeechModel]:
+    def model(family: str) -> SpeechModel:
+        if family == "parakeet":
+            return default_model
+        # A moonshine with random weights never ends of itself.
+        return load(tiny(family), max_tokens=16) if family == "moonshine" else load(tiny(family))
+
+    return model
+
+
+@pytest.fixture(scope="module")
+def heard(default_model: SpeechModel, examples: Examples) -> dict[str, Transcript]:
+    """By the default model, one clip at a time."""
+    return {name: default_model.transcribe([samples])[0] for name, (samples, _) in examples.items()}
+
+
+def test_the_default_model_hears_every_example(heard: dict[str, Transcript], examples: Examples) -> None:
+    texts = {name: transcript.text for name, transcript in heard.items()}
+    assert texts == {name: text for name, (_, text) in examples.items()} and len(texts) == 32
+
+
+def test_the_default_model_says_when_each_word_is_said(heard: dict[str, Transcript], examples: Examples) -> None:
+    for name, (samples, text) in examples.items():
+        words = heard[name].words
+        assert words is not None and " ".join(word.text for word in words) == text
+        assert [segment.text for segment in heard[name].segments or ()] == [text]
+        ends = [0, *(word.end_milliseconds for word in words)]
+        assert all(
+            end <= word.start_milliseconds < word.end_milliseconds for end, word in zip(ends, words, strict=False)
+        )
+        assert ends[-1] <= len(samples) / 16 + 40
+
+
+def test_the_facts_of_the_default_model(default_model: SpeechModel) -> None:
+    facts = (default_model.family, default_model.sample_rate_hz, default_model.batches, default_model.parameters)
+    assert facts == ("parakeet", 16_000, True, 958_376)
+
+
+@pytest.mark.parametrize("family", [*EXACT, *ONE_BY_ONE])
+def test_a_batch_gives_the_very_texts_and_times_of_one_clip_at_a_time(
+    model_of: Callable[[str], SpeechModel], family: str, examples: Examples, heard: dict[str, Transcript]
+) -> None:
+    model = model_of(family)
+    clips = [samples for samples, _ in examples.values()][: None if family in EXACT else 6]
+    single = [*heard.values()] if family == "parakeet" else [model.transcribe([clip])[0] for clip in clips]
+    assert model.batches is (family in EXACT)
+    assert model.transcribe(clips) == single
+    order = sorted(range(len(clips)), key=lambda index: (index * 7) % len(clips))
+    batches = [order[start : start + 5] for start in range(0, len(order), 5)]
+    for batch in batches:
+        assert model.transcribe([clips[index] for index in batch]) == [single[index] for index in batch]
+    assert family == "moonshine" or len({transcript.text for transcript in single}) > 2  # not all the same noise
+
+
+@pytest.mark.parametrize("family", EXACT)
+def test_what_a_batch_gives_is_what_mlx_audio_gives(
+    model_of: Callable[[str], SpeechModel], family: str, examples: Examples
+) -> None:
+    model = model_of(family)
+    settings = {"dtype": mx.float32} if family == "parakeet" else {}
+    clips = [samples for samples, _ in examples.values()]
+    expected = [read_output(model._generate(mx.array(clip), **settings), FAMILIES[family]) for clip in clips]
+    assert model.transcribe(clips) == expected
+
+
+def test_padding_comes_in_few_lengths() -> None:
+    lengths = {bucket_frames(frames) for frames in range(1, 6001)}
+    assert len(lengths) <= 16 * 6 + 16
+    assert all(frames <= bucket_frames(frames) <= max(frames * 17 / 16, frames + 16) for frames in range(1, 6001))
+
+
+@pytest.mark.parametrize(
+    ("path", "tokens"),
+    [
+        ([], []),
+        ([9, 9], []),
+        ([9, 1, 1, 9, 2, 9], [(1, 1, 4), (2, 4, 6)]),  # one frame alone lasts to the end
+        ([1, 9, 1, 9], [(1, 0, 3)]),  # a blank does not part equal tokens here
+        ([1, 9, 0, 9, 1, 1, 9], [(1, 0, 2), (0, 2, 4), (1, 4, 6)]),
+    ],
+)
+def test_collapse(path: list[int], tokens: list[tuple[int, int, int]]) -> None:
+    assert [(emission.token, emission.start, emission.end) for emission in collapse(path, blank=9)] == tokens
+
+
+def test_a_model_without_masks_is_not_batched(tmp_path: Path, examples: Examples) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    config = json.loads((default_model_folder() / "config.json").read_text())
+    config["encoder"]["mask_padding"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").symlink_to(default_model_folder() / "model.safetensors")
+    model = load(folder, Timestamps.WORD)
+    assert not model.batches
+    samples, text = next(iter(examples.values()))
+    assert model.transcribe([samples, samples])[1].text == text
+
+
+def test_the_default_model_streams_the_text_it_transcribes(default_model: SpeechModel, examples: Examples) -> None:
+    clips = [samples for samples, _ in examples.values()]
+    long = np.concatenate(clips[:12])
+    deltas = list(default_model.stream(long))
+    assert len(deltas) > 2
+    assert "".join(deltas) == default_model.transcribe([long])[0].text
+
+
+def test_a_spent_token_budget_is_said_and_a_larger_one_is_used(tiny: Tiny, examples: Examples) -> None:
+    clip = next(iter(examples.values()))[0]
+    model = load(tiny("moonshine"), max_tokens=16)
+    first, second = model.transcribe([clip])[0], model.transcribe([clip], enlarged=True)[0]
+    assert first.token_limit_reached
+    assert len(second.text) > len(first.text)
+
+
+def test_a_model_hears_the_same_on_every_run_and_in_every_order(tiny: Tiny, examples: Examples) -> None:
+    model = load(tiny("sensevoice"))
+    clips = [samples for samples, _ in list(examples.values())[:4]]
+    forwards = [model.transcribe([clip])[0] for clip in clips]
+    mx.random.seed(99)
+    assert [model.transcribe([clip])[0] for clip in reversed(clips)] == forwards[::-1]
+
+
+def test_settings_that_the_model_does_not_have_fail_at_the_load(tiny: Tiny) -> None:
+    for settings, named in (
+        ({"language": "en"}, "transcription.language"),
+        ({"max_tokens": 64}, "transcription.maxTokens"),
+    ):
+        with pytest.raises(VoxFleetError, match=named) as caught:
+            load(default_model_folder(), **settings)
+        assert caught.value.failure_class is FailureClass.INVALID_INPUT
+    with pytest.raises(VoxFleetError, match="timestamps: Word") as caught:
+        load(tiny("sensevoice"), Timestamps.WORD)
+    assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
+
+
+def test_a_language_reaches_the_model(tiny: Tiny, examples: Examples) -> None:
+    clip = next(iter(examples.values()))[0]
+    heard = {load(tiny("sensevoice"), language=language).transcribe([clip])[0].text for language in ("en", "ja", "zh")}
+    assert len(heard) > 1
+
+
+def test_the_name_of_the_folder_does_not_choose_the_family(tiny: Tiny, tmp_path: Path) -> None:
+    """mlx-audio looks for names of families in it when the config's is not in its list."""
+    folder = tmp_path / "moonshine-mms-large"
+    folder.symlink_to(tiny("granite_speech5_ctc"), target_is_directory=True)
+    assert load(folder).family == "granite_speech5_ctc"
+
+
+@pytest.mark.parametrize("clip", [np.zeros(16_000), np.full(16_000, np.nan), np.full(16_000, 1e30)])
+def test_silence_and_nonsense_are_no_text_and_no_error(default_model: SpeechModel, clip: Samples) -> None:
+    assert default_model.transcribe([clip.astype(np.float32)])[0] == Transcript("", (), ())
+
+
+def test_the_shortest_of_clips_are_no_text_beside_others(default_model: SpeechModel, examples: Examples) -> None:
+    samples, text = next(iter(examples.values()))
+    transcripts = default_model.transcribe([samples[:0], samples, samples[:319]])
+    assert [transcript.text for transcript in transcripts] == ["", text, ""]

@@ -1,0 +1,159 @@
+"""What is asked of a family is what it does, and everything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from voxfleet_agent.engine.families import FAMILIES, Family, check_settings, family_of, settings
+from voxfleet_agent.engine.outputs import read_output, spends_budget
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+from voxfleet_api.results import TimedText
+
+TIMED = Family(timestamps=Timestamps.WORD)
+
+
+@pytest.mark.parametrize(
+    ("name", "transcription", "timestamps", "failure_class", "named"),
+    [
+        ("parakeet", Transcription(language="en"), Timestamps.NONE, FailureClass.INVALID_INPUT, "language"),
+        ("parakeet", Transcription(max_tokens=64), Timestamps.NONE, FailureClass.INVALID_INPUT, "maxTokens"),
+        ("sensevoice", Transcription(language="de"), Timestamps.NONE, FailureClass.INVALID_INPUT, "en, ja"),
+        ("moonshine", Transcription(), Timestamps.SEGMENT, FailureClass.CONTRACT_VIOLATION, "timestamps: Segment"),
+        ("vibevoice_asr", Transcription(), Timestamps.WORD, FailureClass.CONTRACT_VIOLATION, "gives Segment"),
+    ],
+)
+def test_what_a_family_does_not_have_is_refused(
+    name: str, transcription: Transcription, timestamps: Timestamps, failure_class: FailureClass, named: str
+) -> None:
+    with pytest.raises(VoxFleetError) as caught:
+        check_settings(name, FAMILIES[name], transcription, timestamps)
+    assert caught.value.failure_class is failure_class and named in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "transcription", "timestamps", "budget", "keywords"),
+    [
+        ("parakeet", Transcription(), Timestamps.WORD, None, {}),
+        ("sensevoice", Transcription(language="yue"), Timestamps.NONE, None, {"language": "yue"}),
+        ("moonshine", Transcription(), Timestamps.NONE, 800, {"max_tokens": 800}),
+        # its `language` would translate
+        ("granite_speech", Transcription(language="de"), Timestamps.NONE, None, {"source_language": "de"}),
+        ("whisper", Transcription(), Timestamps.SEGMENT, 224, {"sample_len": 224}),
+        ("whisper", Transcription(), Timestamps.WORD, None, {"word_timestamps": True}),
+    ],
+)
+def test_settings_become_the_familys_keywords(
+    name: str, transcription: Transcription, timestamps: Timestamps, budget: int | None, keywords: dict[str, object]
+) -> None:
+    check_settings(name, FAMILIES[name], transcription, timestamps)
+    assert settings(FAMILIES[name], transcription, timestamps, budget) == keywords
+
+
+def test_an_unknown_family_is_asked_by_its_keywords_and_gives_no_times() -> None:
+    family = family_of("new_one", frozenset({"audio", "max_tokens"}))
+    assert family == Family(budget="max_tokens")
+    assert family_of("whisper", frozenset()) is FAMILIES["whisper"]
+
+
+@dataclass
+class Output:
+    """As mlx-audio's STTOutput, as far as it counts."""
+
+    text: str
+    segments: list[dict[str, object]] | None = None
+    language: object = None
+    generation_tokens: int = 0
+
+
+@dataclass
+class Token:
+    text: str
+    start: float
+    end: float
+
+
+@dataclass
+class Sentence:
+    text: str
+    start: float
+    end: float
+    tokens: list[Token]
+
+
+@dataclass
+class Aligned:
+    """As mlx-audio's AlignedResult."""
+
+    text: str
+    sentences: list[Sentence] = field(default_factory=list)
+
+
+def timed(text: str, start: int, end: int) -> TimedText:
+    return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
+
+
+def test_sentences_give_segments_and_words() -> None:
+    tokens = [Token(" Hel", 0.04, 0.2), Token("lo", 0.2, 0.36), Token(" ", 0.36, 0.5), Token("you.", 0.5, 0.9)]
+    output = Aligned("Hello you.", [Sentence(" Hello you.", 0.04, 0.9, tokens)])
+    assert read_output(output, TIMED) == Transcript(
+        "Hello you.", (timed("Hello you.", 40, 900),), (timed("Hello", 40, 360), timed("you.", 500, 900))
+    )
+    assert read_output(Aligned(""), TIMED) == Transcript("", (), ())
+
+
+def test_segments_of_dicts_give_segments_and_words_where_there_are_any() -> None:
+    words = [{"word": " One", "start": 0.1, "end": 0.3}, {"word": " two", "start": 0.3, "end": 0.5}]
+    segment: dict[str, object] = {"text": " One two", "start": 0.1, "end": 0.5}
+    output = Output(
+        " One two", [{**segment, "words": words}, {"text": "", "start": 0.5, "end": 0.5, "words": []}], "en"
+    )
+    both = Transcript(
+        "One two", (timed("One two", 100, 500),), (timed("One", 100, 300), timed("two", 300, 500)), language="en"
+    )
+    assert read_output(output, TIMED) == both
+    assert read_output(Output("One two", [segment]), TIMED) == Transcript("One two", both.segments)
+
+
+def test_times_that_are_none_do_not_count() -> None:
+    processing = Output("one", [{"text": "one", "start": 0.0, "end": 1.7}])  # some families put how long it took
+    assert read_output(processing, Family()).segments is None
+    assert read_output(Output("one", [{"text": "one", "start": 0.0, "end": 0.0}]), TIMED).segments is None
+    assert read_output(Output("one", [{"text": "one"}]), TIMED).segments is None
+
+
+def test_markup_gives_way_to_the_words_in_segments() -> None:
+    family = FAMILIES["vibevoice_asr"]
+    output = Output('[{"Start": 0}]', [{"text": "one", "start": 0, "end": 1}, {"text": "two", "start": 1, "end": 2}])
+    assert read_output(output, family).text == "one two"
+
+
+@pytest.mark.parametrize(
+    ("language", "read"), [("en", "en"), (["en", "en"], "en"), (["en", "de"], None), ([], None), ("unknown", None)]
+)
+def test_the_language_is_one_or_none(language: object, read: str | None) -> None:
+    assert read_output(Output("x", language=language), Family()).language == read
+
+
+def test_plain_texts_pass_and_other_things_do_not() -> None:
+    assert read_output(" one ", Family()) == Transcript("one")
+    with pytest.raises(TypeError, match="returned int"):
+        read_output(7, Family())
+
+
+@pytest.mark.parametrize(
+    ("output", "spent"),
+    [
+        (Output("x", generation_tokens=199), False),
+        (Output("x", generation_tokens=200), True),
+        (Output("x", [{"tokens": [1] * 199}, {"tokens": [1]}]), False),
+        (Output("x", [{"tokens": [1]}, {"tokens": [1] * 200}]), True),
+        ("x", False),
+    ],
+)
+def test_a_spent_budget_is_seen(output: object, spent: bool) -> None:
+    assert spends_budget(output, 200) is spent
