@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote
+from enum import StrEnum
+from urllib.parse import quote, unquote
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
-FILE_SCHEME = "file:///"
-S3_SCHEME = "s3://"
+
+class Scheme(StrEnum):
+    FILE = "file"
+    S3 = "s3"
+    HTTPS = "https"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where an object lies. `key` has no slash at its beginning or end; for a local file it is its real path."""
 
-    bucket: str | None
-    """None for a local file."""
+    scheme: Scheme
+    authority: str
+    """Empty for a local file; the bucket; the host in lower case with its port, such as `example.com:443`."""
     key: str
+    """Literal; of an https address still percent-encoded."""
+    query: str = ""
+    """Of an https address, without the question mark. It may be a secret: a presigned URL's is."""
 
     @property
     def path(self) -> str:
         """A local file's absolute path."""
         return f"/{self.key}"
 
+    def __repr__(self) -> str:
+        return f"Address({self.scheme}, …)"  # names of clips and presigned queries do not belong in a traceback
+
 
 class AllowList:
     """The prefixes below which attempts may read and write."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
-        parsed = [_parse(prefix) for prefix in prefixes]
-        self._folders = [os.path.realpath(address.path) for address in parsed if address.bucket is None]
-        self._buckets = [(address.bucket, address.key) for address in parsed if address.bucket is not None]
+        parsed = [parse(prefix) for prefix in prefixes]
+        self._folders = [os.path.realpath(address.path) for address in parsed if address.scheme is Scheme.FILE]
+        self._remote = [
+            (address.scheme, address.authority, address.key) for address in parsed if address.scheme is not Scheme.FILE
+        ]
 
     def resolve(self, uri: str) -> Address:
         """The address behind a URI. Raises VoxFleetError(ACCESS_DENIED).
@@ -41,40 +56,106 @@ class AllowList:
         URIs are taken literally, as S3 keys are: `%20` is three characters of a name. Links of a local path are
         resolved, so that none can lead out of the allowed folders.
         """
-        address = _parse(uri)
-        if address.bucket is None:
+        address = parse(uri)
+        if address.scheme is Scheme.FILE:
             path = os.path.realpath(address.path)
-            if any(os.path.commonpath((folder, path)) == folder for folder in self._folders):
-                return Address(None, path.lstrip("/"))
-        elif any(address.bucket == bucket and _below(address.key, prefix) for bucket, prefix in self._buckets):
+            if self.folder_above(path) is not None:
+                return Address(Scheme.FILE, "", path.lstrip("/"))
+        elif any(
+            (address.scheme, address.authority) == (scheme, authority) and _below(address.key, prefix)
+            for scheme, authority, prefix in self._remote
+        ):
             return address
         raise _denied(
             "the address lies outside what this agent may touch; add its prefix to `allow` in the agent's file"
         )
 
+    def folder_above(self, path: str) -> str | None:
+        """The allowed folder, a real path, that holds this real path."""
+        return next((folder for folder in self._folders if os.path.commonpath((folder, path)) == folder), None)
 
-def _parse(uri: str) -> Address:
+
+def parse(uri: str) -> Address:
     """Raises VoxFleetError(ACCESS_DENIED) for what is not an absolute, normal address."""
-    if uri.startswith(FILE_SCHEME):
-        bucket, key = None, uri.removeprefix(FILE_SCHEME)
-    elif uri.startswith(S3_SCHEME):
-        bucket, _, key = uri.removeprefix(S3_SCHEME).partition("/")
-        if not bucket:
-            raise _denied("the address names no bucket; write s3://bucket/name")
-    else:
-        raise _denied("the address is neither file:///folder/name nor s3://bucket/name")
+    scheme, separator, rest = uri.partition("://")
+    authority, _, key = rest.partition("/")
+    if not separator or scheme not in tuple(Scheme) or (scheme == Scheme.FILE) != (authority == ""):
+        raise _denied("the address is none of file:///folder/name, s3://bucket/name and https://host/name")
+    if scheme == Scheme.HTTPS:
+        return _parse_https(rest)
+    if scheme == Scheme.S3 and not _BUCKET.fullmatch(authority):
+        raise _denied("the address names no bucket; write s3://bucket/name")
     key = key.removesuffix("/")
+    _check_segments(key)
+    return Address(Scheme(scheme), authority, key)
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WRITTEN_PLAINLY = "!$&'()*+,;=:@/%~"
+HTTPS_PORT = 443
+
+
+def _parse_https(rest: str) -> Address:
+    location, _, query = rest.partition("?")
+    authority, _, key = location.partition("/")
+    if "#" in rest or any(character <= " " or character == "\x7f" for character in rest):
+        raise _denied("the https address has a space, a control character or a fragment; encode them")
+    if _BROKEN_ESCAPE.search(location):
+        raise _denied("the https address has a percent sign that begins no escape; write %25")
+    key = quote(key.removesuffix("/"), safe=_WRITTEN_PLAINLY)
+    _check_segments(key)
+    return Address(Scheme.HTTPS, parse_authority(authority), key, quote(query, safe=f"{_WRITTEN_PLAINLY}?[]"))
+
+
+def parse_authority(text: str, default_port: int = HTTPS_PORT) -> str:
+    """`Example.com` -> `example.com:443`. Raises VoxFleetError(ACCESS_DENIED) for user names, for ports that are none
+    and for IP addresses in any but their usual form."""
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        raise _denied("the address's host is not a plain name or IP address; write https://host/name, without a user")
+    host, port = match["host"].lower(), int(match["port"] or default_port)
+    if not 1 <= port <= 65535:
+        raise _denied("the address's port is not between 1 and 65535")
+    if host.startswith("[") or _is_number(host.rpartition(".")[2]):
+        try:
+            literal = ipaddress.ip_address(host.strip("[]"))
+        except ValueError as error:
+            # Resolvers read 0x7f.1, 0177.1 and 2130706433 as 127.0.0.1; nobody else should have to.
+            raise _denied("the address's host is an IP address in an unusual form; write it as 192.0.2.1") from error
+        host = f"[{literal}]" if literal.version == 6 else str(literal)
+    elif host.startswith((".", "-")) or host.endswith((".", "-")) or ".." in host:
+        raise _denied("the address's host is not a plain name; write it without a dot at its end")
+    return f"{host}:{port}"
+
+
+def split_authority(authority: str) -> tuple[str, int]:
+    """`[::1]:443` -> (`::1`, 443)."""
+    host, _, port = authority.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _is_number(label: str) -> bool:
+    return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", label) is not None
+
+
+def _check_segments(key: str) -> None:
     if key:
         for segment in key.split("/"):
             _check_segment(segment)
-    return Address(bucket, key)
 
 
 def _check_segment(segment: str) -> None:
-    # Nothing here decodes percent signs; what would mean another place to somebody who does is refused all the same.
-    decoded = unquote(segment)
-    if segment == "" or decoded in (".", "..") or "\0" in decoded or decoded.count("/") > 0:
-        raise _denied("the address has an empty part, `.`, `..` or a hidden slash; write it in its shortest form")
+    # Nothing here decodes percent signs; what would mean another place to somebody who does, once or more often, is
+    # refused all the same. Some servers also cut a segment at a semicolon.
+    texts = [segment]
+    while (decoded := unquote(texts[-1])) != texts[-1]:
+        texts.append(decoded)
+    if segment == "" or any(text.partition(";")[0] in (".", "..") or "\0" in text for text in texts):
+        raise _denied("the address has an empty part, `.` or `..`; write it in its shortest form")
+    if any("/" in text or text.count("\\") > segment.count("\\") for text in texts):
+        raise _denied("the address has a hidden slash; write it in its shortest form")
 
 
 def _below(key: str, prefix: str) -> bool:

@@ -1,7 +1,6 @@
-"""etcd, kube-apiserver, kubectl and kube-controller-manager in the right version.
+"""etcd, kube-apiserver, kubectl, kube-controller-manager and versitygw (an S3 server) in the right version.
 
-Taken from $KUBEBUILDER_ASSETS or PATH when they fit, else built once, from the Go modules in hack/controlplane, into
-the cache.
+Taken from $KUBEBUILDER_ASSETS or PATH when they fit, else built once, from the Go modules below hack/, into the cache.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from voxfleet_dev.locations import REPOSITORY, cache_directory
 from voxfleet_dev.processes import exit_on_signals
 
 SERVERS = ("etcd", "kube-apiserver", "kubectl")
-MODULES = REPOSITORY / "hack" / "controlplane"
+MODULES = REPOSITORY / "hack"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Source:
     """One binary: the module that builds it, its package, and the arguments that make it tell its version."""
 
     module: str
+    """Its folder below hack/."""
     required: str
     package: str
     version_arguments: tuple[str, ...] = ("--version",)
@@ -46,7 +46,9 @@ class Source:
 
     @property
     def linker_flags(self) -> str:
-        if self.module != "kubernetes":
+        if self.module == "versitygw":
+            return f"-s -w -X main.Version=v{self.version}"
+        if self.module != "controlplane/kubernetes":
             return "-s -w"
         major, minor, _ = self.version.split(".")
         stamp = "k8s.io/component-base/version"
@@ -55,15 +57,19 @@ class Source:
 
 def _kubernetes(command: str, *version_arguments: str) -> Source:
     return Source(
-        "kubernetes", "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{command}", version_arguments or ("--version",)
+        "controlplane/kubernetes",
+        "k8s.io/kubernetes",
+        f"k8s.io/kubernetes/cmd/{command}",
+        version_arguments or ("--version",),
     )
 
 
 SOURCES = {
-    "etcd": Source("etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
+    "etcd": Source("controlplane/etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kubectl": _kubernetes("kubectl", "version", "--client"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "versitygw": Source("versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 
 
@@ -92,7 +98,7 @@ def _locate(name: str) -> Path | None:
 
 def _cached(name: str) -> Path:
     source = SOURCES[name]
-    return cache_directory() / "controlplane" / f"{source.module}-{source.version}" / name
+    return cache_directory() / "controlplane" / f"{source.directory.name}-{source.version}" / name
 
 
 def _from_assets(name: str) -> Path | None:
@@ -112,7 +118,7 @@ def _told_version(binary: Path, arguments: tuple[str, ...]) -> str:
         answer = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    match = re.search(r"[vV](?:ersion: )?(\d+\.\d+\.\d+)\b", answer.stdout)
+    match = re.search(r"[vV](?:ersion *: )?v?(\d+\.\d+\.\d+)\b", answer.stdout)
     return match.group(1) if match else ""
 
 
@@ -159,7 +165,7 @@ def _build_lock() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another process builds the control plane: waiting for it", flush=True)
+            print("another process builds servers: waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_dev.s3 import S3Server
 from voxfleet_dev.sshd import Sshd
 
 
@@ -37,4 +38,11 @@ def echo_port() -> Iterator[int]:
 def sshd(tmp_path: Path, echo_port: int) -> Iterator[Sshd]:
     """A private sshd whose client key may reach the echo server's port and nothing else."""
     with Sshd(tmp_path / "sshd", forward_port=echo_port) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, shared by every test of the run: each takes a bucket of its own."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
         yield server

@@ -1,0 +1,13 @@
+"""Objects behind one interface: plain files, S3 and https.
+
+Every call takes an absolute URI, checks it against the allow-list and raises VoxFleetError: ACCESS_DENIED,
+INPUT_NOT_FOUND, INPUT_CHANGED, INVALID_INPUT (too large, or more than the server can do), TRANSPORT, THROTTLED. No
+message holds an address.
+"""
+
+from voxfleet_agent.storage.client import Timeouts
+from voxfleet_agent.storage.storage import Storage
+from voxfleet_agent.storage.store import RangeReader
+from voxfleet_agent.storage.versions import ObjectVersion
+
+__all__ = ["ObjectVersion", "RangeReader", "Storage", "Timeouts"]

@@ -1,0 +1,101 @@
+"""What is uploaded: bytes, or a file of any size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from voxfleet_agent.storage.threads import in_thread
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+BLOCK_BYTES = 2**20
+
+
+class Content(Protocol):
+    @property
+    def size_bytes(self) -> int: ...
+
+    async def sha256(self, start: int, stop: int) -> str:
+        """Of the bytes from `start` up to `stop`, in hex."""
+        ...
+
+    def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to `stop`."""
+        ...
+
+
+class BytesContent:
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._content)
+
+    async def sha256(self, start: int, stop: int) -> str:
+        return hashlib.sha256(self._content[start:stop]).hexdigest()
+
+    async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        for offset in range(start, stop, BLOCK_BYTES):
+            yield bytes(self._content[offset : min(offset + BLOCK_BYTES, stop)])
+
+
+class FileContent:
+    """An open file. Raises VoxFleetError(SCRATCH_EXHAUSTED) when it cannot be read."""
+
+    def __init__(self, descriptor: int, size_bytes: int) -> None:
+        self._descriptor = descriptor
+        self._size_bytes = size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
+    async def sha256(self, start: int, stop: int) -> str:
+        digest = hashlib.sha256()
+        async for block in self.blocks(start, stop):
+            await in_thread(lambda block=block: digest.update(block))  # type: ignore[misc] # bound in the loop
+        return digest.hexdigest()
+
+    async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        while start < stop:
+            block = await in_thread(lambda: self._read(min(BLOCK_BYTES, stop - start), start))  # noqa: B023 -- awaited
+            yield block
+            start += len(block)
+
+    def _read(self, size_bytes: int, offset: int) -> bytes:
+        with scratch_errors():
+            block = os.pread(self._descriptor, size_bytes, offset)
+        if not block:
+            raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, "a file in scratch became shorter while it was read")
+        return block
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[FileContent]:
+    """Raises VoxFleetError(SCRATCH_EXHAUSTED) when it is no regular file."""
+    with scratch_errors():
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, "what should be uploaded is not a regular file")
+        yield FileContent(descriptor, state.st_size)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_errors() -> Iterator[None]:
+    """Whatever this Mac's own disk answers is the Mac's trouble, and another Mac's disk mends it."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        # The cause would show the path.
+        raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, f"this Mac's scratch answered: {reason}") from None

@@ -1,0 +1,283 @@
+"""Local files below the allowed folders. No path component is ever followed as a link once it was checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from voxfleet_agent.addresses import Address
+from voxfleet_agent.storage.content import BLOCK_BYTES, Content
+from voxfleet_agent.storage.store import STAGING_PREFIX, Opened, RangeReader
+from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.versions import ObjectVersion, changed, check_count
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never wait for a pipe's writer
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO})
+_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+
+
+class LocalFiles:
+    """Every address was resolved by the allow-list: its path is a real one below an allowed folder."""
+
+    def __init__(self, folder_above: Callable[[str], str | None]) -> None:
+        """`folder_above`: the allowed folder that holds a real path."""
+        self._folder_above = folder_above
+
+    async def head(self, address: Address) -> ObjectVersion:
+        return await in_thread(lambda: self._head(address.path))
+
+    @asynccontextmanager
+    async def open(
+        self, address: Address, version: ObjectVersion | None = None, start: int = 0
+    ) -> AsyncIterator[Opened]:
+        descriptor, found = await in_thread(lambda: self._open(address.path))
+        try:
+            if version is not None and found != version:
+                raise changed()
+            yield Opened(found, start, _blocks(descriptor, start))
+        finally:
+            os.close(descriptor)
+
+    async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
+        version = await self.head(address)
+        return version, RangeReader(
+            lambda start, stop: self._read(address.path, version, start, stop), version.size_bytes
+        )
+
+    def copy(self, address: Address, descriptor: int, version: ObjectVersion) -> str:
+        """Blocks. Writes the whole object to an open file; returns its sha256 in hex.
+
+        Raises OSError for what the target's disk answers, VoxFleetError for the source.
+        """
+        source, found = self._open(address.path)
+        try:
+            if found != version:
+                raise changed()
+            digest, size_bytes = hashlib.sha256(), 0
+            while block := _pread(source, BLOCK_BYTES, size_bytes):
+                size_bytes += len(block)
+                if size_bytes > version.size_bytes:
+                    raise changed()
+                digest.update(block)
+                write_all(descriptor, block)
+            if size_bytes != version.size_bytes or _version(os.fstat(source)) != version:
+                raise changed()
+            return digest.hexdigest()
+        finally:
+            os.close(source)
+
+    async def put(self, address: Address, content: Content) -> None:
+        await self._write(address.path, content, replace=True)
+
+    async def create(self, address: Address, content: Content) -> bool:
+        return await self._write(address.path, content, replace=False)
+
+    async def list_names(self, address: Address, limit: int) -> list[str]:
+        return await in_thread(lambda: _walk(address.path, limit))
+
+    async def aclose(self) -> None:
+        pass
+
+    def _head(self, path: str) -> ObjectVersion:
+        descriptor, version = self._open(path)
+        os.close(descriptor)
+        return version
+
+    def _open(self, path: str) -> tuple[int, ObjectVersion]:
+        with _translated(), self._folder(path, create=False) as (folder, name):
+            descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+            try:
+                state = os.fstat(descriptor)
+                if not stat.S_ISREG(state.st_mode):
+                    raise VoxFleetError(
+                        FailureClass.ACCESS_DENIED, "is not a regular file; folders, pipes and devices are not read"
+                    )
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor, _version(state)
+
+    def _read(self, path: str, version: ObjectVersion, start: int, stop: int) -> bytes:
+        descriptor, found = self._open(path)
+        try:
+            if found != version:
+                raise changed()
+            return _pread(descriptor, stop - start, start)
+        finally:
+            os.close(descriptor)
+
+    async def _write(self, path: str, content: Content, *, replace: bool) -> bool:
+        """Under another name, synced, then put in place at once. False: there was something."""
+        staging = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+        folder, name, descriptor = await in_thread(lambda: self._stage(path, staging))
+        try:
+            try:
+                async for block in content.blocks(0, content.size_bytes):
+                    await in_thread(lambda block=block: _write(descriptor, block))  # type: ignore[misc] # bound here
+                return await in_thread(lambda: _publish(folder, descriptor, staging, name, replace=replace))
+            finally:
+                await in_thread(lambda: _unstage(folder, descriptor, staging))
+        finally:
+            os.close(folder)
+
+    def _stage(self, path: str, staging: str) -> tuple[int, str, int]:
+        with _translated(), self._folder(path, create=True) as (folder, name):
+            descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
+            return os.dup(folder), name, descriptor
+
+    @contextmanager
+    def _folder(self, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
+        """The open folder of a path, and the name in it. Walked part by part, so that no link that somebody put in
+        place of a folder since the allow-list looked can lead elsewhere. Raises OSError."""
+        above = self._folder_above(path)
+        if above is None or path == above:
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
+        *parents, name = Path(path).relative_to(above).parts
+        folder = os.open(above, _FOLDER_FLAGS)
+        try:
+            for part in parents:
+                if create:
+                    _make_folder(part, folder)
+                below = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            yield folder, name
+        finally:
+            os.close(folder)
+
+
+def _make_folder(name: str, folder: int) -> None:
+    try:
+        os.mkdir(name, dir_fd=folder)
+    except FileExistsError:
+        return
+    os.fsync(folder)
+
+
+async def _blocks(descriptor: int, start: int) -> AsyncGenerator[bytes, None]:
+    while block := await in_thread(lambda: _pread(descriptor, BLOCK_BYTES, start)):  # noqa: B023 -- awaited at once
+        yield block
+        start += len(block)
+
+
+def _pread(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    with _translated():
+        return os.pread(descriptor, size_bytes, offset)
+
+
+def write_all(descriptor: int, block: bytes) -> None:
+    """Raises OSError."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    with _translated():
+        write_all(descriptor, block)
+
+
+def _publish(folder: int, descriptor: int, staging: str, name: str, *, replace: bool) -> bool:
+    with _translated():
+        os.fsync(descriptor)
+        if replace:
+            os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
+        elif not _link(folder, staging, name):
+            return False
+        os.fsync(folder)
+        return True
+
+
+def _link(folder: int, staging: str, name: str) -> bool:
+    try:
+        os.link(staging, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # SMB and exFAT: only attempts of one shard could meet here, and they write under different names.
+        if _exists(folder, name):
+            return False
+        os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unstage(folder: int, descriptor: int, staging: str) -> None:
+    os.close(descriptor)
+    with suppress(FileNotFoundError):  # it has its name
+        os.unlink(staging, dir_fd=folder)
+
+
+def _version(state: os.stat_result) -> ObjectVersion:
+    return ObjectVersion(state.st_size, f"{state.st_mtime_ns // 1000:x}-{state.st_size:x}")
+
+
+def _walk(folder: str, limit: int) -> list[str]:
+    found: list[str] = []
+    pending = [folder]
+    while pending:
+        with _translated():
+            try:
+                with os.scandir(pending.pop()) as listed:
+                    entries = list(listed)
+            except FileNotFoundError:
+                continue  # no folder is no object, as in S3
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_dir():
+                    raise VoxFleetError(
+                        FailureClass.ACCESS_DENIED, "the prefix holds a link to a folder; name that folder itself"
+                    )
+                elif not entry.name.startswith(STAGING_PREFIX):
+                    found.append(os.path.relpath(entry.path, folder))
+        check_count(len(found), limit)
+    return found
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _classified(error) from None  # the cause would show the path
+    except ValueError:
+        raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have") from None
+
+
+def _classified(error: OSError) -> VoxFleetError:
+    if error.errno in _NO_ACCESS:
+        return VoxFleetError(
+            FailureClass.ACCESS_DENIED, "the file system denies access; check the owner and the permissions"
+        )
+    if error.errno in _NO_OBJECT:
+        return VoxFleetError(FailureClass.INPUT_NOT_FOUND, "the object does not exist, or this Mac does not see it")
+    if error.errno in _IMPOSSIBLE:
+        return VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have")
+    if error.errno in _FULL:
+        # A shared folder is full for every Mac, and somebody may make room.
+        return VoxFleetError(FailureClass.TRANSPORT, "the output's disk is full; make room")
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return VoxFleetError(FailureClass.TRANSPORT, f"the file system answered: {reason}")

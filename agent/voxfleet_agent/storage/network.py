@@ -1,0 +1,126 @@
+"""Which machines may be connected to. The address that was checked is the one that is connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import httpcore
+
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SocketOptions: TypeAlias = Iterable[
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+]
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_PROTOCOL_ASSIGNMENTS = ipaddress.IPv4Network("192.0.0.0/24")
+"""Not every Python knows all of it."""
+MAX_ADDRESSES = 4
+"""Of one host, that are tried."""
+
+
+class PublicNetworks:
+    """The public internet and what the agent's file adds to it (`https.privateNetworks`)."""
+
+    def __init__(self, private_networks: Iterable[str]) -> None:
+        self._listed = [ipaddress.ip_network(network) for network in private_networks]
+
+    def is_listed(self, address: IpAddress) -> bool:
+        return any(
+            form.version == network.version and form in network
+            for form in (address, _embedded(address))
+            if form is not None
+            for network in self._listed
+        )
+
+    def allows(self, address: IpAddress) -> bool:
+        """Whether a tenant may send this agent there. Cloud metadata services are on link-local addresses."""
+        return self.is_listed(address) or _is_public(address)
+
+
+def _is_public(address: IpAddress) -> bool:
+    embedded = _embedded(address)
+    if embedded is not None:
+        return _is_public(embedded)
+    if address in _PROTOCOL_ASSIGNMENTS or (address.version == 6 and address not in _GLOBAL_UNICAST):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _embedded(address: IpAddress) -> ipaddress.IPv4Address | None:
+    """The IPv4 machine that an IPv6 address leads to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+
+
+class VettedBackend(httpcore.AsyncNetworkBackend):
+    """Opens TCP connections for httpcore, which then checks the certificate against the host's name."""
+
+    def __init__(self, networks: PublicNetworks, *, plain_http: bool = False) -> None:
+        """`plain_http`: only what the agent's file lists, for nothing proves who answers."""
+        self._networks = networks
+        self._plain_http = plain_http
+        self._tcp = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        local_address: str | None = None,
+        socket_options: _SocketOptions | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises VoxFleetError(ACCESS_DENIED) when no address of the host is allowed, httpcore's errors otherwise."""
+        failure: Exception = httpcore.ConnectError("the host has no address")
+        for address in self._choose(await resolve(host, port)):
+            try:
+                return await self._tcp.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    def _choose(self, found: Sequence[IpAddress]) -> Sequence[IpAddress]:
+        if self._plain_http:
+            chosen = [address for address in found if self._networks.is_listed(address)]
+            advice = "plain http:// reaches only networks of https.privateNetworks in the agent's file; use https://"
+        else:
+            chosen = [address for address in found if self._networks.allows(address)]
+            advice = "the host is not on the public internet; add its network to https.privateNetworks"
+        if found and not chosen:
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, advice)
+        return chosen[:MAX_ADDRESSES]
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        socket_options: _SocketOptions | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise httpcore.ConnectError("no sockets of this machine")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def resolve(host: str, port: int) -> list[IpAddress]:
+    """The host's addresses in the order in which to try them. Raises httpcore.ConnectError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError("the host's name cannot be resolved") from error
+    # A link-local address carries its interface behind a percent sign.
+    texts = [str(sockaddr[0]).partition("%")[0] for family, _, _, _, sockaddr in found if family in _FAMILIES]
+    return list(dict.fromkeys(ipaddress.ip_address(text) for text in texts))
+
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)

@@ -1,0 +1,189 @@
+"""One S3 bucket. Endpoint and credentials come with the job: nothing is read from this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import unquote_plus
+from xml.sax.saxutils import escape
+
+from voxfleet_agent.addresses import Address, parse_authority
+from voxfleet_agent.storage.answers import error_code
+from voxfleet_agent.storage.client import Answer, HttpClient, Trust
+from voxfleet_agent.storage.content import BytesContent, Content
+from voxfleet_agent.storage.documents import DOCUMENT_BYTES, parse, text_of
+from voxfleet_agent.storage.http_objects import HttpObjects
+from voxfleet_agent.storage.signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.versions import check_count
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import S3Credentials
+
+ONE_REQUEST_BYTES = 64 * 2**20
+"""A larger object is uploaded in parts."""
+PART_BYTES = 32 * 2**20
+MAX_PARTS = 10_000
+DEFAULT_REGION = "us-east-1"
+
+_ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+_IF_ABSENT = {"If-None-Match": "*"}
+
+
+class S3Endpoint(HttpObjects):
+    """All buckets of one endpoint, by path-style addresses."""
+
+    def __init__(self, credentials: S3Credentials, trust: Trust) -> None:
+        """Raises VoxFleetError(ACCESS_DENIED) for an endpoint or region that is none."""
+        self._credentials = credentials
+        self._region = credentials.region or DEFAULT_REGION
+        if not _REGION.fullmatch(self._region):
+            raise VoxFleetError(
+                FailureClass.ACCESS_DENIED, "AWS_REGION of the job's Secret is not the name of a region"
+            )
+        scheme, authority = _endpoint(credentials.endpoint_url or f"https://s3.{self._region}.amazonaws.com")
+        self._client = HttpClient(scheme, authority, trust)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
+        return self._request("GET", address, headers)
+
+    async def put(self, address: Address, content: Content) -> None:
+        await self._upload(address, content, {})
+
+    async def create(self, address: Address, content: Content) -> bool:
+        return await self._upload(address, content, _IF_ABSENT)
+
+    async def list_names(self, address: Address, limit: int) -> list[str]:
+        above = f"{address.key}/" if address.key else ""
+        bucket = Address(address.scheme, address.authority, "")
+        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", above)]
+        names: list[str] = []
+        token = ""
+        while True:
+            page_query = [*query, ("continuation-token", token)] if token else query
+            async with self._request("GET", bucket, query=page_query) as answer:
+                if answer.status != 200:
+                    raise await answer.refusal()
+                page = parse(await answer.read(DOCUMENT_BYTES))
+            keys = [text_of(item, "Key") for item in page.iterfind("{*}Contents")]
+            if text_of(page, "EncodingType") == "url":
+                keys = [unquote_plus(key) for key in keys]
+            # A key with a slash at its end is a console's way to show an empty folder.
+            names.extend(key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/"))
+            check_count(len(names), limit)
+            token = text_of(page, "NextContinuationToken")
+            if text_of(page, "IsTruncated") != "true" or not token:
+                return names
+
+    async def _upload(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
+        """False: the condition did not hold."""
+        if content.size_bytes > ONE_REQUEST_BYTES:
+            return await self._upload_in_parts(address, content, condition)
+        async with self._request("PUT", address, condition, content=content) as answer:
+            if answer.status == 412 and condition:
+                return False
+            if answer.status != 200:
+                raise await answer.refusal()
+        return True
+
+    async def _upload_in_parts(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
+        async with self._request("POST", address, query=[("uploads", "")]) as answer:
+            if answer.status != 200:
+                raise await answer.refusal()
+            upload = text_of(parse(await answer.read(DOCUMENT_BYTES)), "UploadId")
+        part_bytes = max(PART_BYTES, -(-content.size_bytes // MAX_PARTS))
+        etags: list[str] = []
+        completed = False
+        try:
+            for number, start in enumerate(range(0, content.size_bytes, part_bytes), start=1):
+                part = (start, min(start + part_bytes, content.size_bytes))
+                etags.append(await self._upload_part(address, content, upload, number, part))
+            completed = await self._complete(address, upload, etags, condition)
+        finally:
+            if not completed:
+                await self._abort(address, upload)
+        return completed
+
+    async def _upload_part(
+        self, address: Address, content: Content, upload: str, number: int, part: tuple[int, int]
+    ) -> str:
+        query = [("partNumber", str(number)), ("uploadId", upload)]
+        async with self._request("PUT", address, query=query, content=content, part=part) as answer:
+            if answer.status != 200:
+                raise await answer.refusal()
+            return answer.headers.get("etag", "")
+
+    async def _complete(
+        self, address: Address, upload: str, etags: Sequence[str], condition: Mapping[str, str]
+    ) -> bool:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, start=1)
+        )
+        document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        async with self._request(
+            "POST", address, condition, query=[("uploadId", upload)], content=BytesContent(document)
+        ) as answer:
+            if answer.status == 412 and condition:
+                return False
+            if answer.status != 200:
+                raise await answer.refusal()
+            # S3 answers 200 before it is done; what went wrong then is in the body.
+            if (code := error_code(await answer.read(DOCUMENT_BYTES))) is not None:
+                raise VoxFleetError(FailureClass.TRANSPORT, f"the storage could not join the parts ({code})")
+        return True
+
+    async def _abort(self, address: Address, upload: str) -> None:
+        """Parts that are left behind cost money. What failed before matters more than a failure here."""
+        try:
+            async with self._request("DELETE", address, query=[("uploadId", upload)]):
+                pass
+        except VoxFleetError:
+            return
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        address: Address,
+        headers: Mapping[str, str] | None = None,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        content: Content | None = None,
+        part: tuple[int, int] | None = None,
+    ) -> AsyncIterator[Answer]:
+        try:
+            path = encode_path(f"/{address.authority}/{address.key}" if address.key else f"/{address.authority}")
+        except UnicodeEncodeError:
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not text that S3 can hold") from None
+        start, stop = part or (0, 0 if content is None else content.size_bytes)
+        body_sha256 = EMPTY_SHA256 if content is None else await content.sha256(start, stop)
+        encoded_query = encode_query(query)
+        signed = sign(
+            method,
+            path,
+            encoded_query,
+            {"Host": self._client.host_header, **(headers or {})},
+            body_sha256,
+            self._credentials,
+            self._region,
+            datetime.now(UTC),
+        )
+        target = f"{path}?{encoded_query}" if encoded_query else path
+        async with self._client.request(method, target, signed, content, part) as answer:
+            yield answer
+
+
+def _endpoint(url: str) -> tuple[Literal["http", "https"], str]:
+    match = _ENDPOINT.fullmatch(url)
+    if match is None:
+        raise VoxFleetError(
+            FailureClass.ACCESS_DENIED, "AWS_ENDPOINT_URL of the job's Secret is not https://host or https://host:port"
+        )
+    scheme: Literal["http", "https"] = "https" if match["scheme"] == "https" else "http"
+    return scheme, parse_authority(match["authority"], 443 if scheme == "https" else 80)

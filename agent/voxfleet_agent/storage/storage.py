@@ -1,0 +1,233 @@
+"""What one attempt may read and write, whatever kind of storage it lies in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from voxfleet_agent.addresses import Address, AllowList, Scheme
+from voxfleet_agent.config import HttpsConfig
+from voxfleet_agent.storage.client import Timeouts, Trust
+from voxfleet_agent.storage.content import BytesContent, Content, open_file, scratch_errors
+from voxfleet_agent.storage.http_objects import resumable
+from voxfleet_agent.storage.local import LocalFiles, write_all
+from voxfleet_agent.storage.network import PublicNetworks
+from voxfleet_agent.storage.s3 import S3Endpoint
+from voxfleet_agent.storage.store import ObjectStore, RangeReader
+from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.versions import ObjectVersion, changed, check_size, sent_too_little
+from voxfleet_agent.storage.web_folder import WebFolders
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import S3Credentials
+
+DOWNLOAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class _Partial:
+    """What an interrupted download has already brought."""
+
+    address: Address
+    version: ObjectVersion
+    size_bytes: int
+    digest: hashlib._Hash
+
+
+class Storage:
+    """Keeps connections open until `aclose`."""
+
+    def __init__(
+        self,
+        allow: Iterable[str],
+        credentials: S3Credentials | None = None,
+        https: HttpsConfig | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """`allow`: prefixes. `credentials`: None refuses s3:// addresses, for there are no ambient ones. `https`: how
+        hosts are reached, an S3 endpoint's too; None: public ones only."""
+        self._allowed = AllowList(allow)
+        self._credentials = credentials
+        https = https or HttpsConfig()
+        self._trust = Trust(PublicNetworks(https.private_networks), https.ca_bundle, timeouts or Timeouts())
+        self._local = LocalFiles(self._allowed.folder_above)
+        self._web = WebFolders(self._allowed.resolve, self._trust)
+        self._s3: S3Endpoint | None = None
+        self._partials: dict[Path, _Partial] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends the connections; a later call opens new ones."""
+        await self._web.aclose()
+        if self._s3 is not None:
+            await self._s3.aclose()
+
+    def check(self, uri: str) -> None:
+        """Raises VoxFleetError(ACCESS_DENIED) for an address outside the allow-list."""
+        self._allowed.resolve(uri)
+
+    async def head(self, uri: str) -> ObjectVersion:
+        address = await self._resolve(uri)
+        return await self._store(address).head(address)
+
+    async def exists(self, uri: str) -> bool:
+        try:
+            await self.head(uri)
+        except VoxFleetError as error:
+            if error.failure_class is FailureClass.INPUT_NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def get(self, uri: str, limit_bytes: int) -> bytes:
+        """The whole object. Raises INVALID_INPUT when it is larger than the limit."""
+        address = await self._resolve(uri)
+        async with self._store(address).open(address) as opened:
+            check_size(opened.version.size_bytes, limit_bytes)
+            content = bytearray()
+            async with aclosing(opened.blocks) as blocks:
+                async for block in blocks:
+                    content += block
+                    check_size(len(content), limit_bytes)
+        return bytes(content)
+
+    async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+        """Writes exactly this version of the object into a file; returns its sha256 in hex.
+
+        Called again after it failed, it goes on where it stopped, if the storage can and the version is the same.
+        Raises INPUT_CHANGED when ETag or size differ, SCRATCH_EXHAUSTED when the file cannot be written.
+        """
+        address = await self._resolve(uri)
+        partial = self._partials.pop(target, None)
+        if partial is None or (partial.address, partial.version) != (address, version) or not resumable(version):
+            partial = _Partial(address, version, 0, hashlib.sha256())
+        with scratch_errors():
+            descriptor = os.open(target, DOWNLOAD_FLAGS, 0o600)
+        try:
+            if address.scheme is Scheme.FILE:
+                return await in_thread(lambda: self._copy(address, descriptor, version))
+            await self._download(partial, descriptor)
+        except VoxFleetError as error:
+            if error.failure_class in (FailureClass.TRANSPORT, FailureClass.THROTTLED):
+                self._partials[target] = partial
+            raise
+        finally:
+            os.close(descriptor)
+        return partial.digest.hexdigest()
+
+    def _copy(self, address: Address, descriptor: int, version: ObjectVersion) -> str:
+        with scratch_errors():
+            _shorten(descriptor, 0)
+            return self._local.copy(address, descriptor, version)
+
+    async def _download(self, partial: _Partial, descriptor: int) -> None:
+        if os.fstat(descriptor).st_size < partial.size_bytes:
+            partial.size_bytes, partial.digest = 0, hashlib.sha256()  # somebody emptied the file meanwhile
+        store = self._store(partial.address)
+        async with store.open(partial.address, partial.version, partial.size_bytes) as opened:
+            if opened.start != partial.size_bytes:
+                partial.size_bytes, partial.digest = 0, hashlib.sha256()
+                if opened.start != 0:
+                    raise changed()
+            with scratch_errors():
+                _shorten(descriptor, partial.size_bytes)
+                os.lseek(descriptor, partial.size_bytes, os.SEEK_SET)
+            async with aclosing(opened.blocks) as blocks:
+                async for block in blocks:
+                    if partial.size_bytes + len(block) > partial.version.size_bytes:
+                        raise changed()
+                    await in_thread(lambda block=block: _append(partial, descriptor, block))  # type: ignore[misc] # bound here
+        if partial.size_bytes < partial.version.size_bytes:
+            raise sent_too_little()
+
+    async def put(self, uri: str, content: bytes) -> None:
+        """Writes the whole object at once, whether it exists or not; it is durable when the call returns."""
+        address = await self._resolve(uri)
+        await self._store(address).put(address, BytesContent(content))
+
+    async def put_once(self, uri: str, content: bytes) -> None:
+        """Creates the object; one with these very bytes is left as it is.
+
+        Raises MACHINE_LOST for other bytes: only an agent that lost its journal meets an earlier object of its own.
+        """
+        await self._create(uri, BytesContent(content))
+
+    async def put_file(self, uri: str, path: Path) -> None:
+        """Like `put_once`, of a file of any size in scratch. Raises SCRATCH_EXHAUSTED when it cannot be read."""
+        with open_file(path) as content:
+            await self._create(uri, content)
+
+    async def _create(self, uri: str, content: Content) -> None:
+        address = await self._resolve(uri)
+        store = self._store(address)
+        if not await store.create(address, content) and not await _holds(store, address, content):
+            raise VoxFleetError(
+                FailureClass.MACHINE_LOST,
+                "exists with other content: this agent's journal does not know what the attempt did before;"
+                " the next attempt inherits what was uploaded",
+            )
+
+    async def list_names(self, prefix: str, limit: int) -> list[str]:
+        """Names of all objects below a prefix, relative to it and sorted; empty when there are none.
+
+        Names of https objects are percent-encoded, as in their addresses. Raises INVALID_INPUT beyond `limit`,
+        ACCESS_DENIED for a link to a folder, which is neither followed nor passed over.
+        """
+        address = await self._resolve(prefix)
+        return sorted(await self._store(address).list_names(address, limit))
+
+    async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
+        """The object's version and a reader of its parts; the reader blocks, so use it in a thread."""
+        address = await self._resolve(uri)
+        return await self._store(address).open_reader(address)
+
+    async def _resolve(self, uri: str) -> Address:
+        return await asyncio.to_thread(self._allowed.resolve, uri)
+
+    def _store(self, address: Address) -> ObjectStore:
+        if address.scheme is Scheme.FILE:
+            return self._local
+        if address.scheme is Scheme.HTTPS:
+            return self._web
+        if self._credentials is None:
+            raise VoxFleetError(
+                FailureClass.ACCESS_DENIED,
+                "s3:// needs the job's credentialsRef: this agent has no credentials of its own",
+            )
+        if self._s3 is None:
+            self._s3 = S3Endpoint(self._credentials, self._trust)
+        return self._s3
+
+
+def _shorten(descriptor: int, size_bytes: int) -> None:
+    if os.fstat(descriptor).st_size > size_bytes:
+        os.ftruncate(descriptor, size_bytes)
+
+
+def _append(partial: _Partial, descriptor: int, block: bytes) -> None:
+    with scratch_errors():
+        write_all(descriptor, block)
+    partial.digest.update(block)
+    partial.size_bytes += len(block)
+
+
+async def _holds(store: ObjectStore, address: Address, content: Content) -> bool:
+    """Whether the object has exactly these bytes."""
+    digest = hashlib.sha256()
+    async with store.open(address) as opened:
+        if opened.version.size_bytes != content.size_bytes:
+            return False
+        async with aclosing(opened.blocks) as blocks:
+            async for block in blocks:
+                digest.update(block)
+    return digest.hexdigest() == await content.sha256(0, content.size_bytes)

@@ -1,0 +1,188 @@
+"""https:// objects: read anywhere, listed and written where the server speaks WebDAV (RFC 4918)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from voxfleet_agent.addresses import Address, Scheme
+from voxfleet_agent.storage.client import Answer, HttpClient, Trust
+from voxfleet_agent.storage.content import BytesContent, Content
+from voxfleet_agent.storage.documents import DOCUMENT_BYTES, parse, text_of
+from voxfleet_agent.storage.http_objects import HttpObjects
+from voxfleet_agent.storage.store import STAGING_PREFIX
+from voxfleet_agent.storage.versions import check_count
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WHAT_IS_THERE = BytesContent(
+    b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>'
+)
+
+
+class WebFolders(HttpObjects):
+    """Every https host that the allow-list names."""
+
+    def __init__(self, resolve: Callable[[str], Address], trust: Trust) -> None:
+        """`resolve`: the allow-list, which a redirect has to pass too."""
+        self._resolve = resolve
+        self._trust = trust
+        self._clients: dict[str, HttpClient] = {}
+
+    async def aclose(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+    @asynccontextmanager
+    async def get(self, address: Address, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        async with AsyncExitStack() as stack:
+            answer = await stack.enter_async_context(self._request("GET", address, headers))
+            for _ in range(MAX_REDIRECTS):
+                if answer.status not in _REDIRECTS:
+                    break
+                address = self._follow(address, answer.headers.get("location", ""))
+                await stack.aclose()
+                answer = await stack.enter_async_context(self._request("GET", address, headers))
+            if answer.headers.get("content-encoding", "identity") != "identity":
+                raise VoxFleetError(
+                    FailureClass.INVALID_INPUT, "the server sends another encoding than it was asked for; turn it off"
+                )
+            yield answer
+
+    async def put(self, address: Address, content: Content) -> None:
+        await self._write(address, content, replace=True)
+
+    async def create(self, address: Address, content: Content) -> bool:
+        return await self._write(address, content, replace=False)
+
+    async def list_names(self, address: Address, limit: int) -> list[str]:
+        """Percent-encoded, as they are in an address."""
+        names: set[str] = set()
+        pending, seen = [address.key], {address.key}
+        while pending:
+            for key, is_folder in await self._children(Address(Scheme.HTTPS, address.authority, pending.pop())):
+                if is_folder and key not in seen:
+                    seen.add(key)
+                    pending.append(key)
+                elif not is_folder and not key.rpartition("/")[2].startswith(STAGING_PREFIX):
+                    names.add(key.removeprefix(f"{address.key}/" if address.key else ""))
+            check_count(max(len(names), len(seen) - 1), limit)
+        return list(names)
+
+    async def _children(self, folder: Address) -> list[tuple[str, bool]]:
+        """Keys of what lies directly in a folder, and whether each is a folder; nothing when there is no folder."""
+        headers = {"Depth": "1", "Content-Type": "application/xml"}
+        target = Address(Scheme.HTTPS, folder.authority, f"{folder.key}/" if folder.key else "")
+        async with self._request("PROPFIND", target, headers, _WHAT_IS_THERE) as answer:
+            if answer.status in (404, 410):
+                return []
+            if answer.status in (200, 405, 501):
+                raise VoxFleetError(
+                    FailureClass.INVALID_INPUT,
+                    f"the server cannot list a folder (PROPFIND: HTTP {answer.status}); use a WebDAV server or s3://",
+                )
+            if answer.status != 207:
+                raise await answer.refusal()
+            document = parse(await answer.read(DOCUMENT_BYTES))
+        above = f"{folder.key}/" if folder.key else ""
+        children = []
+        for response in document.iterfind("{*}response"):
+            path = urlsplit(text_of(response, "href")).path.lstrip("/")
+            relative = unquote(path).removeprefix(unquote(above)).rstrip("/")
+            inside = unquote(path).startswith(unquote(above))
+            if inside and relative and "/" not in relative:
+                is_folder = response.find(".//{*}resourcetype/{*}collection") is not None
+                children.append((f"{above}{quote(relative)}", is_folder))
+        return children
+
+    async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
+        """Under another name, then moved: servers keep the half of an upload that broke off. False: there was one."""
+        if address.query:
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "an output's address has no query")
+        above = address.key.rpartition("/")[0]
+        name = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+        staging = Address(Scheme.HTTPS, address.authority, f"{above}/{name}" if above else name)
+        moved = False
+        try:
+            await self._upload(staging, content)
+            moved = await self._move(staging, address, replace=replace)
+        finally:
+            if not moved:
+                await self._delete(staging)
+        return moved
+
+    async def _upload(self, address: Address, content: Content) -> None:
+        """Makes the folders above where the server wants them first."""
+        for made_folders in (False, True):
+            async with self._request("PUT", address, {}, content) as answer:
+                if answer.status in (200, 201, 204):
+                    return
+                if answer.status not in (404, 409) or made_folders:
+                    raise await answer.refusal()
+            await self._make_folders(address)
+
+    async def _move(self, staging: Address, address: Address, *, replace: bool) -> bool:
+        headers = {
+            "Destination": f"https://{address.authority}/{address.key}",
+            "Overwrite": "T" if replace else "F",
+        }
+        async with self._request("MOVE", staging, headers) as answer:
+            if answer.status == 412 and not replace:
+                return False
+            if answer.status in (200, 400, 405, 501, 502):
+                raise VoxFleetError(
+                    FailureClass.INVALID_INPUT,
+                    f"the server cannot create a file that was not there (MOVE: HTTP {answer.status}); use a WebDAV"
+                    " server or s3://",
+                )
+            if answer.status not in (201, 204):
+                raise await answer.refusal()
+        return True
+
+    async def _delete(self, staging: Address) -> None:
+        """What failed before matters more than a failure here, and no listing shows what stays."""
+        try:
+            async with self._request("DELETE", staging, {}):
+                pass
+        except VoxFleetError:
+            return
+
+    async def _make_folders(self, address: Address) -> None:
+        parts = address.key.split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            key = "/".join(parts[:depth])
+            if not self._may_touch(f"https://{address.authority}/{key}"):
+                continue  # above the allowed prefix
+            async with self._request("MKCOL", Address(Scheme.HTTPS, address.authority, f"{key}/"), {}) as answer:
+                if answer.status not in (200, 201, 405):  # 405: it exists
+                    raise await answer.refusal()
+
+    def _may_touch(self, uri: str) -> bool:
+        try:
+            self._resolve(uri)
+        except VoxFleetError:
+            return False
+        return True
+
+    def _follow(self, address: Address, location: str) -> Address:
+        target = urljoin(f"https://{address.authority}/{address.key}", location)
+        if not target.startswith("https://"):
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "the server points to an address that is not https://")
+        try:
+            return self._resolve(target)
+        except VoxFleetError as error:
+            raise VoxFleetError(error.failure_class, f"the server points elsewhere: {error.message}") from error
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, address: Address, headers: Mapping[str, str], content: Content | None = None
+    ) -> AsyncIterator[Answer]:
+        client = self._clients.get(address.authority)
+        if client is None:
+            client = self._clients[address.authority] = HttpClient("https", address.authority, self._trust)
+        target = f"/{address.key}?{address.query}" if address.query else f"/{address.key}"
+        async with client.request(method, target, headers, content) as answer:
+            yield answer

@@ -1,0 +1,326 @@
+"""Storage on real files."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.component.storage.errors import class_of, error_of
+
+from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.store import STAGING_PREFIX
+from voxfleet_api.failures import FailureClass
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def storage(data: Path) -> Storage:
+    return Storage([f"{data.as_uri()}/"])
+
+
+def uri(path: Path) -> str:
+    return f"file://{path}"
+
+
+def touch_later(path: Path) -> None:
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
+
+
+async def test_put_get_head_and_list(data: Path, storage: Storage) -> None:
+    odd = data / "deep" / "a b#1%20ü?.txt"
+    await storage.put(uri(odd), b"one")
+    await storage.put(uri(odd), b"three")
+    assert odd.read_bytes() == await storage.get(uri(odd), 5) == b"three"
+    assert (await storage.head(uri(odd))).size_bytes == 5
+    assert await storage.exists(uri(odd))
+    assert not await storage.exists(uri(data / "nope"))
+    assert await storage.list_names(f"{uri(data)}/", 10) == ["deep/a b#1%20ü?.txt"]
+    assert await storage.list_names(f"{uri(data)}/nope/", 10) == []
+
+
+@pytest.mark.parametrize(("verb", "publishes"), [("put", "rename"), ("put_once", "link")])
+async def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(
+    data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, verb: str, publishes: str
+) -> None:
+    calls: list[str] = []
+    for name in ("fsync", publishes):
+        real = getattr(os, name)
+
+        def recorded(*arguments: object, real: Callable[..., None] = real, name: str = name, **options: object) -> None:
+            calls.append(name)
+            real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, recorded)
+    await getattr(storage, verb)(uri(data / "x"), b"x")
+    assert calls == ["fsync", publishes, "fsync"]
+
+
+async def test_put_once_keeps_what_is_there(data: Path, storage: Storage) -> None:
+    await storage.put_once(uri(data / "x"), b"one")
+    await storage.put_once(uri(data / "x"), b"one")
+    assert await class_of(storage.put_once(uri(data / "x"), b"two")) is FailureClass.MACHINE_LOST
+    assert (data / "x").read_bytes() == b"one"
+
+
+async def test_download_takes_one_version_and_gives_its_sha256(data: Path, storage: Storage, tmp_path: Path) -> None:
+    content = os.urandom(700_000)
+    (data / "x").write_bytes(content)
+    version = await storage.head(uri(data / "x"))
+    target = tmp_path / "copy"
+    assert await storage.download(uri(data / "x"), target, version) == hashlib.sha256(content).hexdigest()
+    assert target.read_bytes() == content
+    touch_later(data / "x")
+    assert await class_of(storage.download(uri(data / "x"), target, version)) is FailureClass.INPUT_CHANGED
+
+
+async def test_download_does_not_write_through_a_link(data: Path, storage: Storage, tmp_path: Path) -> None:
+    (data / "x").write_bytes(b"new")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"old")
+    (tmp_path / "target").symlink_to(victim)
+    call = storage.download(uri(data / "x"), tmp_path / "target", await storage.head(uri(data / "x")))
+    assert await class_of(call, str(tmp_path)) is FailureClass.SCRATCH_EXHAUSTED
+    assert victim.read_bytes() == b"old"
+
+
+async def test_a_longer_file_that_was_there_is_replaced(data: Path, storage: Storage, tmp_path: Path) -> None:
+    (data / "x").write_bytes(b"new")
+    (tmp_path / "target").write_bytes(b"something longer")
+    await storage.download(uri(data / "x"), tmp_path / "target", await storage.head(uri(data / "x")))
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+async def test_a_full_scratch_is_the_mac_s_trouble(data: Path, storage: Storage) -> None:
+    (data / "x").write_bytes(b"new")
+    call = storage.download(uri(data / "x"), Path("/dev/full"), await storage.head(uri(data / "x")))
+    error = await error_of(call)
+    assert error.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    assert os.strerror(errno.ENOSPC) in error.message
+
+
+async def test_a_reader_sees_any_part(data: Path, storage: Storage) -> None:
+    content = os.urandom(200_000)
+    (data / "x").write_bytes(content)
+    version, reader = await storage.open_reader(uri(data / "x"))
+    assert version.size_bytes == 200_000
+    for offset, size in [(0, 12), (8, 4), (199_990, 100), (70_000, 100_000), (0, 1), (200_000, 5), (300_000, 5)]:
+        assert reader.seek(offset) == offset
+        assert reader.read(size) == content[offset : offset + size]
+
+
+async def test_sizes_are_bounded(data: Path, storage: Storage) -> None:
+    (data / "x").write_bytes(b"12345")
+    assert await class_of(storage.get(uri(data / "x"), 4)) is FailureClass.INVALID_INPUT
+    (data / "y").write_bytes(b"")
+    assert await class_of(storage.list_names(f"{uri(data)}/", 1)) is FailureClass.INVALID_INPUT
+
+
+async def test_what_is_absent_is_input_not_found(data: Path, storage: Storage) -> None:
+    (data / "file").write_bytes(b"")
+    for missing in (data / "nope", data / "file" / "below"):
+        assert await class_of(storage.get(uri(missing), 10)) is FailureClass.INPUT_NOT_FOUND
+
+
+async def test_only_regular_files_are_read(data: Path, storage: Storage) -> None:
+    os.mkfifo(data / "pipe")
+    (data / "folder").mkdir()
+    for special in (data / "pipe", data / "folder"):
+        assert await class_of(storage.get(uri(special), 10)) is FailureClass.ACCESS_DENIED
+        assert await class_of(storage.open_reader(uri(special))) is FailureClass.ACCESS_DENIED
+
+
+async def test_links_lead_nowhere_outside(data: Path, storage: Storage, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    (data / "link").symlink_to(outside / "secret")
+    (data / "folder").symlink_to(outside)
+    for name in ("link", "folder/secret", "folder/new"):
+        assert await class_of(storage.get(uri(data / name), 10)) is FailureClass.ACCESS_DENIED
+        assert await class_of(storage.put(uri(data / name), b"x")) is FailureClass.ACCESS_DENIED
+    assert await class_of(storage.list_names(f"{uri(data)}/", 10)) is FailureClass.ACCESS_DENIED
+    assert contents(outside) == {"secret": b"secret"}
+
+
+async def test_links_inside_are_followed_to_files(data: Path, storage: Storage) -> None:
+    (data / "x").write_bytes(b"here")
+    (data / "link").symlink_to(data / "x")
+    assert await storage.get(uri(data / "link"), 10) == b"here"
+
+
+async def test_unfinished_files_are_not_listed(data: Path, storage: Storage) -> None:
+    (data / f"{STAGING_PREFIX}1").write_bytes(b"half")
+    (data / ".DS_Store").write_bytes(b"")
+    assert await storage.list_names(f"{uri(data)}/", 10) == [".DS_Store"]
+
+
+async def test_nothing_unfinished_is_left(data: Path, storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "spoken").write_bytes(b"audio")
+    await storage.put(uri(data / "a"), b"1")
+    await storage.put_once(uri(data / "a"), b"1")
+    await storage.put_file(uri(data / "b"), tmp_path / "spoken")
+    (data / "folder").mkdir()
+    await class_of(storage.put(uri(data / "folder"), b"not a folder"))
+    assert sorted(contents(data)) == ["a", "b", "folder"]
+
+
+async def test_put_file_creates_or_finds_the_same(data: Path, storage: Storage, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    spoken = tmp_path / "spoken"
+    spoken.write_bytes(content)
+    await storage.put_file(uri(data / "deep" / "a.wav"), spoken)
+    await storage.put_file(uri(data / "deep" / "a.wav"), spoken)
+    assert (data / "deep" / "a.wav").read_bytes() == content
+    spoken.write_bytes(content[:-1] + b"?")
+    assert await class_of(storage.put_file(uri(data / "deep" / "a.wav"), spoken)) is FailureClass.MACHINE_LOST
+    assert (data / "deep" / "a.wav").read_bytes() == content
+
+
+async def test_put_file_uploads_only_a_file(data: Path, storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe")
+    for odd in ("link", "pipe", "nothing"):
+        call = storage.put_file(uri(data / "x"), tmp_path / odd)
+        assert await class_of(call, str(tmp_path)) is FailureClass.SCRATCH_EXHAUSTED
+    assert contents(data) == {}
+
+
+async def test_a_folder_that_becomes_a_link_in_between_leads_nowhere(
+    data: Path, storage: Storage, tmp_path: Path
+) -> None:
+    """The address is resolved, then the folder is swapped, then the file is opened."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_bytes(b"secret")
+    (data / "folder").mkdir()
+    (data / "folder" / "x").write_bytes(b"mine")
+    resolve = storage._allowed.resolve
+
+    def resolve_then_swap(address: str) -> object:
+        resolved = resolve(address)
+        (data / "folder").rename(data / "gone")
+        (data / "folder").symlink_to(outside)
+        return resolved
+
+    for call in (
+        lambda: storage.get(uri(data / "folder" / "x"), 100),
+        lambda: storage.put(uri(data / "folder" / "x"), b"replaced"),
+        lambda: storage.put_once(uri(data / "folder" / "new"), b"planted"),
+        lambda: storage.open_reader(uri(data / "folder" / "x")),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(storage._allowed, "resolve", resolve_then_swap)
+            assert await class_of(call()) in (FailureClass.ACCESS_DENIED, FailureClass.INPUT_NOT_FOUND)
+        (data / "folder").unlink()
+        (data / "gone").rename(data / "folder")
+    assert contents(outside) == {"x": b"secret"}
+
+
+async def test_a_file_that_becomes_a_link_in_between_is_not_read(data: Path, storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (data / "x").write_bytes(b"mine")
+    version, reader = await storage.open_reader(uri(data / "x"))
+    (data / "x").unlink()
+    (data / "x").symlink_to(tmp_path / "secret")
+
+    async def read() -> bytes:
+        reader.seek(0)
+        return reader.read(version.size_bytes)
+
+    assert await class_of(read()) is FailureClass.ACCESS_DENIED
+
+
+async def test_a_reader_notices_a_change(data: Path, storage: Storage) -> None:
+    (data / "x").write_bytes(b"first")
+    _, reader = await storage.open_reader(uri(data / "x"))
+    touch_later(data / "x")
+
+    async def read() -> bytes:
+        return reader.read(1)
+
+    assert await class_of(read()) is FailureClass.INPUT_CHANGED
+
+
+async def test_a_file_system_without_hard_links_will_do(
+    data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SMB shares and exFAT volumes, which no test machine has at hand: this is what they answer."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "link", link)
+    await storage.put_once(uri(data / "x"), b"one")
+    await storage.put_once(uri(data / "x"), b"one")
+    assert await class_of(storage.put_once(uri(data / "x"), b"two")) is FailureClass.MACHINE_LOST
+    assert contents(data) == {"x": b"one"}
+
+
+async def test_of_two_that_create_at_once_one_wins(data: Path, storage: Storage) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+    results = await asyncio.gather(
+        *(storage.put_once(uri(data / "x"), content) for content in contents), return_exceptions=True
+    )
+    winners = [content for content, result in zip(contents, results, strict=True) if result is None]
+    assert winners == [(data / "x").read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, FailureClass.TRANSPORT),
+        (errno.EDQUOT, FailureClass.TRANSPORT),
+        (errno.EIO, FailureClass.TRANSPORT),
+        (errno.ESTALE, FailureClass.TRANSPORT),
+        (errno.EROFS, FailureClass.ACCESS_DENIED),
+        (errno.EACCES, FailureClass.ACCESS_DENIED),
+    ],
+)
+async def test_what_a_file_system_answers_to_a_write_has_a_class(
+    data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, number: int, expected: FailureClass
+) -> None:
+    def rename(*names: object, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(data / "name of a clip.json"))
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert await class_of(storage.put(uri(data / "x"), b"x"), "name of a clip") is expected
+    assert contents(data) == {}
+
+
+async def test_a_slow_disk_does_not_stop_the_loop(data: Path, storage: Storage, tmp_path: Path) -> None:
+    """The copy waits in a thread until the loop has gone on meanwhile."""
+    (data / "x").write_bytes(b"x")
+    version = await storage.head(uri(data / "x"))
+    begun, went_on = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow_write(descriptor: int, block: bytes) -> int:
+        begun.set()
+        assert went_on.wait(10), "the loop stood still"
+        return write(descriptor, block)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", slow_write)
+        task = asyncio.create_task(storage.download(uri(data / "x"), tmp_path / "copy", version))
+        await asyncio.to_thread(begun.wait, 10)
+        went_on.set()
+        await task
+    assert (tmp_path / "copy").read_bytes() == b"x"

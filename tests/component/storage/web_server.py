@@ -1,0 +1,173 @@
+"""An https server whose every answer a test decides, and a real WebDAV server."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+
+from tests.component.storage.certificates import Authority
+
+from voxfleet_dev.processes import Child, accepts_connections, free_port
+
+
+@dataclass
+class Page:
+    content: bytes = b""
+    etag: str | None = '"v1"'
+    modified: float | None = None
+    """Last-Modified, seconds since the epoch."""
+    ranges: bool = True
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    most_bytes: int | None = None
+    """Of one range: a server may send less than it was asked for."""
+    cut_after_bytes: int | None = None
+    """The connection ends after so much of the body, once."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class WebServer:
+    """Pages by path; what is asked is kept."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.pages: dict[str, Page] = {}
+        self.everything_else = Page(status=404)
+        self.asked: list[Asked] = []
+        self.server_names: list[str | None] = []
+        """What clients named in their TLS hello."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        context = authority.server_context()
+        context.sni_callback = lambda _, name, __: self.server_names.append(name)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def url(self, path: str, host: str = "localhost") -> str:
+        return f"https://{host}:{self.port}{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 10
+
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except (OSError, ssl.SSLError):
+                    self.close_connection = True  # the client hung up, as some tests make it do
+
+            def do_GET(self) -> None:
+                site._answer(self)
+
+            do_HEAD = do_PUT = do_PROPFIND = do_MKCOL = do_MOVE = do_DELETE = do_GET  # noqa: N815 -- the names that http.server calls
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(Asked(handler.command, handler.path, {k.lower(): v for k, v in handler.headers.items()}))
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        page = self.pages.get(handler.path.partition("?")[0], self.everything_else)
+        status, content, headers = _decide(page, handler.headers.get)
+        handler.send_response(status)
+        sent = {"Content-Length": str(len(content)), **headers, **page.headers}
+        for name, value in sent.items():
+            if value:
+                handler.send_header(name, value)
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        if page.cut_after_bytes is not None and len(content) > page.cut_after_bytes:
+            content, page.cut_after_bytes = content[: page.cut_after_bytes], None
+            handler.close_connection = True
+        handler.wfile.write(content)
+
+
+def _decide(page: Page, header: Callable[[str], str | None]) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers, as RFC 9110 has conditions and ranges."""
+    validators = {}
+    if page.etag is not None:
+        validators["ETag"] = page.etag
+    if page.modified is not None:
+        validators["Last-Modified"] = formatdate(page.modified, usegmt=True)
+    if page.status != 200:
+        return page.status, page.content, {}
+    if (wanted := header("If-Match")) is not None and (wanted != page.etag or wanted.startswith("W/")):
+        return 412, b"", {}
+    if (since := header("If-Unmodified-Since")) is not None and since != validators.get("Last-Modified"):
+        return 412, b"", {}
+    asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", header("Range") or "")
+    if asked is None or not page.ranges:
+        return 200, page.content, validators
+    start, total = int(asked[1]), len(page.content)
+    if start >= total:
+        return 416, b"", {"Content-Range": f"bytes */{total}"}
+    stop = min(int(asked[2]) + 1 if asked[2] else total, total, start + (page.most_bytes or total))
+    return 206, page.content[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{total}", **validators}
+
+
+class WebDavServer:
+    """WsgiDAV in a process of its own, over TLS, on a folder below `directory`."""
+
+    def __init__(self, authority: Authority, directory: Path) -> None:
+        self.folder = directory / "files"
+        self.folder.mkdir(parents=True)
+        self._port = free_port()
+        configuration = directory / "wsgidav.json"
+        settings = {
+            "host": "127.0.0.1",
+            "port": self._port,
+            "provider_mapping": {"/": str(self.folder)},
+            "simple_dc": {"user_mapping": {"*": True}},
+            "ssl_certificate": str(authority.server_file),
+            "ssl_private_key": str(authority.server_file),
+            "verbose": 1,
+        }
+        configuration.write_text(json.dumps(settings))
+        program = "import sys; from wsgidav.server.server_cli import run; sys.exit(run())"
+        arguments: list[str | Path] = ["--server", "cheroot", "--config", configuration]
+        self._child = Child("wsgidav", [sys.executable, "-c", program, *arguments], directory / "wsgidav.log")
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._port}/"
+
+    def __enter__(self) -> Self:
+        self._child.start()
+        self._child.wait_until(lambda: accepts_connections(self._port), 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()

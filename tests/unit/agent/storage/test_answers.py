@@ -1,0 +1,82 @@
+"""What a storage's answers mean, and when it wants to be asked again."""
+
+from __future__ import annotations
+
+import math
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxfleet_agent.storage.answers import error_code, refusal, retry_after_seconds
+from voxfleet_api.failures import FailureClass
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "ExpiredToken", FailureClass.ACCESS_DENIED),
+        (403, "RequestTimeTooSkewed", FailureClass.ACCESS_DENIED),
+        (404, "NoSuchKey", FailureClass.INPUT_NOT_FOUND),
+        (404, "NoSuchBucket", FailureClass.INPUT_NOT_FOUND),
+        (404, "XAdminUserNotFound", FailureClass.ACCESS_DENIED),
+        (400, "RequestTimeout", FailureClass.TRANSPORT),
+        (409, "OperationAborted", FailureClass.TRANSPORT),
+        (200, "SlowDown", FailureClass.THROTTLED),
+        (404, None, FailureClass.INPUT_NOT_FOUND),
+        (409, None, FailureClass.INVALID_INPUT),
+        (416, None, FailureClass.INPUT_CHANGED),
+        (507, None, FailureClass.TRANSPORT),
+        (599, None, FailureClass.TRANSPORT),
+        (302, None, FailureClass.ACCESS_DENIED),
+        (204, None, FailureClass.TRANSPORT),
+    ],
+)
+def test_the_code_is_more_exact_than_the_status(status: int, code: str | None, expected: FailureClass) -> None:
+    body = b"" if code is None else f"<?xml?><Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+    assert refusal(status, {}, body, NOW).failure_class is expected
+
+
+@given(status=st.integers(100, 999), body=st.binary(max_size=200), retry_after=st.text(max_size=40))
+def test_every_answer_has_a_class_and_a_message_of_ours(status: int, body: bytes, retry_after: str) -> None:
+    error = refusal(status, {"retry-after": retry_after, "date": retry_after}, body, NOW)
+    assert error.message.endswith(f"(HTTP {status})")
+    assert error.retry_after_seconds is None or 0 <= error.retry_after_seconds < math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "expected"),
+    [
+        ("120", None, 120.0),
+        ("0", None, 0.0),
+        ("1.5", None, 1.5),
+        (" 7 ", None, 7.0),
+        (formatdate(NOW + 30, usegmt=True), None, 30.0),
+        (formatdate(NOW - 30, usegmt=True), None, 0.0),
+        (formatdate(NOW + 30, usegmt=True), formatdate(NOW + 20, usegmt=True), 10.0),
+        (formatdate(NOW + 30, usegmt=True), "yesterday", 30.0),
+        ("-5", None, None),
+        ("1e9", None, None),
+        ("nan", None, None),
+        ("٣", None, None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_retry_after(text: str | None, date: str | None, expected: float | None) -> None:
+    headers = {name: value for name, value in (("retry-after", text), ("date", date)) if value is not None}
+    assert retry_after_seconds(headers, NOW) == expected
+
+
+def test_waiting_is_only_for_what_waiting_mends() -> None:
+    assert refusal(503, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
+    assert refusal(500, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
+    assert refusal(403, {"retry-after": "7"}, b"", NOW).retry_after_seconds is None
+
+
+def test_codes_are_codes() -> None:
+    assert error_code(b"<Error><Code>NoSuchKey</Code></Error>") == "NoSuchKey"
+    assert error_code(b"<Code>secret/name</Code>") is None
