@@ -10,11 +10,12 @@ from voxfleet_agent.clock import Clock
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.machine import Machine
+from voxfleet_agent.quarantine import Quarantine
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.stage import ModelResolver, StageContext
+from voxfleet_agent.stages.stage import FailureBudget, LadderBook, ModelResolver, StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import S3Credentials, ShardResult
+from voxfleet_api.protocol import AttemptSpec, S3Credentials, ShardResult
 
 StageFunction = Callable[[StageContext], Awaitable[ShardResult]]
 
@@ -29,6 +30,10 @@ class Equipment:
     lanes: Supply[Lane]
     pools: PoolView
     models: ModelResolver
+    ladders: LadderBook
+    quarantine: Quarantine
+    open_budget: Callable[[AttemptSpec], FailureBudget]
+    """One budget a job, however many of its attempts run here."""
     stages: Mapping[Stage, StageFunction]
     open_storage: Callable[[S3Credentials | None], Storage]
     check_address: Callable[[str], None]

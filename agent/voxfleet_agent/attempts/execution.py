@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
 from voxfleet_agent import crash
 from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.failure import failure_of
 from voxfleet_agent.attempts.live import LiveAttempt
-from voxfleet_agent.attempts.metering import LaneMeter, MeteredLane
+from voxfleet_agent.attempts.metering import LaneMeter
 from voxfleet_agent.attempts.slots import Grant, Lane, Slots
 from voxfleet_agent.attempts.state import AttemptEvent, transition
 from voxfleet_agent.attempts.status import append_status
@@ -21,14 +21,12 @@ from voxfleet_agent.journal.stage import AttemptJournal
 from voxfleet_agent.logs import frames
 from voxfleet_agent.scratch import AttemptScratch
 from voxfleet_agent.stages.stage import Provenance, StageContext
-from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
+from voxfleet_api.quantities import quantity_bytes
 
 STOP_SECONDS = 20
 """How long a cancelled stage may take before its lane is killed under it."""
-
-_MESSAGE_LIMIT = 1024
 
 
 class Execution:
@@ -192,10 +190,11 @@ class Execution:
         scratch: AttemptScratch | None = None
         outcome: ShardResult | AttemptFailure
         try:
-            scratch = self._equipment.scratch.open_attempt(live.key)
+            limit_bytes = quantity_bytes(live.record.spec.contract.scratch.max_bytes)
+            scratch = self._equipment.scratch.open_attempt(live.key, limit_bytes)
             outcome = await self._stage(live, lane, scratch)
         except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent
-            outcome = _failure(error)
+            outcome = failure_of(error)
             live.log().warning(
                 "attempt failed",
                 failure_class=outcome.failure_class.value,
@@ -209,29 +208,39 @@ class Execution:
         return outcome, 0 if scratch is None else scratch.high_water_bytes
 
     async def _stage(self, live: LiveAttempt, lane: Lane | None, scratch: AttemptScratch) -> ShardResult:
-        equipment, meter = self._equipment, live.meter
+        equipment, meter, spec = self._equipment, live.meter, live.record.spec
 
         def progress(done: int, total: int) -> None:
             live.set_progress(done, total)
             self._progressed(live)
 
-        async def loaded() -> None:
+        async def working() -> None:
             if meter is not None and meter.activity is Activity.SETUP:
                 async with live.lock:
                     await self._begin_work(live, meter)
 
-        context = StageContext(
-            spec=live.record.spec,
-            storage=equipment.open_storage(live.credentials),
-            journal=AttemptJournal(equipment.journal, live.key),
-            scratch=scratch,
-            models=equipment.models,
-            transcriber=None if lane is None else MeteredLane(lane, loaded),
-            provenance=Provenance(chip=equipment.machine.chip, versions=equipment.machine.versions),
-            progress=progress,
-            audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
-        )
-        return await equipment.stages[live.record.spec.stage](context)
+        async with equipment.open_storage(live.credentials) as storage:
+            context = StageContext(
+                spec=spec,
+                storage=storage,
+                journal=AttemptJournal(equipment.journal, live.key),
+                scratch=scratch,
+                models=equipment.models,
+                lane=lane,
+                working=working,
+                ladders=equipment.ladders,
+                quarantine=equipment.quarantine.open(spec),
+                budget=equipment.open_budget(spec),
+                provenance=Provenance(
+                    chip=equipment.machine.chip,
+                    versions=equipment.machine.versions,
+                    memory_bytes=equipment.machine.memory_bytes,
+                    os=equipment.machine.os,
+                ),
+                progress=progress,
+                audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+            )
+            return await equipment.stages[spec.stage](context)
 
     async def _begin_work(self, live: LiveAttempt, meter: LaneMeter) -> None:
         setup = meter.switch(Activity.WORK)
@@ -243,28 +252,3 @@ class Execution:
             holds.save(db, began)
 
         await self._equipment.journal.write(work, after_commit=lambda: crash.point("row-sealed"))
-
-
-def _failure(error: BaseException) -> AttemptFailure:
-    causes = list(_causes(error))
-    known = next((cause for cause in causes if isinstance(cause, VoxFleetError)), None)
-    if known is not None:
-        return AttemptFailure(failure_class=known.failure_class, message=known.message[:_MESSAGE_LIMIT])
-    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes):
-        return AttemptFailure(
-            failure_class=FailureClass.SCRATCH_EXHAUSTED, message="this Mac's disk is full; free space on it"
-        )
-    # Without a class it is this agent's fault, so another Mac may do better.
-    name = type(causes[0]).__qualname__
-    return AttemptFailure(
-        failure_class=FailureClass.RUNTIME_MISMATCH, message=f"the agent met an unforeseen {name}; its log says where"
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error itself, or what is in the group of a TaskGroup."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _causes(one)
-    else:
-        yield error

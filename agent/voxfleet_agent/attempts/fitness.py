@@ -46,9 +46,21 @@ def _parse(
         raise VoxFleetError(FailureClass.INVALID_INPUT, f"a spec of stage {spec.stage} carries its own order, no other")
     if spec.stage is Stage.PROCESS and not machine.runtime_compatible:
         raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{machine.runtime_message}; reinstall voxfleet[agent]")
-    for address in (f"{spec.output_folder}/", *(spec.plan.input.uris() if spec.plan else ())):
+    for address in _addresses(spec):
         check_address(address)
     return spec
+
+
+def _addresses(spec: AttemptSpec) -> list[str]:
+    """What the spec itself names; a manifest's clips are checked as they are read."""
+    order = spec.plan or spec.process
+    reference = spec.synthesis.reference if spec.synthesis is not None else None
+    return [
+        f"{spec.output_folder}/",
+        *(spec.plan.input.uris() if spec.plan is not None else ()),
+        *([order.model.uri] if order is not None and order.model.uri is not None else ()),
+        *([reference.uri] if reference is not None else ()),
+    ]
 
 
 def _require_digest(field: str, content: object, expected: str) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.clock import Clock, timestamp
 from voxfleet_agent.journal.holds import HoldRecord
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel, Transcriber
 from voxfleet_api.ledger import Activity
 
 
@@ -58,18 +55,3 @@ class LaneMeter:
             milliseconds=now_milliseconds - self._started_milliseconds,
             audio_milliseconds=self._audio_milliseconds,
         )
-
-
-class MeteredLane:
-    """A Transcriber that tells when its model is loaded: then Setup ends and Work begins."""
-
-    def __init__(self, lane: Transcriber, loaded: Callable[[], Awaitable[None]]) -> None:
-        self._lane = lane
-        self._loaded = loaded
-
-    async def load(self, model: ResolvedModel) -> None:
-        await self._lane.load(model)
-        await self._loaded()
-
-    async def transcribe(self, task: ClipTask) -> ClipVerdict:
-        return await self._lane.transcribe(task)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from voxfleet_agent.stages.stage import Transcriber
+from voxfleet_agent.stages import stage
 from voxfleet_api.protocol import PoolFacts
+from voxfleet_api.results import LaneReadings
 
 
-class Lane(Transcriber, Protocol):
-    """What the supervisor needs of a lane beside transcribing."""
+class Lane(stage.Lane, Protocol):
+    """What the supervisor needs of a lane beside its work."""
 
     @property
     def name(self) -> str:
@@ -53,6 +54,8 @@ class PoolView(Protocol):
     def facts(self) -> Sequence[PoolFacts]: ...
 
     def loaded_models(self) -> Sequence[str]: ...
+
+    def readings(self) -> Mapping[str, LaneReadings]: ...
 
 
 class LanePools(PoolView, Protocol[L]):

@@ -228,8 +228,9 @@ class Supervisor:
             await self._equipment.journal.write(work, wake=False)
 
     async def sweep(self) -> None:
-        """Removes scratch that no attempt owns, and tombstones that are too old to matter."""
+        """Removes scratch that no attempt owns, retained clips whose time is over, and tombstones too old to matter."""
         await self._equipment.scratch.sweep(owned={str(key) for key in self._live})
+        await self._equipment.quarantine.expire()
         before = int(self._equipment.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
 
         def work(db: sqlite3.Connection) -> dict[str, int]:

@@ -1,0 +1,54 @@
+"""`voxfleet-agent env`: the names a runbook can grep."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxfleet_agent.commands.common import give_up, loaded
+from voxfleet_agent.local import environment
+from voxfleet_agent.local.documents import DocumentError
+from voxfleet_agent.local.environment import RunbookError
+from voxfleet_agent.local.files import read_files
+from voxfleet_agent.local.places import agent_quarantine
+from voxfleet_api.kinds.job_task import Task
+
+ENV_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent env                              what is set, and the defaults
+  voxfleet-agent env -f job.yaml                  what holds for this job and its contract
+  voxfleet-agent env -c agent.yaml                what this Mac's agent works with
+  eval "$(voxfleet-agent env -f job.yaml)"
+"""
+
+
+def env(
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", help="YAML of the job and its contract.", metavar="FILE")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The agent's configuration file (YAML).", metavar="FILE")
+    ] = None,
+) -> None:
+    """Prints TMPDIR and the MLX_AUDIO_ names as export lines for a shell.
+
+    Without -c they come from the environment, the contract and the defaults; a name that is set and contradicts the
+    contract is refused with 2. With -c they are what that configuration says.
+    """
+    try:
+        documents = read_files(file) if file else None
+        contract = documents.contract.spec if documents is not None else None
+        task = documents.job.spec.task if documents is not None else Task.TRANSCRIBE
+        if config is not None:
+            agent_config = loaded(config)
+            runbook = environment.of_agent(agent_config, agent_quarantine(agent_config), contract, task)
+        else:
+            runbook = environment.settle(os.environ, Path.home(), contract, task)
+    except (DocumentError, RunbookError) as error:
+        raise give_up(error, 2) from error
+    for line in runbook.export_lines():
+        typer.echo(line)

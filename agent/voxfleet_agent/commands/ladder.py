@@ -1,0 +1,129 @@
+"""`voxfleet-agent ladder`: the batch sizes that this Mac has measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
+from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.ladder import estimates, knees
+from voxfleet_agent.ladder.book import LadderFiles, short
+from voxfleet_api.results import LadderTable, LadderTier
+
+MIB = 2**20
+TABLE_WIDTH = 100
+LADDER_EXAMPLES = "Example: voxfleet-agent ladder -c agent.yaml --plot ladders.png"
+
+
+def ladder(
+    config: ConfigOption,
+    output: TableOption = TableFormat.TABLE,
+    model: Annotated[
+        str, typer.Option("--model", help="Only ladders of the model whose digest begins so.", metavar="DIGEST")
+    ] = "",
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the ladders into this .png or .svg too.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Shows the measured batch sizes: memory, speed, both knees, and which batch size is used and why.
+
+    A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
+    declares batching.ladder.
+    """
+    stored, unreadable = LadderFiles(loaded(config).ladder_dir).all()
+    for name in unreadable:
+        typer.echo(f"{name} cannot be read; it is measured anew when it is needed", err=True)
+    wanted = model.removeprefix("sha256:")
+    tables = [table for table in stored if table.model_digest.removeprefix("sha256:").startswith(wanted)]
+    if output is TableFormat.JSON:
+        typer.echo(json.dumps([described(table) for table in tables], indent=2))
+    elif not tables:
+        typer.echo("no ladder is stored; one is measured when a job runs whose contract declares batching.ladder")
+    else:
+        show(tables, Console(highlight=False, width=max(Console().width, TABLE_WIDTH), soft_wrap=True))
+    if plot is not None:
+        _draw(tables, plot)
+
+
+def described(table: LadderTable) -> dict[str, object]:
+    """The table as stored, with what follows from it: `why`, and per tier RTF and the plot's estimates."""
+    dumped = table.dump()
+    tiers = [
+        {
+            **tier.dump(),
+            "realTimeFactor": round(estimates.real_time_factor(tier), 5),
+            "audioSecondsPerSecond": round(tier.audio_seconds_per_second, 3),
+            "scratchBytesPerMinute": round(estimates.scratch_bytes_per_minute(tier)),
+            "multiplyAccumulatesPerSecondEstimate": _rounded(estimates.multiply_accumulates_per_second(table, tier)),
+        }
+        for tier in table.tiers
+    ]
+    return {**dumped, "tiers": tiers, "why": knees.explain(table)}
+
+
+def show(tables: Sequence[LadderTable], console: Console) -> None:
+    for table in tables:
+        versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
+        console.print(
+            f"model {short(table.model_digest)}, contract {short(table.contract_digest)}, {table.sample_rate_hz} Hz\n"
+            f"{table.chip}; {versions}; memory cap {_mib(table.memory_cap_bytes)} MiB",
+            markup=False,
+        )
+        console.print(_grid(table))
+        console.print(f"{knees.explain(table)}.\n", markup=False)
+
+
+def _grid(table: LadderTable) -> Table:
+    grid = Table()
+    for heading in ("Batch", "Peak MiB", "Metal MiB", "RTF", "p50 s", "p95 s", "Audio s/s", ""):
+        grid.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    for tier in table.tiers:
+        grid.add_row(
+            str(tier.batch_size),
+            _mib(tier.peak_rss_bytes),
+            "-" if tier.metal_peak_bytes is None else _mib(tier.metal_peak_bytes),
+            f"{estimates.real_time_factor(tier):.4f}",
+            f"{tier.clip_p50_milliseconds / 1000:.3f}",
+            f"{tier.clip_p95_milliseconds / 1000:.3f}",
+            f"{tier.audio_seconds_per_second:.1f}",
+            ", ".join(_marks(table, tier)),
+        )
+    return grid
+
+
+def _marks(table: LadderTable, tier: LadderTier) -> list[str]:
+    marks = (
+        (tier.batch_size == table.chosen, "used"),
+        (tier.batch_size == table.memory_knee, "memory knee"),
+        (tier.batch_size == table.latency_knee, "latency knee"),
+        (knees.memory_bytes(tier) > table.memory_cap_bytes, "over the cap"),
+    )
+    return [text for holds, text in marks if holds]
+
+
+def _draw(tables: Sequence[LadderTable], file: Path) -> None:
+    from voxfleet_agent.ladder import plot as plots  # matplotlib takes a second to load
+
+    shown = tables[: plots.MOST_LADDERS]
+    try:
+        plots.draw(shown, file)
+    except (OSError, ValueError) as error:
+        raise give_up(error, 2) from error
+    left_out = len(tables) - len(shown)
+    note = f"; {left_out} older ones left out, choose with --model" if left_out else ""
+    typer.echo(f"written to {file}{note}", err=True)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:.0f}"
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)

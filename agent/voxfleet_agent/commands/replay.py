@@ -1,0 +1,77 @@
+"""`voxfleet-agent replay`: the slowest and longest clips of a finished run, once more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from voxfleet_agent.commands.common import give_up
+from voxfleet_agent.commands.log_file import log_into
+from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.local.choice import MAX_CLIPS
+from voxfleet_agent.local.credentials import CredentialsMissing
+from voxfleet_agent.local.environment import RunbookError
+from voxfleet_agent.local.places import state_home
+from voxfleet_agent.local.progress import reporter
+from voxfleet_agent.local.tables import pairs_json, pairs_table
+
+REPLAY_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent replay /out/nightly-0f5b6a3e
+  voxfleet-agent replay --worst 5 --model /models/parakeet s3://out/nightly-0f5b6a3e/ -o json
+"""
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="The run's model: default, a folder, an address, or owner/name@revision of the hub.",
+        metavar="MODEL",
+    ),
+]
+ShowTextOption = Annotated[
+    bool, typer.Option("--show-text", help="Print transcripts that differ; they are personal data.")
+]
+
+
+def replay(
+    run: Annotated[str, typer.Argument(help="Folder of a finished run, or its address.", show_default=False)],
+    worst: Annotated[int, typer.Option("--worst", min=1, max=MAX_CLIPS, help="How many clips.", metavar="N")] = 20,
+    model: ModelOption = "default",
+    show_text: ShowTextOption = False,
+    output: TableOption = TableFormat.TABLE,
+) -> None:
+    """Runs the slowest and the longest clips of a finished run again, from where its input has them.
+
+    The two kinds take turns, the worst first. The clips go through the very same stages with the run's contract and
+    settings, into a folder that is removed afterwards; old and new times stand side by side. Files that have changed
+    since the run are not transcribed but shown as ChecksumMismatch.
+
+    Ends with 0 when every transcript is the same, 1 when one differs, 2 when the run cannot be read or run again.
+    """
+    from voxfleet_agent.local import verification  # slow to import
+    from voxfleet_agent.local.bundle import ModelNotNamed
+    from voxfleet_agent.local.finished import UnreadableRun
+    from voxfleet_agent.local.session import Unusable, make_private
+
+    try:
+        state = state_home(os.environ, Path.home())
+        make_private(state)
+        with log_into(state / "again-log.jsonl"), reporter(sys.stderr) as told:
+            pairs = asyncio.run(verification.replay(run, worst, model, os.environ, Path.home(), told))
+    except (UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError, OSError) as error:
+        raise give_up(error, 2) from error
+    same = all(pair.same for pair in pairs)
+    if output is TableFormat.JSON:
+        typer.echo(json.dumps({"same": same, "clips": pairs_json(pairs, show_text=show_text)}, indent=2))
+    else:
+        Console().print(pairs_table(pairs, show_text=show_text))
+    if not same:
+        raise typer.Exit(1)

@@ -1,0 +1,79 @@
+"""`voxfleet-agent repro`: a run's repro bundle against this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from voxfleet_agent.commands.common import give_up
+from voxfleet_agent.commands.log_file import log_into
+from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.replay import ModelOption, ShowTextOption
+from voxfleet_agent.local.choice import MAX_CLIPS
+from voxfleet_agent.local.credentials import CredentialsMissing
+from voxfleet_agent.local.environment import RunbookError
+from voxfleet_agent.local.places import state_home
+from voxfleet_agent.local.progress import reporter
+
+repro_app = typer.Typer(
+    help="Compare a finished run's repro bundle with this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+VERIFY_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent repro verify /out/nightly-0f5b6a3e/repro/bundle.json
+  voxfleet-agent repro verify s3://out/nightly-0f5b6a3e/repro/bundle.json --sample 50 --seed 7 -o json
+"""
+
+
+@repro_app.callback()
+def _group() -> None:
+    """Keeps `verify` a command of its own."""
+
+
+@repro_app.command("verify", epilog=VERIFY_EXAMPLES)
+def verify(
+    bundle: Annotated[str, typer.Argument(help="repro/bundle.json of a finished run.", show_default=False)],
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, max=MAX_CLIPS, help="How many clips to run again.", metavar="N")
+    ] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the sample.", metavar="N")] = 0,
+    model: ModelOption = "default",
+    show_text: ShowTextOption = False,
+    output: TableOption = TableFormat.TABLE,
+) -> None:
+    """Checks every file that a bundle names, its model and versions, and runs a sample of its clips again.
+
+    Changed files and other weights are errors; another chip or version is a warning. The sample is taken from the clips
+    with a result; their texts must be the same, and old and new times stand side by side.
+
+    Ends with 0 when all is the same, 1 when something differs, 2 when the run cannot be read or run again.
+    """
+    from voxfleet_agent.local import verification  # slow to import
+    from voxfleet_agent.local.bundle import ModelNotNamed
+    from voxfleet_agent.local.finished import UnreadableRun
+    from voxfleet_agent.local.session import Unusable, make_private
+    from voxfleet_agent.local.tables import verification_json, verification_tables
+
+    try:
+        state = state_home(os.environ, Path.home())
+        make_private(state)
+        with log_into(state / "again-log.jsonl"), reporter(sys.stderr) as told:
+            found = asyncio.run(verification.verify(bundle, sample, seed, model, os.environ, Path.home(), told))
+    except (UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError, OSError) as error:
+        raise give_up(error, 2) from error
+    if output is TableFormat.JSON:
+        typer.echo(json.dumps(verification_json(found, show_text=show_text), indent=2))
+    else:
+        console = Console()
+        for shown in verification_tables(found, show_text=show_text):
+            console.print(shown, markup=False)
+    if not found.same:
+        raise typer.Exit(1)

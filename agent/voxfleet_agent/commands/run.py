@@ -1,0 +1,146 @@
+"""`voxfleet-agent run`: a job on this machine, without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from voxfleet_agent.commands.common import give_up, loaded
+from voxfleet_agent.commands.log_file import log_into
+from voxfleet_agent.commands.output import TextFormat, TextOption
+from voxfleet_agent.local import places as local_places
+from voxfleet_agent.local.credentials import CredentialsMissing, from_environment, https_of
+from voxfleet_agent.local.documents import DocumentError
+from voxfleet_agent.local.environment import RunbookError, settle, with_defaults
+from voxfleet_agent.local.files import read_files
+from voxfleet_agent.local.orders import JobOrders
+from voxfleet_agent.local.places import LanesError, Places
+from voxfleet_agent.local.progress import reporter
+from voxfleet_agent.local.summary import Summary, summary_json, summary_text
+from voxfleet_agent.local.verdicts import Ending
+from voxfleet_api.protocol import S3Credentials
+
+RUN_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent run -f job.yaml -f contract.yaml         the laptop baseline
+  voxfleet-agent run -f night.yaml --lanes 2 -o json
+  voxfleet-agent run -f job.yaml -f contract.yaml -c agent.yaml
+  MLX_AUDIO_BATCH_SIZE=8 TMPDIR=/Volumes/fast voxfleet-agent run -f night.yaml
+"""
+EXIT_CODES = {Ending.COMPLETE: 0, Ending.FAILED: 1, Ending.REFUSED: 2, Ending.PARKED: 130}
+
+
+def run(
+    file: Annotated[
+        list[Path],
+        typer.Option("--file", "-f", help="YAML of the AudioBatchJob and its VoiceContract.", metavar="FILE"),
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Use this agent's scratch, pools and allow-list.", metavar="FILE"),
+    ] = None,
+    lanes: Annotated[
+        int | None, typer.Option("--lanes", help="Lanes to work with; absent: 1, or the agent's.", metavar="N")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help="Another prefix that clips may lie below.", metavar="PREFIX"),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Where journals and ladders are kept.", metavar="FOLDER", show_default=False),
+    ] = None,
+    output: TextOption = TextFormat.TEXT,
+) -> None:
+    """Runs the very same AudioBatchJob as a fleet does, on this machine and without a cluster.
+
+    It writes the same output folder. The job's name and what its documents say make the folder's name, so the same
+    command goes on where an earlier one stopped, by Ctrl-C or by a crash. Progress goes to standard error, the summary
+    to standard output.
+
+    Without -c it may touch what the job names, and honours TMPDIR and the MLX_AUDIO_ names (see `voxfleet-agent env`);
+    a name that contradicts the contract is refused. With -c it uses that agent's scratch, lanes, model cache and
+    allow-list, which only works while that agent does not run. A job that names credentialsRef gets AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL from the environment. No machine-hours
+    are signed.
+
+    Ends with 0 when the job is complete, 1 when it failed or is beyond the contract's limits, 2 when documents,
+    environment, options, input or model are wrong and nothing ran, 130 when it was interrupted.
+    """
+    try:
+        orders, places, credentials = _prepared(file, config, lanes, allow or [], state)
+    except (DocumentError, RunbookError, LanesError, CredentialsMissing) as error:
+        raise give_up(error, 2) from error
+    summary = _run(orders, places, credentials)
+    if output is TextFormat.JSON:
+        typer.echo(json.dumps(summary_json(summary), indent=2))
+    else:
+        typer.echo(summary_text(summary))
+    raise typer.Exit(EXIT_CODES[summary.verdict.ending])
+
+
+def _prepared(
+    files: list[Path], config: Path | None, lanes: int | None, allow: list[str], state: Path | None
+) -> tuple[JobOrders, Places, S3Credentials | None]:
+    documents = read_files(files)
+    job, contract = documents.job, documents.contract.spec
+    credentials = from_environment(os.environ) if job.spec.credentials_ref is not None else None
+    if config is not None:
+        orders = JobOrders.of(job, contract)
+        return orders, local_places.with_agent(orders, loaded(config), lanes), credentials
+    runbook = settle(os.environ, Path.home(), contract, job.spec.task)
+    orders = JobOrders.of(job, with_defaults(contract, runbook))
+    places = local_places.without_agent(
+        orders,
+        runbook,
+        state or local_places.state_home(os.environ, Path.home()),
+        local_places.cache_home(os.environ, Path.home()),
+        psutil.virtual_memory().total,
+        lanes,
+        allow,
+        https_of(credentials),
+    )
+    return orders, places, credentials
+
+
+def _run(orders: JobOrders, places: Places, credentials: S3Credentials | None) -> Summary:
+    from voxfleet_agent.local.session import Unusable, make_private, run_here  # slow to import
+
+    try:
+        make_private(places.state)
+        with log_into(places.log), reporter(sys.stderr) as told:
+            told.say(f"{orders.job.metadata.name}: results go to {orders.output_folder}")
+            return asyncio.run(_until_signalled(run_here(orders, places, credentials, told)))
+    except asyncio.CancelledError:
+        raise give_up("interrupted before it began", EXIT_CODES[Ending.PARKED]) from None
+    except (Unusable, OSError) as error:
+        raise give_up(error) from error
+    except sqlite3.Error as error:
+        raise give_up(f"{places.journal}: {error}; free its volume, and the same command goes on") from error
+
+
+async def _until_signalled(running: Coroutine[None, None, Summary]) -> Summary:
+    """The first SIGINT or SIGTERM parks the run; a second one ends the process as it would any other."""
+    task = asyncio.ensure_future(running)
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def park() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, park)
+    return await task

@@ -1,0 +1,1 @@
+"""Measured batch sizes of this Mac: how they are measured, decided, kept and shown."""

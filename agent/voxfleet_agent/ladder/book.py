@@ -1,0 +1,203 @@
+"""The measured ladders of this Mac, one file each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from voxfleet_agent.ladder import knees, measure
+from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds.contract_limits import Ladder
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.results import LadderTable, LadderTier
+
+KEY_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
+MAX_TABLES = 500
+"""Files kept; the ones least recently measured give way."""
+
+_log = structlog.get_logger(__name__)
+
+
+class UnreadableLadderError(Exception):
+    """A stored ladder is damaged, or cannot be opened."""
+
+
+class LadderFiles:
+    """A folder of tables, `<digest of the key>.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> LadderTable | None:
+        file = self.folder / f"{key}.json"
+        try:
+            return _read(file)
+        except UnreadableLadderError:
+            _log.warning("a ladder cannot be read; it is measured anew when it is needed", file=file.name)
+            return None
+
+    def all(self) -> tuple[list[LadderTable], list[str]]:
+        """Every table, the latest first, and the names of the files that cannot be read."""
+        tables: list[LadderTable] = []
+        unreadable: list[str] = []
+        for file in self._files():
+            try:
+                table = _read(file)
+            except UnreadableLadderError:
+                unreadable.append(file.name)
+            else:
+                tables += [] if table is None else [table]
+        return tables, unreadable
+
+    def put(self, key: str, table: LadderTable) -> None:
+        """Replaces the file whole, synced."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = self.folder / f".{key}-{secrets.token_hex(4)}.tmp"
+        try:
+            with unfinished.open("xb") as opened:
+                opened.write(table.model_dump_json(by_alias=True, exclude_none=True).encode())
+                opened.flush()
+                os.fsync(opened.fileno())
+            unfinished.rename(self.folder / f"{key}.json")
+        finally:
+            unfinished.unlink(missing_ok=True)
+        others = [file for file in self._files() if file.stem != key]
+        for surplus in others[MAX_TABLES - 1 :]:
+            surplus.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        dated: list[tuple[int, str, Path]] = []
+        for file in self.folder.glob("[!.]*.json"):
+            with contextlib.suppress(FileNotFoundError):  # another process replaces its files meanwhile
+                dated.append((file.stat().st_mtime_ns, file.name, file))
+        return [file for _, _, file in sorted(dated, reverse=True)]
+
+
+class LadderBook:
+    """Implements `stages.stage.LadderBook`. One ladder is measured at a time, so that two do not disturb each other."""
+
+    def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
+        """`versions`: of this Mac's packages; those of MLX matter. `memory_cap_bytes`: of a lane of the pool."""
+        self._files = LadderFiles(folder)
+        self._chip = chip
+        self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
+        self._memory_cap_bytes = memory_cap_bytes
+        self._measuring = asyncio.Lock()
+
+    async def table(
+        self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+    ) -> LadderTable | None:
+        """See `stages.stage.LadderBook`. None too for Synthesize, whose texts are spoken one at a time, and when none
+        of the clips can be worked on. Raises VoxFleetError as Lane.load and Lane.work do."""
+        ladder = order.contract.batching.ladder
+        if order.task is Task.SYNTHESIZE:
+            return None
+        contract_digest = digest_of(order.contract)
+        found = await asyncio.to_thread(self.stored, model, contract_digest)
+        if found is not None or ladder is None or not longest:
+            return found
+        async with self._measuring:
+            # Another attempt may have measured it meanwhile.
+            found = await asyncio.to_thread(self.stored, model, contract_digest)
+            if found is not None:
+                return found
+            return await self._measured(lane, model, order, longest, ladder, contract_digest)
+
+    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
+        table = self._files.get(self._key(model, contract_digest))
+        return table if table is not None and self._is_of(table, model, contract_digest) else None
+
+    async def _measured(
+        self,
+        lane: Lane,
+        model: ResolvedModel,
+        order: LaneOrder,
+        longest: Sequence[ClipTask],
+        ladder: Ladder,
+        contract_digest: str,
+    ) -> LadderTable | None:
+        cap_bytes = self._cap_bytes(order)
+        _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
+        sizes = range(ladder.from_, ladder.to + 1)
+        climbed = await measure.climb(lane, model, order, longest, sizes, cap_bytes)
+        if not climbed.tiers:
+            _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
+            return None
+        table = self._decided(model, contract_digest, cap_bytes, climbed.tiers, climbed.facts)
+        try:
+            await asyncio.to_thread(self._files.put, self._key(model, contract_digest), table)
+        except OSError as error:
+            _log.warning("the ladder cannot be stored and will be measured again", reason=error.strerror)
+        _log.info("ladder measured", model=model.digest, contract=contract_digest, chosen=table.chosen)
+        return table
+
+    def _decided(
+        self,
+        model: ResolvedModel,
+        contract_digest: str,
+        cap_bytes: int,
+        tiers: tuple[LadderTier, ...],
+        facts: LaneFacts,
+    ) -> LadderTable:
+        decided = knees.decide(tiers, cap_bytes)
+        return LadderTable(
+            model_digest=model.digest,
+            contract_digest=contract_digest,
+            chip=self._chip,
+            versions=self._versions,
+            sample_rate_hz=facts.sample_rate_hz,
+            memory_cap_bytes=cap_bytes,
+            parameters=facts.parameters,
+            tiers=tiers,
+            memory_knee=decided.memory,
+            latency_knee=decided.latency,
+            chosen=decided.chosen,
+        )
+
+    def _cap_bytes(self, order: LaneOrder) -> int:
+        declared = order.contract.batching.memory_cap
+        return self._memory_cap_bytes if declared is None else min(quantity_bytes(declared), self._memory_cap_bytes)
+
+    def _key(self, model: ResolvedModel, contract_digest: str) -> str:
+        parts = {
+            "model": model.digest,
+            "contract": contract_digest,
+            "chip": self._chip,
+            "versions": self._versions,
+            "poolMemoryCapBytes": self._memory_cap_bytes,
+        }
+        return digest_of(parts).removeprefix("sha256:")
+
+    def _is_of(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
+        """Whether the file says what its name does: it may have been copied from another Mac."""
+        return (table.model_digest, table.contract_digest, table.chip, table.versions) == (
+            model.digest,
+            contract_digest,
+            self._chip,
+            self._versions,
+        )
+
+
+def short(digest: str) -> str:
+    """Enough of a digest to tell the ladders of one Mac apart."""
+    return digest.removeprefix("sha256:")[:8]
+
+
+def _read(file: Path) -> LadderTable | None:
+    """None when there is no such file. Raises UnreadableLadderError."""
+    try:
+        table = LadderTable.model_validate_json(file.read_bytes())
+        knees.decide(table.tiers, table.memory_cap_bytes)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # pydantic.ValidationError is a ValueError
+        raise UnreadableLadderError(file.name) from error
+    return table

@@ -1,0 +1,1 @@
+"""A job on this machine without a cluster, and what is done with finished runs."""

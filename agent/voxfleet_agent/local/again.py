@@ -1,0 +1,125 @@
+"""Runs some clips of a finished run again, through the very same stages, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from voxfleet_agent.local.bundle import Setup
+from voxfleet_agent.local.choice import MAX_CLIPS
+from voxfleet_agent.local.comparison import Pair
+from voxfleet_agent.local.credentials import https_of
+from voxfleet_agent.local.documents import DEFAULT_NAMESPACE
+from voxfleet_agent.local.environment import Runbook
+from voxfleet_agent.local.finished import RunFiles
+from voxfleet_agent.local.orders import JobOrders
+from voxfleet_agent.local.places import without_agent
+from voxfleet_agent.local.progress import Reporter
+from voxfleet_agent.local.session import Unusable, make_private, run_here
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec, JobOutput, Sharding
+from voxfleet_api.kinds.contract_limits import FailureBudget
+from voxfleet_api.kinds.job_input import ClipInput, JobInput
+from voxfleet_api.kinds.resource import LocalRef, ObjectMeta
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.protocol import S3Credentials
+from voxfleet_api.results import ManifestRow, ResultRow
+
+_ONE_SHARD = Sharding(target_audio="100000h")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this machine offers."""
+
+    runbook: Runbook
+    cache: Path
+    """This user's folder of fetched models."""
+    memory_bytes: int
+    credentials: S3Credentials | None
+    allow: tuple[str, ...] = ()
+    """Prefixes beside those of the clips."""
+
+
+async def run_again(
+    setup: Setup, manifest: Sequence[ManifestRow], rows: Sequence[ResultRow], host: Host, reporter: Reporter
+) -> list[Pair]:
+    """Each of these rows beside the row that its clip gets now, in their order. `manifest`: of the finished run.
+
+    Bytes that are no longer those of the run are ChecksumMismatch. Raises Unusable when nothing can run.
+    """
+    if len(rows) > MAX_CLIPS:
+        raise Unusable(f"{len(rows)} clips are too many at once; at most {MAX_CLIPS} are possible")
+    if not rows:
+        return []
+    with _folder(host.runbook.scratch) as folder:
+        job = again_job(setup, [(row, manifest[row.index]) for row in rows], f"file://{folder}/out/")
+        orders = JobOrders.of(job, again_contract(setup.contract))
+        runbook = replace(
+            host.runbook, scratch=folder, quarantine=folder / "quarantine", batch_size=usual_batch_size(rows)
+        )
+        places = without_agent(
+            orders,
+            runbook,
+            folder / "state",
+            host.cache,
+            host.memory_bytes,
+            lanes=1,
+            allow=host.allow,
+            https=https_of(host.credentials),
+        )
+        summary = await run_here(orders, places, host.credentials, reporter)
+        if summary.index_sha256 is None:
+            raise Unusable(f"the clips could not be run again: {summary.verdict.reason}")
+        async with Storage(places.allow) as storage:
+            after = (await RunFiles(orders.output_folder, storage).finished()).rows
+    return [Pair(row, after[number]) for number, row in enumerate(rows)]
+
+
+def again_job(setup: Setup, clips: Sequence[tuple[ResultRow, ManifestRow]], output_uri: str) -> AudioBatchJob:
+    """One shard of these clips, in their order. Pure."""
+    listed = tuple(
+        ClipInput(id=f"clip-{row.index}", uri=clip.uri, text=clip.text, sha256=row.sha256 or clip.sha256)
+        for row, clip in clips
+    )
+    spec = AudioBatchJobSpec(
+        contract_ref=LocalRef(name="again"),
+        task=setup.task,
+        model=setup.model,
+        input=JobInput(clips=listed),
+        output=JobOutput(uri=output_uri),
+        transcription=setup.transcription,
+        synthesis=setup.synthesis,
+        parallelism=1,
+        sharding=_ONE_SHARD,
+    )
+    return AudioBatchJob(metadata=ObjectMeta(name="again", namespace=DEFAULT_NAMESPACE), spec=spec)
+
+
+def again_contract(contract: VoiceContractSpec) -> VoiceContractSpec:
+    """The run's own, but for what only a whole job needs: its ladder is not measured, its budget not spent. Pure."""
+    kept = contract.quarantine.model_copy(update={"halt_fan_out_percent": None, "retain_for": None})
+    batching = contract.batching.model_copy(update={"ladder": None})
+    return contract.model_copy(update={"quarantine": kept, "batching": batching, "failure_budget": FailureBudget()})
+
+
+def usual_batch_size(rows: Sequence[ResultRow]) -> int:
+    """What most of them were worked on with. Pure."""
+    return Counter(row.batch_size or 1 for row in rows).most_common(1)[0][0]
+
+
+@contextmanager
+def _folder(scratch: Path) -> Iterator[Path]:
+    """A new 0700 folder that goes when its use ends."""
+    make_private(scratch)
+    folder = Path(tempfile.mkdtemp(prefix="voxfleet-again-", dir=scratch)).resolve()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,107 @@
+"""A repro bundle against this machine: what it names, what is installed here, what its clips give now. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from voxfleet_agent.local.comparison import Pair
+from voxfleet_agent.stages.repro import Bundle
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+_HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
+
+
+class ModelNotNamed(Exception):
+    """What stands for the model is no path, no address and no hub model."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDifference:
+    name: str
+    there: tuple[str, ...]
+    """As the bundle's machines had it."""
+    here: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a finished run worked."""
+
+    contract: VoiceContractSpec
+    task: Task
+    model: ModelSource
+    transcription: Transcription
+    synthesis: Synthesis | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    files: tuple[str, ...]
+    """What is wrong with the files that the bundle names."""
+    model: tuple[str, ...]
+    """What is wrong with the model here; when there is something, no clip was run."""
+    versions: tuple[VersionDifference, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.files and not self.model and all(pair.same for pair in self.pairs)
+
+
+def setup_of(bundle: Bundle, model: ModelSource) -> Setup:
+    return Setup(bundle.contract, bundle.task, model, bundle.transcription, bundle.synthesis)
+
+
+def model_source(text: str, revision: str | None) -> ModelSource:
+    """From `default`, a folder's path, an address, or `owner/name@revision` of the hub.
+
+    `revision`: the one that the bundle names. Raises ModelNotNamed.
+    """
+    if text == "default" or text.startswith("/"):
+        return ModelSource(path=text)
+    if text.startswith(("file:///", "s3://", "https://")):
+        return ModelSource(uri=f"{text.rstrip('/')}/")
+    found = _HUB.fullmatch(text)
+    wanted = (found[2] or revision) if found is not None else None
+    if found is None or wanted is None:
+        raise ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
+    return ModelSource(hub=HubModel(id=found[1], revision=wanted))
+
+
+def model_differences(bundle: Bundle, files: Mapping[str, str]) -> list[str]:
+    """Files of the model whose bytes are not the ones of the run, by name with what is wrong."""
+    found = []
+    for name in sorted(bundle.model_files.keys() | files.keys()):
+        if name not in files:
+            found.append(f"{name}: is missing here")
+        elif name not in bundle.model_files:
+            found.append(f"{name}: is not in the bundle")
+        elif files[name] != bundle.model_files[name]:
+            found.append(f"{name}: has sha256 {files[name][:12]}…, the bundle {bundle.model_files[name][:12]}…")
+    return found
+
+
+def version_differences(bundle: Bundle, here: Mapping[str, str]) -> list[VersionDifference]:
+    """Packages, chip and OS that are not those of the bundle's machines; `here`: by the same names."""
+    there: dict[str, set[str]] = {}
+    for setting in bundle.settings:
+        for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os}.items():
+            there.setdefault(name, set()).add(version)
+    return [
+        VersionDifference(name, tuple(sorted(there.get(name, ()))), here.get(name, "missing"))
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name, set()) != {here.get(name, "missing")}
+    ]
+
+
+def changed_files(bundle: Bundle, sha256s: Mapping[str, str | None]) -> list[str]:
+    """Files that the bundle names and that are missing or changed. `sha256s`: as found, None for a missing one."""
+    return [
+        f"{file.path}: {'is missing' if sha256s.get(file.path) is None else 'was changed'}"
+        for file in bundle.files
+        if sha256s.get(file.path) != file.sha256
+    ]

@@ -1,0 +1,153 @@
+"""What the attempts of a run without a cluster are told to do. Pure, and the same for the same documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.ranges import decode, encode
+from voxfleet_api.results import PlanResult, job_folder
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenPlan:
+    """A Plan attempt and what it found."""
+
+    attempt: int
+    found: PlanResult
+
+    @property
+    def shards(self) -> int:
+        return max(0, len(self.found.boundaries) - 1)
+
+    @property
+    def total(self) -> int:
+        return self.found.boundaries[-1] if self.found.boundaries else 0
+
+    def indexes(self, ordinal: int) -> str:
+        return encode(range(self.found.boundaries[ordinal], self.found.boundaries[ordinal + 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A Process shard with a result."""
+
+    ordinal: int
+    attempt: int
+    result: ShardResult
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrders:
+    """The attempts of one job."""
+
+    job: AudioBatchJob
+    contract: VoiceContractSpec
+    uid: str
+
+    @classmethod
+    def of(cls, job: AudioBatchJob, contract: VoiceContractSpec) -> JobOrders:
+        return cls(job, contract, job.metadata.uid or _job_uid(job, contract))
+
+    @property
+    def name(self) -> str:
+        """Of the run's folders on this machine."""
+        return f"{self.job.metadata.name}-{self.uid[:8]}"
+
+    @property
+    def output_folder(self) -> str:
+        return job_folder(self.job.spec.output.uri, self.job.metadata.name, self.uid)
+
+    def shard_uid(self, stage: Stage, ordinal: int | None = None) -> str:
+        return sha256_hex(f"{self.uid}/{stage.value}/{'' if ordinal is None else ordinal}".encode())[:32]
+
+    def plan(self, attempt: int) -> AttemptSpec:
+        order = PlanOrder(
+            input=self.job.spec.input,
+            model=self.job.spec.model,
+            shard_audio_milliseconds=max(1, duration_milliseconds(self.job.spec.sharding.target_audio)),
+            max_shards=MAX_SHARDS,
+        )
+        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": order})
+
+    def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
+        order = ProcessOrder(
+            plan_attempt=plan.attempt,
+            manifest_sha256=plan.found.manifest_sha256,
+            model=_resolved(self.job.spec.model, plan.found),
+            model_digest=plan.found.model_digest,
+            boundaries_digest=digest_of(list(plan.found.boundaries)),
+            ordinal=ordinal,
+            indexes=plan.indexes(ordinal),
+        )
+        return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": order})
+
+    def finalize(self, plan: FrozenPlan, committed: Sequence[Committed], attempt: int) -> AttemptSpec:
+        delivered = {index for shard in committed for index in decode(plan.indexes(shard.ordinal))}
+        order = FinalizeOrder(
+            plan_attempt=plan.attempt,
+            manifest_sha256=plan.found.manifest_sha256,
+            total=plan.total,
+            commits=tuple(
+                CommitRef(
+                    shard_uid=self.shard_uid(Stage.PROCESS, shard.ordinal),
+                    attempt=shard.attempt,
+                    sha256=shard.result.commit_sha256,
+                )
+                for shard in sorted(committed, key=lambda shard: shard.ordinal)
+            ),
+            not_run=encode(set(range(plan.total)) - delivered),
+        )
+        return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": order})
+
+    def _spec(self, stage: Stage, ordinal: int | None, attempt: int) -> AttemptSpec:
+        suffix = stage.value.lower() if ordinal is None else f"{ordinal:05d}"
+        return AttemptSpec(
+            namespace=self.job.metadata.namespace,
+            job=JobRef(name=self.job.metadata.name, uid=self.uid),
+            shard_name=f"{self.job.metadata.name}-{suffix}",
+            shard_uid=self.shard_uid(stage, ordinal),
+            attempt=attempt,
+            stage=stage,
+            task=self.job.spec.task,
+            contract=self.contract,
+            contract_digest=digest_of(self.contract),
+            output_folder=self.output_folder,
+            billing_key=self.job.spec.billing_key,
+            transcription=self.job.spec.transcription,
+            synthesis=self.job.spec.synthesis,
+            formats=self.job.spec.output.formats,
+        )
+
+
+def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
+    """Prefixes of all that the job names: what a run without an agent's allow-list may touch."""
+    spec = job.spec
+    addresses = [*spec.input.uris(), spec.output.uri]
+    if spec.model.uri is not None:
+        addresses.append(spec.model.uri)
+    if spec.synthesis is not None and spec.synthesis.reference is not None:
+        addresses.append(spec.synthesis.reference.uri)
+    return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in addresses))
+
+
+def _job_uid(job: AudioBatchJob, contract: VoiceContractSpec) -> str:
+    """Of the documents: a changed document is another run, with a folder of its own."""
+    metadata = job.metadata
+    whole = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
+    return sha256_hex(canonical_json(whole))[:32]
+
+
+def _resolved(model: ModelSource, found: PlanResult) -> ModelSource:
+    """A hub model is named by the commit that Plan found: a branch may move between two shards."""
+    if model.hub is None or found.model_revision is None:
+        return model
+    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=found.model_revision)})

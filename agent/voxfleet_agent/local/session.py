@@ -1,0 +1,288 @@
+"""Opens what a run needs, runs it, and closes it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from voxfleet_agent.budget import Budgets
+from voxfleet_agent.clock import SystemClock
+from voxfleet_agent.engine.models import Models
+from voxfleet_agent.journal.journal import Journal, JournalError, lock_folder
+from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.local.attempts import LocalAttempts
+from voxfleet_agent.local.figures import Figures, figures
+from voxfleet_agent.local.finished import PACE_NAME, Pace, RunFiles, UnreadableRun
+from voxfleet_agent.local.orders import JobOrders
+from voxfleet_agent.local.places import Places
+from voxfleet_agent.local.progress import Reporter
+from voxfleet_agent.local.runner import Ended, Equipment, Runner
+from voxfleet_agent.local.summary import Summary
+from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
+from voxfleet_agent.machine import Machine, read_machine
+from voxfleet_agent.pools.account import LaneAccount, LaneAccountError
+from voxfleet_agent.pools.lane_lock import LaneBusyError
+from voxfleet_agent.pools.pools import Pools
+from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.scratch import ATTEMPTS, Scratch
+from voxfleet_agent.stages.finalize import run_finalize
+from voxfleet_agent.stages.plan import run_plan
+from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.stages.stage import Provenance
+from voxfleet_agent.storage import Storage
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.protocol import S3Credentials
+from voxfleet_api.results import Counts
+
+STAGES = {Stage.PLAN: run_plan, Stage.PROCESS: run_process, Stage.FINALIZE: run_finalize}
+MAX_RUNS_AT_A_TIME = 16
+MAX_PLAN_FILES = 10_000
+
+
+class Unusable(Exception):
+    """The run cannot begin; the message says what to change."""
+
+
+class Stopwatch:
+    """Wall time of a run and of those that it goes on from."""
+
+    def __init__(self, file: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._now = now
+        self._began = now()
+        self._before_milliseconds = _stored_milliseconds(file)
+
+    def stop(self, worked: bool) -> int:
+        """Milliseconds up to now; what was only looked at again takes none."""
+        if not worked:
+            return self._before_milliseconds
+        milliseconds = self._before_milliseconds + round((self._now() - self._began) * 1000)
+        unfinished = self._file.with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"wallMilliseconds": milliseconds}))
+        unfinished.rename(self._file)
+        return milliseconds
+
+
+def _stored_milliseconds(file: Path) -> int:
+    try:
+        return int(json.loads(file.read_text())["wallMilliseconds"])
+    except (OSError, ValueError, KeyError, TypeError):  # only a figure of the summary hangs on it
+        return 0
+
+
+async def run_here(orders: JobOrders, places: Places, credentials: S3Credentials | None, reporter: Reporter) -> Summary:
+    """The whole job. Cancelling it parks the run, and the summary says so.
+
+    Raises Unusable and OSError before anything runs.
+    """
+    make_private(places.state)
+    if places.owns_scratch:
+        _make_output(orders.job.spec.output.uri)
+    try:
+        async with _opened(places, credentials) as (equipment, attempts):
+            return await _run(orders, places, equipment, attempts, reporter)
+    finally:
+        if places.owns_scratch:
+            _remove_empty(places.scratch / ATTEMPTS, places.scratch)
+
+
+async def _run(
+    orders: JobOrders, places: Places, equipment: Equipment, attempts: LocalAttempts, reporter: Reporter
+) -> Summary:
+    await _require_own_output(orders, equipment.storage, attempts)
+    stopwatch = Stopwatch(places.state / "elapsed.json")
+    runner = Runner(orders, equipment, attempts, reporter)
+    ended = Ended(None, (), ())
+    try:
+        ended = await runner.run()
+        verdict = _verdict(orders, ended)
+    except asyncio.CancelledError:
+        verdict = Verdict(Ending.PARKED, "interrupted")
+    finally:
+        wall_milliseconds = stopwatch.stop(runner.worked)
+    lanes = min(len(equipment.lanes), orders.job.spec.parallelism)
+    if runner.worked and ended.index_sha256 is not None:
+        await _note(orders, equipment.storage, Pace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
+    high_water_bytes, residue_bytes = attempts.scratch_bytes()
+    return Summary(
+        job=orders.job.metadata.name,
+        namespace=orders.job.metadata.namespace,
+        uid=orders.uid,
+        verdict=verdict,
+        output=orders.output_folder,
+        index_sha256=ended.index_sha256,
+        figures=await _figures(orders, equipment.storage, reporter) if ended.index_sha256 is not None else None,
+        shards=0 if ended.plan is None else ended.plan.shards,
+        shards_committed=len(ended.committed),
+        lanes=lanes,
+        wall_milliseconds=wall_milliseconds,
+        scratch_high_water_bytes=high_water_bytes,
+        scratch_residue_bytes=residue_bytes,
+        log=str(places.log),
+    )
+
+
+async def _figures(orders: JobOrders, storage: Storage, reporter: Reporter) -> Figures | None:
+    files = RunFiles(orders.output_folder, storage)
+    try:
+        return figures(await files.rows(await files.index()))
+    except UnreadableRun as error:
+        reporter.say(f"the results are written, but cannot be read back: {error}")
+        return None
+
+
+async def _note(orders: JobOrders, storage: Storage, pace: Pace, reporter: Reporter) -> None:
+    """Beside the results and not among them: on a fleet nobody's watch says how long a job took."""
+    try:
+        await storage.put(f"{orders.output_folder}/{PACE_NAME}", canonical_json(pace.dump()))
+    except VoxFleetError as error:
+        reporter.say(f"{PACE_NAME} could not be written: {error.message}")
+
+
+def _verdict(orders: JobOrders, ended: Ended) -> Verdict:
+    if ended.plan is None:
+        return refused(ended.failures)
+    return judge(ended.counts or Counts(), ended.committed, ended.failures, orders.contract.quarantine)
+
+
+@asynccontextmanager
+async def _opened(places: Places, credentials: S3Credentials | None) -> AsyncIterator[tuple[Equipment, LocalAttempts]]:
+    async with contextlib.AsyncExitStack() as stack:
+        scratch = _scratch(places)
+        stack.callback(scratch.close)
+        if places.owns_scratch:
+            await scratch.sweep(())
+            make_private(places.quarantine)
+        try:
+            journal = await Journal.open(places.state, places.journal)
+        except JournalError as error:
+            raise Unusable(f"{error}; or this very run goes on in another process") from error
+        stack.push_async_callback(journal.close)
+        machine = await asyncio.to_thread(read_machine, places.state)
+        if not machine.runtime_compatible:
+            raise Unusable(f"{machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")
+        lanes = places.lanes
+        if places.owns_scratch:
+            lanes, lock = _free_lanes(places.lanes)
+            stack.callback(os.close, lock)
+        pools = Pools(places.pools, lanes, quarantine=places.quarantine, account=_account(places))
+        stack.push_async_callback(pools.close)
+        try:
+            await pools.reap_stale()
+        except LaneBusyError as error:
+            raise Unusable(str(error)) from error
+        storage = await stack.enter_async_context(_storage(places, credentials))
+        quarantine = _quarantine(places)
+        await quarantine.expire()
+        equipment = _equip(places, journal, scratch, machine, pools, storage, quarantine)
+        yield equipment, await LocalAttempts.load(journal)
+
+
+def _scratch(places: Places) -> Scratch:
+    make_private(places.scratch)
+    try:
+        return Scratch(places.scratch, places.scratch_quota_bytes, places.scratch_min_free_bytes)
+    except JournalError as error:
+        if places.owns_scratch:
+            raise Unusable(f"this very run goes on in another process: {error}") from error
+        raise Unusable(
+            f"the agent of this configuration is running and holds its scratch folder ({places.scratch}); stop it"
+            " first, give the job to it, or run without -c"
+        ) from error
+
+
+def _free_lanes(folder: Path) -> tuple[Path, int]:
+    """(a folder for lanes that no other run uses now, its lock)."""
+    make_private(folder)
+    for number in range(MAX_RUNS_AT_A_TIME):
+        with contextlib.suppress(JournalError):  # another run holds it
+            return folder / str(number), lock_folder(folder / str(number))
+    raise Unusable(f"{MAX_RUNS_AT_A_TIME} runs go on at this moment; wait for one of them")
+
+
+def _account(places: Places) -> LaneAccount | None:
+    try:
+        return None if places.lane_user is None else LaneAccount.named(places.lane_user)
+    except LaneAccountError as error:
+        raise Unusable(str(error)) from error
+
+
+def _storage(places: Places, credentials: S3Credentials | None) -> Storage:
+    try:
+        return Storage(places.allow, credentials, places.https)
+    except VoxFleetError as error:
+        raise Unusable(f"{error.message}; write prefixes such as file:///data/ or s3://bucket/ with --allow") from error
+
+
+def _quarantine(places: Places) -> Quarantine:
+    quarantine = Quarantine(places.quarantine.parent, places.quarantine_quota_bytes, SystemClock())
+    quarantine.path = places.quarantine  # MLX_AUDIO_QUARANTINE_DIR may have any name
+    return quarantine
+
+
+def _equip(
+    places: Places,
+    journal: Journal,
+    scratch: Scratch,
+    machine: Machine,
+    pools: Pools,
+    storage: Storage,
+    quarantine: Quarantine,
+) -> Equipment:
+    most_memory = max(pool.memory_cap_bytes for pool in places.pools)
+    return Equipment(
+        journal=journal,
+        scratch=scratch,
+        storage=storage,
+        lanes=pools.lanes,
+        models=Models(places.models.path, places.models.quota_bytes),
+        ladders=LadderBook(places.ladders, machine.chip, machine.versions, most_memory),
+        open_quarantine=quarantine.open,
+        open_budget=Budgets(SystemClock()).open,
+        stages=STAGES,
+        provenance=Provenance(
+            chip=machine.chip, versions=machine.versions, memory_bytes=machine.memory_bytes, os=machine.os
+        ),
+    )
+
+
+async def _require_own_output(orders: JobOrders, storage: Storage, attempts: LocalAttempts) -> None:
+    """A job that was copied from a cluster names its UID, and with it the folder that the cluster wrote."""
+    if not orders.job.metadata.uid or not attempts.is_new:
+        return
+    try:
+        taken = bool(await storage.list_names(f"{orders.output_folder}/plan/", MAX_PLAN_FILES))
+    except VoxFleetError as error:
+        raise Unusable(f"{orders.output_folder}: {error.message}") from error
+    if taken:
+        raise Unusable(
+            f"metadata.uid: {orders.output_folder} holds the results of the job with this UID, and this machine did not"
+            " write them; leave metadata.uid out, and the run gets a folder of its own"
+        )
+
+
+def _make_output(uri: str) -> None:
+    """The storage makes folders only below one that exists."""
+    if uri.startswith("file://"):
+        Path(uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+
+
+def make_private(folder: Path) -> None:
+    """Creates the folder and every missing one above it, each 0700; leaves what is there as it is."""
+    for path in reversed((folder, *folder.parents)):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # something else lies in it, or it was never made
+            folder.rmdir()

@@ -1,0 +1,92 @@
+"""What a run came to, for people and for scripts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxfleet_agent.local.figures import LATENCY, Figures
+from voxfleet_agent.local.tables import figures_json
+from voxfleet_agent.local.verdicts import Ending, Verdict
+
+NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    job: str
+    namespace: str
+    uid: str
+    verdict: Verdict
+    output: str
+    """Address of the job's own folder."""
+    index_sha256: str | None
+    figures: Figures | None
+    """None: there are no results."""
+    shards: int
+    shards_committed: int
+    lanes: int
+    wall_milliseconds: int
+    """Of this run and of those that it went on from."""
+    scratch_high_water_bytes: int
+    scratch_residue_bytes: int
+    log: str
+
+    @property
+    def audio_seconds_per_second(self) -> float | None:
+        if self.figures is None or not self.wall_milliseconds:
+            return None
+        return self.figures.audio_milliseconds / self.wall_milliseconds
+
+
+def summary_json(found: Summary) -> dict[str, object]:
+    rate = found.audio_seconds_per_second
+    return {
+        "job": found.job,
+        "namespace": found.namespace,
+        "uid": found.uid,
+        "ending": found.verdict.ending.value,
+        "reason": found.verdict.reason,
+        "output": found.output,
+        "indexSha256": found.index_sha256,
+        "shards": {"total": found.shards, "committed": found.shards_committed},
+        "lanes": found.lanes,
+        "wallSeconds": found.wall_milliseconds / 1000,
+        "audioSecondsPerSecond": None if rate is None else round(rate, 2),
+        "figures": None if found.figures is None else figures_json(found.figures),
+        "scratch": {"highWaterBytes": found.scratch_high_water_bytes, "residueBytes": found.scratch_residue_bytes},
+        "signed": False,
+        "log": found.log,
+    }
+
+
+def summary_text(found: Summary) -> str:
+    lines = [f"{found.job}: {found.verdict.ending.value}" + (f": {found.verdict.reason}" * bool(found.verdict.reason))]
+    figures = found.figures
+    if figures is not None:
+        counts = figures.counts
+        lines.append(
+            f"  clips      {counts.succeeded} with a result, {counts.quarantined} quarantined, {counts.failed} failed,"
+            f" {counts.not_run} not run"
+        )
+        lines += [f"             {number} {name}" for name, number in figures.classes.items()]
+        rate = found.audio_seconds_per_second
+        lines.append(
+            f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {found.wall_milliseconds / 1000:.1f} s"
+            + ("" if rate is None else f": {rate:.1f} audio seconds a second")
+            + f" on {found.lanes} lane{'s' * (found.lanes != 1)}"
+        )
+        latency = figures.spreads.get(LATENCY)
+        if latency is not None:
+            lines.append(
+                f"  latency    p50 {latency.p50} ms, p95 {latency.p95} ms, p99 {latency.p99} ms, max {latency.max} ms"
+            )
+        lines.append(
+            f"  scratch    {found.scratch_high_water_bytes} bytes at most, {found.scratch_residue_bytes} left behind"
+        )
+        lines.append(f"  results    {found.output}")
+    if found.verdict.ending is Ending.PARKED:
+        lines.append("  the same command goes on where this one stopped")
+    if found.verdict.ending is Ending.FAILED:
+        lines.append(f"  log        {found.log}")
+    lines.append(f"  {NOT_SIGNED}")
+    return "\n".join(lines)

@@ -1,0 +1,197 @@
+"""How runs are shown to people and to scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from voxfleet_agent.local.bundle import Verification
+from voxfleet_agent.local.comparison import Comparison, Difference, Pair, outcome
+from voxfleet_agent.local.figures import LATENCY, TIMINGS, Figures, timing
+from voxfleet_agent.local.words import word_error_percent
+from voxfleet_api.results import ResultRow
+
+_ABSENT = "-"
+_SHOWN = ("fetch", "decode", "wait", "infer")
+
+
+def comparison_json(found: Comparison, *, show_text: bool) -> dict[str, object]:
+    return {
+        "same": found.same,
+        "a": _timed_json(found.a, found.wall_a_milliseconds),
+        "b": _timed_json(found.b, found.wall_b_milliseconds),
+        "clips": {"both": found.clips_of_both, "onlyA": found.only_a, "onlyB": found.only_b},
+        "machines": {name: {"a": list(a), "b": list(b)} for name, (a, b) in found.machines.items()},
+        "differences": [_difference_json(difference, show_text) for difference in found.differences],
+    }
+
+
+def _timed_json(found: Figures, wall_milliseconds: int | None) -> dict[str, object]:
+    if wall_milliseconds is None:
+        return figures_json(found)
+    rate = _rate(found, wall_milliseconds)
+    return {**figures_json(found), "wallSeconds": wall_milliseconds / 1000, "audioSecondsPerSecond": _rounded(rate)}
+
+
+def _rate(found: Figures, wall_milliseconds: int | None) -> float | None:
+    return found.audio_milliseconds / wall_milliseconds if wall_milliseconds else None
+
+
+def _difference_json(found: Difference, show_text: bool) -> dict[str, object]:
+    shown: dict[str, object] = {"index": found.index, "a": found.outcome_a, "b": found.outcome_b}
+    if found.word_error_percent is not None:
+        shown["wordErrorPercent"] = round(found.word_error_percent, 2)
+    if show_text:
+        shown |= {"textA": found.text_a, "textB": found.text_b}
+    return shown
+
+
+def figures_json(found: Figures) -> dict[str, object]:
+    return {
+        "counts": found.counts.model_dump(by_alias=True),
+        "classes": found.classes,
+        "audioSeconds": found.audio_milliseconds / 1000,
+        "inferSeconds": found.infer_milliseconds / 1000,
+        "audioSecondsPerInferSecond": _rounded(found.audio_seconds_per_infer_second),
+        "realTimeFactor": _rounded(found.real_time_factor, 5),
+        "milliseconds": {name: spread.dump() for name, spread in found.spreads.items()},
+    }
+
+
+def comparison_tables(found: Comparison, *, show_text: bool) -> list[Table]:
+    tables = [_figures_table(found)]
+    if found.machines:
+        machines = Table("", "A", "B", title="Machines that differ")
+        for name, (a, b) in found.machines.items():
+            machines.add_row(name, ", ".join(a) or _ABSENT, ", ".join(b) or _ABSENT)
+        tables.append(machines)
+    if found.differences:
+        headings = ["Index", "A", "B", "Word errors"] + (["Text of A", "Text of B"] if show_text else [])
+        differences = Table(*headings, title="Clips with another outcome")
+        for difference in found.differences:
+            rate = difference.word_error_percent
+            cells = [str(difference.index), difference.outcome_a, difference.outcome_b]
+            cells.append(_ABSENT if rate is None else f"{rate:.1f} %")
+            differences.add_row(*cells, *([difference.text_a or "", difference.text_b or ""] if show_text else []))
+        tables.append(differences)
+    return tables
+
+
+def _figures_table(found: Comparison) -> Table:
+    table = Table("", "A", "B", "B / A", title="Two runs")
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def add(name: str, a: float | None, b: float | None, digits: int = 0) -> None:
+        ratio = f"{b / a:.2f}" if a and b is not None else _ABSENT
+        table.add_row(name, *(_ABSENT if value is None else f"{value:.{digits}f}" for value in (a, b)), ratio)
+
+    def add_of(name: str, read: Callable[[Figures], float | None], digits: int = 0) -> None:
+        add(name, read(found.a), read(found.b), digits)
+
+    walls = (found.wall_a_milliseconds, found.wall_b_milliseconds)
+    add_of("clips with a result", lambda run: run.counts.succeeded)
+    add_of("quarantined", lambda run: run.counts.quarantined)
+    add_of("failed", lambda run: run.counts.failed)
+    add_of("not run", lambda run: run.counts.not_run)
+    add_of("audio seconds", lambda run: run.audio_milliseconds / 1000, 1)
+    seconds_a, seconds_b = (None if wall is None else wall / 1000 for wall in walls)
+    add("wall seconds", seconds_a, seconds_b, 1)
+    add("audio seconds per second", _rate(found.a, walls[0]), _rate(found.b, walls[1]), 1)
+    add_of("audio seconds per second of inference", lambda run: run.audio_seconds_per_infer_second, 1)
+    add_of("real-time factor", lambda run: run.real_time_factor, 5)
+    for name in (LATENCY, *TIMINGS):
+        for part in ("p50", "p95"):
+            add(f"{name} {part} ms", _of(found.a, name, part), _of(found.b, name, part))
+    return table
+
+
+def _of(run: Figures, name: str, part: str) -> float | None:
+    spread = run.spreads.get(name)
+    return None if spread is None else float(getattr(spread, part))
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def pairs_json(pairs: Sequence[Pair], *, show_text: bool) -> list[dict[str, object]]:
+    return [_pair_json(pair, show_text) for pair in pairs]
+
+
+def _pair_json(pair: Pair, show_text: bool) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "index": pair.before.index,
+        "same": pair.same,
+        "audioSeconds": pair.before.audio_milliseconds / 1000,
+        "before": _row_json(pair.before, show_text),
+        "after": _row_json(pair.after, show_text),
+    }
+    if pair.before.text is not None and pair.after.text is not None:
+        shown["wordErrorPercent"] = round(word_error_percent(pair.before.text, pair.after.text), 2)
+    return shown
+
+
+def _row_json(row: ResultRow, show_text: bool) -> dict[str, object]:
+    shown: dict[str, object] = {"outcome": outcome(row), "batchSize": row.batch_size}
+    if row.timings is not None:
+        shown["milliseconds"] = {name: timing(row.timings, name) for name in (*TIMINGS, LATENCY)}
+    return shown | ({"text": row.text} if show_text else {})
+
+
+def pairs_table(pairs: Sequence[Pair], *, show_text: bool) -> Table:
+    table = Table("Index", title="Clips that ran again: milliseconds then > now")
+    for heading in ("Audio s", *(name.capitalize() for name in _SHOWN), "Batch"):
+        table.add_column(heading, justify="right")
+    for heading in ("Same", *(("Text then", "Text now") if show_text else ())):
+        table.add_column(heading)
+    for pair in pairs:
+        before, after = pair.before, pair.after
+        cells = [str(before.index), f"{before.audio_milliseconds / 1000:.1f}"]
+        cells += [f"{_timing(before, name)} > {_timing(after, name)}" for name in _SHOWN]
+        cells += [f"{before.batch_size or _ABSENT} > {after.batch_size or _ABSENT}", _verdict(pair)]
+        table.add_row(*cells, *([before.text or "", after.text or ""] if show_text else []))
+    return table
+
+
+def _timing(row: ResultRow, name: str) -> str:
+    return _ABSENT if row.timings is None else str(timing(row.timings, name))
+
+
+def _verdict(pair: Pair) -> str:
+    if pair.same:
+        return "yes"
+    if pair.before.text is None or pair.after.text is None:
+        return f"{outcome(pair.before)} -> {outcome(pair.after)}"
+    return f"{word_error_percent(pair.before.text, pair.after.text):.1f} % of the words differ"
+
+
+def verification_json(found: Verification, *, show_text: bool) -> dict[str, object]:
+    return {
+        "same": found.same,
+        "files": list(found.files),
+        "model": list(found.model),
+        "versions": [
+            {"name": difference.name, "there": list(difference.there), "here": difference.here}
+            for difference in found.versions
+        ],
+        "clips": pairs_json(found.pairs, show_text=show_text),
+    }
+
+
+def verification_tables(found: Verification, *, show_text: bool) -> list[Table | str]:
+    shown: list[Table | str] = [f"error: {problem}" for problem in found.files]
+    shown += [f"error: model: {problem}" for problem in found.model]
+    shown += [
+        f"warning: {difference.name} is {difference.here} here, {', '.join(difference.there) or 'missing'} there"
+        for difference in found.versions
+    ]
+    if found.pairs:
+        shown.append(pairs_table(found.pairs, show_text=show_text))
+    differing = sum(not pair.same for pair in found.pairs)
+    shown.append(
+        f"{'same' if found.same else 'DIFFERENT'}: {len(found.files)} files and {len(found.model)} model files differ,"
+        f" {differing} of {len(found.pairs)} clips"
+    )
+    return shown

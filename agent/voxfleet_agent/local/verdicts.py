@@ -1,0 +1,88 @@
+"""Whether a run goes on, and how it ended: the same rules as a job on a fleet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from voxfleet_agent.local.orders import Committed
+from voxfleet_api.failures import RULES, Remedy
+from voxfleet_api.kinds.contract_limits import Quarantine
+from voxfleet_api.protocol import AttemptFailure
+from voxfleet_api.results import Counts
+
+ATTEMPTS_A_RUN = 3
+"""Of a shard whose failure lay in this machine; starting the command again gives it as many more."""
+
+
+class Ending(StrEnum):
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+    """Plan found that the job names what cannot be used; nothing ran."""
+    PARKED = "Parked"
+    """Interrupted; the same command goes on where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    ending: Ending
+    reason: str = ""
+
+
+def may_try_again(failure: AttemptFailure, tries: int) -> bool:
+    """Whether another attempt of this run may do better after so many of it."""
+    return RULES[failure.failure_class].remedy is not Remedy.NOTHING and tries < ATTEMPTS_A_RUN
+
+
+def concerns_job(failure: AttemptFailure) -> bool:
+    """Whether every other shard would fail alike."""
+    return RULES[failure.failure_class].remedy is Remedy.NOTHING
+
+
+def beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
+    """(quarantined, finished) clips once they are beyond the contract's haltFanOutPercent."""
+    counts = [shard.result.counts for shard in committed if shard.result.counts is not None]
+    quarantined = sum(found.quarantined for found in counts)
+    finished = sum(found.succeeded + found.failed + found.quarantined for found in counts)
+    if halt_percent is None or quarantined * 100 <= halt_percent * finished:
+        return None
+    return quarantined, finished
+
+
+def judge(
+    counts: Counts, committed: Sequence[Committed], failures: Sequence[AttemptFailure], limits: Quarantine
+) -> Verdict:
+    """Of a run whose last attempt ended. `failures`: one for each shard without a result."""
+    total = counts.succeeded + counts.failed + counts.quarantined + counts.not_run
+    if failures:
+        return _failed(f"{failures[0].failure_class}: {failures[0].message}")
+    halted = beyond_halt(committed, limits.halt_fan_out_percent)
+    if halted is not None and counts.not_run:
+        return _failed(
+            f"{halted[0]} of the first {halted[1]} clips were quarantined, beyond the contract's haltFanOutPercent of"
+            f" {limits.halt_fan_out_percent}; {counts.not_run} clips did not run; errors.jsonl says why"
+        )
+    if counts.failed or counts.not_run:
+        return _failed(
+            f"{counts.failed} of {total} clips failed and {counts.not_run} did not run; errors.jsonl says why"
+        )
+    if counts.quarantined > limits.max_clips or counts.quarantined * 100 > limits.max_percent * total:
+        return _failed(
+            f"{counts.quarantined} of {total} clips are quarantined; the contract allows {limits.max_clips} and"
+            f" {limits.max_percent} %; errors.jsonl says why"
+        )
+    return Verdict(Ending.COMPLETE)
+
+
+def refused(failures: Sequence[AttemptFailure]) -> Verdict:
+    """Of a run without a plan."""
+    if not failures:
+        return _failed("Plan delivered no plan")
+    ending = Ending.REFUSED if concerns_job(failures[0]) else Ending.FAILED
+    return Verdict(ending, f"{failures[0].failure_class}: {failures[0].message}")
+
+
+def _failed(reason: str) -> Verdict:
+    return Verdict(Ending.FAILED, reason)

@@ -1,0 +1,118 @@
+"""Runs clips of a finished run again: the worst ones, or a sample beside everything that its bundle names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from voxfleet_agent.config import ModelCacheConfig
+from voxfleet_agent.engine.models import Models
+from voxfleet_agent.local.again import Host, run_again
+from voxfleet_agent.local.bundle import (
+    Verification,
+    changed_files,
+    model_differences,
+    model_source,
+    setup_of,
+    version_differences,
+)
+from voxfleet_agent.local.choice import sample, worst
+from voxfleet_agent.local.comparison import Pair
+from voxfleet_agent.local.credentials import from_environment, https_of
+from voxfleet_agent.local.environment import settle
+from voxfleet_agent.local.finished import RunFiles, open_run
+from voxfleet_agent.local.places import cache_home, state_home
+from voxfleet_agent.local.progress import Reporter
+from voxfleet_agent.local.session import make_private
+from voxfleet_agent.machine import read_machine
+from voxfleet_agent.stages.repro import Bundle
+from voxfleet_agent.storage import Storage
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.results import ManifestRow, ResultRow
+
+
+async def replay(
+    place: str, count: int, model: str, environment: Mapping[str, str], home: Path, reporter: Reporter
+) -> list[Pair]:
+    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
+    async with open_run(place, environment) as files:
+        run = await files.finished()
+        bundle = await files.bundle(run.index)
+        manifest = await files.manifest(bundle.manifest_sha256)
+    source = model_source(model, bundle.model_revision)
+    return await _pairs(bundle, source, manifest, worst(run.rows, count), environment, home, reporter)
+
+
+async def verify(
+    place: str, count: int, seed: int, model: str, environment: Mapping[str, str], home: Path, reporter: Reporter
+) -> Verification:
+    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
+    async with open_run(place, environment) as files:
+        run = await files.finished()
+        bundle = await files.bundle(run.index)
+        wrong = await _wrong_files(files, bundle)
+        manifest = await files.manifest(bundle.manifest_sha256)
+    reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(wrong)} differ")
+    source = model_source(model, bundle.model_revision)
+    model_problems = await _wrong_model(bundle, source, environment, home)
+    versions = tuple(version_differences(bundle, await _here(environment, home)))
+    pairs: list[Pair] = []
+    if not model_problems:
+        pairs = await _pairs(bundle, source, manifest, sample(run.rows, count, seed), environment, home, reporter)
+    return Verification(tuple(wrong), tuple(model_problems), versions, tuple(pairs))
+
+
+async def _wrong_files(files: RunFiles, bundle: Bundle) -> list[str]:
+    wrong = changed_files(bundle, {file.path: await files.sha256_of(file.path) for file in bundle.files})
+    if digest_of(bundle.contract) != bundle.contract_digest:
+        wrong.append("contract: does not have the digest that the bundle names")
+    return wrong
+
+
+async def _wrong_model(bundle: Bundle, source: ModelSource, environment: Mapping[str, str], home: Path) -> list[str]:
+    credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
+    allow = [] if source.uri is None else [source.uri]
+    cache = ModelCacheConfig(path=cache_home(environment, home) / "models")
+    models = Models(cache.path, cache.quota_bytes)
+    try:
+        async with Storage(allow, credentials, https_of(credentials)) as storage:
+            found = await models.resolve(source, storage)
+    except VoxFleetError as error:
+        return [f"{error}; name the run's model with --model"]
+    problems = model_differences(bundle, found.files)
+    if not problems and found.digest != bundle.model_digest:
+        problems = [f"digests to {found.digest}, the bundle names {bundle.model_digest}"]
+    return problems
+
+
+async def _here(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    state = state_home(environment, home)
+    make_private(state)
+    machine = await asyncio.to_thread(read_machine, state)
+    return {**machine.versions, "chip": machine.chip, "os": machine.os}
+
+
+async def _pairs(
+    bundle: Bundle,
+    source: ModelSource,
+    manifest: Sequence[ManifestRow],
+    rows: Sequence[ResultRow],
+    environment: Mapping[str, str],
+    home: Path,
+    reporter: Reporter,
+) -> list[Pair]:
+    addresses = [manifest[row.index].uri or "" for row in rows] + [source.uri or ""]
+    s3 = any(address.startswith("s3://") for address in addresses)
+    host = Host(
+        runbook=settle(environment, home),
+        cache=cache_home(environment, home),
+        memory_bytes=psutil.virtual_memory().total,
+        credentials=from_environment(environment) if s3 else None,
+    )
+    named = source.model_copy(update={"digest": bundle.model_digest})
+    return await run_again(setup_of(bundle, named), manifest, rows, host, reporter)

@@ -1,0 +1,96 @@
+"""`voxfleet-agent ladder` over stored tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.unit.agent.ladder.paper_lane import MIB
+from tests.unit.agent.ladder.test_knees import climb, make_table
+from typer.testing import CliRunner, Result
+
+from voxfleet_agent.ladder.book import LadderFiles
+from voxfleet_agent.main import app
+from voxfleet_api.results import LadderTable
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "agent.yaml"
+    content = {
+        "stateDir": str(tmp_path / "state"),
+        "tokenFile": str(tmp_path / "token"),
+        "ledgerKeyFile": str(tmp_path / "ledger.pem"),
+        "scratch": {"path": str(tmp_path / "scratch"), "quota": "1Gi"},
+    }
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def store(folder: Path, *tables: LadderTable) -> None:
+    for number, table in enumerate(tables):
+        LadderFiles(folder / "state" / "ladders").put(f"{number:064d}", table)
+
+
+def of_model(letter: str) -> LadderTable:
+    table = make_table(climb(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
+    return table.model_copy(update={"model_digest": "sha256:" + letter * 64, "parameters": 1_000_000})
+
+
+def ladder(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["ladder", "-c", str(config), *words])
+
+
+def test_without_a_ladder_it_says_when_one_is_measured(config: Path) -> None:
+    result = ladder(config)
+    assert result.exit_code == 0
+    assert "no ladder is stored" in result.output and "batching.ladder" in result.output
+    assert json.loads(ladder(config, "-o", "json").output) == []
+
+
+def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"))
+    lines = ladder(config).output.splitlines()
+    third = next(line for line in lines if line.lstrip("│ ").startswith("3 "))
+    assert "300" in third and "used, memory knee" in third
+    assert "over the cap" in next(line for line in lines if line.lstrip("│ ").startswith("4 "))
+    assert "3 is used, the memory knee: the next batch size needs more than the memory cap." in lines
+
+
+def test_json_holds_what_the_plot_shows(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"))
+    (told,) = json.loads(ladder(config, "-o", "json").output)
+    assert told["chosen"] == told["memoryKnee"] == 3
+    assert told["why"].startswith("3 is used")
+    first = told["tiers"][0]  # a clip of ten seconds in 600 ms
+    assert first["realTimeFactor"] == 0.06
+    assert first["audioSecondsPerSecond"] == 16.667
+    assert first["scratchBytesPerMinute"] == 10_000_000
+    assert first["multiplyAccumulatesPerSecondEstimate"] == 416_666_667
+
+
+def test_a_ladder_that_cannot_be_read_is_told_and_left_out(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"))
+    (tmp_path / "state" / "ladders" / "broken.json").write_text("{")
+    result = ladder(config, "-o", "json")
+    assert len(json.loads(result.stdout)) == 1
+    assert "broken.json" in result.stderr and "cannot be read" in result.stderr
+
+
+def test_ladders_are_chosen_by_model(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"), of_model("b"))
+    assert len(json.loads(ladder(config, "-o", "json").output)) == 2
+    for prefix in ("bbb", "sha256:bb"):
+        (told,) = json.loads(ladder(config, "-o", "json", "--model", prefix).output)
+        assert told["modelDigest"] == "sha256:" + "b" * 64
+
+
+def test_a_picture_that_cannot_be_drawn_is_an_error(config: Path, tmp_path: Path) -> None:
+    assert ladder(config, "--plot", str(tmp_path / "x.png")).exit_code == 2  # nothing to draw
+    store(tmp_path, of_model("a"))
+    for name in ("x.pdf", "no/such/folder/x.png"):
+        result = ladder(config, "--plot", str(tmp_path / name))
+        assert result.exit_code == 2
+        assert name in result.stderr

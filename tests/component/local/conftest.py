@@ -1,0 +1,174 @@
+"""A home of its own for runs without a cluster, and the command as people type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from voxfleet_agent.main import app
+from voxfleet_api.results import Index, ResultRow
+from voxfleet_dev.mac import agent_environment
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+PATIENCE_SECONDS = 120.0
+GOOD = ("wav-16000-01", "flac-16000-02", "mp3-16000-03", "m4a-16000-04", "wav-22050-05", "flac-44100-10")
+BAD = "truncated"
+
+
+@dataclass
+class Home:
+    """One user's machine: nothing outside `folder` is written but `cache`."""
+
+    folder: Path
+    cache: Path
+    """Shared by the tests, because MLX compiles into it."""
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in agent_environment().items() if not name.startswith(("AWS_", "MLX_"))}
+        return {
+            **kept,
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.scratch),
+            "XDG_CACHE_HOME": str(self.cache),
+            "XDG_STATE_HOME": str(self.state),
+            **self.variables,
+            **more,
+        }
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / "scratch"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def start(self, *words: str | Path, **more: str) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "voxfleet_agent", *map(str, words)]
+        return subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(**more)
+        )
+
+    def agent(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*words, **more) as process:
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def invoke(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        """As `agent`, inside this process: for commands that start none themselves."""
+        variables: dict[str, str | None] = {**dict.fromkeys(os.environ), **self.environment(**more)}
+        ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
+
+    def run(self, *words: str | Path, **more: str) -> dict[str, Any]:
+        """The summary of `run` and its exit code as `rc`."""
+        ended = self.agent("run", *words, "-o", "json", **more)
+        assert ended.stdout, ended.stderr
+        return {**json.loads(ended.stdout), "rc": ended.returncode, "stderr": ended.stderr}
+
+    def job(self, name: str, clips: Path, *, job: dict[str, Any] | None = None, **contract: Any) -> Path:
+        """The YAML of a job over a folder's manifest.jsonl, with changes to its spec and to its contract's."""
+        documents = [
+            yaml.safe_load((EXAMPLES / "contract.yaml").read_text()),
+            yaml.safe_load((EXAMPLES / "job.yaml").read_text()),
+        ]
+        documents[0]["spec"] |= contract
+        documents[1]["metadata"]["name"] = name
+        documents[1]["spec"] |= {
+            "input": {"manifest": {"uri": f"file://{clips}/manifest.jsonl"}},
+            "output": {"uri": f"file://{self.folder}/out/"},
+            "sharding": {"targetAudio": "4s"},
+            **(job or {}),
+        }
+        file = self.folder / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump_all(documents))
+        return file
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path) -> Home:
+    return Home(tmp_path, cache)
+
+
+def copy_clips(folder: Path, names: Sequence[str]) -> Path:
+    """A folder with some of the example clips and a manifest of them."""
+    folder.mkdir(parents=True)
+    lines = (EXAMPLES / "clips" / "manifest.jsonl").read_text().splitlines()
+    chosen = [line for line in lines if json.loads(line)["id"] in names]
+    for line in chosen:
+        shutil.copy(EXAMPLES / "clips" / json.loads(line)["uri"], folder)
+    (folder / "manifest.jsonl").write_text("".join(f"{line}\n" for line in chosen))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six good clips and a truncated one."""
+    return copy_clips(tmp_path_factory.mktemp("clips") / "of-test", (*GOOD, BAD))
+
+
+@pytest.fixture(scope="session")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One clip that its header refuses, so that no model is loaded."""
+    return copy_clips(tmp_path_factory.mktemp("refused") / "of-test", ("rate-8000",))
+
+
+@dataclass(frozen=True)
+class Finished:
+    home: Home
+    job: Path
+    folder: Path
+    clips: Path
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path, clips: Path) -> Finished:
+    """A run that has ended; tests do not change it."""
+    home = Home(tmp_path_factory.mktemp("finished"), cache)
+    job = home.job("done", clips, quarantine={"maxClips": 1, "maxPercent": 50})
+    summary = home.run("-f", job)
+    assert summary["rc"] == 0, summary
+    return Finished(home, job, local(summary["output"]), clips, summary["stderr"])
+
+
+def local(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def rows_of(folder: Path) -> list[ResultRow]:
+    """Exactly one row for each clip, by index."""
+    index = Index.model_validate_json((folder / "index.json").read_bytes())
+    lines = [line for name in ("results", "errors") for line in (folder / f"{name}.jsonl").read_bytes().splitlines()]
+    rows = sorted((ResultRow.model_validate_json(line) for line in lines), key=lambda row: row.index)
+    assert [row.index for row in rows] == list(range(index.total))
+    return rows
+
+
+def expected_texts() -> dict[str, str]:
+    lines = (EXAMPLES / "clips" / "expected.jsonl").read_text().splitlines()
+    return {row["id"]: row.get("text", "") for row in map(json.loads, lines)}
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]

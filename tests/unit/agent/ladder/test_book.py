@@ -1,0 +1,190 @@
+"""Tables on disk: kept, used again, dropped when what they stand on changes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_order
+
+from voxfleet_agent.ladder import book as books
+from voxfleet_agent.ladder.book import LadderBook, LadderFiles
+from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds.contract_limits import Ladder
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.results import LadderTable
+
+VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3", "python": "3.11"}
+CAP_BYTES = 1024 * MIB
+
+
+def make_book(folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, **versions: str) -> LadderBook:
+    return LadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes)
+
+
+async def table_of(
+    book: LadderBook,
+    lane: PaperLane,
+    folder: Path,
+    *,
+    model: ResolvedModel = MODEL,
+    order: LaneOrder | None = None,
+) -> LadderTable | None:
+    return await book.table(lane, model, order or make_order(), make_clips(folder))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "ladders").iterdir())
+
+
+async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
+    lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
+    table = await table_of(make_book(tmp_path), lane, tmp_path)
+    assert table is not None
+    assert (table.memory_knee, table.latency_knee, table.chosen) == (8, 3, 3)
+    assert (table.sample_rate_hz, table.parameters, table.chip) == (16_000, 1_000_000, "M4")
+    assert (lane.children, lane.loaded) == (8, False)
+
+    idle = PaperLane()
+    again = make_book(tmp_path, python="3.13")  # another process; Python is no part of the key
+    assert await table_of(again, idle, tmp_path) == table
+    assert again.stored(MODEL, digest_of(make_order().contract)) == table
+    assert idle.children == 0
+
+
+@pytest.mark.parametrize(
+    ("book", "model", "order"),
+    [
+        ({"chip": "M2"}, MODEL, make_order()),
+        ({"mlx": "1.1"}, MODEL, make_order()),
+        ({"mlx-audio": "2.1"}, MODEL, make_order()),
+        ({"mlx-audio-io": "3.1"}, MODEL, make_order()),
+        ({"cap_bytes": CAP_BYTES // 2}, MODEL, make_order()),
+        ({}, dataclasses.replace(MODEL, digest="sha256:" + "c" * 64), make_order()),
+        ({}, MODEL, make_order(Ladder(to=4))),
+        ({}, MODEL, make_order(memory_cap="512Mi")),
+    ],
+)
+async def test_a_table_is_measured_anew_when_what_it_stands_on_changes(
+    book: dict[str, object], model: ResolvedModel, order: LaneOrder, tmp_path: Path
+) -> None:
+    await table_of(make_book(tmp_path), PaperLane(), tmp_path)
+    lane = PaperLane()
+    changed = make_book(tmp_path, **book)  # type: ignore[arg-type] # chip, cap or a version
+    assert changed.stored(model, digest_of(order.contract)) is None
+    assert await table_of(changed, lane, tmp_path, model=model, order=order) is not None
+    assert lane.children > 1
+
+
+async def test_tables_of_other_macs_models_contracts_and_versions_stand_beside_each_other(tmp_path: Path) -> None:
+    for book in (make_book(tmp_path), make_book(tmp_path, chip="M2"), make_book(tmp_path, mlx="1.1")):
+        await table_of(book, PaperLane(), tmp_path)
+    book, other = make_book(tmp_path), dataclasses.replace(MODEL, digest="sha256:" + "c" * 64)
+    await table_of(book, PaperLane(), tmp_path, model=other)
+    await table_of(book, PaperLane(), tmp_path, order=make_order(Ladder(to=4)))
+    assert len(files(tmp_path)) == len(LadderFiles(tmp_path / "ladders").all()[0]) == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b'{"chosen": 3}', b"\xff\xfe"])
+async def test_a_corrupt_table_is_measured_anew(content: bytes, tmp_path: Path) -> None:
+    book, lane = make_book(tmp_path), PaperLane()
+    table = await table_of(book, PaperLane(), tmp_path)
+    assert table is not None
+    (file,) = files(tmp_path)
+    file.write_bytes(content)
+    assert book.stored(MODEL, table.contract_digest) is None
+    assert LadderFiles(tmp_path / "ladders").all() == ([], [file.name])
+    assert await table_of(book, lane, tmp_path) == table
+    assert lane.children > 1
+    assert book.stored(MODEL, table.contract_digest) == table
+
+
+async def test_a_table_without_tiers_is_corrupt(tmp_path: Path) -> None:
+    book = make_book(tmp_path)
+    table = await table_of(book, PaperLane(), tmp_path)
+    assert table is not None
+    (file,) = files(tmp_path)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tiers": []}))
+    assert book.stored(MODEL, table.contract_digest) is None
+
+
+async def test_a_file_of_another_mac_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    book = make_book(tmp_path)
+    table = await table_of(book, PaperLane(), tmp_path)
+    assert table is not None
+    (file,) = files(tmp_path)
+    file.write_text(file.read_text().replace('"M4"', '"M1"'))
+    assert book.stored(MODEL, table.contract_digest) is None
+
+
+async def test_without_a_declared_ladder_nothing_is_measured(tmp_path: Path) -> None:
+    lane = PaperLane()
+    assert await table_of(make_book(tmp_path), lane, tmp_path, order=make_order(None)) is None
+    assert await make_book(tmp_path).table(lane, MODEL, make_order(), []) is None
+    spoken = dataclasses.replace(make_order(), task=Task.SYNTHESIZE)
+    assert await table_of(make_book(tmp_path), lane, tmp_path, order=spoken) is None
+    assert lane.children == 0
+
+
+async def test_clips_that_all_fail_store_nothing(tmp_path: Path) -> None:
+    lane = PaperLane(bad_paths=frozenset(clip.path for clip in make_clips(tmp_path)))
+    assert await table_of(make_book(tmp_path), lane, tmp_path) is None
+    assert not (tmp_path / "ladders").exists()
+
+
+async def test_attempts_that_ask_together_measure_once(tmp_path: Path) -> None:
+    book, lanes = make_book(tmp_path), [PaperLane(), PaperLane()]
+    first, second = await asyncio.gather(*(table_of(book, lane, tmp_path) for lane in lanes))
+    assert first == second is not None
+    assert sorted(lane.children for lane in lanes) == [0, 8]
+
+
+async def test_the_smaller_of_contract_and_pool_caps_the_memory(tmp_path: Path) -> None:
+    order = make_order(memory_cap="135Mi")
+    table = await table_of(make_book(tmp_path), PaperLane(), tmp_path, order=order)
+    assert table is not None
+    assert (table.memory_cap_bytes, table.memory_knee) == (135 * MIB, 3)
+    assert [tier.batch_size for tier in table.tiers] == [1, 2, 3, 4]
+
+
+async def test_a_table_that_cannot_be_written_is_used_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "ladders").write_text("a file where the folder should be")
+    assert await table_of(make_book(tmp_path), PaperLane(), tmp_path) is not None
+
+
+async def test_a_write_that_dies_leaves_the_old_table_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = await table_of(make_book(tmp_path), PaperLane(), tmp_path)
+    assert table is not None
+    (file,) = files(tmp_path)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    ladders = LadderFiles(tmp_path / "ladders")
+    with pytest.raises(OSError, match="No space"):
+        ladders.put(file.stem, table.model_copy(update={"chosen": 1}))
+    assert ladders.all() == ([table], [])
+    assert files(tmp_path) == [file]
+
+
+async def test_the_folder_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = await table_of(make_book(tmp_path), PaperLane(), tmp_path)
+    assert table is not None
+    (first,) = files(tmp_path)
+    os.utime(first, (1_000_000_000,) * 2)
+    monkeypatch.setattr(books, "MAX_TABLES", 3)
+    ladders = LadderFiles(tmp_path / "ladders")
+    for number in range(1, 6):
+        ladders.put(f"{number:064d}", table)
+        os.utime(ladders.folder / f"{number:064d}.json", (1_000_000_000 + number,) * 2)
+    assert [file.stem[-1] for file in files(tmp_path)] == ["3", "4", "5"]

@@ -1,0 +1,198 @@
+"""The rule that turns measured tiers into a batch size."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.agent.ladder.paper_lane import MIB, make_tier
+
+from voxfleet_agent.ladder.knees import Knees, decide, explain
+from voxfleet_api.results import LadderTable, LadderTier
+
+SIZES = range(1, 9)
+
+
+def climb(fixed: float, each: float, *, peaks: list[int] | None = None) -> list[LadderTier]:
+    """Tiers whose batches take `fixed + each x size` milliseconds."""
+    return [make_tier(size, fixed + each * size, peak_bytes=peaks[size - 1] if peaks else MIB) for size in SIZES]
+
+
+def make_table(tiers: list[LadderTier], cap_bytes: int) -> LadderTable:
+    knees = decide(tiers, cap_bytes)
+    return LadderTable(
+        model_digest="sha256:" + "a" * 64,
+        contract_digest="sha256:" + "b" * 64,
+        chip="paper",
+        versions={},
+        sample_rate_hz=16_000,
+        memory_cap_bytes=cap_bytes,
+        tiers=tuple(tiers),
+        memory_knee=knees.memory,
+        latency_knee=knees.latency,
+        chosen=knees.chosen,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixed", "each", "knee"),
+    [
+        (0, 100, 1),  # a batch costs what its clips cost: waiting longer buys nothing
+        (100, 100, 1),
+        (300, 100, 3),
+        (500, 100, 5),
+        (2000, 100, 8),
+        (1000, 0, 8),  # clips come for free: never a reason to stop
+    ],
+)
+def test_latency_knee_is_the_last_tier_that_gains_more_than_it_costs(fixed: float, each: float, knee: int) -> None:
+    tiers = climb(fixed, each)
+    assert decide(tiers, MIB).latency == knee
+    by_size = {tier.batch_size: tier for tier in tiers}
+
+    def worth(size: int) -> bool:
+        above, below = by_size[size], by_size[size - 1]
+        gain = above.audio_seconds_per_second / below.audio_seconds_per_second
+        return gain > above.clip_p95_milliseconds / below.clip_p95_milliseconds
+
+    assert all(worth(size) for size in range(2, knee + 1))
+    assert not any(worth(size) for size in range(knee + 1, 9))
+
+
+def test_two_tiers_are_compared_as_they_were_measured() -> None:
+    # Twice the clips in 1.3 times the time gain 1.54; the p95 alone decides.
+    assert decide([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=150)], MIB).latency == 2
+    assert decide([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=155)], MIB).latency == 1
+
+
+def test_batches_that_cost_more_than_their_clips_are_not_used() -> None:
+    for power in (1.5, 2, 4):
+        assert decide([make_tier(size, 10 * size**power) for size in SIZES], MIB).latency == 1
+
+
+@pytest.mark.parametrize(
+    ("peaks_mib", "cap_mib", "memory", "chosen"),
+    [
+        ([10, 20, 30, 40, 50, 60, 70, 80], 80, 8, 5),
+        ([10, 20, 30, 40, 50, 60, 70, 80], 79, 7, 5),
+        ([10, 20, 30, 40, 50, 60, 70, 80], 30, 3, 3),
+        ([10, 20, 99, 40, 50, 60, 70, 80], 80, 2, 2),  # no climb past a tier that does not fit
+        ([10, 20, 30, 40, 50, 60, 70, 80], 9, 1, 1),
+    ],
+)
+def test_memory_knee_is_the_largest_tier_of_the_climb_under_the_cap(
+    peaks_mib: list[int], cap_mib: int, memory: int, chosen: int
+) -> None:
+    knees = decide(climb(500, 100, peaks=[peak * MIB for peak in peaks_mib]), cap_mib * MIB)
+    assert (knees.memory, knees.chosen) == (memory, chosen)
+
+
+def test_metal_memory_counts_where_it_is_the_larger() -> None:
+    tiers = [
+        make_tier(size, 500 + size, peak_bytes=10 * MIB).model_copy(update={"metal_peak_bytes": size * 10 * MIB})
+        for size in SIZES
+    ]
+    assert decide(tiers, 40 * MIB).memory == 4
+
+
+def test_a_tier_over_the_cap_says_nothing_of_latency() -> None:
+    peaks = [MIB] * 6 + [5 * MIB] * 2
+    swapping = climb(2000, 100, peaks=peaks)
+    swapping[6:] = [make_tier(7, 60_000, peak_bytes=5 * MIB), make_tier(8, 90_000, peak_bytes=5 * MIB)]
+    assert decide(swapping, MIB) == Knees(memory=6, latency=6)
+
+
+def test_tiers_out_of_order_are_refused() -> None:
+    for tiers in ([], [make_tier(2, 1), make_tier(1, 1)], [make_tier(1, 1), make_tier(1, 1)]):
+        with pytest.raises(ValueError, match="ascending"):
+            decide(tiers, MIB)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.5, 2.5, 3.5, 4.5, 6.0, 10.0, 40.0])
+def test_repeated_measurements_agree_within_one_step(ratio: float) -> None:
+    """2 % of noise in the throughput and 4 % in the p95, which neighbours alone cannot tell apart."""
+    noise = random.Random(7)  # noqa: S311 - a measurement error, no secret
+    found = []
+    for _ in range(200):
+        tiers = [
+            make_tier(
+                size,
+                1000 * (ratio + size) * noise.lognormvariate(0, 0.02),
+                1000 * (ratio + size) * noise.lognormvariate(0, 0.04),
+            )
+            for size in SIZES
+        ]
+        found.append(decide(tiers, MIB).latency)
+    middle = statistics.median_low(found)
+    assert [knee for knee in found if abs(knee - middle) > 1] == []
+
+
+positive = st.integers(1, 10**6)
+
+
+@st.composite
+def ladders(draw: st.DrawFn) -> tuple[list[LadderTier], int]:
+    sizes = sorted(draw(st.sets(st.integers(1, 8), min_size=1)))
+    tiers = [make_tier(size, draw(positive), draw(positive), draw(positive)) for size in sizes]
+    return tiers, draw(positive)
+
+
+@given(ladders())
+def test_any_measurement_gives_knees_among_the_tiers(case: tuple[list[LadderTier], int]) -> None:
+    tiers, cap_bytes = case
+    knees = decide(tiers, cap_bytes)
+    fitting = [tier.batch_size for tier in tiers if tier.peak_rss_bytes <= cap_bytes]
+    assert knees.chosen == min(knees.memory, knees.latency)
+    assert knees.latency in [tier.batch_size for tier in tiers]
+    if tiers[0].peak_rss_bytes > cap_bytes:
+        assert knees.memory == 1
+    else:
+        assert knees.memory in fitting
+        assert knees.latency <= knees.memory
+    assert str(knees.chosen) in explain(make_table(tiers, cap_bytes))
+
+
+@given(ladders(), positive)
+def test_more_memory_never_lowers_the_memory_knee(case: tuple[list[LadderTier], int], more_bytes: int) -> None:
+    tiers, cap_bytes = case
+    assert decide(tiers, cap_bytes + more_bytes).memory >= decide(tiers, cap_bytes).memory
+
+
+@given(ladders(), st.integers(2, 1000))
+def test_a_slower_machine_has_the_same_knees(case: tuple[list[LadderTier], int], factor: int) -> None:
+    tiers, cap_bytes = case
+    slower = [
+        tier.model_copy(
+            update={
+                "infer_milliseconds": tier.infer_milliseconds * factor,
+                "clip_p95_milliseconds": tier.clip_p95_milliseconds * factor,
+            }
+        )
+        for tier in tiers
+    ]
+    assert decide(slower, cap_bytes) == decide(tiers, cap_bytes)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "cap_mib", "words"),
+    [
+        (
+            climb(500, 100),
+            1,
+            "5 is used, the latency knee: beyond it a clip's p95 grows more than the throughput gains",
+        ),
+        (
+            climb(2000, 100, peaks=[MIB] * 4 + [9 * MIB] * 4),
+            1,
+            "4 is used, the memory knee: the next batch size needs more than the memory cap",
+        ),
+        (climb(2000, 100), 1, "8 is used, the largest measured: throughput still gains more than a clip's p95 grows"),
+        ([make_tier(1, 10, peak_bytes=2 * MIB)], 1, "1 is used: even batch size 1 needs more than the memory cap"),
+        ([make_tier(1, 10)], 1, "1 is used: no larger batch size could be measured"),
+    ],
+)
+def test_the_choice_is_explained(tiers: list[LadderTier], cap_mib: int, words: str) -> None:
+    assert explain(make_table(tiers, cap_mib * MIB)) == words

@@ -1,0 +1,146 @@
+"""The names a runbook can grep: defaults, what is set, and what contradicts the contract."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.config import AgentConfig
+from voxfleet_agent.local import environment
+from voxfleet_agent.local.environment import RunbookError, of_agent, settle, with_defaults
+from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Resample
+from voxfleet_api.kinds.contract_limits import Batching, Ladder, Retries
+from voxfleet_api.kinds.contract_output import AudioOutput, ContractOutput
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+HOME = Path("/home/somebody")
+INPUT = ContractInput(containers=(Container.WAV,), sample_rates_hz=(8000, 44100), channels=(1,))
+OPEN = VoiceContractSpec(input=INPUT)
+RESAMPLED = VoiceContractSpec(input=INPUT, conversions=Conversions(resample=Resample(to_hz=22050)))
+LADDER = VoiceContractSpec(input=INPUT, batching=Batching(ladder=Ladder(from_=1, to=2)))
+STATED = VoiceContractSpec(input=INPUT, retries=Retries(max_retries=5))
+SPEAKING = VoiceContractSpec(input=INPUT, output=ContractOutput(audio=AudioOutput(sample_rate_hz=24000)))
+
+
+def test_nothing_is_set() -> None:
+    assert settle({}, HOME).variables() == {
+        "TMPDIR": "/home/somebody/Scratch/mlx-audio-wav",
+        "MLX_AUDIO_SAMPLE_RATE_HZ": "16000",
+        "MLX_AUDIO_BATCH_SIZE": "4",
+        "MLX_AUDIO_MAX_RETRIES": "3",
+        "MLX_AUDIO_QUARANTINE_DIR": "/home/somebody/Scratch/mlx-audio-wav/quarantine",
+    }
+
+
+def test_everything_is_set() -> None:
+    names = {
+        "TMPDIR": "/fast disk",
+        "MLX_AUDIO_SAMPLE_RATE_HZ": "44100",
+        "MLX_AUDIO_BATCH_SIZE": "2",
+        "MLX_AUDIO_MAX_RETRIES": "0",
+        "MLX_AUDIO_QUARANTINE_DIR": "/kept",
+    }
+    assert settle(names, HOME).variables() == names
+    assert settle({"TMPDIR": "/fast disk"}, HOME).quarantine == Path("/fast disk/quarantine")
+    lines = settle(names, HOME).export_lines()
+    assert [shlex.split(line)[1] for line in lines] == [f"{name}={value}" for name, value in names.items()]
+
+
+@pytest.mark.parametrize(
+    ("contract", "task", "rate_hz"),
+    [
+        (OPEN, Task.TRANSCRIBE, 8000),
+        (OPEN.model_copy(update={"input": INPUT.model_copy(update={"sample_rates_hz": (8000, 16000)})}),
+         Task.TRANSCRIBE, 16000),
+        (RESAMPLED, Task.TRANSCRIBE, 22050),
+        (SPEAKING, Task.SYNTHESIZE, 24000),
+    ],
+)  # fmt: skip
+def test_what_is_printed_for_a_contract_agrees_with_it(contract: VoiceContractSpec, task: Task, rate_hz: int) -> None:
+    settled = settle({}, HOME, contract, task)
+    assert settled.sample_rate_hz == rate_hz
+    assert settle(settled.variables(), HOME, contract, task) == settled
+
+
+def test_the_contract_settles_what_is_not_set() -> None:
+    assert settle({}, HOME, LADDER).batch_size == 2
+    assert settle({}, HOME, STATED).max_retries == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "contract", "task", "field"),
+    [
+        (environment.SAMPLE_RATE, "16000", RESAMPLED, Task.TRANSCRIBE, "conversions.resample.toHz (22050)"),
+        (environment.SAMPLE_RATE, "16000", OPEN, Task.TRANSCRIBE, "input.sampleRatesHz ([8000, 44100] without"),
+        (environment.SAMPLE_RATE, "16000", SPEAKING, Task.SYNTHESIZE, "output.audio.sampleRateHz (24000)"),
+        (environment.BATCH_SIZE, "4", LADDER, Task.TRANSCRIBE, "batching.ladder (1 to 2)"),
+        (environment.MAX_RETRIES, "3", STATED, Task.TRANSCRIBE, "retries.maxRetries (5)"),
+    ],
+)
+def test_a_conflict_is_refused_naming_both(
+    name: str, value: str, contract: VoiceContractSpec, task: Task, field: str
+) -> None:
+    with pytest.raises(RunbookError) as refused:
+        settle({name: value}, HOME, contract, task)
+    assert f"{name}={value}" in str(refused.value) and field in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "contract", "task"),
+    [
+        (environment.SAMPLE_RATE, "22050", RESAMPLED, Task.TRANSCRIBE),
+        (environment.SAMPLE_RATE, "44100", OPEN, Task.TRANSCRIBE),
+        (environment.SAMPLE_RATE, "24000", SPEAKING, Task.SYNTHESIZE),
+        (environment.BATCH_SIZE, "1", LADDER, Task.TRANSCRIBE),
+        (environment.BATCH_SIZE, "8", OPEN, Task.TRANSCRIBE),
+        (environment.MAX_RETRIES, "5", STATED, Task.TRANSCRIBE),
+        (environment.MAX_RETRIES, "9", OPEN, Task.TRANSCRIBE),
+    ],
+)
+def test_what_agrees_or_is_left_open_is_taken(name: str, value: str, contract: VoiceContractSpec, task: Task) -> None:
+    assert settle({name: value}, HOME, contract, task).variables()[name] == value
+
+
+def test_retries_that_the_contract_leaves_open_come_from_the_environment() -> None:
+    runbook = settle({environment.MAX_RETRIES: "7"}, HOME, OPEN)
+    assert with_defaults(OPEN, runbook).retries.max_retries == 7
+    assert with_defaults(STATED, settle({}, HOME, STATED)) == STATED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (environment.SAMPLE_RATE, "16 kHz"),
+        (environment.SAMPLE_RATE, "1"),
+        (environment.BATCH_SIZE, "9"),
+        (environment.BATCH_SIZE, "0"),
+        (environment.BATCH_SIZE, "²"),
+        (environment.MAX_RETRIES, "-1"),
+        (environment.TMPDIR, "scratch"),
+        (environment.QUARANTINE, "./q"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(RunbookError, match=f"{name}={value}"):
+        settle({name: value}, HOME)
+
+
+def test_an_empty_name_counts_as_not_set() -> None:
+    assert settle(dict.fromkeys(environment.NAMES, ""), HOME) == settle({}, HOME)
+
+
+def test_an_agent_s_own_configuration_is_printed() -> None:
+    config = AgentConfig.load(
+        {
+            "stateDir": "/var/state",
+            "tokenFile": "/t",
+            "ledgerKeyFile": "/k",
+            "scratch": {"path": "/fast", "quota": "1Gi"},
+            "pools": [{"name": "offline", "batchSize": 6}],
+        }
+    )
+    runbook = of_agent(config, Path("/fast/quarantine"), STATED)
+    assert (runbook.scratch, runbook.batch_size, runbook.max_retries) == (Path("/fast"), 6, 5)

@@ -1,0 +1,84 @@
+"""Throughput and the differences of two runs."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxfleet_agent.local.comparison import compare
+from voxfleet_agent.local.figures import figures
+from voxfleet_agent.local.words import word_error_percent, word_errors
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import ClipStatus, ResultRow, RowError, Timings
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=6)
+
+
+def row(index: int, text: str | None = "yes", name: str | None = None, **changes: object) -> ResultRow:
+    made = ResultRow(
+        index=index,
+        custom_id=name or f"clip-{index}",
+        status=ClipStatus.SUCCEEDED,
+        text=text,
+        audio_milliseconds=1000,
+        timings=Timings(fetch_milliseconds=1, infer_milliseconds=10 * (index + 1)),
+        batch_size=2,
+        chip="M4",
+        versions={"mlx": "0.32.4"},
+    )
+    return made.model_copy(update=changes)
+
+
+def bad(index: int, failure_class: FailureClass = FailureClass.DECODE_ERROR) -> ResultRow:
+    error = RowError(failure_class=failure_class, reason="why")
+    return row(index, text=None, status=ClipStatus.QUARANTINED, error=error, timings=None)
+
+
+def test_a_batch_s_inference_is_counted_once() -> None:
+    found = figures([row(0), row(1), bad(2)])
+    assert found.infer_milliseconds == (10 + 20) // 2
+    assert (found.audio_milliseconds, found.classes) == (2000, {"DecodeError": 1})
+    assert found.spreads["latency"].max == 21 and found.spreads["fetch"].p50 == 1
+    assert (found.counts.succeeded, found.counts.quarantined) == (2, 1)
+
+
+def test_no_clip_with_a_result_has_no_figures() -> None:
+    found = figures([bad(0)])
+    assert found.spreads == {} and found.audio_seconds_per_infer_second is None and found.real_time_factor is None
+
+
+@given(WORDS, WORDS)
+def test_word_errors_count_edits(reference: list[str], other: list[str]) -> None:
+    found = word_errors(reference, other)
+    assert (found == 0) == (reference == other)
+    assert found == word_errors(other, reference)
+    assert abs(len(reference) - len(other)) <= found <= max(len(reference), len(other))
+
+
+def test_word_errors_of_known_texts() -> None:
+    assert word_error_percent("one two three four", "one too three") == 50
+    assert word_error_percent("", "one") == 100
+    assert word_error_percent("one two", "one two") == 0
+
+
+def test_equal_runs_are_the_same_whatever_their_times() -> None:
+    slower = [row(0, timings=Timings(infer_milliseconds=99)), bad(1)]
+    found = compare([row(0), bad(1)], slower)
+    assert found.same and not found.machines
+
+
+def test_what_differs_is_listed() -> None:
+    a = [row(0, "one two"), row(1), bad(2), row(3, name="gone")]
+    b = [row(0, "one too"), bad(1), bad(2, FailureClass.CONTRACT_VIOLATION), row(3, name="came", chip="M2")]
+    found = compare(a, b)
+    assert not found.same
+    assert [(item.index, item.word_error_percent) for item in found.differences] == [(0, 50), (1, None), (2, None)]
+    assert found.differences[2].outcome_b == "quarantined (ContractViolation)"
+    assert (found.clips_of_both, found.only_a, found.only_b) == (3, 1, 1)
+    assert found.machines == {"chip": (("M4",), ("M2", "M4"))}
+
+
+def test_clips_are_matched_by_id_and_not_by_place() -> None:
+    a = [row(0, "one", name="x"), row(1, "two", name="y")]
+    b = [row(0, "two", name="y"), row(1, "one", name="x")]
+    assert compare(a, b).same

@@ -1,0 +1,61 @@
+"""When a run starts no further shard, when a shard is tried again, and how a run ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from voxfleet_agent.local.orders import Committed
+from voxfleet_agent.local.verdicts import ATTEMPTS_A_RUN, Ending, beyond_halt, concerns_job, judge, may_try_again
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_limits import Quarantine
+from voxfleet_api.protocol import AttemptFailure, ShardResult
+from voxfleet_api.results import Counts
+
+LIMITS = Quarantine(max_clips=2, max_percent=10)
+
+
+def shard(ordinal: int, **counts: int) -> Committed:
+    return Committed(ordinal, 1, ShardResult(commit_sha256="a" * 64, counts=Counts(**counts)))
+
+
+def failure(failure_class: FailureClass) -> AttemptFailure:
+    return AttemptFailure(failure_class=failure_class, message="why")
+
+
+@pytest.mark.parametrize(
+    ("counts", "ending"),
+    [
+        (Counts(succeeded=20), Ending.COMPLETE),
+        (Counts(succeeded=18, quarantined=2), Ending.COMPLETE),
+        (Counts(succeeded=97, quarantined=3), Ending.FAILED),  # more than max_clips
+        (Counts(succeeded=9, quarantined=2), Ending.FAILED),  # more than max_percent
+        (Counts(succeeded=19, failed=1), Ending.FAILED),
+        (Counts(succeeded=19, not_run=1), Ending.FAILED),
+    ],
+)
+def test_how_a_run_ends_follows_from_its_counts(counts: Counts, ending: Ending) -> None:
+    verdict = judge(counts, [], [], LIMITS)
+    assert verdict.ending is ending and bool(verdict.reason) == (ending is Ending.FAILED)
+
+
+def test_a_shard_without_result_fails_the_run() -> None:
+    verdict = judge(Counts(succeeded=20), [], [failure(FailureClass.TRANSPORT)], LIMITS)
+    assert verdict.ending is Ending.FAILED and verdict.reason == "Transport: why"
+
+
+def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
+    at, beyond = shard(0, succeeded=9, quarantined=1), shard(1, succeeded=9, quarantined=2)
+    assert beyond_halt([at], 10) is None
+    assert beyond_halt([at, beyond], 10) == (3, 21)
+    assert beyond_halt([beyond], None) is None
+    assert beyond_halt([], 1) is None
+    limits = LIMITS.model_copy(update={"halt_fan_out_percent": 10})
+    assert "haltFanOutPercent" in judge(Counts(quarantined=3, succeeded=18, not_run=4), [at, beyond], [], limits).reason
+
+
+def test_only_what_this_machine_may_do_better_is_tried_again_and_not_for_ever() -> None:
+    assert may_try_again(failure(FailureClass.TRANSPORT), 1)
+    assert may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN - 1)
+    assert not may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN)
+    assert not may_try_again(failure(FailureClass.MODEL_MISMATCH), 1)
+    assert concerns_job(failure(FailureClass.MODEL_MISMATCH)) and not concerns_job(failure(FailureClass.TRANSPORT))
