@@ -10,16 +10,21 @@ from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
+from voxfleet_agent.budget import Budgets
 from voxfleet_agent.clock import SystemClock
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token
-from voxfleet_agent.engine.models import LocalModels
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
+from voxfleet_agent.engine.models import Models
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import Machine, read_machine
 from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
 from voxfleet_agent.pools.lane_lock import LaneBusyError
+from voxfleet_agent.pools.model_access import ReadableModels
 from voxfleet_agent.pools.pools import Pools
+from voxfleet_agent.quarantine import Quarantine
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
@@ -27,6 +32,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.plan import run_plan
 from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.stages.stage import ModelResolver
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
@@ -42,19 +48,38 @@ async def run_agent(config: AgentConfig) -> None:
     key = ledgers.load_key(config.ledger_key_file)
     journal = await Journal.open(config.state_dir, config.journal_file)
     try:
-        pools = Pools(config.pools, config.lane_dir)
-        await _reap(pools)
+        account = _lane_account(config)
         scratch = Scratch(config.scratch.path, config.scratch.quota_bytes, config.scratch.min_free_bytes)
+        if account is not None:
+            reachable(config.lane_dir, below=config.scratch.path.parent)
+            reachable(scratch.attempts_path, below=config.scratch.path.parent)
+            reachable(config.models.path, below=config.models.path.parent)
+        pools = Pools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
+        models = Models(config.models.path, config.models.quota_bytes)
         try:
+            await _reap(pools)
             machine = await asyncio.to_thread(read_machine, config.state_dir)
             chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
-            equipment = _equip(config, journal, Ledger(key, chain_id, machine.hardware_id), scratch, machine, pools)
+            require_memory(machine.memory_bytes, config.pools)
+            resolver = models if account is None else ReadableModels(models, account, config.models.path)
+            ledger = Ledger(key, chain_id, machine.hardware_id)
+            equipment = _equip(config, journal, ledger, scratch, machine, pools, resolver)
             await _serve(config, equipment, token, listen_on(config.listen))
         finally:
             await pools.close()
+            models.close()
             scratch.close()
     finally:
         await journal.close()
+
+
+def _lane_account(config: AgentConfig) -> LaneAccount | None:
+    if config.lane_user is None:
+        return None
+    try:
+        return LaneAccount.named(config.lane_user)
+    except LaneAccountError as error:
+        raise ConfigError(str(error)) from error
 
 
 async def _reap(pools: Pools) -> None:
@@ -67,23 +92,36 @@ async def _reap(pools: Pools) -> None:
 
 
 def _equip(
-    config: AgentConfig, journal: Journal, ledger: Ledger, scratch: Scratch, machine: Machine, pools: Pools
+    config: AgentConfig,
+    journal: Journal,
+    ledger: Ledger,
+    scratch: Scratch,
+    machine: Machine,
+    pools: Pools,
+    models: ModelResolver,
 ) -> Equipment:
+    clock = SystemClock()
+    quarantine = Quarantine(config.scratch.path, config.scratch.quarantine_quota_bytes, clock)
+    least_memory = min(pool.memory_cap_bytes for pool in config.pools)  # a measured batch size holds in every pool
+
     def open_storage(credentials: S3Credentials | None) -> Storage:
-        return Storage(config.allow, credentials)
+        return Storage(config.allow, credentials, config.https)
 
     return Equipment(
         journal=journal,
         ledger=ledger,
         scratch=scratch,
-        clock=SystemClock(),
+        clock=clock,
         machine=machine,
         lanes=LaneSupply(pools),
         pools=pools,
-        models=LocalModels(),
+        models=models,
+        ladders=LadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
+        quarantine=quarantine,
+        open_budget=Budgets(clock).open,
         stages=STAGES,
         open_storage=open_storage,
-        check_address=Storage(config.allow, None).check,
+        check_address=open_storage(None).check,
     )
 
 
@@ -97,6 +135,7 @@ async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener
         lambda: Reading(
             attempts=supervisor.states(),
             pools=equipment.pools.facts(),
+            lanes=equipment.pools.readings(),
             scratch_reserved_bytes=equipment.scratch.reserved_bytes,
             scratch_quota_bytes=equipment.scratch.quota_bytes,
             ready=supervisor.ready,

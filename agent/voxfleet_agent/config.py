@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from voxfleet_agent.addresses import parse
 from voxfleet_api.base import Quantity, SpecModel
+from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import quantity_bytes
 
 EXAMPLE = """\
@@ -21,9 +24,14 @@ tokenFile: /Users/voxfleet/token
 ledgerKeyFile: /Users/voxfleet/ledger.pem
 scratch: {path: /Volumes/scratch/voxfleet, quota: 20Gi, minFree: 1Gi}
 pools:
-  - {name: offline, kind: Offline, lanes: 1}
+  - {name: offline, kind: Offline, lanes: 1, memoryCap: 24Gi}
 allow: [file:///data/]
+modelCache: {path: /Users/voxfleet/models, quota: 100Gi}
 """
+
+
+SYSTEM_MEMORY_PERCENT = 15
+"""Of the machine's memory: for the operating system and the supervisor."""
 
 
 class ConfigError(Exception):
@@ -49,9 +57,22 @@ def _loopback(host: str) -> str:
 
 
 def _prefix(uri: str) -> str:
-    if not uri.startswith(("file:///", "s3://")) or not uri.endswith("/") or "/../" in uri:
-        raise ValueError("write a prefix such as file:///data/ or s3://bucket/ with a slash at its end")
+    if not uri.endswith("/"):
+        raise ValueError(
+            "write a prefix with a slash at its end, such as file:///data/, s3://bucket/ or https://host/x/"
+        )
+    try:
+        parse(uri)
+    except VoxFleetError as error:
+        raise ValueError(error.message) from error
     return uri
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; write a network such as 10.1.0.0/16") from error
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -67,10 +88,16 @@ class ScratchConfig(SpecModel):
     path: AbsolutePath
     quota: Quantity
     min_free: Quantity = "1Gi"
+    quarantine_quota: Quantity = "1Gi"
+    """Of the clips that contracts ask to retain; the oldest give way."""
 
     @property
     def quota_bytes(self) -> int:
         return quantity_bytes(self.quota)
+
+    @property
+    def quarantine_quota_bytes(self) -> int:
+        return quantity_bytes(self.quarantine_quota)
 
     @property
     def min_free_bytes(self) -> int:
@@ -81,6 +108,32 @@ class PoolConfig(SpecModel):
     name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     kind: Literal["Offline"] = "Offline"
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
+    memory_cap: Quantity = "4Gi"
+    """Of each lane: model, ring of decoded audio and batch together."""
+    batch_size: Annotated[int, Field(ge=1, le=8)] = 4
+    """Until a ladder is measured."""
+
+    @property
+    def memory_cap_bytes(self) -> int:
+        return quantity_bytes(self.memory_cap)
+
+
+class ModelCacheConfig(SpecModel):
+    path: AbsolutePath
+    quota: Quantity = "100Gi"
+
+    @property
+    def quota_bytes(self) -> int:
+        return quantity_bytes(self.quota)
+
+
+class HttpsConfig(SpecModel):
+    """How https:// addresses are reached."""
+
+    ca_bundle: AbsolutePath | None = None
+    """Certificates to trust instead of the system's."""
+    private_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=32)] = ()
+    """Networks that are not public and may be reached all the same; absent: none, loopback neither."""
 
 
 class AgentConfig(SpecModel):
@@ -92,6 +145,11 @@ class AgentConfig(SpecModel):
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
     allow: Annotated[tuple[Annotated[str, AfterValidator(_prefix)], ...], Field(max_length=32)] = ()
     """What attempts may read and write; empty: nothing."""
+    model_cache: ModelCacheConfig | None = None
+    """Where fetched models are kept; absent: below stateDir, 100Gi."""
+    https: HttpsConfig = HttpsConfig()
+    lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    """The account that lanes run as, so that they cannot read the ledger key; the agent must be root to use it."""
     control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """UID of the kube-system namespace; absent: the first authenticated caller binds the agent."""
 
@@ -102,12 +160,30 @@ class AgentConfig(SpecModel):
             raise ValueError("pools: two pools have one name")
         if self.scratch.path.is_relative_to(self.state_dir) or self.state_dir.is_relative_to(self.scratch.path):
             raise ValueError("scratch.path and stateDir must not lie in one another: scratch is swept")
+        if self.lane_user is not None and self.models.path.is_relative_to(self.state_dir):
+            raise ValueError(
+                "modelCache.path: with laneUser, models must lie outside stateDir, which is the agent's alone"
+            )
         return self
 
     @property
     def lane_dir(self) -> Path:
-        """Lock files and process records of the lanes."""
-        return self.state_dir / "lanes"
+        """Lock files and process records of the lanes; an account of their own cannot pass through stateDir."""
+        return (self.state_dir if self.lane_user is None else self.scratch.path) / "lanes"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Clips that contracts ask to retain."""
+        return self.scratch.path / "quarantine"
+
+    @property
+    def models(self) -> ModelCacheConfig:
+        return self.model_cache or ModelCacheConfig(path=self.state_dir / "models")
+
+    @property
+    def ladder_dir(self) -> Path:
+        """Measured batch sizes, one file each."""
+        return self.state_dir / "ladders"
 
     @property
     def journal_file(self) -> Path:
@@ -165,3 +241,16 @@ def create_private_file(file: Path, content: bytes) -> bool:
         opened.flush()
         os.fsync(opened.fileno())
     return True
+
+
+def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
+    """Raises ConfigError, with the sum, when the lanes' caps do not leave the machine its share."""
+    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
+    usable = total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
+    if caps > usable:
+        parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
+        raise ConfigError(
+            f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine has {total_bytes // 2**20} MiB,"
+            f" of which {SYSTEM_MEMORY_PERCENT} % stay with the system: lower memoryCap or lanes to at most"
+            f" {usable // 2**20} MiB together"
+        )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_api.protocol import AttemptState, PoolFacts
+from voxfleet_api.results import LaneReadings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Reading:
 
     attempts: Sequence[AttemptRecord]
     pools: Sequence[PoolFacts]
+    lanes: Mapping[str, LaneReadings]
     scratch_reserved_bytes: int
     scratch_quota_bytes: int
     ready: bool
@@ -64,6 +66,7 @@ class Metrics(Collector):
             failed,
             lanes,
             free,
+            *_lane_metrics(reading.lanes),
             GaugeMetricFamily(
                 "voxfleet_agent_scratch_reserved_bytes", "Scratch in use.", value=reading.scratch_reserved_bytes
             ),
@@ -72,3 +75,36 @@ class Metrics(Collector):
             ),
             GaugeMetricFamily("voxfleet_agent_ready", "1 when attempts are admitted.", value=float(reading.ready)),
         )
+
+
+def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
+    """Counters begin anew with each attempt, as Prometheus expects of counters that restart."""
+    gauges = {
+        "ring_bytes": "Size of the ring of decoded audio.",
+        "ring_high_water_bytes": "Most of the ring that was filled.",
+        "peak_rss_bytes": "Most memory of the lane's process.",
+        "metal_peak_bytes": "Most GPU memory of the lane's process, where there is Metal.",
+        "batch_size": "Clips of one batch.",
+    }
+    for field, text in gauges.items():
+        gauge = GaugeMetricFamily(f"voxfleet_agent_lane_{field}", f"{text} Of the latest attempt.", labels=["lane"])
+        for name, readings in lanes.items():
+            value = getattr(readings, field)
+            if value is not None:
+                gauge.add_metric([name], value)
+        yield gauge
+    underruns = CounterMetricFamily(
+        "voxfleet_agent_lane_ring_underruns", "Times that the model waited for decoded audio.", labels=["lane"]
+    )
+    resets = CounterMetricFamily(
+        "voxfleet_agent_lane_ring_resets", "Times that decoded audio was dropped.", labels=["lane", "cause"]
+    )
+    restarts = CounterMetricFamily(
+        "voxfleet_agent_lane_restarts", "Times that the lane's process was replaced.", labels=["lane", "cause"]
+    )
+    for name, readings in lanes.items():
+        underruns.add_metric([name], readings.ring_underruns)
+        for family, counts in ((resets, readings.ring_resets), (restarts, readings.restarts)):
+            for cause, count in counts.items():
+                family.add_metric([name, cause], count)
+    yield from (underruns, resets, restarts)

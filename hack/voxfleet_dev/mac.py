@@ -43,6 +43,7 @@ class Mac:
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
         batch_size: int = 4,
+        python: Path = Path(sys.executable),
     ) -> None:
         directory = directory.absolute()  # the agent accepts no other paths
         self.name = name
@@ -58,7 +59,7 @@ class Mac:
         self._batch_size = batch_size
         self._ledger_key = Ed25519PrivateKey.generate()
         self.config_file = directory / "agent.yaml"
-        argv: list[str | Path] = [sys.executable, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
+        argv: list[str | Path] = [python, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
         self.agent = Child(f"agent {name}", argv, directory / "agent.log", env=agent_environment())
 
     @property

@@ -9,6 +9,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptFailure
 
 _MESSAGE_LIMIT = 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def failure_of(error: BaseException) -> AttemptFailure:
@@ -16,9 +17,10 @@ def failure_of(error: BaseException) -> AttemptFailure:
     known = next((cause for cause in causes if isinstance(cause, VoxFleetError)), None)
     if known is not None:
         return AttemptFailure(failure_class=known.failure_class, message=known.message[:_MESSAGE_LIMIT])
-    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes):
+    if any(isinstance(cause, OSError) and cause.errno in _FULL for cause in causes):
         return AttemptFailure(
-            failure_class=FailureClass.SCRATCH_EXHAUSTED, message="this Mac's disk is full; free space on it"
+            failure_class=FailureClass.SCRATCH_EXHAUSTED,
+            message="this Mac's disk is full or read-only; free space on it, or mount it for writing",
         )
     # Without a class it is this agent's fault, so another Mac may do better.
     name = type(causes[0]).__qualname__

@@ -23,7 +23,7 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import mp3
+from voxfleet_agent.audio import flac_checks, mp3
 from voxfleet_agent.audio.conversions import ConversionPlan, plan_conversions
 from voxfleet_agent.audio.facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import inspect, refuse, refuse_duration
@@ -70,11 +70,15 @@ def open_decoding(path: Path, contract: VoiceContractSpec, model_rate_hz: int) -
         facts = inspect(file, size_bytes)
         if facts.container is Container.MP3:
             facts = _walked(facts, ClipReader(file, size_bytes))
+        checksum = None
+        if facts.container is Container.FLAC:
+            flac_checks.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
+            checksum = flac_checks.sample_checksum(ClipReader(file, size_bytes))
     violation = refuse(facts, size_bytes, contract)
     if violation is not None:
         raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
-    return Decoding(path, facts, contract, plan, model_rate_hz)
+    return Decoding(path, facts, contract, plan, model_rate_hz, checksum)
 
 
 def _walked(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
@@ -82,6 +86,12 @@ def _walked(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
     frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
     if facts.frames is None:
         return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
+    # The first frame holds the length and no audio.
+    if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + _MP3_TOLERANCE_FRAMES:
+        raise damaged(
+            f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
+            f" but its header announces {facts.audio_milliseconds} ms"
+        )
     return facts
 
 
@@ -93,7 +103,13 @@ class Decoding:
     """One clip on its way to the model."""
 
     def __init__(
-        self, path: Path, facts: HeaderFacts, contract: VoiceContractSpec, plan: ConversionPlan, model_rate_hz: int
+        self,
+        path: Path,
+        facts: HeaderFacts,
+        contract: VoiceContractSpec,
+        plan: ConversionPlan,
+        model_rate_hz: int,
+        checksum: flac_checks.SampleChecksum | None = None,
     ) -> None:
         self.facts = facts
         self.piece_starts_milliseconds: list[int] = []
@@ -102,6 +118,7 @@ class Decoding:
         self._contract = contract
         self._plan = plan
         self._model_rate_hz = model_rate_hz
+        self._checksum = checksum
         self._frames = 0
         self._limit_frames = (
             (duration_milliseconds(contract.input.max_clip) + SPARE_MILLISECONDS) * facts.sample_rate_hz // 1000
@@ -152,7 +169,7 @@ class Decoding:
         samples = np.empty(self._limit_frames, np.float32)
         for block in self._blocks():
             self._mix_down(block, samples[self._frames - len(block) : self._frames])
-        self._check_length()
+        self._check_whole()
         return self._piece(0, samples[: self._frames])
 
     def _windows(self, rule: WindowRule) -> Iterator[Samples]:
@@ -166,7 +183,7 @@ class Decoding:
                 yield self._piece(start, samples[:taken].copy())
                 samples[: filled - taken] = samples[taken:filled].copy()
                 start, filled = start + taken, filled - taken
-        self._check_length()
+        self._check_whole()
         while filled > 0:
             taken = rule.end(samples[:filled])
             yield self._piece(start, samples[:taken].copy())
@@ -200,6 +217,8 @@ class Decoding:
                 self._check_length()
                 raise damaged("decodes to more audio than its header announces")
             _check_level(block)
+            if self._checksum is not None:
+                self._checksum.add(block)
             yield block
 
     def _open_stream(self) -> mlx_audio_io.AudioStreamReader:
@@ -243,6 +262,11 @@ class Decoding:
                 samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
             )
         return np.asarray(resampled).reshape(-1)
+
+    def _check_whole(self) -> None:
+        self._check_length()
+        if self._checksum is not None:
+            self._checksum.verify()
 
     def _check_length(self) -> None:
         facts = self.facts

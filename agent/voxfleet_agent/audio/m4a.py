@@ -62,6 +62,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     (track,) = audio
     timescale, duration = _clock(_child(track.media, b"mdhd"))
     table = _child(track.media, b"minf", b"stbl")
+    _refuse_elsewhere(_find(_find(_child(track.media, b"minf"), b"dinf") or _NOTHING, b"dref"))
     rate_hz, channels = _format(_child(table, b"stsd"))
     refuse_count(channels, _MIXED_CHANNELS, "AAC")
     movie_timescale, _ = _clock(_child(movie.header, b"mvhd"))
@@ -79,6 +80,13 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         frames=None if movie.fragment_packets else frames or None,
         estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
     )
+
+
+def _refuse_elsewhere(references: memoryview | None) -> None:
+    """Audio may lie in another file, which nobody fetched; decoders disagree on whether they follow."""
+    for _, body in _boxes(_NOTHING if references is None else references[8:]):
+        if len(body) < 4 or not body[3] & 0x1:
+            raise refused("says that its audio lies in another file")
 
 
 def _packets(sizes: memoryview | None) -> int:

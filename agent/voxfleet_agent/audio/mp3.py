@@ -13,6 +13,7 @@ from voxfleet_api.kinds.contract_input import Container, Encoding
 _SEARCH_BYTES = 65_536
 _WALK_BYTES = 2**20
 _TRAILING_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+_MAX_TAGS = 16
 _ID3V1_BYTES = 128  # a tag at the end of the file
 _STREAMS = ("a raw AAC stream", "an MPEG layer")
 _VERSIONS = {3: 1, 2: 2, 0: 25}  # MPEG 1, 2, 2.5
@@ -41,9 +42,20 @@ class _Frame:
         return 9 if self.channels == 1 else 17
 
 
-def id3_bytes(clip: ClipReader) -> int:
-    """The length of an ID3v2 tag at the start; 0 without one."""
-    head = clip.peek(0, 10)
+def _tags_bytes(clip: ClipReader) -> int:
+    """The length of all ID3v2 tags at the start."""
+    total = 0
+    for _ in range(_MAX_TAGS):
+        length = id3_bytes(clip, total)
+        if length == 0:
+            break
+        total += length
+    return total
+
+
+def id3_bytes(clip: ClipReader, offset: int = 0) -> int:
+    """The length of an ID3v2 tag at `offset`; 0 without one."""
+    head = clip.peek(offset, 10)
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
     if any(byte & 0x80 for byte in head[6:10]):
@@ -63,13 +75,18 @@ def begins_with_frame(clip: ClipReader) -> bool:
 
 def inspect_mp3(clip: ClipReader) -> HeaderFacts:
     """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
-    tag_bytes = id3_bytes(clip)
+    tag_bytes = _tags_bytes(clip)
     behind = clip.peek(tag_bytes, 64)
     if behind.startswith(b"fLaC"):
         raise unsupported("a FLAC file behind an ID3 tag")
     if file_name(behind).startswith(_STREAMS):
         raise unsupported(f"{file_name(behind)} behind an ID3 tag")
+    if behind.startswith(b"RIFF"):
+        raise unsupported("a wav file behind an ID3 tag")
     offset, frame = _first_frame(clip, tag_bytes)
+    if clip.peek(tag_bytes, offset - tag_bytes).strip(b"\0"):
+        # It may be a playlist that a decoder would rather believe than the frames behind it.
+        raise damaged("holds something else between its tag and its audio")
     audio_bytes = clip.size_bytes - offset
     if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
         audio_bytes -= _ID3V1_BYTES
@@ -93,7 +110,7 @@ def count_frames(clip: ClipReader) -> int:
 
     Raises VoxFleetError(DECODE_ERROR) for a hole between frames and for a last frame that is cut short.
     """
-    offset, _ = _first_frame(clip, id3_bytes(clip))
+    offset, _ = _first_frame(clip, _tags_bytes(clip))
     count = 0
     start, window = offset, b""
     while offset < clip.size_bytes:

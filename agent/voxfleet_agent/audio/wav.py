@@ -61,13 +61,28 @@ def inspect_wav(clip: ClipReader) -> HeaderFacts:
         if name == b"fmt ":
             if length_bytes < 16:
                 raise damaged(f"has a format chunk of {length_bytes} bytes; it needs 16")
-            format_chunk = clip.exactly(offset, min(length_bytes, _FORMAT_BYTES), "format chunk")
+            earlier, format_chunk = format_chunk, clip.exactly(offset, min(length_bytes, _FORMAT_BYTES), "format chunk")
+            if earlier not in (None, format_chunk):
+                raise damaged("has two format chunks that contradict each other")
         elif name == b"data":
             if format_chunk is None:
                 raise damaged("has its audio before its format chunk")
+            _refuse_more_audio(clip, offset + length_bytes + length_bytes % 2)
             return _facts(format_chunk, length_bytes, clip.size_bytes - offset)
         offset += length_bytes + length_bytes % 2
     raise damaged(f"has no audio within its first {_MAX_CHUNKS} chunks")
+
+
+def _refuse_more_audio(clip: ClipReader, offset: int) -> None:
+    """Decoders stop after the first audio chunk; what a second one holds would be lost without a word."""
+    for _ in range(_MAX_CHUNKS):
+        header = clip.peek(offset, 8)
+        if len(header) < 8:
+            return
+        name, length_bytes = struct.unpack("<4sI", header)
+        if name == b"data" and length_bytes:
+            raise damaged("holds its audio in more than one chunk")
+        offset += 8 + length_bytes + length_bytes % 2
 
 
 def _facts(format_chunk: bytes, announced_bytes: int, present_bytes: int) -> HeaderFacts:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.config import SYSTEM_MEMORY_PERCENT, PoolConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 
 _GIB = 2**30
-_SYSTEM_SHARE = 0.15
-"""Of the memory, for the operating system and the supervisor."""
 _TENANT_SHARE = 0.10
 _CLOCK_UNSYNCHRONIZED = 5  # TIME_ERROR of adjtimex(2)
 
@@ -36,7 +34,7 @@ def check_machine(pools: Sequence[PoolConfig]) -> list[Finding]:
 
 def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
     caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
-    usable = int(total_bytes * (1 - _SYSTEM_SHARE))
+    usable = total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
     found = f"lanes may use {caps / _GIB:.1f} GiB together, the machine has {total_bytes / _GIB:.1f} GiB"
     if caps > usable:
         return fail(

@@ -36,6 +36,11 @@ class Service:
     environment: tuple[tuple[str, str], ...] = ()
 
     @property
+    def account(self) -> str:
+        """Only root may start lanes as somebody else."""
+        return "root" if self.switches_user else self.user
+
+    @property
     def command(self) -> list[str]:
         return [str(self.python), "-m", "voxfleet_agent", "serve", "--config", str(self.config)]
 
@@ -50,7 +55,7 @@ def launchd_plist(service: Service) -> bytes:
         {
             "Label": LABEL,
             "ProgramArguments": ["/bin/sh", "-c", _AWAKE, *service.command],
-            "UserName": service.user,
+            "UserName": service.account,
             "RunAtLoad": True,
             "KeepAlive": True,
             "ThrottleInterval": _RESTART_SECONDS,
@@ -75,7 +80,7 @@ def systemd_unit(service: Service) -> str:
         "",
         "[Service]",
         "Type=exec",
-        f"User={'root' if service.switches_user else service.user}",
+        f"User={service.account}",
         f"ExecStart={' '.join(_quoted(word) for word in service.command)}",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in service.environment),
         "Restart=always",
@@ -89,10 +94,10 @@ def systemd_unit(service: Service) -> str:
         "ProtectSystem=strict",
         "ProtectKernelTunables=yes",
         "ProtectControlGroups=yes",
-        "PrivateTmp=yes",
         "RestrictSUIDSGID=yes",
         *([] if service.switches_user else ["NoNewPrivileges=yes", "CapabilityBoundingSet="]),
-        *(f"ReadWritePaths={_quoted(str(path))}" for path in service.writable),
+        # The minus sign: a folder that is not there yet is no reason not to start.
+        *(f"ReadWritePaths=-{_quoted(str(path))}" for path in service.writable),
         "",
         "[Install]",
         "WantedBy=multi-user.target",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,17 +21,29 @@ from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import Machine
 from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.quarantine import Quarantine
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import (
+    ClipTask,
+    ClipVerdict,
+    Lane,
+    LaneFacts,
+    LaneOrder,
+    ResolvedModel,
+    StageContext,
+)
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import JobInput, ModelSource, PrefixInput, Task
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.voice_contract import Container, ContractInput, VoiceContractSpec
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.job_input import JobInput, PrefixInput
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
@@ -46,6 +58,7 @@ from voxfleet_api.protocol import (
     S3Credentials,
     ShardResult,
 )
+from voxfleet_api.results import LadderTable, LaneReadings
 
 PATIENCE_SECONDS = 30.0
 """So that what never comes fails a test instead of holding it up."""
@@ -77,15 +90,24 @@ class HandClock:
 
 
 class HeldLane:
+    """A lane that is held and killed, but never works."""
+
     def __init__(self, name: str) -> None:
         self.name = name
+        self.batch_size = 1
         self.kills = 0
 
-    async def load(self, model: ResolvedModel) -> None:
-        return None
+    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        raise AssertionError("the stand-in stages load nothing")
 
-    async def transcribe(self, task: ClipTask) -> ClipVerdict:
-        raise AssertionError("the stand-in stages transcribe nothing")
+    def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict]:
+        raise AssertionError("the stand-in stages give no clips")
+
+    async def renew(self) -> None:
+        raise AssertionError("the stand-in stages measure no ladder")
+
+    def readings(self) -> LaneReadings:
+        return LaneReadings()
 
     async def kill(self) -> None:
         self.kills += 1
@@ -101,6 +123,10 @@ class HeldPools:
 
     def loaded_models(self) -> list[str]:
         return []
+
+    def readings(self) -> dict[str, LaneReadings]:
+        resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
+        return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
 
     def acquire(self, pool: str, digest: str | None = None) -> HeldLane | None:
         return self._free.pop(0) if self._free else None
@@ -118,8 +144,8 @@ class HeldStage:
     answers: asyncio.Queue[ShardResult | Exception] = field(default_factory=asyncio.Queue)
 
     async def __call__(self, context: StageContext) -> ShardResult:
-        if context.transcriber is not None:
-            await context.transcriber.load(MODEL)
+        if context.lane is not None:
+            await context.working()
         path = await context.scratch.reserve("clip", 100)
         path.write_bytes(b"x" * 100)
         self.entered.put_nowait(context)
@@ -255,13 +281,18 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
         lanes=LaneSupply(pools),
         pools=pools,
         models=NoModels(),
+        ladders=NoLadders(),
+        quarantine=Quarantine(folder / "scratch", 10_000, clock),
+        open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
         open_storage=open_storage,
         check_address=check_address,
     )
     supervisor = Supervisor(equipment)
     await supervisor.start()
-    metrics = Metrics(lambda: Reading(supervisor.states(), pools.facts(), scratch.reserved_bytes, 10_000, True))
+    metrics = Metrics(
+        lambda: Reading(supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, True)
+    )
     routes = Routes(equipment, supervisor, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes))
@@ -283,8 +314,26 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
 
 
 class NoModels:
-    async def resolve(self, source: ModelSource) -> ResolvedModel:
+    async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         return MODEL
+
+
+class NoLadders:
+    async def table(
+        self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+    ) -> LadderTable | None:
+        return None
+
+    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
+        return None
+
+
+class NoBudget:
+    def spend_retry(self, failure_class: FailureClass) -> None:
+        raise AssertionError("the stand-in stages retry nothing")
+
+    def spend_quarantined(self, audio_milliseconds: int) -> None:
+        raise AssertionError("the stand-in stages quarantine nothing")
 
 
 def open_storage(credentials: S3Credentials | None) -> Storage:

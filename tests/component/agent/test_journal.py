@@ -34,7 +34,7 @@ async def main(folder):
     journal = await Journal.open(folder, folder / "journal.sqlite3")
     stage = AttemptJournal(journal, AttemptKey("shard-1", 1))
     for index in range(1_000_000):
-        await stage.record_row(ResultRow(index=index, custom_id=str(index), status=ClipStatus.SUCCEEDED, text="one"))
+        await stage.record_rows([ResultRow(index=index, custom_id=str(index), status=ClipStatus.SUCCEEDED, text="one")])
         print(index, flush=True)
 
 asyncio.run(main(Path(sys.argv[1])))
@@ -116,33 +116,34 @@ async def test_a_base_is_frozen_once(journal: Journal) -> None:
 
 async def test_a_clip_has_one_row(journal: Journal) -> None:
     stage = AttemptJournal(journal, KEY)
-    await stage.record_row(clip(3))
+    await stage.record_rows([clip(3)])
     with pytest.raises(sqlite3.IntegrityError):
-        await stage.record_row(clip(3))
-    assert await stage.recorded_indexes() == {3}
+        await stage.record_rows([clip(4), clip(3)])
+    assert await stage.recorded_indexes() == {3}, "all or none"
 
 
 async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
     stage = AttemptJournal(journal, KEY)
-    for index in (2, 0, 1):
-        await stage.record_row(clip(index))
-    assert [row.index for row in await stage.unfrozen_rows()] == [0, 1, 2]
-    part = FrozenPart(0, PartRef(path="p", sha256="a" * 64, indexes="0-1"), b"bytes", uploaded=False)
-    await stage.freeze_part(part, [0, 1])
-    assert [row.index for row in await stage.unfrozen_rows()] == [2]
-    other = FrozenPart(1, PartRef(path="q", sha256="b" * 64, indexes="1-2"), b"other", uploaded=False)
+    await stage.record_rows([clip(index) for index in (2, 0, 1)])
+    assert await stage.unfrozen_lines(9) == [(index, clip(index).line()) for index in range(3)]
+    assert [index for index, _ in await stage.unfrozen_lines(2)] == [0, 1]
+    part = FrozenPart(0, PartRef(path="p", sha256="a" * 64, indexes="0-1"), uploaded=False)
+    await stage.freeze_part(part, b"bytes", [0, 1])
+    assert [index for index, _ in await stage.unfrozen_lines(9)] == [2]
+    other = FrozenPart(1, PartRef(path="q", sha256="b" * 64, indexes="1-2"), uploaded=False)
     with pytest.raises(ValueError, match="2 clips, but holds 1"):
-        await stage.freeze_part(other, [1, 2])
+        await stage.freeze_part(other, b"other", [1, 2])
     assert await stage.parts() == [part]
+    assert await stage.part_content(0) == b"bytes"
     await stage.mark_uploaded(0)
     assert [found.uploaded for found in await stage.parts()] == [True]
     assert await stage.recorded_indexes() == {0, 1, 2}
 
 
 async def test_attempts_do_not_see_each_other(journal: Journal) -> None:
-    await AttemptJournal(journal, KEY).record_row(clip(0))
+    await AttemptJournal(journal, KEY).record_rows([clip(0)])
     other = AttemptJournal(journal, AttemptKey("shard-1", 2))
-    assert await other.recorded_indexes() == frozenset() and await other.unfrozen_rows() == []
+    assert await other.recorded_indexes() == frozenset() and await other.unfrozen_lines(9) == []
     await journal.write(lambda db: attempts.forget(db, KEY))
     assert await AttemptJournal(journal, KEY).recorded_indexes() == frozenset()
 

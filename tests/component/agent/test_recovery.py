@@ -111,7 +111,7 @@ async def test_each_state_after_a_restart(
     left: Left, state: AttemptState, failure: AttemptFailure | None, after: AttemptState | None
 ) -> None:
     record = await left.attempt(1, state, failure=failure, result=None if failure else COMMIT, lane="offline-0")
-    scratch = left.scratch.open_attempt(record.key)
+    scratch = left.scratch.open_attempt(record.key, 10_000)
     (scratch.path / "clip").write_bytes(b"x")
     scratch.close()
     recovered = await recover(left.journal, left.ledger, left.scratch)

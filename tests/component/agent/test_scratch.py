@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import JournalError
-from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 KEY = AttemptKey("shard-1", 1)
@@ -24,7 +26,7 @@ def scratch(tmp_path: Path) -> Iterator[Scratch]:
 
 
 async def test_reservations_hold_the_quota_and_wait_for_siblings(scratch: Scratch) -> None:
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     assert attempt.path.stat().st_mode & 0o777 == 0o700
     first = await attempt.reserve("a", 600)
     first.write_bytes(b"x" * 600)
@@ -41,7 +43,7 @@ async def test_reservations_hold_the_quota_and_wait_for_siblings(scratch: Scratc
 
 
 async def test_what_can_never_fit_is_refused(scratch: Scratch) -> None:
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     with pytest.raises(VoxFleetError) as caught:
         await attempt.reserve("a", 1001)
     assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED and "quota" in caught.value.message
@@ -53,15 +55,43 @@ async def test_what_can_never_fit_is_refused(scratch: Scratch) -> None:
 
 async def test_min_free_is_kept(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "scratch", quota_bytes=1000, min_free_bytes=2**62)
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     with pytest.raises(VoxFleetError, match=r"minFree"):
         await attempt.reserve("a", 1)
     attempt.close()
     scratch.close()
 
 
+async def test_an_attempt_keeps_to_its_contract_s_own_limit(scratch: Scratch) -> None:
+    attempt, sibling = scratch.open_attempt(KEY, 300), scratch.open_attempt(AttemptKey("shard-2", 1), 300)
+    with pytest.raises(VoxFleetError, match=r"scratch\.maxBytes is 300") as caught:
+        await attempt.reserve("a", 301)
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    first = await attempt.reserve("a", 200)
+    waiting = asyncio.create_task(attempt.reserve("b", 200))
+    await asyncio.sleep(0)
+    await sibling.reserve("a", 200)
+    assert not waiting.done(), "the attempt waits for its own bytes, whatever room the quota has"
+    with pytest.raises(VoxFleetError, match=r"scratch\.maxBytes"):
+        await attempt.reserve("c", 200, wait=False)
+    await attempt.release(first)
+    await waiting
+    assert (attempt.reserved_bytes, attempt.high_water_bytes, scratch.reserved_bytes) == (200, 200, 400)
+    attempt.close()
+    sibling.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_volume_that_takes_no_bytes_is_scratch_exhausted(number: int) -> None:
+    with pytest.raises(VoxFleetError, match=os.strerror(number)) as caught, writing_scratch():
+        raise OSError(number, "as the system says it", "/private/name")
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED and "private" not in caught.value.message
+    with pytest.raises(PermissionError), writing_scratch():
+        raise PermissionError(errno.EACCES, "another trouble")
+
+
 async def test_cleanup_twice_unlinks_nothing_the_second_time(scratch: Scratch) -> None:
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     (await attempt.reserve("a", 10)).write_bytes(b"x" * 10)
     (attempt.path / "deep" / "deeper").mkdir(parents=True)
     (attempt.path / "deep" / "deeper" / "file").write_bytes(b"y" * 7)
@@ -77,7 +107,7 @@ async def test_a_planted_link_is_removed_and_never_followed(scratch: Scratch, tm
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"keep")
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     (attempt.path / "folder").symlink_to(outside)
     (attempt.path / "file").symlink_to(outside / "precious")
     (attempt.path / "loop").symlink_to(attempt.path)
@@ -85,7 +115,7 @@ async def test_a_planted_link_is_removed_and_never_followed(scratch: Scratch, tm
     other = AttemptKey("shard-2", 1)
     (scratch.attempts_path / str(other)).symlink_to(outside)
     with pytest.raises(OSError, match=r"Not a directory|symbolic link"):
-        scratch.open_attempt(other)
+        scratch.open_attempt(other, 10_000)
     await scratch.remove_attempt(KEY)
     await scratch.sweep(owned=())
     assert list(scratch.attempts_path.iterdir()) == []
@@ -96,7 +126,7 @@ async def test_a_folder_swapped_for_a_link_does_not_move_the_work(scratch: Scrat
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "clip").write_bytes(b"keep")
-    attempt = scratch.open_attempt(KEY)
+    attempt = scratch.open_attempt(KEY, 10_000)
     path = await attempt.reserve("clip", 4)
     attempt.path.rename(tmp_path / "aside")
     attempt.path.symlink_to(outside)
@@ -108,7 +138,7 @@ async def test_a_folder_swapped_for_a_link_does_not_move_the_work(scratch: Scrat
 async def test_the_sweep_leaves_owned_folders_and_everything_beside_them(scratch: Scratch) -> None:
     mine, stale = AttemptKey("mine", 1), AttemptKey("stale", 4)
     for key in (mine, stale):
-        scratch.open_attempt(key).close()
+        scratch.open_attempt(key, 10_000).close()
     beside = scratch.attempts_path.parent / "not-ours"
     beside.write_bytes(b"keep")
     assert await scratch.sweep(owned={str(mine)}) == 1
@@ -118,3 +148,25 @@ async def test_the_sweep_leaves_owned_folders_and_everything_beside_them(scratch
 def test_two_agents_cannot_share_a_scratch_folder(scratch: Scratch) -> None:
     with pytest.raises(JournalError, match="another voxfleet-agent"):
         Scratch(scratch.attempts_path.parent, 1, 0)
+
+
+async def test_a_sweep_is_bounded_per_pass_and_the_next_one_goes_on(scratch: Scratch) -> None:
+    """100,000 strays: half of them lie beside the attempts' folders, the others in one that nobody owns."""
+    mine, stale = AttemptKey("mine", 1), AttemptKey("stale", 4)
+    for key in (mine, stale):
+        scratch.open_attempt(key, 10_000).close()
+    for number in range(50_000):
+        os.close(os.open(scratch.attempts_path / f"stray-{number}", os.O_CREAT))
+        os.close(os.open(scratch.attempts_path / str(stale) / f"inside-{number}", os.O_CREAT))
+    removed = [await scratch.sweep(owned={str(mine)}) for _ in range(11)]
+    assert max(removed) == SWEEP_ENTRIES
+    assert sum(removed) == 100_001, "each stray file and the folder that nobody owns"
+    assert await scratch.sweep(owned={str(mine)}) == 0
+    assert [path.name for path in scratch.attempts_path.iterdir()] == [str(mine)]
+
+
+async def test_a_folder_with_as_many_entries_as_a_pass_may_unlink_is_gone_after_two(scratch: Scratch) -> None:
+    scratch.open_attempt(KEY, 10_000).close()
+    for number in range(3):
+        (scratch.attempts_path / str(KEY) / f"file-{number}").touch()
+    assert [await scratch.sweep(owned=(), limit=3) for _ in range(3)] == [3, 1, 0]

@@ -16,16 +16,12 @@ import pytest
 
 from voxfleet_agent.crash import EXIT_CODE, VARIABLE
 from voxfleet_api.digest import digest_of, sha256_hex
-from voxfleet_api.kinds.audio_batch_job import JobInput, ManifestInput, ModelSource, Task
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.voice_contract import (
-    Container,
-    ContractInput,
-    Conversions,
-    Downmix,
-    Resample,
-    VoiceContractSpec,
-)
+from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
+from voxfleet_api.kinds.job_input import JobInput, ManifestInput
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow, public_key, verify
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file, load_config, read_private_file
+from voxfleet_agent.config import (
+    EXAMPLE,
+    ConfigError,
+    PoolConfig,
+    create_private_file,
+    load_config,
+    read_private_file,
+    require_memory,
+)
 
 
 def write(folder: Path, **changes: object) -> Path:
@@ -35,7 +43,9 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         ("pools", [{"name": "a"}, {"name": "a"}], "one name"),
         ("pools", [{"name": "a", "kind": "Interactive"}], "Offline"),
         ("allow", ["file:///data"], "slash at its end"),
-        ("allow", ["file:///data/../etc/"], "prefix"),
+        ("allow", ["file:///data/../etc/"], "`..`"),
+        ("allow", ["https://2130706433/"], "host"),
+        ("https", {"privateNetworks": ["ten"]}, "10.1.0.0/16"),
         ("color", "red", "not permitted"),
     ],
 )
@@ -46,6 +56,25 @@ def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, field: str, value:
     message = str(caught.value)
     assert str(file) in message and hint in message
     assert field in message or "scratch" in message or "pools" in message
+
+
+GIB = 2**30
+
+
+def test_lanes_that_leave_the_machine_nothing_are_refused_with_the_sum() -> None:
+    pools = (PoolConfig(name="day", lanes=2, memory_cap="4Gi"), PoolConfig(name="night", memory_cap="6Gi"))
+    require_memory(17 * GIB, pools)
+    with pytest.raises(ConfigError) as caught:
+        require_memory(16 * GIB, pools)
+    assert "2 x 4Gi (day) + 1 x 6Gi (night) = 14336 MiB" in str(caught.value)
+    assert "at most 13926 MiB" in str(caught.value)
+
+
+def test_lanes_with_an_account_live_where_the_account_can_reach(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, laneUser="lanes", modelCache={"path": "/Users/voxfleet/models"}))
+    assert config.lane_dir.is_relative_to(config.scratch.path)
+    with pytest.raises(ConfigError, match="models must lie outside stateDir"):
+        load_config(write(tmp_path, laneUser="lanes", modelCache=None))
 
 
 @pytest.mark.parametrize("content", ["", "- a", "a: [", "7"])

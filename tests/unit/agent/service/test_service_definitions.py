@@ -68,10 +68,11 @@ def test_the_unit_ends_the_agent_first_and_dumps_no_core() -> None:
 def test_an_agent_whose_lanes_have_an_account_of_their_own_starts_as_root() -> None:
     unit = unit_of(replace(SERVICE, switches_user=True))["Service"]
     assert unit["User"] == "root" and "NoNewPrivileges" not in unit
+    assert plistlib.loads(launchd_plist(replace(SERVICE, switches_user=True)))["UserName"] == "root"
 
 
 def test_percent_signs_of_a_path_are_not_specifiers() -> None:
-    assert 'ReadWritePaths="/Volumes/100%% scratch"' in systemd_unit(SERVICE)
+    assert 'ReadWritePaths=-"/Volumes/100%% scratch"' in systemd_unit(SERVICE)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")

@@ -1,0 +1,5 @@
+"""A corpus of malformed, hostile and odd files, each with the verdict that the agent owes it.
+
+`hack/make_corpus.py` writes it to a folder; the tests run it through all stages. Every module but `case`, `sounds`,
+`damage` and `folder` holds the cases of one kind of file.
+"""

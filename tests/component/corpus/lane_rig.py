@@ -1,0 +1,53 @@
+"""A real lane with the default model, and clips given to it without a stage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from voxfleet_agent.engine.models import Models
+from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder, ResolvedModel
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+MEMORY_CAP_BYTES = 2 * 2**30
+
+
+async def default_model(folder: Path) -> ResolvedModel:
+    return await Models(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
+
+
+def order(contract: VoiceContractSpec) -> LaneOrder:
+    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+
+
+@asynccontextmanager
+async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int = 4) -> AsyncIterator[Lane]:
+    """A lane that holds the default model."""
+    lane = Lane("offline-0", folder / "lane", memory_cap_bytes=MEMORY_CAP_BYTES, batch_size=batch_size)
+    try:
+        await lane.load(await default_model(folder), order(contract))
+        yield lane
+    finally:
+        await lane.kill()
+
+
+async def verdicts(lane: Lane, clips: Sequence[Path], batch_size: int) -> dict[int, ClipVerdict]:
+    """By position of the clip; fails when a clip has no verdict or two."""
+    lane.batch_size = batch_size
+
+    async def batches() -> AsyncIterator[Sequence[ClipTask]]:
+        for start in range(0, len(clips), batch_size):
+            chosen = clips[start : start + batch_size]
+            yield [ClipTask(index=start + position, path=path) for position, path in enumerate(chosen)]
+
+    found: dict[int, ClipVerdict] = {}
+    async for verdict in lane.work(batches()):
+        assert verdict.index not in found, f"clip {verdict.index} has two verdicts"
+        found[verdict.index] = verdict
+    assert sorted(found) == list(range(len(clips)))
+    return found

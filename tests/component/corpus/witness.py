@@ -1,0 +1,106 @@
+"""Sees which files a process opens, from outside of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_OPEN = 0x20  # IN_OPEN
+_NONBLOCK = 0o4000
+_CALLS = "open,openat,openat2,creat,connect,execve"
+
+
+class Bait:
+    """A folder that nobody has a reason to open. The kernel tells of every open, whoever does it."""
+
+    def __init__(self, folder: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.inotify_init1(_NONBLOCK)
+        for path in (folder, *folder.iterdir()):
+            if libc.inotify_add_watch(self._descriptor, os.fsencode(path), _OPEN) < 0:
+                raise OSError(ctypes.get_errno(), "cannot watch the bait")
+
+    def taken(self) -> bool:
+        """Whether something was opened since the last call."""
+        try:
+            return bool(os.read(self._descriptor, 65_536))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Trace:
+    """What strace saw."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def opened(self) -> set[str]:
+        """Absolute paths that an open succeeded on."""
+        return {
+            path
+            for line in self._lines()
+            for path in re.findall(r"(?:open|creat)\w*\(.*\)\s*= \d+<([^>]*)>", line)
+            if path.startswith("/")
+        }
+
+    def refused(self) -> set[str]:
+        """Names that an open failed on."""
+        found = (re.search(r'(?:open|creat)\w*\([^"]*"([^"]*)".*= -1', line) for line in self._lines())
+        return {match[1] for match in found if match}
+
+    def other_calls(self) -> list[str]:
+        """Connections and programs started."""
+        return [line for line in self._lines() if re.search(r"\b(connect|execve)\(", line)]
+
+    def _lines(self) -> Sequence[str]:
+        return self._file.read_text(errors="replace").splitlines()
+
+
+def can_trace() -> bool:
+    """Whether strace is installed and may watch a process that is not its own child."""
+    if sys.platform != "linux" or shutil.which("strace") is None:
+        return False
+    probe = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        with tracing([probe.pid], Path(os.devnull)):
+            return True
+    except RuntimeError:
+        return False
+    finally:
+        probe.communicate()
+
+
+@contextlib.contextmanager
+def tracing(pids: Sequence[int], file: Path) -> Iterator[Trace]:
+    """Traces the processes and what they start, from when it begins to when it ends.
+
+    Raises RuntimeError when the system does not allow it.
+    """
+    attach = [part for pid in pids for part in ("-p", str(pid))]
+    command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-o", str(file), *attach]
+    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert strace.stderr is not None
+    try:
+        attached = 0
+        for line in strace.stderr:
+            attached += "attached" in line
+            if attached == len(pids):
+                break
+        else:
+            raise RuntimeError("strace cannot watch another process here")
+        yield Trace(file)
+    finally:
+        if strace.poll() is None:
+            strace.send_signal(signal.SIGINT)
+        strace.communicate()
