@@ -38,7 +38,9 @@ def _coming_bytes(hub: HubModel, cache: ModelCache) -> int:
 
 def _download(hub: HubModel, cache: ModelCache, *, dry_run: bool) -> object:
     from huggingface_hub import snapshot_download  # slow to import, and most jobs do not need it
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()  # they would stand between the log's lines
     try:
         return snapshot_download(
             hub.id,
