@@ -27,6 +27,7 @@ Samples = npt.NDArray[np.float32]
 _PCM, _FLOAT = 1, 3
 _BYTES = {AudioEncoding.PCM16: 2, AudioEncoding.PCM24: 3, AudioEncoding.FLOAT32: 4}
 _MAX_WAV_BYTES = 2**32 - 1024  # lengths have 32 bits
+_WAV_HEADER_BYTES = 58  # at most
 _COUNTED_FRAMES = 2**16
 
 
@@ -37,12 +38,22 @@ class WrittenAudio:
     """Samples of the one channel."""
 
 
-def write_audio(path: Path, chunks: Iterable[Samples], sample_rate_hz: int, output: AudioOutput) -> WrittenAudio:
+def write_audio(
+    path: Path,
+    chunks: Iterable[Samples],
+    sample_rate_hz: int,
+    output: AudioOutput,
+    *,
+    max_frames: int | None = None,
+    max_bytes: int | None = None,
+) -> WrittenAudio:
     """Joins chunks, (n,) float32 at `sample_rate_hz`, sample for sample into a new file.
 
-    A file that could not be completed is removed. Raises VoxFleetError(CONTRACT_VIOLATION) for another rate than the
-    contract's and for samples that its clipping rule refuses, VoxFleetError(INFERENCE_ERROR) for no samples or ones
-    that are not finite, and OSError for what the disk refuses.
+    Takes no chunk beyond `max_frames`, which bounds the memory of flac and m4a too, nor one that would make the file
+    larger than `max_bytes` if nothing could be compressed. A file that could not be completed is removed. Raises
+    VoxFleetError(CONTRACT_VIOLATION) beyond those limits, for another rate than the contract's and for samples that
+    its clipping rule refuses, VoxFleetError(INFERENCE_ERROR) for no samples or ones that are not finite, and OSError
+    for what the disk refuses.
     """
     if sample_rate_hz != output.sample_rate_hz:
         raise refused(
@@ -51,8 +62,27 @@ def write_audio(path: Path, chunks: Iterable[Samples], sample_rate_hz: int, outp
         )
     write = _write_wav if output.container is AudioContainer.WAV else _write_encoded
     with _claimed(path):
-        frames = write(path, _checked(chunks, output.clipping), output)
-    return WrittenAudio(path.stat().st_size, frames)
+        frames = write(path, _checked(_limited(chunks, output, max_frames, max_bytes), output.clipping), output)
+        size_bytes = path.stat().st_size
+        if max_bytes is not None and size_bytes > max_bytes:
+            raise _too_long()
+    return WrittenAudio(size_bytes, frames)
+
+
+def _too_long() -> VoxFleetError:
+    return refused("would last longer than maxClip; shorten the text or raise input.maxClip")
+
+
+def _limited(
+    chunks: Iterable[Samples], output: AudioOutput, max_frames: int | None, max_bytes: int | None
+) -> Iterator[Samples]:
+    frames = 0
+    for chunk in chunks:
+        frames += len(chunk)
+        size_bytes = _WAV_HEADER_BYTES + frames * _BYTES.get(output.encoding, 0)
+        if (max_frames is not None and frames > max_frames) or (max_bytes is not None and size_bytes > max_bytes):
+            raise _too_long()
+        yield chunk
 
 
 @contextlib.contextmanager

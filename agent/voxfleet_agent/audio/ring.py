@@ -32,9 +32,17 @@ def longest_piece_milliseconds(contract: VoiceContractSpec) -> int:
     return longest if windows is None else min(longest, duration_milliseconds(windows.length))
 
 
+def piece_frames(contract: VoiceContractSpec, rate_hz: int) -> int:
+    """Longest piece, in frames at the model's rate."""
+    return _frames(contract, rate_hz, 100)
+
+
 def ring_frames(contract: VoiceContractSpec, rate_hz: int) -> int:
     """Longest piece x (1 + headroom), in frames at the model's rate."""
-    percent = 100 + contract.buffer.headroom_percent
+    return _frames(contract, rate_hz, 100 + contract.buffer.headroom_percent)
+
+
+def _frames(contract: VoiceContractSpec, rate_hz: int, percent: int) -> int:
     frames = -(-longest_piece_milliseconds(contract) * rate_hz * percent // 100_000)
     return frames + rate_hz * _ROUNDING_MILLISECONDS // 1000
 

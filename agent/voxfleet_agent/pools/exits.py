@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from enum import StrEnum
 
 from voxfleet_api.failures import FailureClass
 
 EXIT_LANE_BUSY = 75
+EXIT_GPU_FAULT = 70
+"""The child met a Metal fault as an exception, wrote it to stderr and ended: the GPU's state is not to be trusted."""
 
 # As Metal's driver and MLX print them; evidence collected from public crash reports.
 _METAL = (
@@ -17,12 +20,38 @@ _METAL = (
     ("kIOGPUCommandBufferCallbackErrorOutOfMemory", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
 )
 GPU_ABORTS = frozenset(failure_class for _, failure_class in _METAL)
+TOO_MUCH_AT_ONCE = frozenset(
+    {FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT, FailureClass.MEMORY_EXCEEDED}
+)
+"""What a smaller batch may mend."""
+
+_OUT_OF_MEMORY = ("Unable to allocate", "Attempting to allocate", "bad_alloc")
+"""As MLX, Metal and C++ say that they could not have the memory that they asked for."""
+
+
+class Blame(StrEnum):
+    """Who can be at fault when a clip has ended children alone."""
+
+    CLIP = "Clip"
+    CLIP_OR_MAC = "ClipOrMac"
+    """The clip, if the Mac works for others."""
+    MAC = "Mac"
+    """Never the clip: whoever was at work would have met it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildEnd:
     failure_class: FailureClass
     reason: str
+    blame: Blame = Blame.CLIP
+
+    @property
+    def clip_class(self) -> FailureClass:
+        """What it is called once a clip is at fault."""
+        if self.blame is Blame.CLIP:
+            return self.failure_class
+        short = self.failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
+        return FailureClass.MEMORY_EXCEEDED if short else FailureClass.LANE_CRASHED
 
 
 def gpu_abort(text: str) -> FailureClass | None:
@@ -31,15 +60,42 @@ def gpu_abort(text: str) -> FailureClass | None:
     return max(found)[1] if found else None
 
 
+def names_want_of_memory(text: str) -> bool:
+    return any(mark in text for mark in _OUT_OF_MEMORY)
+
+
 def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
-    """A GpuAbort class where stderr names a Metal fault, else LANE_CRASHED; `returncode` as in asyncio."""
+    """Of a child that the agent did not end; `returncode` as in asyncio.
+
+    A GpuAbort class where stderr names a Metal fault. GPU_ABORT_OUT_OF_MEMORY, the Mac's own class of memory, for a
+    SIGKILL: so systems end a process when memory is short, whoever took it. MEMORY_EXCEEDED for a child that gave up
+    because its own request for memory failed. Else LANE_CRASHED.
+    """
     fault = gpu_abort(stderr_tail)
     if fault is not None:
-        return ChildEnd(fault, "the GPU gave up the lane's work")
+        victim = fault is FailureClass.GPU_ABORT_INNOCENT_VICTIM
+        return ChildEnd(fault, "the GPU gave up the lane's work", Blame.MAC if victim else Blame.CLIP_OR_MAC)
     if returncode == EXIT_LANE_BUSY:
         return ChildEnd(FailureClass.LANE_CRASHED, "another process holds the lane")
+    if returncode == -signal.SIGKILL:
+        return ChildEnd(
+            FailureClass.GPU_ABORT_OUT_OF_MEMORY,
+            "the lane's process was ended by SIGKILL below its memory cap, as systems do when others on the Mac took"
+            " the memory",
+            Blame.MAC,
+        )
+    if returncode == -signal.SIGABRT and names_want_of_memory(stderr_tail):
+        return ChildEnd(FailureClass.MEMORY_EXCEEDED, "the lane's process ended because it got no more memory")
     if returncode is not None and returncode < 0:
-        name = signal.Signals(-returncode).name
-        hint = ", often for want of memory" if name == "SIGKILL" else ""
-        return ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process was ended by {name}{hint}")
+        return ChildEnd(
+            FailureClass.LANE_CRASHED, f"the lane's process was ended by {signal.Signals(-returncode).name}"
+        )
     return ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process ended with status {returncode}")
+
+
+def over_cap(footprint_bytes: int, cap_bytes: int) -> ChildEnd:
+    """The memory guard ended the child."""
+    return ChildEnd(
+        FailureClass.MEMORY_EXCEEDED,
+        f"the lane's process took {footprint_bytes >> 20} MiB, its memory cap is {cap_bytes >> 20} MiB",
+    )

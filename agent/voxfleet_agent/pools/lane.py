@@ -1,68 +1,86 @@
-"""A lane as the supervisor sees it: one child process that holds a model and transcribes one clip at a time."""
+"""A lane as the supervisor sees it: one child process after another that holds a model and works on clips."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
-from voxfleet_agent.pools.exits import GPU_ABORTS, ChildEnd, classify
+from voxfleet_agent.pools.account import LaneAccount
+from voxfleet_agent.pools.call import Call
+from voxfleet_agent.pools.child import Child, ChildEndedError
+from voxfleet_agent.pools.docket import Docket, Sent
+from voxfleet_agent.pools.environment import child_environment, runbook_names
+from voxfleet_agent.pools.exits import GPU_ABORTS, TOO_MUCH_AT_ONCE, Blame, ChildEnd
+from voxfleet_agent.pools.feed import Feed
+from voxfleet_agent.pools.guard import MemoryStep
 from voxfleet_agent.pools.messages import (
-    ANSWER,
-    LENGTH,
-    Decoded,
+    SPOKEN_PREFIX,
+    AnyAnswer,
+    Batch,
+    BatchDone,
+    Clip,
+    Decoding,
+    Inferring,
     Load,
-    Loaded,
-    Message,
     Refused,
-    Transcribe,
     Verdict,
-    checked_length,
-    frame,
 )
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
+from voxfleet_agent.pools.patience import DECODING_SECONDS, INFERRING_SECONDS, patience_seconds
+from voxfleet_agent.pools.readings import Tally
+from voxfleet_agent.pools.verdicts import clip_verdict, condemned
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
+from voxfleet_api.results import LaneReadings
 
-LOAD_TIMEOUT_SECONDS = 900.0
-ANSWER_TIMEOUT_SECONDS = 120.0
-"""On top of the clip's own length: decoding may take a tenth of it, inference ten times as long."""
-_STDERR_TAIL_BYTES = 16_384
-_LAST_WORDS_SECONDS = 5.0
-
-T = TypeVar("T")
+WORKER = (sys.executable, "-m", "voxfleet_agent.pools.worker")
+DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
+DEFAULT_BATCH_SIZE = 4
 
 _log = structlog.get_logger(__name__)
 
 
-class ChildEndedError(Exception):
-    """The child is gone; `end` says why."""
-
-    def __init__(self, end: ChildEnd) -> None:
-        super().__init__(end.reason)
-        self.end = end
-
-
 class Lane:
-    """One unit of parallel work. Calls queue up; `kill` may come at any time.
+    """One unit of parallel work; implements stages.stage.Lane. `kill` may come at any time."""
 
-    Cancelling a call ends the child, because its answer would otherwise meet the next call.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        """`folder` is the lane's own: lock file and temporary files; it is made when missing."""
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        memory_cap_bytes: int = DEFAULT_MEMORY_CAP_BYTES,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        quarantine: Path | None = None,
+        account: LaneAccount | None = None,
+        worker: Sequence[str] = WORKER,
+        inferring_seconds: float = INFERRING_SECONDS,
+        decoding_seconds: float = DECODING_SECONDS,
+    ) -> None:
+        """`folder` is the lane's own: lock file and temporary files; it is made when missing. `inferring_seconds` and
+        `decoding_seconds`: how long a child may be silent, on top of what the audio's length allows.
+        """
         self.name = name
         self.folder = folder
-        self._child: _Child | None = None
-        self._model: ResolvedModel | None = None
+        self._pool_cap_bytes = memory_cap_bytes
+        self._batch_size = self._own_batch_size = batch_size
+        self._quarantine = quarantine
+        self._account = account
+        self._worker = tuple(worker)
+        self._inferring_seconds = inferring_seconds
+        self._decoding_seconds = decoding_seconds
+        self._child: Child | None = None
+        self._held: tuple[ResolvedModel, LaneOrder] | None = None
+        """None: the lane is stopped, and a call in flight ends."""
+        self._told: tuple[ResolvedModel, LaneOrder] | None = None
+        """What the living child was given."""
+        self._tally = Tally()
         self._calls = asyncio.Lock()
+        self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -76,251 +94,294 @@ class Lane:
         child = self._child
         return child.loaded_digest if child is not None and child.alive else None
 
-    async def load(self, model: ResolvedModel) -> None:
-        """Starts the child when there is none and has it load the model; a no-op when it holds it.
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
 
-        Raises VoxFleetError(MODEL_UNAVAILABLE | RUNTIME_MISMATCH | GPU_ABORT_*).
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        if size < 1:
+            raise ValueError("a batch holds at least one clip")
+        self._batch_size = size
+
+    def restore_batch_size(self) -> None:
+        """Back to what it was made with: a new holder does not inherit what another's clips cost."""
+        self._batch_size = self._own_batch_size
+
+    def readings(self) -> LaneReadings:
+        return self._tally.readings(self._batch_size)
+
+    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        """Starts the child when there is none and has it load the model, unless it holds it already.
+
+        Raises VoxFleetError(MODEL_UNAVAILABLE | RUNTIME_MISMATCH | GPU_ABORT_* | CONTRACT_VIOLATION | ...).
         """
         async with self._calls:
-            self._model = model
-            try:
-                await self._with_restart(model, _nothing)
-            except ChildEndedError as error:
-                # No clip is at fault, as LANE_CRASHED would say: another Mac may do better.
-                fault = error.end.failure_class
-                raise VoxFleetError(
-                    fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
-                    f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
-                ) from error
-
-    async def transcribe(self, task: ClipTask) -> ClipVerdict:
-        """One clip, on the model last given to `load`.
-
-        A child that dies is started again and the clip tried once more; a second death is the verdict LANE_CRASHED,
-        or raises GPU_ABORT_* where the GPU is at fault. Raises VoxFleetError for what another clip would meet too.
-        """
-        async with self._calls:
-            model = self._model
-            if model is None:
+            self._held = (model, order)
+            self._tally = Tally()
+            if self._account is not None and order.reference is not None:
+                await asyncio.to_thread(self._account.let_read, order.reference)
+            loaded = (await self._ready()).loaded
+            if loaded is None:
                 raise self._stopped()
-            try:
-                verdict = await self._with_restart(model, lambda child: child.transcribe(task))
-            except ChildEndedError as error:
-                if error.end.failure_class in GPU_ABORTS:
-                    raise VoxFleetError(
-                        error.end.failure_class, f"lane {self.name} ended twice on one clip: {error.end.reason}"
-                    ) from error
-                verdict = Verdict(
-                    failure_class=error.end.failure_class, reason=f"twice on this clip: {error.end.reason}"
-                )
-            return ClipVerdict(
-                index=task.index,
-                text=verdict.text,
-                failure_class=verdict.failure_class,
-                reason=verdict.reason,
-                audio_milliseconds=verdict.audio_milliseconds,
-                attestation=verdict.attestation,
-                decode_milliseconds=verdict.decode_milliseconds,
-                infer_milliseconds=verdict.infer_milliseconds,
-                batch_size=1,
+            return LaneFacts(
+                sample_rate_hz=loaded.sample_rate_hz,
+                family=loaded.family,
+                batches=loaded.batches,
+                parameters=loaded.parameters,
+                ring_bytes=loaded.ring_bytes,
+                environment=dict(loaded.environment),
             )
+
+    async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
+        """Exactly one verdict for each clip of each batch, as they come, in any order.
+
+        A child that dies is replaced. The clips that it had under its hands are given to a child one at a time; one
+        that ends two of them so has the verdict LANE_CRASHED or MEMORY_EXCEEDED, after a GPU fault only if the GPU
+        then works without it. Raises VoxFleetError for what another clip would meet too, such as a GPU that fails
+        them all, or memory that others on the Mac took. Closing the iterator early ends the child.
+        """
+        async with self._calls:
+            call = Call(Docket(), Feed(batches))
+            try:
+                while not (call.feed.ended and call.docket.empty):
+                    for verdict in await self._advance(call):
+                        yield verdict
+            finally:
+                await call.feed.close()
+                if not call.docket.idle:
+                    self._tally.resets["Cancelled"] += 1
+                    await self._end_child()
+                await call.stop_hearing()
+
+    async def renew(self) -> None:
+        async with self._calls:
+            child = self._child
+            if child is not None:
+                await child.leave()
+                self._forget(child)
 
     async def kill(self) -> None:
         """Ends the child with SIGKILL and waits for its end; a second call does nothing. A later `load` starts anew."""
-        self._model = None
-        if self._child is not None:
-            await self._child.end()
-        async with self._calls:  # a call in flight has seen the end by now and starts no other child
-            child, self._child = self._child, None
-            if child is not None:
-                await child.end()
+        self._held = None
+        await self._end_child()
+        async with self._starting:  # one that was being started when the call came
+            await self._end_child()
 
-    async def _with_restart(self, model: ResolvedModel, work: Callable[[_Child], Awaitable[T]]) -> T:
-        """Works with a child that holds the model; a child that ends is replaced once. Raises ChildEndedError."""
+    async def _advance(self, call: Call) -> Sequence[ClipVerdict]:
+        """One step: sends what the child may have, asks for the next batch, and waits for what comes first."""
+        child: Child | None = None
         try:
-            return await self._once(model, work)
-        except ChildEndedError:
-            return await self._once(model, work)
-
-    async def _once(self, model: ResolvedModel, work: Callable[[_Child], Awaitable[T]]) -> T:
-        try:
-            child = await self._ready(model)
-            return await work(child)
+            if call.recycling and call.docket.idle:
+                await self._recycle()
+                call.recycling = False
+            if call.docket.needs_check:
+                await self._ready()
+                call.docket.works()
+                return condemned(call.docket)
+            if not call.docket.empty:
+                # A child that has clips is buried by what was heard of it, not replaced behind their back.
+                child = await self._ready() if call.docket.idle else self._child
+                if child is None:
+                    raise self._stopped()
+                while not call.recycling and (sent := call.docket.next(self._batch_size)) is not None:
+                    await self._send(child, sent)
+                    call.expect_answer(self._patience(call, child))
+            if call.docket.wants_more and not call.recycling:
+                call.feed.ask()
+            return await self._wait(call, child)
         except ChildEndedError as error:
-            if self._model is None:
-                raise self._stopped() from error
-            _log.warning("lane ended", lane=self.name, failure=error.end.failure_class, reason=error.end.reason)
-            raise
+            if child is None:
+                raise RuntimeError("a child ended that nobody waited for") from error
+            return await self._bury(call, child, error.end)
 
-    async def _ready(self, model: ResolvedModel) -> _Child:
-        """A living child that holds the model."""
+    async def _wait(self, call: Call, child: Child | None) -> Sequence[ClipVerdict]:
+        if child is not None and not call.docket.idle and call.hearing is None:
+            call.hearing = asyncio.create_task(child.hear())
+        waiting = {task for task in (call.hearing, call.feed.asked) if task is not None}
+        done, _ = await asyncio.wait(waiting, timeout=call.remaining_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        if not done and child is not None:
+            child.abandon(f"gave no sign of life for {self._patience(call, child):.0f} s")
+            return ()
+        if call.feed.asked in done:
+            call.docket.add(await call.feed.take())
+        if child is not None and call.hearing is not None and call.hearing in done:
+            answer = await call.heard()
+            call.expect_answer(self._patience(call, child))
+            return await self._take(call, child, answer)
+        return ()
+
+    async def _take(self, call: Call, child: Child, answer: AnyAnswer) -> Sequence[ClipVerdict]:
+        match answer:
+            case Decoding() | Inferring():
+                return ()
+            case Verdict() if (
+                clip := call.docket.settle(answer.index, heard=answer.failure_class is None)
+            ) is not None:
+                if self._account is not None and answer.spoken is not None:
+                    await asyncio.to_thread(self._account.adopt, self._path_for_child(clip), clip.path)
+                verdict = clip_verdict(answer, call.docket.deaths_alone(answer.index))
+                return (verdict, *condemned(call.docket))
+            case BatchDone() if call.docket.close(answer.number):
+                self._tally.living = answer.readings
+                if answer.memory_short:
+                    self._shrink("memory ran short inside the model")
+                step = child.resting.note(child.memory_cap_bytes, answer.footprint_bytes)
+                call.recycling = call.recycling or step is MemoryStep.RECYCLE
+                return ()
+            case Refused():
+                raise VoxFleetError(answer.failure_class, answer.message)
+        raise await child.broken(f"sent a {answer.kind} that nobody asked for")
+
+    async def _bury(self, call: Call, child: Child, end: ChildEnd) -> Sequence[ClipVerdict]:
+        """Decides about the clips that a dead child had."""
+        await call.stop_hearing()
+        if not call.docket.idle:
+            self._tally.resets["Restart"] += 1
+        if end.failure_class in TOO_MUCH_AT_ONCE and len(child.inferring) > 1:
+            self._shrink(end.reason)
+        await self._note_end(child, end)
+        if call.docket.died(child.touched, end):
+            raise VoxFleetError(
+                end.failure_class, f"lane {self.name} ended twice on one clip, and no clip is at fault: {end.reason}"
+            )
+        if call.docket.stormy:
+            raise VoxFleetError(
+                FailureClass.RUNTIME_MISMATCH if end.blame is Blame.CLIP else end.failure_class,
+                f"lane {self.name} ended again and again without finishing a clip: {end.reason}; look at the Mac",
+            )
+        return condemned(call.docket)
+
+    async def _ready(self) -> Child:
+        """A living child that holds model and order; one that ends as it loads is replaced once.
+
+        Raises VoxFleetError.
+        """
+        try:
+            return await self._once_ready()
+        except ChildEndedError as first:
+            if self._child is not None:
+                await self._note_end(self._child, first.end)
+        try:
+            return await self._once_ready()
+        except ChildEndedError as error:
+            if self._child is not None:
+                await self._note_end(self._child, error.end)
+            # No clip is at fault, as LANE_CRASHED would say: another Mac may do better.
+            fault = error.end.failure_class
+            raise VoxFleetError(
+                fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
+                f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
+            ) from error
+
+    async def _once_ready(self) -> Child:
+        if self._held is None:
+            raise self._stopped()
+        model, order = self._held
         if self._child is not None and not self._child.alive:
-            await self._child.end()
-            self._child = None
+            if self._child.discarded:
+                await self._end_child()
+            else:  # it ended while it had nothing to do
+                await self._note_end(self._child, (await self._child.gone()).end)
         if self._child is None:
-            child = await _Child.start(self.folder)
-            self._child = child
-            _log.info("lane started", lane=self.name, pid=child.pid)
-            if self._model is None:  # `kill` came while it started
-                await child.end()
-                raise self._stopped()
+            await self._start(order)
         child = self._child
-        if child.loaded_digest != model.digest:
-            await child.load(model)
+        if child is None:
+            raise self._stopped()
+        if self._told is not self._held:
+            request = self._request(model, order)
+            self._tally.ring_bytes = (await child.load(request)).ring_bytes
+            self._told = self._held
         return child
+
+    async def _start(self, order: LaneOrder) -> None:
+        async with self._starting:
+            environment = child_environment(os.environ, self.folder) | self._names(order)
+            child = await Child.start(self._worker, self.folder, environment, self._cap_bytes(order), self._account)
+            self._child, self._told = child, None
+            _log.info("lane started", lane=self.name, pid=child.pid)
+
+    def _request(self, model: ResolvedModel, order: LaneOrder) -> Load:
+        return Load(
+            folder=model.path,
+            digest=model.digest,
+            task=order.task,
+            contract=order.contract,
+            transcription=order.transcription,
+            synthesis=order.synthesis,
+            reference=order.reference,
+            memory_cap_bytes=self._cap_bytes(order),
+            environment=self._names(order),
+        )
+
+    def _names(self, order: LaneOrder) -> dict[str, str]:
+        return runbook_names(order, self._batch_size, self.folder, self._quarantine)
+
+    def _cap_bytes(self, order: LaneOrder) -> int:
+        declared = order.contract.batching.memory_cap
+        return self._pool_cap_bytes if declared is None else min(self._pool_cap_bytes, quantity_bytes(declared))
+
+    async def _send(self, child: Child, sent: Sent) -> None:
+        if self._account is not None:
+            for clip in sent.clips:
+                if clip.text is None:
+                    await asyncio.to_thread(self._account.let_read, clip.path)
+        clips = tuple(
+            Clip(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
+            for clip in sent.clips
+        )
+        await child.send(Batch(number=sent.number, clips=clips, together=self._batch_size))
+
+    def _path_for_child(self, clip: ClipTask) -> Path:
+        """A lane with an account of its own writes into its own folder, from where the agent takes the file."""
+        if self._account is None or clip.text is None:
+            return clip.path
+        return self.folder / f"{SPOKEN_PREFIX}{clip.index}{clip.path.suffix}"
+
+    def _patience(self, call: Call, child: Child) -> float:
+        decoding = None if child.decoding is None else call.docket.in_flight(child.decoding)
+        longest_milliseconds = 0
+        if self._held is not None:
+            longest_milliseconds = duration_milliseconds(self._held[1].contract.input.max_clip)
+        return patience_seconds(
+            inferring_milliseconds=child.inferring_milliseconds if child.inferring else None,
+            decoding_milliseconds=None if decoding is None else decoding.audio_milliseconds or longest_milliseconds,
+            inferring_seconds=self._inferring_seconds,
+            decoding_seconds=self._decoding_seconds,
+        )
+
+    def _shrink(self, reason: str) -> None:
+        if self._batch_size > 1:
+            self._batch_size //= 2
+            _log.warning("batch size halved", lane=self.name, batch_size=self._batch_size, reason=reason)
+
+    async def _recycle(self) -> None:
+        child = self._child
+        if child is not None:
+            _log.info("lane recycled, its memory grew", lane=self.name)
+            await child.leave()
+            self._tally.restarts["Recycled"] += 1
+            self._forget(child)
+
+    async def _note_end(self, child: Child, end: ChildEnd) -> None:
+        """A child ended by itself, or was ended for what it did."""
+        if self._held is None:
+            raise self._stopped()
+        await child.end()
+        self._forget(child)
+        self._tally.restarts[end.failure_class.value] += 1
+        _log.warning("lane ended", lane=self.name, failure=end.failure_class, reason=end.reason)
+
+    async def _end_child(self) -> None:
+        child = self._child
+        if child is not None:
+            await child.end()
+            self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        if self._child is child:
+            self._child, self._told = None, None
+            self._tally.child_gone()
 
     def _stopped(self) -> VoxFleetError:
         return VoxFleetError(FailureClass.LANE_CRASHED, f"the agent stopped lane {self.name}")
-
-
-class _Child:
-    """One process and the channel to it."""
-
-    def __init__(
-        self,
-        process: Process,
-        requests: asyncio.StreamWriter,
-        answers: asyncio.StreamReader,
-        stderr: asyncio.StreamReader,
-    ) -> None:
-        self._process = process
-        self._requests = requests
-        self._answers = answers
-        self._stderr_tail = b""
-        self._stderr = asyncio.create_task(self._keep_tail(stderr))
-        self._killed = False
-        self.loaded_digest: str | None = None
-
-    @classmethod
-    async def start(cls, folder: Path) -> _Child:
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "voxfleet_agent.pools.worker",
-            "--lane-dir",
-            str(folder),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=child_environment(os.environ, folder),
-            cwd=folder,
-            start_new_session=True,  # a Ctrl-C in the agent's terminal is the agent's business
-        )
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise RuntimeError("asyncio made a process without the pipes that were asked for")
-        return cls(process, process.stdin, process.stdout, process.stderr)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None and not self._killed
-
-    async def load(self, model: ResolvedModel) -> None:
-        self.loaded_digest = None
-        request = Load(folder=model.path, digest=model.digest)
-        answer = await self._ask(request, LOAD_TIMEOUT_SECONDS)
-        if isinstance(answer, Refused):
-            raise VoxFleetError(answer.failure_class, answer.message)
-        if not isinstance(answer, Loaded):
-            raise await self._broken(f"answered Load with {answer.kind}")
-        self.loaded_digest = model.digest
-
-    async def transcribe(self, task: ClipTask) -> Verdict:
-        longest_seconds = duration_milliseconds(task.contract.input.max_clip) / 1000
-        request = Transcribe(path=task.path, contract=task.contract)
-        answer = await self._ask(request, ANSWER_TIMEOUT_SECONDS + longest_seconds / 10)
-        if isinstance(answer, Decoded):
-            answer = await self._hear(ANSWER_TIMEOUT_SECONDS + answer.audio_milliseconds / 100)
-        if isinstance(answer, Refused):
-            raise VoxFleetError(answer.failure_class, answer.message)
-        if not isinstance(answer, Verdict):
-            raise await self._broken(f"answered Transcribe with {answer.kind}")
-        return answer
-
-    async def end(self) -> None:
-        """SIGKILL, and the process is reaped; safe to repeat."""
-        self._kill()
-        await self._process.wait()
-        await self._finish_stderr()
-        self._requests.close()
-
-    def _kill(self) -> None:
-        self._killed = True
-        if self._process.returncode is None:
-            # A process that ended by itself and is not reaped yet is no error.
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def _ask(self, request: Message, timeout_seconds: float) -> Loaded | Decoded | Verdict | Refused:
-        try:
-            self._requests.write(frame(request))
-            await self._requests.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise await self._gone() from error
-        except BaseException:
-            self._kill()
-            raise
-        return await self._hear(timeout_seconds)
-
-    async def _hear(self, timeout_seconds: float) -> Loaded | Decoded | Verdict | Refused:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                (length_bytes,) = LENGTH.unpack(await self._answers.readexactly(LENGTH.size))
-                return ANSWER.validate_json(await self._answers.readexactly(checked_length(length_bytes)))
-        except TimeoutError:
-            raise await self._broken(f"gave no answer within {timeout_seconds:.0f} s") from None
-        except (asyncio.IncompleteReadError, ConnectionResetError) as error:
-            raise await self._gone() from error
-        except ValueError as error:
-            raise await self._broken("broke the channel to the agent") from error
-        except BaseException:
-            self._kill()
-            raise
-
-    async def _gone(self) -> ChildEndedError:
-        """The child closed its channel, so it is dying: waits for its end and says why it came."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            return await self._broken("closed its channel to the agent")
-        await self._finish_stderr()
-        return ChildEndedError(classify(self._process.returncode, self._stderr_tail.decode(errors="replace")))
-
-    async def _broken(self, what: str) -> ChildEndedError:
-        await self.end()
-        return ChildEndedError(ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process {what}"))
-
-    async def _finish_stderr(self) -> None:
-        """Reads to the end of stderr, unless something that the child started holds it open."""
-        _, pending = await asyncio.wait({self._stderr}, timeout=_LAST_WORDS_SECONDS)
-        for task in pending:
-            task.cancel()
-
-    async def _keep_tail(self, stream: asyncio.StreamReader) -> None:
-        """Keeps the end of stderr, where the reason of a crash stands. It may name files: it is never logged."""
-        while part := await stream.read(4096):
-            self._stderr_tail = (self._stderr_tail + part)[-_STDERR_TAIL_BYTES:]
-
-
-def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """What the child sees of the agent's environment: no secret, and nothing that changes a conversion."""
-    environment = {
-        "PATH": inherited.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    if sys.platform == "linux" and "LD_PRELOAD" in inherited:
-        environment["LD_PRELOAD"] = inherited["LD_PRELOAD"]
-    return environment
-
-
-async def _nothing(_: _Child) -> None:
-    """Loading is all that was asked for."""

@@ -44,10 +44,11 @@ def take(lane_dir: Path) -> int:
     return descriptor
 
 
-def reap_stale(lane_dir: Path) -> int | None:
+def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
     """Ends a child that an earlier supervisor left behind; returns its pid, or None when the lane was free.
 
-    Only the process that holds the lock, by pid and start time, is ended. Raises LaneBusyError when the holder cannot
+    Only the process that holds the lock, by pid and start time, is ended. `uid`: the account that lanes run as; the
+    lock file is theirs, and it must not name a process of somebody else. Raises LaneBusyError when the holder cannot
     be told or does not end.
     """
     try:
@@ -63,6 +64,8 @@ def reap_stale(lane_dir: Path) -> int | None:
             if _lock(descriptor):  # it ended between the two looks
                 return None
             raise LaneBusyError(f"{lane_dir / LOCK_NAME} is held by a process that it does not name; end that process")
+        if uid is not None and process.uids().real != uid:
+            raise LaneBusyError(f"{lane_dir / LOCK_NAME} names process {holder.pid}, which runs under another account")
         process.kill()
         try:
             process.wait(_REAP_SECONDS)

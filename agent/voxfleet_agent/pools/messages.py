@@ -1,7 +1,8 @@
 """What a lane and its child say to each other: JSON with a length in front.
 
-The parent asks Load or Transcribe. Load is answered by Loaded or Refused; Transcribe by a Verdict, with a Decoded in
-front when the clip could be decoded, or by Refused when the fault is not the clip's.
+The parent sends Load, answered by Loaded or Refused, and then Batches, two at a time. The child answers a batch with
+one Verdict for each clip, as they come, and a BatchDone. Before it touches a clip it says so (Decoding, Inferring):
+after its death the parent knows which clips were under its hands. Refused to a batch: the fault is not the clip's.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, TimedText
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH = struct.Struct(">I")
+REASON_CHARACTERS = 256
+SPOKEN_PREFIX = "spoken-"
+"""Of audio that a lane writes in its own folder, for the agent to take."""
 
 
 class Message(BaseModel):
@@ -28,35 +33,102 @@ class Load(Message):
     kind: Literal["Load"] = "Load"
     folder: Path
     digest: str
-
-
-class Transcribe(Message):
-    kind: Literal["Transcribe"] = "Transcribe"
-    path: Path
+    task: Task
     contract: VoiceContractSpec
+    transcription: Transcription
+    synthesis: Synthesis | None = None
+    reference: Path | None = None
+    memory_cap_bytes: int
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Clip(Message):
+    index: int
+    path: Path
+    text: str | None = None
+    max_bytes: int | None = None
+    """Of the file that is spoken."""
+
+
+class Batch(Message):
+    kind: Literal["Batch"] = "Batch"
+    number: int
+    clips: tuple[Clip, ...]
+    together: int
+    """Most pieces that go through the model at once."""
 
 
 class Loaded(Message):
     kind: Literal["Loaded"] = "Loaded"
     sample_rate_hz: int
+    family: str
+    batches: bool
+    parameters: int
+    ring_bytes: int
+    environment: dict[str, str] = Field(default_factory=dict)
 
 
-class Decoded(Message):
-    """The clip is decoded; its length tells how long inference may take."""
+class Decoding(Message):
+    """The decoding thread takes up a clip, or none."""
 
-    kind: Literal["Decoded"] = "Decoded"
-    audio_milliseconds: int
+    kind: Literal["Decoding"] = "Decoding"
+    index: int | None = None
+
+
+class Inferring(Message):
+    """The model takes up these clips, or none."""
+
+    kind: Literal["Inferring"] = "Inferring"
+    indexes: tuple[int, ...] = ()
+    audio_milliseconds: int = 0
+
+
+class Spoken(Message):
+    size_bytes: int
+    sample_rate_hz: int
+    chunks: int
+    interval_milliseconds: int
 
 
 class Verdict(Message):
     kind: Literal["Verdict"] = "Verdict"
-    text: str | None = None
+    index: int
     failure_class: FailureClass | None = None
     reason: str = ""
+    text: str | None = None
+    segments: tuple[TimedText, ...] | None = None
+    words: tuple[TimedText, ...] | None = None
+    language: str | None = None
+    spoken: Spoken | None = None
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
     decode_milliseconds: int = 0
+    wait_milliseconds: int = 0
     infer_milliseconds: int = 0
+    batch_size: int = 1
+    retries: int = 0
+
+
+class ChildReadings(Message):
+    """Since the child's last Load."""
+
+    ring_high_water_bytes: int = 0
+    ring_underruns: int = 0
+    ring_resets: dict[str, int] = Field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    metal_peak_bytes: int | None = None
+
+
+class BatchDone(Message):
+    """Every clip of the batch has its verdict."""
+
+    kind: Literal["BatchDone"] = "BatchDone"
+    number: int
+    footprint_bytes: int
+    """At rest: after the batch's memory was given back."""
+    memory_short: bool = False
+    """Memory could not be had for a batch that then went through in smaller parts."""
+    readings: ChildReadings = ChildReadings()
 
 
 class Refused(Message):
@@ -67,10 +139,10 @@ class Refused(Message):
     message: str
 
 
-Request = Annotated[Load | Transcribe, Field(discriminator="kind")]
-Answer = Annotated[Loaded | Decoded | Verdict | Refused, Field(discriminator="kind")]
-REQUEST: TypeAdapter[Load | Transcribe] = TypeAdapter(Request)
-ANSWER: TypeAdapter[Loaded | Decoded | Verdict | Refused] = TypeAdapter(Answer)
+AnyRequest = Load | Batch
+AnyAnswer = Loaded | Decoding | Inferring | Verdict | BatchDone | Refused
+REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="kind")])
+ANSWER: TypeAdapter[AnyAnswer] = TypeAdapter(Annotated[AnyAnswer, Field(discriminator="kind")])
 
 
 def frame(message: Message) -> bytes:

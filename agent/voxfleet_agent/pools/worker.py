@@ -1,4 +1,4 @@
-"""A lane's child process: decodes and transcribes one clip at a time, and uses no network.
+"""A lane's child process: decodes and infers, and uses no network.
 
     python -m voxfleet_agent.pools.worker --lane-dir DIR
 
@@ -15,27 +15,43 @@ import resource
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from voxfleet_agent.audio.facts import SCRATCH_PREFIX
 from voxfleet_agent.pools import lane_lock
-from voxfleet_agent.pools.exits import EXIT_LANE_BUSY
-from voxfleet_agent.pools.messages import LENGTH, REQUEST, Load, Message, Transcribe, checked_length, frame
+from voxfleet_agent.pools.exits import EXIT_GPU_FAULT, EXIT_LANE_BUSY
+from voxfleet_agent.pools.messages import (
+    LENGTH,
+    REQUEST,
+    SPOKEN_PREFIX,
+    AnyRequest,
+    Message,
+    checked_length,
+    frame,
+)
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Synthesis, Transcription
 
-Requests = queue.SimpleQueue[Load | Transcribe]
+if TYPE_CHECKING:
+    from voxfleet_agent.pools.hearing import Samples, Transcriber
+    from voxfleet_agent.pools.serving import Item, Parts
+    from voxfleet_agent.pools.speaking import Voice
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, parts: Callable[[], Parts] | None = None) -> int:
+    """`parts`: other parts than audio and engine; a test's."""
     parser = argparse.ArgumentParser(prog="voxfleet-lane", description="A lane's child process; the agent starts it.")
     parser.add_argument("--lane-dir", type=Path, required=True, help="the lane's own folder")
     lane_dir: Path = parser.parse_args(arguments).lane_dir
 
     # A core dump would hold people's speech.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
     requests_in, answers_out = _private_channel()
-    requests: Requests = queue.SimpleQueue()
-    threading.Thread(target=_read_requests, args=(requests_in, requests), daemon=True, name="requests").start()
+    inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests_in, inbox.put), daemon=True, name="requests").start()
     try:
         lane_lock.take(lane_dir)
     except lane_lock.LaneBusyError as error:
@@ -44,16 +60,56 @@ def main(arguments: list[str] | None = None) -> int:
 
     for leftover in lane_dir.glob(f"{SCRATCH_PREFIX}*"):
         shutil.rmtree(leftover)  # links to clips, from a child that was killed
+    for leftover in lane_dir.glob(f"{SPOKEN_PREFIX}*"):
+        leftover.unlink()
 
-    def answer(message: Message) -> None:
-        answers_out.write(frame(message))
-        answers_out.flush()
+    speaking = threading.Lock()
+
+    def tell(message: Message) -> None:
+        with speaking:
+            answers_out.write(frame(message))
+            answers_out.flush()
 
     # MLX is imported behind the lock: it takes seconds, and two children must not meet.
-    from voxfleet_agent.pools.serving import serve
+    from voxfleet_agent.pools.hearing import GpuFaultError
+    from voxfleet_agent.pools.serving import Serving
 
-    serve(requests.get, answer)
-    return 0
+    try:
+        Serving((parts or _parts)(), inbox, tell).serve()
+    except GpuFaultError as error:
+        print(error, file=sys.stderr, flush=True)
+    os._exit(EXIT_GPU_FAULT)
+
+
+def _parts() -> Parts:
+    from voxfleet_agent.audio.decode import open_decoding
+    from voxfleet_agent.audio.encode import write_audio
+    from voxfleet_agent.audio.working_set import working_set_bytes
+    from voxfleet_agent.engine import memory
+    from voxfleet_agent.engine.completeness import shortfall
+    from voxfleet_agent.pools.serving import Parts
+
+    return Parts(
+        open_decoding=open_decoding,
+        working_set_bytes=working_set_bytes,
+        write_audio=write_audio,
+        load_speech=_load_speech,
+        load_voice=_load_voice,
+        shortfall=shortfall,
+        memory=memory,
+    )
+
+
+def _load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
+    from voxfleet_agent.engine.transcriber import SpeechModel  # a lane that speaks does without
+
+    return SpeechModel(folder, transcription, timestamps)
+
+
+def _load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
+    from voxfleet_agent.engine.synthesizer import VoiceModel  # a lane that hears does without
+
+    return VoiceModel(folder, synthesis, reference, rate_hz)
 
 
 def _private_channel() -> tuple[BinaryIO, BinaryIO]:
@@ -67,12 +123,12 @@ def _private_channel() -> tuple[BinaryIO, BinaryIO]:
     return requests_in, answers_out
 
 
-def _read_requests(channel: BinaryIO, requests: Requests) -> None:
+def _read_requests(channel: BinaryIO, accept: Callable[[AnyRequest], None]) -> None:
     """Runs beside the work, so that the supervisor's end is seen at once and in the middle of a clip."""
     try:
         while header := channel.read(LENGTH.size):
             body = channel.read(checked_length(*LENGTH.unpack(header)))
-            requests.put(REQUEST.validate_json(body))
+            accept(REQUEST.validate_json(body))
     finally:
         os._exit(0)
 

@@ -8,37 +8,29 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-import pytest_asyncio
+from tests.component.lanes.lane_rig import STAND_IN, MakeLane, contract, hear, load_request, order, run, tone
 
 from voxfleet_agent.config import PoolConfig
-from voxfleet_agent.pools import lane as lane_module
 from voxfleet_agent.pools.exits import EXIT_LANE_BUSY
 from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.pools.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
-from voxfleet_agent.pools.messages import LENGTH, Load, frame
+from voxfleet_agent.pools.messages import LENGTH, frame
 from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
-from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.kinds.contract_input import Conversions, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Examples = dict[str, tuple[Path, str | None, str | None]]
-MakeTask = Callable[[Path], ClipTask]
 END_SECONDS = 30.0
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ready(lane: Lane, model: ResolvedModel) -> AsyncIterator[Lane]:
-    """The module's lane with a living child, whatever the test before did to it."""
-    await lane.load(model)
-    yield lane
+HANGS = {"13": "once:marker:hang"}
+"""Clip 13 is not answered, once. The marker lies in the lane's folder."""
 
 
 def pid_of(lane: Lane) -> int:
@@ -46,101 +38,201 @@ def pid_of(lane: Lane) -> int:
     return lane.pid
 
 
-async def another_child(lane: Lane, pid: int) -> int:
+async def in_flight(lane: Lane, folder: Path) -> asyncio.Task[object]:
+    """A clip that a child has in its hands and does not answer; the stand-in was made with HANGS."""
+    call: asyncio.Task[object] = asyncio.create_task(hear(lane, tone(folder / "hangs", 13)))
     async with asyncio.timeout(END_SECONDS):
-        while lane.pid in (None, pid):  # noqa: ASYNC110 - a lane announces its child to nobody
+        while not (lane.folder / "marker").exists():  # noqa: ASYNC110 - the child announces it by a file
             await asyncio.sleep(0.01)
-    return pid_of(lane)
-
-
-async def in_flight(lane: Lane, task: ClipTask) -> asyncio.Task[object]:
-    """A clip that the child has been sent and cannot answer, because it is stopped."""
-    os.kill(pid_of(lane), signal.SIGSTOP)
-    call: asyncio.Task[object] = asyncio.create_task(lane.transcribe(task))
-    await asyncio.sleep(0)
     return call
 
 
-async def test_a_child_that_dies_is_replaced_and_the_clip_done_once_more(
-    ready: Lane, model: ResolvedModel, example_clips: Examples, task: MakeTask
+def loads(lane: Lane) -> int:
+    """How often the stand-in's children loaded their model."""
+    return len((lane.folder / "loads").read_text())
+
+
+async def test_a_second_attempt_finds_the_model_loaded(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    path, text, _ = example_clips["wav-16000-01"]
-    first = pid_of(ready)
-    call = await in_flight(ready, task(path))
-    os.kill(first, signal.SIGKILL)
-    verdict = await call
-    assert getattr(verdict, "text", None) == text
-    assert pid_of(ready) != first and ready.loaded_digest == model.digest
-    assert not psutil.pid_exists(first)
+    lane = stand_in()
+    path = tone(tmp_path / "clip", 3)
+    facts = await lane.load(stand_in_model, order())
+    first = pid_of(lane)
+    assert (facts.family, facts.sample_rate_hz, facts.batches, facts.parameters) == ("stand-in", 16_000, True, 7)
+    assert facts.ring_bytes == (30 * 16_000 * 12 // 10 + 160) * 4
+    assert (await hear(lane, path)).text == "clip 3"
+    # Another contract with another ring, the same model.
+    facts = await lane.load(stand_in_model, order(contract(max_clip="10s")))
+    assert facts.ring_bytes == (10 * 16_000 * 12 // 10 + 160) * 4
+    assert (await hear(lane, path)).text == "clip 3"
+    assert (pid_of(lane), loads(lane)) == (first, 1)
+    await lane.load(ResolvedModel(stand_in_model.path, "sha256:" + "2" * 64), order())
+    assert (pid_of(lane), loads(lane)) == (first, 2)
 
 
-async def test_a_second_death_is_the_clips_verdict_and_the_next_clip_goes_on(
-    ready: Lane, example_clips: Examples, task: MakeTask
+async def test_renewing_ends_the_child_in_order(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    path, text, _ = example_clips["wav-16000-01"]
-    first = pid_of(ready)
-    call = await in_flight(ready, task(path))
-    os.kill(first, signal.SIGKILL)
-    os.kill(await another_child(ready, first), signal.SIGKILL)
-    verdict = await call
-    assert getattr(verdict, "failure_class", None) is FailureClass.LANE_CRASHED
-    assert "SIGKILL" in getattr(verdict, "reason", "")
-    assert (await ready.transcribe(task(path))).text == text
+    lane = stand_in()
+    await lane.load(stand_in_model, order())
+    first = pid_of(lane)
+    await lane.renew()
+    assert lane.pid is None and not psutil.pid_exists(first)
+    await lane.renew()
+    await lane.load(stand_in_model, order())
+    assert pid_of(lane) != first
+    assert lane.readings().restarts == {}
 
 
-async def test_a_child_that_hangs_is_replaced(
-    ready: Lane,
-    example_clips: Examples,
-    make_contract: Callable[..., VoiceContractSpec],
-    monkeypatch: pytest.MonkeyPatch,
+async def test_the_child_sees_the_names_of_the_runbook(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(lane_module, "ANSWER_TIMEOUT_SECONDS", 2.0)
-    path, text, _ = example_clips["wav-16000-01"]
-    first = pid_of(ready)
-    verdict = await (await in_flight(ready, ClipTask(0, path, make_contract(max_clip="2s"))))
-    assert getattr(verdict, "text", None) == text
-    assert pid_of(ready) != first
+    lane = stand_in(batch_size=3, quarantine=tmp_path / "kept")
+    facts = await lane.load(stand_in_model, order())
+    expected = {
+        "MLX_AUDIO_BATCH_SIZE": "3",
+        "MLX_AUDIO_MAX_RETRIES": "3",
+        "MLX_AUDIO_QUARANTINE_DIR": str(tmp_path / "kept"),
+        "MLX_AUDIO_SAMPLE_RATE_HZ": "16000",
+        "TMPDIR": str(lane.folder),
+    }
+    assert facts.environment == expected
+    seen = psutil.Process(pid_of(lane)).environ()
+    assert {name: seen.get(name) for name in expected} == expected
+
+
+async def test_a_contract_whose_ring_does_not_fit_is_refused_with_the_arithmetic(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in(memory_cap_bytes=512 * 2**20)
+    with pytest.raises(VoxFleetError) as caught:
+        await lane.load(stand_in_model, order(contract(max_clip="2h")))
+    assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
+    assert "the cap is 512.0 MiB" in caught.value.message
+    assert "ring 527.3 MiB (input.maxClip 7200 s x 120 % x 16000 Hz x 4 B)" in caught.value.message
+    # The same audio by windows fits, and the lane is as good as before.
+    await lane.load(stand_in_model, order(contract(Conversions(windows=Windows(length="30s")), max_clip="2h")))
+    assert (await hear(lane, tone(tmp_path / "clip", 3))).text == "clip 3"
+
+
+async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_before_it(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, order(contract(Conversions(windows=Windows(length="1s", seek="500ms")))))
+    whole = tone(tmp_path / "whole", 3, 2500)
+    verdict = await hear(lane, whole)
+    assert verdict.text == "clip 3 clip 3 clip 3"
+    assert verdict.segments is not None
+    times = [(segment.start_milliseconds, segment.end_milliseconds) for segment in verdict.segments]
+    assert times == [(0, 1000), (1000, 2000), (2000, 2500)]
+    assert (verdict.audio_milliseconds, verdict.batch_size) == (2500, 1)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(whole.read_bytes() + tone(tmp_path / "bad", -1, 500).read_bytes()[44:])
+    # In whole windows, so that the third begins with the damage.
+    content = bytearray(damaged.read_bytes())
+    content[44 + 2 * 64_000 :] = tone(tmp_path / "bad", -1, 500).read_bytes()[44:]
+    damaged.write_bytes(content)
+    verdict = await hear(lane, damaged)
+    assert (verdict.failure_class, verdict.reason) == (FailureClass.DECODE_ERROR, "is damaged")
+    assert lane.readings().ring_resets == {"DecodeError": 1}
+
+
+async def test_at_most_two_batches_are_taken_and_big_ones_are_split(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in(HANGS, batch_size=2)
+    await lane.load(stand_in_model, order())
+    path = tone(tmp_path / "clip", 1)
+    taken = 0
+
+    async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
+        nonlocal taken
+        for number in range(4):
+            taken += 1
+            hangs = tone(tmp_path / "hangs", 13) if number == 0 else path
+            yield [ClipTask(10 * number, hangs), ClipTask(10 * number + 1, path)]
+
+    async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as verdicts:
+        first = asyncio.create_task(anext(verdicts))
+        async with asyncio.timeout(END_SECONDS):
+            while taken < 2 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
+                await asyncio.sleep(0.01)
+        for _ in range(100):  # turns of the loop in which a third batch could be asked for
+            await asyncio.sleep(0)
+        assert taken == 2 and not first.done()
+        os.kill(pid_of(lane), signal.SIGKILL)
+        found = [await first] + [verdict async for verdict in verdicts]
+    assert taken == 4
+    assert sorted(verdict.index for verdict in found) == [0, 1, 10, 11, 20, 21, 30, 31]
+    lane.batch_size = 2
+    split = await run(lane, [ClipTask(index, path) for index in range(5)])
+    assert sorted(verdict.batch_size for verdict in split) == [1, 2, 2, 2, 2]
 
 
 async def test_kill_ends_the_clip_in_flight_and_starts_nothing(
-    ready: Lane, model: ResolvedModel, example_clips: Examples, task: MakeTask
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    path, text, _ = example_clips["wav-16000-01"]
-    first = pid_of(ready)
-    call = await in_flight(ready, task(path))
-    await ready.kill()
+    lane = stand_in(HANGS)
+    await lane.load(stand_in_model, order())
+    path = tone(tmp_path / "clip", 3)
+    first = pid_of(lane)
+    call = await in_flight(lane, tmp_path)
+    await lane.kill()
     with pytest.raises(VoxFleetError, match="stopped"):
         await call
-    assert (ready.pid, ready.loaded_digest) == (None, None)
+    assert (lane.pid, lane.loaded_digest) == (None, None)
     assert not psutil.pid_exists(first)
-    await ready.kill()
+    await lane.kill()
     with pytest.raises(VoxFleetError, match="stopped"):
-        await ready.transcribe(task(path))
-    await ready.load(model)
-    assert (await ready.transcribe(task(path))).text == text
+        await hear(lane, path)
+    await lane.load(stand_in_model, order())
+    assert (await hear(lane, path)).text == "clip 3"
+
+
+async def test_kill_meets_a_child_that_is_being_started(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+    lane = stand_in()
+    load = asyncio.create_task(lane.load(stand_in_model, order()))
+    while not lane.folder.exists():  # noqa: ASYNC110 - a start announces itself by the lane's folder
+        await asyncio.sleep(0)
+    await lane.kill()
+    assert lane.pid is None
+    with pytest.raises(VoxFleetError, match="stopped"):
+        await load
+    assert (lane.pid, reap_stale(lane.folder)) == (None, None)
 
 
 async def test_a_cancelled_call_never_answers_the_next_one(
-    ready: Lane, example_clips: Examples, task: MakeTask
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    first = pid_of(ready)
-    call = await in_flight(ready, task(example_clips["wav-16000-01"][0]))
+    lane = stand_in(HANGS)
+    await lane.load(stand_in_model, order())
+    first = pid_of(lane)
+    call = await in_flight(lane, tmp_path)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    path, text, _ = example_clips["flac-16000-02"]
-    assert (await ready.transcribe(task(path))).text == text
-    assert pid_of(ready) != first
+    assert not psutil.pid_exists(first)
+    assert (await hear(lane, tone(tmp_path / "other", 4))).text == "clip 4"
 
 
-async def test_calls_that_meet_queue_up(ready: Lane, example_clips: Examples, task: MakeTask) -> None:
-    names = ["wav-16000-01", "flac-16000-02", "mp3-16000-03"]
-    verdicts = await asyncio.gather(*(ready.transcribe(task(example_clips[name][0])) for name in names))
-    assert [verdict.text for verdict in verdicts] == [example_clips[name][1] for name in names]
+async def test_a_child_that_dies_between_attempts_is_replaced(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, order())
+    first = psutil.Process(pid_of(lane))
+    first.kill()
+    await asyncio.to_thread(psutil.wait_procs, [first], END_SECONDS)
+    assert (await hear(lane, tone(tmp_path / "clip", 4))).text == "clip 4"
+    assert pid_of(lane) != first.pid
 
 
-async def test_a_second_child_on_a_lane_is_refused(ready: Lane) -> None:
-    command = [sys.executable, "-m", "voxfleet_agent.pools.worker", "--lane-dir", str(ready.folder)]
+async def test_a_second_child_on_a_lane_is_refused(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, order())
+    command = [sys.executable, "-m", "voxfleet_agent.pools.worker", "--lane-dir", str(lane.folder)]
     second = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     async with asyncio.timeout(END_SECONDS):
         await second.wait()
@@ -148,8 +240,12 @@ async def test_a_second_child_on_a_lane_is_refused(ready: Lane) -> None:
     assert second.stderr is not None and LOCK_NAME in (await second.stderr.read()).decode()
 
 
-async def test_the_child_writes_no_core_dumps_and_has_its_own_session(ready: Lane) -> None:
-    child = psutil.Process(pid_of(ready))
+async def test_the_child_writes_no_core_dumps_and_has_its_own_session(
+    stand_in: MakeLane, stand_in_model: ResolvedModel
+) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, order())
+    child = psutil.Process(pid_of(lane))
     if sys.platform == "linux":
         assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert os.getsid(child.pid) == child.pid
@@ -158,10 +254,10 @@ async def test_the_child_writes_no_core_dumps_and_has_its_own_session(ready: Lan
 @pytest.fixture
 def leftover(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A child without a lane, as an earlier supervisor would leave it if its pipe stayed open."""
-    command = [sys.executable, "-m", "voxfleet_agent.pools.worker", "--lane-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, str(STAND_IN), "{}", "--lane-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(frame(Load(folder=tmp_path / "no-model", digest="")))
+        process.stdin.write(frame(load_request(tmp_path)))
         process.stdin.flush()
         assert process.stdout.read(LENGTH.size)  # it answers, so it holds the lock
         yield process
@@ -175,7 +271,7 @@ async def test_a_leftover_child_is_ended_once(tmp_path: Path, leftover: subproce
 
 
 async def test_a_process_of_another_start_time_is_left_alone(
-    tmp_path: Path, leftover: subprocess.Popen[bytes], model: ResolvedModel
+    tmp_path: Path, leftover: subprocess.Popen[bytes], stand_in_model: ResolvedModel
 ) -> None:
     lock = tmp_path / LOCK_NAME
     record = json.loads(lock.read_text())
@@ -184,8 +280,14 @@ async def test_a_process_of_another_start_time_is_left_alone(
         reap_stale(tmp_path)
     assert leftover.poll() is None
     with pytest.raises(VoxFleetError, match="another process holds the lane") as caught:
-        await Lane("offline-9", tmp_path).load(model)
+        await Lane("offline-9", tmp_path).load(stand_in_model, order())
     assert RULES[caught.value.failure_class].remedy is Remedy.OTHER_MAC  # this Mac's trouble, not the job's
+
+
+async def test_a_process_of_another_account_is_left_alone(tmp_path: Path, leftover: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(LaneBusyError, match="another account"):
+        reap_stale(tmp_path, uid=os.getuid() + 1)
+    assert leftover.poll() is None
 
 
 async def test_a_lane_that_never_ran_has_nothing_to_reap(tmp_path: Path) -> None:
@@ -201,13 +303,14 @@ async def test_a_child_ends_when_its_pipe_closes(leftover: subprocess.Popen[byte
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from voxfleet_agent.engine.models import LocalModels
+from tests.component.lanes.lane_rig import STAND_IN, order
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_api.kinds.audio_batch_job import ModelSource
+from voxfleet_agent.stages.stage import ResolvedModel
 
 async def main() -> None:
-    lane = Lane("offline-0", Path(sys.argv[1]))
-    load = asyncio.create_task(lane.load(await LocalModels().resolve(ModelSource(path="default"))))
+    folder = Path(sys.argv[1])
+    lane = Lane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
+    load = asyncio.create_task(lane.load(ResolvedModel(folder, "sha256:" + "1" * 64), order()))
     if sys.argv[2] == "loaded":
         await load
     while lane.pid is None:
@@ -222,7 +325,13 @@ asyncio.run(main())
 @pytest.mark.parametrize("when", ["starting", "loaded"])
 async def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path, when: str) -> None:
     supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SUPERVISOR, str(tmp_path / "lane"), when, stdout=subprocess.PIPE
+        sys.executable,
+        "-c",
+        SUPERVISOR,
+        str(tmp_path / "lane"),
+        when,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
     )
     assert supervisor.stdout is not None
     try:
@@ -243,13 +352,14 @@ async def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path, when: 
 async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
     tmp_path: Path, model: ResolvedModel
 ) -> None:
-    pools = Pools([PoolConfig(name="offline", lanes=2)], tmp_path)
+    pools = Pools([PoolConfig(name="offline", lanes=2, batch_size=3)], tmp_path)
     try:
         first, second = pools.acquire("offline"), pools.acquire("offline")
         assert first is not None and second is not None and first is not second
+        assert first.batch_size == 3
         assert pools.acquire("offline") is None
         assert [(fact.name, fact.lanes, fact.free_lanes) for fact in pools.facts()] == [("offline", 2, 0)]
-        await second.load(model)
+        await second.load(model, order())
         assert pools.loaded_models() == (model.digest,)
         pools.release(first)
         pools.release(second)

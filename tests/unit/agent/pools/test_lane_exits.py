@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.pools.exits import EXIT_LANE_BUSY, classify
-from voxfleet_agent.pools.lane import child_environment
+from voxfleet_agent.pools.exits import EXIT_GPU_FAULT, EXIT_LANE_BUSY, classify, over_cap
 from voxfleet_agent.pools.messages import MAX_MESSAGE_BYTES, Refused, frame
 from voxfleet_api.failures import FailureClass
 
@@ -43,7 +41,8 @@ METAL = (
         ),
         (-signal.SIGABRT, "free(): invalid pointer", FailureClass.LANE_CRASHED),
         (-signal.SIGSEGV, "", FailureClass.LANE_CRASHED),
-        (-signal.SIGKILL, "", FailureClass.LANE_CRASHED),
+        (-signal.SIGKILL, "", FailureClass.MEMORY_EXCEEDED),
+        (EXIT_GPU_FAULT, METAL.format(what="x", code=2, name="Timeout"), FailureClass.GPU_ABORT_TIMEOUT),
         (1, "Traceback", FailureClass.LANE_CRASHED),
         (EXIT_LANE_BUSY, "", FailureClass.LANE_CRASHED),
         (None, "", FailureClass.LANE_CRASHED),
@@ -63,22 +62,10 @@ def test_reasons_name_the_signal_and_never_stderr() -> None:
     assert "SIGSEGV" in end.reason and "secret" not in end.reason
 
 
-def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
-    inherited = {
-        "PATH": "/bin",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "HF_TOKEN": "x",
-        "MLX_AUDIO_IO_RESAMPLE_QUALITY": "fastest",
-        "PYTHONPATH": "/elsewhere",
-    }
-    assert child_environment(inherited, Path("/lane")) == {
-        "PATH": "/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/lane",
-        "TMPDIR": "/lane",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    } | ({"LD_PRELOAD": inherited["LD_PRELOAD"]} if "LD_PRELOAD" in inherited else {})
+def test_a_child_over_its_cap_says_both_numbers() -> None:
+    end = over_cap(900 * 2**20, 512 * 2**20)
+    assert end.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert "900 MiB" in end.reason and "512 MiB" in end.reason
 
 
 def test_a_message_has_a_largest_size() -> None:

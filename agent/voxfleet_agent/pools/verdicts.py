@@ -1,0 +1,48 @@
+"""From what a child says of a clip to what a stage is told."""
+
+from __future__ import annotations
+
+from voxfleet_agent.pools.docket import Docket
+from voxfleet_agent.pools.messages import REASON_CHARACTERS, Verdict
+from voxfleet_agent.stages.stage import ClipVerdict, SpokenFile
+
+
+def clip_verdict(answer: Verdict, deaths_alone: int) -> ClipVerdict:
+    spoken = answer.spoken
+    return ClipVerdict(
+        index=answer.index,
+        failure_class=answer.failure_class,
+        reason=answer.reason[:REASON_CHARACTERS],
+        text=answer.text,
+        segments=answer.segments,
+        words=answer.words,
+        language=answer.language,
+        spoken=None
+        if spoken is None
+        else SpokenFile(
+            size_bytes=spoken.size_bytes,
+            sample_rate_hz=spoken.sample_rate_hz,
+            chunks=spoken.chunks,
+            interval_milliseconds=spoken.interval_milliseconds,
+        ),
+        audio_milliseconds=answer.audio_milliseconds,
+        attestation=answer.attestation,
+        decode_milliseconds=answer.decode_milliseconds,
+        wait_milliseconds=answer.wait_milliseconds,
+        infer_milliseconds=answer.infer_milliseconds,
+        batch_size=answer.batch_size,
+        retries=answer.retries + deaths_alone,
+    )
+
+
+def condemned(docket: Docket) -> list[ClipVerdict]:
+    """Verdicts of the clips that have just been found to end children."""
+    return [
+        ClipVerdict(
+            culprit.clip.index,
+            culprit.end.clip_class,
+            f"twice on this clip alone: {culprit.end.reason}"[:REASON_CHARACTERS],
+            retries=1,
+        )
+        for culprit in docket.culprits()
+    ]

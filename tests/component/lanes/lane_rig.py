@@ -1,0 +1,94 @@
+"""Clips, contracts and orders for lanes, and the stand-in worker."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+
+from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.pools.messages import Load
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
+from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+MakeLane = Callable[..., Lane]
+Examples = dict[str, tuple[Path, str | None, str | None]]
+CLIPS = Path(__file__).parents[3] / "examples" / "clips"
+STAND_IN = Path(__file__).parent / "stand_in_worker.py"
+RATE_HZ = 16_000
+
+
+def contract(conversions: Conversions | None = None, **changes: object) -> VoiceContractSpec:
+    """Accepts the good example clips and declares what they need."""
+    fields: dict[str, object] = {
+        "containers": tuple(Container),
+        "sample_rates_hz": (16_000, 22_050, 44_100, 48_000),
+        "channels": (1, 2),
+        "max_clip": "30s",
+        **changes,
+    }
+    declared = Conversions(resample=Resample(to_hz=RATE_HZ), downmix=Downmix()) if conversions is None else conversions
+    return VoiceContractSpec(input=ContractInput.model_validate(fields), conversions=declared)
+
+
+def order(spec: VoiceContractSpec | None = None) -> LaneOrder:
+    return LaneOrder(Task.TRANSCRIBE, spec or contract(), Transcription())
+
+
+def speech_order(spec: VoiceContractSpec | None = None) -> LaneOrder:
+    return LaneOrder(Task.SYNTHESIZE, spec or contract(), Transcription(), Synthesis(voice="serena"))
+
+
+def load_request(folder: Path) -> Load:
+    return Load(
+        folder=folder,
+        digest="sha256:" + "1" * 64,
+        task=Task.TRANSCRIBE,
+        contract=contract(),
+        transcription=Transcription(),
+        memory_cap_bytes=2**30,
+    )
+
+
+def examples() -> Examples:
+    """By id: the clip, the words in it, the failure class expected of it."""
+    expected = {row["id"]: row for row in map(json.loads, (CLIPS / "expected.jsonl").read_text().splitlines())}
+    manifest = map(json.loads, (CLIPS / "manifest.jsonl").read_text().splitlines())
+    return {
+        row["id"]: (CLIPS / row["uri"], expected[row["id"]].get("text"), expected[row["id"]].get("class"))
+        for row in manifest
+    }
+
+
+def tone(path: Path, number: int, milliseconds: int = 300) -> Path:
+    """A wav file that the stand-in model hears as `clip <number>`."""
+    audio = np.full(RATE_HZ * milliseconds // 1000, number / 100, "<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, RATE_HZ, 4 * RATE_HZ, 4, 32)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + len(audio)) + b"WAVEfmt " + struct.pack("<I", 16) + form
+        + b"data" + struct.pack("<I", len(audio)) + audio
+    )  # fmt: skip
+    return path
+
+
+async def run(lane: Lane, *batches: Sequence[ClipTask]) -> list[ClipVerdict]:
+    """All verdicts, as they came."""
+
+    async def feed() -> AsyncIterator[Sequence[ClipTask]]:
+        for batch in batches:
+            yield batch
+
+    async with aclosing(lane.work(feed())) as verdicts:
+        return [verdict async for verdict in verdicts]
+
+
+async def hear(lane: Lane, path: Path) -> ClipVerdict:
+    """The verdict of one clip."""
+    (verdict,) = await run(lane, [ClipTask(7, path)])
+    return verdict

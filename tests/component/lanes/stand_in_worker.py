@@ -1,0 +1,216 @@
+"""The real worker, lock, channel and ring, without MLX, with a model whose behaviour the clips choose.
+
+    python stand_in_worker.py '{"13": "abort"}' --lane-dir DIR
+
+A clip of samples n/100 is heard as "clip n". What the model does with such a clip stands in the first argument:
+
+    raise | raise-memory | raise-metal:TEXT   an exception
+    abort | abort:TEXT | segv | exit          the end of the process, with TEXT on stderr
+    kill                                      SIGKILL, as the system sends it
+    grow:MIB                                  takes memory and waits
+    hang                                      waits for ever
+    short | short-once                        a transcript cut by the token limit, always or on the first try
+    read:PATH                                 heard is whether the file can be read
+    once:PATH:BEHAVIOUR                       the behaviour, unless PATH exists, which is made
+    crowd:BEHAVIOUR                           the behaviour when another clip is in the same batch
+    leak:MIB                                  memory that is never given back
+    cut                                       speech that ends at the token limit
+    link:PATH                                 a link to PATH in place of the spoken audio
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from voxfleet_agent.audio.working_set import working_set_bytes
+from voxfleet_agent.engine.footprint import footprint_bytes
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.pools import worker
+from voxfleet_agent.pools.serving import Parts
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
+from voxfleet_api.kinds.job_task import Synthesis, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.results import Attestation, TimedText
+
+Samples = npt.NDArray[np.float32]
+RATE_HZ = 16_000
+_kept: list[npt.NDArray[np.uint8]] = []
+_link_to: str | None = None
+
+
+class Memory:
+    """Without MLX there is nothing to give back."""
+
+    def set_cache_limit(self, limit_bytes: int) -> None: ...
+
+    def clear_cache(self) -> None: ...
+
+    def footprint_bytes(self) -> int:
+        return footprint_bytes()
+
+    def metal_peak_bytes(self) -> int | None:
+        return None
+
+    def reset_metal_peak(self) -> None: ...
+
+
+class Decoding:
+    """A float32 wav file of 44 bytes of header, in the contract's windows. `number` -1 is a window that is damaged."""
+
+    def __init__(self, path: Path, contract: VoiceContractSpec, rate_hz: int) -> None:
+        self.attestation = Attestation(
+            container="wav", encoding="float32", sample_rate_hz=RATE_HZ, channels=1, decoder=""
+        )
+        self.audio_milliseconds = 0
+        self.piece_starts_milliseconds: list[int] = []
+        self._samples = np.frombuffer(path.read_bytes()[44:], "<f4")
+        windows = contract.conversions.windows
+        self._frames = self._samples.shape[0]
+        if windows is not None:
+            self._frames = duration_milliseconds(windows.length) * RATE_HZ // 1000
+
+    def pieces(self) -> Iterator[Samples]:
+        for start in range(0, self._samples.shape[0], self._frames):
+            samples = self._samples[start : start + self._frames]
+            if samples[0] < 0:
+                raise VoxFleetError(FailureClass.DECODE_ERROR, "is damaged")
+            self.piece_starts_milliseconds.append(start * 1000 // RATE_HZ)
+            yield samples
+        self.audio_milliseconds = self._samples.shape[0] * 1000 // RATE_HZ
+
+
+class Written:
+    def __init__(self, size_bytes: int, frames: int) -> None:
+        self.size_bytes = size_bytes
+        self.frames = frames
+
+
+def write_audio(path: Path, chunks: Iterable[Samples], sample_rate_hz: int, output: AudioOutput) -> Written:
+    samples = np.concatenate(list(chunks))
+    with path.open("xb") as file:
+        file.write(samples.tobytes())
+    if _link_to is not None:
+        path.unlink()
+        path.symlink_to(_link_to)
+    return Written(samples.nbytes, samples.shape[0])
+
+
+class Model:
+    sample_rate_hz = RATE_HZ
+    family = "stand-in"
+    batches = True
+    parameters = 7
+
+    def __init__(self, behaviours: dict[str, str], folder: Path) -> None:
+        self._behaviours = behaviours
+        self._folder = folder
+
+    def warm_up(self) -> None:
+        (self._folder / "loads").open("a").write("x")
+
+    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+        numbers = [round(float(samples[0]) * 100) for samples in clips]
+        heard = []
+        for number, samples in zip(numbers, clips, strict=True):
+            behaviour = self._behaviours.get(str(number), "")
+            milliseconds = samples.shape[0] * 1000 // RATE_HZ
+            text = behave(behaviour, crowd=len(clips) > 1) or f"clip {number}"
+            cut = behaviour == "short" or (behaviour == "short-once" and not enlarged)
+            segments = (TimedText(start_milliseconds=0, end_milliseconds=milliseconds, text=text),)
+            heard.append(Transcript(text, segments, token_limit_reached=cut))
+        return heard
+
+
+class Voice:
+    sample_rate_hz = 24_000
+    family = "stand-in"
+    parameters = 7
+    interval_milliseconds = 80
+
+    def __init__(self, behaviours: dict[str, str]) -> None:
+        self._behaviours = behaviours
+
+    def warm_up(self) -> None: ...
+
+    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]:
+        yield np.full(2400, 0.25, np.float32)
+        behave(self._behaviours.get(text, ""), crowd=False)
+        yield np.full(1200, -0.25, np.float32)
+        yield np.zeros(0, np.float32)
+
+
+def behave(behaviour: str, *, crowd: bool) -> str | None:
+    """Returns what is heard instead of the clip's number, if anything."""
+    what, _, detail = behaviour.partition(":")
+    if what == "once":
+        marker, _, inner = detail.partition(":")
+        if Path(marker).exists():
+            return None
+        Path(marker).touch()
+        return behave(inner, crowd=crowd)
+    if what == "crowd":
+        return behave(detail, crowd=crowd) if crowd else None
+    if what == "raise":
+        raise ValueError("shapes (3,4) and (5,6) cannot be multiplied")
+    if what == "raise-memory":
+        raise RuntimeError("[malloc] Unable to allocate 99 bytes.")
+    if what == "raise-metal":
+        raise RuntimeError(detail)
+    if what == "abort":
+        print(detail, file=sys.stderr, flush=True)
+        os.abort()
+    if what == "segv":
+        faulthandler._sigsegv()  # type: ignore[attr-defined] # typeshed leaves the faults out
+    if what == "exit":
+        os._exit(3)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "grow":
+        _kept.append(np.ones(int(detail) * 2**20, np.uint8))
+        threading.Event().wait()
+    if what == "leak":
+        _kept.append(np.ones(int(detail) * 2**20, np.uint8))
+    if what == "hang":
+        threading.Event().wait()
+    if what == "cut":
+        raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, "the model stopped at its token limit")
+    if what == "link":
+        global _link_to
+        _link_to = detail
+    if what == "read":
+        try:
+            Path(detail).read_bytes()
+        except PermissionError:
+            return "denied"
+        return "read"
+    return None
+
+
+def shortfall(transcript: Transcript, samples: Samples, sample_rate_hz: int, min_coverage_percent: int) -> str | None:
+    return "the model stopped at its token limit" if transcript.token_limit_reached else None
+
+
+def parts(behaviours: dict[str, str]) -> Parts:
+    def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Model:
+        return Model(behaviours, Path.cwd())
+
+    def load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
+        return Voice(behaviours)
+
+    return Parts(Decoding, working_set_bytes, write_audio, load_speech, load_voice, shortfall, Memory())
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[2:], lambda: parts(json.loads(sys.argv[1]))))

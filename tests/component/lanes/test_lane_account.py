@@ -1,0 +1,152 @@
+"""Lanes under an account of their own: what a taken-over lane could read and write. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+from tests.component.lanes.lane_rig import STAND_IN, order, run, speech_order, tone
+
+from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
+from voxfleet_agent.pools.environment import child_environment
+from voxfleet_agent.pools.lane import WORKER, Lane
+from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+ROOT = Path(__file__).parents[3]
+ACCOUNT = "nobody"
+MODEL = ResolvedModel(ROOT, "sha256:" + "1" * 64)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process under another account")
+
+
+def interpreter() -> tuple[str, ...]:
+    """A Python that the account may run; the virtualenv's often lies in somebody's home."""
+    packages = os.pathsep.join(path for path in (str(ROOT), *sys.path) if path and Path(path).is_dir())
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = ("/usr/bin/env", f"PYTHONPATH={packages}", python)
+        check = "import sys, numpy, pydantic, psutil; print(sys.version_info[:2])"
+        found = subprocess.run(
+            [*command, "-c", check], user=ACCOUNT, group=pwd.getpwnam(ACCOUNT).pw_gid, extra_groups=[],
+            capture_output=True, check=False, cwd="/",
+        )  # fmt: skip
+        if found.returncode == 0 and found.stdout.decode().strip() == str(sys.version_info[:2]):
+            return command
+    pytest.skip(f"no Python with this project's packages can be run by {ACCOUNT}")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the account can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture
+def ledger_key(place: Path) -> Path:
+    state = place / "state"
+    state.mkdir(mode=0o700)
+    key = state / "ledger.pem"
+    key.write_text("secret")
+    key.chmod(0o600)
+    return key
+
+
+@pytest_asyncio.fixture
+async def lane(place: Path, ledger_key: Path) -> AsyncIterator[Lane]:
+    behaviours = {"1": f"read:{ledger_key}", "2": f"link:{ledger_key}"}
+    lane = Lane(
+        "offline-0",
+        place / "scratch" / "lanes" / "offline-0",
+        worker=(*interpreter(), str(STAND_IN), json.dumps(behaviours)),
+        account=LaneAccount.named(ACCOUNT),
+    )
+    reachable(lane.folder.parent, below=place)
+    yield lane
+    await lane.kill()
+
+
+def groups(pid: int) -> str:
+    """Supplementary groups, where the system tells them."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Groups:")), "")
+
+
+def attempt_folder(place: Path) -> Path:
+    folder = place / "scratch" / "attempts" / "one"
+    folder.mkdir(mode=0o700, parents=True)
+    reachable(folder.parent, below=place)
+    folder.chmod(0o700)
+    return folder
+
+
+@needs_root
+async def test_a_lane_cannot_read_the_ledger_key(place: Path, lane: Lane, ledger_key: Path) -> None:
+    folder = attempt_folder(place)
+    clip, other = tone(folder / "clip-1", 1), tone(folder / "clip-3", 3)
+    clip.chmod(0o600)
+    other.chmod(0o600)
+    await lane.load(MODEL, order())
+    assert lane.pid is not None
+    child, entry = psutil.Process(lane.pid), pwd.getpwnam(ACCOUNT)
+    assert set(child.uids()) == {entry.pw_uid} and set(child.gids()) == {entry.pw_gid}
+    assert groups(lane.pid) == ""
+    verdicts = {v.index: v.text for v in await run(lane, [ClipTask(1, clip), ClipTask(3, other)])}
+    assert verdicts == {1: "denied", 3: "clip 3"}
+    # It reads clips, and can neither list nor change the folder that they lie in.
+    facts = folder.stat()
+    assert (facts.st_uid, stat.S_IMODE(facts.st_mode)) == (0, 0o710)
+    assert (clip.stat().st_uid, stat.S_IMODE(clip.stat().st_mode)) == (0, 0o640)
+
+
+@needs_root
+async def test_what_the_lane_spoke_becomes_the_agents_file(place: Path, lane: Lane) -> None:
+    folder = attempt_folder(place)
+    await lane.load(MODEL, speech_order())
+    (verdict,) = await run(lane, [ClipTask(5, folder / "spoken.wav", text="hello")])
+    assert verdict.failure_class is None and verdict.spoken is not None
+    facts = (folder / "spoken.wav").stat()
+    assert (facts.st_uid, stat.S_IMODE(facts.st_mode), facts.st_size) == (0, 0o600, verdict.spoken.size_bytes)
+    assert list(lane.folder.glob("spoken-*")) == []
+
+
+@needs_root
+async def test_a_link_in_place_of_the_audio_is_not_followed(place: Path, lane: Lane) -> None:
+    folder = attempt_folder(place)
+    await lane.load(MODEL, speech_order())
+    with pytest.raises(VoxFleetError, match="something else") as caught:
+        await run(lane, [ClipTask(5, folder / "spoken.wav", text="2")])
+    assert caught.value.failure_class is FailureClass.LANE_CRASHED
+    assert not (folder / "spoken.wav").exists()
+
+
+@needs_root
+def test_accounts_that_would_change_nothing_are_refused() -> None:
+    with pytest.raises(LaneAccountError, match="create it"):
+        LaneAccount.named("no-such-account-here")
+    with pytest.raises(LaneAccountError, match="name an account without rights"):
+        LaneAccount.named("root")
+
+
+def test_what_a_taken_over_lane_left_in_its_folder_is_not_the_code_of_the_next(tmp_path: Path) -> None:
+    """`python -m` would look for modules in the working directory first, and in $HOME for those of the user."""
+    (tmp_path / "queue.py").write_text("import sys; sys.exit(77)\n")
+    user_site = tmp_path / ".local" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    user_site.mkdir(parents=True)
+    (user_site / "usercustomize.py").write_text("import os; os._exit(78)\n")
+    environment = child_environment(os.environ, tmp_path)
+    ended = subprocess.run(
+        [*WORKER, "--lane-dir", tmp_path], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, check=False
+    )
+    assert ended.returncode == 0

@@ -1,0 +1,286 @@
+"""What one bad clip does to a lane: itself, and nobody else. The worker is real, its model is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
+
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+POISON = 13
+METAL = (
+    "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
+    "failed: {what} ({code:08x}:kIOGPUCommandBufferCallbackError{name})"
+)
+OUT_OF_MEMORY = METAL.format(what="Insufficient Memory", code=8, name="OutOfMemory")
+TIMEOUT = METAL.format(what="Caused GPU Timeout Error", code=2, name="Timeout")
+INTERACTIVITY = METAL.format(what="Impacting Interactivity", code=14, name="ImpactingInteractivity")
+VICTIM = METAL.format(what="Innocent Victim of GPU Error/Recovery", code=5, name="InnocentVictim")
+
+
+def tasks(folder: Path, numbers: Sequence[int], milliseconds: int = 300) -> list[ClipTask]:
+    """Clips that are heard as those numbers, of slightly different lengths."""
+    return [
+        ClipTask(index, tone(folder / f"clip-{index}", number, milliseconds + index))
+        for index, number in enumerate(numbers)
+    ]
+
+
+def by_index(verdicts: Sequence[ClipVerdict]) -> dict[int, ClipVerdict]:
+    assert len({verdict.index for verdict in verdicts}) == len(verdicts)
+    return {verdict.index: verdict for verdict in verdicts}
+
+
+def assert_only_the_poison_suffers(verdicts: Sequence[ClipVerdict], numbers: Sequence[int]) -> ClipVerdict:
+    """Everybody else is heard, at the first go; returns the poison's verdict."""
+    found = by_index(verdicts)
+    assert sorted(found) == list(range(len(numbers)))
+    for index, number in enumerate(numbers):
+        if number != POISON:
+            assert (found[index].text, found[index].failure_class, found[index].retries) == (f"clip {number}", None, 0)
+    return found[numbers.index(POISON)]
+
+
+async def test_a_poison_clip_is_found_wherever_it_stands_in_a_batch(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({str(POISON): "raise"}, batch_size=8)
+    await lane.load(stand_in_model, order())
+    pid = lane.pid
+    for position in range(8):
+        numbers = [1, 2, 3, 4, 5, 6, 7]
+        numbers.insert(position, POISON)
+        poison = assert_only_the_poison_suffers(await run(lane, tasks(tmp_path, numbers)), numbers)
+        assert poison.failure_class is FailureClass.INFERENCE_ERROR
+        assert poison.reason == "the model raised ValueError"
+        assert (poison.text, poison.retries) == (None, 3)  # alone after halves of four, two and one
+    assert lane.pid == pid and lane.readings().restarts == {}
+
+
+async def test_memory_that_python_cannot_have_halves_the_batches(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"2": "crowd:raise-memory", str(POISON): "raise-memory"}, batch_size=4)
+    await lane.load(stand_in_model, order())
+    pid = lane.pid
+    poison = assert_only_the_poison_suffers(await run(lane, tasks(tmp_path, [1, 2, POISON, 4])), [1, 2, POISON, 4])
+    assert poison.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert (lane.pid, lane.batch_size, lane.readings().batch_size) == (pid, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "failure_class", "says"),
+    [
+        ("segv", FailureClass.LANE_CRASHED, "SIGSEGV"),
+        ("kill", FailureClass.MEMORY_EXCEEDED, "SIGKILL"),
+    ],
+)
+async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
+    stand_in: MakeLane,
+    stand_in_model: ResolvedModel,
+    tmp_path: Path,
+    behaviour: str,
+    failure_class: FailureClass,
+    says: str,
+) -> None:
+    lane = stand_in({str(POISON): behaviour}, batch_size=3)
+    await lane.load(stand_in_model, order())
+    numbers = [1, POISON, 3, 4, 5]
+    clips = tasks(tmp_path, numbers)
+    poison = assert_only_the_poison_suffers(await run(lane, clips[:3], clips[3:]), numbers)
+    assert poison.failure_class is failure_class and says in poison.reason and "alone" in poison.reason
+    # Once with its siblings, twice alone: no way finds it with fewer.
+    assert lane.readings().restarts == {failure_class.value: 3}
+    assert lane.batch_size == (1 if failure_class is FailureClass.MEMORY_EXCEEDED else 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "failure_class", "batch_size"),
+    [
+        (OUT_OF_MEMORY, FailureClass.GPU_ABORT_OUT_OF_MEMORY, 2),
+        (TIMEOUT, FailureClass.GPU_ABORT_TIMEOUT, 2),
+        (INTERACTIVITY, FailureClass.GPU_ABORT_TIMEOUT, 2),
+        (VICTIM, FailureClass.GPU_ABORT_INNOCENT_VICTIM, 4),
+    ],
+)
+async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
+    stand_in: MakeLane,
+    stand_in_model: ResolvedModel,
+    tmp_path: Path,
+    text: str,
+    failure_class: FailureClass,
+    batch_size: int,
+) -> None:
+    lane = stand_in({"2": f"crowd:abort:{text}"}, batch_size=4)
+    await lane.load(stand_in_model, order())
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 4])))
+    assert {index: verdict.text for index, verdict in verdicts.items()} == {n: f"clip {n + 1}" for n in range(4)}
+    assert all(verdict.retries == 0 for verdict in verdicts.values())
+    assert lane.batch_size == batch_size
+    assert lane.readings().restarts == {failure_class.value: 1}
+
+
+async def test_a_gpu_that_gives_up_on_one_clip_is_the_macs_trouble_and_never_the_clips(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({str(POISON): f"abort:{VICTIM}"})
+    await lane.load(stand_in_model, order())
+    with pytest.raises(VoxFleetError) as caught:
+        await run(lane, tasks(tmp_path, [POISON]))
+    assert caught.value.failure_class is FailureClass.GPU_ABORT_INNOCENT_VICTIM
+    assert lane.readings().restarts == {"GpuAbortInnocentVictim": 2}
+
+
+async def test_a_metal_fault_as_an_exception_ends_the_child_too(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"2": f"once:{tmp_path / 'marker'}:raise-metal:{TIMEOUT}"}, batch_size=2)
+    await lane.load(stand_in_model, order())
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2])))
+    assert {verdict.text for verdict in verdicts.values()} == {"clip 1", "clip 2"}
+    assert lane.readings().restarts == {"GpuAbortTimeout": 1}
+
+
+async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({str(POISON): "hang"}, patience_seconds=0.5)
+    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
+    poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
+    assert poison.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in poison.reason
+
+
+async def test_a_child_over_its_memory_cap_is_ended_and_the_other_lane_goes_on(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    cap_bytes = 256 * 2**20
+    heavy = stand_in({str(POISON): "grow:256"}, memory_cap_bytes=cap_bytes)
+    light = stand_in({"1": "hang"}, memory_cap_bytes=cap_bytes)
+    await asyncio.gather(heavy.load(stand_in_model, order()), light.load(stand_in_model, order()))
+    light_pid = light.pid
+    hanging = asyncio.create_task(run(light, [ClipTask(0, tone(tmp_path / "hang", 1))]))
+    poison = assert_only_the_poison_suffers(await run(heavy, tasks(tmp_path, [1, POISON, 3])), [1, POISON, 3])
+    assert poison.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert "its memory cap is 256 MiB" in poison.reason
+    assert heavy.readings().restarts == {"MemoryExceeded": 3}
+    assert light_pid is not None and light.pid == light_pid and not hanging.done()
+    await light.kill()
+    with pytest.raises(VoxFleetError, match="stopped"):
+        await hanging
+
+
+async def test_a_contracts_own_cap_holds_where_it_is_lower(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({str(POISON): "grow:256"})
+    spec = contract()
+    capped = spec.model_copy(update={"batching": spec.batching.model_copy(update={"memory_cap": "256Mi"})})
+    await lane.load(stand_in_model, order(capped))
+    (verdict,) = await run(lane, tasks(tmp_path, [POISON]))
+    assert verdict.failure_class is FailureClass.MEMORY_EXCEEDED and "256 MiB" in verdict.reason
+
+
+async def test_a_child_that_leaks_is_recycled_between_batches(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"9": "leak:120"}, memory_cap_bytes=400 * 2**20, batch_size=1)
+    await lane.load(stand_in_model, order())
+    pid = lane.pid
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 9, 4, 5])))
+    assert all(verdict.failure_class is None and verdict.retries == 0 for verdict in verdicts.values())
+    assert lane.readings().restarts == {"Recycled": 1}
+    assert lane.pid != pid
+
+
+async def test_a_cut_transcript_is_tried_once_more_and_then_quarantined(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"2": "short-once", "3": "short"})
+    await lane.load(stand_in_model, order())
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 4])))
+    assert [(verdicts[n].text, verdicts[n].retries) for n in range(4)] == [
+        ("clip 1", 0),
+        ("clip 2", 1),
+        (None, 1),
+        ("clip 4", 0),
+    ]
+    assert verdicts[2].failure_class is FailureClass.TRUNCATED_OUTPUT
+    assert verdicts[2].reason == "the model stopped at its token limit"
+
+
+async def test_a_child_killed_from_outside_costs_no_clip(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    lane = stand_in({"2": f"once:{marker}:hang"}, batch_size=2)
+    await lane.load(stand_in_model, order())
+    clips = tasks(tmp_path, [1, 2, 3, 4, 5])
+    running = asyncio.create_task(run(lane, clips[:2], clips[2:]))
+    while not marker.exists():  # noqa: ASYNC110 - the child announces its hanging by a file
+        await asyncio.sleep(0.01)
+    assert lane.pid is not None
+    os.kill(lane.pid, signal.SIGKILL)
+    verdicts = by_index(await running)
+    assert {index: (verdict.text, verdict.retries) for index, verdict in verdicts.items()} == {
+        n: (f"clip {n + 1}", 0) for n in range(5)
+    }
+    assert lane.readings().restarts == {"MemoryExceeded": 1}
+    assert lane.readings().ring_resets == {"Restart": 1}
+
+
+async def test_a_lane_whose_children_end_for_ever_gives_up(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxfleet_agent.pools.docket.MAX_DEATHS_IN_A_ROW", 3)
+    lane = stand_in({str(number): "exit" for number in range(1, 5)})
+    await lane.load(stand_in_model, order())
+    with pytest.raises(VoxFleetError, match="again and again") as caught:
+        await run(lane, tasks(tmp_path, [1, 2, 3, 4]))
+    assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH
+
+
+async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_hears_its_own_clips(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"2": f"once:{tmp_path / 'marker'}:hang"}, batch_size=1)
+    await lane.load(stand_in_model, order())
+    pid = lane.pid
+    assert pid is not None
+    clips = tasks(tmp_path, [1, 2, 3])
+
+    async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
+        yield clips
+
+    async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as verdicts:
+        assert (await anext(verdicts)).text == "clip 1"
+    assert lane.pid is None and not psutil.pid_exists(pid)
+    assert lane.readings().ring_resets == {"Cancelled": 1}
+    await lane.load(stand_in_model, order())
+    (verdict,) = await run(lane, [ClipTask(1, clips[2].path)])
+    assert verdict.text == "clip 3"
+
+
+async def test_what_the_feed_raises_comes_out(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, order())
+
+    async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
+        yield ()
+        raise VoxFleetError(FailureClass.TRANSPORT, "the network is down")
+
+    with pytest.raises(VoxFleetError, match="network is down"):
+        async with aclosing(lane.work(feed())) as verdicts:
+            _ = [verdict async for verdict in verdicts]
+    assert lane.pid is not None  # it had nothing in its hands

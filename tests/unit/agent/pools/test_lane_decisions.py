@@ -1,0 +1,170 @@
+"""Groups of pieces, joined windows, merged readings, the ring's arithmetic and the child's environment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.pools.environment import child_environment, runbook_names
+from voxfleet_agent.pools.grouping import MAX_STRETCH, groups
+from voxfleet_agent.pools.hearing import joined
+from voxfleet_agent.pools.messages import ChildReadings
+from voxfleet_agent.pools.readings import Tally
+from voxfleet_agent.pools.serving import does_not_fit
+from voxfleet_agent.stages.stage import LaneOrder
+from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
+from voxfleet_api.kinds.contract_limits import Retries
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import TimedText
+
+MIB = 2**20
+
+
+def contract(max_clip: str = "10m", conversions: Conversions | None = None) -> VoiceContractSpec:
+    return VoiceContractSpec(
+        input=ContractInput.model_validate(
+            {"containers": ("wav",), "sample_rates_hz": (16_000,), "channels": (1,), "max_clip": max_clip}
+        ),
+        conversions=conversions or Conversions(),
+        retries=Retries(max_retries=5),
+    )
+
+
+@given(st.lists(st.integers(1, 10_000), max_size=20), st.integers(1, 8))
+def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[int], size: int) -> None:
+    found = groups(lengths, size)
+    assert sorted(position for group in found for position in group) == list(range(len(lengths)))
+    for group in found:
+        assert len(group) <= size
+        assert max(lengths[position] for position in group) <= MAX_STRETCH * min(
+            lengths[position] for position in group
+        )
+
+
+def test_equal_pieces_fill_their_groups() -> None:
+    assert groups([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
+    assert groups([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
+
+
+def timed(start: int, end: int, text: str) -> TimedText:
+    return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
+
+
+def test_windows_are_joined_with_their_times_moved() -> None:
+    first = Transcript("hello", (timed(100, 400, "hello"),), language="en")
+    silence = Transcript("", ())
+    last = Transcript("world", (timed(0, 300, "world"),), language="de")
+    whole = joined([(0, first), (1000, silence), (2000, last)])
+    assert (whole.text, whole.language) == ("hello world", "en")
+    assert whole.segments == (timed(100, 400, "hello"), timed(2000, 2300, "world"))
+    assert whole.words is None
+
+
+def test_one_window_stays_as_it_is() -> None:
+    only = Transcript("hello", None, None, "en")
+    assert joined([(0, only)]) is only
+
+
+def test_readings_live_longer_than_a_child() -> None:
+    tally = Tally(ring_bytes=64)
+    tally.living = ChildReadings(
+        ring_high_water_bytes=40, ring_underruns=2, ring_resets={"DecodeError": 1}, peak_rss_bytes=500
+    )
+    tally.child_gone()
+    tally.restarts["LaneCrashed"] += 1
+    tally.resets["Restart"] += 1
+    tally.living = ChildReadings(
+        ring_high_water_bytes=30,
+        ring_underruns=3,
+        ring_resets={"DecodeError": 2},
+        peak_rss_bytes=600,
+        metal_peak_bytes=9,
+    )
+    readings = tally.readings(batch_size=2)
+    assert readings.model_dump() == {
+        "ring_bytes": 64,
+        "ring_high_water_bytes": 40,
+        "ring_underruns": 5,
+        "ring_resets": {"DecodeError": 3, "Restart": 1},
+        "peak_rss_bytes": 600,
+        "metal_peak_bytes": 9,
+        "restarts": {"LaneCrashed": 1},
+        "batch_size": 2,
+    }
+    assert tally.readings(batch_size=2) == readings
+
+
+def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
+    refusal = does_not_fit(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB, cap_bytes=490 * MIB)
+    assert refusal is not None
+    for part in (
+        "needs 493.9 MiB",
+        "the cap is 490.0 MiB",
+        "ring 43.9 MiB (input.maxClip 600 s x 120 % x 16000 Hz x 4 B)",
+        "decoding 50.0 MiB",
+        "model 400.0 MiB",
+        "raise batching.memoryCap",
+    ):
+        assert part in refusal
+    assert does_not_fit(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB, cap_bytes=495 * MIB) is None
+
+
+def test_windows_make_the_ring_small() -> None:
+    windowed = contract("8h", Conversions(windows=Windows(length="30s")))
+    assert does_not_fit(windowed, 16_000, decode_bytes=0, model_bytes=0, cap_bytes=3 * MIB) is None
+    refusal = does_not_fit(windowed, 16_000, decode_bytes=0, model_bytes=0, cap_bytes=MIB)
+    assert refusal is not None and "conversions.windows.length 30 s" in refusal
+
+
+def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
+    inherited = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "HF_TOKEN": "x",
+        "MLX_AUDIO_IO_RESAMPLE_QUALITY": "fastest",
+        "PYTHONPATH": "/elsewhere",
+        "LD_PRELOAD": "/lib/blas.so",
+    }
+    linux = {"LD_PRELOAD": "/lib/blas.so", "MLX_DISABLE_COMPILE": "1"} if sys.platform == "linux" else {}
+    assert child_environment(inherited, Path("/lane")) == {
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/lane",
+        "TMPDIR": "/lane",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
+        **linux,
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "rate"),
+    [
+        (LaneOrder(Task.TRANSCRIBE, contract(), Transcription()), None),
+        (
+            LaneOrder(
+                Task.TRANSCRIBE, contract(conversions=Conversions(resample=Resample(to_hz=8000))), Transcription()
+            ),
+            "8000",
+        ),
+        (LaneOrder(Task.SYNTHESIZE, contract(), Transcription(), Synthesis(voice="serena")), "24000"),
+    ],
+)
+def test_the_names_of_the_runbook_come_from_the_contract(order: LaneOrder, rate: str | None) -> None:
+    names = runbook_names(order, 6, Path("/lane"), None)
+    assert names.pop("MLX_AUDIO_SAMPLE_RATE_HZ", None) == rate
+    assert names == {
+        "TMPDIR": "/lane",
+        "MLX_AUDIO_BATCH_SIZE": "6",
+        "MLX_AUDIO_MAX_RETRIES": "5",
+        "MLX_AUDIO_QUARANTINE_DIR": "/lane/quarantine",
+    }
+    assert runbook_names(order, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"
