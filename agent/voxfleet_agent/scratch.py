@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
-from collections.abc import Container
+import sys
+from collections.abc import Callable, Container, Iterator
+from itertools import islice
 from pathlib import Path
 
 from voxfleet_agent import crash
@@ -14,7 +17,26 @@ from voxfleet_agent.journal.journal import lock_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ATTEMPTS = "attempts"
+SWEEP_ENTRIES = 10_000
+"""What one pass of the sweep unlinks at most, so that it never holds up an agent; the next pass goes on."""
+
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+@contextlib.contextmanager
+def writing_scratch() -> Iterator[None]:
+    """Around what writes into scratch: a full or read-only volume is VoxFleetError(SCRATCH_EXHAUSTED)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise VoxFleetError(
+            FailureClass.SCRATCH_EXHAUSTED,
+            f"scratch cannot be written: {os.strerror(error.errno or 0)}; free the volume of scratch.path or mount it"
+            " for writing",
+        ) from error
 
 
 class Scratch:
@@ -47,17 +69,19 @@ class Scratch:
             return f"the scratch volume has {free_bytes} bytes free and scratch.minFree is {self.min_free_bytes}"
         return None
 
-    async def reserve(self, path: Path, size_bytes: int) -> None:
-        """Waits until the bytes fit. Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit."""
+    async def reserve(
+        self, path: Path, size_bytes: int, own_shortage: Callable[[], str | None], *, wait: bool = True
+    ) -> None:
+        """Waits until the bytes fit and `own_shortage`, of the attempt itself, says nothing.
+
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit, or when it may not wait for one.
+        """
         async with self._given_back:
             if path in self._reserved:
                 raise ValueError(f"{path.name} is reserved already")
-            while (shortage := self.shortage(size_bytes)) is not None:
-                if size_bytes > self.quota_bytes or not self._reserved:
-                    raise VoxFleetError(
-                        FailureClass.SCRATCH_EXHAUSTED,
-                        f"{size_bytes} bytes of scratch were needed, but {shortage}; raise it or free the volume",
-                    )
+            while (shortage := own_shortage() or self.shortage(size_bytes)) is not None:
+                if size_bytes > self.quota_bytes or not self._reserved or not wait:
+                    raise _exhausted(size_bytes, shortage)
                 await self._given_back.wait()
             self._reserved[path] = size_bytes
         crash.point("reserved")
@@ -67,13 +91,15 @@ class Scratch:
             if self._reserved.pop(path, None) is not None:
                 self._given_back.notify_all()
 
-    def open_attempt(self, key: AttemptKey) -> AttemptScratch:
-        """The attempt's folder, created when it is missing."""
-        with contextlib.suppress(FileExistsError):  # left by an earlier run; opening it refuses a link
+    def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
+        """The attempt's folder, created when it is missing. `limit_bytes`: the contract's scratch.maxBytes.
+
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
+        """
+        with writing_scratch(), contextlib.suppress(FileExistsError):  # left by an earlier run; opening refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
-        return AttemptScratch(
-            self, self.attempts_path / str(key), os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
-        )
+        descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
+        return AttemptScratch(self, self.attempts_path / str(key), descriptor, limit_bytes)
 
     async def remove_attempt(self, key: AttemptKey) -> int:
         """Removes the attempt's folder and gives its bytes back; returns how many entries were unlinked.
@@ -93,10 +119,22 @@ class Scratch:
         folder = self.attempts_path / str(key)
         return sum(_size_bytes(Path(root, name)) for root, _, names in os.walk(folder) for name in names)
 
-    async def sweep(self, owned: Container[str]) -> int:
-        """Removes every folder that no attempt named in `owned` has; returns how many entries were unlinked."""
-        names = [name for name in _names(self._folder) if name not in owned]
-        return sum([await asyncio.to_thread(remove_entry, self._folder, name) for name in names])
+    async def sweep(self, owned: Container[str], limit: int = SWEEP_ENTRIES) -> int:
+        """Removes what no attempt named in `owned` has; returns how many entries were unlinked.
+
+        At most `limit` in one pass: what is left is found again by the next one.
+        """
+        return await asyncio.to_thread(self._sweep, owned, limit)
+
+    def _sweep(self, owned: Container[str], limit: int) -> int:
+        with os.scandir(self._folder) as entries:
+            stray = list(islice((entry.name for entry in entries if entry.name not in owned), limit))
+        removed = 0
+        for name in stray:
+            removed += remove_entry(self._folder, name, limit - removed)
+            if removed >= limit:
+                break
+        return removed
 
     def close(self) -> None:
         os.close(self._folder)
@@ -106,10 +144,11 @@ class Scratch:
 class AttemptScratch:
     """One attempt's folder; implements stages.stage.StageScratch."""
 
-    def __init__(self, scratch: Scratch, path: Path, descriptor: int) -> None:
+    def __init__(self, scratch: Scratch, path: Path, descriptor: int, limit_bytes: int) -> None:
         self._scratch = scratch
         self._path = path
         self._descriptor = descriptor
+        self._limit_bytes = limit_bytes
         self._sizes: dict[Path, int] = {}
         self.high_water_bytes = 0
 
@@ -117,14 +156,26 @@ class AttemptScratch:
     def path(self) -> Path:
         return self._path
 
-    async def reserve(self, name: str, size_bytes: int) -> Path:
+    @property
+    def reserved_bytes(self) -> int:
+        return sum(self._sizes.values())
+
+    async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
         """Raises ValueError for a name with a folder in it or in use, VoxFleetError(SCRATCH_EXHAUSTED)."""
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ValueError("a scratch name is one plain file name")
         path = self._path / name
-        await self._scratch.reserve(path, size_bytes)
+
+        def own_shortage() -> str | None:
+            if self.reserved_bytes + size_bytes <= self._limit_bytes:
+                return None
+            return f"the contract's scratch.maxBytes is {self._limit_bytes} and {self.reserved_bytes} are in use"
+
+        if size_bytes > self._limit_bytes:
+            raise _exhausted(size_bytes, own_shortage() or "")
+        await self._scratch.reserve(path, size_bytes, own_shortage, wait=wait)
         self._sizes[path] = size_bytes
-        self.high_water_bytes = max(self.high_water_bytes, sum(self._sizes.values()))
+        self.high_water_bytes = max(self.high_water_bytes, self.reserved_bytes)
         return path
 
     async def release(self, path: Path) -> None:
@@ -138,10 +189,11 @@ class AttemptScratch:
         os.close(self._descriptor)
 
 
-def remove_entry(folder: int, name: str) -> int:
+def remove_entry(folder: int, name: str, limit: int = sys.maxsize) -> int:
     """Removes a file, link or whole folder below an open folder; returns how many entries were unlinked.
 
-    Works by descriptors and never follows a link, so that nobody can make it leave the folder. Absent: 0.
+    Works by descriptors and never follows a link, so that nobody can make it leave the folder. Absent: 0. At `limit`
+    entries it stops; what is left is for another call.
     """
     try:
         descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
@@ -149,17 +201,26 @@ def remove_entry(folder: int, name: str) -> int:
         return 0
     except OSError:  # a file or a link, or a folder that cannot be opened, which unlink then reports
         return _unlink(folder, name)
+    removed = 0
     try:
-        removed = sum(remove_entry(descriptor, entry) for entry in _names(descriptor))
+        with os.scandir(descriptor) as entries:
+            names = [entry.name for entry in islice(entries, limit)]
+        for entry_name in names:
+            if removed < limit:
+                removed += remove_entry(descriptor, entry_name, limit - removed)
     finally:
         os.close(descriptor)
+    if len(names) >= limit:  # there may be more of them
+        return removed
     os.rmdir(name, dir_fd=folder)
     return removed + 1
 
 
-def _names(folder: int) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+def _exhausted(size_bytes: int, shortage: str) -> VoxFleetError:
+    return VoxFleetError(
+        FailureClass.SCRATCH_EXHAUSTED,
+        f"{size_bytes} bytes of scratch were needed, but {shortage}; raise it or free the volume",
+    )
 
 
 def _unlink(folder: int, name: str) -> int:

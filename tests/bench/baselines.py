@@ -7,16 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from tests.bench.clips import Pool
 from tests.bench.failure import MeasurementFailed
+from tests.bench.loops import Way
 
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 600.0
-PATH_LOOP = Path(__file__).with_name("path_loop.py")
+LOOPS = Path(__file__).with_name("loops.py")
 
 
 class _LoopAnswer(BaseModel):
@@ -26,15 +28,15 @@ class _LoopAnswer(BaseModel):
     texts: tuple[str, ...]
 
 
-def path_loop_throughput(model: Path, pool: Pool) -> float:
-    """Audio seconds a second of `model.generate(path)` in one process, loading and one warm-up call not counted."""
+def loop_throughput(model: Path, pool: Pool, way: Way) -> float:
+    """Audio seconds a second of a loop in one process, loading and one warm-up call not counted."""
     paths = [str(clip.path) for clip in pool.clips]
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
         order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
-        order.write_text(json.dumps({"model": str(model), "warmUp": paths[0], "paths": paths}))
-        _run([sys.executable, str(PATH_LOOP), str(order), str(answer)])
+        order.write_text(json.dumps({"model": str(model), "way": way, "warmUp": paths[0], "paths": paths}))
+        run_program([sys.executable, str(LOOPS), str(order), str(answer)])
         told = _LoopAnswer.model_validate_json(answer.read_text())
-    _check_words("the loop of model.generate(path)", pool, told.texts)
+    check_words(f"the loop {way}", pool, told.texts)
     return pool.total_audio_seconds / told.seconds
 
 
@@ -45,7 +47,7 @@ def command_line_throughput(model: Path, pool: Pool) -> float:
         output = Path(folder) / "transcript"
         started = time.perf_counter()
         for clip in pool.clips:
-            _run(
+            run_program(
                 [
                     *(sys.executable, "-m", "mlx_audio.stt.generate", "--model", str(model)),
                     *("--audio", str(clip.path), "--output-path", str(output), "--format", "txt"),
@@ -53,11 +55,11 @@ def command_line_throughput(model: Path, pool: Pool) -> float:
             )
             texts.append(output.with_suffix(".txt").read_text())
         seconds = time.perf_counter() - started
-    _check_words("mlx_audio.stt.generate", pool, texts)
+    check_words("mlx_audio.stt.generate", pool, texts)
     return pool.total_audio_seconds / seconds
 
 
-def _check_words(what: str, pool: Pool, texts: list[str] | tuple[str, ...]) -> None:
+def check_words(what: str, pool: Pool, texts: Sequence[str]) -> None:
     """A peer that transcribes nonsense measures nothing."""
     right = sum(text.strip() == clip.text for text, clip in zip(texts, pool.clips, strict=True))
     if right < len(texts) / 2:
@@ -66,7 +68,8 @@ def _check_words(what: str, pool: Pool, texts: list[str] | tuple[str, ...]) -> N
         )
 
 
-def _run(command: list[str]) -> None:
+def run_program(command: list[str]) -> None:
+    """Runs it with the agent's BLAS. Raises MeasurementFailed with its last words."""
     try:
         done = subprocess.run(
             command,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,26 +15,30 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # a script's own folder comes first otherwise, and `tests` is not found
 
 from rich.console import Console  # noqa: E402
-from tests.bench.baselines import command_line_throughput, path_loop_throughput  # noqa: E402
-from tests.bench.clips import KINDS, Pool, make_pool  # noqa: E402
+from tests.bench.agent_figures import memory_figures, overhead_figures  # noqa: E402
+from tests.bench.clips import Pool, make_pool  # noqa: E402
+from tests.bench.decode_figures import decode_figures  # noqa: E402
 from tests.bench.failure import MeasurementFailed  # noqa: E402
-from tests.bench.fleet_figures import agent_throughput, two_mac_figures  # noqa: E402
-from tests.bench.report import Figure, Goal, show, write  # noqa: E402
+from tests.bench.fault_figures import fault_figures  # noqa: E402
+from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
+from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, prefer_fast_blas  # noqa: E402
+from tests.bench.report import Figure, show, write  # noqa: E402
+from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 
 from make_clips import ClipToolError  # noqa: E402
-from voxfleet_agent.engine.models import default_model_folder  # noqa: E402
+from voxfleet_api.failures import VoxFleetError  # noqa: E402
 from voxfleet_dev.controlplane import KubectlFailed  # noqa: E402
 from voxfleet_dev.go_build import BuildFailed  # noqa: E402
 from voxfleet_dev.processes import ChildFailed, exit_on_signals  # noqa: E402
 
 BENCH = ROOT / ".bench"
 RESULTS = BENCH / "results.json"
-THROUGHPUT_CLIPS = 400
-COMMAND_LINE_CLIPS = len(KINDS)
-ROUNDS = 3
+POOL_CLIPS = 400
+DECODED_CLIPS = 160
 TABLE_WIDTH = 120
-SPEED = "audio seconds a second"
+
+PARTS = ("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults")
 
 console = Console(highlight=False, width=max(Console().width, TABLE_WIDTH), soft_wrap=True)
 
@@ -50,12 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--clips", type=int, default=1000, metavar="N", help="clips of the large job (default: 1000, the goal's size)"
     )
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, metavar="PART", help=f"measure this part alone: {', '.join(PARTS)}"
+    )
     options = parser.parse_args(arguments)
     if options.clips < 1:
         parser.error("--clips must be at least 1")
     exit_on_signals()
     try:
-        return measure(options.clips)
+        return measure(options.clips, options.only or PARTS)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the benchmark started has been stopped.")
         return 130
@@ -64,69 +70,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def measure(clips: int) -> int:
+def measure(clips: int, chosen: Sequence[str]) -> int:
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
+    prefer_fast_blas()
     found = versions()
-    _say(f"{THROUGHPUT_CLIPS} clips in {BENCH / 'clips'} (made when missing)")
-    pool = make_pool(BENCH / "clips", THROUGHPUT_CLIPS)
+    _say(f"{POOL_CLIPS} clips in {BENCH / 'clips'} (made when missing)")
+    bench = _Bench(make_pool(BENCH / "clips", POOL_CLIPS), clips)
+    parts = dict(zip(PARTS, bench.parts(), strict=True))
     figures: list[Figure] = []
-    parts: tuple[Callable[[], list[Figure]], ...] = (
-        lambda: two_mac_figures(BENCH / "run" / "pair", pool, clips, _say),
-        lambda: throughput_figures(pool),
-    )
     complete = True
-    for part in parts:
+    for name, part in parts.items():
+        if name not in chosen:
+            continue
         try:
             figures += part()
-        except (MeasurementFailed, ChildFailed, KubectlFailed, OSError) as error:  # OSError: a server went away
+        except (MeasurementFailed, ChildFailed, KubectlFailed, VoxFleetError, OSError) as error:
+            # OSError: a server went away
             complete = False
-            console.print(f"not measured: {error}", style="red", markup=False)
+            console.print(f"not measured: {name}: {error}", style="red", markup=False)
     write(RESULTS, figures, found)
     show(console, figures, found)
     _say(f"written to {RESULTS}")
     return 0 if complete else 1
 
 
-def throughput_figures(pool: Pool) -> list[Figure]:
-    """One Mac against its peers. Raises MeasurementFailed, ChildFailed, KubectlFailed."""
-    model = default_model_folder()
-    _say(f"mlx_audio.stt.generate, {COMMAND_LINE_CLIPS} clips, a process each")
-    command_line = command_line_throughput(model, pool.first(COMMAND_LINE_CLIPS))
-    _say(f"{command_line:.2f} {SPEED}")
-    agent: list[float] = []
-    loop: list[float] = []
+class _Bench:
+    """What is measured; the ladder's batch size is the lane's."""
 
-    def measure_agent(number: int) -> None:
-        agent.append(agent_throughput(BENCH / "run" / f"single-{number}", pool))
-        _say(f"round {number}: one Mac {agent[-1]:.1f} {SPEED}")
+    def __init__(self, pool: Pool, clips: int) -> None:
+        self._pool = pool
+        self._clips = clips
+        self._batch_size = 1
 
-    def measure_loop(number: int) -> None:
-        loop.append(path_loop_throughput(model, pool))
-        _say(f"round {number}: loop of model.generate(path) {loop[-1]:.1f} {SPEED}")
+    def parts(self) -> tuple[Callable[[], list[Figure]], ...]:
+        """In the order of PARTS."""
+        return (
+            *(self.fleet, self.decode, self.ladder, self.throughput),
+            *(self.overhead, self.footprint, self.memory, self.faults),
+        )
 
-    for number in range(1, ROUNDS + 1):
-        # Each goes first in turn: a machine that warms up, or whose neighbours wake, favours neither.
-        for step in (measure_agent, measure_loop) if number % 2 else (measure_loop, measure_agent):
-            step(number)
-    agent_median, loop_median = statistics.median(agent), statistics.median(loop)
-    ratio = "ratio of medians"
-    return [
-        Figure("agent_throughput_audio_seconds_per_second", agent_median, f"{SPEED}, one Mac", samples=tuple(agent)),
-        Figure(
-            "path_loop_throughput_audio_seconds_per_second",
-            loop_median,
-            f"{SPEED}, model.generate(path) in one process",
-            samples=tuple(loop),
-        ),
-        Figure(
-            "cli_throughput_audio_seconds_per_second",
-            command_line,
-            f"{SPEED}, mlx_audio.stt.generate once a clip, sample of {COMMAND_LINE_CLIPS} clips",
-        ),
-        Figure("agent_vs_cli", agent_median / command_line, ratio, Goal(">=", 20)),
-        Figure("agent_vs_path_loop", agent_median / loop_median, ratio, Goal(">=", 1)),
-    ]
+    def fleet(self) -> list[Figure]:
+        return two_mac_figures(BENCH / "run" / "pair", self._pool, self._clips, _say)
+
+    def decode(self) -> list[Figure]:
+        return decode_figures(self._pool.first(DECODED_CLIPS), _say)
+
+    def ladder(self) -> list[Figure]:
+        figures, self._batch_size = ladder_figures(LaneBench(BENCH / "run" / "ladder"), self._pool, console)
+        return figures
+
+    def throughput(self) -> list[Figure]:
+        return throughput_figures(BENCH / "run", self._pool, self._batch_size, _say)
+
+    def overhead(self) -> list[Figure]:
+        return overhead_figures(BENCH / "run" / "overhead", _say)
+
+    def footprint(self) -> list[Figure]:
+        return footprint_figures(LaneBench(BENCH / "run" / "footprint"), _say)
+
+    def memory(self) -> list[Figure]:
+        return memory_figures(BENCH / "run" / "memory", _say)
+
+    def faults(self) -> list[Figure]:
+        return fault_figures(BENCH / "run" / "faults", _say)
 
 
 def _say(text: str) -> None:

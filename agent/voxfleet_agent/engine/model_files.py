@@ -28,8 +28,11 @@ PATTERNS = (
 """Files that are fetched: weights, settings, tokenizers. Code and pickles are not among them."""
 MAX_FILES = 1000
 
+# In lower case: a Mac's file system opens MODEL.BIN for model.bin.
 _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _CODE_SUFFIXES = frozenset({".py", ".pyc", ".so", ".dylib"})
+_SETTINGS_LIMIT_BYTES = 64 * 2**20
+"""The largest known tokenizer.json has 34 MB."""
 _SHARD_INDEX = ".safetensors.index.json"
 _REMOTE_CODE = "auto_map"
 _OTHER_MODEL = "--"
@@ -55,13 +58,15 @@ def check_names(where: str, names: Iterable[str]) -> None:
     `where` begins the message, for example `the model folder /models/x`.
     """
     held = sorted(names)
+    if any(not name.isprintable() for name in held):  # a local name of other bytes than UTF-8 is none
+        raise unavailable(f"{where} holds a file whose name is not plain text; rename it")
     if "config.json" not in held:
         raise unavailable(f"{where} has no config.json; give a folder of an MLX speech model")
     # Some of mlx-audio's models ask transformers to run a folder's own code.
-    code = [name for name in held if Path(name).suffix in _CODE_SUFFIXES]
+    code = [name for name in held if Path(name).suffix.lower() in _CODE_SUFFIXES]
     if code:
         raise unavailable(f"{where} holds {code[0]}; code from a model folder never runs, remove it")
-    pickles = [name for name in held if Path(name).suffix in _PICKLE_SUFFIXES]
+    pickles = [name for name in held if Path(name).suffix.lower() in _PICKLE_SUFFIXES]
     if not any(name.endswith(".safetensors") for name in held):
         found = f"only {pickles[0]}" if pickles else "none"
         raise unavailable(f"{where} needs weights as .safetensors and has {found}; convert the model for mlx-audio")
@@ -163,8 +168,12 @@ def _root(folder: Path) -> Path:
 
 
 def _settings(where: str, path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        text = file.read(_SETTINGS_LIMIT_BYTES + 1)
+    if len(text) > _SETTINGS_LIMIT_BYTES:
+        raise unavailable(f"{where} holds {path.name} of more than {_SETTINGS_LIMIT_BYTES} bytes; remove it")
     try:
-        content: object = json.loads(path.read_bytes())
-    except ValueError as error:
+        content: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise unavailable(f"{where} holds {path.name}, which is not JSON; fetch the model again") from error
     return content if isinstance(content, dict) else {}

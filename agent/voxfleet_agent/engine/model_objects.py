@@ -27,6 +27,8 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 SUMS_NAME = "SHA256SUMS"
 """At https://, where few servers list a folder: `<sha256>  <name>`, a line a file, as sha256sum writes it."""
 _SUMS_LIMIT_BYTES = 2**20
+_MAX_NAME_CHARACTERS, _MAX_PARTS, _MAX_PART_BYTES = 512, 16, 255
+"""What every file system can hold below the cache's folder."""
 _SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _WHERE = "the model at model.uri"
 _ADDRESS_CLASSES = frozenset({FailureClass.ACCESS_DENIED, FailureClass.INPUT_NOT_FOUND, FailureClass.INVALID_INPUT})
@@ -46,11 +48,15 @@ class ObjectModels:
         Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH when `digest` is another or the objects change
         meanwhile, SCRATCH_EXHAUSTED when the disk or the cache is full, TRANSPORT and THROTTLED of the storage.
         """
-        async with self._turns[uri]:
+        try:
+            origin = await asyncio.to_thread(storage.origin, uri)
+        except VoxFleetError as error:
+            raise unavailable(f"{_WHERE}: {error.message}") from error
+        async with self._turns[origin]:
             try:
                 objects = await _list(uri, storage)
-                found = await asyncio.to_thread(self._find, uri, digest, objects.versions)
-                return found or await self._fetch(uri, digest, objects, storage)
+                found = await asyncio.to_thread(self._find, origin, digest, objects.versions)
+                return found or await self._fetch(uri, origin, digest, objects, storage)
             except OSError as error:
                 raise VoxFleetError(
                     FailureClass.SCRATCH_EXHAUSTED,
@@ -63,9 +69,10 @@ class ObjectModels:
                     raise _mismatch("its objects changed while they were read; let the upload end first") from error
                 raise
 
-    def _find(self, uri: str, digest: str | None, versions: dict[str, ObjectVersion]) -> HeldModel | None:
-        digest = digest or self._recorded_digest(uri, versions)
-        if digest is None:
+    def _find(self, origin: str, wanted: str | None, versions: dict[str, ObjectVersion]) -> HeldModel | None:
+        digest = self._recorded_digest(origin, versions)
+        # A digest is no secret: who names another's does not get the other's model.
+        if digest is None or wanted not in (None, digest):
             return None
         name = _cache_name(digest)
         folder = self._cache.find(name)
@@ -80,9 +87,9 @@ class ObjectModels:
         del held
         return self._held(folder, digest, files)
 
-    async def _fetch(self, uri: str, digest: str | None, objects: _Objects, storage: Storage) -> HeldModel:
+    async def _fetch(self, uri: str, origin: str, digest: str | None, objects: _Objects, storage: Storage) -> HeldModel:
         size_bytes = sum(version.size_bytes for version in objects.versions.values())
-        with self._cache.room(f"fetch/{uri}", size_bytes), self._cache.incoming() as folder:
+        with self._cache.room(f"fetch/{origin}", size_bytes), self._cache.incoming() as folder:
             files: dict[str, FileDigest] = {}
             for name, version in objects.versions.items():
                 target = folder / "model" / name
@@ -94,14 +101,14 @@ class ObjectModels:
             found = model_digest(files)
             if digest is not None and digest != found:
                 raise _mismatch(f"its files digest to {found} and not to {digest}; correct model.digest or the files")
-            return await asyncio.to_thread(self._keep, uri, found, objects.versions, folder / "model", files)
+            return await asyncio.to_thread(self._keep, origin, found, objects.versions, folder / "model", files)
 
     def _keep(
-        self, uri: str, digest: str, versions: dict[str, ObjectVersion], folder: Path, files: dict[str, FileDigest]
+        self, origin: str, digest: str, versions: dict[str, ObjectVersion], folder: Path, files: dict[str, FileDigest]
     ) -> HeldModel:
         check_contents(_WHERE, folder, files)
         kept = self._cache.adopt(folder, _cache_name(digest))
-        self._cache.origin(_key(uri)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
+        self._cache.origin(_key(origin)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
         return self._held(kept, digest, files)
 
     def _held(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> HeldModel:
@@ -109,12 +116,12 @@ class ObjectModels:
         self._cache.hold(_cache_name(digest), model)
         return model
 
-    def _recorded_digest(self, uri: str, versions: dict[str, ObjectVersion]) -> str | None:
+    def _recorded_digest(self, origin: str, versions: dict[str, ObjectVersion]) -> str | None:
         """Of the files at the address, when they are still those that were fetched."""
         if any(version.etag is None for version in versions.values()):
             return None
         try:
-            record: object = json.loads(self._cache.origin(_key(uri)).read_bytes())
+            record: object = json.loads(self._cache.origin(_key(origin)).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         if not isinstance(record, dict) or record.get("versions") != _record(versions):
@@ -147,6 +154,12 @@ async def _list(uri: str, storage: Storage) -> _Objects:
     parts = {name: PurePosixPath(name).parts for name in suffixes}
     if any(".." in split or PurePosixPath(name).is_absolute() or "\0" in name for name, split in parts.items()):
         raise unavailable(f"{_WHERE} holds a name that leads out of it; rename the object")
+    if any(len(name) > _MAX_NAME_CHARACTERS or len(split) > _MAX_PARTS for name, split in parts.items()) or any(
+        len(part.encode(errors="replace")) > _MAX_PART_BYTES for split in parts.values() for part in split
+    ):
+        raise unavailable(f"{_WHERE} holds a name that is too long for a file; rename the object")
+    if any(str(folder) in suffixes for name in suffixes for folder in PurePosixPath(name).parents):
+        raise unavailable(f"{_WHERE} holds a file and a folder of one name; rename one of them")
     visible = sorted(name for name, split in parts.items() if not any(part.startswith(".") for part in split))
     check_names(_WHERE, visible)
     return _Objects({name: await storage.head(uri + suffixes[name]) for name in visible}, suffixes, sums or {})
@@ -179,8 +192,8 @@ def _cache_name(digest: str) -> str:
     return f"models/{digest.removeprefix('sha256:')}"
 
 
-def _key(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()
+def _key(origin: str) -> str:
+    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def _mismatch(what: str) -> VoxFleetError:

@@ -30,6 +30,7 @@ class Models:
     """The packaged default, folders by path, and models of the hub or of an object storage, which are cached."""
 
     def __init__(self, cache_path: Path, quota_bytes: int) -> None:
+        self._cache_path = cache_path
         self._cache = ModelCache(cache_path, quota_bytes)
         self._digests = FileDigests()
         self._objects = ObjectModels(self._cache, self._digests)
@@ -68,6 +69,10 @@ class Models:
         folder = default_model_folder() if path == DEFAULT_MODEL else Path(path)
         if not folder.is_absolute():
             raise unavailable(f"model.path {path} is not absolute; write a folder that every Mac has")
+        if folder.resolve().is_relative_to(self._cache_path.resolve()):
+            raise unavailable(
+                "model.path lies in the model cache; name what it was fetched from: model.hub or model.uri"
+            )
         found, sha256s = self._examine(folder, digest, "the job's model.path")
         return ResolvedModel(folder, found, files=sha256s)
 

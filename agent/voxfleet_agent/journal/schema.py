@@ -48,6 +48,7 @@ CREATE TABLE clip_rows (
     part INTEGER,
     PRIMARY KEY (shard_uid, attempt, clip)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX unfrozen_clip_rows ON clip_rows (shard_uid, attempt, clip) WHERE part IS NULL;
 
 CREATE TABLE parts (
     shard_uid TEXT NOT NULL,

@@ -36,14 +36,18 @@ class AttemptJournal:
         await self._journal.write(work, wake=False)
         crash.point("base-frozen")
 
-    async def record_row(self, row: ResultRow) -> None:
-        """Raises sqlite3.IntegrityError when the clip has a row already."""
+    async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+        """In one transaction. Raises sqlite3.IntegrityError when a clip has a row already."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)", (*self._key, row.index, row.line()))
+            db.executemany(
+                "INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)",
+                [(*self._key, row.index, row.line()) for row in rows],
+            )
 
         await self._journal.write(work, wake=False)
-        crash.point("row-recorded")
+        for _ in rows:
+            crash.point("row-recorded")
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:
@@ -52,23 +56,24 @@ class AttemptJournal:
 
         return await self._journal.read(work)
 
-    async def unfrozen_rows(self) -> Sequence[ResultRow]:
-        def work(db: sqlite3.Connection) -> list[ResultRow]:
+    async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
+        def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
             found = db.execute(
-                "SELECT line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip",
-                self._key,
+                "SELECT clip, line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip"
+                " LIMIT ?",
+                (*self._key, limit),
             )
-            return [ResultRow.model_validate_json(line) for (line,) in found]
+            return [(clip, bytes(line)) for clip, line in found]
 
         return await self._journal.read(work)
 
-    async def freeze_part(self, part: FrozenPart, indexes: Sequence[int]) -> None:
+    async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
         """Raises ValueError when a clip has no row, or another part holds it."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
-                (*self._key, part.number, json.dumps(part.ref.dump()), part.content, int(part.uploaded)),
+                (*self._key, part.number, json.dumps(part.ref.dump()), content, int(part.uploaded)),
             )
             held = db.executemany(
                 "UPDATE clip_rows SET part = ? WHERE shard_uid = ? AND attempt = ? AND clip = ? AND part IS NULL",
@@ -83,13 +88,20 @@ class AttemptJournal:
     async def parts(self) -> Sequence[FrozenPart]:
         def work(db: sqlite3.Connection) -> list[FrozenPart]:
             found = db.execute(
-                "SELECT number, ref, content, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number",
-                self._key,
+                "SELECT number, ref, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number", self._key
             )
             return [
-                FrozenPart(number, PartRef.load(json.loads(ref)), content, bool(uploaded))
-                for number, ref, content, uploaded in found
+                FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in found
             ]
+
+        return await self._journal.read(work)
+
+    async def part_content(self, number: int) -> bytes:
+        def work(db: sqlite3.Connection) -> bytes:
+            (content,) = db.execute(
+                "SELECT content FROM parts WHERE shard_uid = ? AND attempt = ? AND number = ?", (*self._key, number)
+            ).fetchone()
+            return bytes(content)
 
         return await self._journal.read(work)
 

@@ -237,14 +237,14 @@ def _equip(
     storage: Storage,
     quarantine: Quarantine,
 ) -> Equipment:
-    most_memory = max(pool.memory_cap_bytes for pool in places.pools)
+    least_memory = min(pool.memory_cap_bytes for pool in places.pools)
     return Equipment(
         journal=journal,
         scratch=scratch,
         storage=storage,
         lanes=pools.lanes,
         models=Models(places.models.path, places.models.quota_bytes),
-        ladders=LadderBook(places.ladders, machine.chip, machine.versions, most_memory),
+        ladders=LadderBook(places.ladders, machine.chip, machine.versions, least_memory),
         open_quarantine=quarantine.open,
         open_budget=Budgets(SystemClock()).open,
         stages=STAGES,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from voxfleet_agent.stages.job_files import JobFiles, mismatch, require_sha256
+from voxfleet_agent.stages.job_files import JobFiles
+from voxfleet_agent.stages.mismatch import mismatch, require_sha256
+from voxfleet_agent.stages.outcome import Tally
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.ranges import encode
@@ -26,6 +28,24 @@ class Part:
     rows: tuple[ResultRow, ...]
 
 
+class Delivered:
+    """Parts that together hold at most one row a clip; of their rows only the indexes and the tally are kept."""
+
+    def __init__(self) -> None:
+        self.refs: list[PartRef] = []
+        self.indexes: set[int] = set()
+        self.tally = Tally()
+
+    def add(self, part: Part) -> None:
+        """Raises VoxFleetError(PLAN_MISMATCH) for a clip that has a row already."""
+        indexes = {row.index for row in part.rows}
+        if len(indexes) != len(part.rows) or not indexes.isdisjoint(self.indexes):
+            raise mismatch(f"{part.ref.path} holds a clip that has a row already")
+        self.indexes |= indexes
+        self.refs.append(part.ref)
+        self.tally.add(part.rows)
+
+
 def parse_part(path: str, sha256: str, content: bytes) -> Part:
     """Raises VoxFleetError(PLAN_MISMATCH) when the content has another sha256 or a line is no row. Pure."""
     require_sha256(path, content, sha256)
@@ -40,36 +60,40 @@ async def read_part(files: JobFiles, path: str, sha256: str) -> Part:
     return parse_part(path, sha256, await files.read(path))
 
 
-def usable(parts: Iterable[Part], clips: Mapping[int, ManifestRow]) -> list[Part]:
-    """Parts whose rows are all of these clips, in the planned version, each clip once. Pure."""
-    taken: set[int] = set()
-    kept = []
-    for part in parts:
-        indexes = {row.index for row in part.rows}
-        fits = all(
-            row.index in clips and row.etag == clips[row.index].etag and row.custom_id == clips[row.index].custom_id
-            for row in part.rows
-        )
-        if fits and indexes and len(indexes) == len(part.rows) and taken.isdisjoint(indexes):
-            taken |= indexes
-            kept.append(part)
-    return kept
+def usable(part: Part, clips: Mapping[int, ManifestRow], taken: Set[int]) -> bool:
+    """Whether all rows of a part are of these clips, in the planned version, each clip once and none taken. Pure."""
+    indexes = {row.index for row in part.rows}
+    return (
+        bool(indexes)
+        and len(indexes) == len(part.rows)
+        and indexes.isdisjoint(taken)
+        and all(row.index in clips and is_row_of(row, clips[row.index]) for row in part.rows)
+    )
 
 
-async def inherit(files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]) -> list[Part]:
+def is_row_of(row: ResultRow, clip: ManifestRow) -> bool:
+    """Whether a row is of this very clip, in the planned version."""
+    return (row.custom_id, row.etag) == (clip.custom_id, clip.etag)
+
+
+async def inherit(files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]) -> Delivered:
     """The parts of the latest earlier attempt that froze a base: that base's parts, then its own, listed once.
 
     Nothing here can make a result wrong: a part that is not listed yet, damaged or of other versions is left out, and
     its clips are worked on again.
     """
+    delivered = Delivered()
     names = await files.names_below(f"parts/{spec.shard_uid}")
     for attempt in earlier_attempts(names, spec.attempt):
         base = await _read_base(files, spec.shard_uid, attempt)
         if base is not None:
             found = [(ref.path, ref.sha256) for ref in base.parts] + own_parts(names, spec.shard_uid, attempt)
-            parts = [await _try_part(files, path, sha256) for path, sha256 in found]
-            return usable((part for part in parts if part is not None), clips)
-    return []
+            for path, sha256 in found:
+                part = await _try_part(files, path, sha256)
+                if part is not None and usable(part, clips, delivered.indexes):
+                    delivered.add(part)
+            break
+    return delivered
 
 
 def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:

@@ -11,29 +11,38 @@ from voxfleet_api.results import ClipStatus, Counts, ResultRow
 _ID_LIMIT = 128
 
 
-def counts(rows: Iterable[ResultRow]) -> Counts:
-    found = Counter(row.status for row in rows)
-    return Counts(
-        succeeded=found[ClipStatus.SUCCEEDED],
-        failed=found[ClipStatus.FAILED],
-        quarantined=found[ClipStatus.QUARANTINED],
-        not_run=found[ClipStatus.NOT_RUN],
-    )
+class Tally:
+    """Adds rows up without keeping them: a job may have a hundred thousand."""
 
+    def __init__(self) -> None:
+        self._statuses: Counter[ClipStatus] = Counter()
+        self._quarantined: list[QuarantinedClip] = []
 
-def first_quarantined(rows: Iterable[ResultRow]) -> list[QuarantinedClip]:
-    """The first ones, by index, as many as status has room for."""
-    quarantined = sorted((row for row in rows if row.status is ClipStatus.QUARANTINED), key=lambda row: row.index)[
-        :STATUS_QUARANTINE_ITEMS
-    ]
-    return [
-        QuarantinedClip(
-            index=row.index,
-            id=row.custom_id[:_ID_LIMIT],
-            failure_class=row.error.failure_class,
-            reason=row.error.reason,
-            sha256=row.sha256,
+    def add(self, rows: Iterable[ResultRow]) -> None:
+        for row in rows:
+            self._statuses[row.status] += 1
+            if row.status is ClipStatus.QUARANTINED and row.error is not None and row.error.failure_class is not None:
+                self._quarantined.append(
+                    QuarantinedClip(
+                        index=row.index,
+                        id=row.custom_id[:_ID_LIMIT],
+                        failure_class=row.error.failure_class,
+                        reason=row.error.reason,
+                        sha256=row.sha256,
+                    )
+                )
+        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_QUARANTINE_ITEMS]
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(
+            succeeded=self._statuses[ClipStatus.SUCCEEDED],
+            failed=self._statuses[ClipStatus.FAILED],
+            quarantined=self._statuses[ClipStatus.QUARANTINED],
+            not_run=self._statuses[ClipStatus.NOT_RUN],
         )
-        for row in quarantined
-        if row.error is not None and row.error.failure_class is not None
-    ]
+
+    @property
+    def first_quarantined(self) -> tuple[QuarantinedClip, ...]:
+        """By index, as many as status has room for."""
+        return tuple(self._quarantined)

@@ -1,46 +1,30 @@
-"""From planned clips to durable rows: fetching stays ahead of the lane, parts leave behind its back."""
+"""From planned clips to durable rows: fetching stays ahead of the lane, rows and parts leave behind its back."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
-from voxfleet_agent.stages.parts import PART_ROWS, PART_SECONDS, Parts
-from voxfleet_agent.stages.retry import with_retries
-from voxfleet_agent.stages.rows import checksum_mismatch, error_of, failed_row, verdict_row
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel, StageContext, Transcriber
-from voxfleet_agent.storage import ObjectVersion
-from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import ManifestRow, ResultRow, RowError, Timings
+from voxfleet_agent.stages.batches import Batches
+from voxfleet_agent.stages.intake import Intake, Prepared
+from voxfleet_agent.stages.job_files import JobFiles
+from voxfleet_agent.stages.parts import Parts
+from voxfleet_agent.stages.recorder import Recorder
+from voxfleet_agent.stages.rows import RowWriter
+from voxfleet_agent.stages.speech import deliver_audio
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, ResolvedModel, StageContext
+from voxfleet_agent.stages.window import Window
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import ManifestRow, Timings, attempt_folder
 
-FETCHED_AHEAD = 4
-"""Clips in scratch, or on their way there, that the lane has not finished."""
-
-_CLIP_CLASSES = frozenset(
-    {
-        FailureClass.INPUT_CHANGED,
-        FailureClass.INPUT_NOT_FOUND,
-        FailureClass.ACCESS_DENIED,
-        FailureClass.TRANSPORT,
-        FailureClass.THROTTLED,
-    }
-)
-_MAYBE_EVERYWHERE = frozenset({FailureClass.ACCESS_DENIED, FailureClass.TRANSPORT, FailureClass.THROTTLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A clip in scratch, or why it is not worth the lane's time."""
-
-    clip: ManifestRow
-    path: Path
-    sha256: str | None
-    error: RowError | None
-    fetch_milliseconds: int
-    ready_at: float
+BATCHES_AHEAD = 4
+"""Two in the lane, one that fills up, one whose rows are being written."""
+WINDOW_BYTES = 512 * 2**20
+REFUSED_AT_A_TIME = 8
 
 
 class Pipeline:
@@ -49,121 +33,165 @@ class Pipeline:
     def __init__(
         self,
         ctx: StageContext,
-        lane: Transcriber,
-        model: ResolvedModel,
+        lane: Lane,
+        intake: Intake,
+        recorder: Recorder,
         parts: Parts,
-        recorded: Callable[[], None],
-        output_uri: str,
+        files: JobFiles,
+        retries: Counter[FailureClass],
     ) -> None:
-        """`recorded` is called after each durable row; `output_uri` is an object that can be read if any can."""
+        """`retries` is added to."""
         self._ctx = ctx
         self._lane = lane
-        self._model = model
+        self._intake = intake
+        self._recorder = recorder
         self._parts = parts
-        self._recorded = recorded
-        self._output_uri = output_uri
-        self._fetched: asyncio.Queue[Fetched] = asyncio.Queue()
-        self._ahead = asyncio.Semaphore(FETCHED_AHEAD)
+        self._files = files
+        self._retries = retries
+        self._folder = attempt_folder(ctx.spec.shard_uid, ctx.spec.attempt)
+        self._rows = RowWriter(ctx.spec.attempt, ctx.provenance, ctx.spec.contract.output.timestamps)
+        self._window = Window(lambda: BATCHES_AHEAD * self._lane.batch_size, WINDOW_BYTES)
         self._held: set[Path] = set()
-        self._unfrozen = 0
-        self._part_due = asyncio.Event()
-        self._done = False
+        self._in_lane: dict[int, Prepared] = {}
 
-    async def run(self, clips: Sequence[ManifestRow]) -> None:
-        """Leaves a durable row for each clip. Raises VoxFleetError for what another clip would meet too."""
+    async def run(
+        self,
+        clips: Mapping[int, ManifestRow],
+        refused: Sequence[int],
+        buckets: Mapping[int, Sequence[int]],
+        model: ResolvedModel,
+        order: LaneOrder,
+        batch_size: int | None,
+    ) -> LaneFacts | None:
+        """Leaves a durable row for each clip; None when none of them needed the lane.
+
+        `refused` and the indexes in `buckets` are the clips to do; `batch_size`: the lane's own when None. Raises
+        VoxFleetError for what another clip would meet too.
+        """
+        facts = None
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._deliver_parts())
-                accepted = [clip for clip in clips if clip.refusal is None]
-                for clip in clips:
-                    if clip.refusal is not None:
-                        await self._record(failed_row(clip, clip.refusal, self._attempt, self._ctx.provenance))
-                group.create_task(self._fetch_all(group, accepted))
-                if accepted:
-                    await self._lane.load(self._model)
-                for _ in accepted:
-                    await self._finish(await self._fetched.get())
-                self._done = True
-                self._part_due.set()
+            async with asyncio.TaskGroup() as delivery:
+                delivery.create_task(self._parts.keep_delivering())
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._record_refused(clips, refused))
+                    if buckets:
+                        batches = Batches[Prepared](
+                            {bucket: len(indexes) for bucket, indexes in buckets.items()},
+                            lambda: self._lane.batch_size,
+                        )
+                        group.create_task(self._prepare_all(group, batches, clips, buckets))
+                        facts = await self._lane.load(model, order)
+                        if batch_size is not None:
+                            self._lane.batch_size = batch_size
+                        await self._ctx.working()
+                        await self._work(group, batches)
+                self._parts.end()
         finally:
             for path in sorted(self._held):
                 await self._ctx.scratch.release(path)
+        return facts
 
-    @property
-    def _attempt(self) -> int:
-        return self._ctx.spec.attempt
+    async def _record_refused(self, clips: Mapping[int, ManifestRow], refused: Sequence[int]) -> None:
+        """What Plan refused becomes rows, beside the lane's work."""
+        indexes = iter(refused)
 
-    async def _fetch_all(self, group: asyncio.TaskGroup, clips: Sequence[ManifestRow]) -> None:
+        async def record_next() -> None:
+            for index in indexes:
+                clip = clips[index]
+                if clip.refusal is not None:
+                    await self._recorder.record(self._rows.failed(clip, clip.refusal), clip)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(REFUSED_AT_A_TIME, len(refused))):
+                group.create_task(record_next())
+
+    async def _prepare_all(
+        self,
+        group: asyncio.TaskGroup,
+        batches: Batches[Prepared],
+        clips: Mapping[int, ManifestRow],
+        buckets: Mapping[int, Sequence[int]],
+    ) -> None:
         """Reserves in order, one clip at a time, so that no fetch waits for bytes that a later clip holds."""
-        for clip in clips:
-            await self._ahead.acquire()
-            path = await self._ctx.scratch.reserve(f"clip-{clip.index}", clip.size_bytes or 0)
-            self._held.add(path)
-            group.create_task(self._fetch(clip, path))
+        for bucket, indexes in buckets.items():
+            for index in indexes:
+                clip = clips[index]
+                name, size_bytes = self._intake.reservation(clip)
+                await self._window.enter(size_bytes)
+                path = await self._ctx.scratch.reserve(name, size_bytes)
+                self._held.add(path)
+                batches.start()
+                group.create_task(self._prepare(batches, bucket, clip, path))
 
-    async def _fetch(self, clip: ManifestRow, path: Path) -> None:
-        started = time.monotonic()
-        version = ObjectVersion(clip.size_bytes or 0, clip.etag)
-        sha256, error = None, None
-        try:
-            sha256 = await with_retries(lambda: self._ctx.storage.download(clip.uri, path, version))
-            if clip.sha256 is not None and sha256 != clip.sha256:
-                error = checksum_mismatch(sha256, clip.sha256)
-        except VoxFleetError as failure:
-            error = await self._clip_error(failure)
-        now = time.monotonic()
-        await self._fetched.put(Fetched(clip, path, sha256, error, _milliseconds(now - started), now))
+    async def _prepare(self, batches: Batches[Prepared], bucket: int, clip: ManifestRow, path: Path) -> None:
+        prepared = await self._intake.prepare(clip, path)
+        if prepared.error is None:
+            batches.arrive(bucket, prepared)
+            return
+        batches.drop(bucket)
+        row = self._rows.failed(
+            clip,
+            prepared.error,
+            sha256=prepared.sha256,
+            timings=Timings(fetch_milliseconds=prepared.fetch_milliseconds),
+            retries=prepared.retries,
+        )
+        await self._recorder.record(row, clip, prepared.fetched)
+        await self._release(prepared)
 
-    async def _clip_error(self, failure: VoxFleetError) -> RowError:
-        """The clip's own failure. Raises when it is not: an outage must end the attempt, not fail clip after clip."""
-        if failure.failure_class not in _CLIP_CLASSES:
-            raise failure
-        if failure.failure_class in _MAYBE_EVERYWHERE:
-            await self._ctx.storage.head(self._output_uri)
-        return error_of(failure)
+    async def _work(self, group: asyncio.TaskGroup, batches: Batches[Prepared]) -> None:
+        async with aclosing(self._tasks(batches)) as tasks, aclosing(self._lane.work(tasks)) as verdicts:
+            async for verdict in verdicts:
+                prepared = self._in_lane.pop(verdict.index, None)
+                if prepared is None:
+                    raise RuntimeError(f"the lane gave a verdict on clip {verdict.index}, which it did not have")
+                batches.answered()
+                # In a task of its own: neither a sync of the journal nor an upload holds up the next verdict.
+                group.create_task(self._finish(prepared, verdict))
+        if self._in_lane:
+            raise RuntimeError(f"the lane ended without a verdict on {len(self._in_lane)} clips")
 
-    async def _finish(self, fetched: Fetched) -> None:
-        clip = fetched.clip
-        if fetched.error is not None or fetched.sha256 is None:
-            error = fetched.error or error_of(VoxFleetError(FailureClass.TRANSPORT, "was not fetched"))
-            timings = Timings(fetch_milliseconds=fetched.fetch_milliseconds)
-            row = failed_row(clip, error, self._attempt, self._ctx.provenance, sha256=fetched.sha256, timings=timings)
-        else:
-            waited = time.monotonic() - fetched.ready_at
-            verdict = await self._lane.transcribe(ClipTask(clip.index, fetched.path, self._ctx.spec.contract))
-            row = verdict_row(
-                clip,
-                verdict,
-                self._attempt,
-                self._ctx.provenance,
-                sha256=fetched.sha256,
-                fetch_milliseconds=fetched.fetch_milliseconds,
-                wait_milliseconds=_milliseconds(waited),
-            )
-            self._ctx.audio_meter(verdict.audio_milliseconds)
-        await self._record(row)
-        await self._ctx.scratch.release(fetched.path)
-        self._held.discard(fetched.path)
-        self._ahead.release()
+    async def _tasks(self, batches: Batches[Prepared]) -> AsyncGenerator[list[ClipTask], None]:
+        async with aclosing(batches.take()) as taken:
+            async for batch in taken:
+                self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
+                yield [prepared.task() for prepared in batch]
 
-    async def _record(self, row: ResultRow) -> None:
-        await self._ctx.journal.record_row(row)
-        self._recorded()
-        self._unfrozen += 1
-        if self._unfrozen >= PART_ROWS:
-            self._part_due.set()
+    async def _finish(self, prepared: Prepared, verdict: ClipVerdict) -> None:
+        self._ctx.audio_meter(verdict.audio_milliseconds)
+        clip, audio, answered_at = prepared.clip, None, time.monotonic()
+        if clip.text is not None and verdict.failure_class is None:
+            if verdict.spoken is None:
+                raise RuntimeError(f"the lane spoke clip {clip.index}, but names no file")
+            output = self._ctx.spec.contract.output.audio
+            audio = await deliver_audio(self._files, self._folder, clip.index, prepared.path, verdict.spoken, output)
+        inside = verdict.decode_milliseconds + verdict.infer_milliseconds
+        row = self._rows.answered(
+            clip,
+            verdict,
+            sha256=prepared.sha256,
+            timings=Timings(
+                fetch_milliseconds=prepared.fetch_milliseconds,
+                decode_milliseconds=verdict.decode_milliseconds,
+                # Whatever else passed between the fetch and the verdict, inside the lane and before it.
+                wait_milliseconds=max(0, _milliseconds(answered_at - prepared.ready_at_seconds) - inside),
+                infer_milliseconds=verdict.infer_milliseconds,
+                write_milliseconds=0 if audio is None else _milliseconds(time.monotonic() - answered_at),
+            ),
+            retries=prepared.retries + verdict.retries,
+            audio=audio,
+        )
+        await self._recorder.record(row, clip, prepared.fetched)
+        await self._release(prepared)
+        cause = verdict.failure_class or FailureClass.TRUNCATED_OUTPUT
+        for _ in range(verdict.retries):
+            self._retries[cause] += 1
+            self._ctx.budget.spend_retry(cause)
 
-    async def _deliver_parts(self) -> None:
-        """An upload never keeps the lane waiting. What is recorded after the last round is the caller's to deliver."""
-        while not self._done:
-            try:
-                async with asyncio.timeout(PART_SECONDS):
-                    await self._part_due.wait()
-            except TimeoutError:
-                pass  # the time has come without enough rows
-            self._part_due.clear()
-            self._unfrozen = 0
-            await self._parts.deliver()
+    async def _release(self, prepared: Prepared) -> None:
+        await self._ctx.scratch.release(prepared.path)
+        self._held.discard(prepared.path)
+        self._window.leave(prepared.size_bytes)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from voxfleet_agent.stages.stage import ClipVerdict, Provenance
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
-from voxfleet_api.results import ClipStatus, ManifestRow, ResultRow, RowError, Timings
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.results import (
+    Attestation,
+    ClipStatus,
+    ManifestRow,
+    ResultRow,
+    RowError,
+    SpokenAudio,
+    Timings,
+)
 
 _REASON_LIMIT = 256
 
@@ -23,64 +34,75 @@ def checksum_mismatch(actual: str, expected: str) -> RowError:
     )
 
 
-def failed_row(
-    clip: ManifestRow,
-    error: RowError,
-    attempt: int,
-    provenance: Provenance,
-    *,
-    sha256: str | None = None,
-    timings: Timings | None = None,
-) -> ResultRow:
-    """Of a clip that never reached the model."""
-    return ResultRow(
-        index=clip.index,
-        custom_id=clip.custom_id,
-        status=_status(error),
-        error=error,
-        audio_milliseconds=clip.audio_milliseconds,
-        sha256=sha256,
-        etag=clip.etag,
-        timings=timings,
-        attempt=attempt,
-        chip=provenance.chip,
-        versions=provenance.versions,
-    )
+@dataclass(frozen=True, slots=True)
+class RowWriter:
+    """What is the same in all rows of an attempt."""
 
+    attempt: int
+    provenance: Provenance
+    timestamps: Timestamps
 
-def verdict_row(
-    clip: ManifestRow,
-    verdict: ClipVerdict,
-    attempt: int,
-    provenance: Provenance,
-    *,
-    sha256: str,
-    fetch_milliseconds: int,
-    wait_milliseconds: int,
-) -> ResultRow:
-    """Of a clip that the lane has seen."""
-    error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
-    return ResultRow(
-        index=clip.index,
-        custom_id=clip.custom_id,
-        status=ClipStatus.SUCCEEDED if error is None else _status(error),
-        text=verdict.text if error is None else None,
-        error=error,
-        audio_milliseconds=verdict.audio_milliseconds,
-        sha256=sha256,
-        etag=clip.etag,
-        timings=Timings(
-            fetch_milliseconds=fetch_milliseconds,
-            decode_milliseconds=verdict.decode_milliseconds,
-            wait_milliseconds=wait_milliseconds,
-            infer_milliseconds=verdict.infer_milliseconds,
-        ),
-        attestation=verdict.attestation,
-        batch_size=verdict.batch_size,
-        attempt=attempt,
-        chip=provenance.chip,
-        versions=provenance.versions,
-    )
+    def failed(
+        self,
+        clip: ManifestRow,
+        error: RowError,
+        *,
+        sha256: str | None = None,
+        timings: Timings | None = None,
+        retries: int | None = None,
+    ) -> ResultRow:
+        """Of a clip that never reached the model."""
+        return ResultRow(
+            index=clip.index,
+            custom_id=clip.custom_id,
+            status=_status(error),
+            error=error,
+            audio_milliseconds=clip.audio_milliseconds,
+            sha256=sha256,
+            etag=clip.etag,
+            timings=timings,
+            retries=retries,
+            attempt=self.attempt,
+            chip=self.provenance.chip,
+            versions=self.provenance.versions,
+        )
+
+    def answered(
+        self,
+        clip: ManifestRow,
+        verdict: ClipVerdict,
+        *,
+        sha256: str | None,
+        timings: Timings,
+        retries: int,
+        audio: SpokenAudio | None = None,
+    ) -> ResultRow:
+        """Of a clip that the lane has seen. `sha256` is of the fetched bytes; `retries` counts the lane's too."""
+        error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
+        succeeded = error is None
+        segments = self.timestamps is not Timestamps.NONE and succeeded
+        words = self.timestamps is Timestamps.WORD and succeeded
+        return ResultRow(
+            index=clip.index,
+            custom_id=clip.custom_id,
+            status=ClipStatus.SUCCEEDED if error is None else _status(error),
+            text=verdict.text if succeeded else None,
+            segments=verdict.segments if segments else None,
+            words=verdict.words if words else None,
+            language=verdict.language if succeeded else None,
+            audio=audio,
+            error=error,
+            audio_milliseconds=verdict.audio_milliseconds,
+            sha256=sha256,
+            etag=clip.etag,
+            timings=timings,
+            attestation=_attested(verdict.attestation, sha256),
+            batch_size=verdict.batch_size,
+            retries=retries,
+            attempt=self.attempt,
+            chip=self.provenance.chip,
+            versions=self.provenance.versions,
+        )
 
 
 def not_run_row(clip: ManifestRow) -> ResultRow:
@@ -93,6 +115,11 @@ def not_run_row(clip: ManifestRow) -> ResultRow:
         audio_milliseconds=clip.audio_milliseconds,
         etag=clip.etag,
     )
+
+
+def _attested(attestation: Attestation | None, sha256: str | None) -> Attestation | None:
+    """With the sha256 of the bytes that were decoded: those that were fetched."""
+    return None if attestation is None else attestation.model_copy(update={"sha256": sha256})
 
 
 def _status(error: RowError) -> ClipStatus:

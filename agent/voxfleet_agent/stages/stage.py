@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import ModelSource
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
-from voxfleet_api.results import Attestation, PartRef, ResultRow
+from voxfleet_api.results import Attestation, Evidence, LadderTable, LaneReadings, PartRef, ResultRow, TimedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,52 +25,163 @@ class ResolvedModel:
     """`sha256:<hex>` over the folder's files."""
     revision: str | None = None
     """The hub's commit."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 by name below the folder."""
 
 
 class ModelResolver(Protocol):
-    async def resolve(self, source: ModelSource) -> ResolvedModel:
-        """Finds the model and digests it; raises VoxFleetError(MODEL_UNAVAILABLE)."""
+    async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
+        """Finds, or fetches, the model and digests it.
+
+        `storage` reads model.uri. Raises VoxFleetError(MODEL_UNAVAILABLE | MODEL_MISMATCH).
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOrder:
+    """What is the same for all clips of an attempt."""
+
+    task: Task
+    contract: VoiceContractSpec
+    transcription: Transcription
+    synthesis: Synthesis | None = None
+    reference: Path | None = None
+    """The fetched recording of `synthesis.reference`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """What a lane says of the model that it has loaded."""
+
+    sample_rate_hz: int
+    """What the model hears or speaks."""
+    family: str
+    """mlx-audio's name of the kind of model."""
+    batches: bool
+    """Whether several clips go through the model together, with the very result of one at a time."""
+    parameters: int
+    ring_bytes: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The runbook names, as the child sees them."""
+    seed: int = 0
+    """Of the model's random choices."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTask:
-    """One fetched clip."""
+    """One fetched clip, or one text and the file to write."""
 
     index: int
     path: Path
-    contract: VoiceContractSpec
+    """The clip; for a text: where its audio goes, within the bytes that the stage reserved."""
+    text: str | None = None
+    audio_milliseconds: int = 0
+    """What the header announces; 0: unknown."""
+    max_bytes: int | None = None
+    """For a text: the bytes reserved for its audio, which the lane never exceeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenFile:
+    """What the lane wrote to `ClipTask.path`."""
+
+    size_bytes: int
+    sample_rate_hz: int
+    chunks: int
+    interval_milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClipVerdict:
-    """What the lane made of one clip: a text, or a failure class with its reason."""
+    """What the lane made of one clip: a text or a file, or a failure class with its reason."""
 
     index: int
-    text: str | None
-    failure_class: FailureClass | None
-    reason: str
-    audio_milliseconds: int
-    attestation: Attestation | None
-    decode_milliseconds: int
-    infer_milliseconds: int
-    batch_size: int
+    failure_class: FailureClass | None = None
+    reason: str = ""
+    text: str | None = None
+    segments: tuple[TimedText, ...] | None = None
+    words: tuple[TimedText, ...] | None = None
+    language: str | None = None
+    spoken: SpokenFile | None = None
+    audio_milliseconds: int = 0
+    attestation: Attestation | None = None
+    decode_milliseconds: int = 0
+    wait_milliseconds: int = 0
+    """Between decoding and inference, inside the lane."""
+    infer_milliseconds: int = 0
+    """Of the batch that the clip was in."""
+    batch_size: int = 1
+    retries: int = 0
+    """Inferences of this clip beyond the first that its own output or death caused."""
 
 
-class Transcriber(Protocol):
-    """A lane: one child process with a model."""
+class Lane(Protocol):
+    """One child process with a model. One attempt works with it at a time."""
 
-    async def load(self, model: ResolvedModel) -> None:
-        """Holds the model in memory; a no-op when it already does. Raises VoxFleetError."""
+    @property
+    def batch_size(self) -> int:
+        """Clips of one batch; falls when memory runs short."""
         ...
 
-    async def transcribe(self, task: ClipTask) -> ClipVerdict:
-        """Decodes and transcribes one clip. A clip's own failure is a verdict.
+    @batch_size.setter
+    def batch_size(self, size: int) -> None: ...
 
-        When the child dies it is started again and the clip tried once more; a second death is the
-        verdict LANE_CRASHED. Raises VoxFleetError only for what another clip would meet too.
+    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        """Holds model and order; loads the model only when the child does not hold it yet.
+
+        Raises VoxFleetError, CONTRACT_VIOLATION with the arithmetic when the contract's ring does not fit the lane.
         """
         ...
+
+    def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
+        """Exactly one verdict for each clip of each batch, as they come, in any order.
+
+        Takes the next batch while the child infers the one before, never more than two at a time, and splits what
+        is larger than `batch_size`. When the child dies, it is replaced and the clips it had without verdict are
+        given to it again, the suspects one at a time; the verdict of one that ends two children alone is LANE_CRASHED
+        or MEMORY_EXCEEDED. Raises VoxFleetError only for what another clip would meet too.
+        Closing the iterator early ends the child.
+        """
+        ...
+
+    async def renew(self) -> None:
+        """Ends the child in order, so that the next `load` starts a fresh one."""
+        ...
+
+    def readings(self) -> LaneReadings:
+        """Since the last `load`."""
+        ...
+
+
+class LadderBook(Protocol):
+    """Measured batch sizes of this Mac."""
+
+    async def table(
+        self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+    ) -> LadderTable | None:
+        """The table for this model, Mac and contract, measured now when there is none; None when the contract
+        declares no ladder and none is stored. `longest`: fetched clips of the job, the longest first, as many as the
+        largest tier. Leaves the lane without a model: load it after."""
+        ...
+
+    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None: ...
+
+
+class QuarantineFolder(Protocol):
+    """The job's folder of quarantined clips on this Mac."""
+
+    async def keep(self, evidence: Evidence, clip: Path | None) -> None:
+        """Keeps evidence and a copy of the clip for the contract's `retainFor`, within the folder's quota."""
+        ...
+
+
+class FailureBudget(Protocol):
+    """What this Mac may still spend on the job's failures. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED)."""
+
+    def spend_retry(self, failure_class: FailureClass) -> None: ...
+
+    def spend_quarantined(self, audio_milliseconds: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +190,6 @@ class FrozenPart:
 
     number: int
     ref: PartRef
-    content: bytes
     uploaded: bool
 
 
@@ -91,21 +202,25 @@ class StageJournal(Protocol):
 
     async def freeze_base(self, content: bytes) -> None: ...
 
-    async def record_row(self, row: ResultRow) -> None:
-        """A clip is done; it is never worked on again under this attempt."""
+    async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+        """These clips are done, all or none; they are never worked on again under this attempt."""
         ...
 
     async def recorded_indexes(self) -> frozenset[int]: ...
 
-    async def unfrozen_rows(self) -> Sequence[ResultRow]:
-        """Recorded rows that no part holds yet, by index."""
+    async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
+        """(index, line) of the first recorded rows that no part holds yet, by index."""
         ...
 
-    async def freeze_part(self, part: FrozenPart, indexes: Sequence[int]) -> None:
+    async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
         """Keeps the part's bytes and marks the rows as held by it, in one transaction."""
         ...
 
-    async def parts(self) -> Sequence[FrozenPart]: ...
+    async def parts(self) -> Sequence[FrozenPart]:
+        """In the order of their numbers."""
+        ...
+
+    async def part_content(self, number: int) -> bytes: ...
 
     async def mark_uploaded(self, number: int) -> None: ...
 
@@ -116,10 +231,10 @@ class StageScratch(Protocol):
     @property
     def path(self) -> Path: ...
 
-    async def reserve(self, name: str, size_bytes: int) -> Path:
-        """A path below the folder, once its bytes fit quota and minFree; waits while siblings hold them.
+    async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
+        """A path below the folder, once its bytes fit quota, minFree and the contract; waits while others hold them.
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can never fit.
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can never fit, or do not now and it may not wait.
         """
         ...
 
@@ -134,10 +249,18 @@ class Provenance:
 
     chip: str
     versions: dict[str, str]
+    memory_bytes: int = 0
+    os: str = ""
 
 
 class ProgressSink(Protocol):
     def __call__(self, done: int, total: int) -> None: ...
+
+
+class WorkSignal(Protocol):
+    async def __call__(self) -> None:
+        """The clips begin: Setup ends, loading and ladder with it, and Work begins. A second call does nothing."""
+        ...
 
 
 class AudioMeter(Protocol):
@@ -155,8 +278,13 @@ class StageContext:
     journal: StageJournal
     scratch: StageScratch
     models: ModelResolver
-    transcriber: Transcriber | None
-    """None for Plan and Finalize, which run without a lane."""
+    lane: Lane | None
+    """None for Plan and Finalize, which run without one."""
+    ladders: LadderBook
+    quarantine: QuarantineFolder
+    budget: FailureBudget
     provenance: Provenance
     progress: ProgressSink
+    working: WorkSignal
+    """To be awaited before the first of the attempt's own clips is given to the lane."""
     audio_meter: AudioMeter

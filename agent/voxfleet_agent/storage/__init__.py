@@ -8,6 +8,7 @@ message holds an address.
 from voxfleet_agent.storage.client import Timeouts
 from voxfleet_agent.storage.storage import Storage
 from voxfleet_agent.storage.store import RangeReader
+from voxfleet_agent.storage.threads import in_reader_thread
 from voxfleet_agent.storage.versions import ObjectVersion
 
-__all__ = ["ObjectVersion", "RangeReader", "Storage", "Timeouts"]
+__all__ = ["ObjectVersion", "RangeReader", "Storage", "Timeouts", "in_reader_thread"]

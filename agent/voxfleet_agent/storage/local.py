@@ -86,10 +86,34 @@ class LocalFiles:
         return await self._write(address.path, content, replace=False)
 
     async def list_names(self, address: Address, limit: int) -> list[str]:
-        return await in_thread(lambda: _walk(address.path, limit))
+        return await in_thread(lambda: self._walk(address.path, limit))
 
     async def aclose(self) -> None:
         pass
+
+    def _walk(self, path: str, limit: int) -> list[str]:
+        found: list[str] = []
+        pending: list[tuple[str, ...]] = [()]
+        while pending:
+            below = pending.pop()
+            with (
+                _translated(),
+                suppress(FileNotFoundError),  # no folder is no object, as in S3
+                self._open_folder(path, below) as folder,
+                os.scandir(folder) as entries,
+            ):
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((*below, entry.name))
+                    elif entry.is_dir():
+                        raise VoxFleetError(
+                            FailureClass.ACCESS_DENIED,
+                            "the prefix holds a link to a folder; name that folder itself",
+                        )
+                    elif not entry.name.startswith(STAGING_PREFIX):
+                        found.append("/".join((*below, entry.name)))
+                        check_count(len(found), limit)
+        return found
 
     def _head(self, path: str) -> ObjectVersion:
         descriptor, version = self._open(path)
@@ -140,21 +164,29 @@ class LocalFiles:
 
     @contextmanager
     def _folder(self, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
-        """The open folder of a path, and the name in it. Walked part by part, so that no link that somebody put in
+        """The open folder of a path, and the name in it. Raises OSError."""
+        if path == self._folder_above(path):
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
+        parent, _, name = path.rpartition("/")
+        with self._open_folder(parent or "/", create=create) as folder:
+            yield folder, name
+
+    @contextmanager
+    def _open_folder(self, path: str, below: tuple[str, ...] = (), *, create: bool = False) -> Iterator[int]:
+        """A descriptor of a folder, or of one `below` it. Walked part by part, so that no link that somebody put in
         place of a folder since the allow-list looked can lead elsewhere. Raises OSError."""
         above = self._folder_above(path)
-        if above is None or path == above:
-            raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
-        *parents, name = Path(path).relative_to(above).parts
+        if above is None:
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "lies outside what this agent may touch")
         folder = os.open(above, _FOLDER_FLAGS)
         try:
-            for part in parents:
+            for part in (*Path(path).relative_to(above).parts, *below):
                 if create:
                     _make_folder(part, folder)
-                below = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
                 os.close(folder)
-                folder = below
-            yield folder, name
+                folder = inner
+            yield folder
         finally:
             os.close(folder)
 
@@ -232,29 +264,6 @@ def _unstage(folder: int, descriptor: int, staging: str) -> None:
 
 def _version(state: os.stat_result) -> ObjectVersion:
     return ObjectVersion(state.st_size, f"{state.st_mtime_ns // 1000:x}-{state.st_size:x}")
-
-
-def _walk(folder: str, limit: int) -> list[str]:
-    found: list[str] = []
-    pending = [folder]
-    while pending:
-        with _translated():
-            try:
-                with os.scandir(pending.pop()) as listed:
-                    entries = list(listed)
-            except FileNotFoundError:
-                continue  # no folder is no object, as in S3
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                elif entry.is_dir():
-                    raise VoxFleetError(
-                        FailureClass.ACCESS_DENIED, "the prefix holds a link to a folder; name that folder itself"
-                    )
-                elif not entry.name.startswith(STAGING_PREFIX):
-                    found.append(os.path.relpath(entry.path, folder))
-        check_count(len(found), limit)
-    return found
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import httpcore
 
+from voxfleet_agent.storage.threads import in_own_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -115,7 +116,8 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
 async def resolve(host: str, port: int) -> list[IpAddress]:
     """The host's addresses in the order in which to try them. Raises httpcore.ConnectError."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # A name server that does not answer must not take the threads that everything else needs.
+        found = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError("the host's name cannot be resolved") from error
     # A link-local address carries its interface behind a percent sign.

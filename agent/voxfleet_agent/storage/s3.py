@@ -14,10 +14,10 @@ from voxfleet_agent.addresses import Address, parse_authority
 from voxfleet_agent.storage.answers import error_code
 from voxfleet_agent.storage.client import Answer, HttpClient, Trust
 from voxfleet_agent.storage.content import BytesContent, Content
-from voxfleet_agent.storage.documents import DOCUMENT_BYTES, parse, text_of
+from voxfleet_agent.storage.documents import DOCUMENT_BYTES, read_document, text_of
 from voxfleet_agent.storage.http_objects import HttpObjects
 from voxfleet_agent.storage.signing import EMPTY_SHA256, encode_path, encode_query, sign
-from voxfleet_agent.storage.versions import check_count
+from voxfleet_agent.storage.versions import check_count, check_name
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 
@@ -26,9 +26,12 @@ ONE_REQUEST_BYTES = 64 * 2**20
 PART_BYTES = 32 * 2**20
 MAX_PARTS = 10_000
 DEFAULT_REGION = "us-east-1"
+MAX_EMPTY_PAGES = 100
+"""Of one listing. A page of nothing but deleted objects and folders has no names."""
 
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 _IF_ABSENT = {"If-None-Match": "*"}
 
 
@@ -43,8 +46,15 @@ class S3Endpoint(HttpObjects):
             raise VoxFleetError(
                 FailureClass.ACCESS_DENIED, "AWS_REGION of the job's Secret is not the name of a region"
             )
-        scheme, authority = _endpoint(credentials.endpoint_url or f"https://s3.{self._region}.amazonaws.com")
-        self._client = HttpClient(scheme, authority, trust)
+        token = credentials.session_token
+        in_headers = [credentials.access_key_id.get_secret_value(), *([token.get_secret_value()] if token else [])]
+        if not all(map(_HEADER_VALUE.fullmatch, in_headers)):  # errors further down would show them
+            raise VoxFleetError(
+                FailureClass.ACCESS_DENIED,
+                "AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN of the job's Secret has a character that no such key has",
+            )
+        scheme, self.authority = _endpoint(credentials.endpoint_url or f"https://s3.{self._region}.amazonaws.com")
+        self._client = HttpClient(scheme, self.authority, trust)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -63,19 +73,25 @@ class S3Endpoint(HttpObjects):
         bucket = Address(address.scheme, address.authority, "")
         query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", above)]
         names: list[str] = []
-        token = ""
+        token, empty_pages = "", 0
         while True:
             page_query = [*query, ("continuation-token", token)] if token else query
             async with self._request("GET", bucket, query=page_query) as answer:
                 if answer.status != 200:
                     raise await answer.refusal()
-                page = parse(await answer.read(DOCUMENT_BYTES))
+                page = await read_document(answer)
             keys = [text_of(item, "Key") for item in page.iterfind("{*}Contents")]
             if text_of(page, "EncodingType") == "url":
                 keys = [unquote_plus(key) for key in keys]
             # A key with a slash at its end is a console's way to show an empty folder.
-            names.extend(key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/"))
+            found = [key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/")]
+            for name in found:
+                check_name(name)
+            names.extend(found)
             check_count(len(names), limit)
+            empty_pages += not found
+            if empty_pages > MAX_EMPTY_PAGES:
+                raise VoxFleetError(FailureClass.INVALID_INPUT, "the storage's list of the prefix does not end")
             token = text_of(page, "NextContinuationToken")
             if text_of(page, "IsTruncated") != "true" or not token:
                 return names
@@ -95,7 +111,7 @@ class S3Endpoint(HttpObjects):
         async with self._request("POST", address, query=[("uploads", "")]) as answer:
             if answer.status != 200:
                 raise await answer.refusal()
-            upload = text_of(parse(await answer.read(DOCUMENT_BYTES)), "UploadId")
+            upload = text_of(await read_document(answer), "UploadId")
         part_bytes = max(PART_BYTES, -(-content.size_bytes // MAX_PARTS))
         etags: list[str] = []
         completed = False

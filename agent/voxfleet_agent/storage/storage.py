@@ -76,6 +76,15 @@ class Storage:
         """Raises VoxFleetError(ACCESS_DENIED) for an address outside the allow-list."""
         self._allowed.resolve(uri)
 
+    def origin(self, uri: str) -> str:
+        """Tells the address apart from the same one elsewhere: an s3:// address is another one at each endpoint.
+
+        Raises VoxFleetError(ACCESS_DENIED).
+        """
+        address = self._allowed.resolve(uri)
+        store = self._store(address)
+        return f"{store.authority} {uri}" if isinstance(store, S3Endpoint) else uri
+
     async def head(self, uri: str) -> ObjectVersion:
         address = await self._resolve(uri)
         return await self._store(address).head(address)
@@ -187,7 +196,7 @@ class Storage:
         return sorted(await self._store(address).list_names(address, limit))
 
     async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
-        """The object's version and a reader of its parts; the reader blocks, so use it in a thread."""
+        """The object's version and a reader of its parts; the reader blocks, so use it by `in_reader_thread`."""
         address = await self._resolve(uri)
         return await self._store(address).open_reader(address)
 
@@ -223,11 +232,14 @@ def _append(partial: _Partial, descriptor: int, block: bytes) -> None:
 
 async def _holds(store: ObjectStore, address: Address, content: Content) -> bool:
     """Whether the object has exactly these bytes."""
-    digest = hashlib.sha256()
+    digest, size_bytes = hashlib.sha256(), 0
     async with store.open(address) as opened:
         if opened.version.size_bytes != content.size_bytes:
             return False
         async with aclosing(opened.blocks) as blocks:
             async for block in blocks:
+                size_bytes += len(block)
+                if size_bytes > content.size_bytes:  # what a server tells of its answer need not be so
+                    return False
                 digest.update(block)
     return digest.hexdigest() == await content.sha256(0, content.size_bytes)

@@ -35,6 +35,8 @@ class RangeReader:
         self._size_bytes = size_bytes
         self._position = 0
         self._block_start = 0
+        self.ranges = 0
+        """That were asked for."""
         self._block = first_block
 
     def seek(self, offset: int, /) -> int:
@@ -47,6 +49,7 @@ class RangeReader:
             return b""
         if start < self._block_start or end > self._block_start + len(self._block):
             stop = min(max(end, start + READER_BLOCK_BYTES), self._size_bytes)
+            self.ranges += 1
             block = self._fetch(start, stop)
             if len(block) < stop - start:
                 raise sent_too_little()
@@ -68,7 +71,7 @@ class ObjectStore(Protocol):
         ...
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
-        """The reader blocks: it must not be used in the event loop's thread."""
+        """The reader blocks: use it by `in_reader_thread`."""
         ...
 
     async def put(self, address: Address, content: Content) -> None:

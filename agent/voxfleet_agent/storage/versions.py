@@ -29,6 +29,19 @@ def check_size(size_bytes: int, limit_bytes: int) -> None:
         raise VoxFleetError(FailureClass.INVALID_INPUT, f"has {size_bytes} bytes; at most {limit_bytes} are read")
 
 
+MAX_NAME_CHARACTERS = 1024
+"""S3 has no longer keys, and no field of a job holds a longer address."""
+
+
+def check_name(name: str) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) for what a listing calls a name and is none."""
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT,
+            f"the prefix holds an object whose name has more than {MAX_NAME_CHARACTERS} characters; rename it",
+        )
+
+
 def check_count(count: int, limit: int) -> None:
     """Raises VoxFleetError(INVALID_INPUT)."""
     if count > limit:

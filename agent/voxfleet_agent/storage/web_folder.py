@@ -10,10 +10,10 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from voxfleet_agent.addresses import Address, Scheme
 from voxfleet_agent.storage.client import Answer, HttpClient, Trust
 from voxfleet_agent.storage.content import BytesContent, Content
-from voxfleet_agent.storage.documents import DOCUMENT_BYTES, parse, text_of
+from voxfleet_agent.storage.documents import read_document, text_of
 from voxfleet_agent.storage.http_objects import HttpObjects
 from voxfleet_agent.storage.store import STAGING_PREFIX
-from voxfleet_agent.storage.versions import check_count
+from voxfleet_agent.storage.versions import check_count, check_name
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MAX_REDIRECTS = 3
@@ -86,16 +86,20 @@ class WebFolders(HttpObjects):
                 )
             if answer.status != 207:
                 raise await answer.refusal()
-            document = parse(await answer.read(DOCUMENT_BYTES))
+            document = await read_document(answer)
         above = f"{folder.key}/" if folder.key else ""
         children = []
         for response in document.iterfind("{*}response"):
-            path = urlsplit(text_of(response, "href")).path.lstrip("/")
+            path = _path_of(text_of(response, "href"))
             relative = unquote(path).removeprefix(unquote(above)).rstrip("/")
             inside = unquote(path).startswith(unquote(above))
             if inside and relative and "/" not in relative:
                 is_folder = response.find(".//{*}resourcetype/{*}collection") is not None
-                children.append((f"{above}{quote(relative)}", is_folder))
+                key = f"{above}{quote(relative)}"
+                check_name(key)
+                if is_folder:
+                    self._resolve(f"https://{folder.authority}/{key}")  # before it is listed too
+                children.append((key, is_folder))
         return children
 
     async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
@@ -168,7 +172,10 @@ class WebFolders(HttpObjects):
         return True
 
     def _follow(self, address: Address, location: str) -> Address:
-        target = urljoin(f"https://{address.authority}/{address.key}", location)
+        try:
+            target = urljoin(f"https://{address.authority}/{address.key}", location)
+        except ValueError:  # which would quote it
+            target = ""
         if not target.startswith("https://"):
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "the server points to an address that is not https://")
         try:
@@ -186,3 +193,11 @@ class WebFolders(HttpObjects):
         target = f"/{address.key}?{address.query}" if address.query else f"/{address.key}"
         async with client.request(method, target, headers, content) as answer:
             yield answer
+
+
+def _path_of(href: str) -> str:
+    """Without the slash at its beginning; empty for what is no address."""
+    try:
+        return urlsplit(href).path.lstrip("/")
+    except ValueError:
+        return ""

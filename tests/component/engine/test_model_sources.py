@@ -178,6 +178,34 @@ async def test_the_cache_gives_nobody_what_they_may_not_read(
         assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
 
 
+async def test_who_names_the_digest_of_anothers_model_does_not_get_it(
+    models: Models, objects: Path, storage: CountingStorage
+) -> None:
+    private = await models.resolve(at(objects), storage)
+    own = Path(shutil.copytree(objects, objects.parent / "own"))
+    (own / "tokens.json").write_text("[]")
+    with pytest.raises(VoxFleetError) as caught:
+        await models.resolve(at(own, private.digest), storage)
+    assert caught.value.failure_class is FailureClass.MODEL_MISMATCH
+
+
+class Elsewhere(CountingStorage):
+    """As if the same addresses were those of another S3 endpoint."""
+
+    def origin(self, uri: str) -> str:
+        return f"elsewhere {uri}"
+
+
+async def test_what_another_endpoint_gave_is_not_taken_for_this_ones(
+    models: Models, objects: Path, storage: CountingStorage, tmp_path: Path
+) -> None:
+    """Who runs an endpoint can tell any name, size and ETag."""
+    elsewhere = Elsewhere(f"file://{tmp_path}/objects/")
+    await models.resolve(at(objects), elsewhere)
+    await models.resolve(at(objects), storage)
+    assert len(storage.downloads) == 3
+
+
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
@@ -235,6 +263,29 @@ async def test_a_model_comes_from_a_plain_https_server(
         web.pages["/models/tiny/SHA256SUMS"] = Page(b"0" * 64 + b"  ../../etc/passwd")
         with pytest.raises(VoxFleetError, match="leads out of it"):
             await models.resolve(source, storage)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("config.json/x.json", "a file and a folder of one name"),
+        ("x/" * 16 + "x.json", "too long"),
+        ("x" * 256, "too long"),
+        ("ü" * 128, "too long"),
+        ("a\tb.json", "not plain text"),
+    ],
+)
+async def test_names_that_no_folder_can_hold_are_the_models_fault(
+    models: Models, web: WebServer, authority: Authority, name: str, named: str
+) -> None:
+    """Not this Mac's disk, as if another one could hold them."""
+    sums = web.pages["/models/tiny/SHA256SUMS"]
+    web.pages["/models/tiny/SHA256SUMS"] = Page(sums.content + f"{'0' * 64}  {name}\n".encode())
+    trusted = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
+    async with Storage([web.url("/models/")], None, trusted) as storage:
+        with pytest.raises(VoxFleetError, match=named) as caught:
+            await models.resolve(ModelSource(uri=web.url("/models/tiny/")), storage)
+    assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
 
 
 async def test_hidden_objects_are_no_part_of_the_model(models: Models, objects: Path, storage: CountingStorage) -> None:

@@ -1,4 +1,4 @@
-"""A job whose parts are two rows long, so that a few clips make several parts, and whose retries do not wait."""
+"""A job whose parts are two rows long, so that a few clips make several parts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 from tests.component.stages.stage_rig import Job
 
-from voxfleet_agent.stages import parts, pipeline, retry
+from voxfleet_agent.stages import parts
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", 2)
-    monkeypatch.setattr(pipeline, "PART_ROWS", 2)
-    monkeypatch.setattr(retry, "FIRST_DELAY_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -2,182 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import wave
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+
+from tests.component.stages.stage_stubs import (
+    CLIP_MILLISECONDS,
+    RATE_HZ,
+    Edges,
+    FixedModel,
+    MemoryJournal,
+    StubLadders,
+    StubLane,
+    StubQuarantine,
+    WatchedStorage,
+    text_of,
+)
 
 from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.budget import JobBudget
+from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.plan import run_plan
 from voxfleet_agent.stages.process import run_process
 from voxfleet_agent.stages.stage import (
-    ClipTask,
-    ClipVerdict,
-    FrozenPart,
+    Lane,
     ModelResolver,
     Provenance,
-    ResolvedModel,
+    QuarantineFolder,
     StageContext,
     StageJournal,
-    Transcriber,
 )
-from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of, sha256_hex
-from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import JobInput, ModelSource, PrefixInput, Task
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.voice_contract import Container, ContractInput, VoiceContractSpec
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.contract_limits import Backoff, Retries
+from voxfleet_api.kinds.contract_output import OutputFormat
+from voxfleet_api.kinds.job_input import JobInput, PrefixInput
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
+from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import Attestation, Index, ManifestRow, PlanResult, ResultRow, attempt_folder
+from voxfleet_api.results import Index, ManifestRow, PlanResult, ResultRow, attempt_folder
 
-T = TypeVar("T")
-
-CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
-MODEL_DIGEST = "sha256:" + "5" * 64
-RATE_HZ = 16000
-CLIP_MILLISECONDS = 200
-
-
-class Edges:
-    """Places where a test can look, or end the run: before and after each durable write and each transfer."""
-
-    def __init__(self, watch: Callable[[str], None] = lambda name: None) -> None:
-        self.watch = watch
-        self.passed: list[str] = []
-
-    def step(self, name: str) -> None:
-        self.passed.append(name)
-        self.watch(name)
-
-
-class MemoryJournal(StageJournal):
-    """The semantics that stage.py documents, without a disk."""
-
-    def __init__(self, edges: Edges) -> None:
-        self.edges = edges
-        self.base_content: bytes | None = None
-        self.rows: dict[int, ResultRow] = {}
-        self.frozen: dict[int, FrozenPart] = {}
-        self.held: set[int] = set()
-
-    async def base(self) -> bytes | None:
-        self.edges.step("read base")
-        return self.base_content
-
-    async def freeze_base(self, content: bytes) -> None:
-        self.edges.step("before freeze base")
-        assert self.base_content is None, "a base is frozen once"
-        self.base_content = content
-        self.edges.step("after freeze base")
-
-    async def record_row(self, row: ResultRow) -> None:
-        self.edges.step("before record row")
-        assert row.index not in self.rows, f"clip {row.index} has two rows under one attempt"
-        self.rows[row.index] = row
-        self.edges.step("after record row")
-
-    async def recorded_indexes(self) -> frozenset[int]:
-        return frozenset(self.rows)
-
-    async def unfrozen_rows(self) -> Sequence[ResultRow]:
-        return [self.rows[index] for index in sorted(self.rows.keys() - self.held)]
-
-    async def freeze_part(self, part: FrozenPart, indexes: Sequence[int]) -> None:
-        self.edges.step(f"before freeze part-{part.number:06d}")
-        assert part.number not in self.frozen
-        assert self.held.isdisjoint(indexes)
-        assert set(indexes) <= self.rows.keys()
-        self.frozen[part.number] = part
-        self.held.update(indexes)
-        self.edges.step(f"after freeze part-{part.number:06d}")
-
-    async def parts(self) -> Sequence[FrozenPart]:
-        return [self.frozen[number] for number in sorted(self.frozen)]
-
-    async def mark_uploaded(self, number: int) -> None:
-        self.edges.step(f"before mark part-{number:06d}")
-        self.frozen[number] = replace(self.frozen[number], uploaded=True)
-        self.edges.step(f"after mark part-{number:06d}")
-
-
-class WatchedStorage(Storage):
-    """The real storage on local files, with edges around every transfer."""
-
-    def __init__(self, allow: Sequence[str], edges: Edges) -> None:
-        super().__init__(allow)
-        self.edges = edges
-
-    async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
-        return await self._around("download", uri, lambda: super(WatchedStorage, self).download(uri, target, version))
-
-    async def put(self, uri: str, content: bytes) -> None:
-        await self._around("put", uri, lambda: super(WatchedStorage, self).put(uri, content))
-
-    async def put_once(self, uri: str, content: bytes) -> None:
-        await self._around("put", uri, lambda: super(WatchedStorage, self).put_once(uri, content))
-
-    async def list_names(self, prefix: str, limit: int) -> list[str]:
-        return await self._around("list", prefix, lambda: super(WatchedStorage, self).list_names(prefix, limit))
-
-    async def _around(self, verb: str, uri: str, call: Callable[[], Awaitable[T]]) -> T:
-        name = f"{verb} {uri.rpartition('/')[2]}"
-        self.edges.step(f"before {name}")
-        result = await call()
-        self.edges.step(f"after {name}")
-        return result
-
-
-class StubLane:
-    """A deterministic Transcriber: the text of a clip is a function of its bytes."""
-
-    def __init__(self, journal: MemoryJournal | None = None) -> None:
-        self.journal = journal
-        self.loaded = 0
-        self.transcribed: list[int] = []
-        self.failures: dict[int, tuple[FailureClass, str]] = {}
-        self.before: Callable[[ClipTask], Awaitable[None]] | None = None
-
-    async def load(self, model: ResolvedModel) -> None:
-        self.loaded += 1
-
-    async def transcribe(self, task: ClipTask) -> ClipVerdict:
-        if self.before is not None:
-            await self.before(task)
-        if self.journal is not None:
-            assert task.index not in self.journal.rows, "a recorded clip is never transcribed again"
-        self.transcribed.append(task.index)
-        failure_class, reason = self.failures.get(task.index, (None, ""))
-        return ClipVerdict(
-            index=task.index,
-            text=None if failure_class else text_of(task.path.read_bytes()),
-            failure_class=failure_class,
-            reason=reason,
-            audio_milliseconds=CLIP_MILLISECONDS,
-            attestation=Attestation(
-                container="wav", encoding="pcm16", sample_rate_hz=RATE_HZ, channels=1, decoder="stub 1"
-            ),
-            decode_milliseconds=1,
-            infer_milliseconds=2,
-            batch_size=1,
-        )
-
-
-class FixedModel:
-    def __init__(self, digest: str = MODEL_DIGEST) -> None:
-        self.digest = digest
-
-    async def resolve(self, source: ModelSource) -> ResolvedModel:
-        return ResolvedModel(Path("/nowhere"), self.digest)
-
-
-def text_of(content: bytes) -> str:
-    return f"words of {hashlib.sha256(content).hexdigest()[:8]}"
+CONTRACT = VoiceContractSpec(
+    input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
+    retries=Retries(backoff=Backoff(initial="0s", cap="0s")),
+)
+PATIENCE_SECONDS = 30
 
 
 def write_wav(path: Path, seed: int, milliseconds: int = CLIP_MILLISECONDS, rate_hz: int = RATE_HZ) -> None:
@@ -199,6 +77,14 @@ class Job:
     models: ModelResolver = field(default_factory=FixedModel)
     contract: VoiceContractSpec = field(default_factory=lambda: CONTRACT)
     chip: str = "M4"
+    formats: tuple[OutputFormat, ...] = (OutputFormat.JSONL,)
+    task: Task = Task.TRANSCRIBE
+    synthesis: Synthesis | None = None
+    ladders: StubLadders = field(default_factory=StubLadders)
+    quarantine: QuarantineFolder | None = None
+    """A stub that keeps everything when None."""
+    begun: int = 0
+    """How often an attempt said that its clips begin."""
     progress: list[tuple[int, int]] = field(default_factory=list)
     metered_milliseconds: list[int] = field(default_factory=list)
 
@@ -241,7 +127,9 @@ class Job:
             shard_uid=shard_uid,
             attempt=attempt,
             stage=stage,
-            task=Task.TRANSCRIBE,
+            task=self.task,
+            synthesis=self.synthesis,
+            formats=self.formats,
             contract=self.contract,
             contract_digest=digest_of(self.contract),
             output_folder=self.folder.as_uri(),
@@ -255,7 +143,7 @@ class Job:
         spec: AttemptSpec,
         *,
         journal: StageJournal | None = None,
-        lane: Transcriber | None = None,
+        lane: Lane | None = None,
         storage: Storage | None = None,
         scratch: Scratch | None = None,
     ) -> StageContext:
@@ -264,13 +152,22 @@ class Job:
             spec=spec,
             storage=storage or WatchedStorage(self.allow, self.edges),
             journal=journal or MemoryJournal(self.edges),
-            scratch=scratch.open_attempt(AttemptKey(spec.shard_uid, spec.attempt)),
+            scratch=scratch.open_attempt(
+                AttemptKey(spec.shard_uid, spec.attempt), quantity_bytes(spec.contract.scratch.max_bytes)
+            ),
             models=self.models,
-            transcriber=lane,
-            provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}),
+            lane=lane,
+            ladders=self.ladders,
+            quarantine=self.quarantine or StubQuarantine(self.edges),
+            budget=JobBudget(spec.contract.failure_budget, SystemClock()),
+            provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),
             progress=lambda done, total: self.progress.append((done, total)),
+            working=self._begin,
             audio_meter=self._meter,
         )
+
+    async def _begin(self) -> None:
+        self.begun += 1
 
     def _meter(self, audio_milliseconds: int) -> None:
         self.metered_milliseconds.append(audio_milliseconds)
@@ -317,7 +214,7 @@ class Job:
         attempt: int = 1,
         ordinal: int = 0,
         journal: StageJournal | None = None,
-        lane: Transcriber | None = None,
+        lane: Lane | None = None,
         storage: Storage | None = None,
         scratch: Scratch | None = None,
     ) -> ShardResult:
@@ -360,7 +257,8 @@ class Job:
         for file in index.files:
             content = (self.folder / file.path).read_bytes()
             assert (sha256_hex(content), len(content)) == (file.sha256, file.size_bytes)
-            rows += [ResultRow.model_validate_json(line) for line in content.splitlines()]
+            if file.path in ("results.jsonl", "errors.jsonl"):
+                rows += [ResultRow.model_validate_json(line) for line in content.splitlines()]
         return sorted(rows, key=lambda row: row.index)
 
     def expected_texts(self) -> list[str]:

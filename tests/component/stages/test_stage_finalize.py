@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from tests.component.stages.stage_rig import Job, StubLane, commit_ref, planned
+from tests.component.stages.stage_rig import CONTRACT, Job, commit_ref, planned
+from tests.component.stages.stage_stubs import StubLane
 
 from voxfleet_agent.stages.finalize import run_finalize
-from voxfleet_api.digest import sha256_hex
+from voxfleet_agent.stages.job_metrics import Metrics
+from voxfleet_agent.stages.repro import Bundle
+from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.protocol import CommitRef
-from voxfleet_api.results import ClipStatus, Index, PlanResult
+from voxfleet_api.results import ClipStatus, Commit, FileRef, Index, PlanResult, TimedText
 
-FILES = ("results.jsonl", "errors.jsonl", "index.json")
+REPRO = ("repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json")
+FILES = ("results.jsonl", "errors.jsonl", *REPRO, "index.json")
 
 
 async def processed(job: Job, clips: int = 6) -> tuple[PlanResult, list[CommitRef]]:
@@ -58,7 +64,7 @@ async def test_index_json_is_written_last(job: Job) -> None:
     job.edges.passed.clear()
     await job.finalize(plan, commits)
     assert [name for name in job.edges.passed if name.startswith("after put")] == [
-        f"after put {name}" for name in FILES
+        f"after put {Path(name).name}" for name in FILES
     ]
 
 
@@ -126,3 +132,78 @@ async def test_one_changed_byte_is_found(job: Job, file: str) -> None:
     assert error.failure_class is FailureClass.PLAN_MISMATCH
     assert path.name in error.message and "sha256" in error.message
     assert not (job.folder / "index.json").exists()
+
+
+async def test_each_asked_form_is_a_file_a_clip_and_hashed_in_the_index(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(
+        update={"output": ContractOutput(formats=tuple(OutputFormat), timestamps=Timestamps.SEGMENT)}
+    )
+    job.formats = (OutputFormat.JSONL, OutputFormat.SRT, OutputFormat.TXT)
+    job.add_clips(5)
+    plan = planned(await job.plan())
+    lane = StubLane()
+    lane.segments = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one & two"),)
+    lane.failures[1] = (FailureClass.DECODE_ERROR, "ends early")
+    commits = [commit_ref(await job.process(plan, lane=lane))]
+    await job.finalize(plan, commits)
+    written = sorted(path.name for path in (job.folder / "transcripts").iterdir())
+    assert written == sorted(
+        ["files.jsonl", *(f"{index:06d}.{form}" for index in (0, 2, 3, 4) for form in ("srt", "txt"))]
+    )
+    assert (job.folder / "transcripts" / "000002.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:00,150\n")
+    assert (job.folder / "transcripts" / "000002.txt").read_text() == job.expected_texts()[2] + "\n"
+    lines = (job.folder / "transcripts" / "files.jsonl").read_bytes().splitlines()
+    refs = [FileRef.model_validate_json(line) for line in lines]
+    assert [Path(ref.path).name for ref in refs] == [name for name in written if name != "files.jsonl"]
+    for ref in refs:
+        content = (job.folder / ref.path).read_bytes()
+        assert (ref.sha256, ref.size_bytes) == (sha256_hex(content), len(content))
+    index = Index.model_validate_json((job.folder / "index.json").read_bytes())
+    assert "transcripts/files.jsonl" in [file.path for file in index.files]
+    assert len(job.results()) == 5, "and its digests are right"
+
+
+async def test_the_bundle_names_the_runs_behind_the_commits(job: Job) -> None:
+    plan, commits = await processed(job)
+    await job.finalize(plan, commits)
+    bundle = Bundle.model_validate_json((job.folder / "repro" / "bundle.json").read_bytes())
+    assert [(run.shard_uid, run.attempt) for run in bundle.runs] == [(f"shard-{ordinal}", 1) for ordinal in range(3)]
+    # Each attempt of this rig has a scratch folder of its own.
+    assert {setting.scratch_path for setting in bundle.settings} == {
+        str(path / "attempts") for path in job.root.glob("scratch-[123]")
+    }
+    assert {setting.chip for setting in bundle.settings} == {"M4"}
+    assert bundle.model_files == {"model.safetensors": "5" * 64}
+    assert (bundle.manifest_sha256, bundle.contract, bundle.total) == (plan.manifest_sha256, job.contract, 6)
+    for ref in bundle.files:
+        assert ref.sha256 == sha256_hex((job.folder / ref.path).read_bytes())
+    metrics = Metrics.model_validate_json((job.folder / "repro" / "metrics.json").read_bytes())
+    assert metrics.clips == {"succeeded": 5, "failed": 0, "quarantined": 1, "not_run": 0}
+    assert metrics.timings["succeeded"].stages["infer"].max == 2
+
+
+async def test_a_commit_that_names_other_clips_than_its_parts_hold_is_refused(job: Job) -> None:
+    job.add_clips(4)
+    plan = planned(await job.plan())
+    await job.process(plan)
+    path = job.attempt_files(1) / "commit.json"
+    commit = Commit.model_validate_json(path.read_bytes())
+    first, second, *rest = commit.parts
+    swapped = [
+        first.model_copy(update={"indexes": second.indexes}),
+        second.model_copy(update={"indexes": first.indexes}),
+    ]
+    content = canonical_json(commit.model_copy(update={"parts": (*swapped, *rest)}).dump())
+    path.write_bytes(content)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.finalize(plan, [CommitRef(shard_uid="shard-0", attempt=1, sha256=sha256_hex(content))])
+    assert caught.group_contains(VoxFleetError, match="holds other clips than its commit names")
+
+
+async def test_a_run_record_that_changed_is_found(job: Job) -> None:
+    plan, commits = await processed(job)
+    path = job.attempt_files(1) / "run.json"
+    path.write_bytes(path.read_bytes().replace(b"macOS 26", b"macOS 27"))
+    with pytest.raises(VoxFleetError, match=r"run\.json has sha256") as caught:
+        await job.finalize(plan, commits)
+    assert caught.value.failure_class is FailureClass.PLAN_MISMATCH

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.component.stages.stage_rig import Edges, Job, MemoryJournal, StubLane, commit_ref, planned
+from tests.component.stages.stage_rig import Job, commit_ref, planned
+from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
+from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Base, ClipStatus, Commit, PlanResult
@@ -75,9 +77,9 @@ class Attempt:
     lane: StubLane
 
 
-def new_attempt(job: Job, number: int) -> Attempt:
+def new_attempt(job: Job, number: int, batch_size: int = 1) -> Attempt:
     journal = MemoryJournal(job.edges)
-    return Attempt(number, journal, StubLane(journal))
+    return Attempt(number, journal, StubLane(journal, batch_size))
 
 
 async def run(job: Job, plan: PlanResult, attempt: Attempt, interruption: Interruption | None) -> ShardResult | None:
@@ -106,11 +108,11 @@ async def run(job: Job, plan: PlanResult, attempt: Attempt, interruption: Interr
             file.unlink()
 
 
-async def play(root: Path, clips: int, interruptions: list[Interruption]) -> None:
+async def play(root: Path, clips: int, interruptions: list[Interruption], batch_size: int = 1) -> None:
     job = Job(root, edges=Breaker())
     job.add_clips(clips)
     plan = planned(await job.plan())
-    attempts = [new_attempt(job, 1)]
+    attempts = [new_attempt(job, 1, batch_size)]
     result = None
     for interruption in [*interruptions, None]:
         result = await run(job, plan, attempts[-1], interruption)
@@ -118,7 +120,7 @@ async def play(root: Path, clips: int, interruptions: list[Interruption]) -> Non
             break
         assert interruption is not None
         if interruption.then is Then.TAKE_OVER:
-            attempts.append(new_attempt(job, attempts[-1].number + 1))
+            attempts.append(new_attempt(job, attempts[-1].number + 1, batch_size))
     assert result is not None
     winner = attempts[-1]
 
@@ -135,23 +137,29 @@ async def play(root: Path, clips: int, interruptions: list[Interruption]) -> Non
     commit = Commit.model_validate_json((job.attempt_files(winner.number) / "commit.json").read_bytes())
     assert final.counts == commit.counts
     for attempt in attempts:
-        # The journal refuses a second row; what else could be paid twice is a clip in flight, once an interruption.
-        again = sum(count - 1 for count in Counter(attempt.lane.transcribed).values())
-        assert again <= len(interruptions)
+        # The journal refuses a second row; what else could be paid twice are the clips in flight at an interruption.
+        again = sum(count - 1 for count in Counter(attempt.lane.worked_on).values())
+        assert again <= len(interruptions) * BATCHES_AHEAD * batch_size
         frozen = Base.model_validate_json((job.attempt_files(attempt.number) / "base.json").read_bytes())
         inherited = {index for part in frozen.parts for index in decode(part.indexes)}
-        assert inherited.isdisjoint(attempt.lane.transcribed), "an inherited clip is not worked on again"
+        assert inherited.isdisjoint(attempt.lane.worked_on), "an inherited clip is not worked on again"
 
 
 INTERRUPTIONS = st.builds(Interruption, st.integers(1, 80), st.sampled_from(Kind), st.sampled_from(Then))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(clips=st.integers(1, 7), interruptions=st.lists(INTERRUPTIONS, max_size=5))
-@example(clips=5, interruptions=[Interruption(30, Kind.KILL, Then.TAKE_OVER), Interruption(9, Kind.KILL, Then.RESUME)])
-def test_every_clip_has_one_row_whatever_interrupts(clips: int, interruptions: list[Interruption]) -> None:
+@given(clips=st.integers(1, 7), interruptions=st.lists(INTERRUPTIONS, max_size=5), batch_size=st.integers(1, 3))
+@example(
+    clips=5,
+    interruptions=[Interruption(30, Kind.KILL, Then.TAKE_OVER), Interruption(9, Kind.KILL, Then.RESUME)],
+    batch_size=2,
+)
+def test_every_clip_has_one_row_whatever_interrupts(
+    clips: int, interruptions: list[Interruption], batch_size: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder).resolve(), clips, interruptions))
+        asyncio.run(play(Path(folder).resolve(), clips, interruptions, batch_size))
 
 
 @pytest.mark.parametrize("then", Then)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 
 import pytest
-from tests.component.stages.stage_rig import (
-    MODEL_DIGEST,
-    FixedModel,
-    Job,
-    WatchedStorage,
-    planned,
-    touch_later,
-    write_wav,
-)
+from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
+from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
+from voxfleet_agent.stages.plan import HEADERS_AT_A_TIME
 from voxfleet_agent.storage import ObjectVersion, RangeReader
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import ClipInput, JobInput, ManifestInput, PrefixInput
+from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
+from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput, PrefixInput
 from voxfleet_api.results import PlanFile
 
 
@@ -115,7 +111,7 @@ async def test_a_manifest_names_clips_relative_to_itself(job: Job) -> None:
     manifest = job.clips / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     await job.plan(job_input=JobInput(manifest=ManifestInput(uri=manifest.as_uri())))
-    assert [(row.custom_id, row.uri.rpartition("/")[2], row.refusal) for row in job.manifest()] == [
+    assert [(row.custom_id, (row.uri or "").rpartition("/")[2], row.refusal) for row in job.manifest()] == [
         ("b", "001.wav", None),
         ("a", "000.wav", None),
     ]
@@ -151,3 +147,56 @@ async def test_an_outage_is_not_frozen_as_a_refusal(job: Job) -> None:
         await job.plan(storage=Broken(job.allow, job.edges))
     assert caught.group_contains(VoxFleetError, match="cannot be reached")
     assert not (job.folder / "plan" / "1" / "plan.json").exists()
+
+
+async def test_a_large_plan_has_as_many_tasks_as_headers_are_read_at_a_time(job: Job) -> None:
+    job.add_clips(300)
+    most = 0
+
+    class Counting(WatchedStorage):
+        async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
+            nonlocal most
+            most = max(most, len(asyncio.all_tasks()))
+            return await super().open_reader(uri)
+
+    await job.plan(storage=Counting(job.allow, job.edges))
+    assert len(job.manifest()) == 300
+    assert most <= 2 * HEADERS_AT_A_TIME + 1, "and what each of them starts while it reads"
+
+
+async def test_the_plan_refuses_forms_that_the_contract_does_not_list(job: Job) -> None:
+    job.add_clips(1)
+    job.formats = (OutputFormat.JSONL, OutputFormat.SRT)
+    with pytest.raises(VoxFleetError, match="does not list srt") as caught:
+        await job.plan()
+    assert caught.value.failure_class is FailureClass.INVALID_INPUT
+    assert not job.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ('{"model_type": "sensevoice"}', "asks for output.timestamps: Segment and a sensevoice model gives None"),
+        ('{"model_type": "whisper"}', None),
+        ('{"model_type": "of another world"}', None),
+        ("not json", None),
+        ("[]", None),
+        (None, None),
+    ],
+)
+async def test_times_that_the_model_does_not_give_fail_the_plan(
+    job: Job, config: str | None, words: str | None
+) -> None:
+    job.contract = CONTRACT.model_copy(update={"output": ContractOutput(timestamps=Timestamps.SEGMENT)})
+    job.add_clips(1)
+    folder = job.root / "model"
+    folder.mkdir()
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    job.models = FixedModel(path=folder)
+    if words is None:
+        assert planned(await job.plan()).boundaries == (0, 1)
+        return
+    with pytest.raises(VoxFleetError, match=words) as caught:
+        await job.plan()
+    assert caught.value.failure_class is FailureClass.INVALID_INPUT

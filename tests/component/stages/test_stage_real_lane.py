@@ -7,17 +7,11 @@ from pathlib import Path
 
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 
-from voxfleet_agent.engine.models import LocalModels
+from voxfleet_agent.engine.models import Models
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_api.kinds.audio_batch_job import JobInput, ManifestInput, ModelSource
-from voxfleet_api.kinds.voice_contract import (
-    Container,
-    ContractInput,
-    Conversions,
-    Downmix,
-    Resample,
-    VoiceContractSpec,
-)
+from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
+from voxfleet_api.kinds.job_input import JobInput, ManifestInput
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 CONTRACT = VoiceContractSpec(
@@ -27,7 +21,7 @@ CONTRACT = VoiceContractSpec(
 
 
 async def test_the_example_clips_come_out_as_expected(tmp_path: Path) -> None:
-    job = Job(tmp_path, models=LocalModels(), contract=CONTRACT)
+    job = Job(tmp_path, models=Models(tmp_path / "models", 2**20), contract=CONTRACT)
     for path in CLIPS.iterdir():
         (job.clips / path.name).write_bytes(path.read_bytes())
     manifest = JobInput(manifest=ManifestInput(uri=f"{job.clips.as_uri()}/manifest.jsonl"))
@@ -35,7 +29,6 @@ async def test_the_example_clips_come_out_as_expected(tmp_path: Path) -> None:
     lane = Lane("offline-0", tmp_path / "lane")
     (tmp_path / "lane").mkdir()
     try:
-        await lane.load(await LocalModels().resolve(ModelSource(path="default")))
         commits = [
             commit_ref(await job.process(plan, ordinal=ordinal, lane=lane), ordinal=ordinal)
             for ordinal in range(len(plan.boundaries) - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -324,3 +325,27 @@ async def test_a_slow_disk_does_not_stop_the_loop(data: Path, storage: Storage, 
         went_on.set()
         await task
     assert (tmp_path / "copy").read_bytes() == b"x"
+
+
+async def test_a_folder_that_becomes_a_link_while_it_is_listed_is_not_followed(
+    storage: Storage, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "payroll.wav").touch()
+    real_scandir = os.scandir
+
+    def swap(folder: int | str) -> os._ScandirIterator[str]:
+        if (data / "in" / "sub").is_symlink():
+            return real_scandir(folder)
+        with real_scandir(folder) as entries:
+            found = list(entries)
+        (data / "in" / "sub").rmdir()
+        (data / "in" / "sub").symlink_to(tmp_path / "private")
+        return contextlib.nullcontext(iter(found))  # type: ignore[return-value] # what had been read before
+
+    monkeypatch.setattr("voxfleet_agent.storage.local.os.scandir", swap)
+    assert await class_of(storage.list_names(uri(data / "in") + "/", 10)) in (
+        FailureClass.INPUT_NOT_FOUND,
+        FailureClass.ACCESS_DENIED,
+    )

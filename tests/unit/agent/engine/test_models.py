@@ -141,7 +141,7 @@ async def test_a_folder_without_config(folder: Path, models: Models) -> None:
     assert "no config.json" in await refusal(ModelSource(path=str(folder)), models)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "weights.ckpt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "weights.ckpt", "pytorch_model.BIN"])
 @pytest.mark.parametrize("beside", [False, True])
 async def test_pickles_are_refused(folder: Path, models: Models, name: str, beside: bool) -> None:
     weights = folder / "model.safetensors"
@@ -158,7 +158,7 @@ async def test_a_folder_without_weights(folder: Path, models: Models) -> None:
     assert "has none" in await refusal(ModelSource(path=str(folder)), models)
 
 
-@pytest.mark.parametrize("name", ["modeling.py", "ops.so"])
+@pytest.mark.parametrize("name", ["modeling.py", "modeling.PY", "ops.so"])
 async def test_code_in_a_model_folder_is_refused(folder: Path, models: Models, name: str) -> None:
     (folder / name).write_text("raise SystemExit\n")
     assert "code from a model folder never runs" in await refusal(ModelSource(path=str(folder)), models)
@@ -170,6 +170,28 @@ async def test_settings_that_name_code_of_another_model_are_refused(folder: Path
     assert "tokenizer_config.json" in await refusal(ModelSource(path=str(folder)), models)
     settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tokenizer.Own", None]}}))
     await digest(folder, models)  # names code that is not there
+
+
+async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(folder: Path, models: Models) -> None:
+    settings = folder / "tokenizer_config.json"
+    settings.write_text("[" * 200_000)
+    assert "not JSON" in await refusal(ModelSource(path=str(folder)), models)
+    with settings.open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    assert "more than" in await refusal(ModelSource(path=str(folder)), models)
+
+
+async def test_a_name_of_other_bytes_than_text_is_refused(folder: Path, models: Models) -> None:
+    (folder / os.fsdecode(b"voc\xffab.txt")).write_text("x")
+    assert "not plain text" in await refusal(ModelSource(path=str(folder)), models)
+
+
+async def test_no_path_leads_into_the_cache(folder: Path, models: Models, tmp_path: Path) -> None:
+    async with Storage([f"file://{folder}/"]) as storage:
+        cached = await models.resolve(ModelSource(uri=f"file://{folder}/"), storage)
+    assert "lies in the model cache" in await refusal(ModelSource(path=str(cached.path)), models)
+    (tmp_path / "beside").symlink_to(cached.path)
+    assert "lies in the model cache" in await refusal(ModelSource(path=str(tmp_path / "beside")), models)
 
 
 async def test_missing_shards_of_weights_are_named(folder: Path, models: Models) -> None:

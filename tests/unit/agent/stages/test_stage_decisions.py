@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import itertools
 import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.boundaries import boundaries
 from voxfleet_agent.stages.inherit import Part, earlier_attempts, own_parts, parse_part, usable
-from voxfleet_agent.stages.merge import merge
-from voxfleet_agent.stages.sources import parse_manifest, select
+from voxfleet_agent.stages.input_manifest import InputManifest
+from voxfleet_agent.stages.manifest import ManifestLines, ManifestStream
+from voxfleet_agent.stages.merge import Merged, require_one_each, stretches
+from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.sources import select
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import PrefixInput
+from voxfleet_api.kinds.contract_limits import Retries
+from voxfleet_api.kinds.job_input import PrefixInput
+from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import ClipStatus, ManifestRow, PartRef, ResultRow
+from voxfleet_api.results import ClipStatus, Commit, Counts, ManifestRow, PartRef, ResultRow
 
 MANIFEST = "file:///data/in/manifest.jsonl"
 
@@ -59,6 +66,7 @@ def test_boundaries(lengths: list[int], target: int, max_shards: int, expected: 
     assert boundaries(lengths, target, max_shards) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 20_000), st.integers(1, 20))
 def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     lengths: list[int], target: int, max_shards: int
@@ -80,7 +88,7 @@ def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
 def test_a_manifest_s_lines_become_sources() -> None:
     lines = [{"id": "a", "uri": "a.wav", "sha256": "0" * 64}, {"id": "b", "uri": "s3://other/b.wav"}]
     content = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\n"
-    first, second = parse_manifest(MANIFEST, content)
+    first, second = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
     assert (first.custom_id, first.uri, first.sha256) == ("a", "file:///data/in/a.wav", "0" * 64)
     assert (second.custom_id, second.uri, second.sha256) == ("b", "s3://other/b.wav", None)
 
@@ -96,13 +104,26 @@ def test_a_manifest_s_lines_become_sources() -> None:
         (b'{"id": "b", "uri": "b.wav", "weight": 1}', "line 2 .*weight"),
         (b'{"id": "a", "uri": "b.wav"}', "line 2 .*id of line 1"),
         (b"\xff\xfe", "line 2 "),
+        (b'{"id": "b", "text": "hello"}', "line 2 .*a text, but task Transcribe needs recordings"),
+        (b'{"id": "b", "uri": "b.wav", "text": "hello"}', "line 2 .*not both"),
     ],
 )
 def test_a_bad_manifest_line_is_named(second_line: bytes, words: str) -> None:
     with pytest.raises(VoxFleetError, match=words) as caught:
-        parse_manifest(MANIFEST, b'{"id": "a", "uri": "private.wav"}\n' + second_line)
+        InputManifest(MANIFEST, b'{"id": "a", "uri": "private.wav"}\n' + second_line, Task.TRANSCRIBE)
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
     assert "wav" not in caught.value.message
+
+
+def test_a_manifest_s_lines_are_read_in_any_place_and_empty_ones_do_not_count() -> None:
+    content = b'\n  \r\n{"id":"a","uri":"a.wav"}\r\n\n{"id":"b","uri":"b.wav"}\n{"id":"c","uri":"c.wav"}'
+    manifest = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
+    assert [source.custom_id for source in manifest] == ["a", "b", "c"]
+    assert (manifest[-1].custom_id, [source.custom_id for source in manifest[1:]]) == ("c", ["b", "c"])
+    with pytest.raises(VoxFleetError, match="line 6 of the manifest: id"):
+        InputManifest(MANIFEST, content.replace(b'"id":"c"', b'"id":""'), Task.TRANSCRIBE)
+    with pytest.raises(VoxFleetError, match="line 6 of the manifest has the id of line 3"):
+        InputManifest(MANIFEST, content.replace(b'"id":"c"', b'"id":"a"'), Task.TRANSCRIBE)
 
 
 def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden() -> None:
@@ -157,8 +178,8 @@ CLIPS = {index: clip(index) for index in range(4)}
     ids=["another version", "another clip", "not of this shard", "a clip twice", "a clip taken already", "empty"],
 )
 def test_parts_that_do_not_fit_are_left_out_whole(bad: Part) -> None:
-    first, last = part(row(0)), part(row(2), row(3))
-    assert usable([first, bad, last], CLIPS) == [first, last]
+    assert not usable(bad, CLIPS, {0})
+    assert usable(part(row(2), row(3)), CLIPS, {0})
 
 
 def test_a_part_is_what_its_sha256_says() -> None:
@@ -173,28 +194,125 @@ def test_a_part_is_what_its_sha256_says() -> None:
 # Merge
 
 
+def lines(merged: Merged) -> tuple[bytes, bytes]:
+    return merged.results(), merged.errors()
+
+
+@settings(deadline=None)
 @given(st.permutations(range(5)), st.sets(st.integers(0, 4)))
 def test_the_order_of_arrival_does_not_matter(order: list[int], absent: set[int]) -> None:
-    manifest = [clip(index) for index in range(5)]
-    rows = [row(index) for index in order if index not in absent]
-    merged = merge("uid", "0" * 64, manifest, rows, sorted(absent))
-    straight = merge("uid", "0" * 64, manifest, sorted(rows, key=lambda item: item.index), sorted(absent))
-    assert merged == straight
-    assert [item.index for item in merged.rows] == list(range(5))
+    manifest = {index: clip(index) for index in range(5)}
+    merged, straight = Merged(), Merged()
+    for index in order:
+        if index in absent:
+            merged.add_not_run(manifest, [index])
+        else:
+            merged.add([row(index)], manifest)
+    merged.write()
+    for index in range(5):
+        straight.add([row(index)], manifest) if index not in absent else straight.add_not_run(manifest, [index])
+        straight.write()
+    assert lines(merged) == lines(straight)
+    assert (merged.metrics(), merged.tally.counts) == (straight.metrics(), straight.tally.counts)
+    found = [json.loads(line)["index"] for line in merged.results().splitlines()]
+    assert found == [index for index in range(5) if index not in absent]
 
 
-@given(st.lists(st.integers(0, 5), max_size=8), st.lists(st.integers(0, 5), max_size=4))
-def test_a_merge_succeeds_only_with_one_row_a_clip(indexes: list[int], absent: list[int]) -> None:
-    manifest = [clip(index) for index in range(4)]
-    rows = [row(index) for index in indexes]
-    if sorted(indexes + absent) == [0, 1, 2, 3]:
-        assert len(merge("uid", "0" * 64, manifest, rows, absent).rows) == 4
+def test_a_second_row_is_refused_before_and_after_the_first_is_written() -> None:
+    merged, manifest = Merged(), {0: clip(0), 1: clip(1)}
+    merged.add([row(1)], manifest)
+    for _ in range(2):
+        with pytest.raises(VoxFleetError, match="more than one row for 1"):
+            merged.add([row(1)], manifest)
+        merged.write()
+    assert merged.results() == row(1).line()
+
+
+def commit(number: int, *indexes: int) -> Commit:
+    return Commit(shard_uid="s", attempt=number, indexes=encode(indexes), parts=(), counts=Counts())
+
+
+@pytest.mark.parametrize(
+    ("commits", "expected"),
+    [
+        ([], []),
+        ([commit(1)], []),
+        ([commit(1, 4, 5), commit(2, 0, 1)], [(range(2), [2]), (range(4, 6), [1])]),
+        ([commit(1, 0, 3), commit(2, 1, 2), commit(3, 4)], [(range(4), [1, 2]), (range(4, 5), [3])]),
+        ([commit(1, 0, 9), commit(2, 1), commit(3, 5, 12)], [(range(13), [1, 2, 3])]),
+    ],
+)
+def test_commits_are_merged_stretch_by_stretch(commits: list[Commit], expected: list[tuple[range, list[int]]]) -> None:
+    assert [(span, [item.attempt for item in together]) for span, together in stretches(commits)] == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=8))
+def test_commits_must_name_each_clip_once(indexes: list[int]) -> None:
+    if sorted(indexes) == [0, 1, 2, 3]:
+        require_one_each(4, indexes)
     else:
         with pytest.raises(VoxFleetError, match="one row a clip"):
-            merge("uid", "0" * 64, manifest, rows, absent)
+            require_one_each(4, indexes)
 
 
 @pytest.mark.parametrize("wrong", [row(1, etag="v2"), row(1, custom_id="other")])
 def test_a_row_of_another_clip_or_version_is_refused(wrong: ResultRow) -> None:
     with pytest.raises(VoxFleetError, match="index 1 is of another clip"):
-        merge("uid", "0" * 64, [clip(0), clip(1)], [row(0), wrong], [])
+        Merged().add([row(0), wrong], {0: clip(0), 1: clip(1)})
+
+
+# The manifest
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 12), st.integers(30, 300), st.lists(st.integers(0, 14), max_size=5))
+def test_a_manifest_is_read_stretch_by_stretch_whatever_its_blocks(count: int, block: int, stops: list[int]) -> None:
+    content = b"".join(clip(index).line() for index in range(count))
+
+    async def read() -> None:
+        stream = ManifestStream(InBlocks(content, block), Retrier(Retries()))
+        position = 0
+        for number, stop in enumerate(sorted(stops)):
+            if number % 3 == 2:
+                await stream.skip(stop)
+            else:
+                found = dict(await stream.take(stop))
+                assert found == {index: clip(index) for index in range(position, min(stop, count))}
+            position = max(position, min(stop, count))
+        await stream.require_sha256(sha256_hex(content))
+
+    asyncio.run(read())
+
+
+class InBlocks(io.BytesIO):
+    """Gives few bytes at a time, whatever it is asked for."""
+
+    def __init__(self, content: bytes, block: int) -> None:
+        super().__init__(content)
+        self.block = block
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self.block)
+
+
+async def test_another_manifest_is_found_by_its_sha256() -> None:
+    stream = ManifestStream(io.BytesIO(clip(0).line()), Retrier(Retries()))
+    await stream.take(1)
+    with pytest.raises(VoxFleetError, match=r"manifest\.jsonl has sha256") as caught:
+        await stream.require_sha256("0" * 64)
+    assert caught.value.failure_class is FailureClass.PLAN_MISMATCH
+
+
+def test_a_stretch_knows_its_own_clips_alone() -> None:
+    stretch = ManifestLines(clip(2).line() + clip(3).line(), first=2)
+    assert dict(stretch) == {2: clip(2), 3: clip(3)} and 1 not in stretch and 4 not in stretch
+    with pytest.raises(KeyError):
+        stretch[4]
+
+
+@pytest.mark.parametrize("content", [clip(1).line(), b"{}\n", b"\n", b"\xff\n"])
+def test_a_line_that_is_not_the_row_of_its_place_is_a_mismatch(content: bytes) -> None:
+    with pytest.raises(VoxFleetError, match=r"manifest\.jsonl") as caught:
+        ManifestLines(content)[0]
+    assert caught.value.failure_class is FailureClass.PLAN_MISMATCH

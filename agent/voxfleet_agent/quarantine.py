@@ -1,0 +1,247 @@
+"""Quarantined clips that contracts ask to retain on this Mac: `<scratch.path>/quarantine/<namespace>/<job>-<uid8>/`.
+
+Each clip has a folder `<index>-<class>` with `evidence.json`, `kept.json` and, when it was fetched, `clip`. The files
+are counted apart from scratch and are no attempt's residue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from voxfleet_agent.clock import Clock, timestamp
+from voxfleet_agent.scratch import remove_entry, writing_scratch
+from voxfleet_api.base import SpecModel
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.protocol import AttemptSpec
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.results import Evidence
+
+QUARANTINE = "quarantine"
+EVIDENCE_NAME = "evidence.json"
+CLIP_NAME = "clip"
+_KEPT_NAME = "kept.json"
+_UNFINISHED = ".unfinished-"
+_PLAIN_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?")
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Kept(SpecModel):
+    """kept.json. Times are RFC 3339 in UTC: a clip outlives the process that kept it."""
+
+    kept_at: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClip:
+    """One clip of the quarantine."""
+
+    namespace: str
+    job: str
+    """`<job>-<uid8>`"""
+    name: str
+    """`<index>-<class>`"""
+    path: Path
+    size_bytes: int
+    kept_at: datetime
+    expires_at: datetime
+
+    @property
+    def index(self) -> int:
+        return int(self.name.partition("-")[0])
+
+
+class Quarantine:
+    """All retained clips of one Mac, within one quota; the oldest give way."""
+
+    def __init__(self, scratch_path: Path, quota_bytes: int, clock: Clock) -> None:
+        self.path = scratch_path / QUARANTINE
+        self._quota_bytes = quota_bytes
+        self._clock = clock
+        self._changing = asyncio.Lock()
+
+    def open(self, spec: AttemptSpec) -> JobQuarantine:
+        """The job's folder; nothing is made before there is something to keep."""
+        retain = spec.contract.quarantine.retain_for
+        folder = Path(_safe(spec.namespace), _safe(f"{spec.job.name}-{spec.job.uid[:8]}"))
+        milliseconds = None if retain is None else duration_milliseconds(retain)
+        return JobQuarantine(self, folder, milliseconds)
+
+    def clips(self) -> list[KeptClip]:
+        """All of them, the oldest first."""
+        found = [
+            _read(namespace.name, job.name, clip)
+            for namespace in _folders(self.path)
+            for job in _folders(namespace)
+            for clip in _folders(job)
+            if not clip.name.startswith(_UNFINISHED)
+        ]
+        return sorted(found, key=lambda clip: (clip.kept_at, clip.namespace, clip.job, clip.name))
+
+    def size_bytes(self) -> int:
+        return sum(clip.size_bytes for clip in self.clips())
+
+    def discard(self, clips: Sequence[KeptClip]) -> int:
+        """Removes these clips, and folders that have become empty; returns the bytes that were freed."""
+        freed = 0
+        for clip in clips:
+            if self._remove(Path(clip.namespace, clip.job), clip.name):
+                freed += clip.size_bytes
+        return freed
+
+    async def expire(self) -> int:
+        """Removes clips whose time is over and what a crash left half kept; returns how many clips."""
+        async with self._changing:
+            return await asyncio.to_thread(self._expire)
+
+    async def keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:
+        """Raises VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only."""
+        async with self._changing:
+            with writing_scratch():
+                await asyncio.to_thread(self._keep, folder, evidence, clip, retain_milliseconds)
+
+    def _keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:
+        now = self._clock.wall()
+        kept = _Kept(kept_at=timestamp(now), expires_at=timestamp(now + timedelta(milliseconds=retain_milliseconds)))
+        content, about = canonical_json(evidence.dump()), canonical_json(kept.dump())
+        size_bytes = len(content) + len(about) + (0 if clip is None else clip.stat().st_size)
+        if size_bytes > self._quota_bytes:
+            clip, size_bytes = None, len(content) + len(about)
+        name = f"{evidence.index:06d}-{evidence.failure_class.value}"
+        self._remove(folder, name)
+        self._make_room(size_bytes)
+        descriptor = self._open(folder, make=True)
+        try:
+            unfinished = f"{_UNFINISHED}{name}"
+            remove_entry(descriptor, unfinished)
+            os.mkdir(unfinished, 0o700, dir_fd=descriptor)
+            inside = os.open(unfinished, _FOLDER_FLAGS, dir_fd=descriptor)
+            try:
+                _write(inside, EVIDENCE_NAME, content)
+                _write(inside, _KEPT_NAME, about)
+                if clip is not None:
+                    _copy(clip, inside, CLIP_NAME)
+            finally:
+                os.close(inside)
+            os.rename(unfinished, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _make_room(self, size_bytes: int) -> None:
+        clips = self.clips()
+        total = sum(clip.size_bytes for clip in clips)
+        for clip in clips:
+            if total + size_bytes <= self._quota_bytes:
+                return
+            total -= self.discard([clip])
+
+    def _expire(self) -> int:
+        now = self._clock.wall()
+        over = [clip for clip in self.clips() if clip.expires_at <= now]
+        self.discard(over)
+        for namespace in _folders(self.path):
+            for job in _folders(namespace):
+                for entry in _folders(job):
+                    if entry.name.startswith(_UNFINISHED):
+                        self._remove(Path(namespace.name, job.name), entry.name)
+        return len(over)
+
+    def _remove(self, folder: Path, name: str) -> int:
+        """Entries that were unlinked. Folders that become empty go too."""
+        try:
+            descriptor = self._open(folder, make=False)
+        except FileNotFoundError:
+            return 0
+        try:
+            removed = remove_entry(descriptor, name)
+        finally:
+            os.close(descriptor)
+        for empty in (self.path / folder, self.path / folder.parent):
+            with contextlib.suppress(OSError):  # another clip is in it
+                empty.rmdir()
+        return removed
+
+    def _open(self, folder: Path, *, make: bool) -> int:
+        """A descriptor of `<namespace>/<job>`; no step of the way follows a link."""
+        if make:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path, _FOLDER_FLAGS)
+        for part in folder.parts:
+            above = descriptor
+            try:
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(part, 0o700, dir_fd=above)
+                descriptor = os.open(part, _FOLDER_FLAGS, dir_fd=above)
+            finally:
+                os.close(above)
+        return descriptor
+
+
+class JobQuarantine:
+    """One job's folder; implements stages.stage.QuarantineFolder."""
+
+    def __init__(self, quarantine: Quarantine, folder: Path, retain_milliseconds: int | None) -> None:
+        self._quarantine = quarantine
+        self._folder = folder
+        self._retain_milliseconds = retain_milliseconds
+
+    async def keep(self, evidence: Evidence, clip: Path | None) -> None:
+        """Does nothing when the contract retains nothing. Raises VoxFleetError(SCRATCH_EXHAUSTED)."""
+        if self._retain_milliseconds is not None:
+            await self._quarantine.keep(self._folder, evidence, clip, self._retain_milliseconds)
+
+
+def _safe(name: str) -> str:
+    """The name itself when it is a plain one of the API; else a name that cannot leave its folder."""
+    return name if _PLAIN_NAME.fullmatch(name) else f"x-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Real folders below a folder, in the order of their names; none when it is missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _read(namespace: str, job: str, folder: Path) -> KeptClip:
+    """What cannot be read counts as expired long ago: it is the first to give way."""
+    size_bytes, never = 0, datetime.fromtimestamp(0, UTC)
+    kept_at = expires_at = never
+    try:
+        with os.scandir(folder) as entries:
+            size_bytes = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        kept = _Kept.model_validate_json((folder / _KEPT_NAME).read_bytes())
+        kept_at, expires_at = (datetime.fromisoformat(text) for text in (kept.kept_at, kept.expires_at))
+    except (FileNotFoundError, ValidationError, ValueError):
+        pass
+    return KeptClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
+
+
+def _write(folder: int, name: str, content: bytes) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _copy(source: Path, folder: int, name: str) -> None:
+    """A link where the file system can: scratch gives its own name up, and no byte is written twice."""
+    try:
+        os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with source.open("rb") as opened, os.fdopen(descriptor, "wb") as file:
+            shutil.copyfileobj(opened, file)

@@ -1,0 +1,81 @@
+"""What Plan learns of a recording from its header."""
+
+from __future__ import annotations
+
+from voxfleet_agent.audio.facts import damaged
+from voxfleet_agent.audio.headers import inspect, refuse
+from voxfleet_agent.stages.outage import OWNERS, Owner
+from voxfleet_agent.stages.rows import error_of, row_error
+from voxfleet_agent.stages.source import Source
+from voxfleet_agent.storage import RangeReader, Storage, in_reader_thread
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.results import ManifestRow, RowError
+
+MAX_PLACES = 1024
+"""Of one header. A fragmented m4a has one for each few seconds of audio."""
+
+
+async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int, source: Source) -> ManifestRow:
+    """The recording's manifest row; what its header shows to be wrong is its refusal.
+
+    Raises VoxFleetError for what another clip might meet too: an outage must not be frozen as a refusal.
+    """
+    row = ManifestRow(index=index, custom_id=source.custom_id, uri=source.uri, sha256=source.sha256)
+    try:
+        version, reader = await storage.open_reader(source.uri or "")
+        row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
+        refusal = refuse_size(version.size_bytes, contract)
+        if refusal is not None:  # before anything walks through it
+            return row.model_copy(update={"refusal": refusal})
+        header = HeaderReader(reader)
+        try:
+            facts = await in_reader_thread(lambda: inspect(header, version.size_bytes))
+        finally:
+            header.close()
+    except VoxFleetError as error:
+        # Nobody but Plan reads a clip for the first time: what it may not read then, it never could.
+        if OWNERS[error.failure_class] is Owner.CLIP or error.failure_class is FailureClass.ACCESS_DENIED:
+            return row.model_copy(update={"refusal": error_of(error)})
+        raise
+    return row.model_copy(
+        update={
+            "audio_milliseconds": facts.audio_milliseconds,
+            "refusal": refuse(facts, version.size_bytes, contract),
+        }
+    )
+
+
+class HeaderReader:
+    """Reads a header from a few places at most."""
+
+    def __init__(self, reader: RangeReader) -> None:
+        self._reader = reader
+        self._closed = False
+
+    def seek(self, offset: int, /) -> int:
+        return self._reader.seek(offset)
+
+    def read(self, size: int, /) -> bytes:
+        """Raises VoxFleetError(DECODE_ERROR) for a header without end."""
+        if self._closed:
+            raise ValueError("the reader is closed")
+        if self._reader.ranges > MAX_PLACES:
+            raise damaged(f"its header is scattered over more than {MAX_PLACES} places")
+        return self._reader.read(size)
+
+    def close(self) -> None:
+        """Ends the work of a thread that nobody waits for any more."""
+        self._closed = True
+
+
+def refuse_size(size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
+    """Why the contract refuses a file of this size. Pure."""
+    if size_bytes > quantity_bytes(contract.input.max_clip_bytes):
+        reason = f"has {size_bytes} bytes; the contract accepts at most {contract.input.max_clip_bytes}"
+    elif size_bytes > quantity_bytes(contract.scratch.max_bytes):
+        reason = f"has {size_bytes} bytes; the contract's scratch.maxBytes is {contract.scratch.max_bytes}"
+    else:
+        return None
+    return row_error(FailureClass.CONTRACT_VIOLATION, reason)

@@ -1,0 +1,125 @@
+"""What a clip needs before the lane can have it: its bytes in scratch, or room there for what will be spoken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from voxfleet_agent.scratch import writing_scratch
+from voxfleet_agent.stages.outage import Witnesses, around
+from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.rows import checksum_mismatch, error_of
+from voxfleet_agent.stages.speech import worst_case_bytes
+from voxfleet_agent.stages.stage import ClipTask, StageContext
+from voxfleet_agent.storage import ObjectVersion
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.results import ManifestRow, RowError
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A clip that the lane can have, or why it is not worth the lane's time."""
+
+    clip: ManifestRow
+    path: Path
+    size_bytes: int
+    """Reserved."""
+    retries: int = 0
+    fetch_milliseconds: int = 0
+    ready_at_seconds: float = 0.0
+    """On the monotonic clock."""
+    sha256: str | None = None
+    error: RowError | None = None
+
+    def task(self) -> ClipTask:
+        return ClipTask(self.clip.index, self.path, self.clip.text, self.clip.audio_milliseconds)
+
+    @property
+    def fetched(self) -> Path | None:
+        """The clip's own bytes, if it has any and they came."""
+        return self.path if self.sha256 is not None else None
+
+
+class Intake(Protocol):
+    def reservation(self, clip: ManifestRow) -> tuple[str, int]:
+        """(name in scratch, bytes) that the clip needs there."""
+        ...
+
+    async def prepare(self, clip: ManifestRow, path: Path) -> Prepared:
+        """Raises VoxFleetError for what another clip would meet too."""
+        ...
+
+
+class FetchedClips:
+    """Recordings, downloaded and checked."""
+
+    def __init__(
+        self,
+        ctx: StageContext,
+        clips: Mapping[int, ManifestRow],
+        witnesses: Witnesses,
+        retries: Counter[FailureClass],
+    ) -> None:
+        """`clips`: the shard's; `retries` is added to."""
+        self._ctx = ctx
+        self._clips = clips
+        self._witnesses = witnesses
+        self._retries = retries
+
+    def reservation(self, clip: ManifestRow) -> tuple[str, int]:
+        return f"clip-{clip.index}", clip.size_bytes or 0
+
+    async def prepare(self, clip: ManifestRow, path: Path) -> Prepared:
+        started = time.monotonic()
+        uri, version = clip.uri or "", ObjectVersion(clip.size_bytes or 0, clip.etag)
+        retrier = Retrier(self._ctx.spec.contract.retries, self._ctx.budget.spend_retry)
+        sha256, error = None, None
+        try:
+            sha256 = await retrier(lambda: self._ctx.storage.download(uri, path, version))
+            self._witnesses.saw(uri)
+            if clip.sha256 is not None and sha256 != clip.sha256:
+                error = checksum_mismatch(sha256, clip.sha256)
+        except VoxFleetError as failure:
+            error = await self._clip_error(failure, clip)
+        finally:
+            self._retries.update(retrier.counts)
+        now = time.monotonic()
+        return Prepared(
+            clip,
+            path,
+            version.size_bytes,
+            retries=retrier.counts.total(),
+            fetch_milliseconds=round((now - started) * 1000),
+            ready_at_seconds=now,
+            sha256=sha256,
+            error=error,
+        )
+
+    async def _clip_error(self, failure: VoxFleetError, clip: ManifestRow) -> RowError:
+        """The clip's own failure. Raises when it is not: an outage must end the attempt, not fail clip after clip."""
+        places = range(min(self._clips), max(self._clips) + 1)
+        near = (self._clips[index] for index in around(clip.index, places))
+        await self._witnesses.require_own(failure, clip.uri or "", (other.uri or "" for other in near))
+        return error_of(failure)
+
+
+class ReservedOutputs:
+    """Texts: nothing to fetch, but room for the longest file that may be spoken."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        contract = ctx.spec.contract
+        self._container = contract.output.audio.container.value
+        self._size_bytes = worst_case_bytes(contract)
+
+    def reservation(self, clip: ManifestRow) -> tuple[str, int]:
+        return f"clip-{clip.index}.{self._container}", self._size_bytes
+
+    async def prepare(self, clip: ManifestRow, path: Path) -> Prepared:
+        with writing_scratch():
+            await asyncio.to_thread(path.unlink, missing_ok=True)  # of an earlier run of this attempt
+        return Prepared(clip, path, self._size_bytes, ready_at_seconds=time.monotonic())

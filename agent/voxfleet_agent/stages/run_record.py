@@ -1,0 +1,64 @@
+"""run.json: where and how an attempt ran, delivered before its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from voxfleet_agent.stages.job_files import JobFiles
+from voxfleet_agent.stages.mismatch import mismatch
+from voxfleet_agent.stages.stage import Lane, LaneFacts, ResolvedModel, StageContext
+from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import FileRef, LadderTable, RunRecord
+
+
+def run_record(
+    ctx: StageContext,
+    lane: Lane,
+    model: ResolvedModel,
+    facts: LaneFacts,
+    table: LadderTable | None,
+    retries: Mapping[FailureClass, int],
+) -> RunRecord:
+    return RunRecord(
+        shard_uid=ctx.spec.shard_uid,
+        attempt=ctx.spec.attempt,
+        chip=ctx.provenance.chip,
+        memory_bytes=ctx.provenance.memory_bytes,
+        os=ctx.provenance.os,
+        versions=ctx.provenance.versions,
+        model_digest=model.digest,
+        model_revision=model.revision,
+        model_files=dict(model.files),
+        sample_rate_hz=facts.sample_rate_hz,
+        scratch_path=str(ctx.scratch.path.parent),
+        environment=dict(facts.environment),
+        seed=facts.seed,
+        retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
+        ladder=table,
+        readings=lane.readings(),
+    )
+
+
+async def delivered_run(files: JobFiles, name: str) -> FileRef | None:
+    """The run.json that an earlier run of this very attempt delivered: a commit names the first one for ever."""
+    if not await files.exists(name):
+        return None
+    content = await files.read(name)
+    try:
+        RunRecord.model_validate_json(content)
+    except ValidationError as error:
+        raise mismatch(f"{name} is not a record that this agent understands") from error
+    return _ref(name, content)
+
+
+async def deliver_run(files: JobFiles, name: str, record: RunRecord) -> FileRef:
+    content = canonical_json(record.dump())
+    await files.write_once(name, content)
+    return _ref(name, content)
+
+
+def _ref(name: str, content: bytes) -> FileRef:
+    return FileRef(path=name, sha256=sha256_hex(content), size_bytes=len(content))

@@ -1,0 +1,200 @@
+"""Figures of one lane: its speed on the pool, its memory over many lengths, and the default model's ladder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+import wave
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from tests.bench.agent_alone import BENCH_CONTRACT
+from tests.bench.baselines import check_words
+from tests.bench.clips import Pool
+from tests.bench.failure import MeasurementFailed
+from tests.bench.report import Figure, Goal
+from tests.bench.resident import slope
+
+from voxfleet_agent.commands.ladder import show
+from voxfleet_agent.engine.models import Models
+from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.machine import read_machine
+from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.stages.buckets import sort_into_buckets
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder, ResolvedModel
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds.contract_limits import Batching, Ladder
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_task import Task, Transcription
+from voxfleet_api.results import LadderTable
+from voxfleet_dev.mac import agent_environment
+
+DISTINCT_DURATIONS = 200
+SETTLED_AFTER = 20
+"""Clips before the child's memory is looked at: the first ones load code and fill pools."""
+SHORTEST_MILLISECONDS, STEP_MILLISECONDS = 500, 37
+RATE_HZ = 16_000
+FLAT_KILOBYTES = 20.0
+"""A clip; 4 MB over the whole run."""
+LADDER_CLIPS = 8
+
+Say = Callable[[str], None]
+
+
+def prefer_fast_blas() -> None:
+    """Lanes inherit what this process has: on Linux the BLAS that the agent runs with."""
+    os.environ.update({key: value for key, value in agent_environment().items() if key == "LD_PRELOAD"})
+
+
+class LaneBench:
+    """A lane with the default model, in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lane = Lane("bench-0", directory / "lane")
+
+    def throughput(self, pool: Pool, batch_size: int) -> float:
+        """Audio seconds a second of `Lane.work` on a loaded lane, shortest clips first."""
+        return asyncio.run(self._throughput(pool, batch_size))
+
+    def ladder(self, pool: Pool) -> LadderTable:
+        """Measured on the pool's longest clips. Raises MeasurementFailed."""
+        return asyncio.run(self._ladder(pool))
+
+    def footprint_slope(self, durations: int = DISTINCT_DURATIONS) -> tuple[float, float]:
+        """Bytes a clip by which the child grows over clips of as many lengths, and its size at the end."""
+        return asyncio.run(self._footprint_slope(durations))
+
+    async def _throughput(self, pool: Pool, batch_size: int) -> float:
+        lengths = [round(seconds * 1000) for seconds in pool.audio_seconds]
+        tasks = [ClipTask(index, clip.path, None, lengths[index]) for index, clip in enumerate(pool.clips)]
+        batches = [
+            [tasks[index] for index in indexes[start : start + batch_size]]
+            for indexes in sort_into_buckets(enumerate(lengths)).values()
+            for start in range(0, len(indexes), batch_size)
+        ]
+        try:
+            await self._lane.load(await self._model(), _order())
+            self._lane.batch_size = batch_size
+            await _verdicts(self._lane, batches[:1])
+            started = time.perf_counter()
+            verdicts = await _verdicts(self._lane, batches)
+            seconds = time.perf_counter() - started
+        finally:
+            await self._lane.kill()
+        texts = {verdict.index: verdict.text or "" for verdict in verdicts}
+        check_words("the lane", pool, [texts[index] for index in range(len(tasks))])
+        return pool.total_audio_seconds / seconds
+
+    async def _ladder(self, pool: Pool) -> LadderTable:
+        longest = sorted(range(len(pool.clips)), key=lambda index: -pool.audio_seconds[index])[:LADDER_CLIPS]
+        clips = [
+            ClipTask(index, pool.clips[index].path, None, round(pool.audio_seconds[index] * 1000)) for index in longest
+        ]
+        machine = read_machine(self._directory)
+        book = LadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30)
+        try:
+            table = await book.table(self._lane, await self._model(), _order(Ladder()), clips)
+        finally:
+            await self._lane.kill()
+        if table is None:
+            raise MeasurementFailed("no clip of the pool could be measured")
+        return table
+
+    async def _footprint_slope(self, durations: int) -> tuple[float, float]:
+        clips = _noises(self._directory / "noises", durations)
+        random.Random(3).shuffle(clips)  # noqa: S311 - growth with time must not look like growth with length
+        sizes: list[float] = []
+        try:
+            await self._lane.load(await self._model(), _order())
+            if self._lane.pid is None:
+                raise MeasurementFailed("the lane has no process")
+            child = psutil.Process(self._lane.pid)
+            for clip in clips:
+                await _verdicts(self._lane, [[clip]])
+                sizes.append(float(child.memory_info().rss))
+        finally:
+            await self._lane.kill()
+        return slope(sizes[SETTLED_AFTER:]), sizes[-1]
+
+    async def _model(self) -> ResolvedModel:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        models = Models(self._directory / "models", 2**30)
+        return await models.resolve(ModelSource(path="default"), Storage((), None))
+
+
+def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list[Figure], int]:
+    """The ladder as a table on the console, its outcome as figures, and the batch size to use."""
+    table = bench.ladder(pool)
+    show([table], console)
+    tiers = [
+        Figure(
+            f"ladder_batch_{tier.batch_size}_audio_seconds_per_second",
+            tier.audio_seconds_per_second,
+            f"audio seconds a second of inference, batch {tier.batch_size}, p95 {tier.clip_p95_milliseconds} ms,"
+            f" peak {tier.peak_rss_bytes / 2**20:.0f} MiB",
+        )
+        for tier in table.tiers
+    ]
+    chosen = Figure(
+        "ladder_batch_size",
+        float(table.chosen),
+        f"clips a batch, default model; memory knee {table.memory_knee}, latency knee {table.latency_knee}",
+    )
+    return [*tiers, chosen], table.chosen
+
+
+def footprint_figures(bench: LaneBench, say: Say) -> list[Figure]:
+    say(f"a lane, {DISTINCT_DURATIONS} clips of as many lengths")
+    bytes_a_clip, last_bytes = bench.footprint_slope()
+    say(f"the child grew by {bytes_a_clip / 1000:.1f} kB a clip, to {last_bytes / 1e6:.0f} MB")
+    return [
+        Figure(
+            "lane_growth_kilobytes_per_clip",
+            bytes_a_clip / 1000,
+            f"kB a clip, a child's resident memory over {DISTINCT_DURATIONS} distinct durations",
+            Goal("<=", FLAT_KILOBYTES),
+        )
+    ]
+
+
+async def _verdicts(lane: Lane, batches: Sequence[Sequence[ClipTask]]) -> list[ClipVerdict]:
+    async def fed() -> AsyncIterator[Sequence[ClipTask]]:
+        for batch in batches:
+            yield batch
+
+    verdicts: list[ClipVerdict] = []
+    async with aclosing(lane.work(fed())) as working:
+        async for verdict in working:
+            if verdict.failure_class is not None:
+                raise MeasurementFailed(f"clip {verdict.index}: {verdict.failure_class}: {verdict.reason}")
+            verdicts.append(verdict)
+    return verdicts
+
+
+def _order(ladder: Ladder | None = None) -> LaneOrder:
+    contract = BENCH_CONTRACT.model_copy(update={"batching": Batching(ladder=ladder)})
+    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+
+
+def _noises(folder: Path, count: int) -> list[ClipTask]:
+    """Clips of quiet noise, each of another length."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = random.Random(1)  # noqa: S311 - sound
+    tasks = []
+    for number in range(count):
+        milliseconds = SHORTEST_MILLISECONDS + number * STEP_MILLISECONDS
+        path = folder / f"{number:03d}.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(RATE_HZ)
+            samples = (noise.randrange(-100, 100) for _ in range(RATE_HZ * milliseconds // 1000))
+            file.writeframes(b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples))
+        tasks.append(ClipTask(number, path, None, milliseconds))
+    return tasks

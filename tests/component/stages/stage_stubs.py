@@ -1,0 +1,277 @@
+"""What stands in for the lane, the journal and the Mac's own books, with the semantics that stage.py documents."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from voxfleet_agent.stages.stage import (
+    ClipTask,
+    ClipVerdict,
+    FrozenPart,
+    LaneFacts,
+    LaneOrder,
+    ResolvedModel,
+    SpokenFile,
+    StageJournal,
+)
+from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.results import Attestation, Evidence, LadderTable, LadderTier, LaneReadings, ResultRow, TimedText
+
+T = TypeVar("T")
+
+MODEL_DIGEST = "sha256:" + "5" * 64
+RATE_HZ = 16000
+CLIP_MILLISECONDS = 200
+
+
+class Edges:
+    """Places where a test can look, or end the run: before and after each durable write and each transfer."""
+
+    def __init__(self, watch: Callable[[str], None] = lambda name: None) -> None:
+        self.watch = watch
+        self.passed: list[str] = []
+
+    def step(self, name: str) -> None:
+        self.passed.append(name)
+        self.watch(name)
+
+
+class MemoryJournal(StageJournal):
+    """Without a disk."""
+
+    def __init__(self, edges: Edges) -> None:
+        self.edges = edges
+        self.base_content: bytes | None = None
+        self.rows: dict[int, ResultRow] = {}
+        self.frozen: dict[int, FrozenPart] = {}
+        self.contents: dict[int, bytes] = {}
+        self.held: set[int] = set()
+        self.contents_read: list[int] = []
+        self.groups: list[int] = []
+        """Rows that were recorded together."""
+
+    async def base(self) -> bytes | None:
+        self.edges.step("read base")
+        return self.base_content
+
+    async def freeze_base(self, content: bytes) -> None:
+        self.edges.step("before freeze base")
+        assert self.base_content is None, "a base is frozen once"
+        self.base_content = content
+        self.edges.step("after freeze base")
+
+    async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+        self.edges.step("before record row")
+        for row in rows:
+            assert row.index not in self.rows, f"clip {row.index} has two rows under one attempt"
+        self.rows.update((row.index, row) for row in rows)
+        self.groups.append(len(rows))
+        self.edges.step("after record row")
+
+    async def recorded_indexes(self) -> frozenset[int]:
+        return frozenset(self.rows)
+
+    async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
+        return [(index, self.rows[index].line()) for index in sorted(self.rows.keys() - self.held)][:limit]
+
+    async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
+        self.edges.step(f"before freeze part-{part.number:06d}")
+        assert part.number not in self.frozen
+        assert self.held.isdisjoint(indexes)
+        assert set(indexes) <= self.rows.keys()
+        self.frozen[part.number] = part
+        self.contents[part.number] = content
+        self.held.update(indexes)
+        self.edges.step(f"after freeze part-{part.number:06d}")
+
+    async def parts(self) -> Sequence[FrozenPart]:
+        return [self.frozen[number] for number in sorted(self.frozen)]
+
+    async def part_content(self, number: int) -> bytes:
+        self.contents_read.append(number)
+        return self.contents[number]
+
+    async def mark_uploaded(self, number: int) -> None:
+        self.edges.step(f"before mark part-{number:06d}")
+        self.frozen[number] = replace(self.frozen[number], uploaded=True)
+        self.edges.step(f"after mark part-{number:06d}")
+
+
+class WatchedStorage(Storage):
+    """The real storage on local files, with edges around every transfer."""
+
+    def __init__(self, allow: Sequence[str], edges: Edges) -> None:
+        super().__init__(allow)
+        self.edges = edges
+
+    async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+        return await self._around("download", uri, lambda: super(WatchedStorage, self).download(uri, target, version))
+
+    async def put(self, uri: str, content: bytes) -> None:
+        await self._around("put", uri, lambda: super(WatchedStorage, self).put(uri, content))
+
+    async def put_once(self, uri: str, content: bytes) -> None:
+        await self._around("put", uri, lambda: super(WatchedStorage, self).put_once(uri, content))
+
+    async def put_file(self, uri: str, path: Path) -> None:
+        await self._around("put", uri, lambda: super(WatchedStorage, self).put_file(uri, path))
+
+    async def list_names(self, prefix: str, limit: int) -> list[str]:
+        return await self._around("list", prefix, lambda: super(WatchedStorage, self).list_names(prefix, limit))
+
+    async def _around(self, verb: str, uri: str, call: Callable[[], Awaitable[T]]) -> T:
+        name = f"{verb} {uri.rpartition('/')[2]}"
+        self.edges.step(f"before {name}")
+        result = await call()
+        self.edges.step(f"after {name}")
+        return result
+
+
+class StubLane:
+    """A deterministic lane: the text of a clip is a function of its bytes. It takes one batch ahead, as a real one."""
+
+    def __init__(self, journal: MemoryJournal | None = None, batch_size: int = 1) -> None:
+        self.batch_size = batch_size
+        self.journal = journal
+        self.loaded: list[LaneOrder] = []
+        self.batches: list[list[int]] = []
+        self.worked_on: list[int] = []
+        self.failures: dict[int, tuple[FailureClass, str]] = {}
+        self.retries: dict[int, int] = {}
+        self.before: Callable[[ClipTask], Awaitable[None]] | None = None
+        self.segments: tuple[TimedText, ...] | None = None
+
+    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        self.loaded.append(order)
+        return LaneFacts(RATE_HZ, "stub", True, 1000, 64, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}, seed=7)
+
+    async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
+        iterator = aiter(batches)
+        coming = asyncio.ensure_future(anext(iterator, None))
+        try:
+            while (batch := await coming) is not None:
+                coming = asyncio.ensure_future(anext(iterator, None))
+                self.batches.append([task.index for task in batch])
+                for task in batch:
+                    yield await self.verdict(task, len(batch))
+        finally:
+            if coming.cancel():
+                await asyncio.wait({coming})
+
+    async def verdict(self, task: ClipTask, batch_size: int) -> ClipVerdict:
+        if self.before is not None:
+            await self.before(task)
+        if self.journal is not None:
+            assert task.index not in self.journal.rows, "a recorded clip is never worked on again"
+        self.worked_on.append(task.index)
+        failure_class, reason = self.failures.get(task.index, (None, ""))
+        verdict = ClipVerdict(
+            index=task.index,
+            failure_class=failure_class,
+            reason=reason,
+            audio_milliseconds=CLIP_MILLISECONDS,
+            decode_milliseconds=1,
+            infer_milliseconds=2,
+            batch_size=batch_size,
+            retries=self.retries.get(task.index, 0),
+        )
+        if failure_class is not None:
+            return verdict
+        if task.text is not None:
+            content = speech_of(task.text)
+            task.path.write_bytes(content)
+            return replace(verdict, spoken=SpokenFile(len(content), 24_000, chunks=3, interval_milliseconds=480))
+        return replace(
+            verdict,
+            text=text_of(task.path.read_bytes()),
+            segments=self.segments,
+            words=self.segments,
+            language="en",
+            attestation=Attestation(
+                container="wav", encoding="pcm16", sample_rate_hz=RATE_HZ, channels=1, decoder="stub 1"
+            ),
+        )
+
+    async def renew(self) -> None:
+        raise AssertionError("a stage renews no lane: that is the ladder's")
+
+    def readings(self) -> LaneReadings:
+        return LaneReadings(ring_bytes=64, batch_size=self.batch_size)
+
+
+class FixedModel:
+    def __init__(self, digest: str = MODEL_DIGEST, path: Path = Path("/nowhere")) -> None:
+        self.digest = digest
+        self.path = path
+
+    async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
+        return ResolvedModel(self.path, self.digest, files={"model.safetensors": "5" * 64})
+
+
+class StubLadders:
+    """Measures by writing down what it was given."""
+
+    def __init__(self, chosen: int = 2) -> None:
+        self.chosen = chosen
+        self.measured: list[list[tuple[int, bytes]]] = []
+        self.known: LadderTable | None = None
+
+    async def table(
+        self, lane: object, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+    ) -> LadderTable | None:
+        self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
+        return ladder_table(self.chosen)
+
+    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
+        return self.known
+
+
+class StubQuarantine:
+    def __init__(self, edges: Edges) -> None:
+        self.edges = edges
+        self.kept: list[tuple[Evidence, bytes | None]] = []
+
+    async def keep(self, evidence: Evidence, clip: Path | None) -> None:
+        self.edges.step(f"keep {evidence.index}")
+        self.kept.append((evidence, None if clip is None else await asyncio.to_thread(clip.read_bytes)))
+
+
+def ladder_table(chosen: int) -> LadderTable:
+    tiers = tuple(
+        LadderTier(
+            batch_size=size,
+            peak_rss_bytes=1000 * size,
+            audio_milliseconds=3000,
+            infer_milliseconds=700,
+            clip_p50_milliseconds=size,
+            clip_p95_milliseconds=2 * size,
+        )
+        for size in (1, 2)
+    )
+    return LadderTable(
+        model_digest=MODEL_DIGEST,
+        contract_digest=MODEL_DIGEST,
+        chip="M4",
+        versions={"mlx": "0.32.4"},
+        sample_rate_hz=RATE_HZ,
+        memory_cap_bytes=10_000,
+        tiers=tiers,
+        memory_knee=2,
+        latency_knee=chosen,
+        chosen=chosen,
+    )
+
+
+def text_of(content: bytes) -> str:
+    return f"words of {hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def speech_of(text: str) -> bytes:
+    return f"speech of {text}".encode()

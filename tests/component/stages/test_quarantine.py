@@ -1,0 +1,201 @@
+"""The quarantine of one Mac on a real file system."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.scratch import Scratch
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import contract_limits
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.protocol import AttemptSpec
+from voxfleet_api.results import Evidence
+
+UID = "0f0f0f0f-0000-4000-8000-000000000000"
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 20, tzinfo=UTC)
+
+    def wall(self) -> datetime:
+        return self.now
+
+    def lease_seconds(self) -> float:
+        raise AssertionError("a clip outlives the process")
+
+    def metered_milliseconds(self) -> int:
+        raise AssertionError("nothing is metered")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path, clock: HandClock) -> Quarantine:
+    return Quarantine(tmp_path / "scratch", 10_000, clock)
+
+
+def spec(*, namespace: str = "speech", job: str = "nightly", retain_for: str | None = "1h") -> AttemptSpec:
+    contract = VoiceContractSpec(
+        input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
+        quarantine=contract_limits.Quarantine(retain_for=retain_for),
+    )
+    return AttemptSpec(
+        namespace=namespace,
+        job=JobRef(name=job, uid=UID),
+        shard_name="s",
+        shard_uid="s",
+        attempt=1,
+        stage=Stage.PROCESS,
+        task=Task.TRANSCRIBE,
+        contract=contract,
+        contract_digest=digest_of(contract),
+        output_folder="file:///out",
+    )
+
+
+def evidence(index: int = 7) -> Evidence:
+    return Evidence(index=index, custom_id="a", failure_class=FailureClass.DECODE_ERROR, reason="ends early")
+
+
+def clip_file(folder: Path, size_bytes: int = 100) -> Path:
+    path = folder / "clip-7"
+    path.write_bytes(b"x" * size_bytes)
+    return path
+
+
+def names(quarantine: Quarantine) -> list[str]:
+    return [clip.name for clip in quarantine.clips()]
+
+
+async def test_evidence_and_a_copy_lie_in_the_job_s_own_folder(quarantine: Quarantine, tmp_path: Path) -> None:
+    clip = clip_file(tmp_path)
+    await quarantine.open(spec()).keep(evidence(), clip)
+    clip.unlink()
+    folder = tmp_path / "scratch" / "quarantine" / "speech" / "nightly-0f0f0f0f" / "000007-DecodeError"
+    assert (folder / "clip").read_bytes() == b"x" * 100
+    assert Evidence.model_validate_json((folder / "evidence.json").read_bytes()) == evidence()
+    for path in (folder, *folder.parents[:3]):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+    (kept,) = quarantine.clips()
+    assert (kept.namespace, kept.job, kept.index, kept.path) == ("speech", "nightly-0f0f0f0f", 7, folder)
+    assert kept.expires_at - kept.kept_at == timedelta(hours=1)
+    assert kept.size_bytes == sum(path.stat().st_size for path in folder.iterdir()) == quarantine.size_bytes()
+
+
+async def test_a_contract_that_retains_nothing_leaves_nothing(quarantine: Quarantine, tmp_path: Path) -> None:
+    await quarantine.open(spec(retain_for=None)).keep(evidence(), clip_file(tmp_path))
+    assert not quarantine.path.exists() and quarantine.clips() == []
+
+
+async def test_the_same_clip_is_kept_once_and_for_its_whole_time(
+    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+) -> None:
+    folder = quarantine.open(spec())
+    await folder.keep(evidence(), clip_file(tmp_path))
+    clock.now += timedelta(minutes=50)
+    await folder.keep(evidence(), None)
+    (kept,) = quarantine.clips()
+    assert kept.kept_at == clock.now and not (kept.path / "clip").exists()
+
+
+async def test_clips_expire_by_the_clock_and_empty_folders_go(
+    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+) -> None:
+    await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
+    await quarantine.open(spec(job="weekly", retain_for="2h")).keep(evidence(2), clip_file(tmp_path))
+    clock.now += timedelta(minutes=59)
+    assert await quarantine.expire() == 0
+    clock.now += timedelta(minutes=1)
+    assert await quarantine.expire() == 1
+    assert names(quarantine) == ["000002-DecodeError"]
+    assert [path.name for path in (quarantine.path / "speech").iterdir()] == ["weekly-0f0f0f0f"]
+    clock.now += timedelta(hours=1)
+    assert (await quarantine.expire(), await quarantine.expire()) == (1, 0)
+    assert list(quarantine.path.iterdir()) == []
+
+
+async def test_the_oldest_give_way_to_the_quota(quarantine: Quarantine, clock: HandClock, tmp_path: Path) -> None:
+    for index in range(4):
+        await quarantine.open(spec(job=f"job-{index}")).keep(evidence(index), clip_file(tmp_path, 3000))
+        assert quarantine.size_bytes() <= 10_000
+        clock.now += timedelta(seconds=1)
+    assert names(quarantine) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
+
+
+async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(quarantine: Quarantine, tmp_path: Path) -> None:
+    await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path, 20_000))
+    (kept,) = quarantine.clips()
+    assert (kept.path / "evidence.json").exists() and not (kept.path / "clip").exists()
+
+
+async def test_discard_removes_what_it_is_given(quarantine: Quarantine, tmp_path: Path) -> None:
+    for index in (1, 2):
+        await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path))
+    first, second = quarantine.clips()
+    assert quarantine.discard([first]) == first.size_bytes
+    assert quarantine.discard([first]) == 0
+    assert quarantine.clips() == [second]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../x", "/etc", "a/b", "UPPER", "ü", "a\0b", ""])
+async def test_names_do_not_lead_out(quarantine: Quarantine, tmp_path: Path, name: str) -> None:
+    strange = spec().model_copy(update={"namespace": name, "job": JobRef.model_construct(name=name, uid=UID)})
+    await quarantine.open(strange).keep(evidence(), clip_file(tmp_path))
+    (kept,) = quarantine.clips()
+    assert kept.path.resolve().parents[2] == quarantine.path.resolve()
+    assert sorted(os.listdir(tmp_path)) == ["clip-7", "scratch"]  # noqa: PTH208
+
+
+async def test_a_planted_link_is_not_followed(quarantine: Quarantine, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"keep")
+    quarantine.path.mkdir(parents=True)
+    (quarantine.path / "speech").symlink_to(outside)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic link"):
+        await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path))
+    assert await quarantine.expire() == 0
+    assert list(outside.iterdir()) == [outside / "precious"]
+
+
+async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: Quarantine, tmp_path: Path) -> None:
+    await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
+    (kept,) = quarantine.clips()
+    half = kept.path.parent / ".unfinished-000002-DecodeError"
+    half.mkdir()
+    (half / "clip").write_bytes(b"x")
+    bare = kept.path.parent / "000003-DecodeError"
+    bare.mkdir()
+    assert names(quarantine) == ["000003-DecodeError", "000001-DecodeError"]
+    assert await quarantine.expire() == 1
+    assert os.listdir(kept.path.parent) == ["000001-DecodeError"]  # noqa: PTH208
+
+
+async def test_the_quarantine_is_no_attempt_s_residue(quarantine: Quarantine, tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "scratch", 1000, 0)
+    key = AttemptKey("shard-1", 1)
+    attempt = scratch.open_attempt(key, 1000)
+    clip = await attempt.reserve("clip-7", 100)
+    clip.write_bytes(b"x" * 100)
+    await quarantine.open(spec()).keep(evidence(), clip)
+    await attempt.release(clip)
+    attempt.close()
+    await scratch.remove_attempt(key)
+    assert (scratch.residue_bytes(key), scratch.reserved_bytes, await scratch.sweep(owned=())) == (0, 0, 0)
+    (kept,) = quarantine.clips()
+    assert (kept.path / "clip").read_bytes() == b"x" * 100
+    scratch.close()

@@ -1,0 +1,397 @@
+"""What the lane is given and in which order, and what of a run is written down: batches, ladder, run.json."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.component.stages.stage_reading import interrupted, read_commit, rows_of
+from tests.component.stages.stage_rig import CONTRACT, PATIENCE_SECONDS, Job, planned, write_wav
+from tests.component.stages.stage_stubs import (
+    MODEL_DIGEST,
+    Edges,
+    MemoryJournal,
+    StubLane,
+    WatchedStorage,
+    ladder_table,
+)
+
+from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.storage import ObjectVersion
+from voxfleet_api.digest import sha256_hex
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, ScratchLimit
+from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
+from voxfleet_api.results import ClipStatus, ResultRow, RunRecord, TimedText
+
+SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
+
+
+def read_run(job: Job, attempt: int = 1) -> RunRecord:
+    return RunRecord.model_validate_json((job.attempt_files(attempt) / "run.json").read_bytes())
+
+
+# Batches
+
+
+async def test_batches_are_whole_sorted_by_length_and_of_one_bucket(job: Job) -> None:
+    lengths = [1900, 200, 1900, 210, 1910, 220, 1890, 230, 205]
+    for number, milliseconds in enumerate(lengths):
+        write_wav(job.clips / f"{number:03d}.wav", number, milliseconds)
+    plan = planned(await job.plan())
+    fetched = asyncio.Event()
+
+    def watch(name: str) -> None:
+        if sum(passed.startswith("after download") for passed in job.edges.passed) == len(lengths):
+            fetched.set()
+
+    class SlowToLoad(StubLane):
+        async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+            await fetched.wait()
+            return await super().load(model, order)
+
+    job.edges = Edges(watch)
+    lane = SlowToLoad(batch_size=4)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan, lane=lane)
+    short, long, last = map(sorted, lane.batches)
+    assert (len(short), len(long), len(last)) == (4, 4, 1)
+    assert set(short) | set(last) == {1, 3, 5, 7, 8} and set(long) == {0, 2, 4, 6}
+    assert [row.batch_size for row in rows_of(job)] == [1 if index in last else 4 for index in range(len(lengths))]
+
+
+async def test_an_idle_lane_is_given_what_is_ready(job: Job) -> None:
+    """A batch of four, of which three clips come only after the lane has worked on the first one."""
+    job.add_clips(4)
+    plan = planned(await job.plan())
+    lane, first_done = StubLane(batch_size=4), asyncio.Event()
+
+    class Slow(WatchedStorage):
+        async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+            if not uri.endswith("002.wav"):
+                await first_done.wait()
+            return await super().download(uri, target, version)
+
+    async def note(task: ClipTask) -> None:
+        first_done.set()
+
+    lane.before = note
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan, lane=lane, storage=Slow(job.allow, job.edges))
+    assert lane.batches[0] == [2]
+    assert sorted(lane.worked_on) == [0, 1, 2, 3]
+
+
+async def test_a_busy_lane_gets_a_fuller_batch(job: Job) -> None:
+    job.add_clips(5)
+    plan = planned(await job.plan())
+    lane, arrived = StubLane(batch_size=4), asyncio.Event()
+
+    def watch(name: str) -> None:
+        if sum(passed.startswith("after download") for passed in job.edges.passed) == 5:
+            arrived.set()
+
+    job.edges = Edges(watch)
+
+    class FirstAtOnce(WatchedStorage):
+        async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+            if not uri.endswith("000.wav"):
+                await started.wait()
+            return await super().download(uri, target, version)
+
+    started = asyncio.Event()
+
+    async def hold(task: ClipTask) -> None:
+        started.set()
+        await arrived.wait()
+
+    lane.before = hold
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan, lane=lane, storage=FirstAtOnce(job.allow, job.edges))
+    assert list(map(sorted, lane.batches)) == [[0], [1, 2, 3, 4]]
+
+
+async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(job: Job) -> None:
+    job.add_clips(30)
+    plan = planned(await job.plan())
+    lane, seen = StubLane(batch_size=2), []
+
+    async def count(task: ClipTask) -> None:
+        await asyncio.gather(*(asyncio.sleep(0) for _ in range(50)))
+        seen.append(len(job.scratch_files()))
+
+    lane.before = count
+    scratch = job.open_scratch()
+    await job.process(plan, lane=lane, scratch=scratch)
+    assert 2 < max(seen) <= BATCHES_AHEAD * 2
+    assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
+
+
+async def test_a_contract_s_scratch_limit_narrows_the_window(job: Job) -> None:
+    size_bytes = 44 + 2 * 16000 * 200 // 1000
+    job.contract = CONTRACT.model_copy(update={"scratch": ScratchLimit(max_bytes=str(2 * size_bytes))})
+    job.add_clips(9)
+    plan = planned(await job.plan())
+    lane = StubLane(batch_size=4)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan, lane=lane)
+    assert sorted(lane.worked_on) == list(range(9))
+    assert max(map(len, lane.batches)) <= 2, "no more than two fit at one time"
+
+
+async def test_a_clip_that_scratch_can_never_hold_is_refused_by_plan(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(update={"scratch": ScratchLimit(max_bytes="1Ki")})
+    job.add_clips(1)
+    await job.plan()
+    refusal = job.manifest()[0].refusal
+    assert refusal is not None and refusal.failure_class is FailureClass.CONTRACT_VIOLATION
+    assert "scratch.maxBytes is 1Ki" in refusal.reason
+
+
+async def test_rows_that_come_while_the_journal_syncs_share_its_next_sync(job: Job) -> None:
+    job.add_clips(8)
+    plan = planned(await job.plan())
+
+    class SlowToSync(MemoryJournal):
+        async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+            await asyncio.gather(*(asyncio.sleep(0) for _ in range(50)))
+            await super().record_rows(rows)
+
+    journal = SlowToSync(job.edges)
+    await job.process(plan, journal=journal, lane=StubLane(journal, batch_size=8))
+    assert sum(journal.groups) == 8 and max(journal.groups) > 1
+    assert len(rows_of(job)) == 8
+
+
+async def test_a_journal_that_fails_ends_the_attempt(job: Job) -> None:
+    job.add_clips(4)
+    plan = planned(await job.plan())
+
+    class Broken(MemoryJournal):
+        async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+            await asyncio.sleep(0)
+            raise OSError("the journal's disk is gone")
+
+    journal = Broken(job.edges)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, journal=journal, lane=StubLane(batch_size=4))
+    assert caught.group_contains(OSError, match="disk is gone") and journal.rows == {}
+
+
+async def test_work_begins_once_and_after_the_model_is_loaded(job: Job) -> None:
+    job.add_clips(3)
+    plan = planned(await job.plan())
+    lane = StubLane()
+
+    async def check(task: ClipTask) -> None:
+        assert (len(lane.loaded), job.begun) == (1, 1)
+
+    lane.before = check
+    await job.process(plan, lane=lane)
+    assert job.begun == 1
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "segments", "words"),
+    [(Timestamps.NONE, None, None), (Timestamps.SEGMENT, SEGMENTS, None), (Timestamps.WORD, SEGMENTS, SEGMENTS)],
+)
+async def test_rows_carry_the_times_that_the_contract_asks_for(
+    job: Job,
+    timestamps: Timestamps,
+    segments: tuple[TimedText, ...] | None,
+    words: tuple[TimedText, ...] | None,
+) -> None:
+    job.contract = CONTRACT.model_copy(update={"output": ContractOutput(timestamps=timestamps)})
+    job.add_clips(1)
+    plan = planned(await job.plan())
+    lane = StubLane()
+    lane.segments = SEGMENTS
+    await job.process(plan, lane=lane)
+    (row,) = rows_of(job)
+    assert (row.segments, row.words, row.language) == (segments, words, "en")
+    assert row.attestation is not None and row.attestation.sha256 == row.sha256
+
+
+# Retries and budgets
+
+
+async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -> None:
+    job.add_clips(3)
+    plan = planned(await job.plan())
+
+    class Flaky(WatchedStorage):
+        failed = 0
+
+        async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+            if uri.endswith("001.wav") and self.failed < 2:
+                self.failed += 1
+                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
+            return await super().download(uri, target, version)
+
+    lane = StubLane()
+    lane.retries[2] = 1
+    await job.process(plan, lane=lane, storage=Flaky(job.allow, job.edges))
+    assert [row.retries for row in rows_of(job)] == [0, 2, 1]
+    assert read_run(job).retries == {"Transport": 2, "TruncatedOutput": 1}
+
+
+async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(update={"failure_budget": FailureBudget(retries_per_hour=1)})
+    job.add_clips(2)
+    plan = planned(await job.plan())
+
+    class Failing(WatchedStorage):
+        async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+            raise VoxFleetError(FailureClass.THROTTLED, "told to fail")
+
+    journal = MemoryJournal(job.edges)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, journal=journal, storage=Failing(job.allow, job.edges))
+    assert caught.group_contains(VoxFleetError, match=r"FailureBudgetExhausted: .*retriesPerHour")
+    assert journal.rows == {}
+
+
+async def test_quarantined_audio_beyond_the_budget_ends_the_attempt_with_its_rows(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(update={"failure_budget": FailureBudget(quarantined_minutes=0)})
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    lane, journal = StubLane(), MemoryJournal(job.edges)
+    lane.failures[0] = (FailureClass.DECODE_ERROR, "ends early")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, lane=lane, journal=journal)
+    assert caught.group_contains(VoxFleetError, match="quarantinedMinutes is 0")
+    assert journal.rows[0].status is ClipStatus.QUARANTINED
+
+
+# The ladder
+
+
+def with_ladder(job: Job, to: int = 3) -> None:
+    job.contract = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=to))})
+
+
+async def test_the_ladder_measures_the_longest_clips_and_they_are_released(job: Job) -> None:
+    with_ladder(job)
+    for number, milliseconds in enumerate([300, 900, 200, 800, 400]):
+        write_wav(job.clips / f"{number:03d}.wav", number, milliseconds)
+    plan = planned(await job.plan())
+    lane, scratch = StubLane(batch_size=4), job.open_scratch()
+    await job.process(plan, lane=lane, scratch=scratch)
+    contents = [(index, (job.clips / f"{index:03d}.wav").read_bytes()) for index in (1, 3, 4)]
+    assert job.ladders.measured == [contents]
+    assert max(map(len, lane.batches)) == 2 and read_run(job).readings.batch_size == 2
+    assert lane.batch_size == 4, "the next job starts from the lane's own size"
+    assert read_run(job).ladder == ladder_table(2)
+    assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
+    assert [row.text for row in rows_of(job)] == job.expected_texts()
+
+
+async def test_a_stored_table_is_used_without_a_fetch(job: Job) -> None:
+    with_ladder(job)
+    job.ladders.known = ladder_table(1)
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    lane = StubLane(batch_size=4)
+    await job.process(plan, lane=lane)
+    assert job.ladders.measured == [] and max(map(len, lane.batches)) == 1
+    assert job.edges.passed.count("after download 000.wav") == 1
+
+
+async def test_without_a_ladder_the_lane_s_own_batch_size_counts(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    lane = StubLane(batch_size=4)
+    await job.process(plan, lane=lane)
+    assert (job.ladders.measured, lane.batch_size, read_run(job).ladder) == ([], 4, None)
+
+
+async def test_a_clip_that_cannot_be_fetched_is_not_measured(job: Job) -> None:
+    with_ladder(job, to=2)
+    job.add_clips(3)
+    plan = planned(await job.plan())
+    (job.clips / "000.wav").unlink()
+    await job.process(plan)
+    assert [[index for index, _ in clips] for clips in job.ladders.measured] == [[1]]
+    assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED]
+
+
+async def test_the_ladder_takes_no_more_scratch_than_there_is(job: Job) -> None:
+    size_bytes = 44 + 2 * 16000 * 200 // 1000
+    job.contract = CONTRACT.model_copy(
+        update={"batching": Batching(ladder=Ladder(to=8)), "scratch": ScratchLimit(max_bytes=str(2 * size_bytes))}
+    )
+    job.add_clips(5)
+    plan = planned(await job.plan())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan)
+    assert [len(clips) for clips in job.ladders.measured] == [2]
+
+
+# run.json
+
+
+async def test_run_json_says_where_and_how_and_the_commit_names_it(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    await job.process(plan, lane=StubLane(batch_size=2))
+    run, ref = read_run(job), read_commit(job).run
+    content = (job.attempt_files(1) / "run.json").read_bytes()
+    assert ref is not None and (ref.path, ref.sha256, ref.size_bytes) == (
+        "parts/shard-0/1/run.json",
+        sha256_hex(content),
+        len(content),
+    )
+    assert (run.shard_uid, run.attempt, run.chip, run.memory_bytes, run.os) == ("shard-0", 1, "M4", 2**34, "macOS 26")
+    assert (run.model_digest, run.model_files) == (MODEL_DIGEST, {"model.safetensors": "5" * 64})
+    assert (run.sample_rate_hz, run.seed, run.environment) == (16000, 7, {"MLX_AUDIO_BATCH_SIZE": "2"})
+    assert run.scratch_path == str(job.root / "scratch-1" / "attempts") and run.readings.ring_bytes == 64
+    puts = [name for name in job.edges.passed if name.startswith("after put")]
+    assert puts[-2:] == ["after put run.json", "after put commit.json"]
+
+
+async def test_an_attempt_that_inherits_everything_ran_nothing(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    await interrupted(job, plan, "before put commit.json")
+    lane = StubLane()
+    await job.process(plan, attempt=2, lane=lane)
+    assert (read_commit(job, 2).run, lane.loaded) == (None, [])
+    assert not (job.attempt_files(2) / "run.json").exists()
+
+
+@pytest.mark.parametrize("edge", ["before put run.json", "after put run.json", "after put commit.json"])
+async def test_a_crash_around_run_json_changes_no_commit(job: Job, edge: str) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    journal = await interrupted(job, plan, edge)
+    lane = StubLane(journal, batch_size=3)  # readings differ from the first run's
+    first = await job.process(plan, journal=journal, lane=lane)
+    assert lane.worked_on == []
+    assert bool(lane.loaded) is (edge == "before put run.json"), "only a record that is missing needs the model"
+    assert await job.process(plan, journal=journal, lane=lane) == first
+
+
+async def test_a_part_s_bytes_are_read_back_once_at_the_end(job: Job) -> None:
+    """However many rounds there are: 100,000 clips would be read thousands of times."""
+    job.add_clips(9)
+    plan = planned(await job.plan())
+    journal = MemoryJournal(job.edges)
+    await job.process(plan, journal=journal)
+    assert journal.contents_read == list(range(len(journal.frozen))) and len(journal.frozen) >= 5
+
+
+async def test_a_lane_that_forgets_a_clip_ends_the_attempt(job: Job) -> None:
+    job.add_clips(3)
+    plan = planned(await job.plan())
+
+    class Forgetful(StubLane):
+        async def verdict(self, task: ClipTask, batch_size: int) -> ClipVerdict:
+            return await super().verdict(ClipTask(99, task.path) if task.index == 1 else task, batch_size)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, lane=Forgetful())
+    assert caught.group_contains(RuntimeError, match="clip 99, which it did not have")
+    assert not (job.attempt_files(1) / "commit.json").exists()

@@ -1,0 +1,93 @@
+"""A failure budget is spent by the hour and by the minute of audio, per job and Mac."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from voxfleet_agent.budget import Budgets, JobBudget
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.contract_limits import FailureBudget
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.protocol import AttemptSpec
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def lease_seconds(self) -> float:
+        return self.seconds
+
+    def metered_milliseconds(self) -> int:
+        raise AssertionError("the hour goes on while the Mac sleeps")
+
+    def wall(self) -> datetime:
+        return datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def spec(uid: str, limits: FailureBudget) -> AttemptSpec:
+    contract = VoiceContractSpec(
+        input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)), failure_budget=limits
+    )
+    return AttemptSpec(
+        namespace="speech",
+        job=JobRef(name="nightly", uid=uid),
+        shard_name="s",
+        shard_uid="s",
+        attempt=1,
+        stage=Stage.PROCESS,
+        task=Task.TRANSCRIBE,
+        contract=contract,
+        contract_digest=digest_of(contract),
+        output_folder="file:///out",
+    )
+
+
+def test_retries_are_counted_in_a_sliding_hour() -> None:
+    clock = HandClock()
+    budget = JobBudget(FailureBudget(retries_per_hour=2), clock)
+    budget.spend_retry(FailureClass.TRANSPORT)
+    clock.seconds += 1800
+    budget.spend_retry(FailureClass.THROTTLED)
+    with pytest.raises(VoxFleetError, match=r"2 retries .*Transport.*retriesPerHour") as caught:
+        budget.spend_retry(FailureClass.TRANSPORT)
+    assert caught.value.failure_class is FailureClass.FAILURE_BUDGET_EXHAUSTED
+    clock.seconds += 1800
+    budget.spend_retry(FailureClass.TRANSPORT)
+    with pytest.raises(VoxFleetError):
+        budget.spend_retry(FailureClass.TRANSPORT)
+
+
+def test_zero_retries_are_none_and_no_limit_is_no_limit() -> None:
+    with pytest.raises(VoxFleetError, match="0 retries"):
+        JobBudget(FailureBudget(retries_per_hour=0), HandClock()).spend_retry(FailureClass.TRANSPORT)
+    unlimited = JobBudget(FailureBudget(), HandClock())
+    for _ in range(1000):
+        unlimited.spend_retry(FailureClass.TRANSPORT)
+        unlimited.spend_quarantined(3_600_000)
+
+
+def test_quarantined_audio_adds_up() -> None:
+    budget = JobBudget(FailureBudget(quarantined_minutes=2), HandClock())
+    budget.spend_quarantined(60_000)
+    budget.spend_quarantined(60_000)
+    with pytest.raises(VoxFleetError, match=r"120 seconds .*quarantinedMinutes is 2") as caught:
+        budget.spend_quarantined(1)
+    assert caught.value.failure_class is FailureClass.FAILURE_BUDGET_EXHAUSTED
+
+
+def test_a_job_s_attempts_share_one_budget_and_jobs_do_not() -> None:
+    budgets = Budgets(HandClock(), keep=2)
+    limits = FailureBudget(retries_per_hour=1)
+    first = budgets.open(spec("job-1", limits))
+    assert budgets.open(spec("job-1", limits)) is first
+    assert budgets.open(spec("job-2", limits)) is not first
+    assert budgets.open(spec("job-1", limits)) is first
+    budgets.open(spec("job-3", limits))
+    assert budgets.open(spec("job-1", limits)) is first, "the job that was met last is remembered"
