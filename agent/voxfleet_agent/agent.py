@@ -101,7 +101,7 @@ def _equip(
     models: ModelResolver,
 ) -> Equipment:
     clock = SystemClock()
-    quarantine = Quarantine(config.scratch.path, config.scratch.quarantine_quota_bytes, clock)
+    quarantine = Quarantine(config.quarantine_dir, config.scratch.quarantine_quota_bytes, clock)
     least_memory = min(pool.memory_cap_bytes for pool in config.pools)  # a measured batch size holds in every pool
 
     def open_storage(credentials: S3Credentials | None) -> Storage:

@@ -1,4 +1,4 @@
-"""Quarantined clips that contracts ask to retain on this Mac: `<scratch.path>/quarantine/<namespace>/<job>-<uid8>/`.
+"""Quarantined clips that contracts ask to retain on this Mac: `<folder>/<namespace>/<job>-<uid8>/`.
 
 Each clip has a folder `<index>-<class>` with `evidence.json`, `kept.json` and, when it was fetched, `clip`. The files
 are counted apart from scratch and are no attempt's residue.
@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from voxfleet_agent.clock import Clock, timestamp
+from voxfleet_agent.quarantine_room import QuarantineRoom
 from voxfleet_agent.scratch import remove_entry, writing_scratch
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
@@ -27,7 +28,6 @@ from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Evidence
 
-QUARANTINE = "quarantine"
 EVIDENCE_NAME = "evidence.json"
 CLIP_NAME = "clip"
 _KEPT_NAME = "kept.json"
@@ -63,13 +63,15 @@ class KeptClip:
 
 
 class Quarantine:
-    """All retained clips of one Mac, within one quota; the oldest give way."""
+    """All retained clips of one Mac, within one quota that jobs share."""
 
-    def __init__(self, scratch_path: Path, quota_bytes: int, clock: Clock) -> None:
-        self.path = scratch_path / QUARANTINE
+    def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
+        self.path = folder
         self._quota_bytes = quota_bytes
         self._clock = clock
         self._changing = asyncio.Lock()
+        self._room: QuarantineRoom | None = None
+        """As the last scan found it and as it changed since; another process may have discarded some."""
 
     def open(self, spec: AttemptSpec) -> JobQuarantine:
         """The job's folder; nothing is made before there is something to keep."""
@@ -89,8 +91,15 @@ class Quarantine:
         ]
         return sorted(found, key=lambda clip: (clip.kept_at, clip.namespace, clip.job, clip.name))
 
+    @property
     def size_bytes(self) -> int:
-        return sum(clip.size_bytes for clip in self.clips())
+        """Of all clips, without a look at the disk; 0 before the first `expire` or `keep`."""
+        return 0 if self._room is None else self._room.size_bytes
+
+    @property
+    def count(self) -> int:
+        """Of clips; as `size_bytes`."""
+        return 0 if self._room is None else self._room.count
 
     def discard(self, clips: Sequence[KeptClip]) -> int:
         """Removes these clips, and folders that have become empty; returns the bytes that were freed."""
@@ -99,6 +108,12 @@ class Quarantine:
             if self._remove(Path(clip.namespace, clip.job), clip.name):
                 freed += clip.size_bytes
         return freed
+
+    def _scanned(self, clips: Sequence[KeptClip]) -> QuarantineRoom:
+        room = QuarantineRoom(self._quota_bytes)
+        for clip in clips:
+            room.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
+        return room
 
     async def expire(self) -> int:
         """Removes clips whose time is over and what a crash left half kept; returns how many clips."""
@@ -115,12 +130,16 @@ class Quarantine:
         now = self._clock.wall()
         kept = _Kept(kept_at=timestamp(now), expires_at=timestamp(now + timedelta(milliseconds=retain_milliseconds)))
         content, about = canonical_json(evidence.dump()), canonical_json(kept.dump())
-        size_bytes = len(content) + len(about) + (0 if clip is None else clip.stat().st_size)
-        if size_bytes > self._quota_bytes:
-            clip, size_bytes = None, len(content) + len(about)
         name = f"{evidence.index:06d}-{evidence.failure_class.value}"
+        if self._room is None:
+            self._room = self._scanned(self.clips())
         self._remove(folder, name)
-        self._make_room(size_bytes)
+        size_bytes = len(content) + len(about)
+        if clip is not None and self._make_room(self._room, folder, size_bytes + clip.stat().st_size):
+            size_bytes += clip.stat().st_size
+        else:
+            clip = None
+            self._make_room(self._room, folder, size_bytes)
         descriptor = self._open(folder, make=True)
         try:
             unfinished = f"{_UNFINISHED}{name}"
@@ -135,20 +154,26 @@ class Quarantine:
             finally:
                 os.close(inside)
             os.rename(unfinished, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+            self._room.add(folder, name, size_bytes)
         finally:
             os.close(descriptor)
 
-    def _make_room(self, size_bytes: int) -> None:
-        clips = self.clips()
-        total = sum(clip.size_bytes for clip in clips)
-        for clip in clips:
-            if total + size_bytes <= self._quota_bytes:
-                return
-            total -= self.discard([clip])
+    def _make_room(self, room: QuarantineRoom, folder: Path, size_bytes: int) -> bool:
+        """Whether so much of one job fits now; its evidence, which is small, is kept in any case."""
+        if size_bytes > self._quota_bytes:
+            return False
+        while not room.fits(size_bytes):
+            found = room.first_to_go(folder, size_bytes)
+            if found is None:
+                return False
+            self._remove(*found)
+        return True
 
     def _expire(self) -> int:
         now = self._clock.wall()
-        over = [clip for clip in self.clips() if clip.expires_at <= now]
+        clips = self.clips()
+        self._room = self._scanned(clips)
+        over = [clip for clip in clips if clip.expires_at <= now]
         self.discard(over)
         for namespace in _folders(self.path):
             for job in _folders(namespace):
@@ -159,6 +184,8 @@ class Quarantine:
 
     def _remove(self, folder: Path, name: str) -> int:
         """Entries that were unlinked. Folders that become empty go too."""
+        if self._room is not None:
+            self._room.remove(folder, name)
         try:
             descriptor = self._open(folder, make=False)
         except FileNotFoundError:

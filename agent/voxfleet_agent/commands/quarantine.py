@@ -95,15 +95,13 @@ def discard(
 
 def _open(config: Path | None) -> Quarantine:
     if config is not None:
-        scratch = loaded(config).scratch
-        return Quarantine(scratch.path, scratch.quarantine_quota_bytes, SystemClock())
+        agent = loaded(config)
+        return Quarantine(agent.quarantine_dir, agent.scratch.quarantine_quota_bytes, SystemClock())
     try:
         folder = settle(os.environ, Path.home()).quarantine
     except RunbookError as error:
         raise give_up(error, 2) from error
-    quarantine = Quarantine(folder.parent, 0, SystemClock())
-    quarantine.path = folder
-    return quarantine
+    return Quarantine(folder, 0, SystemClock())
 
 
 def _described(clip: KeptClip) -> dict[str, object]:

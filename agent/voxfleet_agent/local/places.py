@@ -126,4 +126,4 @@ def with_agent(orders: JobOrders, config: AgentConfig, lanes: int | None = None)
 
 
 def agent_quarantine(config: AgentConfig) -> Path:
-    return config.scratch.path / "quarantine"
+    return config.quarantine_dir

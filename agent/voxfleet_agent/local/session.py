@@ -180,7 +180,7 @@ async def _opened(places: Places, credentials: S3Credentials | None) -> AsyncIte
         except LaneBusyError as error:
             raise Unusable(str(error)) from error
         storage = await stack.enter_async_context(_storage(places, credentials))
-        quarantine = _quarantine(places)
+        quarantine = Quarantine(places.quarantine, places.quarantine_quota_bytes, SystemClock())
         await quarantine.expire()
         equipment = _equip(places, journal, scratch, machine, pools, storage, quarantine)
         yield equipment, await LocalAttempts.load(journal)
@@ -220,12 +220,6 @@ def _storage(places: Places, credentials: S3Credentials | None) -> Storage:
         return Storage(places.allow, credentials, places.https)
     except VoxFleetError as error:
         raise Unusable(f"{error.message}; write prefixes such as file:///data/ or s3://bucket/ with --allow") from error
-
-
-def _quarantine(places: Places) -> Quarantine:
-    quarantine = Quarantine(places.quarantine.parent, places.quarantine_quota_bytes, SystemClock())
-    quarantine.path = places.quarantine  # MLX_AUDIO_QUARANTINE_DIR may have any name
-    return quarantine
 
 
 def _equip(

@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from array import array
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from voxfleet_agent import crash
-from voxfleet_agent.stages.formats import WRITERS, transcript_name
-from voxfleet_agent.stages.inherit import Part, read_part
+from voxfleet_agent.stages.formats import WRITERS
 from voxfleet_agent.stages.job_files import JobFiles, open_manifest, read_plan
-from voxfleet_agent.stages.manifest import ManifestStream
-from voxfleet_agent.stages.merge import (
-    ERRORS_NAME,
-    INDEX_NAME,
-    RESULTS_NAME,
-    ROWS_AT_A_TIME,
-    Merged,
-    require_one_each,
-    stretches,
-)
+from voxfleet_agent.stages.merge import INDEX_NAME, Places, require_one_each
+from voxfleet_agent.stages.merged_files import MergedFiles, added_bytes
 from voxfleet_agent.stages.mismatch import mismatch
-from voxfleet_agent.stages.repro import file_ref, repro_files
+from voxfleet_agent.stages.repro import Runs, file_ref, repro_files
 from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.spool import Spool
 from voxfleet_agent.stages.stage import StageContext
+from voxfleet_agent.storage.threads import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
-from voxfleet_api.kinds.contract_output import OutputFormat
-from voxfleet_api.protocol import CommitRef, ShardResult
+from voxfleet_api.protocol import CommitRef, FinalizeOrder, ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import ClipStatus, Commit, FileRef, Index, ManifestRow, PartRef, RunRecord, attempt_folder
+from voxfleet_api.results import Commit, FileRef, Index, PartRef, PlanFile, RunRecord, attempt_folder, plan_folder
 
-PARTS_AT_A_TIME = 8
-TRANSCRIPTS_NAME = "transcripts/files.jsonl"
+READS_AT_A_TIME = 8
+
+_SPOOL_NAME = "rows"
 
 M = TypeVar("M", bound=SpecModel)
 
 
 async def run_finalize(ctx: StageContext) -> ShardResult:
-    """One order always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH for what does not fit together."""
+    """One order always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH for what does not fit together.
+
+    The rows pass through one file in scratch, as large as all parts; in memory is only where they lie in it.
+    """
     order = ctx.spec.finalize
     if order is None:
         raise ValueError("a Finalize attempt needs a finalize order")
@@ -52,28 +47,38 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
         raise mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {order.total}")
     await (await open_manifest(files, order.plan_attempt)).require_sha256(order.manifest_sha256)
     commits = [await _read_commit(files, ref) for ref in order.commits]
-    not_run = decode(order.not_run)
-    delivered = (index for commit in commits for ref in commit.parts for index in decode(ref.indexes))
-    require_one_each(order.total, chain(delivered, not_run))
+    refs = [ref for commit in commits for ref in commit.parts]
+    require_one_each(order.total, _delivered(refs, order))
+    places = Places(order.total, refs, await _part_bytes(files, refs))
 
-    merged, transcripts = Merged(), list[FileRef]()
-    manifest, position = await open_manifest(files, order.plan_attempt), 0
-    for span, together in stretches(commits):
-        await _write_not_run(merged, manifest, range(position, span.start))
-        clips = await manifest.take(span.stop)
-        merged.add_not_run(clips, not_run[bisect_left(not_run, span.start) : bisect_left(not_run, span.stop)])
-        refs = [ref for commit in together for ref in commit.parts]
-        transcripts += await _merge_parts(ctx, files, refs, clips, merged)
-        merged.write()
-        position = span.stop
-    await _write_not_run(merged, manifest, range(position, order.total))
-    transcripts.sort(key=lambda ref: ref.path)
-    contents = {RESULTS_NAME: merged.results(), ERRORS_NAME: merged.errors()}
-    if transcripts:
-        contents[TRANSCRIPTS_NAME] = b"".join(canonical_json(ref.dump()) + b"\n" for ref in transcripts)
-    results = [file_ref(name, content) for name, content in contents.items()]
-    runs = [await _read_run(files, commit) for commit in commits if commit.run is not None]
-    contents |= repro_files(ctx.spec, order, plan, runs, merged.metrics(), results)
+    forms = [form for form in ctx.spec.formats if form in WRITERS]
+    not_run = len(decode(order.not_run))
+    manifest_bytes = await files.size_bytes(f"{plan_folder(order.plan_attempt)}/manifest.jsonl")
+    size_bytes = places.size_bytes + added_bytes(order.total, len(forms), not_run, manifest_bytes)
+    path = await ctx.scratch.reserve(_SPOOL_NAME, size_bytes)
+    try:
+        with Spool(path, size_bytes, places.size_bytes) as spool:
+            await _fetch_parts(files, refs, places, spool)
+            merged = MergedFiles(files, spool, places, forms)
+            await merged.make(await open_manifest(files, order.plan_attempt))
+            refs_written = await merged.write()
+    finally:
+        await ctx.scratch.release(path)
+    return await _write_index(ctx, files, order, plan, commits, merged, refs_written)
+
+
+async def _write_index(
+    ctx: StageContext,
+    files: JobFiles,
+    order: FinalizeOrder,
+    plan: PlanFile,
+    commits: Sequence[Commit],
+    merged: MergedFiles,
+    results: Sequence[FileRef],
+) -> ShardResult:
+    """And repro/ before it."""
+    runs = await _read_runs(files, commits)
+    contents = repro_files(ctx.spec, order, plan, runs, merged.metrics(), results)
     for name, content in contents.items():
         await files.write(name, content)
     index = Index(
@@ -81,7 +86,7 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
         manifest_sha256=order.manifest_sha256,
         total=order.total,
         counts=merged.tally.counts,
-        files=tuple(file_ref(name, content) for name, content in contents.items()),
+        files=(*results, *(file_ref(name, content) for name, content in contents.items())),
     )
     content = canonical_json(index.dump())
     await files.write(INDEX_NAME, content)
@@ -92,45 +97,43 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
     )
 
 
-async def _write_not_run(merged: Merged, manifest: ManifestStream, indexes: range) -> None:
-    """Of a stretch in which no clip ran."""
-    for start in range(indexes.start, indexes.stop, ROWS_AT_A_TIME):
-        clips = await manifest.take(min(start + ROWS_AT_A_TIME, indexes.stop))
-        merged.add_not_run(clips, clips)
-        merged.write()
+def _delivered(refs: Sequence[PartRef], order: FinalizeOrder) -> Iterator[int]:
+    for ref in refs:
+        yield from decode(ref.indexes)
+    yield from decode(order.not_run)
 
 
-async def _merge_parts(
-    ctx: StageContext, files: JobFiles, refs: Sequence[PartRef], clips: Mapping[int, ManifestRow], merged: Merged
-) -> list[FileRef]:
-    """Reads every part once, adds its rows and writes their transcripts; the transcripts' files."""
-    forms = [form for form in ctx.spec.formats if form in WRITERS]
-    written: list[FileRef] = []
-    waiting = iter(refs)
+async def _part_bytes(files: JobFiles, refs: Sequence[PartRef]) -> array[int]:
+    sizes = array("Q", bytes(8 * len(refs)))
 
-    async def merge_next() -> None:
-        for ref in waiting:
-            part = await read_part(files, ref.path, ref.sha256)
-            if part.ref != ref:
-                raise mismatch(f"{ref.path} holds other clips than its commit names")
-            merged.add(part.rows, clips)
-            written.extend(await _write_transcripts(files, part, forms))
+    async def ask(number: int) -> None:
+        sizes[number] = await files.size_bytes(refs[number].path)
+
+    await _each(len(refs), ask)
+    return sizes
+
+
+async def _fetch_parts(files: JobFiles, refs: Sequence[PartRef], places: Places, spool: Spool) -> None:
+    """Reads every part once, into the spool."""
+
+    async def fetch(number: int) -> None:
+        content = await files.read_verified(refs[number].path, refs[number].sha256)
+        start = places.add(number, content)
+        await in_thread(lambda: spool.write(start, content))
+
+    await _each(len(refs), fetch)
+
+
+async def _each(count: int, call: Callable[[int], Awaitable[None]]) -> None:
+    numbers = iter(range(count))
+
+    async def call_next() -> None:
+        for number in numbers:
+            await call(number)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(PARTS_AT_A_TIME, len(refs))):
-            group.create_task(merge_next())
-    return written
-
-
-async def _write_transcripts(files: JobFiles, part: Part, forms: Sequence[OutputFormat]) -> list[FileRef]:
-    refs = []
-    for row in part.rows:
-        if row.status is ClipStatus.SUCCEEDED:
-            for form in forms:
-                name, content = transcript_name(row.index, form), WRITERS[form](row)
-                await files.write(name, content)
-                refs.append(file_ref(name, content))
-    return refs
+        for _ in range(min(READS_AT_A_TIME, count)):
+            group.create_task(call_next())
 
 
 async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
@@ -141,10 +144,13 @@ async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
     return commit
 
 
-async def _read_run(files: JobFiles, commit: Commit) -> RunRecord:
-    if commit.run is None:
-        raise ValueError("the commit names no run")
-    return _parsed(RunRecord, commit.run.path, await files.read_verified(commit.run.path, commit.run.sha256))
+async def _read_runs(files: JobFiles, commits: Sequence[Commit]) -> Sequence[RunRecord]:
+    runs = Runs()
+    for commit in commits:
+        if commit.run is not None:
+            content = await files.read_verified(commit.run.path, commit.run.sha256)
+            runs.add(_parsed(RunRecord, commit.run.path, content))
+    return runs.records
 
 
 def _parsed(kind: type[M], name: str, content: bytes) -> M:

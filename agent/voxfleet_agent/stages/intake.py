@@ -102,9 +102,9 @@ class FetchedClips:
 
     async def _clip_error(self, failure: VoxFleetError, clip: ManifestRow) -> RowError:
         """The clip's own failure. Raises when it is not: an outage must end the attempt, not fail clip after clip."""
-        places = range(min(self._clips), max(self._clips) + 1)
-        near = (self._clips[index] for index in around(clip.index, places))
-        await self._witnesses.require_own(failure, clip.uri or "", (other.uri or "" for other in near))
+        near = (self._clips[index] for index in around(clip.index, self._clips))
+        uris = (other.uri or "" for other in near if other.refusal is None)
+        await self._witnesses.require_own(failure, clip.uri or "", uris)
         return error_of(failure)
 
 

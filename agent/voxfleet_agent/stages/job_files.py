@@ -13,6 +13,7 @@ from voxfleet_agent.stages.manifest import ManifestStream
 from voxfleet_agent.stages.mismatch import mismatch, require_sha256
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.storage import RangeReader, Storage
+from voxfleet_agent.storage.content import Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import PlanFile, plan_folder
 
@@ -48,7 +49,12 @@ class JobFiles:
         require_sha256(name, content, sha256)
         return content
 
-    async def write(self, name: str, content: bytes) -> None:
+    async def size_bytes(self, name: str) -> int:
+        with _named(name):
+            return (await self.retrier(lambda: self.storage.head(self.uri(name)))).size_bytes
+
+    async def write(self, name: str, content: bytes | Content) -> None:
+        """Whether the file exists or not."""
         with _named(name):
             await self.retrier(lambda: self.storage.put(self.uri(name), content))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import Enum, auto
 from itertools import islice
 
@@ -115,15 +115,17 @@ class Witnesses:
                 return
 
 
-def around(index: int, indexes: range) -> Iterator[int]:
+def around(index: int, indexes: Container[int]) -> Iterator[int]:
     """The nearest other indexes first. Pure."""
     for distance in range(1, NEIGHBOURS + 1):
         yield from (near for near in (index - distance, index + distance) if near in indexes)
 
 
 def _place(uri: str) -> str:
-    """Raises VoxFleetError(ACCESS_DENIED) for what is no address."""
-    address = parse(uri)
+    try:
+        address = parse(uri)
+    except VoxFleetError:
+        return ""  # a text, or what Plan refused as no address
     return f"{address.scheme}://{address.authority}"
 
 

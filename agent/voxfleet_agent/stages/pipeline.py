@@ -69,6 +69,8 @@ class Pipeline:
         VoxFleetError for what another clip would meet too.
         """
         facts = None
+        if batch_size is not None:
+            self._lane.batch_size = batch_size  # loading tells it to the child
         try:
             async with asyncio.TaskGroup() as delivery:
                 delivery.create_task(self._parts.keep_delivering())
@@ -81,8 +83,6 @@ class Pipeline:
                         )
                         group.create_task(self._prepare_all(group, batches, clips, buckets))
                         facts = await self._lane.load(model, order)
-                        if batch_size is not None:
-                            self._lane.batch_size = batch_size
                         await self._ctx.working()
                         await self._work(group, batches)
                 self._parts.end()

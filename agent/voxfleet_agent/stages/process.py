@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from voxfleet_agent import crash
 from voxfleet_agent.stages.batch_size import batch_table
@@ -15,6 +16,7 @@ from voxfleet_agent.stages.intake import FetchedClips, Intake, ReservedOutputs
 from voxfleet_agent.stages.job_files import JobFiles, nonce_name, open_manifest, read_plan
 from voxfleet_agent.stages.manifest import ManifestLines
 from voxfleet_agent.stages.mismatch import mismatch
+from voxfleet_agent.stages.outage import OWNERS, Owner, Witnesses
 from voxfleet_agent.stages.parts import Parts
 from voxfleet_agent.stages.pipeline import Pipeline
 from voxfleet_agent.stages.recorder import Recorder
@@ -40,7 +42,7 @@ async def run_process(ctx: StageContext) -> ShardResult:
     plan = await read_plan(files, order.plan_attempt, order.manifest_sha256)
     clips = await read_clips(files, shard_indexes(plan, order, ctx.spec.contract_digest), order)
     model = await _resolve_model(ctx, order, files.retrier)
-    await require_shared_input(ctx.storage, clips)
+    await require_shared_input(ctx.storage, files.retrier, clips)
 
     delivered = await _freeze_base(ctx, files, clips)
     parts = Parts(files, ctx.journal, _folder(ctx))
@@ -52,8 +54,7 @@ async def run_process(ctx: StageContext) -> ShardResult:
         await parts.deliver()
         return await _commit(ctx, files, clips, delivered, run)
     finally:
-        if run.table is not None:  # measured for this job: the lane's next one starts from the lane's own
-            lane.batch_size = own_batch_size
+        lane.batch_size = own_batch_size  # a table's, or what memory left of it, was for this job
 
 
 @dataclass
@@ -82,7 +83,7 @@ class _Run:
         todo = await asyncio.to_thread(divide, clips, done)
         if not todo.refused and not todo.lengths:
             return
-        order, intake = await self._order(), self._intake()
+        order, intake = await self._order(), self._intake(clips)
         if todo.lengths:
             self.table = await batch_table(self.ctx, self.lane, self.model, order, intake, clips, todo.lengths)
         recorder = Recorder(self.ctx, self.files, self.parts, recorded)
@@ -111,11 +112,13 @@ class _Run:
             self.order = LaneOrder(spec.task, spec.contract, spec.transcription, spec.synthesis, reference)
         return self.order
 
-    def _intake(self) -> Intake:
+    def _intake(self, clips: ManifestLines) -> Intake:
         order = self.ctx.spec.process
         if self.ctx.spec.task is Task.SYNTHESIZE or order is None:
             return ReservedOutputs(self.ctx)
-        return FetchedClips(self.ctx, self.files.uri(nonce_name(order.plan_attempt)), self.retries)
+        output_uri = self.files.uri(nonce_name(order.plan_attempt))
+        witnesses = Witnesses(self.ctx.storage, self.files.retrier, output_uri)
+        return FetchedClips(self.ctx, clips, witnesses, self.retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +171,34 @@ async def read_clips(files: JobFiles, indexes: range, order: ProcessOrder) -> Ma
     return clips
 
 
-async def require_shared_input(storage: Storage, clips: Mapping[int, ManifestRow]) -> None:
+UNREADABLE_CLIPS = 16
+"""That are passed over in search of one that can be read."""
+
+
+async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mapping[int, ManifestRow]) -> None:
     """Raises VoxFleetError(INPUT_NOT_SHARED) when this Mac sees nothing of the local folder that Plan read.
 
-    A clip that was deleted since then leaves its folder behind; that is the clip's own failure.
+    A clip that was deleted since then leaves its folder behind, and one that cannot be read tells nothing of the
+    others: those are the clips' own failures.
     """
-    folder = None
+    folder, unreadable = None, 0
+    for clip in clips.values():
+        if clip.refusal is not None or clip.uri is None or not clip.uri.startswith("file:"):
+            continue
+        folder = folder or f"{clip.uri.rpartition('/')[0]}/"
+        try:
+            if await retrier(partial(storage.exists, clip.uri)):
+                return
+        except VoxFleetError as error:
+            if OWNERS[error.failure_class] is Owner.ATTEMPT:
+                raise
+            unreadable += 1
+            if unreadable == UNREADABLE_CLIPS:
+                break
+    if folder is None:
+        return
     try:
-        for clip in clips.values():
-            if clip.refusal is None and clip.uri is not None and clip.uri.startswith("file:"):
-                if await storage.exists(clip.uri):
-                    return
-                folder = folder or f"{clip.uri.rpartition('/')[0]}/"
-        if folder is None or await storage.list_names(folder, limit=2**62):
+        if await retrier(partial(storage.list_names, folder, limit=2**62)):
             return
         found = "finds no file in the input folder"
     except VoxFleetError as error:

@@ -77,6 +77,27 @@ class Bundle(SpecModel):
     """metrics.json, batch-table.csv and the results that they speak of."""
 
 
+class Runs:
+    """The records of thousands of attempts, which ran on a few Macs: what several say alike is kept once."""
+
+    def __init__(self) -> None:
+        self.records: list[RunRecord] = []
+        self._known: dict[bytes, object] = {}
+
+    def add(self, run: RunRecord) -> None:
+        alike = {
+            "versions": self._once(run.versions),
+            "model_files": self._once(run.model_files),
+            "environment": self._once(run.environment),
+            "ladder": None if run.ladder is None else self._once(run.ladder),
+        }
+        self.records.append(run.model_copy(update=alike))
+
+    def _once(self, value: dict[str, str] | LadderTable) -> object:
+        content = value if isinstance(value, dict) else value.dump()
+        return self._known.setdefault(canonical_json(content), value)
+
+
 def repro_files(
     spec: AttemptSpec,
     order: FinalizeOrder,

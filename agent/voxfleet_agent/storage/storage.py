@@ -159,10 +159,11 @@ class Storage:
         if partial.size_bytes < partial.version.size_bytes:
             raise sent_too_little()
 
-    async def put(self, uri: str, content: bytes) -> None:
+    async def put(self, uri: str, content: bytes | Content) -> None:
         """Writes the whole object at once, whether it exists or not; it is durable when the call returns."""
         address = await self._resolve(uri)
-        await self._store(address).put(address, BytesContent(content))
+        whole = BytesContent(content) if isinstance(content, bytes) else content
+        await self._store(address).put(address, whole)
 
     async def put_once(self, uri: str, content: bytes) -> None:
         """Creates the object; one with these very bytes is left as it is.

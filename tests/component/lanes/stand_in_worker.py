@@ -67,7 +67,10 @@ class Memory:
 
 
 class Decoding:
-    """A float32 wav file of 44 bytes of header, in the contract's windows. `number` -1 is a window that is damaged."""
+    """A float32 wav file of 44 bytes of header, in the contract's windows.
+
+    `number` -1 is a window that is damaged, -2 one that a decoder hangs on.
+    """
 
     def __init__(self, path: Path, contract: VoiceContractSpec, rate_hz: int) -> None:
         self.attestation = Attestation(
@@ -84,6 +87,8 @@ class Decoding:
     def pieces(self) -> Iterator[Samples]:
         for start in range(0, self._samples.shape[0], self._frames):
             samples = self._samples[start : start + self._frames]
+            if samples[0] == np.float32(-0.02):
+                threading.Event().wait()
             if samples[0] < 0:
                 raise VoxFleetError(FailureClass.DECODE_ERROR, "is damaged")
             self.piece_starts_milliseconds.append(start * 1000 // RATE_HZ)
@@ -97,7 +102,15 @@ class Written:
         self.frames = frames
 
 
-def write_audio(path: Path, chunks: Iterable[Samples], sample_rate_hz: int, output: AudioOutput) -> Written:
+def write_audio(
+    path: Path,
+    chunks: Iterable[Samples],
+    sample_rate_hz: int,
+    output: AudioOutput,
+    *,
+    max_frames: int | None = None,
+    max_bytes: int | None = None,
+) -> Written:
     samples = np.concatenate(list(chunks))
     with path.open("xb") as file:
         file.write(samples.tobytes())

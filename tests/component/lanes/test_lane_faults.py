@@ -14,7 +14,7 @@ import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
 
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
-from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,13 +77,17 @@ async def test_memory_that_python_cannot_have_halves_the_batches(
     poison = assert_only_the_poison_suffers(await run(lane, tasks(tmp_path, [1, 2, POISON, 4])), [1, 2, POISON, 4])
     assert poison.failure_class is FailureClass.MEMORY_EXCEEDED
     assert (lane.pid, lane.batch_size, lane.readings().batch_size) == (pid, 2, 2)
+    # The attempt's other calls find the size that was found to fit.
+    await lane.load(stand_in_model, order())
+    await run(lane, tasks(tmp_path, [1, 3]))
+    assert lane.batch_size == 2
 
 
 @pytest.mark.parametrize(
     ("behaviour", "failure_class", "says"),
     [
         ("segv", FailureClass.LANE_CRASHED, "SIGSEGV"),
-        ("kill", FailureClass.MEMORY_EXCEEDED, "SIGKILL"),
+        ("abort:std::bad_alloc", FailureClass.MEMORY_EXCEEDED, "no more memory"),
     ],
 )
 async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
@@ -131,15 +135,68 @@ async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
     assert lane.readings().restarts == {failure_class.value: 1}
 
 
-async def test_a_gpu_that_gives_up_on_one_clip_is_the_macs_trouble_and_never_the_clips(
+@pytest.mark.parametrize(
+    ("behaviour", "failure_class"),
+    [
+        (f"abort:{VICTIM}", FailureClass.GPU_ABORT_INNOCENT_VICTIM),
+        ("kill", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
+    ],
+)
+async def test_what_others_do_to_a_lane_is_the_macs_trouble_and_never_the_clips(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, behaviour: str, failure_class: FailureClass
+) -> None:
+    lane = stand_in({str(POISON): behaviour}, batch_size=3)
+    await lane.load(stand_in_model, order())
+    verdicts: list[ClipVerdict] = []
+
+    async def work() -> None:
+        async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as answers:
+            async for verdict in answers:
+                verdicts.append(verdict)
+
+    async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
+        yield tasks(tmp_path, [1, POISON, 3])
+
+    with pytest.raises(VoxFleetError, match="no clip is at fault") as caught:
+        await work()
+    assert caught.value.failure_class is failure_class
+    assert RULES[failure_class].remedy is Remedy.OTHER_MAC
+    # Its siblings were heard, it has no verdict of its own.
+    assert {verdict.text for verdict in verdicts} <= {"clip 1", "clip 3"}
+    assert all(verdict.failure_class is None for verdict in verdicts)
+    assert lane.readings().restarts == {failure_class.value: 3}
+    assert lane.batch_size == (1 if behaviour == "kill" else 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "failure_class"),
+    [(OUT_OF_MEMORY, FailureClass.MEMORY_EXCEEDED), (TIMEOUT, FailureClass.LANE_CRASHED)],
+)
+@pytest.mark.parametrize("numbers", [[1, POISON, 3], [POISON]])
+async def test_a_clip_that_the_gpu_always_gives_up_on_is_at_fault_when_the_gpu_works_without_it(
+    stand_in: MakeLane,
+    stand_in_model: ResolvedModel,
+    tmp_path: Path,
+    text: str,
+    failure_class: FailureClass,
+    numbers: list[int],
+) -> None:
+    lane = stand_in({str(POISON): f"abort:{text}"}, batch_size=1)
+    await lane.load(stand_in_model, order())
+    clips = tasks(tmp_path, numbers)
+    poison = assert_only_the_poison_suffers(await run(lane, *([clip] for clip in clips)), numbers)
+    assert poison.failure_class is failure_class
+    assert "alone" in poison.reason and "the GPU gave up" in poison.reason
+
+
+async def test_a_gpu_that_fails_clip_after_clip_ends_the_attempt_and_condemns_none(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in({str(POISON): f"abort:{VICTIM}"})
+    lane = stand_in({str(number): f"abort:{TIMEOUT}" for number in range(1, 6)}, batch_size=1)
     await lane.load(stand_in_model, order())
-    with pytest.raises(VoxFleetError) as caught:
-        await run(lane, tasks(tmp_path, [POISON]))
-    assert caught.value.failure_class is FailureClass.GPU_ABORT_INNOCENT_VICTIM
-    assert lane.readings().restarts == {"GpuAbortInnocentVictim": 2}
+    with pytest.raises(VoxFleetError, match="no clip is at fault") as caught:
+        await run(lane, tasks(tmp_path, [1, 2, 3, 4, 5]))
+    assert caught.value.failure_class is FailureClass.GPU_ABORT_TIMEOUT
 
 
 async def test_a_metal_fault_as_an_exception_ends_the_child_too(
@@ -155,11 +212,21 @@ async def test_a_metal_fault_as_an_exception_ends_the_child_too(
 async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in({str(POISON): "hang"}, patience_seconds=0.5)
+    lane = stand_in({str(POISON): "hang"}, inferring_seconds=0.5)
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
     clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
     poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
     assert poison.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in poison.reason
+
+
+async def test_a_clip_that_the_decoder_hangs_on_is_found_long_before_a_hung_model_would_be(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in(decoding_seconds=0.5)
+    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
+    assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 1", 1: None, 2: "clip 3"}
+    assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
 
 
 async def test_a_child_over_its_memory_cap_is_ended_and_the_other_lane_goes_on(
@@ -236,7 +303,7 @@ async def test_a_child_killed_from_outside_costs_no_clip(
     assert {index: (verdict.text, verdict.retries) for index, verdict in verdicts.items()} == {
         n: (f"clip {n + 1}", 0) for n in range(5)
     }
-    assert lane.readings().restarts == {"MemoryExceeded": 1}
+    assert lane.readings().restarts == {"GpuAbortOutOfMemory": 1}
     assert lane.readings().ring_resets == {"Restart": 1}
 
 

@@ -1,7 +1,7 @@
 """A large job's parts, and a process that does nothing but finalize them and tell how much memory it took.
 
-    python -m tests.component.stages.finalize_load make FOLDER ROWS SHARDS
-    python -m tests.component.stages.finalize_load run FOLDER
+python -m tests.component.stages.finalize_load make FOLDER ROWS SHARDS
+python -m tests.component.stages.finalize_load run FOLDER
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 from tests.component.stages.stage_rig import Job, commit_ref, shard_uid
 from tests.component.stages.stage_stubs import MODEL_DIGEST
 
-import voxfleet_agent.agent
+import voxfleet_agent.agent  # noqa: F401 -- what a supervisor weighs, Finalize comes on top of it
+from voxfleet_agent.pools.peak import peak_bytes
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.storage import Storage
@@ -104,7 +104,10 @@ def make(root: Path, rows: int, shards: int) -> None:
     (plan_path / "manifest.jsonl").write_bytes(manifest)
     (plan_path / "plan.json").write_bytes(canonical_json(plan.dump()))
     (plan_path / "nonce").write_bytes(b"nonce")
-    commits = [commit_ref(_shard(job, number, range(*span)), ordinal=number) for number, span in enumerate(pairwise(boundaries))]
+    commits = [
+        commit_ref(_shard(job, number, range(*span)), ordinal=number)
+        for number, span in enumerate(pairwise(boundaries))
+    ]
     (root / "spec.json").write_bytes(canonical_json(job.finalize_spec(result, commits).dump()))
 
 
@@ -112,8 +115,8 @@ def _shard(job: Job, number: int, span: range) -> ShardResult:
     folder = attempt_folder(shard_uid(number), 1)
     (job.folder / folder).mkdir(parents=True)
     order = list(span)
-    random.Random(number).shuffle(order)
-    parts = []
+    random.Random(number).shuffle(order)  # noqa: S311 -- a test's order
+    parts: list[PartRef] = []
     for start in range(0, len(order), PART_ROWS):
         indexes = sorted(order[start : start + PART_ROWS])
         content = b"".join(row(clip(index)).line() for index in indexes)
@@ -121,7 +124,11 @@ def _shard(job: Job, number: int, span: range) -> ShardResult:
         (job.folder / path).write_bytes(content)
         parts.append(PartRef(path=path, sha256=sha256_hex(content), indexes=encode(indexes)))
     commit = Commit(
-        shard_uid=shard_uid(number), attempt=1, indexes=encode(span), parts=tuple(parts), counts=Counts(succeeded=len(span))
+        shard_uid=shard_uid(number),
+        attempt=1,
+        indexes=encode(span),
+        parts=tuple(parts),
+        counts=Counts(succeeded=len(span)),
     )
     content = canonical_json(commit.dump())
     (job.folder / folder / "commit.json").write_bytes(content)
@@ -129,21 +136,14 @@ def _shard(job: Job, number: int, span: range) -> ShardResult:
 
 
 async def run(root: Path) -> dict[str, object]:
-    """Memory in kB, at rest and at its peak."""
+    """The process's peak memory, and what Finalize committed."""
     job = Job(root)
     spec = AttemptSpec.model_validate_json((root / "spec.json").read_bytes())
     scratch = Scratch(root / "scratch", quota_bytes=2**30, min_free_bytes=0)
     async with Storage(job.allow) as storage:
         context = job.context(spec, storage=storage, scratch=scratch)
-        before_kilobytes = _status("VmRSS")
         result = await run_finalize(context)
-    return {"before": before_kilobytes, "peak": _status("VmHWM"), "commit": result.commit_sha256}
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None and voxfleet_agent.agent.__name__ in sys.modules
-    return int(found[1])
+    return {"peakBytes": peak_bytes(), "commit": result.commit_sha256}
 
 
 if __name__ == "__main__":

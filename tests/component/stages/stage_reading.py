@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.component.stages.stage_rig import Job
 from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
-from voxfleet_api.results import Base, Commit, PlanResult, ResultRow
+from voxfleet_api.results import Base, Commit, PlanResult, ResultRow, RunRecord
 
 
 class StoppedError(Exception):
@@ -52,6 +52,10 @@ def rows_of(job: Job, attempt: int = 1) -> list[ResultRow]:
 
 def read_commit(job: Job, attempt: int = 1) -> Commit:
     return Commit.model_validate_json((job.attempt_files(attempt) / "commit.json").read_bytes())
+
+
+def read_run(job: Job, attempt: int = 1) -> RunRecord:
+    return RunRecord.model_validate_json((job.attempt_files(attempt) / "run.json").read_bytes())
 
 
 def read_base(job: Job, attempt: int) -> Base:

@@ -20,6 +20,7 @@ from voxfleet_agent.stages.stage import (
     StageJournal,
 )
 from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_agent.storage.content import Content
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.results import Attestation, Evidence, LadderTable, LadderTier, LaneReadings, ResultRow, TimedText
@@ -114,7 +115,7 @@ class WatchedStorage(Storage):
     async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
         return await self._around("download", uri, lambda: super(WatchedStorage, self).download(uri, target, version))
 
-    async def put(self, uri: str, content: bytes) -> None:
+    async def put(self, uri: str, content: bytes | Content) -> None:
         await self._around("put", uri, lambda: super(WatchedStorage, self).put(uri, content))
 
     async def put_once(self, uri: str, content: bytes) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent import quarantine as quarantine_module
 from voxfleet_agent.attempts.key import AttemptKey
-from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.quarantine import KeptClip, Quarantine
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
@@ -45,7 +46,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def quarantine(tmp_path: Path, clock: HandClock) -> Quarantine:
-    return Quarantine(tmp_path / "scratch", 10_000, clock)
+    return Quarantine(tmp_path / "scratch" / "quarantine", 10_000, clock)
 
 
 def spec(*, namespace: str = "speech", job: str = "nightly", retain_for: str | None = "1h") -> AttemptSpec:
@@ -93,7 +94,7 @@ async def test_evidence_and_a_copy_lie_in_the_job_s_own_folder(quarantine: Quara
     (kept,) = quarantine.clips()
     assert (kept.namespace, kept.job, kept.index, kept.path) == ("speech", "nightly-0f0f0f0f", 7, folder)
     assert kept.expires_at - kept.kept_at == timedelta(hours=1)
-    assert kept.size_bytes == sum(path.stat().st_size for path in folder.iterdir()) == quarantine.size_bytes()
+    assert kept.size_bytes == sum(path.stat().st_size for path in folder.iterdir()) == quarantine.size_bytes
 
 
 async def test_a_contract_that_retains_nothing_leaves_nothing(quarantine: Quarantine, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ async def test_clips_expire_by_the_clock_and_empty_folders_go(
 async def test_the_oldest_give_way_to_the_quota(quarantine: Quarantine, clock: HandClock, tmp_path: Path) -> None:
     for index in range(4):
         await quarantine.open(spec(job=f"job-{index}")).keep(evidence(index), clip_file(tmp_path, 3000))
-        assert quarantine.size_bytes() <= 10_000
+        assert quarantine.size_bytes <= 10_000
         clock.now += timedelta(seconds=1)
     assert names(quarantine) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
 
@@ -140,6 +141,73 @@ async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(quarantine: 
     await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path, 20_000))
     (kept,) = quarantine.clips()
     assert (kept.path / "evidence.json").exists() and not (kept.path / "clip").exists()
+
+
+async def test_one_job_s_clips_do_not_push_out_another_s(
+    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+) -> None:
+    await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
+    for index in range(20):
+        clock.now += timedelta(seconds=1)
+        await quarantine.open(spec(namespace="noisy")).keep(evidence(index), clip_file(tmp_path, 1800))
+        assert quarantine.size_bytes <= 10_000
+    clips = quarantine.clips()
+    assert [(clip.namespace, clip.index) for clip in clips] == [("quiet", 7), *(("noisy", n) for n in (17, 18, 19))]
+    assert (quarantine.count, quarantine.size_bytes) == (4, sum(clip.size_bytes for clip in clips))
+
+
+async def test_of_a_clip_larger_than_what_others_leave_of_the_quota_the_evidence_is_kept(
+    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+) -> None:
+    await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
+    await quarantine.open(spec(namespace="noisy")).keep(evidence(), clip_file(tmp_path, 9000))
+    assert {clip.namespace: (clip.path / "clip").exists() for clip in quarantine.clips()} == {
+        "quiet": True,
+        "noisy": False,
+    }
+
+
+async def test_keeping_a_clip_does_not_look_at_the_others(
+    quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, reads = quarantine.open(spec()), list[str]()
+    await job.keep(evidence(0), None)
+    read = quarantine_module._read
+
+    def watched(namespace: str, name: str, folder: Path) -> KeptClip:
+        reads.append(folder.name)
+        return read(namespace, name, folder)
+
+    monkeypatch.setattr(quarantine_module, "_read", watched)
+    for index in range(1, 100):
+        await job.keep(evidence(index), None)
+    assert reads == [] and 0 < quarantine.count < 100, "the quota made the first ones go"
+    assert quarantine.size_bytes == sum(clip.size_bytes for clip in quarantine.clips())
+
+
+async def test_a_new_process_knows_what_an_old_one_kept(
+    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+) -> None:
+    for index in range(3):
+        await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path, 3000))
+        clock.now += timedelta(seconds=1)
+    looking = Quarantine(quarantine.path, 10_000, clock)
+    assert await looking.expire() == 0
+    again = Quarantine(quarantine.path, 10_000, clock)
+    await again.open(spec()).keep(evidence(2), clip_file(tmp_path, 3000))
+    for found in (looking, again):
+        assert (found.count, found.size_bytes) == (3, sum(clip.size_bytes for clip in again.clips()))
+    await again.open(spec()).keep(evidence(3), clip_file(tmp_path, 3000))
+    assert names(again) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
+
+
+async def test_what_another_process_discarded_is_no_longer_counted(quarantine: Quarantine, tmp_path: Path) -> None:
+    for index in (1, 2):
+        await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path))
+    Quarantine(quarantine.path, 0, HandClock()).discard(quarantine.clips()[:1])
+    assert await quarantine.expire() == 0
+    (kept,) = quarantine.clips()
+    assert (quarantine.count, quarantine.size_bytes) == (1, kept.size_bytes)
 
 
 async def test_discard_removes_what_it_is_given(quarantine: Quarantine, tmp_path: Path) -> None:

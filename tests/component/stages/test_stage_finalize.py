@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,39 @@ async def test_the_same_commits_give_the_same_bytes_on_any_mac_in_any_attempt(jo
     again = await job.finalize(plan, list(reversed(commits)), attempt=7)
     assert [(job.folder / name).read_bytes() for name in FILES] == before
     assert again == first
+
+
+@pytest.mark.parametrize("shards", [1, 25])
+def test_a_hundred_thousand_rows_do_not_weigh_on_the_supervisor(tmp_path: Path, shards: int) -> None:
+    """Rows of about 1.1 kB. The Mac's memory is the models', not the results'."""
+    load = (sys.executable, "-m", "tests.component.stages.finalize_load")
+    subprocess.run([*load, "make", str(tmp_path), "100000", str(shards)], check=True, timeout=300)
+    ran = subprocess.run([*load, "run", str(tmp_path)], check=True, capture_output=True, timeout=300)
+    assert json.loads(ran.stdout)["peakBytes"] < 120e6
+    job = Job(tmp_path)
+    index = Index.model_validate_json((job.folder / "index.json").read_bytes())
+    assert (index.counts.succeeded, index.counts.quarantined) == (98_000, 2000)
+    assert (job.folder / "results.jsonl").stat().st_size > 100e6
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file() and path.stat().st_size] == []
+
+
+async def test_rows_pass_through_reserved_scratch_and_leave_none(job: Job) -> None:
+    plan, commits = await processed(job)
+    scratch = job.open_scratch()
+    reserved: list[int] = []
+    job.edges.watch = lambda name: reserved.append(scratch.reserved_bytes) if name == "after put errors.jsonl" else None
+    await run_finalize(job.context(job.finalize_spec(plan, commits[:2]), scratch=scratch))
+    written = sum((job.folder / name).stat().st_size for name in ("results.jsonl", "errors.jsonl"))
+    assert reserved[0] >= written
+    assert scratch.reserved_bytes == 0
+    assert [path for path in scratch.attempts_path.rglob("*") if path.is_file()] == []
+
+
+async def test_a_finalize_that_finds_older_result_files_writes_its_own(job: Job) -> None:
+    plan, commits = await processed(job)
+    (job.folder / "results.jsonl").write_bytes(b"of an agent of another version\n")
+    await job.finalize(plan, commits)
+    assert len(job.results()) == 6, "and the digests in the index are theirs"
 
 
 async def test_index_json_is_written_last(job: Job) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.component.stages.stage_reading import interrupted, read_commit, rows_of
+from tests.component.stages.stage_reading import interrupted, read_commit, read_run, rows_of
 from tests.component.stages.stage_rig import CONTRACT, PATIENCE_SECONDS, Job, planned, write_wav
 from tests.component.stages.stage_stubs import (
     MODEL_DIGEST,
@@ -25,13 +25,9 @@ from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, ScratchLimit
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
-from voxfleet_api.results import ClipStatus, ResultRow, RunRecord, TimedText
+from voxfleet_api.results import ClipStatus, ResultRow, TimedText
 
 SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
-
-
-def read_run(job: Job, attempt: int = 1) -> RunRecord:
-    return RunRecord.model_validate_json((job.attempt_files(attempt) / "run.json").read_bytes())
 
 
 # Batches

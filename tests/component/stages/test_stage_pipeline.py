@@ -6,16 +6,18 @@ import asyncio
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from tests.component.stages.stage_reading import part_names, rows_of
+from tests.component.stages.stage_reading import part_names, read_run, rows_of
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 from tests.component.stages.stage_stubs import (
     Edges,
     MemoryJournal,
     StubLane,
     WatchedStorage,
+    ladder_table,
 )
 
 from voxfleet_agent.stages import parts
@@ -109,13 +111,17 @@ async def test_a_cancelled_attempt_gives_its_scratch_back(job: Job) -> None:
 
 
 class Failing(WatchedStorage):
-    """Downloads fail with one class, as often as told."""
+    """Downloads fail with one class, as often as told, and so does the look at other objects."""
 
-    def __init__(self, job: Job, failure_class: FailureClass, times: int, *, outage: bool = False) -> None:
+    def __init__(
+        self, job: Job, failure_class: FailureClass, times: int, *, outage: bool = False, looks: int = 0
+    ) -> None:
+        """`outage`: of the clips, while the output can be read; `looks` fail once a download did."""
         super().__init__(job.allow, job.edges)
         self.failure_class = failure_class
         self.times = times
         self.outage = outage
+        self.looks = looks
         self.calls = 0
 
     async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
@@ -126,7 +132,8 @@ class Failing(WatchedStorage):
         return await super().download(uri, target, version)
 
     async def head(self, uri: str) -> ObjectVersion:
-        if self.outage and uri.endswith("nonce"):
+        if self.calls and uri.endswith(".wav") and (self.outage or self.looks > 0):
+            self.looks -= 1
             raise VoxFleetError(self.failure_class, "told to fail")
         return await super().head(uri)
 
@@ -148,6 +155,24 @@ async def test_a_clip_that_nobody_can_fetch_fails_alone(job: Job) -> None:
     assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED]
 
 
+async def test_a_look_at_the_others_that_fails_once_ends_nothing(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    storage = Failing(job, FailureClass.TRANSPORT, times=99, looks=1)
+    await job.process(plan, storage=storage)
+    assert storage.looks == 0
+    assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED]
+
+
+@pytest.mark.parametrize("failure_class", [FailureClass.INVALID_INPUT, FailureClass.ACCESS_DENIED])
+async def test_a_clip_that_is_answered_oddly_fails_alone(job: Job, failure_class: FailureClass) -> None:
+    job.add_clips(3)
+    plan = planned(await job.plan())
+    await job.process(plan, storage=Failing(job, failure_class, times=99))
+    assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED]
+    assert (error := rows_of(job)[0].error) is not None and error.failure_class is failure_class
+
+
 async def test_other_classes_are_not_retried(job: Job) -> None:
     job.add_clips(1)
     plan = planned(await job.plan())
@@ -156,7 +181,7 @@ async def test_other_classes_are_not_retried(job: Job) -> None:
     assert storage.calls == 1
 
 
-async def test_an_outage_ends_the_attempt_and_fails_no_clip(job: Job) -> None:
+async def test_an_outage_of_the_input_ends_the_attempt_and_fails_no_clip(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     journal = MemoryJournal(job.edges)
@@ -164,6 +189,36 @@ async def test_an_outage_ends_the_attempt_and_fails_no_clip(job: Job) -> None:
         await job.process(plan, journal=journal, storage=Failing(job, FailureClass.TRANSPORT, times=99, outage=True))
     assert caught.group_contains(VoxFleetError, match="told to fail")
     assert all(row.status is ClipStatus.SUCCEEDED for row in journal.rows.values())
+
+
+# The lane's batch size
+
+
+async def test_the_child_is_told_the_batch_size_that_it_works_with(job: Job) -> None:
+    job.add_clips(2)
+    job.ladders.known = ladder_table(2)
+    plan = planned(await job.plan())
+    await job.process(plan, lane=StubLane(batch_size=4))
+    assert read_run(job).environment["MLX_AUDIO_BATCH_SIZE"] == "2"
+
+
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("aborts", [True, False])
+async def test_what_memory_left_of_the_batch_size_is_not_the_next_job_s(job: Job, measured: bool, aborts: bool) -> None:
+    job.add_clips(3)
+    job.ladders.known = ladder_table(2) if measured else None
+    plan = planned(await job.plan())
+    lane = StubLane(batch_size=4)
+
+    async def shrink(task: ClipTask) -> None:
+        lane.batch_size = 1
+        if aborts:
+            raise VoxFleetError(FailureClass.GPU_ABORT_TIMEOUT, "told to fail")
+
+    lane.before = shrink
+    with pytest.raises(BaseExceptionGroup) if aborts else nullcontext():
+        await job.process(plan, lane=lane)
+    assert lane.batch_size == 4
 
 
 def counted(results: Sequence[ShardResult]) -> int:

@@ -6,18 +6,21 @@ import asyncio
 import hashlib
 import json
 import os
+import struct
 
 import pytest
+from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
+from voxfleet_agent.stages.inspection import MAX_PLACES
 from voxfleet_agent.stages.plan import HEADERS_AT_A_TIME
 from voxfleet_agent.storage import ObjectVersion, RangeReader
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput, PrefixInput
-from voxfleet_api.results import PlanFile
+from voxfleet_api.results import ClipStatus, PlanFile
 
 
 async def test_plan_writes_a_manifest_with_size_and_etag_of_every_clip(job: Job) -> None:
@@ -137,16 +140,73 @@ async def test_an_empty_input_fails_the_plan(job: Job) -> None:
 
 
 async def test_an_outage_is_not_frozen_as_a_refusal(job: Job) -> None:
-    job.add_clips(1)
+    job.add_clips(2)
 
     class Broken(WatchedStorage):
         async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
+            raise VoxFleetError(FailureClass.TRANSPORT, "the storage cannot be reached")
+
+        async def head(self, uri: str) -> ObjectVersion:
+            if uri.endswith("/plan.json"):  # the last thing that went well
+                return await super().head(uri)
             raise VoxFleetError(FailureClass.TRANSPORT, "the storage cannot be reached")
 
     with pytest.raises(BaseExceptionGroup) as caught:
         await job.plan(storage=Broken(job.allow, job.edges))
     assert caught.group_contains(VoxFleetError, match="cannot be reached")
     assert not (job.folder / "plan" / "1" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("failure_class", [FailureClass.TRANSPORT, FailureClass.THROTTLED])
+async def test_a_clip_that_cannot_be_reached_fails_alone(job: Job, failure_class: FailureClass) -> None:
+    job.add_clips(4)
+
+    class OneDead(WatchedStorage):
+        async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
+            if uri.endswith("002.wav"):
+                raise VoxFleetError(failure_class, "the disk answers: Input/output error")
+            return await super().open_reader(uri)
+
+    plan = planned(await job.plan(storage=OneDead(job.allow, job.edges)))
+    assert [row.refusal and row.refusal.failure_class for row in job.manifest()] == [None, None, failure_class, None]
+    await job.process(plan)
+    statuses = [row.status for row in rows_of(job)]
+    assert statuses == [ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED, ClipStatus.FAILED, ClipStatus.SUCCEEDED]
+
+
+async def test_a_failure_of_this_mac_is_no_clip_s_refusal(job: Job) -> None:
+    job.add_clips(2)
+
+    class Failing(WatchedStorage):
+        async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
+            raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, "this Mac is not what it was")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.plan(storage=Failing(job.allow, job.edges))
+    assert caught.group_contains(VoxFleetError, match="not what it was")
+
+
+async def test_a_file_that_is_too_large_is_refused_before_anything_walks_through_it(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(update={"input": CONTRACT.input.model_copy(update={"max_clip_bytes": "1Ki"})})
+    (job.clips / "a.wav").write_bytes(b"not audio at all" * 100)
+    await job.plan()
+    (row,) = job.manifest()
+    assert row.refusal is not None and row.refusal.failure_class is FailureClass.CONTRACT_VIOLATION
+    assert row.refusal.reason == "has 1600 bytes; the contract accepts at most 1Ki"
+
+
+async def test_a_header_without_end_is_a_decode_error(job: Job) -> None:
+    box_bytes = 2**17
+    with (job.clips / "a.wav").open("wb") as file:
+        file.write(struct.pack(">I4s8s", 16, b"ftyp", b"M4A "))
+        for number in range(MAX_PLACES + 2):
+            file.seek(16 + number * box_bytes)
+            file.write(struct.pack(">I4s", box_bytes, b"free"))
+        file.truncate(16 + (MAX_PLACES + 2) * box_bytes)
+    await job.plan()
+    (row,) = job.manifest()
+    assert row.refusal is not None and row.refusal.failure_class is FailureClass.DECODE_ERROR
+    assert row.refusal.reason == f"its header is scattered over more than {MAX_PLACES} places"
 
 
 async def test_a_large_plan_has_as_many_tasks_as_headers_are_read_at_a_time(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -11,10 +12,12 @@ from tests.component.stages.stage_stubs import (
     CLIP_MILLISECONDS,
     FixedModel,
     StubLane,
+    WatchedStorage,
     text_of,
 )
 
 from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
@@ -136,6 +139,59 @@ async def test_a_clip_that_was_deleted_since_plan_fails_alone(job: Job) -> None:
     assert gone.status is ClipStatus.FAILED
     assert gone.error is not None and gone.error.failure_class is FailureClass.INPUT_NOT_FOUND
     assert good.status is ClipStatus.SUCCEEDED
+
+
+async def test_a_first_clip_that_cannot_be_read_any_more_fails_alone(job: Job) -> None:
+    job.add_clips(3)
+    plan = planned(await job.plan())
+    (job.clips / "000.wav").unlink()
+    os.mkfifo(job.clips / "000.wav")
+    await job.process(plan)
+    assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED]
+    assert (error := rows_of(job)[0].error) is not None and error.failure_class is FailureClass.ACCESS_DENIED
+
+
+async def test_clips_of_which_none_can_be_read_any_more_fail_one_by_one(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    for clip in sorted(job.clips.iterdir()):
+        clip.unlink()
+        os.mkfifo(clip)
+    (job.clips / "other.wav").write_bytes(b"")
+    await job.process(plan)
+    assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.FAILED]
+
+
+@pytest.mark.parametrize("verb", ["head", "list"])
+async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    failures = ["head 001.wav"] if verb == "head" else ["list "]
+    if verb == "list":
+        (job.clips / "other.wav").write_bytes(b"")
+        for number in range(2):
+            (job.clips / f"00{number}.wav").unlink()
+
+    class Faulted(WatchedStorage):
+        def fault(self, name: str) -> None:
+            if name in failures:
+                failures.remove(name)
+                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
+
+        async def head(self, uri: str) -> ObjectVersion:
+            self.fault(f"head {uri.rpartition('/')[2]}")
+            return await super().head(uri)
+
+        async def list_names(self, prefix: str, limit: int) -> list[str]:
+            if prefix == f"{job.clips.as_uri()}/":
+                self.fault("list ")
+            return await super().list_names(prefix, limit)
+
+    if verb == "head":
+        (job.clips / "000.wav").unlink()
+    await job.process(plan, storage=Faulted(job.allow, job.edges))
+    assert failures == []
+    assert len(rows_of(job)) == 2
 
 
 # Rows

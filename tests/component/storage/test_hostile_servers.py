@@ -18,7 +18,7 @@ from tests.component.storage.errors import LOOPBACK, class_of
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.stages.plan import inspect_clip
+from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.source import Source
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_api.failures import FailureClass, VoxFleetError

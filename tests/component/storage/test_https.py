@@ -8,7 +8,10 @@ import ipaddress
 import logging
 import os
 import socket
+import struct
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 
@@ -19,11 +22,16 @@ from tests.component.storage.errors import class_of, error_of
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.storage import ObjectVersion, Storage, network
+from voxfleet_agent.stages.inspection import inspect_clip
+from voxfleet_agent.stages.source import Source
+from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, network
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 CONTENT = os.urandom(300_000)
 MODIFIED = 1_700_000_000.0
+CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
 
 
 @pytest.fixture
@@ -285,7 +293,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     connected: list[str] = []
     connect = httpcore.AnyIOBackend.connect_tcp
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answers.pop(0)]
 
@@ -301,7 +309,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
             raise httpcore.ConnectError
         return await connect(tcp, host, port, timeout)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", recorded)
     url = server.url("/in/x.wav", "storage.test")
     assert await storage.get(url, 300_000) == CONTENT
@@ -345,3 +353,57 @@ async def test_a_bundle_without_certificates_is_told(server: WebServer, tmp_path
 async def test_a_name_that_nobody_knows_is_transport(https: HttpsConfig) -> None:
     async with Storage(["https://storage.invalid/"], None, https) as storage:
         assert await class_of(storage.get("https://storage.invalid/x", 1), "invalid") is FailureClass.TRANSPORT
+
+
+# Threads
+
+
+async def test_more_headers_than_threads_are_read_from_a_server_that_keeps_no_connection(
+    server: WebServer, https: HttpsConfig
+) -> None:
+    """Each header lies in two places, and each place costs a connection, which costs a look-up of the name."""
+    behind = wav_behind(100_000)
+    for number in range(8):
+        server.pages[f"/in/{number}.wav"] = Page(behind, headers={"Connection": "close"})
+    with ThreadPoolExecutor(max_workers=2) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        async with Storage([server.url("/in/")], None, https, Timeouts(answer_seconds=10.0)) as storage:
+            sources = [Source(str(number), server.url(f"/in/{number}.wav")) for number in range(8)]
+            rows = await asyncio.gather(
+                *(inspect_clip(storage, CONTRACT, number, source) for number, source in enumerate(sources))
+            )
+    assert [(row.refusal, row.audio_milliseconds) for row in rows] == [(None, 1000)] * 8
+
+
+async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
+    storage: Storage, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = asyncio.Event(), threading.Event()
+    loop, really = asyncio.get_running_loop(), socket.getaddrinfo
+
+    def slow(host: str, port: int, **kinds: int) -> list[object]:
+        loop.call_soon_threadsafe(asked.set)
+        assert answer.wait(30)
+        return [*really(host, port, **kinds)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        loop.set_default_executor(executor)
+        looking = asyncio.create_task(storage.head(server.url("/in/x.wav")))
+        await asyncio.wait_for(asked.wait(), 10)
+        try:
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
+        finally:
+            answer.set()
+        assert (await looking).size_bytes == len(CONTENT)
+
+
+def wav_behind(chunk_bytes: int) -> bytes:
+    """One second at 16 kHz behind a chunk of something else, as studios write it."""
+    chunks = [
+        (b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)),
+        (b"LIST", bytes(chunk_bytes)),
+        (b"data", bytes(32000)),
+    ]
+    body = b"".join(name + struct.pack("<I", len(content)) + content for name, content in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body

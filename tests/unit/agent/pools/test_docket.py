@@ -7,8 +7,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.pools.docket import MAX_DEATHS_IN_A_ROW, MAX_SENT, Docket, Sent
+from voxfleet_agent.pools.docket import MAX_ACCUSED, MAX_DEATHS_IN_A_ROW, MAX_SENT, Docket, Sent
+from voxfleet_agent.pools.exits import Blame, ChildEnd
 from voxfleet_agent.stages.stage import ClipTask
+from voxfleet_api.failures import FailureClass
+
+CRASH = ChildEnd(FailureClass.LANE_CRASHED, "crashed")
+KILLED = ChildEnd(FailureClass.GPU_ABORT_OUT_OF_MEMORY, "killed from outside", Blame.MAC)
+GPU_FAULT = ChildEnd(FailureClass.GPU_ABORT_TIMEOUT, "the GPU gave up", Blame.CLIP_OR_MAC)
 
 
 def clips(*indexes: int) -> list[ClipTask]:
@@ -19,10 +25,22 @@ def indexes(sent: Sent | None) -> list[int] | None:
     return None if sent is None else [clip.index for clip in sent.clips]
 
 
+def culprits(docket: Docket) -> list[int]:
+    return [culprit.clip.index for culprit in docket.culprits()]
+
+
+def die_alone_twice(docket: Docket, index: int, end: ChildEnd) -> bool:
+    """What the second death says."""
+    for _ in range(2):
+        assert indexes(docket.next(1)) == [index]
+        fault = docket.died({index}, end)
+    return fault
+
+
 def finish(docket: Docket, sent: Sent | None) -> None:
     assert sent is not None
     for clip in sent.clips:
-        assert docket.settle(clip.index) == clip
+        assert docket.settle(clip.index, heard=True) == clip
     assert docket.close(sent.number)
 
 
@@ -47,11 +65,11 @@ def test_a_batch_closes_only_when_every_clip_has_its_verdict() -> None:
     docket.add(clips(0, 1))
     sent = docket.next(2)
     assert sent is not None
-    docket.settle(0)
+    docket.settle(0, heard=True)
     assert not docket.close(sent.number)
-    docket.settle(1)
+    docket.settle(1, heard=True)
     assert docket.close(sent.number) and not docket.close(sent.number)
-    assert docket.settle(1) is None
+    assert docket.settle(1, heard=True) is None
 
 
 def test_suspects_go_alone_before_the_others() -> None:
@@ -60,7 +78,7 @@ def test_suspects_go_alone_before_the_others() -> None:
     docket.add(clips(3, 4))
     docket.next(3)
     docket.next(3)
-    assert docket.died({1, 2}) is None
+    assert not docket.died({1, 2}, CRASH)
     for suspect in (1, 2):
         alone = docket.next(3)
         assert indexes(alone) == [suspect]
@@ -74,24 +92,24 @@ def test_a_clip_that_dies_alone_twice_is_given_up() -> None:
     docket = Docket()
     docket.add(clips(0, 1))
     docket.next(2)
-    assert docket.died({0, 1}) is None
+    assert not docket.died({0, 1}, CRASH)
     assert indexes(docket.next(2)) == [0]
-    assert docket.died({0}) is None
+    assert not docket.died({0}, CRASH)
     assert docket.deaths_alone(0) == 1
     finish(docket, docket.next(2))  # the other suspect waited longer
     assert indexes(docket.next(2)) == [0]
-    culprit = docket.died({0})
-    assert culprit is not None and culprit.index == 0
-    assert docket.empty
+    assert not docket.died({0}, CRASH)
+    assert culprits(docket) == [0]
+    assert docket.empty and culprits(docket) == []
 
 
 def test_a_death_that_no_clip_explains_gives_all_of_them_again() -> None:
     docket = Docket()
     docket.add(clips(0, 1))
     docket.next(2)
-    assert docket.died(frozenset()) is None
+    assert not docket.died(frozenset(), CRASH)
     assert indexes(docket.next(2)) == [0, 1]
-    assert docket.died({77}) is None
+    assert not docket.died({77}, CRASH)
     assert indexes(docket.next(2)) == [0, 1]
 
 
@@ -100,10 +118,10 @@ def test_deaths_without_a_verdict_between_them_are_a_storm() -> None:
     docket.add(clips(0, 1))
     for _ in range(MAX_DEATHS_IN_A_ROW):
         docket.next(2)
-        docket.died(frozenset())
+        docket.died(frozenset(), CRASH)
     assert not docket.stormy
     docket.next(2)
-    docket.died(frozenset())
+    docket.died(frozenset(), CRASH)
     assert docket.stormy
 
 
@@ -112,11 +130,85 @@ def test_a_verdict_ends_the_row_of_deaths() -> None:
     docket.add(clips(0, 1))
     for _ in range(MAX_DEATHS_IN_A_ROW):
         docket.next(2)
-        docket.died(frozenset())
+        docket.died(frozenset(), CRASH)
     docket.next(2)
-    docket.settle(0)
-    docket.died(frozenset())
+    docket.settle(0, heard=True)
+    docket.died(frozenset(), CRASH)
     assert not docket.stormy
+
+
+def test_kills_from_outside_condemn_no_clip_and_end_in_the_macs_fault() -> None:
+    docket = Docket()
+    docket.add(clips(0))
+    assert die_alone_twice(docket, 0, KILLED)
+    assert culprits(docket) == []
+
+
+def test_a_kill_from_outside_is_not_added_to_a_clips_own_deaths() -> None:
+    docket = Docket()
+    docket.add(clips(0))
+    docket.next(1)
+    assert not docket.died({0}, CRASH)
+    docket.next(1)
+    assert not docket.died({0}, KILLED)
+    assert docket.deaths_alone(0) == 1 and culprits(docket) == []
+    finish(docket, docket.next(1))
+    assert docket.empty
+
+
+def test_a_gpu_fault_is_the_clips_once_another_clip_is_heard() -> None:
+    docket = Docket()
+    docket.add(clips(0))
+    docket.add(clips(1))
+    docket.next(1)
+    assert not docket.died({0}, GPU_FAULT)
+    assert indexes(docket.next(1)) == [0]
+    assert not docket.died({0}, GPU_FAULT)
+    assert culprits(docket) == [] and not docket.empty and not docket.needs_check
+    check = docket.next(1)
+    assert indexes(check) == [1]
+    assert culprits(docket) == []
+    finish(docket, check)
+    assert culprits(docket) == [0] and docket.empty
+
+
+def test_a_verdict_without_the_model_proves_nothing_and_a_fresh_child_has_to() -> None:
+    docket = Docket()
+    docket.add(clips(0, 1))
+    docket.next(1)
+    docket.died({0}, GPU_FAULT)
+    docket.next(1)
+    docket.died({0}, GPU_FAULT)
+    undecodable = docket.next(1)
+    assert undecodable is not None and docket.settle(1, heard=False) is not None
+    assert docket.close(undecodable.number)
+    assert (culprits(docket), docket.needs_check, docket.empty) == ([], True, False)
+    docket.works()
+    assert (culprits(docket), docket.needs_check, docket.empty) == ([0], False, True)
+
+
+def test_who_was_at_no_death_is_tried_before_other_suspects() -> None:
+    docket = Docket()
+    docket.add(clips(0, 1))
+    docket.add(clips(2))
+    docket.next(2)
+    docket.died({0, 1}, GPU_FAULT)
+    for suspect in (0, 1, 0):
+        assert indexes(docket.next(2)) == [suspect]
+        assert not docket.died({suspect}, GPU_FAULT)
+    check = docket.next(2)
+    assert indexes(check) == [2]
+    finish(docket, check)
+    assert culprits(docket) == [0]
+    assert indexes(docket.next(2)) == [1]
+
+
+def test_a_gpu_that_fails_clip_after_clip_is_the_macs_fault() -> None:
+    docket = Docket()
+    for index in range(MAX_ACCUSED + 1):
+        docket.add(clips(index))
+        assert die_alone_twice(docket, index, GPU_FAULT) is (index == MAX_ACCUSED)
+        assert culprits(docket) == []
 
 
 @given(st.sets(st.integers(0, 11)), st.integers(1, 8), st.randoms(use_true_random=False))
@@ -137,10 +229,9 @@ def test_every_clip_gets_one_end_whoever_kills(killers: set[int], batch_size: in
         sent = held.pop(0)
         touched = {clip.index for clip in sent.clips}
         if touched & killers:
-            culprit = docket.died(touched)
+            assert not docket.died(touched, CRASH)
             held.clear()
-            if culprit is not None:
-                given_up.append(culprit.index)
+            given_up += culprits(docket)
         else:
             finish(docket, sent)
             heard += touched

@@ -13,9 +13,10 @@ from voxfleet_agent.engine.results import Transcript
 from voxfleet_agent.pools.environment import child_environment, runbook_names
 from voxfleet_agent.pools.grouping import MAX_STRETCH, groups
 from voxfleet_agent.pools.hearing import joined
+from voxfleet_agent.pools.memory_needs import MemoryNeeds
 from voxfleet_agent.pools.messages import ChildReadings
+from voxfleet_agent.pools.patience import patience_seconds
 from voxfleet_agent.pools.readings import Tally
-from voxfleet_agent.pools.serving import does_not_fit
 from voxfleet_agent.stages.stage import LaneOrder
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Retries
@@ -101,24 +102,53 @@ def test_readings_live_longer_than_a_child() -> None:
 
 
 def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
-    refusal = does_not_fit(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB, cap_bytes=490 * MIB)
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    refusal = needs.refusal(560 * MIB)
     assert refusal is not None
     for part in (
-        "needs 493.9 MiB",
-        "the cap is 490.0 MiB",
+        "needs 567.2 MiB",
+        "the cap is 560.0 MiB",
         "ring 43.9 MiB (input.maxClip 600 s x 120 % x 16000 Hz x 4 B)",
         "decoding 50.0 MiB",
+        "one piece that waits 36.6 MiB + its batch 36.6 MiB",
         "model 400.0 MiB",
         "raise batching.memoryCap",
     ):
         assert part in refusal
-    assert does_not_fit(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB, cap_bytes=495 * MIB) is None
+    assert needs.refusal(568 * MIB) is None
+
+
+@given(st.integers(0, 4096))
+def test_what_waits_and_its_batch_fit_whatever_the_cap_leaves(spare_mib: int) -> None:
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    cap_bytes = needs.least_bytes + spare_mib * MIB
+    room_bytes = needs.room_bytes(cap_bytes)
+    assert room_bytes >= needs.piece_bytes
+    assert needs.ring_bytes + needs.decode_bytes + 2 * room_bytes + needs.model_bytes <= cap_bytes
+
+
+@pytest.mark.parametrize(
+    ("inferring", "decoding", "seconds"),
+    [
+        (None, 20, 15.001),
+        (None, 30_000, 16.5),
+        (None, 600_000, 45.0),
+        (30_000, None, 420.0),
+        (30_000, 30_000, 420.0),  # decoding may wait for room in the ring
+        (None, None, 120.0),
+    ],
+)
+def test_patience_follows_what_the_child_has_in_its_hands(
+    inferring: int | None, decoding: int | None, seconds: float
+) -> None:
+    assert patience_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding) == seconds
 
 
 def test_windows_make_the_ring_small() -> None:
     windowed = contract("8h", Conversions(windows=Windows(length="30s")))
-    assert does_not_fit(windowed, 16_000, decode_bytes=0, model_bytes=0, cap_bytes=3 * MIB) is None
-    refusal = does_not_fit(windowed, 16_000, decode_bytes=0, model_bytes=0, cap_bytes=MIB)
+    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0)
+    assert needs.refusal(6 * MIB) is None
+    refusal = needs.refusal(5 * MIB)
     assert refusal is not None and "conversions.windows.length 30 s" in refusal
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from voxfleet_agent.pools.exits import EXIT_GPU_FAULT, EXIT_LANE_BUSY, classify, over_cap
+from voxfleet_agent.pools.exits import EXIT_GPU_FAULT, EXIT_LANE_BUSY, Blame, classify, over_cap
 from voxfleet_agent.pools.messages import MAX_MESSAGE_BYTES, Refused, frame
 from voxfleet_api.failures import FailureClass
 
@@ -41,7 +41,10 @@ METAL = (
         ),
         (-signal.SIGABRT, "free(): invalid pointer", FailureClass.LANE_CRASHED),
         (-signal.SIGSEGV, "", FailureClass.LANE_CRASHED),
-        (-signal.SIGKILL, "", FailureClass.MEMORY_EXCEEDED),
+        (-signal.SIGKILL, "", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
+        (-signal.SIGABRT, "terminating due to std::bad_alloc", FailureClass.MEMORY_EXCEEDED),
+        (-signal.SIGABRT, "[metal::malloc] Attempting to allocate 9 bytes", FailureClass.MEMORY_EXCEEDED),
+        (-signal.SIGSEGV, "an earlier bad_alloc", FailureClass.LANE_CRASHED),
         (EXIT_GPU_FAULT, METAL.format(what="x", code=2, name="Timeout"), FailureClass.GPU_ABORT_TIMEOUT),
         (1, "Traceback", FailureClass.LANE_CRASHED),
         (EXIT_LANE_BUSY, "", FailureClass.LANE_CRASHED),
@@ -50,6 +53,28 @@ METAL = (
 )
 def test_classes(returncode: int | None, stderr: str, failure_class: FailureClass) -> None:
     assert classify(returncode, stderr).failure_class is failure_class
+
+
+@pytest.mark.parametrize(
+    ("returncode", "fault", "blame", "clip_class"),
+    [
+        (-signal.SIGSEGV, None, Blame.CLIP, FailureClass.LANE_CRASHED),
+        (-signal.SIGABRT, "OutOfMemory", Blame.CLIP_OR_MAC, FailureClass.MEMORY_EXCEEDED),
+        (-signal.SIGABRT, "Timeout", Blame.CLIP_OR_MAC, FailureClass.LANE_CRASHED),
+        (-signal.SIGABRT, "ImpactingInteractivity", Blame.CLIP_OR_MAC, FailureClass.LANE_CRASHED),
+        (-signal.SIGABRT, "InnocentVictim", Blame.MAC, None),
+        (-signal.SIGKILL, None, Blame.MAC, None),
+    ],
+)
+def test_who_can_be_at_fault(returncode: int, fault: str | None, blame: Blame, clip_class: FailureClass | None) -> None:
+    end = classify(returncode, "" if fault is None else METAL.format(what="x", code=1, name=fault))
+    assert end.blame is blame
+    if clip_class is not None:
+        assert end.clip_class is clip_class
+
+
+def test_a_kill_from_outside_names_the_others_and_not_the_clip() -> None:
+    assert "others on the Mac took the memory" in classify(-signal.SIGKILL, "").reason
 
 
 def test_the_last_metal_fault_counts() -> None:
@@ -64,7 +89,8 @@ def test_reasons_name_the_signal_and_never_stderr() -> None:
 
 def test_a_child_over_its_cap_says_both_numbers() -> None:
     end = over_cap(900 * 2**20, 512 * 2**20)
-    assert end.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert (end.failure_class, end.clip_class) == (FailureClass.MEMORY_EXCEEDED, FailureClass.MEMORY_EXCEEDED)
+    assert end.blame is Blame.CLIP
     assert "900 MiB" in end.reason and "512 MiB" in end.reason
 
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxfleet_agent.stages import merge
 from voxfleet_agent.stages.boundaries import boundaries
 from voxfleet_agent.stages.inherit import Part, earlier_attempts, own_parts, parse_part, usable
 from voxfleet_agent.stages.input_manifest import InputManifest
 from voxfleet_agent.stages.manifest import ManifestLines, ManifestStream
-from voxfleet_agent.stages.merge import Merged, require_one_each, stretches
+from voxfleet_agent.stages.merge import Places, require_one_each
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.sources import select
 from voxfleet_api.digest import sha256_hex
@@ -25,7 +26,7 @@ from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_input import PrefixInput
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import ClipStatus, Commit, Counts, ManifestRow, PartRef, ResultRow
+from voxfleet_api.results import ClipStatus, ManifestRow, PartRef, ResultRow
 
 MANIFEST = "file:///data/in/manifest.jsonl"
 
@@ -34,10 +35,8 @@ def clip(index: int, etag: str = "v1") -> ManifestRow:
     return ManifestRow(index=index, custom_id=f"c{index}", uri=f"file:///data/{index}.wav", size_bytes=1, etag=etag)
 
 
-def row(index: int, *, etag: str = "v1", custom_id: str | None = None) -> ResultRow:
-    return ResultRow(
-        index=index, custom_id=custom_id or f"c{index}", status=ClipStatus.SUCCEEDED, text="one", etag=etag
-    )
+def row(index: int, *, etag: str = "v1", custom_id: str | None = None, text: str = "one") -> ResultRow:
+    return ResultRow(index=index, custom_id=custom_id or f"c{index}", status=ClipStatus.SUCCEEDED, text=text, etag=etag)
 
 
 def part(*rows: ResultRow) -> Part:
@@ -194,56 +193,59 @@ def test_a_part_is_what_its_sha256_says() -> None:
 # Merge
 
 
-def lines(merged: Merged) -> tuple[bytes, bytes]:
-    return merged.results(), merged.errors()
+def part_of(*rows: ResultRow, indexes: tuple[int, ...] | None = None) -> tuple[PartRef, bytes]:
+    content = b"".join(row.line() for row in rows)
+    named = tuple(row.index for row in rows) if indexes is None else indexes
+    return PartRef(path="p", sha256=sha256_hex(content), indexes=encode(named)), content
+
+
+def places_of(total: int, *parts: tuple[PartRef, bytes]) -> Places:
+    places = Places(total, [ref for ref, _ in parts], [len(content) for _, content in parts])
+    for number, (_, content) in enumerate(parts):
+        places.add(number, content)
+    return places
 
 
 @settings(deadline=None)
-@given(st.permutations(range(5)), st.sets(st.integers(0, 4)))
-def test_the_order_of_arrival_does_not_matter(order: list[int], absent: set[int]) -> None:
-    manifest = {index: clip(index) for index in range(5)}
-    merged, straight = Merged(), Merged()
-    for index in order:
-        if index in absent:
-            merged.add_not_run(manifest, [index])
-        else:
-            merged.add([row(index)], manifest)
-    merged.write()
-    for index in range(5):
-        straight.add([row(index)], manifest) if index not in absent else straight.add_not_run(manifest, [index])
-        straight.write()
-    assert lines(merged) == lines(straight)
-    assert (merged.metrics(), merged.tally.counts) == (straight.metrics(), straight.tally.counts)
-    found = [json.loads(line)["index"] for line in merged.results().splitlines()]
-    assert found == [index for index in range(5) if index not in absent]
+@given(st.permutations(range(8)), st.integers(1, 8), st.sets(st.integers(0, 7)))
+def test_every_row_is_found_wherever_its_part_put_it(order: list[int], part_rows: int, absent: set[int]) -> None:
+    there = [index for index in order if index not in absent]
+    groups = [sorted(there[start : start + part_rows]) for start in range(0, len(there), part_rows)]
+    parts = [part_of(*(row(index, text="x" * index) for index in group)) for group in groups]
+    places, content = places_of(8, *parts), b"".join(content for _, content in parts)
+    assert places.size_bytes == len(content)
+    for index in range(8):
+        offset, size_bytes = places.of(index)
+        line = content[offset : offset + size_bytes]
+        assert line == (b"" if index in absent else row(index, text="x" * index).line())
+        if line:
+            assert places.row(line, clip(index)).index == index
 
 
-def test_a_second_row_is_refused_before_and_after_the_first_is_written() -> None:
-    merged, manifest = Merged(), {0: clip(0), 1: clip(1)}
-    merged.add([row(1)], manifest)
-    for _ in range(2):
-        with pytest.raises(VoxFleetError, match="more than one row for 1"):
-            merged.add([row(1)], manifest)
-        merged.write()
-    assert merged.results() == row(1).line()
+@pytest.mark.parametrize("indexes", [(0, 1, 2), (0,)])
+def test_a_part_with_more_or_fewer_rows_than_its_commit_names_is_refused(indexes: tuple[int, ...]) -> None:
+    with pytest.raises(VoxFleetError, match="p holds other clips than its commit names"):
+        places_of(3, part_of(row(0), row(1), indexes=indexes))
 
 
-def commit(number: int, *indexes: int) -> Commit:
-    return Commit(shard_uid="s", attempt=number, indexes=encode(indexes), parts=(), counts=Counts())
+def test_a_part_whose_rows_are_of_other_clips_is_refused() -> None:
+    places = places_of(3, part_of(row(0), row(2), indexes=(0, 1)))
+    with pytest.raises(VoxFleetError, match="p holds other clips than its commit names"):
+        places.row(row(2).line(), clip(1))
 
 
-@pytest.mark.parametrize(
-    ("commits", "expected"),
-    [
-        ([], []),
-        ([commit(1)], []),
-        ([commit(1, 4, 5), commit(2, 0, 1)], [(range(2), [2]), (range(4, 6), [1])]),
-        ([commit(1, 0, 3), commit(2, 1, 2), commit(3, 4)], [(range(4), [1, 2]), (range(4, 5), [3])]),
-        ([commit(1, 0, 9), commit(2, 1), commit(3, 5, 12)], [(range(13), [1, 2, 3])]),
-    ],
-)
-def test_commits_are_merged_stretch_by_stretch(commits: list[Commit], expected: list[tuple[range, list[int]]]) -> None:
-    assert [(span, [item.attempt for item in together]) for span, together in stretches(commits)] == expected
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_stretches_hold_every_clip_once_and_few_bytes(sizes: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge, "ROWS_AT_A_TIME", 4)
+        patch.setattr(merge, "BYTES_AT_A_TIME", 3000)
+        rows = [row(index, text="x" * size * 40) for index, size in enumerate(sizes)]
+        places = places_of(len(rows), *(part_of(one) for one in rows))
+        stretches = list(places.stretches())
+    assert [index for stretch in stretches for index in stretch] == list(range(len(sizes)))
+    for stretch in stretches:
+        assert len(stretch) == 1 or (len(stretch) <= 4 and sum(places.of(index)[1] for index in stretch) <= 3000)
 
 
 @settings(deadline=None)
@@ -259,7 +261,7 @@ def test_commits_must_name_each_clip_once(indexes: list[int]) -> None:
 @pytest.mark.parametrize("wrong", [row(1, etag="v2"), row(1, custom_id="other")])
 def test_a_row_of_another_clip_or_version_is_refused(wrong: ResultRow) -> None:
     with pytest.raises(VoxFleetError, match="index 1 is of another clip"):
-        Merged().add([row(0), wrong], {0: clip(0), 1: clip(1)})
+        places_of(2, part_of(row(0), wrong)).row(wrong.line(), clip(1))
 
 
 # The manifest
