@@ -3,8 +3,8 @@
     .venv/bin/python hack/make_corpus.py DIR
 
 DIR gets input/manifest.jsonl (usable as a job's input), input/clips/, expected.jsonl and contract.yaml. It must not
-exist or be empty. Needs ffmpeg; the same version writes the same bytes again. The files are never committed: among them are pipes,
-devices, links and 4 GiB sparse files.
+exist or be empty. Needs ffmpeg; the same version writes the same bytes again. The files are never committed: among
+them are pipes, devices, links and 4 GiB sparse files.
 """
 
 from __future__ import annotations

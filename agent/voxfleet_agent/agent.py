@@ -138,6 +138,8 @@ async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener
             lanes=equipment.pools.readings(),
             scratch_reserved_bytes=equipment.scratch.reserved_bytes,
             scratch_quota_bytes=equipment.scratch.quota_bytes,
+            quarantine_bytes=equipment.quarantine.size_bytes,
+            quarantined_clips=equipment.quarantine.count,
             ready=supervisor.ready,
         )
     )

@@ -22,9 +22,12 @@ class JobBudget:
         self._quarantined_milliseconds = 0
 
     def spend_retry(self, failure_class: FailureClass) -> None:
-        """Called before a retry. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) when the hour has no more of them."""
+        """Called of each retry. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) when the hour has no more of them.
+
+        Throttled costs nothing: to wait as long as the other side asks is no failure.
+        """
         most = self._limits.retries_per_hour
-        if most is None:
+        if most is None or failure_class is FailureClass.THROTTLED:
             return
         now = self._now()
         while self._retried_at_milliseconds and self._retried_at_milliseconds[0] <= now - _HOUR_MILLISECONDS:

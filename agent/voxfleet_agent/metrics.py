@@ -26,6 +26,8 @@ class Reading:
     lanes: Mapping[str, LaneReadings]
     scratch_reserved_bytes: int
     scratch_quota_bytes: int
+    quarantine_bytes: int
+    quarantined_clips: int
     ready: bool
 
 
@@ -72,6 +74,14 @@ class Metrics(Collector):
             ),
             GaugeMetricFamily(
                 "voxfleet_agent_scratch_quota_bytes", "Scratch allowed.", value=reading.scratch_quota_bytes
+            ),
+            GaugeMetricFamily(
+                "voxfleet_agent_quarantine_bytes",
+                "Retained for contracts' retainFor; never part of scratch.",
+                value=reading.quarantine_bytes,
+            ),
+            GaugeMetricFamily(
+                "voxfleet_agent_quarantined_clips", "Clips that are retained.", value=reading.quarantined_clips
             ),
             GaugeMetricFamily("voxfleet_agent_ready", "1 when attempts are admitted.", value=float(reading.ready)),
         )

@@ -94,11 +94,18 @@ class Scratch:
     def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
         """The attempt's folder, created when it is missing. `limit_bytes`: the contract's scratch.maxBytes.
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
+        What an earlier run left in it has no reservation any more and goes; no link is followed. Raises
+        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
         """
         with writing_scratch(), contextlib.suppress(FileExistsError):  # left by an earlier run; opening refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
         descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
+        try:
+            with writing_scratch():
+                _empty(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return AttemptScratch(self, self.attempts_path / str(key), descriptor, limit_bytes)
 
     async def remove_attempt(self, key: AttemptKey) -> int:
@@ -214,6 +221,13 @@ def remove_entry(folder: int, name: str, limit: int = sys.maxsize) -> int:
         return removed
     os.rmdir(name, dir_fd=folder)
     return removed + 1
+
+
+def _empty(folder: int) -> None:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        remove_entry(folder, name)
 
 
 def _exhausted(size_bytes: int, shortage: str) -> VoxFleetError:

@@ -268,30 +268,6 @@ class LaneReadings(SpecModel):
     """At the end; smaller than at the beginning after trouble with memory."""
 
 
-class RunRecord(SpecModel):
-    """run.json: where and how one Process attempt ran."""
-
-    shard_uid: Uid
-    attempt: int
-    chip: str
-    memory_bytes: int
-    os: str
-    versions: dict[str, str]
-    model_digest: Digest
-    model_revision: str | None = None
-    model_files: dict[str, str] = Field(default_factory=dict)
-    """sha256 by name below the model's folder."""
-    sample_rate_hz: int
-    scratch_path: str
-    environment: dict[str, str] = Field(default_factory=dict)
-    """The runbook names as the lane's process saw them."""
-    seed: int
-    retries: dict[str, int] = Field(default_factory=dict)
-    """By failure class."""
-    ladder: LadderTable | None = None
-    readings: LaneReadings = LaneReadings()
-
-
 class Evidence(SpecModel):
     """What is known of a quarantined clip; its audio stays where the input has it."""
 

@@ -72,6 +72,7 @@ class Supervisor:
         """Recovers what the process before left; then the agent may answer. Raises ValueError for another binding."""
         equipment = self._equipment
         recovered = await recover(equipment.journal, equipment.ledger, equipment.scratch)
+        await equipment.quarantine.expire()
         self._live = {record.key: LiveAttempt(record) for record in recovered.records}
 
         def work(db: sqlite3.Connection) -> tuple[str | None, str | None, dict[str, int]]:

@@ -29,10 +29,12 @@ REPLAY_EXAMPLES = """Examples:
   voxfleet-agent replay --worst 5 --model /models/parakeet s3://out/nightly-0f5b6a3e/ -o json
 """
 ModelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
-        help="The run's model: default, a folder, an address, or owner/name@revision of the hub.",
+        help="The run's model, if it is not where the job has it: default, a folder, an address, or owner/name@revision"
+        " of the hub.",
+        show_default=False,
         metavar="MODEL",
     ),
 ]
@@ -44,7 +46,7 @@ ShowTextOption = Annotated[
 def replay(
     run: Annotated[str, typer.Argument(help="Folder of a finished run, or its address.", show_default=False)],
     worst: Annotated[int, typer.Option("--worst", min=1, max=MAX_CLIPS, help="How many clips.", metavar="N")] = 20,
-    model: ModelOption = "default",
+    model: ModelOption = None,
     show_text: ShowTextOption = False,
     output: TableOption = TableFormat.TABLE,
 ) -> None:

@@ -45,7 +45,7 @@ def verify(
         int, typer.Option("--sample", min=0, max=MAX_CLIPS, help="How many clips to run again.", metavar="N")
     ] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the sample.", metavar="N")] = 0,
-    model: ModelOption = "default",
+    model: ModelOption = None,
     show_text: ShowTextOption = False,
     output: TableOption = TableFormat.TABLE,
 ) -> None:

@@ -56,6 +56,16 @@ def setup_of(bundle: Bundle, model: ModelSource) -> Setup:
     return Setup(bundle.contract, bundle.task, model, bundle.transcription, bundle.synthesis)
 
 
+def model_of(bundle: Bundle, text: str | None) -> ModelSource:
+    """What `text` names; without one, what the job named, at the commit that it ran with. Raises ModelNotNamed."""
+    if text is not None:
+        return model_source(text, bundle.model_revision)
+    model = bundle.model or ModelSource(path="default")
+    if model.hub is None or bundle.model_revision is None:
+        return model
+    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=bundle.model_revision)})
+
+
 def model_source(text: str, revision: str | None) -> ModelSource:
     """From `default`, a folder's path, an address, or `owner/name@revision` of the hub.
 

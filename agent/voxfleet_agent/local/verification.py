@@ -15,7 +15,7 @@ from voxfleet_agent.local.bundle import (
     Verification,
     changed_files,
     model_differences,
-    model_source,
+    model_of,
     setup_of,
     version_differences,
 )
@@ -37,19 +37,19 @@ from voxfleet_api.results import ManifestRow, ResultRow
 
 
 async def replay(
-    place: str, count: int, model: str, environment: Mapping[str, str], home: Path, reporter: Reporter
+    place: str, count: int, model: str | None, environment: Mapping[str, str], home: Path, reporter: Reporter
 ) -> list[Pair]:
     """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
     async with open_run(place, environment) as files:
         run = await files.finished()
         bundle = await files.bundle(run.index)
         manifest = await files.manifest(bundle.manifest_sha256)
-    source = model_source(model, bundle.model_revision)
+    source = model_of(bundle, model)
     return await _pairs(bundle, source, manifest, worst(run.rows, count), environment, home, reporter)
 
 
 async def verify(
-    place: str, count: int, seed: int, model: str, environment: Mapping[str, str], home: Path, reporter: Reporter
+    place: str, count: int, seed: int, model: str | None, environment: Mapping[str, str], home: Path, reporter: Reporter
 ) -> Verification:
     """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
     async with open_run(place, environment) as files:
@@ -58,7 +58,7 @@ async def verify(
         wrong = await _wrong_files(files, bundle)
         manifest = await files.manifest(bundle.manifest_sha256)
     reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(wrong)} differ")
-    source = model_source(model, bundle.model_revision)
+    source = model_of(bundle, model)
     model_problems = await _wrong_model(bundle, source, environment, home)
     versions = tuple(version_differences(bundle, await _here(environment, home)))
     pairs: list[Pair] = []

@@ -24,7 +24,8 @@ from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.protocol import CommitRef, FinalizeOrder, ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Commit, FileRef, Index, PartRef, PlanFile, RunRecord, attempt_folder, plan_folder
+from voxfleet_api.results import Commit, FileRef, Index, PartRef, PlanFile, attempt_folder, plan_folder
+from voxfleet_api.run_record import RunRecord
 
 READS_AT_A_TIME = 8
 

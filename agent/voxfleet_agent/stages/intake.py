@@ -37,7 +37,8 @@ class Prepared:
     error: RowError | None = None
 
     def task(self) -> ClipTask:
-        return ClipTask(self.clip.index, self.path, self.clip.text, self.clip.audio_milliseconds)
+        max_bytes = None if self.clip.text is None else self.size_bytes
+        return ClipTask(self.clip.index, self.path, self.clip.text, self.clip.audio_milliseconds, max_bytes)
 
     @property
     def fetched(self) -> Path | None:

@@ -183,7 +183,7 @@ class Pipeline:
         )
         await self._recorder.record(row, clip, prepared.fetched)
         await self._release(prepared)
-        cause = verdict.failure_class or FailureClass.TRUNCATED_OUTPUT
+        cause = verdict.retry_class or verdict.failure_class or FailureClass.TRUNCATED_OUTPUT
         for _ in range(verdict.retries):
             self._retries[cause] += 1
             self._ctx.budget.spend_retry(cause)

@@ -12,10 +12,12 @@ from voxfleet_api.base import Digest, Sha256Hex, SpecModel, Uid
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.kinds.audio_shard import JobRef
 from voxfleet_api.kinds.contract_output import OutputFormat
+from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, FinalizeOrder
-from voxfleet_api.results import FileRef, LadderTable, LaneReadings, PlanFile, RunRecord
+from voxfleet_api.results import FileRef, LadderTable, LaneReadings, PlanFile
+from voxfleet_api.run_record import RunRecord
 
 T = TypeVar("T")
 
@@ -66,6 +68,8 @@ class Bundle(SpecModel):
     plan_attempt: int
     manifest_sha256: Sha256Hex
     total: int
+    model: ModelSource | None = None
+    """As the job names it; None when nothing ran."""
     model_digest: Digest
     model_revision: str | None = None
     model_files: dict[str, str]
@@ -123,6 +127,7 @@ def repro_files(
         plan_attempt=order.plan_attempt,
         manifest_sha256=order.manifest_sha256,
         total=order.total,
+        model=runs[0].model if runs else None,
         model_digest=plan.model_digest,
         model_revision=plan.model_revision,
         model_files=runs[0].model_files if runs else {},

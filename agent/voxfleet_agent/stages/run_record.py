@@ -11,7 +11,8 @@ from voxfleet_agent.stages.mismatch import mismatch
 from voxfleet_agent.stages.stage import Lane, LaneFacts, ResolvedModel, StageContext
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import FileRef, LadderTable, RunRecord
+from voxfleet_api.results import FileRef, LadderTable
+from voxfleet_api.run_record import RunRecord
 
 
 def run_record(
@@ -29,6 +30,7 @@ def run_record(
         memory_bytes=ctx.provenance.memory_bytes,
         os=ctx.provenance.os,
         versions=ctx.provenance.versions,
+        model=None if ctx.spec.process is None else ctx.spec.process.model,
         model_digest=model.digest,
         model_revision=model.revision,
         model_files=dict(model.files),

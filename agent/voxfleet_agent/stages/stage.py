@@ -114,6 +114,8 @@ class ClipVerdict:
     batch_size: int = 1
     retries: int = 0
     """Inferences of this clip beyond the first that its own output or death caused."""
+    retry_class: FailureClass | None = None
+    """What caused them. None: `failure_class`, or of a clip that succeeded TRUNCATED_OUTPUT."""
 
 
 class Lane(Protocol):

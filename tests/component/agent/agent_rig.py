@@ -291,7 +291,9 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
     supervisor = Supervisor(equipment)
     await supervisor.start()
     metrics = Metrics(
-        lambda: Reading(supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, True)
+        lambda: Reading(
+            supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
+        )
     )
     routes = Routes(equipment, supervisor, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))

@@ -485,3 +485,8 @@ async def test_metrics_tell_of_each_lanes_ring(agent: Agent) -> None:
     assert 'voxfleet_agent_lane_ring_resets_total{cause="DecodeError",lane="offline-0"} 2.0' in text
     assert 'voxfleet_agent_lane_restarts_total{cause="Recycled",lane="offline-0"} 1.0' in text
     assert 'voxfleet_agent_lane_ring_high_water_bytes{lane="offline-0"}' in text
+
+
+async def test_metrics_tell_what_is_retained(agent: Agent) -> None:
+    text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
+    assert "voxfleet_agent_quarantine_bytes 7.0" in text and "voxfleet_agent_quarantined_clips 2.0" in text

@@ -42,6 +42,25 @@ async def test_reservations_hold_the_quota_and_wait_for_siblings(scratch: Scratc
     attempt.close()
 
 
+async def test_a_resumed_attempt_begins_with_an_empty_folder(scratch: Scratch, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"keep")
+    left = scratch.attempts_path / str(KEY)
+    (left / "deep" / "deeper").mkdir(parents=True)
+    (left / "deep" / "deeper" / "file").write_bytes(b"x")
+    (left / "clip-1").write_bytes(b"x" * 5000)
+    (left / "link").symlink_to(outside)
+    (left / "deep" / "link").symlink_to(outside / "precious")
+    sibling = scratch.attempts_path / "shard-2.1"
+    sibling.mkdir()
+    (sibling / "clip-1").write_bytes(b"y")
+    attempt = scratch.open_attempt(KEY, 10_000)
+    assert list(attempt.path.iterdir()) == []
+    assert [path.name for path in outside.iterdir()] == ["precious"] and (sibling / "clip-1").exists()
+    attempt.close()
+
+
 async def test_what_can_never_fit_is_refused(scratch: Scratch) -> None:
     attempt = scratch.open_attempt(KEY, 10_000)
     with pytest.raises(VoxFleetError) as caught:

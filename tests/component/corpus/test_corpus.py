@@ -15,7 +15,8 @@ from tests.component.corpus.witness import Bait, Trace, can_trace, tracing
 from voxfleet_agent.stages.evidence import evidence_name
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import ClipStatus, Index, ManifestRow, ResultRow, RunRecord
+from voxfleet_api.results import ClipStatus, Index, ManifestRow, ResultRow
+from voxfleet_api.run_record import RunRecord
 from voxfleet_corpus.case import CONTRACT, Expected, Verdict
 from voxfleet_corpus.folder import write_corpus
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
 
+from voxfleet_agent.pools.patience import INFERRING_SECONDS
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 
@@ -224,7 +225,8 @@ async def test_a_clip_that_the_decoder_hangs_on_is_found_long_before_a_hung_mode
 ) -> None:
     lane = stand_in(decoding_seconds=0.5)
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
-    verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
+    async with asyncio.timeout(INFERRING_SECONDS / 2):
+        verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
     assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 1", 1: None, 2: "clip 3"}
     assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
 

@@ -146,6 +146,7 @@ class StubLane:
         self.worked_on: list[int] = []
         self.failures: dict[int, tuple[FailureClass, str]] = {}
         self.retries: dict[int, int] = {}
+        self.retry_classes: dict[int, FailureClass] = {}
         self.before: Callable[[ClipTask], Awaitable[None]] | None = None
         self.segments: tuple[TimedText, ...] | None = None
 
@@ -182,6 +183,7 @@ class StubLane:
             infer_milliseconds=2,
             batch_size=batch_size,
             retries=self.retries.get(task.index, 0),
+            retry_class=self.retry_classes.get(task.index),
         )
         if failure_class is not None:
             return verdict

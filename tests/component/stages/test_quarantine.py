@@ -74,6 +74,7 @@ def evidence(index: int = 7) -> Evidence:
 
 def clip_file(folder: Path, size_bytes: int = 100) -> Path:
     path = folder / "clip-7"
+    path.unlink(missing_ok=True)  # the quarantine may have linked the one before
     path.write_bytes(b"x" * size_bytes)
     return path
 

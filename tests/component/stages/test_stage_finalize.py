@@ -61,11 +61,10 @@ async def test_the_same_commits_give_the_same_bytes_on_any_mac_in_any_attempt(jo
     assert again == first
 
 
-@pytest.mark.parametrize("shards", [1, 25])
-def test_a_hundred_thousand_rows_do_not_weigh_on_the_supervisor(tmp_path: Path, shards: int) -> None:
+def test_a_hundred_thousand_rows_do_not_weigh_on_the_supervisor(tmp_path: Path) -> None:
     """Rows of about 1.1 kB. The Mac's memory is the models', not the results'."""
     load = (sys.executable, "-m", "tests.component.stages.finalize_load")
-    subprocess.run([*load, "make", str(tmp_path), "100000", str(shards)], check=True, timeout=300)
+    subprocess.run([*load, "make", str(tmp_path), "100000", "1"], check=True, timeout=300)
     ran = subprocess.run([*load, "run", str(tmp_path)], check=True, capture_output=True, timeout=300)
     assert json.loads(ran.stdout)["peakBytes"] < 120e6
     job = Job(tmp_path)

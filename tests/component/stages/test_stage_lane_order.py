@@ -25,6 +25,7 @@ from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, ScratchLimit
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
+from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.results import ClipStatus, ResultRow, TimedText
 
 SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
@@ -215,7 +216,7 @@ async def test_rows_carry_the_times_that_the_contract_asks_for(
 
 
 async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -> None:
-    job.add_clips(3)
+    job.add_clips(4)
     plan = planned(await job.plan())
 
     class Flaky(WatchedStorage):
@@ -228,10 +229,11 @@ async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -
             return await super().download(uri, target, version)
 
     lane = StubLane()
-    lane.retries[2] = 1
+    lane.retries = {2: 1, 3: 1}
+    lane.retry_classes[3] = FailureClass.LANE_CRASHED
     await job.process(plan, lane=lane, storage=Flaky(job.allow, job.edges))
-    assert [row.retries for row in rows_of(job)] == [0, 2, 1]
-    assert read_run(job).retries == {"Transport": 2, "TruncatedOutput": 1}
+    assert [row.retries for row in rows_of(job)] == [0, 2, 1, 1]
+    assert read_run(job).retries == {"LaneCrashed": 1, "Transport": 2, "TruncatedOutput": 1}
 
 
 async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:
@@ -241,7 +243,7 @@ async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:
 
     class Failing(WatchedStorage):
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
-            raise VoxFleetError(FailureClass.THROTTLED, "told to fail")
+            raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
 
     journal = MemoryJournal(job.edges)
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -341,6 +343,7 @@ async def test_run_json_says_where_and_how_and_the_commit_names_it(job: Job) -> 
         len(content),
     )
     assert (run.shard_uid, run.attempt, run.chip, run.memory_bytes, run.os) == ("shard-0", 1, "M4", 2**34, "macOS 26")
+    assert run.model == ModelSource(path="default")
     assert (run.model_digest, run.model_files) == (MODEL_DIGEST, {"model.safetensors": "5" * 64})
     assert (run.sample_rate_hz, run.seed, run.environment) == (16000, 7, {"MLX_AUDIO_BATCH_SIZE": "2"})
     assert run.scratch_path == str(job.root / "scratch-1" / "attempts") and run.readings.ring_bytes == 64

@@ -191,6 +191,31 @@ async def test_an_outage_of_the_input_ends_the_attempt_and_fails_no_clip(job: Jo
     assert all(row.status is ClipStatus.SUCCEEDED for row in journal.rows.values())
 
 
+async def test_access_that_ends_for_all_ends_the_attempt(job: Job) -> None:
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    first_came, journal = asyncio.Event(), MemoryJournal(job.edges)
+
+    class Ending(WatchedStorage):
+        async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
+            if uri.endswith("000.wav"):
+                sha256 = await super().download(uri, target, version)
+                first_came.set()
+                return sha256
+            await first_came.wait()
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "not any more")
+
+        async def head(self, uri: str) -> ObjectVersion:
+            if first_came.is_set() and uri.endswith(".wav"):
+                raise VoxFleetError(FailureClass.ACCESS_DENIED, "not any more")
+            return await super().head(uri)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, journal=journal, storage=Ending(job.allow, job.edges))
+    assert caught.group_contains(VoxFleetError, match="not any more")
+    assert 1 not in journal.rows
+
+
 # The lane's batch size
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 
 import pytest
 from tests.component.stages.stage_reading import rows_of
@@ -167,6 +168,7 @@ async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None
     job.add_clips(2)
     plan = planned(await job.plan())
     failures = ["head 001.wav"] if verb == "head" else ["list "]
+    asked: Counter[str] = Counter()
     if verb == "list":
         (job.clips / "other.wav").write_bytes(b"")
         for number in range(2):
@@ -174,6 +176,7 @@ async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None
 
     class Faulted(WatchedStorage):
         def fault(self, name: str) -> None:
+            asked[name] += 1
             if name in failures:
                 failures.remove(name)
                 raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
@@ -191,6 +194,7 @@ async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None
         (job.clips / "000.wav").unlink()
     await job.process(plan, storage=Faulted(job.allow, job.edges))
     assert failures == []
+    assert asked["head 001.wav" if verb == "head" else "list "] == 2
     assert len(rows_of(job)) == 2
 
 

@@ -70,6 +70,7 @@ async def test_room_for_the_longest_file_is_reserved_and_nothing_is_fetched(spea
 
     async def check(task: ClipTask) -> None:
         assert task.text == TEXTS[task.index] and not task.path.exists() and task.path.suffix == ".wav"
+        assert task.max_bytes == needed, "the lane is told what it may write"
         assert scratch.reserved_bytes % needed == 0 and scratch.reserved_bytes > 0
 
     lane.before = check

@@ -54,7 +54,7 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
     budget = JobBudget(FailureBudget(retries_per_hour=2), clock)
     budget.spend_retry(FailureClass.TRANSPORT)
     clock.seconds += 1800
-    budget.spend_retry(FailureClass.THROTTLED)
+    budget.spend_retry(FailureClass.LANE_CRASHED)
     with pytest.raises(VoxFleetError, match=r"2 retries .*Transport.*retriesPerHour") as caught:
         budget.spend_retry(FailureClass.TRANSPORT)
     assert caught.value.failure_class is FailureClass.FAILURE_BUDGET_EXHAUSTED
@@ -62,6 +62,32 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
     budget.spend_retry(FailureClass.TRANSPORT)
     with pytest.raises(VoxFleetError):
         budget.spend_retry(FailureClass.TRANSPORT)
+
+
+def test_to_wait_as_asked_is_no_failure() -> None:
+    budget = JobBudget(FailureBudget(retries_per_hour=1), HandClock())
+    for _ in range(100):
+        budget.spend_retry(FailureClass.THROTTLED)
+    budget.spend_retry(FailureClass.TRANSPORT)
+    budget.spend_retry(FailureClass.THROTTLED)
+    with pytest.raises(VoxFleetError, match="1 retries"):
+        budget.spend_retry(FailureClass.TRANSPORT)
+
+
+@pytest.mark.parametrize(
+    "failure_class",
+    [
+        FailureClass.TRANSPORT,
+        FailureClass.TRUNCATED_OUTPUT,
+        FailureClass.LANE_CRASHED,
+        FailureClass.MEMORY_EXCEEDED,
+        FailureClass.GPU_ABORT_TIMEOUT,
+    ],
+)
+def test_a_failure_costs_a_retry(failure_class: FailureClass) -> None:
+    budget = JobBudget(FailureBudget(retries_per_hour=0), HandClock())
+    with pytest.raises(VoxFleetError, match=failure_class.value):
+        budget.spend_retry(failure_class)
 
 
 def test_zero_retries_are_none_and_no_limit_is_no_limit() -> None:

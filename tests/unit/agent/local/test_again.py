@@ -10,6 +10,7 @@ from voxfleet_agent.local.bundle import (
     Setup,
     changed_files,
     model_differences,
+    model_of,
     model_source,
     version_differences,
 )
@@ -22,7 +23,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, Quarantine
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import ClipStatus, FileRef, ManifestRow, ResultRow, Timings
@@ -153,6 +154,16 @@ def test_a_model_is_named_as_people_name_it(text: str, source: dict[str, object]
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(ModelNotNamed, match="--model"):
         model_source(text, None)
+
+
+def test_a_model_that_nobody_names_is_the_job_s_at_the_commit_that_it_ran_with() -> None:
+    job_s = ModelSource(hub=HubModel(id="mlx/parakeet", revision="main"))
+    ran = BUNDLE.model_copy(update={"model": job_s, "model_revision": "c0ffee"})
+    assert model_of(ran, None) == ModelSource(hub=HubModel(id="mlx/parakeet", revision="c0ffee"))
+    assert model_of(ran, "/models/mine") == ModelSource(path="/models/mine")
+    mine = ModelSource(path="/models/mine")
+    assert model_of(BUNDLE.model_copy(update={"model": mine}), None) == mine
+    assert model_of(BUNDLE.model_copy(update={"model": None}), None) == ModelSource(path="default")
 
 
 def test_a_bundle_s_differences_are_named() -> None:

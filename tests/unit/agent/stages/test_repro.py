@@ -16,6 +16,7 @@ from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, FinalizeOrder
@@ -26,9 +27,9 @@ from voxfleet_api.results import (
     PlanFile,
     ResultRow,
     RowError,
-    RunRecord,
     Timings,
 )
+from voxfleet_api.run_record import RunRecord
 
 DIGEST = "sha256:" + "5" * 64
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
@@ -131,6 +132,7 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
         memory_bytes=2**34,
         os="macOS 26",
         versions={"mlx": "0.32.4"},
+        model=ModelSource(path="default"),
         model_digest=DIGEST,
         model_files={"model.safetensors": "5" * 64},
         sample_rate_hz=16000,
@@ -164,6 +166,7 @@ def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
     assert [(ref.path, ref.sha256) for ref in bundle.files] == [
         (name, sha256_hex(files[name])) for name in ("repro/metrics.json", "repro/batch-table.csv")
     ]
+    assert bundle.model == ModelSource(path="default")
     assert (bundle.contract, bundle.contract_digest, bundle.model_files) == (
         CONTRACT,
         digest_of(CONTRACT),
@@ -181,4 +184,4 @@ def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
 def test_a_job_of_which_nothing_ran_has_a_bundle_too() -> None:
     files = repro_files(SPEC, ORDER, PLAN, [], MetricsSum().metrics(), [])
     bundle = Bundle.model_validate_json(files["repro/bundle.json"])
-    assert (bundle.runs, bundle.model_files, bundle.model_digest) == ((), {}, DIGEST)
+    assert (bundle.runs, bundle.model, bundle.model_files, bundle.model_digest) == ((), None, {}, DIGEST)
