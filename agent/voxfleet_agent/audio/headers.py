@@ -5,6 +5,8 @@ mlx-audio-io trusts file names and believes hostile headers, so nothing reaches 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from voxfleet_agent.audio.aiff import inspect_aiff
 from voxfleet_agent.audio.caf import inspect_caf
 from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, Reader, damaged, unsupported
@@ -19,7 +21,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import RowError
 
-__all__ = ["HeaderFacts", "Reader", "inspect", "refuse", "refuse_duration"]
+__all__ = ["HeaderFacts", "Reader", "inspect", "refuse", "refuse_duration", "sniff"]
 
 _HEAD_BYTES = 64
 
@@ -29,6 +31,11 @@ def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
 
     `reader` is a seekable binary file of `size_bytes`; a few kilobytes are read (an m4a's header: up to 16 MiB).
     """
+    return sniff(reader, size_bytes)(ClipReader(reader, size_bytes))
+
+
+def sniff(reader: Reader, size_bytes: int) -> Callable[[ClipReader], HeaderFacts]:
+    """The parser for a clip, told by its first bytes. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR)."""
     clip = ClipReader(reader, size_bytes)
     head = clip.peek(0, _HEAD_BYTES)
     if not head:
@@ -36,17 +43,17 @@ def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
     if head[:4] == b"RIFF":
         if head[8:12] != b"WAVE":
             raise unsupported("a RIFF file, but not of audio (such as an AVI film)")
-        return inspect_wav(clip)
+        return inspect_wav
     if head[:4] == b"fLaC":
-        return inspect_flac(clip)
+        return inspect_flac
     if head[4:8] == b"ftyp":
-        return inspect_m4a(clip)
+        return inspect_m4a
     if head[:4] == b"FORM":
-        return inspect_aiff(clip)
+        return inspect_aiff
     if head[:4] == b"caff":
-        return inspect_caf(clip)
+        return inspect_caf
     if head[:3] == b"ID3" or begins_with_frame(clip):
-        return inspect_mp3(clip)
+        return inspect_mp3
     raise unsupported(file_name(head))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxfleet_agent.audio.facts import damaged
-from voxfleet_agent.audio.headers import inspect, refuse
+from voxfleet_agent.audio.headers import inspect, refuse, sniff
 from voxfleet_agent.stages.outage import OWNERS, Owner
 from voxfleet_agent.stages.rows import error_of, row_error
 from voxfleet_agent.stages.source import Source
@@ -26,11 +26,12 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
     try:
         version, reader = await storage.open_reader(source.uri or "")
         row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
-        refusal = refuse_size(version.size_bytes, contract)
-        if refusal is not None:  # before anything walks through it
-            return row.model_copy(update={"refusal": refusal})
         header = HeaderReader(reader)
         try:
+            await in_reader_thread(lambda: sniff(header, version.size_bytes))
+            refusal = refuse_size(version.size_bytes, contract)
+            if refusal is not None:  # before anything walks through it
+                return row.model_copy(update={"refusal": refusal})
             facts = await in_reader_thread(lambda: inspect(header, version.size_bytes))
         finally:
             header.close()

@@ -188,11 +188,14 @@ async def test_a_failure_of_this_mac_is_no_clip_s_refusal(job: Job) -> None:
 
 async def test_a_file_that_is_too_large_is_refused_before_anything_walks_through_it(job: Job) -> None:
     job.contract = CONTRACT.model_copy(update={"input": CONTRACT.input.model_copy(update={"max_clip_bytes": "1Ki"})})
-    (job.clips / "a.wav").write_bytes(b"not audio at all" * 100)
+    # Its first bytes are those of a wav; what follows is damage that a walk would have met.
+    (job.clips / "a.wav").write_bytes(b"RIFF____WAVE" + b"no chunks at all" * 100)
+    (job.clips / "b.wav").write_bytes(b"not audio at all" * 100)
     await job.plan()
-    (row,) = job.manifest()
-    assert row.refusal is not None and row.refusal.failure_class is FailureClass.CONTRACT_VIOLATION
-    assert row.refusal.reason == "has 1600 bytes; the contract accepts at most 1Ki"
+    large, foreign = job.manifest()
+    assert large.refusal is not None and large.refusal.failure_class is FailureClass.CONTRACT_VIOLATION
+    assert large.refusal.reason == "has 1612 bytes; the contract accepts at most 1Ki"
+    assert foreign.refusal is not None and foreign.refusal.failure_class is FailureClass.UNSUPPORTED_CONTAINER
 
 
 async def test_a_header_without_end_is_a_decode_error(job: Job) -> None:
