@@ -15,6 +15,7 @@ from tests.soak.findings import Findings, count_repeated, count_rows, double_bil
 from tests.soak.schedule import Kill, Schedule, Target
 
 from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import RULES, Remedy
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Quarantine
@@ -45,6 +46,7 @@ from voxfleet_dev.processes import wait_ended
 CONTROL_PLANE, EPOCH = "soak-control-plane", "1"
 STAGE_TIMEOUT_SECONDS = 180.0
 POLL_SECONDS = 0.05
+MOST_ATTEMPTS = 4
 ENDED = (AttemptState.SUCCEEDED, AttemptState.FAILED)
 CONTRACT = VoiceContractSpec(
     input=ContractInput(
@@ -60,6 +62,10 @@ CONTRACT = VoiceContractSpec(
 
 class RunFailed(Exception):
     """The job did not come to its end."""
+
+
+class MachineFailed(Exception):
+    """The attempt ended for a reason that lies in the machine: two kills in a row while a lane loads, say."""
 
 
 class Session:
@@ -132,14 +138,22 @@ class Session:
             ordinal=0,
             indexes=encode(range(total)),
         )
-        commit = CommitRef(
-            shard_uid="process", attempt=1, sha256=self._stage(self._spec(Stage.PROCESS, process=process)).commit_sha256
-        )
+        attempt, commit_sha256 = self._process(process)
+        commit = CommitRef(shard_uid="process", attempt=attempt, sha256=commit_sha256)
         finalize = FinalizeOrder(
             plan_attempt=1, manifest_sha256=planned.manifest_sha256, total=total, commits=(commit,)
         )
         self._stage(self._spec(Stage.FINALIZE, finalize=finalize))
-        self._check(total)
+        self._check(total, attempt)
+
+    def _process(self, order: ProcessOrder) -> tuple[int, str]:
+        """(attempt, sha256 of its commit). A machine's failure is followed by the next attempt, as by the operator."""
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            try:
+                return attempt, self._stage(self._spec(Stage.PROCESS, process=order, attempt=attempt)).commit_sha256
+            except MachineFailed:
+                self._recorded.clear()  # what was not uploaded is the next attempt's to do
+        raise RunFailed(f"Process failed {MOST_ATTEMPTS} times for the machine's sake")
 
     def _plan_order(self) -> PlanOrder:
         return PlanOrder(
@@ -156,13 +170,14 @@ class Session:
         plan: PlanOrder | None = None,
         process: ProcessOrder | None = None,
         finalize: FinalizeOrder | None = None,
+        attempt: int = 1,
     ) -> AttemptSpec:
         return AttemptSpec(
             namespace="soak",
             job=JobRef(name="job", uid="job-uid-of-the-soak"),
             shard_name=f"job-{stage.value.lower()}",
             shard_uid=stage.value.lower(),
-            attempt=1,
+            attempt=attempt,
             stage=stage,
             task=Task.TRANSCRIBE,
             contract=CONTRACT,
@@ -209,8 +224,11 @@ class Session:
 
     def _ended(self, spec: AttemptSpec, status: AttemptStatus) -> ShardResult:
         self.findings.residue_bytes += status.scratch_residue_bytes
+        failure = status.failure
+        if failure is not None and RULES[failure.failure_class].remedy is Remedy.OTHER_MAC:
+            raise MachineFailed(failure.message)
         if status.result is None:
-            raise RunFailed(f"{spec.stage} failed: {status.failure}")
+            raise RunFailed(f"{spec.stage} failed: {failure}")
         return status.result
 
     def _start_agent(self) -> None:
@@ -257,13 +275,13 @@ class Session:
             found = database.execute("SELECT clip, line FROM clip_rows WHERE shard_uid = ?", (spec.shard_uid,))
             self._recorded |= {clip: bytes(line) for clip, line in found}
 
-    def _check(self, total: int) -> None:
+    def _check(self, total: int, attempt: int) -> None:
         rows = [
             ResultRow.model_validate_json(line)
             for name in ("results.jsonl", "errors.jsonl")
             for line in (self._folder / name).read_bytes().splitlines()
         ]
-        commit_file = self._folder / attempt_folder("process", 1) / "commit.json"
+        commit_file = self._folder / attempt_folder("process", attempt) / "commit.json"
         commit = Commit.model_validate_json(commit_file.read_bytes())
         in_parts = [
             ResultRow.model_validate_json(line)
