@@ -96,7 +96,10 @@ class Quarantine(SpecModel):
     ] = None
     retain_for: Annotated[
         Duration | None,
-        Field(description="How long the Mac keeps a quarantined clip for inspection; absent: not at all."),
+        Field(
+            description="How long the Mac keeps a fetched clip that was quarantined; absent: not at all. Clips that"
+            " their header condemned were never fetched."
+        ),
     ] = None
 
 
