@@ -27,6 +27,7 @@ from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 
 from make_clips import ClipToolError  # noqa: E402
+from voxfleet_agent.config import PoolConfig  # noqa: E402
 from voxfleet_api.failures import VoxFleetError  # noqa: E402
 from voxfleet_dev.controlplane import KubectlFailed  # noqa: E402
 from voxfleet_dev.go_build import BuildFailed  # noqa: E402
@@ -96,12 +97,12 @@ def measure(clips: int, chosen: Sequence[str]) -> int:
 
 
 class _Bench:
-    """What is measured; the ladder's batch size is the lane's."""
+    """What is measured; the ladder's batch size is the lane's, and without a ladder that of an agent's pool."""
 
     def __init__(self, pool: Pool, clips: int) -> None:
         self._pool = pool
         self._clips = clips
-        self._batch_size = 1
+        self._batch_size = PoolConfig(name="offline").batch_size
 
     def parts(self) -> tuple[Callable[[], list[Figure]], ...]:
         """In the order of PARTS."""
