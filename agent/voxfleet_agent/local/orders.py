@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS
+from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
-from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.ranges import decode, encode
+from voxfleet_api.orders import Delivered, finalize_order, plan_order, process_order
+from voxfleet_api.protocol import AttemptSpec, CommitRef, ShardResult
+from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
 
 
@@ -23,6 +22,11 @@ class FrozenPlan:
 
     attempt: int
     found: PlanResult
+
+    @property
+    def job_plan(self) -> JobPlan:
+        """As a job's status would hold it."""
+        return JobPlan(attempt=self.attempt, **self.found.model_dump())
 
     @property
     def shards(self) -> int:
@@ -70,42 +74,25 @@ class JobOrders:
         return sha256_hex(f"{self.uid}/{stage.value}/{'' if ordinal is None else ordinal}".encode())[:32]
 
     def plan(self, attempt: int) -> AttemptSpec:
-        order = PlanOrder(
-            input=self.job.spec.input,
-            model=self.job.spec.model,
-            shard_audio_milliseconds=max(1, duration_milliseconds(self.job.spec.sharding.target_audio)),
-            max_shards=MAX_SHARDS,
-        )
-        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": order})
+        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_order(self.job.spec)})
 
     def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
-        order = ProcessOrder(
-            plan_attempt=plan.attempt,
-            manifest_sha256=plan.found.manifest_sha256,
-            model=_resolved(self.job.spec.model, plan.found),
-            model_digest=plan.found.model_digest,
-            boundaries_digest=digest_of(list(plan.found.boundaries)),
-            ordinal=ordinal,
-            indexes=plan.indexes(ordinal),
-        )
+        order = process_order(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
         return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": order})
 
     def finalize(self, plan: FrozenPlan, committed: Sequence[Committed], attempt: int) -> AttemptSpec:
-        delivered = {index for shard in committed for index in decode(plan.indexes(shard.ordinal))}
-        order = FinalizeOrder(
-            plan_attempt=plan.attempt,
-            manifest_sha256=plan.found.manifest_sha256,
-            total=plan.total,
-            commits=tuple(
+        delivered = [
+            Delivered(
+                plan.indexes(shard.ordinal),
                 CommitRef(
                     shard_uid=self.shard_uid(Stage.PROCESS, shard.ordinal),
                     attempt=shard.attempt,
                     sha256=shard.result.commit_sha256,
-                )
-                for shard in sorted(committed, key=lambda shard: shard.ordinal)
-            ),
-            not_run=encode(set(range(plan.total)) - delivered),
-        )
+                ),
+            )
+            for shard in sorted(committed, key=lambda shard: shard.ordinal)
+        ]
+        order = finalize_order(plan.job_plan, delivered)
         return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": order})
 
     def _spec(self, stage: Stage, ordinal: int | None, attempt: int) -> AttemptSpec:
@@ -130,13 +117,7 @@ class JobOrders:
 
 def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
     """Prefixes of all that the job names: what a run without an agent's allow-list may touch."""
-    spec = job.spec
-    addresses = [*spec.input.uris(), spec.output.uri]
-    if spec.model.uri is not None:
-        addresses.append(spec.model.uri)
-    if spec.synthesis is not None and spec.synthesis.reference is not None:
-        addresses.append(spec.synthesis.reference.uri)
-    return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in addresses))
+    return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in job.spec.uris()))
 
 
 def _job_uid(job: AudioBatchJob, contract: VoiceContractSpec) -> str:
@@ -144,10 +125,3 @@ def _job_uid(job: AudioBatchJob, contract: VoiceContractSpec) -> str:
     metadata = job.metadata
     whole = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
     return sha256_hex(canonical_json(whole))[:32]
-
-
-def _resolved(model: ModelSource, found: PlanResult) -> ModelSource:
-    """A hub model is named by the commit that Plan found: a branch may move between two shards."""
-    if model.hub is None or found.model_revision is None:
-        return model
-    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=found.model_revision)})

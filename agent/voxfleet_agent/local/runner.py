@@ -226,7 +226,6 @@ class Runner:
     ) -> tuple[ShardResult | AttemptFailure, int]:
         """(outcome, most bytes of scratch); the scratch is gone after it."""
         equipment = self._equipment
-        await equipment.scratch.remove_attempt(key)  # of a run that was killed
         scratch: AttemptScratch | None = None
         outcome: ShardResult | AttemptFailure
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from voxfleet_agent.local.orders import Committed
+from voxfleet_api import clip_limits
 from voxfleet_api.failures import RULES, Remedy
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.protocol import AttemptFailure
@@ -43,37 +44,18 @@ def concerns_job(failure: AttemptFailure) -> bool:
 
 def beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
     """(quarantined, finished) clips once they are beyond the contract's haltFanOutPercent."""
-    counts = [shard.result.counts for shard in committed if shard.result.counts is not None]
-    quarantined = sum(found.quarantined for found in counts)
-    finished = sum(found.succeeded + found.failed + found.quarantined for found in counts)
-    if halt_percent is None or quarantined * 100 <= halt_percent * finished:
-        return None
-    return quarantined, finished
+    counts = (shard.result.counts for shard in committed)
+    return clip_limits.beyond_halt((found for found in counts if found is not None), halt_percent)
 
 
 def judge(
     counts: Counts, committed: Sequence[Committed], failures: Sequence[AttemptFailure], limits: Quarantine
 ) -> Verdict:
     """Of a run whose last attempt ended. `failures`: one for each shard without a result."""
-    total = counts.succeeded + counts.failed + counts.quarantined + counts.not_run
     if failures:
         return _failed(f"{failures[0].failure_class}: {failures[0].message}")
-    halted = beyond_halt(committed, limits.halt_fan_out_percent)
-    if halted is not None and counts.not_run:
-        return _failed(
-            f"{halted[0]} of the first {halted[1]} clips were quarantined, beyond the contract's haltFanOutPercent of"
-            f" {limits.halt_fan_out_percent}; {counts.not_run} clips did not run; errors.jsonl says why"
-        )
-    if counts.failed or counts.not_run:
-        return _failed(
-            f"{counts.failed} of {total} clips failed and {counts.not_run} did not run; errors.jsonl says why"
-        )
-    if counts.quarantined > limits.max_clips or counts.quarantined * 100 > limits.max_percent * total:
-        return _failed(
-            f"{counts.quarantined} of {total} clips are quarantined; the contract allows {limits.max_clips} and"
-            f" {limits.max_percent} %; errors.jsonl says why"
-        )
-    return Verdict(Ending.COMPLETE)
+    failed = clip_limits.beyond_limits(counts, beyond_halt(committed, limits.halt_fan_out_percent), limits)
+    return Verdict(Ending.COMPLETE) if failed is None else _failed(failed[1])
 
 
 def refused(failures: Sequence[AttemptFailure]) -> Verdict:

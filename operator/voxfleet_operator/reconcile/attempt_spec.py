@@ -8,20 +8,17 @@ from pydantic import SecretStr
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, JobPlan
+from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.orders import Delivered, finalize_order, plan_order, process_order
 from voxfleet_api.protocol import (
     AttemptRequest,
     AttemptSpec,
     CommitRef,
     FinalizeOrder,
-    PlanOrder,
     ProcessOrder,
     S3Credentials,
 )
-from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.ranges import decode, encode
 from voxfleet_api.results import job_folder
 
 
@@ -57,7 +54,7 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
         transcription=job.spec.transcription,
         synthesis=job.spec.synthesis,
         formats=job.spec.output.formats,
-        plan=_plan_order(job) if stage is Stage.PLAN else None,
+        plan=plan_order(job.spec) if stage is Stage.PLAN else None,
         process=_process_order(job, shard, plan) if stage is Stage.PROCESS and plan is not None else None,
         finalize=_finalize_order(plan, shards) if stage is Stage.FINALIZE and plan is not None else None,
     )
@@ -94,51 +91,24 @@ def s3_credentials(data: Mapping[str, bytes], namespace: str, name: str) -> S3Cr
     )
 
 
-def _plan_order(job: AudioBatchJob) -> PlanOrder:
-    return PlanOrder(
-        input=job.spec.input,
-        model=job.spec.model,
-        shard_audio_milliseconds=max(1, duration_milliseconds(job.spec.sharding.target_audio)),
-        max_shards=MAX_SHARDS,
-    )
-
-
 def _process_order(job: AudioBatchJob, shard: AudioShard, plan: JobPlan) -> ProcessOrder:
     if shard.spec.ordinal is None or shard.spec.indexes is None:
         raise SpecNotReady(f"shard {shard.metadata.name} has no clips")
-    return ProcessOrder(
-        plan_attempt=plan.attempt,
-        manifest_sha256=plan.manifest_sha256,
-        model=_resolved(job.spec.model, plan),
-        model_digest=plan.model_digest,
-        boundaries_digest=digest_of(list(plan.boundaries)),
-        ordinal=shard.spec.ordinal,
-        indexes=shard.spec.indexes,
-    )
-
-
-def _resolved(model: ModelSource, plan: JobPlan) -> ModelSource:
-    """A hub model is named by the commit that Plan found: a branch may move between two shards."""
-    if model.hub is None or plan.model_revision is None:
-        return model
-    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=plan.model_revision)})
+    return process_order(job.spec, plan, shard.spec.ordinal, shard.spec.indexes)
 
 
 def _finalize_order(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeOrder:
     process = sorted(
         (shard for shard in shards if shard.spec.stage is Stage.PROCESS), key=lambda shard: shard.spec.ordinal or 0
     )
-    commits = [(shard, shard.status.commit) for shard in process]
-    total = plan.boundaries[-1] if plan.boundaries else 0
-    delivered = {index for shard, commit in commits if commit is not None for index in decode(shard.spec.indexes or "")}
-    return FinalizeOrder(
-        plan_attempt=plan.attempt,
-        manifest_sha256=plan.manifest_sha256,
-        total=total,
-        commits=tuple(
-            CommitRef(shard_uid=shard.metadata.uid, attempt=commit.attempt, sha256=commit.sha256)
-            for shard, commit in commits
-            if commit is not None
-        ),
-        not_run=encode(set(range(total)) - delivered),
+    return finalize_order(
+        plan,
+        [
+            Delivered(
+                shard.spec.indexes or "",
+                CommitRef(shard_uid=shard.metadata.uid, attempt=commit.attempt, sha256=commit.sha256),
+            )
+            for shard in process
+            if (commit := shard.status.commit) is not None
+        ],
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from voxfleet_api import API_VERSION
+from voxfleet_api.clip_limits import beyond_halt
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.ranges import encode
@@ -105,12 +106,8 @@ class JobShards:
     @cached_property
     def quarantined_beyond_halt(self) -> tuple[int, int] | None:
         """(quarantined, finished) clips of the committed shards once they are beyond `halt_percent`."""
-        counts = [shard.status.clips for shard in self.process if is_committed(shard)]
-        quarantined = sum(clips.quarantined for clips in counts if clips is not None)
-        finished = sum(clips.succeeded + clips.failed + clips.quarantined for clips in counts if clips is not None)
-        if self.halt_percent is None or quarantined * 100 <= self.halt_percent * finished:
-            return None
-        return quarantined, finished
+        counts = (shard.status.clips for shard in self.process if is_committed(shard))
+        return beyond_halt((clips for clips in counts if clips is not None), self.halt_percent)
 
     def missing_ordinals(self, total: int) -> tuple[int, ...]:
         present = {shard.spec.ordinal for shard in self.process}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, is_true
+from voxfleet_api.clip_limits import beyond_limits
+from voxfleet_api.conditions import Condition, ConditionType, condition, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import (
     STATUS_QUARANTINE_ITEMS,
@@ -114,26 +115,8 @@ def verdict(job: AudioBatchJob, counts: ClipCounts, shards: JobShards) -> tuple[
         failed = failure_of(shard)
         if failed is not None:
             return failed.reason, f"shard {shard.metadata.name} failed: {failed.message}"
-    halted = shards.quarantined_beyond_halt
-    if halted is not None and counts.not_run:
-        return (
-            Reason.QUARANTINE_LIMIT_EXCEEDED,
-            f"{halted[0]} of the first {halted[1]} clips were quarantined, beyond the contract's haltFanOutPercent of"
-            f" {shards.halt_percent}; {counts.not_run} clips did not run; errors.jsonl says why",
-        )
-    if counts.failed or counts.not_run:
-        return (
-            Reason.CLIPS_FAILED,
-            f"{counts.failed} of {counts.total} clips failed and {counts.not_run} did not run; errors.jsonl says why",
-        )
     limits = job.status.contract.spec.quarantine if job.status.contract is not None else Quarantine()
-    if counts.quarantined > limits.max_clips or counts.quarantined * 100 > limits.max_percent * counts.total:
-        return (
-            Reason.QUARANTINE_LIMIT_EXCEEDED,
-            f"{counts.quarantined} of {counts.total} clips are quarantined; the contract allows"
-            f" {limits.max_clips} and {limits.max_percent} %; errors.jsonl says why",
-        )
-    return None
+    return beyond_limits(counts, shards.quarantined_beyond_halt, limits)
 
 
 class Conditions:

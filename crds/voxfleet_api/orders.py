@@ -1,0 +1,63 @@
+"""What the attempts of a job are told to do, on a fleet and without a cluster alike. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, AudioBatchJobSpec, JobPlan
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.protocol import CommitRef, FinalizeOrder, PlanOrder, ProcessOrder
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.ranges import decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A Process shard with a commit."""
+
+    indexes: str
+    commit: CommitRef
+
+
+def plan_order(spec: AudioBatchJobSpec) -> PlanOrder:
+    return PlanOrder(
+        input=spec.input,
+        model=spec.model,
+        shard_audio_milliseconds=max(1, duration_milliseconds(spec.sharding.target_audio)),
+        max_shards=MAX_SHARDS,
+    )
+
+
+def process_order(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str) -> ProcessOrder:
+    return ProcessOrder(
+        plan_attempt=plan.attempt,
+        manifest_sha256=plan.manifest_sha256,
+        model=_resolved(spec.model, plan),
+        model_digest=plan.model_digest,
+        boundaries_digest=digest_of(list(plan.boundaries)),
+        ordinal=ordinal,
+        indexes=indexes,
+    )
+
+
+def finalize_order(plan: JobPlan, delivered: Iterable[Delivered]) -> FinalizeOrder:
+    """`delivered`: by ordinal. Clips of no delivered shard are not_run."""
+    shards = list(delivered)
+    total = plan.boundaries[-1] if plan.boundaries else 0
+    held = {index for shard in shards for index in decode(shard.indexes)}
+    return FinalizeOrder(
+        plan_attempt=plan.attempt,
+        manifest_sha256=plan.manifest_sha256,
+        total=total,
+        commits=tuple(shard.commit for shard in shards),
+        not_run=encode(set(range(total)) - held),
+    )
+
+
+def _resolved(model: ModelSource, plan: JobPlan) -> ModelSource:
+    """A hub model is named by the commit that Plan found: a branch may move between two shards."""
+    if model.hub is None or plan.model_revision is None:
+        return model
+    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=plan.model_revision)})
