@@ -243,10 +243,15 @@ def create_private_file(file: Path, content: bytes) -> bool:
     return True
 
 
+def lane_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> tuple[int, int]:
+    """(what all lanes may use together, what they may use at most), in bytes."""
+    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
+    return caps, total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
+
+
 def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
     """Raises ConfigError, with the sum, when the lanes' caps do not leave the machine its share."""
-    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
-    usable = total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
+    caps, usable = lane_memory(total_bytes, pools)
     if caps > usable:
         parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
         raise ConfigError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from voxfleet_agent.config import SYSTEM_MEMORY_PERCENT, PoolConfig
+from voxfleet_agent.config import PoolConfig, lane_memory
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 
 _GIB = 2**30
@@ -33,8 +33,7 @@ def check_machine(pools: Sequence[PoolConfig]) -> list[Finding]:
 
 
 def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
-    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
-    usable = total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
+    caps, usable = lane_memory(total_bytes, pools)
     found = f"lanes may use {caps / _GIB:.1f} GiB together, the machine has {total_bytes / _GIB:.1f} GiB"
     if caps > usable:
         return fail(

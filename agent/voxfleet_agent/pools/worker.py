@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import queue
-import resource
 import shutil
 import sys
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from voxfleet_agent import core_dumps
 from voxfleet_agent.audio.facts import SCRATCH_PREFIX
 from voxfleet_agent.pools import lane_lock
 from voxfleet_agent.pools.exits import EXIT_GPU_FAULT, EXIT_LANE_BUSY
@@ -46,8 +46,7 @@ def main(arguments: list[str] | None = None, parts: Callable[[], Parts] | None =
     parser.add_argument("--lane-dir", type=Path, required=True, help="the lane's own folder")
     lane_dir: Path = parser.parse_args(arguments).lane_dir
 
-    # A core dump would hold people's speech.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    core_dumps.forbid()
     os.umask(0o077)
     requests_in, answers_out = _private_channel()
     inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from voxfleet_agent.audio.facts import damaged
-from voxfleet_agent.audio.headers import inspect, refuse, sniff
+from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, damaged
+from voxfleet_agent.audio.headers import refuse, sniff
 from voxfleet_agent.stages.outage import OWNERS, Owner
 from voxfleet_agent.stages.rows import error_of, row_error
 from voxfleet_agent.stages.source import Source
@@ -28,11 +28,7 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
         header = HeaderReader(reader)
         try:
-            await in_reader_thread(lambda: sniff(header, version.size_bytes))
-            refusal = refuse_size(version.size_bytes, contract)
-            if refusal is not None:  # before anything walks through it
-                return row.model_copy(update={"refusal": refusal})
-            facts = await in_reader_thread(lambda: inspect(header, version.size_bytes))
+            facts, refusal = await in_reader_thread(lambda: _examine(header, version.size_bytes, contract))
         finally:
             header.close()
     except VoxFleetError as error:
@@ -40,12 +36,20 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         if OWNERS[error.failure_class] is Owner.CLIP or error.failure_class is FailureClass.ACCESS_DENIED:
             return row.model_copy(update={"refusal": error_of(error)})
         raise
-    return row.model_copy(
-        update={
-            "audio_milliseconds": facts.audio_milliseconds,
-            "refusal": refuse(facts, version.size_bytes, contract),
-        }
-    )
+    audio_milliseconds = 0 if facts is None else facts.audio_milliseconds
+    return row.model_copy(update={"audio_milliseconds": audio_milliseconds, "refusal": refusal})
+
+
+def _examine(
+    header: HeaderReader, size_bytes: int, contract: VoiceContractSpec
+) -> tuple[HeaderFacts | None, RowError | None]:
+    """(what the header says, why the contract refuses it); of a file that is too large, its first bytes alone."""
+    parse = sniff(header, size_bytes)
+    refusal = refuse_size(size_bytes, contract)
+    if refusal is not None:
+        return None, refusal
+    facts = parse(ClipReader(header, size_bytes))
+    return facts, refuse(facts, size_bytes, contract)
 
 
 class HeaderReader:
