@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Self
 
 from voxfleet_dev import binaries
-from voxfleet_dev.processes import Child, accepts_connections, free_port
+from voxfleet_dev.processes import Child
+from voxfleet_dev.server import Server
 
-START_TIMEOUT_SECONDS = 30.0
 
-
-class S3Server:
+class S3Server(Server):
     """versitygw with keys of its own. Repeat `start` after `stop`: same port, keys and objects."""
+
+    start_timeout_seconds = 30.0
 
     def __init__(self, directory: Path, *, certificate: Path | None = None) -> None:
         """`certificate`: a PEM file with key and certificate, for https."""
+        super().__init__()
         self.directory = directory.absolute()
         self._certificate = certificate
-        self.port = free_port()
         self.access_key_id = f"AK{secrets.token_hex(8).upper()}"
         self.secret_access_key = secrets.token_hex(20)
-        self._child: Child | None = None
 
     @property
     def endpoint(self) -> str:
@@ -38,28 +37,6 @@ class S3Server:
         folder = self.directory / "buckets" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start and wait until the port answers. Raises ChildFailed, go_build.BuildFailed."""
-        if self._child is None:
-            self._child = self._configure()
-        try:
-            self._child.start()
-            self._child.wait_until(lambda: accepts_connections(self.port), START_TIMEOUT_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        if self._child is not None:
-            self._child.stop()
 
     def _configure(self) -> Child:
         program = binaries.ensure(["versitygw"])["versitygw"]

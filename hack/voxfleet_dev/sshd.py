@@ -7,31 +7,31 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from voxfleet_dev.processes import Child, ChildFailed, accepts_connections, free_port
+from voxfleet_dev.processes import Child, ChildFailed
+from voxfleet_dev.server import Server
 
-START_TIMEOUT_SECONDS = 20.0
 SEARCH_PATH = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
 
 
-class Sshd:
+class Sshd(Server):
     """sshd with a host key, configuration and authorized key of its own, run by the present user.
 
     A client logs in as `user` with `identity_pem` and may open direct-tcpip channels to 127.0.0.1:`forward_port` only.
     """
 
+    start_timeout_seconds = 20.0
+
     def __init__(self, directory: Path, *, forward_port: int, identity_pem: str | None = None) -> None:
+        super().__init__()
         self.directory = directory.absolute()
-        self.port = free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.identity_pem = identity_pem or generate_identity()
         self._host_key = Ed25519PrivateKey.generate()
         self._forward_port = forward_port
-        self._child: Child | None = None
 
     @property
     def host_key_line(self) -> str:
@@ -45,29 +45,6 @@ class Sshd:
     @property
     def pid(self) -> int:
         return self._started().pid
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start and wait until the port answers. Raises ChildFailed. Repeat after `stop`: same keys."""
-        if self._child is None:
-            self._child = self._configure()
-        try:
-            self._child.start()
-            self._child.wait_until(lambda: accepts_connections(self.port), START_TIMEOUT_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End the server and every session it has open, also those in process groups of their own."""
-        if self._child is not None:
-            self._child.stop()
 
     def _started(self) -> Child:
         if self._child is None:

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import httpx
 import psutil
+from tests.component.corpus.job_specs import JobSpecs
 from tests.soak.findings import Findings, count_repeated, count_rows, double_billed_seconds
 from tests.soak.schedule import Kill, Schedule, Target
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import RULES, Remedy
-from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
-from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import public_key, verify
 from voxfleet_api.protocol import (
@@ -31,15 +30,10 @@ from voxfleet_api.protocol import (
     AttemptSpec,
     AttemptState,
     AttemptStatus,
-    CommitRef,
-    FinalizeOrder,
     LedgerPage,
-    PlanOrder,
-    ProcessOrder,
     ShardResult,
 )
-from voxfleet_api.ranges import encode
-from voxfleet_api.results import Commit, ResultRow, attempt_folder
+from voxfleet_api.results import Commit, PlanResult, ResultRow, attempt_folder
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.processes import wait_ended
 
@@ -82,6 +76,8 @@ class Session:
         self._write_manifest(clips)
         self._output = directory / "results"
         self._output.mkdir()
+        manifest = ManifestInput(uri=f"file://{self._manifest}")
+        self._specs = JobSpecs(JobInput(manifest=manifest), f"file://{self._output}/", CONTRACT)
         self._mac = Mac(
             "soak",
             directory / "mac",
@@ -125,76 +121,26 @@ class Session:
         self._manifest.write_text("".join(json.dumps(by_id[clip]) + "\n" for clip in self._schedule.clips))
 
     def _job(self) -> None:
-        total = len(self._schedule.clips)
-        planned = self._stage(self._spec(Stage.PLAN, plan=self._plan_order())).plan
+        planned = self._stage(self._specs.plan()).plan
         if planned is None:
             raise RunFailed("Plan ended without a plan")
-        process = ProcessOrder(
-            plan_attempt=1,
-            manifest_sha256=planned.manifest_sha256,
-            model=ModelSource(path="default"),
-            model_digest=planned.model_digest,
-            boundaries_digest=digest_of(list(planned.boundaries)),
-            ordinal=0,
-            indexes=encode(range(total)),
-        )
-        attempt, commit_sha256 = self._process(process)
-        commit = CommitRef(shard_uid="process", attempt=attempt, sha256=commit_sha256)
-        finalize = FinalizeOrder(
-            plan_attempt=1, manifest_sha256=planned.manifest_sha256, total=total, commits=(commit,)
-        )
-        self._stage(self._spec(Stage.FINALIZE, finalize=finalize))
-        self._check(total, attempt)
+        process, delivered = self._process(planned)
+        self._stage(self._specs.finalize(planned, [(process, delivered)]))
+        self._check(len(self._schedule.clips), process)
 
-    def _process(self, order: ProcessOrder) -> tuple[int, str]:
-        """(attempt, sha256 of its commit). A machine's failure is followed by the next attempt, as by the operator."""
+    def _process(self, plan: PlanResult) -> tuple[AttemptSpec, ShardResult]:
+        """A machine's failure is followed by the next attempt, as by the operator."""
         for attempt in range(1, MOST_ATTEMPTS + 1):
+            (spec,) = self._specs.process(plan, attempt)
             try:
-                return attempt, self._stage(self._spec(Stage.PROCESS, process=order, attempt=attempt)).commit_sha256
+                return spec, self._stage(spec)
             except MachineFailed:
                 self._recorded.clear()  # what was not uploaded is the next attempt's to do
         raise RunFailed(f"Process failed {MOST_ATTEMPTS} times for the machine's sake")
 
-    def _plan_order(self) -> PlanOrder:
-        return PlanOrder(
-            input=JobInput(manifest=ManifestInput(uri=f"file://{self._manifest}")),
-            model=ModelSource(path="default"),
-            shard_audio_milliseconds=3_600_000,
-            max_shards=1,
-        )
-
-    def _spec(
-        self,
-        stage: Stage,
-        *,
-        plan: PlanOrder | None = None,
-        process: ProcessOrder | None = None,
-        finalize: FinalizeOrder | None = None,
-        attempt: int = 1,
-    ) -> AttemptSpec:
-        return AttemptSpec(
-            namespace="soak",
-            job=JobRef(name="job", uid="job-uid-of-the-soak"),
-            shard_name=f"job-{stage.value.lower()}",
-            shard_uid=stage.value.lower(),
-            attempt=attempt,
-            stage=stage,
-            task=Task.TRANSCRIBE,
-            contract=CONTRACT,
-            contract_digest=digest_of(CONTRACT),
-            output_folder=self._folder_uri,
-            plan=plan,
-            process=process,
-            finalize=finalize,
-        )
-
-    @property
-    def _folder_uri(self) -> str:
-        return f"file://{self._output}/job-job-uid-"
-
     @property
     def _folder(self) -> Path:
-        return Path(self._folder_uri.removeprefix("file://"))
+        return Path(self._specs.folder.removeprefix("file://"))
 
     def _stage(self, spec: AttemptSpec) -> ShardResult:
         request = AttemptRequest(spec_digest=digest_of(spec), spec=spec.dump(), lease_seconds=3600)
@@ -275,13 +221,13 @@ class Session:
             found = database.execute("SELECT clip, line FROM clip_rows WHERE shard_uid = ?", (spec.shard_uid,))
             self._recorded |= {clip: bytes(line) for clip, line in found}
 
-    def _check(self, total: int, attempt: int) -> None:
+    def _check(self, total: int, process: AttemptSpec) -> None:
         rows = [
             ResultRow.model_validate_json(line)
             for name in ("results.jsonl", "errors.jsonl")
             for line in (self._folder / name).read_bytes().splitlines()
         ]
-        commit_file = self._folder / attempt_folder("process", attempt) / "commit.json"
+        commit_file = self._folder / attempt_folder(process.shard_uid, process.attempt) / "commit.json"
         commit = Commit.model_validate_json(commit_file.read_bytes())
         in_parts = [
             ResultRow.model_validate_json(line)
