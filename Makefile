@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench soak clean
+.PHONY: help setup demo demo-stop lock test check generate bench bench-io soak clean
 export PYTHON
 
 BIN := .venv/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+BENCH_IO_ARGS ?=
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +35,18 @@ generate: setup ## Write the CRDs and the reference pages from the API's types
 bench: setup ## Measure, print and write .bench/results.json
 	@$(BIN)/python tests/bench/run.py
 
+bench-io: setup ## Measure reading and writing audio beside librosa and soundfile, which it installs
+	@hack/setup.sh peers
+	@$(BIN)/voxfleet-agent bench io $(BENCH_IO_ARGS)
+
 soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock
 
 clean: ## Remove what was built in this checkout (never the cache outside it)
 	rm -rf .venv .demo .bench .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares the checkout for every other make target: system packages, .venv, the control plane's binaries.
-# Repeating it is cheap: each step is skipped when its result is there.
+# Repeating it is cheap: each step is skipped when its result is there. `setup.sh peers` adds the benchmark's peers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -130,6 +130,16 @@ virtual_environment() {
     fingerprint >"$STAMP"
 }
 
+# What `voxfleet-agent bench io` compares with: nothing else needs it.
+peers() {
+    uv_settings
+    "$VENV_PYTHON" -m uv pip install --quiet --python "$VENV_PYTHON" --require-hashes -r requirements-bench.lock </dev/null
+}
+
+if [ "${1:-}" = peers ]; then
+    peers
+    exit
+fi
 system_packages
 virtual_environment
 exec "$VENV_PYTHON" -m voxfleet_dev.binaries
