@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -143,7 +145,7 @@ class FileDigests:
             return {name: self._of(folder / name) for name in names}
 
     def _of(self, path: Path) -> FileDigest:
-        with path.open("rb") as file:
+        with _open(path) as file:
             facts = os.fstat(file.fileno())
             key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
             if key not in self._known:
@@ -167,8 +169,17 @@ def _root(folder: Path) -> Path:
     return real
 
 
+def _open(path: Path) -> BinaryIO:
+    """Raises OSError; also for what became a pipe since it was listed, which would block for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def _settings(where: str, path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
+    with _open(path) as file:
         text = file.read(_SETTINGS_LIMIT_BYTES + 1)
     if len(text) > _SETTINGS_LIMIT_BYTES:
         raise unavailable(f"{where} holds {path.name} of more than {_SETTINGS_LIMIT_BYTES} bytes; remove it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import refuse, sniff
 from voxfleet_agent.stages.outage import OWNERS, Owner
@@ -17,6 +19,10 @@ MAX_PLACES = 1024
 """Of one header. A fragmented m4a has one for each few seconds of audio."""
 
 
+HEADER_SECONDS = 600.0
+"""For all places of one header together: each may wait long for its answer."""
+
+
 async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int, source: Source) -> ManifestRow:
     """The recording's manifest row; what its header shows to be wrong is its refusal.
 
@@ -28,7 +34,12 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
         header = HeaderReader(reader)
         try:
-            facts, refusal = await in_reader_thread(lambda: _examine(header, version.size_bytes, contract))
+            async with asyncio.timeout(HEADER_SECONDS):
+                facts, refusal = await in_reader_thread(lambda: _examine(header, version.size_bytes, contract))
+        except TimeoutError:
+            raise VoxFleetError(
+                FailureClass.TRANSPORT, f"the storage does not send the header's parts within {HEADER_SECONDS:g} s"
+            ) from None
         finally:
             header.close()
     except VoxFleetError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 from array import array
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from voxfleet_agent.stages.source import Source
 from voxfleet_agent.stages.sources import gather_sources
 from voxfleet_agent.stages.speech import estimated_milliseconds
 from voxfleet_agent.stages.stage import ResolvedModel, StageContext
+from voxfleet_agent.storage.packed import PackedContent
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
@@ -54,10 +54,9 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     sources = await gather_sources(ctx.storage, retrier, order.input, ctx.spec.task, ctx.spec.output_folder)
     witnesses = Witnesses(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
     clips = await _inspect_all(ctx, retrier, witnesses, sources)
-    manifest = clips.manifest()
-    plan = decide_plan(order, ctx.spec.contract_digest, clips, sha256_hex(manifest), model)
+    plan = decide_plan(order, ctx.spec.contract_digest, clips, model)
     await files.write("contract.json", canonical_json(ctx.spec.contract.dump()))
-    await files.write(manifest_name, manifest)
+    await files.write(manifest_name, clips.manifest)
     content = canonical_json(plan.dump())
     await files.write_once(plan_name, content)
     crash.point("plan-uploaded")
@@ -71,7 +70,8 @@ class Inspected:
         self.weights = array("q")
         """Milliseconds of each clip; nothing for a refused one, which costs no lane time."""
         self.audio_milliseconds = 0
-        self._written = io.BytesIO()  # its value is no copy
+        self.manifest = PackedContent()
+        """manifest.jsonl."""
         self._waiting: dict[int, ManifestRow] = {}
         """Rows that came before one above them."""
 
@@ -79,21 +79,15 @@ class Inspected:
         """Once for each index, in any order."""
         self._waiting[row.index] = row
         while (found := self._waiting.pop(len(self.weights), None)) is not None:
-            self._written.write(found.line())
+            self.manifest.append(found.line())
             self.weights.append(found.audio_milliseconds if found.refusal is None else 0)
             self.audio_milliseconds += found.audio_milliseconds
 
-    def manifest(self) -> bytes:
-        """manifest.jsonl."""
-        return self._written.getvalue()
 
-
-def decide_plan(
-    order: PlanOrder, contract_digest: str, clips: Inspected, manifest_sha256: str, model: ResolvedModel
-) -> PlanFile:
+def decide_plan(order: PlanOrder, contract_digest: str, clips: Inspected, model: ResolvedModel) -> PlanFile:
     """Pure."""
     return PlanFile(
-        manifest_sha256=manifest_sha256,
+        manifest_sha256=clips.manifest.whole_sha256,
         model_digest=model.digest,
         model_revision=model.revision,
         boundaries=boundaries(clips.weights, order.shard_audio_milliseconds, order.max_shards),

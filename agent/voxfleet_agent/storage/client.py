@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -18,6 +20,7 @@ from voxfleet_agent.addresses import split_authority
 from voxfleet_agent.storage.answers import refusal
 from voxfleet_agent.storage.content import Content
 from voxfleet_agent.storage.network import PublicNetworks, VettedBackend
+from voxfleet_agent.storage.pace import Pace, SpeedLimit
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MAX_CONNECTIONS = 32
@@ -31,12 +34,18 @@ logging.getLogger("httpcore").setLevel(logging.INFO)
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     connect_seconds: float = 10.0
-    idle_seconds: float = 60.0
-    """Between two pieces of a body."""
+    """To connect, and again for the TLS handshake."""
     answer_seconds: float = 120.0
-    """From the request to the head of the answer; an upload has the time of its bytes on top."""
+    """From the last byte of the request to the head of the answer."""
+    idle_seconds: float = 60.0
     bytes_per_second: int = 4096
-    """A transfer that is slower on average, after `idle_seconds`, is broken off."""
+    """Within each `idle_seconds` of waiting, bodies in both directions have to be this fast on average."""
+    listing_seconds: float = 3600.0
+    """For all answers of one listing together: a million names need a thousand of them."""
+
+    @property
+    def speed(self) -> SpeedLimit:
+        return SpeedLimit(max(1, int(self.bytes_per_second * self.idle_seconds)), self.idle_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +63,43 @@ class Answer:
     def __init__(self, response: httpcore.Response, timeouts: Timeouts) -> None:
         self.status = response.status
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        self._response = response
+        self._stream = response.aiter_stream()
         self._timeouts = timeouts
+        self._came_bytes = 0
 
-    async def blocks(self) -> AsyncGenerator[bytes, None]:
+    async def blocks(self, limit: SpeedLimit | None = None) -> AsyncGenerator[bytes, None]:
         """Raises VoxFleetError(TRANSPORT) when the body ends early, stalls or trickles."""
-        started, received_bytes = time.monotonic(), 0
+        pace = Pace(limit or self._timeouts.speed)
         with _translated():
-            async for block in self._response.aiter_stream():
+            while (block := await pace.next_block(self._stream)) is not None:
+                self._came_bytes += len(block)
                 yield block
-                received_bytes += len(block)
-                allowed_seconds = self._timeouts.idle_seconds + received_bytes / self._timeouts.bytes_per_second
-                if time.monotonic() - started > allowed_seconds:
-                    raise VoxFleetError(FailureClass.TRANSPORT, "the storage sends too slowly")
 
-    async def read(self, limit_bytes: int) -> bytes:
+    async def read(self, limit_bytes: int, limit: SpeedLimit | None = None) -> bytes:
         """The body, or its beginning when it is longer."""
         content = bytearray()
-        async with aclosing(self.blocks()) as blocks:
+        async with aclosing(self.blocks(limit)) as blocks:
             async for block in blocks:
                 content += block
                 if len(content) >= limit_bytes:
                     break
         return bytes(content[:limit_bytes])
 
+    async def read_late(self, limit_bytes: int) -> bytes:
+        """Like `read`, of a server that is at work yet: whatever its pace, it has the time of an answer's head."""
+        return await self.read(limit_bytes, SpeedLimit(sys.maxsize, self._timeouts.answer_seconds))
+
     async def refusal(self) -> VoxFleetError:
         """What a status that nobody expects means."""
         return refusal(self.status, self.headers, await self.read(ERROR_BODY_BYTES), time.time())
+
+    async def finish(self) -> None:
+        """Notices the end of a body that came whole, without which its connection is good for nothing more."""
+        length = "0" if self.status == 204 else self.headers.get("content-length", "")
+        chunked = "transfer-encoding" in self.headers
+        if not chunked and re.fullmatch(r"[0-9]{1,18}", length) and int(length) == self._came_bytes:
+            with _translated():
+                await Pace(self._timeouts.speed).next_block(self._stream)
 
 
 class HttpClient:
@@ -123,28 +142,47 @@ class HttpClient:
         sent = {"Host": self.host_header, "Accept-Encoding": "identity", **headers}
         if content is not None or method == "PUT":
             sent["Content-Length"] = str(stop - start)
-        request = httpcore.Request(
-            method,
-            httpcore.URL(scheme=self._scheme, host=self._host, port=self._port, target=target.encode("ascii")),
-            headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()],
-            content=None if content is None else content.blocks(start, stop),
-            extensions={
-                "timeout": {
-                    "connect": self._timeouts.connect_seconds,
-                    "read": self._timeouts.idle_seconds,
-                    "write": self._timeouts.idle_seconds,
-                    "pool": self._timeouts.answer_seconds,
-                }
-            },
-        )
-        deadline_seconds = self._timeouts.answer_seconds + (stop - start) / self._timeouts.bytes_per_second
         with _translated():
-            async with asyncio.timeout(deadline_seconds):
-                response = await self._pool.handle_async_request(request)
+            async with asyncio.timeout(self._timeouts.answer_seconds) as deadline:
+                request = httpcore.Request(
+                    method,
+                    httpcore.URL(scheme=self._scheme, host=self._host, port=self._port, target=target.encode("ascii")),
+                    headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()],
+                    content=None if content is None else self._pieces(content, start, stop, deadline),
+                    extensions={
+                        "timeout": {
+                            "connect": self._timeouts.connect_seconds,
+                            "write": self._timeouts.speed.seconds,
+                            "pool": self._timeouts.answer_seconds,
+                        }
+                    },
+                )
+                try:
+                    response = await self._pool.handle_async_request(request)
+                except httpcore.WriteTimeout:
+                    raise self._timeouts.speed.too_slow("takes an upload") from None
         try:
-            yield Answer(response, self._timeouts)
+            answer = Answer(response, self._timeouts)
+            yield answer
+            await answer.finish()
         finally:
             await response.aclose()
+
+    async def _pieces(
+        self, content: Content, start: int, stop: int, deadline: asyncio.Timeout
+    ) -> AsyncGenerator[bytes, None]:
+        """Each is written within the seconds of the speed limit, or the upload is too slow; until the last one is,
+        no answer is late."""
+        size = self._timeouts.speed.window_bytes
+        async for block in content.blocks(start, stop):
+            for offset in range(0, len(block), size):
+                self._postpone(deadline)
+                yield block[offset : offset + size]
+        self._postpone(deadline)
+
+    def _postpone(self, deadline: asyncio.Timeout) -> None:
+        if not deadline.expired():
+            deadline.reschedule(asyncio.get_running_loop().time() + self._timeouts.answer_seconds)
 
     async def aclose(self) -> None:
         await self._pool.aclose()

@@ -43,6 +43,8 @@ class HttpObjects(ABC):
             first, found = await _whole_or_part(answer)
             if version is not None and found != version:
                 raise changed()
+            if first not in (0, start):
+                raise _another_part()
             yield Opened(found, first, answer.blocks())
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
@@ -53,7 +55,9 @@ class HttpObjects(ABC):
                 if version.size_bytes > 0:
                     raise await answer.refusal()
             else:
-                _, version = await _whole_or_part(answer)
+                first, version = await _whole_or_part(answer)
+                if first != 0:
+                    raise _another_part()
                 first_block = await answer.read(min(READER_BLOCK_BYTES, version.size_bytes))
         loop = asyncio.get_running_loop()
 
@@ -66,7 +70,10 @@ class HttpObjects(ABC):
         """By GET, because a presigned address is good for nothing else, and an answer to HEAD tells no error code."""
         async with self.get(address, {"Range": "bytes=0-0"}) as answer:
             if answer.status != 416:
-                return (await _whole_or_part(answer))[1]
+                version = (await _whole_or_part(answer))[1]
+                if answer.status == 206:
+                    await answer.read(1)  # and the connection is free again
+                return version
         async with self.get(address, {}) as answer:
             return (await _whole_or_part(answer))[1]
 
@@ -74,8 +81,10 @@ class HttpObjects(ABC):
         headers = {**_conditions(version), "Range": f"bytes={start}-{stop - 1}"}
         async with self.get(address, headers) as answer:
             offset, found = await _whole_or_part(answer)
-            if found != version or offset > start:
+            if found != version:
                 raise changed()
+            if offset > start:
+                raise _another_part()
             content = bytearray()
             async with aclosing(answer.blocks()) as blocks:
                 async for block in blocks:  # all of it, from a server that knows no ranges
@@ -96,6 +105,10 @@ async def _whole_or_part(answer: Answer) -> tuple[int, ObjectVersion]:
     if answer.status == 200:
         return 0, _whole_version(answer.headers)
     raise await answer.refusal()
+
+
+def _another_part() -> VoxFleetError:
+    return VoxFleetError(FailureClass.TRANSPORT, "the storage sent another part of the object than it was asked for")
 
 
 def _whole_version(headers: Mapping[str, str]) -> ObjectVersion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,6 +18,7 @@ from voxfleet_agent.storage.content import BytesContent, Content
 from voxfleet_agent.storage.documents import DOCUMENT_BYTES, read_document, text_of
 from voxfleet_agent.storage.http_objects import HttpObjects
 from voxfleet_agent.storage.signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.store import CLEANUP_SECONDS
 from voxfleet_agent.storage.versions import check_count, check_name
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
@@ -91,10 +93,12 @@ class S3Endpoint(HttpObjects):
             check_count(len(names), limit)
             empty_pages += not found
             if empty_pages > MAX_EMPTY_PAGES:
-                raise VoxFleetError(FailureClass.INVALID_INPUT, "the storage's list of the prefix does not end")
-            token = text_of(page, "NextContinuationToken")
+                raise _endless()
+            last, token = token, text_of(page, "NextContinuationToken")
             if text_of(page, "IsTruncated") != "true" or not token:
                 return names
+            if token == last:
+                raise _endless()
 
     async def _upload(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
         """False: the condition did not hold."""
@@ -112,6 +116,8 @@ class S3Endpoint(HttpObjects):
             if answer.status != 200:
                 raise await answer.refusal()
             upload = text_of(await read_document(answer), "UploadId")
+        if not upload:
+            raise VoxFleetError(FailureClass.TRANSPORT, "the storage began an upload in parts and did not name it")
         part_bytes = max(PART_BYTES, -(-content.size_bytes // MAX_PARTS))
         etags: list[str] = []
         completed = False
@@ -149,17 +155,20 @@ class S3Endpoint(HttpObjects):
                 return False
             if answer.status != 200:
                 raise await answer.refusal()
-            # S3 answers 200 before it is done; what went wrong then is in the body.
-            if (code := error_code(await answer.read(DOCUMENT_BYTES))) is not None:
+            # S3 answers 200 before it is done, then sends spaces; what went wrong is in the body.
+            code = error_code(await answer.read_late(DOCUMENT_BYTES))
+            if code == "PreconditionFailed" and condition:
+                return False
+            if code is not None:
                 raise VoxFleetError(FailureClass.TRANSPORT, f"the storage could not join the parts ({code})")
         return True
 
     async def _abort(self, address: Address, upload: str) -> None:
         """Parts that are left behind cost money. What failed before matters more than a failure here."""
         try:
-            async with self._request("DELETE", address, query=[("uploadId", upload)]):
+            async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", address, query=[("uploadId", upload)]):
                 pass
-        except VoxFleetError:
+        except (VoxFleetError, TimeoutError):
             return
 
     @asynccontextmanager
@@ -193,6 +202,10 @@ class S3Endpoint(HttpObjects):
         target = f"{path}?{encoded_query}" if encoded_query else path
         async with self._client.request(method, target, signed, content, part) as answer:
             yield answer
+
+
+def _endless() -> VoxFleetError:
+    return VoxFleetError(FailureClass.INVALID_INPUT, "the storage's list of the prefix does not end")
 
 
 def _endpoint(url: str) -> tuple[Literal["http", "https"], str]:

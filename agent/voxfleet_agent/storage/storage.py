@@ -26,7 +26,7 @@ from voxfleet_agent.storage.web_folder import WebFolders
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 
-DOWNLOAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+DOWNLOAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never wait for a pipe
 
 
 @dataclass(slots=True)
@@ -108,6 +108,8 @@ class Storage:
                 async for block in blocks:
                     content += block
                     check_size(len(content), limit_bytes)
+        if len(content) != opened.version.size_bytes:  # part of it, in chunks, or while somebody writes the file
+            raise VoxFleetError(FailureClass.TRANSPORT, "the storage sent another number of bytes than it told")
         return bytes(content)
 
     async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
@@ -142,12 +144,12 @@ class Storage:
     async def _download(self, partial: _Partial, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < partial.size_bytes:
             partial.size_bytes, partial.digest = 0, hashlib.sha256()  # somebody emptied the file meanwhile
+        if 0 < partial.size_bytes == partial.version.size_bytes:
+            return  # it broke off behind the last byte, and no server has a range there
         store = self._store(partial.address)
         async with store.open(partial.address, partial.version, partial.size_bytes) as opened:
             if opened.start != partial.size_bytes:
                 partial.size_bytes, partial.digest = 0, hashlib.sha256()
-                if opened.start != 0:
-                    raise changed()
             with scratch_errors():
                 _shorten(descriptor, partial.size_bytes)
                 os.lseek(descriptor, partial.size_bytes, os.SEEK_SET)
@@ -194,7 +196,14 @@ class Storage:
         ACCESS_DENIED for a link to a folder, which is neither followed nor passed over.
         """
         address = await self._resolve(prefix)
-        return sorted(await self._store(address).list_names(address, limit))
+        seconds = self._trust.timeouts.listing_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return sorted(await self._store(address).list_names(address, limit))
+        except TimeoutError:
+            raise VoxFleetError(
+                FailureClass.TRANSPORT, f"the storage does not list the prefix within {seconds:g} s"
+            ) from None
 
     async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
         """The object's version and a reader of its parts; the reader blocks, so use it by `in_reader_thread`."""

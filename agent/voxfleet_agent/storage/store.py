@@ -12,6 +12,8 @@ from voxfleet_agent.storage.content import Content
 from voxfleet_agent.storage.versions import ObjectVersion, sent_too_little
 
 READER_BLOCK_BYTES = 2**16
+CLEANUP_SECONDS = 10.0
+"""That the end of a failed or cancelled upload waits for its remains to be removed."""
 STAGING_PREFIX = ".voxfleet-unfinished-"
 """Of the names of files that get their own once they are complete; no listing shows them."""
 

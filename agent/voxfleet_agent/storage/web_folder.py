@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ from voxfleet_agent.storage.client import Answer, HttpClient, Trust
 from voxfleet_agent.storage.content import BytesContent, Content
 from voxfleet_agent.storage.documents import read_document, text_of
 from voxfleet_agent.storage.http_objects import HttpObjects
-from voxfleet_agent.storage.store import STAGING_PREFIX
+from voxfleet_agent.storage.store import CLEANUP_SECONDS, STAGING_PREFIX
 from voxfleet_agent.storage.versions import check_count, check_name
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -46,10 +47,7 @@ class WebFolders(HttpObjects):
                 address = self._follow(address, answer.headers.get("location", ""))
                 await stack.aclose()
                 answer = await stack.enter_async_context(self._request("GET", address, headers))
-            if answer.headers.get("content-encoding", "identity") != "identity":
-                raise VoxFleetError(
-                    FailureClass.INVALID_INPUT, "the server sends another encoding than it was asked for; turn it off"
-                )
+            _check_encoding(answer)
             yield answer
 
     async def put(self, address: Address, content: Content) -> None:
@@ -86,6 +84,7 @@ class WebFolders(HttpObjects):
                 )
             if answer.status != 207:
                 raise await answer.refusal()
+            _check_encoding(answer)
             document = await read_document(answer)
         above = f"{folder.key}/" if folder.key else ""
         children = []
@@ -149,9 +148,9 @@ class WebFolders(HttpObjects):
     async def _delete(self, staging: Address) -> None:
         """What failed before matters more than a failure here, and no listing shows what stays."""
         try:
-            async with self._request("DELETE", staging, {}):
+            async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", staging, {}):
                 pass
-        except VoxFleetError:
+        except (VoxFleetError, TimeoutError):
             return
 
     async def _make_folders(self, address: Address) -> None:
@@ -193,6 +192,14 @@ class WebFolders(HttpObjects):
         target = f"/{address.key}?{address.query}" if address.query else f"/{address.key}"
         async with client.request(method, target, headers, content) as answer:
             yield answer
+
+
+def _check_encoding(answer: Answer) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) for an object that is packed; what an error's body is matters to nobody."""
+    if answer.status < 300 and answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT, "the server sends another encoding than it was asked for; turn it off"
+        )
 
 
 def _path_of(href: str) -> str:

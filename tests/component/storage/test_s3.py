@@ -40,6 +40,29 @@ async def test_put_get_head_and_list(s3: Storage, bucket: str) -> None:
     assert await s3.list_names(f"{bucket}nope/", 10) == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a b", "a+b", "a%20b", "100%", "..a/b..", "a/...", " a ", "ü/日本/\U0001f600",
+        "u\u0308", "a\tb", "-", "~", "*", "a;b=c", "@:$,!'()", "x" * 200,
+    ],
+)  # fmt: skip
+async def test_keys_are_taken_literally(s3: Storage, bucket: str, key: str) -> None:
+    await s3.put_once(f"{bucket}{key}", key.encode())
+    assert await s3.get(f"{bucket}{key}", 1000) == key.encode()
+    assert await s3.list_names(bucket, 10) == [key]
+
+
+@pytest.mark.parametrize("key", ["/a", "a//b", "a/../b", "..", "./a", "a/%2e%2e/b", "a%2Fb", "a/..;x/b"])
+async def test_keys_that_somebody_might_read_as_another_are_refused(
+    open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str
+) -> None:
+    storage = open_s3(proxy.endpoint)
+    for call in (storage.put_once(f"{bucket}{key}", b"x"), storage.get(f"{bucket}{key}", 1)):
+        assert await class_of(call) is FailureClass.ACCESS_DENIED
+    assert proxy.requests == []
+
+
 async def test_an_empty_object_is_an_object(s3: Storage, bucket: str, scratch: Path) -> None:
     await s3.put_once(f"{bucket}empty", b"")
     version, reader = await s3.open_reader(f"{bucket}empty")

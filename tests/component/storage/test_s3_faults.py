@@ -27,6 +27,7 @@ from tests.component.storage.proxy import (
 
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.storage import Storage, Timeouts
+from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 
@@ -104,6 +105,23 @@ async def test_an_interrupted_upload_is_transport_and_may_be_repeated(
     assert await class_of(storage.put_once(f"{bucket}x", content)) is FailureClass.TRANSPORT
     await storage.put_once(f"{bucket}x", content)
     assert await storage.get(f"{bucket}x", 100_000) == content
+
+
+@pytest.mark.parametrize(
+    ("method", "number"), [("POST", 0), ("PUT", 1), ("POST", 1)], ids=["beginning", "a part", "the end"]
+)
+async def test_an_upload_in_parts_whose_answer_was_lost_may_be_repeated(
+    open_s3: OpenS3, bucket: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, method: str, number: int
+) -> None:
+    monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 6 * 2**20)
+    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)
+    proxy.plan = InTurn(*[None] * number, LoseAnswer(), only=method)
+    storage = open_s3(proxy.endpoint)
+    content = os.urandom(11 * 2**20)
+    assert await class_of(storage.put_once(f"{bucket}x", content)) is FailureClass.TRANSPORT
+    await storage.put_once(f"{bucket}x", content)
+    assert await storage.get(f"{bucket}x", len(content)) == content
+    assert await storage.list_names(bucket, 10) == ["x"]
 
 
 @pytest.mark.parametrize(("retry_after", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), (None, None)])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.component.storage.certificates import Authority
 from tests.component.storage.errors import class_of, error_of
+from tests.component.storage.raw_server import Asked, RawServer, head
 from tests.component.storage.web_server import Page, WebDavServer, WebServer
 
 from voxfleet_agent.config import HttpsConfig
@@ -98,6 +99,35 @@ async def test_half_an_upload_is_never_an_object(storage: Storage, prefix: str, 
     assert await storage.list_names(prefix, 10) == ["folder/other"]
     await storage.put_once(f"{prefix}folder/x", b"whole")
     assert await storage.get(f"{prefix}folder/x", 10) == b"whole"
+
+
+async def test_a_move_whose_answer_was_lost_may_be_repeated(authority: Authority) -> None:
+    """And what was uploaded under another name is gone."""
+    stored: dict[str, bytes] = {}
+
+    async def script(asked: Asked) -> None:
+        body = await asked.read_body()
+        if asked.method == "PUT":
+            stored[asked.target] = body
+            await asked.send(head(201, "Content-Length: 0"))
+        elif asked.method == "DELETE":
+            await asked.send(head(204 if stored.pop(asked.target, None) is not None else 404, "Content-Length: 0"))
+        elif asked.method == "GET":
+            await asked.send(head(200, f"Content-Length: {len(stored[asked.target])}"), stored[asked.target])
+        elif "/in/x" in stored:
+            await asked.send(head(412, "Content-Length: 0"))
+        else:
+            stored["/in/x"] = stored.pop(asked.target)
+            asked.hang_up()
+
+    https = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
+    async with RawServer(script, authority.server_context()) as server:
+        uri = server.url("/in/x")
+        async with Storage([server.url("/in/")], None, https) as storage:
+            assert await class_of(storage.put_once(uri, b"one")) is FailureClass.TRANSPORT
+            await storage.put_once(uri, b"one")
+            assert await class_of(storage.put_once(uri, b"two")) is FailureClass.MACHINE_LOST
+    assert stored == {"/in/x": b"one"}
 
 
 async def test_no_folder_is_made_above_the_allowed_prefix(authority: Authority) -> None:
