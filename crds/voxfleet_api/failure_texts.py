@@ -103,4 +103,10 @@ TEXTS: dict[FailureClass, FailureText] = {
         "A Mac does not see the file:// output that another one writes.",
         "Use s3://, or select one Mac with macSelector.",
     ),
+    FailureClass.NONDETERMINISTIC_REPLAY: FailureText(
+        "A clip of a finished run gave another text, or other audio, when `voxfleet-agent repro verify` or `replay` ran"
+        " it again. No job has this class.",
+        "Look at the versions, the chip and the batch sizes that the command names; then do not call this run"
+        " reproducible.",
+    ),
 }

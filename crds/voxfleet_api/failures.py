@@ -40,6 +40,8 @@ class FailureClass(StrEnum):
     PLAN_MISMATCH = "PlanMismatch"
     INPUT_NOT_SHARED = "InputNotShared"
     OUTPUT_NOT_SHARED = "OutputNotShared"
+    # Of a finished run's clips that ran again. No job has it: it says that two runs cannot both be right.
+    NONDETERMINISTIC_REPLAY = "NondeterministicReplay"
 
 
 class Remedy(StrEnum):
@@ -89,6 +91,7 @@ RULES: dict[FailureClass, FailureRule] = {
     FailureClass.PLAN_MISMATCH: _OBJECT,
     FailureClass.INPUT_NOT_SHARED: _OBJECT,
     FailureClass.OUTPUT_NOT_SHARED: _OBJECT,
+    FailureClass.NONDETERMINISTIC_REPLAY: _OBJECT,
 }
 
 

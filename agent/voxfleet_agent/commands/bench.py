@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from voxfleet_agent.commands.common import give_up
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import console
 
 if TYPE_CHECKING:
     from voxfleet_agent.audio.io_benchmark import Row, Timing
@@ -85,7 +85,7 @@ def _described(row: Row) -> dict[str, object]:
 
 
 def _show(rows: Sequence[Row], facts: str, about: dict[str, str]) -> None:
-    console = Console(highlight=False, width=max(Console().width, TABLE_WIDTH), soft_wrap=True)
+    out = console(TABLE_WIDTH)
     libraries = tuple(rows[0].timings)
     grid = Table(title=f"Milliseconds, p50 / p90: {facts}")
     grid.add_column("Task", no_wrap=True)
@@ -99,15 +99,14 @@ def _show(rows: Sequence[Row], facts: str, about: dict[str, str]) -> None:
             *(_cell(timing) for timing in row.timings.values()),
             *("-" if (factor := row.times_faster(name)) is None else f"{factor:.1f} x" for name in libraries[1:]),
         )
-    console.print(grid)
-    console.print(", ".join(f"{name} {text}" for name, text in about.items()), markup=False)
+    out.print(grid)
+    out.print(", ".join(f"{name} {text}" for name, text in about.items()))
     for row in rows:
         for name, reason in row.failures.items():
-            console.print(f"{row.task}: {name} failed: {reason}", markup=False)
-    console.print(
+            out.print(f"{row.task}: {name} failed: {reason}")
+    out.print(
         "-: the library has no such call, or fails on this machine. What `default` resampling means differs by"
         " platform; soxr_hq compares like with like.",
-        markup=False,
     )
 
 

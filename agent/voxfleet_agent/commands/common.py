@@ -14,15 +14,17 @@ ConfigOption = Annotated[
 ]
 
 
-def loaded(file: Path) -> AgentConfig:
-    """The configuration. Ends the command with a message when it cannot be used."""
+def loaded(file: Path, code: int = 1) -> AgentConfig:
+    """The configuration. Ends the command with a message, and with `code`, when it cannot be used."""
     try:
         return load_config(file)
     except ConfigError as error:
-        raise give_up(error) from error
+        raise give_up(error, code) from error
 
 
 def give_up(error: object, code: int = 1) -> typer.Exit:
     """Prints why; raise what it returns. Exit 1: it did not work; 2: it was asked wrongly."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        error = f"{error.filename}: {error.strerror}"
     typer.echo(f"voxfleet-agent: {error}", err=True)
     return typer.Exit(code)

@@ -8,10 +8,10 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from voxfleet_agent.commands.common import give_up
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import show
 
 COMPARE_EXAMPLES = """Examples:
 
@@ -30,7 +30,7 @@ def compare(
         bool, typer.Option("--show-text", help="Print the transcripts that differ; they are personal data.")
     ] = False,
 ) -> None:
-    """Shows counts, throughput, latency and versions of two runs, and the clips whose outcome differs.
+    """Shows counts, throughput and latency of two runs, what they were told and ran on, and the clips that differ.
 
     Clips are matched by their id. Throughput is audio seconds per second of inference, so that a pause of one run does
     not count, and per second of wall time too where `voxfleet-agent run` made the run.
@@ -41,24 +41,26 @@ def compare(
     from voxfleet_agent.local import comparison, tables
     from voxfleet_agent.local.credentials import CredentialsMissing
     from voxfleet_agent.local.finished import FinishedRun, UnreadableRun, open_run
+    from voxfleet_agent.local.setup_differences import setup_differences
+    from voxfleet_agent.stages.repro import Bundle
 
-    async def read(place: str) -> FinishedRun:
+    async def read(place: str) -> tuple[FinishedRun, Bundle]:
         async with open_run(place, os.environ) as files:
-            return await files.finished()
+            run = await files.finished()
+            return run, await files.bundle(run.index)
 
     try:
-        runs = [asyncio.run(read(place)) for place in (a, b)]
+        (run_a, bundle_a), (run_b, bundle_b) = (asyncio.run(read(place)) for place in (a, b))
     except (UnreadableRun, CredentialsMissing) as error:
         raise give_up(error, 2) from error
-    walls = [None if run.pace is None else run.pace.wall_milliseconds for run in runs]
-    found = comparison.compare(runs[0].rows, runs[1].rows, *walls)
+    wall_a, wall_b = (None if run.pace is None else run.pace.wall_milliseconds for run in (run_a, run_b))
+    found = comparison.compare(run_a.rows, run_b.rows, wall_a, wall_b, setup_differences(bundle_a, bundle_b))
     if output is TableFormat.JSON:
         typer.echo(json.dumps(tables.comparison_json(found, show_text=show_text), indent=2))
     else:
-        console = Console()
-        for table in tables.comparison_tables(found, show_text=show_text):
-            console.print(table)
-        console.print(
+        show(*tables.comparison_tables(found, show_text=show_text))
+        show(*tables.failed_only_lines(found))
+        show(
             f"{found.clips_of_both} clips are in both runs, {len(found.differences)} of them with another outcome;"
             f" {found.only_a} are in A alone, {found.only_b} in B alone."
         )

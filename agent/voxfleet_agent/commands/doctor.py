@@ -6,45 +6,42 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from voxfleet_agent.commands.common import loaded
+from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import show
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.machine import check_machine
 from voxfleet_agent.doctor.places import check_places
 from voxfleet_agent.doctor.runtime import check_runtime
+from voxfleet_agent.doctor.secrets import check_secrets
 
 DOCTOR_EXAMPLES = """Examples:
 
 \b
   voxfleet-agent doctor                       versions, decoders, memory, clock
-  voxfleet-agent doctor -c agent.yaml         scratch and permissions too
+  voxfleet-agent doctor -c agent.yaml         scratch, token, key and permissions too
   voxfleet-agent doctor -c agent.yaml -o json
 """
 _STYLE = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "bold red"}
-
-
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
 
 
 def doctor(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="The agent's configuration file (YAML).", metavar="FILE")
     ] = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.TABLE,
+    output: TableOption = TableFormat.TABLE,
 ) -> None:
     """Checks this machine and says how to mend what it finds; ends with 1 when something fails."""
     findings = _examine(config)
-    if output is Output.JSON:
+    if output is TableFormat.JSON:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _show(findings)
@@ -57,7 +54,7 @@ def _examine(file: Path | None) -> list[Finding]:
     findings = check_runtime(os.environ)
     findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
     if config is not None:
-        findings += check_places(config)
+        findings += [*check_places(config), *check_secrets(config)]
     if sys.platform == "darwin":
         from voxfleet_agent.doctor.macos import check_macos
 
@@ -70,6 +67,6 @@ def _show(findings: list[Finding]) -> None:
     for heading in ("", "Check", "Found", "Mend"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        style = _STYLE[finding.health]
-        table.add_row(f"[{style}]{finding.health.value}[/]", finding.name, finding.found, finding.mend)
-    Console(highlight=False).print(table)
+        health = Text(finding.health.value, _STYLE[finding.health])
+        table.add_row(health, finding.name, finding.found, finding.mend)
+    show(table)

@@ -36,15 +36,15 @@ def env(
 ) -> None:
     """Prints TMPDIR and the MLX_AUDIO_ names as export lines for a shell.
 
-    Without -c they come from the environment, the contract and the defaults; a name that is set and contradicts the
-    contract is refused with 2. With -c they are what that configuration says.
+    Without -c they come from the environment, the contract and the defaults; With -c they are what that
+    configuration says. Ends with 2 when a name that is set contradicts the contract, or a file cannot be used.
     """
     try:
         documents = read_files(file) if file else None
         contract = documents.contract.spec if documents is not None else None
         task = documents.job.spec.task if documents is not None else Task.TRANSCRIBE
         if config is not None:
-            agent_config = loaded(config)
+            agent_config = loaded(config, 2)
             runbook = environment.of_agent(agent_config, agent_quarantine(agent_config), contract, task)
         else:
             runbook = environment.settle(os.environ, Path.home(), contract, task)

@@ -36,9 +36,14 @@ def install(
 ) -> None:
     """Writes a launchd plist (macOS) or a systemd unit (Linux) and tells how to start it.
 
-    The macOS service is a LaunchDaemon: it needs no graphical session, and keeps the Mac awake while it runs.
+    The macOS service is a LaunchDaemon: it needs no graphical session, and keeps the Mac awake while it runs. Which
+    account it runs as goes to standard error: with laneUser in the configuration it is root, because only root may
+    start lanes as another account.
     """
-    service = _service(config.resolve(), loaded(config), user or getpass.getuser())
+    agent = loaded(config)
+    service = _service(config.resolve(), agent, user or getpass.getuser())
+    for line in accounts(service, agent.lane_user):
+        typer.echo(line, err=True)
     if sys.platform == "darwin":
         path, content = PLIST_PATH, launchd_plist(service)
         start = f"sudo launchctl bootstrap system {path}  # and: sudo launchctl bootout system/{LABEL}"
@@ -55,6 +60,24 @@ def install(
             f"{path}: {error.strerror}; run it with sudo, or with --print and put it there yourself"
         ) from error
     typer.echo(f"written {path}; start it with:\n  {start}", err=True)
+
+
+def accounts(service: Service, lane_user: str | None) -> list[str]:
+    """Who the service and its lanes run as, and what is wrong with that."""
+    if lane_user is not None:
+        told = [f"the agent runs as root, and its lanes, which decode strangers' audio, as {lane_user} (laneUser)"]
+        if service.user not in ("root", lane_user):
+            told.append(
+                f"{service.user} is not used: only root may start lanes as {lane_user}; to use it, drop laneUser"
+            )
+        return told
+    told = [f"the agent and its lanes run as {service.account}"]
+    if service.account == "root":
+        told.append(
+            "warning: strangers' audio would be decoded as root; give the agent an account of its own with --user, or"
+            " its lanes one with laneUser in the configuration"
+        )
+    return told
 
 
 def _service(config_file: Path, config: AgentConfig, user: str) -> Service:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import console
 from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.book import LadderFiles, short
 from voxfleet_api.results import LadderTable, LadderTier
@@ -37,6 +38,8 @@ def ladder(
     A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
     declares batching.ladder.
     """
+    if plot is not None:
+        _require_drawable(plot)
     stored, unreadable = LadderFiles(loaded(config).ladder_dir).all()
     for name in unreadable:
         typer.echo(f"{name} cannot be read; it is measured anew when it is needed", err=True)
@@ -47,7 +50,7 @@ def ladder(
     elif not tables:
         typer.echo("no ladder is stored; one is measured when a job runs whose contract declares batching.ladder")
     else:
-        show(tables, Console(highlight=False, width=max(Console().width, TABLE_WIDTH), soft_wrap=True))
+        show(tables, console(TABLE_WIDTH))
     if plot is not None:
         _draw(tables, plot)
 
@@ -68,16 +71,15 @@ def described(table: LadderTable) -> dict[str, object]:
     return {**dumped, "tiers": tiers, "why": knees.explain(table)}
 
 
-def show(tables: Sequence[LadderTable], console: Console) -> None:
+def show(tables: Sequence[LadderTable], out: Console) -> None:
     for table in tables:
         versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
-        console.print(
+        out.print(
             f"model {short(table.model_digest)}, contract {short(table.contract_digest)}, {table.sample_rate_hz} Hz\n"
             f"{table.chip}; {versions}; memory cap {_mib(table.memory_cap_bytes)} MiB",
-            markup=False,
         )
-        console.print(_grid(table))
-        console.print(f"{knees.explain(table)}.\n", markup=False)
+        out.print(_grid(table))
+        out.print(f"{knees.explain(table)}.\n")
 
 
 def _grid(table: LadderTable) -> Table:
@@ -106,6 +108,16 @@ def _marks(table: LadderTable, tier: LadderTier) -> list[str]:
         (knees.memory_bytes(tier) > table.memory_cap_bytes, "over the cap"),
     )
     return [text for holds, text in marks if holds]
+
+
+def _require_drawable(file: Path) -> None:
+    """Before anything is shown: ends the command for a picture that cannot be written."""
+    from voxfleet_agent.ladder.plot import SUFFIXES  # matplotlib takes a second to load
+
+    if file.suffix.lower() not in SUFFIXES:
+        raise give_up(f"--plot {file}: a picture's name ends in {' or '.join(SUFFIXES)}", 2)
+    if not file.absolute().parent.is_dir():
+        raise give_up(f"--plot {file}: its folder does not exist; make it first", 2)
 
 
 def _draw(tables: Sequence[LadderTable], file: Path) -> None:

@@ -60,7 +60,7 @@ def _rows(config: AgentConfig) -> Iterator[tuple[str, str]]:
 
 
 def _file_rows(file: Path) -> Iterator[tuple[str, str]]:
-    with file.open() as opened:
+    with file.open(errors="replace") as opened:  # what is no text is no signed row either
         for number, line in enumerate(opened, start=1):
             yield _row_name(line) or f"{file}:{number}", line
 

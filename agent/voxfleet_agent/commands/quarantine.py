@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from voxfleet_agent.clock import SystemClock, timestamp
 from voxfleet_agent.commands.common import give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import show
 from voxfleet_agent.local.environment import RunbookError, settle
 from voxfleet_agent.quarantine import KeptClip, Quarantine
 
@@ -51,7 +51,7 @@ def list_(config: ConfigOption = None, output: TableOption = TableFormat.TABLE) 
 
     Works while the agent runs.
     """
-    clips = _open(config).clips()
+    clips = _clips(_open(config))
     if output is TableFormat.JSON:
         typer.echo(json.dumps([_described(clip) for clip in clips], indent=2))
         return
@@ -61,7 +61,7 @@ def list_(config: ConfigOption = None, output: TableOption = TableFormat.TABLE) 
     table = Table("Job", "Index", "Class", "Bytes", "Kept until", "Folder")
     for clip in clips:
         table.add_row(_job(clip), str(clip.index), _class(clip), str(clip.size_bytes), _until(clip), str(clip.path))
-    Console().print(table)
+    show(table)
 
 
 @quarantine_app.command("discard", epilog=DISCARD_EXAMPLES)
@@ -83,8 +83,11 @@ def discard(
     if all_ == (job is not None) or (index and job is None):
         raise give_up("write --job, with --index or without, or --all", 2)
     quarantine = _open(config)
-    meant = [clip for clip in quarantine.clips() if all_ or (_job(clip) == job and (not index or clip.index in index))]
-    freed_bytes = quarantine.discard(meant)
+    meant = [clip for clip in _clips(quarantine) if all_ or (_job(clip) == job and (not index or clip.index in index))]
+    try:
+        freed_bytes = quarantine.discard(meant)
+    except OSError as error:
+        raise give_up(error) from error
     if output is TableFormat.JSON:
         typer.echo(json.dumps({"discarded": [_described(clip) for clip in meant], "freedBytes": freed_bytes}, indent=2))
     else:
@@ -102,6 +105,13 @@ def _open(config: Path | None) -> Quarantine:
     except RunbookError as error:
         raise give_up(error, 2) from error
     return Quarantine(folder, 0, SystemClock())
+
+
+def _clips(quarantine: Quarantine) -> list[KeptClip]:
+    try:
+        return list(quarantine.clips())
+    except OSError as error:
+        raise give_up(f"the quarantine folder cannot be read: {error.strerror}") from error
 
 
 def _described(clip: KeptClip) -> dict[str, object]:

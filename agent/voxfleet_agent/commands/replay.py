@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from voxfleet_agent import core_dumps
 from voxfleet_agent.commands.common import give_up
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import show
 from voxfleet_agent.local.choice import MAX_CLIPS
 from voxfleet_agent.local.credentials import CredentialsMissing
 from voxfleet_agent.local.environment import RunbookError
@@ -54,7 +55,8 @@ def replay(
 
     The two kinds take turns, the worst first. The clips go through the very same stages with the run's contract and
     settings, into a folder that is removed afterwards; old and new times stand side by side. Files that have changed
-    since the run are not transcribed but shown as ChecksumMismatch.
+    since the run are not transcribed but shown as ChecksumMismatch; a clip that gives another text, or other audio, is
+    NondeterministicReplay.
 
     Ends with 0 when every transcript is the same, 1 when one differs, 2 when the run cannot be read or run again.
     """
@@ -63,6 +65,7 @@ def replay(
     from voxfleet_agent.local.finished import UnreadableRun
     from voxfleet_agent.local.session import Unusable, make_private
 
+    core_dumps.forbid()
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)
@@ -74,6 +77,6 @@ def replay(
     if output is TableFormat.JSON:
         typer.echo(json.dumps({"same": same, "clips": pairs_json(pairs, show_text=show_text)}, indent=2))
     else:
-        Console().print(pairs_table(pairs, show_text=show_text))
+        show(pairs_table(pairs, show_text=show_text))
     if not same:
         raise typer.Exit(1)

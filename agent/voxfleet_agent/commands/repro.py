@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from voxfleet_agent import core_dumps
 from voxfleet_agent.commands.common import give_up
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TableFormat, TableOption
+from voxfleet_agent.commands.printing import show
 from voxfleet_agent.commands.replay import ModelOption, ShowTextOption
 from voxfleet_agent.local.choice import MAX_CLIPS
 from voxfleet_agent.local.credentials import CredentialsMissing
@@ -52,9 +53,11 @@ def verify(
     """Checks every file that a bundle names, its model and versions, and runs a sample of its clips again.
 
     Changed files and other weights are errors; another chip or version is a warning. The sample is taken from the clips
-    with a result; their texts must be the same, and old and new times stand side by side.
+    with a result; their texts must be the same, and old and new times stand side by side. A clip that gives another
+    text, or other audio, is NondeterministicReplay.
 
-    Ends with 0 when all is the same, 1 when something differs, 2 when the run cannot be read or run again.
+    Ends with 0 when all is the same, 1 when something differs, 2 when the run cannot be read, or has no clip that could
+    be run again.
     """
     from voxfleet_agent.local import verification  # slow to import
     from voxfleet_agent.local.bundle import ModelNotNamed
@@ -62,6 +65,7 @@ def verify(
     from voxfleet_agent.local.session import Unusable, make_private
     from voxfleet_agent.local.tables import verification_json, verification_tables
 
+    core_dumps.forbid()
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)
@@ -72,8 +76,8 @@ def verify(
     if output is TableFormat.JSON:
         typer.echo(json.dumps(verification_json(found, show_text=show_text), indent=2))
     else:
-        console = Console()
-        for shown in verification_tables(found, show_text=show_text):
-            console.print(shown, markup=False)
+        show(*verification_tables(found, show_text=show_text))
     if not found.same:
         raise typer.Exit(1)
+    if found.not_verified is not None:
+        raise typer.Exit(2)

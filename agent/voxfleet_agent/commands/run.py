@@ -15,16 +15,17 @@ from typing import Annotated
 import psutil
 import typer
 
+from voxfleet_agent import core_dumps
 from voxfleet_agent.commands.common import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
 from voxfleet_agent.local import places as local_places
 from voxfleet_agent.local.credentials import CredentialsMissing, from_environment, https_of
 from voxfleet_agent.local.documents import DocumentError
-from voxfleet_agent.local.environment import RunbookError, settle, with_defaults
+from voxfleet_agent.local.environment import RunbookError, of_agent, settle, with_defaults
 from voxfleet_agent.local.files import read_files
 from voxfleet_agent.local.orders import JobOrders
-from voxfleet_agent.local.places import LanesError, Places
+from voxfleet_agent.local.places import OptionError, Places
 from voxfleet_agent.local.progress import reporter
 from voxfleet_agent.local.summary import Summary, summary_json, summary_text
 from voxfleet_agent.local.verdicts import Ending
@@ -65,9 +66,10 @@ def run(
 ) -> None:
     """Runs the very same AudioBatchJob as a fleet does, on this machine and without a cluster.
 
-    It writes the same output folder. The job's name and what its documents say make the folder's name, so the same
-    command goes on where an earlier one stopped, by Ctrl-C or by a crash. Progress goes to standard error, the summary
-    to standard output.
+    It writes the same output folder. The job's name, what its documents say and the MLX_AUDIO_ names that change a run
+    make the folder's name, so the same command goes on where an earlier one stopped, by Ctrl-C or by a crash. Of a run
+    that had finished it says so and prints its summary; another metadata.name runs it anew. Progress goes to standard
+    error, the summary to standard output.
 
     Without -c it may touch what the job names, and honours TMPDIR and the MLX_AUDIO_ names (see `voxfleet-agent env`);
     a name that contradicts the contract is refused. With -c it uses that agent's scratch, lanes, model cache and
@@ -80,7 +82,7 @@ def run(
     """
     try:
         orders, places, credentials = _prepared(file, config, lanes, allow or [], state)
-    except (DocumentError, RunbookError, LanesError, CredentialsMissing) as error:
+    except (DocumentError, RunbookError, OptionError, CredentialsMissing) as error:
         raise give_up(error, 2) from error
     summary = _run(orders, places, credentials)
     if output is TextFormat.JSON:
@@ -97,10 +99,15 @@ def _prepared(
     job, contract = documents.job, documents.contract.spec
     credentials = from_environment(os.environ) if job.spec.credentials_ref is not None else None
     if config is not None:
-        orders = JobOrders.of(job, contract)
-        return orders, local_places.with_agent(orders, loaded(config), lanes), credentials
+        if allow or state is not None:
+            name, field = ("--allow", "allow") if allow else ("--state", "stateDir")
+            raise OptionError(f"{name}: with -c the configuration's {field} counts; leave one of the two out")
+        agent = loaded(config, 2)
+        runbook = of_agent(agent, local_places.agent_quarantine(agent), contract, job.spec.task)
+        orders = JobOrders.of(job, contract, runbook.settings())
+        return orders, local_places.with_agent(orders, agent, lanes), credentials
     runbook = settle(os.environ, Path.home(), contract, job.spec.task)
-    orders = JobOrders.of(job, with_defaults(contract, runbook))
+    orders = JobOrders.of(job, with_defaults(contract, runbook), runbook.settings())
     places = local_places.without_agent(
         orders,
         runbook,
@@ -117,6 +124,7 @@ def _prepared(
 def _run(orders: JobOrders, places: Places, credentials: S3Credentials | None) -> Summary:
     from voxfleet_agent.local.session import Unusable, make_private, run_here  # slow to import
 
+    core_dumps.forbid()
     try:
         make_private(places.state)
         with log_into(places.log), reporter(sys.stderr) as told:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from voxfleet_agent.local.comparison import Pair
 from voxfleet_agent.stages.repro import Bundle
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import Counts
 
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 
@@ -46,10 +49,25 @@ class Verification:
     """What is wrong with the model here; when there is something, no clip was run."""
     versions: tuple[VersionDifference, ...]
     pairs: tuple[Pair, ...]
+    not_verified: str | None = None
+    """Why no clip could be run again, which says nothing of this machine; None: some were, or none was asked for."""
 
     @property
     def same(self) -> bool:
         return not self.files and not self.model and all(pair.same for pair in self.pairs)
+
+
+def nothing_to_run_again(bundle: Bundle, counts: Counts) -> str | None:
+    """Why a run has no clip that another run could repeat; None: it has some."""
+    told = (
+        f"{counts.quarantined} were quarantined, {counts.failed} failed and {counts.not_run} were not run"
+        f" of {bundle.total}"
+    )
+    if not bundle.model_files:
+        return f"no clip of this run reached the model, so there is no model to compare and no clip to repeat: {told}"
+    if not counts.succeeded:
+        return f"no clip of this run has a result that could be repeated: {told}"
+    return None
 
 
 def setup_of(bundle: Bundle, model: ModelSource) -> Setup:
@@ -71,15 +89,19 @@ def model_source(text: str, revision: str | None) -> ModelSource:
 
     `revision`: the one that the bundle names. Raises ModelNotNamed.
     """
-    if text == "default" or text.startswith("/"):
-        return ModelSource(path=text)
-    if text.startswith(("file:///", "s3://", "https://")):
-        return ModelSource(uri=f"{text.rstrip('/')}/")
-    found = _HUB.fullmatch(text)
-    wanted = (found[2] or revision) if found is not None else None
-    if found is None or wanted is None:
-        raise ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
-    return ModelSource(hub=HubModel(id=found[1], revision=wanted))
+    unclear = ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
+    try:
+        if text == "default" or text.startswith("/"):
+            return ModelSource(path=text)
+        if text.startswith(("file:///", "s3://", "https://")):
+            return ModelSource(uri=f"{text.rstrip('/')}/")
+        found = _HUB.fullmatch(text)
+        wanted = (found[2] or revision) if found is not None else None
+        if found is None or wanted is None:
+            raise unclear
+        return ModelSource(hub=HubModel(id=found[1], revision=wanted))
+    except ValidationError as error:
+        raise unclear from error
 
 
 def model_differences(bundle: Bundle, files: Mapping[str, str]) -> list[str]:

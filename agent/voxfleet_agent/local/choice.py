@@ -16,7 +16,7 @@ MAX_CLIPS = 200
 def worst(rows: Sequence[ResultRow], count: int) -> list[ResultRow]:
     """The slowest and the longest clips in turn, the worst first; only those that reached the model.
 
-    Slow is what took long itself: the time that a clip waited was others' or the model's loading.
+    Slow is what took long itself: the time that a clip waited was others'.
     """
     ran = [row for row in rows if row.timings is not None and row.timings.infer_milliseconds > 0]
     slowest = sorted(ran, key=lambda row: (-work_milliseconds(row), row.index))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from voxfleet_agent.local.figures import Figures, figures
-from voxfleet_agent.local.words import word_error_percent
-from voxfleet_api.results import ResultRow
+from voxfleet_agent.local.setup_differences import SetupDifferences
+from voxfleet_agent.local.words import described, word_error_percent
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import ClipStatus, ResultRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Difference:
     outcome_b: str
     word_error_percent: float | None
     """Between two transcripts; None when one of the runs has none."""
+    what: str
+    """What differs, without a word of the transcripts: changes in numbers, or the failure's reason."""
     text_a: str | None
     text_b: str | None
 
@@ -37,7 +42,11 @@ class Comparison:
     only_b: int
     machines: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
     """Chip and package versions that the runs' rows name differently, by name: (of A, of B)."""
+    settings: SetupDifferences
     differences: tuple[Difference, ...]
+    failed_only_a: dict[str, int]
+    """Clips of both runs that have a result in B alone, by the failure class that they have in A."""
+    failed_only_b: dict[str, int]
 
     @property
     def same(self) -> bool:
@@ -56,14 +65,28 @@ class Pair:
     def same(self) -> bool:
         return _facts_of(self.before) == _facts_of(self.after)
 
+    @property
+    def failure_class(self) -> FailureClass | None:
+        """Why the second run cannot stand for the first; None when they are the same.
+
+        A clip that has no result now has the class of its failure; with a result, it is another one.
+        """
+        if self.same:
+            return None
+        return FailureClass.NONDETERMINISTIC_REPLAY if self.after.error is None else self.after.error.failure_class
+
 
 def compare(
     a: Sequence[ResultRow],
     b: Sequence[ResultRow],
     wall_a_milliseconds: int | None = None,
     wall_b_milliseconds: int | None = None,
+    settings: SetupDifferences | None = None,
 ) -> Comparison:
-    """Clips are matched by their id, which is the caller's own and the same whatever the order of the input."""
+    """Clips are matched by their id, which is the caller's own and the same whatever the order of the input.
+
+    `settings`: what both were told to do, where it differs.
+    """
     rows_a, rows_b = ({row.custom_id: row for row in rows} for rows in (a, b))
     both = sorted(rows_a.keys() & rows_b.keys(), key=lambda name: rows_a[name].index)
     found = (_difference(rows_a[name], rows_b[name]) for name in both)
@@ -76,19 +99,52 @@ def compare(
         only_a=len(rows_a) - len(both),
         only_b=len(rows_b) - len(both),
         machines=_machines(a, b),
+        settings=settings or {},
         differences=tuple(difference for difference in found if difference is not None),
+        failed_only_a=_failed_only((rows_a[name], rows_b[name]) for name in both),
+        failed_only_b=_failed_only((rows_b[name], rows_a[name]) for name in both),
     )
+
+
+def _failed_only(pairs: Iterable[tuple[ResultRow, ResultRow]]) -> dict[str, int]:
+    """Of those whose first row has no result and whose second has one: how many, by class."""
+    names = (
+        failure_name(row)
+        for row, other in pairs
+        if row.status is not ClipStatus.SUCCEEDED and other.status is ClipStatus.SUCCEEDED
+    )
+    return dict(sorted(Counter(names).items()))
 
 
 def _difference(a: ResultRow, b: ResultRow) -> Difference | None:
     if Pair(a, b).same:
         return None
     rate = None if a.text is None or b.text is None else word_error_percent(a.text, b.text)
-    return Difference(a.index, outcome(a), outcome(b), rate, a.text, b.text)
+    return Difference(a.index, outcome(a), outcome(b), rate, what_differs(a, b), a.text, b.text)
+
+
+def what_differs(a: ResultRow, b: ResultRow) -> str:
+    """Between two rows of one clip, without a word of its transcripts. Failures tell their reasons."""
+    reasons = [f"{name}: {row.error.reason}" for name, row in (("A", a), ("B", b)) if row.error is not None]
+    other_input = ["another input file"] if a.sha256 and b.sha256 and a.sha256 != b.sha256 else []
+    if reasons:
+        return "; ".join((*other_input, *reasons))
+    parts = list(other_input)
+    if a.text is not None and b.text is not None and a.text != b.text:
+        parts.append(described(a.text, b.text))
+    if (a.audio and a.audio.sha256) != (b.audio and b.audio.sha256):
+        parts.append(f"other audio ({a.audio_milliseconds} and {b.audio_milliseconds} ms)")
+    return "; ".join(parts)
 
 
 def _facts_of(row: ResultRow) -> tuple[object, ...]:
     return outcome(row), row.text, None if row.audio is None else row.audio.sha256
+
+
+def failure_name(row: ResultRow) -> str:
+    """The class of a clip without a result; its status where it has none."""
+    failure_class = None if row.error is None else row.error.failure_class
+    return row.status.value if failure_class is None else failure_class.value
 
 
 def outcome(row: ResultRow) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from voxfleet_agent.local.rules import aliases, violations
+from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
 from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource, VoiceContract
 from voxfleet_api.kinds.resource import ObjectMeta
@@ -116,8 +117,8 @@ def _documents(source: Source) -> Iterator[_Document]:
             number += 1
             if content is not None:
                 yield from _document(source.name, number, content)
-    except yaml.YAMLError as error:
-        raise DocumentError(f"{source.name}: document {number + 1}: not YAML: {_yaml_text(error)}") from error
+    except YAML_ERRORS as error:
+        raise DocumentError(f"{source.name}: document {number + 1}: not YAML: {yaml_problem(error)}") from error
 
 
 def _document(file: str, number: int, content: object) -> Iterator[_Document]:
@@ -132,7 +133,10 @@ def _document(file: str, number: int, content: object) -> Iterator[_Document]:
         )
     where = f"{where} ({kind})"
     if kind == "List" and version == "v1":
-        for item in content.get("items") or ():
+        items = content.get("items") or ()
+        if not isinstance(items, list):
+            raise DocumentError(f"{where}: items: is no list; write the objects below it, each after a dash")
+        for item in items:
             yield from _document(file, number, item)
         return
     if version.partition("/")[0] != GROUP:
@@ -253,12 +257,6 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 def _nearest(name: str, known: Sequence[str] | frozenset[str] | dict[str, str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"write {close[0]}" if close else f"remove it, or write one of: {', '.join(sorted(known))}"
-
-
-def _yaml_text(error: yaml.YAMLError) -> str:
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return str(error)
-    return f"{error.problem} in line {error.problem_mark.line + 1}"
 
 
 class _Loader(yaml.SafeLoader):

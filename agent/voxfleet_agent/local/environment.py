@@ -52,6 +52,10 @@ class Runbook:
             QUARANTINE: str(self.quarantine),
         }
 
+    def settings(self) -> dict[str, str]:
+        """Those that change what a run does; the others only say where."""
+        return {name: value for name, value in self.variables().items() if name not in (TMPDIR, QUARANTINE)}
+
     def export_lines(self) -> list[str]:
         """For a shell to evaluate."""
         return [f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()]

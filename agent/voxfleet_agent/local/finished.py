@@ -57,9 +57,15 @@ async def open_run(place: str, environment: Mapping[str, str]) -> AsyncIterator[
 
     Raises UnreadableRun, and CredentialsMissing for an s3:// address.
     """
+    if "://" in place and not place.startswith(_SCHEMES):
+        raise UnreadableRun(f"{place}: write a path, or an address that begins with {', '.join(_SCHEMES)}")
     folder = _address_folder(place) if place.startswith(_SCHEMES) else _local_folder(Path(place))
     credentials = from_environment(environment) if folder.startswith("s3://") else None
-    async with Storage([f"{folder}/"], credentials, https_of(credentials)) as storage:
+    try:
+        storage = Storage([f"{folder}/"], credentials, https_of(credentials))
+    except VoxFleetError as error:
+        raise UnreadableRun(f"{place}: {error.message}") from error
+    async with storage:
         yield RunFiles(folder, storage)
 
 
@@ -132,9 +138,11 @@ class RunFiles:
 
     async def sha256_of(self, name: str) -> str | None:
         """None when there is no such file. Raises UnreadableRun."""
-        if not await self.storage.exists(f"{self.folder}/{name}"):
-            return None
-        return sha256_hex(await self.read(name))
+        try:
+            there = await self.storage.exists(f"{self.folder}/{name}")
+        except VoxFleetError as error:
+            raise UnreadableRun(f"{self.folder}/{name}: {error.message}") from error
+        return sha256_hex(await self.read(name)) if there else None
 
     def _parsed(self, name: str, parse: Callable[[bytes], T], content: bytes) -> T:
         try:
@@ -152,9 +160,12 @@ def _address_folder(place: str) -> str:
 def _local_folder(place: Path) -> str:
     """Of a path to the folder, or to a file in it or in its repro/. Raises UnreadableRun."""
     whole = place.resolve()
-    for folder in (whole, *whole.parents[:2]):
-        if (folder / INDEX_NAME).is_file():
-            return f"file://{folder}"
+    try:
+        for folder in (whole, *whole.parents[:2]):
+            if (folder / INDEX_NAME).is_file():
+                return f"file://{folder}"
+    except OSError as error:
+        raise UnreadableRun(f"{place}: {error.strerror}") from error
     raise UnreadableRun(
         f"{place} is no finished run: it has no index.json; give the folder <output.uri>/<job>-<uid8> of a run that"
         " has ended"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.kinds import AudioBatchJob
@@ -56,10 +56,20 @@ class JobOrders:
     job: AudioBatchJob
     contract: VoiceContractSpec
     uid: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else changes the run: see Runbook.settings."""
 
     @classmethod
-    def of(cls, job: AudioBatchJob, contract: VoiceContractSpec) -> JobOrders:
-        return cls(job, contract, job.metadata.uid or _job_uid(job, contract))
+    def of(
+        cls, job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str] | None = None
+    ) -> JobOrders:
+        uid = job.metadata.uid or _identity(job, contract, settings or {})[:32]
+        return cls(job, contract, uid, settings or {})
+
+    @property
+    def identity(self) -> str:
+        """Of all that makes a run what it is: another one is another run, with a folder of its own."""
+        return _identity(self.job, self.contract, self.settings)
 
     @property
     def name(self) -> str:
@@ -120,8 +130,7 @@ def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in job.spec.uris()))
 
 
-def _job_uid(job: AudioBatchJob, contract: VoiceContractSpec) -> str:
-    """Of the documents: a changed document is another run, with a folder of its own."""
+def _identity(job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str]) -> str:
     metadata = job.metadata
-    whole = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
-    return sha256_hex(canonical_json(whole))[:32]
+    documents = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
+    return sha256_hex(canonical_json([*documents, dict(settings)]))

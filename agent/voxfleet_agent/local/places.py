@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig
+from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig, checked_prefix
 from voxfleet_agent.local.environment import Runbook
 from voxfleet_agent.local.orders import JobOrders, named_addresses
 
@@ -17,8 +17,8 @@ DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
 MAX_LANES = 16
 
 
-class LanesError(Exception):
-    """More lanes were asked for than there are."""
+class OptionError(Exception):
+    """An option cannot be used; the message names it and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,14 @@ def without_agent(
     https: HttpsConfig | None = None,
 ) -> Places:
     """`state`, `cache`: this user's folders of all runs. `allow`: prefixes beside those that the job names."""
+    for prefix in allow:
+        try:
+            checked_prefix(prefix)
+        except ValueError as error:
+            raise OptionError(f"--allow {prefix}: {error}") from error
     count = 1 if lanes is None else lanes
     if not 1 <= count <= MAX_LANES:
-        raise LanesError(f"--lanes {count}: write a number from 1 to {MAX_LANES}")
+        raise OptionError(f"--lanes {count}: write a number from 1 to {MAX_LANES}")
     cap = orders.contract.batching.memory_cap or str(min(DEFAULT_MEMORY_CAP_BYTES, memory_bytes * 3 // 4 // count))
     pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=runbook.batch_size)
     run_state = state / "runs" / orders.name
@@ -106,7 +111,7 @@ def with_agent(orders: JobOrders, config: AgentConfig, lanes: int | None = None)
     """The agent's own places; only the run's journal lies apart from the agent's."""
     count = sum(pool.lanes for pool in config.pools)
     if lanes is not None and not 1 <= lanes <= count:
-        raise LanesError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
+        raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
     return Places(
         state=config.state_dir / "runs" / orders.name,
         scratch=config.scratch.path,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from voxfleet_agent.local.orders import JobOrders
 from voxfleet_agent.local.places import Places
 from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.runner import Ended, Equipment, Runner
+from voxfleet_agent.local.stopwatch import Stopwatch
 from voxfleet_agent.local.summary import Summary
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
 from voxfleet_agent.machine import Machine, read_machine
@@ -51,33 +50,6 @@ class Unusable(Exception):
     """The run cannot begin; the message says what to change."""
 
 
-class Stopwatch:
-    """Wall time of a run and of those that it goes on from."""
-
-    def __init__(self, file: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._file = file
-        self._now = now
-        self._began = now()
-        self._before_milliseconds = _stored_milliseconds(file)
-
-    def stop(self, worked: bool) -> int:
-        """Milliseconds up to now; what was only looked at again takes none."""
-        if not worked:
-            return self._before_milliseconds
-        milliseconds = self._before_milliseconds + round((self._now() - self._began) * 1000)
-        unfinished = self._file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps({"wallMilliseconds": milliseconds}))
-        unfinished.rename(self._file)
-        return milliseconds
-
-
-def _stored_milliseconds(file: Path) -> int:
-    try:
-        return int(json.loads(file.read_text())["wallMilliseconds"])
-    except (OSError, ValueError, KeyError, TypeError):  # only a figure of the summary hangs on it
-        return 0
-
-
 async def run_here(orders: JobOrders, places: Places, credentials: S3Credentials | None, reporter: Reporter) -> Summary:
     """The whole job. Cancelling it parks the run, and the summary says so.
 
@@ -98,6 +70,7 @@ async def _run(
     orders: JobOrders, places: Places, equipment: Equipment, attempts: LocalAttempts, reporter: Reporter
 ) -> Summary:
     await _require_own_output(orders, equipment.storage, attempts)
+    _require_same(orders, places, attempts)
     stopwatch = Stopwatch(places.state / "elapsed.json")
     runner = Runner(orders, equipment, attempts, reporter)
     ended = Ended(None, (), ())
@@ -107,10 +80,16 @@ async def _run(
     except asyncio.CancelledError:
         verdict = Verdict(Ending.PARKED, "interrupted")
     finally:
-        wall_milliseconds = stopwatch.stop(runner.worked)
+        elapsed = stopwatch.stop(runner.worked)
     lanes = min(len(equipment.lanes), orders.job.spec.parallelism)
     if runner.worked and ended.index_sha256 is not None:
-        await _note(orders, equipment.storage, Pace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
+        await _note(orders, equipment.storage, Pace(wall_milliseconds=elapsed.milliseconds, lanes=lanes), reporter)
+    found = await _figures(orders, equipment.storage, reporter) if ended.index_sha256 is not None else None
+    if not runner.worked and found is None:
+        raise Unusable(
+            f"{orders.job.metadata.name} finished at {elapsed.ended_at}, but its results in {orders.output_folder}"
+            f" cannot be read; delete {places.state}, and the same command runs it anew"
+        )
     high_water_bytes, residue_bytes = attempts.scratch_bytes()
     return Summary(
         job=orders.job.metadata.name,
@@ -119,13 +98,16 @@ async def _run(
         verdict=verdict,
         output=orders.output_folder,
         index_sha256=ended.index_sha256,
-        figures=await _figures(orders, equipment.storage, reporter) if ended.index_sha256 is not None else None,
+        figures=found,
         shards=0 if ended.plan is None else ended.plan.shards,
         shards_committed=len(ended.committed),
         lanes=lanes,
-        wall_milliseconds=wall_milliseconds,
+        wall_milliseconds=elapsed.milliseconds,
+        ran=runner.worked,
+        ended_at=elapsed.ended_at,
         scratch_high_water_bytes=high_water_bytes,
         scratch_residue_bytes=residue_bytes,
+        state=str(places.state),
         log=str(places.log),
     )
 
@@ -260,6 +242,18 @@ async def _require_own_output(orders: JobOrders, storage: Storage, attempts: Loc
         raise Unusable(
             f"metadata.uid: {orders.output_folder} holds the results of the job with this UID, and this machine did not"
             " write them; leave metadata.uid out, and the run gets a folder of its own"
+        )
+
+
+def _require_same(orders: JobOrders, places: Places, attempts: LocalAttempts) -> None:
+    """A job that names its UID is the same run whatever else changed in it, and would get the old run's results."""
+    file = places.state / "identity"
+    if attempts.is_new:
+        file.write_text(orders.identity)
+    elif file.is_file() and file.read_text() != orders.identity:
+        raise Unusable(
+            "metadata.uid: the run with this UID was begun here with other documents or other MLX_AUDIO_ names; write"
+            " and set what it was begun with, or leave metadata.uid out for a run of its own"
         )
 
 

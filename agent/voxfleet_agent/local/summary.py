@@ -27,8 +27,14 @@ class Summary:
     lanes: int
     wall_milliseconds: int
     """Of this run and of those that it went on from."""
+    ran: bool
+    """Whether this command ran anything; False: the job had finished before."""
+    ended_at: str | None
+    """RFC 3339, of the last time that anything ran."""
     scratch_high_water_bytes: int
     scratch_residue_bytes: int
+    state: str
+    """Folder of the run's journal."""
     log: str
 
     @property
@@ -46,6 +52,8 @@ def summary_json(found: Summary) -> dict[str, object]:
         "uid": found.uid,
         "ending": found.verdict.ending.value,
         "reason": found.verdict.reason,
+        "ran": found.ran,
+        "endedAt": found.ended_at,
         "output": found.output,
         "indexSha256": found.index_sha256,
         "shards": {"total": found.shards, "committed": found.shards_committed},
@@ -55,12 +63,20 @@ def summary_json(found: Summary) -> dict[str, object]:
         "figures": None if found.figures is None else figures_json(found.figures),
         "scratch": {"highWaterBytes": found.scratch_high_water_bytes, "residueBytes": found.scratch_residue_bytes},
         "signed": False,
+        "state": found.state,
         "log": found.log,
     }
 
 
 def summary_text(found: Summary) -> str:
     lines = [f"{found.job}: {found.verdict.ending.value}" + (f": {found.verdict.reason}" * bool(found.verdict.reason))]
+    if not found.ran:
+        lines += [
+            f"  nothing ran: this job had finished before ({found.ended_at or 'nobody knows when'}); its figures:",
+            "  to run it anew, write another metadata.name into the job; or delete both folders of this run:",
+            f"             {found.output}",
+            f"             {found.state}",
+        ]
     figures = found.figures
     if figures is not None:
         counts = figures.counts

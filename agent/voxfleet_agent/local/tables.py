@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from voxfleet_agent.local.bundle import Verification
-from voxfleet_agent.local.comparison import Comparison, Difference, Pair, outcome
+from voxfleet_agent.local.comparison import Comparison, Difference, Pair, outcome, what_differs
 from voxfleet_agent.local.figures import LATENCY, TIMINGS, Figures, timing
 from voxfleet_agent.local.words import word_error_percent
 from voxfleet_api.results import ResultRow
@@ -22,7 +22,9 @@ def comparison_json(found: Comparison, *, show_text: bool) -> dict[str, object]:
         "a": _timed_json(found.a, found.wall_a_milliseconds),
         "b": _timed_json(found.b, found.wall_b_milliseconds),
         "clips": {"both": found.clips_of_both, "onlyA": found.only_a, "onlyB": found.only_b},
+        "settings": {name: {"a": a, "b": b} for name, (a, b) in found.settings.items()},
         "machines": {name: {"a": list(a), "b": list(b)} for name, (a, b) in found.machines.items()},
+        "failedOnly": {"a": found.failed_only_a, "b": found.failed_only_b},
         "differences": [_difference_json(difference, show_text) for difference in found.differences],
     }
 
@@ -39,7 +41,12 @@ def _rate(found: Figures, wall_milliseconds: int | None) -> float | None:
 
 
 def _difference_json(found: Difference, show_text: bool) -> dict[str, object]:
-    shown: dict[str, object] = {"index": found.index, "a": found.outcome_a, "b": found.outcome_b}
+    shown: dict[str, object] = {
+        "index": found.index,
+        "a": found.outcome_a,
+        "b": found.outcome_b,
+        "what": found.what,
+    }
     if found.word_error_percent is not None:
         shown["wordErrorPercent"] = round(found.word_error_percent, 2)
     if show_text:
@@ -61,21 +68,39 @@ def figures_json(found: Figures) -> dict[str, object]:
 
 def comparison_tables(found: Comparison, *, show_text: bool) -> list[Table]:
     tables = [_figures_table(found)]
+    if found.settings:
+        settings = Table("Field", "A", "B", title="What the runs were told differently")
+        for name, told in found.settings.items():
+            settings.add_row(name, *(_ABSENT if value is None else value for value in told))
+        tables.append(settings)
     if found.machines:
         machines = Table("", "A", "B", title="Machines that differ")
         for name, (a, b) in found.machines.items():
             machines.add_row(name, ", ".join(a) or _ABSENT, ", ".join(b) or _ABSENT)
         tables.append(machines)
     if found.differences:
-        headings = ["Index", "A", "B", "Word errors"] + (["Text of A", "Text of B"] if show_text else [])
+        headings = ["Index", "A", "B", "Word errors", "What differs"] + (
+            ["Text of A", "Text of B"] if show_text else []
+        )
         differences = Table(*headings, title="Clips with another outcome")
         for difference in found.differences:
             rate = difference.word_error_percent
             cells = [str(difference.index), difference.outcome_a, difference.outcome_b]
-            cells.append(_ABSENT if rate is None else f"{rate:.1f} %")
+            cells += [_ABSENT if rate is None else f"{rate:.1f} %", difference.what]
             differences.add_row(*cells, *([difference.text_a or "", difference.text_b or ""] if show_text else []))
         tables.append(differences)
     return tables
+
+
+def failed_only_lines(found: Comparison) -> list[str]:
+    """Which failures only one of the runs met."""
+    sides = (("A", "B", found.failed_only_a), ("B", "A", found.failed_only_b))
+    return [
+        f"without a result in {name} alone, {other} has one: "
+        + ", ".join(f"{count} {failure}" for failure, count in classes.items())
+        for name, other, classes in sides
+        if classes
+    ]
 
 
 def _figures_table(found: Comparison) -> Table:
@@ -124,6 +149,7 @@ def _pair_json(pair: Pair, show_text: bool) -> dict[str, object]:
     shown: dict[str, object] = {
         "index": pair.before.index,
         "same": pair.same,
+        "class": pair.failure_class,
         "audioSeconds": pair.before.audio_milliseconds / 1000,
         "before": _row_json(pair.before, show_text),
         "after": _row_json(pair.after, show_text),
@@ -162,9 +188,9 @@ def _timing(row: ResultRow, name: str) -> str:
 def _verdict(pair: Pair) -> str:
     if pair.same:
         return "yes"
-    if pair.before.text is None or pair.after.text is None:
+    if pair.after.error is not None or pair.before.error is not None:
         return f"{outcome(pair.before)} -> {outcome(pair.after)}"
-    return f"{word_error_percent(pair.before.text, pair.after.text):.1f} % of the words differ"
+    return f"{pair.failure_class}: {what_differs(pair.before, pair.after)}"
 
 
 def verification_json(found: Verification, *, show_text: bool) -> dict[str, object]:
@@ -176,6 +202,7 @@ def verification_json(found: Verification, *, show_text: bool) -> dict[str, obje
             {"name": difference.name, "there": list(difference.there), "here": difference.here}
             for difference in found.versions
         ],
+        "notVerified": found.not_verified,
         "clips": pairs_json(found.pairs, show_text=show_text),
     }
 
@@ -190,8 +217,13 @@ def verification_tables(found: Verification, *, show_text: bool) -> list[Table |
     if found.pairs:
         shown.append(pairs_table(found.pairs, show_text=show_text))
     differing = sum(not pair.same for pair in found.pairs)
+    verdict = "same" if found.same else "DIFFERENT"
+    if found.same and found.not_verified is not None:
+        verdict = "NOT VERIFIED"
     shown.append(
-        f"{'same' if found.same else 'DIFFERENT'}: {len(found.files)} files and {len(found.model)} model files differ,"
+        f"{verdict}: {len(found.files)} files and {len(found.model)} model files differ,"
         f" {differing} of {len(found.pairs)} clips"
     )
+    if found.not_verified is not None:
+        shown.append(found.not_verified)
     return shown

@@ -16,6 +16,7 @@ from voxfleet_agent.local.bundle import (
     changed_files,
     model_differences,
     model_of,
+    nothing_to_run_again,
     setup_of,
     version_differences,
 )
@@ -26,7 +27,7 @@ from voxfleet_agent.local.environment import settle
 from voxfleet_agent.local.finished import RunFiles, open_run
 from voxfleet_agent.local.places import cache_home, state_home
 from voxfleet_agent.local.progress import Reporter
-from voxfleet_agent.local.session import make_private
+from voxfleet_agent.local.session import Unusable, make_private
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.stages.repro import Bundle
 from voxfleet_agent.storage import Storage
@@ -44,8 +45,10 @@ async def replay(
         run = await files.finished()
         bundle = await files.bundle(run.index)
         manifest = await files.manifest(bundle.manifest_sha256)
-    source = model_of(bundle, model)
-    return await _pairs(bundle, source, manifest, worst(run.rows, count), environment, home, reporter)
+    rows = worst(run.rows, count)
+    if not rows:
+        raise Unusable(f"{run.folder}: no clip of this run reached the model, so there is none to run again")
+    return await _pairs(bundle, model_of(bundle, model), manifest, rows, environment, home, reporter)
 
 
 async def verify(
@@ -58,13 +61,16 @@ async def verify(
         wrong = await _wrong_files(files, bundle)
         manifest = await files.manifest(bundle.manifest_sha256)
     reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(wrong)} differ")
+    nothing = nothing_to_run_again(bundle, run.index.counts) if count else None
+    if not bundle.model_files:
+        return Verification(tuple(wrong), (), (), (), nothing)
     source = model_of(bundle, model)
     model_problems = await _wrong_model(bundle, source, environment, home)
     versions = tuple(version_differences(bundle, await _here(environment, home)))
     pairs: list[Pair] = []
     if not model_problems:
         pairs = await _pairs(bundle, source, manifest, sample(run.rows, count, seed), environment, home, reporter)
-    return Verification(tuple(wrong), tuple(model_problems), versions, tuple(pairs))
+    return Verification(tuple(wrong), tuple(model_problems), versions, tuple(pairs), nothing)
 
 
 async def _wrong_files(files: RunFiles, bundle: Bundle) -> list[str]:

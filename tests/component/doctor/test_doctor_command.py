@@ -27,6 +27,8 @@ def test_the_doctor_finds_what_is_wrong_and_leaves_scratch_as_it_was(tmp_path: P
     for name in ("versions", "mlx-audio-io doctor", "mlx", "decoders", "soxr", "memory"):
         assert found[name]["health"] == "ok", found[name]
     assert found["permissions"]["health"] == "fail" and "chmod go-rwx" in found["permissions"]["mend"]
+    assert found["token"]["health"] == "fail" and "chmod 600" in found["token"]["mend"]
+    assert found["ledger key"]["health"] == "ok"
     assert "MiB/s" in found["scratch speed"]["found"]
     assert [*mac.scratch.iterdir()] == []
 

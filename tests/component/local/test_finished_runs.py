@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import yaml
 from tests.component.local.conftest import BAD, GOOD, Finished, Home, copy_clips, files_below, local, rows_of
 
 from voxfleet_agent.engine.models import default_model_folder
@@ -30,6 +33,22 @@ def rewritten(folder: Path, copy: Path, index: int, text: str) -> Path:
     return copy
 
 
+def with_files_of_bundle(run: Path) -> Path:
+    """Makes the bundle name the files as they are now."""
+    bundle = json.loads((run / "repro" / "bundle.json").read_bytes())
+    for file in bundle["files"]:
+        content = (run / file["path"]).read_bytes()
+        file |= {"sha256": sha256_hex(content), "sizeBytes": len(content)}
+    content = canonical_json(bundle)
+    (run / "repro" / "bundle.json").write_bytes(content)
+    listing = json.loads((run / "index.json").read_bytes())
+    for file in listing["files"]:
+        if file["path"] == "repro/bundle.json":
+            file |= {"sha256": sha256_hex(content), "sizeBytes": len(content)}
+    (run / "index.json").write_bytes(canonical_json(listing))
+    return run
+
+
 def compared(home: Home, *words: str | Path) -> tuple[int, dict[str, Any]]:
     ended = home.invoke("compare", *words, "-o", "json")
     return ended.returncode, json.loads(ended.stdout)
@@ -50,10 +69,26 @@ def test_a_transcript_that_differs_is_shown_by_index_and_rate_alone(finished: Fi
     other = rewritten(finished.folder, tmp_path / "other", clip.index, f"{words[0]} zebra")
     code, found = compared(finished.home, finished.folder, other)
     assert code == 1 and not found["same"]
-    assert found["differences"] == [{"index": clip.index, "a": "succeeded", "b": "succeeded", "wordErrorPercent": 50.0}]
+    (difference,) = found["differences"]
+    assert (difference["index"], difference["a"], difference["b"]) == (clip.index, "succeeded", "succeeded")
+    assert (difference["wordErrorPercent"], difference["what"]) == (50.0, "1 replaced of 2 words")
     shown = finished.home.invoke("compare", finished.folder, other)
-    assert "50.0 %" in shown.stdout and "zebra" not in shown.stdout
+    assert "50.0 %" in shown.stdout and "1 replaced of 2 words" in shown.stdout and "zebra" not in shown.stdout
     assert "zebra" in finished.home.invoke("compare", finished.folder, other, "--show-text").stdout
+
+
+def test_what_two_runs_were_told_differently_is_named(finished: Finished, home: Home) -> None:
+    job = home.job("stricter", finished.clips, quarantine={"maxClips": 1, "maxPercent": 50})
+    documents = list(yaml.safe_load_all(job.read_text()))
+    documents[0]["spec"]["input"]["maxClip"] = "2s"
+    job.write_text(yaml.safe_dump_all(documents))
+    summary = home.run("-f", job, MLX_AUDIO_BATCH_SIZE="2")
+    code, found = compared(finished.home, finished.folder, summary["output"])
+    assert found["settings"]["contract.input.maxClip"] == {"a": "30s", "b": "2s"}
+    assert found["settings"]["MLX_AUDIO_BATCH_SIZE"] == {"a": "4", "b": "2"}
+    assert code == (0 if found["same"] else 1)
+    shown = home.invoke("compare", finished.folder, summary["output"]).stdout
+    assert "contract.input.maxClip" in shown
 
 
 def test_what_is_no_finished_run_ends_with_2(finished: Finished, tmp_path: Path) -> None:
@@ -107,6 +142,41 @@ def test_a_bundle_is_the_same_on_the_machine_that_made_it(finished: Finished) ->
     assert bad not in {clip["index"] for clip in found["clips"]}
 
 
+def test_a_clip_with_another_text_is_named_by_its_class(finished: Finished, tmp_path: Path) -> None:
+    clip = next(row for row in rows_of(finished.folder) if row.text)
+    other = with_files_of_bundle(rewritten(finished.folder, tmp_path / "other", clip.index, "zebra"))
+    code, found = verified(finished.home, other / "repro" / "bundle.json", "--sample", "200")
+    assert code == 1 and not found["same"] and found["files"] == []
+    assert {clip["index"]: clip["class"] for clip in found["clips"] if not clip["same"]} == {
+        clip.index: "NondeterministicReplay"
+    }
+    shown = finished.home.agent("replay", other, "--worst", "200")
+    assert shown.returncode == 1 and "NondeterministicReplay: 1 replaced" in shown.stdout
+
+
+def test_a_run_in_which_nothing_reached_the_model_is_not_blamed_on_this_machine(home: Home, refused: Path) -> None:
+    summary = home.run("-f", home.job("early", refused, quarantine={"maxClips": 0}))
+    assert summary["ending"] == "Failed"
+    bundle = local(summary["output"]) / "repro" / "bundle.json"
+    code, found = verified(home, bundle)
+    assert code == 2 and found["same"] and found["model"] == found["versions"] == found["clips"] == []
+    assert "no clip of this run reached the model" in found["notVerified"]
+    shown = home.agent("repro", "verify", bundle)
+    assert "NOT VERIFIED" in shown.stdout and "1 were quarantined" in shown.stdout and "DIFFERENT" not in shown.stdout
+    again = home.agent("replay", local(summary["output"]))
+    assert again.returncode == 2 and "no clip of this run reached the model" in again.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's limits")
+@pytest.mark.parametrize("words", ["replay", "repro verify"])
+def test_clips_that_run_again_dump_no_core(finished: Finished, home: Home, words: str) -> None:
+    with home.start(*words.split(), finished.folder) as process:
+        assert process.stderr is not None
+        assert any("planned: " in line for line in process.stderr)
+        assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        process.kill()
+
+
 @pytest.mark.parametrize("name", ["repro/metrics.json", "repro/batch-table.csv"])
 def test_a_changed_file_is_named(finished: Finished, tmp_path: Path, name: str) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
@@ -125,13 +195,8 @@ def test_other_weights_are_an_error_and_another_version_a_warning(finished: Fini
     shutil.copytree(finished.folder, run)
     bundle = json.loads((run / "repro" / "bundle.json").read_bytes())
     bundle["settings"][0]["versions"]["mlx"] = "0.1.0"
-    content = canonical_json(bundle)
-    (run / "repro" / "bundle.json").write_bytes(content)
-    listing = json.loads((run / "index.json").read_bytes())
-    for file_ in listing["files"]:
-        if file_["path"] == "repro/bundle.json":
-            file_ |= {"sha256": sha256_hex(content), "sizeBytes": len(content)}
-    (run / "index.json").write_bytes(canonical_json(listing))
+    (run / "repro" / "bundle.json").write_bytes(canonical_json(bundle))
+    with_files_of_bundle(run)
     ended = finished.home.agent("repro", "verify", run / "repro" / "bundle.json", "--model", model)
     assert ended.returncode == 1 and "error: model: config.json: has sha256" in ended.stdout
     assert "warning: mlx is" in ended.stdout and "0.1.0 there" in ended.stdout

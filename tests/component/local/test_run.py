@@ -6,8 +6,10 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from tests.component.local.conftest import (
@@ -51,13 +53,59 @@ def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
     assert not files_below(finished.home.scratch)
 
 
-def test_a_finished_run_is_only_told_again(finished: Finished) -> None:
+def test_a_finished_run_is_only_told_again_and_says_that_nothing_ran(finished: Finished) -> None:
     before = {path: path.stat().st_mtime_ns for path in files_below(finished.folder)}
     told = finished.home.agent("run", "-f", finished.job)
     assert told.returncode == 0 and "done: Complete" in told.stdout
+    ended_at = json.loads(next(finished.home.state.glob("voxfleet/runs/*/elapsed.json")).read_bytes())["endedAt"]
+    assert f"nothing ran: this job had finished before ({ended_at})" in told.stdout
+    assert "write another metadata.name" in told.stdout
     assert f"{len(GOOD)} with a result, 1 quarantined" in told.stdout
     assert "no machine-hours were signed" in told.stdout and str(finished.folder) in told.stdout
+    again = finished.home.run("-f", finished.job)
+    assert (again["ran"], again["endedAt"]) == (False, ended_at)
     assert {path: path.stat().st_mtime_ns for path in files_below(finished.folder)} == before
+
+
+def test_what_the_environment_changes_is_another_run(home: Home, refused: Path) -> None:
+    job = home.job("tuned", refused, quarantine=ALL)
+    first = home.run("-f", job)
+    tuned = home.run("-f", job, MLX_AUDIO_BATCH_SIZE="2")
+    assert first["ran"] and tuned["ran"] and first["output"] != tuned["output"]
+    assert not home.run("-f", job, MLX_AUDIO_BATCH_SIZE="4")["ran"], "what holds anyway changes nothing"
+
+
+def test_a_run_whose_uid_is_written_does_not_take_other_documents(home: Home, refused: Path) -> None:
+    job = home.job("known", refused, quarantine=ALL)
+    documents = list(yaml.safe_load_all(job.read_text()))
+    documents[1]["metadata"]["uid"] = "0f5b6a3e-1111-2222-3333-444455556666"
+    job.write_text(yaml.safe_dump_all(documents))
+    assert home.run("-f", job)["rc"] == 0
+    other = home.agent("run", "-f", job, MLX_AUDIO_BATCH_SIZE="2")
+    assert other.returncode == 1 and "begun here with other documents" in other.stderr
+    assert not home.run("-f", job)["ran"]
+
+
+def test_a_finished_run_whose_results_are_gone_says_how_to_run_it_anew(home: Home, refused: Path) -> None:
+    job = home.job("gone", refused, quarantine=ALL)
+    folder = local(home.run("-f", job)["output"])
+    shutil.rmtree(folder)
+    told = home.agent("run", "-f", job)
+    state = home.state / "voxfleet" / "runs" / folder.name
+    assert told.returncode == 1 and f"delete {state}" in told.stderr
+    shutil.rmtree(state)
+    assert home.run("-f", job)["ran"] and len(rows_of(folder)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's limits")
+def test_neither_a_run_nor_its_lanes_dump_core(home: Home, clips: Path) -> None:
+    with home.start("run", "-f", home.job("undumped", clips, quarantine=LENIENT)) as process:
+        wait_for(process, "Process: 1 of 7")
+        started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert len(started) > 1
+        for one in started:
+            assert one.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        process.kill()
 
 
 def test_progress_and_logs_tell_no_name_and_no_transcript(finished: Finished) -> None:

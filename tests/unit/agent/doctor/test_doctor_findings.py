@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.config import AgentConfig, PoolConfig, create_private_file
 from voxfleet_agent.doctor import macos, runtime
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.machine import Tenant, judge_clock, judge_memory, judge_tenants
 from voxfleet_agent.doctor.places import Volume, judge_modes, judge_place, judge_room, judge_speed
+from voxfleet_agent.doctor.secrets import check_secrets
+from voxfleet_agent.ledger import create_key_file
 
 GIB = 2**30
 BUILD = {"arch_matches": True, "python_tag_matches": True, "build_mlx_version": "abi-independent"}
@@ -150,3 +152,43 @@ SCRATCH = Path("/Volumes/scratch/voxfleet")
 )
 def test_macos_by_what_its_tools_print(finding: Finding, health: Health) -> None:
     assert_mendable(finding, health)
+
+
+def agent_config(folder: Path, **https: str) -> AgentConfig:
+    return AgentConfig.load(
+        {
+            "stateDir": str(folder / "state"),
+            "tokenFile": str(folder / "token"),
+            "ledgerKeyFile": str(folder / "ledger.pem"),
+            "scratch": {"path": str(folder / "scratch"), "quota": "1Gi"},
+            "https": https,
+        }
+    )
+
+
+def test_secrets_that_are_missing_are_named_with_what_makes_them(tmp_path: Path) -> None:
+    token, key = check_secrets(agent_config(tmp_path))
+    for finding, file in ((token, "token"), (key, "ledger.pem")):
+        assert_mendable(finding, Health.FAIL)
+        assert str(tmp_path / file) in finding.found and "voxfleet-agent init" in finding.mend
+
+
+def test_secrets_that_hold_something_else_are_named(tmp_path: Path) -> None:
+    for name in ("token", "ledger.pem", "ca.pem"):
+        (tmp_path / name).write_text("short")
+        (tmp_path / name).chmod(0o600)
+    findings = check_secrets(agent_config(tmp_path, caBundle=str(tmp_path / "ca.pem")))
+    for finding, file in zip(findings, ("token", "ledger.pem", "ca.pem"), strict=True):
+        assert_mendable(finding, Health.FAIL)
+        assert str(tmp_path / file) in finding.found
+
+
+def test_secrets_that_can_be_read_are_fine(tmp_path: Path) -> None:
+    create_key_file(tmp_path / "ledger.pem")
+    create_private_file(tmp_path / "token", b"0123456789abcdef")
+    for finding in check_secrets(agent_config(tmp_path)):
+        assert_mendable(finding, Health.OK)
+    (tmp_path / "token").chmod(0o644)
+    token, _ = check_secrets(agent_config(tmp_path))
+    assert_mendable(token, Health.FAIL)
+    assert f"chmod 600 {tmp_path / 'token'}" in token.mend

@@ -12,6 +12,7 @@ from voxfleet_agent.local.bundle import (
     model_differences,
     model_of,
     model_source,
+    nothing_to_run_again,
     version_differences,
 )
 from voxfleet_agent.local.choice import sample, worst
@@ -26,7 +27,7 @@ from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, 
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import ClipStatus, FileRef, ManifestRow, ResultRow, Timings
+from voxfleet_api.results import ClipStatus, Counts, FileRef, ManifestRow, ResultRow, Timings
 
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
@@ -150,7 +151,9 @@ def test_a_model_is_named_as_people_name_it(text: str, source: dict[str, object]
     assert model_source(text, "c0ffee") == ModelSource.load(source)
 
 
-@pytest.mark.parametrize("text", ["", "models/mine/here", "../mine", "mlx/parakeet"])
+@pytest.mark.parametrize(
+    "text", ["", "models/mine/here", "../mine", "mlx/parakeet", "s3://", "/" + "a" * 5000, f"a/b@{'c' * 99}"]
+)
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(ModelNotNamed, match="--model"):
         model_source(text, None)
@@ -164,6 +167,14 @@ def test_a_model_that_nobody_names_is_the_job_s_at_the_commit_that_it_ran_with()
     mine = ModelSource(path="/models/mine")
     assert model_of(BUNDLE.model_copy(update={"model": mine}), None) == mine
     assert model_of(BUNDLE.model_copy(update={"model": None}), None) == ModelSource(path="default")
+
+
+def test_a_run_without_anything_to_repeat_says_so_and_why() -> None:
+    assert nothing_to_run_again(BUNDLE, Counts(succeeded=1)) is None
+    quarantined = nothing_to_run_again(BUNDLE, Counts(quarantined=1))
+    assert quarantined is not None and "no clip of this run has a result" in quarantined
+    never = nothing_to_run_again(BUNDLE.model_copy(update={"model_files": {}}), Counts(not_run=1))
+    assert never is not None and "no model to compare" in never and "1 were not run of 1" in never
 
 
 def test_a_bundle_s_differences_are_named() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.local.comparison import compare
+from voxfleet_agent.local.comparison import Pair, compare
 from voxfleet_agent.local.figures import figures
-from voxfleet_agent.local.words import word_error_percent, word_errors
+from voxfleet_agent.local.words import WordChanges, described, word_changes, word_error_percent
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow, RowError, Timings
+from voxfleet_api.results import ClipStatus, ResultRow, RowError, SpokenAudio, Timings
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -48,11 +48,21 @@ def test_no_clip_with_a_result_has_no_figures() -> None:
 
 
 @given(WORDS, WORDS)
-def test_word_errors_count_edits(reference: list[str], other: list[str]) -> None:
-    found = word_errors(reference, other)
-    assert (found == 0) == (reference == other)
-    assert found == word_errors(other, reference)
-    assert abs(len(reference) - len(other)) <= found <= max(len(reference), len(other))
+def test_word_changes_count_edits(reference: list[str], other: list[str]) -> None:
+    found = word_changes(reference, other)
+    assert (found.errors == 0) == (reference == other)
+    assert found.errors == word_changes(other, reference).errors == found.replaced + found.missing + found.added
+    assert len(reference) - found.missing + found.added == len(other)
+    assert abs(len(reference) - len(other)) <= found.errors <= max(len(reference), len(other))
+
+
+def test_word_changes_of_known_texts() -> None:
+    assert word_changes(["a", "b", "c", "d", "e"], ["x", "b", "d", "e", "f"]) == WordChanges(
+        3, replaced=1, missing=1, added=1
+    )
+    assert word_changes(list("abbc"), list("abc")) == WordChanges(1, missing=1)
+    assert described("one two three", "one too") == "1 replaced, 1 missing of 3 words"
+    assert described("One, two.", "one two") == "only case, punctuation or spaces"
 
 
 def test_word_errors_of_known_texts() -> None:
@@ -76,6 +86,50 @@ def test_what_differs_is_listed() -> None:
     assert found.differences[2].outcome_b == "quarantined (ContractViolation)"
     assert (found.clips_of_both, found.only_a, found.only_b) == (3, 1, 1)
     assert found.machines == {"chip": (("M4",), ("M2", "M4"))}
+
+
+def test_what_differs_is_told_without_a_word_of_it() -> None:
+    spoken = SpokenAudio(
+        path="audio/0.wav",
+        sha256="a" * 64,
+        size_bytes=1,
+        container="wav",
+        encoding="pcm16",
+        sample_rate_hz=24000,
+        chunks=1,
+        interval_milliseconds=80,
+    )
+    other = spoken.model_copy(update={"sha256": "b" * 64})
+    a = [row(0, "one two"), row(1), row(2, None, audio=spoken), row(3, sha256="c" * 64), bad(4)]
+    b = [
+        row(0, "one"),
+        bad(1),
+        row(2, None, audio=other, audio_milliseconds=999),
+        row(3, "no", sha256="d" * 64),
+        row(4),
+    ]
+    told = [difference.what for difference in compare(a, b).differences]
+    assert told == [
+        "1 missing of 2 words",
+        "B: why",
+        "other audio (1000 and 999 ms)",
+        "another input file; 1 replaced of 1 word",
+        "A: why",
+    ]
+
+
+def test_failures_of_one_run_alone_are_counted_by_class() -> None:
+    a = [row(0), bad(1), bad(2), bad(3), row(4, None, status=ClipStatus.NOT_RUN)]
+    b = [bad(0, FailureClass.CONTRACT_VIOLATION), row(1), row(2), bad(3), row(4)]
+    found = compare(a, b)
+    assert found.failed_only_a == {"DecodeError": 2, "not_run": 1}
+    assert found.failed_only_b == {"ContractViolation": 1}
+
+
+def test_a_clip_that_gives_another_result_is_no_failure_of_its_own() -> None:
+    assert Pair(row(0), row(0)).failure_class is None
+    assert Pair(row(0), row(0, "other")).failure_class is FailureClass.NONDETERMINISTIC_REPLAY
+    assert Pair(row(0), bad(0)).failure_class is FailureClass.DECODE_ERROR
 
 
 def test_clips_are_matched_by_id_and_not_by_place() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxfleet_agent.local.documents import Source, read_job
+from voxfleet_agent.local.environment import settle
 from voxfleet_agent.local.orders import Committed, FrozenPlan, JobOrders, named_addresses
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import Stage
@@ -25,9 +26,10 @@ FOUND = PlanResult(
 PLAN = FrozenPlan(2, FOUND)
 
 
-def orders(job: str = JOB, contract: str = CONTRACT) -> JobOrders:
+def orders(job: str = JOB, contract: str = CONTRACT, **environment: str) -> JobOrders:
     found = read_job([Source("job.yaml", job), Source("contract.yaml", contract)])
-    return JobOrders.of(found.job, found.contract.spec)
+    runbook = settle(environment, Path("/home/somebody"), found.contract.spec)
+    return JobOrders.of(found.job, found.contract.spec, runbook.settings())
 
 
 def test_the_same_documents_are_the_same_run_and_others_are_another() -> None:
@@ -44,9 +46,20 @@ def test_the_same_documents_are_the_same_run_and_others_are_another() -> None:
     assert first.output_folder == f"file:///Volumes/audio/results/nightly-{first.uid[:8]}"
 
 
-def test_a_uid_that_is_written_is_kept() -> None:
+def test_what_the_environment_changes_is_part_of_the_run_and_its_places_are_not() -> None:
+    first = orders()
+    assert orders(TMPDIR="/fast", MLX_AUDIO_QUARANTINE_DIR="/kept").uid == first.uid
+    assert orders(MLX_AUDIO_BATCH_SIZE="4").uid == first.uid  # what holds anyway
+    others = [orders(MLX_AUDIO_BATCH_SIZE="2"), orders(MLX_AUDIO_MAX_RETRIES="7")]
+    assert len({first.uid, *(other.uid for other in others)}) == 3
+
+
+def test_a_uid_that_is_written_is_kept_and_the_run_is_told_apart_all_the_same() -> None:
     uid = "0f5b6a3e-1111-2222-3333-444455556666"
-    assert orders(job=JOB.replace("  name: nightly", f"  name: nightly\n  uid: {uid}")).uid == uid
+    job = JOB.replace("  name: nightly", f"  name: nightly\n  uid: {uid}")
+    first, other = orders(job=job), orders(job=job, MLX_AUDIO_BATCH_SIZE="2")
+    assert first.uid == other.uid == uid
+    assert first.identity == orders(job=job).identity != other.identity
 
 
 def test_every_shard_has_a_uid_of_its_own() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from voxfleet_agent.commands.install import accounts
 from voxfleet_agent.main import app
 from voxfleet_agent.service.definitions import LABEL, Service, launchd_plist, systemd_unit
 
@@ -71,6 +72,18 @@ def test_an_agent_whose_lanes_have_an_account_of_their_own_starts_as_root() -> N
     assert plistlib.loads(launchd_plist(replace(SERVICE, switches_user=True)))["UserName"] == "root"
 
 
+def test_who_the_service_runs_as_is_told() -> None:
+    assert accounts(SERVICE, None) == ["the agent and its lanes run as voxfleet"]
+    root = accounts(replace(SERVICE, user="root"), None)
+    assert root[0] == "the agent and its lanes run as root"
+    assert root[1].startswith("warning:") and "--user" in root[1] and "laneUser" in root[1]
+    apart = replace(SERVICE, switches_user=True)
+    assert accounts(replace(apart, user="root"), "_voxlane") == [
+        "the agent runs as root, and its lanes, which decode strangers' audio, as _voxlane (laneUser)"
+    ]
+    assert "voxfleet is not used" in accounts(apart, "_voxlane")[1]
+
+
 def test_percent_signs_of_a_path_are_not_specifiers() -> None:
     assert 'ReadWritePaths=-"/Volumes/100%% scratch"' in systemd_unit(SERVICE)
 
@@ -98,4 +111,7 @@ def test_the_command_prints_a_definition_for_this_platform(tmp_path: Path) -> No
     )
     shown = CliRunner().invoke(app, ["install", "-c", str(config), "--user", "voxfleet", "--print"])
     assert shown.exit_code == 0, shown.output
-    assert str(config) in shown.output and "voxfleet" in shown.output and str(tmp_path / "scratch") in shown.output
+    assert str(config) in shown.stdout and "voxfleet" in shown.stdout and str(tmp_path / "scratch") in shown.stdout
+    assert "the agent and its lanes run as voxfleet" in shown.stderr
+    as_root = CliRunner().invoke(app, ["install", "-c", str(config), "--user", "root", "--print"])
+    assert "warning:" in as_root.stderr and "warning:" not in as_root.stdout

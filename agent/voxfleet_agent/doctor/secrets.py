@@ -1,0 +1,43 @@
+"""The files without which the agent does not start: its token, its ledger key, and certificates to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.doctor.finding import Finding, fail, ok
+from voxfleet_agent.ledger import load_key
+
+
+def check_secrets(config: AgentConfig) -> list[Finding]:
+    """Reads them as the agent does when it starts."""
+    found = [
+        _check("token", lambda: read_token(config), "delete it and run voxfleet-agent init, which makes another"),
+        _check(
+            "ledger key",
+            lambda: load_key(config.ledger_key_file),
+            "put the key back from your backup; voxfleet-agent init makes another where there is none, which the"
+            " MacAgent's ledgerPublicKey must then name",
+        ),
+    ]
+    if config.https.ca_bundle is not None:
+        found.append(_check("certificates", lambda: _read_bundle(config), "correct https.caBundle, or its file"))
+    return found
+
+
+def _check(name: str, read: Callable[[], object], mend: str) -> Finding:
+    try:
+        read()
+    except ConfigError as error:
+        what, _, own = str(error).partition("; ")
+        return fail(name, what, own or mend)
+    return ok(name, "can be read")
+
+
+def _read_bundle(config: AgentConfig) -> None:
+    file = config.https.ca_bundle
+    try:
+        if file is not None and b"BEGIN CERTIFICATE" not in file.read_bytes():
+            raise ConfigError(f"https.caBundle: {file} holds no certificate in PEM form")
+    except OSError as error:
+        raise ConfigError(f"https.caBundle: {file}: {error.strerror}") from error
