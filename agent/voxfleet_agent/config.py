@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse
+from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
 from voxfleet_api.base import Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import quantity_bytes
@@ -56,7 +57,8 @@ def _loopback(host: str) -> str:
     return host
 
 
-def _prefix(uri: str) -> str:
+def checked_prefix(uri: str) -> str:
+    """Raises ValueError that says what to write."""
     if not uri.endswith("/"):
         raise ValueError(
             "write a prefix with a slash at its end, such as file:///data/, s3://bucket/ or https://host/x/"
@@ -143,7 +145,7 @@ class AgentConfig(SpecModel):
     ledger_key_file: AbsolutePath
     scratch: ScratchConfig
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
-    allow: Annotated[tuple[Annotated[str, AfterValidator(_prefix)], ...], Field(max_length=32)] = ()
+    allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """What attempts may read and write; empty: nothing."""
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, 100Gi."""
@@ -196,8 +198,11 @@ def load_config(file: Path) -> AgentConfig:
         content = yaml.safe_load(file.read_text())
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not YAML: {error}") from error
+    except YAML_ERRORS as error:
+        raise ConfigError(f"{file}: not YAML: {yaml_problem(error)}") from error
+    if not isinstance(content, dict) or "kind" in content:
+        what = f"holds a {content['kind']}" if isinstance(content, dict) else "holds no fields"
+        raise ConfigError(f"{file}: {what}, not an agent's configuration; `voxfleet-agent init --help` shows one")
     try:
         return AgentConfig.load(content)
     except ValidationError as error:
@@ -212,13 +217,19 @@ def _field(location: tuple[int | str, ...]) -> str:
 def read_private_file(file: Path, field: str) -> bytes:
     """A secret's bytes. Raises ConfigError when it is missing or others may read it."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"{field}: {file}: {error.strerror}; `voxfleet-agent init` creates it") from error
-    with os.fdopen(descriptor, "rb") as opened:
-        if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"{field}: {file} is no file; remove it, and `voxfleet-agent init` creates it")
+        if stat.S_IMODE(mode) & 0o077:
             raise ConfigError(f"{field}: others may read {file}; run: chmod 600 {file}")
-        return opened.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(descriptor)
 
 
 def read_token(config: AgentConfig) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptFailure
 
 _MESSAGE_LIMIT = 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 
 
 def failure_of(error: BaseException) -> AttemptFailure:
@@ -17,16 +19,22 @@ def failure_of(error: BaseException) -> AttemptFailure:
     known = next((cause for cause in causes if isinstance(cause, VoxFleetError)), None)
     if known is not None:
         return AttemptFailure(failure_class=known.failure_class, message=known.message[:_MESSAGE_LIMIT])
-    if any(isinstance(cause, OSError) and cause.errno in _FULL for cause in causes):
+    if any(_of_the_disk(cause) for cause in causes):
         return AttemptFailure(
             failure_class=FailureClass.SCRATCH_EXHAUSTED,
-            message="this Mac's disk is full or read-only; free space on it, or mount it for writing",
+            message="this Mac's disk is full, read-only or broken; free space, mount it for writing or replace it",
         )
     # Without a class it is this agent's fault, so another Mac may do better.
     name = type(causes[0]).__qualname__
     return AttemptFailure(
         failure_class=FailureClass.RUNTIME_MISMATCH, message=f"the agent met an unforeseen {name}; its log says where"
     )
+
+
+def _of_the_disk(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode & 0xFF in _DISK_CODES  # the rest of an extended code is its detail
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.engine.speech import FRAME_MILLISECONDS, audible_speech
+from voxfleet_agent.engine.speech import FRAME_MILLISECONDS
 from voxfleet_api.results import TimedText
 
 MIN_SPEECH_MILLISECONDS = 200
@@ -25,12 +25,11 @@ BRIDGE_MILLISECONDS = 800
 # half 371; the others are clips of two or three short words, where half of the text takes most of the time.
 
 
-def shortfall(
-    transcript: Transcript, samples: npt.NDArray[np.float32], sample_rate_hz: int, min_coverage_percent: int
-) -> str | None:
+def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverage_percent: int) -> str | None:
     """Why the transcript counts as cut short, or None.
 
-    `samples` are the (N,) that the model was given. Where the model gives no times, coverage cannot be judged.
+    `speech`: of `speech.audible_speech` for what the model was given. Where the model gives no times, coverage cannot
+    be judged.
     """
     if transcript.token_limit_reached:
         return "the model stopped at its token limit"
@@ -38,7 +37,6 @@ def shortfall(
     judges_coverage = timed is not None and min_coverage_percent > 0
     if transcript.text and not judges_coverage:
         return None
-    speech = audible_speech(samples, sample_rate_hz)
     speech_milliseconds = int(speech.sum()) * FRAME_MILLISECONDS
     if speech_milliseconds < MIN_SPEECH_MILLISECONDS:
         return None

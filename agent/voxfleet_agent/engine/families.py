@@ -6,7 +6,7 @@ return times that are none (the whole chunk, or how long the work took); here a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -113,24 +113,30 @@ def family_of(name: str, keywords: frozenset[str]) -> Family:
 def check_settings(name: str, family: Family, transcription: Transcription, timestamps: Timestamps) -> None:
     """Refuses what the family would pass over without a word.
 
-    Raises VoxFleetError: INVALID_INPUT for a setting of the job, CONTRACT_VIOLATION for times that the family does not
-    give.
+    Raises VoxFleetError with everything that is wrong: INVALID_INPUT when a setting of the job is, CONTRACT_VIOLATION
+    when nothing but the times is that the family does not give.
     """
-    language = transcription.language
-    if language is not None and family.language is None:
-        raise _invalid(f"transcription.language: a {name} model takes no language; leave it out")
-    if language is not None and family.languages is not None and language not in family.languages:
-        known = ", ".join(sorted(family.languages))
-        raise _invalid(f"transcription.language: a {name} model knows {known} and not {language}")
-    if transcription.max_tokens is not None and family.budget is None:
-        raise _invalid(f"transcription.maxTokens: a {name} model has no token budget; leave it out")
+    problems = list(_setting_problems(name, family, transcription))
+    failure_class = FailureClass.INVALID_INPUT if problems else FailureClass.CONTRACT_VIOLATION
     finest = list(Timestamps)
     if finest.index(timestamps) > finest.index(family.timestamps):
-        raise VoxFleetError(
-            FailureClass.CONTRACT_VIOLATION,
+        problems.append(
             f"the contract asks for output.timestamps: {timestamps} and a {name} model gives {family.timestamps}; write"
-            " what it gives, or take another model",
+            " what it gives, or take another model"
         )
+    if problems:
+        raise VoxFleetError(failure_class, "; ".join(problems))
+
+
+def _setting_problems(name: str, family: Family, transcription: Transcription) -> Iterator[str]:
+    language = transcription.language
+    if language is not None and family.language is None:
+        yield f"transcription.language: a {name} model takes no language; leave it out"
+    elif language is not None and family.languages is not None and language not in family.languages:
+        known = ", ".join(sorted(family.languages))
+        yield f"transcription.language: a {name} model knows {known} and not {language}"
+    if transcription.max_tokens is not None and family.budget is None:
+        yield f"transcription.maxTokens: a {name} model has no token budget; leave it out"
 
 
 def settings(
@@ -145,7 +151,3 @@ def settings(
     if timestamps is Timestamps.WORD:
         keywords.update(family.word_settings)
     return keywords
-
-
-def _invalid(message: str) -> VoxFleetError:
-    return VoxFleetError(FailureClass.INVALID_INPUT, message)

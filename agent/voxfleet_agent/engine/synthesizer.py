@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mlx_audio.tts.utils import load  # type: ignore[import-untyped] # it ships no types
 
 from voxfleet_agent.engine.memory import count_parameters
+from voxfleet_agent.engine.voice_files import voices_in
 from voxfleet_agent.engine.voices import check_synthesis, rounded_interval, voice_family_of, voice_settings
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
@@ -183,8 +184,7 @@ def _voices(model: object, folder: Path) -> frozenset[str] | None:
     supported = getattr(model, "get_supported_speakers", None)
     if callable(supported):
         return frozenset(str(name).lower() for name in supported()) or None
-    files = [file for place in ("voices", "embeddings") for file in (folder / place).glob("*.safetensors")]
-    return frozenset(file.stem.lower() for file in files) or None
+    return voices_in(folder)
 
 
 def _frames_per_second(config: object) -> float | None:

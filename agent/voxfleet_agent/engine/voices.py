@@ -7,7 +7,7 @@ others without a word.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -141,8 +141,16 @@ def voice_family_of(name: str, model_type: str, keywords: frozenset[str]) -> Voi
 def check_synthesis(name: str, family: VoiceFamily, synthesis: Synthesis, voices: frozenset[str] | None) -> None:
     """Refuses what the family would pass over without a word. `voices`: those it has, where they can be told.
 
-    Raises VoxFleetError(INVALID_INPUT).
+    Raises VoxFleetError(INVALID_INPUT) with everything that is wrong.
     """
+    problems = [*_mode_problems(name, family, synthesis), *_setting_problems(name, family, synthesis)]
+    if synthesis.voice is not None:
+        problems += _voice_problems(synthesis.voice, voices)
+    if problems:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
+
+
+def _mode_problems(name: str, family: VoiceFamily, synthesis: Synthesis) -> Iterator[str]:
     mode = synthesis.mode
     by_reference = mode is SynthesisMode.CUSTOM_VOICE and synthesis.reference is not None
     does = {
@@ -153,22 +161,26 @@ def check_synthesis(name: str, family: VoiceFamily, synthesis: Synthesis, voices
     if not does:
         how = "a recording" if by_reference else "a voice with an instruction"
         what = f"{mode} by {how}" if mode is SynthesisMode.CUSTOM_VOICE else str(mode)
-        raise _invalid(f"synthesis.mode: this {name} model does not do {what}; take another mode or model")
+        yield f"synthesis.mode: this {name} model does not do {what}; take another mode or model"
     if by_reference and synthesis.instruction is not None:
-        raise _invalid(f"synthesis.instruction: a {name} model takes none beside a reference; leave it out")
-    if synthesis.voice is not None:
-        if _VOICE_NAME.fullmatch(synthesis.voice) is None:
-            raise _invalid("synthesis.voice: a voice's name has letters, digits, spaces, +, - and _ alone")
-        if voices is not None and synthesis.voice.lower() not in voices:
-            known = ", ".join(sorted(voices)[:20])
-            raise _invalid(f"synthesis.voice: the model has no voice {synthesis.voice}; it has {known}")
+        yield f"synthesis.instruction: a {name} model takes none beside a reference; leave it out"
+
+
+def _voice_problems(voice: str, voices: frozenset[str] | None) -> Iterator[str]:
+    if _VOICE_NAME.fullmatch(voice) is None:
+        yield "synthesis.voice: a voice's name has letters, digits, spaces, +, - and _ alone"
+    elif voices is not None and voice.lower() not in voices:
+        yield f"synthesis.voice: the model has no voice {voice}; it has {', '.join(sorted(voices)[:20])}"
+
+
+def _setting_problems(name: str, family: VoiceFamily, synthesis: Synthesis) -> Iterator[str]:
     if synthesis.speed_percent != 100 and not family.speed:
-        raise _invalid(f"synthesis.speedPercent: a {name} model cannot change its speed; write 100")
+        yield f"synthesis.speedPercent: a {name} model cannot change its speed; write 100"
     if synthesis.language is not None and synthesis.language.lower() not in family.languages:
         known = ", ".join(family.languages) or "none"
-        raise _invalid(f"synthesis.language: a {name} model takes {known} and not {synthesis.language}")
+        yield f"synthesis.language: a {name} model takes {known} and not {synthesis.language}"
     if synthesis.max_tokens is not None and not family.budget:
-        raise _invalid(f"synthesis.maxTokens: a {name} model has no token budget; leave it out")
+        yield f"synthesis.maxTokens: a {name} model has no token budget; leave it out"
 
 
 def voice_settings(family: VoiceFamily, synthesis: Synthesis, budget: int | None) -> dict[str, object]:
@@ -205,7 +217,3 @@ def rounded_interval(asked: str, frames_per_second: float | None) -> Interval:
     if frames_per_second is not None:
         seconds = max(1, round(seconds * frames_per_second)) / frames_per_second
     return Interval(seconds + _EPSILON_SECONDS, round(seconds * 1000))
-
-
-def _invalid(message: str) -> VoxFleetError:
-    return VoxFleetError(FailureClass.INVALID_INPUT, message)

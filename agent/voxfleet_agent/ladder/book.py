@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.ladder import knees, measure
+from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -36,7 +37,7 @@ class LadderFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, key: str) -> LadderTable | None:
+    def get(self, key: str) -> KeptTable | None:
         file = self.folder / f"{key}.json"
         try:
             return _read(file)
@@ -44,9 +45,9 @@ class LadderFiles:
             _log.warning("a ladder cannot be read; it is measured anew when it is needed", file=file.name)
             return None
 
-    def all(self) -> tuple[list[LadderTable], list[str]]:
+    def all(self) -> tuple[list[KeptTable], list[str]]:
         """Every table, the latest first, and the names of the files that cannot be read."""
-        tables: list[LadderTable] = []
+        tables: list[KeptTable] = []
         unreadable: list[str] = []
         for file in self._files():
             try:
@@ -91,10 +92,11 @@ class LadderBook:
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
         self._memory_cap_bytes = memory_cap_bytes
         self._measuring = asyncio.Lock()
+        self._stepping = asyncio.Lock()
 
     async def table(
         self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
-    ) -> LadderTable | None:
+    ) -> KeptTable | None:
         """See `stages.stage.LadderBook`. None too for Synthesize, whose texts are spoken one at a time, and when none
         of the clips can be worked on. Raises VoxFleetError as Lane.load and Lane.work do."""
         ladder = order.contract.batching.ladder
@@ -111,9 +113,23 @@ class LadderBook:
                 return found
             return await self._measured(lane, model, order, longest, ladder, contract_digest)
 
-    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
+    def stored(self, model: ResolvedModel, contract_digest: str) -> KeptTable | None:
         table = self._files.get(self._key(model, contract_digest))
         return table if table is not None and self._is_of(table, model, contract_digest) else None
+
+    async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
+        """See `stages.stage.LadderBook`. Does nothing without a table, or when its batch size is as small already."""
+        async with self._stepping:
+            table = await asyncio.to_thread(self.stored, model, contract_digest)
+            if table is None or table.chosen <= batch_size:
+                return
+            lower = table.model_copy(update={"chosen": batch_size, "stepped_down_for": reason})
+            try:
+                await asyncio.to_thread(self._files.put, self._key(model, contract_digest), lower)
+            except OSError as error:
+                _log.warning("a ladder's smaller batch size cannot be stored", reason=error.strerror)
+            else:
+                _log.info("ladder stepped down", model=model.digest, contract=contract_digest, chosen=batch_size)
 
     async def _measured(
         self,
@@ -123,7 +139,7 @@ class LadderBook:
         longest: Sequence[ClipTask],
         ladder: Ladder,
         contract_digest: str,
-    ) -> LadderTable | None:
+    ) -> KeptTable | None:
         cap_bytes = self._cap_bytes(order)
         _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
         sizes = range(ladder.from_, ladder.to + 1)
@@ -146,9 +162,9 @@ class LadderBook:
         cap_bytes: int,
         tiers: tuple[LadderTier, ...],
         facts: LaneFacts,
-    ) -> LadderTable:
+    ) -> KeptTable:
         decided = knees.decide(tiers, cap_bytes)
-        return LadderTable(
+        return KeptTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
             chip=self._chip,
@@ -176,7 +192,7 @@ class LadderBook:
         }
         return digest_of(parts).removeprefix("sha256:")
 
-    def _is_of(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
+    def _is_of(self, table: KeptTable, model: ResolvedModel, contract_digest: str) -> bool:
         """Whether the file says what its name does: it may have been copied from another Mac."""
         return (table.model_digest, table.contract_digest, table.chip, table.versions) == (
             model.digest,
@@ -191,10 +207,10 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:8]
 
 
-def _read(file: Path) -> LadderTable | None:
+def _read(file: Path) -> KeptTable | None:
     """None when there is no such file. Raises UnreadableLadderError."""
     try:
-        table = LadderTable.model_validate_json(file.read_bytes())
+        table = KeptTable.model_validate_json(file.read_bytes())
         knees.decide(table.tiers, table.memory_cap_bytes)
     except FileNotFoundError:
         return None

@@ -13,7 +13,7 @@ batch (throughput) and once to its p95. Near its top the quotient of the two gai
 neighbouring measurements moves by several tiers with 2 % of noise; the lines use every tier and do not. Two tiers give
 the bare comparison. Only tiers under the cap count: one that swaps says nothing of the others.
 
-The smaller knee is chosen.
+The smaller knee is chosen, until a job has to step down from it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_api.results import LadderTable, LadderTier
 
 ROUNDING = 1e-9
@@ -68,6 +69,9 @@ def explain(table: LadderTable) -> str:
     """Which batch size is used, and which knee decided, in words."""
     fitting = _fitting(table.tiers, table.memory_cap_bytes)
     used = f"{table.chosen} is used"
+    if isinstance(table, KeptTable) and table.stepped_down_for is not None:
+        knee = min(table.memory_knee, table.latency_knee)
+        return f"{used} and no longer {knee}, the knee: a job had to step down, because {table.stepped_down_for}"
     if not fitting:
         return f"{used}: even batch size {table.tiers[0].batch_size} needs more than the memory cap"
     if table.latency_knee < fitting[-1].batch_size:

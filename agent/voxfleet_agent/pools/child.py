@@ -10,6 +10,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from voxfleet_agent.pools import guard
 from voxfleet_agent.pools.account import LaneAccount
 from voxfleet_agent.pools.exits import ChildEnd, classify, over_cap
@@ -120,6 +122,14 @@ class Child:
     def touched(self) -> frozenset[int]:
         """Clips that were under the child's hands when it was last heard."""
         return frozenset(self.inferring if self.decoding is None else (*self.inferring, self.decoding))
+
+    def cpu_seconds(self) -> float:
+        """Processor time since the child began; 0 once it is gone."""
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
 
     async def load(self, request: Load) -> Loaded:
         """Raises VoxFleetError as the child refuses, ChildEndedError."""

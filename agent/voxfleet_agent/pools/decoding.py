@@ -20,6 +20,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import Attestation
 
 Samples = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 
 class OpenClip(Protocol):
@@ -38,6 +39,8 @@ class OpenClip(Protocol):
 
 
 OpenDecoding = Callable[[Path, VoiceContractSpec, int], OpenClip]
+AudibleSpeech = Callable[[Samples, int], Mask]
+"""engine.speech.audible_speech."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +60,8 @@ class Piece:
     number: int
     slot: Slot
     start_milliseconds: int
+    speech: Mask
+    """Where speech is audible in it; told here, so that the model need not wait for it."""
     written_ns: int
 
 
@@ -93,11 +98,13 @@ class Decoder:
     def __init__(
         self,
         open_decoding: OpenDecoding,
+        audible_speech: AudibleSpeech,
         tell: Callable[[Message], None],
         emit: Callable[[Piece | Decoded | Broken], None],
     ) -> None:
         """`tell` speaks to the parent, `emit` to the thread that infers."""
         self._open = open_decoding
+        self._audible_speech = audible_speech
         self._tell = tell
         self._emit = emit
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
@@ -161,14 +168,15 @@ class Decoder:
         )
 
     def _write(self, work: _Work, job: ClipJob, opened: OpenClip, number: int, samples: Samples) -> int:
-        """Returns how long it waited for room, in nanoseconds."""
+        """Returns how long it took, mostly waiting for room, in nanoseconds."""
         started_ns = time.monotonic_ns()
         if samples.nbytes > work.ring.size_bytes:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
                 f"a piece of {samples.nbytes} bytes is longer than the ring of {work.ring.size_bytes} bytes",
             )
+        speech = self._audible_speech(samples, work.rate_hz)
         slot = work.ring.write(samples)
         written_ns = time.monotonic_ns()
-        self._emit(Piece(job, number, slot, opened.piece_starts_milliseconds[number], written_ns))
+        self._emit(Piece(job, number, slot, opened.piece_starts_milliseconds[number], speech, written_ns))
         return written_ns - started_ns

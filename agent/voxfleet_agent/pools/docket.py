@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.pools.exits import Blame, ChildEnd
 from voxfleet_agent.stages.stage import ClipTask
+from voxfleet_api.failures import FailureClass
 
-MAX_SENT = 2
-"""Batches that a child holds: one in the model's hands, one being decoded."""
+MAX_SENT = 4
+"""Batches that a child holds: in the model's hands, decoded, being decoded, and on its way; with fewer the model waits
+for every other batch, because the thread that infers takes up new ones only between two inferences."""
 MAX_DEATHS_ALONE = 2
 MAX_ACCUSED = 2
 """Clips that may have ended children alone with nothing heard since: with one more it is the Mac."""
@@ -55,7 +57,7 @@ class Docket:
     _waiting: deque[tuple[ClipTask, ...]] = field(default_factory=deque)
     _suspects: deque[ClipTask] = field(default_factory=deque)
     _in_flight: dict[int, _InFlight] = field(default_factory=dict)
-    _deaths_alone: Counter[int] = field(default_factory=Counter)
+    _deaths_alone: dict[int, tuple[FailureClass, ...]] = field(default_factory=dict)
     """That a clip may have brought about."""
     _kills_alone: Counter[int] = field(default_factory=Counter)
     """That it cannot."""
@@ -91,8 +93,9 @@ class Docket:
     def _isolating(self) -> bool:
         return any(flight.isolated for flight in self._in_flight.values())
 
-    def deaths_alone(self, index: int) -> int:
-        return self._deaths_alone[index]
+    def deaths_alone(self, index: int) -> tuple[FailureClass, ...]:
+        """What children met that ended on this clip alone, in order."""
+        return self._deaths_alone.get(index, ())
 
     def in_flight(self, index: int) -> ClipTask | None:
         return next((flight.open[index] for flight in self._in_flight.values() if index in flight.open), None)
@@ -163,14 +166,13 @@ class Docket:
 
     def _died_alone(self, clip: ClipTask, end: ChildEnd) -> bool:
         """Whether it was once too often."""
-        deaths = self._kills_alone if end.blame is Blame.MAC else self._deaths_alone
-        deaths[clip.index] += 1
-        if deaths[clip.index] < MAX_DEATHS_ALONE:
+        if end.blame is Blame.MAC:
+            self._kills_alone[clip.index] += 1
+            return self._kills_alone[clip.index] >= MAX_DEATHS_ALONE
+        self._deaths_alone[clip.index] = (*self.deaths_alone(clip.index), end.failure_class)
+        if len(self._deaths_alone[clip.index]) < MAX_DEATHS_ALONE:
             return False
-        if end.blame is Blame.CLIP:
-            self._culprits.append(Culprit(clip, end))
-        elif end.blame is Blame.CLIP_OR_MAC:
-            self._accused.append(Culprit(clip, end))
+        (self._culprits if end.blame is Blame.CLIP else self._accused).append(Culprit(clip, end))
         return True
 
     def _send(self, clips: tuple[ClipTask, ...], *, isolated: bool) -> Sent:

@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
 from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.pools.decoding import ClipJob, Decoded, Piece
+from voxfleet_agent.pools.decoding import ClipJob, Decoded, Mask, Piece, Samples
 from voxfleet_agent.pools.exits import gpu_abort, names_want_of_memory
 from voxfleet_agent.pools.grouping import groups
 from voxfleet_agent.pools.messages import REASON_CHARACTERS, Inferring, Message, Verdict
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import TimedText
-
-Samples = npt.NDArray[np.float32]
 
 
 class GpuFaultError(Exception):
@@ -39,7 +34,7 @@ class Transcriber(Protocol):
     def warm_up(self) -> None: ...
 
 
-Shortfall = Callable[[Transcript, Samples, int, int], str | None]
+Shortfall = Callable[[Transcript, Mask, int], str | None]
 
 
 @dataclass(slots=True)
@@ -51,7 +46,7 @@ class _ClipState:
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
     batch_size: int = 1
-    retries: int = 0
+    retried_for: tuple[FailureClass, ...] = ()
 
 
 @dataclass(slots=True)
@@ -61,7 +56,8 @@ class _Heard:
     clip: _ClipState
     piece: Piece
     samples: Samples
-    inferences: int = 0
+    bisected_for: tuple[FailureClass, ...] = ()
+    """What the groups met that it was in before the last one."""
     failure_class: FailureClass | None = None
     reason: str = ""
     transcript: Transcript | None = None
@@ -155,8 +151,6 @@ class Hearing:
     def _transcribe(self, group: list[_Heard], *, enlarged: bool = False) -> None:
         """Fills in a transcript or a failure for each; a group that fails is bisected down to the piece at fault."""
         self._announce(group)
-        for heard in group:
-            heard.inferences += 1
         try:
             transcripts = self._model.transcribe([heard.samples for heard in group], enlarged=enlarged)
             if len(transcripts) != len(group):
@@ -174,6 +168,8 @@ class Hearing:
             group[0].failure_class, group[0].reason = failure_class, reason
             return
         self.memory_short = self.memory_short or failure_class is FailureClass.MEMORY_EXCEEDED
+        for heard in group:
+            heard.bisected_for += (failure_class,)
         middle = len(group) // 2
         self._transcribe(group[:middle], enlarged=enlarged)
         self._transcribe(group[middle:], enlarged=enlarged)
@@ -185,11 +181,11 @@ class Hearing:
         reason = self._incomplete(heard)
         if reason is not None:
             self._transcribe([heard], enlarged=True)
-            clip.retries += 1
+            clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
             reason = self._incomplete(heard)
         if heard.failure_class is not None:
-            # The first inference is no retry; the others are this clip's own fault.
-            clip.retries = max(clip.retries, heard.inferences - 1)
+            # Of a clip that fails alone in the end, the groups' troubles were its own.
+            clip.retried_for = (*heard.bisected_for, *clip.retried_for)
             self._fail(clip, heard.failure_class, heard.reason)
         elif reason is not None:
             self._fail(clip, FailureClass.TRUNCATED_OUTPUT, reason)
@@ -201,7 +197,7 @@ class Hearing:
         """Why the transcript does not cover the piece; None: it does, or there is none."""
         if heard.failure_class is not None or heard.transcript is None:
             return None
-        return self._shortfall(heard.transcript, heard.samples, self._model.sample_rate_hz, self._min_coverage_percent)
+        return self._shortfall(heard.transcript, heard.piece.speech, self._min_coverage_percent)
 
     def _finish(self, clip: _ClipState) -> None:
         """Answers once the clip is decoded and all of its pieces are heard."""
@@ -223,7 +219,7 @@ class Hearing:
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
                 batch_size=clip.batch_size,
-                retries=clip.retries,
+                retried_for=clip.retried_for,
             )
         )
 
@@ -243,7 +239,7 @@ class Hearing:
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
                 batch_size=clip.batch_size,
-                retries=clip.retries,
+                retried_for=clip.retried_for,
             )
         )
 

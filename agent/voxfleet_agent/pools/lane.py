@@ -30,9 +30,10 @@ from voxfleet_agent.pools.messages import (
     Refused,
     Verdict,
 )
-from voxfleet_agent.pools.patience import DECODING_SECONDS, INFERRING_SECONDS, patience_seconds
+from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.pools.readings import Tally
-from voxfleet_agent.pools.verdicts import clip_verdict, condemned
+from voxfleet_agent.pools.silence import endless_clip, seconds_to_next_look, silence_seconds
+from voxfleet_agent.pools.verdicts import clip_verdict, condemned, endless
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
@@ -41,6 +42,7 @@ from voxfleet_api.results import LaneReadings
 WORKER = (sys.executable, "-m", "voxfleet_agent.pools.worker")
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
 DEFAULT_BATCH_SIZE = 4
+DEFAULT_PATIENCE = Patience()
 
 _log = structlog.get_logger(__name__)
 
@@ -58,21 +60,18 @@ class Lane:
         quarantine: Path | None = None,
         account: LaneAccount | None = None,
         worker: Sequence[str] = WORKER,
-        inferring_seconds: float = INFERRING_SECONDS,
-        decoding_seconds: float = DECODING_SECONDS,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
-        """`folder` is the lane's own: lock file and temporary files; it is made when missing. `inferring_seconds` and
-        `decoding_seconds`: how long a child may be silent, on top of what the audio's length allows.
-        """
+        """`folder` is the lane's own: lock file and temporary files; it is made when missing."""
         self.name = name
         self.folder = folder
         self._pool_cap_bytes = memory_cap_bytes
-        self._batch_size = self._own_batch_size = batch_size
+        self._batch_size = batch_size
+        self._stepped_down_for: str | None = None
         self._quarantine = quarantine
         self._account = account
         self._worker = tuple(worker)
-        self._inferring_seconds = inferring_seconds
-        self._decoding_seconds = decoding_seconds
+        self._patience = patience
         self._child: Child | None = None
         self._held: tuple[ResolvedModel, LaneOrder] | None = None
         """None: the lane is stopped, and a call in flight ends."""
@@ -103,10 +102,11 @@ class Lane:
         if size < 1:
             raise ValueError("a batch holds at least one clip")
         self._batch_size = size
+        self._stepped_down_for = None
 
-    def restore_batch_size(self) -> None:
-        """Back to what it was made with: a new holder does not inherit what another's clips cost."""
-        self._batch_size = self._own_batch_size
+    @property
+    def stepped_down_for(self) -> str | None:
+        return self._stepped_down_for
 
     def readings(self) -> LaneReadings:
         return self._tally.readings(self._batch_size)
@@ -130,6 +130,7 @@ class Lane:
                 batches=loaded.batches,
                 parameters=loaded.parameters,
                 ring_bytes=loaded.ring_bytes,
+                seed=loaded.seed,
                 environment=dict(loaded.environment),
             )
 
@@ -186,7 +187,7 @@ class Lane:
                     raise self._stopped()
                 while not call.recycling and (sent := call.docket.next(self._batch_size)) is not None:
                     await self._send(child, sent)
-                    call.expect_answer(self._patience(call, child))
+                    call.expect_answer(self._silence_seconds(call, child))
             if call.docket.wants_more and not call.recycling:
                 call.feed.ask()
             return await self._wait(call, child)
@@ -199,17 +200,30 @@ class Lane:
         if child is not None and not call.docket.idle and call.hearing is None:
             call.hearing = asyncio.create_task(child.hear())
         waiting = {task for task in (call.hearing, call.feed.asked) if task is not None}
-        done, _ = await asyncio.wait(waiting, timeout=call.remaining_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        timeout = seconds_to_next_look(call, child)
+        done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not done and child is not None:
-            child.abandon(f"gave no sign of life for {self._patience(call, child):.0f} s")
-            return ()
+            return await self._doubt(call, child)
         if call.feed.asked in done:
             call.docket.add(await call.feed.take())
         if child is not None and call.hearing is not None and call.hearing in done:
             answer = await call.heard()
-            call.expect_answer(self._patience(call, child))
+            call.expect_answer(self._silence_seconds(call, child))
             return await self._take(call, child, answer)
         return ()
+
+    async def _doubt(self, call: Call, child: Child) -> Sequence[ClipVerdict]:
+        """Nothing was heard: ends a child that was silent for too long, or whose decoder comes to no end."""
+        if call.remaining_seconds() == 0:
+            child.abandon(f"gave no sign of life for {self._silence_seconds(call, child):.0f} s")
+            return ()
+        clip = await endless_clip(self._patience, call, child, self._longest_milliseconds)
+        if clip is None:
+            return ()
+        # Its own doing, whatever else the machine does: there is no second try.
+        call.docket.settle(clip.index, heard=False)
+        child.abandon("came to no end with decoding a clip")
+        return (endless(clip, call.docket.deaths_alone(clip.index)), *condemned(call.docket))
 
     async def _take(self, call: Call, child: Child, answer: AnyAnswer) -> Sequence[ClipVerdict]:
         match answer:
@@ -239,7 +253,7 @@ class Lane:
         if not call.docket.idle:
             self._tally.resets["Restart"] += 1
         if end.failure_class in TOO_MUCH_AT_ONCE and len(child.inferring) > 1:
-            self._shrink(end.reason)
+            self._shrink(end.reason, own_fault=end.blame is not Blame.MAC)
         await self._note_end(child, end)
         if call.docket.died(child.touched, end):
             raise VoxFleetError(
@@ -338,21 +352,18 @@ class Lane:
             return clip.path
         return self.folder / f"{SPOKEN_PREFIX}{clip.index}{clip.path.suffix}"
 
-    def _patience(self, call: Call, child: Child) -> float:
-        decoding = None if child.decoding is None else call.docket.in_flight(child.decoding)
-        longest_milliseconds = 0
-        if self._held is not None:
-            longest_milliseconds = duration_milliseconds(self._held[1].contract.input.max_clip)
-        return patience_seconds(
-            inferring_milliseconds=child.inferring_milliseconds if child.inferring else None,
-            decoding_milliseconds=None if decoding is None else decoding.audio_milliseconds or longest_milliseconds,
-            inferring_seconds=self._inferring_seconds,
-            decoding_seconds=self._decoding_seconds,
-        )
+    def _silence_seconds(self, call: Call, child: Child) -> float:
+        return silence_seconds(self._patience, call, child, self._longest_milliseconds)
 
-    def _shrink(self, reason: str) -> None:
+    @property
+    def _longest_milliseconds(self) -> int:
+        return 0 if self._held is None else duration_milliseconds(self._held[1].contract.input.max_clip)
+
+    def _shrink(self, reason: str, *, own_fault: bool = True) -> None:
         if self._batch_size > 1:
             self._batch_size //= 2
+            if own_fault:
+                self._stepped_down_for = reason
             _log.warning("batch size halved", lane=self.name, batch_size=self._batch_size, reason=reason)
 
     async def _recycle(self) -> None:

@@ -65,6 +65,7 @@ class Loaded(Message):
     batches: bool
     parameters: int
     ring_bytes: int
+    seed: int
     environment: dict[str, str] = Field(default_factory=dict)
 
 
@@ -106,7 +107,7 @@ class Verdict(Message):
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
     batch_size: int = 1
-    retries: int = 0
+    retried_for: tuple[FailureClass, ...] = ()
 
 
 class ChildReadings(Message):

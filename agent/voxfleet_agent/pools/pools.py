@@ -52,8 +52,7 @@ class Pools:
         return tuple(lane for lanes in self._lanes.values() for lane in lanes)
 
     def acquire(self, pool: str, digest: str | None = None) -> Lane | None:
-        """A free lane, one that holds the model `digest` if there is one; None when all are held. Its batch size is the
-        pool's again.
+        """A free lane, one that holds the model `digest` if there is one; None when all are held.
 
         Raises KeyError for an unknown pool.
         """
@@ -62,7 +61,6 @@ class Pools:
             return None
         lane = next((lane for lane in free if digest is not None and lane.loaded_digest == digest), free[0])
         self._held.add(lane.name)
-        lane.restore_batch_size()
         return lane
 
     def release(self, lane: Lane) -> None:

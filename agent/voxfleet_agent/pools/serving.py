@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.ring import Ring, ring_frames
-from voxfleet_agent.pools.decoding import Broken, ClipJob, Decoded, Decoder, OpenDecoding, Piece
+from voxfleet_agent.pools.decoding import AudibleSpeech, Broken, ClipJob, Decoded, Decoder, OpenDecoding, Piece
 from voxfleet_agent.pools.exits import gpu_abort
 from voxfleet_agent.pools.hearing import GpuFaultError, Hearing, Shortfall, Transcriber
 from voxfleet_agent.pools.memory_needs import MemoryNeeds
@@ -57,7 +57,10 @@ class Parts:
     write_audio: WriteAudio
     load_speech: Callable[[Path, Transcription, Timestamps], Transcriber]
     load_voice: Callable[[Path, Synthesis, npt.NDArray[np.float32] | None, int], Voice]
+    audible_speech: AudibleSpeech
     shortfall: Shortfall
+    seed: Callable[[Task], int]
+    """Of a loaded model's random choices."""
     memory: Memory
 
 
@@ -74,7 +77,7 @@ class Serving:
         self._parts = parts
         self._inbox = inbox
         self._tell = tell
-        self._decoder = Decoder(parts.open_decoding, tell, self._inbox.put)
+        self._decoder = Decoder(parts.open_decoding, parts.audible_speech, tell, self._inbox.put)
         self._key: tuple[object, ...] | None = None
         """What the model in memory was made of."""
         self._model: Transcriber | None = None
@@ -258,6 +261,7 @@ class Serving:
             batches=batches,
             parameters=parameters,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
+            seed=self._parts.seed(request.task),
             environment={name: os.environ[name] for name in sorted({*request.environment, "MLX_AUDIO_SAMPLE_RATE_HZ"})},
         )
 

@@ -76,12 +76,12 @@ class Speaking:
         text = clip.text or ""
         self._tell(Inferring(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
         started_ns = time.monotonic_ns()
-        retries = 0
+        retried_for: tuple[FailureClass, ...] = ()
         outcome = self._written(clip, text, enlarged=False)
         if isinstance(outcome, VoxFleetError) and outcome.failure_class is FailureClass.TRUNCATED_OUTPUT:
-            retries = 1
+            retried_for = (outcome.failure_class,)
             outcome = self._written(clip, text, enlarged=True)
-        self._answer(clip, outcome, retries, (time.monotonic_ns() - started_ns) // 1_000_000)
+        self._answer(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
         self._tell(Inferring())
 
     def _written(self, clip: Clip, text: str, *, enlarged: bool) -> tuple[Spoken, int] | VoxFleetError:
@@ -113,7 +113,11 @@ class Speaking:
         return spoken, written.frames * 1000 // self._model.sample_rate_hz
 
     def _answer(
-        self, clip: Clip, outcome: tuple[Spoken, int] | VoxFleetError, retries: int, infer_milliseconds: int
+        self,
+        clip: Clip,
+        outcome: tuple[Spoken, int] | VoxFleetError,
+        retried_for: tuple[FailureClass, ...],
+        infer_milliseconds: int,
     ) -> None:
         if isinstance(outcome, VoxFleetError):
             verdict = Verdict(
@@ -121,7 +125,7 @@ class Speaking:
                 failure_class=outcome.failure_class,
                 reason=outcome.message[:REASON_CHARACTERS],
                 infer_milliseconds=infer_milliseconds,
-                retries=retries,
+                retried_for=retried_for,
             )
         else:
             spoken, audio_milliseconds = outcome
@@ -130,7 +134,7 @@ class Speaking:
                 spoken=spoken,
                 audio_milliseconds=audio_milliseconds,
                 infer_milliseconds=infer_milliseconds,
-                retries=retries,
+                retried_for=retried_for,
             )
         self._tell(verdict)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from voxfleet_agent.pools.docket import Docket
 from voxfleet_agent.pools.messages import REASON_CHARACTERS, Verdict
-from voxfleet_agent.stages.stage import ClipVerdict, SpokenFile
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, SpokenFile
+from voxfleet_api.failures import FailureClass
 
 
-def clip_verdict(answer: Verdict, deaths_alone: int) -> ClipVerdict:
+def clip_verdict(answer: Verdict, deaths_alone: Sequence[FailureClass]) -> ClipVerdict:
+    """`deaths_alone`: of the children that ended on this clip before the one that answers."""
     spoken = answer.spoken
     return ClipVerdict(
         index=answer.index,
@@ -31,7 +35,16 @@ def clip_verdict(answer: Verdict, deaths_alone: int) -> ClipVerdict:
         wait_milliseconds=answer.wait_milliseconds,
         infer_milliseconds=answer.infer_milliseconds,
         batch_size=answer.batch_size,
-        retries=answer.retries + deaths_alone,
+        retried_for=(*deaths_alone, *answer.retried_for),
+    )
+
+
+def endless(clip: ClipTask, deaths_alone: tuple[FailureClass, ...]) -> ClipVerdict:
+    return ClipVerdict(
+        clip.index,
+        FailureClass.DECODE_ERROR,
+        "decoding it came to no end within many times what its length and size explain",
+        retried_for=deaths_alone,
     )
 
 
@@ -42,7 +55,7 @@ def condemned(docket: Docket) -> list[ClipVerdict]:
             culprit.clip.index,
             culprit.end.clip_class,
             f"twice on this clip alone: {culprit.end.reason}"[:REASON_CHARACTERS],
-            retries=1,
+            retried_for=docket.deaths_alone(culprit.clip.index)[:-1],
         )
         for culprit in docket.culprits()
     ]

@@ -32,10 +32,11 @@ from voxfleet_agent.pools.messages import (
     frame,
 )
 from voxfleet_api.kinds.contract_output import Timestamps
-from voxfleet_api.kinds.job_task import Synthesis, Transcription
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 
 if TYPE_CHECKING:
-    from voxfleet_agent.pools.hearing import Samples, Transcriber
+    from voxfleet_agent.pools.decoding import Samples
+    from voxfleet_agent.pools.hearing import Transcriber
     from voxfleet_agent.pools.serving import Item, Parts
     from voxfleet_agent.pools.speaking import Voice
 
@@ -86,6 +87,7 @@ def _parts() -> Parts:
     from voxfleet_agent.audio.working_set import working_set_bytes
     from voxfleet_agent.engine import memory
     from voxfleet_agent.engine.completeness import shortfall
+    from voxfleet_agent.engine.speech import audible_speech
     from voxfleet_agent.pools.serving import Parts
 
     return Parts(
@@ -94,7 +96,9 @@ def _parts() -> Parts:
         write_audio=write_audio,
         load_speech=_load_speech,
         load_voice=_load_voice,
+        audible_speech=audible_speech,
         shortfall=shortfall,
+        seed=_seed,
         memory=memory,
     )
 
@@ -109,6 +113,16 @@ def _load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, r
     from voxfleet_agent.engine.synthesizer import VoiceModel  # a lane that hears does without
 
     return VoiceModel(folder, synthesis, reference, rate_hz)
+
+
+def _seed(task: Task) -> int:
+    if task is Task.TRANSCRIBE:
+        from voxfleet_agent.engine import transcriber
+
+        return transcriber.SEED
+    from voxfleet_agent.engine import synthesizer
+
+    return synthesizer.SEED
 
 
 def _private_channel() -> tuple[BinaryIO, BinaryIO]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from voxfleet_agent.stages.speech import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import OutputFormat, Timestamps
@@ -13,31 +15,35 @@ _TIMED = frozenset({OutputFormat.SRT, OutputFormat.VTT})
 
 
 def require_possible(spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) naming the field and what to write."""
-    output, asked = spec.contract.output, [form for form in spec.formats if form is not OutputFormat.JSONL]
-    for form in asked:
+    """Raises VoxFleetError(INVALID_INPUT) naming each wrong field and what to write."""
+    problems = [*_format_problems(spec), *(_speech_problems(spec) if spec.task is Task.SYNTHESIZE else ())]
+    if problems:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
+
+
+def _format_problems(spec: AttemptSpec) -> Iterator[str]:
+    output = spec.contract.output
+    for form in _asked(spec):
         if form not in output.formats:
             listed = ", ".join(item.value for item in output.formats)
-            raise _invalid(f"spec.output.formats: the contract does not list {form.value}; it lists {listed}")
-        if form in _TIMED and output.timestamps is Timestamps.NONE:
-            raise _invalid(
-                f"spec.output.formats: {form.value} needs times; write output.timestamps: Segment in the contract"
-            )
-    if spec.task is not Task.SYNTHESIZE:
-        return
+            yield f"spec.output.formats: the contract does not list {form.value}; it lists {listed}"
+        elif form in _TIMED and output.timestamps is Timestamps.NONE:
+            yield f"spec.output.formats: {form.value} needs times; write output.timestamps: Segment in the contract"
+
+
+def _speech_problems(spec: AttemptSpec) -> Iterator[str]:
     if spec.synthesis is None:
-        raise _invalid("task Synthesize needs spec.synthesis")
+        yield "task Synthesize needs spec.synthesis"
+    asked = _asked(spec)
     if asked:
-        raise _invalid(
-            f"spec.output.formats: {asked[0].value} is a form of transcripts; task Synthesize writes jsonl and audio"
-        )
+        yield f"spec.output.formats: {asked[0].value} is a form of transcripts; task Synthesize writes jsonl and audio"
     needed_bytes, most_bytes = worst_case_bytes(spec.contract), quantity_bytes(spec.contract.scratch.max_bytes)
     if needed_bytes > most_bytes:
-        raise _invalid(
+        yield (
             f"the contract's scratch.maxBytes is {most_bytes}, but a spoken file of input.maxClip"
             f" {spec.contract.input.max_clip} may need {needed_bytes}; raise the one or lower the other"
         )
 
 
-def _invalid(message: str) -> VoxFleetError:
-    return VoxFleetError(FailureClass.INVALID_INPUT, message)
+def _asked(spec: AttemptSpec) -> list[OutputFormat]:
+    return [form for form in spec.formats if form is not OutputFormat.JSONL]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from voxfleet_agent.engine.families import FAMILIES, check_settings
+from voxfleet_agent.engine.voice_files import voices_in
+from voxfleet_agent.engine.voices import check_synthesis, voice_family_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.protocol import AttemptSpec
@@ -13,29 +15,49 @@ from voxfleet_api.protocol import AttemptSpec
 _CONFIG_LIMIT_BYTES = 2**20
 
 
-def require_suited(folder: Path, spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for a setting, or times, that the model's family does not have.
+_TOLD_BY_CONFIG = frozenset(
+    {
+        "breeze_tts",
+        "chatterbox_turbo",
+        "fish_qwen3_omni",
+        "melotts",
+        "omnivoice",
+        "pocket_tts",
+        "qwen3_tts",
+        "voxtral_tts",
+    }
+)
+"""Speaking families that a config's model_type names; of the others mlx-audio asks the folder's name too."""
 
-    A family that config.json does not name, or that is not known here, is told by the lane once it loads the model.
+
+def require_suited(folder: Path, spec: AttemptSpec) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, or times, that the model's family does not have.
+
+    The message names all of them. A family that config.json does not name, or that is not known here, is told by the
+    lane once it loads the model.
     """
-    if spec.task is not Task.TRANSCRIBE:
-        return
-    name = _model_type(folder / "config.json")
-    family = FAMILIES.get(name)
-    if family is None:
-        return
+    config = _config(folder / "config.json")
+    name = _text(config, "model_type")
     try:
-        check_settings(name, family, spec.transcription, spec.contract.output.timestamps)
+        if spec.task is Task.TRANSCRIBE and name in FAMILIES:
+            check_settings(name, FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
+        if spec.synthesis is not None and name in _TOLD_BY_CONFIG:
+            family = voice_family_of(name, _text(config, "tts_model_type"), frozenset())
+            check_synthesis(name, family, spec.synthesis, voices_in(folder))
     except VoxFleetError as error:
         raise VoxFleetError(FailureClass.INVALID_INPUT, error.message) from error
 
 
-def _model_type(file: Path) -> str:
+def _config(file: Path) -> dict[str, object]:
     """Empty when the file does not tell."""
     try:
         with file.open("rb") as opened:
             config = json.loads(opened.read(_CONFIG_LIMIT_BYTES))
     except (OSError, ValueError):
-        return ""
-    found = config.get("model_type") if isinstance(config, dict) else None
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _text(config: dict[str, object], name: str) -> str:
+    found = config.get(name)
     return found if isinstance(found, str) else ""

@@ -50,6 +50,7 @@ OWNERS: dict[FailureClass, Owner] = {
     FailureClass.PLAN_MISMATCH: Owner.ATTEMPT,
     FailureClass.INPUT_NOT_SHARED: Owner.ATTEMPT,
     FailureClass.OUTPUT_NOT_SHARED: Owner.ATTEMPT,
+    FailureClass.NONDETERMINISTIC_REPLAY: Owner.CLIP,
 }
 """Of a failure to read a clip. An odd answer (InvalidInput: HTTP 400, no length, compressed) is about one object."""
 

@@ -53,6 +53,7 @@ class Pipeline:
         self._window = Window(lambda: BATCHES_AHEAD * self._lane.batch_size, WINDOW_BYTES)
         self._held: set[Path] = set()
         self._in_lane: dict[int, Prepared] = {}
+        self._loaded_at_seconds = 0.0
 
     async def run(
         self,
@@ -84,6 +85,7 @@ class Pipeline:
                         group.create_task(self._prepare_all(group, batches, clips, buckets))
                         facts = await self._lane.load(model, order)
                         await self._ctx.working()
+                        self._loaded_at_seconds = time.monotonic()
                         await self._work(group, batches)
                 self._parts.end()
         finally:
@@ -166,6 +168,8 @@ class Pipeline:
             output = self._ctx.spec.contract.output.audio
             audio = await deliver_audio(self._files, self._folder, clip.index, prepared.path, verdict.spoken, output)
         inside = verdict.decode_milliseconds + verdict.infer_milliseconds
+        # Loading the model is the attempt's time and no clip's.
+        waits_since = max(prepared.ready_at_seconds, self._loaded_at_seconds)
         row = self._rows.answered(
             clip,
             verdict,
@@ -174,7 +178,7 @@ class Pipeline:
                 fetch_milliseconds=prepared.fetch_milliseconds,
                 decode_milliseconds=verdict.decode_milliseconds,
                 # Whatever else passed between the fetch and the verdict, inside the lane and before it.
-                wait_milliseconds=max(0, _milliseconds(answered_at - prepared.ready_at_seconds) - inside),
+                wait_milliseconds=max(0, _milliseconds(answered_at - waits_since) - inside),
                 infer_milliseconds=verdict.infer_milliseconds,
                 write_milliseconds=0 if audio is None else _milliseconds(time.monotonic() - answered_at),
             ),
@@ -183,8 +187,7 @@ class Pipeline:
         )
         await self._recorder.record(row, clip, prepared.fetched)
         await self._release(prepared)
-        cause = verdict.retry_class or verdict.failure_class or FailureClass.TRUNCATED_OUTPUT
-        for _ in range(verdict.retries):
+        for cause in verdict.retried_for:
             self._retries[cause] += 1
             self._ctx.budget.spend_retry(cause)
 

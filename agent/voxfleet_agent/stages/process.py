@@ -90,7 +90,16 @@ class _Run:
         pipeline = Pipeline(self.ctx, self.lane, intake, recorder, self.parts, self.files, self.retries)
         batch_size = None if self.table is None else self.table.chosen
         buckets = sort_into_buckets(todo.lengths.items())
-        self.facts = await pipeline.run(clips, todo.refused, buckets, self.model, order, batch_size)
+        try:
+            self.facts = await pipeline.run(clips, todo.refused, buckets, self.model, order, batch_size)
+        finally:
+            await self._remember_step_down()
+
+    async def _remember_step_down(self) -> None:
+        """So that the next attempt does not meet the same trouble with the table's batch size."""
+        reason = self.lane.stepped_down_for
+        if self.table is not None and reason is not None:
+            await self.ctx.ladders.step_down(self.model, self.ctx.spec.contract_digest, self.lane.batch_size, reason)
 
     async def deliver_record(self) -> FileRef:
         """run.json, written once for this attempt."""

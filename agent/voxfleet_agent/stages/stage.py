@@ -62,10 +62,10 @@ class LaneFacts:
     """Whether several clips go through the model together, with the very result of one at a time."""
     parameters: int
     ring_bytes: int
+    seed: int
+    """Of the model's random choices; set anew before each clip or text."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The runbook names, as the child sees them."""
-    seed: int = 0
-    """Of the model's random choices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,13 @@ class ClipVerdict:
     infer_milliseconds: int = 0
     """Of the batch that the clip was in."""
     batch_size: int = 1
-    retries: int = 0
-    """Inferences of this clip beyond the first that its own output or death caused."""
-    retry_class: FailureClass | None = None
-    """What caused them. None: `failure_class`, or of a clip that succeeded TRUNCATED_OUTPUT."""
+    retried_for: tuple[FailureClass, ...] = ()
+    """What the tries before the last one met, where this clip's own output or its lane's end was the cause."""
+
+    @property
+    def retries(self) -> int:
+        """Tries of this clip beyond the first."""
+        return len(self.retried_for)
 
 
 class Lane(Protocol):
@@ -129,6 +132,11 @@ class Lane(Protocol):
     @batch_size.setter
     def batch_size(self, size: int) -> None: ...
 
+    @property
+    def stepped_down_for(self) -> str | None:
+        """Why `batch_size` fell since it was last set; None: it did not, or others on the Mac were the cause."""
+        ...
+
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         """Holds model and order; loads the model only when the child does not hold it yet.
 
@@ -139,7 +147,7 @@ class Lane(Protocol):
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         """Exactly one verdict for each clip of each batch, as they come, in any order.
 
-        Takes the next batch while the child infers the one before, never more than two at a time, and splits what
+        Takes the next batch while the child infers the one before, never more than four at a time, and splits what
         is larger than `batch_size`. When the child dies, it is replaced and the clips it had without verdict are
         given to it again, the suspects one at a time; the verdict of one that ends two children alone is LANE_CRASHED
         or MEMORY_EXCEEDED. Raises VoxFleetError only for what another clip would meet too.
@@ -168,6 +176,11 @@ class LadderBook(Protocol):
         ...
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None: ...
+
+    async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
+        """The stored table's `chosen` is at most `batch_size` until the table is measured anew: a job had to step down
+        to that for `reason`."""
+        ...
 
 
 class QuarantineFolder(Protocol):

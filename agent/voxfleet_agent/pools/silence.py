@@ -1,0 +1,47 @@
+"""What a lane makes of a child that says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from voxfleet_agent.pools.call import Call
+from voxfleet_agent.pools.child import Child
+from voxfleet_agent.pools.patience import LOOK_SECONDS, Patience
+from voxfleet_agent.stages.stage import ClipTask
+
+
+def silence_seconds(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> float:
+    """How long the child may be silent from now on. `longest_milliseconds`: the most that the contract accepts."""
+    decoding_milliseconds = None
+    if child.decoding is not None:
+        decoding_milliseconds = _milliseconds(call.docket.in_flight(child.decoding), longest_milliseconds)
+    return patience.silence_seconds(
+        inferring_milliseconds=child.inferring_milliseconds if child.inferring else None,
+        decoding_milliseconds=decoding_milliseconds,
+    )
+
+
+def seconds_to_next_look(call: Call, child: Child | None) -> float | None:
+    """None while the child owes nothing."""
+    remaining_seconds = call.remaining_seconds()
+    if remaining_seconds is None or child is None or child.decoding is None or child.inferring:
+        return remaining_seconds
+    return min(remaining_seconds, LOOK_SECONDS)
+
+
+async def endless_clip(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> ClipTask | None:
+    """The clip that the decoder comes to no end with, told by the processor time of this silence."""
+    clip = None if child.decoding is None else call.docket.in_flight(child.decoding)
+    if clip is None or child.inferring:
+        return None
+    spent_seconds = call.spent_seconds(child.cpu_seconds())
+    if spent_seconds < patience.decoding_cpu_seconds:
+        return None
+    size_bytes = (await asyncio.to_thread(clip.path.stat)).st_size
+    allowed_seconds = patience.cpu_seconds(_milliseconds(clip, longest_milliseconds), size_bytes)
+    return clip if spent_seconds >= allowed_seconds else None
+
+
+def _milliseconds(clip: ClipTask | None, longest_milliseconds: int) -> int:
+    """As announced; the longest of all for a clip that does not say, or whose verdict is known already."""
+    return longest_milliseconds if clip is None else clip.audio_milliseconds or longest_milliseconds
