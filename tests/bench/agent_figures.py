@@ -8,7 +8,7 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.agent_alone import AgentAlone, Job
+from tests.bench.agent_alone import AgentAlone
 from tests.bench.failure import MeasurementFailed
 from tests.bench.report import Figure, Goal
 from tests.bench.resident import PeakResident
@@ -41,11 +41,11 @@ def overhead_figures(directory: Path, say: Say, clips: int = SHORT_CLIPS) -> lis
     say(f"an agent, {OVERHEAD_ROUNDS} times {clips} clips of {SHORT_MILLISECONDS} ms")
     overheads: list[float] = []
     with AgentAlone(directory / "agent", folder) as agent:
-        warm = Job("warm")
-        agent.process(warm, agent.plan(warm, few, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
-        for number in range(OVERHEAD_ROUNDS):
-            job = Job(f"short-{number}")
-            attempt = agent.process(job, agent.plan(job, manifest, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
+        warm = agent.job(few)
+        agent.process(warm, agent.plan(warm, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
+        for _ in range(OVERHEAD_ROUNDS):
+            job = agent.job(manifest)
+            attempt = agent.process(job, agent.plan(job, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
             beyond = agent.work_seconds(attempt) - busy_seconds(agent.rows(job, attempt.shard_uid), clips)
             overheads.append(beyond * 1000 / clips)
     return [
@@ -77,12 +77,12 @@ def memory_figures(directory: Path, say: Say, clips: int = LARGE_JOB, shards: in
     """The supervisor's peak over Plan, Process and Finalize of one large job. Raises MeasurementFailed, ChildFailed."""
     folder = directory / "clips"
     manifest = _large_manifest(folder, clips)
-    job = Job("large")
     with AgentAlone(directory / "agent", folder) as agent:
         idle_bytes = agent.supervisor.memory_info().rss
         with PeakResident(agent.supervisor) as peak:
             say(f"an agent plans {clips} clips")
-            plan = agent.plan(job, manifest, TIMEOUT_SECONDS, shards)
+            job = agent.job(manifest, shards)
+            plan = agent.plan(job, TIMEOUT_SECONDS)
             planned_bytes = peak.peak_bytes
             say(f"runs the first of its {len(plan.boundaries) - 1} shards, {plan.boundaries[1]} clips")
             attempt = agent.process(job, plan, TIMEOUT_SECONDS)

@@ -36,6 +36,7 @@ AGENT_EDGES = (
     "part-frozen",
     "part-uploaded",
     "part-marked",
+    "run-uploaded",
     "commit-uploaded",
     "outcome-recorded",
     "index-uploaded",

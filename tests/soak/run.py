@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "hack")]
 
 from tests.soak.findings import Findings  # noqa: E402 - this is a program: it finds its own packages
-from tests.soak.schedule import make_schedule  # noqa: E402
+from tests.soak.schedule import PLACES, Kill, make_schedule  # noqa: E402
 from tests.soak.session import Session  # noqa: E402
 
 from voxfleet_dev.processes import exit_on_signals  # noqa: E402
@@ -36,7 +37,9 @@ FOLDER = REPOSITORY / ".soak"
 class Outcome:
     seed: int
     seconds: float
-    struck: tuple[str, ...]
+    struck: tuple[Kill, ...]
+    not_met: tuple[Kill, ...]
+    """The run passed them by: what they wait for did not come, or an earlier kill took it away."""
     findings: Findings
 
     def entry(self) -> dict[str, object]:
@@ -44,7 +47,8 @@ class Outcome:
         return {
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
-            "struck": list(self.struck),
+            "struck": [str(kill) for kill in self.struck],
+            "notMet": [str(kill) for kill in self.not_met],
             "lost": found.lost,
             "duplicated": found.duplicated,
             "repeated": found.repeated,
@@ -62,20 +66,25 @@ def run_seed(seed: int, *, keep: bool) -> Outcome:
     """Leaves its folder behind when a promise was broken, or `keep` asks for it."""
     directory = FOLDER / f"seed-{seed}"
     shutil.rmtree(directory, ignore_errors=True)
-    session = Session(make_schedule(seed, clip_ids()), CLIPS, directory)
+    schedule = make_schedule(seed, clip_ids())
+    session = Session(schedule, CLIPS, directory)
     started = time.monotonic()
     findings = session.run()
     if findings.clean and not keep:
         shutil.rmtree(directory)
-    return Outcome(seed, time.monotonic() - started, tuple(session.struck), findings)
+    not_met = tuple((Counter(schedule.kills) - Counter(session.struck)).elements())
+    return Outcome(seed, time.monotonic() - started, tuple(session.struck), not_met, findings)
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, object]:
     found = [outcome.findings for outcome in outcomes]
+    struck = Counter(kill.place for outcome in outcomes for kill in outcome.struck)
     return {
         "runs": len(outcomes),
         "seeds": [outcome.seed for outcome in outcomes],
-        "kills": sum(len(outcome.struck) for outcome in outcomes),
+        "kills": struck.total(),
+        "killsNotMet": sum(len(outcome.not_met) for outcome in outcomes),
+        "killsByPlace": {str(place): struck[place] for place in PLACES},
         "lost": sum(one.lost for one in found),
         "duplicated": sum(one.duplicated for one in found),
         "repeated": sum(one.repeated for one in found),
@@ -110,7 +119,9 @@ def main() -> int:
             progress.advance(task)
             if not outcome.findings.clean or not console.is_terminal:
                 state = "clean" if outcome.findings.clean else f"BROKEN {outcome.entry()}"
-                console.print(f"seed {outcome.seed}: {outcome.seconds:.0f} s, {'; '.join(outcome.struck)}: {state}")
+                console.print(
+                    f"seed {outcome.seed}: {outcome.seconds:.0f} s, {'; '.join(map(str, outcome.struck))}: {state}"
+                )
     outcomes.sort(key=lambda outcome: outcome.seed)
     result = summary(outcomes)
     FOLDER.mkdir(exist_ok=True)

@@ -52,6 +52,7 @@ from voxfleet_api.protocol import (
     AttemptStatus,
     Event,
     FinalizeOrder,
+    LedgerPage,
     PlanOrder,
     PoolFacts,
     ProcessOrder,
@@ -95,6 +96,7 @@ class HeldLane:
     def __init__(self, name: str) -> None:
         self.name = name
         self.batch_size = 1
+        self.stepped_down_for: str | None = None
         self.kills = 0
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
@@ -186,6 +188,9 @@ class Agent:
         answer = await self.http.get(f"/v1/attempts/{request.spec['shardUid']}/{request.spec['attempt']}")
         return AttemptStatus.load(answer.json())
 
+    async def ledger(self) -> LedgerPage:
+        return LedgerPage.load((await self.http.get("/v1/ledger")).json())
+
     async def events(self, cursor: str) -> AsyncIterator[Event]:
         async with self.http.stream("GET", "/v1/events", params={"after": cursor}) as response:
             response.raise_for_status()
@@ -255,6 +260,9 @@ def _spec(stage: Stage, shard: str, attempt: int, **changes: object) -> AttemptS
 def request_for(spec: AttemptSpec, lease_seconds: int = 600, **extra: object) -> AttemptRequest:
     content = spec.dump() | extra
     return AttemptRequest(spec_digest=digest_of(content), spec=content, lease_seconds=lease_seconds)
+
+
+REQUEST = request_for(process_spec())
 
 
 def check_address(uri: str) -> None:
@@ -328,6 +336,9 @@ class NoLadders:
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
         return None
+
+    async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
+        raise AssertionError("the stand-in stages step down from nothing")
 
 
 class NoBudget:

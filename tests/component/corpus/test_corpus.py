@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.component.corpus.agent_process import AgentProcess
-from tests.component.corpus.job_specs import JobSpecs
 from tests.component.corpus.witness import Bait, Trace, can_trace, tracing
+from tests.rig.agent_process import AgentProcess
+from tests.rig.job_specs import JobSpecs
 
 from voxfleet_agent.stages.evidence import evidence_name
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
@@ -61,15 +61,14 @@ def run_corpus(root: Path) -> Run:
         trace = None
         if can_trace():
             trace = stack.enter_context(tracing([agent.mac.agent.pid], root / "trace"))
-        plan = agent.succeed(specs.plan()).plan
-        assert plan is not None
+        plan = agent.plan(specs)
         (spec,) = specs.process(plan)
         status = agent.run(spec)
         assert status.result is not None, status.failure
         agent.succeed(specs.finalize(plan, [(spec, status.result)]))
         log = agent.mac.agent.log_tail(10**6)
         bait_taken = None if bait is None else bait.taken()
-    folder = Path(specs.folder.removeprefix("file://"))
+    folder = specs.local_folder
     index = Index.model_validate_json((folder / "index.json").read_bytes())
     rows = [
         ResultRow.model_validate_json(line)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.component.corpus.agent_process import AgentProcess
-from tests.component.corpus.job_specs import JobSpecs
 from tests.component.faults.fault_run import BUCKET, INPUT, LOOPBACK, QUICK, credentials, open_storage, upload
+from tests.rig.agent_process import AgentProcess
+from tests.rig.job_specs import JobSpecs
 
 from voxfleet_corpus.sounds import SPEECH
 from voxfleet_dev.s3 import S3Server

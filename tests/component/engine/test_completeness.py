@@ -25,6 +25,12 @@ SECONDS = 4.0
 SENTENCE = "the quick brown fox jumps over the lazy dog near the river bank"
 
 
+def missing(
+    transcript: Transcript, samples: npt.NDArray[np.float32], sample_rate_hz: int, min_coverage_percent: int
+) -> str | None:
+    return shortfall(transcript, audible_speech(samples, sample_rate_hz), min_coverage_percent)
+
+
 def speech(text: str = SENTENCE, voice: str = "en", words_per_minute: int = 170) -> Samples:
     """At RATE_HZ, espeak-ng's own."""
     command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "--stdout", text]
@@ -112,7 +118,7 @@ EMPTY = Transcript("")
 
 @pytest.mark.parametrize("name", SPEECH)
 def test_an_empty_transcript_of_speech_is_short(name: str) -> None:
-    reason = shortfall(EMPTY, SPEECH[name](), RATE_HZ, 90)
+    reason = missing(EMPTY, SPEECH[name](), RATE_HZ, 90)
     assert reason is not None and "empty" in reason
 
 
@@ -124,12 +130,12 @@ def test_an_empty_transcript_of_anything_else_is_complete(name: str, seconds: fl
     if surrounded:
         quiet = np.zeros(RATE_HZ, dtype=np.float32)
         samples = np.concatenate([quiet, samples, quiet[::2]])
-    assert shortfall(EMPTY, samples, RATE_HZ, 90) is None
+    assert missing(EMPTY, samples, RATE_HZ, 90) is None
 
 
 def test_wind_that_swells_slowly_is_no_speech() -> None:
     swell = 10 ** (0.75 * np.sin(2 * np.pi * 0.25 * moments()))
-    assert shortfall(EMPTY, (noise(1) * swell).astype(np.float32), RATE_HZ, 90) is None
+    assert missing(EMPTY, (noise(1) * swell).astype(np.float32), RATE_HZ, 90) is None
 
 
 @pytest.mark.parametrize(("decibels", "heard"), [(30, True), (20, True), (10, True), (-5, False)])
@@ -137,7 +143,7 @@ def test_speech_in_noise_is_heard_until_the_noise_drowns_it(decibels: int, heard
     clean = speech()
     loud = noise()[np.arange(len(clean)) % len(noise())]
     mixed = clean + loud / loud.std() * clean.std() * 10 ** (-decibels / 20)
-    assert (shortfall(EMPTY, mixed.astype(np.float32), RATE_HZ, 90) is not None) is heard
+    assert (missing(EMPTY, mixed.astype(np.float32), RATE_HZ, 90) is not None) is heard
 
 
 @pytest.mark.parametrize("gain", [0.01, 0.1, 1.0, 4.0])
@@ -147,7 +153,7 @@ def test_neither_level_nor_rate_decide(gain: float, rate_hz: int) -> None:
     at_rate = np.interp(
         np.arange(len(samples) * rate_hz // RATE_HZ) * RATE_HZ / rate_hz, np.arange(len(samples)), samples
     )
-    assert shortfall(EMPTY, (gain * at_rate).astype(np.float32), rate_hz, 90) is not None
+    assert missing(EMPTY, (gain * at_rate).astype(np.float32), rate_hz, 90) is not None
 
 
 def test_a_phrase_in_a_long_silence_and_after_music_is_found() -> None:
@@ -161,7 +167,7 @@ def test_a_phrase_in_a_long_silence_and_after_music_is_found() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 100, 700, 2000])
 def test_clips_of_almost_nothing_are_complete(length: int) -> None:
-    assert shortfall(EMPTY, noise()[:length], RATE_HZ, 90) is None
+    assert missing(EMPTY, noise()[:length], RATE_HZ, 90) is None
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +176,7 @@ def transcripts(default_model: SpeechModel, examples: Examples) -> dict[str, Tra
 
 
 def test_no_good_example_is_flagged(transcripts: dict[str, Transcript], examples: Examples) -> None:
-    reasons = {name: shortfall(transcripts[name], examples[name][0], 16_000, 90) for name in examples}
+    reasons = {name: missing(transcripts[name], examples[name][0], 16_000, 90) for name in examples}
     assert len(reasons) == 32 and {name: reason for name, reason in reasons.items() if reason} == {}
 
 
@@ -179,7 +185,7 @@ def test_every_example_cut_to_its_first_half_is_flagged(transcripts: dict[str, T
         words = transcripts[name].words or ()
         kept = words[: len(words) // 2]
         cut = Transcript(" ".join(word.text for word in kept), words=kept)
-        reason = shortfall(cut, samples, 16_000, 90)
+        reason = missing(cut, samples, 16_000, 90)
         assert reason is not None, name
         assert ("contract asks for 90 %" in reason) is bool(kept)
 
@@ -211,14 +217,14 @@ def timed(start: int, end: int, text: str = "x") -> TimedText:
 )
 def test_coverage_of_four_seconds_of_speech(transcript: Transcript, min_coverage_percent: int, complete: bool) -> None:
     samples = np.tile(speech(), 2)[: 4 * RATE_HZ]
-    reason = shortfall(transcript, samples, RATE_HZ, min_coverage_percent)
+    reason = missing(transcript, samples, RATE_HZ, min_coverage_percent)
     assert (reason is None) is complete
 
 
 def test_reasons_hold_no_text(transcripts: dict[str, Transcript], examples: Examples) -> None:
     name = next(iter(examples))
     cut = replace(transcripts[name], words=(transcripts[name].words or ())[:1])
-    reason = shortfall(cut, examples[name][0], 16_000, 90)
+    reason = missing(cut, examples[name][0], 16_000, 90)
     assert reason is not None and not any(word in reason for word in examples[name][1].split())
 
 

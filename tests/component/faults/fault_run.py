@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import SecretStr
-from tests.component.corpus.agent_process import AgentProcess
-from tests.component.corpus.job_specs import JobSpecs
 from tests.component.faults.faulty_proxy import Fault, FaultyProxy
+from tests.rig.agent_process import AgentProcess
+from tests.rig.job_specs import JobSpecs
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.storage import Storage
@@ -86,8 +86,7 @@ async def run_faults(
             )
             with AgentProcess(folder / "mac", [f"s3://{BUCKET}/"], https=LOOPBACK) as agent:
                 keys = credentials(server, proxy.endpoint_url)
-                plan = (await asyncio.to_thread(agent.succeed, specs.plan(), keys)).plan
-                assert plan is not None
+                plan = await asyncio.to_thread(agent.plan, specs, keys)
                 (spec,) = specs.process(plan)
                 proxy.arm(faults)
                 started = time.monotonic()

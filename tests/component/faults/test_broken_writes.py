@@ -6,8 +6,6 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-from tests.component.corpus.agent_process import AgentProcess
-from tests.component.corpus.job_specs import JobSpecs
 from tests.component.faults.fault_run import (
     BUCKET,
     INPUT,
@@ -19,6 +17,8 @@ from tests.component.faults.fault_run import (
     upload,
 )
 from tests.component.faults.faulty_proxy import Fault, FaultyProxy
+from tests.rig.agent_process import AgentProcess
+from tests.rig.job_specs import JobSpecs
 
 from voxfleet_api.results import ClipStatus
 from voxfleet_corpus.sounds import SPEECH

@@ -23,10 +23,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from tests.rig.ledger_row import ledger_row
 
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, LedgerRow, SignedRow, row_hash, sign
+from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, SignedRow, row_hash, sign
 from voxfleet_api.protocol import (
     AttemptList,
     AttemptState,
@@ -68,23 +69,13 @@ def attempt_status(shard_uid: str, state: AttemptState, span: tuple[int, int] | 
 
 
 def next_row(rows: list[SignedRow], key: Ed25519PrivateKey, shard_uid: str, activity: Activity) -> SignedRow:
-    row = LedgerRow(
+    row = ledger_row(
+        len(rows),
+        row_hash(rows[-1].row) if rows else "0" * 64,
         chain_id=CHAIN,
-        sequence=len(rows),
-        previous_hash=row_hash(rows[-1].row) if rows else "0" * 64,
         control_plane=CONTROL_PLANE,
-        hardware_id="hardware-1",
-        boot_id="boot-1",
-        namespace="speech",
-        job_name="night",
-        job_uid="job-uid",
         shard_uid=shard_uid,
-        attempt=1,
-        lane="offline/0",
         activity=activity,
-        wall_start="2026-11-20T22:00:00Z",
-        wall_end="2026-11-20T22:00:01Z",
-        monotonic_milliseconds=1000,
         audio_milliseconds=500 if activity is Activity.WORK else 0,
     )
     return sign(row, key)

@@ -12,6 +12,7 @@ from tests.unit.agent.ladder.test_knees import climb, make_table
 from typer.testing import CliRunner, Result
 
 from voxfleet_agent.ladder.book import LadderFiles
+from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_agent.main import app
 from voxfleet_api.results import LadderTable
 
@@ -57,6 +58,17 @@ def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> No
     assert "300" in third and "used, memory knee" in third
     assert "over the cap" in next(line for line in lines if line.lstrip("│ ").startswith("4 "))
     assert "3 is used, the memory knee: the next batch size needs more than the memory cap." in lines
+
+
+def test_a_step_down_is_told_with_its_reason(config: Path, tmp_path: Path) -> None:
+    kept = KeptTable(**dict(of_model("a")), stepped_down_for="the GPU gave up the lane's work")
+    store(tmp_path, kept.model_copy(update={"chosen": 1}))
+    told = "1 is used and no longer 3, the knee: a job had to step down, because the GPU gave up the lane's work"
+    lines = ladder(config).output.splitlines()
+    assert f"{told}." in lines
+    assert "used" in next(line for line in lines if line.lstrip("│ ").startswith("1 "))
+    (described,) = json.loads(ladder(config, "-o", "json").output)
+    assert (described["chosen"], described["why"]) == (1, told)
 
 
 def test_json_holds_what_the_plot_shows(config: Path, tmp_path: Path) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import STAND_IN, order, run, speech_order, tone
+from tests.rig.lane_account import ACCOUNT, ENTRY, needs_root
 
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
 from voxfleet_agent.pools.environment import child_environment
@@ -24,37 +23,12 @@ from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ROOT = Path(__file__).parents[3]
-ACCOUNT = "nobody"
 MODEL = ResolvedModel(ROOT, "sha256:" + "1" * 64)
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process under another account")
-
-
-def interpreter() -> tuple[str, ...]:
-    """A Python that the account may run; the virtualenv's often lies in somebody's home."""
-    packages = os.pathsep.join(path for path in (str(ROOT), *sys.path) if path and Path(path).is_dir())
-    for python in (sys.executable, "/usr/bin/python3"):
-        command = ("/usr/bin/env", f"PYTHONPATH={packages}", python)
-        check = "import sys, numpy, pydantic, psutil; print(sys.version_info[:2])"
-        found = subprocess.run(
-            [*command, "-c", check], user=ACCOUNT, group=pwd.getpwnam(ACCOUNT).pw_gid, extra_groups=[],
-            capture_output=True, check=False, cwd="/",
-        )  # fmt: skip
-        if found.returncode == 0 and found.stdout.decode().strip() == str(sys.version_info[:2]):
-            return command
-    pytest.skip(f"no Python with this project's packages can be run by {ACCOUNT}")
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that the account can reach."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
-
-
-@pytest.fixture
-def ledger_key(place: Path) -> Path:
-    state = place / "state"
+def ledger_key(open_folder: Path) -> Path:
+    state = open_folder / "state"
     state.mkdir(mode=0o700)
     key = state / "ledger.pem"
     key.write_text("secret")
@@ -63,15 +37,15 @@ def ledger_key(place: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def lane(place: Path, ledger_key: Path) -> AsyncIterator[Lane]:
+async def lane(open_folder: Path, account_python: Path, ledger_key: Path) -> AsyncIterator[Lane]:
     behaviours = {"1": f"read:{ledger_key}", "2": f"link:{ledger_key}"}
     lane = Lane(
         "offline-0",
-        place / "scratch" / "lanes" / "offline-0",
-        worker=(*interpreter(), str(STAND_IN), json.dumps(behaviours)),
+        open_folder / "scratch" / "lanes" / "offline-0",
+        worker=(str(account_python), str(STAND_IN), json.dumps(behaviours)),
         account=LaneAccount.named(ACCOUNT),
     )
-    reachable(lane.folder.parent, below=place)
+    reachable(lane.folder.parent, below=open_folder)
     yield lane
     await lane.kill()
 
@@ -83,24 +57,24 @@ def groups(pid: int) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("Groups:")), "")
 
 
-def attempt_folder(place: Path) -> Path:
-    folder = place / "scratch" / "attempts" / "one"
+def attempt_folder(open_folder: Path) -> Path:
+    folder = open_folder / "scratch" / "attempts" / "one"
     folder.mkdir(mode=0o700, parents=True)
-    reachable(folder.parent, below=place)
+    reachable(folder.parent, below=open_folder)
     folder.chmod(0o700)
     return folder
 
 
 @needs_root
-async def test_a_lane_cannot_read_the_ledger_key(place: Path, lane: Lane, ledger_key: Path) -> None:
-    folder = attempt_folder(place)
+async def test_a_lane_cannot_read_the_ledger_key(open_folder: Path, lane: Lane, ledger_key: Path) -> None:
+    folder = attempt_folder(open_folder)
     clip, other = tone(folder / "clip-1", 1), tone(folder / "clip-3", 3)
     clip.chmod(0o600)
     other.chmod(0o600)
     await lane.load(MODEL, order())
     assert lane.pid is not None
-    child, entry = psutil.Process(lane.pid), pwd.getpwnam(ACCOUNT)
-    assert set(child.uids()) == {entry.pw_uid} and set(child.gids()) == {entry.pw_gid}
+    child = psutil.Process(lane.pid)
+    assert set(child.uids()) == {ENTRY.pw_uid} and set(child.gids()) == {ENTRY.pw_gid}
     assert groups(lane.pid) == ""
     verdicts = {v.index: v.text for v in await run(lane, [ClipTask(1, clip), ClipTask(3, other)])}
     assert verdicts == {1: "denied", 3: "clip 3"}
@@ -111,8 +85,8 @@ async def test_a_lane_cannot_read_the_ledger_key(place: Path, lane: Lane, ledger
 
 
 @needs_root
-async def test_what_the_lane_spoke_becomes_the_agents_file(place: Path, lane: Lane) -> None:
-    folder = attempt_folder(place)
+async def test_what_the_lane_spoke_becomes_the_agents_file(open_folder: Path, lane: Lane) -> None:
+    folder = attempt_folder(open_folder)
     await lane.load(MODEL, speech_order())
     (verdict,) = await run(lane, [ClipTask(5, folder / "spoken.wav", text="hello")])
     assert verdict.failure_class is None and verdict.spoken is not None
@@ -122,8 +96,8 @@ async def test_what_the_lane_spoke_becomes_the_agents_file(place: Path, lane: La
 
 
 @needs_root
-async def test_a_link_in_place_of_the_audio_is_not_followed(place: Path, lane: Lane) -> None:
-    folder = attempt_folder(place)
+async def test_a_link_in_place_of_the_audio_is_not_followed(open_folder: Path, lane: Lane) -> None:
+    folder = attempt_folder(open_folder)
     await lane.load(MODEL, speech_order())
     with pytest.raises(VoxFleetError, match="something else") as caught:
         await run(lane, [ClipTask(5, folder / "spoken.wav", text="2")])

@@ -13,13 +13,14 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
 
-from voxfleet_agent.pools.patience import INFERRING_SECONDS
+from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 POISON = 13
+END_SECONDS = 60.0
 METAL = (
     "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
     "failed: {what} ({code:08x}:kIOGPUCommandBufferCallbackError{name})"
@@ -213,22 +214,42 @@ async def test_a_metal_fault_as_an_exception_ends_the_child_too(
 async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in({str(POISON): "hang"}, inferring_seconds=0.5)
+    lane = stand_in({str(POISON): "hang"}, patience=Patience(inferring_seconds=0.5))
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
     clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
     poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
     assert poison.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in poison.reason
 
 
-async def test_a_clip_that_the_decoder_hangs_on_is_found_long_before_a_hung_model_would_be(
+async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_model_would_be(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(decoding_seconds=0.5)
+    # It spends no processor time, as one that a busy machine does not let work: that is never the clip's endlessness.
+    lane = stand_in(patience=Patience(decoding_seconds=0.5, decoding_cpu_seconds=0))
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
-    async with asyncio.timeout(INFERRING_SECONDS / 2):
+    async with asyncio.timeout(Patience().inferring_seconds / 2):
         verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
     assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 1", 1: None, 2: "clip 3"}
     assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
+
+
+async def test_a_clip_that_the_decoder_works_on_without_end_has_its_verdict_at_the_first_go(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    # Never by its silence: only what the decoder spends can tell.
+    lane = stand_in(patience=Patience(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
+    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    async with asyncio.timeout(END_SECONDS):
+        verdicts = by_index(await run(lane, tasks(tmp_path, [1, -3, 3, -3, 5], milliseconds=20)))
+    assert {index: (verdict.text, verdict.failure_class, verdict.retries) for index, verdict in verdicts.items()} == {
+        0: ("clip 1", None, 0),
+        1: (None, FailureClass.DECODE_ERROR, 0),
+        2: ("clip 3", None, 0),
+        3: (None, FailureClass.DECODE_ERROR, 0),
+        4: ("clip 5", None, 0),
+    }
+    assert "no end" in verdicts[1].reason
+    assert lane.readings().restarts == {"LaneCrashed": 2}
 
 
 async def test_a_child_over_its_memory_cap_is_ended_and_the_other_lane_goes_on(

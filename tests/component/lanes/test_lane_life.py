@@ -60,6 +60,7 @@ async def test_a_second_attempt_finds_the_model_loaded(
     facts = await lane.load(stand_in_model, order())
     first = pid_of(lane)
     assert (facts.family, facts.sample_rate_hz, facts.batches, facts.parameters) == ("stand-in", 16_000, True, 7)
+    assert facts.seed == 11
     assert facts.ring_bytes == (30 * 16_000 * 12 // 10 + 160) * 4
     assert (await hear(lane, path)).text == "clip 3"
     # Another contract with another ring, the same model.
@@ -139,7 +140,7 @@ async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_be
     assert lane.readings().ring_resets == {"DecodeError": 1}
 
 
-async def test_at_most_two_batches_are_taken_and_big_ones_are_split(
+async def test_at_most_four_batches_are_taken_and_big_ones_are_split(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(HANGS, batch_size=2)
@@ -149,7 +150,7 @@ async def test_at_most_two_batches_are_taken_and_big_ones_are_split(
 
     async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
         nonlocal taken
-        for number in range(4):
+        for number in range(6):
             taken += 1
             hangs = tone(tmp_path / "hangs", 13) if number == 0 else path
             yield [ClipTask(10 * number, hangs), ClipTask(10 * number + 1, path)]
@@ -157,15 +158,15 @@ async def test_at_most_two_batches_are_taken_and_big_ones_are_split(
     async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as verdicts:
         first = asyncio.create_task(anext(verdicts))
         async with asyncio.timeout(END_SECONDS):
-            while taken < 2 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
+            while taken < 4 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
                 await asyncio.sleep(0.01)
-        for _ in range(100):  # turns of the loop in which a third batch could be asked for
+        for _ in range(100):  # turns of the loop in which a fifth batch could be asked for
             await asyncio.sleep(0)
-        assert taken == 2 and not first.done()
+        assert taken == 4 and not first.done()
         os.kill(pid_of(lane), signal.SIGKILL)
         found = [await first] + [verdict async for verdict in verdicts]
-    assert taken == 4
-    assert sorted(verdict.index for verdict in found) == [0, 1, 10, 11, 20, 21, 30, 31]
+    assert taken == 6
+    assert sorted(verdict.index for verdict in found) == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41, 50, 51]
     lane.batch_size = 2
     split = await run(lane, [ClipTask(index, path) for index in range(5)])
     assert sorted(verdict.batch_size for verdict in split) == [1, 2, 2, 2, 2]

@@ -21,7 +21,7 @@ async def test_a_text_becomes_a_file_of_all_its_chunks(
 ) -> None:
     lane = stand_in()
     facts = await lane.load(stand_in_model, speech_order())
-    assert (facts.sample_rate_hz, facts.batches, facts.ring_bytes) == (24_000, False, 0)
+    assert (facts.sample_rate_hz, facts.batches, facts.ring_bytes, facts.seed) == (24_000, False, 0, 12)
     path = tmp_path / "spoken.wav"
     (verdict,) = await run(lane, [ClipTask(3, path, text="hello")])
     assert verdict.spoken == SpokenFile(4 * SAMPLES, 24_000, chunks=2, interval_milliseconds=80)

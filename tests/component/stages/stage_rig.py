@@ -29,6 +29,7 @@ from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.plan import run_plan
 from voxfleet_agent.stages.process import run_process
 from voxfleet_agent.stages.stage import (
+    LadderBook,
     Lane,
     ModelResolver,
     Provenance,
@@ -81,6 +82,8 @@ class Job:
     task: Task = Task.TRANSCRIBE
     synthesis: Synthesis | None = None
     ladders: StubLadders = field(default_factory=StubLadders)
+    book: LadderBook | None = None
+    """`ladders` when None."""
     quarantine: QuarantineFolder | None = None
     """A stub that keeps everything when None."""
     begun: int = 0
@@ -157,7 +160,7 @@ class Job:
             ),
             models=self.models,
             lane=lane,
-            ladders=self.ladders,
+            ladders=self.book or self.ladders,
             quarantine=self.quarantine or StubQuarantine(self.edges),
             budget=JobBudget(spec.contract.failure_budget, SystemClock()),
             provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),

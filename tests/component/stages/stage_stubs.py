@@ -145,14 +145,14 @@ class StubLane:
         self.batches: list[list[int]] = []
         self.worked_on: list[int] = []
         self.failures: dict[int, tuple[FailureClass, str]] = {}
-        self.retries: dict[int, int] = {}
-        self.retry_classes: dict[int, FailureClass] = {}
+        self.retried_for: dict[int, tuple[FailureClass, ...]] = {}
         self.before: Callable[[ClipTask], Awaitable[None]] | None = None
         self.segments: tuple[TimedText, ...] | None = None
+        self.stepped_down_for: str | None = None
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         self.loaded.append(order)
-        return LaneFacts(RATE_HZ, "stub", True, 1000, 64, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}, seed=7)
+        return LaneFacts(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         iterator = aiter(batches)
@@ -182,8 +182,7 @@ class StubLane:
             decode_milliseconds=1,
             infer_milliseconds=2,
             batch_size=batch_size,
-            retries=self.retries.get(task.index, 0),
-            retry_class=self.retry_classes.get(task.index),
+            retried_for=self.retried_for.get(task.index, ()),
         )
         if failure_class is not None:
             return verdict
@@ -225,6 +224,7 @@ class StubLadders:
         self.chosen = chosen
         self.measured: list[list[tuple[int, bytes]]] = []
         self.known: LadderTable | None = None
+        self.stepped_down: list[tuple[int, str]] = []
 
     async def table(
         self, lane: object, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
@@ -234,6 +234,9 @@ class StubLadders:
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
         return self.known
+
+    async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
+        self.stepped_down.append((batch_size, reason))
 
 
 class StubQuarantine:

@@ -7,17 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent import quarantine as quarantine_module
 from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.quarantine import KeptClip, Quarantine
 from voxfleet_agent.scratch import Scratch
-from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import contract_limits
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.contract_input import Container, ContractInput
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.results import Evidence
@@ -50,22 +48,8 @@ def quarantine(tmp_path: Path, clock: HandClock) -> Quarantine:
 
 
 def spec(*, namespace: str = "speech", job: str = "nightly", retain_for: str | None = "1h") -> AttemptSpec:
-    contract = VoiceContractSpec(
-        input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
-        quarantine=contract_limits.Quarantine(retain_for=retain_for),
-    )
-    return AttemptSpec(
-        namespace=namespace,
-        job=JobRef(name=job, uid=UID),
-        shard_name="s",
-        shard_uid="s",
-        attempt=1,
-        stage=Stage.PROCESS,
-        task=Task.TRANSCRIBE,
-        contract=contract,
-        contract_digest=digest_of(contract),
-        output_folder="file:///out",
-    )
+    contract = VoiceContractSpec(input=SPEECH, quarantine=contract_limits.Quarantine(retain_for=retain_for))
+    return attempt_spec(Stage.PROCESS, "s", contract, namespace=namespace, job=JobRef(name=job, uid=UID))
 
 
 def evidence(index: int = 7) -> Evidence:

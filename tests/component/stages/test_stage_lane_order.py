@@ -229,11 +229,13 @@ async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -
             return await super().download(uri, target, version)
 
     lane = StubLane()
-    lane.retries = {2: 1, 3: 1}
-    lane.retry_classes[3] = FailureClass.LANE_CRASHED
+    lane.retried_for = {
+        2: (FailureClass.TRUNCATED_OUTPUT,),
+        3: (FailureClass.LANE_CRASHED, FailureClass.TRUNCATED_OUTPUT),
+    }
     await job.process(plan, lane=lane, storage=Flaky(job.allow, job.edges))
-    assert [row.retries for row in rows_of(job)] == [0, 2, 1, 1]
-    assert read_run(job).retries == {"LaneCrashed": 1, "Transport": 2, "TruncatedOutput": 1}
+    assert [row.retries for row in rows_of(job)] == [0, 2, 1, 2]
+    assert read_run(job).retries == {"LaneCrashed": 1, "Transport": 2, "TruncatedOutput": 2}
 
 
 async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.budget import Budgets, JobBudget
-from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import FailureBudget
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
 
@@ -32,21 +30,8 @@ class HandClock:
 
 
 def spec(uid: str, limits: FailureBudget) -> AttemptSpec:
-    contract = VoiceContractSpec(
-        input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)), failure_budget=limits
-    )
-    return AttemptSpec(
-        namespace="speech",
-        job=JobRef(name="nightly", uid=uid),
-        shard_name="s",
-        shard_uid="s",
-        attempt=1,
-        stage=Stage.PROCESS,
-        task=Task.TRANSCRIBE,
-        contract=contract,
-        contract_digest=digest_of(contract),
-        output_folder="file:///out",
-    )
+    contract = VoiceContractSpec(input=SPEECH, failure_budget=limits)
+    return attempt_spec(Stage.PROCESS, "s", contract, job=JobRef(name="nightly", uid=uid))
 
 
 def test_retries_are_counted_in_a_sliding_hour() -> None:

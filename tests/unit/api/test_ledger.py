@@ -8,30 +8,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rig.ledger_row import ledger_row
 
 from voxfleet_api import ledger
-from voxfleet_api.ledger import Activity, ChainHead, LedgerError, LedgerRow, SignedRow
+from voxfleet_api.ledger import ChainHead, LedgerError, LedgerRow, SignedRow
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 def row(head: ChainHead, *, milliseconds: int = 1500) -> LedgerRow:
-    return LedgerRow(
+    return ledger_row(
+        head.sequence + 1,
+        head.hash,
         chain_id=head.chain_id,
-        sequence=head.sequence + 1,
-        previous_hash=head.hash,
-        control_plane="cp",
-        hardware_id="hw",
-        boot_id="boot",
-        namespace="speech",
-        job_name="nightly",
-        job_uid="job-uid",
-        shard_uid="shard-uid",
-        attempt=1,
-        lane="offline/0",
-        activity=Activity.WORK,
-        wall_start="2026-11-20T22:00:00.000Z",
-        wall_end="2026-11-20T22:00:01.500Z",
         monotonic_milliseconds=milliseconds,
         audio_milliseconds=9000,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.rig.ledger_row import ledger_row
 from tests.soak.findings import count_repeated, count_rows, double_billed_seconds
-from tests.soak.schedule import EDGES, Target, make_schedule
 
-from voxfleet_api.ledger import Activity, LedgerRow
+from voxfleet_api.ledger import LedgerRow
 from voxfleet_api.results import ClipStatus, ResultRow
 
 
@@ -29,20 +29,8 @@ def test_a_recorded_row_that_comes_out_otherwise_was_worked_on_again() -> None:
 
 
 def bill(start: int, end: int, milliseconds: int, lane: str = "offline-0") -> LedgerRow:
-    return LedgerRow(
-        chain_id="chain",
-        sequence=0,
-        previous_hash="0" * 64,
-        control_plane="cp",
-        hardware_id="hw",
-        boot_id="boot",
-        namespace="soak",
-        job_name="job",
-        job_uid="uid",
-        shard_uid="shard",
-        attempt=1,
+    return ledger_row(
         lane=lane,
-        activity=Activity.WORK,
         wall_start=f"2026-11-20T22:00:{start:02d}.000Z",
         wall_end=f"2026-11-20T22:00:{end:02d}.000Z",
         monotonic_milliseconds=milliseconds,
@@ -54,12 +42,3 @@ def test_a_second_that_two_rows_of_a_lane_bill_is_seen() -> None:
     assert double_billed_seconds([bill(0, 10, 10_000), bill(8, 18, 10_000)]) > 2 - 0.1
     assert double_billed_seconds([bill(0, 10, 10_000), bill(8, 18, 10_000, "offline-1")]) == 0
     assert double_billed_seconds([bill(0, 10, 12_000)]) == pytest.approx(1.995)
-
-
-def test_a_seed_is_a_schedule_and_the_seeds_meet_every_edge_and_every_process() -> None:
-    ids = [f"clip-{number}" for number in range(35)]
-    schedules = [make_schedule(seed, ids) for seed in range(1, 201)]
-    assert schedules == [make_schedule(seed, ids) for seed in range(1, 201)]
-    kills = [kill for schedule in schedules for kill in schedule.kills]
-    assert {kill.edge.partition("@")[0] for kill in kills if kill.edge is not None} == set(EDGES)
-    assert {kill.target for kill in kills} == set(Target)

@@ -37,6 +37,7 @@ class PaperLane:
     loaded: bool = False
     ran: list[list[ClipTask]] = field(default_factory=list)
     peak_bytes: int = 0
+    stepped_down_for: str | None = None
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         if not self.loaded:
@@ -44,7 +45,12 @@ class PaperLane:
             self.peak_bytes = self.base_bytes
         self.loaded = True
         return LaneFacts(
-            sample_rate_hz=16_000, family="paper", batches=self.batches_clips, parameters=1_000_000, ring_bytes=MIB
+            sample_rate_hz=16_000,
+            family="paper",
+            batches=self.batches_clips,
+            parameters=1_000_000,
+            ring_bytes=MIB,
+            seed=0,
         )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:

@@ -14,6 +14,7 @@ from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips
 
 from voxfleet_agent.ladder import book as books
 from voxfleet_agent.ladder.book import LadderBook, LadderFiles
+from voxfleet_agent.ladder.knees import explain
 from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -136,6 +137,30 @@ async def test_clips_that_all_fail_store_nothing(tmp_path: Path) -> None:
     lane = PaperLane(bad_paths=frozenset(clip.path for clip in make_clips(tmp_path)))
     assert await table_of(make_book(tmp_path), lane, tmp_path) is None
     assert not (tmp_path / "ladders").exists()
+
+
+async def test_what_a_job_had_to_step_down_to_is_remembered_until_the_table_is_measured_anew(tmp_path: Path) -> None:
+    book, digest = make_book(tmp_path), digest_of(make_order().contract)
+    measured = await table_of(book, PaperLane(fixed_milliseconds=300), tmp_path)
+    assert measured is not None and measured.chosen > 2
+    await book.step_down(MODEL, digest, 2, "memory ran short")
+    await book.step_down(MODEL, digest, 4, "what another lane had begun before")
+    for later in (book, make_book(tmp_path)):
+        found = later.stored(MODEL, digest)
+        assert found is not None and (found.chosen, found.stepped_down_for) == (2, "memory ran short")
+        assert found.tiers == measured.tiers
+        assert explain(found) == (
+            f"2 is used and no longer {measured.chosen}, the knee: a job had to step down, because memory ran short"
+        )
+        assert await table_of(later, PaperLane(), tmp_path) == found
+    fresh = await table_of(make_book(tmp_path, mlx="1.1"), PaperLane(fixed_milliseconds=300), tmp_path)
+    assert fresh is not None and fresh.chosen == measured.chosen
+
+
+async def test_a_step_down_without_a_table_is_not_kept(tmp_path: Path) -> None:
+    book, digest = make_book(tmp_path), digest_of(make_order().contract)
+    await book.step_down(MODEL, digest, 1, "memory ran short")
+    assert book.stored(MODEL, digest) is None and not (tmp_path / "ladders").exists()
 
 
 async def test_attempts_that_ask_together_measure_once(tmp_path: Path) -> None:

@@ -44,19 +44,18 @@ def finish(docket: Docket, sent: Sent | None) -> None:
     assert docket.close(sent.number)
 
 
-def test_two_batches_are_out_and_no_third_is_asked_for() -> None:
+def test_four_batches_are_out_and_no_fifth_is_asked_for() -> None:
     docket = Docket()
     assert (docket.wants_more, docket.empty, docket.idle) == (True, True, True)
-    docket.add(clips(0, 1, 2))
+    docket.add(clips(0, 1, 2, 3, 4, 5, 6))
     assert (docket.wants_more, docket.empty) == (False, False)
-    first = docket.next(2)
-    assert indexes(first) == [0, 1]
-    second = docket.next(2)
-    assert indexes(second) == [2]
+    first, *others = (docket.next(2) for _ in range(4))
+    assert [indexes(sent) for sent in (first, *others)] == [[0, 1], [2, 3], [4, 5], [6]]
     assert (docket.wants_more, docket.next(2)) == (False, None)
     finish(docket, first)
     assert (docket.wants_more, docket.empty, docket.idle) == (True, False, False)
-    finish(docket, second)
+    for sent in others:
+        finish(docket, sent)
     assert (docket.empty, docket.idle) == (True, True)
 
 
@@ -95,7 +94,7 @@ def test_a_clip_that_dies_alone_twice_is_given_up() -> None:
     assert not docket.died({0, 1}, CRASH)
     assert indexes(docket.next(2)) == [0]
     assert not docket.died({0}, CRASH)
-    assert docket.deaths_alone(0) == 1
+    assert docket.deaths_alone(0) == (FailureClass.LANE_CRASHED,)
     finish(docket, docket.next(2))  # the other suspect waited longer
     assert indexes(docket.next(2)) == [0]
     assert not docket.died({0}, CRASH)
@@ -151,7 +150,7 @@ def test_a_kill_from_outside_is_not_added_to_a_clips_own_deaths() -> None:
     assert not docket.died({0}, CRASH)
     docket.next(1)
     assert not docket.died({0}, KILLED)
-    assert docket.deaths_alone(0) == 1 and culprits(docket) == []
+    assert docket.deaths_alone(0) == (FailureClass.LANE_CRASHED,) and culprits(docket) == []
     finish(docket, docket.next(1))
     assert docket.empty
 

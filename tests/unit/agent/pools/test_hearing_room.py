@@ -10,8 +10,8 @@ import pytest
 
 from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
 from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.pools.decoding import ClipJob, Piece
-from voxfleet_agent.pools.hearing import Hearing, Samples
+from voxfleet_agent.pools.decoding import ClipJob, Piece, Samples
+from voxfleet_agent.pools.hearing import Hearing
 from voxfleet_agent.pools.messages import Clip, Message
 
 ROOM_FRAMES = 1000
@@ -52,7 +52,7 @@ def test_a_batch_is_heard_before_its_padding_outgrows_the_room(frames: tuple[int
     jobs = [ClipJob(Clip(index=index, path=Path("/clip"))) for index in range(len(frames))]
     hearing.begin(jobs, together=8)
     for job, count in zip(jobs, frames, strict=True):
-        piece = Piece(job, 0, ring.write(np.zeros(count, np.float32)), 0, 0)
+        piece = Piece(job, 0, ring.write(np.zeros(count, np.float32)), 0, np.zeros(0, np.bool_), 0)
         if not hearing.has_room(piece):
             assert hearing.infer(all_that_waits=True)
         hearing.piece(piece)

@@ -15,7 +15,7 @@ from voxfleet_agent.pools.grouping import MAX_STRETCH, groups
 from voxfleet_agent.pools.hearing import joined
 from voxfleet_agent.pools.memory_needs import MemoryNeeds
 from voxfleet_agent.pools.messages import ChildReadings
-from voxfleet_agent.pools.patience import patience_seconds
+from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.pools.readings import Tally
 from voxfleet_agent.stages.stage import LaneOrder
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
@@ -141,7 +141,22 @@ def test_what_waits_and_its_batch_fit_whatever_the_cap_leaves(spare_mib: int) ->
 def test_patience_follows_what_the_child_has_in_its_hands(
     inferring: int | None, decoding: int | None, seconds: float
 ) -> None:
-    assert patience_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding) == seconds
+    assert Patience().silence_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding) == seconds
+
+
+@pytest.mark.parametrize(
+    ("audio_milliseconds", "size_bytes", "seconds"),
+    [
+        (2_000, 64_000, 3.1),
+        (600_000, 100_000_000, 33.0),
+        (600_000, 118_612, 3 + 23.7224),  # ten minutes of silence in flac; one second of work was measured
+        (8 * 3_600_000, 1_000, 3.2),  # a header that lies
+    ],
+)
+def test_what_a_decoder_may_spend_follows_from_length_and_size(
+    audio_milliseconds: int, size_bytes: int, seconds: float
+) -> None:
+    assert Patience().cpu_seconds(audio_milliseconds, size_bytes) == pytest.approx(seconds)
 
 
 def test_windows_make_the_ring_small() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.stages.input_manifest import InputManifest
 from voxfleet_agent.stages.job_checks import require_possible
 from voxfleet_agent.stages.plan import text_row
 from voxfleet_agent.stages.speech import worst_case_bytes
-from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_limits import ScratchLimit
 from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, ContractOutput, OutputFormat
 from voxfleet_api.kinds.contract_output import Timestamps as Times
@@ -19,7 +18,6 @@ from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
 
-INPUT = ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
 EVERYTHING = ContractOutput(formats=tuple(OutputFormat), timestamps=Times.SEGMENT)
 
 
@@ -29,24 +27,12 @@ def spec(
     task: Task = Task.TRANSCRIBE,
     synthesis: Synthesis | None = None,
 ) -> AttemptSpec:
-    return AttemptSpec(
-        namespace="speech",
-        job=JobRef(name="nightly", uid="0f0f0f0f"),
-        shard_name="plan",
-        shard_uid="plan",
-        attempt=1,
-        stage=Stage.PLAN,
-        task=task,
-        contract=contract,
-        contract_digest=digest_of(contract),
-        output_folder="file:///out/nightly",
-        synthesis=synthesis,
-        formats=formats or (OutputFormat.JSONL,),
-    )
+    formats = formats or (OutputFormat.JSONL,)
+    return attempt_spec(Stage.PLAN, "plan", contract, task=task, synthesis=synthesis, formats=formats)
 
 
 def contract(output: ContractOutput, scratch: str = "20Gi") -> VoiceContractSpec:
-    return VoiceContractSpec(input=INPUT, output=output, scratch=ScratchLimit(max_bytes=scratch))
+    return VoiceContractSpec(input=SPEECH, output=output, scratch=ScratchLimit(max_bytes=scratch))
 
 
 VOICE = Synthesis(voice="serena")

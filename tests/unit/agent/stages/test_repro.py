@@ -9,17 +9,16 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.stages.job_metrics import MetricsSum, percentiles
 from voxfleet_agent.stages.repro import Bundle, batch_table, repro_files
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, FinalizeOrder
+from voxfleet_api.protocol import FinalizeOrder
 from voxfleet_api.results import (
     ClipStatus,
     LadderTable,
@@ -32,24 +31,12 @@ from voxfleet_api.results import (
 from voxfleet_api.run_record import RunRecord
 
 DIGEST = "sha256:" + "5" * 64
-CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
+CONTRACT = VoiceContractSpec(input=SPEECH)
 ORDER = FinalizeOrder(plan_attempt=1, manifest_sha256="1" * 64, total=2, commits=())
 PLAN = PlanFile(
     manifest_sha256="1" * 64, model_digest=DIGEST, boundaries=(0, 2), audio_seconds="2.000", contract_digest=DIGEST
 )
-SPEC = AttemptSpec(
-    namespace="speech",
-    job=JobRef(name="nightly", uid="0f0f0f0f"),
-    shard_name="finalize",
-    shard_uid="finalize",
-    attempt=1,
-    stage=Stage.FINALIZE,
-    task=Task.TRANSCRIBE,
-    contract=CONTRACT,
-    contract_digest=digest_of(CONTRACT),
-    output_folder="file:///out/nightly",
-    finalize=ORDER,
-)
+SPEC = attempt_spec(Stage.FINALIZE, "finalize", CONTRACT, finalize=ORDER)
 
 
 def row(index: int, infer: int, *, batch_size: int = 1, fetch: int = 0) -> ResultRow:

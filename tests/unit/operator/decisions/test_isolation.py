@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from tests.unit.operator.decisions.world import World, job_body
+from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource

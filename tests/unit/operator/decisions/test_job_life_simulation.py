@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.operator.decisions.world import LEASE_SECONDS, World, job_body
+from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
+from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass

@@ -14,13 +14,7 @@ from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.place import place
-from voxfleet_operator.placement.snapshot import (
-    MacSlot,
-    PendingShard,
-    PlacementJob,
-    PlacementPlan,
-    PlacementSnapshot,
-)
+from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, PlacementPlan, PlacementSnapshot
 
 NOW = 100.0
 MODEL = "sha256:" + "0" * 64

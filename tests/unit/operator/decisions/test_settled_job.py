@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.unit.operator.decisions.world import World, job_body
+from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_operator.reconcile.job_plan import JobSnapshot, plan_job

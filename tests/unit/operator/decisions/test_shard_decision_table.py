@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from tests.unit.operator.decisions.world import sha
+from tests.unit.operator.decisions.memory_api import sha
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import RULES, FailureClass, Remedy

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.rig.ledger_row import ledger_row
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.ledger import Activity, LedgerRow, SignedRow, row_hash, sign
+from voxfleet_api.ledger import Activity, SignedRow, row_hash, sign
 from voxfleet_api.protocol import AttemptState, AttemptStatus, LedgerSpan
 from voxfleet_operator.fleet.ledger import LedgerBook
 from voxfleet_operator.fleet.record import MacRecord
@@ -22,23 +23,14 @@ def chain(*owners: str, chain_id: str = "chain-1") -> list[SignedRow]:
     """Rows of attempt A, one second each, of these control planes."""
     rows: list[SignedRow] = []
     for owner in owners:
-        row = LedgerRow(
+        row = ledger_row(
+            len(rows),
+            row_hash(rows[-1].row) if rows else "0" * 64,
             chain_id=chain_id,
-            sequence=len(rows),
-            previous_hash=row_hash(rows[-1].row) if rows else "0" * 64,
             control_plane=owner,
-            hardware_id="hardware",
-            boot_id="boot",
-            namespace="speech",
-            job_name="night",
-            job_uid="job",
             shard_uid=A.shard_uid,
             attempt=A.attempt,
-            lane="offline/0",
             activity=tuple(Activity)[len(rows) % 3],
-            wall_start="2026-11-20T22:00:00Z",
-            wall_end="2026-11-20T22:00:01Z",
-            monotonic_milliseconds=1000,
             audio_milliseconds=10,
         )
         rows.append(sign(row, KEY))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig.attempt_spec import attempt_spec
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
 from voxfleet_api.ranges import encode
@@ -24,6 +26,8 @@ class JobSpecs:
     output_uri: str
     contract: VoiceContractSpec
     shard_audio_milliseconds: int = 3_600_000
+    max_shards: int = 5000
+    model: ModelSource = MODEL
     number: int = 0
     """Of the job, where an agent runs several."""
 
@@ -35,46 +39,52 @@ class JobSpecs:
     def folder(self) -> str:
         return job_folder(self.output_uri, self.job.name, self.job.uid)
 
+    @property
+    def local_folder(self) -> Path:
+        """`folder`, where the output is a folder of this machine."""
+        return Path(self.folder.removeprefix("file://"))
+
     def plan(self) -> AttemptSpec:
         order = PlanOrder(
-            input=self.job_input, model=MODEL, shard_audio_milliseconds=self.shard_audio_milliseconds, max_shards=5000
+            input=self.job_input,
+            model=self.model,
+            shard_audio_milliseconds=self.shard_audio_milliseconds,
+            max_shards=self.max_shards,
         )
-        return self._spec("plan", Stage.PLAN, 1).model_copy(update={"plan": order})
+        return self._spec("plan", Stage.PLAN, 1, plan=order)
 
     def process(self, plan: PlanResult, attempt: int = 1) -> Iterator[AttemptSpec]:
         for ordinal, (start, end) in enumerate(zip(plan.boundaries, plan.boundaries[1:], strict=False)):
             order = ProcessOrder(
                 plan_attempt=1,
                 manifest_sha256=plan.manifest_sha256,
-                model=MODEL,
+                model=self.model,
                 model_digest=plan.model_digest,
                 boundaries_digest=digest_of(list(plan.boundaries)),
                 ordinal=ordinal,
                 indexes=encode(range(start, end)),
             )
-            yield self._spec(f"shard-{ordinal}", Stage.PROCESS, attempt).model_copy(update={"process": order})
+            yield self._spec(f"shard-{ordinal}", Stage.PROCESS, attempt, process=order)
 
-    def finalize(self, plan: PlanResult, results: list[tuple[AttemptSpec, ShardResult]]) -> AttemptSpec:
+    def finalize(
+        self, plan: PlanResult, results: list[tuple[AttemptSpec, ShardResult]], not_run: range = range(0)
+    ) -> AttemptSpec:
+        """`not_run`: the clips of shards that have no result."""
         commits = tuple(
             CommitRef(shard_uid=spec.shard_uid, attempt=spec.attempt, sha256=result.commit_sha256)
             for spec, result in results
         )
         order = FinalizeOrder(
-            plan_attempt=1, manifest_sha256=plan.manifest_sha256, total=plan.boundaries[-1], commits=commits
+            plan_attempt=1,
+            manifest_sha256=plan.manifest_sha256,
+            total=plan.boundaries[-1],
+            commits=commits,
+            not_run=encode(not_run),
         )
-        return self._spec("finalize", Stage.FINALIZE, 1).model_copy(update={"finalize": order})
+        return self._spec("finalize", Stage.FINALIZE, 1, finalize=order)
 
-    def _spec(self, name: str, stage: Stage, attempt: int) -> AttemptSpec:
+    def _spec(self, name: str, stage: Stage, attempt: int, **order: object) -> AttemptSpec:
         shard_uid = f"job-{self.number}-{name}"
-        return AttemptSpec(
-            namespace="speech",
-            job=self.job,
-            shard_name=shard_uid,
-            shard_uid=shard_uid,
-            attempt=attempt,
-            stage=stage,
-            task=Task.TRANSCRIBE,
-            contract=self.contract,
-            contract_digest=digest_of(self.contract),
-            output_folder=self.folder,
+        return attempt_spec(
+            stage, shard_uid, self.contract, job=self.job, attempt=attempt, output_folder=self.folder, **order
         )

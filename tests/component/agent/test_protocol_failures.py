@@ -1,0 +1,171 @@
+"""What the protocol refuses, and what becomes of an attempt or an agent that something goes wrong with."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from tests.component.agent import agent_rig
+from tests.component.agent.agent_rig import (
+    COMMIT,
+    CONTROL_PLANE,
+    PATIENCE_SECONDS,
+    REQUEST,
+    TOKEN,
+    Agent,
+    plan_spec,
+    process_spec,
+    request_for,
+    running_agent,
+)
+
+from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_agent.journal import attempts
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptRequest, AttemptState, Problem
+
+
+async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    agent.stage.answers.put_nowait(VoxFleetError(FailureClass.MODEL_MISMATCH, "the model changed"))
+    failure = (await agent.until(REQUEST, "Failed")).failure
+    assert failure is not None and failure.failure_class is FailureClass.MODEL_MISMATCH
+    assert failure.message == "the model changed"
+
+
+async def test_an_unforeseen_error_fails_the_attempt_and_tells_nothing_of_speech(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    group = ExceptionGroup("clips", [VoxFleetError(FailureClass.THROTTLED, "slow down")])
+    agent.stage.answers.put_nowait(KeyError("a clip's name"))
+    failure = (await agent.until(REQUEST, "Failed")).failure
+    assert failure is not None and failure.failure_class is FailureClass.RUNTIME_MISMATCH
+    assert "KeyError" in failure.message and "clip" not in failure.message
+    second = request_for(process_spec("shard-2"))
+    await agent.put(second)
+    agent.stage.answers.put_nowait(group)
+    failure = (await agent.until(second, "Failed")).failure
+    assert failure is not None and failure.failure_class is FailureClass.THROTTLED
+
+
+async def test_a_full_disk_is_told_as_such_from_within_a_group(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    agent.stage.answers.put_nowait(ExceptionGroup("clips", [OSError(errno.ENOSPC, "no space")]))
+    failure = (await agent.until(REQUEST, "Failed")).failure
+    assert failure is not None and failure.failure_class is FailureClass.SCRATCH_EXHAUSTED
+
+
+async def test_an_agent_that_must_end_records_nothing_of_what_its_end_does_to_others(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    await agent.stage_entered()
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None and live.task is not None
+    agent.supervisor._fail(RuntimeError("another attempt does not stop"))
+    # What a lane says when the ending agent kills it.
+    agent.stage.answers.put_nowait(VoxFleetError(FailureClass.LANE_CRASHED, "the agent stopped the lane"))
+    await asyncio.wait({live.task}, timeout=PATIENCE_SECONDS)
+    status = await agent.status(REQUEST)
+    assert status.state is AttemptState.RUNNING and status.failure is None
+    assert isinstance(agent.supervisor.failed.exception(), RuntimeError)
+
+
+async def test_a_deletion_that_cannot_end_ends_the_agent(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    await agent.put(REQUEST)
+    agent.stage.answers.put_nowait(COMMIT)
+    await agent.until(REQUEST, "Succeeded")
+    key = AttemptKey("shard-1", 1)
+
+    def full(db: sqlite3.Connection, gone: AttemptKey) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(attempts, "forget", full)
+    with pytest.raises(sqlite3.OperationalError):
+        await agent.supervisor.delete(key)
+    assert isinstance(agent.supervisor.failed.exception(), sqlite3.OperationalError)  # the next process erases it
+
+
+async def test_a_folder_that_does_not_answer_holds_up_only_its_own_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def waits(uri: str) -> None:
+        answers.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(agent_rig, "check_address", waits)
+    async with running_agent(tmp_path) as agent:
+        waiting = asyncio.create_task(agent.put(REQUEST))
+        renewed = await agent.http.post("/v1/renew", headers=agent.headers())
+        assert renewed.status_code == 200 and not waiting.done()
+        answers.set()
+        assert (await waiting).status_code == 200
+
+
+async def test_callers_are_checked(agent: Agent) -> None:
+    assert (await agent.put(REQUEST, token=TOKEN[:-1])).status_code == 401
+    assert (await agent.http.get("/v1/attempts", headers={"Authorization": ""})).status_code == 401
+    assert (await agent.http.get("/v1/attempts", headers={"Authorization": f"Basic {TOKEN}"})).status_code == 401
+    assert (await agent.put(REQUEST, epoch=5)).status_code == 200
+    other = await agent.put(REQUEST, control_plane="someone-else", epoch=9)
+    assert other.status_code == 403 and Problem.load(other.json()).owner == CONTROL_PLANE
+    old = await agent.put(REQUEST, epoch=4)
+    assert old.status_code == 412 and Problem.load(old.json()).held_epoch == 5
+    assert (await agent.http.post("/v1/renew")).status_code == 400
+    assert (await agent.http.post("/v1/renew", headers=agent.headers(epoch=4))).status_code == 412
+
+
+def unfit_requests() -> dict[str, tuple[AttemptRequest, FailureClass, str]]:
+    spec = process_spec()
+    return {
+        "unknown field": (request_for(spec, shiny=1), FailureClass.RUNTIME_MISMATCH, "upgrade this Mac"),
+        "a float": (
+            request_for(spec).model_copy(update={"spec": spec.dump() | {"x": 0.5}}),
+            FailureClass.RUNTIME_MISMATCH,
+            "float",
+        ),
+        "wrong digest": (
+            request_for(spec).model_copy(update={"spec_digest": "sha256:" + "9" * 64}),
+            FailureClass.RUNTIME_MISMATCH,
+            "specDigest",
+        ),
+        "wrong contract digest": (
+            request_for(spec, contractDigest="sha256:" + "9" * 64),
+            FailureClass.RUNTIME_MISMATCH,
+            "contractDigest",
+        ),
+        "another stage's order": (request_for(spec, stage="Plan"), FailureClass.INVALID_INPUT, "order"),
+        "an address outside": (
+            request_for(spec, outputFolder="file:///etc/out"),
+            FailureClass.ACCESS_DENIED,
+            "file:///data/",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(unfit_requests()))
+async def test_a_spec_that_cannot_run_here_is_refused_with_its_class(agent: Agent, name: str) -> None:
+    request, failure_class, word = unfit_requests()[name]
+    answer = await agent.put(request)
+    problem = Problem.load(answer.json())
+    assert answer.status_code == 422 and problem.failure_class is failure_class and word in problem.message
+    assert (await agent.http.get("/v1/attempts")).json()["attempts"] == []
+
+
+async def test_a_plan_input_outside_the_allowed_prefixes_is_refused(agent: Agent) -> None:
+    answer = await agent.put(request_for(plan_spec(uri="file:///etc/")))
+    assert answer.status_code == 422 and Problem.load(answer.json()).failure_class is FailureClass.ACCESS_DENIED
+
+
+async def test_bad_requests_get_a_problem(agent: Agent) -> None:
+    url = "/v1/attempts/shard-1/1"
+    for content, status in ((b"{", 400), (b"[]", 400), (b"{}", 400), (b"x" * (4 * 2**20 + 1), 413)):
+        answer = await agent.http.put(url, content=content, headers=agent.headers())
+        assert answer.status_code == status and Problem.load(answer.json()).message
+    for path, status in (("/v1/attempts/shard-1/0", 400), ("/v1/attempts/a_b/1", 400), ("/v1/nothing", 404)):
+        answer = await agent.http.get(path)
+        assert answer.status_code == status and Problem.load(answer.json()).message
+    assert (await agent.http.get("/v1/ledger", params={"limit": "0"})).status_code == 400
+    assert (await agent.http.post("/v1/attempts")).status_code == 405

@@ -1,0 +1,140 @@
+"""What a lane's troubles leave in an attempt's books. The lane and its process are real, its model is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.component.lanes.lane_rig import STAND_IN, tone
+from tests.component.stages.stage_reading import read_run, rows_of
+from tests.component.stages.stage_rig import CONTRACT, Job, planned
+from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJournal
+from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
+
+from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder
+from voxfleet_api.kinds.job_task import Task, Transcription
+
+MakeLane = Callable[..., Lane]
+OUT_OF_MEMORY = "Execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
+
+
+@pytest.fixture
+async def make_lane(tmp_path: Path) -> AsyncIterator[MakeLane]:
+    """Makes a lane whose model does with clip n what the argument says."""
+    lanes: list[Lane] = []
+
+    def make(behaviours: dict[str, str], batch_size: int = 1) -> Lane:
+        folder = tmp_path / f"lane-{len(lanes)}"
+        command = (sys.executable, str(STAND_IN), json.dumps(behaviours))
+        lanes.append(Lane(folder.name, folder, worker=command, batch_size=batch_size))
+        return lanes[-1]
+
+    yield make
+    for lane in lanes:
+        await lane.kill()
+
+
+def make_job(folder: Path, *numbers: int) -> Job:
+    """A job of clips that are heard as those numbers."""
+    job = Job(folder, models=FixedModel(path=folder))
+    for number in numbers:
+        tone(job.clips / f"{number}.wav", number)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "charged"),
+    [
+        ("once:{}:segv", {"LaneCrashed": 1}),
+        ("once:{}:abort:std::bad_alloc", {"MemoryExceeded": 1}),
+        (f"once:{{}}:abort:{OUT_OF_MEMORY}", {"GpuAbortOutOfMemory": 1}),
+        ("short-once", {"TruncatedOutput": 1}),
+        ("once:{}:kill", {}),  # by others on the Mac: no clip's retry
+    ],
+)
+async def test_a_second_try_is_charged_to_what_the_first_one_met(
+    make_lane: MakeLane, tmp_path: Path, behaviour: str, charged: dict[str, int]
+) -> None:
+    job = make_job(tmp_path, 3)  # alone: one that is decoded beside it would be a suspect too
+    plan = planned(await job.plan())
+    await job.process(plan, lane=make_lane({"3": behaviour.format(tmp_path / "marker")}))
+    assert [(row.text, row.retries) for row in rows_of(job)] == [("clip 3", sum(charged.values()))]
+    assert read_run(job).retries == charged
+
+
+async def test_the_budget_names_what_the_first_try_met(make_lane: MakeLane, tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    job.contract = CONTRACT.model_copy(update={"failure_budget": FailureBudget(retries_per_hour=0)})
+    plan = planned(await job.plan())
+    journal = MemoryJournal(job.edges)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, journal=journal, lane=make_lane({"3": f"once:{tmp_path / 'marker'}:segv"}))
+    assert caught.group_contains(VoxFleetError, match="retries.*the last one for LaneCrashed")
+    assert journal.rows[0].text == "clip 3"
+
+
+async def test_a_clip_that_ends_two_children_is_charged_one_retry(make_lane: MakeLane, tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1, 2, 3)
+    plan = planned(await job.plan())
+    await job.process(plan, lane=make_lane({"2": "abort:std::bad_alloc"}))
+    row = rows_of(job)[1]
+    assert row.error is not None and (row.error.failure_class, row.retries) == (FailureClass.MEMORY_EXCEEDED, 1)
+    assert read_run(job).retries == {"MemoryExceeded": 1}
+
+
+async def measured_book(folder: Path) -> LadderBook:
+    """A book with a table that chooses 3 for `LADDER`."""
+    book = LadderBook(folder / "ladders", "paper", {}, 2**30)
+    order = LaneOrder(Task.TRANSCRIBE, LADDER, Transcription())
+    lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
+    table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), order, make_clips(folder))
+    assert table is not None and table.chosen == 3
+    return book
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "left", "reason"),
+    [
+        ("crowd:raise-memory", 1, "memory ran short inside the model"),
+        (f"crowd:abort:{OUT_OF_MEMORY}", 1, "the GPU gave up the lane's work"),
+        ("once:{}:kill", 3, None),  # others took the memory: the table is right
+    ],
+)
+async def test_the_next_attempt_begins_with_the_batch_size_that_memory_left(
+    make_lane: MakeLane, tmp_path: Path, behaviour: str, left: int, reason: str | None
+) -> None:
+    book = await measured_book(tmp_path)
+    lane = make_lane({"2": behaviour.format(tmp_path / "marker")}, batch_size=4)
+    sizes = []
+    for number in (1, 2):
+        job = make_job(tmp_path / f"job-{number}", 1, 2, 3)
+        job.contract, job.book = LADDER, book
+        plan = planned(await job.plan())
+        await job.process(plan, lane=lane)
+        assert [row.text for row in rows_of(job)] == ["clip 1", "clip 2", "clip 3"]
+        sizes.append(read_run(job).environment["MLX_AUDIO_BATCH_SIZE"])
+    assert sizes == ["3", str(left)]
+    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert kept is not None and (kept.chosen, kept.stepped_down_for) == (left, reason)
+    assert lane.batch_size == 4  # the pool's own, for other contracts
+
+
+async def test_what_memory_left_is_remembered_when_the_attempt_ends_there(make_lane: MakeLane, tmp_path: Path) -> None:
+    book, job = await measured_book(tmp_path), make_job(tmp_path / "job", 1, 2, 3)
+    job.contract, job.book = LADDER, book
+    plan = planned(await job.plan())
+    lane = make_lane({str(number): f"abort:{OUT_OF_MEMORY}" for number in (1, 2, 3)})
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await job.process(plan, lane=lane)
+    assert caught.group_contains(VoxFleetError, match="no clip is at fault")
+    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert kept is not None and kept.chosen == 1

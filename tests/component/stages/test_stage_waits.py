@@ -1,0 +1,48 @@
+"""What a clip's wait is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+from tests.component.stages.stage_reading import rows_of
+from tests.component.stages.stage_rig import Job, planned
+from tests.component.stages.stage_stubs import StubLane
+
+from voxfleet_agent.stages import intake, pipeline
+from voxfleet_agent.stages.batches import Batches
+from voxfleet_agent.stages.stage import LaneFacts, LaneOrder, ResolvedModel
+
+LOADING_SECONDS = 1000
+CLIPS = 2
+
+
+async def test_no_clip_waits_for_the_model_to_load(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the stages leaps while the model loads and the clips lie ready."""
+    leapt_seconds = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + leapt_seconds)
+    monkeypatch.setattr(pipeline, "time", clock)
+    monkeypatch.setattr(intake, "time", clock)
+
+    arrive, ready = Batches.arrive, asyncio.Semaphore(0)
+
+    def told(batches: Batches[intake.Prepared], bucket: int, clip: intake.Prepared) -> None:
+        arrive(batches, bucket, clip)
+        ready.release()
+
+    monkeypatch.setattr(Batches, "arrive", told)
+
+    class SlowToLoad(StubLane):
+        async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+            nonlocal leapt_seconds
+            for _ in range(CLIPS):
+                await ready.acquire()
+            leapt_seconds += LOADING_SECONDS
+            return await super().load(model, order)
+
+    job.add_clips(CLIPS)
+    await job.process(planned(await job.plan()), lane=SlowToLoad())
+    waits = [row.timings.wait_milliseconds for row in rows_of(job) if row.timings is not None]
+    assert len(waits) == CLIPS and max(waits) < LOADING_SECONDS * 500

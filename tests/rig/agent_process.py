@@ -1,0 +1,159 @@
+"""A real agent process, driven as the operator drives it, without SSH."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+import yaml
+from tests.rig.job_specs import JobSpecs
+
+from voxfleet_api.digest import digest_of
+from voxfleet_api.ledger import SignedRow, public_key, verify
+from voxfleet_api.protocol import (
+    CONTROL_PLANE_HEADER,
+    EPOCH_HEADER,
+    TERMINAL_STATES,
+    AttemptList,
+    AttemptSpec,
+    AttemptState,
+    AttemptStatus,
+    Event,
+    LedgerPage,
+    ShardResult,
+)
+from voxfleet_api.results import PlanResult
+from voxfleet_dev.mac import Mac
+
+PATIENCE_SECONDS = 120.0
+LEASE_SECONDS = 3600
+
+
+class AgentProcess:
+    """A Mac without its sshd. `text` collects every answer that the agent gave."""
+
+    def __init__(
+        self, folder: Path, allow: list[str], *, python: Path = Path(sys.executable), **config: object
+    ) -> None:
+        """`config` replaces fields of the agent's configuration file."""
+        self.mac = Mac("mac-1", folder, allow=allow, python=python)
+        self.text: list[str] = []
+        self._config = config
+        headers = {
+            "Authorization": f"Bearer {self.mac.token}",
+            CONTROL_PLANE_HEADER: "control-plane-1",
+            EPOCH_HEADER: "1",
+        }
+        self._http = httpx.Client(base_url=self.mac.url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
+
+    def __enter__(self) -> Self:
+        try:
+            self.write_files()
+            self.mac.restart_agent()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write_files(self) -> None:
+        """What an agent is started with."""
+        self.mac.write_files()
+        content = yaml.safe_load(self.mac.config_file.read_text())
+        self.mac.config_file.write_text(yaml.safe_dump({**content, **self._config}))
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._http.close()
+        self.mac.stop()
+
+    def run_job(self, specs: JobSpecs, credentials: Mapping[str, str] | None = None) -> None:
+        """Plan, Process and Finalize, all of which must succeed."""
+        plan = self.plan(specs, credentials)
+        done = [(spec, self.succeed(spec, credentials)) for spec in specs.process(plan)]
+        self.succeed(specs.finalize(plan, done), credentials)
+
+    def plan(self, specs: JobSpecs, credentials: Mapping[str, str] | None = None) -> PlanResult:
+        """Plan alone, which must succeed."""
+        plan = self.succeed(specs.plan(), credentials).plan
+        assert plan is not None
+        return plan
+
+    def succeed(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> ShardResult:
+        status = self.run(spec, credentials)
+        assert status.state is AttemptState.SUCCEEDED, status.failure
+        assert status.result is not None
+        return status.result
+
+    def run(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
+        """Runs one attempt to its end. Raises httpx.TransportError when the agent dies."""
+        cursor = self.attempts().cursor
+        status = self.put(spec, credentials)
+        if status.state not in TERMINAL_STATES:
+            status = self.until_ended(spec, cursor)
+        self.status(spec)
+        return status
+
+    def put(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
+        """Orders an attempt, and does not wait for it. Raises httpx.HTTPError, as all that asks the agent does."""
+        body = spec.dump()
+        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": LEASE_SECONDS}
+        if credentials is not None:
+            request["credentials"] = dict(credentials)
+        return AttemptStatus.model_validate_json(self._told(self._http.put(_path(spec), json=request)))
+
+    def status(self, spec: AttemptSpec) -> AttemptStatus:
+        return AttemptStatus.model_validate_json(self.get(_path(spec)))
+
+    def until_ended(self, spec: AttemptSpec, cursor: str) -> AttemptStatus:
+        """Follows what happens after `cursor`. Raises httpx.TransportError when the agent dies."""
+        for event in self.events(cursor):
+            found = event.attempt
+            if found is None or (found.shard_uid, found.attempt) != (spec.shard_uid, spec.attempt):
+                continue
+            if found.state in TERMINAL_STATES:
+                return found
+        raise httpx.RemoteProtocolError("the stream of events ended")
+
+    def events(self, cursor: str) -> Iterator[Event]:
+        """What happens after `cursor`, as it comes, until the agent ends."""
+        with self._http.stream("GET", "/v1/events", params={"after": cursor}) as lines:
+            for line in lines.iter_lines():
+                self.text.append(line)
+                yield Event.model_validate_json(line)
+
+    def attempts(self) -> AttemptList:
+        return AttemptList.model_validate_json(self.get("/v1/attempts"))
+
+    def ledger(self) -> tuple[SignedRow, ...]:
+        """All rows, verified."""
+        rows = LedgerPage.model_validate_json(self.get("/v1/ledger")).rows
+        verify(rows, public_key(self.mac.ledger_public_key))
+        return rows
+
+    def get(self, path: str) -> str:
+        return self._told(self._http.get(path))
+
+    def processes(self) -> list[psutil.Process]:
+        """The agent and its children."""
+        agent = psutil.Process(self.mac.agent.pid)
+        return [agent, *agent.children(recursive=True)]
+
+    def _told(self, answer: httpx.Response) -> str:
+        self.text.append(answer.text)
+        if not answer.is_success:
+            raise httpx.HTTPStatusError(f"{answer.status_code}: {answer.text}", request=answer.request, response=answer)
+        return answer.text
+
+
+def _path(spec: AttemptSpec) -> str:
+    return f"/v1/attempts/{spec.shard_uid}/{spec.attempt}"

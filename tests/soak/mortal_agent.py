@@ -1,0 +1,22 @@
+"""voxfleet-agent, whose lanes are `mortal_worker`s.
+
+python mortal_agent.py ORDER_FILE serve --config FILE
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+from voxfleet_agent.main import main
+from voxfleet_agent.pools import pools
+from voxfleet_agent.pools.lane import Lane
+
+WORKER = Path(__file__).with_name("mortal_worker.py")
+
+if __name__ == "__main__":
+    order_file = sys.argv.pop(1)
+    mortal = functools.partial(Lane, worker=(sys.executable, str(WORKER), order_file))
+    setattr(pools, "Lane", mortal)  # noqa: B010 - the name of a class, bound anew
+    main()

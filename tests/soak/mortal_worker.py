@@ -1,0 +1,155 @@
+"""A lane's child as it is, but for the moments at which it ends itself, its agent, or both, as kill -9 would.
+
+    python mortal_worker.py ORDER_FILE --lane-dir DIR
+
+ORDER_FILE holds an Order as JSON, while there is one; whoever carries it out renames it to ORDER_FILE.done first, so
+that each order strikes once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.soak.schedule import Moment, Victim
+
+from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.pools import worker
+from voxfleet_agent.pools.decoding import OpenClip
+from voxfleet_agent.pools.hearing import Transcriber
+from voxfleet_agent.pools.serving import Memory, Parts
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import Attestation
+
+Samples = npt.NDArray[np.float32]
+
+
+class Order(BaseModel):
+    number: int
+    moment: Moment
+    count: int
+    """The how manieth time that one child meets the moment while the order stands."""
+    victim: Victim
+
+    def write(self, file: Path) -> None:
+        part = file.with_suffix(".part")
+        part.write_text(self.model_dump_json())
+        part.rename(file)
+
+
+def done_file(file: Path) -> Path:
+    return file.with_suffix(".done")
+
+
+class Fate:
+    """Counts moments, in any thread."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = Lock()
+        self._order = -1
+        self._met = 0
+
+    def meet(self, moment: Moment) -> None:
+        with self._lock:
+            try:
+                order = Order.model_validate_json(self._file.read_bytes())
+            except FileNotFoundError:
+                return
+            if order.moment is not moment:
+                return
+            self._met = self._met + 1 if order.number == self._order else 1
+            self._order = order.number
+            if self._met == order.count:
+                self._file.rename(done_file(self._file))
+                self._strike(order.victim)
+
+    def _strike(self, victim: Victim) -> None:
+        if victim in (Victim.AGENT, Victim.BOTH):
+            os.kill(os.getppid(), signal.SIGKILL)
+        if victim in (Victim.LANE, Victim.BOTH):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalClip:
+    """An open clip; its moment comes when its first piece is decoded."""
+
+    def __init__(self, clip: OpenClip, fate: Fate) -> None:
+        self._clip = clip
+        self._fate = fate
+
+    @property
+    def piece_starts_milliseconds(self) -> list[int]:
+        return self._clip.piece_starts_milliseconds
+
+    @property
+    def audio_milliseconds(self) -> int:
+        return self._clip.audio_milliseconds
+
+    @property
+    def attestation(self) -> Attestation:
+        return self._clip.attestation
+
+    def pieces(self) -> Iterator[Samples]:
+        for piece in self._clip.pieces():
+            self._fate.meet(Moment.DECODE)
+            yield piece
+
+
+class MortalModel:
+    """Its moments: it is loaded and has not been announced; it has clips in its hands."""
+
+    def __init__(self, model: Transcriber, fate: Fate) -> None:
+        self._model = model
+        self._fate = fate
+        self.sample_rate_hz, self.family = model.sample_rate_hz, model.family
+        self.batches, self.parameters = model.batches, model.parameters
+
+    def warm_up(self) -> None:
+        self._fate.meet(Moment.LOAD)
+        self._model.warm_up()
+
+    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+        transcripts = self._model.transcribe(clips, enlarged=enlarged)
+        self._fate.meet(Moment.INFERENCE)
+        return transcripts
+
+
+class MortalMemory:
+    def __init__(self, memory: Memory, fate: Fate) -> None:
+        self._fate = fate
+        self.set_cache_limit, self.clear_cache = memory.set_cache_limit, memory.clear_cache
+        self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
+        self._metal_peak_bytes = memory.metal_peak_bytes
+
+    def metal_peak_bytes(self) -> int | None:
+        """Read for the readings that go out with the end of a batch, and for nothing else."""
+        self._fate.meet(Moment.BETWEEN_BATCHES)
+        return self._metal_peak_bytes()
+
+
+def mortal(parts: Parts, fate: Fate) -> Parts:
+    def open_decoding(path: Path, contract: VoiceContractSpec, rate_hz: int) -> OpenClip:
+        return MortalClip(parts.open_decoding(path, contract, rate_hz), fate)
+
+    def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
+        return MortalModel(parts.load_speech(folder, transcription, timestamps), fate)
+
+    return replace(parts, open_decoding=open_decoding, load_speech=load_speech, memory=MortalMemory(parts.memory, fate))
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[2:], lambda: mortal(worker._parts(), Fate(Path(sys.argv[1])))))

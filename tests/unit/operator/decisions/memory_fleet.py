@@ -1,0 +1,269 @@
+"""Macs in memory: lanes, leases, tombstones, rows, and views of them that lag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.unit.operator.decisions.memory_api import Clock, hop, sha
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.protocol import (
+    TERMINAL_STATES,
+    AttemptFailure,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptState,
+    AttemptStatus,
+    LedgerSpan,
+    MachineFacts,
+    PoolFacts,
+    Problem,
+    ShardResult,
+)
+from voxfleet_api.ranges import decode
+from voxfleet_api.results import Counts, PlanResult
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey, MacView
+
+CONTROL_PLANE = "control-plane-uid"
+
+
+@dataclass
+class Run:
+    spec: AttemptSpec
+    digest: str
+    state: AttemptState
+    lease_seconds: int
+    left: int
+    """Steps of work."""
+    laned: bool = False
+    failure: FailureClass | None = None
+
+
+@dataclass
+class Agent:
+    """One Mac: lanes, leases, tombstones and rows."""
+
+    name: str
+    clock: Clock
+    random: Random
+    lanes: int = 1
+    runs: dict[AttemptKey, Run] = field(default_factory=dict)
+    tombstones: dict[str, int] = field(default_factory=dict)
+    usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
+    renewed_seconds: float = 0.0
+    failures: tuple[FailureClass, ...] = ()
+    failure_rate: float = 0.0
+    sequence: int = 0
+
+    def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
+        spec = AttemptSpec.load(request.spec)
+        if self.tombstones.get(key.shard_uid, 0) >= key.attempt:
+            raise AgentRefused(410, Problem(message="deleted before"))
+        held = max((other.attempt for other in self.runs if other.shard_uid == key.shard_uid), default=0)
+        known = self.runs.get(key)
+        if held > key.attempt or (known is not None and known.digest != request.spec_digest):
+            raise AgentRefused(409, Problem(message="newer attempt or other digest"))
+        if known is None:
+            if spec.stage is Stage.PROCESS and self.free_lanes() < 1:
+                raise AgentRefused(429, Problem(message="no lane"), retry_after_seconds=1)
+            known = Run(spec, request.spec_digest, AttemptState.RUNNING, request.lease_seconds, 2)
+            self.runs[key] = known
+        elif known.state is AttemptState.PARKED:
+            known.state = AttemptState.RUNNING
+        self.renewed_seconds = self.clock.seconds
+        return self.status(key)
+
+    def delete(self, key: AttemptKey) -> bool:
+        run = self.runs.pop(key, None)
+        self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
+        if run is not None and run.laned and run.state not in TERMINAL_STATES:
+            self._seal(key, work=0)
+        return True
+
+    def free_lanes(self) -> int:
+        return self.lanes - sum(
+            run.spec.stage is Stage.PROCESS and run.state not in TERMINAL_STATES | {AttemptState.PARKED}
+            for run in self.runs.values()
+        )
+
+    def park_expired(self) -> None:
+        for run in self.runs.values():
+            expired = self.clock.seconds - self.renewed_seconds >= run.lease_seconds
+            if expired and run.state is AttemptState.RUNNING:
+                run.state = AttemptState.PARKED
+
+    def restart(self) -> None:
+        for run in self.runs.values():
+            if run.state is AttemptState.RUNNING:
+                run.state = AttemptState.PARKED
+
+    def work(self) -> None:
+        self.park_expired()
+        for key, run in self.runs.items():
+            if run.state is not AttemptState.RUNNING:
+                continue
+            run.laned = run.laned or run.spec.stage is Stage.PROCESS
+            run.left -= 1
+            if run.left:
+                continue
+            failed = self.failures and self.random.random() < self.failure_rate
+            run.failure = self.random.choice(self.failures) if failed else None
+            run.state = AttemptState.FAILED if failed else AttemptState.SUCCEEDED
+            if run.laned:
+                self._seal(key, work=1000)
+
+    def _seal(self, key: AttemptKey, work: int) -> None:
+        self.usage[key] = AttemptUsage(
+            chain_id=self.name,
+            first_sequence=self.sequence,
+            last_sequence=self.sequence + 2,
+            rows=3,
+            setup_milliseconds=100,
+            work_milliseconds=work,
+            cleanup_milliseconds=10,
+        )
+        self.sequence += 3
+
+    def status(self, key: AttemptKey) -> AttemptStatus:
+        run = self.runs[key]
+        usage = self.usage.get(key)
+        ended = run.state in TERMINAL_STATES
+        return AttemptStatus(
+            shard_uid=key.shard_uid,
+            attempt=key.attempt,
+            spec_digest=run.digest,
+            control_plane=CONTROL_PLANE,
+            namespace=run.spec.namespace,
+            job=run.spec.job,
+            shard_name=run.spec.shard_name,
+            stage=run.spec.stage,
+            state=run.state,
+            lane="offline/0" if run.laned and not ended and run.state is not AttemptState.PARKED else None,
+            failure=None if run.failure is None else AttemptFailure(failure_class=run.failure, message="it failed"),
+            result=result_of(run.spec) if run.state is AttemptState.SUCCEEDED else None,
+            ledger=None
+            if usage is None or not ended
+            else LedgerSpan(
+                chain_id=usage.chain_id, first_sequence=usage.first_sequence, last_sequence=usage.last_sequence
+            ),
+        )
+
+
+def result_of(spec: AttemptSpec) -> ShardResult:
+    """Ten clips in five shards; every clip succeeds."""
+    commit = sha(f"{spec.shard_uid}/{spec.attempt}")
+    if spec.plan is not None:
+        plan = PlanResult(
+            manifest_sha256=sha(f"manifest/{spec.attempt}"),
+            model_digest=f"sha256:{sha('model')}",
+            boundaries=(0, 2, 4, 6, 8, 10),
+            audio_seconds="20.000",
+        )
+        return ShardResult(commit_sha256=commit, plan=plan)
+    if spec.process is not None:
+        return ShardResult(commit_sha256=commit, counts=Counts(succeeded=len(decode(spec.process.indexes))))
+    assert spec.finalize is not None
+    not_run = len(decode(spec.finalize.not_run))
+    covered = not_run + 2 * len(spec.finalize.commits)
+    assert covered == spec.finalize.total, "Finalize has to account for every clip exactly once"
+    return ShardResult(commit_sha256=commit, counts=Counts(succeeded=spec.finalize.total - not_run, not_run=not_run))
+
+
+class MemoryFleet:
+    """Views lag until `refresh`; a call may act and lose its answer."""
+
+    def __init__(self, agents: Mapping[str, Agent], random: Random, clock: Clock) -> None:
+        self.agents = agents
+        self.reachable = set(agents)
+        self.ensured: set[str] = set()
+        self.lost_answers = 0.0
+        self.started: list[tuple[AttemptKey, str]] = []
+        self._views: dict[str, MacView] = {}
+        self._random = random
+        self._clock = clock
+
+    def view(self, mac: str) -> MacView:
+        unknown = MacView(mac, connected=False, reason=Reason.CONNECTING, message="connecting")
+        return self._views.get(mac, unknown)
+
+    def views(self) -> Mapping[str, MacView]:
+        return {name: self.view(name) for name in self.ensured}
+
+    def ensure(self, mac: MacAgent) -> None:
+        self.ensured.add(mac.metadata.name)
+
+    def forget(self, mac: str) -> None:
+        self.ensured.discard(mac)
+        self._views.pop(mac, None)
+
+    def refresh(self, mac: str) -> set[str]:
+        """Renews leases and reads what the agent says; returns the shards that look different now."""
+        if mac not in self.ensured:
+            return set()
+        agent, old = self.agents[mac], self.view(mac)
+        if mac not in self.reachable:
+            self._views[mac] = MacView(
+                mac,
+                connected=False,
+                reason=Reason.SSH_UNREACHABLE,
+                message="no route to host",
+                machine=old.machine,
+                attempts=old.attempts,
+                usage=old.usage,
+                last_renewal_seconds=old.last_renewal_seconds,
+            )
+        else:
+            agent.park_expired()
+            agent.renewed_seconds = self._clock.seconds
+            self._views[mac] = MacView(
+                mac,
+                connected=True,
+                reason=Reason.CONNECTED,
+                message="connected",
+                machine=facts(agent),
+                attempts={key: agent.status(key) for key in agent.runs},
+                usage=dict(agent.usage),
+                last_renewal_seconds=self._clock.seconds,
+            )
+        return {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
+
+    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        await self._hop(mac, before=True)
+        key = AttemptKey(shard_uid, attempt)
+        if key not in self.agents[mac].runs:
+            self.started.append((key, mac))
+        status = self.agents[mac].put(key, request)
+        await self._hop(mac)
+        return status
+
+    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+        await self._hop(mac, before=True)
+        gone = self.agents[mac].delete(AttemptKey(shard_uid, attempt))
+        await self._hop(mac)
+        return gone
+
+    async def _hop(self, mac: str, *, before: bool = False) -> None:
+        await hop(self._random)
+        if (before and mac not in self.reachable) or self._random.random() < self.lost_answers:
+            raise AgentUnreachable(f"no answer from {mac}")
+
+
+def facts(agent: Agent) -> MachineFacts:
+    return MachineFacts(
+        hardware_id=f"hardware-{agent.name}",
+        boot_id="boot",
+        chip="M4",
+        memory_bytes=2**34,
+        os="macOS 26",
+        versions={"mlx": "0.32.4"},
+        runtime_compatible=True,
+        runtime_message="",
+        pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
+        ledger_chain_id=agent.name,
+        ledger_sequence=agent.sequence,
+    )

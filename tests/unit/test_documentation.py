@@ -1,0 +1,139 @@
+"""What the documentation tells a reader to write or to type is accepted by what it is written or typed for."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from typer import BadParameter
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from voxfleet_agent.config import AgentConfig
+from voxfleet_agent.local.rules import aliases, violations
+from voxfleet_agent.main import app as agent_app
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import KINDS
+from voxfleet_api.kinds.resource import ObjectMeta
+from voxfleet_cli.main import app as cli_app
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [
+    path
+    for path in (*REPOSITORY.glob("*.md"), *sorted((REPOSITORY / "docs").rglob("*.md")))
+    if path.parent.name != "adr"  # a record of its day
+]
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+HEREDOC = re.compile(r"^cat > \S+\.yaml <<EOF\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+PROGRAMS = {"voxfleet-agent": get_command(agent_app), "voxfleet": get_command(cli_app)}
+USAGE_ERROR = BadParameter.__mro__[1]
+"""Typer has it under no name of its own."""
+RESOURCES = {kind.crd.kind: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A piece of a page."""
+
+    page: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.text.strip().splitlines()[0]}"
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for match in BLOCK.finditer(page.read_text()):
+        if match.group(2) in languages:
+            yield textwrap.dedent(match.group(3))
+
+
+def documents() -> Iterator[Found]:
+    """YAML, in blocks of its own or written by a shell's."""
+    for page in PAGES:
+        texts = [*blocks(page, "yaml"), *(body for text in blocks(page, "sh") for body in HEREDOC.findall(text))]
+        for text in texts:
+            for part in re.split(r"^---$", text, flags=re.MULTILINE):
+                yield Found(page.name, re.sub(r"\$(PWD|HOME)", "/somewhere", part))
+
+
+def commands() -> Iterator[Found]:
+    """Command lines of ours, in shell blocks and in the text."""
+    for page in PAGES:
+        lines = [line for text in blocks(page, "sh") for line in HEREDOC.sub("", text).splitlines()]
+        spans = SPAN.findall(BLOCK.sub("", page.read_text()))
+        for line in dict.fromkeys([*lines, *spans]):
+            words = list(shlex.shlex(line, posix=True, punctuation_chars="&|;"))
+            for command in re.split(r" (?:&&|\|\||\||;) ", shlex.join(words).replace("'&&'", "&&").replace("'|'", "|")):
+                called = shlex.split(command)
+                while called and called[0] in ("sudo", "kubectl"):
+                    called = called[1:]
+                if len(called) > 1 and called[0] in PROGRAMS:
+                    yield Found(page.name, shlex.join(called))
+
+
+def parse(program: str, words: list[str]) -> None:
+    """Parses as the program would, and runs nothing. Raises USAGE_ERROR."""
+    context = PROGRAMS[program].make_context(program, list(words))
+    while isinstance(context.command, TyperGroup):
+        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        if not rest and not isinstance(command, TyperGroup):
+            return  # the text speaks of the command, and says nothing of its arguments
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("found", [*documents()], ids=str)
+def test_a_document_is_what_the_api_accepts(found: Found) -> None:
+    content = yaml.safe_load(found.text)
+    if "stateDir" in content:
+        AgentConfig.load(content)
+        return
+    assert content["apiVersion"] == API_VERSION
+    assert set(content) <= {"apiVersion", "kind", "metadata", "spec"}
+    assert set(content["metadata"]) <= set(aliases(ObjectMeta))
+    resource = RESOURCES[content["kind"]].load(content)
+    assert violations(resource, "") == []
+
+
+@pytest.mark.parametrize("found", [*commands()], ids=str)
+def test_a_command_is_what_the_program_accepts(found: Found) -> None:
+    program, *words = shlex.split(found.text)
+    parse(program, words)
+
+
+def test_the_pages_are_read() -> None:
+    """A pattern that finds nothing any more would pass everything."""
+    pages = {found.page for found in documents()}
+    assert pages == {"README.md", "accept-audio.md", "speak-texts.md", "run-without-a-cluster.md", "add-a-mac.md"}
+    told = {found.text for found in commands()}
+    assert {
+        "voxfleet-agent run -f job.yaml",
+        "voxfleet-agent ladder -c agent.yaml --plot ladder.png",
+        "voxfleet-agent install --config agent.yaml --user voxfleet",
+        "voxfleet operator --namespace voxfleet-system",
+        "voxfleet why nightly -n speech",
+    } <= told
+
+
+@pytest.mark.parametrize(
+    "words", [["no-such-command"], ["run", "--no-such-option"], ["compare", "A"], ["replay", "--worst", "many", "OUT"]]
+)
+def test_a_command_that_is_none_is_seen(words: list[str]) -> None:
+    with pytest.raises(USAGE_ERROR):
+        parse("voxfleet-agent", words)
+
+
+def test_every_make_target_that_is_told_exists() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*?## ", makefile, re.MULTILINE))
+    code = [text for page in PAGES for text in (*blocks(page, "sh", ""), *SPAN.findall(page.read_text()))]
+    told = {target for text in code for target in re.findall(r"(?:^|[\s`])make ([a-z][a-z-]*)", text)}
+    assert told and told <= targets
