@@ -248,7 +248,9 @@ class LadderTable(SpecModel):
     latency_knee: int
     """The last batch size whose throughput gained more than its p95 grew."""
     chosen: int
-    """The smaller of the two."""
+    """The smaller of the two, or less after a job had to step down."""
+    stepped_down_for: str | None = None
+    """Why a job had to, since the table was measured."""
 
 
 class LaneReadings(SpecModel):

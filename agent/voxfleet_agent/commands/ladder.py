@@ -20,7 +20,12 @@ from voxfleet_api.results import LadderTable, LadderTier
 
 MIB = 2**20
 TABLE_WIDTH = 100
-LADDER_EXAMPLES = "Example: voxfleet-agent ladder -c agent.yaml --plot ladders.png"
+LADDER_EXAMPLES = """Examples:
+
+  voxfleet-agent ladder -c agent.yaml --plot ladders.png
+
+  voxfleet-agent ladder -c agent.yaml --model 3f2a --forget
+"""
 
 
 def ladder(
@@ -32,15 +37,19 @@ def ladder(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the ladders into this .png or .svg too.", metavar="FILE")
     ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Then remove what was shown: the next job measures anew.")
+    ] = False,
 ) -> None:
     """Shows the measured batch sizes: memory, speed, both knees, and which batch size is used and why.
 
     A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
-    declares batching.ladder.
+    declares batching.ladder. A job that ran out of memory lowers it for the next ones, until it is forgotten.
     """
     if plot is not None:
         _require_drawable(plot)
-    stored, unreadable = LadderFiles(loaded(config).ladder_dir).all()
+    files = LadderFiles(loaded(config).ladder_dir)
+    stored, unreadable = files.all()
     for name in unreadable:
         typer.echo(f"{name} cannot be read; it is measured anew when it is needed", err=True)
     wanted = model.removeprefix("sha256:")
@@ -53,6 +62,16 @@ def ladder(
         show(tables, console(TABLE_WIDTH))
     if plot is not None:
         _draw(tables, plot)
+    if forget:
+        _forget(files, tables)
+
+
+def _forget(files: LadderFiles, tables: Sequence[LadderTable]) -> None:
+    try:
+        files.forget(tables)
+    except OSError as error:
+        raise give_up(f"a ladder below {files.folder} cannot be removed: {error.strerror}", 1) from error
+    typer.echo(f"forgotten: {len(tables)}; the next job of each measures anew", err=True)
 
 
 def described(table: LadderTable) -> dict[str, object]:

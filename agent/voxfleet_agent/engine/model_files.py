@@ -145,7 +145,7 @@ class FileDigests:
             return {name: self._of(folder / name) for name in names}
 
     def _of(self, path: Path) -> FileDigest:
-        with _open(path) as file:
+        with open_regular(path) as file:
             facts = os.fstat(file.fileno())
             key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
             if key not in self._known:
@@ -169,7 +169,7 @@ def _root(folder: Path) -> Path:
     return real
 
 
-def _open(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
     """Raises OSError; also for what became a pipe since it was listed, which would block for ever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -179,7 +179,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _settings(where: str, path: Path) -> dict[str, object]:
-    with _open(path) as file:
+    with open_regular(path) as file:
         text = file.read(_SETTINGS_LIMIT_BYTES + 1)
     if len(text) > _SETTINGS_LIMIT_BYTES:
         raise unavailable(f"{where} holds {path.name} of more than {_SETTINGS_LIMIT_BYTES} bytes; remove it")

@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.ladder import knees, measure
-from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -37,7 +36,7 @@ class LadderFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, key: str) -> KeptTable | None:
+    def get(self, key: str) -> LadderTable | None:
         file = self.folder / f"{key}.json"
         try:
             return _read(file)
@@ -45,9 +44,9 @@ class LadderFiles:
             _log.warning("a ladder cannot be read; it is measured anew when it is needed", file=file.name)
             return None
 
-    def all(self) -> tuple[list[KeptTable], list[str]]:
+    def all(self) -> tuple[list[LadderTable], list[str]]:
         """Every table, the latest first, and the names of the files that cannot be read."""
-        tables: list[KeptTable] = []
+        tables: list[LadderTable] = []
         unreadable: list[str] = []
         for file in self._files():
             try:
@@ -74,6 +73,13 @@ class LadderFiles:
         for surplus in others[MAX_TABLES - 1 :]:
             surplus.unlink(missing_ok=True)
 
+    def forget(self, tables: Sequence[LadderTable]) -> None:
+        """Removes their files. Raises OSError."""
+        for file in self._files():
+            with contextlib.suppress(UnreadableLadderError):
+                if _read(file) in tables:
+                    file.unlink(missing_ok=True)
+
     def _files(self) -> list[Path]:
         dated: list[tuple[int, str, Path]] = []
         for file in self.folder.glob("[!.]*.json"):
@@ -96,7 +102,7 @@ class LadderBook:
 
     async def table(
         self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
-    ) -> KeptTable | None:
+    ) -> LadderTable | None:
         """See `stages.stage.LadderBook`. None too for Synthesize, whose texts are spoken one at a time, and when none
         of the clips can be worked on. Raises VoxFleetError as Lane.load and Lane.work do."""
         ladder = order.contract.batching.ladder
@@ -113,7 +119,7 @@ class LadderBook:
                 return found
             return await self._measured(lane, model, order, longest, ladder, contract_digest)
 
-    def stored(self, model: ResolvedModel, contract_digest: str) -> KeptTable | None:
+    def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
         table = self._files.get(self._key(model, contract_digest))
         return table if table is not None and self._is_of(table, model, contract_digest) else None
 
@@ -139,7 +145,7 @@ class LadderBook:
         longest: Sequence[ClipTask],
         ladder: Ladder,
         contract_digest: str,
-    ) -> KeptTable | None:
+    ) -> LadderTable | None:
         cap_bytes = self._cap_bytes(order)
         _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
         sizes = range(ladder.from_, ladder.to + 1)
@@ -162,9 +168,9 @@ class LadderBook:
         cap_bytes: int,
         tiers: tuple[LadderTier, ...],
         facts: LaneFacts,
-    ) -> KeptTable:
+    ) -> LadderTable:
         decided = knees.decide(tiers, cap_bytes)
-        return KeptTable(
+        return LadderTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
             chip=self._chip,
@@ -192,7 +198,7 @@ class LadderBook:
         }
         return digest_of(parts).removeprefix("sha256:")
 
-    def _is_of(self, table: KeptTable, model: ResolvedModel, contract_digest: str) -> bool:
+    def _is_of(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
         """Whether the file says what its name does: it may have been copied from another Mac."""
         return (table.model_digest, table.contract_digest, table.chip, table.versions) == (
             model.digest,
@@ -207,10 +213,10 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:8]
 
 
-def _read(file: Path) -> KeptTable | None:
+def _read(file: Path) -> LadderTable | None:
     """None when there is no such file. Raises UnreadableLadderError."""
     try:
-        table = KeptTable.model_validate_json(file.read_bytes())
+        table = LadderTable.model_validate_json(file.read_bytes())
         knees.decide(table.tiers, table.memory_cap_bytes)
     except FileNotFoundError:
         return None

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_api.results import LadderTable, LadderTier
 
 ROUNDING = 1e-9
@@ -69,7 +68,7 @@ def explain(table: LadderTable) -> str:
     """Which batch size is used, and which knee decided, in words."""
     fitting = _fitting(table.tiers, table.memory_cap_bytes)
     used = f"{table.chosen} is used"
-    if isinstance(table, KeptTable) and table.stepped_down_for is not None:
+    if table.stepped_down_for is not None:
         knee = min(table.memory_knee, table.latency_knee)
         return f"{used} and no longer {knee}, the knee: a job had to step down, because {table.stepped_down_for}"
     if not fitting:

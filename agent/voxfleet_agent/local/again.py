@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_api.results import ManifestRow, ResultRow
 
+FOLDER_PREFIX = "voxfleet-again-"
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ONE_SHARD = Sharding(target_audio="100000h")
 
 
@@ -58,7 +62,7 @@ async def run_again(
         raise Unusable(f"{len(rows)} clips are too many at once; at most {MAX_CLIPS} are possible")
     if not rows:
         return []
-    with _folder(host.runbook.scratch) as folder:
+    with own_folder(host.runbook.scratch) as folder:
         job = again_job(setup, [(row, manifest[row.index]) for row in rows], f"file://{folder}/out/")
         orders = JobOrders.of(job, again_contract(setup.contract))
         runbook = replace(
@@ -115,11 +119,33 @@ def usual_batch_size(rows: Sequence[ResultRow]) -> int:
 
 
 @contextmanager
-def _folder(scratch: Path) -> Iterator[Path]:
-    """A new 0700 folder that goes when its use ends."""
+def own_folder(scratch: Path) -> Iterator[Path]:
+    """A new 0700 folder that goes when its use ends, or after a kill when the next one is made."""
     make_private(scratch)
-    folder = Path(tempfile.mkdtemp(prefix="voxfleet-again-", dir=scratch)).resolve()
+    with ExitStack() as held:
+        with _opened(scratch) as making:
+            fcntl.flock(making, fcntl.LOCK_EX)
+            _remove_left(scratch)
+            folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=scratch)).resolve()
+            fcntl.flock(held.enter_context(_opened(folder)), fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+def _remove_left(scratch: Path) -> None:
+    """What a process left that lives no more: it holds speech."""
+    for folder in scratch.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(BlockingIOError, FileNotFoundError), _opened(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, _FOLDER_FLAGS)
     try:
-        yield folder
+        yield descriptor
     finally:
-        shutil.rmtree(folder)
+        os.close(descriptor)

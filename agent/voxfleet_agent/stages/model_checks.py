@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from voxfleet_agent.engine.families import FAMILIES, check_settings
+from voxfleet_agent.engine.model_files import open_regular
 from voxfleet_agent.engine.voice_files import voices_in
 from voxfleet_agent.engine.voices import check_synthesis, voice_family_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -51,7 +52,7 @@ def require_suited(folder: Path, spec: AttemptSpec) -> None:
 def _config(file: Path) -> dict[str, object]:
     """Empty when the file does not tell."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             config = json.loads(opened.read(_CONFIG_LIMIT_BYTES))
     except (OSError, ValueError):
         return {}

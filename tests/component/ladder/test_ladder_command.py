@@ -12,7 +12,6 @@ from tests.unit.agent.ladder.test_knees import climb, make_table
 from typer.testing import CliRunner, Result
 
 from voxfleet_agent.ladder.book import LadderFiles
-from voxfleet_agent.ladder.kept import KeptTable
 from voxfleet_agent.main import app
 from voxfleet_api.results import LadderTable
 
@@ -61,8 +60,8 @@ def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> No
 
 
 def test_a_step_down_is_told_with_its_reason(config: Path, tmp_path: Path) -> None:
-    kept = KeptTable(**dict(of_model("a")), stepped_down_for="the GPU gave up the lane's work")
-    store(tmp_path, kept.model_copy(update={"chosen": 1}))
+    why = "the GPU gave up the lane's work"
+    store(tmp_path, of_model("a").model_copy(update={"chosen": 1, "stepped_down_for": why}))
     told = "1 is used and no longer 3, the knee: a job had to step down, because the GPU gave up the lane's work"
     lines = ladder(config).output.splitlines()
     assert f"{told}." in lines
@@ -106,3 +105,12 @@ def test_a_picture_that_cannot_be_drawn_is_an_error(config: Path, tmp_path: Path
         result = ladder(config, "--plot", str(tmp_path / name))
         assert result.exit_code == 2
         assert name in result.stderr
+
+
+def test_a_forgotten_ladder_is_gone_and_the_others_stay(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"), of_model("b"))
+    result = ladder(config, "-o", "json", "--model", "aa", "--forget")
+    assert result.exit_code == 0 and "forgotten: 1" in result.stderr
+    assert len(json.loads(result.stdout)) == 1
+    (left,) = json.loads(ladder(config, "-o", "json").output)
+    assert left["modelDigest"] == "sha256:" + "b" * 64

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from voxfleet_agent.local.again import again_contract, again_job, usual_batch_size
+from voxfleet_agent.local.again import FOLDER_PREFIX, again_contract, again_job, own_folder, usual_batch_size
 from voxfleet_agent.local.bundle import (
     ModelNotNamed,
     Setup,
@@ -217,3 +219,14 @@ spec:
   macSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}
 """
     assert read_job([Source("all.yaml", documents)]).job.spec.synthesis is not None
+
+
+def test_what_a_killed_replay_left_goes_and_a_living_ones_folder_stays(tmp_path: Path) -> None:
+    left = tmp_path / f"{FOLDER_PREFIX}left"
+    left.mkdir()
+    (left / "speech.wav").write_bytes(b"speech")
+    with own_folder(tmp_path) as living, own_folder(tmp_path) as other:
+        assert not left.exists()
+        assert living.is_dir() and other.is_dir()
+        assert living.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
