@@ -62,6 +62,7 @@ class Fate:
         self._lock = Lock()
         self._order = -1
         self._met = 0
+        self._agent = os.getppid()
 
     def meet(self, moment: Moment) -> None:
         with self._lock:
@@ -78,8 +79,8 @@ class Fate:
                 self._strike(order.victim)
 
     def _strike(self, victim: Victim) -> None:
-        if victim in (Victim.AGENT, Victim.BOTH):
-            os.kill(os.getppid(), signal.SIGKILL)
+        if victim in (Victim.AGENT, Victim.BOTH) and os.getppid() == self._agent:  # an orphan's parent is a stranger
+            os.kill(self._agent, signal.SIGKILL)
         if victim in (Victim.LANE, Victim.BOTH):
             os.kill(os.getpid(), signal.SIGKILL)
 

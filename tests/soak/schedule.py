@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -109,6 +109,12 @@ def make_schedule(seed: int, clip_ids: Sequence[str]) -> Schedule:
     places = sorted(chance.choices(PLACES, k=chance.randint(1, MOST_KILLS)), key=PLACES.index)
     kills = tuple(_kill(chance, place, len(clips)) for place in places)
     return Schedule(seed, clips, chance.choice((1, 2, 4)), kills)
+
+
+def spared_places(struck: Iterable[Kill]) -> list[Place]:
+    """Where none of these kills was."""
+    places = {kill.place for kill in struck}
+    return [place for place in PLACES if place not in places]
 
 
 def _kill(chance: random.Random, place: Place, clips: int) -> Kill:

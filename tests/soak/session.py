@@ -194,8 +194,10 @@ class Session:
         self._note_moment()
         if not self._times or not self._mac.agent.running or self._until_due_seconds() > 0:
             return
-        kill = self._times.pop(0)
         lanes = self._mac.agent.descendants()
+        if not lanes and self._times[0].place.victim is not Victim.AGENT:
+            return  # it strikes the next one
+        kill = self._times.pop(0)
         self._children.update(lanes)
         if kill.place.victim in (Victim.LANE, Victim.BOTH):
             for lane in lanes:

@@ -33,7 +33,8 @@ def failure_of(error: BaseException) -> AttemptFailure:
 
 def _of_the_disk(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode & 0xFF in _DISK_CODES  # the rest of an extended code is its detail
+        # What Python raises by itself has no code; of an extended one the rest is its detail.
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_CODES
     return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 

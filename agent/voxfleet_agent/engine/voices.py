@@ -42,6 +42,10 @@ class VoiceFamily:
     streams: bool = False
     frames_per_second: float | None = None
     """Of its codec, where it streams whole frames; None: not known, or the model's config tells."""
+    named_by_config: bool = False
+    """The config's `model_type` tells it; of the others mlx-audio asks the folder's name too."""
+    speakers_by_model: bool = False
+    """Its voices are known to the loaded model, not to its folder."""
 
 
 _KOKORO_LANGUAGES = {
@@ -75,31 +79,41 @@ _ORPHEUS = VoiceFamily(
 
 VOICE_FAMILIES: Mapping[str, VoiceFamily] = {
     "breeze_tts": VoiceFamily(
-        preset=True, reference=True, reference_text=True, instructed_voice=True, budget=True, streams=True
+        named_by_config=True,
+        preset=True,
+        reference=True,
+        reference_text=True,
+        instructed_voice=True,
+        budget=True,
+        streams=True,
     ),
     "chatterbox": VoiceFamily(reference=True),
-    "chatterbox_turbo": VoiceFamily(reference=True, streams=True, frames_per_second=25),
+    "chatterbox_turbo": VoiceFamily(named_by_config=True, reference=True, streams=True, frames_per_second=25),
     "dia": VoiceFamily(reference=True, reference_text=True, budget=True),
-    "fish_qwen3_omni": VoiceFamily(reference=True, reference_text=True, budget=True, streams=True),
+    "fish_qwen3_omni": VoiceFamily(
+        named_by_config=True, reference=True, reference_text=True, budget=True, streams=True
+    ),
     "higgs_audio": VoiceFamily(reference=True, reference_text=True, streams=True),
     "kitten_tts": VoiceFamily(preset=True, speed=True),
     "kokoro": VoiceFamily(preset=True, speed=True, languages=_KOKORO_LANGUAGES),
     "llama": _ORPHEUS,
     "longcat_audiodit": VoiceFamily(reference=True, reference_text=True),
-    "melotts": VoiceFamily(preset=True, speed=True),
-    "omnivoice": VoiceFamily(reference=True, reference_text=True, design=True),
-    "pocket_tts": VoiceFamily(preset=True, reference=True, streams=True),
+    "melotts": VoiceFamily(named_by_config=True, preset=True, speed=True),
+    "omnivoice": VoiceFamily(named_by_config=True, reference=True, reference_text=True, design=True),
+    "pocket_tts": VoiceFamily(named_by_config=True, preset=True, reference=True, streams=True),
     "qwen3": _ORPHEUS,
     "sesame": VoiceFamily(preset=True, reference=True, reference_text=True, streams=True, frames_per_second=12.5),
     "tada": VoiceFamily(reference=True, reference_text=True, budget=True),
     "vibevoice": VoiceFamily(preset=True, budget=True, streams=True),
-    "voxtral_tts": VoiceFamily(preset=True, budget=True, streams=True, frames_per_second=12.5),
+    "voxtral_tts": VoiceFamily(named_by_config=True, preset=True, budget=True, streams=True, frames_per_second=12.5),
 }
 _QWEN3_TTS = {
     "base": VoiceFamily(
         reference=True,
         reference_text=True,
         languages=_QWEN3_LANGUAGES,
+        named_by_config=True,
+        speakers_by_model=True,
         budget=True,
         streams=True,
         frames_per_second=12.5,
@@ -108,12 +122,20 @@ _QWEN3_TTS = {
         preset=True,
         instructed_voice=True,
         languages=_QWEN3_LANGUAGES,
+        named_by_config=True,
+        speakers_by_model=True,
         budget=True,
         streams=True,
         frames_per_second=12.5,
     ),
     "voice_design": VoiceFamily(
-        design=True, languages=_QWEN3_LANGUAGES, budget=True, streams=True, frames_per_second=12.5
+        design=True,
+        languages=_QWEN3_LANGUAGES,
+        named_by_config=True,
+        speakers_by_model=True,
+        budget=True,
+        streams=True,
+        frames_per_second=12.5,
     ),
 }
 

@@ -16,21 +16,6 @@ from voxfleet_api.protocol import AttemptSpec
 _CONFIG_LIMIT_BYTES = 2**20
 
 
-_TOLD_BY_CONFIG = frozenset(
-    {
-        "breeze_tts",
-        "chatterbox_turbo",
-        "fish_qwen3_omni",
-        "melotts",
-        "omnivoice",
-        "pocket_tts",
-        "qwen3_tts",
-        "voxtral_tts",
-    }
-)
-"""Speaking families that a config's model_type names; of the others mlx-audio asks the folder's name too."""
-
-
 def require_suited(folder: Path, spec: AttemptSpec) -> None:
     """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, or times, that the model's family does not have.
 
@@ -42,9 +27,10 @@ def require_suited(folder: Path, spec: AttemptSpec) -> None:
     try:
         if spec.task is Task.TRANSCRIBE and name in FAMILIES:
             check_settings(name, FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
-        if spec.synthesis is not None and name in _TOLD_BY_CONFIG:
-            family = voice_family_of(name, _text(config, "tts_model_type"), frozenset())
-            check_synthesis(name, family, spec.synthesis, voices_in(folder))
+        family = voice_family_of(name, _text(config, "tts_model_type"), frozenset())
+        if spec.synthesis is not None and family.named_by_config:
+            voices = None if family.speakers_by_model else voices_in(folder)
+            check_synthesis(name, family, spec.synthesis, voices)
     except VoxFleetError as error:
         raise VoxFleetError(FailureClass.INVALID_INPUT, error.message) from error
 

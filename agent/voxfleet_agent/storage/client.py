@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import ssl
-import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -45,7 +44,11 @@ class Timeouts:
 
     @property
     def speed(self) -> SpeedLimit:
-        return SpeedLimit(max(1, int(self.bytes_per_second * self.idle_seconds)), self.idle_seconds)
+        return SpeedLimit(self.window_bytes, self.idle_seconds)
+
+    @property
+    def window_bytes(self) -> int:
+        return max(1, int(self.bytes_per_second * self.idle_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Answer:
 
     async def read_late(self, limit_bytes: int) -> bytes:
         """Like `read`, of a server that is at work yet: whatever its pace, it has the time of an answer's head."""
-        return await self.read(limit_bytes, SpeedLimit(sys.maxsize, self._timeouts.answer_seconds))
+        return await self.read(limit_bytes, SpeedLimit(None, self._timeouts.answer_seconds))
 
     async def refusal(self) -> VoxFleetError:
         """What a status that nobody expects means."""
@@ -173,7 +176,7 @@ class HttpClient:
     ) -> AsyncGenerator[bytes, None]:
         """Each is written within the seconds of the speed limit, or the upload is too slow; until the last one is,
         no answer is late."""
-        size = self._timeouts.speed.window_bytes
+        size = self._timeouts.window_bytes
         async for block in content.blocks(start, stop):
             for offset in range(0, len(block), size):
                 self._postpone(deadline)

@@ -14,11 +14,14 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 class SpeedLimit:
     """In each `seconds` of waiting, `window_bytes` have to come, or the whole rest."""
 
-    window_bytes: int
+    window_bytes: int | None
+    """None: the whole rest alone counts."""
     seconds: float
 
     def too_slow(self, does: str) -> VoxFleetError:
         """`does`: `sends` or `takes an upload`."""
+        if self.window_bytes is None:
+            return VoxFleetError(FailureClass.TRANSPORT, f"the storage ended no answer within {self.seconds:g} s")
         rate = self.window_bytes / self.seconds
         return VoxFleetError(
             FailureClass.TRANSPORT,
@@ -44,6 +47,6 @@ class Pace:
             raise self._limit.too_slow("sends") from None
         self._left_seconds -= time.monotonic() - asked
         self._came_bytes += len(block or b"")
-        if self._came_bytes >= self._limit.window_bytes:
+        if self._limit.window_bytes is not None and self._came_bytes >= self._limit.window_bytes:
             self._left_seconds, self._came_bytes = self._limit.seconds, 0
         return block

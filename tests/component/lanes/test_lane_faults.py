@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
 
+from voxfleet_agent.pools.docket import MAX_SENT
 from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, ResolvedModel
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
@@ -288,7 +289,8 @@ async def test_a_child_that_leaks_is_recycled_between_batches(
     lane = stand_in({"9": "leak:120"}, memory_cap_bytes=400 * 2**20, batch_size=1)
     await lane.load(stand_in_model, order())
     pid = lane.pid
-    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 9, 4, 5])))
+    # More behind the leak than a child holds: what it holds is worked on before it is replaced.
+    verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 9, *range(10, 10 + 2 * MAX_SENT)])))
     assert all(verdict.failure_class is None and verdict.retries == 0 for verdict in verdicts.values())
     assert lane.readings().restarts == {"Recycled": 1}
     assert lane.pid != pid

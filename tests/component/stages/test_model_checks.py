@@ -16,9 +16,9 @@ from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 WRONG_VOICE = Synthesis(voice="otto", language="en", speed_percent=110, max_tokens=99)
 
 
-def model(folder: Path, model_type: str, *voices: str) -> Path:
+def model(folder: Path, model_type: str, *voices: str, **config: str) -> Path:
     (folder / "voices").mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, **config}))
     for voice in voices:
         (folder / "voices" / f"{voice}.safetensors").touch()
     return folder
@@ -36,6 +36,11 @@ def test_a_wrong_voice_language_speed_and_budget_are_told_together(tmp_path: Pat
 def test_what_the_model_has_is_accepted(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="Anna"))
     require_suited(model(tmp_path, "pocket_tts", "anna"), order)
+
+
+def test_a_voice_that_only_the_loaded_model_knows_is_left_to_the_lane(tmp_path: Path) -> None:
+    order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="vivian"))
+    require_suited(model(tmp_path, "qwen3_tts", "anna", tts_model_type="custom_voice"), order)
 
 
 def test_a_family_that_its_folder_s_name_may_change_is_left_to_the_lane(tmp_path: Path) -> None:

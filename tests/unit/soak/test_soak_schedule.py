@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.component.agent import test_whole_attempts
 from tests.e2e import test_crashes
-from tests.soak.schedule import EDGES, MOST_KILLS, PLACES, Moment, Victim, make_schedule
+from tests.soak.schedule import EDGES, MOST_KILLS, PLACES, Kill, Moment, Victim, make_schedule, spared_places
 
 from voxfleet_api.kinds.audio_shard import Stage
 
@@ -67,3 +67,8 @@ def test_each_kill_of_a_run_finds_as_many_clips_as_it_waits_for() -> None:
     for schedule in SCHEDULES:
         counts = [kill.count for kill in schedule.kills if kill.place.edge == "row-recorded"]
         assert sum(counts) <= len(schedule.clips)
+
+
+def test_a_place_without_a_kill_is_named() -> None:
+    assert spared_places(Kill(place) for place in PLACES[1:]) == [PLACES[0]]
+    assert spared_places(Kill(place) for place in PLACES) == []

@@ -32,3 +32,7 @@ def test_what_a_journals_disk_answers_is_the_disks_and_a_wrong_statement_is_not(
     with pytest.raises(sqlite3.OperationalError) as wrong:
         read_only.execute("SELECT * FROM nothing")
     assert failure_of(wrong.value).failure_class is FailureClass.RUNTIME_MISMATCH
+
+
+def test_an_error_that_sqlite_gave_no_code_is_classified_too() -> None:
+    assert failure_of(sqlite3.OperationalError("could not decode")).failure_class is FailureClass.RUNTIME_MISMATCH
