@@ -38,13 +38,15 @@ def ladder(
         Path | None, typer.Option("--plot", help="Draw the ladders into this .png or .svg too.", metavar="FILE")
     ] = None,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Then remove what was shown: the next job measures anew.")
+        bool,
+        typer.Option("--forget", help="Remove the ladders after showing them; the next job of each measures anew."),
     ] = False,
 ) -> None:
     """Shows the measured batch sizes: memory, speed, both knees, and which batch size is used and why.
 
     A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
-    declares batching.ladder. A job that ran out of memory lowers it for the next ones, until it is forgotten.
+    declares batching.ladder. A job that ran out of memory lowers it for the next ones, until it is forgotten:
+    --forget removes all ladders that it shows, so choose with --model.
     """
     if plot is not None:
         _require_drawable(plot)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from voxfleet_api.results import ManifestRow, ResultRow
 
 FOLDER_PREFIX = "voxfleet-again-"
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_TRIES = 16
 _ONE_SHARD = Sharding(target_audio="100000h")
 
 
@@ -122,30 +123,47 @@ def usual_batch_size(rows: Sequence[ResultRow]) -> int:
 def own_folder(scratch: Path) -> Iterator[Path]:
     """A new 0700 folder that goes when its use ends, or after a kill when the next one is made."""
     make_private(scratch)
-    with ExitStack() as held:
-        with _opened(scratch) as making:
-            fcntl.flock(making, fcntl.LOCK_EX)
-            _remove_left(scratch)
-            folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=scratch)).resolve()
-            fcntl.flock(held.enter_context(_opened(folder)), fcntl.LOCK_EX)
+    whole = scratch.resolve()
+    _remove_left(whole)
+    folder, lock = _locked_folder(whole)
+    try:
+        yield folder
+    finally:
         try:
-            yield folder
-        finally:
             shutil.rmtree(folder)
+        finally:
+            os.close(lock)
+
+
+def _locked_folder(scratch: Path) -> tuple[Path, int]:
+    """(a new folder, its lock). Raises Unusable."""
+    for _ in range(MAX_TRIES):
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=scratch))
+        # Until it is locked, another process may take it for one that was left.
+        with suppress(BlockingIOError, FileNotFoundError):
+            return folder, _lock(folder)
+    raise Unusable(f"{scratch}: other runs took each new folder away; try again")
 
 
 def _remove_left(scratch: Path) -> None:
-    """What a process left that lives no more: it holds speech."""
+    """What a process of this user left that lives no more: it holds speech. Whatever else has such a name stays."""
     for folder in scratch.glob(f"{FOLDER_PREFIX}*"):
-        with suppress(BlockingIOError, FileNotFoundError), _opened(folder) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
+        with suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid():
+                lock = _lock(folder)
+                try:
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(lock)
 
 
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def _lock(folder: Path) -> int:
+    """Raises OSError: at once when another process holds it, when it is gone, and when it is no folder."""
     descriptor = os.open(folder, _FOLDER_FLAGS)
     try:
-        yield descriptor
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.lstat()
+    except OSError:
         os.close(descriptor)
+        raise
+    return descriptor

@@ -22,8 +22,10 @@ class LocalAttempts:
     def __init__(self, journal: Journal, records: list[AttemptRecord]) -> None:
         self._journal = journal
         self._newest: dict[str, AttemptRecord] = {}
+        self._first: dict[str, int] = {}
         for record in sorted(records, key=lambda record: record.key.attempt):
             self._newest[record.key.shard_uid] = record
+            self._first.setdefault(record.key.shard_uid, record.key.attempt)
 
     @classmethod
     async def load(cls, journal: Journal) -> LocalAttempts:
@@ -41,6 +43,10 @@ class LocalAttempts:
         """The newest attempt, if it has a result."""
         record = self._newest.get(shard_uid)
         return record if record is not None and record.result is not None else None
+
+    def inherited(self, shard_uid: str, attempt: int | None) -> bool:
+        """Whether what this attempt of the shard left was there before anything of the shard began here."""
+        return attempt is not None and attempt < self._first.get(shard_uid, 1)
 
     def begin(self, shard_uid: str, order: Callable[[int], AttemptSpec], first: int) -> AttemptSpec:
         """The attempt that was interrupted, if its order is still the same; otherwise the next one.
@@ -67,6 +73,7 @@ class LocalAttempts:
         )
         await self._journal.write(lambda db: attempts.save(db, record))
         self._newest[spec.shard_uid] = record
+        self._first.setdefault(spec.shard_uid, spec.attempt)
         return record
 
     async def ended(

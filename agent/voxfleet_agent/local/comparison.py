@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from voxfleet_agent.local.figures import Figures, figures
 from voxfleet_agent.local.setup_differences import SetupDifferences
-from voxfleet_agent.local.words import described, word_error_percent
+from voxfleet_agent.local.words import TextDifference, text_difference
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ClipStatus, ResultRow
 
@@ -23,7 +23,7 @@ class Difference:
     """The row's status, with the failure class if there is one."""
     outcome_b: str
     word_error_percent: float | None
-    """Between two transcripts; None when one of the runs has none."""
+    """Between two transcripts; None when one of the runs has none, or they are too long."""
     what: str
     """What differs, without a word of the transcripts: changes in numbers, or the failure's reason."""
     text_a: str | None
@@ -119,19 +119,25 @@ def _failed_only(pairs: Iterable[tuple[ResultRow, ResultRow]]) -> dict[str, int]
 def _difference(a: ResultRow, b: ResultRow) -> Difference | None:
     if Pair(a, b).same:
         return None
-    rate = None if a.text is None or b.text is None else word_error_percent(a.text, b.text)
-    return Difference(a.index, outcome(a), outcome(b), rate, what_differs(a, b), a.text, b.text)
+    texts = texts_differ(a, b)
+    rate = None if texts is None else texts.word_error_percent
+    return Difference(a.index, outcome(a), outcome(b), rate, what_differs(a, b, texts), a.text, b.text)
 
 
-def what_differs(a: ResultRow, b: ResultRow) -> str:
+def texts_differ(a: ResultRow, b: ResultRow) -> TextDifference | None:
+    """None when one of the rows has no transcript."""
+    return None if a.text is None or b.text is None else text_difference(a.text, b.text)
+
+
+def what_differs(a: ResultRow, b: ResultRow, texts: TextDifference | None) -> str:
     """Between two rows of one clip, without a word of its transcripts. Failures tell their reasons."""
     reasons = [f"{name}: {row.error.reason}" for name, row in (("A", a), ("B", b)) if row.error is not None]
     other_input = ["another input file"] if a.sha256 and b.sha256 and a.sha256 != b.sha256 else []
     if reasons:
         return "; ".join((*other_input, *reasons))
     parts = list(other_input)
-    if a.text is not None and b.text is not None and a.text != b.text:
-        parts.append(described(a.text, b.text))
+    if texts is not None and a.text != b.text:
+        parts.append(texts.what)
     if (a.audio and a.audio.sha256) != (b.audio and b.audio.sha256):
         parts.append(f"other audio ({a.audio_milliseconds} and {b.audio_milliseconds} ms)")
     return "; ".join(parts)

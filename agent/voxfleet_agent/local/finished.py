@@ -31,8 +31,8 @@ T = TypeVar("T")
 class Pace(StatusModel):
     """local.json: how long a run without a cluster took, by its own watch."""
 
-    wall_milliseconds: int
-    """Of all its parts, when it was interrupted."""
+    wall_milliseconds: int | None = None
+    """Of all its parts, when it was interrupted; None: nobody's watch saw how all of its results were made."""
     lanes: int
 
 

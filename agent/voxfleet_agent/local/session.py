@@ -17,12 +17,13 @@ from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.local.attempts import LocalAttempts
 from voxfleet_agent.local.figures import Figures, figures
 from voxfleet_agent.local.finished import PACE_NAME, Pace, RunFiles, UnreadableRun
+from voxfleet_agent.local.inheritance import Inheritance
 from voxfleet_agent.local.orders import JobOrders
 from voxfleet_agent.local.places import Places
 from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.runner import Ended, Equipment, Runner
 from voxfleet_agent.local.stopwatch import Stopwatch
-from voxfleet_agent.local.summary import Summary
+from voxfleet_agent.local.summary import Summary, run_anew
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
 from voxfleet_agent.machine import Machine, read_machine
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError
@@ -82,14 +83,20 @@ async def _run(
     finally:
         elapsed = stopwatch.stop(runner.worked)
     lanes = min(len(equipment.lanes), orders.job.spec.parallelism)
-    if runner.worked and ended.index_sha256 is not None:
-        await _note(orders, equipment.storage, Pace(wall_milliseconds=elapsed.milliseconds, lanes=lanes), reporter)
-    found = await _figures(orders, equipment.storage, reporter) if ended.index_sha256 is not None else None
-    if not runner.worked and found is None:
-        raise Unusable(
-            f"{orders.job.metadata.name} finished at {elapsed.ended_at}, but its results in {orders.output_folder}"
-            f" cannot be read; delete {places.state}, and the same command runs it anew"
-        )
+    found, inherited = None, 0
+    if ended.index_sha256 is not None:
+        inheritance = Inheritance(orders, attempts, ended)
+        found = await _figures(orders, equipment.storage, inheritance, reporter)
+        inherited = inheritance.clips
+        if not runner.worked and found is None:
+            raise Unusable(
+                f"{orders.job.metadata.name} finished at {elapsed.ended_at}, but its results cannot be read;"
+                f" {run_anew(orders.output_folder, str(places.state))}"
+            )
+    all_inherited = found is not None and 0 < found.clips == inherited
+    if runner.worked and found is not None and not all_inherited:
+        wall_milliseconds = None if inherited else elapsed.milliseconds
+        await _note(orders, equipment.storage, Pace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
     high_water_bytes, residue_bytes = attempts.scratch_bytes()
     return Summary(
         job=orders.job.metadata.name,
@@ -103,7 +110,8 @@ async def _run(
         shards_committed=len(ended.committed),
         lanes=lanes,
         wall_milliseconds=elapsed.milliseconds,
-        ran=runner.worked,
+        ran=runner.worked and not all_inherited,
+        inherited=inherited,
         ended_at=elapsed.ended_at,
         scratch_high_water_bytes=high_water_bytes,
         scratch_residue_bytes=residue_bytes,
@@ -112,10 +120,10 @@ async def _run(
     )
 
 
-async def _figures(orders: JobOrders, storage: Storage, reporter: Reporter) -> Figures | None:
+async def _figures(orders: JobOrders, storage: Storage, inheritance: Inheritance, reporter: Reporter) -> Figures | None:
     files = RunFiles(orders.output_folder, storage)
     try:
-        return figures(await files.rows(await files.index()))
+        return figures(inheritance.counted(await files.rows(await files.index())))
     except UnreadableRun as error:
         reporter.say(f"the results are written, but cannot be read back: {error}")
         return None
@@ -249,8 +257,20 @@ def _require_same(orders: JobOrders, places: Places, attempts: LocalAttempts) ->
     """A job that names its UID is the same run whatever else changed in it, and would get the old run's results."""
     file = places.state / "identity"
     if attempts.is_new:
-        file.write_text(orders.identity)
-    elif file.is_file() and file.read_text() != orders.identity:
+        unfinished = file.with_suffix(".tmp")
+        unfinished.write_text(orders.identity)
+        unfinished.rename(file)
+        return
+    try:
+        begun_with = file.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        begun_with = ""
+    if not begun_with:
+        raise Unusable(
+            f"{file} is missing or damaged, so nobody knows what this run was begun with;"
+            f" {run_anew(orders.output_folder, str(places.state))}"
+        )
+    if begun_with != orders.identity:
         raise Unusable(
             "metadata.uid: the run with this UID was begun here with other documents or other MLX_AUDIO_ names; write"
             " and set what it was begun with, or leave metadata.uid out for a run of its own"

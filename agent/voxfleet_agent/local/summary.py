@@ -28,7 +28,9 @@ class Summary:
     wall_milliseconds: int
     """Of this run and of those that it went on from."""
     ran: bool
-    """Whether this command ran anything; False: the job had finished before."""
+    """Whether this command ran anything; False: the job had finished before, or all its clips had results."""
+    inherited: int
+    """Clips whose results were in the output folder before anything of this run began here; not timed."""
     ended_at: str | None
     """RFC 3339, of the last time that anything ran."""
     scratch_high_water_bytes: int
@@ -39,7 +41,7 @@ class Summary:
 
     @property
     def audio_seconds_per_second(self) -> float | None:
-        if self.figures is None or not self.wall_milliseconds:
+        if self.figures is None or self.inherited or not self.wall_milliseconds:
             return None
         return self.figures.audio_milliseconds / self.wall_milliseconds
 
@@ -53,6 +55,7 @@ def summary_json(found: Summary) -> dict[str, object]:
         "ending": found.verdict.ending.value,
         "reason": found.verdict.reason,
         "ran": found.ran,
+        "inherited": found.inherited,
         "endedAt": found.ended_at,
         "output": found.output,
         "indexSha256": found.index_sha256,
@@ -70,14 +73,12 @@ def summary_json(found: Summary) -> dict[str, object]:
 
 def summary_text(found: Summary) -> str:
     lines = [f"{found.job}: {found.verdict.ending.value}" + (f": {found.verdict.reason}" * bool(found.verdict.reason))]
-    if not found.ran:
-        lines += [
-            f"  nothing ran: this job had finished before ({found.ended_at or 'nobody knows when'}); its figures:",
-            "  to run it anew, write another metadata.name into the job; or delete both folders of this run:",
-            f"             {found.output}",
-            f"             {found.state}",
-        ]
     figures = found.figures
+    if not found.ran and figures is not None:
+        why = f"this job had finished before ({found.ended_at or 'nobody knows when'})"
+        if found.inherited == figures.clips > 0:
+            why = "all clips had results in the output folder, from a run that this state folder does not know"
+        lines += [f"  nothing ran: {why}", f"  {run_anew(found.output, found.state)}; its figures:"]
     if figures is not None:
         counts = figures.counts
         lines.append(
@@ -85,12 +86,7 @@ def summary_text(found: Summary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
-        rate = found.audio_seconds_per_second
-        lines.append(
-            f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {found.wall_milliseconds / 1000:.1f} s"
-            + ("" if rate is None else f": {rate:.1f} audio seconds a second")
-            + f" on {found.lanes} lane{'s' * (found.lanes != 1)}"
-        )
+        lines.append(_throughput(found, figures))
         latency = figures.spreads.get(LATENCY)
         if latency is not None:
             lines.append(
@@ -106,3 +102,22 @@ def summary_text(found: Summary) -> str:
         lines.append(f"  log        {found.log}")
     lines.append(f"  {NOT_SIGNED}")
     return "\n".join(lines)
+
+
+def _throughput(found: Summary, figures: Figures) -> str:
+    if found.inherited:
+        return f"  inherited  {found.inherited} of {figures.clips} clips; nobody timed all, so no throughput is told"
+    rate = found.audio_seconds_per_second
+    return (
+        f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {found.wall_milliseconds / 1000:.1f} s"
+        + ("" if rate is None else f": {rate:.1f} audio seconds a second")
+        + f" on {found.lanes} lane{'s' * (found.lanes != 1)}"
+    )
+
+
+def run_anew(output: str, state: str) -> str:
+    """How, for people. Without its state alone a run would inherit what is in its output."""
+    return (
+        "to run it anew, write another metadata.name into the job, or delete both folders of this run:"
+        f" {output} and {state}"
+    )

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from voxfleet_agent.local.bundle import Verification
-from voxfleet_agent.local.comparison import Comparison, Difference, Pair, outcome, what_differs
+from voxfleet_agent.local.comparison import Comparison, Difference, Pair, outcome, texts_differ, what_differs
 from voxfleet_agent.local.figures import LATENCY, TIMINGS, Figures, timing
-from voxfleet_agent.local.words import word_error_percent
 from voxfleet_api.results import ResultRow
 
 _ABSENT = "-"
@@ -154,8 +153,9 @@ def _pair_json(pair: Pair, show_text: bool) -> dict[str, object]:
         "before": _row_json(pair.before, show_text),
         "after": _row_json(pair.after, show_text),
     }
-    if pair.before.text is not None and pair.after.text is not None:
-        shown["wordErrorPercent"] = round(word_error_percent(pair.before.text, pair.after.text), 2)
+    texts = texts_differ(pair.before, pair.after)
+    if texts is not None and texts.word_error_percent is not None:
+        shown["wordErrorPercent"] = round(texts.word_error_percent, 2)
     return shown
 
 
@@ -190,7 +190,7 @@ def _verdict(pair: Pair) -> str:
         return "yes"
     if pair.after.error is not None or pair.before.error is not None:
         return f"{outcome(pair.before)} -> {outcome(pair.after)}"
-    return f"{pair.failure_class}: {what_differs(pair.before, pair.after)}"
+    return f"{pair.failure_class}: {what_differs(pair.before, pair.after, texts_differ(pair.before, pair.after))}"
 
 
 def verification_json(found: Verification, *, show_text: bool) -> dict[str, object]:

@@ -59,7 +59,8 @@ def test_a_finished_run_is_only_told_again_and_says_that_nothing_ran(finished: F
     assert told.returncode == 0 and "done: Complete" in told.stdout
     ended_at = json.loads(next(finished.home.state.glob("voxfleet/runs/*/elapsed.json")).read_bytes())["endedAt"]
     assert f"nothing ran: this job had finished before ({ended_at})" in told.stdout
-    assert "write another metadata.name" in told.stdout
+    state = finished.home.state / "voxfleet" / "runs" / finished.folder.name
+    assert f"delete both folders of this run: file://{finished.folder} and {state}" in told.stdout
     assert f"{len(GOOD)} with a result, 1 quarantined" in told.stdout
     assert "no machine-hours were signed" in told.stdout and str(finished.folder) in told.stdout
     again = finished.home.run("-f", finished.job)
@@ -92,7 +93,7 @@ def test_a_finished_run_whose_results_are_gone_says_how_to_run_it_anew(home: Hom
     shutil.rmtree(folder)
     told = home.agent("run", "-f", job)
     state = home.state / "voxfleet" / "runs" / folder.name
-    assert told.returncode == 1 and f"delete {state}" in told.stderr
+    assert told.returncode == 1 and f"delete both folders of this run: file://{folder} and {state}" in told.stderr
     shutil.rmtree(state)
     assert home.run("-f", job)["ran"] and len(rows_of(folder)) == 1
 
@@ -154,7 +155,7 @@ def test_ctrl_c_parks_and_the_same_command_goes_on(home: Home, clips: Path) -> N
 
 
 def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache: Path) -> None:
-    """What is in the output is inherited, as by another Mac's attempt."""
+    """What is in the output is inherited, as by another Mac's attempt, and takes no time that would be told."""
     home = Home(tmp_path, cache)
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
     try:
@@ -163,9 +164,37 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
         rows = rows_of(finished.folder)
         assert {row.attempt for row in rows} == {1} and texts(finished.folder) == expected()
         assert {path.name for path in finished.folder.glob("parts/*/*")} == {"1", "2"}
+        again = home.run("-f", finished.job)
+        for told in (ended, again):
+            assert (told["ran"], told["inherited"], told["audioSecondsPerSecond"]) == (False, len(rows), None)
+        pace = finished.home.folder / "kept" / finished.folder.name / "local.json"
+        assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
+        assert "nothing ran: all clips had results" in home.agent("run", "-f", finished.job).stdout
     finally:
         shutil.rmtree(finished.home.folder / "out")
         (finished.home.folder / "kept").rename(finished.home.folder / "out")
+
+
+def test_a_run_that_inherits_some_clips_tells_no_throughput(home: Home, clips: Path) -> None:
+    job = home.job("halfway", clips, quarantine=LENIENT)
+    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
+    summary = home.run("-f", job, "--state", home.folder / "elsewhere")
+    assert summary["rc"] == 0 and texts(local(summary["output"])) == expected()
+    assert summary["ran"] and 0 < summary["inherited"] < 7 and summary["audioSecondsPerSecond"] is None
+    compared = home.invoke("compare", summary["output"], summary["output"], "-o", "json")
+    assert compared.returncode == 0 and "wallSeconds" not in json.loads(compared.stdout)["a"]
+
+
+def test_a_run_that_nobody_knows_what_it_was_begun_with_does_not_go_on(home: Home, refused: Path) -> None:
+    job = home.job("unknown", refused, quarantine=ALL)
+    summary = home.run("-f", job)
+    identity = Path(summary["state"]) / "identity"
+    assert [path.name for path in identity.parent.glob("*.tmp")] == []
+    for damage in (identity.unlink, identity.touch):
+        damage()
+        ended = home.agent("run", "-f", job)
+        assert ended.returncode == 1 and f"{identity} is missing or damaged" in ended.stderr
+        assert f"{summary['output']} and {summary['state']}" in ended.stderr
 
 
 def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,3 +234,47 @@ def test_what_a_killed_replay_left_goes_and_a_living_ones_folder_stays(tmp_path:
         assert living.is_dir() and other.is_dir()
         assert living.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_that_is_a_symlink_is_used(tmp_path: Path) -> None:
+    real, link = tmp_path / "private" / "tmp", tmp_path / "tmp"
+    real.mkdir(parents=True)
+    link.symlink_to(real)
+    with own_folder(link) as folder:
+        assert folder.parent == real.resolve()
+
+
+def test_nobody_else_in_a_shared_scratch_folder_is_in_the_way(tmp_path: Path) -> None:
+    foreign, plain, link = (tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("foreign", "plain", "link"))
+    foreign.mkdir()
+    if os.geteuid() == 0:
+        os.chown(foreign, 12345, 12345)
+    else:
+        foreign.chmod(0)
+    plain.write_bytes(b"")
+    link.symlink_to(tmp_path)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with own_folder(tmp_path) as folder:
+            assert folder.is_dir()
+    finally:
+        os.close(lock)
+    assert set(tmp_path.iterdir()) == {foreign, plain, link}
+    foreign.chmod(0o700)
+
+
+def test_a_new_folder_that_another_run_takes_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = tempfile.mkdtemp, list[str]()
+
+    def taken_once(**where: Any) -> str:
+        made.append(make(**where))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken_once)
+    with own_folder(tmp_path) as folder:
+        assert folder == Path(made[1])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.local.comparison import Pair, compare
 from voxfleet_agent.local.figures import figures
-from voxfleet_agent.local.words import WordChanges, described, word_changes, word_error_percent
+from voxfleet_agent.local.words import MAX_WORDS, WordChanges, text_difference, word_changes
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ClipStatus, ResultRow, RowError, SpokenAudio, Timings
 
@@ -47,13 +50,27 @@ def test_no_clip_with_a_result_has_no_figures() -> None:
     assert found.spreads == {} and found.audio_seconds_per_infer_second is None and found.real_time_factor is None
 
 
+def changes_of(reference: Sequence[str], other: Sequence[str]) -> WordChanges:
+    found = word_changes(reference, other)
+    assert found is not None
+    return found
+
+
 @given(WORDS, WORDS)
 def test_word_changes_count_edits(reference: list[str], other: list[str]) -> None:
-    found = word_changes(reference, other)
+    found = changes_of(reference, other)
     assert (found.errors == 0) == (reference == other)
-    assert found.errors == word_changes(other, reference).errors == found.replaced + found.missing + found.added
-    assert len(reference) - found.missing + found.added == len(other)
-    assert abs(len(reference) - len(other)) <= found.errors <= max(len(reference), len(other))
+    assert found.errors == changes_of(other, reference).errors == found.replaced + found.missing + found.added
+    assert len(reference) - found.missing + found.added == len(other) and min(found) >= 0
+    assert found.errors == least_edits(reference, other)
+
+
+def least_edits(a: Sequence[str], b: Sequence[str]) -> int:
+    if not a or not b:
+        return len(a) + len(b)
+    if a[0] == b[0]:
+        return least_edits(a[1:], b[1:])
+    return 1 + min(least_edits(a[1:], b), least_edits(a, b[1:]), least_edits(a[1:], b[1:]))
 
 
 def test_word_changes_of_known_texts() -> None:
@@ -61,14 +78,51 @@ def test_word_changes_of_known_texts() -> None:
         3, replaced=1, missing=1, added=1
     )
     assert word_changes(list("abbc"), list("abc")) == WordChanges(1, missing=1)
-    assert described("one two three", "one too") == "1 replaced, 1 missing of 3 words"
-    assert described("One, two.", "one two") == "only case, punctuation or spaces"
+    assert text_difference("one two three", "one too").what == "1 replaced, 1 missing of 3 words"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("One, two.", "one two"),
+        ("\u201eOne\u201c (two)\u2026", "one  two"),
+        ('he said "yes."', "He said yes"),
+        ("caf\u00e9", "Cafe\u0301"),
+        ("\u597d\u3002", "\u597d"),
+    ],
+)
+def test_sentence_marks_case_and_spaces_are_no_other_words(one: str, other: str) -> None:
+    assert text_difference(one, other).what == "only case, punctuation or spaces"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.5 mg", "15 mg"),
+        (".5 mg", "5 mg"),
+        ("-5", "5"),
+        ("$5", "\u20ac5"),
+        ('5"', "5'"),
+        ("\u0915\u093e\u092e", "\u0915\u092e"),
+        ("we're", "were"),
+    ],
+)
+def test_what_changes_the_meaning_is_a_word_error(one: str, other: str) -> None:
+    assert "1 replaced of" in text_difference(one, other).what
+
+
+def test_a_long_text_is_compared_and_one_too_long_only_said_to_differ() -> None:
+    reference = [f"a{number}" for number in range(MAX_WORDS + 1)]
+    other = [f"b{number}" for number in range(MAX_WORDS + 1)]
+    assert word_changes(reference[:2000], other[:1999]) == WordChanges(2000, replaced=1999, missing=1)
+    assert text_difference(" ".join(reference), " ".join(other)) == (None, "too long to compare word by word")
+    assert text_difference(" ".join(reference), " ".join([*reference[:-1], "b"])).what.startswith("1 replaced")
 
 
 def test_word_errors_of_known_texts() -> None:
-    assert word_error_percent("one two three four", "one too three") == 50
-    assert word_error_percent("", "one") == 100
-    assert word_error_percent("one two", "one two") == 0
+    assert text_difference("one two three four", "one too three").word_error_percent == 50
+    assert text_difference("", "one").word_error_percent == 100
+    assert text_difference("one two", "one two").word_error_percent == 0
 
 
 def test_equal_runs_are_the_same_whatever_their_times() -> None:
