@@ -168,14 +168,14 @@ class Decoder:
         )
 
     def _write(self, work: _Work, job: ClipJob, opened: OpenClip, number: int, samples: Samples) -> int:
-        """Returns how long it took, mostly waiting for room, in nanoseconds."""
-        started_ns = time.monotonic_ns()
+        """Returns how long it waited for room, in nanoseconds."""
         if samples.nbytes > work.ring.size_bytes:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
                 f"a piece of {samples.nbytes} bytes is longer than the ring of {work.ring.size_bytes} bytes",
             )
         speech = self._audible_speech(samples, work.rate_hz)
+        started_ns = time.monotonic_ns()
         slot = work.ring.write(samples)
         written_ns = time.monotonic_ns()
         self._emit(Piece(job, number, slot, opened.piece_starts_milliseconds[number], speech, written_ns))

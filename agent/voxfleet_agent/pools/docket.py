@@ -7,12 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.pools.exits import Blame, ChildEnd
-from voxfleet_agent.stages.stage import ClipTask
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask
 from voxfleet_api.failures import FailureClass
 
-MAX_SENT = 4
-"""Batches that a child holds: in the model's hands, decoded, being decoded, and on its way; with fewer the model waits
-for every other batch, because the thread that infers takes up new ones only between two inferences."""
 MAX_DEATHS_ALONE = 2
 MAX_ACCUSED = 2
 """Clips that may have ended children alone with nothing heard since: with one more it is the Mac."""
@@ -26,6 +23,8 @@ class Sent:
 
     number: int
     clips: tuple[ClipTask, ...]
+    together: int
+    """The batch size at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class _InFlight:
     open: dict[int, ClipTask]
     """Clips without verdict, by index."""
     isolated: bool
+    together: int
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Docket:
 
     @property
     def wants_more(self) -> bool:
-        return not (self._waiting or self._suspects or self._isolating) and len(self._in_flight) < MAX_SENT
+        return not (self._waiting or self._suspects or self._isolating) and len(self._in_flight) < LANE_BATCHES
 
     @property
     def stormy(self) -> bool:
@@ -100,22 +100,29 @@ class Docket:
     def in_flight(self, index: int) -> ClipTask | None:
         return next((flight.open[index] for flight in self._in_flight.values() if index in flight.open), None)
 
+    def together(self, indexes: Collection[int]) -> int:
+        """The largest batch size that one of these clips in flight was sent with."""
+        return max(
+            (flight.together for flight in self._in_flight.values() if not flight.open.keys().isdisjoint(indexes)),
+            default=1,
+        )
+
     def add(self, clips: Sequence[ClipTask]) -> None:
         if clips:
             self._waiting.append(tuple(clips))
 
     def next(self, batch_size: int) -> Sent | None:
         """The batch to send now, at most `batch_size` clips; None when the child has enough."""
-        if self._isolating or len(self._in_flight) >= MAX_SENT:
+        if self._isolating or len(self._in_flight) >= LANE_BATCHES:
             return None
         if self._suspects and not (self._accused and self._waiting):  # who was at no death shows best what works
-            return None if self._in_flight else self._send((self._suspects.popleft(),), isolated=True)
+            return None if self._in_flight else self._send((self._suspects.popleft(),), batch_size, isolated=True)
         if not self._waiting:
             return None
         clips = self._waiting.popleft()
         if len(clips) > batch_size:
             self._waiting.appendleft(clips[batch_size:])
-        return self._send(clips[:batch_size], isolated=False)
+        return self._send(clips[:batch_size], batch_size, isolated=False)
 
     def settle(self, index: int, *, heard: bool) -> ClipTask | None:
         """A verdict came; returns its clip. None: for one that is not in flight. `heard`: the model did its work."""
@@ -128,13 +135,16 @@ class Docket:
                 return clip
         return None
 
-    def close(self, number: int) -> bool:
-        """The batch is done. False: it is not in flight, or has clips without verdict."""
+    def close(self, number: int) -> int | None:
+        """The batch is done; returns the batch size that it was sent with.
+
+        None: it is not in flight, or has clips without verdict.
+        """
         flight = self._in_flight.get(number)
         if flight is None or flight.open:
-            return False
+            return None
         del self._in_flight[number]
-        return True
+        return flight.together
 
     def works(self) -> None:
         """A child did its work on something else: the accused are at fault."""
@@ -175,7 +185,7 @@ class Docket:
         (self._culprits if end.blame is Blame.CLIP else self._accused).append(Culprit(clip, end))
         return True
 
-    def _send(self, clips: tuple[ClipTask, ...], *, isolated: bool) -> Sent:
+    def _send(self, clips: tuple[ClipTask, ...], together: int, *, isolated: bool) -> Sent:
         self._number += 1
-        self._in_flight[self._number] = _InFlight({clip.index: clip for clip in clips}, isolated)
-        return Sent(self._number, clips)
+        self._in_flight[self._number] = _InFlight({clip.index: clip for clip in clips}, isolated, together)
+        return Sent(self._number, clips, together)

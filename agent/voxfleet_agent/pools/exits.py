@@ -46,6 +46,11 @@ class ChildEnd:
     blame: Blame = Blame.CLIP
 
     @property
+    def own_shortage(self) -> bool:
+        """Nobody else took the memory. A GPU that took too long may just have served whoever uses the screen."""
+        return self.blame is not Blame.MAC and self.failure_class is not FailureClass.GPU_ABORT_TIMEOUT
+
+    @property
     def clip_class(self) -> FailureClass:
         """What it is called once a clip is at fault."""
         if self.blame is Blame.CLIP:

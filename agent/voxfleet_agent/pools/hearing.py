@@ -86,7 +86,7 @@ class Hearing:
         self._waiting: list[_Heard] = []
         self._together = 1
         self.memory_short = False
-        """A group did not fit in memory; whoever reads it sets it back."""
+        """A group did not fit in memory, though each of it alone did; whoever reads it sets it back."""
 
     def begin(self, jobs: Iterable[ClipJob], together: int) -> None:
         """Takes up the clips of the next batch."""
@@ -167,12 +167,14 @@ class Hearing:
         if len(group) == 1:
             group[0].failure_class, group[0].reason = failure_class, reason
             return
-        self.memory_short = self.memory_short or failure_class is FailureClass.MEMORY_EXCEEDED
         for heard in group:
             heard.bisected_for += (failure_class,)
         middle = len(group) // 2
         self._transcribe(group[:middle], enlarged=enlarged)
         self._transcribe(group[middle:], enlarged=enlarged)
+        # A piece that is too large even alone explains the group's failure: the others would have fitted.
+        if failure_class is FailureClass.MEMORY_EXCEEDED and failure_class not in {h.failure_class for h in group}:
+            self.memory_short = True
 
     def _judge(self, heard: _Heard) -> None:
         clip = heard.clip

@@ -33,8 +33,9 @@ from voxfleet_agent.pools.messages import (
 from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.pools.readings import Tally
 from voxfleet_agent.pools.silence import endless_clip, seconds_to_next_look, silence_seconds
+from voxfleet_agent.pools.sizing import Sizing
 from voxfleet_agent.pools.verdicts import clip_verdict, condemned, endless
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel, StepDown
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import LaneReadings
@@ -66,8 +67,7 @@ class Lane:
         self.name = name
         self.folder = folder
         self._pool_cap_bytes = memory_cap_bytes
-        self._batch_size = batch_size
-        self._stepped_down_for: str | None = None
+        self._sizing = Sizing(batch_size)
         self._quarantine = quarantine
         self._account = account
         self._worker = tuple(worker)
@@ -95,21 +95,18 @@ class Lane:
 
     @property
     def batch_size(self) -> int:
-        return self._batch_size
+        return self._sizing.size
 
     @batch_size.setter
     def batch_size(self, size: int) -> None:
-        if size < 1:
-            raise ValueError("a batch holds at least one clip")
-        self._batch_size = size
-        self._stepped_down_for = None
+        self._sizing = Sizing(size)
 
     @property
-    def stepped_down_for(self) -> str | None:
-        return self._stepped_down_for
+    def stepped_down(self) -> StepDown | None:
+        return self._sizing.stepped_down
 
     def readings(self) -> LaneReadings:
-        return self._tally.readings(self._batch_size)
+        return self._tally.readings(self.batch_size)
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         """Starts the child when there is none and has it load the model, unless it holds it already.
@@ -147,6 +144,8 @@ class Lane:
             try:
                 while not (call.feed.ended and call.docket.empty):
                     for verdict in await self._advance(call):
+                        if verdict.failure_class is FailureClass.MEMORY_EXCEEDED:
+                            self._sizing.explained_by(verdict.index)
                         yield verdict
             finally:
                 await call.feed.close()
@@ -185,7 +184,7 @@ class Lane:
                 child = await self._ready() if call.docket.idle else self._child
                 if child is None:
                     raise self._stopped()
-                while not call.recycling and (sent := call.docket.next(self._batch_size)) is not None:
+                while not call.recycling and (sent := call.docket.next(self.batch_size)) is not None:
                     await self._send(child, sent)
                     call.expect_answer(self._silence_seconds(call, child))
             if call.docket.wants_more and not call.recycling:
@@ -203,7 +202,7 @@ class Lane:
         timeout = seconds_to_next_look(call, child)
         done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not done and child is not None:
-            return await self._doubt(call, child)
+            return self._doubt(call, child)
         if call.feed.asked in done:
             call.docket.add(await call.feed.take())
         if child is not None and call.hearing is not None and call.hearing in done:
@@ -212,12 +211,12 @@ class Lane:
             return await self._take(call, child, answer)
         return ()
 
-    async def _doubt(self, call: Call, child: Child) -> Sequence[ClipVerdict]:
-        """Nothing was heard: ends a child that was silent for too long, or whose decoder comes to no end."""
+    def _doubt(self, call: Call, child: Child) -> Sequence[ClipVerdict]:
+        """Ends a child that was silent for too long, or whose decoder comes to no end. No answer can come meanwhile."""
         if call.remaining_seconds() == 0:
             child.abandon(f"gave no sign of life for {self._silence_seconds(call, child):.0f} s")
             return ()
-        clip = await endless_clip(self._patience, call, child, self._longest_milliseconds)
+        clip = endless_clip(self._patience, call, child, self._longest_milliseconds)
         if clip is None:
             return ()
         # Its own doing, whatever else the machine does: there is no second try.
@@ -236,10 +235,11 @@ class Lane:
                     await asyncio.to_thread(self._account.adopt, self._path_for_child(clip), clip.path)
                 verdict = clip_verdict(answer, call.docket.deaths_alone(answer.index))
                 return (verdict, *condemned(call.docket))
-            case BatchDone() if call.docket.close(answer.number):
+            case BatchDone() if (together := call.docket.close(answer.number)) is not None:
                 self._tally.living = answer.readings
                 if answer.memory_short:
-                    self._shrink("memory ran short inside the model")
+                    # Of a child that leaked, the leak may have been the cause.
+                    self._shrink(together, "memory ran short inside the model", own_fault=not call.recycling)
                 step = child.resting.note(child.memory_cap_bytes, answer.footprint_bytes)
                 call.recycling = call.recycling or step is MemoryStep.RECYCLE
                 return ()
@@ -253,7 +253,9 @@ class Lane:
         if not call.docket.idle:
             self._tally.resets["Restart"] += 1
         if end.failure_class in TOO_MUCH_AT_ONCE and len(child.inferring) > 1:
-            self._shrink(end.reason, own_fault=end.blame is not Blame.MAC)
+            together = call.docket.together(child.inferring)
+            own_fault = end.own_shortage and not call.recycling
+            self._shrink(together, end.reason, own_fault=own_fault, suspects=child.touched)
         await self._note_end(child, end)
         if call.docket.died(child.touched, end):
             raise VoxFleetError(
@@ -329,7 +331,7 @@ class Lane:
         )
 
     def _names(self, order: LaneOrder) -> dict[str, str]:
-        return runbook_names(order, self._batch_size, self.folder, self._quarantine)
+        return runbook_names(order, self.batch_size, self.folder, self._quarantine)
 
     def _cap_bytes(self, order: LaneOrder) -> int:
         declared = order.contract.batching.memory_cap
@@ -344,7 +346,7 @@ class Lane:
             Clip(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
             for clip in sent.clips
         )
-        await child.send(Batch(number=sent.number, clips=clips, together=self._batch_size))
+        await child.send(Batch(number=sent.number, clips=clips, together=sent.together))
 
     def _path_for_child(self, clip: ClipTask) -> Path:
         """A lane with an account of its own writes into its own folder, from where the agent takes the file."""
@@ -359,12 +361,9 @@ class Lane:
     def _longest_milliseconds(self) -> int:
         return 0 if self._held is None else duration_milliseconds(self._held[1].contract.input.max_clip)
 
-    def _shrink(self, reason: str, *, own_fault: bool = True) -> None:
-        if self._batch_size > 1:
-            self._batch_size //= 2
-            if own_fault:
-                self._stepped_down_for = reason
-            _log.warning("batch size halved", lane=self.name, batch_size=self._batch_size, reason=reason)
+    def _shrink(self, together: int, reason: str, *, own_fault: bool, suspects: frozenset[int] = frozenset()) -> None:
+        if self._sizing.halve(together, reason, own_fault=own_fault, suspects=suspects):
+            _log.warning("batch size halved", lane=self.name, batch_size=self.batch_size, reason=reason)
 
     async def _recycle(self) -> None:
         child = self._child

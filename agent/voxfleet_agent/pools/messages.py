@@ -128,7 +128,7 @@ class BatchDone(Message):
     footprint_bytes: int
     """At rest: after the batch's memory was given back."""
     memory_short: bool = False
-    """Memory could not be had for a batch that then went through in smaller parts."""
+    """Memory could not be had for clips together, though for each alone."""
     readings: ChildReadings = ChildReadings()
 
 

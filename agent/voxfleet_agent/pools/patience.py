@@ -33,8 +33,13 @@ class Patience:
     def cpu_seconds(self, audio_milliseconds: int, size_bytes: int) -> float:
         """Processor time that decoding one clip may take.
 
-        48 kHz stereo, resampled at the best quality, was measured at 4 ms for each second of audio, and the densest
-        compression (digital silence in flac) at 8 us for each byte. Allowed are 50 ms and 200 us, whichever is less:
-        a header that announces hours over a few bytes earns its file nothing.
+        `audio_milliseconds`: as announced, at most what the contract accepts.
+
+        48 kHz stereo, resampled at the best quality, was measured at 4 ms for each second of audio, however few bytes
+        it takes, and dense compression (digital silence in flac) at 8 us for each byte. Allowed are 10 ms for each
+        second announced, and on top of it 50 ms for each second or 200 us for each byte, whichever is less. So a
+        header that lies over a few bytes earns its file 10 ms x maxClip: 3.3 s in all where that is 30 s, 4.8 s for
+        3 minutes, 9 s for 10; and half an hour of silence in a few kilobytes, which takes 7 s, may take 21 s.
         """
-        return self.decoding_cpu_seconds + min(audio_milliseconds / 20_000, size_bytes / 5_000)
+        length_seconds = audio_milliseconds / 1000
+        return self.decoding_cpu_seconds + length_seconds / 100 + min(length_seconds / 20, size_bytes / 5_000)

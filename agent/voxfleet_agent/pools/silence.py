@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from voxfleet_agent.pools.call import Call
 from voxfleet_agent.pools.child import Child
 from voxfleet_agent.pools.patience import LOOK_SECONDS, Patience
@@ -29,7 +27,7 @@ def seconds_to_next_look(call: Call, child: Child | None) -> float | None:
     return min(remaining_seconds, LOOK_SECONDS)
 
 
-async def endless_clip(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> ClipTask | None:
+def endless_clip(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> ClipTask | None:
     """The clip that the decoder comes to no end with, told by the processor time of this silence."""
     clip = None if child.decoding is None else call.docket.in_flight(child.decoding)
     if clip is None or child.inferring:
@@ -37,8 +35,8 @@ async def endless_clip(patience: Patience, call: Call, child: Child, longest_mil
     spent_seconds = call.spent_seconds(child.cpu_seconds())
     if spent_seconds < patience.decoding_cpu_seconds:
         return None
-    size_bytes = (await asyncio.to_thread(clip.path.stat)).st_size
-    allowed_seconds = patience.cpu_seconds(_milliseconds(clip, longest_milliseconds), size_bytes)
+    announced_milliseconds = min(_milliseconds(clip, longest_milliseconds), longest_milliseconds)
+    allowed_seconds = patience.cpu_seconds(announced_milliseconds, clip.path.stat().st_size)
     return clip if spent_seconds >= allowed_seconds else None
 
 

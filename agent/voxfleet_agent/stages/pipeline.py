@@ -16,13 +16,22 @@ from voxfleet_agent.stages.parts import Parts
 from voxfleet_agent.stages.recorder import Recorder
 from voxfleet_agent.stages.rows import RowWriter
 from voxfleet_agent.stages.speech import deliver_audio
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import (
+    LANE_BATCHES,
+    ClipTask,
+    ClipVerdict,
+    Lane,
+    LaneFacts,
+    LaneOrder,
+    ResolvedModel,
+    StageContext,
+)
 from voxfleet_agent.stages.window import Window
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder
 
-BATCHES_AHEAD = 4
-"""Two in the lane, one that fills up, one whose rows are being written."""
+BATCHES_AHEAD = LANE_BATCHES + 2
+"""Those in the lane, one that fills up, one whose rows are being written."""
 WINDOW_BYTES = 512 * 2**20
 REFUSED_AT_A_TIME = 8
 

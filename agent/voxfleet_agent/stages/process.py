@@ -97,9 +97,9 @@ class _Run:
 
     async def _remember_step_down(self) -> None:
         """So that the next attempt does not meet the same trouble with the table's batch size."""
-        reason = self.lane.stepped_down_for
-        if self.table is not None and reason is not None:
-            await self.ctx.ladders.step_down(self.model, self.ctx.spec.contract_digest, self.lane.batch_size, reason)
+        fell = self.lane.stepped_down
+        if self.table is not None and fell is not None:
+            await self.ctx.ladders.step_down(self.model, self.ctx.spec.contract_digest, fell.batch_size, fell.reason)
 
     async def deliver_record(self) -> FileRef:
         """run.json, written once for this attempt."""

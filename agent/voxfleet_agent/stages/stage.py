@@ -68,6 +68,19 @@ class LaneFacts:
     """The runbook names, as the child sees them."""
 
 
+LANE_BATCHES = 4
+"""Batches that a lane takes at a time: in the model's hands, decoded, being decoded, and on its way; with fewer the
+model waits for every other batch, because the thread that infers takes up new ones only between two inferences."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """A batch size that a lane had to fall to."""
+
+    batch_size: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class ClipTask:
     """One fetched clip, or one text and the file to write."""
@@ -133,8 +146,11 @@ class Lane(Protocol):
     def batch_size(self, size: int) -> None: ...
 
     @property
-    def stepped_down_for(self) -> str | None:
-        """Why `batch_size` fell since it was last set; None: it did not, or others on the Mac were the cause."""
+    def stepped_down(self) -> StepDown | None:
+        """How far, and why, `batch_size` fell since it was last set by the model's and the clips' doing alone.
+
+        None: it did not, or others on the Mac, or one clip that needs too much even alone, were the cause.
+        """
         ...
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
@@ -147,10 +163,10 @@ class Lane(Protocol):
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         """Exactly one verdict for each clip of each batch, as they come, in any order.
 
-        Takes the next batch while the child infers the one before, never more than four at a time, and splits what
-        is larger than `batch_size`. When the child dies, it is replaced and the clips it had without verdict are
-        given to it again, the suspects one at a time; the verdict of one that ends two children alone is LANE_CRASHED
-        or MEMORY_EXCEEDED. Raises VoxFleetError only for what another clip would meet too.
+        Takes the next batches while the child infers the ones before, never more than LANE_BATCHES at a time, and
+        splits what is larger than `batch_size`. When the child dies, it is replaced and the clips it had without
+        verdict are given to it again, the suspects one at a time; the verdict of one that ends two children alone is
+        LANE_CRASHED or MEMORY_EXCEEDED. Raises VoxFleetError only for what another clip would meet too.
         Closing the iterator early ends the child.
         """
         ...

@@ -34,6 +34,7 @@ from voxfleet_agent.stages.stage import (
     LaneOrder,
     ResolvedModel,
     StageContext,
+    StepDown,
 )
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
@@ -96,7 +97,7 @@ class HeldLane:
     def __init__(self, name: str) -> None:
         self.name = name
         self.batch_size = 1
-        self.stepped_down_for: str | None = None
+        self.stepped_down: StepDown | None = None
         self.kills = 0
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:

@@ -18,6 +18,7 @@ from voxfleet_agent.stages.stage import (
     ResolvedModel,
     SpokenFile,
     StageJournal,
+    StepDown,
 )
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_agent.storage.content import Content
@@ -136,7 +137,7 @@ class WatchedStorage(Storage):
 
 
 class StubLane:
-    """A deterministic lane: the text of a clip is a function of its bytes. It takes one batch ahead, as a real one."""
+    """A deterministic lane: the text of a clip is a function of its bytes. It takes one batch ahead."""
 
     def __init__(self, journal: MemoryJournal | None = None, batch_size: int = 1) -> None:
         self.batch_size = batch_size
@@ -148,7 +149,7 @@ class StubLane:
         self.retried_for: dict[int, tuple[FailureClass, ...]] = {}
         self.before: Callable[[ClipTask], Awaitable[None]] | None = None
         self.segments: tuple[TimedText, ...] | None = None
-        self.stepped_down_for: str | None = None
+        self.stepped_down: StepDown | None = None
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         self.loaded.append(order)

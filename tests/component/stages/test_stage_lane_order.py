@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from tests.component.stages.stage_stubs import (
 )
 
 from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -125,6 +125,31 @@ async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(job:
     await job.process(plan, lane=lane, scratch=scratch)
     assert 2 < max(seen) <= BATCHES_AHEAD * 2
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
+
+
+async def test_a_lane_that_is_full_finds_the_next_batch_fetched(job: Job) -> None:
+    clips = 2 * (LANE_BATCHES + 1)
+    job.add_clips(clips)
+    plan = planned(await job.plan())
+    fetched = asyncio.Event()
+
+    def watch(name: str) -> None:
+        if sum(passed.startswith("after download") for passed in job.edges.passed) == clips:
+            fetched.set()
+
+    class Full(StubLane):
+        """Answers nothing before the batch behind those that a lane takes is there."""
+
+        async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
+            await fetched.wait()
+            async for batch in batches:
+                for task in batch:
+                    yield await self.verdict(task, len(batch))
+
+    job.edges = Edges(watch)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await job.process(plan, lane=Full(batch_size=2))
+    assert len(rows_of(job)) == clips
 
 
 async def test_a_contract_s_scratch_limit_narrows_the_window(job: Job) -> None:

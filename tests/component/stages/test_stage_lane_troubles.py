@@ -11,12 +11,12 @@ import pytest
 from tests.component.lanes.lane_rig import STAND_IN, tone
 from tests.component.stages.stage_reading import read_run, rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned
-from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJournal
+from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJournal, StubLane, ladder_table
 from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
 
 from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel, StepDown
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder
@@ -24,6 +24,7 @@ from voxfleet_api.kinds.job_task import Task, Transcription
 
 MakeLane = Callable[..., Lane]
 OUT_OF_MEMORY = "Execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+TIMEOUT = "Execution failed: Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)"
 LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
 
 
@@ -107,6 +108,7 @@ async def measured_book(folder: Path) -> LadderBook:
         ("crowd:raise-memory", 1, "memory ran short inside the model"),
         (f"crowd:abort:{OUT_OF_MEMORY}", 1, "the GPU gave up the lane's work"),
         ("once:{}:kill", 3, None),  # others took the memory: the table is right
+        (f"crowd:abort:{TIMEOUT}", 3, None),  # somebody used the screen
     ],
 )
 async def test_the_next_attempt_begins_with_the_batch_size_that_memory_left(
@@ -126,6 +128,26 @@ async def test_the_next_attempt_begins_with_the_batch_size_that_memory_left(
     kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
     assert kept is not None and (kept.chosen, kept.stepped_down_for) == (left, reason)
     assert lane.batch_size == 4  # the pool's own, for other contracts
+
+
+async def test_one_clip_that_is_too_much_for_memory_alone_leaves_the_table_as_it_is(
+    make_lane: MakeLane, tmp_path: Path
+) -> None:
+    book, job = await measured_book(tmp_path), make_job(tmp_path / "job", 1, 2, 3)
+    job.contract, job.book = LADDER, book
+    await job.process(planned(await job.plan()), lane=make_lane({"2": "abort:std::bad_alloc"}))
+    assert [row.text for row in rows_of(job)] == ["clip 1", None, "clip 3"]
+    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert kept is not None and (kept.chosen, kept.stepped_down_for) == (3, None)
+
+
+async def test_what_others_caused_is_not_in_the_size_that_is_remembered(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    job.ladders.known = ladder_table(2)
+    lane = StubLane()
+    lane.stepped_down = StepDown(4, "memory ran short")  # by itself; the batch size is below it
+    await job.process(planned(await job.plan()), lane=lane)
+    assert job.ladders.stepped_down == [(4, "memory ran short")]
 
 
 async def test_what_memory_left_is_remembered_when_the_attempt_ends_there(make_lane: MakeLane, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.component.stages.stage_stubs import (
 )
 
 from voxfleet_agent.stages import parts
+from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
 from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -85,7 +86,7 @@ async def test_fetching_stays_a_few_clips_ahead_and_scratch_is_empty_at_the_end(
     lane.before = count
     scratch = job.open_scratch()
     await job.process(plan, lane=lane, scratch=scratch)
-    assert max(seen) <= 4
+    assert max(seen) <= BATCHES_AHEAD
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel, StepDown
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
@@ -37,7 +37,7 @@ class PaperLane:
     loaded: bool = False
     ran: list[list[ClipTask]] = field(default_factory=list)
     peak_bytes: int = 0
-    stepped_down_for: str | None = None
+    stepped_down: StepDown | None = None
 
     async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
         if not self.loaded:

@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.pools.docket import MAX_ACCUSED, MAX_DEATHS_IN_A_ROW, MAX_SENT, Docket, Sent
+from voxfleet_agent.pools.docket import MAX_ACCUSED, MAX_DEATHS_IN_A_ROW, Docket, Sent
 from voxfleet_agent.pools.exits import Blame, ChildEnd
-from voxfleet_agent.stages.stage import ClipTask
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask
 from voxfleet_api.failures import FailureClass
 
 CRASH = ChildEnd(FailureClass.LANE_CRASHED, "crashed")
@@ -41,7 +41,7 @@ def finish(docket: Docket, sent: Sent | None) -> None:
     assert sent is not None
     for clip in sent.clips:
         assert docket.settle(clip.index, heard=True) == clip
-    assert docket.close(sent.number)
+    assert docket.close(sent.number) == sent.together
 
 
 def test_four_batches_are_out_and_no_fifth_is_asked_for() -> None:
@@ -69,6 +69,18 @@ def test_a_batch_closes_only_when_every_clip_has_its_verdict() -> None:
     docket.settle(1, heard=True)
     assert docket.close(sent.number) and not docket.close(sent.number)
     assert docket.settle(1, heard=True) is None
+
+
+def test_a_batch_keeps_the_size_that_it_was_sent_with() -> None:
+    docket = Docket()
+    docket.add(clips(0, 1, 2, 3))
+    first, second = docket.next(2), docket.next(1)
+    assert first is not None and second is not None
+    assert (first.together, second.together) == (2, 1)
+    assert [docket.together(some) for some in ({1}, {2}, {1, 2}, {7})] == [2, 1, 2, 1]
+    docket.settle(0, heard=True)
+    docket.settle(1, heard=True)
+    assert docket.close(first.number) == 2
 
 
 def test_suspects_go_alone_before_the_others() -> None:
@@ -222,7 +234,7 @@ def test_every_clip_gets_one_end_whoever_kills(killers: set[int], batch_size: in
     for _ in range(500):
         while (sent := docket.next(batch_size)) is not None:
             held.append(sent)
-        assert len(held) <= MAX_SENT
+        assert len(held) <= LANE_BATCHES
         if not held:
             break
         sent = held.pop(0)

@@ -147,10 +147,12 @@ def test_patience_follows_what_the_child_has_in_its_hands(
 @pytest.mark.parametrize(
     ("audio_milliseconds", "size_bytes", "seconds"),
     [
-        (2_000, 64_000, 3.1),
-        (600_000, 100_000_000, 33.0),
-        (600_000, 118_612, 3 + 23.7224),  # ten minutes of silence in flac; one second of work was measured
-        (8 * 3_600_000, 1_000, 3.2),  # a header that lies
+        (2_000, 64_000, 3.12),
+        (600_000, 100_000_000, 39.0),
+        (600_000, 118_612, 9 + 23.7224),  # ten minutes of silence in flac; one second of work was measured
+        (1_800_000, 18_000, 21 + 3.6),  # half an hour of it, packed as it can be; resampling takes 7 s
+        (30_000, 1_000, 3.5),  # a header that lies
+        (180_000, 1_000, 5.0),
     ],
 )
 def test_what_a_decoder_may_spend_follows_from_length_and_size(

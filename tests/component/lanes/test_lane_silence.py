@@ -1,0 +1,47 @@
+"""What a lane makes of a child that says nothing, without a moment in which the child's answer could come."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.pools.call import Call
+from voxfleet_agent.pools.child import Child
+from voxfleet_agent.pools.docket import Docket
+from voxfleet_agent.pools.feed import Feed
+from voxfleet_agent.pools.patience import Patience
+from voxfleet_agent.pools.silence import endless_clip
+from voxfleet_agent.stages.stage import ClipTask
+
+SLEEPER = (sys.executable, "-c", "import sys; sys.stdin.read()")
+
+
+async def no_batches() -> AsyncGenerator[Sequence[ClipTask], None]:
+    return
+    yield
+
+
+@pytest.mark.parametrize(
+    ("announced_milliseconds", "kilobytes", "endless"),
+    [(1_000, 0, True), (1_000, 500, False), (8 * 3_600_000, 0, True)],
+)
+async def test_an_endless_clip_is_told_in_one_step(
+    tmp_path: Path, announced_milliseconds: int, kilobytes: int, endless: bool
+) -> None:
+    clip = ClipTask(7, tmp_path / "clip", audio_milliseconds=announced_milliseconds)
+    clip.path.write_bytes(b"0" * 1000 * kilobytes)
+    call = Call(Docket(), Feed(no_batches()))
+    call.docket.add([clip])
+    call.docket.next(1)
+    child = await Child.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
+    try:
+        child.decoding = clip.index
+        # Nothing was spent: 10 ms too much for an empty file, 40 ms less than a large one may take.
+        patience = Patience(decoding_cpu_seconds=-0.02)
+        assert endless_clip(patience, call, child, 1_000) is (clip if endless else None)
+    finally:
+        await child.end()
