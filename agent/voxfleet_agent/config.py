@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse
+from voxfleet_agent.field_errors import problems
 from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
 from voxfleet_api.base import Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
@@ -206,12 +207,8 @@ def load_config(file: Path) -> AgentConfig:
     try:
         return AgentConfig.load(content)
     except ValidationError as error:
-        lines = [f"  {_field(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
+        lines = [f"  {problem}" for problem in problems(AgentConfig, error.errors())]
         raise ConfigError(f"{file}: the configuration is not valid:\n" + "\n".join(lines)) from error
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "file"
 
 
 def read_private_file(file: Path, field: str) -> bytes:
@@ -219,11 +216,15 @@ def read_private_file(file: Path, field: str) -> bytes:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ConfigError(f"{field}: {file}: {error.strerror}; `voxfleet-agent init` creates it") from error
+        raise ConfigError(
+            f"{field}: {file}: {error.strerror}; `voxfleet-agent init --config FILE` creates it"
+        ) from error
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError(f"{field}: {file} is no file; remove it, and `voxfleet-agent init` creates it")
+            raise ConfigError(
+                f"{field}: {file} is no file; remove it, and `voxfleet-agent init --config FILE` creates it"
+            )
         if stat.S_IMODE(mode) & 0o077:
             raise ConfigError(f"{field}: others may read {file}; run: chmod 600 {file}")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:

@@ -51,10 +51,14 @@ def beyond_limits(
             Reason.CLIPS_FAILED,
             f"{counts.failed} of {total} clips failed and {counts.not_run} did not run; errors.jsonl says why",
         )
-    if counts.quarantined > limits.max_clips or counts.quarantined * 100 > limits.max_percent * total:
+    exceeded = [f"{limits.max_clips} (quarantine.maxClips)"] * (counts.quarantined > limits.max_clips)
+    exceeded += [f"{limits.max_percent} % (quarantine.maxPercent)"] * (
+        counts.quarantined * 100 > limits.max_percent * total
+    )
+    if exceeded:
         return (
             Reason.QUARANTINE_LIMIT_EXCEEDED,
-            f"{counts.quarantined} of {total} clips are quarantined; the contract allows {limits.max_clips} and"
-            f" {limits.max_percent} %; errors.jsonl says why",
+            f"{counts.quarantined} of {total} clips {'is' if counts.quarantined == 1 else 'are'} quarantined; the"
+            f" contract allows {' and '.join(exceeded)}; errors.jsonl says why",
         )
     return None

@@ -25,6 +25,7 @@ from voxfleet_agent.local.documents import DocumentError
 from voxfleet_agent.local.environment import RunbookError, of_agent, settle, with_defaults
 from voxfleet_agent.local.files import read_files
 from voxfleet_agent.local.orders import JobOrders
+from voxfleet_agent.local.output_place import make_output
 from voxfleet_agent.local.places import OptionError, Places
 from voxfleet_agent.local.progress import reporter
 from voxfleet_agent.local.summary import Summary, summary_json, summary_text
@@ -126,12 +127,16 @@ def _run(orders: JobOrders, places: Places, credentials: S3Credentials | None) -
 
     core_dumps.forbid()
     try:
+        if places.owns_scratch:
+            make_output(orders.job.spec.output.uri)
         make_private(places.state)
         with log_into(places.log), reporter(sys.stderr) as told:
             told.say(f"{orders.job.metadata.name}: results go to {orders.output_folder}")
             return asyncio.run(_until_signalled(run_here(orders, places, credentials, told)))
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[Ending.PARKED]) from None
+    except DocumentError as error:
+        raise give_up(error, 2) from error
     except (Unusable, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,19 +32,49 @@ class Volume:
 
 
 def check_places(config: AgentConfig) -> list[Finding]:
-    """Writes and removes one file of 64 MiB in the scratch folder, which it makes when it is missing."""
+    """Writes and removes one file of 64 MiB in the scratch folder; makes no folder."""
     scratch = config.scratch
+    if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
+        return [judge_unmounted(mount), *judge_modes(_modes(config))]
     try:
-        scratch.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         volume = read_volume(scratch.path)
+        there = scratch.path.exists()
         return [
             judge_place(volume),
             judge_room(volume, scratch.quota_bytes, scratch.min_free_bytes),
-            judge_speed(_write_speed(scratch.path)),
+            judge_speed(_write_speed(scratch.path)) if there else judge_missing(scratch.path),
             *judge_modes(_modes(config)),
         ]
     except OSError as error:
         return [fail("scratch", f"{scratch.path}: {error.strerror}", "correct scratch.path, or its owner")]
+
+
+def unmounted(path: Path, is_mount: Callable[[str], bool]) -> Path | None:
+    """The place below /Volumes where the volume of this path should be mounted and is not."""
+    if path.parts[:2] != ("/", "Volumes") or len(path.parts) < 3:
+        return None
+    place = Path(*path.parts[:3])
+    return None if is_mount(os.path.realpath(place)) else place  # the start volume is a link to /
+
+
+def judge_unmounted(place: Path) -> Finding:
+    return fail(
+        "scratch",
+        f"the volume {place} is not mounted: scratch would fill the start disk",
+        "mount it, or correct scratch.path; a folder of that name on the start disk must go first",
+    )
+
+
+def judge_missing(path: Path) -> Finding:
+    found = f"{path} does not exist, so its speed and permissions were not checked"
+    parent = nearest_existing(path)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return fail("scratch", f"{found}; this account may not make it in {parent}", "make it, or correct scratch.path")
+    return warn("scratch", found, f"mkdir -m 700 -p {path}, or correct scratch.path; then run doctor again")
+
+
+def nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def judge_place(volume: Volume) -> Finding:
@@ -102,7 +133,11 @@ def read_volume(path: Path) -> Volume:
     resolved = path.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if resolved.is_relative_to(part.mountpoint)]
     deepest = max(mounts, key=lambda part: len(part.mountpoint), default=None)
-    return Volume(resolved, deepest.fstype if deepest is not None else "unknown", psutil.disk_usage(str(resolved)).free)
+    return Volume(
+        resolved,
+        deepest.fstype if deepest is not None else "unknown",
+        psutil.disk_usage(str(nearest_existing(resolved))).free,
+    )
 
 
 def _modes(config: AgentConfig) -> dict[Path, tuple[int, int]]:

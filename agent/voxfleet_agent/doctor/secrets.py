@@ -12,12 +12,16 @@ from voxfleet_agent.ledger import load_key
 def check_secrets(config: AgentConfig) -> list[Finding]:
     """Reads them as the agent does when it starts."""
     found = [
-        _check("token", lambda: read_token(config), "delete it and run voxfleet-agent init, which makes another"),
+        _check(
+            "token",
+            lambda: read_token(config),
+            "delete it and run voxfleet-agent init --config FILE, which makes another",
+        ),
         _check(
             "ledger key",
             lambda: load_key(config.ledger_key_file),
-            "put the key back from your backup; voxfleet-agent init makes another where there is none, which the"
-            " MacAgent's ledgerPublicKey must then name",
+            "put the key back from your backup; voxfleet-agent init --config FILE makes another where there is"
+            " none, which the MacAgent's ledgerPublicKey must then name",
         ),
     ]
     if config.https.ca_bundle is not None:

@@ -64,7 +64,9 @@ async def run_again(
     if not rows:
         return []
     with own_folder(host.runbook.scratch) as folder:
-        job = again_job(setup, [(row, manifest[row.index]) for row in rows], f"file://{folder}/out/")
+        output = folder / "out"
+        output.mkdir()
+        job = again_job(setup, [(row, manifest[row.index]) for row in rows], f"file://{output}/")
         orders = JobOrders.of(job, again_contract(setup.contract))
         runbook = replace(
             host.runbook, scratch=folder, quarantine=folder / "quarantine", batch_size=usual_batch_size(rows)

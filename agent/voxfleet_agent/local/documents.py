@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
-from voxfleet_agent.local.rules import aliases, violations
+from voxfleet_agent.field_errors import aliases, field_name, nearest
+from voxfleet_agent.field_errors import problems as field_problems
+from voxfleet_agent.local.rules import violations
 from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
 from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource, VoiceContract
@@ -145,7 +145,7 @@ def _document(file: str, number: int, content: object) -> Iterator[_Document]:
         raise DocumentError(f"{where}: apiVersion: {version} is not known here; write {API_VERSION}")
     kinds = [known.crd.kind for known in KINDS]
     if kind not in kinds:
-        raise DocumentError(f"{where}: kind: is not known; {_nearest(kind, kinds)}")
+        raise DocumentError(f"{where}: kind: is not known; {nearest(kind, kinds)}")
     yield _Document(where, kind, content)
 
 
@@ -157,8 +157,7 @@ def _parse(document: _Document, resource: type[R], namespace: str = DEFAULT_NAME
         text = json.dumps(content, default=str)
         parsed = resource.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        lines = [_problem(resource, tuple(item["loc"]), item["type"], item["msg"]) for item in error.errors()]
-        raise _refused(document, [*problems, *lines]) from error
+        raise _refused(document, [*problems, *field_problems(resource, error.errors())]) from error
     problems += violations(parsed.spec, "spec")  # type: ignore[attr-defined] # every kind has a spec
     if problems:
         raise _refused(document, problems)
@@ -176,11 +175,11 @@ def _refused(document: _Document, problems: Sequence[str]) -> DocumentError:
 def _unknown(document: _Document) -> Iterator[str]:
     for name in document.content:
         if name not in _TOP:
-            yield f"{name}: unknown field; {_nearest(str(name), _TOP)}"
+            yield f"{name}: unknown field; {nearest(str(name), _TOP)}"
     metadata = document.content.get("metadata")
     for name in metadata if isinstance(metadata, dict) else ():
         if name not in _METADATA:
-            yield f"metadata.{name}: unknown field; {_nearest(str(name), _METADATA)}"
+            yield f"metadata.{name}: unknown field; {nearest(str(name), _METADATA)}"
 
 
 def _no_json(value: object, location: tuple[int | str, ...]) -> Iterator[str]:
@@ -192,7 +191,7 @@ def _no_json(value: object, location: tuple[int | str, ...]) -> Iterator[str]:
         for number, item in enumerate(value):
             yield from _no_json(item, (*location, number))
     elif value is not None and not isinstance(value, str | bool | int):
-        yield f"{_field(location)}: YAML reads this as a {type(value).__name__}; put it into quotes"
+        yield f"{field_name(location)}: YAML reads this as a {type(value).__name__}; put it into quotes"
 
 
 def _wrong_metadata(document: _Document, resource: type[Resource]) -> Iterator[str]:
@@ -206,57 +205,6 @@ def _wrong_metadata(document: _Document, resource: type[Resource]) -> Iterator[s
     uid = _metadata(document, "uid", "")
     if uid and not (isinstance(uid, str) and _UID.fullmatch(uid)):
         yield "metadata.uid: is no UID; leave it out"
-
-
-def _problem(resource: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
-    field = _field(location)
-    owner, info = _look_up(resource, location)
-    if kind == "extra_forbidden":
-        names = aliases(owner) if owner is not None else {}
-        return f"{field}: unknown field; {_nearest(str(location[-1]), names)}"
-    told = f" ({info.description})" if info is not None and info.description else ""
-    if kind == "missing":
-        return f"{field}: is missing; write it{told}"
-    return f"{field}: {message.removeprefix('Value error, ')}{told}"
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".") or "document"
-
-
-def _look_up(
-    model: type[BaseModel], location: tuple[int | str, ...]
-) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """(the model that should hold the last part, the field that it is)."""
-    current: type[BaseModel] | None = model
-    info: FieldInfo | None = None
-    for number, part in enumerate(location):
-        if isinstance(part, int):
-            continue
-        if current is None:
-            return None, None
-        name = aliases(current).get(part)
-        if name is None:
-            return (current, None) if number == len(location) - 1 else (None, None)
-        info = current.model_fields[name]
-        if number < len(location) - 1:
-            current = next(_models(info.annotation), None)
-    return current, info
-
-
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
-
-
-def _nearest(name: str, known: Sequence[str] | frozenset[str] | dict[str, str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"write {close[0]}" if close else f"remove it, or write one of: {', '.join(sorted(known))}"
 
 
 class _Loader(yaml.SafeLoader):

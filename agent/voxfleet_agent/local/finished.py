@@ -161,6 +161,11 @@ def _local_folder(place: Path) -> str:
     """Of a path to the folder, or to a file in it or in its repro/. Raises UnreadableRun."""
     whole = place.resolve()
     try:
+        if not whole.exists():
+            raise UnreadableRun(
+                f"{place} does not exist; give the folder <output.uri>/<job>-<uid8> of a run that has ended, or its"
+                f" {BUNDLE_NAME}"
+            )
         for folder in (whole, *whole.parents[:2]):
             if (folder / INDEX_NAME).is_file():
                 return f"file://{folder}"

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from voxfleet_api.base import ApiModel
 
 if TYPE_CHECKING:
@@ -76,8 +74,3 @@ def _repeated(extra: Mapping[str, object], items: object, field: str) -> Iterato
         if key in seen:
             yield f"{field}[{number}]: {what} stands already at [{seen[key]}]; write it once"
         seen.setdefault(key, number)
-
-
-def aliases(model: type[BaseModel]) -> dict[str, str]:
-    """Name on the wire -> attribute, of every field."""
-    return {info.alias or name: name for name, info in model.model_fields.items()}

@@ -98,7 +98,8 @@ class Runner:
             return Ended(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
         plan = FrozenPlan(attempt, outcome.plan)
         self._reporter.say(
-            f"planned: {plan.total} clips, {outcome.plan.audio_seconds} s of audio, {plan.shards} shards"
+            f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
+            f" {plan.shards} shard{'s' * (plan.shards != 1)}"
         )
         fan = await self._process(plan)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))

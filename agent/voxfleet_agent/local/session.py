@@ -32,6 +32,7 @@ from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.quarantine import Quarantine
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.finalize import run_finalize
+from voxfleet_agent.stages.merge import INDEX_NAME
 from voxfleet_agent.stages.plan import run_plan
 from voxfleet_agent.stages.process import run_process
 from voxfleet_agent.stages.stage import Provenance
@@ -57,8 +58,6 @@ async def run_here(orders: JobOrders, places: Places, credentials: S3Credentials
     Raises Unusable and OSError before anything runs.
     """
     make_private(places.state)
-    if places.owns_scratch:
-        _make_output(orders.job.spec.output.uri)
     try:
         async with _opened(places, credentials) as (equipment, attempts):
             return await _run(orders, places, equipment, attempts, reporter)
@@ -70,7 +69,7 @@ async def run_here(orders: JobOrders, places: Places, credentials: S3Credentials
 async def _run(
     orders: JobOrders, places: Places, equipment: Equipment, attempts: LocalAttempts, reporter: Reporter
 ) -> Summary:
-    await _require_own_output(orders, equipment.storage, attempts)
+    await _require_own_output(orders, places, equipment.storage, attempts)
     _require_same(orders, places, attempts)
     stopwatch = Stopwatch(places.state / "elapsed.json")
     runner = Runner(orders, equipment, attempts, reporter)
@@ -238,15 +237,25 @@ def _equip(
     )
 
 
-async def _require_own_output(orders: JobOrders, storage: Storage, attempts: LocalAttempts) -> None:
-    """A job that was copied from a cluster names its UID, and with it the folder that the cluster wrote."""
-    if not orders.job.metadata.uid or not attempts.is_new:
+async def _require_own_output(orders: JobOrders, places: Places, storage: Storage, attempts: LocalAttempts) -> None:
+    """A finished run that another state folder knows is not written over.
+
+    Nor is any run of a job that was copied from a cluster: it names its UID, and with it the folder that the cluster
+    wrote.
+    """
+    if not attempts.is_new:
         return
     try:
-        taken = bool(await storage.list_names(f"{orders.output_folder}/plan/", MAX_PLAN_FILES))
+        finished = await storage.exists(f"{orders.output_folder}/{INDEX_NAME}")
+        foreign = orders.job.metadata.uid and await storage.list_names(f"{orders.output_folder}/plan/", MAX_PLAN_FILES)
     except VoxFleetError as error:
         raise Unusable(f"{orders.output_folder}: {error.message}") from error
-    if taken:
+    if finished and not foreign:
+        raise Unusable(
+            f"nothing ran: {orders.output_folder} holds this job's finished run, which another state folder than"
+            f" {places.state} knows; {run_anew(orders.output_folder, str(places.state))}"
+        )
+    if foreign:
         raise Unusable(
             f"metadata.uid: {orders.output_folder} holds the results of the job with this UID, and this machine did not"
             " write them; leave metadata.uid out, and the run gets a folder of its own"
@@ -275,12 +284,6 @@ def _require_same(orders: JobOrders, places: Places, attempts: LocalAttempts) ->
             "metadata.uid: the run with this UID was begun here with other documents or other MLX_AUDIO_ names; write"
             " and set what it was begun with, or leave metadata.uid out for a run of its own"
         )
-
-
-def _make_output(uri: str) -> None:
-    """The storage makes folders only below one that exists."""
-    if uri.startswith("file://"):
-        Path(uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
 
 
 def make_private(folder: Path) -> None:

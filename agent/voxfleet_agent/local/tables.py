@@ -221,9 +221,13 @@ def verification_tables(found: Verification, *, show_text: bool) -> list[Table |
     if found.same and found.not_verified is not None:
         verdict = "NOT VERIFIED"
     shown.append(
-        f"{verdict}: {len(found.files)} files and {len(found.model)} model files differ,"
-        f" {differing} of {len(found.pairs)} clips"
+        f"{verdict}: {_count(len(found.files), 'file')} and {_count(len(found.model), 'model file')} differ,"
+        f" {_count(len(found.pairs), 'clip')} run again, {differing} differ{'s' * (differing == 1)}"
     )
     if found.not_verified is not None:
         shown.append(found.not_verified)
     return shown
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

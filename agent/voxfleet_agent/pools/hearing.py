@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
@@ -206,7 +206,8 @@ class Hearing:
         decoded = clip.decoded
         if decoded is None or len(clip.transcripts) < decoded.pieces:
             return
-        whole = joined([clip.transcripts[number] for number in sorted(clip.transcripts)])
+        windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
+        whole = within(joined(windows), decoded.audio_milliseconds)
         self._close(clip)
         self._tell(
             Verdict(
@@ -270,6 +271,24 @@ def joined(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
         language=next((transcript.language for transcript in transcripts if transcript.language), None),
         token_limit_reached=any(transcript.token_limit_reached for transcript in transcripts),
     )
+
+
+def within(transcript: Transcript, audio_milliseconds: int) -> Transcript:
+    """With no time behind the end of the audio: a model's frames reach beyond it."""
+
+    def cut(timed: tuple[TimedText, ...] | None) -> tuple[TimedText, ...] | None:
+        if timed is None or all(part.end_milliseconds <= audio_milliseconds for part in timed):
+            return timed
+        return tuple(
+            TimedText(
+                start_milliseconds=min(part.start_milliseconds, audio_milliseconds),
+                end_milliseconds=min(part.end_milliseconds, audio_milliseconds),
+                text=part.text,
+            )
+            for part in timed
+        )
+
+    return replace(transcript, segments=cut(transcript.segments), words=cut(transcript.words))
 
 
 def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tuple[TimedText, ...] | None:

@@ -136,6 +136,15 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert_told(invoke("quarantine", "discard", "--all"), 1, "Not a directory")
 
 
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    job = tmp_path / "job.yaml"
+    text = (EXAMPLES / "job.yaml").read_text()
+    job.write_text(text.replace("file:///Volumes/audio/results/", f"file://{tmp_path}/file/results/"))
+    ended = invoke("run", "-f", job, "-f", EXAMPLES / "contract.yaml")
+    assert_told(ended, 2, "spec.output.uri: ", "write a folder that this account may write to")
+
+
 def configured(folder: Path) -> Path:
     file = folder / "agent.yaml"
     content = {

@@ -20,6 +20,7 @@ def run_doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_doctor_finds_what_is_wrong_and_leaves_scratch_as_it_was(tmp_path: Path) -> None:
     mac = Mac("mac", tmp_path / "mac", allow=[])
     mac.write_files()
+    mac.scratch.mkdir(mode=0o700)
     (tmp_path / "mac" / "token").chmod(0o644)
     ran = run_doctor("-c", mac.config_file, "-o", "json")
     found = {item["name"]: item for item in json.loads(ran.stdout)}

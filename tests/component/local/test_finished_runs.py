@@ -157,6 +157,7 @@ def test_a_clip_with_another_text_is_named_by_its_class(finished: Finished, tmp_
 def test_a_run_in_which_nothing_reached_the_model_is_not_blamed_on_this_machine(home: Home, refused: Path) -> None:
     summary = home.run("-f", home.job("early", refused, quarantine={"maxClips": 0}))
     assert summary["ending"] == "Failed"
+    assert summary["stderr"].partition("planned: 1 clip, ")[2].partition("\n")[0].endswith(" 1 shard")
     bundle = local(summary["output"]) / "repro" / "bundle.json"
     code, found = verified(home, bundle)
     assert code == 2 and found["same"] and found["model"] == found["versions"] == found["clips"] == []
@@ -184,6 +185,11 @@ def test_a_changed_file_is_named(finished: Finished, tmp_path: Path, name: str) 
         file.write(b" ")
     code, found = verified(finished.home, tmp_path / "run" / "repro" / "bundle.json", "--sample", "0")
     assert code == 1 and found["files"] == [f"{name}: was changed"]
+
+
+def test_a_file_that_is_not_there_is_no_other_file_of_its_run(finished: Finished) -> None:
+    ended = finished.home.invoke("repro", "verify", finished.folder / "nope.json", "--sample", "0")
+    assert ended.returncode == 2 and "nope.json does not exist; give the folder" in ended.stderr
 
 
 def test_other_weights_are_an_error_and_another_version_a_warning(finished: Finished, tmp_path: Path) -> None:

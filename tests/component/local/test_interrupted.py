@@ -13,6 +13,7 @@ from voxfleet_agent.local import places as local_places
 from voxfleet_agent.local.environment import settle, with_defaults
 from voxfleet_agent.local.files import read_files
 from voxfleet_agent.local.orders import JobOrders
+from voxfleet_agent.local.output_place import make_output
 from voxfleet_agent.local.progress import Lines
 from voxfleet_agent.local.session import run_here
 from voxfleet_agent.local.summary import Summary, summary_text
@@ -35,7 +36,9 @@ async def test_a_run_that_only_waited_for_its_storage_is_parked(
     async def interrupted() -> Summary:
         listing.clear()
         run = asyncio.create_task(run_in(home, home.job("slow", refused)))
-        await listing.wait()
+        listed = asyncio.create_task(listing.wait())
+        await asyncio.wait({run, listed}, return_when=asyncio.FIRST_COMPLETED)  # a run that ended never lists
+        listed.cancel()
         run.cancel()
         return await run
 
@@ -51,6 +54,7 @@ async def run_in(home: Home, file: Path) -> Summary:
     job, contract = documents.job, documents.contract.spec
     user = Path(environment["HOME"])
     runbook = settle(environment, user, contract, job.spec.task)
+    make_output(job.spec.output.uri)
     orders = JobOrders.of(job, with_defaults(contract, runbook), runbook.settings())
     state, cache = local_places.state_home(environment, user), local_places.cache_home(environment, user)
     places = local_places.without_agent(orders, runbook, state, cache, 2**33)

@@ -159,6 +159,10 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
     home = Home(tmp_path, cache)
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
     try:
+        refused = home.agent("run", "-f", finished.job)
+        assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
+        assert (finished.folder / "index.json").is_file()
+        (finished.folder / "index.json").unlink()  # as if it had not come to its end
         ended = home.run("-f", finished.job)
         assert ended["rc"] == 0, ended
         rows = rows_of(finished.folder)

@@ -34,10 +34,10 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     ("field", "value", "hint"),
     [
         ("stateDir", "state", "absolute path"),
-        ("stateDir", None, "required"),
+        ("stateDir", None, "is missing; write it"),
         ("listen", {"host": "0.0.0.0"}, "127.0.0.1"),  # noqa: S104
         ("listen", {"port": 70000}, "65535"),
-        ("scratch", {"path": "/s", "quota": "20 GB"}, "pattern"),
+        ("scratch", {"path": "/s", "quota": "20 GB"}, "scratch.quota: write a number of bytes such as 200Mi"),
         ("scratch", {"path": "/Users/voxfleet/state/s", "quota": "1Gi"}, "scratch is swept"),
         ("pools", [], "at least 1"),
         ("pools", [{"name": "a"}, {"name": "a"}], "one name"),
@@ -46,7 +46,7 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         ("allow", ["file:///data/../etc/"], "`..`"),
         ("allow", ["https://2130706433/"], "host"),
         ("https", {"privateNetworks": ["ten"]}, "10.1.0.0/16"),
-        ("color", "red", "not permitted"),
+        ("color", "red", "unknown field"),
     ],
 )
 def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, field: str, value: object, hint: str) -> None:
@@ -77,6 +77,12 @@ def test_lanes_with_an_account_live_where_the_account_can_reach(tmp_path: Path) 
         load_config(write(tmp_path, laneUser="lanes", modelCache=None))
 
 
+def test_a_wrong_name_is_told_with_the_right_one_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, pools=[{"name": "offline", "memorycap": "24Gi"}]))
+    assert str(caught.value).splitlines()[1:] == ["  pools[0].memorycap: unknown field; write memoryCap"]
+
+
 @pytest.mark.parametrize("content", ["", "- a", "a: [", "7"])
 def test_a_file_that_holds_no_configuration_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "agent.yaml"
@@ -97,5 +103,5 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(ConfigError, match="chmod 600"):
         read_private_file(file, "tokenFile")
-    with pytest.raises(ConfigError, match="init"):
+    with pytest.raises(ConfigError, match="voxfleet-agent init --config FILE"):
         read_private_file(tmp_path / "none", "tokenFile")

@@ -12,7 +12,16 @@ from voxfleet_agent.config import AgentConfig, PoolConfig, create_private_file
 from voxfleet_agent.doctor import macos, runtime
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.machine import Tenant, judge_clock, judge_memory, judge_tenants
-from voxfleet_agent.doctor.places import Volume, judge_modes, judge_place, judge_room, judge_speed
+from voxfleet_agent.doctor.places import (
+    Volume,
+    check_places,
+    judge_modes,
+    judge_place,
+    judge_room,
+    judge_speed,
+    judge_unmounted,
+    unmounted,
+)
 from voxfleet_agent.doctor.secrets import check_secrets
 from voxfleet_agent.ledger import create_key_file
 
@@ -170,7 +179,7 @@ def test_secrets_that_are_missing_are_named_with_what_makes_them(tmp_path: Path)
     token, key = check_secrets(agent_config(tmp_path))
     for finding, file in ((token, "token"), (key, "ledger.pem")):
         assert_mendable(finding, Health.FAIL)
-        assert str(tmp_path / file) in finding.found and "voxfleet-agent init" in finding.mend
+        assert str(tmp_path / file) in finding.found and "voxfleet-agent init --config FILE" in finding.mend
 
 
 def test_secrets_that_hold_something_else_are_named(tmp_path: Path) -> None:
@@ -192,3 +201,19 @@ def test_secrets_that_can_be_read_are_fine(tmp_path: Path) -> None:
     token, _ = check_secrets(agent_config(tmp_path))
     assert_mendable(token, Health.FAIL)
     assert f"chmod 600 {tmp_path / 'token'}" in token.mend
+
+
+def test_a_scratch_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -> None:
+    config = agent_config(tmp_path / "nowhere")
+    (finding,) = (one for one in check_places(config) if one.name == "scratch")
+    assert_mendable(finding, Health.WARN)
+    assert "does not exist" in finding.found and str(config.scratch.path) in finding.mend
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_that_is_not_mounted_is_told() -> None:
+    place = unmounted(SCRATCH, lambda path: path == "/Volumes/other")
+    assert place == Path("/Volumes/scratch")
+    assert_mendable(judge_unmounted(place), Health.FAIL)
+    assert unmounted(SCRATCH, lambda path: path == "/Volumes/scratch") is None
+    assert unmounted(Path("/Users/voxfleet/scratch"), lambda path: False) is None

@@ -59,3 +59,16 @@ def test_only_what_this_machine_may_do_better_is_tried_again_and_not_for_ever() 
     assert not may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN)
     assert not may_try_again(failure(FailureClass.MODEL_MISMATCH), 1)
     assert concerns_job(failure(FailureClass.MODEL_MISMATCH)) and not concerns_job(failure(FailureClass.TRANSPORT))
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "quarantined", "said"),
+    [
+        (9, 2, "2 of 11 clips are quarantined; the contract allows 10 % (quarantine.maxPercent); "),
+        (97, 3, "3 of 100 clips are quarantined; the contract allows 2 (quarantine.maxClips); "),
+        (2, 1, "1 of 3 clips is quarantined; the contract allows 10 % (quarantine.maxPercent); "),
+    ],
+)
+def test_the_limit_that_was_passed_is_named_alone(succeeded: int, quarantined: int, said: str) -> None:
+    reason = judge(Counts(succeeded=succeeded, quarantined=quarantined), [], [], LIMITS).reason
+    assert reason == f"{said}errors.jsonl says why"

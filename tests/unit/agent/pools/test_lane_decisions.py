@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from voxfleet_agent.engine.results import Transcript
 from voxfleet_agent.pools.environment import child_environment, runbook_names
 from voxfleet_agent.pools.grouping import MAX_STRETCH, groups
-from voxfleet_agent.pools.hearing import joined
+from voxfleet_agent.pools.hearing import joined, within
 from voxfleet_agent.pools.memory_needs import MemoryNeeds
 from voxfleet_agent.pools.messages import ChildReadings
 from voxfleet_agent.pools.patience import Patience
@@ -70,6 +70,14 @@ def test_windows_are_joined_with_their_times_moved() -> None:
 def test_one_window_stays_as_it_is() -> None:
     only = Transcript("hello", None, None, "en")
     assert joined([(0, only)]) is only
+
+
+def test_no_time_lies_behind_the_end_of_the_audio() -> None:
+    heard = Transcript("stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now")))
+    whole = within(heard, 1672)
+    assert whole.segments == (timed(0, 1672, "stop now"),)
+    assert whole.words == (timed(0, 900, "stop"), timed(1672, 1672, "now"))
+    assert within(Transcript("stop"), 1672) == Transcript("stop")
 
 
 def test_readings_live_longer_than_a_child() -> None:
