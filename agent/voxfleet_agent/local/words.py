@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 MAX_WORDS = 20_000
 """Of what differs of a text: twice as many take four times as long, and these take seconds."""
 
@@ -54,6 +52,8 @@ def word_changes(reference: Sequence[str], other: Sequence[str]) -> WordChanges 
 
     None when more than MAX_WORDS lie between what both begin and end with.
     """
+    import numpy as np  # 12 MB, which `serve` does without
+
     reference, other = _trimmed(reference, other)
     if max(len(reference), len(other)) > MAX_WORDS:
         return None
