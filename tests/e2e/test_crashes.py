@@ -109,7 +109,7 @@ def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> No
     "edges",
     [
         pytest.param(
-            ("finalizer-added", "assigned", "put-answered", "plan-recorded", "shard-created@2"), id="until work begins"
+            ("finalizer-added", "put-answered", "plan-recorded", "shard-created@2", "assigned"), id="until work begins"
         ),
         pytest.param(("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"), id="while work is done"),
     ],
@@ -117,7 +117,10 @@ def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> No
 def test_an_operator_that_dies_at_each_edge_loses_and_repeats_nothing(
     make_fleet: MakeFleet, edges: tuple[str, ...]
 ) -> None:
-    """`assigned` lies between the status write and the call, `put-answered` after the agent's answer."""
+    """`assigned` lies between the status write and the call, `put-answered` after the agent's answer.
+
+    `assigned` comes last: the call may be made by whoever sees the status, and the plan then ends meanwhile.
+    """
     fleet = make_fleet(macs=2)
     fleet.start(operator_env={"VOXFLEET_CRASH_AT": edges[0]})
     fleet.submit("job", CLIPS)

@@ -157,12 +157,13 @@ async def test_a_changed_object_is_another_model(models: Models, objects: Path, 
 
 async def test_who_comes_together_shares_one_fetch(models: Models, objects: Path, storage: CountingStorage) -> None:
     storage.gate.clear()
-    tasks = [asyncio.create_task(models.resolve(at(objects), storage)) for _ in range(4)]
+    first = asyncio.create_task(models.resolve(at(objects), storage))
     await storage.begun.wait()
-    tasks[0].cancel()  # the next in turn takes over
-    await asyncio.wait([tasks[0]])
+    others = [asyncio.create_task(models.resolve(at(objects), storage)) for _ in range(3)]
+    first.cancel()  # the next in turn takes over
+    await asyncio.wait([first])
     storage.gate.set()
-    resolved = await asyncio.gather(*tasks[1:])
+    resolved = await asyncio.gather(*others)
     assert len({model.path for model in resolved}) == 1
     assert len(storage.downloads) == 1 + 3
     assert list((resolved[0].path.parents[1] / "incoming").iterdir()) == []
