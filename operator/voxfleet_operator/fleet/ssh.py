@@ -233,9 +233,9 @@ def _login_refused(where: str, access: SshAccess, key: paramiko.PKey) -> TunnelE
 
 def _close(transport: paramiko.Transport) -> None:
     transport.close()
-    transport.packetizer.complete_handshake()  # stops paramiko's handshake timer, a thread that would linger
     if transport.is_alive():
         transport.join(THREAD_END_SECONDS)
+    transport.packetizer.complete_handshake()  # stops the timer that paramiko's thread started, which would linger
     transport.sock.close()
 
 
