@@ -291,6 +291,10 @@ class Counts(SpecModel):
     quarantined: int = 0
     not_run: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.succeeded + self.failed + self.quarantined + self.not_run
+
 
 class Commit(SpecModel):
     """commit.json: everything that an attempt delivers, inherited parts first."""

@@ -31,12 +31,12 @@ def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
 
     `reader` is a seekable binary file of `size_bytes`; a few kilobytes are read (an m4a's header: up to 16 MiB).
     """
-    return sniff(reader, size_bytes)(ClipReader(reader, size_bytes))
-
-
-def sniff(reader: Reader, size_bytes: int) -> Callable[[ClipReader], HeaderFacts]:
-    """The parser for a clip, told by its first bytes. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR)."""
     clip = ClipReader(reader, size_bytes)
+    return sniff(clip)(clip)
+
+
+def sniff(clip: ClipReader) -> Callable[[ClipReader], HeaderFacts]:
+    """The parser for a clip, told by its first bytes. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR)."""
     head = clip.peek(0, _HEAD_BYTES)
     if not head:
         raise damaged("is empty")

@@ -36,8 +36,8 @@ def env(
 ) -> None:
     """Prints TMPDIR and the MLX_AUDIO_ names as export lines for a shell.
 
-    Without -c they come from the environment, the contract and the defaults; With -c they are what that
-    configuration says. Ends with 2 when a name that is set contradicts the contract, or a file cannot be used.
+    Without -c they come from the environment, the contract and the defaults, with -c from that configuration. Ends
+    with 2 when a name that is set contradicts the contract, or a file cannot be used.
     """
     try:
         documents = read_files(file) if file else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode
@@ -107,36 +107,18 @@ VOICE_FAMILIES: Mapping[str, VoiceFamily] = {
     "vibevoice": VoiceFamily(preset=True, budget=True, streams=True),
     "voxtral_tts": VoiceFamily(named_by_config=True, preset=True, budget=True, streams=True, frames_per_second=12.5),
 }
+_QWEN3_TTS_ALL = VoiceFamily(
+    languages=_QWEN3_LANGUAGES,
+    named_by_config=True,
+    speakers_by_model=True,
+    budget=True,
+    streams=True,
+    frames_per_second=12.5,
+)
 _QWEN3_TTS = {
-    "base": VoiceFamily(
-        reference=True,
-        reference_text=True,
-        languages=_QWEN3_LANGUAGES,
-        named_by_config=True,
-        speakers_by_model=True,
-        budget=True,
-        streams=True,
-        frames_per_second=12.5,
-    ),
-    "custom_voice": VoiceFamily(
-        preset=True,
-        instructed_voice=True,
-        languages=_QWEN3_LANGUAGES,
-        named_by_config=True,
-        speakers_by_model=True,
-        budget=True,
-        streams=True,
-        frames_per_second=12.5,
-    ),
-    "voice_design": VoiceFamily(
-        design=True,
-        languages=_QWEN3_LANGUAGES,
-        named_by_config=True,
-        speakers_by_model=True,
-        budget=True,
-        streams=True,
-        frames_per_second=12.5,
-    ),
+    "base": replace(_QWEN3_TTS_ALL, reference=True, reference_text=True),
+    "custom_voice": replace(_QWEN3_TTS_ALL, preset=True, instructed_voice=True),
+    "voice_design": replace(_QWEN3_TTS_ALL, design=True),
 }
 
 

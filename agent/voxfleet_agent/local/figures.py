@@ -27,10 +27,6 @@ class Figures:
     """By timing, and of a clip's whole latency under `latency`; empty when no clip was timed."""
 
     @property
-    def clips(self) -> int:
-        return self.counts.succeeded + self.counts.failed + self.counts.quarantined + self.counts.not_run
-
-    @property
     def audio_seconds_per_infer_second(self) -> float | None:
         return self.audio_milliseconds / self.infer_milliseconds if self.infer_milliseconds else None
 

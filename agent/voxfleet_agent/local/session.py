@@ -22,6 +22,7 @@ from voxfleet_agent.local.orders import JobOrders
 from voxfleet_agent.local.places import Places
 from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.runner import Ended, Equipment, Runner
+from voxfleet_agent.local.state_file import replace_text
 from voxfleet_agent.local.stopwatch import Stopwatch
 from voxfleet_agent.local.summary import Summary, run_anew
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
@@ -92,7 +93,7 @@ async def _run(
                 f"{orders.job.metadata.name} finished at {elapsed.ended_at}, but its results cannot be read;"
                 f" {run_anew(orders.output_folder, str(places.state))}"
             )
-    all_inherited = found is not None and 0 < found.clips == inherited
+    all_inherited = found is not None and 0 < found.counts.total == inherited
     if runner.worked and found is not None and not all_inherited:
         wall_milliseconds = None if inherited else elapsed.milliseconds
         await _note(orders, equipment.storage, Pace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
@@ -266,9 +267,7 @@ def _require_same(orders: JobOrders, places: Places, attempts: LocalAttempts) ->
     """A job that names its UID is the same run whatever else changed in it, and would get the old run's results."""
     file = places.state / "identity"
     if attempts.is_new:
-        unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(orders.identity)
-        unfinished.rename(file)
+        replace_text(file, orders.identity)
         return
     try:
         begun_with = file.read_text()

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from voxfleet_agent.clock import SystemClock, timestamp
+from voxfleet_agent.local.state_file import replace_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,8 @@ class Stopwatch:
             return self._before
         passed = round((self._now_seconds() - self._began_seconds) * 1000)
         elapsed = Elapsed(self._before.milliseconds + passed, timestamp(self._wall()))
-        unfinished = self._file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps({"wallMilliseconds": elapsed.milliseconds, "endedAt": elapsed.ended_at}))
-        unfinished.rename(self._file)
+        told = {"wallMilliseconds": elapsed.milliseconds, "endedAt": elapsed.ended_at}
+        replace_text(self._file, json.dumps(told))
         return elapsed
 
 

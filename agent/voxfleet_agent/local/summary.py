@@ -76,7 +76,7 @@ def summary_text(found: Summary) -> str:
     figures = found.figures
     if not found.ran and figures is not None:
         why = f"this job had finished before ({found.ended_at or 'nobody knows when'})"
-        if found.inherited == figures.clips > 0:
+        if found.inherited == figures.counts.total > 0:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
         lines += [f"  nothing ran: {why}", f"  {run_anew(found.output, found.state)}; its figures:"]
     if figures is not None:
@@ -106,7 +106,8 @@ def summary_text(found: Summary) -> str:
 
 def _throughput(found: Summary, figures: Figures) -> str:
     if found.inherited:
-        return f"  inherited  {found.inherited} of {figures.clips} clips; nobody timed all, so no throughput is told"
+        clips = f"{found.inherited} of {figures.counts.total} clips"
+        return f"  inherited  {clips}; nobody timed all, so no throughput is told"
     rate = found.audio_seconds_per_second
     return (
         f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {found.wall_milliseconds / 1000:.1f} s"

@@ -17,8 +17,6 @@ from voxfleet_api.results import ManifestRow, RowError
 
 MAX_PLACES = 1024
 """Of one header. A fragmented m4a has one for each few seconds of audio."""
-
-
 HEADER_SECONDS = 600.0
 """For all places of one header together: each may wait long for its answer."""
 
@@ -55,11 +53,12 @@ def _examine(
     header: HeaderReader, size_bytes: int, contract: VoiceContractSpec
 ) -> tuple[HeaderFacts | None, RowError | None]:
     """(what the header says, why the contract refuses it); of a file that is too large, its first bytes alone."""
-    parse = sniff(header, size_bytes)
+    clip = ClipReader(header, size_bytes)
+    parse = sniff(clip)
     refusal = refuse_size(size_bytes, contract)
     if refusal is not None:
         return None, refusal
-    facts = parse(ClipReader(header, size_bytes))
+    facts = parse(clip)
     return facts, refuse(facts, size_bytes, contract)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from array import array
 from bisect import bisect_right
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from voxfleet_agent.scratch import writing_scratch
-from voxfleet_agent.storage.content import BLOCK_BYTES, scratch_errors
+from voxfleet_agent.storage.content import BLOCK_BYTES, BlockContent, scratch_errors
 from voxfleet_agent.storage.threads import in_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -58,7 +57,7 @@ class Spool:
         return content
 
 
-class Lines:
+class Lines(BlockContent):
     """Stretches of a spool, one behind the other; implements storage.content.Content."""
 
     def __init__(self, spool: Spool) -> None:
@@ -78,12 +77,6 @@ class Lines:
         else:
             self._offsets.append(offset)
             self._ends.append(self._ends[-1] + size_bytes)
-
-    async def sha256(self, start: int, stop: int) -> str:
-        digest = hashlib.sha256()
-        async for block in self.blocks(start, stop):
-            digest.update(block)
-        return digest.hexdigest()
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         while start < stop:

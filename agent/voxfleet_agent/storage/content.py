@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,21 @@ class BytesContent:
             yield bytes(self._content[offset : min(offset + BLOCK_BYTES, stop)])
 
 
-class FileContent:
+class BlockContent(ABC):
+    """Content that is known by its blocks alone."""
+
+    async def sha256(self, start: int, stop: int) -> str:
+        """Of the bytes from `start` up to `stop`, in hex."""
+        digest = hashlib.sha256()
+        async for block in self.blocks(start, stop):
+            await in_thread(lambda block=block: digest.update(block))  # type: ignore[misc] # bound in the loop
+        return digest.hexdigest()
+
+    @abstractmethod
+    def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]: ...
+
+
+class FileContent(BlockContent):
     """An open file. Raises VoxFleetError(SCRATCH_EXHAUSTED) when it cannot be read."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
@@ -55,12 +70,6 @@ class FileContent:
     @property
     def size_bytes(self) -> int:
         return self._size_bytes
-
-    async def sha256(self, start: int, stop: int) -> str:
-        digest = hashlib.sha256()
-        async for block in self.blocks(start, stop):
-            await in_thread(lambda block=block: digest.update(block))  # type: ignore[misc] # bound in the loop
-        return digest.hexdigest()
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         while start < stop:

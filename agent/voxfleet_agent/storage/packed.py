@@ -6,13 +6,13 @@ import hashlib
 import zlib
 from collections.abc import AsyncGenerator
 
-from voxfleet_agent.storage.content import BLOCK_BYTES
+from voxfleet_agent.storage.content import BLOCK_BYTES, BlockContent
 from voxfleet_agent.storage.threads import in_thread
 
 _LEVEL = 1  # a manifest shrinks to a tenth and less; higher levels cost more than they save
 
 
-class PackedContent:
+class PackedContent(BlockContent):
     """Implements content.Content. Append all of it before it is read."""
 
     def __init__(self) -> None:
@@ -37,12 +37,6 @@ class PackedContent:
         while len(self._open) >= BLOCK_BYTES:
             self._packed.append(zlib.compress(memoryview(self._open)[:BLOCK_BYTES], _LEVEL))
             del self._open[:BLOCK_BYTES]
-
-    async def sha256(self, start: int, stop: int) -> str:
-        digest = hashlib.sha256()
-        async for block in self.blocks(start, stop):
-            digest.update(block)
-        return digest.hexdigest()
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         while start < stop:

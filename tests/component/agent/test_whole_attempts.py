@@ -175,10 +175,7 @@ def test_an_agent_that_dies_at_an_edge_resumes_without_losing_or_repeating_a_cli
 
 def test_kill_9_leaves_no_child_and_the_same_put_resumes(whole: Whole) -> None:
     agent = whole.agent
-    spec = whole.first_shard()
-    cursor = agent.attempts().cursor
-    agent.put(spec)
-    _until_loaded(agent, cursor)
+    spec = _put_until_loaded(whole)
     children = agent.mac.kill_agent()
     assert children and wait_ended(children, 30) == []
     agent.mac.restart_agent()
@@ -189,10 +186,7 @@ def test_kill_9_leaves_no_child_and_the_same_put_resumes(whole: Whole) -> None:
 
 def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     agent = whole.agent
-    spec = whole.first_shard()
-    cursor = agent.attempts().cursor
-    agent.put(spec)
-    _until_loaded(agent, cursor)
+    spec = _put_until_loaded(whole)
     children = agent.mac.agent.descendants()
     events = agent.events(agent.attempts().cursor)
     next(events)
@@ -213,6 +207,10 @@ def test_a_model_path_that_does_not_exist_fails_with_its_class(whole: Whole) -> 
     assert status.failure is not None and status.failure.failure_class.value == "ModelUnavailable"
 
 
-def _until_loaded(agent: AgentProcess, cursor: str) -> None:
-    """Until the lane has its model: then the first row is sealed, and the clips begin."""
+def _put_until_loaded(whole: Whole) -> AttemptSpec:
+    """The first shard, once the lane has its model: then the first row is sealed, and the clips begin."""
+    agent, spec = whole.agent, whole.first_shard()
+    cursor = agent.attempts().cursor
+    agent.put(spec)
     assert any(event.row is not None for event in agent.events(cursor)), "the stream ended"
+    return spec

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
+from tests.rig.agent_config import write_agent_config
 from typer.testing import CliRunner, Result
 
 from voxfleet_agent.main import app
@@ -116,7 +116,7 @@ def test_with_an_agent_s_configuration_it_alone_says_what_counts(tmp_path: Path,
 
 @pytest.mark.parametrize("name", ["binary.yaml", "missing.yaml", "folder"])
 def test_rows_that_are_none(odd: Callable[[str], Path], tmp_path: Path, name: str) -> None:
-    config = configured(tmp_path)
+    config = write_agent_config(tmp_path)
     assert invoke("init", "-c", config).exit_code == 0
     file = odd(name)
     assert_told(invoke("ledger", "verify", "-c", config, "--rows", file), 1, str(file))
@@ -125,7 +125,7 @@ def test_rows_that_are_none(odd: Callable[[str], Path], tmp_path: Path, name: st
 def test_a_folder_in_place_of_the_key(tmp_path: Path) -> None:
     (tmp_path / "ledger.pem").mkdir()
     assert_told(
-        invoke("ledger", "verify", "-c", configured(tmp_path), "--rows", "x"), 1, "ledgerKeyFile:", "is no file"
+        invoke("ledger", "verify", "-c", write_agent_config(tmp_path), "--rows", "x"), 1, "ledgerKeyFile:", "is no file"
     )
 
 
@@ -143,15 +143,3 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     job.write_text(text.replace("file:///Volumes/audio/results/", f"file://{tmp_path}/file/results/"))
     ended = invoke("run", "-f", job, "-f", EXAMPLES / "contract.yaml")
     assert_told(ended, 2, "spec.output.uri: ", "write a folder that this account may write to")
-
-
-def configured(folder: Path) -> Path:
-    file = folder / "agent.yaml"
-    content = {
-        "stateDir": str(folder / "state"),
-        "tokenFile": str(folder / "token"),
-        "ledgerKeyFile": str(folder / "ledger.pem"),
-        "scratch": {"path": str(folder / "scratch"), "quota": "1Gi"},
-    }
-    file.write_text(yaml.safe_dump(content))
-    return file

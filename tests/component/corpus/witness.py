@@ -7,11 +7,12 @@ import ctypes
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.rig import strace
 
 _OPEN = 0x20  # IN_OPEN
 _NONBLOCK = 0o4000
@@ -87,20 +88,5 @@ def tracing(pids: Sequence[int], file: Path) -> Iterator[Trace]:
 
     Raises RuntimeError when the system does not allow it.
     """
-    attach = [part for pid in pids for part in ("-p", str(pid))]
-    command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-o", str(file), *attach]
-    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert strace.stderr is not None
-    try:
-        attached = 0
-        for line in strace.stderr:
-            attached += "attached" in line
-            if attached == len(pids):
-                break
-        else:
-            raise RuntimeError("strace cannot watch another process here")
+    with strace.attached(pids, file, ["-y", "-s", "4096", "-e", f"trace={_CALLS}"]):
         yield Trace(file)
-    finally:
-        if strace.poll() is None:
-            strace.send_signal(signal.SIGINT)
-        strace.communicate()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.rig import strace
 
 
 class FaultyDisk:
@@ -27,22 +27,7 @@ def disk_faults(
     What the processes start later is troubled too.
     """
     calls = ",".join(fault.partition(":")[0] for fault in faults)
-    command = ["strace", "-f", "-e", f"trace={calls}", "-s", "0", "-o", str(log)]
-    command += [part for pid in pids for part in ("-p", str(pid))]
-    command += [part for fault in faults for part in ("-e", f"inject={fault}")]
-    command += [] if only is None else ["-P", str(only)]
-    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert strace.stderr is not None
-    try:
-        attached = 0
-        for line in strace.stderr:
-            attached += "attached" in line
-            if attached == len(pids):
-                break
-        else:
-            raise RuntimeError("strace cannot trouble another process here")
+    options = ["-e", f"trace={calls}", "-s", "0", *(part for fault in faults for part in ("-e", f"inject={fault}"))]
+    options += [] if only is None else ["-P", str(only)]
+    with strace.attached(pids, log, options):
         yield FaultyDisk(log)
-    finally:
-        if strace.poll() is None:
-            strace.send_signal(signal.SIGINT)
-        strace.communicate()

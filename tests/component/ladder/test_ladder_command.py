@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
+from tests.rig.agent_config import write_agent_config
 from tests.unit.agent.ladder.paper_lane import MIB
 from tests.unit.agent.ladder.test_knees import climb, make_table
 from typer.testing import CliRunner, Result
@@ -18,15 +18,7 @@ from voxfleet_api.results import LadderTable
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    file = tmp_path / "agent.yaml"
-    content = {
-        "stateDir": str(tmp_path / "state"),
-        "tokenFile": str(tmp_path / "token"),
-        "ledgerKeyFile": str(tmp_path / "ledger.pem"),
-        "scratch": {"path": str(tmp_path / "scratch"), "quota": "1Gi"},
-    }
-    file.write_text(yaml.safe_dump(content))
-    return file
+    return write_agent_config(tmp_path)
 
 
 def store(folder: Path, *tables: LadderTable) -> None:
