@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from voxfleet_agent.pools.child import Child
 from voxfleet_agent.pools.docket import Docket
 from voxfleet_agent.pools.feed import Feed
 from voxfleet_agent.pools.messages import AnyAnswer
@@ -16,22 +17,26 @@ class Call:
         self.hearing: asyncio.Task[AnyAnswer] | None = None
         self.recycling = False
         """The child is to be replaced once it has answered what it has."""
-        self._deadline = 0.0
-        self._quiet_since_cpu_seconds: float | None = None
+        self._asked_at_seconds = 0.0
+        self._first_look = (0.0, 0.0)
+        """(begin of the silence, processor time that the child had spent by then)."""
 
-    def expect_answer(self, patience_seconds: float) -> None:
-        self._quiet_since_cpu_seconds = None
-        self._deadline = asyncio.get_running_loop().time() + patience_seconds
+    def asked(self) -> None:
+        """The child was given something: its silence counts from now at the earliest."""
+        self._asked_at_seconds = asyncio.get_running_loop().time()
 
-    def remaining_seconds(self) -> float | None:
-        """Until the child's silence is too long; None while it owes nothing."""
-        return None if self.docket.idle else max(0.0, self._deadline - asyncio.get_running_loop().time())
+    def silent_seconds(self, child: Child) -> float:
+        return asyncio.get_running_loop().time() - self._silent_since(child)
 
-    def spent_seconds(self, cpu_seconds: float) -> float:
+    def spent_seconds(self, child: Child) -> float:
         """Processor time that the child has spent since the first look at it in this silence."""
-        if self._quiet_since_cpu_seconds is None:
-            self._quiet_since_cpu_seconds = cpu_seconds
-        return cpu_seconds - self._quiet_since_cpu_seconds
+        since, cpu_seconds = self._silent_since(child), child.cpu_seconds()
+        if self._first_look[0] != since:
+            self._first_look = (since, cpu_seconds)
+        return cpu_seconds - self._first_look[1]
+
+    def _silent_since(self, child: Child) -> float:
+        return max(self._asked_at_seconds, child.heard_at_seconds)
 
     async def heard(self) -> AnyAnswer:
         """What the finished hearing brought. Raises ChildEndedError."""

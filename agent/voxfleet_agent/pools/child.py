@@ -72,6 +72,8 @@ class Child:
         self.decoding: int | None = None
         self.inferring: tuple[int, ...] = ()
         self.inferring_milliseconds = 0
+        self.heard_at_seconds = 0.0
+        """The last sign of life, on the loop's clock."""
 
     @classmethod
     async def start(
@@ -151,21 +153,39 @@ class Child:
         return answer
 
     async def send(self, request: Message) -> None:
-        """Raises ChildEndedError. Cancelling it ends the child, which may have half a message."""
+        """Cancelling it ends the child, which may have half a message.
+
+        Of a child that is gone already, `hear` tells once it has told what the child said before.
+        """
         try:
             self._requests.write(frame(request))
             await self._requests.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise await self.gone() from error
+        except (BrokenPipeError, ConnectionResetError):
+            pass
         except BaseException:
             self.kill()
             raise
 
     async def hear(self) -> AnyAnswer:
-        """The next answer. Raises ChildEndedError. Cancelling it ends the child, because half a message may be read."""
+        """The next answer; what the child only announces on the way is noted.
+
+        Raises ChildEndedError. Cancelling it ends the child, because half a message may be read.
+        """
+        while True:
+            answer = await self._hear()
+            self.heard_at_seconds = asyncio.get_running_loop().time()
+            match answer:
+                case Decoding():
+                    self.decoding = answer.index
+                case Inferring():
+                    self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
+                case _:
+                    return answer
+
+    async def _hear(self) -> AnyAnswer:
         try:
             (length_bytes,) = LENGTH.unpack(await self._answers.readexactly(LENGTH.size))
-            answer = ANSWER.validate_json(await self._answers.readexactly(checked_length(length_bytes)))
+            return ANSWER.validate_json(await self._answers.readexactly(checked_length(length_bytes)))
         except (asyncio.IncompleteReadError, ConnectionResetError) as error:
             raise await self.gone() from error
         except ValueError as error:
@@ -173,11 +193,6 @@ class Child:
         except BaseException:
             self.kill()
             raise
-        if isinstance(answer, Decoding):
-            self.decoding = answer.index
-        elif isinstance(answer, Inferring):
-            self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
-        return answer
 
     def abandon(self, what: str) -> None:
         """Ends a child that misbehaves; who hears it learns why."""

@@ -24,15 +24,13 @@ from voxfleet_agent.pools.messages import (
     Batch,
     BatchDone,
     Clip,
-    Decoding,
-    Inferring,
     Load,
     Refused,
     Verdict,
 )
-from voxfleet_agent.pools.patience import Patience
+from voxfleet_agent.pools.patience import LOOK_SECONDS, Patience
 from voxfleet_agent.pools.readings import Tally
-from voxfleet_agent.pools.silence import endless_clip, seconds_to_next_look, silence_seconds
+from voxfleet_agent.pools.silence import endless_clip, silence_seconds
 from voxfleet_agent.pools.sizing import Sizing
 from voxfleet_agent.pools.verdicts import clip_verdict, condemned, endless
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel, StepDown
@@ -186,7 +184,7 @@ class Lane:
                     raise self._stopped()
                 while not call.recycling and (sent := call.docket.next(self.batch_size)) is not None:
                     await self._send(child, sent)
-                    call.expect_answer(self._silence_seconds(call, child))
+                    call.asked()
             if call.docket.wants_more and not call.recycling:
                 call.feed.ask()
             return await self._wait(call, child)
@@ -199,22 +197,21 @@ class Lane:
         if child is not None and not call.docket.idle and call.hearing is None:
             call.hearing = asyncio.create_task(child.hear())
         waiting = {task for task in (call.hearing, call.feed.asked) if task is not None}
-        timeout = seconds_to_next_look(call, child)
-        done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        look_seconds = None if call.docket.idle else LOOK_SECONDS
+        done, _ = await asyncio.wait(waiting, timeout=look_seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done and child is not None:
             return self._doubt(call, child)
         if call.feed.asked in done:
             call.docket.add(await call.feed.take())
         if child is not None and call.hearing is not None and call.hearing in done:
-            answer = await call.heard()
-            call.expect_answer(self._silence_seconds(call, child))
-            return await self._take(call, child, answer)
+            return await self._take(call, child, await call.heard())
         return ()
 
     def _doubt(self, call: Call, child: Child) -> Sequence[ClipVerdict]:
         """Ends a child that was silent for too long, or whose decoder comes to no end. No answer can come meanwhile."""
-        if call.remaining_seconds() == 0:
-            child.abandon(f"gave no sign of life for {self._silence_seconds(call, child):.0f} s")
+        allowed_seconds = silence_seconds(self._patience, call, child, self._longest_milliseconds)
+        if call.silent_seconds(child) >= allowed_seconds:
+            child.abandon(f"gave no sign of life for {allowed_seconds:.0f} s")
             return ()
         clip = endless_clip(self._patience, call, child, self._longest_milliseconds)
         if clip is None:
@@ -226,8 +223,6 @@ class Lane:
 
     async def _take(self, call: Call, child: Child, answer: AnyAnswer) -> Sequence[ClipVerdict]:
         match answer:
-            case Decoding() | Inferring():
-                return ()
             case Verdict() if (
                 clip := call.docket.settle(answer.index, heard=answer.failure_class is None)
             ) is not None:
@@ -353,9 +348,6 @@ class Lane:
         if self._account is None or clip.text is None:
             return clip.path
         return self.folder / f"{SPOKEN_PREFIX}{clip.index}{clip.path.suffix}"
-
-    def _silence_seconds(self, call: Call, child: Child) -> float:
-        return silence_seconds(self._patience, call, child, self._longest_milliseconds)
 
     @property
     def _longest_milliseconds(self) -> int:

@@ -152,6 +152,11 @@ def frame(message: Message) -> bytes:
     return LENGTH.pack(checked_length(len(body))) + body
 
 
+def can_wait(message: Message) -> bool:
+    """For the next message: a result can, what announces a clip or answers a request cannot."""
+    return isinstance(message, Verdict) or (isinstance(message, Inferring) and not message.indexes)
+
+
 def checked_length(length_bytes: int) -> int:
     if length_bytes > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {length_bytes} bytes; at most {MAX_MESSAGE_BYTES} are allowed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOK_SECONDS = 0.25
-"""Between two looks at the processor time of a decoder that says nothing."""
+"""Between two looks at a child that owes an answer: what it announces, and its decoder's processor time, change."""
 
 
 @dataclass(frozen=True, slots=True)

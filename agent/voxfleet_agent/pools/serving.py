@@ -73,10 +73,18 @@ class _OpenBatch:
 class Serving:
     """Lives as long as the process; runs on the thread that owns MLX. Any thread may put into its inbox."""
 
-    def __init__(self, parts: Parts, inbox: queue.SimpleQueue[Item], tell: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        inbox: queue.SimpleQueue[Item],
+        tell: Callable[[Message], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """Results that were told may wait for `flush`: the parent wakes up for each write, at the lane's expense."""
         self._parts = parts
         self._inbox = inbox
         self._tell = tell
+        self._flush = flush
         self._decoder = Decoder(parts.open_decoding, parts.audible_speech, tell, self._inbox.put)
         self._key: tuple[object, ...] | None = None
         """What the model in memory was made of."""
@@ -103,6 +111,7 @@ class Serving:
                         message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
                     )
                 )
+            self._flush()
 
     def _next(self) -> Item:
         try:

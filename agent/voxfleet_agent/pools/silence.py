@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from voxfleet_agent.pools.call import Call
 from voxfleet_agent.pools.child import Child
-from voxfleet_agent.pools.patience import LOOK_SECONDS, Patience
+from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.stages.stage import ClipTask
 
 
 def silence_seconds(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> float:
-    """How long the child may be silent from now on. `longest_milliseconds`: the most that the contract accepts."""
+    """How long the child may be silent. `longest_milliseconds`: the most that the contract accepts."""
     decoding_milliseconds = None
     if child.decoding is not None:
         decoding_milliseconds = _milliseconds(call.docket.in_flight(child.decoding), longest_milliseconds)
@@ -19,20 +19,12 @@ def silence_seconds(patience: Patience, call: Call, child: Child, longest_millis
     )
 
 
-def seconds_to_next_look(call: Call, child: Child | None) -> float | None:
-    """None while the child owes nothing."""
-    remaining_seconds = call.remaining_seconds()
-    if remaining_seconds is None or child is None or child.decoding is None or child.inferring:
-        return remaining_seconds
-    return min(remaining_seconds, LOOK_SECONDS)
-
-
 def endless_clip(patience: Patience, call: Call, child: Child, longest_milliseconds: int) -> ClipTask | None:
     """The clip that the decoder comes to no end with, told by the processor time of this silence."""
     clip = None if child.decoding is None else call.docket.in_flight(child.decoding)
     if clip is None or child.inferring:
         return None
-    spent_seconds = call.spent_seconds(child.cpu_seconds())
+    spent_seconds = call.spent_seconds(child)
     if spent_seconds < patience.decoding_cpu_seconds:
         return None
     announced_milliseconds = min(_milliseconds(clip, longest_milliseconds), longest_milliseconds)

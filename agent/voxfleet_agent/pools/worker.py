@@ -28,6 +28,7 @@ from voxfleet_agent.pools.messages import (
     SPOKEN_PREFIX,
     AnyRequest,
     Message,
+    can_wait,
     checked_length,
     frame,
 )
@@ -68,6 +69,11 @@ def main(arguments: list[str] | None = None, parts: Callable[[], Parts] | None =
     def tell(message: Message) -> None:
         with speaking:
             answers_out.write(frame(message))
+            if not can_wait(message):
+                answers_out.flush()
+
+    def flush() -> None:
+        with speaking:
             answers_out.flush()
 
     # MLX is imported behind the lock: it takes seconds, and two children must not meet.
@@ -75,7 +81,7 @@ def main(arguments: list[str] | None = None, parts: Callable[[], Parts] | None =
     from voxfleet_agent.pools.serving import Serving
 
     try:
-        Serving((parts or _parts)(), inbox, tell).serve()
+        Serving((parts or _parts)(), inbox, tell, flush).serve()
     except GpuFaultError as error:
         print(error, file=sys.stderr, flush=True)
     os._exit(EXIT_GPU_FAULT)
