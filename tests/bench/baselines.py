@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -34,7 +34,8 @@ def loop_throughput(model: Path, pool: Pool, way: Way) -> float:
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
         order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
         order.write_text(json.dumps({"model": str(model), "way": way, "warmUp": paths[0], "paths": paths}))
-        run_program([sys.executable, str(LOOPS), str(order), str(answer)])
+        blas = {"OPENBLAS_NUM_THREADS": "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
+        run_program([sys.executable, str(LOOPS), str(order), str(answer)], blas)
         told = _LoopAnswer.model_validate_json(answer.read_text())
     check_words(f"the loop {way}", pool, told.texts)
     return pool.total_audio_seconds / told.seconds
@@ -68,12 +69,12 @@ def check_words(what: str, pool: Pool, texts: Sequence[str]) -> None:
         )
 
 
-def run_program(command: list[str]) -> None:
-    """Runs it with the agent's BLAS. Raises MeasurementFailed with its last words."""
+def run_program(command: list[str], environment: Mapping[str, str] | None = None) -> None:
+    """Runs it with the agent's BLAS, `environment` added to its own. Raises MeasurementFailed with its last words."""
     try:
         done = subprocess.run(
             command,
-            env=agent_environment(),
+            env={**agent_environment(), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

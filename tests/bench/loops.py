@@ -28,9 +28,11 @@ class Way(StrEnum):
     """The same, shortest clip first."""
     ARRAY_AHEAD = "array-ahead"
     """The same, while a thread decodes what comes next."""
+    ARRAY_AHEAD_ONE_THREAD = "array-ahead-one-thread"
+    """The same with one thread of the BLAS, as a lane has it."""
 
 
-ARRAY_WAYS = (Way.ARRAY, Way.ARRAY_SORTED, Way.ARRAY_AHEAD)
+ARRAY_WAYS = (Way.ARRAY, Way.ARRAY_SORTED, Way.ARRAY_AHEAD, Way.ARRAY_AHEAD_ONE_THREAD)
 
 
 class _Result(Protocol):
@@ -94,6 +96,7 @@ LOOPS: dict[Way, Callable[[_Model, Sequence[str]], Iterator[tuple[str, str]]]] =
     Way.ARRAY: _by_array,
     Way.ARRAY_SORTED: _sorted,
     Way.ARRAY_AHEAD: _ahead,
+    Way.ARRAY_AHEAD_ONE_THREAD: _ahead,
 }
 
 if __name__ == "__main__":

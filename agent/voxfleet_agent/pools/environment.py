@@ -27,6 +27,8 @@ def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, s
     if sys.platform == "linux":
         # MLX would run a C++ compiler in the lane for what it gains on a CPU: nothing that can be measured.
         environment["MLX_DISABLE_COMPILE"] = "1"
+        # A second thread of the BLAS spends a processor and gains little (ADR 15); more lanes use more processors.
+        environment["OPENBLAS_NUM_THREADS"] = inherited.get("OPENBLAS_NUM_THREADS", "1")
         if "LD_PRELOAD" in inherited:
             environment["LD_PRELOAD"] = inherited["LD_PRELOAD"]
     return environment

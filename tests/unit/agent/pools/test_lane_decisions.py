@@ -177,6 +177,11 @@ def test_windows_make_the_ring_small() -> None:
     assert refusal is not None and "conversions.windows.length 30 s" in refusal
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="MLX uses no BLAS of the system's there")
+def test_a_childs_blas_has_the_threads_that_the_agent_was_given() -> None:
+    assert child_environment({"OPENBLAS_NUM_THREADS": "4"}, Path("/lane"))["OPENBLAS_NUM_THREADS"] == "4"
+
+
 def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
     inherited = {
         "PATH": "/bin",
@@ -186,7 +191,9 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
         "PYTHONPATH": "/elsewhere",
         "LD_PRELOAD": "/lib/blas.so",
     }
-    linux = {"LD_PRELOAD": "/lib/blas.so", "MLX_DISABLE_COMPILE": "1"} if sys.platform == "linux" else {}
+    linux = {}
+    if sys.platform == "linux":
+        linux = {"LD_PRELOAD": "/lib/blas.so", "MLX_DISABLE_COMPILE": "1", "OPENBLAS_NUM_THREADS": "1"}
     assert child_environment(inherited, Path("/lane")) == {
         "PATH": "/bin",
         "LANG": "C.UTF-8",
