@@ -24,6 +24,7 @@ from voxfleet_agent.commands.ladder import show
 from voxfleet_agent.engine.models import Models
 from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.pools.environment import BLAS_THREADS
 from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.stages.buckets import sort_into_buckets
 from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder, ResolvedModel
@@ -48,9 +49,10 @@ LADDER_CLIPS = 8
 Say = Callable[[str], None]
 
 
-def prefer_fast_blas() -> None:
-    """Lanes inherit what this process has: on Linux the BLAS that the agent runs with."""
+def set_blas() -> None:
+    """For lanes and peers alike: on Linux the BLAS that an agent runs with; its threads are each one's own choice."""
     os.environ.update({key: value for key, value in agent_environment().items() if key == "LD_PRELOAD"})
+    os.environ.pop(BLAS_THREADS, None)
 
 
 class LaneBench:

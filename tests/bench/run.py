@@ -21,7 +21,7 @@ from tests.bench.decode_figures import decode_figures  # noqa: E402
 from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
-from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, prefer_fast_blas  # noqa: E402
+from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(clips: int, chosen: Sequence[str]) -> int:
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
-    prefer_fast_blas()
+    set_blas()
     found = versions()
     _say(f"{POOL_CLIPS} clips in {BENCH / 'clips'} (made when missing)")
     bench = _Bench(make_pool(BENCH / "clips", POOL_CLIPS), clips)

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.ladder import knees, measure
+from voxfleet_agent.pools.environment import blas_threads
 from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder, ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -195,6 +196,7 @@ class LadderBook:
             "chip": self._chip,
             "versions": self._versions,
             "poolMemoryCapBytes": self._memory_cap_bytes,
+            "blasThreads": blas_threads(os.environ),
         }
         return digest_of(parts).removeprefix("sha256:")
 

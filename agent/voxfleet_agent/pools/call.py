@@ -17,13 +17,13 @@ class Call:
         self.hearing: asyncio.Task[AnyAnswer] | None = None
         self.recycling = False
         """The child is to be replaced once it has answered what it has."""
-        self._asked_at_seconds = 0.0
+        self._gave_at_seconds = 0.0
         self._first_look = (0.0, 0.0)
         """(begin of the silence, processor time that the child had spent by then)."""
 
-    def asked(self) -> None:
+    def gave(self) -> None:
         """The child was given something: its silence counts from now at the earliest."""
-        self._asked_at_seconds = asyncio.get_running_loop().time()
+        self._gave_at_seconds = asyncio.get_running_loop().time()
 
     def silent_seconds(self, child: Child) -> float:
         return asyncio.get_running_loop().time() - self._silent_since(child)
@@ -36,7 +36,7 @@ class Call:
         return cpu_seconds - self._first_look[1]
 
     def _silent_since(self, child: Child) -> float:
-        return max(self._asked_at_seconds, child.heard_at_seconds)
+        return max(self._gave_at_seconds, child.heard_at_seconds)
 
     async def heard(self) -> AnyAnswer:
         """What the finished hearing brought. Raises ChildEndedError."""

@@ -138,7 +138,7 @@ class Child:
         self.loaded, self.loaded_digest = None, None
         self.memory_cap_bytes = request.memory_cap_bytes
         self.resting = guard.RestingFootprint()
-        await self.send(request)
+        self.send(request)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
                 answer = await self.hear()
@@ -152,19 +152,12 @@ class Child:
         self.loaded, self.loaded_digest = answer, request.digest
         return answer
 
-    async def send(self, request: Message) -> None:
-        """Cancelling it ends the child, which may have half a message.
+    def send(self, request: Message) -> None:
+        """Never waits: a child that hangs must not hold up its parent, and is owed few batches at a time.
 
         Of a child that is gone already, `hear` tells once it has told what the child said before.
         """
-        try:
-            self._requests.write(frame(request))
-            await self._requests.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        except BaseException:
-            self.kill()
-            raise
+        self._requests.write(frame(request))
 
     async def hear(self) -> AnyAnswer:
         """The next answer; what the child only announces on the way is noted.
@@ -181,6 +174,7 @@ class Child:
                     self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
                 case _:
                     return answer
+            await asyncio.sleep(0)  # a reader does not wait for what it has: others get their turn
 
     async def _hear(self) -> AnyAnswer:
         try:
@@ -231,10 +225,16 @@ class Child:
         self._end_for(over_cap(weight_bytes, self.memory_cap_bytes))
 
     def _unguarded(self, guarding: asyncio.Task[None]) -> None:
-        """A child that cannot be measured is not left to itself."""
-        error = None if guarding.cancelled() else guarding.exception()
+        """A child that cannot be measured is not left to itself, and one that is gone says nothing more.
+
+        Something that it started may still hold its channel open.
+        """
+        if guarding.cancelled():
+            return
+        error = guarding.exception()
         if error is not None:
             self.abandon(f"could not be measured ({type(error).__name__})")
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._answers.feed_eof)
 
     def _end_for(self, why: ChildEnd) -> None:
         if self._why is None and self.alive:

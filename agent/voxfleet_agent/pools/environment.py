@@ -10,6 +10,13 @@ from pathlib import Path
 from voxfleet_agent.stages.stage import LaneOrder
 from voxfleet_api.kinds.job_task import Task
 
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+
+
+def blas_threads(inherited: Mapping[str, str]) -> str:
+    """Of each lane, on Linux: a second one spends a processor and gains little (ADR 15)."""
+    return inherited.get(BLAS_THREADS) or "1"
+
 
 def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
     """What the child gets of the agent's environment: no secret, and nothing that changes a conversion."""
@@ -27,8 +34,7 @@ def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, s
     if sys.platform == "linux":
         # MLX would run a C++ compiler in the lane for what it gains on a CPU: nothing that can be measured.
         environment["MLX_DISABLE_COMPILE"] = "1"
-        # A second thread of the BLAS spends a processor and gains little (ADR 15); more lanes use more processors.
-        environment["OPENBLAS_NUM_THREADS"] = inherited.get("OPENBLAS_NUM_THREADS", "1")
+        environment[BLAS_THREADS] = blas_threads(inherited)
         if "LD_PRELOAD" in inherited:
             environment["LD_PRELOAD"] = inherited["LD_PRELOAD"]
     return environment

@@ -184,7 +184,7 @@ class Lane:
                     raise self._stopped()
                 while not call.recycling and (sent := call.docket.next(self.batch_size)) is not None:
                     await self._send(child, sent)
-                    call.asked()
+                    call.gave()
             if call.docket.wants_more and not call.recycling:
                 call.feed.ask()
             return await self._wait(call, child)
@@ -341,7 +341,7 @@ class Lane:
             Clip(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
             for clip in sent.clips
         )
-        await child.send(Batch(number=sent.number, clips=clips, together=sent.together))
+        child.send(Batch(number=sent.number, clips=clips, together=sent.together))
 
     def _path_for_child(self, clip: ClipTask) -> Path:
         """A lane with an account of its own writes into its own folder, from where the agent takes the file."""

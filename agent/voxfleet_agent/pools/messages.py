@@ -1,8 +1,9 @@
 """What a lane and its child say to each other: JSON with a length in front.
 
-The parent sends Load, answered by Loaded or Refused, and then Batches, two at a time. The child answers a batch with
-one Verdict for each clip, as they come, and a BatchDone. Before it touches a clip it says so (Decoding, Inferring):
-after its death the parent knows which clips were under its hands. Refused to a batch: the fault is not the clip's.
+The parent sends Load, answered by Loaded or Refused, and then Batches, LANE_BATCHES at a time. The child answers a
+batch with one Verdict for each clip, those that were heard together at once, and a BatchDone. Before it touches a clip
+it says so (Decoding, Inferring): after its death the parent knows which clips were under its hands. Refused to a batch:
+the fault is not the clip's.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def frame(message: Message) -> bytes:
 
 
 def can_wait(message: Message) -> bool:
-    """For the next message: a result can, what announces a clip or answers a request cannot."""
+    """For the next message: what was done can, what announces a clip or answers a request cannot."""
     return isinstance(message, Verdict) or (isinstance(message, Inferring) and not message.indexes)
 
 

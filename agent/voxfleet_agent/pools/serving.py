@@ -111,7 +111,8 @@ class Serving:
                         message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
                     )
                 )
-            self._flush()
+            finally:
+                self._flush()
 
     def _next(self) -> Item:
         try:
@@ -157,6 +158,7 @@ class Serving:
             self._decoder.put(self._contract, self._model.sample_rate_hz, self._ring, jobs)
 
     def _done(self, batch: _OpenBatch) -> None:
+        self._flush()  # what follows may end the process, and no clip is at fault then
         memory = self._parts.memory
         memory.clear_cache()
         short = self._hearing is not None and self._hearing.memory_short

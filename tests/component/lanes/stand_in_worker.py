@@ -16,6 +16,7 @@ A clip of samples n/100 is heard as "clip n". What the model does with such a cl
     leak:MIB                                  memory that is never given back
     cut                                       speech that ends at the token limit
     link:PATH                                 a link to PATH in place of the spoken audio
+    rest:BEHAVIOUR                            the behaviour once the batch is done, as its memory is given back
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ RATE_HZ = 16_000
 SEEDS = {Task.TRANSCRIBE: 11, Task.SYNTHESIZE: 12}
 _kept: list[npt.NDArray[np.uint8]] = []
 _link_to: str | None = None
+_at_rest = ""
 
 
 class Memory:
@@ -57,7 +59,8 @@ class Memory:
 
     def set_cache_limit(self, limit_bytes: int) -> None: ...
 
-    def clear_cache(self) -> None: ...
+    def clear_cache(self) -> None:
+        behave(_at_rest, crowd=False)
 
     def footprint_bytes(self) -> int:
         return footprint_bytes()
@@ -206,6 +209,9 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
     if what == "link":
         global _link_to
         _link_to = detail
+    if what == "rest":
+        global _at_rest
+        _at_rest = detail
     if what == "read":
         try:
             Path(detail).read_bytes()

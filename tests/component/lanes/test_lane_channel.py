@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, load_request, order, tone
+from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tone
 
 from voxfleet_agent.pools.child import Child, ChildEndedError
-from voxfleet_agent.pools.messages import BatchDone, frame
+from voxfleet_agent.pools.messages import BatchDone, Decoding, frame
 from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAMAGED, WAITED_ON = -1, -2
+
+
+async def start(tmp_path: Path, program: str) -> Child:
+    return await Child.start((sys.executable, "-c", program), tmp_path / "lane", dict(os.environ), 2**30, None)
 
 
 async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path: Path) -> None:
     said = [frame(BatchDone(number=number, footprint_bytes=0)) for number in (1, 2)]
     program = f"import os; os.close(0); [os.write(1, words) for words in {said!r}]; raise SystemExit(7)"
-    child = await Child.start((sys.executable, "-c", program), tmp_path / "lane", dict(os.environ), 2**30, None)
+    child = await start(tmp_path, program)
     try:
         heard = [await child.hear()]
         for _ in range(3):  # to nobody: its end of the pipe is closed
-            await child.send(load_request(tmp_path))
+            child.send(load_request(tmp_path))
         heard.append(await child.hear())
         assert [answer.number for answer in heard if isinstance(answer, BatchDone)] == [1, 2]
         with pytest.raises(ChildEndedError, match="7"):
@@ -53,3 +60,80 @@ async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
         assert first.index == 0 and lane.readings().restarts == {}, "it came while the child was still waiting"
         second = await anext(verdicts)
         assert second.index == 1 and lane.readings().restarts != {}
+
+
+async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
+    said, done = frame(Decoding(index=3)), frame(BatchDone(number=1, footprint_bytes=0))
+    child = await start(tmp_path, f"import os; os.write(1, {said!r}); os.read(0, 1); os.write(1, {done!r})")
+    began = asyncio.get_running_loop().time()
+    hearing = asyncio.create_task(child.hear())
+    try:
+        async with asyncio.timeout(30):
+            while child.decoding is None:  # noqa: ASYNC110 - it is noted, and nobody is told
+                await asyncio.sleep(0)
+            assert child.heard_at_seconds >= began and not hearing.done()
+            child.send(load_request(tmp_path))
+            assert isinstance(await hearing, BatchDone)
+    finally:
+        hearing.cancel()
+        await child.end()
+
+
+async def test_a_backlog_of_announcements_leaves_others_their_turn(tmp_path: Path) -> None:
+    many, done = frame(Decoding(index=3)) * 2_000, frame(BatchDone(number=1, footprint_bytes=0))
+    child = await start(tmp_path, f"import os; os.write(1, {many + done!r}); os.read(0, 1)")
+    hearing = asyncio.create_task(child.hear())
+    turns = 0
+    try:
+        async with asyncio.timeout(30):
+            while not hearing.done():
+                await asyncio.sleep(0)
+                turns += child.decoding is not None
+        assert turns > 1_000
+    finally:
+        hearing.cancel()
+        await child.end()
+
+
+async def test_a_child_whose_channel_somebody_else_holds_open_is_gone_all_the_same(tmp_path: Path) -> None:
+    # The other one lives until the lane's end of the pipe closes.
+    child = await start(tmp_path, "import os; os.fork() or (os.close(2), os.read(0, 1), os._exit(0)); os._exit(7)")
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(ChildEndedError, match="7"):
+                await child.hear()
+    finally:
+        await child.end()
+
+
+async def test_a_stopped_child_that_is_owed_more_than_a_pipe_holds_is_ended(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in(batch_size=8, patience=Patience(inferring_seconds=0.5))
+    await lane.load(stand_in_model, speech_order())
+    assert lane.pid is not None
+    os.kill(lane.pid, signal.SIGSTOP)
+    clips = [ClipTask(index, tmp_path / f"{index}.wav", text="x" * 20_000, max_bytes=2**20) for index in range(32)]
+    async with asyncio.timeout(60):
+        verdicts = await run(lane, *[clips[start : start + 8] for start in range(0, 32, 8)])
+    assert sorted((verdict.index, verdict.failure_class, verdict.retries) for verdict in verdicts) == [
+        (index, None, 0) for index in range(32)
+    ]
+    assert lane.readings().restarts == {"LaneCrashed": 1}
+
+
+async def test_an_end_after_the_batch_costs_no_clip_that_was_heard(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in({"2": "rest:abort"}, batch_size=4)
+    await lane.load(stand_in_model, order())
+    clips = [
+        ClipTask(index, tone(tmp_path / f"{index}.wav", number), None, 300) for index, number in enumerate((1, 2, 3))
+    ]
+    verdicts = await run(lane, clips)
+    assert sorted((verdict.text, verdict.retries) for verdict in verdicts) == [
+        ("clip 1", 0),
+        ("clip 2", 0),
+        ("clip 3", 0),
+    ]
+    assert lane.readings().restarts == {"LaneCrashed": 1}

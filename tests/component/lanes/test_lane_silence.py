@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -43,5 +44,20 @@ async def test_an_endless_clip_is_told_in_one_step(
         # Nothing was spent: 10 ms too much for an empty file, 40 ms less than a large one may take.
         patience = Patience(decoding_cpu_seconds=-0.02)
         assert endless_clip(patience, call, child, 1_000) is (clip if endless else None)
+    finally:
+        await child.end()
+
+
+async def test_silence_counts_from_the_last_that_was_heard_or_given(tmp_path: Path) -> None:
+    call = Call(Docket(), Feed(no_batches()))
+    child = await Child.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
+    try:
+        now = asyncio.get_running_loop().time()
+        child.heard_at_seconds = now - 100
+        assert call.silent_seconds(child) >= 100
+        child.heard_at_seconds = now - 50
+        assert 50 <= call.silent_seconds(child) < 100
+        call.gave()
+        assert call.silent_seconds(child) < 50
     finally:
         await child.end()

@@ -83,6 +83,16 @@ async def test_a_table_is_measured_anew_when_what_it_stands_on_changes(
     assert lane.children > 1
 
 
+async def test_a_table_is_measured_anew_for_another_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await table_of(make_book(tmp_path), PaperLane(), tmp_path) is not None
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    lane = PaperLane()
+    assert await table_of(make_book(tmp_path), lane, tmp_path) is not None
+    assert lane.children == 8 and len(files(tmp_path)) == 2
+
+
 async def test_tables_of_other_macs_models_contracts_and_versions_stand_beside_each_other(tmp_path: Path) -> None:
     for book in (make_book(tmp_path), make_book(tmp_path, chip="M2"), make_book(tmp_path, mlx="1.1")):
         await table_of(book, PaperLane(), tmp_path)

@@ -178,8 +178,9 @@ def test_windows_make_the_ring_small() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="MLX uses no BLAS of the system's there")
-def test_a_childs_blas_has_the_threads_that_the_agent_was_given() -> None:
-    assert child_environment({"OPENBLAS_NUM_THREADS": "4"}, Path("/lane"))["OPENBLAS_NUM_THREADS"] == "4"
+@pytest.mark.parametrize(("given", "threads"), [("4", "4"), ("", "1")])
+def test_a_childs_blas_has_the_threads_that_the_agent_was_given(given: str, threads: str) -> None:
+    assert child_environment({"OPENBLAS_NUM_THREADS": given}, Path("/lane"))["OPENBLAS_NUM_THREADS"] == threads
 
 
 def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
