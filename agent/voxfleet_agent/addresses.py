@@ -67,7 +67,8 @@ class AllowList:
         ):
             return address
         raise _denied(
-            "the address lies outside what this agent may touch; add its prefix to `allow` in the agent's file"
+            "the address lies outside what this agent may touch; add its prefix to `allow` in the agent's file or, for"
+            " a run without one, with --allow"
         )
 
     def folder_above(self, path: str) -> str | None:

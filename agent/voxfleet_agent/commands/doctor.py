@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -51,7 +50,7 @@ def doctor(
 
 def _examine(file: Path | None) -> list[Finding]:
     config = loaded(file) if file is not None else None
-    findings = check_runtime(os.environ)
+    findings = check_runtime()
     findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
     if config is not None:
         findings += [*check_places(config), *check_secrets(config)]

@@ -253,8 +253,8 @@ async def _require_own_output(orders: JobOrders, places: Places, storage: Storag
         raise Unusable(f"{orders.output_folder}: {error.message}") from error
     if finished and not foreign:
         raise Unusable(
-            f"nothing ran: {orders.output_folder} holds this job's finished run, which another state folder than"
-            f" {places.state} knows; {run_anew(orders.output_folder, str(places.state))}"
+            f"nothing ran: {orders.output_folder} holds this job's finished run, and {places.state} knows nothing of"
+            f" it; {run_anew(orders.output_folder, 'the state folder of that run, which -c decides')}"
         )
     if foreign:
         raise Unusable(

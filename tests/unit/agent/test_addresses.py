@@ -133,7 +133,7 @@ def test_everything_else_is_denied(uri: str) -> None:
 
 
 def test_an_empty_allow_list_allows_nothing() -> None:
-    with pytest.raises(VoxFleetError):
+    with pytest.raises(VoxFleetError, match=r"in the agent's file .* --allow"):
         AllowList([]).resolve("file:///data/in/a.wav")
 
 

@@ -71,9 +71,14 @@ def test_an_mlx_that_does_not_start_is_one_finding_with_its_last_words() -> None
 
 
 def test_blas() -> None:
-    assert_mendable(runtime.judge_blas("linux", ""), Health.WARN)
-    assert_mendable(runtime.judge_blas("linux", "/usr/lib/libopenblas.so.0"), Health.OK)
-    assert_mendable(runtime.judge_blas("darwin", ""), Health.OK)
+    file = "/usr/lib/elsewhere/libopenblas.so.0"
+    assert_mendable(runtime.judge_blas("linux", file, file), Health.OK)
+    assert_mendable(runtime.judge_blas("darwin", None, None), Health.OK)
+    missing, unused = runtime.judge_blas("linux", None, None), runtime.judge_blas("linux", None, file)
+    assert_mendable(missing, Health.WARN)
+    assert_mendable(unused, Health.WARN)
+    assert "install libopenblas0-pthread" in missing.mend
+    assert unused.mend == f"start the agent with LD_PRELOAD={file}"
 
 
 @pytest.mark.parametrize(
