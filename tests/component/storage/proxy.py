@@ -116,7 +116,7 @@ class FaultProxy:
         self.injected: Counter[str] = Counter()
         """Faults by the name of their kind."""
         self.sent_bytes: list[int] = []
-        """Of each answer's body that came from the server, in the order in which they ended."""
+        """Of each answer's body that came from the server, in the order in which they began; counted before it is sent."""
         self._upstream_port = upstream_port
         self._seen: Counter[tuple[str, str]] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -223,20 +223,20 @@ class FaultProxy:
         fault: Fault | None,
     ) -> None:
         left = fault.after_bytes if isinstance(fault, Reset | Stall) else None
-        sent_bytes = 0
+        number = len(self.sent_bytes)
+        self.sent_bytes.append(0)
         size = max(1, fault.bytes_per_second // 10) if isinstance(fault, Slow) else CHUNK_BYTES
         while left is None or left > 0:
             block = await upstream.read(size if left is None else min(size, left))
             if not block:
                 break
+            self.sent_bytes[number] += len(block)
             writer.write(block)
             await writer.drain()
-            sent_bytes += len(block)
             if left is not None:
                 left -= len(block)
             if isinstance(fault, Slow):
                 await asyncio.sleep(0.1)
-        self.sent_bytes.append(sent_bytes)
         if isinstance(fault, Reset):
             await asyncio.sleep(0.01)  # what was sent arrives before the reset overtakes it
             _reset(writer)
