@@ -116,7 +116,7 @@ class FaultProxy:
         self.injected: Counter[str] = Counter()
         """Faults by the name of their kind."""
         self.sent_bytes: list[int] = []
-        """Of each answer's body that came from the server, in the order in which they began; counted before it is sent."""
+        """Of each answer's body that came from the server, by when they began; counted before it is sent."""
         self._upstream_port = upstream_port
         self._seen: Counter[tuple[str, str]] = Counter()
         self._loop = asyncio.new_event_loop()
