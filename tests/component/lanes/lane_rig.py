@@ -77,6 +77,14 @@ def tone(path: Path, number: int, milliseconds: int = 300) -> Path:
     return path
 
 
+def tasks(folder: Path, numbers: Sequence[int], milliseconds: int = 300) -> list[ClipTask]:
+    """Clips that are heard as those numbers, of slightly different lengths."""
+    return [
+        ClipTask(index, tone(folder / f"clip-{index}", number, milliseconds + index))
+        for index, number in enumerate(numbers)
+    ]
+
+
 async def run(lane: Lane, *batches: Sequence[ClipTask]) -> list[ClipVerdict]:
     """All verdicts, as they came."""
 

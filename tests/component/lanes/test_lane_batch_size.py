@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, order, run
-from tests.component.lanes.test_lane_faults import OUT_OF_MEMORY, POISON, TIMEOUT, tasks
+from tests.component.lanes.lane_rig import MakeLane, order, run, tasks
+from tests.component.lanes.test_lane_faults import OUT_OF_MEMORY, POISON, TIMEOUT
 
 from voxfleet_agent.stages.stage import LANE_BATCHES, ResolvedModel, StepDown
 from voxfleet_api.failures import FailureClass

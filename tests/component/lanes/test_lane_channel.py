@@ -11,7 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tone
+from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tasks
 
 from voxfleet_agent.pools.child import Child, ChildEndedError
 from voxfleet_agent.pools.messages import BatchDone, Decoding, frame
@@ -47,13 +47,9 @@ async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
 ) -> None:
     lane = stand_in(patience=Patience(decoding_seconds=1.0, decoding_cpu_seconds=0))
     await lane.load(stand_in_model, order())
-    numbers = (DAMAGED, WAITED_ON)
-    clips = [
-        ClipTask(index, tone(tmp_path / f"{index}.wav", number), None, 300) for index, number in enumerate(numbers)
-    ]
 
     async def feed() -> AsyncIterator[Sequence[ClipTask]]:
-        yield clips
+        yield tasks(tmp_path, [DAMAGED, WAITED_ON])
 
     async with aclosing(lane.work(feed())) as verdicts:
         first = await anext(verdicts)
@@ -127,10 +123,7 @@ async def test_an_end_after_the_batch_costs_no_clip_that_was_heard(
 ) -> None:
     lane = stand_in({"2": "rest:abort"}, batch_size=4)
     await lane.load(stand_in_model, order())
-    clips = [
-        ClipTask(index, tone(tmp_path / f"{index}.wav", number), None, 300) for index, number in enumerate((1, 2, 3))
-    ]
-    verdicts = await run(lane, clips)
+    verdicts = await run(lane, tasks(tmp_path, [1, 2, 3]))
     assert sorted((verdict.text, verdict.retries) for verdict in verdicts) == [
         ("clip 1", 0),
         ("clip 2", 0),

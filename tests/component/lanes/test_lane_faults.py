@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tone
+from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tasks, tone
 
 from voxfleet_agent.pools.patience import Patience
 from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, ResolvedModel
@@ -29,14 +29,6 @@ OUT_OF_MEMORY = METAL.format(what="Insufficient Memory", code=8, name="OutOfMemo
 TIMEOUT = METAL.format(what="Caused GPU Timeout Error", code=2, name="Timeout")
 INTERACTIVITY = METAL.format(what="Impacting Interactivity", code=14, name="ImpactingInteractivity")
 VICTIM = METAL.format(what="Innocent Victim of GPU Error/Recovery", code=5, name="InnocentVictim")
-
-
-def tasks(folder: Path, numbers: Sequence[int], milliseconds: int = 300) -> list[ClipTask]:
-    """Clips that are heard as those numbers, of slightly different lengths."""
-    return [
-        ClipTask(index, tone(folder / f"clip-{index}", number, milliseconds + index))
-        for index, number in enumerate(numbers)
-    ]
 
 
 def by_index(verdicts: Sequence[ClipVerdict]) -> dict[int, ClipVerdict]:
