@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
 from voxfleet_agent.journal import events, holds, meta
 from voxfleet_agent.journal.attempts import AttemptRecord
@@ -35,7 +34,7 @@ from voxfleet_api.ledger import (
     sign,
     verify,
 )
-from voxfleet_api.protocol import EventType, Identity, LedgerPage, LedgerSpan, identity_claim
+from voxfleet_api.protocol import AttemptKey, EventType, Identity, LedgerPage, LedgerSpan, identity_claim
 
 
 def create_key_file(file: Path) -> bool:

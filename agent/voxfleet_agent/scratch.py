@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 from voxfleet_agent import crash
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import lock_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptKey
 
 ATTEMPTS = "attempts"
 SWEEP_ENTRIES = 10_000

@@ -9,7 +9,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.contract_limits import Quarantine
 
 
-class ClipVerdicts(Protocol):
+class ClipOutcomes(Protocol):
     """Counts of clips by how they ended."""
 
     @property
@@ -25,7 +25,7 @@ class ClipVerdicts(Protocol):
     def not_run(self) -> int: ...
 
 
-def beyond_halt(committed: Iterable[ClipVerdicts], halt_percent: int | None) -> tuple[int, int] | None:
+def beyond_halt(committed: Iterable[ClipOutcomes], halt_percent: int | None) -> tuple[int, int] | None:
     """(quarantined, finished) clips of the committed shards once they are beyond haltFanOutPercent."""
     counts = list(committed)
     quarantined = sum(clips.quarantined for clips in counts)
@@ -36,7 +36,7 @@ def beyond_halt(committed: Iterable[ClipVerdicts], halt_percent: int | None) -> 
 
 
 def beyond_limits(
-    counts: ClipVerdicts, halted: tuple[int, int] | None, limits: Quarantine
+    counts: ClipOutcomes, halted: tuple[int, int] | None, limits: Quarantine
 ) -> tuple[Reason, str] | None:
     """Why a job whose clips have all ended fails: reason and message; None: it does not. `halted`: of `beyond_halt`."""
     total = counts.succeeded + counts.failed + counts.quarantined + counts.not_run

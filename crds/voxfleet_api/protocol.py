@@ -7,7 +7,7 @@ the attempt (RuntimeMismatch) rather than run it differently.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, SecretStr
 
@@ -30,7 +30,17 @@ HEARTBEAT_SECONDS = 5
 TOMBSTONE_DAYS = 30
 
 
-class PlanOrder(SpecModel):
+class AttemptKey(NamedTuple):
+    """The name of an attempt."""
+
+    shard_uid: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.shard_uid}.{self.attempt}"
+
+
+class PlanSpec(SpecModel):
     """List the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
 
     input: JobInput
@@ -39,7 +49,7 @@ class PlanOrder(SpecModel):
     max_shards: Annotated[int, Field(ge=1)]
 
 
-class ProcessOrder(SpecModel):
+class ProcessSpec(SpecModel):
     """Transcribe some clips. What Plan froze is verified first; a difference is PlanMismatch or ModelMismatch."""
 
     plan_attempt: Annotated[int, Field(ge=1)]
@@ -59,7 +69,7 @@ class CommitRef(SpecModel):
     sha256: Sha256Hex
 
 
-class FinalizeOrder(SpecModel):
+class FinalizeSpec(SpecModel):
     """Merge the named commits. A pure function of them: no clock, no host."""
 
     plan_attempt: Annotated[int, Field(ge=1)]
@@ -88,9 +98,9 @@ class AttemptSpec(SpecModel):
     transcription: Transcription = Transcription()
     synthesis: Synthesis | None = None
     formats: tuple[OutputFormat, ...] = (OutputFormat.JSONL,)
-    plan: PlanOrder | None = None
-    process: ProcessOrder | None = None
-    finalize: FinalizeOrder | None = None
+    plan: PlanSpec | None = None
+    process: ProcessSpec | None = None
+    finalize: FinalizeSpec | None = None
 
 
 class S3Credentials(SpecModel):

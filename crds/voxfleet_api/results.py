@@ -203,7 +203,7 @@ class PartRef(SpecModel):
     indexes: Ranges
 
 
-class Base(SpecModel):
+class AttemptBase(SpecModel):
     """base.json: the parts that an attempt inherits. Frozen once, before its first clip."""
 
     shard_uid: Uid
@@ -308,7 +308,7 @@ class Commit(SpecModel):
     """Of run.json; absent when the attempt inherited everything."""
 
 
-class Index(SpecModel):
+class ResultIndex(SpecModel):
     """index.json: all result files. What it does not name is not a result."""
 
     job_uid: Uid

@@ -15,7 +15,7 @@ from voxfleet_api import ledger
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.protocol import LedgerPage
 from voxfleet_api.quantities import seconds_milliseconds, seconds_text
-from voxfleet_api.results import ClipStatus, Index, ResultRow
+from voxfleet_api.results import ClipStatus, ResultIndex, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import Mac
 
@@ -101,7 +101,7 @@ def result_folder(job: AudioBatchJob) -> Path:
 
 def read_rows(folder: Path) -> list[ResultRow]:
     """All rows of the files that index.json names, by index."""
-    index = Index.model_validate_json((folder / "index.json").read_text())
+    index = ResultIndex.model_validate_json((folder / "index.json").read_text())
     rows = [
         ResultRow.model_validate_json(line)
         for file in index.files

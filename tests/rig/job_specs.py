@@ -13,7 +13,7 @@ from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
+from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
 
@@ -45,7 +45,7 @@ class JobSpecs:
         return Path(self.folder.removeprefix("file://"))
 
     def plan(self) -> AttemptSpec:
-        order = PlanOrder(
+        order = PlanSpec(
             input=self.job_input,
             model=self.model,
             shard_audio_milliseconds=self.shard_audio_milliseconds,
@@ -55,7 +55,7 @@ class JobSpecs:
 
     def process(self, plan: PlanResult, attempt: int = 1) -> Iterator[AttemptSpec]:
         for ordinal, (start, end) in enumerate(zip(plan.boundaries, plan.boundaries[1:], strict=False)):
-            order = ProcessOrder(
+            order = ProcessSpec(
                 plan_attempt=1,
                 manifest_sha256=plan.manifest_sha256,
                 model=self.model,
@@ -74,7 +74,7 @@ class JobSpecs:
             CommitRef(shard_uid=spec.shard_uid, attempt=spec.attempt, sha256=result.commit_sha256)
             for spec, result in results
         )
-        order = FinalizeOrder(
+        order = FinalizeSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             total=plan.boundaries[-1],

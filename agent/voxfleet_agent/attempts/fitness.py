@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.machine import Machine
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptRequest, AttemptSpec, Problem
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
 
 
 def fit(

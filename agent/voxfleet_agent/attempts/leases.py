@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voxfleet_agent.attempts.key import AttemptKey
-from voxfleet_api.protocol import AttemptState
+from voxfleet_api.protocol import AttemptKey, AttemptState
 
 LEASED_STATES = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
 

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.metering import LaneMeter
 from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_agent.logs import Logger, logger
-from voxfleet_api.protocol import S3Credentials, ShardProgress
+from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 
 
 @dataclass(slots=True)

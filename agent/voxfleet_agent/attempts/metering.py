@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.clock import Clock, timestamp
 from voxfleet_agent.journal.holds import HoldRecord
 from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptKey
 
 
 class LaneMeter:

@@ -21,7 +21,6 @@ from voxfleet_agent.attempts.admission import (
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.execution import Execution
 from voxfleet_agent.attempts.feed import EventFeed
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.slots import ControlSupply, Lane, Slots
@@ -32,6 +31,7 @@ from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_agent.logs import frames, logger
 from voxfleet_api.protocol import (
     TOMBSTONE_DAYS,
+    AttemptKey,
     AttemptRequest,
     AttemptSpec,
     AttemptState,

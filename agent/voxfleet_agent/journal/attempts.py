@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from voxfleet_agent.attempts.key import AttemptKey
-from voxfleet_api.protocol import AttemptFailure, AttemptSpec, AttemptState, ShardProgress, ShardResult
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardProgress, ShardResult
 
 
 @dataclass(frozen=True, slots=True)

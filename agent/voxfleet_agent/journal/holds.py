@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Sequence
 
 from voxfleet_agent import crash
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.stages.stage import FrozenPart
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.results import PartRef, ResultRow
 
 

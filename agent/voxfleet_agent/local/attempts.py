@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal import attempts
 from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.digest import digest_of
-from voxfleet_api.protocol import AttemptFailure, AttemptSpec, AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardResult
 
 CONTROL_PLANE = "local"
 

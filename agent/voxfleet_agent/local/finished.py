@@ -18,7 +18,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.base import StatusModel
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import Index, ManifestRow, ResultRow
+from voxfleet_api.results import ManifestRow, ResultIndex, ResultRow
 
 FILE_LIMIT_BYTES = 2**30
 MAX_PLANS = 1000
@@ -44,7 +44,7 @@ class UnreadableRun(Exception):
 class FinishedRun:
     folder: str
     """Address of the job's folder, without a slash at the end."""
-    index: Index
+    index: ResultIndex
     rows: tuple[ResultRow, ...]
     """All of them, by index."""
     pace: Pace | None
@@ -90,11 +90,11 @@ class RunFiles:
             raise UnreadableRun(f"{self.folder}/{name} was changed: it has another sha256 than the run recorded")
         return content
 
-    async def index(self) -> Index:
+    async def index(self) -> ResultIndex:
         """Raises UnreadableRun."""
-        return self._parsed(INDEX_NAME, Index.model_validate_json, await self.read(INDEX_NAME))
+        return self._parsed(INDEX_NAME, ResultIndex.model_validate_json, await self.read(INDEX_NAME))
 
-    async def rows(self, index: Index) -> Iterator[ResultRow]:
+    async def rows(self, index: ResultIndex) -> Iterator[ResultRow]:
         """Those with a result first; each is parsed as it is asked for, for a run may have very many.
 
         Raises UnreadableRun.
@@ -131,7 +131,7 @@ class RunFiles:
                 return tuple(self._parsed(f"plan/{name}", parse, line) for line in content.splitlines())
         raise UnreadableRun(f"{self.folder} has no manifest.jsonl with the sha256 that its index.json names")
 
-    async def bundle(self, index: Index) -> Bundle:
+    async def bundle(self, index: ResultIndex) -> Bundle:
         """Raises UnreadableRun."""
         sha256 = next((file.sha256 for file in index.files if file.path == BUNDLE_NAME), None)
         return self._parsed(BUNDLE_NAME, Bundle.model_validate_json, await self.read(BUNDLE_NAME, sha256))

@@ -10,10 +10,10 @@ from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.orders import Delivered, finalize_order, plan_order, process_order
 from voxfleet_api.protocol import AttemptSpec, CommitRef, ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
+from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ class JobOrders:
         return sha256_hex(f"{self.uid}/{stage.value}/{'' if ordinal is None else ordinal}".encode())[:32]
 
     def plan(self, attempt: int) -> AttemptSpec:
-        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_order(self.job.spec)})
+        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_spec(self.job.spec)})
 
     def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
-        order = process_order(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
+        order = process_spec(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
         return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": order})
 
     def finalize(self, plan: FrozenPlan, committed: Sequence[Committed], attempt: int) -> AttemptSpec:
         delivered = [
-            Delivered(
+            DeliveredShard(
                 plan.indexes(shard.ordinal),
                 CommitRef(
                     shard_uid=self.shard_uid(Stage.PROCESS, shard.ordinal),
@@ -102,7 +102,7 @@ class JobOrders:
             )
             for shard in sorted(committed, key=lambda shard: shard.ordinal)
         ]
-        order = finalize_order(plan.job_plan, delivered)
+        order = finalize_spec(plan.job_plan, delivered)
         return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": order})
 
     def _spec(self, stage: Stage, ordinal: int | None, attempt: int) -> AttemptSpec:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.equipment import StageFunction
 from voxfleet_agent.attempts.failure import failure_of
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.slots import Lane
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage import AttemptJournal
@@ -31,7 +30,7 @@ from voxfleet_agent.stages.stage import (
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptSpec, ShardResult
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.results import Counts
 

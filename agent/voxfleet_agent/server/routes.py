@@ -14,14 +14,13 @@ from starlette.routing import Route
 from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.feed import UnknownCursor
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.ledger import last_sequence, page_after
 from voxfleet_agent.metrics import Metrics
 from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.stream import stream
-from voxfleet_api.protocol import AttemptRequest, EventAck, MachineFacts, RenewAnswer
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, EventAck, MachineFacts, RenewAnswer
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000

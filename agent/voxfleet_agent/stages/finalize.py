@@ -22,9 +22,9 @@ from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.storage.threads import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
-from voxfleet_api.protocol import CommitRef, FinalizeOrder, ShardResult
+from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Commit, FileRef, Index, PartRef, PlanFile, attempt_folder, plan_folder
+from voxfleet_api.results import Commit, FileRef, PartRef, PlanFile, ResultIndex, attempt_folder, plan_folder
 from voxfleet_api.run_record import RunRecord
 
 READS_AT_A_TIME = 8
@@ -71,7 +71,7 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
 async def _write_index(
     ctx: StageContext,
     files: JobFiles,
-    order: FinalizeOrder,
+    order: FinalizeSpec,
     plan: PlanFile,
     commits: Sequence[Commit],
     merged: MergedFiles,
@@ -82,7 +82,7 @@ async def _write_index(
     contents = repro_files(ctx.spec, order, plan, runs, merged.metrics(), results)
     for name, content in contents.items():
         await files.write(name, content)
-    index = Index(
+    index = ResultIndex(
         job_uid=ctx.spec.job.uid,
         manifest_sha256=order.manifest_sha256,
         total=order.total,
@@ -98,7 +98,7 @@ async def _write_index(
     )
 
 
-def _delivered(refs: Sequence[PartRef], order: FinalizeOrder) -> Iterator[int]:
+def _delivered(refs: Sequence[PartRef], order: FinalizeSpec) -> Iterator[int]:
     for ref in refs:
         yield from decode(ref.indexes)
     yield from decode(order.not_run)

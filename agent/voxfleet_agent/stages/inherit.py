@@ -14,7 +14,7 @@ from voxfleet_agent.stages.outcome import Tally
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import Base, ManifestRow, PartRef, ResultRow, attempt_folder
+from voxfleet_api.results import AttemptBase, ManifestRow, PartRef, ResultRow, attempt_folder
 
 _BASE = re.compile(r"([1-9][0-9]*)/base\.json")
 _PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")
@@ -109,9 +109,9 @@ def own_parts(names: Sequence[str], shard_uid: str, attempt: int) -> list[tuple[
     return [(f"{attempt_folder(shard_uid, attempt)}/{match[0]}", match[1]) for match in matches if match is not None]
 
 
-async def _read_base(files: JobFiles, shard_uid: str, attempt: int) -> Base | None:
+async def _read_base(files: JobFiles, shard_uid: str, attempt: int) -> AttemptBase | None:
     try:
-        base = Base.model_validate_json(await files.read(f"{attempt_folder(shard_uid, attempt)}/base.json"))
+        base = AttemptBase.model_validate_json(await files.read(f"{attempt_folder(shard_uid, attempt)}/base.json"))
     except ValidationError:
         return None
     return base if (base.shard_uid, base.attempt) == (shard_uid, attempt) else None

@@ -24,7 +24,7 @@ from voxfleet_agent.storage.packed import PackedContent
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
-from voxfleet_api.protocol import PlanOrder, ShardResult
+from voxfleet_api.protocol import PlanSpec, ShardResult
 from voxfleet_api.quantities import seconds_text
 from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
 
@@ -84,7 +84,7 @@ class Inspected:
             self.audio_milliseconds += found.audio_milliseconds
 
 
-def decide_plan(order: PlanOrder, contract_digest: str, clips: Inspected, model: ResolvedModel) -> PlanFile:
+def decide_plan(order: PlanSpec, contract_digest: str, clips: Inspected, model: ResolvedModel) -> PlanFile:
     """Pure."""
     return PlanFile(
         manifest_sha256=clips.manifest.whole_sha256,

@@ -28,9 +28,9 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.protocol import ProcessOrder, ShardResult
+from voxfleet_api.protocol import ProcessSpec, ShardResult
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import Base, Commit, FileRef, LadderTable, ManifestRow, PlanFile, attempt_folder
+from voxfleet_api.results import AttemptBase, Commit, FileRef, LadderTable, ManifestRow, PlanFile, attempt_folder
 
 
 async def run_process(ctx: StageContext) -> ShardResult:
@@ -153,7 +153,7 @@ def divide(clips: Mapping[int, ManifestRow], done: Set[int]) -> Todo:
     return todo
 
 
-def shard_indexes(file: PlanFile, order: ProcessOrder, contract_digest: str) -> range:
+def shard_indexes(file: PlanFile, order: ProcessSpec, contract_digest: str) -> range:
     """The shard's clips. Raises VoxFleetError naming what differs from what the job's status froze. Pure."""
     if file.model_digest != order.model_digest:
         raise mismatch(f"plan.json names the model {file.model_digest}, the job's status {order.model_digest}")
@@ -169,7 +169,7 @@ def shard_indexes(file: PlanFile, order: ProcessOrder, contract_digest: str) -> 
     return indexes
 
 
-async def read_clips(files: JobFiles, indexes: range, order: ProcessOrder) -> ManifestLines:
+async def read_clips(files: JobFiles, indexes: range, order: ProcessSpec) -> ManifestLines:
     """Raises VoxFleetError(PLAN_MISMATCH) when the manifest is not the one that the job's status froze."""
     manifest = await open_manifest(files, order.plan_attempt)
     await manifest.skip(indexes.start)
@@ -221,7 +221,7 @@ async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mappin
     )
 
 
-async def _resolve_model(ctx: StageContext, order: ProcessOrder, retrier: Retrier) -> ResolvedModel:
+async def _resolve_model(ctx: StageContext, order: ProcessSpec, retrier: Retrier) -> ResolvedModel:
     model = await retrier(lambda: ctx.models.resolve(order.model, ctx.storage))
     if model.digest != order.model_digest:
         raise VoxFleetError(
@@ -240,12 +240,12 @@ async def _freeze_base(ctx: StageContext, files: JobFiles, clips: Mapping[int, M
     content = await ctx.journal.base()
     if content is None:
         delivered = await inherit(files, ctx.spec, clips)
-        base = Base(shard_uid=ctx.spec.shard_uid, attempt=ctx.spec.attempt, parts=tuple(delivered.refs))
+        base = AttemptBase(shard_uid=ctx.spec.shard_uid, attempt=ctx.spec.attempt, parts=tuple(delivered.refs))
         content = canonical_json(base.dump())
         await ctx.journal.freeze_base(content)
     else:
         delivered = Delivered()
-        for ref in Base.model_validate_json(content).parts:
+        for ref in AttemptBase.model_validate_json(content).parts:
             delivered.add(await read_part(files, ref.path, ref.sha256))
     await files.write_once(f"{_folder(ctx)}/base.json", content)
     return delivered

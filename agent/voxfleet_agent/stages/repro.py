@@ -15,7 +15,7 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, FinalizeOrder
+from voxfleet_api.protocol import AttemptSpec, FinalizeSpec
 from voxfleet_api.results import FileRef, LadderTable, LaneReadings, PlanFile
 from voxfleet_api.run_record import RunRecord
 
@@ -104,7 +104,7 @@ class Runs:
 
 def repro_files(
     spec: AttemptSpec,
-    order: FinalizeOrder,
+    order: FinalizeSpec,
     plan: PlanFile,
     runs: Sequence[RunRecord],
     metrics: Metrics,

@@ -8,8 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from voxfleet_api.kinds.audio_shard import AttemptUsage
 from voxfleet_api.ledger import Activity, ChainHead, LedgerError, LedgerRow, SignedRow, verify
-from voxfleet_api.protocol import LedgerSpan
-from voxfleet_operator.fleet.view import AttemptKey
+from voxfleet_api.protocol import AttemptKey, LedgerSpan
 
 _ACTIVITY_FIELDS = {
     Activity.SETUP: "setup_milliseconds",

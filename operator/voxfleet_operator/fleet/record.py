@@ -8,9 +8,9 @@ from types import MappingProxyType
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptState, AttemptStatus, MachineFacts
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptState, AttemptStatus, MachineFacts
 from voxfleet_operator.fleet.ledger import LedgerBook
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_operator.fleet.view import MacView
 
 
 class MacRecord:

@@ -16,7 +16,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptRequest, AttemptStatus, Event, MachineFacts
+from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.client import AgentClient
 from voxfleet_operator.fleet.identity import MacTrouble, check_identity, other_control_plane
@@ -24,7 +24,7 @@ from voxfleet_operator.fleet.ledger import LedgerBook
 from voxfleet_operator.fleet.record import MacRecord
 from voxfleet_operator.fleet.ssh import SshTimeouts, TunnelError
 from voxfleet_operator.fleet.tunnel import SshThreads, open_tunnel
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey, MacView, SecretMissing
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView, SecretMissing
 
 log = structlog.get_logger()
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptUsage
-from voxfleet_api.protocol import AttemptRequest, AttemptStatus, MachineFacts, Problem
-
-
-class AttemptKey(NamedTuple):
-    shard_uid: str
-    attempt: int
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
 
 
 @dataclass(frozen=True, slots=True)

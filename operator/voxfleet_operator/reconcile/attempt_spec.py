@@ -10,16 +10,9 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.orders import Delivered, finalize_order, plan_order, process_order
-from voxfleet_api.protocol import (
-    AttemptRequest,
-    AttemptSpec,
-    CommitRef,
-    FinalizeOrder,
-    ProcessOrder,
-    S3Credentials,
-)
+from voxfleet_api.protocol import AttemptRequest, AttemptSpec, CommitRef, FinalizeSpec, ProcessSpec, S3Credentials
 from voxfleet_api.results import job_folder
+from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
 
 
 class SpecNotReady(Exception):
@@ -54,7 +47,7 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
         transcription=job.spec.transcription,
         synthesis=job.spec.synthesis,
         formats=job.spec.output.formats,
-        plan=plan_order(job.spec) if stage is Stage.PLAN else None,
+        plan=plan_spec(job.spec) if stage is Stage.PLAN else None,
         process=_process_order(job, shard, plan) if stage is Stage.PROCESS and plan is not None else None,
         finalize=_finalize_order(plan, shards) if stage is Stage.FINALIZE and plan is not None else None,
     )
@@ -91,20 +84,20 @@ def s3_credentials(data: Mapping[str, bytes], namespace: str, name: str) -> S3Cr
     )
 
 
-def _process_order(job: AudioBatchJob, shard: AudioShard, plan: JobPlan) -> ProcessOrder:
+def _process_order(job: AudioBatchJob, shard: AudioShard, plan: JobPlan) -> ProcessSpec:
     if shard.spec.ordinal is None or shard.spec.indexes is None:
         raise SpecNotReady(f"shard {shard.metadata.name} has no clips")
-    return process_order(job.spec, plan, shard.spec.ordinal, shard.spec.indexes)
+    return process_spec(job.spec, plan, shard.spec.ordinal, shard.spec.indexes)
 
 
-def _finalize_order(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeOrder:
+def _finalize_order(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeSpec:
     process = sorted(
         (shard for shard in shards if shard.spec.stage is Stage.PROCESS), key=lambda shard: shard.spec.ordinal or 0
     )
-    return finalize_order(
+    return finalize_spec(
         plan,
         [
-            Delivered(
+            DeliveredShard(
                 shard.spec.indexes or "",
                 CommitRef(shard_uid=shard.metadata.uid, attempt=commit.attempt, sha256=commit.sha256),
             )

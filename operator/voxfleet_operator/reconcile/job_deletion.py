@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_api.protocol import AttemptKey
+from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.reconcile.job_shards import JobShards
 
 FORCE_ANNOTATION = "voxfleet.dev/force-delete"

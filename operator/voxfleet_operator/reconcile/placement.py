@@ -18,11 +18,11 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import TERMINAL_STATES
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.kube import Forbidden, Invalid
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.place import place

@@ -13,10 +13,10 @@ from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptSpec
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
 from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.contact import reached

@@ -9,8 +9,8 @@ from enum import StrEnum
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
-from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
+from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
 
 

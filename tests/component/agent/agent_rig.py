@@ -52,11 +52,11 @@ from voxfleet_api.protocol import (
     AttemptSpec,
     AttemptStatus,
     Event,
-    FinalizeOrder,
+    FinalizeSpec,
     LedgerPage,
-    PlanOrder,
+    PlanSpec,
     PoolFacts,
-    ProcessOrder,
+    ProcessSpec,
     S3Credentials,
     ShardResult,
 )
@@ -214,7 +214,7 @@ class Agent:
 
 
 def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) -> AttemptSpec:
-    order = ProcessOrder(
+    order = ProcessSpec(
         plan_attempt=1,
         manifest_sha256="b" * 64,
         model=ModelSource(path="default"),
@@ -227,7 +227,7 @@ def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) ->
 
 
 def plan_spec(shard: str = "plan-1", attempt: int = 1, uri: str = "file:///data/in/") -> AttemptSpec:
-    order = PlanOrder(
+    order = PlanSpec(
         input=JobInput(prefix=PrefixInput(uri=uri)),
         model=ModelSource(path="default"),
         shard_audio_milliseconds=60_000,
@@ -237,7 +237,7 @@ def plan_spec(shard: str = "plan-1", attempt: int = 1, uri: str = "file:///data/
 
 
 def finalize_spec(shard: str = "finalize-1", attempt: int = 1) -> AttemptSpec:
-    order = FinalizeOrder(plan_attempt=1, manifest_sha256="b" * 64, total=0, commits=())
+    order = FinalizeSpec(plan_attempt=1, manifest_sha256="b" * 64, total=0, commits=())
     return _spec(Stage.FINALIZE, shard, attempt, finalize=order)
 
 

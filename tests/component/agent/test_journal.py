@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal import attempts, events, meta
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.journal.stage import AttemptJournal
 from voxfleet_agent.stages.stage import FrozenPart
-from voxfleet_api.protocol import EventType, RenewAnswer
+from voxfleet_api.protocol import AttemptKey, EventType, RenewAnswer
 from voxfleet_api.results import ClipStatus, PartRef, ResultRow
 
 KEY = AttemptKey("shard-1", 1)

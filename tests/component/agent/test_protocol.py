@@ -17,9 +17,8 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_api.ledger import Activity, ChainHead, verify
-from voxfleet_api.protocol import AttemptState, AttemptStatus, MachineFacts, Problem
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, Problem
 
 
 async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:

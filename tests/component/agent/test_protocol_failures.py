@@ -23,10 +23,9 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal import attempts
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptRequest, AttemptState, Problem
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem
 
 
 async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:

@@ -9,11 +9,10 @@ import threading
 
 from tests.component.agent.agent_rig import COMMIT, PATIENCE_SECONDS, REQUEST, Agent
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal import events
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
-from voxfleet_api.protocol import AttemptState, EventType, Identity, identity_claim
+from voxfleet_api.protocol import AttemptKey, AttemptState, EventType, Identity, identity_claim
 
 
 async def test_identity_proves_the_ledger_key_without_a_token(agent: Agent) -> None:

@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.component.agent.agent_rig import COMMIT, process_spec
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.journal import attempts, events, holds
 from voxfleet_agent.journal.attempts import AttemptRecord
@@ -31,7 +30,7 @@ from voxfleet_agent.scratch import Scratch
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ledger import Activity, LedgerError, verify
-from voxfleet_api.protocol import AttemptFailure, AttemptState
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptState
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptKey
 
 KEY = AttemptKey("shard-1", 1)
 

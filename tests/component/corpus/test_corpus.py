@@ -15,7 +15,7 @@ from tests.rig.job_specs import JobSpecs
 from voxfleet_agent.stages.evidence import evidence_name
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import ClipStatus, Index, ManifestRow, ResultRow
+from voxfleet_api.results import ClipStatus, ManifestRow, ResultIndex, ResultRow
 from voxfleet_api.run_record import RunRecord
 from voxfleet_corpus.case import CONTRACT, Expected, Verdict
 from voxfleet_corpus.folder import write_corpus
@@ -69,7 +69,7 @@ def run_corpus(root: Path) -> Run:
         log = agent.mac.agent.log_tail(10**6)
         bait_taken = None if bait is None else bait.taken()
     folder = specs.local_folder
-    index = Index.model_validate_json((folder / "index.json").read_bytes())
+    index = ResultIndex.model_validate_json((folder / "index.json").read_bytes())
     rows = [
         ResultRow.model_validate_json(line)
         for file in index.files

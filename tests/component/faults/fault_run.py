@@ -23,7 +23,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import ClipStatus, Index, ResultRow
+from voxfleet_api.results import ClipStatus, ResultIndex, ResultRow
 from voxfleet_corpus.case import CONTRACT
 from voxfleet_corpus.damage import flip, hole
 from voxfleet_corpus.sounds import RATE_HZ, Sounds
@@ -156,7 +156,7 @@ async def upload(storage: Storage, contents: Mapping[str, bytes]) -> None:
 
 async def read_rows(storage: Storage, folder: str) -> dict[str, ResultRow]:
     """By the clip's name, as a finished job's index.json has them; fails when a clip has two."""
-    index = Index.model_validate_json(await storage.get(f"{folder}/index.json", 2**20))
+    index = ResultIndex.model_validate_json(await storage.get(f"{folder}/index.json", 2**20))
     rows: dict[str, ResultRow] = {}
     for file in index.files:
         if file.path not in ("results.jsonl", "errors.jsonl"):

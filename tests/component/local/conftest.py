@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from voxfleet_agent.main import app
-from voxfleet_api.results import Index, ResultRow
+from voxfleet_api.results import ResultIndex, ResultRow
 from voxfleet_dev.mac import agent_environment
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -158,7 +158,7 @@ def local(uri: str) -> Path:
 
 def rows_of(folder: Path) -> list[ResultRow]:
     """Exactly one row for each clip, by index."""
-    index = Index.model_validate_json((folder / "index.json").read_bytes())
+    index = ResultIndex.model_validate_json((folder / "index.json").read_bytes())
     lines = [line for name in ("results", "errors") for line in (folder / f"{name}.jsonl").read_bytes().splitlines()]
     rows = sorted((ResultRow.model_validate_json(line) for line in lines), key=lambda row: row.index)
     assert [row.index for row in rows] == list(range(index.total))

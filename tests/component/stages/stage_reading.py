@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.component.stages.stage_rig import Job
 from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
-from voxfleet_api.results import Base, Commit, PlanResult, ResultRow
+from voxfleet_api.results import AttemptBase, Commit, PlanResult, ResultRow
 from voxfleet_api.run_record import RunRecord
 
 
@@ -59,8 +59,8 @@ def read_run(job: Job, attempt: int = 1) -> RunRecord:
     return RunRecord.model_validate_json((job.attempt_files(attempt) / "run.json").read_bytes())
 
 
-def read_base(job: Job, attempt: int) -> Base:
-    return Base.model_validate_json((job.attempt_files(attempt) / "base.json").read_bytes())
+def read_base(job: Job, attempt: int) -> AttemptBase:
+    return AttemptBase.model_validate_json((job.attempt_files(attempt) / "base.json").read_bytes())
 
 
 def part_names(job: Job, attempt: int = 1) -> list[str]:

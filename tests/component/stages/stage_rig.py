@@ -21,7 +21,6 @@ from tests.component.stages.stage_stubs import (
     text_of,
 )
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.budget import JobBudget
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.scratch import Scratch
@@ -47,10 +46,10 @@ from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeOrder, PlanOrder, ProcessOrder, ShardResult
+from voxfleet_api.protocol import AttemptKey, AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import Index, ManifestRow, PlanResult, ResultRow, attempt_folder
+from voxfleet_api.results import ManifestRow, PlanResult, ResultIndex, ResultRow, attempt_folder
 
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
@@ -119,9 +118,9 @@ class Job:
         shard_uid: str,
         attempt: int,
         *,
-        plan: PlanOrder | None = None,
-        process: ProcessOrder | None = None,
-        finalize: FinalizeOrder | None = None,
+        plan: PlanSpec | None = None,
+        process: ProcessSpec | None = None,
+        finalize: FinalizeSpec | None = None,
     ) -> AttemptSpec:
         return AttemptSpec(
             namespace="speech",
@@ -190,7 +189,7 @@ class Job:
         shard_audio_milliseconds: int = 3_600_000,
         storage: Storage | None = None,
     ) -> ShardResult:
-        order = PlanOrder(
+        order = PlanSpec(
             input=job_input or self.prefix_input(),
             model=ModelSource(path="default"),
             shard_audio_milliseconds=shard_audio_milliseconds,
@@ -199,7 +198,7 @@ class Job:
         return await run_plan(self.context(self.spec(Stage.PLAN, "plan", attempt, plan=order), storage=storage))
 
     def process_spec(self, plan: PlanResult, *, attempt: int = 1, ordinal: int = 0) -> AttemptSpec:
-        order = ProcessOrder(
+        order = ProcessSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             model=ModelSource(path="default"),
@@ -234,7 +233,7 @@ class Job:
             for commit in commits
             for index in range(*plan.boundaries[int(commit.shard_uid.removeprefix("shard-")) :][:2])
         }
-        order = FinalizeOrder(
+        order = FinalizeSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             total=total,
@@ -255,7 +254,7 @@ class Job:
 
     def results(self) -> list[ResultRow]:
         """The rows that index.json names, its digests checked, by index."""
-        index = Index.model_validate_json((self.folder / "index.json").read_bytes())
+        index = ResultIndex.model_validate_json((self.folder / "index.json").read_bytes())
         rows = []
         for file in index.files:
             content = (self.folder / file.path).read_bytes()

@@ -16,12 +16,12 @@ from tests.component.stages.stage_stubs import (
     WatchedStorage,
 )
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage import AttemptJournal
 from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Commit, ResultRow
 

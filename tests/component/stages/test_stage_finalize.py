@@ -18,7 +18,7 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.protocol import CommitRef
-from voxfleet_api.results import ClipStatus, Commit, FileRef, Index, PlanResult, TimedText
+from voxfleet_api.results import ClipStatus, Commit, FileRef, PlanResult, ResultIndex, TimedText
 
 REPRO = ("repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json")
 FILES = ("results.jsonl", "errors.jsonl", *REPRO, "index.json")
@@ -39,7 +39,7 @@ async def processed(job: Job, clips: int = 6) -> tuple[PlanResult, list[CommitRe
 async def test_rows_are_sorted_by_index_and_counted(job: Job) -> None:
     plan, commits = await processed(job)
     result = await job.finalize(plan, list(reversed(commits)))
-    index = Index.model_validate_json((job.folder / "index.json").read_bytes())
+    index = ResultIndex.model_validate_json((job.folder / "index.json").read_bytes())
     assert result.commit_sha256 == sha256_hex((job.folder / "index.json").read_bytes())
     assert (index.total, index.counts, index.manifest_sha256) == (6, result.counts, plan.manifest_sha256)
     assert (index.counts.succeeded, index.counts.quarantined) == (5, 1)
@@ -68,7 +68,7 @@ def test_a_hundred_thousand_rows_do_not_weigh_on_the_supervisor(tmp_path: Path) 
     ran = subprocess.run([*load, "run", str(tmp_path)], check=True, capture_output=True, timeout=300)
     assert json.loads(ran.stdout)["peakBytes"] < 120e6
     job = Job(tmp_path)
-    index = Index.model_validate_json((job.folder / "index.json").read_bytes())
+    index = ResultIndex.model_validate_json((job.folder / "index.json").read_bytes())
     assert (index.counts.succeeded, index.counts.quarantined) == (98_000, 2000)
     assert (job.folder / "results.jsonl").stat().st_size > 100e6
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file() and path.stat().st_size] == []
@@ -192,7 +192,7 @@ async def test_each_asked_form_is_a_file_a_clip_and_hashed_in_the_index(job: Job
     for ref in refs:
         content = (job.folder / ref.path).read_bytes()
         assert (ref.sha256, ref.size_bytes) == (sha256_hex(content), len(content))
-    index = Index.model_validate_json((job.folder / "index.json").read_bytes())
+    index = ResultIndex.model_validate_json((job.folder / "index.json").read_bytes())
     assert "transcripts/files.jsonl" in [file.path for file in index.files]
     assert len(job.results()) == 5, "and its digests are right"
 

@@ -18,7 +18,7 @@ from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Base, ClipStatus, Commit, PlanResult
+from voxfleet_api.results import AttemptBase, ClipStatus, Commit, PlanResult
 
 
 class Kind(Enum):
@@ -140,7 +140,7 @@ async def play(root: Path, clips: int, interruptions: list[Interruption], batch_
         # The journal refuses a second row; what else could be paid twice are the clips in flight at an interruption.
         again = sum(count - 1 for count in Counter(attempt.lane.worked_on).values())
         assert again <= len(interruptions) * BATCHES_AHEAD * batch_size
-        frozen = Base.model_validate_json((job.attempt_files(attempt.number) / "base.json").read_bytes())
+        frozen = AttemptBase.model_validate_json((job.attempt_files(attempt.number) / "base.json").read_bytes())
         inherited = {index for part in frozen.parts for index in decode(part.indexes)}
         assert inherited.isdisjoint(attempt.lane.worked_on), "an inherited clip is not worked on again"
 

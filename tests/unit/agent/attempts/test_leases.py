@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.leases import LEASED_STATES, Lease, expired
-from voxfleet_api.protocol import AttemptState
+from voxfleet_api.protocol import AttemptKey, AttemptState
 
 KEY = AttemptKey("shard", 1)
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from voxfleet_agent.attempts.key import AttemptKey
 from voxfleet_agent.attempts.metering import LaneMeter
 from voxfleet_agent.clock import timestamp
 from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptKey
 
 
 class HandClock:

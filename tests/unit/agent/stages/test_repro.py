@@ -18,7 +18,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import FinalizeOrder
+from voxfleet_api.protocol import FinalizeSpec
 from voxfleet_api.results import (
     ClipStatus,
     LadderTable,
@@ -32,7 +32,7 @@ from voxfleet_api.run_record import RunRecord
 
 DIGEST = "sha256:" + "5" * 64
 CONTRACT = VoiceContractSpec(input=SPEECH)
-ORDER = FinalizeOrder(plan_attempt=1, manifest_sha256="1" * 64, total=2, commits=())
+ORDER = FinalizeSpec(plan_attempt=1, manifest_sha256="1" * 64, total=2, commits=())
 PLAN = PlanFile(
     manifest_sha256="1" * 64, model_digest=DIGEST, boundaries=(0, 2), audio_seconds="2.000", contract_digest=DIGEST
 )

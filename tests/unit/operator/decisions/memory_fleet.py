@@ -15,6 +15,7 @@ from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
+    AttemptKey,
     AttemptRequest,
     AttemptSpec,
     AttemptState,
@@ -27,7 +28,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, AttemptKey, MacView
+from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView
 
 CONTROL_PLANE = "control-plane-uid"
 

@@ -11,8 +11,8 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
-from voxfleet_api.protocol import AttemptStatus
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_api.protocol import AttemptKey, AttemptStatus
+from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.kube import Invalid
 from voxfleet_operator.queue import Key
 

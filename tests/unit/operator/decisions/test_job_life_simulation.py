@@ -15,9 +15,8 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
-from voxfleet_api.protocol import AttemptState
+from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_operator.fleet.view import AttemptKey
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.shard_state import ATTEMPT_CAP
 

@@ -11,8 +11,8 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
-from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem, ShardResult
-from voxfleet_operator.fleet.view import AttemptKey, MacView
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem, ShardResult
+from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.shard_decision import (
     TABLE,

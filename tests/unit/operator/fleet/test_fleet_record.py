@@ -9,10 +9,9 @@ from tests.rig.ledger_row import ledger_row
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, SignedRow, row_hash, sign
-from voxfleet_api.protocol import AttemptState, AttemptStatus, LedgerSpan
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerSpan
 from voxfleet_operator.fleet.ledger import LedgerBook
 from voxfleet_operator.fleet.record import MacRecord
-from voxfleet_operator.fleet.view import AttemptKey
 
 KEY = Ed25519PrivateKey.generate()
 OURS, OTHERS = "cluster-1", "cluster-2"

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, AudioBatchJobSpec, JobPlan
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
-from voxfleet_api.protocol import CommitRef, FinalizeOrder, PlanOrder, ProcessOrder
+from voxfleet_api.protocol import CommitRef, FinalizeSpec, PlanSpec, ProcessSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.ranges import decode, encode
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveredShard:
     """A Process shard with a commit."""
 
     indexes: str
     commit: CommitRef
 
 
-def plan_order(spec: AudioBatchJobSpec) -> PlanOrder:
-    return PlanOrder(
+def plan_spec(spec: AudioBatchJobSpec) -> PlanSpec:
+    return PlanSpec(
         input=spec.input,
         model=spec.model,
         shard_audio_milliseconds=max(1, duration_milliseconds(spec.sharding.target_audio)),
@@ -30,8 +30,8 @@ def plan_order(spec: AudioBatchJobSpec) -> PlanOrder:
     )
 
 
-def process_order(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str) -> ProcessOrder:
-    return ProcessOrder(
+def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str) -> ProcessSpec:
+    return ProcessSpec(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,
         model=_resolved(spec.model, plan),
@@ -42,12 +42,12 @@ def process_order(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes:
     )
 
 
-def finalize_order(plan: JobPlan, delivered: Iterable[Delivered]) -> FinalizeOrder:
+def finalize_spec(plan: JobPlan, delivered: Iterable[DeliveredShard]) -> FinalizeSpec:
     """`delivered`: by ordinal. Clips of no delivered shard are not_run."""
     shards = list(delivered)
     total = plan.boundaries[-1] if plan.boundaries else 0
     held = {index for shard in shards for index in decode(shard.indexes)}
-    return FinalizeOrder(
+    return FinalizeSpec(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,
         total=total,
