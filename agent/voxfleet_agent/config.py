@@ -13,8 +13,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse
-from voxfleet_agent.field_errors import problems
-from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
+from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
 from voxfleet_api.base import Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import quantity_bytes

@@ -25,7 +25,7 @@ _PROBE = "import json, mlx_audio_io as io; io.AudioInfo; print(json.dumps(io.sho
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class LocalMachine:
     hardware_id: str
     boot_id: str
     chip: str
@@ -36,10 +36,10 @@ class Machine:
     runtime_message: str
 
 
-def read_machine(state_dir: Path) -> Machine:
+def read_machine(state_dir: Path) -> LocalMachine:
     """Reads everything once; takes about a second. Raises OSError when the state folder cannot be written."""
     compatible, message = _probe_runtime()
-    return Machine(
+    return LocalMachine(
         hardware_id=_hardware_id(state_dir),
         boot_id=_boot_id(),
         chip=_chip(),

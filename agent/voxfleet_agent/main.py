@@ -22,6 +22,7 @@ from voxfleet_agent.commands.replay import REPLAY_EXAMPLES, replay
 from voxfleet_agent.commands.repro import repro_app
 from voxfleet_agent.commands.run import RUN_EXAMPLES, run
 from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file
+from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_api.ledger import LedgerError
 
@@ -72,14 +73,14 @@ def init(config: ConfigOption) -> None:
 @app.command(epilog="Example: voxfleet-agent serve --config agent.yaml")
 def serve(config: ConfigOption) -> None:
     """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error."""
-    from voxfleet_agent.agent import run_agent  # slow to import; the other commands do without
+    from voxfleet_agent.daemon import run_agent  # slow to import; the other commands do without
 
     agent_config = loaded(config)
     core_dumps.forbid()
     logs.configure()
     try:
         asyncio.run(run_agent(agent_config))
-    except (ConfigError, JournalError, LedgerError, OSError) as error:
+    except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:
         raise give_up(error) from error
 
 

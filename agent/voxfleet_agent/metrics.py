@@ -18,7 +18,7 @@ from voxfleet_api.results import LaneReadings
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AgentReading:
     """The agent at the instant of a scrape."""
 
     attempts: Sequence[AttemptRecord]
@@ -31,10 +31,10 @@ class Reading:
     ready: bool
 
 
-class Metrics(Collector):
+class AgentMetrics(Collector):
     """Reads everything at the scrape, so that nothing has to be counted twice."""
 
-    def __init__(self, read: Callable[[], Reading]) -> None:
+    def __init__(self, read: Callable[[], AgentReading]) -> None:
         self._read = read
         self._registry = CollectorRegistry()
         self._registry.register(self)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from voxfleet_agent.clock import Clock, timestamp
-from voxfleet_agent.quarantine_room import QuarantineRoom
 from voxfleet_agent.scratch import remove_entry, writing_scratch
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
@@ -44,7 +44,7 @@ class _Kept(SpecModel):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptClip:
+class RetainedClip:
     """One clip of the quarantine."""
 
     namespace: str
@@ -62,7 +62,7 @@ class KeptClip:
         return int(self.name.partition("-")[0])
 
 
-class Quarantine:
+class QuarantineStore:
     """All retained clips of one Mac, within one quota that jobs share."""
 
     def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
@@ -70,7 +70,7 @@ class Quarantine:
         self._quota_bytes = quota_bytes
         self._clock = clock
         self._changing = asyncio.Lock()
-        self._room: QuarantineRoom | None = None
+        self._room: QuarantineQuota | None = None
         """As the last scan found it and as it changed since; another process may have discarded some."""
 
     def open(self, spec: AttemptSpec) -> JobQuarantine:
@@ -80,7 +80,7 @@ class Quarantine:
         milliseconds = None if retain is None else duration_milliseconds(retain)
         return JobQuarantine(self, folder, milliseconds)
 
-    def clips(self) -> list[KeptClip]:
+    def clips(self) -> list[RetainedClip]:
         """All of them, the oldest first."""
         found = [
             _read(namespace.name, job.name, clip)
@@ -101,7 +101,7 @@ class Quarantine:
         """Of clips; as `size_bytes`."""
         return 0 if self._room is None else self._room.count
 
-    def discard(self, clips: Sequence[KeptClip]) -> int:
+    def discard(self, clips: Sequence[RetainedClip]) -> int:
         """Removes these clips, and folders that have become empty; returns the bytes that were freed."""
         freed = 0
         for clip in clips:
@@ -109,8 +109,8 @@ class Quarantine:
                 freed += clip.size_bytes
         return freed
 
-    def _scanned(self, clips: Sequence[KeptClip]) -> QuarantineRoom:
-        room = QuarantineRoom(self._quota_bytes)
+    def _scanned(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
+        room = QuarantineQuota(self._quota_bytes)
         for clip in clips:
             room.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
         return room
@@ -158,7 +158,7 @@ class Quarantine:
         finally:
             os.close(descriptor)
 
-    def _make_room(self, room: QuarantineRoom, folder: Path, size_bytes: int) -> bool:
+    def _make_room(self, room: QuarantineQuota, folder: Path, size_bytes: int) -> bool:
         """Whether so much of one job fits now; its evidence, which is small, is kept in any case."""
         if size_bytes > self._quota_bytes:
             return False
@@ -219,7 +219,7 @@ class Quarantine:
 class JobQuarantine:
     """One job's folder; implements stages.stage.QuarantineFolder."""
 
-    def __init__(self, quarantine: Quarantine, folder: Path, retain_milliseconds: int | None) -> None:
+    def __init__(self, quarantine: QuarantineStore, folder: Path, retain_milliseconds: int | None) -> None:
         self._quarantine = quarantine
         self._folder = folder
         self._retain_milliseconds = retain_milliseconds
@@ -244,7 +244,7 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _read(namespace: str, job: str, folder: Path) -> KeptClip:
+def _read(namespace: str, job: str, folder: Path) -> RetainedClip:
     """What cannot be read counts as expired long ago: it is the first to give way."""
     size_bytes, never = 0, datetime.fromtimestamp(0, UTC)
     kept_at = expires_at = never
@@ -255,7 +255,7 @@ def _read(namespace: str, job: str, folder: Path) -> KeptClip:
         kept_at, expires_at = (datetime.fromisoformat(text) for text in (kept.kept_at, kept.expires_at))
     except (FileNotFoundError, ValidationError, ValueError):
         pass
-    return KeptClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
+    return RetainedClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
 
 
 def _write(folder: int, name: str, content: bytes) -> None:
@@ -272,3 +272,48 @@ def _copy(source: Path, folder: int, name: str) -> None:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with source.open("rb") as opened, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(opened, file)
+
+
+class QuarantineQuota:
+    """One quota for all jobs. A job that holds more than an equal share of it makes room, from its oldest clip on."""
+
+    def __init__(self, quota_bytes: int) -> None:
+        self._quota_bytes = quota_bytes
+        self._jobs: dict[Path, OrderedDict[str, int]] = {}
+        """Bytes of each job's clips, the oldest first."""
+        self._held_bytes: dict[Path, int] = {}
+        self.size_bytes = 0
+        self.count = 0
+
+    def add(self, job: Path, name: str, size_bytes: int) -> None:
+        """A clip that is not there, younger than all others of its job."""
+        self._jobs.setdefault(job, OrderedDict())[name] = size_bytes
+        self._change(job, size_bytes, 1)
+
+    def remove(self, job: Path, name: str) -> None:
+        """Does nothing when it is not there."""
+        size_bytes = self._jobs.get(job, OrderedDict[str, int]()).pop(name, None)
+        if size_bytes is not None:
+            self._change(job, -size_bytes, -1)
+            if not self._jobs[job]:
+                del self._jobs[job], self._held_bytes[job]
+
+    def fits(self, size_bytes: int) -> bool:
+        return self.size_bytes + size_bytes <= self._quota_bytes
+
+    def first_to_go(self, job: Path, size_bytes: int) -> tuple[Path, str] | None:
+        """(job, name) of the clip that makes room for `size_bytes` more of `job`.
+
+        None when no other job holds more than its share: what is to come is too large itself.
+        """
+        share_bytes = self._quota_bytes // len(self._jobs.keys() | {job})
+        held = {found: total + (size_bytes if found == job else 0) for found, total in self._held_bytes.items()}
+        most = max(held, key=held.__getitem__, default=None)
+        if most is None or held[most] <= share_bytes:
+            return None
+        return most, next(iter(self._jobs[most]))
+
+    def _change(self, job: Path, size_bytes: int, count: int) -> None:
+        self._held_bytes[job] = self._held_bytes.get(job, 0) + size_bytes
+        self.size_bytes += size_bytes
+        self.count += count

@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from pathlib import Path
 
-from voxfleet_agent import crash
-from voxfleet_agent.journal.journal import lock_folder
+from voxfleet_agent import crash_points
+from voxfleet_agent.folder_lock import lock_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
 
@@ -43,7 +43,7 @@ class Scratch:
     """All scratch of one agent. Only `<path>/attempts/` is written to and swept; the rest is left alone."""
 
     def __init__(self, path: Path, quota_bytes: int, min_free_bytes: int) -> None:
-        """Creates the folders and locks them for this process. Raises JournalError when another agent uses them."""
+        """Creates the folders and locks them for this process. Raises FolderInUseError when another agent uses them."""
         self._lock = lock_folder(path)
         self.attempts_path = path / ATTEMPTS
         self.attempts_path.mkdir(mode=0o700, exist_ok=True)
@@ -84,7 +84,7 @@ class Scratch:
                     raise _exhausted(size_bytes, shortage)
                 await self._given_back.wait()
             self._reserved[path] = size_bytes
-        crash.point("reserved")
+        crash_points.point("reserved")
 
     async def give_back(self, path: Path) -> None:
         async with self._given_back:

@@ -18,7 +18,7 @@ from tests.soak.findings import Findings, count_repeated, count_rows, double_bil
 from tests.soak.mortal_worker import Order, done_file
 from tests.soak.schedule import Kill, Schedule, Victim
 
-from voxfleet_agent.crash import EXIT_CODE, VARIABLE
+from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
 from voxfleet_api.failures import RULES, Remedy
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample

@@ -9,8 +9,8 @@ from voxfleet_agent.attempts.slots import Lane, PoolView, Supply
 from voxfleet_agent.clock import Clock
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger
-from voxfleet_agent.machine import Machine
-from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.machine import LocalMachine
+from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.stage import FailureBudget, LadderBook, ModelResolver, StageContext
 from voxfleet_agent.storage import Storage
@@ -26,12 +26,12 @@ class Equipment:
     ledger: Ledger
     scratch: Scratch
     clock: Clock
-    machine: Machine
+    machine: LocalMachine
     lanes: Supply[Lane]
     pools: PoolView
     models: ModelResolver
     ladders: LadderBook
-    quarantine: Quarantine
+    quarantine: QuarantineStore
     open_budget: Callable[[AttemptSpec], FailureBudget]
     """One budget a job, however many of its attempts run here."""
     stages: Mapping[Stage, StageFunction]

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.failure import failure_of
 from voxfleet_agent.attempts.live import LiveAttempt
@@ -127,7 +127,9 @@ class Execution:
             attempts.save(db, record)
             append_status(db, ledger.chain_id, record)
 
-        await self._equipment.journal.write(work, after_commit=lambda: crash.point("row-sealed") if seal else None)
+        await self._equipment.journal.write(
+            work, after_commit=lambda: crash_points.point("row-sealed") if seal else None
+        )
         live.record = record
         live.log().info("attempt", state=step.state.value, event_type=event.value, lane=record.lane)
 
@@ -171,7 +173,7 @@ class Execution:
         async with live.lock:
             work = [] if live.meter is None else [live.meter.switch(Activity.CLEANUP)]
             await self.commit(live, AttemptEvent.ENDED, ended, seal=work)
-        crash.point("outcome-recorded")
+        crash_points.point("outcome-recorded")
         residue_bytes = await self.clean(live)
         if live.release is not None:
             live.release()
@@ -251,4 +253,4 @@ class Execution:
             self._equipment.ledger.seal(db, setup, record)
             holds.save(db, began)
 
-        await self._equipment.journal.write(work, after_commit=lambda: crash.point("row-sealed"))
+        await self._equipment.journal.write(work, after_commit=lambda: crash_points.point("row-sealed"))

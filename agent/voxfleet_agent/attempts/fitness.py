@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from voxfleet_agent.machine import Machine
+from voxfleet_agent.machine import LocalMachine
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -14,7 +14,7 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Probl
 
 
 def fit(
-    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
+    request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
 ) -> AttemptSpec | Problem:
     """The parsed spec, or why not. `check_address` raises VoxFleetError for an address outside this agent's reach."""
     try:
@@ -24,7 +24,7 @@ def fit(
 
 
 def _parse(
-    request: AttemptRequest, key: AttemptKey, machine: Machine, check_address: Callable[[str], None]
+    request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
 ) -> AttemptSpec:
     _require_digest("specDigest", request.spec, request.spec_digest)
     try:

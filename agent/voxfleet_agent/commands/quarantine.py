@@ -15,7 +15,7 @@ from voxfleet_agent.commands.common import give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption
 from voxfleet_agent.commands.printing import show
 from voxfleet_agent.local.environment import RunbookError, settle
-from voxfleet_agent.quarantine import KeptClip, Quarantine
+from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
 
 quarantine_app = typer.Typer(
     help="Look at quarantined clips that contracts asked to retain here, and discard them.",
@@ -96,25 +96,25 @@ def discard(
         raise give_up("no retained clip is meant; `voxfleet-agent quarantine list` names them")
 
 
-def _open(config: Path | None) -> Quarantine:
+def _open(config: Path | None) -> QuarantineStore:
     if config is not None:
         agent = loaded(config)
-        return Quarantine(agent.quarantine_dir, agent.scratch.quarantine_quota_bytes, SystemClock())
+        return QuarantineStore(agent.quarantine_dir, agent.scratch.quarantine_quota_bytes, SystemClock())
     try:
         folder = settle(os.environ, Path.home()).quarantine
     except RunbookError as error:
         raise give_up(error, 2) from error
-    return Quarantine(folder, 0, SystemClock())
+    return QuarantineStore(folder, 0, SystemClock())
 
 
-def _clips(quarantine: Quarantine) -> list[KeptClip]:
+def _clips(quarantine: QuarantineStore) -> list[RetainedClip]:
     try:
         return list(quarantine.clips())
     except OSError as error:
         raise give_up(f"the quarantine folder cannot be read: {error.strerror}") from error
 
 
-def _described(clip: KeptClip) -> dict[str, object]:
+def _described(clip: RetainedClip) -> dict[str, object]:
     return {
         "job": _job(clip),
         "index": clip.index,
@@ -126,13 +126,13 @@ def _described(clip: KeptClip) -> dict[str, object]:
     }
 
 
-def _job(clip: KeptClip) -> str:
+def _job(clip: RetainedClip) -> str:
     return f"{clip.namespace}/{clip.job}"
 
 
-def _class(clip: KeptClip) -> str:
+def _class(clip: RetainedClip) -> str:
     return clip.name.partition("-")[2]
 
 
-def _until(clip: KeptClip) -> str:
+def _until(clip: RetainedClip) -> str:
     return clip.expires_at.isoformat(sep=" ", timespec="minutes")

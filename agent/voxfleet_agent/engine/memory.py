@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from voxfleet_agent.engine.footprint import footprint_bytes as footprint_bytes  # all of a lane's memory in one place
+from voxfleet_agent.process_memory import footprint_bytes as footprint_bytes  # all of a lane's memory in one place
 
 
 def set_cache_limit(limit_bytes: int) -> None:

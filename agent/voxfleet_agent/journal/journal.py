@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
+from voxfleet_agent.folder_lock import lock_folder
 from voxfleet_agent.journal import schema
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Journal:
 
     @classmethod
     async def open(cls, state_dir: Path, file: Path) -> Self:
-        """Locks the state folder for this process and opens or creates the file. Raises JournalError."""
+        """Locks the state folder and opens or creates the file. Raises FolderInUseError, JournalError."""
         lock = lock_folder(state_dir)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         try:
@@ -90,23 +90,6 @@ class Journal:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
         os.close(self._lock)
-
-
-def lock_folder(folder: Path) -> int:
-    """Creates the folder if need be; a descriptor that holds it for this process.
-
-    Raises JournalError when another process holds it.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise JournalError(
-            f"{folder} is in use by another voxfleet-agent; end that one, or give each agent folders of its own"
-        ) from error
-    return descriptor
 
 
 def open_read_only(file: Path) -> sqlite3.Connection:

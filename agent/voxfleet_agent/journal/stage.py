@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.stages.stage import FrozenPart
 from voxfleet_api.protocol import AttemptKey
@@ -34,7 +34,7 @@ class AttemptJournal:
             db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
 
         await self._journal.write(work, wake=False)
-        crash.point("base-frozen")
+        crash_points.point("base-frozen")
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
         """In one transaction. Raises sqlite3.IntegrityError when a clip has a row already."""
@@ -47,7 +47,7 @@ class AttemptJournal:
 
         await self._journal.write(work, wake=False)
         for _ in rows:
-            crash.point("row-recorded")
+            crash_points.point("row-recorded")
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:
@@ -83,7 +83,7 @@ class AttemptJournal:
                 raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
 
         await self._journal.write(work, wake=False)
-        crash.point("part-frozen")
+        crash_points.point("part-frozen")
 
     async def parts(self) -> Sequence[FrozenPart]:
         def work(db: sqlite3.Connection) -> list[FrozenPart]:
@@ -112,4 +112,4 @@ class AttemptJournal:
             )
 
         await self._journal.write(work, wake=False)
-        crash.point("part-marked")
+        crash_points.point("part-marked")

@@ -11,10 +11,9 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from voxfleet_agent.field_errors import aliases, field_name, nearest
-from voxfleet_agent.field_errors import problems as field_problems
 from voxfleet_agent.local.rules import violations
-from voxfleet_agent.yaml_errors import YAML_ERRORS, yaml_problem
+from voxfleet_agent.yaml_validation import YAML_ERRORS, aliases, field_name, nearest, yaml_problem
+from voxfleet_agent.yaml_validation import problems as field_problems
 from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource, VoiceContract
 from voxfleet_api.kinds.resource import ObjectMeta

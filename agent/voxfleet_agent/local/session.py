@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from voxfleet_agent.budget import Budgets
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.engine.models import Models
-from voxfleet_agent.journal.journal import Journal, JournalError, lock_folder
+from voxfleet_agent.failure_budget import MacFailureBudgets
+from voxfleet_agent.folder_lock import FolderInUseError, lock_folder
+from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.local.attempts import LocalAttempts
 from voxfleet_agent.local.figures import Figures, figures
@@ -26,11 +27,11 @@ from voxfleet_agent.local.state_file import replace_text
 from voxfleet_agent.local.stopwatch import Stopwatch
 from voxfleet_agent.local.summary import Summary, run_anew
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
-from voxfleet_agent.machine import Machine, read_machine
+from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError
 from voxfleet_agent.pools.lane_lock import LaneBusyError
 from voxfleet_agent.pools.pools import Pools
-from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.merge import INDEX_NAME
@@ -153,7 +154,7 @@ async def _opened(places: Places, credentials: S3Credentials | None) -> AsyncIte
             make_private(places.quarantine)
         try:
             journal = await Journal.open(places.state, places.journal)
-        except JournalError as error:
+        except (FolderInUseError, JournalError) as error:
             raise Unusable(f"{error}; or this very run goes on in another process") from error
         stack.push_async_callback(journal.close)
         machine = await asyncio.to_thread(read_machine, places.state)
@@ -170,7 +171,7 @@ async def _opened(places: Places, credentials: S3Credentials | None) -> AsyncIte
         except LaneBusyError as error:
             raise Unusable(str(error)) from error
         storage = await stack.enter_async_context(_storage(places, credentials))
-        quarantine = Quarantine(places.quarantine, places.quarantine_quota_bytes, SystemClock())
+        quarantine = QuarantineStore(places.quarantine, places.quarantine_quota_bytes, SystemClock())
         await quarantine.expire()
         equipment = _equip(places, journal, scratch, machine, pools, storage, quarantine)
         yield equipment, await LocalAttempts.load(journal)
@@ -180,7 +181,7 @@ def _scratch(places: Places) -> Scratch:
     make_private(places.scratch)
     try:
         return Scratch(places.scratch, places.scratch_quota_bytes, places.scratch_min_free_bytes)
-    except JournalError as error:
+    except FolderInUseError as error:
         if places.owns_scratch:
             raise Unusable(f"this very run goes on in another process: {error}") from error
         raise Unusable(
@@ -193,7 +194,7 @@ def _free_lanes(folder: Path) -> tuple[Path, int]:
     """(a folder for lanes that no other run uses now, its lock)."""
     make_private(folder)
     for number in range(MAX_RUNS_AT_A_TIME):
-        with contextlib.suppress(JournalError):  # another run holds it
+        with contextlib.suppress(FolderInUseError):  # another run holds it
             return folder / str(number), lock_folder(folder / str(number))
     raise Unusable(f"{MAX_RUNS_AT_A_TIME} runs go on at this moment; wait for one of them")
 
@@ -216,10 +217,10 @@ def _equip(
     places: Places,
     journal: Journal,
     scratch: Scratch,
-    machine: Machine,
+    machine: LocalMachine,
     pools: Pools,
     storage: Storage,
-    quarantine: Quarantine,
+    quarantine: QuarantineStore,
 ) -> Equipment:
     least_memory = min(pool.memory_cap_bytes for pool in places.pools)
     return Equipment(
@@ -230,7 +231,7 @@ def _equip(
         models=Models(places.models.path, places.models.quota_bytes),
         ladders=LadderBook(places.ladders, machine.chip, machine.versions, least_memory),
         open_quarantine=quarantine.open,
-        open_budget=Budgets(SystemClock()).open,
+        open_budget=MacFailureBudgets(SystemClock()).open,
         stages=STAGES,
         provenance=Provenance(
             chip=machine.chip, versions=machine.versions, memory_bytes=machine.memory_bytes, os=machine.os

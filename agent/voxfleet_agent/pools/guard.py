@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import psutil
 
-from voxfleet_agent.engine.footprint import footprint_bytes
+from voxfleet_agent.process_memory import footprint_bytes
 
 SAMPLE_SECONDS = 0.25
 GROWTH_PERCENT = 25

@@ -22,8 +22,8 @@ from voxfleet_agent.pools.exits import gpu_abort
 from voxfleet_agent.pools.hearing import GpuFaultError, Hearing, Shortfall, Transcriber
 from voxfleet_agent.pools.memory_needs import MemoryNeeds
 from voxfleet_agent.pools.messages import AnyRequest, Batch, BatchDone, ChildReadings, Load, Loaded, Message, Refused
-from voxfleet_agent.pools.peak import peak_bytes, reset_peak
 from voxfleet_agent.pools.speaking import Speaking, Voice, WriteAudio
+from voxfleet_agent.process_memory import peak_bytes, reset_peak
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription

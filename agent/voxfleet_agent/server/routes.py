@@ -16,7 +16,7 @@ from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.feed import UnknownCursor
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.ledger import last_sequence, page_after
-from voxfleet_agent.metrics import Metrics
+from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.stream import stream
@@ -30,7 +30,7 @@ _LARGEST = 2**53
 
 class Routes:
     def __init__(
-        self, equipment: Equipment, supervisor: Supervisor, authenticator: Authenticator, metrics: Metrics
+        self, equipment: Equipment, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
     ) -> None:
         self._equipment = equipment
         self._supervisor = supervisor

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.stages.formats import WRITERS
 from voxfleet_agent.stages.job_files import JobFiles, open_manifest, read_plan
 from voxfleet_agent.stages.merge import INDEX_NAME, Places, require_one_each
@@ -91,7 +91,7 @@ async def _write_index(
     )
     content = canonical_json(index.dump())
     await files.write(INDEX_NAME, content)
-    crash.point("index-uploaded")
+    crash_points.point("index-uploaded")
     ctx.progress(order.total, order.total)
     return ShardResult(
         commit_sha256=sha256_hex(content), counts=index.counts, quarantine=merged.tally.first_quarantined

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.stage import FrozenPart, StageJournal
 from voxfleet_api.digest import sha256_hex
@@ -78,5 +78,5 @@ class Parts:
 
     async def _upload(self, part: FrozenPart, content: bytes) -> None:
         await self._files.write_once(part.ref.path, content)
-        crash.point("part-uploaded")
+        crash_points.point("part-uploaded")
         await self._journal.mark_uploaded(part.number)

@@ -7,7 +7,7 @@ import secrets
 from array import array
 from collections.abc import Sequence
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.stages.boundaries import boundaries
 from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.job_checks import require_possible
@@ -59,7 +59,7 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     await files.write(manifest_name, clips.manifest)
     content = canonical_json(plan.dump())
     await files.write_once(plan_name, content)
-    crash.point("plan-uploaded")
+    crash_points.point("plan-uploaded")
     return _result(plan, content)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
 
-from voxfleet_agent import crash
+from voxfleet_agent import crash_points
 from voxfleet_agent.stages.batch_size import batch_table
 from voxfleet_agent.stages.buckets import sort_into_buckets
 from voxfleet_agent.stages.inherit import Delivered, inherit, parse_part, read_part
@@ -111,7 +111,7 @@ class _Run:
             retries = self.retries + self.files.retrier.counts
             record = run_record(self.ctx, self.lane, self.model, facts, self.table, retries)
             ref = await deliver_run(self.files, name, record)
-        crash.point("run-uploaded")
+        crash_points.point("run-uploaded")
         return ref
 
     async def _order(self) -> LaneOrder:
@@ -273,7 +273,7 @@ async def _commit(
     )
     content = canonical_json(commit.dump())
     await files.write_once(f"{_folder(ctx)}/commit.json", content)
-    crash.point("commit-uploaded")
+    crash_points.point("commit-uploaded")
     return ShardResult(
         commit_sha256=sha256_hex(content),
         counts=commit.counts,

@@ -19,9 +19,9 @@ from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
-from voxfleet_agent.machine import Machine
-from voxfleet_agent.metrics import Metrics, Reading
-from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.machine import LocalMachine
+from voxfleet_agent.metrics import AgentMetrics, AgentReading
+from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
@@ -69,7 +69,7 @@ CONTROL_PLANE = "control-plane-1"
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
 MODEL = ResolvedModel(Path("/nowhere"), "sha256:" + "0" * 64)
 COMMIT = ShardResult(commit_sha256="a" * 64)
-MACHINE = Machine("hw-1", "boot-1", "Apple M4", 2**34, "macOS 26", {"mlx": "0.32.4"}, True, "fits")
+MACHINE = LocalMachine("hw-1", "boot-1", "Apple M4", 2**34, "macOS 26", {"mlx": "0.32.4"}, True, "fits")
 
 
 class HandClock:
@@ -291,7 +291,7 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
         pools=pools,
         models=NoModels(),
         ladders=NoLadders(),
-        quarantine=Quarantine(folder / "scratch" / "quarantine", 10_000, clock),
+        quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
         open_storage=open_storage,
@@ -299,8 +299,8 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
     )
     supervisor = Supervisor(equipment)
     await supervisor.start()
-    metrics = Metrics(
-        lambda: Reading(
+    metrics = AgentMetrics(
+        lambda: AgentReading(
             supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
         )
     )

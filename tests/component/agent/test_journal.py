@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal import attempts, events, meta
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.journal.stage import AttemptJournal
@@ -56,7 +57,7 @@ async def test_every_row_that_was_confirmed_survives_kill_9(tmp_path: Path) -> N
     writer = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 -- the loop has nothing else to do
     assert writer.stdout is not None
     confirmed = [int(writer.stdout.readline()) for _ in range(25)]
-    with pytest.raises(JournalError, match="in use by another"):
+    with pytest.raises(FolderInUseError, match="in use by another"):
         await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
     writer.send_signal(signal.SIGKILL)
     confirmed += [int(line) for line in writer.stdout]

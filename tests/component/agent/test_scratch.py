@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.journal.journal import JournalError
+from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -165,7 +165,7 @@ async def test_the_sweep_leaves_owned_folders_and_everything_beside_them(scratch
 
 
 def test_two_agents_cannot_share_a_scratch_folder(scratch: Scratch) -> None:
-    with pytest.raises(JournalError, match="another voxfleet-agent"):
+    with pytest.raises(FolderInUseError, match="another voxfleet-agent"):
         Scratch(scratch.attempts_path.parent, 1, 0)
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
-from voxfleet_agent.crash import EXIT_CODE, VARIABLE
+from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput

@@ -34,10 +34,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.working_set import working_set_bytes
-from voxfleet_agent.engine.footprint import footprint_bytes
 from voxfleet_agent.engine.results import Transcript
 from voxfleet_agent.pools import worker
 from voxfleet_agent.pools.serving import Parts
+from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription

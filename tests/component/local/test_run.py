@@ -24,7 +24,7 @@ from tests.component.local.conftest import (
     rows_of,
 )
 
-from voxfleet_agent.crash import EXIT_CODE
+from voxfleet_agent.crash_points import EXIT_CODE
 from voxfleet_agent.engine.models import default_model_folder
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.results import ClipStatus

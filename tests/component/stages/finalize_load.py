@@ -16,8 +16,8 @@ from pathlib import Path
 from tests.component.stages.stage_rig import Job, commit_ref, shard_uid
 from tests.component.stages.stage_stubs import MODEL_DIGEST
 
-import voxfleet_agent.agent  # noqa: F401 -- what a supervisor weighs, Finalize comes on top of it
-from voxfleet_agent.pools.peak import peak_bytes
+import voxfleet_agent.daemon  # noqa: F401 -- what a supervisor weighs, Finalize comes on top of it
+from voxfleet_agent.process_memory import peak_bytes
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.storage import Storage

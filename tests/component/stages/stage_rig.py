@@ -21,8 +21,8 @@ from tests.component.stages.stage_stubs import (
     text_of,
 )
 
-from voxfleet_agent.budget import JobBudget
 from voxfleet_agent.clock import SystemClock
+from voxfleet_agent.failure_budget import MacFailureBudget
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.plan import run_plan
@@ -161,7 +161,7 @@ class Job:
             lane=lane,
             ladders=self.book or self.ladders,
             quarantine=self.quarantine or StubQuarantine(self.edges),
-            budget=JobBudget(spec.contract.failure_budget, SystemClock()),
+            budget=MacFailureBudget(spec.contract.failure_budget, SystemClock()),
             provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),
             progress=lambda done, total: self.progress.append((done, total)),
             working=self._begin,

@@ -10,7 +10,7 @@ import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent import quarantine as quarantine_module
-from voxfleet_agent.quarantine import KeptClip, Quarantine
+from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import contract_limits
@@ -42,8 +42,8 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def quarantine(tmp_path: Path, clock: HandClock) -> Quarantine:
-    return Quarantine(tmp_path / "scratch" / "quarantine", 10_000, clock)
+def quarantine(tmp_path: Path, clock: HandClock) -> QuarantineStore:
+    return QuarantineStore(tmp_path / "scratch" / "quarantine", 10_000, clock)
 
 
 def spec(*, namespace: str = "speech", job: str = "nightly", retain_for: str | None = "1h") -> AttemptSpec:
@@ -62,11 +62,11 @@ def clip_file(folder: Path, size_bytes: int = 100) -> Path:
     return path
 
 
-def names(quarantine: Quarantine) -> list[str]:
+def names(quarantine: QuarantineStore) -> list[str]:
     return [clip.name for clip in quarantine.clips()]
 
 
-async def test_evidence_and_a_copy_lie_in_the_job_s_own_folder(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_evidence_and_a_copy_lie_in_the_job_s_own_folder(quarantine: QuarantineStore, tmp_path: Path) -> None:
     clip = clip_file(tmp_path)
     await quarantine.open(spec()).keep(evidence(), clip)
     clip.unlink()
@@ -81,13 +81,13 @@ async def test_evidence_and_a_copy_lie_in_the_job_s_own_folder(quarantine: Quara
     assert kept.size_bytes == sum(path.stat().st_size for path in folder.iterdir()) == quarantine.size_bytes
 
 
-async def test_a_contract_that_retains_nothing_leaves_nothing(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_a_contract_that_retains_nothing_leaves_nothing(quarantine: QuarantineStore, tmp_path: Path) -> None:
     await quarantine.open(spec(retain_for=None)).keep(evidence(), clip_file(tmp_path))
     assert not quarantine.path.exists() and quarantine.clips() == []
 
 
 async def test_the_same_clip_is_kept_once_and_for_its_whole_time(
-    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
 ) -> None:
     folder = quarantine.open(spec())
     await folder.keep(evidence(), clip_file(tmp_path))
@@ -98,7 +98,7 @@ async def test_the_same_clip_is_kept_once_and_for_its_whole_time(
 
 
 async def test_clips_expire_by_the_clock_and_empty_folders_go(
-    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
     await quarantine.open(spec(job="weekly", retain_for="2h")).keep(evidence(2), clip_file(tmp_path))
@@ -113,7 +113,7 @@ async def test_clips_expire_by_the_clock_and_empty_folders_go(
     assert list(quarantine.path.iterdir()) == []
 
 
-async def test_the_oldest_give_way_to_the_quota(quarantine: Quarantine, clock: HandClock, tmp_path: Path) -> None:
+async def test_the_oldest_give_way_to_the_quota(quarantine: QuarantineStore, clock: HandClock, tmp_path: Path) -> None:
     for index in range(4):
         await quarantine.open(spec(job=f"job-{index}")).keep(evidence(index), clip_file(tmp_path, 3000))
         assert quarantine.size_bytes <= 10_000
@@ -121,14 +121,16 @@ async def test_the_oldest_give_way_to_the_quota(quarantine: Quarantine, clock: H
     assert names(quarantine) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
 
 
-async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(
+    quarantine: QuarantineStore, tmp_path: Path
+) -> None:
     await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path, 20_000))
     (kept,) = quarantine.clips()
     assert (kept.path / "evidence.json").exists() and not (kept.path / "clip").exists()
 
 
 async def test_one_job_s_clips_do_not_push_out_another_s(
-    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
     for index in range(20):
@@ -141,7 +143,7 @@ async def test_one_job_s_clips_do_not_push_out_another_s(
 
 
 async def test_of_a_clip_larger_than_what_others_leave_of_the_quota_the_evidence_is_kept(
-    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
     await quarantine.open(spec(namespace="noisy")).keep(evidence(), clip_file(tmp_path, 9000))
@@ -152,13 +154,13 @@ async def test_of_a_clip_larger_than_what_others_leave_of_the_quota_the_evidence
 
 
 async def test_keeping_a_clip_does_not_look_at_the_others(
-    quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quarantine: QuarantineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, reads = quarantine.open(spec()), list[str]()
     await job.keep(evidence(0), None)
     read = quarantine_module._read
 
-    def watched(namespace: str, name: str, folder: Path) -> KeptClip:
+    def watched(namespace: str, name: str, folder: Path) -> RetainedClip:
         reads.append(folder.name)
         return read(namespace, name, folder)
 
@@ -170,14 +172,14 @@ async def test_keeping_a_clip_does_not_look_at_the_others(
 
 
 async def test_a_new_process_knows_what_an_old_one_kept(
-    quarantine: Quarantine, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
 ) -> None:
     for index in range(3):
         await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path, 3000))
         clock.now += timedelta(seconds=1)
-    looking = Quarantine(quarantine.path, 10_000, clock)
+    looking = QuarantineStore(quarantine.path, 10_000, clock)
     assert await looking.expire() == 0
-    again = Quarantine(quarantine.path, 10_000, clock)
+    again = QuarantineStore(quarantine.path, 10_000, clock)
     await again.open(spec()).keep(evidence(2), clip_file(tmp_path, 3000))
     for found in (looking, again):
         assert (found.count, found.size_bytes) == (3, sum(clip.size_bytes for clip in again.clips()))
@@ -185,16 +187,16 @@ async def test_a_new_process_knows_what_an_old_one_kept(
     assert names(again) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
 
 
-async def test_what_another_process_discarded_is_no_longer_counted(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_what_another_process_discarded_is_no_longer_counted(quarantine: QuarantineStore, tmp_path: Path) -> None:
     for index in (1, 2):
         await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path))
-    Quarantine(quarantine.path, 0, HandClock()).discard(quarantine.clips()[:1])
+    QuarantineStore(quarantine.path, 0, HandClock()).discard(quarantine.clips()[:1])
     assert await quarantine.expire() == 0
     (kept,) = quarantine.clips()
     assert (quarantine.count, quarantine.size_bytes) == (1, kept.size_bytes)
 
 
-async def test_discard_removes_what_it_is_given(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_discard_removes_what_it_is_given(quarantine: QuarantineStore, tmp_path: Path) -> None:
     for index in (1, 2):
         await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path))
     first, second = quarantine.clips()
@@ -204,7 +206,7 @@ async def test_discard_removes_what_it_is_given(quarantine: Quarantine, tmp_path
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../x", "/etc", "a/b", "UPPER", "ü", "a\0b", ""])
-async def test_names_do_not_lead_out(quarantine: Quarantine, tmp_path: Path, name: str) -> None:
+async def test_names_do_not_lead_out(quarantine: QuarantineStore, tmp_path: Path, name: str) -> None:
     strange = spec().model_copy(update={"namespace": name, "job": JobRef.model_construct(name=name, uid=UID)})
     await quarantine.open(strange).keep(evidence(), clip_file(tmp_path))
     (kept,) = quarantine.clips()
@@ -212,7 +214,7 @@ async def test_names_do_not_lead_out(quarantine: Quarantine, tmp_path: Path, nam
     assert sorted(os.listdir(tmp_path)) == ["clip-7", "scratch"]  # noqa: PTH208
 
 
-async def test_a_planted_link_is_not_followed(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_a_planted_link_is_not_followed(quarantine: QuarantineStore, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"keep")
@@ -224,7 +226,7 @@ async def test_a_planted_link_is_not_followed(quarantine: Quarantine, tmp_path: 
     assert list(outside.iterdir()) == [outside / "precious"]
 
 
-async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: QuarantineStore, tmp_path: Path) -> None:
     await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
     (kept,) = quarantine.clips()
     half = kept.path.parent / ".unfinished-000002-DecodeError"
@@ -237,7 +239,7 @@ async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: Quara
     assert os.listdir(kept.path.parent) == ["000001-DecodeError"]  # noqa: PTH208
 
 
-async def test_the_quarantine_is_no_attempt_s_residue(quarantine: Quarantine, tmp_path: Path) -> None:
+async def test_the_quarantine_is_no_attempt_s_residue(quarantine: QuarantineStore, tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "scratch", 1000, 0)
     key = AttemptKey("shard-1", 1)
     attempt = scratch.open_attempt(key, 1000)

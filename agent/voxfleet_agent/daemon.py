@@ -10,21 +10,21 @@ from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.budget import Budgets
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
 from voxfleet_agent.engine.models import Models
+from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.logs import logger
-from voxfleet_agent.machine import Machine, read_machine
-from voxfleet_agent.metrics import Metrics, Reading
+from voxfleet_agent.machine import LocalMachine, read_machine
+from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
 from voxfleet_agent.pools.lane_lock import LaneBusyError
 from voxfleet_agent.pools.model_access import ReadableModels
 from voxfleet_agent.pools.pools import Pools
-from voxfleet_agent.quarantine import Quarantine
+from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
@@ -43,7 +43,10 @@ _log = logger("voxfleet.agent")
 
 
 async def run_agent(config: AgentConfig) -> None:
-    """Serves until SIGTERM or SIGINT. Raises ConfigError or JournalError before it serves, and what ended it after."""
+    """Serves until SIGTERM or SIGINT.
+
+    Raises ConfigError, FolderInUseError or JournalError before it serves, and what ended it after.
+    """
     token = read_token(config)
     key = ledgers.load_key(config.ledger_key_file)
     journal = await Journal.open(config.state_dir, config.journal_file)
@@ -96,12 +99,12 @@ def _equip(
     journal: Journal,
     ledger: Ledger,
     scratch: Scratch,
-    machine: Machine,
+    machine: LocalMachine,
     pools: Pools,
     models: ModelResolver,
 ) -> Equipment:
     clock = SystemClock()
-    quarantine = Quarantine(config.quarantine_dir, config.scratch.quarantine_quota_bytes, clock)
+    quarantine = QuarantineStore(config.quarantine_dir, config.scratch.quarantine_quota_bytes, clock)
     least_memory = min(pool.memory_cap_bytes for pool in config.pools)  # a measured batch size holds in every pool
 
     def open_storage(credentials: S3Credentials | None) -> Storage:
@@ -118,7 +121,7 @@ def _equip(
         models=models,
         ladders=LadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
         quarantine=quarantine,
-        open_budget=Budgets(clock).open,
+        open_budget=MacFailureBudgets(clock).open,
         stages=STAGES,
         open_storage=open_storage,
         check_address=open_storage(None).check,
@@ -131,8 +134,8 @@ async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener
         await supervisor.start(config.control_plane)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    metrics = Metrics(
-        lambda: Reading(
+    metrics = AgentMetrics(
+        lambda: AgentReading(
             attempts=supervisor.states(),
             pools=equipment.pools.facts(),
             lanes=equipment.pools.readings(),

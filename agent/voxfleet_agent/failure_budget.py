@@ -12,7 +12,7 @@ from voxfleet_api.protocol import AttemptSpec
 _HOUR_MILLISECONDS = 3_600_000
 
 
-class JobBudget:
+class MacFailureBudget:
     """Implements stages.stage.FailureBudget for all attempts of one job on this Mac."""
 
     def __init__(self, limits: contract_limits.FailureBudget, clock: Clock) -> None:
@@ -53,18 +53,18 @@ class JobBudget:
         return round(self._clock.lease_seconds() * 1000)
 
 
-class Budgets:
+class MacFailureBudgets:
     """The budgets of all jobs that this agent has met. They live in memory: a restart begins new ones."""
 
     def __init__(self, clock: Clock, keep: int = 1000) -> None:
         """`keep`: how many jobs are remembered; the one not used for longest gives way."""
         self._clock = clock
         self._keep = keep
-        self._jobs: dict[tuple[str, str], JobBudget] = {}
+        self._jobs: dict[tuple[str, str], MacFailureBudget] = {}
 
-    def open(self, spec: AttemptSpec) -> JobBudget:
+    def open(self, spec: AttemptSpec) -> MacFailureBudget:
         key = (spec.job.uid, spec.contract_digest)
-        budget = self._jobs.pop(key, None) or JobBudget(spec.contract.failure_budget, self._clock)
+        budget = self._jobs.pop(key, None) or MacFailureBudget(spec.contract.failure_budget, self._clock)
         self._jobs[key] = budget
         while len(self._jobs) > self._keep:
             del self._jobs[next(iter(self._jobs))]

@@ -1,11 +1,15 @@
-"""How much memory a process weighs. Does not import MLX."""
+"""How much memory a process takes, now and at its peak. Does not import MLX."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import os
+import re
+import resource
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -46,3 +50,26 @@ def _phys_footprint(pid: int) -> int:
     if system.proc_pid_rusage(pid, _RUSAGE_INFO_V0, ctypes.byref(usage)) != 0:
         raise psutil.NoSuchProcess(pid)
     return int(usage.phys_footprint)
+
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"
+
+
+def peak_bytes() -> int:
+    """Peak of the resident set: on Linux since `reset_peak`, on macOS since the process began.
+
+    Not getrusage on Linux: it begins with what the parent weighed when it forked.
+    """
+    if _STATUS.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        return 0 if found is None else int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def reset_peak() -> None:
+    """Forgets the peak where the system can and lets us; else the peak is that of the process's whole life."""
+    with contextlib.suppress(OSError):
+        if _CLEAR.exists():
+            _CLEAR.write_text(_CLEAR_PEAK)

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from voxfleet_agent.crash import EXIT_CODE, VARIABLE
+from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
 
 PROGRAM = (
-    "from voxfleet_agent import crash\nfor i in range(5):\n    crash.point('other'); crash.point('edge')\n    print(i)"
+    "from voxfleet_agent.crash_points import point\nfor i in range(5):\n    point('other'); point('edge')\n    print(i)"
 )
 
 

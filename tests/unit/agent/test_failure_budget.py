@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
-from voxfleet_agent.budget import Budgets, JobBudget
+from voxfleet_agent.failure_budget import MacFailureBudget, MacFailureBudgets
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_limits import FailureBudget
@@ -36,7 +36,7 @@ def spec(uid: str, limits: FailureBudget) -> AttemptSpec:
 
 def test_retries_are_counted_in_a_sliding_hour() -> None:
     clock = HandClock()
-    budget = JobBudget(FailureBudget(retries_per_hour=2), clock)
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=2), clock)
     budget.spend_retry(FailureClass.TRANSPORT)
     clock.seconds += 1800
     budget.spend_retry(FailureClass.LANE_CRASHED)
@@ -50,7 +50,7 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
 
 
 def test_to_wait_as_asked_is_no_failure() -> None:
-    budget = JobBudget(FailureBudget(retries_per_hour=1), HandClock())
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=1), HandClock())
     for _ in range(100):
         budget.spend_retry(FailureClass.THROTTLED)
     budget.spend_retry(FailureClass.TRANSPORT)
@@ -70,22 +70,22 @@ def test_to_wait_as_asked_is_no_failure() -> None:
     ],
 )
 def test_a_failure_costs_a_retry(failure_class: FailureClass) -> None:
-    budget = JobBudget(FailureBudget(retries_per_hour=0), HandClock())
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=0), HandClock())
     with pytest.raises(VoxFleetError, match=failure_class.value):
         budget.spend_retry(failure_class)
 
 
 def test_zero_retries_are_none_and_no_limit_is_no_limit() -> None:
     with pytest.raises(VoxFleetError, match="0 retries"):
-        JobBudget(FailureBudget(retries_per_hour=0), HandClock()).spend_retry(FailureClass.TRANSPORT)
-    unlimited = JobBudget(FailureBudget(), HandClock())
+        MacFailureBudget(FailureBudget(retries_per_hour=0), HandClock()).spend_retry(FailureClass.TRANSPORT)
+    unlimited = MacFailureBudget(FailureBudget(), HandClock())
     for _ in range(1000):
         unlimited.spend_retry(FailureClass.TRANSPORT)
         unlimited.spend_quarantined(3_600_000)
 
 
 def test_quarantined_audio_adds_up() -> None:
-    budget = JobBudget(FailureBudget(quarantined_minutes=2), HandClock())
+    budget = MacFailureBudget(FailureBudget(quarantined_minutes=2), HandClock())
     budget.spend_quarantined(60_000)
     budget.spend_quarantined(60_000)
     with pytest.raises(VoxFleetError, match=r"120 seconds .*quarantinedMinutes is 2") as caught:
@@ -94,7 +94,7 @@ def test_quarantined_audio_adds_up() -> None:
 
 
 def test_a_job_s_attempts_share_one_budget_and_jobs_do_not() -> None:
-    budgets = Budgets(HandClock(), keep=2)
+    budgets = MacFailureBudgets(HandClock(), keep=2)
     limits = FailureBudget(retries_per_hour=1)
     first = budgets.open(spec("job-1", limits))
     assert budgets.open(spec("job-1", limits)) is first
