@@ -12,7 +12,6 @@ from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.book import LadderBook
@@ -20,6 +19,8 @@ from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
+from voxfleet_agent.models.resolved_model import ModelResolver
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
 from voxfleet_agent.pools.lane_lock import LaneBusyError
 from voxfleet_agent.pools.model_access import ReadableModels
@@ -32,7 +33,6 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.finalize import run_finalize
 from voxfleet_agent.stages.plan import run_plan
 from voxfleet_agent.stages.process import run_process
-from voxfleet_agent.stages.stage import ModelResolver
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
@@ -58,7 +58,7 @@ async def run_agent(config: AgentConfig) -> None:
             reachable(scratch.attempts_path, below=config.scratch.path.parent)
             reachable(config.models.path, below=config.models.path.parent)
         pools = Pools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
-        models = Models(config.models.path, config.models.quota_bytes)
+        models = ModelStore(config.models.path, config.models.quota_bytes)
         try:
             await _reap(pools)
             machine = await asyncio.to_thread(read_machine, config.state_dir)

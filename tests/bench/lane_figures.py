@@ -21,13 +21,14 @@ from tests.bench.report import Figure, Goal
 from tests.bench.resident import slope
 
 from voxfleet_agent.commands.ladder import show
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.ladder.book import LadderBook
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.environment import BLAS_THREADS
 from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.stages.buckets import sort_into_buckets
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_model import ModelSource
@@ -130,7 +131,7 @@ class LaneBench:
 
     async def _model(self) -> ResolvedModel:
         self._directory.mkdir(parents=True, exist_ok=True)
-        models = Models(self._directory / "models", 2**30)
+        models = ModelStore(self._directory / "models", 2**30)
         return await models.resolve(ModelSource(path="default"), Storage((), None))
 
 

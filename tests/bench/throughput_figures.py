@@ -13,7 +13,7 @@ from tests.bench.lane_figures import LaneBench
 from tests.bench.loops import ARRAY_WAYS, Way
 from tests.bench.report import Figure, Goal
 
-from voxfleet_agent.engine.models import default_model_folder
+from voxfleet_agent.models.store import default_model_folder
 
 COMMAND_LINE_CLIPS = len(KINDS)
 ROUNDS = 5

@@ -10,9 +10,10 @@ from voxfleet_agent.clock import Clock
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.machine import LocalMachine
+from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.stage import FailureBudget, LadderBook, ModelResolver, StageContext
+from voxfleet_agent.stages.stage import FailureBudget, LadderBook, StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptSpec, S3Credentials, ShardResult

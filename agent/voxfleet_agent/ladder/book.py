@@ -12,8 +12,9 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.ladder import knees, measure
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.environment import blas_threads
-from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task

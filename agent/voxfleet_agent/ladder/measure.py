@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from voxfleet_agent.ladder import knees
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import LadderTier
 

@@ -17,11 +17,11 @@ from voxfleet_agent.local.orders import Committed, FrozenPlan, JobOrders
 from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.verdicts import beyond_halt, concerns_job, may_try_again
 from voxfleet_agent.logs import frames, logger
+from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.scratch import AttemptScratch, Scratch
 from voxfleet_agent.stages.stage import (
     FailureBudget,
     LadderBook,
-    ModelResolver,
     ProgressSink,
     Provenance,
     QuarantineFolder,

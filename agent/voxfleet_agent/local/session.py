@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from voxfleet_agent.clock import SystemClock
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder
 from voxfleet_agent.journal.journal import Journal, JournalError
@@ -28,6 +27,7 @@ from voxfleet_agent.local.stopwatch import Stopwatch
 from voxfleet_agent.local.summary import Summary, run_anew
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
 from voxfleet_agent.machine import LocalMachine, read_machine
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError
 from voxfleet_agent.pools.lane_lock import LaneBusyError
 from voxfleet_agent.pools.pools import Pools
@@ -228,7 +228,7 @@ def _equip(
         scratch=scratch,
         storage=storage,
         lanes=pools.lanes,
-        models=Models(places.models.path, places.models.quota_bytes),
+        models=ModelStore(places.models.path, places.models.quota_bytes),
         ladders=LadderBook(places.ladders, machine.chip, machine.versions, least_memory),
         open_quarantine=quarantine.open,
         open_budget=MacFailureBudgets(SystemClock()).open,

@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 
 from voxfleet_agent.config import ModelCacheConfig
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.local.again import Host, run_again
 from voxfleet_agent.local.bundle import (
     Verification,
@@ -29,6 +28,7 @@ from voxfleet_agent.local.places import cache_home, state_home
 from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.session import Unusable, make_private
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.stages.repro import Bundle
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
@@ -84,7 +84,7 @@ async def _wrong_model(bundle: Bundle, source: ModelSource, environment: Mapping
     credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
     allow = [] if source.uri is None else [source.uri]
     cache = ModelCacheConfig(path=cache_home(environment, home) / "models")
-    models = Models(cache.path, cache.quota_bytes)
+    models = ModelStore(cache.path, cache.quota_bytes)
     try:
         async with Storage(allow, credentials, https_of(credentials)) as storage:
             found = await models.resolve(source, storage)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.account import LaneAccount
 from voxfleet_agent.pools.call import Call
 from voxfleet_agent.pools.child import Child, ChildEndedError
@@ -33,7 +34,7 @@ from voxfleet_agent.pools.readings import Tally
 from voxfleet_agent.pools.silence import endless_clip, silence_seconds
 from voxfleet_agent.pools.sizing import Sizing
 from voxfleet_agent.pools.verdicts import clip_verdict, condemned, endless
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel, StepDown
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, StepDown
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import LaneReadings

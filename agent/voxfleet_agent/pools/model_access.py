@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.pools.account import LaneAccount
-from voxfleet_agent.stages.stage import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.job_model import ModelSource
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.intake import Intake
-from voxfleet_agent.stages.stage import ClipTask, Lane, LaneOrder, ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import ClipTask, Lane, LaneOrder, StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.results import LadderTable, ManifestRow

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from voxfleet_agent.engine.families import FAMILIES, check_settings
-from voxfleet_agent.engine.model_files import open_regular
 from voxfleet_agent.engine.voice_files import voices_in
 from voxfleet_agent.engine.voices import check_synthesis, voice_family_of
+from voxfleet_agent.models.model_files import open_regular
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.protocol import AttemptSpec

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.batches import Batches
 from voxfleet_agent.stages.intake import Intake, Prepared
 from voxfleet_agent.stages.job_files import JobFiles
@@ -16,16 +17,7 @@ from voxfleet_agent.stages.parts import Parts
 from voxfleet_agent.stages.recorder import Recorder
 from voxfleet_agent.stages.rows import RowWriter
 from voxfleet_agent.stages.speech import deliver_audio
-from voxfleet_agent.stages.stage import (
-    LANE_BATCHES,
-    ClipTask,
-    ClipVerdict,
-    Lane,
-    LaneFacts,
-    LaneOrder,
-    ResolvedModel,
-    StageContext,
-)
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, StageContext
 from voxfleet_agent.stages.window import Window
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Sequence
 
 from voxfleet_agent import crash_points
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.boundaries import boundaries
 from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.job_checks import require_possible
@@ -19,7 +20,7 @@ from voxfleet_agent.stages.rows import error_of, row_error
 from voxfleet_agent.stages.source import Source
 from voxfleet_agent.stages.sources import gather_sources
 from voxfleet_agent.stages.speech import estimated_milliseconds
-from voxfleet_agent.stages.stage import ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.storage.packed import PackedContent
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from voxfleet_agent import crash_points
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.batch_size import batch_table
 from voxfleet_agent.stages.buckets import sort_into_buckets
 from voxfleet_agent.stages.inherit import Delivered, inherit, parse_part, read_part
@@ -23,7 +24,7 @@ from voxfleet_agent.stages.recorder import Recorder
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.run_record import deliver_run, delivered_run, run_record
 from voxfleet_agent.stages.speech import fetch_reference
-from voxfleet_agent.stages.stage import Lane, LaneFacts, LaneOrder, ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import Lane, LaneFacts, LaneOrder, StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.mismatch import mismatch
-from voxfleet_agent.stages.stage import Lane, LaneFacts, ResolvedModel, StageContext
+from voxfleet_agent.stages.stage import Lane, LaneFacts, StageContext
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import FileRef, LadderTable

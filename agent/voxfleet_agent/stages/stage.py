@@ -7,35 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.results import Attestation, Evidence, LadderTable, LaneReadings, PartRef, ResultRow, TimedText
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedModel:
-    """A model folder on this Mac."""
-
-    path: Path
-    digest: str
-    """`sha256:<hex>` over the folder's files."""
-    revision: str | None = None
-    """The hub's commit."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """sha256 by name below the folder."""
-
-
-class ModelResolver(Protocol):
-    async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
-        """Finds, or fetches, the model and digests it.
-
-        `storage` reads model.uri. Raises VoxFleetError(MODEL_UNAVAILABLE | MODEL_MISMATCH).
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

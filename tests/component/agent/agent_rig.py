@@ -21,21 +21,13 @@ from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.stage import (
-    ClipTask,
-    ClipVerdict,
-    Lane,
-    LaneFacts,
-    LaneOrder,
-    ResolvedModel,
-    StageContext,
-    StepDown,
-)
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, StageContext, StepDown
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError

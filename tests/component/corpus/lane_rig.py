@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from voxfleet_agent.engine.models import Models
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
@@ -18,7 +19,7 @@ MEMORY_CAP_BYTES = 2 * 2**30
 
 
 async def default_model(folder: Path) -> ResolvedModel:
-    return await Models(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
+    return await ModelStore(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
 
 
 def order(contract: VoiceContractSpec) -> LaneOrder:

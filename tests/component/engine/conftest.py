@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from voxfleet_agent.engine.models import default_model_folder
 from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_models import make_model

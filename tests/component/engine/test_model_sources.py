@@ -14,9 +14,9 @@ from tests.component.storage.certificates import Authority
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.engine.transcriber import SpeechModel
-from voxfleet_agent.stages.stage import ResolvedModel
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
@@ -61,8 +61,8 @@ def storage(tmp_path: Path) -> CountingStorage:
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "cache", QUOTA_BYTES)
+def models(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "cache", QUOTA_BYTES)
 
 
 def at(folder: Path, digest: str | None = None) -> ModelSource:
@@ -90,7 +90,7 @@ async def test_a_model_is_the_same_by_path_hub_and_address(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     folder = tiny(family)
     put_into_hub_cache(folder, tmp_path / "cache", f"voxfleet-tests/{family}")
-    models, storage = Models(tmp_path / "cache", QUOTA_BYTES), Storage([f"file://{folder}/"])
+    models, storage = ModelStore(tmp_path / "cache", QUOTA_BYTES), Storage([f"file://{folder}/"])
     hub = HubModel(id=f"voxfleet-tests/{family}", revision="main")
     by_path = await models.resolve(ModelSource(path=str(folder)), storage)
     by_hub = await models.resolve(ModelSource(hub=hub), storage)
@@ -104,7 +104,7 @@ async def test_a_model_is_the_same_by_path_hub_and_address(
         assert SpeechModel(resolved.path, Transcription(), Timestamps.NONE).family == family
 
 
-async def test_no_token_of_this_account_goes_to_the_hub(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_token_of_this_account_goes_to_the_hub(models: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     asked: list[object] = []
@@ -120,7 +120,9 @@ async def test_no_token_of_this_account_goes_to_the_hub(models: Models, monkeypa
     assert asked == [False, False]
 
 
-async def test_a_model_at_an_address_is_fetched_once(models: Models, objects: Path, storage: CountingStorage) -> None:
+async def test_a_model_at_an_address_is_fetched_once(
+    models: ModelStore, objects: Path, storage: CountingStorage
+) -> None:
     first = await models.resolve(at(objects), storage)
     assert len(storage.downloads) == 3
     again = await models.resolve(at(objects), storage)
@@ -131,21 +133,21 @@ async def test_a_model_at_an_address_is_fetched_once(models: Models, objects: Pa
 
 
 async def test_a_restarted_agent_finds_it_and_hashes_it_again(
-    models: Models, objects: Path, storage: CountingStorage, tmp_path: Path
+    models: ModelStore, objects: Path, storage: CountingStorage, tmp_path: Path
 ) -> None:
     first = await models.resolve(at(objects), storage)
     models.close()
-    restarted = Models(tmp_path / "cache", QUOTA_BYTES)
+    restarted = ModelStore(tmp_path / "cache", QUOTA_BYTES)
     assert (await restarted.resolve(at(objects), storage)).files == first.files
     assert len(storage.downloads) == 3
     restarted.close()
     (first.path / "tokens.json").write_text("[]")  # a disk that rots
-    mended = await Models(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    mended = await ModelStore(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
     assert len(storage.downloads) == 6 and mended.digest == first.digest
     assert (mended.path / "tokens.json").read_text() != "[]"
 
 
-async def test_a_changed_object_is_another_model(models: Models, objects: Path, storage: CountingStorage) -> None:
+async def test_a_changed_object_is_another_model(models: ModelStore, objects: Path, storage: CountingStorage) -> None:
     first = await models.resolve(at(objects), storage)
     (objects / "tokens.json").write_text("[]")
     second = await models.resolve(at(objects), storage)
@@ -155,7 +157,7 @@ async def test_a_changed_object_is_another_model(models: Models, objects: Path, 
     assert caught.value.failure_class is FailureClass.MODEL_MISMATCH and second.digest in caught.value.message
 
 
-async def test_who_comes_together_shares_one_fetch(models: Models, objects: Path, storage: CountingStorage) -> None:
+async def test_who_comes_together_shares_one_fetch(models: ModelStore, objects: Path, storage: CountingStorage) -> None:
     storage.gate.clear()
     first = asyncio.create_task(models.resolve(at(objects), storage))
     await storage.begun.wait()
@@ -170,7 +172,7 @@ async def test_who_comes_together_shares_one_fetch(models: Models, objects: Path
 
 
 async def test_the_cache_gives_nobody_what_they_may_not_read(
-    models: Models, objects: Path, storage: CountingStorage
+    models: ModelStore, objects: Path, storage: CountingStorage
 ) -> None:
     digest = (await models.resolve(at(objects), storage)).digest
     for source in (at(objects), at(objects, digest)):
@@ -180,7 +182,7 @@ async def test_the_cache_gives_nobody_what_they_may_not_read(
 
 
 async def test_who_names_the_digest_of_anothers_model_does_not_get_it(
-    models: Models, objects: Path, storage: CountingStorage
+    models: ModelStore, objects: Path, storage: CountingStorage
 ) -> None:
     private = await models.resolve(at(objects), storage)
     own = Path(shutil.copytree(objects, objects.parent / "own"))
@@ -198,7 +200,7 @@ class Elsewhere(CountingStorage):
 
 
 async def test_what_another_endpoint_gave_is_not_taken_for_this_ones(
-    models: Models, objects: Path, storage: CountingStorage, tmp_path: Path
+    models: ModelStore, objects: Path, storage: CountingStorage, tmp_path: Path
 ) -> None:
     """Who runs an endpoint can tell any name, size and ETag."""
     elsewhere = Elsewhere(f"file://{tmp_path}/objects/")
@@ -218,7 +220,7 @@ async def test_what_another_endpoint_gave_is_not_taken_for_this_ones(
     ],
 )
 async def test_what_is_no_model_is_not_fetched(
-    models: Models, objects: Path, storage: CountingStorage, break_it: Callable[[Path], object], named: str
+    models: ModelStore, objects: Path, storage: CountingStorage, break_it: Callable[[Path], object], named: str
 ) -> None:
     break_it(objects)
     with pytest.raises(VoxFleetError, match=named) as caught:
@@ -239,7 +241,7 @@ def web(authority: Authority, objects: Path) -> Iterator[WebServer]:
 
 
 async def test_a_model_comes_from_a_plain_https_server(
-    models: Models, objects: Path, web: WebServer, authority: Authority
+    models: ModelStore, objects: Path, web: WebServer, authority: Authority
 ) -> None:
     source = ModelSource(uri=web.url("/models/tiny/"))
     trusted = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
@@ -277,7 +279,7 @@ async def test_a_model_comes_from_a_plain_https_server(
     ],
 )
 async def test_names_that_no_folder_can_hold_are_the_models_fault(
-    models: Models, web: WebServer, authority: Authority, name: str, named: str
+    models: ModelStore, web: WebServer, authority: Authority, name: str, named: str
 ) -> None:
     """Not this Mac's disk, as if another one could hold them."""
     sums = web.pages["/models/tiny/SHA256SUMS"]
@@ -289,7 +291,9 @@ async def test_names_that_no_folder_can_hold_are_the_models_fault(
     assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
 
 
-async def test_hidden_objects_are_no_part_of_the_model(models: Models, objects: Path, storage: CountingStorage) -> None:
+async def test_hidden_objects_are_no_part_of_the_model(
+    models: ModelStore, objects: Path, storage: CountingStorage
+) -> None:
     before = await models.resolve(ModelSource(path=str(objects)), storage)
     (objects / ".git").mkdir()
     (objects / ".git" / "config.py").write_text("x")
@@ -309,7 +313,7 @@ async def test_the_least_recently_used_leaves_and_what_is_in_use_stays(
         (copy / "tokens.json").write_text(f'["{number}"]')
         copies.append(copy)
     room_for_two = 2 * size_bytes(copies[0]) + 100
-    models = Models(tmp_path / "cache", room_for_two)
+    models = ModelStore(tmp_path / "cache", room_for_two)
     held: list[ResolvedModel] = [await models.resolve(at(copies[0]), storage)]
     forgotten = (await models.resolve(at(copies[1]), storage)).path
     gc.collect()
@@ -329,7 +333,7 @@ async def test_a_model_larger_than_the_quota_is_refused_before_it_is_fetched(
     tmp_path: Path, objects: Path, storage: CountingStorage
 ) -> None:
     with pytest.raises(VoxFleetError, match=f"{size_bytes(objects)} bytes and modelCache.quota is 1000") as caught:
-        await Models(tmp_path / "cache", 1000).resolve(at(objects), storage)
+        await ModelStore(tmp_path / "cache", 1000).resolve(at(objects), storage)
     assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE and storage.downloads == []
 
 
@@ -339,5 +343,5 @@ async def test_what_a_killed_agent_left_half_fetched_is_removed(
     left = tmp_path / "cache" / "incoming" / "left" / "model"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
-    await Models(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    await ModelStore(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
     assert not left.exists()

@@ -13,10 +13,10 @@ import pytest
 
 from voxfleet_agent.engine.ctc import bucket_frames, collapse
 from voxfleet_agent.engine.families import FAMILIES
-from voxfleet_agent.engine.models import default_model_folder
 from voxfleet_agent.engine.outputs import read_output
 from voxfleet_agent.engine.results import Transcript
 from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription

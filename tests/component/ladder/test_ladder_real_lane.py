@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxfleet_agent.engine.models import Models
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
@@ -49,7 +50,7 @@ def good_clips(count: int) -> list[ClipTask]:
 
 @pytest.fixture
 async def model(tmp_path: Path) -> ResolvedModel:
-    return await Models(tmp_path / "models", 2**30).resolve(ModelSource(path="default"), Storage((), None))
+    return await ModelStore(tmp_path / "models", 2**30).resolve(ModelSource(path="default"), Storage((), None))
 
 
 async def test_the_default_models_ladder_is_measured_stored_and_shown(model: ResolvedModel, tmp_path: Path) -> None:

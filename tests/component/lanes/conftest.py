@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, order
 
-from voxfleet_agent.engine.models import Models
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.job_model import ModelSource
 
@@ -46,7 +46,7 @@ def example_clips() -> Examples:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
-    models = Models(tmp_path_factory.mktemp("models"), 2**30)
+    models = ModelStore(tmp_path_factory.mktemp("models"), 2**30)
     return await models.resolve(ModelSource(path="default"), Storage((), None))
 
 

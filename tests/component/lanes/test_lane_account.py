@@ -16,10 +16,11 @@ import pytest_asyncio
 from tests.component.lanes.lane_rig import STAND_IN, order, run, speech_order, tone
 from tests.rig.lane_account import ACCOUNT, ENTRY, needs_root
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
 from voxfleet_agent.pools.environment import child_environment
 from voxfleet_agent.pools.lane import WORKER, Lane
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ROOT = Path(__file__).parents[3]

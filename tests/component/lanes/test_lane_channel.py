@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tasks
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.child import Child, ChildEndedError
 from voxfleet_agent.pools.messages import BatchDone, Decoding, frame
 from voxfleet_agent.pools.patience import Patience
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAMAGED, WAITED_ON = -1, -2

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tasks, tone
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.patience import Patience
-from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, ResolvedModel
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

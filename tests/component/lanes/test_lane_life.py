@@ -17,12 +17,13 @@ import pytest
 from tests.component.lanes.lane_rig import STAND_IN, MakeLane, contract, hear, load_request, order, run, tone
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.exits import EXIT_LANE_BUSY
 from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.pools.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
 from voxfleet_agent.pools.messages import LENGTH, frame
 from voxfleet_agent.pools.pools import Pools
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Windows
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, speech_order, tone
 
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel, SpokenFile
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, SpokenFile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, ContractOutput
 

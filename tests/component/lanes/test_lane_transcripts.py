@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import Examples, contract, hear, order, run
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Resample, Windows
 

@@ -14,9 +14,10 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import contract, run
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.environment import child_environment
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, LaneOrder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping, ContractOutput
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task, Transcription

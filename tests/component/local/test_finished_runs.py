@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.component.local.conftest import BAD, GOOD, Finished, Home, copy_clips, files_below, local, rows_of
 
-from voxfleet_agent.engine.models import default_model_folder
+from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.digest import canonical_json, sha256_hex
 
 

@@ -25,7 +25,7 @@ from tests.component.local.conftest import (
 )
 
 from voxfleet_agent.crash_points import EXIT_CODE
-from voxfleet_agent.engine.models import default_model_folder
+from voxfleet_agent.models.store import default_model_folder
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.results import ClipStatus
 from voxfleet_dev.s3 import S3Server

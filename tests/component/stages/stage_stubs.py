@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage import (
     ClipTask,
     ClipVerdict,
     FrozenPart,
     LaneFacts,
     LaneOrder,
-    ResolvedModel,
     SpokenFile,
     StageJournal,
     StepDown,

@@ -18,8 +18,9 @@ from tests.component.stages.stage_stubs import (
     ladder_table,
 )
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
-from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, LaneFacts, LaneOrder
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -15,8 +15,9 @@ from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJ
 from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
 
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel, StepDown
+from voxfleet_agent.stages.stage import LaneOrder, StepDown
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 
-from voxfleet_agent.engine.models import Models
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.pools.lane import Lane
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
@@ -21,7 +21,7 @@ CONTRACT = VoiceContractSpec(
 
 
 async def test_the_example_clips_come_out_as_expected(tmp_path: Path) -> None:
-    job = Job(tmp_path, models=Models(tmp_path / "models", 2**20), contract=CONTRACT)
+    job = Job(tmp_path, models=ModelStore(tmp_path / "models", 2**20), contract=CONTRACT)
     for path in CLIPS.iterdir():
         (job.clips / path.name).write_bytes(path.read_bytes())
     manifest = JobInput(manifest=ManifestInput(uri=f"{job.clips.as_uri()}/manifest.jsonl"))

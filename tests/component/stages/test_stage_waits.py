@@ -11,9 +11,10 @@ from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import Job, planned
 from tests.component.stages.stage_stubs import StubLane
 
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages import intake, pipeline
 from voxfleet_agent.stages.batches import Batches
-from voxfleet_agent.stages.stage import LaneFacts, LaneOrder, ResolvedModel
+from voxfleet_agent.stages.stage import LaneFacts, LaneOrder
 
 LOADING_SECONDS = 1000
 CLIPS = 2

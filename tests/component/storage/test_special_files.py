@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.component.storage.errors import class_of
 
-from voxfleet_agent.engine.model_files import FileDigests, check_contents, check_names, list_files
+from voxfleet_agent.models.model_files import FileDigests, check_contents, check_names, list_files
 from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.source import Source

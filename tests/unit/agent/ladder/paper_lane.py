@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, ResolvedModel, StepDown
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, StepDown
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, Ladder

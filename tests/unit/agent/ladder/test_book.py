@@ -15,7 +15,8 @@ from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips
 from voxfleet_agent.ladder import book as books
 from voxfleet_agent.ladder.book import LadderBook, LadderFiles
 from voxfleet_agent.ladder.knees import explain
-from voxfleet_agent.stages.stage import LaneOrder, ResolvedModel
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.stages.stage import LaneOrder
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.engine.models import Models, default_model_folder
+from voxfleet_agent.models.store import ModelStore, default_model_folder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
@@ -25,16 +25,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Models:
-    return Models(tmp_path / "cache", 10**9)
+def models(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "cache", 10**9)
 
 
-async def digest(folder: Path, models: Models) -> str:
+async def digest(folder: Path, models: ModelStore) -> str:
     return (await models.resolve(ModelSource(path=str(folder)), NO_STORAGE)).digest
 
 
 async def refusal(
-    source: ModelSource, models: Models, failure_class: FailureClass = FailureClass.MODEL_UNAVAILABLE
+    source: ModelSource, models: ModelStore, failure_class: FailureClass = FailureClass.MODEL_UNAVAILABLE
 ) -> str:
     with pytest.raises(VoxFleetError) as caught:
         await models.resolve(source, NO_STORAGE)
@@ -42,7 +42,7 @@ async def refusal(
     return caught.value.message
 
 
-async def test_default_is_the_packaged_model_and_every_file_has_its_sha256(folder: Path, models: Models) -> None:
+async def test_default_is_the_packaged_model_and_every_file_has_its_sha256(folder: Path, models: ModelStore) -> None:
     model = await models.resolve(ModelSource(path="default"), NO_STORAGE)
     assert (model.path, model.revision) == (default_model_folder(), None)
     assert model.digest == await digest(folder, models)
@@ -51,7 +51,7 @@ async def test_default_is_the_packaged_model_and_every_file_has_its_sha256(folde
     }
 
 
-async def test_the_digest_is_over_sorted_names_sizes_and_contents(folder: Path, models: Models) -> None:
+async def test_the_digest_is_over_sorted_names_sizes_and_contents(folder: Path, models: ModelStore) -> None:
     whole = hashlib.sha256()
     for name in ("config.json", "model.safetensors"):
         content = (folder / name).read_bytes()
@@ -59,7 +59,7 @@ async def test_the_digest_is_over_sorted_names_sizes_and_contents(folder: Path, 
     assert await digest(folder, models) == f"sha256:{whole.hexdigest()}"
 
 
-async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folder: Path, models: Models) -> None:
+async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folder: Path, models: ModelStore) -> None:
     before = await digest(folder, models)
     (folder / ".DS_Store").write_bytes(b"x")
     assert await digest(folder, models) == before
@@ -69,7 +69,7 @@ async def test_a_changed_file_changes_the_digest_and_a_hidden_one_does_not(folde
 
 
 async def test_a_change_within_the_same_tick_of_the_file_systems_clock_is_seen(
-    folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+    folder: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, fstat = folder / "config.json", os.fstat
     first: dict[int, os.stat_result] = {}
@@ -78,29 +78,29 @@ async def test_a_change_within_the_same_tick_of_the_file_systems_clock_is_seen(
         facts = fstat(file)
         return first.setdefault(facts.st_ino, facts)
 
-    monkeypatch.setattr("voxfleet_agent.engine.model_files.os.fstat", stopped)
+    monkeypatch.setattr("voxfleet_agent.models.model_files.os.fstat", stopped)
     before = await digest(folder, models)
     config.write_bytes(config.read_bytes().replace(b"hello", b"hallo"))
     assert await digest(folder, models) != before
 
 
-async def test_a_settled_file_is_read_once(folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_settled_file_is_read_once(folder: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     later, sha256 = time.time() + 60, hashlib.sha256
-    monkeypatch.setattr("voxfleet_agent.engine.model_files.time.time", lambda: later)
+    monkeypatch.setattr("voxfleet_agent.models.model_files.time.time", lambda: later)
     hashes: list[int] = []
 
     def counted() -> hashlib._Hash:
         hashes.append(1)
         return sha256()
 
-    monkeypatch.setattr("voxfleet_agent.engine.model_files.hashlib.sha256", counted)
+    monkeypatch.setattr("voxfleet_agent.models.model_files.hashlib.sha256", counted)
     before = await digest(folder, models)
     assert len(hashes) == 3  # both files, and the list of them
     assert await digest(folder, models) == before
     assert len(hashes) == 4
 
 
-async def test_another_digest_than_the_named_one_is_a_mismatch(folder: Path, models: Models) -> None:
+async def test_another_digest_than_the_named_one_is_a_mismatch(folder: Path, models: ModelStore) -> None:
     named = "sha256:" + "0" * 64
     message = await refusal(ModelSource(path=str(folder), digest=named), models, FailureClass.MODEL_MISMATCH)
     assert named in message and await digest(folder, models) in message
@@ -108,7 +108,9 @@ async def test_another_digest_than_the_named_one_is_a_mismatch(folder: Path, mod
     assert (await models.resolve(ModelSource(path=str(folder), digest=right), NO_STORAGE)).digest == right
 
 
-async def test_links_within_a_hub_snapshot_count_as_their_files(folder: Path, tmp_path: Path, models: Models) -> None:
+async def test_links_within_a_hub_snapshot_count_as_their_files(
+    folder: Path, tmp_path: Path, models: ModelStore
+) -> None:
     blobs = tmp_path / "models--a--b" / "blobs"
     snapshot = tmp_path / "models--a--b" / "snapshots" / "c0"
     shutil.copytree(folder, blobs)
@@ -118,7 +120,7 @@ async def test_links_within_a_hub_snapshot_count_as_their_files(folder: Path, tm
     assert await digest(snapshot, models) == await digest(folder, models)
 
 
-async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path, models: Models) -> None:
+async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "secret.json").write_text("{}")
     (folder / "vocab.json").symlink_to(tmp_path / "secret.json")
     assert "a link out of it, vocab.json" in await refusal(ModelSource(path=str(folder)), models)
@@ -127,23 +129,23 @@ async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path,
     assert "a link to a folder, voices" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_missing_folder_is_named(tmp_path: Path, models: Models) -> None:
+async def test_a_missing_folder_is_named(tmp_path: Path, models: ModelStore) -> None:
     message = await refusal(ModelSource(path=str(tmp_path / "nowhere")), models)
     assert str(tmp_path / "nowhere") in message and "does not exist" in message
 
 
-async def test_a_relative_path_is_refused(models: Models) -> None:
+async def test_a_relative_path_is_refused(models: ModelStore) -> None:
     assert "absolute" in await refusal(ModelSource(path="models/x"), models)
 
 
-async def test_a_folder_without_config(folder: Path, models: Models) -> None:
+async def test_a_folder_without_config(folder: Path, models: ModelStore) -> None:
     (folder / "config.json").unlink()
     assert "no config.json" in await refusal(ModelSource(path=str(folder)), models)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "weights.ckpt", "pytorch_model.BIN"])
 @pytest.mark.parametrize("beside", [False, True])
-async def test_pickles_are_refused(folder: Path, models: Models, name: str, beside: bool) -> None:
+async def test_pickles_are_refused(folder: Path, models: ModelStore, name: str, beside: bool) -> None:
     weights = folder / "model.safetensors"
     if beside:
         shutil.copy(weights, folder / name)  # some families read it although better weights lie beside it
@@ -153,18 +155,18 @@ async def test_pickles_are_refused(folder: Path, models: Models, name: str, besi
     assert name in message and ("hold code" in message if beside else ".safetensors" in message)
 
 
-async def test_a_folder_without_weights(folder: Path, models: Models) -> None:
+async def test_a_folder_without_weights(folder: Path, models: ModelStore) -> None:
     (folder / "model.safetensors").unlink()
     assert "has none" in await refusal(ModelSource(path=str(folder)), models)
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "modeling.PY", "ops.so"])
-async def test_code_in_a_model_folder_is_refused(folder: Path, models: Models, name: str) -> None:
+async def test_code_in_a_model_folder_is_refused(folder: Path, models: ModelStore, name: str) -> None:
     (folder / name).write_text("raise SystemExit\n")
     assert "code from a model folder never runs" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_settings_that_name_code_of_another_model_are_refused(folder: Path, models: Models) -> None:
+async def test_settings_that_name_code_of_another_model_are_refused(folder: Path, models: ModelStore) -> None:
     settings = folder / "tokenizer_config.json"
     settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil/code--tokenizer.Evil", None]}}))
     assert "tokenizer_config.json" in await refusal(ModelSource(path=str(folder)), models)
@@ -172,7 +174,7 @@ async def test_settings_that_name_code_of_another_model_are_refused(folder: Path
     await digest(folder, models)  # names code that is not there
 
 
-async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(folder: Path, models: Models) -> None:
+async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(folder: Path, models: ModelStore) -> None:
     settings = folder / "tokenizer_config.json"
     settings.write_text("[" * 200_000)
     assert "not JSON" in await refusal(ModelSource(path=str(folder)), models)
@@ -181,12 +183,12 @@ async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(fold
     assert "more than" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_name_of_other_bytes_than_text_is_refused(folder: Path, models: Models) -> None:
+async def test_a_name_of_other_bytes_than_text_is_refused(folder: Path, models: ModelStore) -> None:
     (folder / os.fsdecode(b"voc\xffab.txt")).write_text("x")
     assert "not plain text" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_no_path_leads_into_the_cache(folder: Path, models: Models, tmp_path: Path) -> None:
+async def test_no_path_leads_into_the_cache(folder: Path, models: ModelStore, tmp_path: Path) -> None:
     async with Storage([f"file://{folder}/"]) as storage:
         cached = await models.resolve(ModelSource(uri=f"file://{folder}/"), storage)
     assert "lies in the model cache" in await refusal(ModelSource(path=str(cached.path)), models)
@@ -194,19 +196,19 @@ async def test_no_path_leads_into_the_cache(folder: Path, models: Models, tmp_pa
     assert "lies in the model cache" in await refusal(ModelSource(path=str(tmp_path / "beside")), models)
 
 
-async def test_missing_shards_of_weights_are_named(folder: Path, models: Models) -> None:
+async def test_missing_shards_of_weights_are_named(folder: Path, models: ModelStore) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks model-00002-of-00002.safetensors" in await refusal(ModelSource(path=str(folder)), models)
 
 
-async def test_a_broken_link_is_unavailable_and_not_a_crash(folder: Path, models: Models) -> None:
+async def test_a_broken_link_is_unavailable_and_not_a_crash(folder: Path, models: ModelStore) -> None:
     (folder / "vocab.txt").symlink_to(folder / "gone")
     assert "cannot be read" in await refusal(ModelSource(path=str(folder)), models)
 
 
 async def test_a_hub_model_that_cannot_be_fetched_says_what_to_do(
-    models: Models, monkeypatch: pytest.MonkeyPatch
+    models: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
@@ -215,10 +217,10 @@ async def test_a_hub_model_that_cannot_be_fetched_says_what_to_do(
     assert "voxfleet-tests/none at main" in message and "use model.path" in message
 
 
-async def test_two_agents_do_not_share_a_cache(models: Models, tmp_path: Path) -> None:
+async def test_two_agents_do_not_share_a_cache(models: ModelStore, tmp_path: Path) -> None:
     source = ModelSource(uri="file:///nowhere/")
     await refusal(source, models)  # opens the cache
-    assert "another agent" in await refusal(source, Models(tmp_path / "cache", 10**9))
+    assert "another agent" in await refusal(source, ModelStore(tmp_path / "cache", 10**9))
 
 
 def test_the_model_ships_with_the_package() -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from voxfleet_agent.engine.model_cache import HeldModel, ModelCache
-from voxfleet_agent.engine.model_files import (
+from voxfleet_agent.models.cache import HeldModel, ModelCache
+from voxfleet_agent.models.model_files import (
     MAX_FILES,
     FileDigest,
     FileDigests,

@@ -7,9 +7,9 @@ from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
-from voxfleet_agent.engine.hub import cache_name, fetched_snapshot
-from voxfleet_agent.engine.model_cache import HeldModel, ModelCache
-from voxfleet_agent.engine.model_files import (
+from voxfleet_agent.models.cache import HeldModel, ModelCache
+from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
+from voxfleet_agent.models.model_files import (
     FileDigests,
     check_contents,
     check_names,
@@ -17,8 +17,8 @@ from voxfleet_agent.engine.model_files import (
     model_digest,
     unavailable,
 )
-from voxfleet_agent.engine.model_objects import ObjectModels
-from voxfleet_agent.stages.stage import ResolvedModel
+from voxfleet_agent.models.object_models import ObjectModels
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
@@ -26,7 +26,7 @@ from voxfleet_api.kinds.job_model import HubModel, ModelSource
 DEFAULT_MODEL = "default"
 
 
-class Models:
+class ModelStore:
     """The packaged default, folders by path, and models of the hub or of an object storage, which are cached."""
 
     def __init__(self, cache_path: Path, quota_bytes: int) -> None:
@@ -105,4 +105,4 @@ class Models:
 
 def default_model_folder() -> Path:
     """The model that ships with the agent."""
-    return Path(str(files("voxfleet_agent.engine") / "default_model"))
+    return Path(str(files("voxfleet_agent.models") / "default_model"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_agent.engine.cache_room import CachedModel, make_room
+from voxfleet_agent.models.cache import CachedModel, make_room
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 

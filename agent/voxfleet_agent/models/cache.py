@@ -16,13 +16,14 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from voxfleet_agent.engine.cache_room import CachedModel, make_room
-from voxfleet_agent.engine.model_files import unavailable
-from voxfleet_agent.stages.stage import ResolvedModel
+from voxfleet_agent.models.model_files import unavailable
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_api.failures import FailureClass, VoxFleetError
 
 
 class HeldModel(ResolvedModel):
@@ -146,3 +147,41 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    name: str
+    size_bytes: int
+    last_used_seconds: float
+    """Wall clock."""
+    in_use: bool
+
+
+def make_room(cached: Sequence[CachedModel], needed_bytes: int, quota_bytes: int) -> tuple[str, ...]:
+    """Names of the models to remove, the least recently used first; those in use stay.
+
+    Raises VoxFleetError(MODEL_UNAVAILABLE) when the new model is larger than the quota,
+    VoxFleetError(SCRATCH_EXHAUSTED) when models in use leave too little.
+    """
+    if needed_bytes > quota_bytes:
+        raise unavailable(
+            f"the model has {needed_bytes} bytes and modelCache.quota is {quota_bytes}, {needed_bytes - quota_bytes}"
+            " too few; raise the quota, or put the model on the Mac and use model.path"
+        )
+    excess_bytes = sum(model.size_bytes for model in cached) + needed_bytes - quota_bytes
+    leaving: list[str] = []
+    for model in sorted(cached, key=lambda model: (model.last_used_seconds, model.name)):
+        if excess_bytes <= 0:
+            break
+        if not model.in_use:
+            leaving.append(model.name)
+            excess_bytes -= model.size_bytes
+    if excess_bytes > 0:
+        used_bytes = sum(model.size_bytes for model in cached if model.in_use)
+        raise VoxFleetError(
+            FailureClass.SCRATCH_EXHAUSTED,
+            f"the model needs {needed_bytes} bytes of the cache, {used_bytes} are in use and modelCache.quota is"
+            f" {quota_bytes}: {excess_bytes} too few; raise the quota, or let the running attempts end",
+        )
+    return tuple(leaving)

@@ -1,0 +1,33 @@
+"""A model as it lies on this Mac, and what finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from voxfleet_agent.storage import Storage
+from voxfleet_api.kinds.job_model import ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model folder on this Mac."""
+
+    path: Path
+    digest: str
+    """`sha256:<hex>` over the folder's files."""
+    revision: str | None = None
+    """The hub's commit."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 by name below the folder."""
+
+
+class ModelResolver(Protocol):
+    async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
+        """Finds, or fetches, the model and digests it.
+
+        `storage` reads model.uri. Raises VoxFleetError(MODEL_UNAVAILABLE | MODEL_MISMATCH).
+        """
+        ...
