@@ -24,7 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.soak.schedule import Moment, Victim
 
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.pools import worker
 from voxfleet_agent.pools.decoding import OpenClip
 from voxfleet_agent.pools.hearing import Transcriber

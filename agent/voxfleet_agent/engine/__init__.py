@@ -1,0 +1,1 @@
+"""Models in memory through mlx-audio, and the pure rules beside them."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.engine.speech import FRAME_MILLISECONDS
+from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_api.results import TimedText
 
 MIN_SPEECH_MILLISECONDS = 200

@@ -12,9 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from mlx_audio.tts.utils import load  # type: ignore[import-untyped] # it ships no types
 
-from voxfleet_agent.engine.memory import count_parameters
-from voxfleet_agent.engine.voice_files import voices_in
-from voxfleet_agent.engine.voices import check_synthesis, rounded_interval, voice_family_of, voice_settings
+from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.synthesis_families import (
+    check_synthesis,
+    rounded_interval,
+    synthesis_family_of,
+    synthesis_settings,
+    voices_in,
+)
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
 
@@ -36,7 +41,7 @@ class _Generate(Protocol):
     def __call__(self, text: str, **settings: object) -> Iterable[_Chunk]: ...
 
 
-class VoiceModel:
+class MlxSynthesizer:
     """One loaded model and voice. Load and use it on one thread: MLX streams belong to the thread that made them."""
 
     def __init__(
@@ -59,7 +64,7 @@ class VoiceModel:
         keywords = inspect.signature(self._generate).parameters
         config = getattr(self._model, "config", None)
         model_type = str(getattr(config, "tts_model_type", ""))
-        self._family = voice_family_of(self.family, model_type, frozenset(keywords))
+        self._family = synthesis_family_of(self.family, model_type, frozenset(keywords))
         check_synthesis(self.family, self._family, synthesis, _voices(self._model, folder))
         if reference is not None and reference_rate_hz != self.sample_rate_hz:
             raise VoxFleetError(
@@ -130,7 +135,7 @@ class VoiceModel:
         return asked * ENLARGED_FACTOR if enlarged and asked is not None else asked
 
     def _settings(self, budget: int | None) -> dict[str, object]:
-        keywords = voice_settings(self._family, self._synthesis, budget)
+        keywords = synthesis_settings(self._family, self._synthesis, budget)
         if self._reference is not None:
             keywords["ref_audio"] = self._reference
         if self._family.streams:

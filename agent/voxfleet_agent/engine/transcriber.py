@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
-from voxfleet_agent.engine.ctc import decode_tokens, exact_batches
-from voxfleet_agent.engine.deltas import text_deltas
-from voxfleet_agent.engine.families import Stream, check_settings, family_of, settings
-from voxfleet_agent.engine.memory import count_parameters
-from voxfleet_agent.engine.outputs import read_output, spends_budget
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
+from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.streaming_text import text_deltas
+from voxfleet_agent.engine.transcription_families import Stream, check_settings, family_of, settings
+from voxfleet_agent.engine.transcripts import Transcript, read_output, spends_budget
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
@@ -36,7 +35,7 @@ class _Generate(Protocol):
     def __call__(self, audio: object, **settings: object) -> object: ...
 
 
-class SpeechModel:
+class MlxTranscriber:
     """One loaded model. Load and use it on one thread: MLX streams belong to the thread that made them."""
 
     def __init__(self, folder: Path, transcription: Transcription, timestamps: Timestamps) -> None:

@@ -6,27 +6,16 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_want_of_memory
 from voxfleet_api.failures import FailureClass
 
 EXIT_LANE_BUSY = 75
 EXIT_GPU_FAULT = 70
 """The child met a Metal fault as an exception, wrote it to stderr and ended: the GPU's state is not to be trusted."""
-
-# As Metal's driver and MLX print them; evidence collected from public crash reports.
-_METAL = (
-    ("kIOGPUCommandBufferCallbackErrorInnocentVictim", FailureClass.GPU_ABORT_INNOCENT_VICTIM),
-    ("kIOGPUCommandBufferCallbackErrorTimeout", FailureClass.GPU_ABORT_TIMEOUT),
-    ("kIOGPUCommandBufferCallbackErrorImpactingInteractivity", FailureClass.GPU_ABORT_TIMEOUT),
-    ("kIOGPUCommandBufferCallbackErrorOutOfMemory", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
-)
-GPU_ABORTS = frozenset(failure_class for _, failure_class in _METAL)
 TOO_MUCH_AT_ONCE = frozenset(
     {FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT, FailureClass.MEMORY_EXCEEDED}
 )
 """What a smaller batch may mend."""
-
-_OUT_OF_MEMORY = ("Unable to allocate", "Attempting to allocate", "bad_alloc")
-"""As MLX, Metal and C++ say that they could not have the memory that they asked for."""
 
 
 class Blame(StrEnum):
@@ -57,16 +46,6 @@ class ChildEnd:
             return self.failure_class
         short = self.failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
         return FailureClass.MEMORY_EXCEEDED if short else FailureClass.LANE_CRASHED
-
-
-def gpu_abort(text: str) -> FailureClass | None:
-    """The class of the last Metal fault that `text` names."""
-    found = [(text.rfind(mark), failure_class) for mark, failure_class in _METAL if mark in text]
-    return max(found)[1] if found else None
-
-
-def names_want_of_memory(text: str) -> bool:
-    return any(mark in text for mark in _OUT_OF_MEMORY)
 
 
 def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:

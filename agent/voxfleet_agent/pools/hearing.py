@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_want_of_memory
 from voxfleet_agent.pools.decoding import ClipJob, Decoded, Mask, Piece, Samples
-from voxfleet_agent.pools.exits import gpu_abort, names_want_of_memory
 from voxfleet_agent.pools.grouping import groups
 from voxfleet_agent.pools.messages import REASON_CHARACTERS, Inferring, Message, Verdict
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import structlog
 
+from voxfleet_agent.lane_protocol.failure_marks import GPU_ABORTS
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.pools.account import LaneAccount
 from voxfleet_agent.pools.call import Call
 from voxfleet_agent.pools.child import Child, ChildEndedError
 from voxfleet_agent.pools.docket import Docket, Sent
 from voxfleet_agent.pools.environment import child_environment, runbook_names
-from voxfleet_agent.pools.exits import GPU_ABORTS, TOO_MUCH_AT_ONCE, Blame, ChildEnd
+from voxfleet_agent.pools.exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd
 from voxfleet_agent.pools.feed import Feed
 from voxfleet_agent.pools.guard import MemoryStep
 from voxfleet_agent.pools.messages import (

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.ring import Ring, ring_frames
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.pools.decoding import AudibleSpeech, Broken, ClipJob, Decoded, Decoder, OpenDecoding, Piece
-from voxfleet_agent.pools.exits import gpu_abort
 from voxfleet_agent.pools.hearing import GpuFaultError, Hearing, Shortfall, Transcriber
 from voxfleet_agent.pools.memory_needs import MemoryNeeds
 from voxfleet_agent.pools.messages import AnyRequest, Batch, BatchDone, ChildReadings, Load, Loaded, Message, Refused

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.pools.exits import gpu_abort
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.pools.hearing import GpuFaultError, failure_of
 from voxfleet_agent.pools.messages import REASON_CHARACTERS, Clip, Inferring, Message, Spoken, Verdict
 from voxfleet_api.failures import FailureClass, VoxFleetError

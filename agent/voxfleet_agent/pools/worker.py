@@ -91,9 +91,9 @@ def _parts() -> Parts:
     from voxfleet_agent.audio.decode import open_decoding
     from voxfleet_agent.audio.encode import write_audio
     from voxfleet_agent.audio.working_set import working_set_bytes
-    from voxfleet_agent.engine import memory
+    from voxfleet_agent.engine import mlx_memory
     from voxfleet_agent.engine.completeness import shortfall
-    from voxfleet_agent.engine.speech import audible_speech
+    from voxfleet_agent.engine.speech_detection import audible_speech
     from voxfleet_agent.pools.serving import Parts
 
     return Parts(
@@ -105,20 +105,20 @@ def _parts() -> Parts:
         audible_speech=audible_speech,
         shortfall=shortfall,
         seed=_seed,
-        memory=memory,
+        memory=mlx_memory,
     )
 
 
 def _load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
-    from voxfleet_agent.engine.transcriber import SpeechModel  # a lane that speaks does without
+    from voxfleet_agent.engine.transcriber import MlxTranscriber  # a lane that speaks does without
 
-    return SpeechModel(folder, transcription, timestamps)
+    return MlxTranscriber(folder, transcription, timestamps)
 
 
 def _load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
-    from voxfleet_agent.engine.synthesizer import VoiceModel  # a lane that hears does without
+    from voxfleet_agent.engine.synthesizer import MlxSynthesizer  # a lane that hears does without
 
-    return VoiceModel(folder, synthesis, reference, rate_hz)
+    return MlxSynthesizer(folder, synthesis, reference, rate_hz)
 
 
 def _seed(task: Task) -> int:

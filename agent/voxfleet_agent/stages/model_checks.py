@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from voxfleet_agent.engine.families import FAMILIES, check_settings
-from voxfleet_agent.engine.voice_files import voices_in
-from voxfleet_agent.engine.voices import check_synthesis, voice_family_of
+from voxfleet_agent.engine.synthesis_families import check_synthesis, synthesis_family_of, voices_in
+from voxfleet_agent.engine.transcription_families import FAMILIES, check_settings
 from voxfleet_agent.models.model_files import open_regular
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
@@ -27,7 +26,7 @@ def require_suited(folder: Path, spec: AttemptSpec) -> None:
     try:
         if spec.task is Task.TRANSCRIBE and name in FAMILIES:
             check_settings(name, FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
-        family = voice_family_of(name, _text(config, "tts_model_type"), frozenset())
+        family = synthesis_family_of(name, _text(config, "tts_model_type"), frozenset())
         if spec.synthesis is not None and family.named_by_config:
             voices = None if family.speakers_by_model else voices_in(folder)
             check_synthesis(name, family, spec.synthesis, voices)

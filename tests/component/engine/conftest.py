@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
@@ -45,8 +45,8 @@ def examples() -> dict[str, tuple[Samples, str]]:
 
 
 @pytest.fixture(scope="session")
-def default_model() -> SpeechModel:
-    model = SpeechModel(default_model_folder(), Transcription(), Timestamps.WORD)
+def default_model() -> MlxTranscriber:
+    model = MlxTranscriber(default_model_folder(), Transcription(), Timestamps.WORD)
     model.warm_up()
     return model
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from voxfleet_agent.engine.completeness import shortfall
-from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.engine.speech import FRAME_MILLISECONDS, audible_speech
-from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS, audible_speech
+from voxfleet_agent.engine.transcriber import MlxTranscriber
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_api.results import TimedText
 
 Samples = npt.NDArray[np.float32]
@@ -171,7 +171,7 @@ def test_clips_of_almost_nothing_are_complete(length: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def transcripts(default_model: SpeechModel, examples: Examples) -> dict[str, Transcript]:
+def transcripts(default_model: MlxTranscriber, examples: Examples) -> dict[str, Transcript]:
     return {name: default_model.transcribe([samples])[0] for name, (samples, _) in examples.items()}
 
 

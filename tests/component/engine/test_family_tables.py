@@ -7,8 +7,8 @@ import inspect
 
 import pytest
 
-from voxfleet_agent.engine.families import FAMILIES, Stream
-from voxfleet_agent.engine.voices import VOICE_FAMILIES
+from voxfleet_agent.engine.synthesis_families import VOICE_FAMILIES
+from voxfleet_agent.engine.transcription_families import FAMILIES, Stream
 
 FETCHES_ON_IMPORT = {"llama", "qwen3"}
 """They take their codec from the hub as soon as they are imported."""

@@ -14,7 +14,7 @@ from tests.component.storage.certificates import Authority
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import ObjectVersion, Storage
@@ -101,7 +101,7 @@ async def test_a_model_is_the_same_by_path_hub_and_address(
     pinned = ModelSource(hub=HubModel(id=hub.id, revision=COMMIT), digest=by_path.digest)
     assert (await models.resolve(pinned, storage)).path == by_hub.path
     for resolved in (by_hub, by_address):
-        assert SpeechModel(resolved.path, Transcription(), Timestamps.NONE).family == family
+        assert MlxTranscriber(resolved.path, Transcription(), Timestamps.NONE).family == family
 
 
 async def test_no_token_of_this_account_goes_to_the_hub(models: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from voxfleet_agent.engine.synthesizer import VoiceModel
+from voxfleet_agent.engine.synthesizer import MlxSynthesizer
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, SynthesisMode, VoiceReference
 
@@ -33,11 +33,11 @@ def folder(tiny: Tiny) -> Path:
 
 
 @pytest.fixture
-def model(folder: Path) -> VoiceModel:
-    return VoiceModel(folder, Synthesis(voice="anna", streaming_interval="200ms"))
+def model(folder: Path) -> MlxSynthesizer:
+    return MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval="200ms"))
 
 
-def test_the_facts_of_the_model(model: VoiceModel) -> None:
+def test_the_facts_of_the_model(model: MlxSynthesizer) -> None:
     model.warm_up()
     assert (model.family, model.sample_rate_hz, model.interval_milliseconds) == ("pocket_tts", 24_000, 160)
     assert model.parameters > 0
@@ -45,32 +45,32 @@ def test_the_facts_of_the_model(model: VoiceModel) -> None:
 
 @pytest.mark.parametrize(("interval", "frames"), [("1ms", 1), ("200ms", 2), ("300ms", 4), ("2s", 25)])
 def test_chunks_are_whole_frames_of_the_reported_interval(folder: Path, interval: str, frames: int) -> None:
-    model = VoiceModel(folder, Synthesis(voice="anna", streaming_interval=interval))
+    model = MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval=interval))
     lengths = [len(chunk) for chunk in model.speak(TEXT)]
     assert model.interval_milliseconds == frames * 80
     assert all(length == frames * FRAME for length in lengths[:-1])
     assert 0 < lengths[-1] <= frames * FRAME
 
 
-def test_joined_chunks_are_what_is_spoken_without_streaming(folder: Path, model: VoiceModel) -> None:
+def test_joined_chunks_are_what_is_spoken_without_streaming(folder: Path, model: MlxSynthesizer) -> None:
     mx.random.seed(0)
     whole = np.concatenate([np.array(part.audio) for part in model._generate(TEXT, voice="anna")])
     for interval in ("80ms", "200ms", "2s"):
-        chunks = list(VoiceModel(folder, Synthesis(voice="anna", streaming_interval=interval)).speak(TEXT))
+        chunks = list(MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval=interval)).speak(TEXT))
         assert all(chunk.dtype == np.float32 and chunk.ndim == 1 and len(chunk) for chunk in chunks)
         assert np.array_equal(np.concatenate(chunks), whole)
 
 
-def test_a_text_sounds_the_same_in_every_order(model: VoiceModel) -> None:
+def test_a_text_sounds_the_same_in_every_order(model: MlxSynthesizer) -> None:
     first, second = np.concatenate(list(model.speak(TEXT))), np.concatenate(list(model.speak("No.")))
     assert np.array_equal(np.concatenate(list(model.speak(TEXT))), first)
     assert not np.array_equal(first[: len(second)], second)
 
 
-def test_a_recording_makes_another_voice(folder: Path, model: VoiceModel) -> None:
+def test_a_recording_makes_another_voice(folder: Path, model: MlxSynthesizer) -> None:
     recording = np.sin(np.arange(24_000) / 20).astype(np.float32)
-    cloned = np.concatenate(list(VoiceModel(folder, CLONED, recording, 24_000).speak(TEXT)))
-    other = np.concatenate(list(VoiceModel(folder, CLONED, recording[::2].copy(), 24_000).speak(TEXT)))
+    cloned = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording, 24_000).speak(TEXT)))
+    other = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording[::2].copy(), 24_000).speak(TEXT)))
     preset = np.concatenate(list(model.speak(TEXT)))
     assert not np.array_equal(cloned, preset) and not np.array_equal(cloned, other)
 
@@ -95,12 +95,12 @@ def test_what_the_model_cannot_do_fails_at_the_load(
 ) -> None:
     reference = None if rate_hz is None else np.zeros(rate_hz, dtype=np.float32)
     with pytest.raises(VoxFleetError, match=named) as caught:
-        VoiceModel(folder, synthesis, reference, rate_hz or 0)
+        MlxSynthesizer(folder, synthesis, reference, rate_hz or 0)
     assert caught.value.failure_class is failure_class
 
 
 @pytest.mark.parametrize("text", ["", " \n", "a" * (MAX_TEXT_CHARACTERS + 1)])
-def test_empty_and_endless_texts_are_refused_before_the_model_sees_them(model: VoiceModel, text: str) -> None:
+def test_empty_and_endless_texts_are_refused_before_the_model_sees_them(model: MlxSynthesizer, text: str) -> None:
     with pytest.raises(VoxFleetError, match="characters") as caught:
         model.speak(text)
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
@@ -112,7 +112,7 @@ def test_a_model_that_never_ends_a_text_is_told_by_the_length_of_its_audio(folde
     (endless / "config.json").write_text(json.dumps({**config, "eos_threshold": 1e9}))
     spoken: list[Samples] = []
     with pytest.raises(VoxFleetError, match="without an end") as caught:
-        spoken.extend(VoiceModel(endless, Synthesis(voice="anna")).speak("No."))
+        spoken.extend(MlxSynthesizer(endless, Synthesis(voice="anna")).speak("No."))
     assert caught.value.failure_class is FailureClass.TRUNCATED_OUTPUT
     assert sum(len(chunk) for chunk in spoken) == 37 * FRAME
 
@@ -131,7 +131,7 @@ class Chunk:
     is_final_chunk: bool = False
 
 
-def streaming(model: VoiceModel, *chunks: Chunk) -> Iterator[Samples]:
+def streaming(model: MlxSynthesizer, *chunks: Chunk) -> Iterator[Samples]:
     model._generate = lambda text, **settings: iter(chunks)
     return model.speak(TEXT)
 
@@ -140,7 +140,7 @@ def noise(length: int, *shape: int) -> mx.array:
     return mx.random.normal((*shape, length))
 
 
-def test_empty_chunks_are_dropped_and_the_final_mark_is_a_hint(model: VoiceModel) -> None:
+def test_empty_chunks_are_dropped_and_the_final_mark_is_a_hint(model: MlxSynthesizer) -> None:
     audio = [noise(5), noise(0), noise(7), noise(3), noise(0)]
     chunks = [Chunk(part, is_final_chunk=number == 1) for number, part in enumerate(audio)]
     spoken = list(streaming(model, *chunks))
@@ -148,7 +148,7 @@ def test_empty_chunks_are_dropped_and_the_final_mark_is_a_hint(model: VoiceModel
     assert np.array_equal(np.concatenate(spoken), np.concatenate([np.array(part) for part in audio]))
 
 
-def test_half_precision_and_shaped_chunks_become_flat_float32(model: VoiceModel) -> None:
+def test_half_precision_and_shaped_chunks_become_flat_float32(model: MlxSynthesizer) -> None:
     row, column = noise(4, 1).astype(mx.bfloat16), mx.random.normal((6, 1))
     spoken = list(streaming(model, Chunk(row), Chunk(column)))
     assert [chunk.shape for chunk in spoken] == [(4,), (6,)] and all(chunk.dtype == np.float32 for chunk in spoken)
@@ -162,13 +162,13 @@ def test_half_precision_and_shaped_chunks_become_flat_float32(model: VoiceModel)
         (Chunk(mx.zeros((2, 8))), "one channel"),
     ],
 )
-def test_other_rates_channels_and_nonsense_are_errors(model: VoiceModel, chunk: Chunk, named: str) -> None:
+def test_other_rates_channels_and_nonsense_are_errors(model: MlxSynthesizer, chunk: Chunk, named: str) -> None:
     with pytest.raises(VoxFleetError, match=named) as caught:
         list(streaming(model, Chunk(noise(4)), chunk))
     assert caught.value.failure_class is FailureClass.INFERENCE_ERROR
 
 
-def test_nothing_said_is_no_file(model: VoiceModel) -> None:
+def test_nothing_said_is_no_file(model: MlxSynthesizer) -> None:
     with pytest.raises(VoxFleetError, match="said nothing") as caught:
         list(streaming(model, Chunk(mx.zeros((0,)), is_final_chunk=True)))
     assert caught.value.failure_class is FailureClass.TRUNCATED_OUTPUT

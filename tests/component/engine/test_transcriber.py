@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from voxfleet_agent.engine.ctc import bucket_frames, collapse
-from voxfleet_agent.engine.families import FAMILIES
-from voxfleet_agent.engine.outputs import read_output
-from voxfleet_agent.engine.results import Transcript
-from voxfleet_agent.engine.transcriber import SpeechModel
+from voxfleet_agent.engine.ctc_batches import bucket_frames, collapse
+from voxfleet_agent.engine.transcriber import MlxTranscriber
+from voxfleet_agent.engine.transcription_families import FAMILIES
+from voxfleet_agent.engine.transcripts import Transcript, read_output
 from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
@@ -28,13 +27,13 @@ EXACT = ("parakeet", "granite_speech5_ctc")
 ONE_BY_ONE = ("sensevoice", "moonshine")
 
 
-def load(folder: Path, timestamps: Timestamps = Timestamps.NONE, **settings: object) -> SpeechModel:
-    return SpeechModel(folder, Transcription.model_validate(settings), timestamps)
+def load(folder: Path, timestamps: Timestamps = Timestamps.NONE, **settings: object) -> MlxTranscriber:
+    return MlxTranscriber(folder, Transcription.model_validate(settings), timestamps)
 
 
 @pytest.fixture(scope="module")
-def model_of(tiny: Tiny, default_model: SpeechModel) -> Callable[[str], SpeechModel]:
-    def model(family: str) -> SpeechModel:
+def model_of(tiny: Tiny, default_model: MlxTranscriber) -> Callable[[str], MlxTranscriber]:
+    def model(family: str) -> MlxTranscriber:
         if family == "parakeet":
             return default_model
         # A moonshine with random weights never ends of itself.
@@ -44,7 +43,7 @@ def model_of(tiny: Tiny, default_model: SpeechModel) -> Callable[[str], SpeechMo
 
 
 @pytest.fixture(scope="module")
-def heard(default_model: SpeechModel, examples: Examples) -> dict[str, Transcript]:
+def heard(default_model: MlxTranscriber, examples: Examples) -> dict[str, Transcript]:
     """By the default model, one clip at a time."""
     return {name: default_model.transcribe([samples])[0] for name, (samples, _) in examples.items()}
 
@@ -66,14 +65,14 @@ def test_the_default_model_says_when_each_word_is_said(heard: dict[str, Transcri
         assert ends[-1] <= len(samples) / 16 + 40
 
 
-def test_the_facts_of_the_default_model(default_model: SpeechModel) -> None:
+def test_the_facts_of_the_default_model(default_model: MlxTranscriber) -> None:
     facts = (default_model.family, default_model.sample_rate_hz, default_model.batches, default_model.parameters)
     assert facts == ("parakeet", 16_000, True, 958_376)
 
 
 @pytest.mark.parametrize("family", [*EXACT, *ONE_BY_ONE])
 def test_a_batch_gives_the_very_texts_and_times_of_one_clip_at_a_time(
-    model_of: Callable[[str], SpeechModel], family: str, examples: Examples, heard: dict[str, Transcript]
+    model_of: Callable[[str], MlxTranscriber], family: str, examples: Examples, heard: dict[str, Transcript]
 ) -> None:
     model = model_of(family)
     clips = [samples for samples, _ in examples.values()][: None if family in EXACT else 6]
@@ -89,7 +88,7 @@ def test_a_batch_gives_the_very_texts_and_times_of_one_clip_at_a_time(
 
 @pytest.mark.parametrize("family", EXACT)
 def test_what_a_batch_gives_is_what_mlx_audio_gives(
-    model_of: Callable[[str], SpeechModel], family: str, examples: Examples
+    model_of: Callable[[str], MlxTranscriber], family: str, examples: Examples
 ) -> None:
     model = model_of(family)
     settings = {"dtype": mx.float32} if family == "parakeet" else {}
@@ -131,7 +130,7 @@ def test_a_model_without_masks_is_not_batched(tmp_path: Path, examples: Examples
     assert model.transcribe([samples, samples])[1].text == text
 
 
-def test_the_default_model_streams_the_text_it_transcribes(default_model: SpeechModel, examples: Examples) -> None:
+def test_the_default_model_streams_the_text_it_transcribes(default_model: MlxTranscriber, examples: Examples) -> None:
     clips = [samples for samples, _ in examples.values()]
     long = np.concatenate(clips[:12])
     deltas = list(default_model.stream(long))
@@ -182,11 +181,11 @@ def test_the_name_of_the_folder_does_not_choose_the_family(tiny: Tiny, tmp_path:
 
 
 @pytest.mark.parametrize("clip", [np.zeros(16_000), np.full(16_000, np.nan), np.full(16_000, 1e30)])
-def test_silence_and_nonsense_are_no_text_and_no_error(default_model: SpeechModel, clip: Samples) -> None:
+def test_silence_and_nonsense_are_no_text_and_no_error(default_model: MlxTranscriber, clip: Samples) -> None:
     assert default_model.transcribe([clip.astype(np.float32)])[0] == Transcript("", (), ())
 
 
-def test_the_shortest_of_clips_are_no_text_beside_others(default_model: SpeechModel, examples: Examples) -> None:
+def test_the_shortest_of_clips_are_no_text_beside_others(default_model: MlxTranscriber, examples: Examples) -> None:
     samples, text = next(iter(examples.values()))
     transcripts = default_model.transcribe([samples[:0], samples, samples[:319]])
     assert [transcript.text for transcript in transcripts] == ["", text, ""]

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.working_set import working_set_bytes
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.pools import worker
 from voxfleet_agent.pools.serving import Parts
 from voxfleet_agent.process_memory import footprint_bytes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.pools.decoding import ClipJob, Piece, Samples
 from voxfleet_agent.pools.hearing import Hearing
 from voxfleet_agent.pools.messages import Clip, Message

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.pools.environment import child_environment, runbook_names
 from voxfleet_agent.pools.grouping import MAX_STRETCH, groups
 from voxfleet_agent.pools.hearing import joined, within

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.engine.deltas import text_deltas
-from voxfleet_agent.engine.families import Stream
+from voxfleet_agent.engine.streaming_text import text_deltas
+from voxfleet_agent.engine.transcription_families import Stream
 
 
 @dataclass

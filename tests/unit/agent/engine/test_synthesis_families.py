@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from voxfleet_agent.engine.voices import (
+from voxfleet_agent.engine.synthesis_families import (
     VOICE_FAMILIES,
     check_synthesis,
     rounded_interval,
-    voice_family_of,
-    voice_settings,
+    synthesis_family_of,
+    synthesis_settings,
 )
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode, VoiceReference
@@ -21,7 +21,7 @@ PRESET = Synthesis(voice="anna")
 CLONED = Synthesis(mode=SynthesisMode.CUSTOM_VOICE, reference=REFERENCE)
 INSTRUCTED = Synthesis(mode=SynthesisMode.CUSTOM_VOICE, voice="anna", instruction="Whisper.")
 DESIGNED = Synthesis(mode=SynthesisMode.VOICE_DESIGN, instruction="An old sailor.")
-QWEN3 = {kind: voice_family_of("qwen3_tts", kind, frozenset()) for kind in ("base", "custom_voice", "voice_design")}
+QWEN3 = {kind: synthesis_family_of("qwen3_tts", kind, frozenset()) for kind in ("base", "custom_voice", "voice_design")}
 FAMILIES = {**VOICE_FAMILIES, **QWEN3}
 
 
@@ -44,8 +44,8 @@ FAMILIES = {**VOICE_FAMILIES, **QWEN3}
 )
 def test_modes_become_the_familys_keywords(name: str, synthesis: Synthesis, keywords: dict[str, Any]) -> None:
     check_synthesis(name, FAMILIES[name], synthesis, frozenset({"anna"}))
-    assert voice_settings(FAMILIES[name], synthesis, None) == keywords
-    assert voice_settings(FAMILIES[name], synthesis, 64) == {**keywords, "max_tokens": 64}
+    assert synthesis_settings(FAMILIES[name], synthesis, None) == keywords
+    assert synthesis_settings(FAMILIES[name], synthesis, 64) == {**keywords, "max_tokens": 64}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_a_voice_is_a_name_and_never_a_place(voice: str) -> None:
 
 
 def test_an_unknown_family_is_asked_by_its_keywords() -> None:
-    family = voice_family_of("new_one", "", frozenset({"text", "voice", "ref_audio", "stream", "streaming_interval"}))
+    family = synthesis_family_of(
+        "new_one", "", frozenset({"text", "voice", "ref_audio", "stream", "streaming_interval"})
+    )
     check_synthesis("new_one", family, PRESET, None)
     check_synthesis("new_one", family, CLONED, None)
     assert family.streams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from voxfleet_agent.engine.families import Stream
+from voxfleet_agent.engine.transcription_families import Stream
 
 
 def text_deltas(

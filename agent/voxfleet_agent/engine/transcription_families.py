@@ -26,7 +26,7 @@ class Stream(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TranscriptionFamily:
     """How one family is asked, and what of its answer counts."""
 
     language: str | None = None
@@ -52,45 +52,51 @@ class Family:
 
 _BUDGET = "max_tokens"
 
-FAMILIES: Mapping[str, Family] = {
-    "canary": Family(language="language", budget=_BUDGET, float32=True),
-    "cohere_asr": Family(language="language", budget=_BUDGET),
-    "fireredasr2": Family(),
-    "fun_asr_nano": Family(language="language", budget=_BUDGET),
-    "glmasr": Family(budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
+FAMILIES: Mapping[str, TranscriptionFamily] = {
+    "canary": TranscriptionFamily(language="language", budget=_BUDGET, float32=True),
+    "cohere_asr": TranscriptionFamily(language="language", budget=_BUDGET),
+    "fireredasr2": TranscriptionFamily(),
+    "fun_asr_nano": TranscriptionFamily(language="language", budget=_BUDGET),
+    "glmasr": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
     # Its `language` translates; `source_language` transcribes.
-    "granite_speech": Family(language="source_language", budget=_BUDGET, stream=Stream.PIECES),
-    "granite_speech5_ctc": Family(),
-    "granite_speech_nar": Family(),
-    "higgs_audio_3": Family(budget=_BUDGET),
-    "mega_asr": Family(language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
-    "mimo_v2_asr": Family(language="language", budget=_BUDGET),
-    "ming_v3_asr": Family(language="language", budget=_BUDGET),
-    "mms": Family(),
-    "moonshine": Family(budget=_BUDGET),
-    "moss_music": Family(budget=_BUDGET, stream=Stream.PIECES),
-    "moss_transcribe_diarize": Family(
+    "granite_speech": TranscriptionFamily(language="source_language", budget=_BUDGET, stream=Stream.PIECES),
+    "granite_speech5_ctc": TranscriptionFamily(),
+    "granite_speech_nar": TranscriptionFamily(),
+    "higgs_audio_3": TranscriptionFamily(budget=_BUDGET),
+    "mega_asr": TranscriptionFamily(
+        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
+    ),
+    "mimo_v2_asr": TranscriptionFamily(language="language", budget=_BUDGET),
+    "ming_v3_asr": TranscriptionFamily(language="language", budget=_BUDGET),
+    "mms": TranscriptionFamily(),
+    "moonshine": TranscriptionFamily(budget=_BUDGET),
+    "moss_music": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES),
+    "moss_transcribe_diarize": TranscriptionFamily(
         budget=_BUDGET, timestamps=Timestamps.SEGMENT, text_in_segments=True, stream=Stream.PIECES
     ),
-    "nemotron_asr": Family(
+    "nemotron_asr": TranscriptionFamily(
         language="language", timestamps=Timestamps.WORD, stream=Stream.HYPOTHESES, stream_method="stream_generate"
     ),
-    "parakeet": Family(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
-    "phonon": Family(language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
-    "phonon2": Family(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
-    "qwen2_audio": Family(budget=_BUDGET, stream=Stream.PIECES),
-    "qwen3_asr": Family(language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
-    "sensevoice": Family(language="language", languages=frozenset({"zh", "en", "yue", "ja", "ko"})),
-    "vibevoice_asr": Family(
+    "parakeet": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
+    "phonon": TranscriptionFamily(
+        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
+    ),
+    "phonon2": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
+    "qwen2_audio": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES),
+    "qwen3_asr": TranscriptionFamily(
+        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
+    ),
+    "sensevoice": TranscriptionFamily(language="language", languages=frozenset({"zh", "en", "yue", "ja", "ko"})),
+    "vibevoice_asr": TranscriptionFamily(
         budget=_BUDGET,
         timestamps=Timestamps.SEGMENT,
         text_in_segments=True,
         stream=Stream.TEXTS,
         stream_method="stream_transcribe",
     ),
-    "voxtral": Family(language="language", budget=_BUDGET, listens_to_list=True),
-    "voxtral_realtime": Family(budget=_BUDGET, stream=Stream.TEXTS),
-    "whisper": Family(
+    "voxtral": TranscriptionFamily(language="language", budget=_BUDGET, listens_to_list=True),
+    "voxtral_realtime": TranscriptionFamily(budget=_BUDGET, stream=Stream.TEXTS),
+    "whisper": TranscriptionFamily(
         language="language",
         budget="sample_len",
         timestamps=Timestamps.WORD,
@@ -100,17 +106,19 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def family_of(name: str, keywords: frozenset[str]) -> Family:
+def family_of(name: str, keywords: frozenset[str]) -> TranscriptionFamily:
     """The family by mlx-audio's name, or one that `keywords`, those of its `generate`, tell."""
     known = FAMILIES.get(name)
     if known is not None:
         return known
-    return Family(
+    return TranscriptionFamily(
         language="language" if "language" in keywords else None, budget=_BUDGET if _BUDGET in keywords else None
     )
 
 
-def check_settings(name: str, family: Family, transcription: Transcription, timestamps: Timestamps) -> None:
+def check_settings(
+    name: str, family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps
+) -> None:
     """Refuses what the family would pass over without a word.
 
     Raises VoxFleetError with everything that is wrong: INVALID_INPUT when a setting of the job is, CONTRACT_VIOLATION
@@ -128,7 +136,7 @@ def check_settings(name: str, family: Family, transcription: Transcription, time
         raise VoxFleetError(failure_class, "; ".join(problems))
 
 
-def _setting_problems(name: str, family: Family, transcription: Transcription) -> Iterator[str]:
+def _setting_problems(name: str, family: TranscriptionFamily, transcription: Transcription) -> Iterator[str]:
     language = transcription.language
     if language is not None and family.language is None:
         yield f"transcription.language: a {name} model takes no language; leave it out"
@@ -140,7 +148,7 @@ def _setting_problems(name: str, family: Family, transcription: Transcription) -
 
 
 def settings(
-    family: Family, transcription: Transcription, timestamps: Timestamps, budget: int | None
+    family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps, budget: int | None
 ) -> dict[str, object]:
     """Keywords of the family's `generate`. `budget`: None leaves the model's own."""
     keywords: dict[str, object] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode
@@ -21,7 +22,7 @@ _EPSILON_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class VoiceFamily:
+class SynthesisFamily:
     """How one family is asked to speak."""
 
     preset: bool = False
@@ -73,12 +74,12 @@ _QWEN3_LANGUAGES = {
     "es": "spanish",
     "it": "italian",
 }
-_ORPHEUS = VoiceFamily(
+_ORPHEUS = SynthesisFamily(
     preset=True, reference=True, reference_text=True, budget=True, streams=True, frames_per_second=137.5
 )
 
-VOICE_FAMILIES: Mapping[str, VoiceFamily] = {
-    "breeze_tts": VoiceFamily(
+VOICE_FAMILIES: Mapping[str, SynthesisFamily] = {
+    "breeze_tts": SynthesisFamily(
         named_by_config=True,
         preset=True,
         reference=True,
@@ -87,27 +88,29 @@ VOICE_FAMILIES: Mapping[str, VoiceFamily] = {
         budget=True,
         streams=True,
     ),
-    "chatterbox": VoiceFamily(reference=True),
-    "chatterbox_turbo": VoiceFamily(named_by_config=True, reference=True, streams=True, frames_per_second=25),
-    "dia": VoiceFamily(reference=True, reference_text=True, budget=True),
-    "fish_qwen3_omni": VoiceFamily(
+    "chatterbox": SynthesisFamily(reference=True),
+    "chatterbox_turbo": SynthesisFamily(named_by_config=True, reference=True, streams=True, frames_per_second=25),
+    "dia": SynthesisFamily(reference=True, reference_text=True, budget=True),
+    "fish_qwen3_omni": SynthesisFamily(
         named_by_config=True, reference=True, reference_text=True, budget=True, streams=True
     ),
-    "higgs_audio": VoiceFamily(reference=True, reference_text=True, streams=True),
-    "kitten_tts": VoiceFamily(preset=True, speed=True),
-    "kokoro": VoiceFamily(preset=True, speed=True, languages=_KOKORO_LANGUAGES),
+    "higgs_audio": SynthesisFamily(reference=True, reference_text=True, streams=True),
+    "kitten_tts": SynthesisFamily(preset=True, speed=True),
+    "kokoro": SynthesisFamily(preset=True, speed=True, languages=_KOKORO_LANGUAGES),
     "llama": _ORPHEUS,
-    "longcat_audiodit": VoiceFamily(reference=True, reference_text=True),
-    "melotts": VoiceFamily(named_by_config=True, preset=True, speed=True),
-    "omnivoice": VoiceFamily(named_by_config=True, reference=True, reference_text=True, design=True),
-    "pocket_tts": VoiceFamily(named_by_config=True, preset=True, reference=True, streams=True),
+    "longcat_audiodit": SynthesisFamily(reference=True, reference_text=True),
+    "melotts": SynthesisFamily(named_by_config=True, preset=True, speed=True),
+    "omnivoice": SynthesisFamily(named_by_config=True, reference=True, reference_text=True, design=True),
+    "pocket_tts": SynthesisFamily(named_by_config=True, preset=True, reference=True, streams=True),
     "qwen3": _ORPHEUS,
-    "sesame": VoiceFamily(preset=True, reference=True, reference_text=True, streams=True, frames_per_second=12.5),
-    "tada": VoiceFamily(reference=True, reference_text=True, budget=True),
-    "vibevoice": VoiceFamily(preset=True, budget=True, streams=True),
-    "voxtral_tts": VoiceFamily(named_by_config=True, preset=True, budget=True, streams=True, frames_per_second=12.5),
+    "sesame": SynthesisFamily(preset=True, reference=True, reference_text=True, streams=True, frames_per_second=12.5),
+    "tada": SynthesisFamily(reference=True, reference_text=True, budget=True),
+    "vibevoice": SynthesisFamily(preset=True, budget=True, streams=True),
+    "voxtral_tts": SynthesisFamily(
+        named_by_config=True, preset=True, budget=True, streams=True, frames_per_second=12.5
+    ),
 }
-_QWEN3_TTS_ALL = VoiceFamily(
+_QWEN3_TTS_ALL = SynthesisFamily(
     languages=_QWEN3_LANGUAGES,
     named_by_config=True,
     speakers_by_model=True,
@@ -122,7 +125,7 @@ _QWEN3_TTS = {
 }
 
 
-def voice_family_of(name: str, model_type: str, keywords: frozenset[str]) -> VoiceFamily:
+def synthesis_family_of(name: str, model_type: str, keywords: frozenset[str]) -> SynthesisFamily:
     """The family by mlx-audio's name, or one that `keywords`, those of its `generate`, tell.
 
     `model_type`: of the config, where one family has several.
@@ -132,7 +135,7 @@ def voice_family_of(name: str, model_type: str, keywords: frozenset[str]) -> Voi
     known = VOICE_FAMILIES.get(name)
     if known is not None:
         return known
-    return VoiceFamily(
+    return SynthesisFamily(
         preset="voice" in keywords,
         reference="ref_audio" in keywords,
         reference_text="ref_text" in keywords,
@@ -142,7 +145,7 @@ def voice_family_of(name: str, model_type: str, keywords: frozenset[str]) -> Voi
     )
 
 
-def check_synthesis(name: str, family: VoiceFamily, synthesis: Synthesis, voices: frozenset[str] | None) -> None:
+def check_synthesis(name: str, family: SynthesisFamily, synthesis: Synthesis, voices: frozenset[str] | None) -> None:
     """Refuses what the family would pass over without a word. `voices`: those it has, where they can be told.
 
     Raises VoxFleetError(INVALID_INPUT) with everything that is wrong.
@@ -154,7 +157,7 @@ def check_synthesis(name: str, family: VoiceFamily, synthesis: Synthesis, voices
         raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
 
 
-def _mode_problems(name: str, family: VoiceFamily, synthesis: Synthesis) -> Iterator[str]:
+def _mode_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) -> Iterator[str]:
     mode = synthesis.mode
     by_reference = mode is SynthesisMode.CUSTOM_VOICE and synthesis.reference is not None
     does = {
@@ -177,7 +180,7 @@ def _voice_problems(voice: str, voices: frozenset[str] | None) -> Iterator[str]:
         yield f"synthesis.voice: the model has no voice {voice}; it has {', '.join(sorted(voices)[:20])}"
 
 
-def _setting_problems(name: str, family: VoiceFamily, synthesis: Synthesis) -> Iterator[str]:
+def _setting_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) -> Iterator[str]:
     if synthesis.speed_percent != 100 and not family.speed:
         yield f"synthesis.speedPercent: a {name} model cannot change its speed; write 100"
     if synthesis.language is not None and synthesis.language.lower() not in family.languages:
@@ -187,7 +190,7 @@ def _setting_problems(name: str, family: VoiceFamily, synthesis: Synthesis) -> I
         yield f"synthesis.maxTokens: a {name} model has no token budget; leave it out"
 
 
-def voice_settings(family: VoiceFamily, synthesis: Synthesis, budget: int | None) -> dict[str, object]:
+def synthesis_settings(family: SynthesisFamily, synthesis: Synthesis, budget: int | None) -> dict[str, object]:
     """Keywords of the family's `generate`, but for the reference's samples and streaming."""
     keywords: dict[str, object] = {}
     if synthesis.voice is not None:
@@ -221,3 +224,9 @@ def rounded_interval(asked: str, frames_per_second: float | None) -> Interval:
     if frames_per_second is not None:
         seconds = max(1, round(seconds * frames_per_second)) / frames_per_second
     return Interval(seconds + _EPSILON_SECONDS, round(seconds * 1000))
+
+
+def voices_in(folder: Path) -> frozenset[str] | None:
+    """Their names in small letters; None where the folder does not tell."""
+    files = [file for place in ("voices", "embeddings") for file in (folder / place).glob("*.safetensors")]
+    return frozenset(file.stem.lower() for file in files) or None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from voxfleet_agent.engine.families import Family
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcription_families import TranscriptionFamily
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.results import TimedText
 
 
-def read_output(output: object, family: Family) -> Transcript:
+def read_output(output: object, family: TranscriptionFamily) -> Transcript:
     """From a text, an object with `.text`, `.segments` (dicts) or `.sentences` of `.tokens`, times in seconds.
 
     Times that the family does not give in earnest are left out. Raises TypeError for anything else.
@@ -121,3 +121,19 @@ def _language(name: object) -> str | None:
     if isinstance(name, list):  # one for each chunk
         name = name[0] if name and all(other == name[0] for other in name) else None
     return name if isinstance(name, str) and name and name != "unknown" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Text of one clip, or of one window of it; times count from its first sample."""
+
+    text: str
+    segments: tuple[TimedText, ...] | None = None
+    """None: the model gives no times."""
+    words: tuple[TimedText, ...] | None = None
+    language: str | None = None
+    token_limit_reached: bool = False
+    """The model stopped because its token budget was spent."""
+
+    def marked(self, token_limit_reached: bool) -> Transcript:
+        return replace(self, token_limit_reached=token_limit_reached)

@@ -23,9 +23,8 @@ from mlx_audio.stt.models.nemo.alignment import (  # type: ignore[import-untyped
 )
 from mlx_audio.stt.models.parakeet import tokenizer  # type: ignore[import-untyped] # it ships no types
 
-from voxfleet_agent.engine.families import FAMILIES
-from voxfleet_agent.engine.outputs import read_output
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcription_families import FAMILIES
+from voxfleet_agent.engine.transcripts import Transcript, read_output
 
 _STEPS_PER_OCTAVE = 16
 _SMALLEST_STEP_FRAMES = 16

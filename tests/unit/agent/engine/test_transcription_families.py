@@ -6,15 +6,20 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from voxfleet_agent.engine.families import FAMILIES, Family, check_settings, family_of, settings
-from voxfleet_agent.engine.outputs import read_output, spends_budget
-from voxfleet_agent.engine.results import Transcript
+from voxfleet_agent.engine.transcription_families import (
+    FAMILIES,
+    TranscriptionFamily,
+    check_settings,
+    family_of,
+    settings,
+)
+from voxfleet_agent.engine.transcripts import Transcript, read_output, spends_budget
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.results import TimedText
 
-TIMED = Family(timestamps=Timestamps.WORD)
+TIMED = TranscriptionFamily(timestamps=Timestamps.WORD)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,7 @@ def test_settings_become_the_familys_keywords(
 
 def test_an_unknown_family_is_asked_by_its_keywords_and_gives_no_times() -> None:
     family = family_of("new_one", frozenset({"audio", "max_tokens"}))
-    assert family == Family(budget="max_tokens")
+    assert family == TranscriptionFamily(budget="max_tokens")
     assert family_of("whisper", frozenset()) is FAMILIES["whisper"]
 
 
@@ -121,7 +126,7 @@ def test_segments_of_dicts_give_segments_and_words_where_there_are_any() -> None
 
 def test_times_that_are_none_do_not_count() -> None:
     processing = Output("one", [{"text": "one", "start": 0.0, "end": 1.7}])  # some families put how long it took
-    assert read_output(processing, Family()).segments is None
+    assert read_output(processing, TranscriptionFamily()).segments is None
     assert read_output(Output("one", [{"text": "one", "start": 0.0, "end": 0.0}]), TIMED).segments is None
     assert read_output(Output("one", [{"text": "one"}]), TIMED).segments is None
 
@@ -136,13 +141,13 @@ def test_markup_gives_way_to_the_words_in_segments() -> None:
     ("language", "read"), [("en", "en"), (["en", "en"], "en"), (["en", "de"], None), ([], None), ("unknown", None)]
 )
 def test_the_language_is_one_or_none(language: object, read: str | None) -> None:
-    assert read_output(Output("x", language=language), Family()).language == read
+    assert read_output(Output("x", language=language), TranscriptionFamily()).language == read
 
 
 def test_plain_texts_pass_and_other_things_do_not() -> None:
-    assert read_output(" one ", Family()) == Transcript("one")
+    assert read_output(" one ", TranscriptionFamily()) == Transcript("one")
     with pytest.raises(TypeError, match="returned int"):
-        read_output(7, Family())
+        read_output(7, TranscriptionFamily())
 
 
 @pytest.mark.parametrize(
