@@ -15,16 +15,15 @@ from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
+from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, LaneUserError, make_reachable
+from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.account import LaneAccount, LaneAccountError, reachable
-from voxfleet_agent.pools.lane_lock import LaneBusyError
-from voxfleet_agent.pools.model_access import ReadableModels
-from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
@@ -54,17 +53,17 @@ async def run_agent(config: AgentConfig) -> None:
         account = _lane_account(config)
         scratch = Scratch(config.scratch.path, config.scratch.quota_bytes, config.scratch.min_free_bytes)
         if account is not None:
-            reachable(config.lane_dir, below=config.scratch.path.parent)
-            reachable(scratch.attempts_path, below=config.scratch.path.parent)
-            reachable(config.models.path, below=config.models.path.parent)
-        pools = Pools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
+            make_reachable(config.lane_dir, below=config.scratch.path.parent)
+            make_reachable(scratch.attempts_path, below=config.scratch.path.parent)
+            make_reachable(config.models.path, below=config.models.path.parent)
+        pools = LanePools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
         models = ModelStore(config.models.path, config.models.quota_bytes)
         try:
             await _reap(pools)
             machine = await asyncio.to_thread(read_machine, config.state_dir)
             chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
             require_memory(machine.memory_bytes, config.pools)
-            resolver = models if account is None else ReadableModels(models, account, config.models.path)
+            resolver = models if account is None else LaneReadableModels(models, account, config.models.path)
             ledger = Ledger(key, chain_id, machine.hardware_id)
             equipment = _equip(config, journal, ledger, scratch, machine, pools, resolver)
             await _serve(config, equipment, token, listen_on(config.listen))
@@ -76,16 +75,16 @@ async def run_agent(config: AgentConfig) -> None:
         await journal.close()
 
 
-def _lane_account(config: AgentConfig) -> LaneAccount | None:
+def _lane_account(config: AgentConfig) -> LaneUser | None:
     if config.lane_user is None:
         return None
     try:
-        return LaneAccount.named(config.lane_user)
-    except LaneAccountError as error:
+        return LaneUser.named(config.lane_user)
+    except LaneUserError as error:
         raise ConfigError(str(error)) from error
 
 
-async def _reap(pools: Pools) -> None:
+async def _reap(pools: LanePools) -> None:
     try:
         ended = await pools.reap_stale()
     except LaneBusyError as error:
@@ -100,7 +99,7 @@ def _equip(
     ledger: Ledger,
     scratch: Scratch,
     machine: LocalMachine,
-    pools: Pools,
+    pools: LanePools,
     models: ModelResolver,
 ) -> Equipment:
     clock = SystemClock()

@@ -15,7 +15,7 @@ from tests.bench.clips import Pool
 from tests.bench.failure import MeasurementFailed
 from tests.bench.loops import Way
 
-from voxfleet_agent.pools.environment import BLAS_THREADS
+from voxfleet_agent.lanes.child_environment import BLAS_THREADS
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 600.0

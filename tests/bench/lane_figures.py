@@ -22,13 +22,13 @@ from tests.bench.resident import slope
 
 from voxfleet_agent.commands.ladder import show
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.lanes.child_environment import BLAS_THREADS
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.environment import BLAS_THREADS
-from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.stages.buckets import sort_into_buckets
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_model import ModelSource
@@ -61,7 +61,7 @@ class LaneBench:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lane = Lane("bench-0", directory / "lane")
+        self._lane = ProcessLane("bench-0", directory / "lane")
 
     def throughput(self, pool: Pool, batch_size: int) -> float:
         """Audio seconds a second of `Lane.work` on a loaded lane, shortest clips first."""
@@ -170,7 +170,7 @@ def footprint_figures(bench: LaneBench, say: Say) -> list[Figure]:
     ]
 
 
-async def _verdicts(lane: Lane, batches: Sequence[Sequence[ClipTask]]) -> list[ClipVerdict]:
+async def _verdicts(lane: ProcessLane, batches: Sequence[Sequence[ClipTask]]) -> list[ClipVerdict]:
     async def fed() -> AsyncIterator[Sequence[ClipTask]]:
         for batch in batches:
             yield batch
@@ -184,9 +184,9 @@ async def _verdicts(lane: Lane, batches: Sequence[Sequence[ClipTask]]) -> list[C
     return verdicts
 
 
-def _order(ladder: Ladder | None = None) -> LaneOrder:
+def _order(ladder: Ladder | None = None) -> LaneSpec:
     contract = BENCH_CONTRACT.model_copy(update={"batching": Batching(ladder=ladder)})
-    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+    return LaneSpec(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
 
 
 def _noises(folder: Path, count: int) -> list[ClipTask]:

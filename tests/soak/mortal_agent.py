@@ -9,14 +9,14 @@ import functools
 import sys
 from pathlib import Path
 
+from voxfleet_agent.lanes import pools
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.main import main
-from voxfleet_agent.pools import pools
-from voxfleet_agent.pools.lane import Lane
 
 WORKER = Path(__file__).with_name("mortal_worker.py")
 
 if __name__ == "__main__":
     order_file = sys.argv.pop(1)
-    mortal = functools.partial(Lane, worker=(sys.executable, str(WORKER), order_file))
+    mortal = functools.partial(ProcessLane, worker=(sys.executable, str(WORKER), order_file))
     setattr(pools, "Lane", mortal)  # noqa: B010 - the name of a class, bound anew
     main()

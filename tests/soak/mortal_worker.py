@@ -25,10 +25,10 @@ if __name__ == "__main__":
 from tests.soak.schedule import Moment, Victim
 
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.pools import worker
-from voxfleet_agent.pools.decoding import OpenClip
-from voxfleet_agent.pools.hearing import Transcriber
-from voxfleet_agent.pools.serving import Memory, Parts
+from voxfleet_agent.worker import main
+from voxfleet_agent.worker.decode_thread import ClipDecoder
+from voxfleet_agent.worker.loop import MemoryControl, WorkerBackends
+from voxfleet_agent.worker.transcribe import Transcriber
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -88,7 +88,7 @@ class Fate:
 class MortalClip:
     """An open clip; its moment comes when its first piece is decoded."""
 
-    def __init__(self, clip: OpenClip, fate: Fate) -> None:
+    def __init__(self, clip: ClipDecoder, fate: Fate) -> None:
         self._clip = clip
         self._fate = fate
 
@@ -130,7 +130,7 @@ class MortalModel:
 
 
 class MortalMemory:
-    def __init__(self, memory: Memory, fate: Fate) -> None:
+    def __init__(self, memory: MemoryControl, fate: Fate) -> None:
         self._fate = fate
         self.set_cache_limit, self.clear_cache = memory.set_cache_limit, memory.clear_cache
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
@@ -142,8 +142,8 @@ class MortalMemory:
         return self._metal_peak_bytes()
 
 
-def mortal(parts: Parts, fate: Fate) -> Parts:
-    def open_decoding(path: Path, contract: VoiceContractSpec, rate_hz: int) -> OpenClip:
+def mortal(parts: WorkerBackends, fate: Fate) -> WorkerBackends:
+    def open_decoding(path: Path, contract: VoiceContractSpec, rate_hz: int) -> ClipDecoder:
         return MortalClip(parts.open_decoding(path, contract, rate_hz), fate)
 
     def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
@@ -153,4 +153,4 @@ def mortal(parts: Parts, fate: Fate) -> Parts:
 
 
 if __name__ == "__main__":
-    sys.exit(worker.main(sys.argv[2:], lambda: mortal(worker._parts(), Fate(Path(sys.argv[1])))))
+    sys.exit(main.main(sys.argv[2:], lambda: mortal(main._parts(), Fate(Path(sys.argv[1])))))

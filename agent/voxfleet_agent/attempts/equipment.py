@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from voxfleet_agent.attempts.slots import Lane, PoolView, Supply
+from voxfleet_agent.attempts.slots import PoolView, Supply
 from voxfleet_agent.clock import Clock
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.models.resolved_model import ModelResolver
@@ -28,7 +29,7 @@ class Equipment:
     scratch: Scratch
     clock: Clock
     machine: LocalMachine
-    lanes: Supply[Lane]
+    lanes: Supply[LaneHandle]
     pools: PoolView
     models: ModelResolver
     ladders: LadderBook

@@ -12,12 +12,13 @@ from voxfleet_agent.attempts.equipment import Equipment
 from voxfleet_agent.attempts.failure import failure_of
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.metering import LaneMeter
-from voxfleet_agent.attempts.slots import Grant, Lane, Slots
+from voxfleet_agent.attempts.slots import Grant, Slots
 from voxfleet_agent.attempts.state import AttemptEvent, transition
 from voxfleet_agent.attempts.status import append_status
 from voxfleet_agent.journal import attempts, holds
 from voxfleet_agent.journal.attempts import AttemptRecord
 from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames
 from voxfleet_agent.scratch import AttemptScratch
 from voxfleet_agent.stages.stage import Provenance, StageContext
@@ -35,7 +36,7 @@ class Execution:
     def __init__(
         self,
         equipment: Equipment,
-        lanes: Slots[Lane],
+        lanes: Slots[LaneHandle],
         control: Slots[None],
         progressed: Callable[[LiveAttempt], None],
         fatal: Callable[[BaseException], None],
@@ -138,7 +139,7 @@ class Execution:
         meter, live.meter = live.meter, None
         return [] if meter is None else [meter.stop()]
 
-    async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[Grant[Lane]]) -> None:
+    async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[Grant[LaneHandle]]) -> None:
         lane = (await claim).slot
         try:
             await self._run(live, lane)
@@ -150,7 +151,7 @@ class Execution:
         await claim
         await self._run(live, None)
 
-    async def _run(self, live: LiveAttempt, lane: Lane | None) -> None:
+    async def _run(self, live: LiveAttempt, lane: LaneHandle | None) -> None:
         async with live.lock:
             if lane is not None:
                 machine, clock = self._equipment.machine, self._equipment.clock
@@ -187,7 +188,7 @@ class Execution:
                 also=lambda db: attempts.forget_stage(db, live.key),
             )
 
-    async def _outcome(self, live: LiveAttempt, lane: Lane | None) -> tuple[ShardResult | AttemptFailure, int]:
+    async def _outcome(self, live: LiveAttempt, lane: LaneHandle | None) -> tuple[ShardResult | AttemptFailure, int]:
         """(what the stage returned or why it failed, high water of its scratch in bytes)."""
         scratch: AttemptScratch | None = None
         outcome: ShardResult | AttemptFailure
@@ -209,7 +210,7 @@ class Execution:
                 scratch.close()
         return outcome, 0 if scratch is None else scratch.high_water_bytes
 
-    async def _stage(self, live: LiveAttempt, lane: Lane | None, scratch: AttemptScratch) -> ShardResult:
+    async def _stage(self, live: LiveAttempt, lane: LaneHandle | None, scratch: AttemptScratch) -> ShardResult:
         equipment, meter, spec = self._equipment, live.meter, live.record.spec
 
         def progress(done: int, total: int) -> None:

@@ -8,27 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from voxfleet_agent.stages import stage
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_api.protocol import PoolFacts
 from voxfleet_api.results import LaneReadings
 
-
-class Lane(stage.Lane, Protocol):
-    """What the supervisor needs of a lane beside its work."""
-
-    @property
-    def name(self) -> str:
-        """Pool and slot."""
-        ...
-
-    async def kill(self) -> None:
-        """Ends the child at once; the next load starts another one. Does nothing when there is none."""
-        ...
-
-
 S_co = TypeVar("S_co", covariant=True)
 S = TypeVar("S")
-L = TypeVar("L", bound=Lane)
+L = TypeVar("L", bound=LaneHandle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +58,14 @@ class LaneSupply(Generic[L]):
     def __init__(self, pools: LanePools[L]) -> None:
         self._pools = pools
 
-    def take(self, wish: str | None) -> Grant[Lane] | None:
+    def take(self, wish: str | None) -> Grant[LaneHandle] | None:
         for pool in self._pools.facts():
             lane = self._pools.acquire(pool.name, wish)
             if lane is not None:
                 return self._grant(lane)
         return None
 
-    def _grant(self, lane: L) -> Grant[Lane]:
+    def _grant(self, lane: L) -> Grant[LaneHandle]:
         return Grant(lane, lambda: self._pools.release(lane))
 
     @property

@@ -23,11 +23,12 @@ from voxfleet_agent.attempts.execution import Execution
 from voxfleet_agent.attempts.feed import EventFeed
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
-from voxfleet_agent.attempts.slots import ControlSupply, Lane, Slots
+from voxfleet_agent.attempts.slots import ControlSupply, Slots
 from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
 from voxfleet_agent.attempts.status import status_of
 from voxfleet_agent.journal import attempts, holds, meta
 from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
 from voxfleet_api.protocol import (
     TOMBSTONE_DAYS,
@@ -51,7 +52,7 @@ _log = logger("voxfleet.supervisor")
 class Supervisor:
     def __init__(self, equipment: Equipment) -> None:
         self._equipment = equipment
-        self.lanes: Slots[Lane] = Slots(equipment.lanes)
+        self.lanes: Slots[LaneHandle] = Slots(equipment.lanes)
         self.control: Slots[None] = Slots(ControlSupply(CONTROL_SLOTS))
         self.feed = EventFeed(equipment.journal, equipment.ledger.chain_id, lambda: self._live.values())
         self._execution = Execution(equipment, self.lanes, self.control, self.feed.note_progress, self._fail)

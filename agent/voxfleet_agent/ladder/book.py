@@ -12,9 +12,9 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.ladder import knees, measure
+from voxfleet_agent.lanes.child_environment import blas_threads
+from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.environment import blas_threads
-from voxfleet_agent.stages.stage import ClipTask, Lane, LaneFacts, LaneOrder
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
@@ -103,7 +103,7 @@ class LadderBook:
         self._stepping = asyncio.Lock()
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         """See `stages.stage.LadderBook`. None too for Synthesize, whose texts are spoken one at a time, and when none
         of the clips can be worked on. Raises VoxFleetError as Lane.load and Lane.work do."""
@@ -143,7 +143,7 @@ class LadderBook:
         self,
         lane: Lane,
         model: ResolvedModel,
-        order: LaneOrder,
+        order: LaneSpec,
         longest: Sequence[ClipTask],
         ladder: Ladder,
         contract_digest: str,
@@ -169,7 +169,7 @@ class LadderBook:
         contract_digest: str,
         cap_bytes: int,
         tiers: tuple[LadderTier, ...],
-        facts: LaneFacts,
+        facts: LoadedModel,
     ) -> LadderTable:
         decided = knees.decide(tiers, cap_bytes)
         return LadderTable(
@@ -186,7 +186,7 @@ class LadderBook:
             chosen=decided.chosen,
         )
 
-    def _cap_bytes(self, order: LaneOrder) -> int:
+    def _cap_bytes(self, order: LaneSpec) -> int:
         declared = order.contract.batching.memory_cap
         return self._memory_cap_bytes if declared is None else min(quantity_bytes(declared), self._memory_cap_bytes)
 

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from voxfleet_agent.ladder import knees
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import LadderTier
 
@@ -25,7 +25,7 @@ class Climb:
     """What was measured, smallest batch size first; `tiers` is empty when no clip could be worked on."""
 
     tiers: tuple[LadderTier, ...]
-    facts: LaneFacts
+    facts: LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Batch:
 async def climb(
     lane: Lane,
     model: ResolvedModel,
-    order: LaneOrder,
+    order: LaneSpec,
     longest: Sequence[ClipTask],
     sizes: Sequence[int],
     memory_cap_bytes: int,
@@ -89,14 +89,14 @@ def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[Batch, ...]:
 
 
 class _Climber:
-    def __init__(self, lane: Lane, model: ResolvedModel, order: LaneOrder, clips: tuple[ClipTask, ...]) -> None:
+    def __init__(self, lane: Lane, model: ResolvedModel, order: LaneSpec, clips: tuple[ClipTask, ...]) -> None:
         self._lane = lane
         self._model = model
         self._order = order
         self._clips = clips
         self._fresh = False
 
-    async def fresh_child(self) -> LaneFacts:
+    async def fresh_child(self) -> LoadedModel:
         await self._lane.renew()
         facts = await self._lane.load(self._model, self._order)
         self._fresh = True

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.equipment import StageFunction
 from voxfleet_agent.attempts.failure import failure_of
-from voxfleet_agent.attempts.slots import Lane
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.local.attempts import LocalAttempts
 from voxfleet_agent.local.orders import Committed, FrozenPlan, JobOrders
 from voxfleet_agent.local.progress import Reporter
@@ -46,7 +46,7 @@ class Equipment:
     journal: Journal
     scratch: Scratch
     storage: Storage
-    lanes: Sequence[Lane]
+    lanes: Sequence[LaneHandle]
     models: ModelResolver
     ladders: LadderBook
     open_quarantine: Callable[[AttemptSpec], QuarantineFolder]
@@ -124,7 +124,7 @@ class Runner:
                 group.create_task(self._work(plan, fan, lane))
         return fan
 
-    async def _work(self, plan: FrozenPlan, fan: _Fan, lane: Lane) -> None:
+    async def _work(self, plan: FrozenPlan, fan: _Fan, lane: LaneHandle) -> None:
         """One lane takes shard after shard."""
         orders = self._orders
         while fan.waiting and not self._halted(fan):
@@ -169,7 +169,7 @@ class Runner:
         self,
         uid: str,
         order: Callable[[int], AttemptSpec],
-        lane: Lane | None,
+        lane: LaneHandle | None,
         progress: ProgressSink,
         *,
         again: bool = False,
@@ -187,7 +187,7 @@ class Runner:
             self._reporter.say(f"{outcome.failure_class}: {outcome.message}; trying again")
 
     async def _try(
-        self, uid: str, order: Callable[[int], AttemptSpec], lane: Lane | None, progress: ProgressSink
+        self, uid: str, order: Callable[[int], AttemptSpec], lane: LaneHandle | None, progress: ProgressSink
     ) -> tuple[int, ShardResult | AttemptFailure]:
         try:
             first = 1 if self._attempts.knows(uid) else await self._first_attempt(order)
@@ -207,7 +207,7 @@ class Runner:
         return max(numbers, default=0) + 1
 
     async def _attempt(
-        self, spec: AttemptSpec, lane: Lane | None, progress: ProgressSink
+        self, spec: AttemptSpec, lane: LaneHandle | None, progress: ProgressSink
     ) -> ShardResult | AttemptFailure:
         self.worked = True
         record = await self._attempts.running(spec)
@@ -222,7 +222,7 @@ class Runner:
         return outcome
 
     async def _stage(
-        self, key: AttemptKey, spec: AttemptSpec, lane: Lane | None, progress: ProgressSink
+        self, key: AttemptKey, spec: AttemptSpec, lane: LaneHandle | None, progress: ProgressSink
     ) -> tuple[ShardResult | AttemptFailure, int]:
         """(outcome, most bytes of scratch); the scratch is gone after it."""
         equipment = self._equipment
@@ -249,7 +249,12 @@ class Runner:
         return outcome, 0 if scratch is None else scratch.high_water_bytes
 
     def _context(
-        self, key: AttemptKey, spec: AttemptSpec, lane: Lane | None, scratch: AttemptScratch, progress: ProgressSink
+        self,
+        key: AttemptKey,
+        spec: AttemptSpec,
+        lane: LaneHandle | None,
+        scratch: AttemptScratch,
+        progress: ProgressSink,
     ) -> StageContext:
         equipment = self._equipment
         return StageContext(

@@ -14,6 +14,9 @@ from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
+from voxfleet_agent.lanes.lane_user import LaneUser, LaneUserError
+from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.local.attempts import LocalAttempts
 from voxfleet_agent.local.figures import Figures, figures
 from voxfleet_agent.local.finished import PACE_NAME, Pace, RunFiles, UnreadableRun
@@ -28,9 +31,6 @@ from voxfleet_agent.local.summary import Summary, run_anew
 from voxfleet_agent.local.verdicts import Ending, Verdict, judge, refused
 from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.account import LaneAccount, LaneAccountError
-from voxfleet_agent.pools.lane_lock import LaneBusyError
-from voxfleet_agent.pools.pools import Pools
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.finalize import run_finalize
@@ -164,7 +164,7 @@ async def _opened(places: Places, credentials: S3Credentials | None) -> AsyncIte
         if places.owns_scratch:
             lanes, lock = _free_lanes(places.lanes)
             stack.callback(os.close, lock)
-        pools = Pools(places.pools, lanes, quarantine=places.quarantine, account=_account(places))
+        pools = LanePools(places.pools, lanes, quarantine=places.quarantine, account=_account(places))
         stack.push_async_callback(pools.close)
         try:
             await pools.reap_stale()
@@ -199,10 +199,10 @@ def _free_lanes(folder: Path) -> tuple[Path, int]:
     raise Unusable(f"{MAX_RUNS_AT_A_TIME} runs go on at this moment; wait for one of them")
 
 
-def _account(places: Places) -> LaneAccount | None:
+def _account(places: Places) -> LaneUser | None:
     try:
-        return None if places.lane_user is None else LaneAccount.named(places.lane_user)
-    except LaneAccountError as error:
+        return None if places.lane_user is None else LaneUser.named(places.lane_user)
+    except LaneUserError as error:
         raise Unusable(str(error)) from error
 
 
@@ -218,7 +218,7 @@ def _equip(
     journal: Journal,
     scratch: Scratch,
     machine: LocalMachine,
-    pools: Pools,
+    pools: LanePools,
     storage: Storage,
     quarantine: QuarantineStore,
 ) -> Equipment:

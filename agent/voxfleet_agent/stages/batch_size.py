@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
+from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.intake import Intake
-from voxfleet_agent.stages.stage import ClipTask, Lane, LaneOrder, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.results import LadderTable, ManifestRow
@@ -20,7 +21,7 @@ async def batch_table(
     ctx: StageContext,
     lane: Lane,
     model: ResolvedModel,
-    order: LaneOrder,
+    order: LaneSpec,
     intake: Intake,
     clips: Mapping[int, ManifestRow],
     lengths: Mapping[int, int],

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.scratch import writing_scratch
 from voxfleet_agent.stages.outage import Witnesses, around
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.rows import checksum_mismatch, error_of
 from voxfleet_agent.stages.speech import worst_case_bytes
-from voxfleet_agent.stages.stage import ClipTask, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import ManifestRow, RowError

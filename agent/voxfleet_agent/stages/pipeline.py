@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.batches import Batches
 from voxfleet_agent.stages.intake import Intake, Prepared
@@ -17,7 +18,7 @@ from voxfleet_agent.stages.parts import Parts
 from voxfleet_agent.stages.recorder import Recorder
 from voxfleet_agent.stages.rows import RowWriter
 from voxfleet_agent.stages.speech import deliver_audio
-from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.stages.window import Window
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder
@@ -62,9 +63,9 @@ class Pipeline:
         refused: Sequence[int],
         buckets: Mapping[int, Sequence[int]],
         model: ResolvedModel,
-        order: LaneOrder,
+        order: LaneSpec,
         batch_size: int | None,
-    ) -> LaneFacts | None:
+    ) -> LoadedModel | None:
         """Leaves a durable row for each clip; None when none of them needed the lane.
 
         `refused` and the indexes in `buckets` are the clips to do; `batch_size`: the lane's own when None. Raises

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from voxfleet_agent import crash_points
+from voxfleet_agent.lanes.lane_types import Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.batch_size import batch_table
 from voxfleet_agent.stages.buckets import sort_into_buckets
@@ -24,7 +25,7 @@ from voxfleet_agent.stages.recorder import Recorder
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.run_record import deliver_run, delivered_run, run_record
 from voxfleet_agent.stages.speech import fetch_reference
-from voxfleet_agent.stages.stage import Lane, LaneFacts, LaneOrder, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -67,8 +68,8 @@ class _Run:
     model: ResolvedModel
     files: JobFiles
     parts: Parts
-    order: LaneOrder | None = None
-    facts: LaneFacts | None = None
+    order: LaneSpec | None = None
+    facts: LoadedModel | None = None
     table: LadderTable | None = None
     retries: Counter[FailureClass] = field(default_factory=Counter)
 
@@ -115,11 +116,11 @@ class _Run:
         crash_points.point("run-uploaded")
         return ref
 
-    async def _order(self) -> LaneOrder:
+    async def _order(self) -> LaneSpec:
         if self.order is None:
             spec = self.ctx.spec
             reference = await fetch_reference(self.ctx, self.files.retrier)
-            self.order = LaneOrder(spec.task, spec.contract, spec.transcription, spec.synthesis, reference)
+            self.order = LaneSpec(spec.task, spec.contract, spec.transcription, spec.synthesis, reference)
         return self.order
 
     def _intake(self, clips: ManifestLines) -> Intake:

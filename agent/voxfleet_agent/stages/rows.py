@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_agent.stages.stage import ClipVerdict, Provenance
+from voxfleet_agent.lanes.lane_types import ClipVerdict
+from voxfleet_agent.stages.stage import Provenance
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.results import (

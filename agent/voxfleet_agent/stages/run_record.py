@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from voxfleet_agent.lanes.lane_types import Lane, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.mismatch import mismatch
-from voxfleet_agent.stages.stage import Lane, LaneFacts, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import FileRef, LadderTable
@@ -20,7 +21,7 @@ def run_record(
     ctx: StageContext,
     lane: Lane,
     model: ResolvedModel,
-    facts: LaneFacts,
+    facts: LoadedModel,
     table: LadderTable | None,
     retries: Mapping[FailureClass, int],
 ) -> RunRecord:

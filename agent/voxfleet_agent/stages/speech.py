@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+from voxfleet_agent.lanes.lane_types import SynthesizedFile
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.retry import Retrier
-from voxfleet_agent.stages.stage import SpokenFile, StageContext
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -58,7 +59,7 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
 
 
 async def deliver_audio(
-    files: JobFiles, folder: str, index: int, path: Path, spoken: SpokenFile, output: AudioOutput
+    files: JobFiles, folder: str, index: int, path: Path, spoken: SynthesizedFile, output: AudioOutput
 ) -> SpokenAudio:
     """Uploads a spoken file under its sha256; the same bytes twice are harmless. Raises VoxFleetError."""
     sha256, size_bytes = await asyncio.to_thread(_sha256_of, path)

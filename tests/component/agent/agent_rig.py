@@ -18,6 +18,7 @@ from voxfleet_agent.attempts.slots import LaneSupply
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
@@ -27,7 +28,7 @@ from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, Lane, LaneFacts, LaneOrder, StageContext, StepDown
+from voxfleet_agent.stages.stage import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -92,7 +93,7 @@ class HeldLane:
         self.stepped_down: StepDown | None = None
         self.kills = 0
 
-    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
         raise AssertionError("the stand-in stages load nothing")
 
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict]:
@@ -323,7 +324,7 @@ class NoModels:
 
 class NoLadders:
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         return None
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
@@ -22,14 +22,14 @@ async def default_model(folder: Path) -> ResolvedModel:
     return await ModelStore(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
 
 
-def order(contract: VoiceContractSpec) -> LaneOrder:
-    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+def order(contract: VoiceContractSpec) -> LaneSpec:
+    return LaneSpec(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
 
 
 @asynccontextmanager
-async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int = 4) -> AsyncIterator[Lane]:
+async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int = 4) -> AsyncIterator[ProcessLane]:
     """A lane that holds the default model."""
-    lane = Lane("offline-0", folder / "lane", memory_cap_bytes=MEMORY_CAP_BYTES, batch_size=batch_size)
+    lane = ProcessLane("offline-0", folder / "lane", memory_cap_bytes=MEMORY_CAP_BYTES, batch_size=batch_size)
     try:
         await lane.load(await default_model(folder), order(contract))
         yield lane
@@ -37,7 +37,7 @@ async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int =
         await lane.kill()
 
 
-async def verdicts(lane: Lane, clips: Sequence[Path], batch_size: int) -> dict[int, ClipVerdict]:
+async def verdicts(lane: ProcessLane, clips: Sequence[Path], batch_size: int) -> dict[int, ClipVerdict]:
     """By position of the clip; fails when a clip has no verdict or two."""
     lane.batch_size = batch_size
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.component.corpus.lane_rig import open_lane, verdicts
 
-from voxfleet_agent.pools.lane import Lane
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_api.failures import RULES
 from voxfleet_corpus.apple import caf, caf_chunk, comm, desc, form, ssnd
 from voxfleet_corpus.case import CONTRACT
@@ -30,7 +30,7 @@ class LivingLane:
         self._folder = folder
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self.lane: Lane = self._runner.run(self._stack.enter_async_context(open_lane(folder, CONTRACT)))
+        self.lane: ProcessLane = self._runner.run(self._stack.enter_async_context(open_lane(folder, CONTRACT)))
         self.pid = self.lane.pid
 
     def judge(self, contents: list[bytes]) -> None:

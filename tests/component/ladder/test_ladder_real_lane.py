@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask, LaneOrder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
@@ -29,7 +29,7 @@ CAP_BYTES = 4 * 2**30
 VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3"}
 
 
-def make_order(largest: int) -> LaneOrder:
+def make_order(largest: int) -> LaneSpec:
     contract = VoiceContractSpec(
         input=ContractInput(
             containers=tuple(Container), sample_rates_hz=(16_000, 22_050, 44_100, 48_000), channels=(1, 2)
@@ -37,7 +37,7 @@ def make_order(largest: int) -> LaneOrder:
         conversions=Conversions(resample=Resample(to_hz=16_000), downmix=Downmix()),
         batching=Batching(ladder=Ladder(to=largest)),
     )
-    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+    return LaneSpec(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
 
 
 def good_clips(count: int) -> list[ClipTask]:
@@ -54,7 +54,7 @@ async def model(tmp_path: Path) -> ResolvedModel:
 
 
 async def test_the_default_models_ladder_is_measured_stored_and_shown(model: ResolvedModel, tmp_path: Path) -> None:
-    lane = Lane("offline-0", tmp_path / "lane")
+    lane = ProcessLane("offline-0", tmp_path / "lane")
     book = LadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES)
     try:
         table = await book.table(lane, model, make_order(3), good_clips(3))
@@ -105,7 +105,7 @@ def show_and_draw(table: LadderTable, folder: Path) -> None:
 async def test_repeated_runs_agree_within_one_step(model: ResolvedModel, tmp_path: Path) -> None:
     knees = []
     for run in range(3):
-        lane = Lane("offline-0", tmp_path / f"lane-{run}")
+        lane = ProcessLane("offline-0", tmp_path / f"lane-{run}")
         try:
             book = LadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES)
             table = await book.table(lane, model, make_order(8), good_clips(8))

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, order
 
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.lane import Lane
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.job_model import ModelSource
 
@@ -21,12 +21,12 @@ from voxfleet_api.kinds.job_model import ModelSource
 @pytest_asyncio.fixture(loop_scope="module")
 async def stand_in(tmp_path: Path) -> AsyncIterator[MakeLane]:
     """Makes lanes whose model does with clip n what the argument says; they end with the test."""
-    lanes: list[Lane] = []
+    lanes: list[ProcessLane] = []
 
-    def make(behaviours: dict[str, str] | None = None, **settings: object) -> Lane:
+    def make(behaviours: dict[str, str] | None = None, **settings: object) -> ProcessLane:
         command = (sys.executable, str(STAND_IN), json.dumps(behaviours or {}))
         folder = tmp_path / f"lane-{len(lanes)}"
-        lanes.append(Lane(folder.name, folder, worker=command, **settings))  # type: ignore[arg-type] # the caller's
+        lanes.append(ProcessLane(folder.name, folder, worker=command, **settings))  # type: ignore[arg-type] # the caller's
         return lanes[-1]
 
     yield make
@@ -51,8 +51,8 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def lane(tmp_path_factory: pytest.TempPathFactory, model: ResolvedModel) -> AsyncIterator[Lane]:
-    lane = Lane("offline-0", tmp_path_factory.mktemp("lane"))
+async def lane(tmp_path_factory: pytest.TempPathFactory, model: ResolvedModel) -> AsyncIterator[ProcessLane]:
+    lane = ProcessLane("offline-0", tmp_path_factory.mktemp("lane"))
     await lane.load(model, order())
     yield lane
     await lane.kill()

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.pools.messages import Load
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneOrder
+from voxfleet_agent.lane_protocol.messages import Load
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
-MakeLane = Callable[..., Lane]
+MakeLane = Callable[..., ProcessLane]
 Examples = dict[str, tuple[Path, str | None, str | None]]
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 STAND_IN = Path(__file__).parent / "stand_in_worker.py"
@@ -37,12 +37,12 @@ def contract(conversions: Conversions | None = None, **changes: object) -> Voice
     return VoiceContractSpec(input=ContractInput.model_validate(fields), conversions=declared)
 
 
-def order(spec: VoiceContractSpec | None = None) -> LaneOrder:
-    return LaneOrder(Task.TRANSCRIBE, spec or contract(), Transcription())
+def order(spec: VoiceContractSpec | None = None) -> LaneSpec:
+    return LaneSpec(Task.TRANSCRIBE, spec or contract(), Transcription())
 
 
-def speech_order(spec: VoiceContractSpec | None = None) -> LaneOrder:
-    return LaneOrder(Task.SYNTHESIZE, spec or contract(), Transcription(), Synthesis(voice="serena"))
+def speech_order(spec: VoiceContractSpec | None = None) -> LaneSpec:
+    return LaneSpec(Task.SYNTHESIZE, spec or contract(), Transcription(), Synthesis(voice="serena"))
 
 
 def load_request(folder: Path) -> Load:
@@ -85,7 +85,7 @@ def tasks(folder: Path, numbers: Sequence[int], milliseconds: int = 300) -> list
     ]
 
 
-async def run(lane: Lane, *batches: Sequence[ClipTask]) -> list[ClipVerdict]:
+async def run(lane: ProcessLane, *batches: Sequence[ClipTask]) -> list[ClipVerdict]:
     """All verdicts, as they came."""
 
     async def feed() -> AsyncIterator[Sequence[ClipTask]]:
@@ -96,7 +96,7 @@ async def run(lane: Lane, *batches: Sequence[ClipTask]) -> list[ClipVerdict]:
         return [verdict async for verdict in verdicts]
 
 
-async def hear(lane: Lane, path: Path) -> ClipVerdict:
+async def hear(lane: ProcessLane, path: Path) -> ClipVerdict:
     """The verdict of one clip."""
     (verdict,) = await run(lane, [ClipTask(7, path)])
     return verdict

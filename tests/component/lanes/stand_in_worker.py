@@ -35,9 +35,9 @@ import numpy.typing as npt
 
 from voxfleet_agent.audio.working_set import working_set_bytes
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.pools import worker
-from voxfleet_agent.pools.serving import Parts
 from voxfleet_agent.process_memory import footprint_bytes
+from voxfleet_agent.worker import main
+from voxfleet_agent.worker.loop import WorkerBackends
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -229,14 +229,14 @@ def shortfall(transcript: Transcript, speech: Mask, min_coverage_percent: int) -
     return "the model stopped at its token limit" if transcript.token_limit_reached else None
 
 
-def parts(behaviours: dict[str, str]) -> Parts:
+def parts(behaviours: dict[str, str]) -> WorkerBackends:
     def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Model:
         return Model(behaviours, Path.cwd())
 
     def load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
         return Voice(behaviours)
 
-    return Parts(
+    return WorkerBackends(
         open_decoding=Decoding,
         working_set_bytes=working_set_bytes,
         write_audio=write_audio,
@@ -250,4 +250,4 @@ def parts(behaviours: dict[str, str]) -> Parts:
 
 
 if __name__ == "__main__":
-    sys.exit(worker.main(sys.argv[2:], lambda: parts(json.loads(sys.argv[1]))))
+    sys.exit(main.main(sys.argv[2:], lambda: parts(json.loads(sys.argv[1]))))

@@ -8,8 +8,8 @@ import pytest
 from tests.component.lanes.lane_rig import MakeLane, order, run, tasks
 from tests.component.lanes.test_lane_faults import OUT_OF_MEMORY, POISON, TIMEOUT
 
+from voxfleet_agent.lanes.lane_types import LANE_BATCHES, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import LANE_BATCHES, StepDown
 from voxfleet_api.failures import FailureClass
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tasks
 
+from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, frame
+from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
+from voxfleet_agent.lanes.hang_detection import HangTimeouts
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.child import Child, ChildEndedError
-from voxfleet_agent.pools.messages import BatchDone, Decoding, frame
-from voxfleet_agent.pools.patience import Patience
-from voxfleet_agent.stages.stage import ClipTask
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAMAGED, WAITED_ON = -1, -2
 
 
-async def start(tmp_path: Path, program: str) -> Child:
-    return await Child.start((sys.executable, "-c", program), tmp_path / "lane", dict(os.environ), 2**30, None)
+async def start(tmp_path: Path, program: str) -> ChildProcess:
+    return await ChildProcess.start((sys.executable, "-c", program), tmp_path / "lane", dict(os.environ), 2**30, None)
 
 
 async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path
 async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(patience=Patience(decoding_seconds=1.0, decoding_cpu_seconds=0))
+    lane = stand_in(patience=HangTimeouts(decoding_seconds=1.0, decoding_cpu_seconds=0))
     await lane.load(stand_in_model, order())
 
     async def feed() -> AsyncIterator[Sequence[ClipTask]]:
@@ -60,7 +60,7 @@ async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
 
 
 async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
-    said, done = frame(Decoding(index=3)), frame(BatchDone(number=1, footprint_bytes=0))
+    said, done = frame(DecodingClip(index=3)), frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {said!r}); os.read(0, 1); os.write(1, {done!r})")
     began = asyncio.get_running_loop().time()
     hearing = asyncio.create_task(child.hear())
@@ -77,7 +77,7 @@ async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
 
 
 async def test_a_backlog_of_announcements_leaves_others_their_turn(tmp_path: Path) -> None:
-    many, done = frame(Decoding(index=3)) * 2_000, frame(BatchDone(number=1, footprint_bytes=0))
+    many, done = frame(DecodingClip(index=3)) * 2_000, frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {many + done!r}); os.read(0, 1)")
     hearing = asyncio.create_task(child.hear())
     turns = 0
@@ -106,7 +106,7 @@ async def test_a_child_whose_channel_somebody_else_holds_open_is_gone_all_the_sa
 async def test_a_stopped_child_that_is_owed_more_than_a_pipe_holds_is_ended(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(batch_size=8, patience=Patience(inferring_seconds=0.5))
+    lane = stand_in(batch_size=8, patience=HangTimeouts(inferring_seconds=0.5))
     await lane.load(stand_in_model, speech_order())
     assert lane.pid is not None
     os.kill(lane.pid, signal.SIGSTOP)

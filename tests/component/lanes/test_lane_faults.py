@@ -13,9 +13,9 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tasks, tone
 
+from voxfleet_agent.lanes.hang_detection import HangTimeouts
+from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.patience import Patience
-from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -207,7 +207,7 @@ async def test_a_metal_fault_as_an_exception_ends_the_child_too(
 async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in({str(POISON): "hang"}, patience=Patience(inferring_seconds=0.5))
+    lane = stand_in({str(POISON): "hang"}, patience=HangTimeouts(inferring_seconds=0.5))
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
     clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
     poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
@@ -218,9 +218,9 @@ async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_mode
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     # It spends no processor time, as one that a busy machine does not let work: that is never the clip's endlessness.
-    lane = stand_in(patience=Patience(decoding_seconds=0.5, decoding_cpu_seconds=0))
+    lane = stand_in(patience=HangTimeouts(decoding_seconds=0.5, decoding_cpu_seconds=0))
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
-    async with asyncio.timeout(Patience().inferring_seconds / 2):
+    async with asyncio.timeout(HangTimeouts().inferring_seconds / 2):
         verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
     assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 1", 1: None, 2: "clip 3"}
     assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
@@ -230,7 +230,7 @@ async def test_a_clip_that_the_decoder_works_on_without_end_has_its_verdict_at_t
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     # Never by its silence: only what the decoder spends can tell.
-    lane = stand_in(patience=Patience(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
+    lane = stand_in(patience=HangTimeouts(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
     await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
     async with asyncio.timeout(END_SECONDS):
         verdicts = by_index(await run(lane, tasks(tmp_path, [1, -3, 3, -3, 5], milliseconds=20)))
@@ -327,7 +327,7 @@ async def test_a_child_killed_from_outside_costs_no_clip(
 async def test_a_lane_whose_children_end_for_ever_gives_up(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxfleet_agent.pools.docket.MAX_DEATHS_IN_A_ROW", 3)
+    monkeypatch.setattr("voxfleet_agent.lanes.clip_queue.MAX_DEATHS_IN_A_ROW", 3)
     lane = stand_in({str(number): "exit" for number in range(1, 5)})
     await lane.load(stand_in_model, order())
     with pytest.raises(VoxFleetError, match="again and again") as caught:

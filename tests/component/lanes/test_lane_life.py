@@ -17,13 +17,12 @@ import pytest
 from tests.component.lanes.lane_rig import STAND_IN, MakeLane, contract, hear, load_request, order, run, tone
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
+from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY, LENGTH, frame
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask
+from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.exits import EXIT_LANE_BUSY
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.pools.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
-from voxfleet_agent.pools.messages import LENGTH, frame
-from voxfleet_agent.pools.pools import Pools
-from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Windows
 
@@ -34,12 +33,12 @@ HANGS = {"13": "once:marker:hang"}
 """Clip 13 is not answered, once. The marker lies in the lane's folder."""
 
 
-def pid_of(lane: Lane) -> int:
+def pid_of(lane: ProcessLane) -> int:
     assert lane.pid is not None
     return lane.pid
 
 
-async def in_flight(lane: Lane, folder: Path) -> asyncio.Task[object]:
+async def in_flight(lane: ProcessLane, folder: Path) -> asyncio.Task[object]:
     """A clip that a child has in its hands and does not answer; the stand-in was made with HANGS."""
     call: asyncio.Task[object] = asyncio.create_task(hear(lane, tone(folder / "hangs", 13)))
     async with asyncio.timeout(END_SECONDS):
@@ -48,7 +47,7 @@ async def in_flight(lane: Lane, folder: Path) -> asyncio.Task[object]:
     return call
 
 
-def loads(lane: Lane) -> int:
+def loads(lane: ProcessLane) -> int:
     """How often the stand-in's children loaded their model."""
     return len((lane.folder / "loads").read_text())
 
@@ -234,7 +233,7 @@ async def test_a_child_that_dies_between_attempts_is_replaced(
 async def test_a_second_child_on_a_lane_is_refused(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
     await lane.load(stand_in_model, order())
-    command = [sys.executable, "-m", "voxfleet_agent.pools.worker", "--lane-dir", str(lane.folder)]
+    command = [sys.executable, "-m", "voxfleet_agent.worker.main", "--lane-dir", str(lane.folder)]
     second = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     async with asyncio.timeout(END_SECONDS):
         await second.wait()
@@ -282,7 +281,7 @@ async def test_a_process_of_another_start_time_is_left_alone(
         reap_stale(tmp_path)
     assert leftover.poll() is None
     with pytest.raises(VoxFleetError, match="another process holds the lane") as caught:
-        await Lane("offline-9", tmp_path).load(stand_in_model, order())
+        await ProcessLane("offline-9", tmp_path).load(stand_in_model, order())
     assert RULES[caught.value.failure_class].remedy is Remedy.OTHER_MAC  # this Mac's trouble, not the job's
 
 
@@ -354,7 +353,7 @@ async def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path, when: 
 async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
     tmp_path: Path, model: ResolvedModel
 ) -> None:
-    pools = Pools([PoolConfig(name="offline", lanes=2, batch_size=3)], tmp_path)
+    pools = LanePools([PoolConfig(name="offline", lanes=2, batch_size=3)], tmp_path)
     try:
         first, second = pools.acquire("offline"), pools.acquire("offline")
         assert first is not None and second is not None and first is not second

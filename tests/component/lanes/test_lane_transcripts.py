@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import Examples, contract, hear, order, run
 
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Resample, Windows
 
@@ -23,20 +23,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def ready(lane: Lane, model: ResolvedModel) -> Lane:
+async def ready(lane: ProcessLane, model: ResolvedModel) -> ProcessLane:
     """The module's lane with the usual order, whatever the test before gave it."""
     await lane.load(model, order())
     return lane
 
 
-async def test_every_good_example_is_heard_word_for_word(ready: Lane, example_clips: Examples) -> None:
+async def test_every_good_example_is_heard_word_for_word(ready: ProcessLane, example_clips: Examples) -> None:
     good = {name: (path, text) for name, (path, text, _) in example_clips.items() if text is not None}
     heard = {name: await hear(ready, path) for name, (path, _) in good.items()}
     assert {name: verdict.text for name, verdict in heard.items()} == {name: text for name, (_, text) in good.items()}
     assert all(verdict.failure_class is None and verdict.audio_milliseconds > 0 for verdict in heard.values())
 
 
-async def test_a_verdict_says_what_was_done(ready: Lane, example_clips: Examples) -> None:
+async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: Examples) -> None:
     stereo = await hear(ready, example_clips["wav-44100-25"][0])
     assert stereo.attestation is not None
     assert stereo.attestation.model_dump() == {
@@ -53,7 +53,9 @@ async def test_a_verdict_says_what_was_done(ready: Lane, example_clips: Examples
     assert mono.attestation is not None and mono.attestation.conversions == ()
 
 
-async def test_bytes_tell_the_container_and_names_do_not(ready: Lane, example_clips: Examples, tmp_path: Path) -> None:
+async def test_bytes_tell_the_container_and_names_do_not(
+    ready: ProcessLane, example_clips: Examples, tmp_path: Path
+) -> None:
     path, text, _ = example_clips["mp3-44100-27"]
     disguised = Path(shutil.copy(path, tmp_path / "clip.wav"))
     verdict = await hear(ready, disguised)
@@ -79,7 +81,7 @@ def float_wav(samples: list[float]) -> bytes:
     )  # fmt: skip
 
 
-async def test_a_verdict_names_no_file(ready: Lane, tmp_path: Path) -> None:
+async def test_a_verdict_names_no_file(ready: ProcessLane, tmp_path: Path) -> None:
     path = tmp_path / "secret-name"
     path.write_bytes(float_wav([0.0] * 3000 + [float("nan")] + [0.0] * 3000))
     verdict = await hear(ready, path)
@@ -87,13 +89,15 @@ async def test_a_verdict_names_no_file(ready: Lane, tmp_path: Path) -> None:
     assert verdict.text is None and "secret-name" not in verdict.reason and str(tmp_path) not in verdict.reason
 
 
-async def test_bad_examples_end_in_their_class(ready: Lane, example_clips: Examples) -> None:
+async def test_bad_examples_end_in_their_class(ready: ProcessLane, example_clips: Examples) -> None:
     for name in ("truncated", "rate-8000"):
         path, _, failure_class = example_clips[name]
         assert (await hear(ready, path)).failure_class == failure_class
 
 
-async def test_an_undeclared_downmix_is_refused(lane: Lane, model: ResolvedModel, example_clips: Examples) -> None:
+async def test_an_undeclared_downmix_is_refused(
+    lane: ProcessLane, model: ResolvedModel, example_clips: Examples
+) -> None:
     await lane.load(model, order(contract(Conversions(resample=Resample(to_hz=16_000)))))
     verdict = await hear(lane, example_clips["wav-44100-25"][0])
     assert verdict.failure_class is FailureClass.CONTRACT_VIOLATION
@@ -101,7 +105,7 @@ async def test_an_undeclared_downmix_is_refused(lane: Lane, model: ResolvedModel
 
 
 async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
-    lane: Lane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
+    lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     flac = bytearray(example_clips["flac-16000-02"][0].read_bytes())
     flac[21] &= 0xF0
@@ -115,7 +119,7 @@ async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
     assert verdict.failure_class is FailureClass.CONTRACT_VIOLATION and "at most 1s" in verdict.reason
 
 
-async def test_batches_are_heard_as_single_clips_are(ready: Lane, example_clips: Examples) -> None:
+async def test_batches_are_heard_as_single_clips_are(ready: ProcessLane, example_clips: Examples) -> None:
     good = [path for path, text, _ in example_clips.values() if text is not None]
     clips = [ClipTask(index, path) for index, path in enumerate(good)]
     ready.batch_size = 8
@@ -129,7 +133,7 @@ async def test_batches_are_heard_as_single_clips_are(ready: Lane, example_clips:
 
 
 async def test_a_long_clip_is_heard_window_by_window(
-    lane: Lane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
+    lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     source, text, _ = example_clips["wav-16000-01"]
     audio = source.read_bytes()[44:]
@@ -147,31 +151,31 @@ async def test_a_long_clip_is_heard_window_by_window(
     assert 0 < readings.ring_high_water_bytes <= readings.ring_bytes == (3 * 16_000 * 12 // 10 + 160) * 4
 
 
-async def test_a_fifo_is_refused_at_once(ready: Lane, tmp_path: Path) -> None:
+async def test_a_fifo_is_refused_at_once(ready: ProcessLane, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.wav")
     verdict = await hear(ready, tmp_path / "clip.wav")
     assert verdict.failure_class is FailureClass.DECODE_ERROR and "not a regular file" in verdict.reason
 
 
-async def test_a_clip_that_is_gone_is_the_machines_fault(ready: Lane, tmp_path: Path) -> None:
+async def test_a_clip_that_is_gone_is_the_machines_fault(ready: ProcessLane, tmp_path: Path) -> None:
     with pytest.raises(VoxFleetError, match="No such file") as caught:
         await hear(ready, tmp_path / "gone.wav")
     assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
 
 
-async def test_the_child_opens_no_network_socket(ready: Lane, example_clips: Examples) -> None:
+async def test_the_child_opens_no_network_socket(ready: ProcessLane, example_clips: Examples) -> None:
     await hear(ready, example_clips["wav-16000-01"][0])
     assert ready.pid is not None
     assert psutil.Process(ready.pid).net_connections(kind="inet") == []
 
 
-async def test_the_child_leaves_no_links_to_clips(ready: Lane, example_clips: Examples) -> None:
+async def test_the_child_leaves_no_links_to_clips(ready: ProcessLane, example_clips: Examples) -> None:
     await hear(ready, example_clips["wav-16000-01"][0])
     assert list(ready.folder.glob("decode-*")) == []
 
 
 async def test_a_broken_model_is_unavailable_and_the_lane_goes_on(
-    ready: Lane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
+    ready: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     broken = tmp_path / "model"
     shutil.copytree(model.path, broken)

@@ -9,17 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import (
-    ClipTask,
-    ClipVerdict,
-    FrozenPart,
-    LaneFacts,
-    LaneOrder,
-    SpokenFile,
-    StageJournal,
-    StepDown,
-)
+from voxfleet_agent.stages.stage import FrozenPart, StageJournal
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_agent.storage.content import Content
 from voxfleet_api.failures import FailureClass
@@ -142,7 +134,7 @@ class StubLane:
     def __init__(self, journal: MemoryJournal | None = None, batch_size: int = 1) -> None:
         self.batch_size = batch_size
         self.journal = journal
-        self.loaded: list[LaneOrder] = []
+        self.loaded: list[LaneSpec] = []
         self.batches: list[list[int]] = []
         self.worked_on: list[int] = []
         self.failures: dict[int, tuple[FailureClass, str]] = {}
@@ -151,9 +143,9 @@ class StubLane:
         self.segments: tuple[TimedText, ...] | None = None
         self.stepped_down: StepDown | None = None
 
-    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
         self.loaded.append(order)
-        return LaneFacts(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
+        return LoadedModel(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         iterator = aiter(batches)
@@ -190,7 +182,7 @@ class StubLane:
         if task.text is not None:
             content = speech_of(task.text)
             task.path.write_bytes(content)
-            return replace(verdict, spoken=SpokenFile(len(content), 24_000, chunks=3, interval_milliseconds=480))
+            return replace(verdict, spoken=SynthesizedFile(len(content), 24_000, chunks=3, interval_milliseconds=480))
         return replace(
             verdict,
             text=text_of(task.path.read_bytes()),
@@ -228,7 +220,7 @@ class StubLadders:
         self.stepped_down: list[tuple[int, str]] = []
 
     async def table(
-        self, lane: object, model: ResolvedModel, order: LaneOrder, longest: Sequence[ClipTask]
+        self, lane: object, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
         return ladder_table(self.chosen)

@@ -18,7 +18,7 @@ from tests.component.stages.stage_stubs import (
 
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage import AttemptJournal
-from voxfleet_agent.stages.stage import ClipTask
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey

@@ -18,9 +18,9 @@ from tests.component.stages.stage_stubs import (
     ladder_table,
 )
 
+from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
-from voxfleet_agent.stages.stage import LANE_BATCHES, ClipTask, ClipVerdict, LaneFacts, LaneOrder
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -47,7 +47,7 @@ async def test_batches_are_whole_sorted_by_length_and_of_one_bucket(job: Job) ->
             fetched.set()
 
     class SlowToLoad(StubLane):
-        async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
             await fetched.wait()
             return await super().load(model, order)
 

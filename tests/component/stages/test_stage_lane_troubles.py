@@ -15,15 +15,15 @@ from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJ
 from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
 
 from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import LaneSpec, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import LaneOrder, StepDown
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder
 from voxfleet_api.kinds.job_task import Task, Transcription
 
-MakeLane = Callable[..., Lane]
+MakeLane = Callable[..., ProcessLane]
 OUT_OF_MEMORY = "Execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
 TIMEOUT = "Execution failed: Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)"
 LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
@@ -32,12 +32,12 @@ LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
 @pytest.fixture
 async def make_lane(tmp_path: Path) -> AsyncIterator[MakeLane]:
     """Makes a lane whose model does with clip n what the argument says."""
-    lanes: list[Lane] = []
+    lanes: list[ProcessLane] = []
 
-    def make(behaviours: dict[str, str], batch_size: int = 1) -> Lane:
+    def make(behaviours: dict[str, str], batch_size: int = 1) -> ProcessLane:
         folder = tmp_path / f"lane-{len(lanes)}"
         command = (sys.executable, str(STAND_IN), json.dumps(behaviours))
-        lanes.append(Lane(folder.name, folder, worker=command, batch_size=batch_size))
+        lanes.append(ProcessLane(folder.name, folder, worker=command, batch_size=batch_size))
         return lanes[-1]
 
     yield make
@@ -96,7 +96,7 @@ async def test_a_clip_that_ends_two_children_is_charged_one_retry(make_lane: Mak
 async def measured_book(folder: Path) -> LadderBook:
     """A book with a table that chooses 3 for `LADDER`."""
     book = LadderBook(folder / "ladders", "paper", {}, 2**30)
-    order = LaneOrder(Task.TRANSCRIBE, LADDER, Transcription())
+    order = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
     table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), order, make_clips(folder))
     assert table is not None and table.chosen == 3

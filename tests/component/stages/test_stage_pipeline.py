@@ -20,9 +20,9 @@ from tests.component.stages.stage_stubs import (
     ladder_table,
 )
 
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.stages import parts
 from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
-from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult

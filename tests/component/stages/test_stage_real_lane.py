@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.pools.lane import Lane
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -26,7 +26,7 @@ async def test_the_example_clips_come_out_as_expected(tmp_path: Path) -> None:
         (job.clips / path.name).write_bytes(path.read_bytes())
     manifest = JobInput(manifest=ManifestInput(uri=f"{job.clips.as_uri()}/manifest.jsonl"))
     plan = planned(await job.plan(job_input=manifest, shard_audio_milliseconds=15_000))
-    lane = Lane("offline-0", tmp_path / "lane")
+    lane = ProcessLane("offline-0", tmp_path / "lane")
     (tmp_path / "lane").mkdir()
     try:
         commits = [

@@ -10,8 +10,8 @@ from tests.component.stages.stage_reading import interrupted, rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, commit_ref, planned, write_wav
 from tests.component.stages.stage_stubs import StubLane, speech_of
 
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.stages.speech import worst_case_bytes
-from voxfleet_agent.stages.stage import ClipTask
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import ContractInput

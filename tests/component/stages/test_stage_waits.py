@@ -11,10 +11,10 @@ from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import Job, planned
 from tests.component.stages.stage_stubs import StubLane
 
+from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages import intake, pipeline
 from voxfleet_agent.stages.batches import Batches
-from voxfleet_agent.stages.stage import LaneFacts, LaneOrder
 
 LOADING_SECONDS = 1000
 CLIPS = 2
@@ -36,7 +36,7 @@ async def test_no_clip_waits_for_the_model_to_load(job: Job, monkeypatch: pytest
     monkeypatch.setattr(Batches, "arrive", told)
 
     class SlowToLoad(StubLane):
-        async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+        async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
             nonlocal leapt_seconds
             for _ in range(CLIPS):
                 await ready.acquire()

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import ClipTask, ClipVerdict, LaneFacts, LaneOrder, StepDown
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
@@ -40,12 +40,12 @@ class PaperLane:
     peak_bytes: int = 0
     stepped_down: StepDown | None = None
 
-    async def load(self, model: ResolvedModel, order: LaneOrder) -> LaneFacts:
+    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
         if not self.loaded:
             self.children += 1
             self.peak_bytes = self.base_bytes
         self.loaded = True
-        return LaneFacts(
+        return LoadedModel(
             sample_rate_hz=16_000,
             family="paper",
             batches=self.batches_clips,
@@ -84,12 +84,12 @@ class PaperLane:
         return LaneReadings(peak_rss_bytes=self.peak_bytes, batch_size=self.batch_size)
 
 
-def make_order(ladder: Ladder | None = Ladder(), memory_cap: str | None = None) -> LaneOrder:  # noqa: B008 - frozen
+def make_order(ladder: Ladder | None = Ladder(), memory_cap: str | None = None) -> LaneSpec:  # noqa: B008 - frozen
     contract = VoiceContractSpec(
         input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)),
         batching=Batching(ladder=ladder, memory_cap=memory_cap),
     )
-    return LaneOrder(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
+    return LaneSpec(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
 
 
 def make_clips(folder: Path, count: int = 8) -> list[ClipTask]:

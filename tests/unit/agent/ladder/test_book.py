@@ -15,8 +15,8 @@ from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips
 from voxfleet_agent.ladder import book as books
 from voxfleet_agent.ladder.book import LadderBook, LadderFiles
 from voxfleet_agent.ladder.knees import explain
+from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import LaneOrder
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
@@ -36,7 +36,7 @@ async def table_of(
     folder: Path,
     *,
     model: ResolvedModel = MODEL,
-    order: LaneOrder | None = None,
+    order: LaneSpec | None = None,
 ) -> LadderTable | None:
     return await book.table(lane, model, order or make_order(), make_clips(folder))
 
@@ -74,7 +74,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
     ],
 )
 async def test_a_table_is_measured_anew_when_what_it_stands_on_changes(
-    book: dict[str, object], model: ResolvedModel, order: LaneOrder, tmp_path: Path
+    book: dict[str, object], model: ResolvedModel, order: LaneSpec, tmp_path: Path
 ) -> None:
     await table_of(make_book(tmp_path), PaperLane(), tmp_path)
     lane = PaperLane()

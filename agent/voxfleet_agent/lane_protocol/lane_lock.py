@@ -1,0 +1,104 @@
+"""The lock that makes a lane's child the only one, and the way to end a child whose supervisor is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+LOCK_NAME = "lane.lock"
+_MAX_RECORD_BYTES = 4096
+_START_TOLERANCE_SECONDS = 2.0
+_REAP_SECONDS = 10.0
+
+
+class LaneBusyError(Exception):
+    """Another process holds the lane."""
+
+
+class Holder(BaseModel):
+    """Who holds a lane, as its lock file tells."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pid: int
+    started_at: float
+    """Seconds since the epoch, as psutil tells."""
+
+
+def acquire(lane_dir: Path) -> int:
+    """Locks the lane for the life of this process and records it; returns the descriptor, to be kept open.
+
+    Raises LaneBusyError.
+    """
+    descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if not _lock(descriptor):
+        os.close(descriptor)
+        raise LaneBusyError(f"another process holds {lane_dir / LOCK_NAME}")
+    holder = Holder(pid=os.getpid(), started_at=psutil.Process().create_time())
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, holder.model_dump_json().encode(), 0)
+    return descriptor
+
+
+def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
+    """Ends a child that an earlier supervisor left behind; returns its pid, or None when the lane was free.
+
+    Only the process that holds the lock, by pid and start time, is ended. `uid`: the account that lanes run as; the
+    lock file is theirs, and it must not name a process of somebody else. Raises LaneBusyError when the holder cannot
+    be told or does not end.
+    """
+    try:
+        descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if _lock(descriptor):
+            return None
+        holder = _read(descriptor)
+        process = _process(holder)
+        if holder is None or process is None:
+            if _lock(descriptor):  # it ended between the two looks
+                return None
+            raise LaneBusyError(f"{lane_dir / LOCK_NAME} is held by a process that it does not name; end that process")
+        if uid is not None and process.uids().real != uid:
+            raise LaneBusyError(f"{lane_dir / LOCK_NAME} names process {holder.pid}, which runs under another account")
+        process.kill()
+        try:
+            process.wait(_REAP_SECONDS)
+        except psutil.TimeoutExpired as error:
+            raise LaneBusyError(f"process {holder.pid} holds {lane_dir / LOCK_NAME} and does not end") from error
+        return holder.pid
+    except psutil.NoSuchProcess:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(descriptor: int) -> Holder | None:
+    try:
+        return Holder.model_validate_json(os.pread(descriptor, _MAX_RECORD_BYTES, 0))
+    except ValidationError:
+        return None
+
+
+def _process(holder: Holder | None) -> psutil.Process | None:
+    if holder is None:
+        return None
+    try:
+        process = psutil.Process(holder.pid)
+        same = abs(process.create_time() - holder.started_at) < _START_TOLERANCE_SECONDS
+    except psutil.NoSuchProcess:
+        return None
+    return process if same else None

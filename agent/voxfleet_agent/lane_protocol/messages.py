@@ -1,0 +1,169 @@
+"""What a lane and its child say to each other: JSON with a length in front.
+
+The parent sends Load, answered by Loaded or Refused, and then Batches, LANE_BATCHES at a time. The child answers a
+batch with one Verdict for each clip, those that were heard together at once, and a BatchDone. Before it touches a clip
+it says so (Decoding, Inferring): after its death the parent knows which clips were under its hands. Refused to a batch:
+the fault is not the clip's.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import Attestation, TimedText
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+LENGTH = struct.Struct(">I")
+REASON_CHARACTERS = 256
+SYNTHESIZED_PREFIX = "spoken-"
+"""Of audio that a lane writes in its own folder, for the agent to take."""
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Load(Message):
+    kind: Literal["Load"] = "Load"
+    folder: Path
+    digest: str
+    task: Task
+    contract: VoiceContractSpec
+    transcription: Transcription
+    synthesis: Synthesis | None = None
+    reference: Path | None = None
+    memory_cap_bytes: int
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class ClipMessage(Message):
+    index: int
+    path: Path
+    text: str | None = None
+    max_bytes: int | None = None
+    """Of the file that is spoken."""
+
+
+class BatchMessage(Message):
+    kind: Literal["Batch"] = "Batch"
+    number: int
+    clips: tuple[ClipMessage, ...]
+    together: int
+    """Most pieces that go through the model at once."""
+
+
+class Loaded(Message):
+    kind: Literal["Loaded"] = "Loaded"
+    sample_rate_hz: int
+    family: str
+    batches: bool
+    parameters: int
+    ring_bytes: int
+    seed: int
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class DecodingClip(Message):
+    """The decoding thread takes up a clip, or none."""
+
+    kind: Literal["Decoding"] = "Decoding"
+    index: int | None = None
+
+
+class InferringClips(Message):
+    """The model takes up these clips, or none."""
+
+    kind: Literal["Inferring"] = "Inferring"
+    indexes: tuple[int, ...] = ()
+    audio_milliseconds: int = 0
+
+
+class SynthesizedAudio(Message):
+    size_bytes: int
+    sample_rate_hz: int
+    chunks: int
+    interval_milliseconds: int
+
+
+class VerdictMessage(Message):
+    kind: Literal["Verdict"] = "Verdict"
+    index: int
+    failure_class: FailureClass | None = None
+    reason: str = ""
+    text: str | None = None
+    segments: tuple[TimedText, ...] | None = None
+    words: tuple[TimedText, ...] | None = None
+    language: str | None = None
+    spoken: SynthesizedAudio | None = None
+    audio_milliseconds: int = 0
+    attestation: Attestation | None = None
+    decode_milliseconds: int = 0
+    wait_milliseconds: int = 0
+    infer_milliseconds: int = 0
+    batch_size: int = 1
+    retried_for: tuple[FailureClass, ...] = ()
+
+
+class WorkerReadings(Message):
+    """Since the child's last Load."""
+
+    ring_high_water_bytes: int = 0
+    ring_underruns: int = 0
+    ring_resets: dict[str, int] = Field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    metal_peak_bytes: int | None = None
+
+
+class BatchDone(Message):
+    """Every clip of the batch has its verdict."""
+
+    kind: Literal["BatchDone"] = "BatchDone"
+    number: int
+    footprint_bytes: int
+    """At rest: after the batch's memory was given back."""
+    memory_short: bool = False
+    """Memory could not be had for clips together, though for each alone."""
+    readings: WorkerReadings = WorkerReadings()
+
+
+class WorkerRefusal(Message):
+    """What another clip would meet too."""
+
+    kind: Literal["Refused"] = "Refused"
+    failure_class: FailureClass
+    message: str
+
+
+LaneRequest = Load | BatchMessage
+WorkerAnswer = Loaded | DecodingClip | InferringClips | VerdictMessage | BatchDone | WorkerRefusal
+REQUEST: TypeAdapter[LaneRequest] = TypeAdapter(Annotated[LaneRequest, Field(discriminator="kind")])
+ANSWER: TypeAdapter[WorkerAnswer] = TypeAdapter(Annotated[WorkerAnswer, Field(discriminator="kind")])
+
+
+def frame(message: Message) -> bytes:
+    """Raises ValueError for a message beyond MAX_MESSAGE_BYTES."""
+    body = message.model_dump_json().encode()
+    return LENGTH.pack(checked_length(len(body))) + body
+
+
+def can_wait(message: Message) -> bool:
+    """For the next message: what was done can, what announces a clip or answers a request cannot."""
+    return isinstance(message, VerdictMessage) or (isinstance(message, InferringClips) and not message.indexes)
+
+
+def checked_length(length_bytes: int) -> int:
+    if length_bytes > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {length_bytes} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+    return length_bytes
+
+
+EXIT_LANE_BUSY = 75
+EXIT_GPU_FAULT = 70
+"""The child met a Metal fault as an exception, wrote it to stderr and ended: the GPU's state is not to be trusted."""

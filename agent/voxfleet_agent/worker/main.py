@@ -1,0 +1,157 @@
+"""A lane's child process: decodes and infers, and uses no network.
+
+    python -m voxfleet_agent.pools.worker --lane-dir DIR
+
+Requests come on stdin and answers go to stdout (`messages`). The process ends when its stdin ends: a supervisor that
+is gone, however it went, leaves no child behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from voxfleet_agent import core_dumps
+from voxfleet_agent.audio.facts import SCRATCH_PREFIX
+from voxfleet_agent.lane_protocol import lane_lock
+from voxfleet_agent.lane_protocol.messages import (
+    EXIT_GPU_FAULT,
+    EXIT_LANE_BUSY,
+    LENGTH,
+    REQUEST,
+    SYNTHESIZED_PREFIX,
+    LaneRequest,
+    Message,
+    can_wait,
+    checked_length,
+    frame,
+)
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+
+if TYPE_CHECKING:
+    from voxfleet_agent.worker.decode_thread import Samples
+    from voxfleet_agent.worker.loop import Item, WorkerBackends
+    from voxfleet_agent.worker.synthesize import Synthesizer
+    from voxfleet_agent.worker.transcribe import Transcriber
+
+
+def main(arguments: list[str] | None = None, parts: Callable[[], WorkerBackends] | None = None) -> int:
+    """`parts`: other parts than audio and engine; a test's."""
+    parser = argparse.ArgumentParser(prog="voxfleet-lane", description="A lane's child process; the agent starts it.")
+    parser.add_argument("--lane-dir", type=Path, required=True, help="the lane's own folder")
+    lane_dir: Path = parser.parse_args(arguments).lane_dir
+
+    core_dumps.forbid()
+    os.umask(0o077)
+    requests_in, answers_out = _private_channel()
+    inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests_in, inbox.put), daemon=True, name="requests").start()
+    try:
+        lane_lock.acquire(lane_dir)
+    except lane_lock.LaneBusyError as error:
+        print(error, file=sys.stderr)
+        return EXIT_LANE_BUSY
+
+    for leftover in lane_dir.glob(f"{SCRATCH_PREFIX}*"):
+        shutil.rmtree(leftover)  # links to clips, from a child that was killed
+    for leftover in lane_dir.glob(f"{SYNTHESIZED_PREFIX}*"):
+        leftover.unlink()
+
+    speaking = threading.Lock()
+
+    def tell(message: Message) -> None:
+        with speaking:
+            answers_out.write(frame(message))
+            if not can_wait(message):
+                answers_out.flush()
+
+    def flush() -> None:
+        with speaking:
+            answers_out.flush()
+
+    # MLX is imported behind the lock: it takes seconds, and two children must not meet.
+    from voxfleet_agent.worker.loop import WorkerLoop
+    from voxfleet_agent.worker.transcribe import GpuFaultError
+
+    try:
+        WorkerLoop((parts or _parts)(), inbox, tell, flush).serve()
+    except GpuFaultError as error:
+        print(error, file=sys.stderr, flush=True)
+    os._exit(EXIT_GPU_FAULT)
+
+
+def _parts() -> WorkerBackends:
+    from voxfleet_agent.audio.decode import open_decoding
+    from voxfleet_agent.audio.encode import write_audio
+    from voxfleet_agent.audio.working_set import working_set_bytes
+    from voxfleet_agent.engine import mlx_memory
+    from voxfleet_agent.engine.completeness import shortfall
+    from voxfleet_agent.engine.speech_detection import audible_speech
+    from voxfleet_agent.worker.loop import WorkerBackends
+
+    return WorkerBackends(
+        open_decoding=open_decoding,
+        working_set_bytes=working_set_bytes,
+        write_audio=write_audio,
+        load_speech=_load_speech,
+        load_voice=_load_voice,
+        audible_speech=audible_speech,
+        shortfall=shortfall,
+        seed=_seed,
+        memory=mlx_memory,
+    )
+
+
+def _load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
+    from voxfleet_agent.engine.transcriber import MlxTranscriber  # a lane that speaks does without
+
+    return MlxTranscriber(folder, transcription, timestamps)
+
+
+def _load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Synthesizer:
+    from voxfleet_agent.engine.synthesizer import MlxSynthesizer  # a lane that hears does without
+
+    return MlxSynthesizer(folder, synthesis, reference, rate_hz)
+
+
+def _seed(task: Task) -> int:
+    if task is Task.TRANSCRIBE:
+        from voxfleet_agent.engine import transcriber
+
+        return transcriber.SEED
+    from voxfleet_agent.engine import synthesizer
+
+    return synthesizer.SEED
+
+
+def _private_channel() -> tuple[BinaryIO, BinaryIO]:
+    """Moves stdin and stdout out of the way of libraries: prints go to stderr, reads find nothing."""
+    requests_in = os.fdopen(os.dup(0), "rb")
+    answers_out = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests_in, answers_out
+
+
+def _read_requests(channel: BinaryIO, accept: Callable[[LaneRequest], None]) -> None:
+    """Runs beside the work, so that the supervisor's end is seen at once and in the middle of a clip."""
+    try:
+        while header := channel.read(LENGTH.size):
+            body = channel.read(checked_length(*LENGTH.unpack(header)))
+            accept(REQUEST.validate_json(body))
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The child's work on texts: one audio file and one verdict for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
+from voxfleet_agent.lane_protocol.messages import (
+    REASON_CHARACTERS,
+    ClipMessage,
+    InferringClips,
+    Message,
+    SynthesizedAudio,
+    VerdictMessage,
+)
+from voxfleet_agent.worker.transcribe import GpuFaultError, failure_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import AudioOutput
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.quantities import duration_milliseconds
+
+Samples = npt.NDArray[np.float32]
+_MILLISECONDS_PER_CHARACTER = 150
+"""Slow speech; for the parent's patience."""
+
+
+class Synthesizer(Protocol):
+    """engine.synthesizer.VoiceModel, as far as it is used here."""
+
+    sample_rate_hz: int
+    family: str
+    parameters: int
+    interval_milliseconds: int
+
+    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...
+
+    def warm_up(self) -> None: ...
+
+
+class WrittenAudio(Protocol):
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def frames(self) -> int: ...
+
+
+class WriteAudio(Protocol):
+    """audio.encode.write_audio."""
+
+    def __call__(
+        self,
+        path: Path,
+        chunks: Iterable[Samples],
+        sample_rate_hz: int,
+        output: AudioOutput,
+        *,
+        max_frames: int | None = None,
+        max_bytes: int | None = None,
+    ) -> WrittenAudio: ...
+
+
+class TextSynthesis:
+    """Texts one after the other, on the thread that owns the model."""
+
+    def __init__(
+        self, model: Synthesizer, contract: VoiceContractSpec, write_audio: WriteAudio, tell: Callable[[Message], None]
+    ) -> None:
+        self._model = model
+        self._output = contract.output.audio
+        self._max_frames = duration_milliseconds(contract.input.max_clip) * model.sample_rate_hz // 1000
+        self._write_audio = write_audio
+        self._tell = tell
+
+    def speak(self, clip: ClipMessage) -> None:
+        """Answers with the clip's verdict. Raises GpuFaultError, and OSError for what the disk refuses."""
+        text = clip.text or ""
+        self._tell(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
+        started_ns = time.monotonic_ns()
+        retried_for: tuple[FailureClass, ...] = ()
+        outcome = self._written(clip, text, enlarged=False)
+        if isinstance(outcome, VoxFleetError) and outcome.failure_class is FailureClass.TRUNCATED_OUTPUT:
+            retried_for = (outcome.failure_class,)
+            outcome = self._written(clip, text, enlarged=True)
+        self._answer(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
+        self._tell(InferringClips())
+
+    def _written(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedAudio, int] | VoxFleetError:
+        """The file and its length in milliseconds, or why there is none."""
+        clip.path.unlink(missing_ok=True)  # of a try before
+        chunks = _Chunks()
+        try:
+            spoken_chunks = chunks.counted(self._model.speak(text, enlarged=enlarged))
+            written = self._write_audio(
+                clip.path,
+                spoken_chunks,
+                self._model.sample_rate_hz,
+                self._output,
+                max_frames=self._max_frames,
+                max_bytes=clip.max_bytes,
+            )
+        except OSError:
+            raise
+        except Exception as error:  # a model's code raises what it likes; the verdict names the type
+            if gpu_abort(str(error)) is not None:
+                raise GpuFaultError(str(error)) from error
+            return VoxFleetError(*failure_of(error))
+        spoken = SynthesizedAudio(
+            size_bytes=written.size_bytes,
+            sample_rate_hz=self._model.sample_rate_hz,
+            chunks=chunks.count,
+            interval_milliseconds=self._model.interval_milliseconds,
+        )
+        return spoken, written.frames * 1000 // self._model.sample_rate_hz
+
+    def _answer(
+        self,
+        clip: ClipMessage,
+        outcome: tuple[SynthesizedAudio, int] | VoxFleetError,
+        retried_for: tuple[FailureClass, ...],
+        infer_milliseconds: int,
+    ) -> None:
+        if isinstance(outcome, VoxFleetError):
+            verdict = VerdictMessage(
+                index=clip.index,
+                failure_class=outcome.failure_class,
+                reason=outcome.message[:REASON_CHARACTERS],
+                infer_milliseconds=infer_milliseconds,
+                retried_for=retried_for,
+            )
+        else:
+            spoken, audio_milliseconds = outcome
+            verdict = VerdictMessage(
+                index=clip.index,
+                spoken=spoken,
+                audio_milliseconds=audio_milliseconds,
+                infer_milliseconds=infer_milliseconds,
+                retried_for=retried_for,
+            )
+        self._tell(verdict)
+
+
+class _Chunks:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def counted(self, chunks: Iterable[Samples]) -> Iterator[Samples]:
+        """Leaves out empty chunks, which models stream at the end now and then."""
+        for chunk in chunks:
+            if chunk.shape[0] > 0:
+                self.count += 1
+                yield chunk

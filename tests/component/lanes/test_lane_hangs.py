@@ -1,0 +1,61 @@
+"""What a lane makes of a child that says nothing, without a moment in which the child's answer could come."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.lanes.child_process import ChildProcess
+from voxfleet_agent.lanes.clip_queue import ClipQueue
+from voxfleet_agent.lanes.hang_detection import HangTimeouts, endless_decode
+from voxfleet_agent.lanes.lane_types import ClipTask
+from voxfleet_agent.lanes.work_call import BatchFeed, WorkCall
+
+SLEEPER = (sys.executable, "-c", "import sys; sys.stdin.read()")
+
+
+async def no_batches() -> AsyncGenerator[Sequence[ClipTask], None]:
+    return
+    yield
+
+
+@pytest.mark.parametrize(
+    ("announced_milliseconds", "kilobytes", "endless"),
+    [(1_000, 0, True), (1_000, 500, False), (8 * 3_600_000, 0, True)],
+)
+async def test_an_endless_clip_is_told_in_one_step(
+    tmp_path: Path, announced_milliseconds: int, kilobytes: int, endless: bool
+) -> None:
+    clip = ClipTask(7, tmp_path / "clip", audio_milliseconds=announced_milliseconds)
+    clip.path.write_bytes(b"0" * 1000 * kilobytes)
+    call = WorkCall(ClipQueue(), BatchFeed(no_batches()))
+    call.docket.add([clip])
+    call.docket.next(1)
+    child = await ChildProcess.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
+    try:
+        child.decoding = clip.index
+        # Nothing was spent: 10 ms too much for an empty file, 40 ms less than a large one may take.
+        patience = HangTimeouts(decoding_cpu_seconds=-0.02)
+        assert endless_decode(patience, call, child, 1_000) is (clip if endless else None)
+    finally:
+        await child.end()
+
+
+async def test_silence_counts_from_the_last_that_was_heard_or_given(tmp_path: Path) -> None:
+    call = WorkCall(ClipQueue(), BatchFeed(no_batches()))
+    child = await ChildProcess.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
+    try:
+        now = asyncio.get_running_loop().time()
+        child.heard_at_seconds = now - 100
+        assert call.silent_seconds(child) >= 100
+        child.heard_at_seconds = now - 50
+        assert 50 <= call.silent_seconds(child) < 100
+        call.gave()
+        assert call.silent_seconds(child) < 50
+    finally:
+        await child.end()

@@ -1,0 +1,146 @@
+"""Texts through the real worker and a real, tiny model that speaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import pytest_asyncio
+from tests.component.lanes.lane_rig import contract, run
+
+from voxfleet_agent.lanes.child_environment import child_environment
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping, ContractOutput
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task, Transcription
+from voxfleet_models import make_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RATE_HZ = 24_000
+HEADER_BYTES = 58
+"""Of a float32 wav file."""
+SYNTHESIS = Synthesis(voice="anna", streaming_interval="200ms")
+LONG = "Good morning. Your parcel is ready at the counter, bring your card."
+SHORT = "No."
+FLOAT_WAV = AudioOutput(encoding=AudioEncoding.FLOAT32, sample_rate_hz=RATE_HZ, clipping=Clipping.LIMIT)
+ENCODED = [
+    (AudioContainer.WAV, AudioEncoding.PCM16),
+    (AudioContainer.FLAC, AudioEncoding.PCM16),
+    (AudioContainer.M4A, AudioEncoding.AAC),
+]
+
+MODEL_ALONE = """
+import sys
+from pathlib import Path
+import numpy as np
+from voxfleet_agent.engine.synthesizer import VoiceModel
+from voxfleet_api.kinds.job_task import Synthesis
+
+model = VoiceModel(Path(sys.argv[1]), Synthesis(voice="anna", streaming_interval="200ms"))
+for number, text in enumerate(sys.argv[3:]):
+    np.save(f"{sys.argv[2]}/{number}.npy", np.concatenate(list(model.speak(text))))
+"""
+
+Samples = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def voice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model("pocket_tts", tmp_path_factory.mktemp("voice"))
+
+
+@pytest.fixture(scope="module")
+def spoken(voice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Samples]:
+    """By text: what the model itself makes of it, in an environment like a lane's, where it rounds alike."""
+    folder = tmp_path_factory.mktemp("spoken")
+    command = [sys.executable, "-c", MODEL_ALONE, str(voice_folder), str(folder), LONG, SHORT]
+    subprocess.run(command, env=child_environment(os.environ, folder), cwd=folder, check=True)
+    return {text: np.load(folder / f"{number}.npy") for number, text in enumerate((LONG, SHORT))}
+
+
+@pytest.fixture(scope="module")
+def resolved(voice_folder: Path) -> ResolvedModel:
+    return ResolvedModel(voice_folder, "sha256:" + "7" * 64)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def voice_lane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProcessLane]:
+    lane = ProcessLane("speaking-0", tmp_path_factory.mktemp("lane"))
+    yield lane
+    await lane.kill()
+
+
+def order(output: AudioOutput = FLOAT_WAV, max_clip: str = "30s") -> LaneSpec:
+    spec = contract(min_clip="1ms", max_clip=max_clip)
+    declared = spec.model_copy(update={"output": ContractOutput(audio=output)})
+    return LaneSpec(Task.SYNTHESIZE, declared, Transcription(), SYNTHESIS)
+
+
+async def test_a_text_becomes_the_very_samples_that_the_model_speaks(
+    voice_lane: ProcessLane, resolved: ResolvedModel, spoken: dict[str, Samples], tmp_path: Path
+) -> None:
+    facts = await voice_lane.load(resolved, order())
+    assert (facts.family, facts.sample_rate_hz) == ("pocket_tts", RATE_HZ)
+    texts = [SHORT, LONG, "a" * (MAX_TEXT_CHARACTERS + 1), SHORT]
+    tasks = [ClipTask(index, tmp_path / f"{index}.wav", text=text) for index, text in enumerate(texts)]
+    verdicts = {verdict.index: verdict for verdict in await run(voice_lane, tasks)}
+    for index in (0, 1, 3):
+        expected = np.clip(spoken[texts[index]], -1.0, 1.0)
+        read = np.frombuffer(tasks[index].path.read_bytes()[HEADER_BYTES:], "<f4")
+        assert np.array_equal(read, expected)
+        verdict = verdicts[index]
+        assert verdict.failure_class is None and verdict.spoken is not None
+        assert verdict.audio_milliseconds == len(expected) * 1000 // RATE_HZ
+        assert verdict.spoken.size_bytes == HEADER_BYTES + 4 * len(expected)
+        assert verdict.spoken.interval_milliseconds == 160
+    assert verdicts[2].failure_class is FailureClass.CONTRACT_VIOLATION and "characters" in verdicts[2].reason
+    assert not tasks[2].path.exists()
+    assert voice_lane.readings().restarts == {}
+
+
+async def test_a_contract_at_another_rate_is_refused_before_any_text(
+    voice_lane: ProcessLane, resolved: ResolvedModel
+) -> None:
+    with pytest.raises(VoxFleetError, match="speaks at 24000 Hz") as caught:
+        await voice_lane.load(resolved, order(AudioOutput(sample_rate_hz=22_050)))
+    assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
+
+
+@pytest.mark.parametrize(("container", "encoding"), ENCODED)
+async def test_what_lasts_longer_than_max_clip_leaves_no_file_and_costs_no_other_text_anything(
+    voice_lane: ProcessLane,
+    resolved: ResolvedModel,
+    spoken: dict[str, Samples],
+    tmp_path: Path,
+    container: AudioContainer,
+    encoding: AudioEncoding,
+) -> None:
+    output = AudioOutput(container=container, encoding=encoding, sample_rate_hz=RATE_HZ, clipping=Clipping.LIMIT)
+    assert len(spoken[LONG]) > len(spoken[SHORT])
+    await voice_lane.load(resolved, order(output, f"{len(spoken[SHORT]) * 1000 // RATE_HZ}ms"))
+    tasks = [ClipTask(index, tmp_path / f"{index}.{container}", text=text) for index, text in enumerate([LONG, SHORT])]
+    verdicts = {verdict.index: verdict for verdict in await run(voice_lane, tasks)}
+    assert verdicts[0].failure_class is FailureClass.CONTRACT_VIOLATION
+    assert "would last longer than maxClip" in verdicts[0].reason
+    assert verdicts[1].failure_class is None
+    assert tasks[1].path.exists() and not tasks[0].path.exists()
+
+
+async def test_a_file_never_outgrows_the_bytes_that_were_reserved(
+    voice_lane: ProcessLane, resolved: ResolvedModel, spoken: dict[str, Samples], tmp_path: Path
+) -> None:
+    await voice_lane.load(resolved, order())
+    fits = HEADER_BYTES + 4 * len(spoken[SHORT])
+    tasks = [ClipTask(n, tmp_path / f"{n}.wav", text=SHORT, max_bytes=fits - n) for n in range(2)]
+    verdicts = {verdict.index: verdict for verdict in await run(voice_lane, tasks)}
+    assert [verdicts[n].failure_class for n in range(2)] == [None, FailureClass.CONTRACT_VIOLATION]
+    assert tasks[0].path.exists() and not tasks[1].path.exists()

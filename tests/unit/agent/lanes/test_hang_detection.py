@@ -1,0 +1,64 @@
+"""Which time of a clip counts as decoding."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxfleet_agent.audio.ring import Ring, Slot
+from voxfleet_agent.lane_protocol.messages import ClipMessage
+from voxfleet_agent.worker import decode_thread
+from voxfleet_agent.worker.decode_thread import Broken, ClipJob, Decoded, DecodeThread, Mask, Piece, Samples
+from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import Attestation
+
+SECOND_NS = 10**9
+CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+
+class OneSecond:
+    """A clip that takes a second to decode."""
+
+    audio_milliseconds = 1000
+    attestation = Attestation(container="wav", encoding="pcm16", sample_rate_hz=16_000, channels=1, decoder="")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.piece_starts_milliseconds = [0]
+
+    def pieces(self) -> Iterator[Samples]:
+        self._clock.now_ns += SECOND_NS
+        yield np.zeros(100, np.float32)
+
+
+def test_to_tell_where_speech_is_counts_and_to_wait_for_room_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, emitted = Clock(), queue.SimpleQueue[Piece | Decoded | Broken]()
+    monkeypatch.setattr(decode_thread, "time", clock)
+
+    class Full(Ring):
+        def write(self, samples: Samples) -> Slot:
+            clock.now_ns += 8 * SECOND_NS
+            return super().write(samples)
+
+    def audible_speech(samples: Samples, rate_hz: int) -> Mask:
+        clock.now_ns += 2 * SECOND_NS
+        return np.zeros(0, np.bool_)
+
+    decoder = DecodeThread(lambda *_: OneSecond(clock), audible_speech, lambda message: None, emitted.put)
+    decoder.put(CONTRACT, 16_000, Full(1000), [ClipJob(ClipMessage(index=0, path=Path("/clip")))])
+    assert isinstance(emitted.get(timeout=60), Piece)
+    decoded = emitted.get(timeout=60)
+    assert isinstance(decoded, Decoded) and decoded.decode_milliseconds == 3000

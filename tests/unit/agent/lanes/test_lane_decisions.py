@@ -1,0 +1,232 @@
+"""Groups of pieces, joined windows, merged readings, the ring's arithmetic and the child's environment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.lane_protocol.messages import WorkerReadings
+from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
+from voxfleet_agent.lanes.hang_detection import HangTimeouts
+from voxfleet_agent.lanes.lane_reports import ReadingsTotal
+from voxfleet_agent.lanes.lane_types import LaneSpec
+from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.transcribe import MAX_STRETCH, joined, similar_lengths, within
+from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
+from voxfleet_api.kinds.contract_limits import Retries
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import TimedText
+
+MIB = 2**20
+
+
+def contract(max_clip: str = "10m", conversions: Conversions | None = None) -> VoiceContractSpec:
+    return VoiceContractSpec(
+        input=ContractInput.model_validate(
+            {"containers": ("wav",), "sample_rates_hz": (16_000,), "channels": (1,), "max_clip": max_clip}
+        ),
+        conversions=conversions or Conversions(),
+        retries=Retries(max_retries=5),
+    )
+
+
+@given(st.lists(st.integers(1, 10_000), max_size=20), st.integers(1, 8))
+def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[int], size: int) -> None:
+    found = similar_lengths(lengths, size)
+    assert sorted(position for group in found for position in group) == list(range(len(lengths)))
+    for group in found:
+        assert len(group) <= size
+        assert max(lengths[position] for position in group) <= MAX_STRETCH * min(
+            lengths[position] for position in group
+        )
+
+
+def test_equal_pieces_fill_their_groups() -> None:
+    assert similar_lengths([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
+    assert similar_lengths([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
+
+
+def timed(start: int, end: int, text: str) -> TimedText:
+    return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
+
+
+def test_windows_are_joined_with_their_times_moved() -> None:
+    first = Transcript("hello", (timed(100, 400, "hello"),), language="en")
+    silence = Transcript("", ())
+    last = Transcript("world", (timed(0, 300, "world"),), language="de")
+    whole = joined([(0, first), (1000, silence), (2000, last)])
+    assert (whole.text, whole.language) == ("hello world", "en")
+    assert whole.segments == (timed(100, 400, "hello"), timed(2000, 2300, "world"))
+    assert whole.words is None
+
+
+def test_one_window_stays_as_it_is() -> None:
+    only = Transcript("hello", None, None, "en")
+    assert joined([(0, only)]) is only
+
+
+def test_no_time_lies_behind_the_end_of_the_audio() -> None:
+    heard = Transcript("stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now")))
+    whole = within(heard, 1672)
+    assert whole.segments == (timed(0, 1672, "stop now"),)
+    assert whole.words == (timed(0, 900, "stop"), timed(1672, 1672, "now"))
+    assert within(Transcript("stop"), 1672) == Transcript("stop")
+
+
+def test_readings_live_longer_than_a_child() -> None:
+    tally = ReadingsTotal(ring_bytes=64)
+    tally.living = WorkerReadings(
+        ring_high_water_bytes=40, ring_underruns=2, ring_resets={"DecodeError": 1}, peak_rss_bytes=500
+    )
+    tally.child_gone()
+    tally.restarts["LaneCrashed"] += 1
+    tally.resets["Restart"] += 1
+    tally.living = WorkerReadings(
+        ring_high_water_bytes=30,
+        ring_underruns=3,
+        ring_resets={"DecodeError": 2},
+        peak_rss_bytes=600,
+        metal_peak_bytes=9,
+    )
+    readings = tally.readings(batch_size=2)
+    assert readings.model_dump() == {
+        "ring_bytes": 64,
+        "ring_high_water_bytes": 40,
+        "ring_underruns": 5,
+        "ring_resets": {"DecodeError": 3, "Restart": 1},
+        "peak_rss_bytes": 600,
+        "metal_peak_bytes": 9,
+        "restarts": {"LaneCrashed": 1},
+        "batch_size": 2,
+    }
+    assert tally.readings(batch_size=2) == readings
+
+
+def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    refusal = needs.refusal(560 * MIB)
+    assert refusal is not None
+    for part in (
+        "needs 567.2 MiB",
+        "the cap is 560.0 MiB",
+        "ring 43.9 MiB (input.maxClip 600 s x 120 % x 16000 Hz x 4 B)",
+        "decoding 50.0 MiB",
+        "one piece that waits 36.6 MiB + its batch 36.6 MiB",
+        "model 400.0 MiB",
+        "raise batching.memoryCap",
+    ):
+        assert part in refusal
+    assert needs.refusal(568 * MIB) is None
+
+
+@given(st.integers(0, 4096))
+def test_what_waits_and_its_batch_fit_whatever_the_cap_leaves(spare_mib: int) -> None:
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    cap_bytes = needs.least_bytes + spare_mib * MIB
+    room_bytes = needs.room_bytes(cap_bytes)
+    assert room_bytes >= needs.piece_bytes
+    assert needs.ring_bytes + needs.decode_bytes + 2 * room_bytes + needs.model_bytes <= cap_bytes
+
+
+@pytest.mark.parametrize(
+    ("inferring", "decoding", "seconds"),
+    [
+        (None, 20, 15.001),
+        (None, 30_000, 16.5),
+        (None, 600_000, 45.0),
+        (30_000, None, 420.0),
+        (30_000, 30_000, 420.0),  # decoding may wait for room in the ring
+        (None, None, 120.0),
+    ],
+)
+def test_patience_follows_what_the_child_has_in_its_hands(
+    inferring: int | None, decoding: int | None, seconds: float
+) -> None:
+    assert HangTimeouts().silence_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding) == seconds
+
+
+@pytest.mark.parametrize(
+    ("audio_milliseconds", "size_bytes", "seconds"),
+    [
+        (2_000, 64_000, 3.12),
+        (600_000, 100_000_000, 39.0),
+        (600_000, 118_612, 9 + 23.7224),  # ten minutes of silence in flac; one second of work was measured
+        (1_800_000, 18_000, 21 + 3.6),  # half an hour of it, packed as it can be; resampling takes 7 s
+        (30_000, 1_000, 3.5),  # a header that lies
+        (180_000, 1_000, 5.0),
+    ],
+)
+def test_what_a_decoder_may_spend_follows_from_length_and_size(
+    audio_milliseconds: int, size_bytes: int, seconds: float
+) -> None:
+    assert HangTimeouts().cpu_seconds(audio_milliseconds, size_bytes) == pytest.approx(seconds)
+
+
+def test_windows_make_the_ring_small() -> None:
+    windowed = contract("8h", Conversions(windows=Windows(length="30s")))
+    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0)
+    assert needs.refusal(6 * MIB) is None
+    refusal = needs.refusal(5 * MIB)
+    assert refusal is not None and "conversions.windows.length 30 s" in refusal
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MLX uses no BLAS of the system's there")
+@pytest.mark.parametrize(("given", "threads"), [("4", "4"), ("", "1")])
+def test_a_childs_blas_has_the_threads_that_the_agent_was_given(given: str, threads: str) -> None:
+    assert child_environment({"OPENBLAS_NUM_THREADS": given}, Path("/lane"))["OPENBLAS_NUM_THREADS"] == threads
+
+
+def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> None:
+    inherited = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "HF_TOKEN": "x",
+        "MLX_AUDIO_IO_RESAMPLE_QUALITY": "fastest",
+        "PYTHONPATH": "/elsewhere",
+        "LD_PRELOAD": "/lib/blas.so",
+    }
+    linux = {}
+    if sys.platform == "linux":
+        linux = {"LD_PRELOAD": "/lib/blas.so", "MLX_DISABLE_COMPILE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    assert child_environment(inherited, Path("/lane")) == {
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/lane",
+        "TMPDIR": "/lane",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
+        **linux,
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "rate"),
+    [
+        (LaneSpec(Task.TRANSCRIBE, contract(), Transcription()), None),
+        (
+            LaneSpec(
+                Task.TRANSCRIBE, contract(conversions=Conversions(resample=Resample(to_hz=8000))), Transcription()
+            ),
+            "8000",
+        ),
+        (LaneSpec(Task.SYNTHESIZE, contract(), Transcription(), Synthesis(voice="serena")), "24000"),
+    ],
+)
+def test_the_names_of_the_runbook_come_from_the_contract(order: LaneSpec, rate: str | None) -> None:
+    names = runbook_names(order, 6, Path("/lane"), None)
+    assert names.pop("MLX_AUDIO_SAMPLE_RATE_HZ", None) == rate
+    assert names == {
+        "TMPDIR": "/lane",
+        "MLX_AUDIO_BATCH_SIZE": "6",
+        "MLX_AUDIO_MAX_RETRIES": "5",
+        "MLX_AUDIO_QUARANTINE_DIR": "/lane/quarantine",
+    }
+    assert runbook_names(order, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"

@@ -1,0 +1,59 @@
+"""When a child is too heavy."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, judge, watch
+
+CAP = 1000
+
+
+@pytest.mark.parametrize(
+    ("baseline_bytes", "footprint_bytes", "step"),
+    [
+        (None, 1000, MemoryStep.KEEP),
+        (None, 1001, MemoryStep.KILL),
+        (400, 650, MemoryStep.KEEP),
+        (400, 651, MemoryStep.RECYCLE),
+        (400, 300, MemoryStep.KEEP),
+        (900, 1001, MemoryStep.KILL),
+        (None, 651, MemoryStep.KEEP),
+    ],
+)
+def test_judgement(baseline_bytes: int | None, footprint_bytes: int, step: MemoryStep) -> None:
+    assert judge(CAP, baseline_bytes, footprint_bytes) is step
+
+
+def test_growth_counts_from_the_first_batches() -> None:
+    resting = RestingFootprint()
+    first = [100, 300, 500]
+    assert len(first) == BASELINE_BATCHES
+    assert [resting.note(CAP, footprint) for footprint in first] == [MemoryStep.KEEP] * 3
+    assert resting.note(CAP, 750) is MemoryStep.KEEP
+    assert resting.note(CAP, 751) is MemoryStep.RECYCLE
+
+
+async def test_the_watch_ends_with_the_first_sample_over_the_cap() -> None:
+    samples = iter([10, 1000, 1001, 5000])
+    caps = iter([CAP, CAP, CAP])
+    heavy: list[int] = []
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await watch(7, lambda: next(caps), heavy.append, lambda pid: next(samples), pause)
+    assert heavy == [1001]
+    assert pauses == [0.25, 0.25]
+
+
+async def test_the_watch_ends_with_the_child() -> None:
+    heavy: list[int] = []
+
+    def gone(pid: int) -> int:
+        raise psutil.NoSuchProcess(pid)
+
+    await watch(7, lambda: CAP, heavy.append, gone)
+    assert heavy == []

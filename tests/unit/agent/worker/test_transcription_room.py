@@ -1,0 +1,60 @@
+"""How much audio waits outside of the ring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
+from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.lane_protocol.messages import ClipMessage, Message
+from voxfleet_agent.worker.decode_thread import ClipJob, Piece, Samples
+from voxfleet_agent.worker.transcribe import ClipTranscription
+
+ROOM_FRAMES = 1000
+
+
+class Model:
+    """Notes how many frames it was given at once, with their padding."""
+
+    sample_rate_hz = 16_000
+    family = "noting"
+    batches = True
+    parameters = 0
+
+    def __init__(self) -> None:
+        self.padded_frames: list[int] = []
+
+    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+        self.padded_frames.append(len(clips) * max(len(samples) for samples in clips))
+        return [Transcript("") for _ in clips]
+
+    def warm_up(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("frames", "padded"),
+    [
+        ((250, 250, 250, 250), [1000]),
+        ((400, 400, 400, 400), [800, 800]),
+        ((300, 300, 400, 300), [600, 800]),  # three of the longest would be 1200
+        ((1000, 10, 10, 10), [1000, 30]),
+        ((2000, 1000), [2000, 1000]),  # the longest piece goes alone, whatever the room
+    ],
+)
+def test_a_batch_is_heard_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
+    model, ring, told = Model(), Ring(4000), list[Message]()
+    room_bytes = ROOM_FRAMES * BYTES_PER_FRAME
+    hearing = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, told.append)
+    jobs = [ClipJob(ClipMessage(index=index, path=Path("/clip"))) for index in range(len(frames))]
+    hearing.begin(jobs, together=8)
+    for job, count in zip(jobs, frames, strict=True):
+        piece = Piece(job, 0, ring.write(np.zeros(count, np.float32)), 0, np.zeros(0, np.bool_), 0)
+        if not hearing.has_room(piece):
+            assert hearing.infer(all_that_waits=True)
+        hearing.piece(piece)
+    hearing.infer(all_that_waits=True)
+    assert model.padded_frames == padded
