@@ -38,11 +38,11 @@ def _timed(decode: Decode, paths: Sequence[str]) -> float:
 
 
 def _agent(contract: dict[str, object]) -> Decode:
-    from voxfleet_agent.audio.decode import open_decoding
+    from voxfleet_agent.audio.decode import open_decoder
     from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
     spec = VoiceContractSpec.load(contract)
-    return lambda path: sum(len(piece) for piece in open_decoding(Path(path), spec, RATE_HZ).pieces())
+    return lambda path: sum(len(piece) for piece in open_decoder(Path(path), spec, RATE_HZ).pieces())
 
 
 def _upstream() -> Decode:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
-from voxfleet_agent.audio.layouts import refuse_core_audio
-from voxfleet_agent.audio.names import encoding_name
+from voxfleet_agent.audio.channel_layouts import refuse_core_audio
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
+from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _PCM_BITS = {16: Encoding.PCM16, 24: Encoding.PCM24, 32: Encoding.PCM32}

@@ -6,9 +6,9 @@ import math
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
-from voxfleet_agent.audio.layouts import refuse_core_audio, refuse_count
-from voxfleet_agent.audio.names import encoding_name
+from voxfleet_agent.audio.channel_layouts import refuse_core_audio, refuse_count
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
+from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _MAX_CHUNKS = 256

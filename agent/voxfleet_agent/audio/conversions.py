@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.facts import HeaderFacts, refused
-from voxfleet_agent.audio.qualities import Resampler
-from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode, Resample
+from voxfleet_agent.audio.header_facts import HeaderFacts, refused
+from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode, Resample, ResampleQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +53,38 @@ def plan_conversions(
             )
         attested.append(f"resample:{facts.sample_rate_hz}->{model_rate_hz}:{resampler.runs(resample.quality)}")
     return ConversionPlan(downmix, resample, tuple(attested))
+
+
+_SOXR = (ResampleQuality.SOXR_HQ, ResampleQuality.SOXR_VHQ)
+_LINEAR = "linear"
+
+
+@dataclass(frozen=True, slots=True)
+class Resampler:
+    """What resamples on this machine."""
+
+    platform: str
+    """As sys.platform says it."""
+    soxr: bool
+    """Whether mlx-audio-io was built with soxr."""
+
+    def runs(self, quality: ResampleQuality) -> str:
+        """The algorithm that a quality name stands for here, as rows attest it.
+
+        Raises VoxFleetError(CONTRACT_VIOLATION) for a name that means less here than it says.
+        """
+        if quality in _SOXR:
+            if not self.soxr:
+                raise refused(
+                    f"would be resampled with {quality}, and this machine's mlx-audio-io was built without soxr;"
+                    " install libsoxr and build mlx-audio-io again"
+                )
+            return quality.value
+        if self.platform == "darwin":
+            return f"apple-{quality}"
+        if quality is ResampleQuality.FASTEST:
+            return _LINEAR
+        raise refused(
+            f"would be resampled with {quality}, which is plain linear interpolation on this platform;"
+            " write conversions.resample.quality: soxr_vhq, or fastest to accept linear interpolation"
+        )

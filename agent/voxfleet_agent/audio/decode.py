@@ -23,20 +23,17 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import flac_checks, mp3
-from voxfleet_agent.audio.conversions import ConversionPlan, plan_conversions
-from voxfleet_agent.audio.facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
+from voxfleet_agent.audio import flac_verification, mp3
+from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
+from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
+from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import inspect, refuse, refuse_duration
-from voxfleet_agent.audio.qualities import Resampler
 from voxfleet_agent.audio.windows import WindowRule
-from voxfleet_agent.audio.working_set import BLOCK_SAMPLES, SPARE_MILLISECONDS, working_set_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Attestation
-
-__all__ = ["DECODER", "Decoding", "open_clip", "open_decoding", "working_set_bytes"]
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
@@ -60,7 +57,7 @@ def open_clip(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def open_decoding(path: Path, contract: VoiceContractSpec, model_rate_hz: int) -> Decoding:
+def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) -> AudioDecoder:
     """Inspects a clip and plans its conversions; no audio is read yet.
 
     Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION).
@@ -72,13 +69,13 @@ def open_decoding(path: Path, contract: VoiceContractSpec, model_rate_hz: int) -
             facts = _walked(facts, ClipReader(file, size_bytes))
         checksum = None
         if facts.container is Container.FLAC:
-            flac_checks.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
-            checksum = flac_checks.sample_checksum(ClipReader(file, size_bytes))
+            flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
+            checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
     violation = refuse(facts, size_bytes, contract)
     if violation is not None:
         raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
-    return Decoding(path, facts, contract, plan, model_rate_hz, checksum)
+    return AudioDecoder(path, facts, contract, plan, model_rate_hz, checksum)
 
 
 def _walked(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
@@ -99,7 +96,7 @@ def this_resampler() -> Resampler:
     return Resampler(sys.platform, bool(mlx_audio_io.supports_soxr()))
 
 
-class Decoding:
+class AudioDecoder:
     """One clip on its way to the model."""
 
     def __init__(
@@ -109,7 +106,7 @@ class Decoding:
         contract: VoiceContractSpec,
         plan: ConversionPlan,
         model_rate_hz: int,
-        checksum: flac_checks.SampleChecksum | None = None,
+        checksum: flac_verification.SampleChecksum | None = None,
     ) -> None:
         self.facts = facts
         self.piece_starts_milliseconds: list[int] = []

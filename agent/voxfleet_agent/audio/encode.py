@@ -18,7 +18,7 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.facts import refused
+from voxfleet_agent.audio.header_facts import refused
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged
-from voxfleet_agent.audio.layouts import refuse_count, refuse_mask
+from voxfleet_agent.audio.channel_layouts import refuse_count, refuse_mask
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _STREAMINFO_BYTES = 34

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from voxfleet_agent.audio.aiff import inspect_aiff
 from voxfleet_agent.audio.caf import inspect_caf
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, Reader, damaged, unsupported
 from voxfleet_agent.audio.flac import inspect_flac
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, Reader, damaged, unsupported
 from voxfleet_agent.audio.m4a import inspect_m4a
 from voxfleet_agent.audio.mp3 import begins_with_frame, inspect_mp3
-from voxfleet_agent.audio.names import file_name
+from voxfleet_agent.audio.refused_formats import file_name
 from voxfleet_agent.audio.wav import inspect_wav
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Decoder

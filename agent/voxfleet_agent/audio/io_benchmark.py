@@ -34,15 +34,15 @@ Call = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class BenchmarkTiming:
     p50_milliseconds: float
     p90_milliseconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchmarkRow:
     task: str
-    timings: Mapping[str, Timing | None]
+    timings: Mapping[str, BenchmarkTiming | None]
     """By library; None where it has no such call, or fails on this machine."""
     failures: Mapping[str, str]
     """By library, why its call failed."""
@@ -71,13 +71,13 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in (OURS, "mlx", "numpy", *PEERS)}
 
 
-def measure(folder: Path, seconds: float = SECONDS, runs: int = RUNS) -> Iterator[Row]:
+def measure(folder: Path, seconds: float = SECONDS, runs: int = RUNS) -> Iterator[BenchmarkRow]:
     """Row by row; writes its files (about 1 MB a second) into `folder`. Raises ImportError without the peers."""
     inputs = _make_inputs(folder, seconds)
     for task, calls in _tasks(inputs).items():
         failures = {name: reason for name, call in calls.items() if (reason := _failure(call)) is not None}
         times = _take_turns({name: call for name, call in calls.items() if name not in failures}, runs)
-        yield Row(task, {name: _timing(times.get(name)) for name in (OURS, *PEERS)}, failures)
+        yield BenchmarkRow(task, {name: _timing(times.get(name)) for name in (OURS, *PEERS)}, failures)
 
 
 def _make_inputs(folder: Path, seconds: float) -> _Inputs:
@@ -161,8 +161,8 @@ def _milliseconds(call: Call) -> float:
         return (time.perf_counter() - started) * 1000
 
 
-def _timing(times: Sequence[float] | None) -> Timing | None:
+def _timing(times: Sequence[float] | None) -> BenchmarkTiming | None:
     if not times:
         return None
     p50, p90 = np.percentile(times, [50, 90])
-    return Timing(float(p50), float(p90))
+    return BenchmarkTiming(float(p50), float(p90))

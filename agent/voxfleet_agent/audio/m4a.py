@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.facts import (
+from voxfleet_agent.audio.channel_layouts import refuse_count
+from voxfleet_agent.audio.header_facts import (
     MAX_AUDIO_MILLISECONDS,
     ClipReader,
     HeaderFacts,
@@ -15,8 +16,7 @@ from voxfleet_agent.audio.facts import (
     refused,
     unsupported,
 )
-from voxfleet_agent.audio.layouts import refuse_count
-from voxfleet_agent.audio.names import encoding_name
+from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _MAX_BOXES = 4_096

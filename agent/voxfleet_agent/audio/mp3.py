@@ -6,8 +6,8 @@ import functools
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, unsupported
-from voxfleet_agent.audio.names import file_name
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, unsupported
+from voxfleet_agent.audio.refused_formats import file_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _SEARCH_BYTES = 65_536

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, checked, damaged, refused
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, refused
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _PCM = 0x0001

@@ -17,7 +17,7 @@ from voxfleet_agent.commands.output import TableFormat, TableOption
 from voxfleet_agent.commands.printing import console
 
 if TYPE_CHECKING:
-    from voxfleet_agent.audio.io_benchmark import Row, Timing
+    from voxfleet_agent.audio.io_benchmark import BenchmarkRow, BenchmarkTiming
 
 INSTALL = "'librosa>=0.11,<0.12' 'soundfile>=0.13,<1'"
 TABLE_WIDTH = 130
@@ -48,7 +48,7 @@ def io(
     if missing:
         raise give_up(f"{' and '.join(missing)} cannot be imported; run: python -m pip install {INSTALL}", 2)
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
-        rows: list[Row] = []
+        rows: list[BenchmarkRow] = []
         for row in io_benchmark.measure(Path(folder), seconds, runs):
             rows.append(row)
             typer.echo(f"measured: {row.task}", err=True)
@@ -64,7 +64,7 @@ def io(
     _show(rows, facts, about)
 
 
-def _described(row: Row) -> dict[str, object]:
+def _described(row: BenchmarkRow) -> dict[str, object]:
     timings = {
         name: None
         if timing is None
@@ -84,7 +84,7 @@ def _described(row: Row) -> dict[str, object]:
     }
 
 
-def _show(rows: Sequence[Row], facts: str, about: dict[str, str]) -> None:
+def _show(rows: Sequence[BenchmarkRow], facts: str, about: dict[str, str]) -> None:
     out = console(TABLE_WIDTH)
     libraries = tuple(rows[0].timings)
     grid = Table(title=f"Milliseconds, p50 / p90: {facts}")
@@ -110,5 +110,5 @@ def _show(rows: Sequence[Row], facts: str, about: dict[str, str]) -> None:
     )
 
 
-def _cell(timing: Timing | None) -> str:
+def _cell(timing: BenchmarkTiming | None) -> str:
     return "-" if timing is None else f"{timing.p50_milliseconds:.2f} / {timing.p90_milliseconds:.2f}"

@@ -19,7 +19,7 @@ from voxfleet_agent.stages.repro import Runs, file_ref, repro_files
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.stages.spool import Spool
 from voxfleet_agent.stages.stage import StageContext
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult

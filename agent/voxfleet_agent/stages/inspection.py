@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from voxfleet_agent.audio.facts import ClipReader, HeaderFacts, damaged
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import refuse, sniff
 from voxfleet_agent.stages.outage import OWNERS, Owner
 from voxfleet_agent.stages.rows import error_of, row_error

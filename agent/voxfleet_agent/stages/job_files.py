@@ -13,7 +13,7 @@ from voxfleet_agent.stages.manifest import ManifestStream
 from voxfleet_agent.stages.mismatch import mismatch, require_sha256
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.storage import RangeReader, Storage
-from voxfleet_agent.storage.content import Content
+from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import PlanFile, plan_folder
 

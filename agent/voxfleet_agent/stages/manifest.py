@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
-from voxfleet_agent.audio.facts import Reader
+from voxfleet_agent.audio.header_facts import Reader
 from voxfleet_agent.stages.mismatch import mismatch
 from voxfleet_agent.stages.retry import Retrier
 from voxfleet_agent.storage import in_reader_thread

@@ -14,7 +14,7 @@ from voxfleet_agent.stages.outcome import Tally
 from voxfleet_agent.stages.repro import file_ref
 from voxfleet_agent.stages.rows import not_run_row
 from voxfleet_agent.stages.spool import Lines, Spool
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.results import ClipStatus, FileRef, ManifestRow, ResultRow

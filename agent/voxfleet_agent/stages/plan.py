@@ -21,7 +21,7 @@ from voxfleet_agent.stages.source import Source
 from voxfleet_agent.stages.sources import gather_sources
 from voxfleet_agent.stages.speech import estimated_milliseconds
 from voxfleet_agent.stages.stage import StageContext
-from voxfleet_agent.storage.packed import PackedContent
+from voxfleet_agent.storage.packed_content import PackedContent
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS

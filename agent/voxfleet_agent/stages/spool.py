@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from voxfleet_agent.scratch import writing_scratch
-from voxfleet_agent.storage.content import BLOCK_BYTES, BlockContent, scratch_errors
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, BlockContent, scratch_errors
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -5,10 +5,10 @@ INPUT_NOT_FOUND, INPUT_CHANGED, INVALID_INPUT (too large, or more than the serve
 message holds an address.
 """
 
-from voxfleet_agent.storage.client import Timeouts
+from voxfleet_agent.storage.blocking_calls import in_reader_thread
+from voxfleet_agent.storage.http_client import Timeouts
+from voxfleet_agent.storage.object_store import RangeReader
+from voxfleet_agent.storage.object_version import ObjectVersion
 from voxfleet_agent.storage.storage import Storage
-from voxfleet_agent.storage.store import RangeReader
-from voxfleet_agent.storage.threads import in_reader_thread
-from voxfleet_agent.storage.versions import ObjectVersion
 
 __all__ = ["ObjectVersion", "RangeReader", "Storage", "Timeouts", "in_reader_thread"]

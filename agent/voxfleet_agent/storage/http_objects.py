@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.client import Answer
-from voxfleet_agent.storage.store import READER_BLOCK_BYTES, Opened, RangeReader
-from voxfleet_agent.storage.versions import ObjectVersion, changed
+from voxfleet_agent.storage.http_client import HttpAnswer
+from voxfleet_agent.storage.object_store import READER_BLOCK_BYTES, Opened, RangeReader
+from voxfleet_agent.storage.object_version import ObjectVersion, changed
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MODIFIED = "modified "
@@ -29,7 +29,7 @@ class HttpObjects(ABC):
     """What S3 and web folders have in common."""
 
     @abstractmethod
-    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
+    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpAnswer]:
         """A GET's answer, whatever its status."""
 
     @asynccontextmanager
@@ -95,7 +95,7 @@ class HttpObjects(ABC):
         return bytes(content[: stop - start])
 
 
-async def _whole_or_part(answer: Answer) -> tuple[int, ObjectVersion]:
+async def _whole_or_part(answer: HttpAnswer) -> tuple[int, ObjectVersion]:
     """The offset of the answer's first byte and the object's version. Raises what any other answer means."""
     if answer.status == 206:
         match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))

@@ -12,14 +12,14 @@ from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
 from voxfleet_agent.addresses import Address, parse_authority
-from voxfleet_agent.storage.answers import error_code
-from voxfleet_agent.storage.client import Answer, HttpClient, Trust
-from voxfleet_agent.storage.content import BytesContent, Content
-from voxfleet_agent.storage.documents import DOCUMENT_BYTES, read_document, text_of
+from voxfleet_agent.storage.http_client import HttpAnswer, HttpClient, Trust
+from voxfleet_agent.storage.http_errors import error_code
 from voxfleet_agent.storage.http_objects import HttpObjects
-from voxfleet_agent.storage.signing import EMPTY_SHA256, encode_path, encode_query, sign
-from voxfleet_agent.storage.store import CLEANUP_SECONDS
-from voxfleet_agent.storage.versions import check_count, check_name
+from voxfleet_agent.storage.object_store import CLEANUP_SECONDS
+from voxfleet_agent.storage.object_version import check_count, check_name
+from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.upload_content import BytesContent, Content
+from voxfleet_agent.storage.xml_documents import DOCUMENT_BYTES, read_document, text_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 
@@ -61,7 +61,7 @@ class S3Endpoint(HttpObjects):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Answer]:
+    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpAnswer]:
         return self._request("GET", address, headers)
 
     async def put(self, address: Address, content: Content) -> None:
@@ -181,7 +181,7 @@ class S3Endpoint(HttpObjects):
         query: Sequence[tuple[str, str]] = (),
         content: Content | None = None,
         part: tuple[int, int] | None = None,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         try:
             path = encode_path(f"/{address.authority}/{address.key}" if address.key else f"/{address.authority}")
         except UnicodeEncodeError:

@@ -13,16 +13,16 @@ from typing import Self
 
 from voxfleet_agent.addresses import Address, AllowList, Scheme
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.storage.client import Timeouts, Trust
-from voxfleet_agent.storage.content import BytesContent, Content, open_file, scratch_errors
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.egress_policy import PublicNetworks
+from voxfleet_agent.storage.http_client import Timeouts, Trust
 from voxfleet_agent.storage.http_objects import resumable
-from voxfleet_agent.storage.local import LocalFiles, write_all
-from voxfleet_agent.storage.network import PublicNetworks
+from voxfleet_agent.storage.local_files import LocalFiles, write_all
+from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
+from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, sent_too_little
 from voxfleet_agent.storage.s3 import S3Endpoint
-from voxfleet_agent.storage.store import ObjectStore, RangeReader
-from voxfleet_agent.storage.threads import in_thread
-from voxfleet_agent.storage.versions import ObjectVersion, changed, check_size, sent_too_little
-from voxfleet_agent.storage.web_folder import WebFolders
+from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file, scratch_errors
+from voxfleet_agent.storage.webdav import WebFolders
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.ring import Ring, Slot
+from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -58,7 +58,7 @@ class Piece:
 
     job: ClipJob
     number: int
-    slot: Slot
+    slot: RingSlot
     start_milliseconds: int
     speech: Mask
     """Where speech is audible in it; told here, so that the model need not wait for it."""
@@ -88,7 +88,7 @@ class Broken:
 class _Work:
     contract: VoiceContractSpec
     rate_hz: int
-    ring: Ring
+    ring: RingBuffer
     jobs: list[ClipJob] = field(default_factory=list)
 
 
@@ -110,7 +110,7 @@ class DecodeThread:
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True, name="decoding").start()
 
-    def put(self, contract: VoiceContractSpec, rate_hz: int, ring: Ring, jobs: list[ClipJob]) -> None:
+    def put(self, contract: VoiceContractSpec, rate_hz: int, ring: RingBuffer, jobs: list[ClipJob]) -> None:
         """Queues the clips of a batch."""
         self._queue.put(_Work(contract, rate_hz, ring, jobs))
 

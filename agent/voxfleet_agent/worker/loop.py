@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.ring import Ring, ring_frames
+from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
@@ -108,7 +108,7 @@ class WorkerLoop:
         self._model: Transcriber | None = None
         self._voice: Synthesizer | None = None
         self._contract: VoiceContractSpec | None = None
-        self._ring: Ring | None = None
+        self._ring: RingBuffer | None = None
         self._hearing: ClipTranscription | None = None
         self._speaking: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
@@ -271,7 +271,7 @@ class WorkerLoop:
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:
                 raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, refusal)
-            self._ring = Ring(ring_frames(request.contract, rate_hz))
+            self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
             self._hearing = ClipTranscription(
                 model,
                 self._ring,

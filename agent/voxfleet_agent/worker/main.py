@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from voxfleet_agent import core_dumps
-from voxfleet_agent.audio.facts import SCRATCH_PREFIX
+from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX
 from voxfleet_agent.lane_protocol import lane_lock
 from voxfleet_agent.lane_protocol.messages import (
     EXIT_GPU_FAULT,
@@ -89,16 +89,16 @@ def main(arguments: list[str] | None = None, parts: Callable[[], WorkerBackends]
 
 
 def _parts() -> WorkerBackends:
-    from voxfleet_agent.audio.decode import open_decoding
+    from voxfleet_agent.audio.decode import open_decoder
+    from voxfleet_agent.audio.decode_memory import working_set_bytes
     from voxfleet_agent.audio.encode import write_audio
-    from voxfleet_agent.audio.working_set import working_set_bytes
     from voxfleet_agent.engine import mlx_memory
     from voxfleet_agent.engine.completeness import shortfall
     from voxfleet_agent.engine.speech_detection import audible_speech
     from voxfleet_agent.worker.loop import WorkerBackends
 
     return WorkerBackends(
-        open_decoding=open_decoding,
+        open_decoding=open_decoder,
         working_set_bytes=working_set_bytes,
         write_audio=write_audio,
         load_speech=_load_speech,

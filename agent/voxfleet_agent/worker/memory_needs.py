@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.ring import BYTES_PER_FRAME, longest_piece_milliseconds, piece_frames, ring_frames
+from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, longest_piece_milliseconds, piece_frames, ring_frames
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 _MIB = 2**20

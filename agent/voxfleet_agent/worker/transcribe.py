@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
+from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_want_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
@@ -68,7 +68,7 @@ class ClipTranscription:
     def __init__(
         self,
         model: Transcriber,
-        ring: Ring,
+        ring: RingBuffer,
         shortfall: Shortfall,
         min_coverage_percent: int,
         room_bytes: int,

@@ -8,7 +8,7 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.decode import Decoding, open_decoding
+from voxfleet_agent.audio.decode import AudioDecoder, open_decoder
 from voxfleet_api.kinds.contract_input import (
     Container,
     ContractInput,
@@ -87,6 +87,6 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def decode(path: Path, spec: VoiceContractSpec, rate_hz: int) -> tuple[Decoding, list[Samples]]:
-    decoding = open_decoding(path, spec, rate_hz)
+def decode(path: Path, spec: VoiceContractSpec, rate_hz: int) -> tuple[AudioDecoder, list[Samples]]:
+    decoding = open_decoder(path, spec, rate_hz)
     return decoding, list(decoding.pieces())

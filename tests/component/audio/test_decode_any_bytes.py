@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.component.audio.audio_rig import contract, noise, save, write
 from tests.unit.agent.audio.audio_bytes import FLOAT, aiff, caf, caf_of_aac, wav
 
-from voxfleet_agent.audio.decode import open_decoding
+from voxfleet_agent.audio.decode import open_decoder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Windows
 
@@ -60,7 +60,7 @@ def check(folder: Path, content: bytes, *, intact: bool = False) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     error: VoxFleetError | None = None
     try:
-        for piece in open_decoding(path, spec, RATE_HZ).pieces():
+        for piece in open_decoder(path, spec, RATE_HZ).pieces():
             assert piece.ndim == 1
             assert piece.dtype == np.float32
             assert np.isfinite(piece).all()

@@ -11,8 +11,8 @@ import pytest
 from tests.component.audio.audio_rig import Samples, contract, decode, noise, save, stored, tone, write
 from tests.unit.agent.audio.audio_bytes import FLOAT, aiff, caf, caf_chunk, core_audio_layout, wav
 
-from voxfleet_agent.audio.decode import open_decoding
-from voxfleet_agent.audio.working_set import BLOCK_SAMPLES
+from voxfleet_agent.audio.decode import open_decoder
+from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode, Resample, ResampleQuality
 
@@ -79,7 +79,7 @@ def test_what_a_header_hides_is_not_decoded(
     path = save(tmp_path / "x.flac", np.zeros((300 * 48_000, 1), np.float32), 48_000, "pcm16")
     content = bytearray(path.read_bytes())
     content[21:26] = bytes([content[21] & 0xF0]) + announced_frames.to_bytes(4, "big")
-    decoding = open_decoding(write(path, bytes(content)), contract(max_clip=max_clip), 16_000)
+    decoding = open_decoder(write(path, bytes(content)), contract(max_clip=max_clip), 16_000)
     with pytest.raises(VoxFleetError) as caught:
         list(decoding.pieces())
     assert caught.value.failure_class is failure_class
@@ -210,9 +210,9 @@ def test_resampling_loses_no_samples(tmp_path: Path, container: str) -> None:
 def test_undeclared_conversions_do_not_happen(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", wav(channels=2))
     with pytest.raises(VoxFleetError, match=r"declare conversions\.downmix"):
-        open_decoding(path, contract(downmix=False), 16_000)
+        open_decoder(path, contract(downmix=False), 16_000)
     with pytest.raises(VoxFleetError, match=r"declare conversions\.resample"):
-        open_decoding(write(tmp_path / "y.wav", wav()), contract(to_hz=None), 44_100)
+        open_decoder(write(tmp_path / "y.wav", wav()), contract(to_hz=None), 44_100)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_conversions_that_do_not_work_are_refused(tmp_path: Path, conversions: C
     path = write(tmp_path / "x.wav", wav(channels=2))
     spec = contract().model_copy(update={"conversions": conversions})
     with pytest.raises(VoxFleetError, match=says) as caught:
-        open_decoding(path, spec, 24_000)
+        open_decoder(path, spec, 24_000)
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
 
 

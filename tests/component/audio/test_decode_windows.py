@@ -10,8 +10,8 @@ import pytest
 from tests.component.audio.audio_rig import Samples, contract, decode, noise, save, tone, write
 from tests.unit.agent.audio.audio_bytes import wav
 
-from voxfleet_agent.audio.decode import open_decoding
-from voxfleet_agent.audio.working_set import working_set_bytes
+from voxfleet_agent.audio.decode import open_decoder
+from voxfleet_agent.audio.decode_memory import working_set_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Windows
 
@@ -81,7 +81,7 @@ def test_damage_behind_the_first_windows_is_found(tmp_path: Path) -> None:
     samples = speech_like(15)
     samples[14 * RATE_HZ] = np.nan
     path = write(tmp_path / "x.wav", wav(3, 32, RATE_HZ, audio=samples.tobytes()))
-    decoding = open_decoding(path, contract(windows=WINDOWS), RATE_HZ)
+    decoding = open_decoder(path, contract(windows=WINDOWS), RATE_HZ)
     pieces = decoding.pieces()
     assert len(next(pieces)) > 0
     with pytest.raises(VoxFleetError) as caught:
@@ -98,7 +98,7 @@ def test_a_long_clip_is_never_in_memory(tmp_path: Path) -> None:
     spec = contract(to_hz=48_000, windows=Windows(length="30s"), max_clip="1h")
     tracemalloc.start()
     try:
-        total = sum(len(piece) for piece in open_decoding(path, spec, 48_000).pieces())
+        total = sum(len(piece) for piece in open_decoder(path, spec, 48_000).pieces())
         _, peak_bytes = tracemalloc.get_traced_memory()  # numpy's arrays are traced
     finally:
         tracemalloc.stop()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from voxfleet_agent.audio import io_benchmark
-from voxfleet_agent.audio.io_benchmark import OURS, Row, Timing
+from voxfleet_agent.audio.io_benchmark import OURS, BenchmarkRow, BenchmarkTiming
 from voxfleet_agent.main import app
 
 ROWS = (
@@ -32,8 +32,12 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 def test_a_row_compares_medians_and_leaves_out_what_failed() -> None:
-    timings: Mapping[str, Timing | None] = {OURS: Timing(2, 9), "librosa": Timing(7, 8), "soundfile": None}
-    row = Row("x", timings, {"soundfile": "OSError"})
+    timings: Mapping[str, BenchmarkTiming | None] = {
+        OURS: BenchmarkTiming(2, 9),
+        "librosa": BenchmarkTiming(7, 8),
+        "soundfile": None,
+    }
+    row = BenchmarkRow("x", timings, {"soundfile": "OSError"})
     assert row.times_faster("librosa") == 3.5
     assert row.times_faster("soundfile") is None
 

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.working_set import working_set_bytes
+from voxfleet_agent.audio.decode_memory import working_set_bytes
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main

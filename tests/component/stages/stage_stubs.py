@@ -13,7 +13,7 @@ from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, Loa
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage import FrozenPart, StageJournal
 from voxfleet_agent.storage import ObjectVersion, Storage
-from voxfleet_agent.storage.content import Content
+from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.results import Attestation, Evidence, LadderTable, LadderTier, LaneReadings, ResultRow, TimedText

@@ -25,7 +25,7 @@ from tests.component.storage.web_server import Page, WebServer
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.source import Source
-from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, network
+from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, egress_policy
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -326,10 +326,10 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
 async def test_a_certificate_of_another_host_is_refused(
     server: WebServer, https: HttpsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resolve(host: str, port: int) -> list[network.IpAddress]:
+    async def resolve(host: str, port: int) -> list[egress_policy.IpAddress]:
         return [ipaddress.ip_address("127.0.0.1")]
 
-    monkeypatch.setattr(network, "resolve", resolve)
+    monkeypatch.setattr(egress_policy, "resolve", resolve)
     prefix = server.url("/in/", "other.test")
     async with Storage([prefix], None, https) as storage:
         error = await error_of(storage.get(f"{prefix}x.wav", 1), "other.test")

@@ -19,9 +19,9 @@ from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages import inspection
 from voxfleet_agent.stages.inspection import inspect_clip
 from voxfleet_agent.stages.source import Source
-from voxfleet_agent.storage import Storage, Timeouts, web_folder
+from voxfleet_agent.storage import Storage, Timeouts, webdav
 from voxfleet_agent.storage import s3 as s3_module
-from voxfleet_agent.storage.content import BytesContent
+from voxfleet_agent.storage.upload_content import BytesContent
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -145,7 +145,7 @@ async def test_a_trickle_is_a_transport_failure(
 async def test_an_upload_that_is_cancelled_waits_for_no_cleaning(
     authority: Authority, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (s3_module, web_folder):
+    for module in (s3_module, webdav):
         monkeypatch.setattr(module, "CLEANUP_SECONDS", 0.1)
     monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 10)
     uploading, cleaning = asyncio.Event(), asyncio.Event()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_agent.audio.conversions import plan_conversions
-from voxfleet_agent.audio.facts import HeaderFacts
-from voxfleet_agent.audio.qualities import Resampler
+from voxfleet_agent.audio.conversions import Resampler, plan_conversions
+from voxfleet_agent.audio.header_facts import HeaderFacts
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import (
     Container,

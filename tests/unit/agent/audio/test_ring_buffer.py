@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxfleet_agent.audio.ring import Ring, Slot, ring_frames
+from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot, ring_frames
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Windows
 from voxfleet_api.kinds.contract_limits import Buffer
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -37,27 +37,27 @@ def test_a_ring_is_as_long_as_the_longest_piece_with_headroom() -> None:
 
 
 def test_pieces_come_out_as_they_went_in() -> None:
-    ring = Ring(10)
+    ring = RingBuffer(10)
     first, second = ring.write(samples(4, 0.1)), ring.write(samples(5, 0.2))
-    assert (first, second) == (Slot(0, 4), Slot(4, 5))
+    assert (first, second) == (RingSlot(0, 4), RingSlot(4, 5))
     assert ring.high_water_bytes == 36
     np.testing.assert_array_equal(ring.take(first), samples(4, 0.1))
     third = ring.write(samples(3, 0.3))
-    assert third == Slot(0, 3)  # one run of frames: not the one at the end and two at the beginning
+    assert third == RingSlot(0, 3)  # one run of frames: not the one at the end and two at the beginning
     np.testing.assert_array_equal(ring.take(second), samples(5, 0.2))
     np.testing.assert_array_equal(ring.take(third), samples(3, 0.3))
     assert ring.high_water_bytes == 36
 
 
 def test_what_was_taken_is_a_copy() -> None:
-    ring = Ring(4)
+    ring = RingBuffer(4)
     taken = ring.take(ring.write(samples(4, 0.1)))
     ring.write(samples(4, 0.2))
     np.testing.assert_array_equal(taken, samples(4, 0.1))
 
 
 def test_what_never_fits_is_an_error() -> None:
-    ring = Ring(4)
+    ring = RingBuffer(4)
     with pytest.raises(ValueError, match="5 frames do not fit"):
         ring.write(samples(5))
     with pytest.raises(ValueError, match="0 frames"):
@@ -65,7 +65,7 @@ def test_what_never_fits_is_an_error() -> None:
 
 
 def test_slots_are_read_in_order() -> None:
-    ring = Ring(4)
+    ring = RingBuffer(4)
     ring.write(samples(2))
     second = ring.write(samples(2))
     with pytest.raises(ValueError, match="order"):
@@ -73,16 +73,16 @@ def test_slots_are_read_in_order() -> None:
 
 
 def test_a_full_ring_makes_the_writer_wait() -> None:
-    ring = Ring(4)
+    ring = RingBuffer(4)
     first = ring.write(samples(3, 0.1))
-    written: list[Slot] = []
+    written: list[RingSlot] = []
     writer = threading.Thread(target=lambda: written.append(ring.write(samples(3, 0.2))))
     writer.start()
     writer.join(0.05)
     assert writer.is_alive() and not written
     ring.take(first)
     writer.join(END_SECONDS)
-    assert written == [Slot(0, 3)]
+    assert written == [RingSlot(0, 3)]
     np.testing.assert_array_equal(ring.take(written[0]), samples(3, 0.2))
 
 
@@ -90,8 +90,8 @@ def test_a_full_ring_makes_the_writer_wait() -> None:
 @given(st.integers(1, 40), st.data())
 def test_no_piece_is_lost_or_overwritten(size: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, size), min_size=1, max_size=60))
-    ring = Ring(size)
-    slots: list[Slot] = []
+    ring = RingBuffer(size)
+    slots: list[RingSlot] = []
     ready = threading.Semaphore(0)
 
     def write() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxfleet_agent.audio.ring import Ring, Slot
+from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage
 from voxfleet_agent.worker import decode_thread
 from voxfleet_agent.worker.decode_thread import Broken, ClipJob, Decoded, DecodeThread, Mask, Piece, Samples
@@ -48,8 +48,8 @@ def test_to_tell_where_speech_is_counts_and_to_wait_for_room_does_not(monkeypatc
     clock, emitted = Clock(), queue.SimpleQueue[Piece | Decoded | Broken]()
     monkeypatch.setattr(decode_thread, "time", clock)
 
-    class Full(Ring):
-        def write(self, samples: Samples) -> Slot:
+    class Full(RingBuffer):
+        def write(self, samples: Samples) -> RingSlot:
             clock.now_ns += 8 * SECOND_NS
             return super().write(samples)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxfleet_agent.audio.ring import BYTES_PER_FRAME, Ring
+from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import ClipMessage, Message
 from voxfleet_agent.worker.decode_thread import ClipJob, Piece, Samples
@@ -46,7 +46,7 @@ class Model:
     ],
 )
 def test_a_batch_is_heard_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
-    model, ring, told = Model(), Ring(4000), list[Message]()
+    model, ring, told = Model(), RingBuffer(4000), list[Message]()
     room_bytes = ROOM_FRAMES * BYTES_PER_FRAME
     hearing = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, told.append)
     jobs = [ClipJob(ClipMessage(index=index, path=Path("/clip"))) for index in range(len(frames))]

@@ -29,7 +29,7 @@ class SpeedLimit:
         )
 
 
-class Pace:
+class MinimumSpeed:
     """Of one body that comes. Bytes of a window that is full are no credit for the next one, and the time that the
     body's reader takes is not the server's."""
 

@@ -6,8 +6,8 @@ import hashlib
 import zlib
 from collections.abc import AsyncGenerator
 
-from voxfleet_agent.storage.content import BLOCK_BYTES, BlockContent
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, BlockContent
 
 _LEVEL = 1  # a manifest shrinks to a tenth and less; higher levels cost more than they save
 

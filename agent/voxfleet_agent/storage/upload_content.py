@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 BLOCK_BYTES = 2**20

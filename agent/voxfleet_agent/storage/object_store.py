@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.content import Content
-from voxfleet_agent.storage.versions import ObjectVersion, sent_too_little
+from voxfleet_agent.storage.object_version import ObjectVersion, sent_too_little
+from voxfleet_agent.storage.upload_content import Content
 
 READER_BLOCK_BYTES = 2**16
 CLEANUP_SECONDS = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from voxfleet_agent.storage.client import Answer
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.http_client import HttpAnswer
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 DOCUMENT_BYTES = 32 * 2**20
@@ -14,7 +14,7 @@ _MAX_TAGS = 2_000_000
 _PIECE_CHARACTERS = 2**16
 
 
-async def read_document(answer: Answer) -> ElementTree.Element:
+async def read_document(answer: HttpAnswer) -> ElementTree.Element:
     """The answer's body as XML; the event loop goes on meanwhile. Raises VoxFleetError(TRANSPORT)."""
     content = await answer.read(DOCUMENT_BYTES)
     return await in_thread(lambda: parse(content))

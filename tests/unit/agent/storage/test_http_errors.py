@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.storage.answers import error_code, refusal, retry_after_seconds
+from voxfleet_agent.storage.http_errors import error_code, refusal, retry_after_seconds
 from voxfleet_api.failures import FailureClass
 
 NOW = 1_800_000_000.0

@@ -17,7 +17,7 @@ from tests.component.storage.web_server import Page, WebDavServer, WebServer
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.storage import Storage
-from voxfleet_agent.storage.content import BytesContent
+from voxfleet_agent.storage.upload_content import BytesContent
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _NUMBERS = itertools.count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxfleet_agent.audio.working_set import working_set_bytes
+from voxfleet_agent.audio.decode_memory import working_set_bytes
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 

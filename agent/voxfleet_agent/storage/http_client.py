@@ -16,10 +16,10 @@ from typing import Literal
 import httpcore
 
 from voxfleet_agent.addresses import split_authority
-from voxfleet_agent.storage.answers import refusal
-from voxfleet_agent.storage.content import Content
-from voxfleet_agent.storage.network import PublicNetworks, VettedBackend
-from voxfleet_agent.storage.pace import Pace, SpeedLimit
+from voxfleet_agent.storage.egress_policy import PublicNetworks, VettedBackend
+from voxfleet_agent.storage.http_errors import refusal
+from voxfleet_agent.storage.stall_detection import MinimumSpeed, SpeedLimit
+from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MAX_CONNECTIONS = 32
@@ -60,7 +60,7 @@ class Trust:
     timeouts: Timeouts = Timeouts()
 
 
-class Answer:
+class HttpAnswer:
     """The head of an answer, and its body as it comes."""
 
     def __init__(self, response: httpcore.Response, timeouts: Timeouts) -> None:
@@ -72,7 +72,7 @@ class Answer:
 
     async def blocks(self, limit: SpeedLimit | None = None) -> AsyncGenerator[bytes, None]:
         """Raises VoxFleetError(TRANSPORT) when the body ends early, stalls or trickles."""
-        pace = Pace(limit or self._timeouts.speed)
+        pace = MinimumSpeed(limit or self._timeouts.speed)
         with _translated():
             while (block := await pace.next_block(self._stream)) is not None:
                 self._came_bytes += len(block)
@@ -102,7 +102,7 @@ class Answer:
         chunked = "transfer-encoding" in self.headers
         if not chunked and re.fullmatch(r"[0-9]{1,18}", length) and int(length) == self._came_bytes:
             with _translated():
-                await Pace(self._timeouts.speed).next_block(self._stream)
+                await MinimumSpeed(self._timeouts.speed).next_block(self._stream)
 
 
 class HttpClient:
@@ -136,7 +136,7 @@ class HttpClient:
         headers: Mapping[str, str],
         content: Content | None = None,
         part: tuple[int, int] | None = None,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         """`target`: the encoded path and query. `part`: which bytes of the content are sent; absent: all.
 
         Raises VoxFleetError(TRANSPORT | ACCESS_DENIED) when there is no answer.
@@ -165,7 +165,7 @@ class HttpClient:
                 except httpcore.WriteTimeout:
                     raise self._timeouts.speed.too_slow("takes an upload") from None
         try:
-            answer = Answer(response, self._timeouts)
+            answer = HttpAnswer(response, self._timeouts)
             yield answer
             await answer.finish()
         finally:

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from voxfleet_agent.addresses import Address, Scheme
-from voxfleet_agent.storage.client import Answer, HttpClient, Trust
-from voxfleet_agent.storage.content import BytesContent, Content
-from voxfleet_agent.storage.documents import read_document, text_of
+from voxfleet_agent.storage.http_client import HttpAnswer, HttpClient, Trust
 from voxfleet_agent.storage.http_objects import HttpObjects
-from voxfleet_agent.storage.store import CLEANUP_SECONDS, STAGING_PREFIX
-from voxfleet_agent.storage.versions import check_count, check_name
+from voxfleet_agent.storage.object_store import CLEANUP_SECONDS, STAGING_PREFIX
+from voxfleet_agent.storage.object_version import check_count, check_name
+from voxfleet_agent.storage.upload_content import BytesContent, Content
+from voxfleet_agent.storage.xml_documents import read_document, text_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MAX_REDIRECTS = 3
@@ -38,7 +38,7 @@ class WebFolders(HttpObjects):
             await client.aclose()
 
     @asynccontextmanager
-    async def get(self, address: Address, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def get(self, address: Address, headers: Mapping[str, str]) -> AsyncIterator[HttpAnswer]:
         async with AsyncExitStack() as stack:
             answer = await stack.enter_async_context(self._request("GET", address, headers))
             for _ in range(MAX_REDIRECTS):
@@ -185,7 +185,7 @@ class WebFolders(HttpObjects):
     @asynccontextmanager
     async def _request(
         self, method: str, address: Address, headers: Mapping[str, str], content: Content | None = None
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         client = self._clients.get(address.authority)
         if client is None:
             client = self._clients[address.authority] = HttpClient("https", address.authority, self._trust)
@@ -194,7 +194,7 @@ class WebFolders(HttpObjects):
             yield answer
 
 
-def _check_encoding(answer: Answer) -> None:
+def _check_encoding(answer: HttpAnswer) -> None:
     """Raises VoxFleetError(INVALID_INPUT) for an object that is packed; what an error's body is matters to nobody."""
     if answer.status < 300 and answer.headers.get("content-encoding", "identity").lower() != "identity":
         raise VoxFleetError(

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import httpcore
 
-from voxfleet_agent.storage.threads import in_own_thread
+from voxfleet_agent.storage.blocking_calls import in_own_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

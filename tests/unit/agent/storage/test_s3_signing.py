@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from voxfleet_agent.storage.signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign
 from voxfleet_api.protocol import S3Credentials
 
 EXAMPLE = S3Credentials(

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.content import BLOCK_BYTES, Content
-from voxfleet_agent.storage.store import STAGING_PREFIX, Opened, RangeReader
-from voxfleet_agent.storage.threads import in_thread
-from voxfleet_agent.storage.versions import ObjectVersion, changed, check_count
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.object_store import STAGING_PREFIX, Opened, RangeReader
+from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never wait for a pipe's writer

@@ -6,8 +6,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.storage.content import BLOCK_BYTES
-from voxfleet_agent.storage.packed import PackedContent
+from voxfleet_agent.storage.packed_content import PackedContent
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES
 
 LINE = bytes(range(256)) * 997
 

@@ -18,7 +18,7 @@ _ROUNDING_MILLISECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class RingSlot:
     """Consecutive frames of the ring that one piece of a clip occupies."""
 
     start: int
@@ -47,7 +47,7 @@ def _frames(contract: VoiceContractSpec, rate_hz: int, percent: int) -> int:
     return frames + rate_hz * _ROUNDING_MILLISECONDS // 1000
 
 
-class Ring:
+class RingBuffer:
     """A fixed float32 array, written by one thread and read by another, in the order of writing.
 
     Each piece lies in one run of frames, so that reading it is one copy. Every page is touched at once: the ring's
@@ -57,7 +57,7 @@ class Ring:
     def __init__(self, frames: int) -> None:
         self._frames = np.empty(frames, dtype=np.float32)
         self._frames.fill(0.0)
-        self._slots: deque[Slot] = deque()
+        self._slots: deque[RingSlot] = deque()
         self._changed = threading.Condition()
         self._used = 0
         self._high_water = 0
@@ -74,7 +74,7 @@ class Ring:
     def high_water_bytes(self) -> int:
         return self._high_water * BYTES_PER_FRAME
 
-    def write(self, samples: npt.NDArray[np.float32]) -> Slot:
+    def write(self, samples: npt.NDArray[np.float32]) -> RingSlot:
         """Copies float32 samples (N,) in; waits until they fit in one run of free frames.
 
         Raises ValueError for more frames than the ring has, or none.
@@ -85,7 +85,7 @@ class Ring:
         with self._changed:
             while (start := self._room(frames)) is None:
                 self._changed.wait()
-            slot = Slot(start, frames)
+            slot = RingSlot(start, frames)
             self._slots.append(slot)
             self._used += frames
             self._high_water = max(self._high_water, self._used)
@@ -93,13 +93,13 @@ class Ring:
         self._frames[start : start + frames] = samples
         return slot
 
-    def take(self, slot: Slot) -> npt.NDArray[np.float32]:
+    def take(self, slot: RingSlot) -> npt.NDArray[np.float32]:
         """A copy of the oldest slot's samples (N,), whose frames are then free. Raises ValueError for another slot."""
         samples = self._frames[slot.start : slot.start + slot.frames].copy()
         self.drop(slot)
         return samples
 
-    def drop(self, slot: Slot) -> None:
+    def drop(self, slot: RingSlot) -> None:
         """Frees the oldest slot. Raises ValueError for another slot."""
         with self._changed:
             if not self._slots or self._slots[0] != slot:

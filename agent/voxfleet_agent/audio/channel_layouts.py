@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from voxfleet_agent.audio.facts import refused
+from voxfleet_agent.audio.header_facts import refused
 
 _KEPT_MASKS = {
     2: {0x3},

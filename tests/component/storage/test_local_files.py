@@ -15,7 +15,7 @@ import pytest
 from tests.component.storage.errors import class_of, error_of
 
 from voxfleet_agent.storage import Storage
-from voxfleet_agent.storage.store import STAGING_PREFIX
+from voxfleet_agent.storage.object_store import STAGING_PREFIX
 from voxfleet_api.failures import FailureClass
 
 
@@ -344,7 +344,7 @@ async def test_a_folder_that_becomes_a_link_while_it_is_listed_is_not_followed(
         (data / "in" / "sub").symlink_to(tmp_path / "private")
         return contextlib.nullcontext(iter(found))  # type: ignore[return-value] # what had been read before
 
-    monkeypatch.setattr("voxfleet_agent.storage.local.os.scandir", swap)
+    monkeypatch.setattr("voxfleet_agent.storage.local_files.os.scandir", swap)
     assert await class_of(storage.list_names(uri(data / "in") + "/", 10)) in (
         FailureClass.INPUT_NOT_FOUND,
         FailureClass.ACCESS_DENIED,

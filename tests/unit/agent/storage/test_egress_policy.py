@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.storage.network import PublicNetworks
+from voxfleet_agent.storage.egress_policy import PublicNetworks
 
 NOWHERE_PRIVATE = PublicNetworks(())
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio.facts import ClipReader, damaged
+from voxfleet_agent.audio.header_facts import ClipReader, damaged
 
 _INFO_OFFSET = 8
 _MAX_BLOCKS = 65_536

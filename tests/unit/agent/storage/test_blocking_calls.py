@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from voxfleet_agent.storage.threads import in_thread
+from voxfleet_agent.storage.blocking_calls import in_thread
 
 
 async def test_it_gives_the_result_and_raises_the_error() -> None:
