@@ -29,9 +29,9 @@ from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.finalize import run_finalize
-from voxfleet_agent.stages.plan import run_plan
-from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
+from voxfleet_agent.stages.plan.plan_stage import run_plan
+from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import ValidationError
 
 from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
-from voxfleet_agent.journal import events, holds, meta
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal import event_table, lane_holds, settings_table
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import (
     GENESIS_HASH,
@@ -68,9 +68,9 @@ class Ledger:
         self.hardware_id = hardware_id
         self.public_key = public_key_text(key)
 
-    def seal(self, db: sqlite3.Connection, hold: holds.HoldRecord, attempt: AttemptRecord) -> SignedRow | None:
+    def seal(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow | None:
         """Turns a hold into a signed row and its event; None when the hold was sealed before."""
-        if not holds.remove(db, hold):
+        if not lane_holds.remove(db, hold):
             return None
         head = chain_head(db, self.chain_id)
         signed = sign(
@@ -100,7 +100,7 @@ class Ledger:
             "INSERT INTO ledger_rows VALUES (?, ?, ?, ?, ?)",
             (self.chain_id, signed.row.sequence, *hold.key, json.dumps(signed.dump())),
         )
-        events.append(db, EventType.ROW, signed)
+        event_table.append(db, EventType.ROW, signed)
         return signed
 
     def identity(self, control_plane: str | None, nonce: str) -> Identity:
@@ -118,11 +118,11 @@ class Ledger:
 
 def open_chain(db: sqlite3.Connection, key_text: str) -> str:
     """The chain's id; a new chain when the journal is new or the key is another one."""
-    chain_id = meta.get(db, "chain_id")
-    if chain_id is None or meta.get(db, "chain_public_key") != key_text:
+    chain_id = settings_table.get(db, "chain_id")
+    if chain_id is None or settings_table.get(db, "chain_public_key") != key_text:
         chain_id = secrets.token_hex(8)
-        meta.put(db, "chain_id", chain_id)
-        meta.put(db, "chain_public_key", key_text)
+        settings_table.put(db, "chain_id", chain_id)
+        settings_table.put(db, "chain_public_key", key_text)
     return chain_id
 
 

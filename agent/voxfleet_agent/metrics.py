@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.protocol import AttemptState, PoolFacts
 from voxfleet_api.results import LaneReadings
 
@@ -21,7 +21,7 @@ from voxfleet_api.results import LaneReadings
 class AgentReading:
     """The agent at the instant of a scrape."""
 
-    attempts: Sequence[AttemptRecord]
+    attempts: Sequence[JournaledAttempt]
     pools: Sequence[PoolFacts]
     lanes: Mapping[str, LaneReadings]
     scratch_reserved_bytes: int

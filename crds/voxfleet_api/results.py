@@ -28,6 +28,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic
 from voxfleet_api.failures import FailureClass
 
+RESULTS_NAME = "results.jsonl"
+ERRORS_NAME = "errors.jsonl"
+INDEX_NAME = "index.json"
+
 
 class Row(BaseModel):
     """One line of a JSON Lines file."""

@@ -28,7 +28,7 @@ from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.stages.buckets import sort_into_buckets
+from voxfleet_agent.stages.process.batching import sort_into_buckets
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_model import ModelSource

@@ -14,7 +14,7 @@ from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.stage import FailureBudget, LadderBook, StageContext
+from voxfleet_agent.stages.context import JobFailureBudget, LadderBook, StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptSpec, S3Credentials, ShardResult
@@ -34,7 +34,7 @@ class Equipment:
     models: ModelResolver
     ladders: LadderBook
     quarantine: QuarantineStore
-    open_budget: Callable[[AttemptSpec], FailureBudget]
+    open_budget: Callable[[AttemptSpec], JobFailureBudget]
     """One budget a job, however many of its attempts run here."""
     stages: Mapping[Stage, StageFunction]
     open_storage: Callable[[S3Credentials | None], Storage]

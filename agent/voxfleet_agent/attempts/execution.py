@@ -15,13 +15,13 @@ from voxfleet_agent.attempts.metering import LaneMeter
 from voxfleet_agent.attempts.slots import Grant, Slots
 from voxfleet_agent.attempts.state import AttemptEvent, transition
 from voxfleet_agent.attempts.status import append_status
-from voxfleet_agent.journal import attempts, holds
-from voxfleet_agent.journal.attempts import AttemptRecord
-from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.journal import attempt_table, lane_holds
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames
 from voxfleet_agent.scratch import AttemptScratch
-from voxfleet_agent.stages.stage import Provenance, StageContext
+from voxfleet_agent.stages.context import Provenance, StageContext
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
 from voxfleet_api.quantities import quantity_bytes
@@ -98,7 +98,7 @@ class Execution:
         record = live.record
 
         def work(db: sqlite3.Connection) -> None:
-            attempts.save(db, record)
+            attempt_table.save(db, record)
             append_status(db, self._equipment.ledger.chain_id, record)
 
         await self._equipment.journal.write(work)
@@ -108,9 +108,9 @@ class Execution:
         self,
         live: LiveAttempt,
         event: AttemptEvent,
-        change: Callable[[AttemptRecord], AttemptRecord] = lambda record: record,
+        change: Callable[[JournaledAttempt], JournaledAttempt] = lambda record: record,
         *,
-        seal: Sequence[holds.HoldRecord] = (),
+        seal: Sequence[lane_holds.LaneHold] = (),
         also: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
         """One transaction: the new state, its event, the sealed rows of what ended, the hold of what began."""
@@ -123,9 +123,9 @@ class Execution:
             for hold in seal:
                 ledger.seal(db, hold, record)
             if began is not None:
-                holds.save(db, began)
+                lane_holds.save(db, began)
             also(db)
-            attempts.save(db, record)
+            attempt_table.save(db, record)
             append_status(db, ledger.chain_id, record)
 
         await self._equipment.journal.write(
@@ -134,7 +134,7 @@ class Execution:
         live.record = record
         live.log().info("attempt", state=step.state.value, event_type=event.value, lane=record.lane)
 
-    def end_hold(self, live: LiveAttempt) -> list[holds.HoldRecord]:
+    def end_hold(self, live: LiveAttempt) -> list[lane_holds.LaneHold]:
         """Stops the meter; what is to be sealed."""
         meter, live.meter = live.meter, None
         return [] if meter is None else [meter.stop()]
@@ -164,7 +164,7 @@ class Execution:
         if live.stopping:
             raise asyncio.CancelledError
 
-        def ended(record: AttemptRecord) -> AttemptRecord:
+        def ended(record: JournaledAttempt) -> JournaledAttempt:
             high = max(record.scratch_high_water_bytes, high_water_bytes)
             record = replace(record, scratch_high_water_bytes=high)
             if isinstance(outcome, ShardResult):
@@ -185,7 +185,7 @@ class Execution:
                 AttemptEvent.CLEANED_FAILURE if failed else AttemptEvent.CLEANED_SUCCESS,
                 lambda record: replace(record, lane=None, scratch_residue_bytes=residue_bytes),
                 seal=self.end_hold(live),
-                also=lambda db: attempts.forget_stage(db, live.key),
+                also=lambda db: attempt_table.forget_stage(db, live.key),
             )
 
     async def _outcome(self, live: LiveAttempt, lane: LaneHandle | None) -> tuple[ShardResult | AttemptFailure, int]:
@@ -226,7 +226,7 @@ class Execution:
             context = StageContext(
                 spec=spec,
                 storage=storage,
-                journal=AttemptJournal(equipment.journal, live.key),
+                journal=SqliteStageJournal(equipment.journal, live.key),
                 scratch=scratch,
                 models=equipment.models,
                 lane=lane,
@@ -252,6 +252,6 @@ class Execution:
 
         def work(db: sqlite3.Connection) -> None:
             self._equipment.ledger.seal(db, setup, record)
-            holds.save(db, began)
+            lane_holds.save(db, began)
 
         await self._equipment.journal.write(work, after_commit=lambda: crash_points.point("row-sealed"))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from voxfleet_agent.attempts.live import LiveAttempt
 from voxfleet_agent.attempts.status import status_of
-from voxfleet_agent.journal import attempts, events
-from voxfleet_agent.journal.events import StoredEvent
+from voxfleet_agent.journal import attempt_table, event_table
+from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import AttemptList, AttemptStatus
 
@@ -56,9 +56,9 @@ class EventFeed:
         def work(db: sqlite3.Connection) -> AttemptList:
             found = tuple(
                 status_of(db, self._chain_id, replace(record, progress=progress.get(record.key, record.progress)))
-                for record in attempts.load_all(db)
+                for record in attempt_table.load_all(db)
             )
-            return AttemptList(attempts=found, cursor=self.cursor(events.last(db)))
+            return AttemptList(attempts=found, cursor=self.cursor(event_table.last(db)))
 
         return await self._journal.read(work)
 
@@ -70,7 +70,7 @@ class EventFeed:
         journal_id, _, number = cursor.partition(":")
         if journal_id != self._journal.journal_id or not (number.isascii() and number.isdecimal() and len(number) < 20):
             raise UnknownCursor
-        first, last = await self._journal.read(lambda db: (events.floor(db), events.last(db)))
+        first, last = await self._journal.read(lambda db: (event_table.floor(db), event_table.last(db)))
         if not first <= int(number) <= last:
             raise UnknownCursor
         return int(number)
@@ -86,14 +86,14 @@ class EventFeed:
         }
 
         def work(db: sqlite3.Connection) -> Page:
-            if after < events.floor(db):
+            if after < event_table.floor(db):
                 raise UnknownCursor
-            found = events.after(db, after, limit)
+            found = event_table.after(db, after, limit)
             if found:  # progress comes after the changes that it belongs to, and never takes one back
                 return Page(found, [], progress_count)
             told = [
                 status_of(db, self._chain_id, replace(record, progress=moved[record.key]))
-                for record in attempts.load(db, moved)
+                for record in attempt_table.load(db, moved)
             ]
             return Page(found, told, count)
 
@@ -101,4 +101,4 @@ class EventFeed:
 
     async def acknowledge(self, number: int) -> None:
         """Forgets events up to this number."""
-        await self._journal.write(lambda db: events.trim(db, number))
+        await self._journal.write(lambda db: event_table.trim(db, number))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from voxfleet_agent.attempts.metering import LaneMeter
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 
@@ -16,7 +16,7 @@ from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 class LiveAttempt:
     """`lock` is held through every change of state, and while the task is being stopped."""
 
-    record: AttemptRecord
+    record: JournaledAttempt
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
     credentials: S3Credentials | None = None

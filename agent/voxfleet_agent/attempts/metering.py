@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxfleet_agent.clock import Clock, timestamp
-from voxfleet_agent.journal.holds import HoldRecord
+from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey
 
@@ -23,29 +23,29 @@ class LaneMeter:
         self._started_milliseconds = at_milliseconds
         self._wall_start = timestamp(self._clock.wall())
         self._audio_milliseconds = 0
-        self._stopped: HoldRecord | None = None
+        self._stopped: LaneHold | None = None
 
     def add_audio(self, audio_milliseconds: int) -> None:
         self._audio_milliseconds += audio_milliseconds
 
-    def hold(self) -> HoldRecord:
+    def hold(self) -> LaneHold:
         """The running activity up to now, or up to `stop`."""
         return self._stopped or self._measure(self._clock.metered_milliseconds())
 
-    def switch(self, activity: Activity) -> HoldRecord:
+    def switch(self, activity: Activity) -> LaneHold:
         """Ends the running activity and begins the next; returns the ended one."""
         now = self._clock.metered_milliseconds()
         ended = self._measure(now)
         self._begin(activity, now)
         return ended
 
-    def stop(self) -> HoldRecord:
+    def stop(self) -> LaneHold:
         """The lane is given back: later calls return the same hold."""
         self._stopped = self.hold()
         return self._stopped
 
-    def _measure(self, now_milliseconds: int) -> HoldRecord:
-        return HoldRecord(
+    def _measure(self, now_milliseconds: int) -> LaneHold:
+        return LaneHold(
             key=self._key,
             lane=self._lane,
             activity=self.activity,

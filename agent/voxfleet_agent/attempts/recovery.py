@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
 from voxfleet_agent.attempts.status import append_status
-from voxfleet_agent.journal import attempts, holds
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal import attempt_table, lane_holds
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.scratch import Scratch
@@ -16,7 +16,7 @@ from voxfleet_agent.scratch import Scratch
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    records: list[AttemptRecord]
+    records: list[JournaledAttempt]
     sealed_rows: int
     swept_entries: int
 
@@ -29,9 +29,9 @@ async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recover
     """
     swept = await scratch.sweep(owned=())
 
-    def work(db: sqlite3.Connection) -> tuple[list[AttemptRecord], int]:
-        records = {record.key: record for record in attempts.load_all(db)}
-        left = holds.load_all(db)
+    def work(db: sqlite3.Connection) -> tuple[list[JournaledAttempt], int]:
+        records = {record.key: record for record in attempt_table.load_all(db)}
+        left = lane_holds.load_all(db)
         sealed = [ledger.seal(db, hold, records[hold.key]) for hold in left]
         kept = [_settle(db, ledger, record) for record in records.values()]
         return [record for record in kept if record is not None], len(sealed)
@@ -40,20 +40,20 @@ async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recover
     return Recovered(records, sealed, swept)
 
 
-def _settle(db: sqlite3.Connection, ledger: Ledger, record: AttemptRecord) -> AttemptRecord | None:
+def _settle(db: sqlite3.Connection, ledger: Ledger, record: JournaledAttempt) -> JournaledAttempt | None:
     """The attempt's state after a restart; None when it is gone."""
     step = transition(record.state, AttemptEvent.RESTARTED)
     if Action.FORGET in step.actions:
-        attempts.forget(db, record.key)
+        attempt_table.forget(db, record.key)
         return None
     state = step.state
     if Action.FINISH in step.actions:
         event = AttemptEvent.CLEANED_FAILURE if record.failure is not None else AttemptEvent.CLEANED_SUCCESS
         state = transition(state, event).state
-        attempts.forget_stage(db, record.key)
+        attempt_table.forget_stage(db, record.key)
     if state is record.state:
         return record
     settled = replace(record, state=state, lane=None)
-    attempts.save(db, settled)
+    attempt_table.save(db, settled)
     append_status(db, ledger.chain_id, settled)
     return settled

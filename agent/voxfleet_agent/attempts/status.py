@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from voxfleet_agent.journal import events
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal import event_table
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.ledger import span
 from voxfleet_api.protocol import AttemptStatus, EventType
 
 
-def status_of(db: sqlite3.Connection, chain_id: str, record: AttemptRecord) -> AttemptStatus:
+def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> AttemptStatus:
     return AttemptStatus(
         shard_uid=record.key.shard_uid,
         attempt=record.key.attempt,
@@ -31,6 +31,6 @@ def status_of(db: sqlite3.Connection, chain_id: str, record: AttemptRecord) -> A
     )
 
 
-def append_status(db: sqlite3.Connection, chain_id: str, record: AttemptRecord) -> None:
+def append_status(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> None:
     """Appends the event of a state change, in the transaction that makes it."""
-    events.append(db, EventType.ATTEMPT, status_of(db, chain_id, record))
+    event_table.append(db, EventType.ATTEMPT, status_of(db, chain_id, record))

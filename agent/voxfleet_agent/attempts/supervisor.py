@@ -26,8 +26,8 @@ from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.slots import ControlSupply, Slots
 from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
 from voxfleet_agent.attempts.status import status_of
-from voxfleet_agent.journal import attempts, holds, meta
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal import attempt_table, lane_holds, settings_table
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
 from voxfleet_api.protocol import (
@@ -77,7 +77,11 @@ class Supervisor:
         self._live = {record.key: LiveAttempt(record) for record in recovered.records}
 
         def work(db: sqlite3.Connection) -> tuple[str | None, str | None, dict[str, int]]:
-            return meta.get(db, "control_plane"), meta.get(db, "epoch"), attempts.tombstones(db)
+            return (
+                settings_table.get(db, "control_plane"),
+                settings_table.get(db, "epoch"),
+                attempt_table.tombstones(db),
+            )
 
         owner, epoch, self._tombstones = await equipment.journal.read(work)
         if owner is not None and control_plane not in (None, owner):
@@ -123,8 +127,8 @@ class Supervisor:
             if bound != self._bound:
 
                 def work(db: sqlite3.Connection) -> None:
-                    meta.put(db, "control_plane", bound.control_plane or "")
-                    meta.put(db, "epoch", str(bound.epoch))
+                    settings_table.put(db, "control_plane", bound.control_plane or "")
+                    settings_table.put(db, "epoch", str(bound.epoch))
 
                 await self._equipment.journal.write(work)
                 self._bound = bound
@@ -199,7 +203,7 @@ class Supervisor:
     def attempt(self, key: AttemptKey) -> LiveAttempt | None:
         return self._live.get(key)
 
-    def states(self) -> list[AttemptRecord]:
+    def states(self) -> list[JournaledAttempt]:
         return [live.record for live in self._live.values()]
 
     async def status(self, live: LiveAttempt) -> AttemptStatus:
@@ -225,7 +229,7 @@ class Supervisor:
 
             def work(db: sqlite3.Connection) -> None:
                 for hold in running:
-                    holds.tick(db, hold)
+                    lane_holds.tick(db, hold)
 
             await self._equipment.journal.write(work, wake=False)
 
@@ -236,8 +240,8 @@ class Supervisor:
         before = int(self._equipment.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
 
         def work(db: sqlite3.Connection) -> dict[str, int]:
-            attempts.drop_tombstones(db, before)
-            return attempts.tombstones(db)
+            attempt_table.drop_tombstones(db, before)
+            return attempt_table.tombstones(db)
 
         async with self._admission:
             self._tombstones = await self._equipment.journal.write(work)
@@ -263,7 +267,7 @@ class Supervisor:
         )
 
     async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec) -> LiveAttempt:
-        record = AttemptRecord(
+        record = JournaledAttempt(
             key=key,
             spec_digest=request.spec_digest,
             control_plane=self._bound.control_plane or "",
@@ -312,14 +316,14 @@ class Supervisor:
             def work(db: sqlite3.Connection) -> None:
                 for hold in sealed:
                     self._equipment.ledger.seal(db, hold, record)
-                attempts.forget(db, live.key)
+                attempt_table.forget(db, live.key)
 
             await self._equipment.journal.write(work)
             del self._live[live.key]
             live.log().info("deleted")
 
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
-        attempts.bury(db, key, int(self._equipment.clock.wall().timestamp()))
+        attempt_table.bury(db, key, int(self._equipment.clock.wall().timestamp()))
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

@@ -42,9 +42,9 @@ def compare(
     from voxfleet_agent.local.credentials import CredentialsMissing
     from voxfleet_agent.local.finished import FinishedRun, UnreadableRun, open_run
     from voxfleet_agent.local.setup_differences import setup_differences
-    from voxfleet_agent.stages.repro import Bundle
+    from voxfleet_agent.stages.finalize.repro import ReproBundle
 
-    async def read(place: str) -> tuple[FinishedRun, Bundle]:
+    async def read(place: str) -> tuple[FinishedRun, ReproBundle]:
         async with open_run(place, os.environ) as files:
             run = await files.finished()
             return run, await files.bundle(run.index)

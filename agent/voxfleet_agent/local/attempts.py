@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
-from voxfleet_agent.journal import attempts
-from voxfleet_agent.journal.attempts import AttemptRecord
+from voxfleet_agent.journal import attempt_table
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.digest import digest_of
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardResult
@@ -18,9 +18,9 @@ CONTROL_PLANE = "local"
 class LocalAttempts:
     """The newest attempt of each shard, as the journal holds it."""
 
-    def __init__(self, journal: Journal, records: list[AttemptRecord]) -> None:
+    def __init__(self, journal: Journal, records: list[JournaledAttempt]) -> None:
         self._journal = journal
-        self._newest: dict[str, AttemptRecord] = {}
+        self._newest: dict[str, JournaledAttempt] = {}
         self._first: dict[str, int] = {}
         for record in sorted(records, key=lambda record: record.key.attempt):
             self._newest[record.key.shard_uid] = record
@@ -28,7 +28,7 @@ class LocalAttempts:
 
     @classmethod
     async def load(cls, journal: Journal) -> LocalAttempts:
-        return cls(journal, await journal.read(attempts.load_all))
+        return cls(journal, await journal.read(attempt_table.load_all))
 
     @property
     def is_new(self) -> bool:
@@ -38,7 +38,7 @@ class LocalAttempts:
     def knows(self, shard_uid: str) -> bool:
         return shard_uid in self._newest
 
-    def delivered(self, shard_uid: str) -> AttemptRecord | None:
+    def delivered(self, shard_uid: str) -> JournaledAttempt | None:
         """The newest attempt, if it has a result."""
         record = self._newest.get(shard_uid)
         return record if record is not None and record.result is not None else None
@@ -61,23 +61,23 @@ class LocalAttempts:
             return spec
         return order(record.key.attempt + 1)
 
-    async def running(self, spec: AttemptSpec) -> AttemptRecord:
+    async def running(self, spec: AttemptSpec) -> JournaledAttempt:
         """Makes it durable that the attempt has begun."""
-        record = AttemptRecord(
+        record = JournaledAttempt(
             key=AttemptKey(spec.shard_uid, spec.attempt),
             spec_digest=digest_of(spec),
             control_plane=CONTROL_PLANE,
             spec=spec,
             state=AttemptState.RUNNING,
         )
-        await self._journal.write(lambda db: attempts.save(db, record))
+        await self._journal.write(lambda db: attempt_table.save(db, record))
         self._newest[spec.shard_uid] = record
         self._first.setdefault(spec.shard_uid, spec.attempt)
         return record
 
     async def ended(
         self,
-        record: AttemptRecord,
+        record: JournaledAttempt,
         outcome: ShardResult | AttemptFailure,
         scratch_high_water_bytes: int,
         scratch_residue_bytes: int,
@@ -93,8 +93,8 @@ class LocalAttempts:
         )
 
         def work(db: sqlite3.Connection) -> None:
-            attempts.save(db, ended)
-            attempts.forget_stage(db, ended.key)
+            attempt_table.save(db, ended)
+            attempt_table.forget_stage(db, ended.key)
 
         await self._journal.write(work)
         self._newest[ended.key.shard_uid] = ended

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from voxfleet_agent.local.comparison import Pair
-from voxfleet_agent.stages.repro import Bundle
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -57,7 +57,7 @@ class Verification:
         return not self.files and not self.model and all(pair.same for pair in self.pairs)
 
 
-def nothing_to_run_again(bundle: Bundle, counts: Counts) -> str | None:
+def nothing_to_run_again(bundle: ReproBundle, counts: Counts) -> str | None:
     """Why a run has no clip that another run could repeat; None: it has some."""
     told = (
         f"{counts.quarantined} were quarantined, {counts.failed} failed and {counts.not_run} were not run"
@@ -70,11 +70,11 @@ def nothing_to_run_again(bundle: Bundle, counts: Counts) -> str | None:
     return None
 
 
-def setup_of(bundle: Bundle, model: ModelSource) -> Setup:
+def setup_of(bundle: ReproBundle, model: ModelSource) -> Setup:
     return Setup(bundle.contract, bundle.task, model, bundle.transcription, bundle.synthesis)
 
 
-def model_of(bundle: Bundle, text: str | None) -> ModelSource:
+def model_of(bundle: ReproBundle, text: str | None) -> ModelSource:
     """What `text` names; without one, what the job named, at the commit that it ran with. Raises ModelNotNamed."""
     if text is not None:
         return model_source(text, bundle.model_revision)
@@ -104,7 +104,7 @@ def model_source(text: str, revision: str | None) -> ModelSource:
         raise unclear from error
 
 
-def model_differences(bundle: Bundle, files: Mapping[str, str]) -> list[str]:
+def model_differences(bundle: ReproBundle, files: Mapping[str, str]) -> list[str]:
     """Files of the model whose bytes are not the ones of the run, by name with what is wrong."""
     found = []
     for name in sorted(bundle.model_files.keys() | files.keys()):
@@ -117,7 +117,7 @@ def model_differences(bundle: Bundle, files: Mapping[str, str]) -> list[str]:
     return found
 
 
-def version_differences(bundle: Bundle, here: Mapping[str, str]) -> list[VersionDifference]:
+def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[VersionDifference]:
     """Packages, chip and OS that are not those of the bundle's machines; `here`: by the same names."""
     there: dict[str, set[str]] = {}
     for setting in bundle.settings:
@@ -130,7 +130,7 @@ def version_differences(bundle: Bundle, here: Mapping[str, str]) -> list[Version
     ]
 
 
-def changed_files(bundle: Bundle, sha256s: Mapping[str, str | None]) -> list[str]:
+def changed_files(bundle: ReproBundle, sha256s: Mapping[str, str | None]) -> list[str]:
     """Files that the bundle names and that are missing or changed. `sha256s`: as found, None for a missing one."""
     return [
         f"{file.path}: {'is missing' if sha256s.get(file.path) is None else 'was changed'}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voxfleet_agent.stages.job_metrics import Percentiles, percentiles
+from voxfleet_agent.percentiles import Percentiles, percentiles
 from voxfleet_api.results import ClipStatus, Counts, ResultRow, Timings
 
 TIMINGS = ("fetch", "decode", "wait", "infer", "write")

@@ -12,13 +12,12 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from voxfleet_agent.local.credentials import from_environment, https_of
-from voxfleet_agent.stages.merge import ERRORS_NAME, INDEX_NAME, RESULTS_NAME
-from voxfleet_agent.stages.repro import BUNDLE_NAME, Bundle
+from voxfleet_agent.stages.finalize.repro import BUNDLE_NAME, ReproBundle
 from voxfleet_agent.storage import Storage
 from voxfleet_api.base import StatusModel
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import ManifestRow, ResultIndex, ResultRow
+from voxfleet_api.results import ERRORS_NAME, INDEX_NAME, RESULTS_NAME, ManifestRow, ResultIndex, ResultRow
 
 FILE_LIMIT_BYTES = 2**30
 MAX_PLANS = 1000
@@ -131,10 +130,10 @@ class RunFiles:
                 return tuple(self._parsed(f"plan/{name}", parse, line) for line in content.splitlines())
         raise UnreadableRun(f"{self.folder} has no manifest.jsonl with the sha256 that its index.json names")
 
-    async def bundle(self, index: ResultIndex) -> Bundle:
+    async def bundle(self, index: ResultIndex) -> ReproBundle:
         """Raises UnreadableRun."""
         sha256 = next((file.sha256 for file in index.files if file.path == BUNDLE_NAME), None)
-        return self._parsed(BUNDLE_NAME, Bundle.model_validate_json, await self.read(BUNDLE_NAME, sha256))
+        return self._parsed(BUNDLE_NAME, ReproBundle.model_validate_json, await self.read(BUNDLE_NAME, sha256))
 
     async def sha256_of(self, name: str) -> str | None:
         """None when there is no such file. Raises UnreadableRun."""

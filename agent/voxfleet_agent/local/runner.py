@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from voxfleet_agent.attempts.equipment import StageFunction
 from voxfleet_agent.attempts.failure import failure_of
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.local.attempts import LocalAttempts
 from voxfleet_agent.local.orders import Committed, FrozenPlan, JobOrders
@@ -19,8 +19,8 @@ from voxfleet_agent.local.verdicts import beyond_halt, concerns_job, may_try_aga
 from voxfleet_agent.logs import frames, logger
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.scratch import AttemptScratch, Scratch
-from voxfleet_agent.stages.stage import (
-    FailureBudget,
+from voxfleet_agent.stages.context import (
+    JobFailureBudget,
     LadderBook,
     ProgressSink,
     Provenance,
@@ -50,7 +50,7 @@ class Equipment:
     models: ModelResolver
     ladders: LadderBook
     open_quarantine: Callable[[AttemptSpec], QuarantineFolder]
-    open_budget: Callable[[AttemptSpec], FailureBudget]
+    open_budget: Callable[[AttemptSpec], JobFailureBudget]
     stages: Mapping[Stage, StageFunction]
     provenance: Provenance
 
@@ -260,7 +260,7 @@ class Runner:
         return StageContext(
             spec=spec,
             storage=equipment.storage,
-            journal=AttemptJournal(equipment.journal, key),
+            journal=SqliteStageJournal(equipment.journal, key),
             scratch=scratch,
             models=equipment.models,
             lane=lane,

@@ -33,17 +33,16 @@ from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
-from voxfleet_agent.stages.finalize import run_finalize
-from voxfleet_agent.stages.merge import INDEX_NAME
-from voxfleet_agent.stages.plan import run_plan
-from voxfleet_agent.stages.process import run_process
-from voxfleet_agent.stages.stage import Provenance
+from voxfleet_agent.stages.context import Provenance
+from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
+from voxfleet_agent.stages.plan.plan_stage import run_plan
+from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import Counts
+from voxfleet_api.results import INDEX_NAME, Counts
 
 STAGES = {Stage.PLAN: run_plan, Stage.PROCESS: run_process, Stage.FINALIZE: run_finalize}
 MAX_RUNS_AT_A_TIME = 16

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from voxfleet_agent.local.environment import QUARANTINE, TMPDIR
-from voxfleet_agent.stages.repro import Bundle
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 
 _TOLD = ("task", "contract", "transcription", "synthesis", "formats", "model", "modelDigest", "modelRevision")
 _PLACES = (TMPDIR, QUARANTINE)
@@ -15,14 +15,14 @@ SetupDifferences = Mapping[str, tuple[str | None, str | None]]
 """(of A, of B) by field, such as `contract.input.maxClip`; None: the field is absent."""
 
 
-def setup_differences(a: Bundle, b: Bundle) -> SetupDifferences:
+def setup_differences(a: ReproBundle, b: ReproBundle) -> SetupDifferences:
     """Contract, task, model, and how the machines were set up; where a run kept its files is no difference."""
     there, here = dict(_fields(a)), dict(_fields(b))
     names = [*there, *(name for name in here if name not in there)]
     return {name: (there.get(name), here.get(name)) for name in names if there.get(name) != here.get(name)}
 
 
-def _fields(bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
     plain = bundle.dump()
     for name in _TOLD:
         yield from _flat(name, plain.get(name))

@@ -29,7 +29,7 @@ from voxfleet_agent.local.progress import Reporter
 from voxfleet_agent.local.session import Unusable, make_private
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.stages.repro import Bundle
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import VoxFleetError
@@ -73,14 +73,16 @@ async def verify(
     return Verification(tuple(wrong), tuple(model_problems), versions, tuple(pairs), nothing)
 
 
-async def _wrong_files(files: RunFiles, bundle: Bundle) -> list[str]:
+async def _wrong_files(files: RunFiles, bundle: ReproBundle) -> list[str]:
     wrong = changed_files(bundle, {file.path: await files.sha256_of(file.path) for file in bundle.files})
     if digest_of(bundle.contract) != bundle.contract_digest:
         wrong.append("contract: does not have the digest that the bundle names")
     return wrong
 
 
-async def _wrong_model(bundle: Bundle, source: ModelSource, environment: Mapping[str, str], home: Path) -> list[str]:
+async def _wrong_model(
+    bundle: ReproBundle, source: ModelSource, environment: Mapping[str, str], home: Path
+) -> list[str]:
     credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
     allow = [] if source.uri is None else [source.uri]
     cache = ModelCacheConfig(path=cache_home(environment, home) / "models")
@@ -104,7 +106,7 @@ async def _here(environment: Mapping[str, str], home: Path) -> dict[str, str]:
 
 
 async def _pairs(
-    bundle: Bundle,
+    bundle: ReproBundle,
     source: ModelSource,
     manifest: Sequence[ManifestRow],
     rows: Sequence[ResultRow],

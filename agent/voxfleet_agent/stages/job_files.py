@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from voxfleet_agent.stages.manifest import ManifestStream
-from voxfleet_agent.stages.mismatch import mismatch, require_sha256
-from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import RangeReader, Storage
 from voxfleet_agent.storage.upload_content import Content
+from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import PlanFile, plan_folder
+from voxfleet_api.results import FileRef
 
 FILE_LIMIT_BYTES = 2**30
 SMALL_FILE_BYTES = 16 * 2**20
@@ -88,38 +85,15 @@ def _named(name: str) -> Iterator[None]:
         raise VoxFleetError(error.failure_class, f"{name}: {error.message}") from error
 
 
-async def read_plan(files: JobFiles, attempt: int, manifest_sha256: str) -> PlanFile:
-    """The plan that the job froze. Raises VoxFleetError(OUTPUT_NOT_SHARED | PLAN_MISMATCH)."""
-    await require_shared_output(files, attempt)
-    plan_name = f"{plan_folder(attempt)}/plan.json"
-    try:
-        plan = PlanFile.model_validate_json(await files.read(plan_name, SMALL_FILE_BYTES))
-    except ValidationError as error:
-        raise mismatch(f"{plan_name} is not a plan that this agent understands") from error
-    if plan.manifest_sha256 != manifest_sha256:
-        raise mismatch(f"{plan_name} is of another manifest than the one that the job's status froze")
-    return plan
+def plan_mismatch(message: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.PLAN_MISMATCH, message)
 
 
-async def open_manifest(files: JobFiles, attempt: int) -> ManifestStream:
-    return ManifestStream(await files.reader(f"{plan_folder(attempt)}/manifest.jsonl"), files.retrier)
+def require_sha256(name: str, content: bytes, expected: str) -> None:
+    found = sha256_hex(content)
+    if found != expected:
+        raise plan_mismatch(f"{name} has sha256 {found[:12]}…, expected {expected[:12]}…")
 
 
-def nonce_name(plan_attempt: int) -> str:
-    return f"{plan_folder(plan_attempt)}/nonce"
-
-
-async def require_shared_output(files: JobFiles, plan_attempt: int) -> None:
-    """Raises VoxFleetError(OUTPUT_NOT_SHARED) when this Mac does not see what Plan wrote into a local folder."""
-    try:
-        await files.read(nonce_name(plan_attempt), SMALL_FILE_BYTES)
-    except VoxFleetError as error:
-        if error.failure_class is not FailureClass.INPUT_NOT_FOUND:
-            raise
-        if files.folder.startswith("file:"):
-            raise VoxFleetError(
-                FailureClass.OUTPUT_NOT_SHARED,
-                "this Mac does not see the output folder that Plan wrote on another one; use an s3:// output, a folder"
-                " that every Mac mounts at the same path, or select one Mac with macSelector",
-            ) from error
-        raise mismatch("the plan's files are gone from the output; apply the job again under another name") from error
+def file_ref(path: str, content: bytes) -> FileRef:
+    return FileRef(path=path, sha256=sha256_hex(content), size_bytes=len(content))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from enum import Enum, auto
 from itertools import islice
 
 from voxfleet_agent.addresses import Scheme, parse
-from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -16,46 +16,7 @@ NEIGHBOURS = 64
 ASKED_NEIGHBOURS = 3
 
 
-class Owner(Enum):
-    CLIP = auto()
-    ATTEMPT = auto()
-    UNCLEAR = auto()
-    """Tells whether other objects can be had."""
-
-
-OWNERS: dict[FailureClass, Owner] = {
-    FailureClass.CHECKSUM_MISMATCH: Owner.CLIP,
-    FailureClass.UNSUPPORTED_CONTAINER: Owner.CLIP,
-    FailureClass.CONTRACT_VIOLATION: Owner.CLIP,
-    FailureClass.DECODE_ERROR: Owner.CLIP,
-    FailureClass.INPUT_CHANGED: Owner.CLIP,
-    FailureClass.INFERENCE_ERROR: Owner.CLIP,
-    FailureClass.LANE_CRASHED: Owner.CLIP,
-    FailureClass.MEMORY_EXCEEDED: Owner.CLIP,
-    FailureClass.TRUNCATED_OUTPUT: Owner.CLIP,
-    FailureClass.INPUT_NOT_FOUND: Owner.CLIP,
-    FailureClass.ACCESS_DENIED: Owner.UNCLEAR,
-    FailureClass.TRANSPORT: Owner.UNCLEAR,
-    FailureClass.THROTTLED: Owner.UNCLEAR,
-    FailureClass.MACHINE_LOST: Owner.ATTEMPT,
-    FailureClass.RUNTIME_MISMATCH: Owner.ATTEMPT,
-    FailureClass.SCRATCH_EXHAUSTED: Owner.ATTEMPT,
-    FailureClass.GPU_ABORT_OUT_OF_MEMORY: Owner.ATTEMPT,
-    FailureClass.GPU_ABORT_TIMEOUT: Owner.ATTEMPT,
-    FailureClass.GPU_ABORT_INNOCENT_VICTIM: Owner.ATTEMPT,
-    FailureClass.INVALID_INPUT: Owner.CLIP,
-    FailureClass.MODEL_UNAVAILABLE: Owner.ATTEMPT,
-    FailureClass.MODEL_MISMATCH: Owner.ATTEMPT,
-    FailureClass.FAILURE_BUDGET_EXHAUSTED: Owner.ATTEMPT,
-    FailureClass.PLAN_MISMATCH: Owner.ATTEMPT,
-    FailureClass.INPUT_NOT_SHARED: Owner.ATTEMPT,
-    FailureClass.OUTPUT_NOT_SHARED: Owner.ATTEMPT,
-    FailureClass.NONDETERMINISTIC_REPLAY: Owner.CLIP,
-}
-"""Of a failure to read a clip. An odd answer (InvalidInput: HTTP 400, no length, compressed) is about one object."""
-
-
-class Witnesses:
+class OutageDetector:
     """Objects that show whether a place can be read: a bucket, a web server, or this Mac's own folders."""
 
     def __init__(self, storage: Storage, retrier: Retrier, output_uri: str) -> None:
@@ -76,10 +37,10 @@ class Witnesses:
         `neighbours`: addresses of other clips, the nearest first. Where nothing can be read at the clip's place, it is
         an outage, unless the job has clips at other places that can be: then that place alone is dead.
         """
-        owner = OWNERS[failure.failure_class]
-        if owner is Owner.ATTEMPT:
+        owner = SCOPE_OF[failure.failure_class]
+        if owner is FailureScope.ATTEMPT:
             raise failure
-        if owner is Owner.UNCLEAR:
+        if owner is FailureScope.UNCLEAR:
             await self._ask(list(self._asked(failure.failure_class, uri, neighbours)))
 
     def _asked(self, failure_class: FailureClass, uri: str, neighbours: Iterable[str]) -> Iterator[str]:
@@ -108,7 +69,7 @@ class Witnesses:
             try:
                 await self._storage.head(uri)
             except VoxFleetError as error:
-                if OWNERS[error.failure_class] is not Owner.UNCLEAR:
+                if SCOPE_OF[error.failure_class] is not FailureScope.UNCLEAR:
                     return  # also an answer
                 if position == len(uris) - 1:
                     raise
@@ -116,7 +77,7 @@ class Witnesses:
                 return
 
 
-def around(index: int, indexes: Container[int]) -> Iterator[int]:
+def nearest_first(index: int, indexes: Container[int]) -> Iterator[int]:
     """The nearest other indexes first. Pure."""
     for distance in range(1, NEIGHBOURS + 1):
         yield from (near for near in (index - distance, index + distance) if near in indexes)

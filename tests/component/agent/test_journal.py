@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from voxfleet_agent.folder_lock import FolderInUseError
-from voxfleet_agent.journal import attempts, events, meta
+from voxfleet_agent.journal import attempt_table, event_table, settings_table
 from voxfleet_agent.journal.journal import Journal, JournalError
-from voxfleet_agent.journal.stage import AttemptJournal
-from voxfleet_agent.stages.stage import FrozenPart
+from voxfleet_agent.journal.stage_journal import FrozenPart, SqliteStageJournal
 from voxfleet_api.protocol import AttemptKey, EventType, RenewAnswer
 from voxfleet_api.results import ClipStatus, PartRef, ResultRow
 
@@ -64,7 +63,7 @@ async def test_every_row_that_was_confirmed_survives_kill_9(tmp_path: Path) -> N
     writer.wait()
     writer.stdout.close()
     journal = await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
-    recorded = sorted(await AttemptJournal(journal, KEY).recorded_indexes())
+    recorded = sorted(await SqliteStageJournal(journal, KEY).recorded_indexes())
     await journal.close()
     assert confirmed == recorded[: len(confirmed)]
     assert recorded == list(range(len(recorded))) and len(recorded) - len(confirmed) <= 1
@@ -97,16 +96,16 @@ async def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
 
 async def test_a_failed_transaction_leaves_nothing(journal: Journal) -> None:
     def work(db: sqlite3.Connection) -> None:
-        meta.put(db, "epoch", "7")
+        settings_table.put(db, "epoch", "7")
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
         await journal.write(work)
-    assert await journal.read(lambda db: meta.get(db, "epoch")) is None
+    assert await journal.read(lambda db: settings_table.get(db, "epoch")) is None
 
 
 async def test_a_base_is_frozen_once(journal: Journal) -> None:
-    stage = AttemptJournal(journal, KEY)
+    stage = SqliteStageJournal(journal, KEY)
     assert await stage.base() is None
     await stage.freeze_base(b"first")
     with pytest.raises(sqlite3.IntegrityError):
@@ -115,7 +114,7 @@ async def test_a_base_is_frozen_once(journal: Journal) -> None:
 
 
 async def test_a_clip_has_one_row(journal: Journal) -> None:
-    stage = AttemptJournal(journal, KEY)
+    stage = SqliteStageJournal(journal, KEY)
     await stage.record_rows([clip(3)])
     with pytest.raises(sqlite3.IntegrityError):
         await stage.record_rows([clip(4), clip(3)])
@@ -123,7 +122,7 @@ async def test_a_clip_has_one_row(journal: Journal) -> None:
 
 
 async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
-    stage = AttemptJournal(journal, KEY)
+    stage = SqliteStageJournal(journal, KEY)
     await stage.record_rows([clip(index) for index in (2, 0, 1)])
     assert await stage.unfrozen_lines(9) == [(index, clip(index).line()) for index in range(3)]
     assert [index for index, _ in await stage.unfrozen_lines(2)] == [0, 1]
@@ -141,28 +140,28 @@ async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
 
 
 async def test_attempts_do_not_see_each_other(journal: Journal) -> None:
-    await AttemptJournal(journal, KEY).record_rows([clip(0)])
-    other = AttemptJournal(journal, AttemptKey("shard-1", 2))
+    await SqliteStageJournal(journal, KEY).record_rows([clip(0)])
+    other = SqliteStageJournal(journal, AttemptKey("shard-1", 2))
     assert await other.recorded_indexes() == frozenset() and await other.unfrozen_lines(9) == []
-    await journal.write(lambda db: attempts.forget(db, KEY))
-    assert await AttemptJournal(journal, KEY).recorded_indexes() == frozenset()
+    await journal.write(lambda db: attempt_table.forget(db, KEY))
+    assert await SqliteStageJournal(journal, KEY).recorded_indexes() == frozenset()
 
 
 async def test_tombstones_keep_the_highest_number(journal: Journal) -> None:
     for attempt in (2, 5, 3):
-        await journal.write(lambda db, attempt=attempt: attempts.bury(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
-    assert await journal.read(attempts.tombstones) == {"s": 5}
-    await journal.write(lambda db: attempts.drop_tombstones(db, 101))
-    assert await journal.read(attempts.tombstones) == {}
+        await journal.write(lambda db, attempt=attempt: attempt_table.bury(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
+    assert await journal.read(attempt_table.tombstones) == {"s": 5}
+    await journal.write(lambda db: attempt_table.drop_tombstones(db, 101))
+    assert await journal.read(attempt_table.tombstones) == {}
 
 
 async def test_unread_events_are_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_EVENTS", 20)
+    monkeypatch.setattr(event_table, "MAX_EVENTS", 20)
 
     def work(db: sqlite3.Connection) -> tuple[int, int, int]:
         for number in range(100):
-            events.append(db, EventType.ROW, RenewAnswer(renewed=number))
-        return len(events.after(db, 0, 1000)), events.floor(db), events.last(db)
+            event_table.append(db, EventType.ROW, RenewAnswer(renewed=number))
+        return len(event_table.after(db, 0, 1000)), event_table.floor(db), event_table.last(db)
 
     kept, floor, last = await journal.write(work)
     assert kept <= 20 and floor + kept == last == 100

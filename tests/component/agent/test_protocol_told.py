@@ -9,7 +9,7 @@ import threading
 
 from tests.component.agent.agent_rig import COMMIT, PATIENCE_SECONDS, REQUEST, Agent
 
-from voxfleet_agent.journal import events
+from voxfleet_agent.journal import event_table
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
 from voxfleet_api.protocol import AttemptKey, AttemptState, EventType, Identity, identity_claim
@@ -82,7 +82,7 @@ async def test_a_list_is_never_older_than_its_cursor(agent: Agent) -> None:
     go.set()
     await asyncio.gather(holding, parking)
     listed = await listing
-    assert listed.cursor == agent.supervisor.feed.cursor(await agent.journal.read(events.last))
+    assert listed.cursor == agent.supervisor.feed.cursor(await agent.journal.read(event_table.last))
     (status,) = listed.attempts
     assert status.state is AttemptState.PARKED and status.progress.done == 3
 

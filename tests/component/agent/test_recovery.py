@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.component.agent.agent_rig import COMMIT, process_spec
 
 from voxfleet_agent.attempts.recovery import recover
-from voxfleet_agent.journal import attempts, events, holds
-from voxfleet_agent.journal.attempts import AttemptRecord
-from voxfleet_agent.journal.holds import HoldRecord
+from voxfleet_agent.journal import attempt_table, event_table, lane_holds
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.ledger import (
     Ledger,
     chain_head,
@@ -41,17 +41,17 @@ class Left:
     ledger: Ledger
     scratch: Scratch
 
-    async def attempt(self, number: int, state: AttemptState, **changes: object) -> AttemptRecord:
+    async def attempt(self, number: int, state: AttemptState, **changes: object) -> JournaledAttempt:
         spec = process_spec(f"shard-{number}")
-        record = AttemptRecord(AttemptKey(spec.shard_uid, 1), digest_of(spec), "cp", spec, state, **changes)  # type: ignore[arg-type] # by name
-        await self.journal.write(lambda db: attempts.save(db, record))
+        record = JournaledAttempt(AttemptKey(spec.shard_uid, 1), digest_of(spec), "cp", spec, state, **changes)  # type: ignore[arg-type] # by name
+        await self.journal.write(lambda db: attempt_table.save(db, record))
         return record
 
-    async def hold(self, record: AttemptRecord, milliseconds: int, activity: Activity = Activity.WORK) -> HoldRecord:
-        begun = HoldRecord(
+    async def hold(self, record: JournaledAttempt, milliseconds: int, activity: Activity = Activity.WORK) -> LaneHold:
+        begun = LaneHold(
             record.key, "offline-0", activity, "boot", "2026-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 0, 0
         )
-        ticked = HoldRecord(
+        ticked = LaneHold(
             record.key,
             "offline-0",
             activity,
@@ -61,8 +61,8 @@ class Left:
             milliseconds,
             5000,
         )
-        await self.journal.write(lambda db: holds.save(db, begun))
-        await self.journal.write(lambda db: holds.tick(db, ticked))
+        await self.journal.write(lambda db: lane_holds.save(db, begun))
+        await self.journal.write(lambda db: lane_holds.tick(db, ticked))
         return ticked
 
 
@@ -85,8 +85,8 @@ async def test_time_up_to_the_last_tick_is_sealed_exactly_once(left: Left) -> No
     (row,) = (await left.journal.read(lambda db: page_after(db, left.ledger.chain_id, -1, 10))).rows
     assert (row.row.monotonic_milliseconds, row.row.audio_milliseconds, row.row.activity) == (9000, 5000, Activity.WORK)
     assert await left.journal.write(lambda db: left.ledger.seal(db, ticked, record)) is None
-    await left.journal.write(lambda db: holds.tick(db, ticked))
-    assert await left.journal.read(holds.load_all) == []
+    await left.journal.write(lambda db: lane_holds.tick(db, ticked))
+    assert await left.journal.read(lane_holds.load_all) == []
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ async def test_each_state_after_a_restart(
     recovered = await recover(left.journal, left.ledger, left.scratch)
     assert [found.state for found in recovered.records] == ([] if after is None else [after])
     assert list(left.scratch.attempts_path.iterdir()) == []
-    stored = await left.journal.read(attempts.load_all)
+    stored = await left.journal.read(attempt_table.load_all)
     assert stored == recovered.records
-    told = await left.journal.read(lambda db: [event.content["state"] for event in events.after(db, 0, 10)])
+    told = await left.journal.read(lambda db: [event.content["state"] for event in event_table.after(db, 0, 10)])
     assert told == ([] if after in (state, None) else [after])
 
 
@@ -147,7 +147,7 @@ async def test_a_damaged_newest_row_is_named_and_nothing_follows_it(left: Left) 
     with pytest.raises(LedgerError) as caught:
         await recover(left.journal, left.ledger, left.scratch)
     assert caught.value.row_name == f"{chain_id}#0"
-    assert await left.journal.read(lambda db: len(holds.load_all(db))) == 1  # the time is not lost
+    assert await left.journal.read(lambda db: len(lane_holds.load_all(db))) == 1  # the time is not lost
     assert await left.journal.read(lambda db: last_sequence(db, chain_id)) == 0
     assert (await left.journal.read(lambda db: page_after(db, chain_id, -1, 9))).damaged_sequence == 0
 

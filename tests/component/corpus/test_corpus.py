@@ -12,7 +12,7 @@ from tests.component.corpus.witness import Bait, Trace, can_trace, tracing
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
-from voxfleet_agent.stages.evidence import evidence_name
+from voxfleet_agent.stages.process.row_recorder import evidence_name
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.results import ClipStatus, ManifestRow, ResultIndex, ResultRow

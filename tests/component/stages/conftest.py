@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tests.component.stages.stage_rig import Job
 
-from voxfleet_agent.stages import parts
+from voxfleet_agent.stages.process import part_uploader
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    monkeypatch.setattr(part_uploader, "PART_ROWS", 2)
 
 
 @pytest.fixture

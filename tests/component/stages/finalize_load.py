@@ -19,7 +19,7 @@ from tests.component.stages.stage_stubs import MODEL_DIGEST
 import voxfleet_agent.daemon  # noqa: F401 -- what a supervisor weighs, Finalize comes on top of it
 from voxfleet_agent.process_memory import peak_bytes
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.finalize import run_finalize
+from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.stage import FrozenPart, StageJournal
+from voxfleet_agent.stages.context import StageJournal
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass

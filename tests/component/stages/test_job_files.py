@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles, read_plan, require_shared_output
-from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.frozen_plan import read_plan, require_shared_output
+from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Retries

@@ -17,7 +17,7 @@ from tests.component.stages.stage_stubs import (
 )
 
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -229,7 +229,7 @@ async def test_late_parts_of_a_superseded_attempt_change_nothing(job: Job) -> No
     assert [row.index for row in job.results()] == list(range(4))
 
 
-class Counting(AttemptJournal):
+class Counting(SqliteStageJournal):
     """Tells when three rows are durable."""
 
     def __init__(self, journal: Journal, key: AttemptKey) -> None:

@@ -11,9 +11,9 @@ import pytest
 from tests.component.stages.stage_rig import CONTRACT, Job, commit_ref, planned
 from tests.component.stages.stage_stubs import StubLane
 
-from voxfleet_agent.stages.finalize import run_finalize
-from voxfleet_agent.stages.job_metrics import Metrics
-from voxfleet_agent.stages.repro import Bundle
+from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
+from voxfleet_agent.stages.finalize.job_metrics import JobMetrics
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
@@ -200,7 +200,7 @@ async def test_each_asked_form_is_a_file_a_clip_and_hashed_in_the_index(job: Job
 async def test_the_bundle_names_the_runs_behind_the_commits(job: Job) -> None:
     plan, commits = await processed(job)
     await job.finalize(plan, commits)
-    bundle = Bundle.model_validate_json((job.folder / "repro" / "bundle.json").read_bytes())
+    bundle = ReproBundle.model_validate_json((job.folder / "repro" / "bundle.json").read_bytes())
     assert [(run.shard_uid, run.attempt) for run in bundle.runs] == [(f"shard-{ordinal}", 1) for ordinal in range(3)]
     # Each attempt of this rig has a scratch folder of its own.
     assert {setting.scratch_path for setting in bundle.settings} == {
@@ -211,7 +211,7 @@ async def test_the_bundle_names_the_runs_behind_the_commits(job: Job) -> None:
     assert (bundle.manifest_sha256, bundle.contract, bundle.total) == (plan.manifest_sha256, job.contract, 6)
     for ref in bundle.files:
         assert ref.sha256 == sha256_hex((job.folder / ref.path).read_bytes())
-    metrics = Metrics.model_validate_json((job.folder / "repro" / "metrics.json").read_bytes())
+    metrics = JobMetrics.model_validate_json((job.folder / "repro" / "metrics.json").read_bytes())
     assert metrics.clips == {"succeeded": 5, "failed": 0, "quarantined": 1, "not_run": 0}
     assert metrics.timings["succeeded"].stages["infer"].max == 2
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
-from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import AttemptBase, ClipStatus, Commit, PlanResult

@@ -20,7 +20,7 @@ from tests.component.stages.stage_stubs import (
 
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

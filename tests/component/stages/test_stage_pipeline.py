@@ -21,8 +21,8 @@ from tests.component.stages.stage_stubs import (
 )
 
 from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_agent.stages import parts
-from voxfleet_agent.stages.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.process import part_uploader
+from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
@@ -53,8 +53,8 @@ async def test_the_lane_works_while_a_slow_fetch_is_under_way(job: Job) -> None:
 
 
 async def test_a_part_leaves_after_its_time_while_the_lane_is_busy(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_ROWS", 64)
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.01)
+    monkeypatch.setattr(part_uploader, "PART_ROWS", 64)
+    monkeypatch.setattr(part_uploader, "PART_SECONDS", 0.01)
     job.add_clips(2)
     plan = planned(await job.plan())
     lane, uploaded = StubLane(), asyncio.Event()

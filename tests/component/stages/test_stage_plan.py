@@ -13,8 +13,8 @@ from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
-from voxfleet_agent.stages.inspection import MAX_PLACES
-from voxfleet_agent.stages.plan import HEADERS_AT_A_TIME
+from voxfleet_agent.stages.plan.header_inspection import MAX_PLACES
+from voxfleet_agent.stages.plan.plan_stage import HEADERS_AT_A_TIME
 from voxfleet_agent.storage import ObjectVersion, RangeReader
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

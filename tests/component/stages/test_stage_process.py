@@ -17,7 +17,7 @@ from tests.component.stages.stage_stubs import (
     text_of,
 )
 
-from voxfleet_agent.stages.process import run_process
+from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -11,7 +11,7 @@ from tests.component.stages.stage_rig import CONTRACT, Job, commit_ref, planned,
 from tests.component.stages.stage_stubs import StubLane, speech_of
 
 from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_agent.stages.speech import worst_case_bytes
+from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import ContractInput

@@ -13,8 +13,8 @@ from tests.component.stages.stage_stubs import StubLane
 
 from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages import intake, pipeline
-from voxfleet_agent.stages.batches import Batches
+from voxfleet_agent.stages.process import pipeline, prefetch
+from voxfleet_agent.stages.process.batching import ReadyClips
 
 LOADING_SECONDS = 1000
 CLIPS = 2
@@ -25,15 +25,15 @@ async def test_no_clip_waits_for_the_model_to_load(job: Job, monkeypatch: pytest
     leapt_seconds = 0.0
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + leapt_seconds)
     monkeypatch.setattr(pipeline, "time", clock)
-    monkeypatch.setattr(intake, "time", clock)
+    monkeypatch.setattr(prefetch, "time", clock)
 
-    arrive, ready = Batches.arrive, asyncio.Semaphore(0)
+    arrive, ready = ReadyClips.arrive, asyncio.Semaphore(0)
 
-    def told(batches: Batches[intake.Prepared], bucket: int, clip: intake.Prepared) -> None:
+    def told(batches: ReadyClips[prefetch.PreparedClip], bucket: int, clip: prefetch.PreparedClip) -> None:
         arrive(batches, bucket, clip)
         ready.release()
 
-    monkeypatch.setattr(Batches, "arrive", told)
+    monkeypatch.setattr(ReadyClips, "arrive", told)
 
     class SlowToLoad(StubLane):
         async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:

@@ -18,8 +18,8 @@ from tests.component.storage.errors import LOOPBACK, class_of
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.stages.inspection import inspect_clip
-from voxfleet_agent.stages.source import Source
+from voxfleet_agent.stages.plan.header_inspection import inspect_clip
+from voxfleet_agent.stages.plan.input_clips import InputClip
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -199,7 +199,7 @@ async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer
     contract = VoiceContractSpec(input=accepted)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     async with web(server, authority, Timeouts(answer_seconds=5)) as storage:
-        source = Source("a", server.url("/in/x.wav"))
+        source = InputClip("a", server.url("/in/x.wav"))
         found = await asyncio.gather(
             *(inspect_clip(storage, contract, index, source) for index in range(4)), return_exceptions=True
         )

@@ -23,8 +23,8 @@ from tests.component.storage.errors import class_of, error_of
 from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.stages.inspection import inspect_clip
-from voxfleet_agent.stages.source import Source
+from voxfleet_agent.stages.plan.header_inspection import inspect_clip
+from voxfleet_agent.stages.plan.input_clips import InputClip
 from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, egress_policy
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -378,7 +378,7 @@ async def test_more_headers_than_threads_are_read_from_a_server_that_keeps_no_co
     for number in range(8):
         server.pages[f"/in/{number}.wav"] = Page(behind, headers={"Connection": "close"})
     async with Storage([server.url("/in/")], None, https, Timeouts(answer_seconds=10.0)) as storage:
-        sources = [Source(str(number), server.url(f"/in/{number}.wav")) for number in range(8)]
+        sources = [InputClip(str(number), server.url(f"/in/{number}.wav")) for number in range(8)]
         with few_threads(2):
             rows = await asyncio.gather(
                 *(inspect_clip(storage, CONTRACT, number, source) for number, source in enumerate(sources))
@@ -405,7 +405,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     with few_threads(1):
-        inspecting = asyncio.create_task(inspect_clip(storage, CONTRACT, 0, Source("x", server.url("/in/x.wav"))))
+        inspecting = asyncio.create_task(inspect_clip(storage, CONTRACT, 0, InputClip("x", server.url("/in/x.wav"))))
         try:
             await asyncio.wait_for(asked.wait(), 10)
             assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"

@@ -25,7 +25,7 @@ from tests.component.storage.proxy import (
     Status,
 )
 
-from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_api.failures import FailureClass

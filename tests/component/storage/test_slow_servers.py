@@ -16,9 +16,9 @@ from tests.component.storage.errors import LOOPBACK, error_of
 from tests.component.storage.raw_server import Asked, RawServer, head
 
 from voxfleet_agent.config import HttpsConfig
-from voxfleet_agent.stages import inspection
-from voxfleet_agent.stages.inspection import inspect_clip
-from voxfleet_agent.stages.source import Source
+from voxfleet_agent.stages.plan import header_inspection
+from voxfleet_agent.stages.plan.header_inspection import inspect_clip
+from voxfleet_agent.stages.plan.input_clips import InputClip
 from voxfleet_agent.storage import Storage, Timeouts, webdav
 from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_agent.storage.upload_content import BytesContent
@@ -279,7 +279,7 @@ async def test_a_server_that_joins_parts_sends_spaces_meanwhile(monkeypatch: pyt
 
 async def test_a_header_ends_though_each_of_its_parts_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk in each block, for ever."""
-    monkeypatch.setattr(inspection, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(header_inspection, "HEADER_SECONDS", 0.5)
     block = b"junk" + struct.pack("<I", 2**16 - 8) + bytes(2**16 - 8)
     riff = b"RIFF" + struct.pack("<I", 2**32 - 10) + b"WAVE"
     first = riff + b"junk" + struct.pack("<I", 2**16 - 20) + bytes(2**16 - 20)
@@ -291,7 +291,7 @@ async def test_a_header_ends_though_each_of_its_parts_is_in_time(monkeypatch: py
         await asked.send(head(206, told, 'ETag: "1"', f"Content-Length: {2**16}"), block if start else first)
 
     async with RawServer(script) as server, asyncio.timeout(PATIENCE_SECONDS), s3_at(server) as storage:
-        error = await error_of(inspect_clip(storage, CONTRACT, 0, Source("x", "s3://bucket/x")))
+        error = await error_of(inspect_clip(storage, CONTRACT, 0, InputClip("x", "s3://bucket/x")))
     assert error.failure_class is FailureClass.TRANSPORT
     assert "within 0.5 s" in error.message
 

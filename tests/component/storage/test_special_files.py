@@ -11,10 +11,9 @@ import pytest
 from tests.component.storage.errors import class_of
 
 from voxfleet_agent.models.model_files import FileDigests, check_contents, check_names, list_files
-from voxfleet_agent.stages.inspection import inspect_clip
-from voxfleet_agent.stages.retry import Retrier
-from voxfleet_agent.stages.source import Source
-from voxfleet_agent.stages.sources import gather_sources
+from voxfleet_agent.stages.plan.header_inspection import inspect_clip
+from voxfleet_agent.stages.plan.input_clips import InputClip, list_input_clips
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -76,7 +75,7 @@ async def test_a_special_file_is_refused_by_plan(data: Path, storage: Storage, m
     uri = f"file://{data}/x.wav"
     names = await storage.list_names(f"file://{data}/", 10)
     assert "x.wav" in names
-    row = await inspect_clip(storage, CONTRACT, 0, Source("x", uri))
+    row = await inspect_clip(storage, CONTRACT, 0, InputClip("x", uri))
     assert row.refusal is not None and row.refusal.failure_class is FailureClass.ACCESS_DENIED
     for call in (storage.head(uri), storage.get(uri, 10), storage.open_reader(uri)):
         assert await class_of(call) is FailureClass.ACCESS_DENIED
@@ -104,7 +103,7 @@ async def test_a_file_that_became_special_since_plan_is_not_fetched(
 async def test_a_special_file_is_no_manifest(data: Path, storage: Storage, make: Make) -> None:
     make(data / "manifest.jsonl")
     job_input = JobInput(manifest=ManifestInput(uri=f"file://{data}/manifest.jsonl"))
-    call = gather_sources(storage, Retrier(Retries()), job_input, Task.TRANSCRIBE, f"file://{data}/out")
+    call = list_input_clips(storage, Retrier(Retries()), job_input, Task.TRANSCRIBE, f"file://{data}/out")
     assert await class_of(call) is FailureClass.ACCESS_DENIED
 
 

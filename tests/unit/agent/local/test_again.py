@@ -25,7 +25,7 @@ from voxfleet_agent.local.choice import sample, worst
 from voxfleet_agent.local.comparison import Pair
 from voxfleet_agent.local.documents import Source, read_job
 from voxfleet_agent.local.rules import violations
-from voxfleet_agent.stages.repro import Bundle, BundleSetting
+from voxfleet_agent.stages.finalize.repro import BundleSetting, ReproBundle
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -51,7 +51,7 @@ SETTING = BundleSetting(
     environment={},
     seed=0,
 )
-BUNDLE = Bundle(
+BUNDLE = ReproBundle(
     namespace="speech",
     job=JobRef(name="nightly", uid="12345678"),
     task=Task.TRANSCRIBE,

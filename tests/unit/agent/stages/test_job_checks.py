@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
-from voxfleet_agent.stages.input_manifest import InputManifest
-from voxfleet_agent.stages.job_checks import require_possible
-from voxfleet_agent.stages.plan import text_row
-from voxfleet_agent.stages.speech import worst_case_bytes
+from voxfleet_agent.stages.plan.input_clips import InputManifest
+from voxfleet_agent.stages.plan.job_checks import require_possible
+from voxfleet_agent.stages.plan.sharding import text_row
+from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_limits import ScratchLimit

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from voxfleet_agent.stages.outage import NEIGHBOURS, OWNERS, Owner, Witnesses, around
-from voxfleet_agent.stages.retry import Retrier
+from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
+from voxfleet_agent.stages.outage import NEIGHBOURS, OutageDetector, nearest_first
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
@@ -39,8 +40,8 @@ class Places(Storage):
         return ObjectVersion(1, None)
 
 
-def witnesses(storage: Storage, *seen: str) -> Witnesses:
-    made = Witnesses(storage, Retrier(Retries(max_retries=2, backoff=Backoff(initial="0s", cap="0s"))), OUTPUT)
+def witnesses(storage: Storage, *seen: str) -> OutageDetector:
+    made = OutageDetector(storage, Retrier(Retries(max_retries=2, backoff=Backoff(initial="0s", cap="0s"))), OUTPUT)
     for uri in seen:
         made.saw(uri)
     return made
@@ -50,7 +51,7 @@ def failure(failure_class: FailureClass = FailureClass.TRANSPORT) -> VoxFleetErr
     return VoxFleetError(failure_class, "the clip does not answer")
 
 
-async def is_own(made: Witnesses, *neighbours: str, error: VoxFleetError | None = None, uri: str = CLIP) -> bool:
+async def is_own(made: OutageDetector, *neighbours: str, error: VoxFleetError | None = None, uri: str = CLIP) -> bool:
     try:
         await made.require_own(error or failure(), uri, neighbours)
     except VoxFleetError:
@@ -62,15 +63,19 @@ async def is_own(made: Witnesses, *neighbours: str, error: VoxFleetError | None 
 async def test_every_class_has_an_owner_and_what_is_unclear_is_asked(failure_class: FailureClass) -> None:
     error = failure(failure_class)
     all_there, none_there = Places(OUTPUT, NEIGHBOUR), Places()
-    expected = {Owner.CLIP: (True, True), Owner.ATTEMPT: (False, False), Owner.UNCLEAR: (True, False)}
+    expected = {
+        FailureScope.CLIP: (True, True),
+        FailureScope.ATTEMPT: (False, False),
+        FailureScope.UNCLEAR: (True, False),
+    }
     found = [await is_own(witnesses(places), NEIGHBOUR, error=error) for places in (all_there, none_there)]
-    assert tuple(found) == expected[OWNERS[failure_class]]
-    assert bool(all_there.asked) == (OWNERS[failure_class] is Owner.UNCLEAR)
+    assert tuple(found) == expected[SCOPE_OF[failure_class]]
+    assert bool(all_there.asked) == (SCOPE_OF[failure_class] is FailureScope.UNCLEAR)
 
 
 async def test_an_odd_answer_is_about_one_object() -> None:
-    assert OWNERS[FailureClass.INVALID_INPUT] is Owner.CLIP
-    assert OWNERS[FailureClass.FAILURE_BUDGET_EXHAUSTED] is Owner.ATTEMPT
+    assert SCOPE_OF[FailureClass.INVALID_INPUT] is FailureScope.CLIP
+    assert SCOPE_OF[FailureClass.FAILURE_BUDGET_EXHAUSTED] is FailureScope.ATTEMPT
 
 
 async def test_an_outage_of_the_input_is_seen_although_the_output_can_be_read() -> None:
@@ -113,5 +118,5 @@ async def test_credentials_that_ended_are_everybody_s_and_a_web_server_s_permiss
 
 
 def test_the_nearest_come_first() -> None:
-    assert list(around(1, range(4))) == [0, 2, 3]
-    assert len(list(around(1000, range(10_000)))) == 2 * NEIGHBOURS
+    assert list(nearest_first(1, range(4))) == [0, 2, 3]
+    assert len(list(nearest_first(1000, range(10_000)))) == 2 * NEIGHBOURS

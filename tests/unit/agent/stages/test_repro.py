@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
-from voxfleet_agent.stages.job_metrics import MetricsSum, percentiles
-from voxfleet_agent.stages.repro import Bundle, batch_table, repro_files
+from voxfleet_agent.percentiles import percentiles
+from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
+from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table, repro_files
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
@@ -71,7 +72,7 @@ def test_metrics_split_latency_and_share_a_batch_s_time() -> None:
         }
     )
     refused = ResultRow(index=8, custom_id="8", status=ClipStatus.NOT_RUN, audio_milliseconds=500)
-    total = MetricsSum()
+    total = JobMetricsSum()
     total.add([*rows, bad, refused])
     metrics = total.metrics()
     good = metrics.timings["succeeded"]
@@ -143,13 +144,13 @@ def test_the_batch_table_has_a_line_for_each_measured_size() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
     runs = [run(0, table=ladder()), run(1, table=ladder()), run(2, chip="M2"), run(3, table=ladder(1))]
-    metrics = MetricsSum().metrics()
+    metrics = JobMetricsSum().metrics()
     straight = repro_files(SPEC, ORDER, PLAN, runs, metrics, [])
     random.Random(seed).shuffle(runs)  # noqa: S311 -- a test's order
     files = repro_files(SPEC, ORDER, PLAN, runs, metrics, [])
     assert files == straight
     assert list(files) == ["repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json"]
-    bundle = Bundle.model_validate_json(files["repro/bundle.json"])
+    bundle = ReproBundle.model_validate_json(files["repro/bundle.json"])
     assert [(ref.path, ref.sha256) for ref in bundle.files] == [
         (name, sha256_hex(files[name])) for name in ("repro/metrics.json", "repro/batch-table.csv")
     ]
@@ -169,6 +170,6 @@ def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
 
 
 def test_a_job_of_which_nothing_ran_has_a_bundle_too() -> None:
-    files = repro_files(SPEC, ORDER, PLAN, [], MetricsSum().metrics(), [])
-    bundle = Bundle.model_validate_json(files["repro/bundle.json"])
+    files = repro_files(SPEC, ORDER, PLAN, [], JobMetricsSum().metrics(), [])
+    bundle = ReproBundle.model_validate_json(files["repro/bundle.json"])
     assert (bundle.runs, bundle.model, bundle.model_files, bundle.model_digest) == ((), None, {}, DIGEST)

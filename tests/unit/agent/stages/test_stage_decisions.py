@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxfleet_agent.stages import merge
-from voxfleet_agent.stages.boundaries import boundaries
-from voxfleet_agent.stages.inherit import Part, earlier_attempts, own_parts, parse_part, usable
-from voxfleet_agent.stages.input_manifest import InputManifest
-from voxfleet_agent.stages.manifest import ManifestLines, ManifestStream
-from voxfleet_agent.stages.merge import Places, require_one_each
-from voxfleet_agent.stages.retry import Retrier
-from voxfleet_agent.stages.sources import select
+from voxfleet_agent.stages.finalize import merge
+from voxfleet_agent.stages.finalize.merge import RowOffsets, require_one_each
+from voxfleet_agent.stages.frozen_plan import ManifestLines, ManifestStream
+from voxfleet_agent.stages.plan.input_clips import InputManifest, select_names
+from voxfleet_agent.stages.plan.sharding import shard_boundaries
+from voxfleet_agent.stages.process.inherited_parts import Part, earlier_attempts, own_parts, parse_part, usable
+from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Retries
@@ -62,7 +61,7 @@ def part(*rows: ResultRow) -> Part:
     ],
 )
 def test_boundaries(lengths: list[int], target: int, max_shards: int, expected: tuple[int, ...]) -> None:
-    assert boundaries(lengths, target, max_shards) == expected
+    assert shard_boundaries(lengths, target, max_shards) == expected
 
 
 @settings(deadline=None)
@@ -70,7 +69,7 @@ def test_boundaries(lengths: list[int], target: int, max_shards: int, expected: 
 def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     lengths: list[int], target: int, max_shards: int
 ) -> None:
-    found = boundaries(lengths, target, max_shards)
+    found = shard_boundaries(lengths, target, max_shards)
     assert found[0] == 0
     assert found[-1] == len(lengths)
     assert list(found) == sorted(set(found))
@@ -130,7 +129,9 @@ def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden
     uri = "file:///data/in/"
 
     def ids(*include: str) -> list[str]:
-        return [item.custom_id for item in select(PrefixInput(uri=uri, include=include), names, f"{uri}out/job-1")]
+        return [
+            item.custom_id for item in select_names(PrefixInput(uri=uri, include=include), names, f"{uri}out/job-1")
+        ]
 
     assert ids("*.wav") == ["a/c.wav", "b.wav"]
     assert ids("*") == ["a/c.wav", "b.wav", "d.mp3"]
@@ -140,9 +141,9 @@ def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden
 def test_a_name_that_no_row_can_hold_is_told_before_anything_runs() -> None:
     names = ["a.wav", os.fsdecode(b"\xff.wav")]
     with pytest.raises(VoxFleetError, match="UTF-8") as caught:
-        select(PrefixInput(uri="file:///data/in/", include=("*.wav",)), names, "file:///data/out")
+        select_names(PrefixInput(uri="file:///data/in/", include=("*.wav",)), names, "file:///data/out")
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
-    assert len(select(PrefixInput(uri="file:///data/in/", include=("a.*",)), names, "file:///data/out")) == 1
+    assert len(select_names(PrefixInput(uri="file:///data/in/", include=("a.*",)), names, "file:///data/out")) == 1
 
 
 # Inheritance
@@ -199,8 +200,8 @@ def part_of(*rows: ResultRow, indexes: tuple[int, ...] | None = None) -> tuple[P
     return PartRef(path="p", sha256=sha256_hex(content), indexes=encode(named)), content
 
 
-def places_of(total: int, *parts: tuple[PartRef, bytes]) -> Places:
-    places = Places(total, [ref for ref, _ in parts], [len(content) for _, content in parts])
+def places_of(total: int, *parts: tuple[PartRef, bytes]) -> RowOffsets:
+    places = RowOffsets(total, [ref for ref, _ in parts], [len(content) for _, content in parts])
     for number, (_, content) in enumerate(parts):
         places.add(number, content)
     return places

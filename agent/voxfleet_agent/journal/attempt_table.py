@@ -1,0 +1,110 @@
+"""Attempts and tombstones."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardProgress, ShardResult
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledAttempt:
+    """An attempt as the journal holds it. Credentials are not among it."""
+
+    key: AttemptKey
+    spec_digest: str
+    control_plane: str
+    spec: AttemptSpec
+    state: AttemptState
+    lane: str | None = None
+    failure: AttemptFailure | None = None
+    result: ShardResult | None = None
+    progress: ShardProgress = field(default_factory=ShardProgress)
+    scratch_high_water_bytes: int = 0
+    scratch_residue_bytes: int = 0
+
+
+def save(db: sqlite3.Connection, record: JournaledAttempt) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *record.key,
+            record.spec_digest,
+            record.control_plane,
+            json.dumps(record.spec.dump()),
+            record.state.value,
+            record.lane,
+            None if record.failure is None else json.dumps(record.failure.dump()),
+            None if record.result is None else json.dumps(record.result.dump()),
+            record.progress.done,
+            record.progress.total,
+            record.scratch_high_water_bytes,
+            record.scratch_residue_bytes,
+        ),
+    )
+
+
+def load_all(db: sqlite3.Connection) -> list[JournaledAttempt]:
+    return [_record(row) for row in db.execute("SELECT * FROM attempts ORDER BY shard_uid, attempt")]
+
+
+def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[JournaledAttempt]:
+    """Those of these attempts that are known."""
+    found = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
+    return [_record(row) for row in found if row is not None]
+
+
+def forget(db: sqlite3.Connection, key: AttemptKey) -> None:
+    """Removes the attempt and its stage data. Its sealed rows stay in the ledger."""
+    forget_stage(db, key)
+    db.execute("DELETE FROM attempts WHERE shard_uid = ? AND attempt = ?", key)
+
+
+def forget_stage(db: sqlite3.Connection, key: AttemptKey) -> None:
+    """Removes what only a running stage needs; it is all in the output by now, or never will be."""
+    db.execute("DELETE FROM bases WHERE shard_uid = ? AND attempt = ?", key)
+    db.execute("DELETE FROM clip_rows WHERE shard_uid = ? AND attempt = ?", key)
+    db.execute("DELETE FROM parts WHERE shard_uid = ? AND attempt = ?", key)
+
+
+def bury(db: sqlite3.Connection, key: AttemptKey, now_seconds: int) -> None:
+    """Leaves a tombstone: no attempt of this shard up to this number starts again."""
+    db.execute(
+        "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (shard_uid) DO UPDATE SET"
+        " attempt = max(attempt, excluded.attempt), created_at_seconds = excluded.created_at_seconds",
+        (*key, now_seconds),
+    )
+
+
+def tombstones(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT shard_uid, attempt FROM tombstones"))
+
+
+def drop_tombstones(db: sqlite3.Connection, before_seconds: int) -> None:
+    db.execute("DELETE FROM tombstones WHERE created_at_seconds < ?", (before_seconds,))
+
+
+def _record(row: tuple[str | int | None, ...]) -> JournaledAttempt:
+    shard_uid, attempt, digest, control_plane, spec, state, lane, failure, result, done, total, high, residue = row
+    return JournaledAttempt(
+        key=AttemptKey(str(shard_uid), _integer(attempt)),
+        spec_digest=str(digest),
+        control_plane=str(control_plane),
+        spec=AttemptSpec.load(json.loads(str(spec))),
+        state=AttemptState(str(state)),
+        lane=None if lane is None else str(lane),
+        failure=None if failure is None else AttemptFailure.load(json.loads(str(failure))),
+        result=None if result is None else ShardResult.load(json.loads(str(result))),
+        progress=ShardProgress(done=_integer(done), total=_integer(total)),
+        scratch_high_water_bytes=_integer(high),
+        scratch_residue_bytes=_integer(residue),
+    )
+
+
+def _integer(value: str | int | None) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"journal: {value!r} is not an integer")
+    return value

@@ -1,0 +1,124 @@
+"""What one attempt's stage keeps durable: its base, its clips' rows, its parts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxfleet_agent import crash_points
+from voxfleet_agent.journal.journal import Journal
+from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.results import PartRef, ResultRow
+
+
+class SqliteStageJournal:
+    """Implements stages.stage.StageJournal."""
+
+    def __init__(self, journal: Journal, key: AttemptKey) -> None:
+        self._journal = journal
+        self._key = key
+
+    async def base(self) -> bytes | None:
+        def work(db: sqlite3.Connection) -> bytes | None:
+            found = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
+            return None if found is None else bytes(found[0])
+
+        return await self._journal.read(work)
+
+    async def freeze_base(self, content: bytes) -> None:
+        """Raises sqlite3.IntegrityError when a base is frozen already: it never changes."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
+
+        await self._journal.write(work, wake=False)
+        crash_points.point("base-frozen")
+
+    async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+        """In one transaction. Raises sqlite3.IntegrityError when a clip has a row already."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)",
+                [(*self._key, row.index, row.line()) for row in rows],
+            )
+
+        await self._journal.write(work, wake=False)
+        for _ in rows:
+            crash_points.point("row-recorded")
+
+    async def recorded_indexes(self) -> frozenset[int]:
+        def work(db: sqlite3.Connection) -> frozenset[int]:
+            found = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
+            return frozenset(clip for (clip,) in found)
+
+        return await self._journal.read(work)
+
+    async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
+        def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            found = db.execute(
+                "SELECT clip, line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip"
+                " LIMIT ?",
+                (*self._key, limit),
+            )
+            return [(clip, bytes(line)) for clip, line in found]
+
+        return await self._journal.read(work)
+
+    async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
+        """Raises ValueError when a clip has no row, or another part holds it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
+                (*self._key, part.number, json.dumps(part.ref.dump()), content, int(part.uploaded)),
+            )
+            held = db.executemany(
+                "UPDATE clip_rows SET part = ? WHERE shard_uid = ? AND attempt = ? AND clip = ? AND part IS NULL",
+                [(part.number, *self._key, clip) for clip in indexes],
+            ).rowcount
+            if held != len(indexes):
+                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
+
+        await self._journal.write(work, wake=False)
+        crash_points.point("part-frozen")
+
+    async def parts(self) -> Sequence[FrozenPart]:
+        def work(db: sqlite3.Connection) -> list[FrozenPart]:
+            found = db.execute(
+                "SELECT number, ref, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number", self._key
+            )
+            return [
+                FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in found
+            ]
+
+        return await self._journal.read(work)
+
+    async def part_content(self, number: int) -> bytes:
+        def work(db: sqlite3.Connection) -> bytes:
+            (content,) = db.execute(
+                "SELECT content FROM parts WHERE shard_uid = ? AND attempt = ? AND number = ?", (*self._key, number)
+            ).fetchone()
+            return bytes(content)
+
+        return await self._journal.read(work)
+
+    async def mark_uploaded(self, number: int) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE parts SET uploaded = 1 WHERE shard_uid = ? AND attempt = ? AND number = ?", (*self._key, number)
+            )
+
+        await self._journal.write(work, wake=False)
+        crash_points.point("part-marked")
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenPart:
+    """A part whose bytes are durable in the journal; `ref.path` holds their sha256."""
+
+    number: int
+    ref: PartRef
+    uploaded: bool

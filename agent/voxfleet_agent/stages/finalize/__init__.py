@@ -1,0 +1,1 @@
+"""The Finalize stage: from commits to the job's result files."""

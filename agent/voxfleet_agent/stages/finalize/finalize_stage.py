@@ -1,0 +1,169 @@
+"""The Finalize stage: merges the named commits into the job's result files, index.json last."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from voxfleet_agent import crash_points
+from voxfleet_agent.stages.context import StageContext
+from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_each
+from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
+from voxfleet_agent.stages.finalize.spool import Spool
+from voxfleet_agent.stages.finalize.transcript_formats import WRITERS
+from voxfleet_agent.stages.frozen_plan import open_manifest, read_plan
+from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
+from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_api.base import SpecModel
+from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult
+from voxfleet_api.ranges import decode
+from voxfleet_api.results import (
+    INDEX_NAME,
+    Commit,
+    FileRef,
+    PartRef,
+    PlanFile,
+    ResultIndex,
+    attempt_folder,
+    plan_folder,
+)
+from voxfleet_api.run_record import RunRecord
+
+READS_AT_A_TIME = 8
+
+_SPOOL_NAME = "rows"
+
+M = TypeVar("M", bound=SpecModel)
+
+
+async def run_finalize(ctx: StageContext) -> ShardResult:
+    """One order always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH for what does not fit together.
+
+    The rows pass through one file in scratch, as large as all parts; in memory is only where they lie in it.
+    """
+    order = ctx.spec.finalize
+    if order is None:
+        raise ValueError("a Finalize attempt needs a finalize order")
+    files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
+    plan = await read_plan(files, order.plan_attempt, order.manifest_sha256)
+    if plan.boundaries[-1] != order.total:
+        raise plan_mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {order.total}")
+    await (await open_manifest(files, order.plan_attempt)).require_sha256(order.manifest_sha256)
+    commits = [await _read_commit(files, ref) for ref in order.commits]
+    refs = [ref for commit in commits for ref in commit.parts]
+    require_one_each(order.total, _delivered(refs, order))
+    places = RowOffsets(order.total, refs, await _part_bytes(files, refs))
+
+    forms = [form for form in ctx.spec.formats if form in WRITERS]
+    not_run = len(decode(order.not_run))
+    manifest_bytes = await files.size_bytes(f"{plan_folder(order.plan_attempt)}/manifest.jsonl")
+    size_bytes = places.size_bytes + added_bytes(order.total, len(forms), not_run, manifest_bytes)
+    path = await ctx.scratch.reserve(_SPOOL_NAME, size_bytes)
+    try:
+        with Spool(path, size_bytes, places.size_bytes) as spool:
+            await _fetch_parts(files, refs, places, spool)
+            merged = ResultFiles(files, spool, places, forms)
+            await merged.make(await open_manifest(files, order.plan_attempt))
+            refs_written = await merged.write()
+    finally:
+        await ctx.scratch.release(path)
+    return await _write_index(ctx, files, order, plan, commits, merged, refs_written)
+
+
+async def _write_index(
+    ctx: StageContext,
+    files: JobFiles,
+    order: FinalizeSpec,
+    plan: PlanFile,
+    commits: Sequence[Commit],
+    merged: ResultFiles,
+    results: Sequence[FileRef],
+) -> ShardResult:
+    """And repro/ before it."""
+    runs = await _read_runs(files, commits)
+    contents = repro_files(ctx.spec, order, plan, runs, merged.metrics(), results)
+    for name, content in contents.items():
+        await files.write(name, content)
+    index = ResultIndex(
+        job_uid=ctx.spec.job.uid,
+        manifest_sha256=order.manifest_sha256,
+        total=order.total,
+        counts=merged.tally.counts,
+        files=(*results, *(file_ref(name, content) for name, content in contents.items())),
+    )
+    content = canonical_json(index.dump())
+    await files.write(INDEX_NAME, content)
+    crash_points.point("index-uploaded")
+    ctx.progress(order.total, order.total)
+    return ShardResult(
+        commit_sha256=sha256_hex(content), counts=index.counts, quarantine=merged.tally.first_quarantined
+    )
+
+
+def _delivered(refs: Sequence[PartRef], order: FinalizeSpec) -> Iterator[int]:
+    for ref in refs:
+        yield from decode(ref.indexes)
+    yield from decode(order.not_run)
+
+
+async def _part_bytes(files: JobFiles, refs: Sequence[PartRef]) -> array[int]:
+    sizes = array("Q", bytes(8 * len(refs)))
+
+    async def ask(number: int) -> None:
+        sizes[number] = await files.size_bytes(refs[number].path)
+
+    await _each(len(refs), ask)
+    return sizes
+
+
+async def _fetch_parts(files: JobFiles, refs: Sequence[PartRef], places: RowOffsets, spool: Spool) -> None:
+    """Reads every part once, into the spool."""
+
+    async def fetch(number: int) -> None:
+        content = await files.read_verified(refs[number].path, refs[number].sha256)
+        start = places.add(number, content)
+        await in_thread(lambda: spool.write(start, content))
+
+    await _each(len(refs), fetch)
+
+
+async def _each(count: int, call: Callable[[int], Awaitable[None]]) -> None:
+    numbers = iter(range(count))
+
+    async def call_next() -> None:
+        for number in numbers:
+            await call(number)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(READS_AT_A_TIME, count)):
+            group.create_task(call_next())
+
+
+async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
+    name = f"{attempt_folder(ref.shard_uid, ref.attempt)}/commit.json"
+    commit = _parsed(Commit, name, await files.read_verified(name, ref.sha256))
+    if (commit.shard_uid, commit.attempt) != (ref.shard_uid, ref.attempt):
+        raise plan_mismatch(f"{name} is the commit of another attempt")
+    return commit
+
+
+async def _read_runs(files: JobFiles, commits: Sequence[Commit]) -> Sequence[RunRecord]:
+    runs = RunRecords()
+    for commit in commits:
+        if commit.run is not None:
+            content = await files.read_verified(commit.run.path, commit.run.sha256)
+            runs.add(_parsed(RunRecord, commit.run.path, content))
+    return runs.records
+
+
+def _parsed(kind: type[M], name: str, content: bytes) -> M:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise plan_mismatch(f"{name} is not a file that this agent understands") from error

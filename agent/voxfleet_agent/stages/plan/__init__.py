@@ -1,0 +1,1 @@
+"""The Plan stage: from a job's input to a frozen plan."""

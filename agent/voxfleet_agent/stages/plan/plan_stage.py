@@ -1,0 +1,119 @@
+"""The Plan stage: lists the input, looks at headers, fixes the model, and freezes all of it in plan.json."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from voxfleet_agent import crash_points
+from voxfleet_agent.stages.context import StageContext
+from voxfleet_agent.stages.frozen_plan import nonce_name
+from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
+from voxfleet_agent.stages.outage import OutageDetector, nearest_first
+from voxfleet_agent.stages.plan.header_inspection import inspect_clip
+from voxfleet_agent.stages.plan.input_clips import InputClip, list_input_clips
+from voxfleet_agent.stages.plan.job_checks import require_possible, require_suited
+from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, text_row
+from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_agent.stages.result_rows import row_error_of
+from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import ShardResult
+from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
+
+HEADERS_AT_A_TIME = 16
+
+
+async def run_plan(ctx: StageContext) -> ShardResult:
+    """Writes contract.json, manifest.jsonl and, last, plan.json, which never changes once it exists.
+
+    Raises VoxFleetError.
+    """
+    order = ctx.spec.plan
+    if order is None:
+        raise ValueError("a Plan attempt needs a plan order")
+    retrier = Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry)
+    files = JobFiles(ctx.storage, ctx.spec.output_folder, retrier)
+    folder = plan_folder(ctx.spec.attempt)
+    plan_name, manifest_name = f"{folder}/plan.json", f"{folder}/manifest.jsonl"
+    if await files.exists(plan_name):
+        return await _frozen_result(files, plan_name)  # an earlier run of this attempt ended here
+
+    require_possible(ctx.spec)
+    await files.write(nonce_name(ctx.spec.attempt), secrets.token_hex(16).encode())
+    await _require_reference(ctx, retrier)
+    model = await retrier(lambda: ctx.models.resolve(order.model, ctx.storage))
+    await asyncio.to_thread(require_suited, model.path, ctx.spec)
+    sources = await list_input_clips(ctx.storage, retrier, order.input, ctx.spec.task, ctx.spec.output_folder)
+    witnesses = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
+    clips = await _inspect_all(ctx, retrier, witnesses, sources)
+    plan = decide_plan(order, ctx.spec.contract_digest, clips, model)
+    await files.write("contract.json", canonical_json(ctx.spec.contract.dump()))
+    await files.write(manifest_name, clips.manifest)
+    content = canonical_json(plan.dump())
+    await files.write_once(plan_name, content)
+    crash_points.point("plan-uploaded")
+    return _result(plan, content)
+
+
+async def _frozen_result(files: JobFiles, plan_name: str) -> ShardResult:
+    content = await files.read(plan_name, SMALL_FILE_BYTES)
+    return _result(PlanFile.model_validate_json(content), content)
+
+
+def _result(plan: PlanFile, content: bytes) -> ShardResult:
+    return ShardResult(
+        commit_sha256=sha256_hex(content), plan=PlanResult(**plan.model_dump(exclude={"contract_digest"}))
+    )
+
+
+async def _require_reference(ctx: StageContext, retrier: Retrier) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the recording of the voice."""
+    reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
+    if reference is None:
+        return
+    source = InputClip("reference", reference.uri)
+    row = await retrier(lambda: inspect_clip(ctx.storage, ctx.spec.contract, 0, source))
+    if row.refusal is not None:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, f"spec.synthesis.reference: {row.refusal.reason}")
+
+
+async def _inspect_all(
+    ctx: StageContext, retrier: Retrier, witnesses: OutageDetector, sources: Sequence[InputClip]
+) -> InspectedClips:
+    """As many tasks as headers are read at a time, however many clips there are."""
+    inspected, done = InspectedClips(), 0
+    numbered = iter(range(len(sources)))
+
+    async def inspect_next() -> None:
+        nonlocal done
+        for index in numbered:
+            inspected.add(await _inspect(ctx, retrier, witnesses, index, sources))
+            done += 1
+            ctx.progress(done, len(sources))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(HEADERS_AT_A_TIME, len(sources))):
+            group.create_task(inspect_next())
+    return inspected
+
+
+async def _inspect(
+    ctx: StageContext, retrier: Retrier, witnesses: OutageDetector, index: int, sources: Sequence[InputClip]
+) -> ManifestRow:
+    source = sources[index]
+    if source.text is not None:
+        return text_row(index, source.custom_id, source.text)
+    uri = source.uri or ""
+    try:
+        row = await retrier(lambda: inspect_clip(ctx.storage, ctx.spec.contract, index, source))
+    except VoxFleetError as error:
+        near = (sources[place].uri or "" for place in nearest_first(index, range(len(sources))))
+        await witnesses.require_own(error, uri, near)
+        return ManifestRow(
+            index=index, custom_id=source.custom_id, uri=uri, sha256=source.sha256, refusal=row_error_of(error)
+        )
+    if row.size_bytes is not None:
+        witnesses.saw(uri)
+    return row

@@ -1,0 +1,122 @@
+"""What an attempt takes over from the attempts of its shard before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch, require_sha256
+from voxfleet_agent.stages.result_rows import RowTally, is_row_of
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.protocol import AttemptSpec
+from voxfleet_api.ranges import encode
+from voxfleet_api.results import AttemptBase, ManifestRow, PartRef, ResultRow, attempt_folder
+
+_BASE = re.compile(r"([1-9][0-9]*)/base\.json")
+_PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part and the rows that it holds."""
+
+    ref: PartRef
+    rows: tuple[ResultRow, ...]
+
+
+class DeliveredParts:
+    """Parts that together hold at most one row a clip; of their rows only the indexes and the tally are kept."""
+
+    def __init__(self) -> None:
+        self.refs: list[PartRef] = []
+        self.indexes: set[int] = set()
+        self.tally = RowTally()
+
+    def add(self, part: Part) -> None:
+        """Raises VoxFleetError(PLAN_MISMATCH) for a clip that has a row already."""
+        indexes = {row.index for row in part.rows}
+        if len(indexes) != len(part.rows) or not indexes.isdisjoint(self.indexes):
+            raise plan_mismatch(f"{part.ref.path} holds a clip that has a row already")
+        self.indexes |= indexes
+        self.refs.append(part.ref)
+        self.tally.add(part.rows)
+
+
+def parse_part(path: str, sha256: str, content: bytes) -> Part:
+    """Raises VoxFleetError(PLAN_MISMATCH) when the content has another sha256 or a line is no row. Pure."""
+    require_sha256(path, content, sha256)
+    try:
+        rows = tuple(ResultRow.model_validate_json(line) for line in content.splitlines())
+    except ValidationError as error:
+        raise plan_mismatch(f"{path} holds a row that this agent does not understand") from error
+    return Part(PartRef(path=path, sha256=sha256, indexes=encode(row.index for row in rows)), rows)
+
+
+async def read_part(files: JobFiles, path: str, sha256: str) -> Part:
+    return parse_part(path, sha256, await files.read(path))
+
+
+def usable(part: Part, clips: Mapping[int, ManifestRow], taken: Set[int]) -> bool:
+    """Whether all rows of a part are of these clips, in the planned version, each clip once and none taken. Pure."""
+    indexes = {row.index for row in part.rows}
+    return (
+        bool(indexes)
+        and len(indexes) == len(part.rows)
+        and indexes.isdisjoint(taken)
+        and all(row.index in clips and is_row_of(row, clips[row.index]) for row in part.rows)
+    )
+
+
+async def collect_inherited_parts(
+    files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]
+) -> DeliveredParts:
+    """The parts of the latest earlier attempt that froze a base: that base's parts, then its own, listed once.
+
+    Nothing here can make a result wrong: a part that is not listed yet, damaged or of other versions is left out, and
+    its clips are worked on again.
+    """
+    delivered = DeliveredParts()
+    names = await files.names_below(f"parts/{spec.shard_uid}")
+    for attempt in earlier_attempts(names, spec.attempt):
+        base = await _read_base(files, spec.shard_uid, attempt)
+        if base is not None:
+            found = [(ref.path, ref.sha256) for ref in base.parts] + own_parts(names, spec.shard_uid, attempt)
+            for path, sha256 in found:
+                part = await _try_part(files, path, sha256)
+                if part is not None and usable(part, clips, delivered.indexes):
+                    delivered.add(part)
+            break
+    return delivered
+
+
+def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:
+    """Attempts before this one whose base.json is among the shard's files, latest first. Pure."""
+    found = [int(match[1]) for name in names if (match := _BASE.fullmatch(name)) is not None]
+    return sorted((number for number in found if number < attempt), reverse=True)
+
+
+def own_parts(names: Sequence[str], shard_uid: str, attempt: int) -> list[tuple[str, str]]:
+    """(path below the job's folder, sha256) of the parts that an attempt uploaded itself. Pure."""
+    folder = f"{attempt}/"
+    matches = [_PART.fullmatch(name.removeprefix(folder)) for name in sorted(names) if name.startswith(folder)]
+    return [(f"{attempt_folder(shard_uid, attempt)}/{match[0]}", match[1]) for match in matches if match is not None]
+
+
+async def _read_base(files: JobFiles, shard_uid: str, attempt: int) -> AttemptBase | None:
+    try:
+        base = AttemptBase.model_validate_json(await files.read(f"{attempt_folder(shard_uid, attempt)}/base.json"))
+    except ValidationError:
+        return None
+    return base if (base.shard_uid, base.attempt) == (shard_uid, attempt) else None
+
+
+async def _try_part(files: JobFiles, path: str, sha256: str) -> Part | None:
+    try:
+        return await read_part(files, path, sha256)
+    except VoxFleetError as error:
+        if error.failure_class in (FailureClass.INPUT_NOT_FOUND, FailureClass.PLAN_MISMATCH):
+            return None
+        raise

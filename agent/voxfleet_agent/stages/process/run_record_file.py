@@ -1,0 +1,63 @@
+"""run.json: where and how an attempt ran, delivered before its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from voxfleet_agent.lanes.lane_types import Lane, LoadedModel
+from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.stages.context import StageContext
+from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import FileRef, LadderTable
+from voxfleet_api.run_record import RunRecord
+
+
+def run_record(
+    ctx: StageContext,
+    lane: Lane,
+    model: ResolvedModel,
+    facts: LoadedModel,
+    table: LadderTable | None,
+    retries: Mapping[FailureClass, int],
+) -> RunRecord:
+    return RunRecord(
+        shard_uid=ctx.spec.shard_uid,
+        attempt=ctx.spec.attempt,
+        chip=ctx.provenance.chip,
+        memory_bytes=ctx.provenance.memory_bytes,
+        os=ctx.provenance.os,
+        versions=ctx.provenance.versions,
+        model=None if ctx.spec.process is None else ctx.spec.process.model,
+        model_digest=model.digest,
+        model_revision=model.revision,
+        model_files=dict(model.files),
+        sample_rate_hz=facts.sample_rate_hz,
+        scratch_path=str(ctx.scratch.path.parent),
+        environment=dict(facts.environment),
+        seed=facts.seed,
+        retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
+        ladder=table,
+        readings=lane.readings(),
+    )
+
+
+async def delivered_run(files: JobFiles, name: str) -> FileRef | None:
+    """The run.json that an earlier run of this very attempt delivered: a commit names the first one for ever."""
+    if not await files.exists(name):
+        return None
+    content = await files.read(name)
+    try:
+        RunRecord.model_validate_json(content)
+    except ValidationError as error:
+        raise plan_mismatch(f"{name} is not a record that this agent understands") from error
+    return file_ref(name, content)
+
+
+async def deliver_run(files: JobFiles, name: str, record: RunRecord) -> FileRef:
+    content = canonical_json(record.dump())
+    await files.write_once(name, content)
+    return file_ref(name, content)

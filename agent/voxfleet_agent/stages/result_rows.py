@@ -1,0 +1,177 @@
+"""The one row of a clip, from what happened to it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from voxfleet_agent.lanes.lane_types import ClipVerdict
+from voxfleet_agent.stages.context import Provenance
+from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
+from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.results import (
+    Attestation,
+    ClipStatus,
+    Counts,
+    ManifestRow,
+    ResultRow,
+    RowError,
+    SpokenAudio,
+    Timings,
+)
+
+_REASON_LIMIT = 256
+
+
+def row_error(failure_class: FailureClass, reason: str) -> RowError:
+    return RowError(failure_class=failure_class, reason=reason[:_REASON_LIMIT])
+
+
+def row_error_of(error: VoxFleetError) -> RowError:
+    return row_error(error.failure_class, error.message)
+
+
+def checksum_mismatch(actual: str, expected: str) -> RowError:
+    return row_error(
+        FailureClass.CHECKSUM_MISMATCH, f"the file has sha256 {actual[:12]}…, the manifest names {expected[:12]}…"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RowFactory:
+    """What is the same in all rows of an attempt."""
+
+    attempt: int
+    provenance: Provenance
+    timestamps: Timestamps
+
+    def failed(
+        self,
+        clip: ManifestRow,
+        error: RowError,
+        *,
+        sha256: str | None = None,
+        timings: Timings | None = None,
+        retries: int | None = None,
+    ) -> ResultRow:
+        """Of a clip that never reached the model."""
+        return ResultRow(
+            index=clip.index,
+            custom_id=clip.custom_id,
+            status=_status(error),
+            error=error,
+            audio_milliseconds=clip.audio_milliseconds,
+            sha256=sha256,
+            etag=clip.etag,
+            timings=timings,
+            retries=retries,
+            attempt=self.attempt,
+            chip=self.provenance.chip,
+            versions=self.provenance.versions,
+        )
+
+    def answered(
+        self,
+        clip: ManifestRow,
+        verdict: ClipVerdict,
+        *,
+        sha256: str | None,
+        timings: Timings,
+        retries: int,
+        audio: SpokenAudio | None = None,
+    ) -> ResultRow:
+        """Of a clip that the lane has seen. `sha256` is of the fetched bytes; `retries` counts the lane's too."""
+        error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
+        succeeded = error is None
+        segments = self.timestamps is not Timestamps.NONE and succeeded
+        words = self.timestamps is Timestamps.WORD and succeeded
+        return ResultRow(
+            index=clip.index,
+            custom_id=clip.custom_id,
+            status=ClipStatus.SUCCEEDED if error is None else _status(error),
+            text=verdict.text if succeeded else None,
+            segments=verdict.segments if segments else None,
+            words=verdict.words if words else None,
+            language=verdict.language if succeeded else None,
+            audio=audio,
+            error=error,
+            audio_milliseconds=verdict.audio_milliseconds,
+            sha256=sha256,
+            etag=clip.etag,
+            timings=timings,
+            attestation=_attested(verdict.attestation, sha256),
+            batch_size=verdict.batch_size,
+            retries=retries,
+            attempt=self.attempt,
+            chip=self.provenance.chip,
+            versions=self.provenance.versions,
+        )
+
+
+def not_run_row(clip: ManifestRow) -> ResultRow:
+    """Of a clip that no attempt delivered before the job ended."""
+    return ResultRow(
+        index=clip.index,
+        custom_id=clip.custom_id,
+        status=ClipStatus.NOT_RUN,
+        error=RowError(reason="the job ended before this clip ran"),
+        audio_milliseconds=clip.audio_milliseconds,
+        etag=clip.etag,
+    )
+
+
+def _attested(attestation: Attestation | None, sha256: str | None) -> Attestation | None:
+    """With the sha256 of the bytes that were decoded: those that were fetched."""
+    return None if attestation is None else attestation.model_copy(update={"sha256": sha256})
+
+
+def _status(error: RowError) -> ClipStatus:
+    quarantines = error.failure_class is not None and RULES[error.failure_class].quarantines
+    return ClipStatus.QUARANTINED if quarantines else ClipStatus.FAILED
+
+
+def is_row_of(row: ResultRow, clip: ManifestRow) -> bool:
+    """Whether a row is of this very clip, in the planned version."""
+    return (row.custom_id, row.etag) == (clip.custom_id, clip.etag)
+
+
+_ID_LIMIT = 128
+
+
+class RowTally:
+    """Adds rows up without keeping them: a job may have a hundred thousand."""
+
+    def __init__(self) -> None:
+        self._statuses: Counter[ClipStatus] = Counter()
+        self._quarantined: list[QuarantinedClip] = []
+
+    def add(self, rows: Iterable[ResultRow]) -> None:
+        for row in rows:
+            self._statuses[row.status] += 1
+            if row.status is ClipStatus.QUARANTINED and row.error is not None and row.error.failure_class is not None:
+                self._quarantined.append(
+                    QuarantinedClip(
+                        index=row.index,
+                        id=row.custom_id[:_ID_LIMIT],
+                        failure_class=row.error.failure_class,
+                        reason=row.error.reason,
+                        sha256=row.sha256,
+                    )
+                )
+        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_QUARANTINE_ITEMS]
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(
+            succeeded=self._statuses[ClipStatus.SUCCEEDED],
+            failed=self._statuses[ClipStatus.FAILED],
+            quarantined=self._statuses[ClipStatus.QUARANTINED],
+            not_run=self._statuses[ClipStatus.NOT_RUN],
+        )
+
+    @property
+    def first_quarantined(self) -> tuple[QuarantinedClip, ...]:
+        """By index, as many as status has room for."""
+        return tuple(self._quarantined)

@@ -1,0 +1,87 @@
+"""Synthesize: the voice's recording, and the files that were spoken."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from voxfleet_agent.lanes.lane_types import SynthesizedFile
+from voxfleet_agent.stages.context import StageContext
+from voxfleet_agent.stages.job_files import JobFiles
+from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
+from voxfleet_api.results import SpokenAudio
+
+MILLISECONDS_A_CHARACTER = 60
+"""An estimate of how long a text takes to speak: about 16 characters a second, as people read aloud."""
+
+_SAMPLE_BYTES = {AudioEncoding.PCM16: 2, AudioEncoding.PCM24: 3, AudioEncoding.FLOAT32: 4, AudioEncoding.AAC: 2}
+_HEADER_BYTES = 2**16
+_CHUNK_BYTES = 2**20
+
+
+def estimated_milliseconds(text: str) -> int:
+    return len(text) * MILLISECONDS_A_CHARACTER
+
+
+def worst_case_bytes(contract: VoiceContractSpec) -> int:
+    """Of one spoken file: maxClip at the output's rate, as if nothing could be compressed, and a header. Pure."""
+    audio = contract.output.audio
+    frames = duration_milliseconds(contract.input.max_clip) * audio.sample_rate_hz // 1000
+    return frames * audio.channels * _SAMPLE_BYTES[audio.encoding] * 102 // 100 + _HEADER_BYTES
+
+
+async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
+    """The recording of the voice in scratch, for the whole attempt; None when the job names none.
+
+    Raises VoxFleetError naming spec.synthesis.reference.
+    """
+    reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
+    if reference is None:
+        return None
+    try:
+        version = await retrier(lambda: ctx.storage.head(reference.uri))
+        most_bytes = quantity_bytes(ctx.spec.contract.input.max_clip_bytes)
+        if version.size_bytes > most_bytes:
+            raise VoxFleetError(
+                FailureClass.INVALID_INPUT,
+                f"has {version.size_bytes} bytes; the contract accepts at most {most_bytes}",
+            )
+        path = await ctx.scratch.reserve("reference", version.size_bytes)
+        await retrier(lambda: ctx.storage.download(reference.uri, path, version))
+    except VoxFleetError as error:
+        raise VoxFleetError(error.failure_class, f"spec.synthesis.reference: {error.message}") from error
+    return path
+
+
+async def deliver_audio(
+    files: JobFiles, folder: str, index: int, path: Path, spoken: SynthesizedFile, output: AudioOutput
+) -> SpokenAudio:
+    """Uploads a spoken file under its sha256; the same bytes twice are harmless. Raises VoxFleetError."""
+    sha256, size_bytes = await asyncio.to_thread(_sha256_of, path)
+    name = f"{folder}/audio/{index:06d}-{sha256}.{output.container.value}"
+    await files.write_file(name, path)
+    return SpokenAudio(
+        path=name,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        container=output.container.value,
+        encoding=output.encoding.value,
+        sample_rate_hz=spoken.sample_rate_hz,
+        channels=output.channels,
+        chunks=spoken.chunks,
+        interval_milliseconds=spoken.interval_milliseconds,
+    )
+
+
+def _sha256_of(path: Path) -> tuple[str, int]:
+    digest, size_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    return digest.hexdigest(), size_bytes

@@ -1,0 +1,172 @@
+"""Clips of nearly one length go into one batch, and the lane never waits for a fuller one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxfleet_agent.stages.process.batching import (
+    UNKNOWN,
+    ReadyClips,
+    bucket_of,
+    choose_bucket,
+    edge_milliseconds,
+    sort_into_buckets,
+)
+from voxfleet_agent.stages.process.prefetch import PrefetchWindow
+
+DAY_MILLISECONDS = 24 * 3_600_000
+
+# Buckets
+
+
+@settings(deadline=None)
+@given(st.integers(1, DAY_MILLISECONDS))
+def test_a_bucket_s_shortest_clip_is_at_most_a_fifth_shorter_than_its_longest(milliseconds: int) -> None:
+    bucket = bucket_of(milliseconds)
+    assert milliseconds <= edge_milliseconds(bucket)
+    if bucket > 0:
+        assert milliseconds > edge_milliseconds(bucket - 1) >= edge_milliseconds(bucket) / 1.26
+
+
+def test_a_day_of_lengths_has_few_buckets() -> None:
+    assert bucket_of(1) == bucket_of(1000) == 0
+    assert bucket_of(1001) == bucket_of(1250) == 1
+    assert bucket_of(DAY_MILLISECONDS) < 60
+    assert bucket_of(0) == UNKNOWN
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60_000), max_size=50))
+def test_clips_are_sorted_by_length_and_unknown_ones_come_last(lengths: list[int]) -> None:
+    buckets = sort_into_buckets(enumerate(lengths))
+    order = [index for indexes in buckets.values() for index in indexes]
+    assert sorted(order) == list(range(len(lengths)))
+    known = [lengths[index] for index in order if lengths[index]]
+    assert known == sorted(known)
+    assert [lengths[index] for index in order[len(known) :]] == [0] * (len(lengths) - len(known))
+    assert all({bucket_of(lengths[index]) for index in indexes} == {bucket} for bucket, indexes in buckets.items())
+
+
+# Which batch is next
+
+
+@pytest.mark.parametrize(
+    ("ready", "awaited", "in_lane", "arriving", "expected"),
+    [
+        ({}, {0: 3}, 0, 3, None),
+        ({0: 4}, {0: 9}, 4, 3, 0),
+        ({0: 3}, {0: 9}, 4, 3, None),
+        ({0: 3}, {0: 9}, 0, 3, 0),
+        ({0: 3}, {0: 9}, 4, 0, 0),
+        ({0: 3}, {0: 0}, 4, 3, 0),
+        ({0: 1, 1: 4}, {0: 0, 1: 0}, 4, 3, 1),
+        ({0: 1, 1: 3}, {0: 5, 1: 5}, 0, 3, 1),
+        ({0: 0, 1: 1}, {0: 5, 1: 5}, 0, 3, 1),
+    ],
+    ids=[
+        "nothing is ready",
+        "a whole batch",
+        "a busy lane waits for the rest",
+        "an idle lane takes what there is",
+        "no fetch is under way, so nothing better comes",
+        "the bucket's last clips",
+        "whole batches before a bucket's last clips",
+        "the fullest one for an idle lane",
+        "an empty bucket is none",
+    ],
+)
+def test_the_next_batch(
+    ready: dict[int, int], awaited: dict[int, int], in_lane: int, arriving: int, expected: int | None
+) -> None:
+    assert choose_bucket(ready, awaited, 4, in_lane=in_lane, arriving=arriving) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40), st.integers(1, 5), st.integers(0, 2**32))
+def test_every_clip_that_arrives_is_given_out_once(clips: list[tuple[int, bool]], size: int, seed: int) -> None:
+    """Clips arrive or are dropped in any order, and the lane answers at any time."""
+    chance = random.Random(seed)  # noqa: S311 -- a test's order
+
+    async def play() -> list[list[tuple[int, int]]]:
+        batches = ReadyClips[tuple[int, int]](Counter(bucket for bucket, _ in clips), lambda: size)
+        given: list[list[tuple[int, int]]] = []
+
+        async def fetch() -> None:
+            for number in chance.sample(range(len(clips)), len(clips)):
+                batches.start()
+                if chance.random() < 0.5:
+                    await asyncio.sleep(0)
+                bucket, arrives = clips[number]
+                if arrives:
+                    batches.arrive(bucket, (bucket, number))
+                else:
+                    batches.drop(bucket)
+
+        async def answer(batch: list[tuple[int, int]]) -> None:
+            await asyncio.sleep(0)
+            for _ in batch:
+                batches.answered()
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(fetch())
+            async for batch in batches.take():
+                given.append(batch)
+                group.create_task(answer(batch))
+        return given
+
+    given = asyncio.run(play())
+    assert sorted(clip for batch in given for clip in batch) == sorted(
+        (bucket, number) for number, (bucket, arrives) in enumerate(clips) if arrives
+    )
+    assert all(0 < len(batch) <= size and len({bucket for bucket, _ in batch}) == 1 for batch in given)
+
+
+async def test_a_smaller_batch_size_counts_from_the_next_batch_on() -> None:
+    size = 4
+    batches = ReadyClips[int]({0: 8}, lambda: size)
+    for number in range(8):
+        batches.start()
+        batches.arrive(0, number)
+    taken = batches.take()
+    assert await anext(taken) == [0, 1, 2, 3]
+    size = 1
+    assert await anext(taken) == [4]
+    await taken.aclose()
+
+
+# The window
+
+
+async def test_the_window_is_bounded_by_count_and_by_bytes() -> None:
+    most = 3
+    window = PrefetchWindow(lambda: most, 100)
+    await window.enter(40)
+    await window.enter(60)
+    third = asyncio.create_task(window.enter(1))
+    await asyncio.sleep(0)
+    assert not third.done(), "its bytes do not fit"
+    window.leave(40)
+    await third
+    await window.enter(1)
+    fourth = asyncio.create_task(window.enter(1))
+    await asyncio.sleep(0)
+    assert not fourth.done(), "there are as many as may be"
+    most = 4
+    window.leave(1)
+    await fourth
+
+
+async def test_a_clip_larger_than_the_window_goes_alone() -> None:
+    window = PrefetchWindow(lambda: 3, 100)
+    await window.enter(500)
+    small = asyncio.create_task(window.enter(1))
+    await asyncio.sleep(0)
+    assert not small.done()
+    window.leave(500)
+    await small
