@@ -7,8 +7,8 @@ import signal
 import socket
 
 from voxfleet_agent import ledger as ledgers
-from voxfleet_agent.attempts.equipment import Equipment
-from voxfleet_agent.attempts.slots import LaneSupply
+from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
@@ -26,7 +26,7 @@ from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.server.app import Server, build_app, build_server, listen_on
+from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
@@ -101,7 +101,7 @@ def _equip(
     machine: LocalMachine,
     pools: LanePools,
     models: ModelResolver,
-) -> Equipment:
+) -> AttemptServices:
     clock = SystemClock()
     quarantine = QuarantineStore(config.quarantine_dir, config.scratch.quarantine_quota_bytes, clock)
     least_memory = min(pool.memory_cap_bytes for pool in config.pools)  # a measured batch size holds in every pool
@@ -109,13 +109,13 @@ def _equip(
     def open_storage(credentials: S3Credentials | None) -> Storage:
         return Storage(config.allow, credentials, config.https)
 
-    return Equipment(
+    return AttemptServices(
         journal=journal,
         ledger=ledger,
         scratch=scratch,
         clock=clock,
         machine=machine,
-        lanes=LaneSupply(pools),
+        lanes=LaneSlots(pools),
         pools=pools,
         models=models,
         ladders=LadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
@@ -127,7 +127,7 @@ def _equip(
     )
 
 
-async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener: socket.socket) -> None:
+async def _serve(config: AgentConfig, equipment: AttemptServices, token: str, listener: socket.socket) -> None:
     supervisor = Supervisor(equipment)
     try:
         await supervisor.start(config.control_plane)
@@ -162,7 +162,7 @@ async def _serve(config: AgentConfig, equipment: Equipment, token: str, listener
         listener.close()
 
 
-async def _stop(supervisor: Supervisor, routes: Routes, server: Server, serving: asyncio.Task[None]) -> None:
+async def _stop(supervisor: Supervisor, routes: Routes, server: AgentServer, serving: asyncio.Task[None]) -> None:
     """Parks, lets streams tell of it, then ends the server."""
     _log.info("stopping")
     await supervisor.shut_down()

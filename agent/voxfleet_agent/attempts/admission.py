@@ -21,7 +21,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Binding:
     """Whom this agent serves; None before the first."""
 
     control_plane: str | None
@@ -36,7 +36,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class KnownAttempt:
     """An attempt of the same shard that this agent has."""
 
     attempt: int
@@ -52,7 +52,7 @@ class PutFacts:
     spec_digest: str
     tombstone: int | None
     """Highest number of this shard that was deleted here."""
-    held: Sequence[Held]
+    held: Sequence[KnownAttempt]
     unfit: Problem | None
     """Why this agent cannot run the spec at all."""
     draining: bool
@@ -61,7 +61,7 @@ class PutFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RepeatedPut:
     """The agent has this very attempt; `resume` when it is parked."""
 
     resume: bool
@@ -74,7 +74,7 @@ class Start:
     supersedes: tuple[int, ...]
 
 
-def decide_read(caller: Caller, bound: Bound) -> Refusal | None:
+def decide_read(caller: Caller, bound: Binding) -> Refusal | None:
     """May this caller look? Its control plane counts when it names one."""
     if not caller.authenticated:
         return Refusal(401, Problem(message="the bearer token is missing or wrong; see the agent's tokenFile"))
@@ -83,7 +83,7 @@ def decide_read(caller: Caller, bound: Bound) -> Refusal | None:
     return None
 
 
-def decide_mutation(caller: Caller, bound: Bound) -> Refusal | None:
+def decide_mutation(caller: Caller, bound: Binding) -> Refusal | None:
     """May this caller change anything? It must name its control plane and an epoch that is not an older one."""
     refusal = decide_read(caller, bound)
     if refusal is not None:
@@ -98,7 +98,7 @@ def decide_mutation(caller: Caller, bound: Bound) -> Refusal | None:
     return None
 
 
-def decide_put(facts: PutFacts) -> Refusal | Known | Start:
+def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
     """The answer to a PUT whose caller may act."""
     if facts.tombstone is not None and facts.attempt <= facts.tombstone:
         message = f"attempts of this shard up to {facts.tombstone} were deleted here"
@@ -111,7 +111,7 @@ def decide_put(facts: PutFacts) -> Refusal | Known | Start:
             if held.spec_digest != facts.spec_digest:
                 message = f"attempt {held.attempt} has the spec {held.spec_digest}, not {facts.spec_digest}"
                 return Refusal(409, Problem(message=message, held_attempt=held.attempt))
-            return Known(resume=held.state is AttemptState.PARKED)
+            return RepeatedPut(resume=held.state is AttemptState.PARKED)
     if facts.unfit is not None:
         return Refusal(422, facts.unfit)
     if facts.draining:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
 from voxfleet_agent import crash_points
-from voxfleet_agent.attempts.equipment import Equipment
-from voxfleet_agent.attempts.failure import failure_of
-from voxfleet_agent.attempts.live import LiveAttempt
-from voxfleet_agent.attempts.metering import LaneMeter
-from voxfleet_agent.attempts.slots import Grant, Slots
-from voxfleet_agent.attempts.state import AttemptEvent, transition
-from voxfleet_agent.attempts.status import append_status
+from voxfleet_agent.attempts.event_feed import append_status
+from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.live_attempt import LiveAttempt
+from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
+from voxfleet_agent.attempts.state_machine import AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, lane_holds
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
@@ -22,6 +21,7 @@ from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames
 from voxfleet_agent.scratch import AttemptScratch
 from voxfleet_agent.stages.context import Provenance, StageContext
+from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
 from voxfleet_api.quantities import quantity_bytes
@@ -35,9 +35,9 @@ class Execution:
 
     def __init__(
         self,
-        equipment: Equipment,
-        lanes: Slots[LaneHandle],
-        control: Slots[None],
+        equipment: AttemptServices,
+        lanes: SlotQueue[LaneHandle],
+        control: SlotQueue[None],
         progressed: Callable[[LiveAttempt], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
@@ -139,7 +139,7 @@ class Execution:
         meter, live.meter = live.meter, None
         return [] if meter is None else [meter.stop()]
 
-    async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[Grant[LaneHandle]]) -> None:
+    async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[SlotGrant[LaneHandle]]) -> None:
         lane = (await claim).slot
         try:
             await self._run(live, lane)
@@ -147,7 +147,7 @@ class Execution:
             await lane.kill()
             raise
 
-    async def _run_in_control(self, live: LiveAttempt, claim: asyncio.Future[Grant[None]]) -> None:
+    async def _run_in_control(self, live: LiveAttempt, claim: asyncio.Future[SlotGrant[None]]) -> None:
         await claim
         await self._run(live, None)
 

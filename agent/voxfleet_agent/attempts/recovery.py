@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
-from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
-from voxfleet_agent.attempts.status import append_status
+from voxfleet_agent.attempts.event_feed import append_status
+from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, lane_holds
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal

@@ -18,15 +18,15 @@ L = TypeVar("L", bound=LaneHandle)
 
 
 @dataclass(frozen=True, slots=True)
-class Grant(Generic[S_co]):
+class SlotGrant(Generic[S_co]):
     slot: S_co
     give_back: Callable[[], None]
 
 
-class Supply(Protocol[S_co]):
+class SlotSource(Protocol[S_co]):
     """Where free slots come from."""
 
-    def take(self, wish: str | None) -> Grant[S_co] | None:
+    def take(self, wish: str | None) -> SlotGrant[S_co] | None:
         """A free slot, the wished one if that is free too; None when none is free."""
         ...
 
@@ -52,49 +52,49 @@ class LanePools(PoolView, Protocol[L]):
     def release(self, lane: L) -> None: ...
 
 
-class LaneSupply(Generic[L]):
+class LaneSlots(Generic[L]):
     """Lanes of every pool; the wish is the digest of a model that a lane may hold in memory."""
 
     def __init__(self, pools: LanePools[L]) -> None:
         self._pools = pools
 
-    def take(self, wish: str | None) -> Grant[LaneHandle] | None:
+    def take(self, wish: str | None) -> SlotGrant[LaneHandle] | None:
         for pool in self._pools.facts():
             lane = self._pools.acquire(pool.name, wish)
             if lane is not None:
                 return self._grant(lane)
         return None
 
-    def _grant(self, lane: L) -> Grant[LaneHandle]:
-        return Grant(lane, lambda: self._pools.release(lane))
+    def _grant(self, lane: L) -> SlotGrant[LaneHandle]:
+        return SlotGrant(lane, lambda: self._pools.release(lane))
 
     @property
     def free(self) -> int:
         return sum(pool.free_lanes for pool in self._pools.facts())
 
 
-class ControlSupply:
+class ControlSlots:
     """Slots of Plan and Finalize: no lane, no MLX, so that they never wait behind a night's shards."""
 
     def __init__(self, count: int) -> None:
         self.free = count
 
-    def take(self, wish: str | None) -> Grant[None] | None:
+    def take(self, wish: str | None) -> SlotGrant[None] | None:
         if self.free == 0:
             return None
         self.free -= 1
-        return Grant(None, self._give_back)
+        return SlotGrant(None, self._give_back)
 
     def _give_back(self) -> None:
         self.free += 1
 
 
-class Slots(Generic[S]):
+class SlotQueue(Generic[S]):
     """A claim is a future: done at once when a slot is free, otherwise when its turn comes."""
 
-    def __init__(self, supply: Supply[S]) -> None:
+    def __init__(self, supply: SlotSource[S]) -> None:
         self._supply = supply
-        self._waiting: deque[tuple[asyncio.Future[Grant[S]], str | None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[SlotGrant[S]], str | None]] = deque()
 
     @property
     def free(self) -> int:
@@ -104,13 +104,13 @@ class Slots(Generic[S]):
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def claim(self, wish: str | None = None) -> asyncio.Future[Grant[S]]:
-        claim: asyncio.Future[Grant[S]] = asyncio.get_running_loop().create_future()
+    def claim(self, wish: str | None = None) -> asyncio.Future[SlotGrant[S]]:
+        claim: asyncio.Future[SlotGrant[S]] = asyncio.get_running_loop().create_future()
         self._waiting.append((claim, wish))
         self._serve()
         return claim
 
-    def withdraw(self, claim: asyncio.Future[Grant[S]]) -> None:
+    def withdraw(self, claim: asyncio.Future[SlotGrant[S]]) -> None:
         """Ends a claim: a slot that was granted goes to the next in line."""
         if not claim.done():
             claim.cancel()

@@ -7,25 +7,24 @@ import sqlite3
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from voxfleet_agent.attempts import fitness, leases
+from voxfleet_agent.attempts import leases, spec_check
 from voxfleet_agent.attempts.admission import (
-    Bound,
+    Binding,
     Caller,
-    Held,
-    Known,
+    KnownAttempt,
     PutFacts,
     Refusal,
+    RepeatedPut,
     decide_mutation,
     decide_put,
 )
-from voxfleet_agent.attempts.equipment import Equipment
+from voxfleet_agent.attempts.event_feed import EventFeed, status_of
 from voxfleet_agent.attempts.execution import Execution
-from voxfleet_agent.attempts.feed import EventFeed
-from voxfleet_agent.attempts.live import LiveAttempt
+from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
-from voxfleet_agent.attempts.slots import ControlSupply, Slots
-from voxfleet_agent.attempts.state import Action, AttemptEvent, transition
-from voxfleet_agent.attempts.status import status_of
+from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
+from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, lane_holds, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
@@ -50,15 +49,15 @@ _log = logger("voxfleet.supervisor")
 
 
 class Supervisor:
-    def __init__(self, equipment: Equipment) -> None:
+    def __init__(self, equipment: AttemptServices) -> None:
         self._equipment = equipment
-        self.lanes: Slots[LaneHandle] = Slots(equipment.lanes)
-        self.control: Slots[None] = Slots(ControlSupply(CONTROL_SLOTS))
+        self.lanes: SlotQueue[LaneHandle] = SlotQueue(equipment.lanes)
+        self.control: SlotQueue[None] = SlotQueue(ControlSlots(CONTROL_SLOTS))
         self.feed = EventFeed(equipment.journal, equipment.ledger.chain_id, lambda: self._live.values())
         self._execution = Execution(equipment, self.lanes, self.control, self.feed.note_progress, self._fail)
         self._live: dict[AttemptKey, LiveAttempt] = {}
         self._tombstones: dict[str, int] = {}
-        self._bound = Bound(None, None)
+        self._bound = Binding(None, None)
         self._admission = asyncio.Lock()
         self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
@@ -86,7 +85,7 @@ class Supervisor:
         owner, epoch, self._tombstones = await equipment.journal.read(work)
         if owner is not None and control_plane not in (None, owner):
             raise ValueError(f"controlPlane: this agent is bound to {owner}; remove the field, or use a new stateDir")
-        self._bound = Bound(owner or control_plane, None if epoch is None else int(epoch))
+        self._bound = Binding(owner or control_plane, None if epoch is None else int(epoch))
         for coroutine in (
             self._every(WATCH_SECONDS, self.watch),
             self._every(TICK_SECONDS, self.tick),
@@ -114,7 +113,7 @@ class Supervisor:
     # What callers may do
 
     @property
-    def bound(self) -> Bound:
+    def bound(self) -> Binding:
         return self._bound
 
     async def admit(self, caller: Caller) -> Refusal | None:
@@ -123,7 +122,7 @@ class Supervisor:
             refusal = decide_mutation(caller, self._bound)
             if refusal is not None:
                 return refusal
-            bound = Bound(self._bound.control_plane or caller.control_plane, caller.epoch)
+            bound = Binding(self._bound.control_plane or caller.control_plane, caller.epoch)
             if bound != self._bound:
 
                 def work(db: sqlite3.Connection) -> None:
@@ -138,13 +137,13 @@ class Supervisor:
         """Starts an attempt, resumes a parked one, or renews a running one."""
         # In a thread: it looks at the file system, and a folder on a dead server answers nobody.
         spec = await asyncio.to_thread(
-            fitness.fit, request, key, self._equipment.machine, self._equipment.check_address
+            spec_check.check_spec, request, key, self._equipment.machine, self._equipment.check_address
         )
         async with self._admission:
             decision = decide_put(self._facts(key, request, spec))
             if isinstance(decision, Refusal):
                 return decision
-            if not isinstance(decision, Known) and isinstance(spec, AttemptSpec):
+            if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
                 live = await self._start(key, request, spec)
                 for number in decision.supersedes:
                     older = self._live[AttemptKey(key.shard_uid, number)]
@@ -250,7 +249,7 @@ class Supervisor:
 
     def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
         held = [
-            Held(live.key.attempt, live.record.spec_digest, live.record.state)
+            KnownAttempt(live.key.attempt, live.record.spec_digest, live.record.state)
             for live in self._live.values()
             if live.key.shard_uid == key.shard_uid
         ]

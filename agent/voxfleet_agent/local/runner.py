@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from voxfleet_agent.attempts.equipment import StageFunction
-from voxfleet_agent.attempts.failure import failure_of
+from voxfleet_agent.attempts.services import StageFunction
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import LaneHandle
@@ -27,6 +26,7 @@ from voxfleet_agent.stages.context import (
     QuarantineFolder,
     StageContext,
 )
+from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.config import ConfigError, Listen
-from voxfleet_agent.server.answers import Refused, refusal_answer
+from voxfleet_agent.server.responses import RequestRefused, refusal_response
 from voxfleet_agent.server.routes import Routes
 from voxfleet_api.protocol import Problem
 
@@ -24,28 +24,30 @@ GRACE_SECONDS = 3
 def build_app(routes: Routes) -> Starlette:
     return Starlette(
         routes=routes.table(),
-        exception_handlers={Refused: _refused, HTTPException: _http_error, Exception: _unforeseen},
+        exception_handlers={RequestRefused: _refused, HTTPException: _http_error, Exception: _unforeseen},
     )
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refused):
+    if not isinstance(error, RequestRefused):
         raise error
-    return refusal_answer(error.refusal)
+    return refusal_response(error.refusal)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return refusal_answer(Refusal(error.status_code, Problem(message=error.detail)))
+    return refusal_response(Refusal(error.status_code, Problem(message=error.detail)))
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
     # Starlette raises it again after this answer, so that the server logs it.
-    return refusal_answer(Refusal(500, Problem(message=f"unforeseen {type(error).__qualname__}; see the agent's log")))
+    return refusal_response(
+        Refusal(500, Problem(message=f"unforeseen {type(error).__qualname__}; see the agent's log"))
+    )
 
 
-class Server(uvicorn.Server):
+class AgentServer(uvicorn.Server):
     """Leaves signals to the caller, who parks attempts before the server ends."""
 
     @contextlib.contextmanager
@@ -62,8 +64,8 @@ def listen_on(listen: Listen) -> socket.socket:
         raise ConfigError(f"listen: {listen.host}:{listen.port}: {error.strerror}; choose another port") from error
 
 
-def build_server(app: Starlette) -> Server:
-    return Server(
+def build_server(app: Starlette) -> AgentServer:
+    return AgentServer(
         uvicorn.Config(
             app,
             http="h11",

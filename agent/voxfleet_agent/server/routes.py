@@ -12,14 +12,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
-from voxfleet_agent.attempts.equipment import Equipment
-from voxfleet_agent.attempts.feed import UnknownCursor
+from voxfleet_agent.attempts.event_feed import UnknownCursor
+from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.ledger import last_sequence, page_after
 from voxfleet_agent.metrics import AgentMetrics
-from voxfleet_agent.server.answers import Refused, answer, read_body, whole_number
 from voxfleet_agent.server.auth import Authenticator
-from voxfleet_agent.server.stream import stream
+from voxfleet_agent.server.event_stream import stream
+from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, EventAck, MachineFacts, RenewAnswer
 
 MAX_NONCE_CHARACTERS = 128
@@ -30,7 +30,7 @@ _LARGEST = 2**53
 
 class Routes:
     def __init__(
-        self, equipment: Equipment, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
+        self, equipment: AttemptServices, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
     ) -> None:
         self._equipment = equipment
         self._supervisor = supervisor
@@ -72,8 +72,8 @@ class Routes:
         """Unauthenticated: a caller checks it before it shows its token."""
         nonce = request.query_params.get("nonce", "")
         if not 1 <= len(nonce) <= MAX_NONCE_CHARACTERS or not nonce.isascii() or not nonce.isprintable():
-            raise Refused.of(400, f"nonce must be 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters")
-        return answer(self._equipment.ledger.identity(self._supervisor.bound.control_plane, nonce))
+            raise RequestRefused.of(400, f"nonce must be 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters")
+        return json_response(self._equipment.ledger.identity(self._supervisor.bound.control_plane, nonce))
 
     # Reading
 
@@ -81,7 +81,7 @@ class Routes:
         self._may_read(request)
         machine, pools, ledger = self._equipment.machine, self._equipment.pools, self._equipment.ledger
         sequence = await self._equipment.journal.read(lambda db: last_sequence(db, ledger.chain_id))
-        return answer(
+        return json_response(
             MachineFacts(
                 hardware_id=machine.hardware_id,
                 boot_id=machine.boot_id,
@@ -100,14 +100,14 @@ class Routes:
 
     async def attempts(self, request: Request) -> Response:
         self._may_read(request)
-        return answer(await self._supervisor.feed.listing())
+        return json_response(await self._supervisor.feed.listing())
 
     async def attempt(self, request: Request) -> Response:
         self._may_read(request)
         live = self._supervisor.attempt(_key(request))
         if live is None:
-            raise Refused.of(404, "this agent has no such attempt")
-        return answer(await self._supervisor.status(live))
+            raise RequestRefused.of(404, "this agent has no such attempt")
+        return json_response(await self._supervisor.status(live))
 
     async def events(self, request: Request) -> Response:
         self._may_read(request)
@@ -122,7 +122,7 @@ class Routes:
             request.query_params.get("limit"), "limit", least=1, most=MAX_LEDGER_ROWS, default=MAX_LEDGER_ROWS
         )
         chain_id = self._equipment.ledger.chain_id
-        return answer(await self._equipment.journal.read(lambda db: page_after(db, chain_id, after, limit)))
+        return json_response(await self._equipment.journal.read(lambda db: page_after(db, chain_id, after, limit)))
 
     # Changing
 
@@ -133,11 +133,11 @@ class Routes:
             wanted = AttemptRequest.load(_parse_json(await read_body(request)))
         except ValidationError as error:
             fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-            raise Refused.of(400, f"the body is no attempt request; look at: {fields}") from error
+            raise RequestRefused.of(400, f"the body is no attempt request; look at: {fields}") from error
         result = await self._supervisor.put(key, wanted)
         if isinstance(result, Refusal):
-            raise Refused(result)
-        return answer(result)
+            raise RequestRefused(result)
+        return json_response(result)
 
     async def delete_attempt(self, request: Request) -> Response:
         await self._may_change(request)
@@ -146,7 +146,7 @@ class Routes:
 
     async def renew(self, request: Request) -> Response:
         await self._may_change(request)
-        return answer(RenewAnswer(renewed=await self._supervisor.renew()))
+        return json_response(RenewAnswer(renewed=await self._supervisor.renew()))
 
     async def acknowledge(self, request: Request) -> Response:
         """Events up to the cursor are forgotten."""
@@ -154,39 +154,39 @@ class Routes:
         try:
             wanted = EventAck.load(_parse_json(await read_body(request)))
         except ValidationError as error:
-            raise Refused.of(400, 'the body must be {"cursor": "…"}') from error
+            raise RequestRefused.of(400, 'the body must be {"cursor": "…"}') from error
         await self._supervisor.feed.acknowledge(await self._cursor(wanted.cursor))
         return Response(status_code=204)
 
     def _may_read(self, request: Request) -> None:
         refusal = decide_read(self._authenticator.caller(request), self._supervisor.bound)
         if refusal is not None:
-            raise Refused(refusal)
+            raise RequestRefused(refusal)
         self._require_ready()
 
     async def _may_change(self, request: Request) -> None:
         caller: Caller = self._authenticator.caller(request)
         refusal = await self._supervisor.admit(caller)
         if refusal is not None:
-            raise Refused(refusal)
+            raise RequestRefused(refusal)
         self._require_ready()
 
     def _require_ready(self) -> None:
         if not self._supervisor.ready and not self._supervisor.draining:
-            raise Refused.of(503, "this agent is recovering")
+            raise RequestRefused.of(503, "this agent is recovering")
 
     async def _cursor(self, text: str) -> int:
         try:
             return await self._supervisor.feed.resolve(text)
         except UnknownCursor as error:
             message = "this cursor is not known here; list the attempts and stream from the list's cursor"
-            raise Refused.of(410, message) from error
+            raise RequestRefused.of(410, message) from error
 
 
 def _key(request: Request) -> AttemptKey:
     shard_uid, attempt = request.path_params["shard_uid"], request.path_params["attempt"]
     if not _UID.fullmatch(shard_uid):
-        raise Refused.of(400, "the shard's UID in the path is not a UID")
+        raise RequestRefused.of(400, "the shard's UID in the path is not a UID")
     return AttemptKey(shard_uid, whole_number(attempt, "the attempt in the path", least=1, most=2**31, default=0))
 
 
@@ -194,5 +194,5 @@ def _parse_json(content: bytes) -> object:
     try:
         parsed: object = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Refused.of(400, "the body is not JSON") from error
+        raise RequestRefused.of(400, "the body is not JSON") from error
     return parsed

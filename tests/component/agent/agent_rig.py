@@ -13,8 +13,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from voxfleet_agent.attempts.equipment import Equipment
-from voxfleet_agent.attempts.slots import LaneSupply
+from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
 from voxfleet_agent.journal.journal import Journal
@@ -274,13 +274,13 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
     journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
     scratch = Scratch(folder / "scratch", 10_000, 0)
     chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
-    equipment = Equipment(
+    equipment = AttemptServices(
         journal=journal,
         ledger=Ledger(key, chain_id, MACHINE.hardware_id),
         scratch=scratch,
         clock=clock,
         machine=MACHINE,
-        lanes=LaneSupply(pools),
+        lanes=LaneSlots(pools),
         pools=pools,
         models=NoModels(),
         ladders=NoLadders(),

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from voxfleet_agent.attempts.admission import (
-    Bound,
+    Binding,
     Caller,
-    Held,
-    Known,
+    KnownAttempt,
     PutFacts,
     Refusal,
+    RepeatedPut,
     Start,
     decide_mutation,
     decide_put,
@@ -22,7 +22,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import AttemptState, Problem
 
 OWNER = "cp-1"
-BOUND = Bound(OWNER, 7)
+BOUND = Binding(OWNER, 7)
 CALLER = Caller(authenticated=True, control_plane=OWNER, epoch=7)
 
 # Everything is wrong at once; each row mends the fault that the answer named, so the next one must show.
@@ -51,7 +51,7 @@ def test_refusals_say_what_the_agent_holds() -> None:
 
 
 def test_an_unbound_agent_takes_any_authenticated_caller() -> None:
-    assert decide_mutation(CALLER, Bound(None, None)) is None
+    assert decide_mutation(CALLER, Binding(None, None)) is None
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_reads_need_the_token_and_no_foreign_control_plane(caller: Caller, statu
     assert (None if refusal is None else refusal.status) == status
 
 
-MINE = Held(3, "sha256:a", AttemptState.RUNNING)
+MINE = KnownAttempt(3, "sha256:a", AttemptState.RUNNING)
 UNFIT = Problem(failure_class=FailureClass.RUNTIME_MISMATCH, message="upgrade this Mac")
 ALL_WRONG = PutFacts(
     attempt=3,
     spec_digest="sha256:b",
     tombstone=3,
-    held=(MINE, Held(4, "sha256:c", AttemptState.RUNNING)),
+    held=(MINE, KnownAttempt(4, "sha256:c", AttemptState.RUNNING)),
     unfit=UNFIT,
     draining=True,
     scratch_shortage="full",
@@ -88,11 +88,11 @@ NOT_DRAINING = replace(FIT, draining=False)
 ROOM = replace(NOT_DRAINING, scratch_shortage=None)
 FREE = replace(ROOM, slot_free=True)
 
-PUT_ORDER: list[tuple[PutFacts, int | Known | Start]] = [
+PUT_ORDER: list[tuple[PutFacts, int | RepeatedPut | Start]] = [
     (ALL_WRONG, 410),
     (NOT_DELETED, 409),
     (NOT_OVERTAKEN, 409),
-    (replace(NOT_OVERTAKEN, spec_digest="sha256:a"), Known(resume=False)),
+    (replace(NOT_OVERTAKEN, spec_digest="sha256:a"), RepeatedPut(resume=False)),
     (NEW, 422),
     (FIT, 503),
     (NOT_DRAINING, 507),
@@ -102,7 +102,7 @@ PUT_ORDER: list[tuple[PutFacts, int | Known | Start]] = [
 
 
 @pytest.mark.parametrize(("facts", "expected"), PUT_ORDER)
-def test_puts_are_checked_in_order(facts: PutFacts, expected: int | Known | Start) -> None:
+def test_puts_are_checked_in_order(facts: PutFacts, expected: int | RepeatedPut | Start) -> None:
     decision = decide_put(facts)
     assert (decision.status if isinstance(decision, Refusal) else decision) == expected
 
@@ -118,11 +118,11 @@ def test_refused_puts_say_what_is_held_and_when_to_come_again() -> None:
 @pytest.mark.parametrize("state", list(AttemptState))
 def test_only_a_parked_attempt_is_resumed(state: AttemptState) -> None:
     decision = decide_put(replace(FREE, spec_digest="sha256:a", held=(replace(MINE, state=state),)))
-    assert decision == Known(resume=state is AttemptState.PARKED)
+    assert decision == RepeatedPut(resume=state is AttemptState.PARKED)
 
 
 def test_a_newer_attempt_parks_what_still_runs_of_its_shard() -> None:
-    held = tuple(Held(number, "sha256:a", state) for number, state in enumerate(AttemptState, start=1))
+    held = tuple(KnownAttempt(number, "sha256:a", state) for number, state in enumerate(AttemptState, start=1))
     decision = decide_put(replace(FREE, attempt=99, held=held))
     assert decision == Start((1, 2))
 

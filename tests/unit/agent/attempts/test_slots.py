@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from voxfleet_agent.attempts.slots import ControlSupply, Slots
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 
 
 async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
-    slots = Slots[None](ControlSupply(1))
+    slots = SlotQueue[None](ControlSlots(1))
     first, second, third = slots.claim(), slots.claim(), slots.claim()
     assert (first.done(), second.done(), third.done(), slots.free, slots.waiting) == (True, False, False, 0, 2)
     slots.withdraw(first)
@@ -12,7 +12,7 @@ async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
 
 
 async def test_a_withdrawn_claim_is_passed_over() -> None:
-    slots = Slots[None](ControlSupply(1))
+    slots = SlotQueue[None](ControlSlots(1))
     first, second, third = slots.claim(), slots.claim(), slots.claim()
     slots.withdraw(second)
     slots.withdraw(first)
@@ -22,7 +22,7 @@ async def test_a_withdrawn_claim_is_passed_over() -> None:
 
 
 async def test_a_claim_that_its_task_cancelled_gives_nothing_back() -> None:
-    slots = Slots[None](ControlSupply(1))
+    slots = SlotQueue[None](ControlSlots(1))
     first, second = slots.claim(), slots.claim()
     second.cancel()
     slots.withdraw(second)

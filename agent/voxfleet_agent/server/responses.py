@@ -14,7 +14,7 @@ from voxfleet_api.protocol import Problem
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Ends a request with a Problem."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -22,16 +22,16 @@ class Refused(Exception):
         self.refusal = refusal
 
     @classmethod
-    def of(cls, status: int, message: str) -> Refused:
+    def of(cls, status: int, message: str) -> RequestRefused:
         return cls(Refusal(status, Problem(message=message)))
 
 
-def answer(content: ApiModel, status: int = 200) -> Response:
+def json_response(content: ApiModel, status: int = 200) -> Response:
     return Response(json.dumps(content.dump()), status, media_type="application/json")
 
 
-def refusal_answer(refusal: Refusal) -> Response:
-    response = answer(refusal.problem, refusal.status)
+def refusal_response(refusal: Refusal) -> Response:
+    response = json_response(refusal.problem, refusal.status)
     if refusal.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(refusal.retry_after_seconds)
     if refusal.status == 401:
@@ -45,7 +45,7 @@ async def read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         content += chunk
         if len(content) > MAX_BODY_BYTES:
-            raise Refused.of(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+            raise RequestRefused.of(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
     return bytes(content)
 
 
@@ -58,5 +58,5 @@ def whole_number(text: str | None, name: str, *, least: int, most: int, default:
     except ValueError:
         number = least - 1
     if not least <= number <= most:
-        raise Refused.of(400, f"{name} must be a whole number from {least} to {most}")
+        raise RequestRefused.of(400, f"{name} must be a whole number from {least} to {most}")
     return number

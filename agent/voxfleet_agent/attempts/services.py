@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from voxfleet_agent.attempts.slots import PoolView, Supply
+from voxfleet_agent.attempts.slots import PoolView, SlotSource
 from voxfleet_agent.clock import Clock
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.lanes.lane_types import LaneHandle
@@ -23,13 +23,13 @@ StageFunction = Callable[[StageContext], Awaitable[ShardResult]]
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class AttemptServices:
     journal: Journal
     ledger: Ledger
     scratch: Scratch
     clock: Clock
     machine: LocalMachine
-    lanes: Supply[LaneHandle]
+    lanes: SlotSource[LaneHandle]
     pools: PoolView
     models: ModelResolver
     ladders: LadderBook

@@ -28,7 +28,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Transition:
     state: AttemptState
     actions: tuple[Action, ...] = ()
 
@@ -41,53 +41,53 @@ class InvalidTransition(Exception):
 
 
 _S, _E, _A = AttemptState, AttemptEvent, Action
-_PARK = Step(_S.PARKED, (_A.STOP, _A.CLEAN))
-_ABORT = Step(_S.DELETING, (_A.STOP, _A.CLEAN, _A.FORGET))
-_ERASE = Step(_S.DELETING, (_A.CLEAN, _A.FORGET))
+_PARK = Transition(_S.PARKED, (_A.STOP, _A.CLEAN))
+_ABORT = Transition(_S.DELETING, (_A.STOP, _A.CLEAN, _A.FORGET))
+_ERASE = Transition(_S.DELETING, (_A.CLEAN, _A.FORGET))
 
-TABLE: dict[tuple[AttemptState, AttemptEvent], Step] = {
-    (_S.ACCEPTED, _E.PUT): Step(_S.ACCEPTED),
-    (_S.ACCEPTED, _E.GRANTED): Step(_S.RUNNING),
+TABLE: dict[tuple[AttemptState, AttemptEvent], Transition] = {
+    (_S.ACCEPTED, _E.PUT): Transition(_S.ACCEPTED),
+    (_S.ACCEPTED, _E.GRANTED): Transition(_S.RUNNING),
     (_S.ACCEPTED, _E.LAPSED): _PARK,
-    (_S.ACCEPTED, _E.RESTARTED): Step(_S.PARKED, (_A.CLEAN,)),
+    (_S.ACCEPTED, _E.RESTARTED): Transition(_S.PARKED, (_A.CLEAN,)),
     (_S.ACCEPTED, _E.DELETE): _ABORT,
-    (_S.RUNNING, _E.PUT): Step(_S.RUNNING),
+    (_S.RUNNING, _E.PUT): Transition(_S.RUNNING),
     (_S.RUNNING, _E.LAPSED): _PARK,
-    (_S.RUNNING, _E.RESTARTED): Step(_S.PARKED, (_A.CLEAN,)),
-    (_S.RUNNING, _E.ENDED): Step(_S.FINISHING, (_A.FINISH,)),
+    (_S.RUNNING, _E.RESTARTED): Transition(_S.PARKED, (_A.CLEAN,)),
+    (_S.RUNNING, _E.ENDED): Transition(_S.FINISHING, (_A.FINISH,)),
     (_S.RUNNING, _E.DELETE): _ABORT,
-    (_S.PARKED, _E.PUT): Step(_S.ACCEPTED, (_A.START,)),
-    (_S.PARKED, _E.LAPSED): Step(_S.PARKED),
-    (_S.PARKED, _E.RESTARTED): Step(_S.PARKED),
+    (_S.PARKED, _E.PUT): Transition(_S.ACCEPTED, (_A.START,)),
+    (_S.PARKED, _E.LAPSED): Transition(_S.PARKED),
+    (_S.PARKED, _E.RESTARTED): Transition(_S.PARKED),
     (_S.PARKED, _E.DELETE): _ERASE,
     # An outcome is durable: it needs no lease any more, and nothing undoes it but deletion.
-    (_S.FINISHING, _E.PUT): Step(_S.FINISHING),
-    (_S.FINISHING, _E.LAPSED): Step(_S.FINISHING),
-    (_S.FINISHING, _E.RESTARTED): Step(_S.FINISHING, (_A.FINISH,)),
-    (_S.FINISHING, _E.CLEANED_SUCCESS): Step(_S.SUCCEEDED),
-    (_S.FINISHING, _E.CLEANED_FAILURE): Step(_S.FAILED),
+    (_S.FINISHING, _E.PUT): Transition(_S.FINISHING),
+    (_S.FINISHING, _E.LAPSED): Transition(_S.FINISHING),
+    (_S.FINISHING, _E.RESTARTED): Transition(_S.FINISHING, (_A.FINISH,)),
+    (_S.FINISHING, _E.CLEANED_SUCCESS): Transition(_S.SUCCEEDED),
+    (_S.FINISHING, _E.CLEANED_FAILURE): Transition(_S.FAILED),
     (_S.FINISHING, _E.DELETE): _ERASE,
     # Deletion may overtake a stage that just ended.
-    (_S.DELETING, _E.GRANTED): Step(_S.DELETING),
-    (_S.DELETING, _E.ENDED): Step(_S.DELETING),
-    (_S.DELETING, _E.CLEANED_SUCCESS): Step(_S.DELETING),
-    (_S.DELETING, _E.CLEANED_FAILURE): Step(_S.DELETING),
-    (_S.DELETING, _E.LAPSED): Step(_S.DELETING),
+    (_S.DELETING, _E.GRANTED): Transition(_S.DELETING),
+    (_S.DELETING, _E.ENDED): Transition(_S.DELETING),
+    (_S.DELETING, _E.CLEANED_SUCCESS): Transition(_S.DELETING),
+    (_S.DELETING, _E.CLEANED_FAILURE): Transition(_S.DELETING),
+    (_S.DELETING, _E.LAPSED): Transition(_S.DELETING),
     (_S.DELETING, _E.RESTARTED): _ERASE,
-    (_S.DELETING, _E.DELETE): Step(_S.DELETING),
+    (_S.DELETING, _E.DELETE): Transition(_S.DELETING),
 } | {
     pair: step
     for state in (_S.SUCCEEDED, _S.FAILED)
     for pair, step in {
-        (state, _E.PUT): Step(state),
-        (state, _E.LAPSED): Step(state),
-        (state, _E.RESTARTED): Step(state),
+        (state, _E.PUT): Transition(state),
+        (state, _E.LAPSED): Transition(state),
+        (state, _E.RESTARTED): Transition(state),
         (state, _E.DELETE): _ERASE,
     }.items()
 }
 
 
-def transition(state: AttemptState, event: AttemptEvent) -> Step:
+def transition(state: AttemptState, event: AttemptEvent) -> Transition:
     """The next state and what to do. Raises InvalidTransition."""
     try:
         return TABLE[state, event]

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from voxfleet_agent.attempts.feed import EventFeed, UnknownCursor
+from voxfleet_agent.attempts.event_feed import EventFeed, UnknownCursor
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import HEARTBEAT_SECONDS, Event, EventType

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.attempts.failure import failure_of
+from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from voxfleet_agent.attempts.metering import LaneMeter
+from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.clock import timestamp
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey

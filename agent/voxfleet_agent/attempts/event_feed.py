@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from voxfleet_agent.attempts.live import LiveAttempt
-from voxfleet_agent.attempts.status import status_of
+from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.journal import attempt_table, event_table
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_api.protocol import AttemptList, AttemptStatus
+from voxfleet_agent.ledger import span
+from voxfleet_api.protocol import AttemptList, AttemptStatus, EventType
 
 
 class UnknownCursor(Exception):
@@ -19,7 +20,7 @@ class UnknownCursor(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """What happened after a cursor."""
 
     events: Sequence[StoredEvent]
@@ -75,7 +76,7 @@ class EventFeed:
             raise UnknownCursor
         return int(number)
 
-    async def page(self, after: int, progress_count: int, limit: int) -> Page:
+    async def page(self, after: int, progress_count: int, limit: int) -> EventPage:
         """Events after a number, oldest first, and attempts that progressed since an earlier page.
 
         Raises UnknownCursor when events after the number were forgotten meanwhile.
@@ -85,20 +86,46 @@ class EventFeed:
             live.key: live.record.progress for live in self._attempts() if count > progress_count < live.progressed
         }
 
-        def work(db: sqlite3.Connection) -> Page:
+        def work(db: sqlite3.Connection) -> EventPage:
             if after < event_table.floor(db):
                 raise UnknownCursor
             found = event_table.after(db, after, limit)
             if found:  # progress comes after the changes that it belongs to, and never takes one back
-                return Page(found, [], progress_count)
+                return EventPage(found, [], progress_count)
             told = [
                 status_of(db, self._chain_id, replace(record, progress=moved[record.key]))
                 for record in attempt_table.load(db, moved)
             ]
-            return Page(found, told, count)
+            return EventPage(found, told, count)
 
         return await self._journal.read(work)
 
     async def acknowledge(self, number: int) -> None:
         """Forgets events up to this number."""
         await self._journal.write(lambda db: event_table.trim(db, number))
+
+
+def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> AttemptStatus:
+    return AttemptStatus(
+        shard_uid=record.key.shard_uid,
+        attempt=record.key.attempt,
+        spec_digest=record.spec_digest,
+        control_plane=record.control_plane,
+        namespace=record.spec.namespace,
+        job=record.spec.job,
+        shard_name=record.spec.shard_name,
+        stage=record.spec.stage,
+        state=record.state,
+        lane=record.lane,
+        failure=record.failure,
+        progress=record.progress,
+        result=record.result,
+        ledger=span(db, chain_id, record.key),
+        scratch_high_water_bytes=record.scratch_high_water_bytes,
+        scratch_residue_bytes=record.scratch_residue_bytes,
+    )
+
+
+def append_status(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> None:
+    """Appends the event of a state change, in the transaction that makes it."""
+    event_table.append(db, EventType.ATTEMPT, status_of(db, chain_id, record))

@@ -13,7 +13,7 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
 
 
-def fit(
+def check_spec(
     request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
 ) -> AttemptSpec | Problem:
     """The parsed spec, or why not. `check_address` raises VoxFleetError for an address outside this agent's reach."""

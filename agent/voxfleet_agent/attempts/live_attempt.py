@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from voxfleet_agent.attempts.metering import LaneMeter
+from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from voxfleet_agent.attempts.state import Action, AttemptEvent, InvalidTransition, Step, transition
+from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, InvalidTransition, Transition, transition
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptState
 
 S, E = AttemptState, AttemptEvent
@@ -24,7 +24,7 @@ EXPECTED: dict[AttemptState, tuple[AttemptState | None, ...]] = {
 }
 
 
-def outcome(state: AttemptState, event: AttemptEvent) -> Step | None:
+def outcome(state: AttemptState, event: AttemptEvent) -> Transition | None:
     try:
         return transition(state, event)
     except InvalidTransition:
@@ -48,7 +48,7 @@ def test_only_what_may_have_a_child_is_stopped(state: AttemptState) -> None:
 @pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
 def test_nothing_but_deletion_moves_a_terminal_attempt(state: AttemptState, event: AttemptEvent) -> None:
     step = outcome(state, event)
-    assert step in (IMPOSSIBLE, Step(state))
+    assert step in (IMPOSSIBLE, Transition(state))
 
 
 @pytest.mark.parametrize("event", [E.PUT, E.LAPSED, E.RESTARTED])
