@@ -133,7 +133,12 @@ def _marks(table: LadderTable, tier: LadderTier) -> list[str]:
 
 def _require_drawable(file: Path) -> None:
     """Before anything is shown: ends the command for a picture that cannot be written."""
-    from voxfleet_agent.ladder.plot import SUFFIXES  # matplotlib takes a second to load
+    try:
+        from voxfleet_agent.ladder.plot import SUFFIXES  # matplotlib takes a second to load
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise give_up("--plot: matplotlib is not installed; run: python -m pip install 'voxfleet[plot]'", 2) from error
 
     if file.suffix.lower() not in SUFFIXES:
         raise give_up(f"--plot {file}: a picture's name ends in {' or '.join(SUFFIXES)}", 2)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-import httpcore
+import httpcore2
 
 from voxfleet_agent.storage.blocking_calls import in_own_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -64,29 +64,29 @@ def _embedded(address: IpAddress) -> ipaddress.IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
-class VettedBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections for httpcore, which then checks the certificate against the host's name."""
+class VettedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens TCP connections for httpcore2, which then checks the certificate against the host's name."""
 
     def __init__(self, networks: PublicNetworks, *, plain_http: bool = False) -> None:
         """`plain_http`: only what the agent's file lists, for nothing proves who answers."""
         self._networks = networks
         self._plain_http = plain_http
-        self._tcp = httpcore.AnyIOBackend()
+        self._tcp = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's signature
         local_address: str | None = None,
         socket_options: _SocketOptions | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Raises VoxFleetError(ACCESS_DENIED) when no address of the host is allowed, httpcore's errors otherwise."""
-        failure: Exception = httpcore.ConnectError("the host has no address")
+    ) -> httpcore2.AsyncNetworkStream:
+        """Raises VoxFleetError(ACCESS_DENIED) when no address of the host is allowed, httpcore2's errors otherwise."""
+        failure: Exception = httpcore2.ConnectError("the host has no address")
         for address in self._choose(await resolve(host, port)):
             try:
                 return await self._tcp.connect_tcp(str(address), port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure
 
@@ -104,22 +104,22 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self,
         path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's signature
         socket_options: _SocketOptions | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("no sockets of this machine")
+    ) -> httpcore2.AsyncNetworkStream:
+        raise httpcore2.ConnectError("no sockets of this machine")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 async def resolve(host: str, port: int) -> list[IpAddress]:
-    """The host's addresses in the order in which to try them. Raises httpcore.ConnectError."""
+    """The host's addresses in the order in which to try them. Raises httpcore2.ConnectError."""
     try:
         # A name server that does not answer must not take the threads that everything else needs.
         found = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError("the host's name cannot be resolved") from error
+        raise httpcore2.ConnectError("the host's name cannot be resolved") from error
     # A link-local address carries its interface behind a percent sign.
     texts = [str(sockaddr[0]).partition("%")[0] for family, _, _, _, sockaddr in found if family in _FAMILIES]
     return list(dict.fromkeys(ipaddress.ip_address(text) for text in texts))

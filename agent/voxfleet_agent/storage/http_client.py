@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import httpcore
+import httpcore2
 
 from voxfleet_agent.addresses import split_authority
 from voxfleet_agent.storage.egress_policy import PublicNetworks, VettedBackend
@@ -27,7 +27,7 @@ IDLE_CONNECTION_SECONDS = 30.0
 ERROR_BODY_BYTES = 2**14
 
 # At DEBUG it shows every header of an answer, and where a redirect leads may be presigned.
-logging.getLogger("httpcore").setLevel(logging.INFO)
+logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Trust:
 class HttpAnswer:
     """The head of an answer, and its body as it comes."""
 
-    def __init__(self, response: httpcore.Response, timeouts: Timeouts) -> None:
+    def __init__(self, response: httpcore2.Response, timeouts: Timeouts) -> None:
         self.status = response.status
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
         self._stream = response.aiter_stream()
@@ -120,7 +120,7 @@ class HttpClient:
             raise VoxFleetError(
                 FailureClass.ACCESS_DENIED, "https.caBundle in the agent's file holds no readable certificates"
             ) from error
-        self._pool = httpcore.AsyncConnectionPool(
+        self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context,
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_CONNECTIONS,
@@ -147,9 +147,9 @@ class HttpClient:
             sent["Content-Length"] = str(stop - start)
         with _translated():
             async with asyncio.timeout(self._timeouts.answer_seconds) as deadline:
-                request = httpcore.Request(
+                request = httpcore2.Request(
                     method,
-                    httpcore.URL(scheme=self._scheme, host=self._host, port=self._port, target=target.encode("ascii")),
+                    httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=target.encode("ascii")),
                     headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()],
                     content=None if content is None else self._pieces(content, start, stop, deadline),
                     extensions={
@@ -162,7 +162,7 @@ class HttpClient:
                 )
                 try:
                     response = await self._pool.handle_async_request(request)
-                except httpcore.WriteTimeout:
+                except httpcore2.WriteTimeout:
                     raise self._timeouts.speed.too_slow("takes an upload") from None
         try:
             answer = HttpAnswer(response, self._timeouts)
@@ -195,7 +195,13 @@ class HttpClient:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError, TimeoutError) as error:
+    except (
+        httpcore2.TimeoutException,
+        httpcore2.NetworkError,
+        httpcore2.ProtocolError,
+        OSError,
+        TimeoutError,
+    ) as error:
         # What is raised below may quote what the other side sent.
         raise _classified(error) from None
 
@@ -206,9 +212,9 @@ def _classified(error: Exception) -> VoxFleetError:
             FailureClass.ACCESS_DENIED,
             "the host's certificate is not trusted or is not its own; check https.caBundle in the agent's file",
         )
-    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
+    if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout):
         return VoxFleetError(FailureClass.TRANSPORT, "the storage cannot be reached; check endpoint and network")
-    if isinstance(error, httpcore.TimeoutException | TimeoutError):
+    if isinstance(error, httpcore2.TimeoutException | TimeoutError):
         return VoxFleetError(FailureClass.TRANSPORT, "the storage does not answer in time")
     return VoxFleetError(FailureClass.TRANSPORT, f"the connection to the storage broke ({type(error).__name__})")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("librosa", "matplotlib", "mlx", "mlx_audio", "mlx_audio_io", "numpy", "soundfile")
+HEAVY = ("librosa", "matplotlib", "mlx", "mlx_audio", "mlx_audio_io", "numpy", "rapidfuzz", "soundfile")
 
 
 def test_the_program_starts_without_what_only_some_commands_need() -> None:

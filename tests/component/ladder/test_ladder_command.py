@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,19 @@ def test_a_picture_that_cannot_be_drawn_is_an_error(config: Path, tmp_path: Path
         result = ladder(config, "--plot", str(tmp_path / name))
         assert result.exit_code == 2
         assert name in result.stderr
+
+
+def test_without_matplotlib_only_the_picture_is_refused(config: Path, tmp_path: Path) -> None:
+    store(tmp_path, of_model("a"))
+    code = "import sys; sys.modules['matplotlib'] = None; from voxfleet_agent.main import main; main()"
+    command = [sys.executable, "-c", code, "ladder", "-c", str(config)]
+    drawn = subprocess.run([*command, "--plot", str(tmp_path / "x.png")], capture_output=True, text=True, timeout=60)
+    assert (drawn.returncode, drawn.stdout) == (2, "")
+    assert drawn.stderr.splitlines() == [
+        "voxfleet-agent: --plot: matplotlib is not installed; run: python -m pip install 'voxfleet[plot]'"
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and "memory knee" in shown.stdout
 
 
 def test_a_forgotten_ladder_is_gone_and_the_others_stay(config: Path, tmp_path: Path) -> None:

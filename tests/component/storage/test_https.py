@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
-import httpcore
+import httpcore2
 import pytest
 from tests.component.storage.certificates import Authority
 from tests.component.storage.errors import class_of, error_of
@@ -292,26 +292,26 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     answers = [["10.0.0.1", "8.8.8.8", "127.0.0.1"], ["10.0.0.1"]]
     asked: list[str] = []
     connected: list[str] = []
-    connect = httpcore.AnyIOBackend.connect_tcp
+    connect = httpcore2.AnyIOBackend.connect_tcp
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answers.pop(0)]
 
     async def recorded(
-        tcp: httpcore.AnyIOBackend,
+        tcp: httpcore2.AnyIOBackend,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's signature
         *_: object,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> httpcore2.AsyncNetworkStream:
         connected.append(host)
         if host != "127.0.0.1":
-            raise httpcore.ConnectError
+            raise httpcore2.ConnectError
         return await connect(tcp, host, port, timeout)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", recorded)
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", recorded)
     url = server.url("/in/x.wav", "storage.test")
     assert await storage.get(url, 300_000) == CONTENT
     assert (asked, connected) == (["storage.test"], ["8.8.8.8", "127.0.0.1"])

@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-import httpcore
+import httpcore2
 import pytest
 from pydantic import SecretStr
 from tests.component.storage.certificates import Authority
@@ -270,9 +270,9 @@ async def test_plain_http_reaches_only_what_the_agent_s_file_lists(monkeypatch: 
 
     async def record(_: object, host: str, *__: object) -> None:
         connected.append(host)
-        raise httpcore.ConnectError
+        raise httpcore2.ConnectError
 
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", record)
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", record)
     for endpoint, expected in (
         ("http://8.8.8.8", FailureClass.ACCESS_DENIED),
         ("https://8.8.8.8", FailureClass.TRANSPORT),
