@@ -14,7 +14,7 @@ from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, LaneUserError, make_reachable
 from voxfleet_agent.lanes.pools import LanePools
@@ -118,7 +118,7 @@ def _equip(
         lanes=LaneSlots(pools),
         pools=pools,
         models=models,
-        ladders=LadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
+        ladders=MacLadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
         quarantine=quarantine,
         open_budget=MacFailureBudgets(clock).open,
         stages=STAGES,

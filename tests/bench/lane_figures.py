@@ -21,7 +21,7 @@ from tests.bench.report import Figure, Goal
 from tests.bench.resident import slope
 
 from voxfleet_agent.commands.ladder import show
-from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.child_environment import BLAS_THREADS
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
@@ -102,7 +102,7 @@ class LaneBench:
             ClipTask(index, pool.clips[index].path, None, round(pool.audio_seconds[index] * 1000)) for index in longest
         ]
         machine = read_machine(self._directory)
-        book = LadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30)
+        book = MacLadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30)
         try:
             table = await book.table(self._lane, await self._model(), _order(Ladder()), clips)
         finally:

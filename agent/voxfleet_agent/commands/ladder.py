@@ -15,7 +15,7 @@ from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption
 from voxfleet_agent.commands.printing import console
 from voxfleet_agent.ladder import estimates, knees
-from voxfleet_agent.ladder.book import LadderFiles, short
+from voxfleet_agent.ladder.ladder_book import LadderFiles, short
 from voxfleet_api.results import LadderTable, LadderTier
 
 MIB = 2**20

@@ -21,7 +21,7 @@ OVER_THE_CAP = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
+class MeasuredLadder:
     """What was measured, smallest batch size first; `tiers` is empty when no clip could be worked on."""
 
     tiers: tuple[LadderTier, ...]
@@ -29,19 +29,19 @@ class Climb:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MeasuredBatch:
     tasks: tuple[ClipTask, ...]
     counted: bool
 
 
-async def climb(
+async def measure_ladder(
     lane: Lane,
     model: ResolvedModel,
     order: LaneSpec,
     longest: Sequence[ClipTask],
     sizes: Sequence[int],
     memory_cap_bytes: int,
-) -> Climb:
+) -> MeasuredLadder:
     """Measures `sizes`, ascending, up to the first that exceeds the cap or makes the lane step down.
 
     When the very first makes it step down, and for a model that does not batch, 1 is measured alone. The first batch of
@@ -50,7 +50,7 @@ async def climb(
     the batch size that it came with.
     """
     before = lane.batch_size
-    climber = _Climber(lane, model, order, tuple(longest))
+    climber = _LadderMeasurement(lane, model, order, tuple(longest))
     tiers: list[LadderTier] = []
     try:
         facts = await climber.fresh_child()
@@ -64,13 +64,13 @@ async def climb(
         if not tiers and facts.batches and sizes[0] > 1:
             alone = await climber.tier(1, first=True)
             tiers += [] if alone is None else [alone]
-        return Climb(tuple(tiers), facts)
+        return MeasuredLadder(tuple(tiers), facts)
     finally:
         await lane.renew()
         lane.batch_size = before
 
 
-def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[Batch, ...]:
+def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[MeasuredBatch, ...]:
     """Batches of neighbours in the order of length, every clip about as often as any other; the longest come first.
 
     Each use of a clip has an index of its own.
@@ -78,7 +78,7 @@ def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[Batch, ...]:
     rounds = max(LEAST_ROUNDS, -(-LEAST_CLIPS // size))
     starts = [0, *(number * size for number in range(rounds))]
     return tuple(
-        Batch(
+        MeasuredBatch(
             tuple(
                 replace(clips[(start + offset) % len(clips)], index=number * size + offset) for offset in range(size)
             ),
@@ -88,7 +88,7 @@ def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[Batch, ...]:
     )
 
 
-class _Climber:
+class _LadderMeasurement:
     def __init__(self, lane: Lane, model: ResolvedModel, order: LaneSpec, clips: tuple[ClipTask, ...]) -> None:
         self._lane = lane
         self._model = model
@@ -125,7 +125,7 @@ class _Climber:
             self._clips = tuple(clip for clip in self._clips if clip.path not in failed)
         return None
 
-    async def _verdicts(self, batches: Sequence[Batch], size: int) -> dict[int, ClipVerdict] | None:
+    async def _verdicts(self, batches: Sequence[MeasuredBatch], size: int) -> dict[int, ClipVerdict] | None:
         """By index; None once the lane has stepped down."""
         lane = self._lane
         lane.batch_size = size
@@ -143,7 +143,7 @@ class _Climber:
         return verdicts
 
 
-def _tier(lane: Lane, batches: Sequence[Batch], verdicts: dict[int, ClipVerdict], size: int) -> LadderTier:
+def _tier(lane: Lane, batches: Sequence[MeasuredBatch], verdicts: dict[int, ClipVerdict], size: int) -> LadderTier:
     tasks = [task for batch in batches if batch.counted for task in batch.tasks]
     counted = [verdicts[task.index] for task in tasks]
     clip_times = sorted(verdict.infer_milliseconds for verdict in counted)

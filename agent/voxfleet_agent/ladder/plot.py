@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from voxfleet_agent.ladder import estimates, knees
-from voxfleet_agent.ladder.book import short
+from voxfleet_agent.ladder.ladder_book import short
 from voxfleet_api.results import LadderTable, LadderTier
 
 MOST_LADDERS = 8

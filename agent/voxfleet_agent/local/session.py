@@ -13,7 +13,7 @@ from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder
 from voxfleet_agent.journal.journal import Journal, JournalError
-from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUser, LaneUserError
 from voxfleet_agent.lanes.pools import LanePools
@@ -228,7 +228,7 @@ def _equip(
         storage=storage,
         lanes=pools.lanes,
         models=ModelStore(places.models.path, places.models.quota_bytes),
-        ladders=LadderBook(places.ladders, machine.chip, machine.versions, least_memory),
+        ladders=MacLadderBook(places.ladders, machine.chip, machine.versions, least_memory),
         open_quarantine=quarantine.open,
         open_budget=MacFailureBudgets(SystemClock()).open,
         stages=STAGES,

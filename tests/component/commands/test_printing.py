@@ -15,7 +15,7 @@ from tests.unit.agent.ladder.paper_lane import MIB
 from tests.unit.agent.ladder.test_knees import climb, make_table
 from typer.testing import CliRunner
 
-from voxfleet_agent.ladder.book import LadderFiles
+from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.main import app
 
 LONG = "a-folder-with-a-very-long-name-" * 6

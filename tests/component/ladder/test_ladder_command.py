@@ -13,7 +13,7 @@ from tests.unit.agent.ladder.paper_lane import MIB
 from tests.unit.agent.ladder.test_knees import climb, make_table
 from typer.testing import CliRunner, Result
 
-from voxfleet_agent.ladder.book import LadderFiles
+from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.main import app
 from voxfleet_api.results import LadderTable
 

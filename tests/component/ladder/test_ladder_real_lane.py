@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -55,7 +55,7 @@ async def model(tmp_path: Path) -> ResolvedModel:
 
 async def test_the_default_models_ladder_is_measured_stored_and_shown(model: ResolvedModel, tmp_path: Path) -> None:
     lane = ProcessLane("offline-0", tmp_path / "lane")
-    book = LadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES)
+    book = MacLadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES)
     try:
         table = await book.table(lane, model, make_order(3), good_clips(3))
         assert lane.loaded_digest is None
@@ -107,7 +107,7 @@ async def test_repeated_runs_agree_within_one_step(model: ResolvedModel, tmp_pat
     for run in range(3):
         lane = ProcessLane("offline-0", tmp_path / f"lane-{run}")
         try:
-            book = LadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES)
+            book = MacLadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES)
             table = await book.table(lane, model, make_order(8), good_clips(8))
         finally:
             await lane.kill()

@@ -14,7 +14,7 @@ from tests.component.stages.stage_rig import CONTRACT, Job, planned
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJournal, StubLane, ladder_table
 from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
 
-from voxfleet_agent.ladder.book import LadderBook
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import LaneSpec, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -93,9 +93,9 @@ async def test_a_clip_that_ends_two_children_is_charged_one_retry(make_lane: Mak
     assert read_run(job).retries == {"MemoryExceeded": 1}
 
 
-async def measured_book(folder: Path) -> LadderBook:
+async def measured_book(folder: Path) -> MacLadderBook:
     """A book with a table that chooses 3 for `LADDER`."""
-    book = LadderBook(folder / "ladders", "paper", {}, 2**30)
+    book = MacLadderBook(folder / "ladders", "paper", {}, 2**30)
     order = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
     table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), order, make_clips(folder))

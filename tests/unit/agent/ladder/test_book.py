@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_order
 
-from voxfleet_agent.ladder import book as books
-from voxfleet_agent.ladder.book import LadderBook, LadderFiles
+from voxfleet_agent.ladder import ladder_book as books
 from voxfleet_agent.ladder.knees import explain
+from voxfleet_agent.ladder.ladder_book import LadderFiles, MacLadderBook
 from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
@@ -26,12 +26,12 @@ VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3", "python": "3.11"}
 CAP_BYTES = 1024 * MIB
 
 
-def make_book(folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, **versions: str) -> LadderBook:
-    return LadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes)
+def make_book(folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, **versions: str) -> MacLadderBook:
+    return MacLadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes)
 
 
 async def table_of(
-    book: LadderBook,
+    book: MacLadderBook,
     lane: PaperLane,
     folder: Path,
     *,

@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane, make_clips, make_order
 
-from voxfleet_agent.ladder.measure import Climb, climb, percentile, plan_batches
+from voxfleet_agent.ladder.measure import MeasuredLadder, measure_ladder, percentile, plan_batches
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ENDLESS = 10**12
 
 
-async def climbed(lane: PaperLane, folder: Path, sizes: range = range(1, 9), cap_bytes: int = ENDLESS) -> Climb:
-    return await climb(lane, MODEL, make_order(), make_clips(folder), sizes, cap_bytes)
+async def climbed(
+    lane: PaperLane, folder: Path, sizes: range = range(1, 9), cap_bytes: int = ENDLESS
+) -> MeasuredLadder:
+    return await measure_ladder(lane, MODEL, make_order(), make_clips(folder), sizes, cap_bytes)
 
 
-def sizes_of(climb: Climb) -> list[int]:
-    return [tier.batch_size for tier in climb.tiers]
+def sizes_of(climb: MeasuredLadder) -> list[int]:
+    return [tier.batch_size for tier in measure_ladder.tiers]
 
 
 async def test_each_tier_is_measured_in_a_fresh_child_above_the_one_below(tmp_path: Path) -> None:

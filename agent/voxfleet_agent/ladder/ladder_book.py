@@ -90,7 +90,7 @@ class LadderFiles:
         return [file for _, _, file in sorted(dated, reverse=True)]
 
 
-class LadderBook:
+class MacLadderBook:
     """Implements `stages.stage.LadderBook`. One ladder is measured at a time, so that two do not disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
@@ -151,7 +151,7 @@ class LadderBook:
         cap_bytes = self._cap_bytes(order)
         _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
         sizes = range(ladder.from_, ladder.to + 1)
-        climbed = await measure.climb(lane, model, order, longest, sizes, cap_bytes)
+        climbed = await measure.measure_ladder(lane, model, order, longest, sizes, cap_bytes)
         if not climbed.tiers:
             _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
             return None
