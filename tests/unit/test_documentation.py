@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from voxfleet_agent.config import AgentConfig
-from voxfleet_agent.local.rules import violations
 from voxfleet_agent.main import app as agent_app
+from voxfleet_agent.standalone.cel_rules import violations
 from voxfleet_agent.yaml_validation import aliases
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import KINDS

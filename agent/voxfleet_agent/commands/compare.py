@@ -38,10 +38,10 @@ def compare(
     Ends with 0 when both hold the same clips with the same transcripts, with 1 when something differs, with 2 when one
     of them cannot be read.
     """
-    from voxfleet_agent.local import comparison, tables
-    from voxfleet_agent.local.credentials import CredentialsMissing
-    from voxfleet_agent.local.finished import FinishedRun, UnreadableRun, open_run
-    from voxfleet_agent.local.setup_differences import setup_differences
+    from voxfleet_agent.aws_environment import CredentialsMissing
+    from voxfleet_agent.finished_runs import comparison, tables
+    from voxfleet_agent.finished_runs.comparison import setup_differences
+    from voxfleet_agent.finished_runs.run_files import FinishedRun, UnreadableRun, open_run
     from voxfleet_agent.stages.finalize.repro import ReproBundle
 
     async def read(place: str) -> tuple[FinishedRun, ReproBundle]:

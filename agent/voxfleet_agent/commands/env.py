@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from voxfleet_agent.commands.common import give_up, loaded
-from voxfleet_agent.local import environment
-from voxfleet_agent.local.documents import DocumentError
-from voxfleet_agent.local.environment import RunbookError
-from voxfleet_agent.local.files import read_files
-from voxfleet_agent.local.places import agent_quarantine
+from voxfleet_agent.standalone import mlx_audio_settings
+from voxfleet_agent.standalone.job_documents import DocumentError, read_files
+from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
+from voxfleet_agent.standalone.run_paths import agent_quarantine
 from voxfleet_api.kinds.job_task import Task
 
 ENV_EXAMPLES = """Examples:
@@ -45,10 +44,10 @@ def env(
         task = documents.job.spec.task if documents is not None else Task.TRANSCRIBE
         if config is not None:
             agent_config = loaded(config, 2)
-            runbook = environment.of_agent(agent_config, agent_quarantine(agent_config), contract, task)
+            runbook = mlx_audio_settings.settings_of_agent(agent_config, agent_quarantine(agent_config), contract, task)
         else:
-            runbook = environment.settle(os.environ, Path.home(), contract, task)
-    except (DocumentError, RunbookError) as error:
+            runbook = mlx_audio_settings.settle_settings(os.environ, Path.home(), contract, task)
+    except (DocumentError, SettingsConflict) as error:
         raise give_up(error, 2) from error
     for line in runbook.export_lines():
         typer.echo(line)

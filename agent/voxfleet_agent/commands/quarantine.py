@@ -14,8 +14,8 @@ from voxfleet_agent.clock import SystemClock, timestamp
 from voxfleet_agent.commands.common import give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption
 from voxfleet_agent.commands.printing import show
-from voxfleet_agent.local.environment import RunbookError, settle
 from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
+from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict, settle_settings
 
 quarantine_app = typer.Typer(
     help="Look at quarantined clips that contracts asked to retain here, and discard them.",
@@ -101,8 +101,8 @@ def _open(config: Path | None) -> QuarantineStore:
         agent = loaded(config)
         return QuarantineStore(agent.quarantine_dir, agent.scratch.quarantine_quota_bytes, SystemClock())
     try:
-        folder = settle(os.environ, Path.home()).quarantine
-    except RunbookError as error:
+        folder = settle_settings(os.environ, Path.home()).quarantine
+    except SettingsConflict as error:
         raise give_up(error, 2) from error
     return QuarantineStore(folder, 0, SystemClock())
 

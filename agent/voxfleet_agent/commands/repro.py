@@ -12,16 +12,16 @@ from typing import Annotated
 import typer
 
 from voxfleet_agent import core_dumps
+from voxfleet_agent.aws_environment import CredentialsMissing
 from voxfleet_agent.commands.common import give_up
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TableFormat, TableOption
 from voxfleet_agent.commands.printing import show
 from voxfleet_agent.commands.replay import ModelOption, ShowTextOption
-from voxfleet_agent.local.choice import MAX_CLIPS
-from voxfleet_agent.local.credentials import CredentialsMissing
-from voxfleet_agent.local.environment import RunbookError
-from voxfleet_agent.local.places import state_home
-from voxfleet_agent.local.progress import reporter
+from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
+from voxfleet_agent.standalone.progress import progress_reporter
+from voxfleet_agent.standalone.rerun_clips import MAX_CLIPS
+from voxfleet_agent.standalone.run_paths import state_home
 
 repro_app = typer.Typer(
     help="Compare a finished run's repro bundle with this machine.", no_args_is_help=True, rich_markup_mode=None
@@ -59,19 +59,19 @@ def verify(
     Ends with 0 when all is the same, 1 when something differs, 2 when the run cannot be read, or has no clip that could
     be run again.
     """
-    from voxfleet_agent.local import verification  # slow to import
-    from voxfleet_agent.local.bundle import ModelNotNamed
-    from voxfleet_agent.local.finished import UnreadableRun
-    from voxfleet_agent.local.session import Unusable, make_private
-    from voxfleet_agent.local.tables import verification_json, verification_tables
+    from voxfleet_agent.finished_runs.repro_check import ModelNotNamed
+    from voxfleet_agent.finished_runs.run_files import UnreadableRun
+    from voxfleet_agent.finished_runs.tables import verification_json, verification_tables
+    from voxfleet_agent.standalone import verification  # slow to import
+    from voxfleet_agent.standalone.run_session import RunRefused, make_private
 
     core_dumps.forbid()
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)
-        with log_into(state / "again-log.jsonl"), reporter(sys.stderr) as told:
+        with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as told:
             found = asyncio.run(verification.verify(bundle, sample, seed, model, os.environ, Path.home(), told))
-    except (UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError, OSError) as error:
+    except (UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict, OSError) as error:
         raise give_up(error, 2) from error
     if output is TableFormat.JSON:
         typer.echo(json.dumps(verification_json(found, show_text=show_text), indent=2))

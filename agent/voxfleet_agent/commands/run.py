@@ -16,20 +16,23 @@ import psutil
 import typer
 
 from voxfleet_agent import core_dumps
+from voxfleet_agent.aws_environment import CredentialsMissing, from_environment, https_of
 from voxfleet_agent.commands.common import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
-from voxfleet_agent.local import places as local_places
-from voxfleet_agent.local.credentials import CredentialsMissing, from_environment, https_of
-from voxfleet_agent.local.documents import DocumentError
-from voxfleet_agent.local.environment import RunbookError, of_agent, settle, with_defaults
-from voxfleet_agent.local.files import read_files
-from voxfleet_agent.local.orders import JobOrders
-from voxfleet_agent.local.output_place import make_output
-from voxfleet_agent.local.places import OptionError, Places
-from voxfleet_agent.local.progress import reporter
-from voxfleet_agent.local.summary import Summary, summary_json, summary_text
-from voxfleet_agent.local.verdicts import Ending
+from voxfleet_agent.standalone import run_paths as local_places
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
+from voxfleet_agent.standalone.job_documents import DocumentError, read_files
+from voxfleet_agent.standalone.mlx_audio_settings import (
+    SettingsConflict,
+    settings_of_agent,
+    settle_settings,
+    with_defaults,
+)
+from voxfleet_agent.standalone.progress import progress_reporter
+from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder
+from voxfleet_agent.standalone.run_verdict import RunEnding
+from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.protocol import S3Credentials
 
 RUN_EXAMPLES = """Examples:
@@ -40,7 +43,7 @@ RUN_EXAMPLES = """Examples:
   voxfleet-agent run -f job.yaml -f contract.yaml -c agent.yaml
   MLX_AUDIO_BATCH_SIZE=8 TMPDIR=/Volumes/fast voxfleet-agent run -f night.yaml
 """
-EXIT_CODES = {Ending.COMPLETE: 0, Ending.FAILED: 1, Ending.REFUSED: 2, Ending.PARKED: 130}
+EXIT_CODES = {RunEnding.COMPLETE: 0, RunEnding.FAILED: 1, RunEnding.REFUSED: 2, RunEnding.PARKED: 130}
 
 
 def run(
@@ -83,7 +86,7 @@ def run(
     """
     try:
         orders, places, credentials = _prepared(file, config, lanes, allow or [], state)
-    except (DocumentError, RunbookError, OptionError, CredentialsMissing) as error:
+    except (DocumentError, SettingsConflict, OptionError, CredentialsMissing) as error:
         raise give_up(error, 2) from error
     summary = _run(orders, places, credentials)
     if output is TextFormat.JSON:
@@ -95,7 +98,7 @@ def run(
 
 def _prepared(
     files: list[Path], config: Path | None, lanes: int | None, allow: list[str], state: Path | None
-) -> tuple[JobOrders, Places, S3Credentials | None]:
+) -> tuple[AttemptSpecs, RunPaths, S3Credentials | None]:
     documents = read_files(files)
     job, contract = documents.job, documents.contract.spec
     credentials = from_environment(os.environ) if job.spec.credentials_ref is not None else None
@@ -104,11 +107,11 @@ def _prepared(
             name, field = ("--allow", "allow") if allow else ("--state", "stateDir")
             raise OptionError(f"{name}: with -c the configuration's {field} counts; leave one of the two out")
         agent = loaded(config, 2)
-        runbook = of_agent(agent, local_places.agent_quarantine(agent), contract, job.spec.task)
-        orders = JobOrders.of(job, contract, runbook.settings())
+        runbook = settings_of_agent(agent, local_places.agent_quarantine(agent), contract, job.spec.task)
+        orders = AttemptSpecs.of(job, contract, runbook.settings())
         return orders, local_places.with_agent(orders, agent, lanes), credentials
-    runbook = settle(os.environ, Path.home(), contract, job.spec.task)
-    orders = JobOrders.of(job, with_defaults(contract, runbook), runbook.settings())
+    runbook = settle_settings(os.environ, Path.home(), contract, job.spec.task)
+    orders = AttemptSpecs.of(job, with_defaults(contract, runbook), runbook.settings())
     places = local_places.without_agent(
         orders,
         runbook,
@@ -122,28 +125,28 @@ def _prepared(
     return orders, places, credentials
 
 
-def _run(orders: JobOrders, places: Places, credentials: S3Credentials | None) -> Summary:
-    from voxfleet_agent.local.session import Unusable, make_private, run_here  # slow to import
+def _run(orders: AttemptSpecs, places: RunPaths, credentials: S3Credentials | None) -> RunSummary:
+    from voxfleet_agent.standalone.run_session import RunRefused, make_private, run_job  # slow to import
 
     core_dumps.forbid()
     try:
         if places.owns_scratch:
-            make_output(orders.job.spec.output.uri)
+            make_output_folder(orders.job.spec.output.uri)
         make_private(places.state)
-        with log_into(places.log), reporter(sys.stderr) as told:
+        with log_into(places.log), progress_reporter(sys.stderr) as told:
             told.say(f"{orders.job.metadata.name}: results go to {orders.output_folder}")
-            return asyncio.run(_until_signalled(run_here(orders, places, credentials, told)))
+            return asyncio.run(_until_signalled(run_job(orders, places, credentials, told)))
     except asyncio.CancelledError:
-        raise give_up("interrupted before it began", EXIT_CODES[Ending.PARKED]) from None
+        raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
         raise give_up(error, 2) from error
-    except (Unusable, OSError) as error:
+    except (RunRefused, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
         raise give_up(f"{places.journal}: {error}; free its volume, and the same command goes on") from error
 
 
-async def _until_signalled(running: Coroutine[None, None, Summary]) -> Summary:
+async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:
     """The first SIGINT or SIGTERM parks the run; a second one ends the process as it would any other."""
     task = asyncio.ensure_future(running)
     loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from voxfleet_agent import mlx_audio_names
 from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_api.kinds.job_task import Task
 
@@ -44,13 +45,13 @@ def runbook_names(order: LaneSpec, batch_size: int, folder: Path, quarantine: Pa
     """TMPDIR and the MLX_AUDIO_ names, as the contract has it. A rate that it leaves open is the model's own."""
     contract = order.contract
     names = {
-        "TMPDIR": str(folder),
-        "MLX_AUDIO_BATCH_SIZE": str(batch_size),
-        "MLX_AUDIO_MAX_RETRIES": str(contract.retries.max_retries),
-        "MLX_AUDIO_QUARANTINE_DIR": str(quarantine or folder / "quarantine"),
+        mlx_audio_names.TMPDIR: str(folder),
+        mlx_audio_names.BATCH_SIZE: str(batch_size),
+        mlx_audio_names.MAX_RETRIES: str(contract.retries.max_retries),
+        mlx_audio_names.QUARANTINE: str(quarantine or folder / "quarantine"),
     }
     if order.task is Task.SYNTHESIZE:
-        names["MLX_AUDIO_SAMPLE_RATE_HZ"] = str(contract.output.audio.sample_rate_hz)
+        names[mlx_audio_names.SAMPLE_RATE] = str(contract.output.audio.sample_rate_hz)
     elif contract.conversions.resample is not None:
-        names["MLX_AUDIO_SAMPLE_RATE_HZ"] = str(contract.conversions.resample.to_hz)
+        names[mlx_audio_names.SAMPLE_RATE] = str(contract.conversions.resample.to_hz)
     return names

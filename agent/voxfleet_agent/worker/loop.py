@@ -28,6 +28,7 @@ from voxfleet_agent.lane_protocol.messages import (
     WorkerReadings,
     WorkerRefusal,
 )
+from voxfleet_agent.mlx_audio_names import SAMPLE_RATE
 from voxfleet_agent.process_memory import peak_bytes, reset_peak
 from voxfleet_agent.worker.decode_thread import (
     AudibleSpeech,
@@ -282,7 +283,7 @@ class WorkerLoop:
             )
         else:
             raise RuntimeError("neither a model that hears nor one that speaks was loaded")
-        os.environ["MLX_AUDIO_SAMPLE_RATE_HZ"] = str(rate_hz)
+        os.environ[SAMPLE_RATE] = str(rate_hz)
         return Loaded(
             sample_rate_hz=rate_hz,
             family=family,
@@ -290,7 +291,7 @@ class WorkerLoop:
             parameters=parameters,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._parts.seed(request.task),
-            environment={name: os.environ[name] for name in sorted({*request.environment, "MLX_AUDIO_SAMPLE_RATE_HZ"})},
+            environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
     def _reference(self, request: Load) -> tuple[npt.NDArray[np.float32] | None, int]:

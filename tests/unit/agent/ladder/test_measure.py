@@ -21,7 +21,7 @@ async def climbed(
 
 
 def sizes_of(climb: MeasuredLadder) -> list[int]:
-    return [tier.batch_size for tier in measure_ladder.tiers]
+    return [tier.batch_size for tier in climb.tiers]
 
 
 async def test_each_tier_is_measured_in_a_fresh_child_above_the_one_below(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Reads finished runs from their output folders, and compares them."""

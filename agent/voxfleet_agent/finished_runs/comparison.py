@@ -1,0 +1,216 @@
+"""Two finished runs side by side. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
+from voxfleet_agent.finished_runs.text_difference import TextDifference, text_difference
+from voxfleet_agent.mlx_audio_names import QUARANTINE, TMPDIR
+from voxfleet_agent.stages.finalize.repro import ReproBundle
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import ClipStatus, ResultRow
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeDifference:
+    """A clip of both runs with another outcome."""
+
+    index: int
+    """In the first run."""
+    outcome_a: str
+    """The row's status, with the failure class if there is one."""
+    outcome_b: str
+    word_error_percent: float | None
+    """Between two transcripts; None when one of the runs has none, or they are too long."""
+    what: str
+    """What differs, without a word of the transcripts: changes in numbers, or the failure's reason."""
+    text_a: str | None
+    text_b: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    a: RowStatistics
+    b: RowStatistics
+    wall_a_milliseconds: int | None
+    """None: it ran on a fleet, where nobody's watch says."""
+    wall_b_milliseconds: int | None
+    clips_of_both: int
+    only_a: int
+    only_b: int
+    machines: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    """Chip and package versions that the runs' rows name differently, by name: (of A, of B)."""
+    settings: SetupDifferences
+    differences: tuple[OutcomeDifference, ...]
+    failed_only_a: dict[str, int]
+    """Clips of both runs that have a result in B alone, by the failure class that they have in A."""
+    failed_only_b: dict[str, int]
+
+    @property
+    def same(self) -> bool:
+        """Whether both runs hold the same clips with the same outcomes."""
+        return not (self.differences or self.only_a or self.only_b)
+
+
+@dataclass(frozen=True, slots=True)
+class RowPair:
+    """One clip, twice."""
+
+    before: ResultRow
+    after: ResultRow
+
+    @property
+    def same(self) -> bool:
+        return _facts_of(self.before) == _facts_of(self.after)
+
+    @property
+    def failure_class(self) -> FailureClass | None:
+        """Why the second run cannot stand for the first; None when they are the same.
+
+        A clip that has no result now has the class of its failure; with a result, it is another one.
+        """
+        if self.same:
+            return None
+        return FailureClass.NONDETERMINISTIC_REPLAY if self.after.error is None else self.after.error.failure_class
+
+
+def compare(
+    a: Sequence[ResultRow],
+    b: Sequence[ResultRow],
+    wall_a_milliseconds: int | None = None,
+    wall_b_milliseconds: int | None = None,
+    settings: SetupDifferences | None = None,
+) -> Comparison:
+    """Clips are matched by their id, which is the caller's own and the same whatever the order of the input.
+
+    `settings`: what both were told to do, where it differs.
+    """
+    rows_a, rows_b = ({row.custom_id: row for row in rows} for rows in (a, b))
+    both = sorted(rows_a.keys() & rows_b.keys(), key=lambda name: rows_a[name].index)
+    found = (_difference(rows_a[name], rows_b[name]) for name in both)
+    return Comparison(
+        a=row_statistics(a),
+        b=row_statistics(b),
+        wall_a_milliseconds=wall_a_milliseconds,
+        wall_b_milliseconds=wall_b_milliseconds,
+        clips_of_both=len(both),
+        only_a=len(rows_a) - len(both),
+        only_b=len(rows_b) - len(both),
+        machines=_machines(a, b),
+        settings=settings or {},
+        differences=tuple(difference for difference in found if difference is not None),
+        failed_only_a=_failed_only((rows_a[name], rows_b[name]) for name in both),
+        failed_only_b=_failed_only((rows_b[name], rows_a[name]) for name in both),
+    )
+
+
+def _failed_only(pairs: Iterable[tuple[ResultRow, ResultRow]]) -> dict[str, int]:
+    """Of those whose first row has no result and whose second has one: how many, by class."""
+    names = (
+        failure_name(row)
+        for row, other in pairs
+        if row.status is not ClipStatus.SUCCEEDED and other.status is ClipStatus.SUCCEEDED
+    )
+    return dict(sorted(Counter(names).items()))
+
+
+def _difference(a: ResultRow, b: ResultRow) -> OutcomeDifference | None:
+    if RowPair(a, b).same:
+        return None
+    texts = texts_differ(a, b)
+    rate = None if texts is None else texts.word_error_percent
+    return OutcomeDifference(a.index, outcome(a), outcome(b), rate, what_differs(a, b, texts), a.text, b.text)
+
+
+def texts_differ(a: ResultRow, b: ResultRow) -> TextDifference | None:
+    """None when one of the rows has no transcript."""
+    return None if a.text is None or b.text is None else text_difference(a.text, b.text)
+
+
+def what_differs(a: ResultRow, b: ResultRow, texts: TextDifference | None) -> str:
+    """Between two rows of one clip, without a word of its transcripts. Failures tell their reasons."""
+    reasons = [f"{name}: {row.error.reason}" for name, row in (("A", a), ("B", b)) if row.error is not None]
+    other_input = ["another input file"] if a.sha256 and b.sha256 and a.sha256 != b.sha256 else []
+    if reasons:
+        return "; ".join((*other_input, *reasons))
+    parts = list(other_input)
+    if texts is not None and a.text != b.text:
+        parts.append(texts.what)
+    if (a.audio and a.audio.sha256) != (b.audio and b.audio.sha256):
+        parts.append(f"other audio ({a.audio_milliseconds} and {b.audio_milliseconds} ms)")
+    return "; ".join(parts)
+
+
+def _facts_of(row: ResultRow) -> tuple[object, ...]:
+    return outcome(row), row.text, None if row.audio is None else row.audio.sha256
+
+
+def failure_name(row: ResultRow) -> str:
+    """The class of a clip without a result; its status where it has none."""
+    failure_class = None if row.error is None else row.error.failure_class
+    return row.status.value if failure_class is None else failure_class.value
+
+
+def outcome(row: ResultRow) -> str:
+    """Its status, with the failure class if there is one."""
+    failure_class = None if row.error is None else row.error.failure_class
+    return row.status.value if failure_class is None else f"{row.status.value} ({failure_class})"
+
+
+def _machines(a: Iterable[ResultRow], b: Iterable[ResultRow]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    facts_a, facts_b = _facts(a), _facts(b)
+    pairs = {
+        name: (tuple(sorted(facts_a.get(name, ()))), tuple(sorted(facts_b.get(name, ()))))
+        for name in sorted(facts_a.keys() | facts_b.keys())
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
+    facts: dict[str, set[str]] = {}
+    for row in rows:
+        if row.chip is not None:
+            facts.setdefault("chip", set()).add(row.chip)
+        for package, version in row.versions.items():
+            facts.setdefault(package, set()).add(version)
+    return facts
+
+
+_TOLD = ("task", "contract", "transcription", "synthesis", "formats", "model", "modelDigest", "modelRevision")
+_PLACES = (TMPDIR, QUARANTINE)
+
+SetupDifferences = Mapping[str, tuple[str | None, str | None]]
+"""(of A, of B) by field, such as `contract.input.maxClip`; None: the field is absent."""
+
+
+def setup_differences(a: ReproBundle, b: ReproBundle) -> SetupDifferences:
+    """Contract, task, model, and how the machines were set up; where a run kept its files is no difference."""
+    there, here = dict(_fields(a)), dict(_fields(b))
+    names = [*there, *(name for name in here if name not in there)]
+    return {name: (there.get(name), here.get(name)) for name in names if there.get(name) != here.get(name)}
+
+
+def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
+    plain = bundle.dump()
+    for name in _TOLD:
+        yield from _flat(name, plain.get(name))
+    several: dict[str, set[str]] = {}
+    for setting in bundle.settings:
+        names = {name: value for name, value in setting.environment.items() if name not in _PLACES}
+        for name, value in {**names, "os": setting.os, "model's rate": f"{setting.sample_rate_hz} Hz"}.items():
+            several.setdefault(name, set()).add(value)
+    yield from ((name, ", ".join(sorted(several[name]))) for name in sorted(several))
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}", inner)
+    elif isinstance(value, str):
+        yield name, value
+    elif value is not None:
+        yield name, json.dumps(value)

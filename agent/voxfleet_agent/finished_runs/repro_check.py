@@ -1,0 +1,139 @@
+"""A repro bundle against this machine: what it names, what is installed here, what its clips give now. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from voxfleet_agent.finished_runs.comparison import RowPair
+from voxfleet_agent.stages.finalize.repro import ReproBundle
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import Counts
+
+_HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
+
+
+class ModelNotNamed(Exception):
+    """What stands for the model is no path, no address and no hub model."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDifference:
+    name: str
+    there: tuple[str, ...]
+    """As the bundle's machines had it."""
+    here: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """How a finished run worked."""
+
+    contract: VoiceContractSpec
+    task: Task
+    model: ModelSource
+    transcription: Transcription
+    synthesis: Synthesis | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReproCheck:
+    files: tuple[str, ...]
+    """What is wrong with the files that the bundle names."""
+    model: tuple[str, ...]
+    """What is wrong with the model here; when there is something, no clip was run."""
+    versions: tuple[VersionDifference, ...]
+    pairs: tuple[RowPair, ...]
+    not_verified: str | None = None
+    """Why no clip could be run again, which says nothing of this machine; None: some were, or none was asked for."""
+
+    @property
+    def same(self) -> bool:
+        return not self.files and not self.model and all(pair.same for pair in self.pairs)
+
+
+def nothing_to_run_again(bundle: ReproBundle, counts: Counts) -> str | None:
+    """Why a run has no clip that another run could repeat; None: it has some."""
+    told = (
+        f"{counts.quarantined} were quarantined, {counts.failed} failed and {counts.not_run} were not run"
+        f" of {bundle.total}"
+    )
+    if not bundle.model_files:
+        return f"no clip of this run reached the model, so there is no model to compare and no clip to repeat: {told}"
+    if not counts.succeeded:
+        return f"no clip of this run has a result that could be repeated: {told}"
+    return None
+
+
+def setup_of(bundle: ReproBundle, model: ModelSource) -> RunSetup:
+    return RunSetup(bundle.contract, bundle.task, model, bundle.transcription, bundle.synthesis)
+
+
+def model_of(bundle: ReproBundle, text: str | None) -> ModelSource:
+    """What `text` names; without one, what the job named, at the commit that it ran with. Raises ModelNotNamed."""
+    if text is not None:
+        return model_source(text, bundle.model_revision)
+    model = bundle.model or ModelSource(path="default")
+    if model.hub is None or bundle.model_revision is None:
+        return model
+    return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=bundle.model_revision)})
+
+
+def model_source(text: str, revision: str | None) -> ModelSource:
+    """From `default`, a folder's path, an address, or `owner/name@revision` of the hub.
+
+    `revision`: the one that the bundle names. Raises ModelNotNamed.
+    """
+    unclear = ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
+    try:
+        if text == "default" or text.startswith("/"):
+            return ModelSource(path=text)
+        if text.startswith(("file:///", "s3://", "https://")):
+            return ModelSource(uri=f"{text.rstrip('/')}/")
+        found = _HUB.fullmatch(text)
+        wanted = (found[2] or revision) if found is not None else None
+        if found is None or wanted is None:
+            raise unclear
+        return ModelSource(hub=HubModel(id=found[1], revision=wanted))
+    except ValidationError as error:
+        raise unclear from error
+
+
+def model_differences(bundle: ReproBundle, files: Mapping[str, str]) -> list[str]:
+    """Files of the model whose bytes are not the ones of the run, by name with what is wrong."""
+    found = []
+    for name in sorted(bundle.model_files.keys() | files.keys()):
+        if name not in files:
+            found.append(f"{name}: is missing here")
+        elif name not in bundle.model_files:
+            found.append(f"{name}: is not in the bundle")
+        elif files[name] != bundle.model_files[name]:
+            found.append(f"{name}: has sha256 {files[name][:12]}…, the bundle {bundle.model_files[name][:12]}…")
+    return found
+
+
+def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[VersionDifference]:
+    """Packages, chip and OS that are not those of the bundle's machines; `here`: by the same names."""
+    there: dict[str, set[str]] = {}
+    for setting in bundle.settings:
+        for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os}.items():
+            there.setdefault(name, set()).add(version)
+    return [
+        VersionDifference(name, tuple(sorted(there.get(name, ()))), here.get(name, "missing"))
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name, set()) != {here.get(name, "missing")}
+    ]
+
+
+def changed_files(bundle: ReproBundle, sha256s: Mapping[str, str | None]) -> list[str]:
+    """Files that the bundle names and that are missing or changed. `sha256s`: as found, None for a missing one."""
+    return [
+        f"{file.path}: {'is missing' if sha256s.get(file.path) is None else 'was changed'}"
+        for file in bundle.files
+        if sha256s.get(file.path) != file.sha256
+    ]

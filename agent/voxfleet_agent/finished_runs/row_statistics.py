@@ -1,0 +1,78 @@
+"""What the rows of a finished run come to. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from voxfleet_agent.percentiles import Percentiles, percentiles
+from voxfleet_api.results import ClipStatus, Counts, ResultRow, Timings
+
+TIMINGS = ("fetch", "decode", "wait", "infer", "write")
+LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True)
+class RowStatistics:
+    counts: Counts
+    classes: dict[str, int]
+    """Rows without a result, by failure class."""
+    audio_milliseconds: int
+    """Of the clips with a result."""
+    infer_milliseconds: int
+    """The model's time for them: each batch is counted once, shared among its clips."""
+    spreads: dict[str, Percentiles]
+    """By timing, and of a clip's whole latency under `latency`; empty when no clip was timed."""
+
+    @property
+    def audio_seconds_per_infer_second(self) -> float | None:
+        return self.audio_milliseconds / self.infer_milliseconds if self.infer_milliseconds else None
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of inference for a second of audio."""
+        return self.infer_milliseconds / self.audio_milliseconds if self.audio_milliseconds else None
+
+
+def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
+    """Reads the rows once and keeps numbers only."""
+    status: Counter[ClipStatus] = Counter()
+    classes: Counter[str] = Counter()
+    values = {name: array("q") for name in (*TIMINGS, LATENCY)}
+    audio_milliseconds, infer_milliseconds = 0, 0.0
+    for row in rows:
+        status[row.status] += 1
+        if row.error is not None and row.error.failure_class is not None:
+            classes[row.error.failure_class.value] += 1
+        if row.status is ClipStatus.SUCCEEDED and row.timings is not None:
+            audio_milliseconds += row.audio_milliseconds
+            infer_milliseconds += row.timings.infer_milliseconds / max(1, row.batch_size or 1)
+            for name, found in values.items():
+                found.append(timing(row.timings, name))
+    return RowStatistics(
+        counts=Counts(
+            succeeded=status[ClipStatus.SUCCEEDED],
+            failed=status[ClipStatus.FAILED],
+            quarantined=status[ClipStatus.QUARANTINED],
+            not_run=status[ClipStatus.NOT_RUN],
+        ),
+        classes=dict(sorted(classes.items())),
+        audio_milliseconds=audio_milliseconds,
+        infer_milliseconds=round(infer_milliseconds),
+        spreads={name: percentiles(found) for name, found in values.items() if found},
+    )
+
+
+def timing(timings: Timings, name: str) -> int:
+    """Milliseconds of one part of a clip's latency, or of all of it."""
+    if name == LATENCY:
+        return sum(timing(timings, part) for part in TIMINGS)
+    value: int = getattr(timings, f"{name}_milliseconds")
+    return value
+
+
+def work_milliseconds(row: ResultRow) -> int:
+    """A clip's latency without its waiting."""
+    return 0 if row.timings is None else timing(row.timings, LATENCY) - row.timings.wait_milliseconds

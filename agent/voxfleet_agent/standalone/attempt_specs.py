@@ -1,0 +1,136 @@
+"""What the attempts of a run without a cluster are told to do. Pure, and the same for the same documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds.audio_batch_job import JobPlan
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.protocol import AttemptSpec, CommitRef, ShardResult
+from voxfleet_api.ranges import encode
+from voxfleet_api.results import PlanResult, job_folder
+from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenPlan:
+    """A Plan attempt and what it found."""
+
+    attempt: int
+    found: PlanResult
+
+    @property
+    def job_plan(self) -> JobPlan:
+        """As a job's status would hold it."""
+        return JobPlan(attempt=self.attempt, **self.found.model_dump())
+
+    @property
+    def shards(self) -> int:
+        return max(0, len(self.found.boundaries) - 1)
+
+    @property
+    def total(self) -> int:
+        return self.found.boundaries[-1] if self.found.boundaries else 0
+
+    def indexes(self, ordinal: int) -> str:
+        return encode(range(self.found.boundaries[ordinal], self.found.boundaries[ordinal + 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A Process shard with a result."""
+
+    ordinal: int
+    attempt: int
+    result: ShardResult
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSpecs:
+    """The attempts of one job."""
+
+    job: AudioBatchJob
+    contract: VoiceContractSpec
+    uid: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else changes the run: see Runbook.settings."""
+
+    @classmethod
+    def of(
+        cls, job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str] | None = None
+    ) -> AttemptSpecs:
+        uid = job.metadata.uid or _identity(job, contract, settings or {})[:32]
+        return cls(job, contract, uid, settings or {})
+
+    @property
+    def identity(self) -> str:
+        """Of all that makes a run what it is: another one is another run, with a folder of its own."""
+        return _identity(self.job, self.contract, self.settings)
+
+    @property
+    def name(self) -> str:
+        """Of the run's folders on this machine."""
+        return f"{self.job.metadata.name}-{self.uid[:8]}"
+
+    @property
+    def output_folder(self) -> str:
+        return job_folder(self.job.spec.output.uri, self.job.metadata.name, self.uid)
+
+    def shard_uid(self, stage: Stage, ordinal: int | None = None) -> str:
+        return sha256_hex(f"{self.uid}/{stage.value}/{'' if ordinal is None else ordinal}".encode())[:32]
+
+    def plan(self, attempt: int) -> AttemptSpec:
+        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_spec(self.job.spec)})
+
+    def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
+        order = process_spec(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
+        return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": order})
+
+    def finalize(self, plan: FrozenPlan, committed: Sequence[Committed], attempt: int) -> AttemptSpec:
+        delivered = [
+            DeliveredShard(
+                plan.indexes(shard.ordinal),
+                CommitRef(
+                    shard_uid=self.shard_uid(Stage.PROCESS, shard.ordinal),
+                    attempt=shard.attempt,
+                    sha256=shard.result.commit_sha256,
+                ),
+            )
+            for shard in sorted(committed, key=lambda shard: shard.ordinal)
+        ]
+        order = finalize_spec(plan.job_plan, delivered)
+        return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": order})
+
+    def _spec(self, stage: Stage, ordinal: int | None, attempt: int) -> AttemptSpec:
+        suffix = stage.value.lower() if ordinal is None else f"{ordinal:05d}"
+        return AttemptSpec(
+            namespace=self.job.metadata.namespace,
+            job=JobRef(name=self.job.metadata.name, uid=self.uid),
+            shard_name=f"{self.job.metadata.name}-{suffix}",
+            shard_uid=self.shard_uid(stage, ordinal),
+            attempt=attempt,
+            stage=stage,
+            task=self.job.spec.task,
+            contract=self.contract,
+            contract_digest=digest_of(self.contract),
+            output_folder=self.output_folder,
+            billing_key=self.job.spec.billing_key,
+            transcription=self.job.spec.transcription,
+            synthesis=self.job.spec.synthesis,
+            formats=self.job.spec.output.formats,
+        )
+
+
+def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
+    """Prefixes of all that the job names: what a run without an agent's allow-list may touch."""
+    return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in job.spec.uris()))
+
+
+def _identity(job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str]) -> str:
+    metadata = job.metadata
+    documents = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
+    return sha256_hex(canonical_json([*documents, dict(settings)]))

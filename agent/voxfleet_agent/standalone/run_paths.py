@@ -1,0 +1,160 @@
+"""Where a run keeps what it needs on this machine. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig, checked_prefix
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
+from voxfleet_agent.standalone.job_documents import DocumentError
+from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
+
+POOL_NAME = "local"
+MIN_FREE_BYTES = 2**30
+QUARANTINE_QUOTA_BYTES = 2**30
+DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
+MAX_LANES = 16
+
+
+class OptionError(Exception):
+    """An option cannot be used; the message names it and what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    state: Path
+    """Journal and log of this run alone."""
+    scratch: Path
+    scratch_quota_bytes: int
+    scratch_min_free_bytes: int
+    owns_scratch: bool
+    """Scratch is this run's alone and goes when it has ended; lanes are shared with other runs of this user."""
+    lanes: Path
+    """The lanes' own folders, where MLX keeps what it compiled."""
+    models: ModelCacheConfig
+    ladders: Path
+    quarantine: Path
+    quarantine_quota_bytes: int
+    pools: tuple[PoolConfig, ...]
+    allow: tuple[str, ...]
+    https: HttpsConfig
+    lane_user: str | None = None
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal.sqlite3"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "log.jsonl"
+
+    @property
+    def lane_count(self) -> int:
+        return sum(pool.lanes for pool in self.pools)
+
+
+def state_home(environment: Mapping[str, str], home: Path) -> Path:
+    return _xdg(environment, "XDG_STATE_HOME", home / ".local" / "state") / "voxfleet"
+
+
+def cache_home(environment: Mapping[str, str], home: Path) -> Path:
+    return _xdg(environment, "XDG_CACHE_HOME", home / ".cache") / "voxfleet"
+
+
+def _xdg(environment: Mapping[str, str], name: str, default: Path) -> Path:
+    named = Path(environment.get(name, ""))
+    return named if named.is_absolute() else default  # the specification: a relative one counts as not set
+
+
+def without_agent(
+    orders: AttemptSpecs,
+    runbook: MlxAudioSettings,
+    state: Path,
+    cache: Path,
+    memory_bytes: int,
+    lanes: int | None = None,
+    allow: Sequence[str] = (),
+    https: HttpsConfig | None = None,
+) -> RunPaths:
+    """`state`, `cache`: this user's folders of all runs. `allow`: prefixes beside those that the job names."""
+    for prefix in allow:
+        try:
+            checked_prefix(prefix)
+        except ValueError as error:
+            raise OptionError(f"--allow {prefix}: {error}") from error
+    count = 1 if lanes is None else lanes
+    if not 1 <= count <= MAX_LANES:
+        raise OptionError(f"--lanes {count}: write a number from 1 to {MAX_LANES}")
+    cap = orders.contract.batching.memory_cap or str(min(DEFAULT_MEMORY_CAP_BYTES, memory_bytes * 3 // 4 // count))
+    pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=runbook.batch_size)
+    run_state = state / "runs" / orders.name
+    return RunPaths(
+        state=run_state,
+        # A folder of its own: TMPDIR may be shared, and scratch is locked and swept.
+        scratch=runbook.scratch / f"voxfleet-{orders.name}",
+        scratch_quota_bytes=2**62,  # the contract's scratch.maxBytes and the volume's free bytes are the limits
+        scratch_min_free_bytes=MIN_FREE_BYTES,
+        owns_scratch=True,
+        lanes=cache / "lanes",
+        models=ModelCacheConfig(path=cache / "models"),
+        ladders=state / "ladders",
+        quarantine=runbook.quarantine,
+        quarantine_quota_bytes=QUARANTINE_QUOTA_BYTES,
+        pools=(pool,),
+        allow=(*named_addresses(orders.job), *allow),
+        https=https or HttpsConfig(),
+    )
+
+
+def with_agent(orders: AttemptSpecs, config: AgentConfig, lanes: int | None = None) -> RunPaths:
+    """The agent's own places; only the run's journal lies apart from the agent's."""
+    count = sum(pool.lanes for pool in config.pools)
+    if lanes is not None and not 1 <= lanes <= count:
+        raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
+    return RunPaths(
+        state=config.state_dir / "runs" / orders.name,
+        scratch=config.scratch.path,
+        scratch_quota_bytes=config.scratch.quota_bytes,
+        scratch_min_free_bytes=config.scratch.min_free_bytes,
+        owns_scratch=False,
+        lanes=config.lane_dir,
+        models=config.models,
+        ladders=config.ladder_dir,
+        quarantine=agent_quarantine(config),
+        quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
+        pools=config.pools,
+        allow=config.allow,
+        https=config.https,
+        lane_user=config.lane_user,
+    )
+
+
+def agent_quarantine(config: AgentConfig) -> Path:
+    return config.quarantine_dir
+
+
+_SCHEME = "file://"
+
+
+def make_output_folder(uri: str) -> None:
+    """Creates the folder of a file:// address: the storage makes folders only below one that exists.
+
+    Raises DocumentError when this account cannot write there.
+    """
+    if not uri.startswith(_SCHEME):
+        return
+    folder = Path(uri.removeprefix(_SCHEME))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DocumentError(
+            f"spec.output.uri: {folder} cannot be created ({error.strerror}); write a folder that this account may"
+            " write to"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DocumentError(
+            f"spec.output.uri: this account may not write to {folder}; correct its permissions, or write another folder"
+        )

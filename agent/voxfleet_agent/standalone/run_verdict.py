@@ -1,0 +1,70 @@
+"""Whether a run goes on, and how it ended: the same rules as a job on a fleet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from voxfleet_agent.standalone.attempt_specs import Committed
+from voxfleet_api import clip_limits
+from voxfleet_api.failures import RULES, Remedy
+from voxfleet_api.kinds.contract_limits import Quarantine
+from voxfleet_api.protocol import AttemptFailure
+from voxfleet_api.results import Counts
+
+ATTEMPTS_A_RUN = 3
+"""Of a shard whose failure lay in this machine; starting the command again gives it as many more."""
+
+
+class RunEnding(StrEnum):
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+    """Plan found that the job names what cannot be used; nothing ran."""
+    PARKED = "Parked"
+    """Interrupted; the same command goes on where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunVerdict:
+    ending: RunEnding
+    reason: str = ""
+
+
+def may_try_again(failure: AttemptFailure, tries: int) -> bool:
+    """Whether another attempt of this run may do better after so many of it."""
+    return RULES[failure.failure_class].remedy is not Remedy.NOTHING and tries < ATTEMPTS_A_RUN
+
+
+def concerns_job(failure: AttemptFailure) -> bool:
+    """Whether every other shard would fail alike."""
+    return RULES[failure.failure_class].remedy is Remedy.NOTHING
+
+
+def beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
+    """(quarantined, finished) clips once they are beyond the contract's haltFanOutPercent."""
+    counts = (shard.result.counts for shard in committed)
+    return clip_limits.beyond_halt((found for found in counts if found is not None), halt_percent)
+
+
+def judge(
+    counts: Counts, committed: Sequence[Committed], failures: Sequence[AttemptFailure], limits: Quarantine
+) -> RunVerdict:
+    """Of a run whose last attempt ended. `failures`: one for each shard without a result."""
+    if failures:
+        return _failed(f"{failures[0].failure_class}: {failures[0].message}")
+    failed = clip_limits.beyond_limits(counts, beyond_halt(committed, limits.halt_fan_out_percent), limits)
+    return RunVerdict(RunEnding.COMPLETE) if failed is None else _failed(failed[1])
+
+
+def refused(failures: Sequence[AttemptFailure]) -> RunVerdict:
+    """Of a run without a plan."""
+    if not failures:
+        return _failed("Plan delivered no plan")
+    ending = RunEnding.REFUSED if concerns_job(failures[0]) else RunEnding.FAILED
+    return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}")
+
+
+def _failed(reason: str) -> RunVerdict:
+    return RunVerdict(RunEnding.FAILED, reason)

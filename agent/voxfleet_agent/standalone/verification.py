@@ -1,0 +1,131 @@
+"""Runs clips of a finished run again: the worst ones, or a sample beside everything that its bundle names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from voxfleet_agent.aws_environment import from_environment, https_of
+from voxfleet_agent.config import ModelCacheConfig
+from voxfleet_agent.finished_runs.comparison import RowPair
+from voxfleet_agent.finished_runs.repro_check import (
+    ReproCheck,
+    changed_files,
+    model_differences,
+    model_of,
+    nothing_to_run_again,
+    setup_of,
+    version_differences,
+)
+from voxfleet_agent.finished_runs.run_files import RunFiles, open_run
+from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.store import ModelStore
+from voxfleet_agent.stages.finalize.repro import ReproBundle
+from voxfleet_agent.standalone.mlx_audio_settings import settle_settings
+from voxfleet_agent.standalone.progress import ProgressReporter
+from voxfleet_agent.standalone.rerun_clips import Host, rerun_clips, sample, worst
+from voxfleet_agent.standalone.run_paths import cache_home, state_home
+from voxfleet_agent.standalone.run_session import RunRefused, make_private
+from voxfleet_agent.storage import Storage
+from voxfleet_api.digest import digest_of
+from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.results import ManifestRow, ResultRow
+
+
+async def replay(
+    place: str, count: int, model: str | None, environment: Mapping[str, str], home: Path, reporter: ProgressReporter
+) -> list[RowPair]:
+    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
+    async with open_run(place, environment) as files:
+        run = await files.finished()
+        bundle = await files.bundle(run.index)
+        manifest = await files.manifest(bundle.manifest_sha256)
+    rows = worst(run.rows, count)
+    if not rows:
+        raise RunRefused(f"{run.folder}: no clip of this run reached the model, so there is none to run again")
+    return await _pairs(bundle, model_of(bundle, model), manifest, rows, environment, home, reporter)
+
+
+async def verify(
+    place: str,
+    count: int,
+    seed: int,
+    model: str | None,
+    environment: Mapping[str, str],
+    home: Path,
+    reporter: ProgressReporter,
+) -> ReproCheck:
+    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
+    async with open_run(place, environment) as files:
+        run = await files.finished()
+        bundle = await files.bundle(run.index)
+        wrong = await _wrong_files(files, bundle)
+        manifest = await files.manifest(bundle.manifest_sha256)
+    reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(wrong)} differ")
+    nothing = nothing_to_run_again(bundle, run.index.counts) if count else None
+    if not bundle.model_files:
+        return ReproCheck(tuple(wrong), (), (), (), nothing)
+    source = model_of(bundle, model)
+    model_problems = await _wrong_model(bundle, source, environment, home)
+    versions = tuple(version_differences(bundle, await _here(environment, home)))
+    pairs: list[RowPair] = []
+    if not model_problems:
+        pairs = await _pairs(bundle, source, manifest, sample(run.rows, count, seed), environment, home, reporter)
+    return ReproCheck(tuple(wrong), tuple(model_problems), versions, tuple(pairs), nothing)
+
+
+async def _wrong_files(files: RunFiles, bundle: ReproBundle) -> list[str]:
+    wrong = changed_files(bundle, {file.path: await files.sha256_of(file.path) for file in bundle.files})
+    if digest_of(bundle.contract) != bundle.contract_digest:
+        wrong.append("contract: does not have the digest that the bundle names")
+    return wrong
+
+
+async def _wrong_model(
+    bundle: ReproBundle, source: ModelSource, environment: Mapping[str, str], home: Path
+) -> list[str]:
+    credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
+    allow = [] if source.uri is None else [source.uri]
+    cache = ModelCacheConfig(path=cache_home(environment, home) / "models")
+    models = ModelStore(cache.path, cache.quota_bytes)
+    try:
+        async with Storage(allow, credentials, https_of(credentials)) as storage:
+            found = await models.resolve(source, storage)
+    except VoxFleetError as error:
+        return [f"{error}; name the run's model with --model"]
+    problems = model_differences(bundle, found.files)
+    if not problems and found.digest != bundle.model_digest:
+        problems = [f"digests to {found.digest}, the bundle names {bundle.model_digest}"]
+    return problems
+
+
+async def _here(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    state = state_home(environment, home)
+    make_private(state)
+    machine = await asyncio.to_thread(read_machine, state)
+    return {**machine.versions, "chip": machine.chip, "os": machine.os}
+
+
+async def _pairs(
+    bundle: ReproBundle,
+    source: ModelSource,
+    manifest: Sequence[ManifestRow],
+    rows: Sequence[ResultRow],
+    environment: Mapping[str, str],
+    home: Path,
+    reporter: ProgressReporter,
+) -> list[RowPair]:
+    addresses = [manifest[row.index].uri or "" for row in rows] + [source.uri or ""]
+    s3 = any(address.startswith("s3://") for address in addresses)
+    host = Host(
+        runbook=settle_settings(environment, home),
+        cache=cache_home(environment, home),
+        memory_bytes=psutil.virtual_memory().total,
+        credentials=from_environment(environment) if s3 else None,
+    )
+    named = source.model_copy(update={"digest": bundle.model_digest})
+    return await rerun_clips(setup_of(bundle, named), manifest, rows, host, reporter)

@@ -1,0 +1,61 @@
+"""Ctrl-C while a run waits for its storage."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import pytest
+from tests.component.standalone.conftest import Home
+
+from voxfleet_agent.standalone import run_paths as local_places
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
+from voxfleet_agent.standalone.job_documents import read_files
+from voxfleet_agent.standalone.mlx_audio_settings import settle_settings, with_defaults
+from voxfleet_agent.standalone.progress import ProgressLines
+from voxfleet_agent.standalone.run_paths import make_output_folder
+from voxfleet_agent.standalone.run_session import run_job
+from voxfleet_agent.standalone.run_verdict import RunEnding
+from voxfleet_agent.standalone.summary import RunSummary, summary_text
+from voxfleet_agent.storage import Storage
+
+
+async def test_a_run_that_only_waited_for_its_storage_is_parked(
+    home: Home, refused: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = asyncio.Event()
+
+    async def hangs(storage: Storage, uri: str, limit: int) -> list[str]:
+        listing.set()
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(Storage, "list_names", hangs)
+
+    async def interrupted() -> RunSummary:
+        listing.clear()
+        run = asyncio.create_task(run_in(home, home.job("slow", refused)))
+        listed = asyncio.create_task(listing.wait())
+        await asyncio.wait({run, listed}, return_when=asyncio.FIRST_COMPLETED)  # a run that ended never lists
+        listed.cancel()
+        run.cancel()
+        return await run
+
+    planned = await interrupted()
+    waited = await interrupted()
+    assert (planned.ran, waited.ran) == (True, False)
+    assert (planned.verdict.ending, waited.verdict.ending) == (RunEnding.PARKED, RunEnding.PARKED)
+    assert "nothing ran" not in summary_text(waited) and "goes on where this one stopped" in summary_text(waited)
+
+
+async def run_in(home: Home, file: Path) -> RunSummary:
+    documents, environment = read_files([file]), home.environment()
+    job, contract = documents.job, documents.contract.spec
+    user = Path(environment["HOME"])
+    runbook = settle_settings(environment, user, contract, job.spec.task)
+    make_output_folder(job.spec.output.uri)
+    orders = AttemptSpecs.of(job, with_defaults(contract, runbook), runbook.settings())
+    state, cache = local_places.state_home(environment, user), local_places.cache_home(environment, user)
+    places = local_places.without_agent(orders, runbook, state, cache, 2**33)
+    return await run_job(orders, places, None, ProgressLines(io.StringIO()))

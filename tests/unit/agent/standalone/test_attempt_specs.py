@@ -1,0 +1,100 @@
+"""The attempts of a run: the same documents always make the same ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan, named_addresses
+from voxfleet_agent.standalone.job_documents import DocumentFile, read_job
+from voxfleet_agent.standalone.mlx_audio_settings import settle_settings
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.protocol import ShardResult
+from voxfleet_api.results import Counts, PlanResult
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+JOB = (EXAMPLES / "job.yaml").read_text()
+CONTRACT = (EXAMPLES / "contract.yaml").read_text()
+FOUND = PlanResult(
+    manifest_sha256="a" * 64,
+    model_digest="sha256:" + "b" * 64,
+    model_revision="c0ffee",
+    boundaries=(0, 3, 5, 9),
+    audio_seconds="9.000",
+)
+PLAN = FrozenPlan(2, FOUND)
+
+
+def orders(job: str = JOB, contract: str = CONTRACT, **environment: str) -> AttemptSpecs:
+    found = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
+    runbook = settle_settings(environment, Path("/home/somebody"), found.contract.spec)
+    return AttemptSpecs.of(found.job, found.contract.spec, runbook.settings())
+
+
+def test_the_same_documents_are_the_same_run_and_others_are_another() -> None:
+    first = orders()
+    assert first.uid == orders(job=f"# a comment\n{JOB}").uid
+    assert first.uid == orders(job=JOB.replace("parallelism: 2", "parallelism: 8")).uid
+    others = [
+        orders(job=JOB.replace("name: nightly", "name: weekly")),
+        orders(job=JOB.replace("15s", "16s")),
+        orders(contract=CONTRACT.replace("maxClip: 30s", "maxClip: 31s")),
+        orders(*(text.replace("namespace: speech", "namespace: other") for text in (JOB, CONTRACT))),
+    ]
+    assert len({first.uid, *(other.uid for other in others)}) == 1 + len(others)
+    assert first.output_folder == f"file:///Volumes/audio/results/nightly-{first.uid[:8]}"
+
+
+def test_what_the_environment_changes_is_part_of_the_run_and_its_places_are_not() -> None:
+    first = orders()
+    assert orders(TMPDIR="/fast", MLX_AUDIO_QUARANTINE_DIR="/kept").uid == first.uid
+    assert orders(MLX_AUDIO_BATCH_SIZE="4").uid == first.uid  # what holds anyway
+    others = [orders(MLX_AUDIO_BATCH_SIZE="2"), orders(MLX_AUDIO_MAX_RETRIES="7")]
+    assert len({first.uid, *(other.uid for other in others)}) == 3
+
+
+def test_a_uid_that_is_written_is_kept_and_the_run_is_told_apart_all_the_same() -> None:
+    uid = "0f5b6a3e-1111-2222-3333-444455556666"
+    job = JOB.replace("  name: nightly", f"  name: nightly\n  uid: {uid}")
+    first, other = orders(job=job), orders(job=job, MLX_AUDIO_BATCH_SIZE="2")
+    assert first.uid == other.uid == uid
+    assert first.identity == orders(job=job).identity != other.identity
+
+
+def test_every_shard_has_a_uid_of_its_own() -> None:
+    made = orders()
+    uids = [made.shard_uid(Stage.PLAN), made.shard_uid(Stage.FINALIZE)]
+    uids += [made.shard_uid(Stage.PROCESS, ordinal) for ordinal in range(11)]
+    assert len(set(uids)) == len(uids)
+
+
+def test_a_process_attempt_names_what_plan_froze() -> None:
+    spec = orders().process(PLAN, 1, 4)
+    assert spec.process is not None
+    assert (spec.process.plan_attempt, spec.process.ordinal, spec.process.indexes) == (2, 1, "3-4")
+    assert spec.process.boundaries_digest == digest_of([0, 3, 5, 9])
+    assert (spec.attempt, spec.stage, spec.plan, spec.finalize) == (4, Stage.PROCESS, None, None)
+
+
+def test_a_hub_model_is_named_by_the_commit_that_plan_found() -> None:
+    made = orders()
+    hub = ModelSource(hub=HubModel(id="somebody/model", revision="main"))
+    job = made.job.model_copy(update={"spec": made.job.spec.model_copy(update={"model": hub})})
+    order = AttemptSpecs(job, made.contract, made.uid).process(PLAN, 0, 1).process
+    assert order is not None and order.model.hub is not None and order.model.hub.revision == "c0ffee"
+
+
+def test_finalize_names_the_commits_and_what_did_not_run() -> None:
+    delivered = [
+        Committed(ordinal, ordinal + 1, ShardResult(commit_sha256=str(ordinal) * 64, counts=Counts()))
+        for ordinal in (2, 0)
+    ]
+    order = orders().finalize(PLAN, delivered, 1).finalize
+    assert order is not None
+    assert [(ref.attempt, ref.sha256[0]) for ref in order.commits] == [(1, "0"), (3, "2")]
+    assert (order.total, order.not_run) == (9, "3-4")
+
+
+def test_what_the_job_names_is_what_the_run_may_touch() -> None:
+    assert named_addresses(orders().job) == ("file:///Volumes/audio/clips/", "file:///Volumes/audio/results/")

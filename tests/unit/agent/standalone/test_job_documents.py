@@ -1,0 +1,117 @@
+"""What a person writes into the YAML of a run, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voxfleet_agent.standalone.job_documents import DocumentError, DocumentFile, read_job
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+JOB = (EXAMPLES / "job.yaml").read_text()
+CONTRACT = (EXAMPLES / "contract.yaml").read_text()
+
+
+def read(job: str = JOB, contract: str = CONTRACT) -> str:
+    """What is wrong with two files."""
+    with pytest.raises(DocumentError) as refused:
+        read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
+    return str(refused.value)
+
+
+def test_the_examples_are_one_job_in_two_files_or_in_one() -> None:
+    apart = read_job([DocumentFile("job.yaml", JOB), DocumentFile("contract.yaml", CONTRACT)])
+    together = read_job(
+        [DocumentFile("all.yaml", f"{(EXAMPLES / 'namespace.yaml').read_text()}---\n{CONTRACT}---\n{JOB}")]
+    )
+    assert apart == together
+    assert apart.job.metadata.name == "nightly" and apart.contract.metadata.name == "voice-commands"
+
+
+def test_a_list_as_kubectl_prints_it_is_read() -> None:
+    def item(text: str) -> str:
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return "- " + "\n  ".join(lines)
+
+    found = read_job(
+        [DocumentFile("list.yaml", f"apiVersion: v1\nkind: List\nitems:\n{item(JOB)}\n{item(CONTRACT)}\n")]
+    )
+    assert found.job.metadata.name == "nightly"
+
+
+def test_without_a_namespace_both_lie_in_default() -> None:
+    job, contract = (text.replace("  namespace: speech\n", "") for text in (JOB, CONTRACT))
+    found = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
+    assert found.job.metadata.namespace == found.contract.metadata.namespace == "default"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("parallelism: 2", "paralelism: 2", "spec.paralelism: unknown field; write parallelism"),
+        ("parallelism: 2", 'parallelism: "2"', "spec.parallelism: "),
+        ("parallelism: 2", "parallelism: 2\n  parallelism: 3", "the key parallelism stands twice"),
+        ("parallelism: 2", "parallelism: 2.5", "spec.parallelism: YAML reads this as a float"),
+        ("contractRef:", "contract_ref:", "spec.contract_ref: unknown field; write contractRef"),
+        ("team-speech", "2026-11-20", "spec.billingKey: YAML reads this as a date; put it into quotes"),
+        ("  contractRef: {name: voice-commands}\n", "", "spec.contractRef: is missing; write it (The VoiceContract"),
+        ("task: Transcribe", "task: Synthesize", "spec.synthesis: task Synthesize needs synthesis"),
+        ("task: Transcribe", "task: Translate", "spec.task: "),
+        ("file:///Volumes/audio/results/", "s3://results/", "s3:// needs credentialsRef"),
+        ("file:///Volumes/audio/results/", "file:///Volumes/audio/results", "spec.output.uri: end it with /"),
+        ("file:///Volumes/audio/results/", "/Volumes/results/", "spec.output.uri: write file:// before the path"),
+        ("file:///Volumes/audio/results/", "results", "spec.output.uri: begin it with file:/// or s3:// or https://"),
+        ("path: default", "path: models/mine", "spec.model.path: model.path is an absolute folder"),
+        ("name: nightly", "name: ../nightly", "metadata.name: write at most 52 small letters"),
+        ("name: nightly", f"name: {'n' * 53}", "metadata.name: write at most 52 small letters"),
+        ("name: nightly", "name: nightly\n  uid: ../../etc", "metadata.uid: is no UID; leave it out"),
+        ("namespace: speech", "namespace: a/b", "metadata.namespace: "),
+        ("namespace: speech", "namspace: speech", "metadata.namspace: unknown field; write namespace"),
+        ("namespace: speech", "namespace: other", "a job uses contracts of its own namespace"),
+        ("voice-commands", "voice", "spec.contractRef.name: the VoiceContract voice is not among the documents"),
+        ("kind: AudioBatchJob", "kind: AudioBatchJobs", "kind: is not known; write AudioBatchJob"),
+        ("voxfleet.dev/v1alpha1", "voxfleet.dev/v1", "apiVersion: voxfleet.dev/v1 is not known here; write voxfleet."),
+        ("kind: AudioBatchJob", "knd: AudioBatchJob", "document 1: kind: is missing"),
+        ("spec:", "specs:", "specs: unknown field; write spec"),
+        ("spec:", "spec: [", "document 1: not YAML: "),
+    ],
+)
+def test_what_is_wrong_with_a_job_is_said_with_file_document_and_field(old: str, new: str, said: str) -> None:
+    assert old in JOB
+    message = read(job=JOB.replace(old, new))
+    assert said in message and ".yaml: document 1" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("maxClip: 30s", "maxClip: 30 s", "spec.input.maxClip: write a duration such as 30s"),
+        ("maxClip: 30s", "maxClip: 1ms", "spec.input.minClip: minClip is longer than maxClip"),
+        ("channels: [1, 2]", "channels: [1, 2, 1]", "spec.input.channels[2]: 1 stands already at [0]; write it once"),
+        ("quality: soxr_vhq", "quality: default", "spec.conversions.resample.quality: "),
+        ("mode: Mean", "mode: EqualPower", "spec.conversions.downmix.mode: EqualPower does not work"),
+    ],
+)
+def test_what_is_wrong_with_the_contract_is_said_too(old: str, new: str, said: str) -> None:
+    assert old in CONTRACT
+    message = read(contract=CONTRACT.replace(old, new))
+    assert said in message and "contract.yaml: document 1 (VoiceContract): " in message
+
+
+def test_every_problem_is_said_at_once() -> None:
+    job = JOB.replace("parallelism: 2", "paralelism: 2").replace("task: Transcribe", "task: Translate")
+    message = read(job=job)
+    assert "paralelism" in message and "spec.task" in message
+
+
+def test_clips_with_one_id_are_refused() -> None:
+    clips = '[{id: a, uri: "file:///c/1.wav"}, {id: a, uri: "file:///c/2.wav"}]'
+    job = JOB.replace('manifest: {uri: "file:///Volumes/audio/clips/manifest.jsonl"}', f"clips: {clips}")
+    assert "spec.input.clips[1]: id a stands already at [0]; write it once" in read(job=job)
+
+
+def test_one_job_and_no_other() -> None:
+    assert "no AudioBatchJob" in read(job="")
+    assert "2 AudioBatchJobs" in read(job=f"{JOB}---\n{JOB.replace('nightly', 'other')}")
+    assert "stands already in contract.yaml: document 1" in read(contract=f"{CONTRACT}---\n{CONTRACT}")

@@ -1,0 +1,81 @@
+"""When a run starts no further shard, when a shard is tried again, and how a run ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from voxfleet_agent.standalone.attempt_specs import Committed
+from voxfleet_agent.standalone.run_verdict import (
+    ATTEMPTS_A_RUN,
+    RunEnding,
+    beyond_halt,
+    concerns_job,
+    judge,
+    may_try_again,
+)
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_limits import Quarantine
+from voxfleet_api.protocol import AttemptFailure, ShardResult
+from voxfleet_api.results import Counts
+
+LIMITS = Quarantine(max_clips=2, max_percent=10)
+
+
+def shard(ordinal: int, **counts: int) -> Committed:
+    return Committed(ordinal, 1, ShardResult(commit_sha256="a" * 64, counts=Counts(**counts)))
+
+
+def failure(failure_class: FailureClass) -> AttemptFailure:
+    return AttemptFailure(failure_class=failure_class, message="why")
+
+
+@pytest.mark.parametrize(
+    ("counts", "ending"),
+    [
+        (Counts(succeeded=20), RunEnding.COMPLETE),
+        (Counts(succeeded=18, quarantined=2), RunEnding.COMPLETE),
+        (Counts(succeeded=97, quarantined=3), RunEnding.FAILED),  # more than max_clips
+        (Counts(succeeded=9, quarantined=2), RunEnding.FAILED),  # more than max_percent
+        (Counts(succeeded=19, failed=1), RunEnding.FAILED),
+        (Counts(succeeded=19, not_run=1), RunEnding.FAILED),
+    ],
+)
+def test_how_a_run_ends_follows_from_its_counts(counts: Counts, ending: RunEnding) -> None:
+    verdict = judge(counts, [], [], LIMITS)
+    assert verdict.ending is ending and bool(verdict.reason) == (ending is RunEnding.FAILED)
+
+
+def test_a_shard_without_result_fails_the_run() -> None:
+    verdict = judge(Counts(succeeded=20), [], [failure(FailureClass.TRANSPORT)], LIMITS)
+    assert verdict.ending is RunEnding.FAILED and verdict.reason == "Transport: why"
+
+
+def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
+    at, beyond = shard(0, succeeded=9, quarantined=1), shard(1, succeeded=9, quarantined=2)
+    assert beyond_halt([at], 10) is None
+    assert beyond_halt([at, beyond], 10) == (3, 21)
+    assert beyond_halt([beyond], None) is None
+    assert beyond_halt([], 1) is None
+    limits = LIMITS.model_copy(update={"halt_fan_out_percent": 10})
+    assert "haltFanOutPercent" in judge(Counts(quarantined=3, succeeded=18, not_run=4), [at, beyond], [], limits).reason
+
+
+def test_only_what_this_machine_may_do_better_is_tried_again_and_not_for_ever() -> None:
+    assert may_try_again(failure(FailureClass.TRANSPORT), 1)
+    assert may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN - 1)
+    assert not may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN)
+    assert not may_try_again(failure(FailureClass.MODEL_MISMATCH), 1)
+    assert concerns_job(failure(FailureClass.MODEL_MISMATCH)) and not concerns_job(failure(FailureClass.TRANSPORT))
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "quarantined", "said"),
+    [
+        (9, 2, "2 of 11 clips are quarantined; the contract allows 10 % (quarantine.maxPercent); "),
+        (97, 3, "3 of 100 clips are quarantined; the contract allows 2 (quarantine.maxClips); "),
+        (2, 1, "1 of 3 clips is quarantined; the contract allows 10 % (quarantine.maxPercent); "),
+    ],
+)
+def test_the_limit_that_was_passed_is_named_alone(succeeded: int, quarantined: int, said: str) -> None:
+    reason = judge(Counts(succeeded=succeeded, quarantined=quarantined), [], [], LIMITS).reason
+    assert reason == f"{said}errors.jsonl says why"
