@@ -10,8 +10,8 @@ import typer
 from voxfleet_agent import core_dumps, logs
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.commands.bench import bench_app
-from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
 from voxfleet_agent.commands.compare import COMPARE_EXAMPLES, compare
+from voxfleet_agent.commands.config_option import ConfigOption, give_up, loaded
 from voxfleet_agent.commands.doctor import DOCTOR_EXAMPLES, doctor
 from voxfleet_agent.commands.env import ENV_EXAMPLES, env
 from voxfleet_agent.commands.install import INSTALL_EXAMPLES, install

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from voxfleet_agent.commands.common import give_up
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import console
+from voxfleet_agent.commands.config_option import give_up
+from voxfleet_agent.commands.output import TableFormat, TableOption, console
 
 if TYPE_CHECKING:
     from voxfleet_agent.audio.io_benchmark import BenchmarkRow, BenchmarkTiming

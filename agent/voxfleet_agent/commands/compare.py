@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from voxfleet_agent.commands.common import give_up
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import show
+from voxfleet_agent.commands.config_option import give_up
+from voxfleet_agent.commands.output import TableFormat, TableOption, show
 
 COMPARE_EXAMPLES = """Examples:
 

@@ -12,15 +12,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from voxfleet_agent.commands.common import loaded
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import show
+from voxfleet_agent.commands.config_option import loaded
+from voxfleet_agent.commands.output import TableFormat, TableOption, show
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.doctor.finding import Finding, Health
-from voxfleet_agent.doctor.machine import check_machine
-from voxfleet_agent.doctor.places import check_places
+from voxfleet_agent.doctor.memory_and_clock import check_machine
 from voxfleet_agent.doctor.runtime import check_runtime
 from voxfleet_agent.doctor.secrets import check_secrets
+from voxfleet_agent.doctor.volumes import check_volumes
 
 DOCTOR_EXAMPLES = """Examples:
 
@@ -53,7 +52,7 @@ def _examine(file: Path | None) -> list[Finding]:
     findings = check_runtime()
     findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
     if config is not None:
-        findings += [*check_places(config), *check_secrets(config)]
+        findings += [*check_volumes(config), *check_secrets(config)]
     if sys.platform == "darwin":
         from voxfleet_agent.doctor.macos import check_macos
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voxfleet_agent.commands.common import give_up, loaded
+from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.standalone import mlx_audio_settings
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict

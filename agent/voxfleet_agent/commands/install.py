@@ -10,16 +10,9 @@ from typing import Annotated
 
 import typer
 
-from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
+from voxfleet_agent.commands.config_option import ConfigOption, give_up, loaded
 from voxfleet_agent.config import AgentConfig
-from voxfleet_agent.service.definitions import (
-    LABEL,
-    PLIST_PATH,
-    UNIT_PATH,
-    Service,
-    launchd_plist,
-    systemd_unit,
-)
+from voxfleet_agent.service_definitions import LABEL, PLIST_PATH, UNIT_PATH, Service, launchd_plist, systemd_unit
 
 INSTALL_EXAMPLES = """Examples:
 

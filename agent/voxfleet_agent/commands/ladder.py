@@ -11,9 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import console
+from voxfleet_agent.commands.config_option import ConfigOption, give_up, loaded
+from voxfleet_agent.commands.output import TableFormat, TableOption, console
 from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.ladder_book import LadderFiles, short
 from voxfleet_api.results import LadderTable, LadderTier

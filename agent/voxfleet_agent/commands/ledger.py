@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from voxfleet_agent import ledger as ledgers
-from voxfleet_agent.commands.common import ConfigOption, give_up, loaded
+from voxfleet_agent.commands.config_option import ConfigOption, give_up, loaded
 from voxfleet_agent.config import AgentConfig, ConfigError
 from voxfleet_agent.journal.journal import JournalError, open_read_only
 from voxfleet_api.ledger import LedgerError

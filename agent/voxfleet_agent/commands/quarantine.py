@@ -11,9 +11,8 @@ import typer
 from rich.table import Table
 
 from voxfleet_agent.clock import SystemClock, timestamp
-from voxfleet_agent.commands.common import give_up, loaded
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import show
+from voxfleet_agent.commands.config_option import give_up, loaded
+from voxfleet_agent.commands.output import TableFormat, TableOption, show
 from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict, settle_settings
 

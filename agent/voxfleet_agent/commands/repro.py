@@ -13,10 +13,9 @@ import typer
 
 from voxfleet_agent import core_dumps
 from voxfleet_agent.aws_environment import CredentialsMissing
-from voxfleet_agent.commands.common import give_up
+from voxfleet_agent.commands.config_option import give_up
 from voxfleet_agent.commands.log_file import log_into
-from voxfleet_agent.commands.output import TableFormat, TableOption
-from voxfleet_agent.commands.printing import show
+from voxfleet_agent.commands.output import TableFormat, TableOption, show
 from voxfleet_agent.commands.replay import ModelOption, ShowTextOption
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
 from voxfleet_agent.standalone.progress import progress_reporter

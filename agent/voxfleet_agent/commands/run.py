@@ -17,7 +17,7 @@ import typer
 
 from voxfleet_agent import core_dumps
 from voxfleet_agent.aws_environment import CredentialsMissing, from_environment, https_of
-from voxfleet_agent.commands.common import give_up, loaded
+from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
 from voxfleet_agent.standalone import run_paths as local_places

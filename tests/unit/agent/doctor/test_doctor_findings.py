@@ -11,10 +11,11 @@ import pytest
 from voxfleet_agent.config import AgentConfig, PoolConfig, create_private_file
 from voxfleet_agent.doctor import macos, runtime
 from voxfleet_agent.doctor.finding import Finding, Health
-from voxfleet_agent.doctor.machine import Tenant, judge_clock, judge_memory, judge_tenants
-from voxfleet_agent.doctor.places import (
+from voxfleet_agent.doctor.memory_and_clock import Tenant, judge_clock, judge_memory, judge_tenants
+from voxfleet_agent.doctor.secrets import check_secrets
+from voxfleet_agent.doctor.volumes import (
     Volume,
-    check_places,
+    check_volumes,
     judge_modes,
     judge_place,
     judge_room,
@@ -22,7 +23,6 @@ from voxfleet_agent.doctor.places import (
     judge_unmounted,
     unmounted,
 )
-from voxfleet_agent.doctor.secrets import check_secrets
 from voxfleet_agent.ledger import create_key_file
 
 GIB = 2**30
@@ -210,7 +210,7 @@ def test_secrets_that_can_be_read_are_fine(tmp_path: Path) -> None:
 
 def test_a_scratch_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -> None:
     config = agent_config(tmp_path / "nowhere")
-    (finding,) = (one for one in check_places(config) if one.name == "scratch")
+    (finding,) = (one for one in check_volumes(config) if one.name == "scratch")
     assert_mendable(finding, Health.WARN)
     assert "does not exist" in finding.found and str(config.scratch.path) in finding.mend
     assert list(tmp_path.iterdir()) == []

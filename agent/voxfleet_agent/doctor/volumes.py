@@ -31,7 +31,7 @@ class Volume:
     free_bytes: int
 
 
-def check_places(config: AgentConfig) -> list[Finding]:
+def check_volumes(config: AgentConfig) -> list[Finding]:
     """Writes and removes one file of 64 MiB in the scratch folder; makes no folder."""
     scratch = config.scratch
     if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from voxfleet_agent.commands.install import accounts
 from voxfleet_agent.main import app
-from voxfleet_agent.service.definitions import LABEL, Service, launchd_plist, systemd_unit
+from voxfleet_agent.service_definitions import LABEL, Service, launchd_plist, systemd_unit
 
 SERVICE = Service(
     python=Path("/opt/vox fleet/bin/python"),

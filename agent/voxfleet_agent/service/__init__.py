@@ -1,1 +1,0 @@
-"""The agent as a service of the operating system."""
