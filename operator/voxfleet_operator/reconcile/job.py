@@ -7,7 +7,6 @@ import structlog
 from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
-from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable
 from voxfleet_operator.kube import AlreadyExists
@@ -20,6 +19,7 @@ from voxfleet_operator.reconcile.job_shards import JobShards, NewShard, belongs,
 from voxfleet_operator.reconcile.job_status import has_ended, only_numbers_moved
 from voxfleet_operator.reconcile.shard_state import is_live
 from voxfleet_operator.reconcile.writes import differs, take, write_finalizers, write_status
+from voxfleet_process import crash_points
 
 PROBLEM_RETRY_SECONDS = 10.0
 NAME_TAKEN_RETRY_SECONDS = 30.0
@@ -55,7 +55,7 @@ class JobReconciler:
         decision = plan_job(snapshot, self._context.timestamp())
         if decision.add_finalizer:
             if await write_finalizers(self._context, job, [*job.metadata.finalizers, CLEANUP_FINALIZER]) is not None:
-                crash.point("finalizer-added")
+                crash_points.point("finalizer-added")
             return 0.0
         wait_seconds = self._wait_before_writing(job, decision.status)
         if wait_seconds == 0:
@@ -64,7 +64,7 @@ class JobReconciler:
                 return 0.0
             self._written_seconds[job.metadata.uid] = self._context.clock()
             if decision.records_plan:
-                crash.point("plan-recorded")
+                crash_points.point("plan-recorded")
             self._tell(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
@@ -118,7 +118,7 @@ class JobReconciler:
                     return False
                 continue
             take(self._context, shard)
-            crash.point("shard-created")
+            crash_points.point("shard-created")
         return True
 
     async def _adopt(self, job: AudioBatchJob, name: str) -> bool:
@@ -145,7 +145,7 @@ class JobReconciler:
         for held in deletion.deletes:
             if await self._delete_attempt(job, held):
                 confirmed.add(held)
-                crash.point("delete-answered")
+                crash_points.point("delete-answered")
         if not deletion.finish:
             if deletion.deletes and set(deletion.deletes) <= confirmed and not deletion.unreachable:
                 return 0.0

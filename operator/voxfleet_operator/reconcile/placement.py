@@ -20,7 +20,6 @@ from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import MacView
 from voxfleet_operator.kube import Forbidden, Invalid
@@ -53,6 +52,7 @@ from voxfleet_operator.reconcile.shard_state import (
     is_live,
 )
 from voxfleet_operator.reconcile.writes import write_status
+from voxfleet_process import crash_points
 
 REFUSED_PAUSE_STEP = 4
 """Of the backoff: about a minute."""
@@ -190,7 +190,7 @@ class PlacementReconciler:
         )
         if await write_status(context, shard, status) is None:
             return False
-        crash.point("assigned")
+        crash_points.point("assigned")
         bound.info("attempt assigned")
         return True
 

@@ -14,7 +14,6 @@ from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
-from voxfleet_operator import crash
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable
 from voxfleet_operator.queue import PLACEMENT, Key
@@ -35,6 +34,7 @@ from voxfleet_operator.reconcile.shard_state import (
     with_usages,
 )
 from voxfleet_operator.reconcile.writes import write_status
+from voxfleet_process import crash_points
 
 SETTLE_SECONDS = 2.0
 """Between a call and the next look, should the agent's event not come first."""
@@ -162,7 +162,7 @@ class _Turn:
                 now = self._context.clock()
                 self._context.pauses.mac_failed(self._record.mac, now, error.retry_after_seconds or 0.0)
             return await self._burn(refusal)
-        crash.point("put-answered")
+        crash_points.point("put-answered")
         self._log.info("attempt sent")
         return SETTLE_SECONDS
 
@@ -182,7 +182,7 @@ class _Turn:
             self._context.queue.add(key_of(self._job))
 
     async def _commit(self) -> float | None:
-        crash.point("commit-seen")
+        crash_points.point("commit-seen")
         report = self._view.attempts[self._key]
         if report.result is None:
             raise ValueError(f"{self._shard.metadata.name}: attempt {report.attempt} succeeded without a result")
@@ -191,7 +191,7 @@ class _Turn:
         if await write_status(self._context, self._shard, self._with_others(status)) is None:
             return 0.0
         if self._shard.spec.stage is Stage.FINALIZE:
-            crash.point("finalize-committed")
+            crash_points.point("finalize-committed")
         self._context.pauses.shard_ended(self._shard.metadata.uid)
         self._context.pauses.mac_succeeded(self._record.mac)
         self._log.info("committed")
