@@ -17,7 +17,7 @@ from rich.console import Console
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_cli.columns import header, row, table
 from voxfleet_cli.explain import explain, failed
-from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find, kind_of, parse_target
+from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_operator.command import operator
 from voxfleet_operator.kube import Kube, KubeError, Unreadable
@@ -98,7 +98,7 @@ def results(
 
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
-    resource = await find(kube, target, namespace or kube.namespace)
+    resource = await find_object(kube, target, namespace or kube.namespace)
     plain = explain(resource, await _shards_of(kube, resource))
     if output is Output.TEXT:
         print_explanation(Console(), plain)

@@ -51,7 +51,7 @@ def parse_target(text: str) -> Target:
     return Target((kind_of(word),), name) if slash else Target((AudioBatchJob, AudioShard, MacAgent), word)
 
 
-async def find(kube: Kube, target: Target, namespace: str) -> Resource:
+async def find_object(kube: Kube, target: Target, namespace: str) -> Resource:
     """Raises NoSuchObject."""
     for kind in target.kinds:
         found = await kube.get(kind, namespace, target.name)

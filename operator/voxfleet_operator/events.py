@@ -46,7 +46,7 @@ class _Event:
     at: datetime
 
 
-class Recorder:
+class EventRecorder:
     """Events are queued and written in the background; the same one is not repeated within ten minutes."""
 
     def __init__(self, kube: Kube, instance: str, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,18 +15,18 @@ import structlog
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.events import Recorder
-from voxfleet_operator.fleet.fleet import SshFleet
-from voxfleet_operator.fleet.view import AgentUnreachable, SecretMissing
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.fleet import MacFleet
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.metrics import Metrics
+from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
-from voxfleet_operator.reconcile.context import Context, Options
-from voxfleet_operator.reconcile.reconcilers import reconcilers
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.registry import reconcilers
 from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
 from voxfleet_operator.watch import CrdsMissing, Watch
 from voxfleet_operator.workers import Workers
@@ -63,7 +63,7 @@ async def _operate(options: OperatorOptions) -> None:
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.kube_system_uid()
 
-        cache, queue, metrics = Cache(), WorkQueue(), Metrics()
+        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop)
         if options.health_port is not None:
             health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
@@ -78,7 +78,7 @@ async def _operate(options: OperatorOptions) -> None:
         if not await _before(ended, leader.acquire()):
             return
 
-        recorder = Recorder(kube, leader.identity)
+        recorder = EventRecorder(kube, leader.identity)
         _background(stack, recorder.run())
         stack.push_async_callback(_drain, recorder)
         fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
@@ -91,7 +91,7 @@ async def _operate(options: OperatorOptions) -> None:
             leader=leader,
             queue=queue,
             events=recorder,
-            options=Options(
+            options=ReconcileOptions(
                 control_plane=control_plane,
                 lost_margin_seconds=options.lost_margin_seconds,
                 progress_interval_seconds=options.progress_interval_seconds,
@@ -163,8 +163,8 @@ def _make_fleet(
     cache: Cache,
     queue: WorkQueue,
     leader: Leader,
-    recorder: Recorder,
-) -> SshFleet:
+    recorder: EventRecorder,
+) -> MacFleet:
     raising: set[asyncio.Task[None]] = set()
 
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
@@ -188,7 +188,7 @@ def _make_fleet(
         raising.add(task)
         task.add_done_callback(raising.discard)
 
-    return SshFleet(
+    return MacFleet(
         control_plane=control_plane,
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
@@ -227,7 +227,7 @@ def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable
     return read
 
 
-def _connected(fleet: SshFleet) -> tuple[int, int]:
+def _connected(fleet: MacFleet) -> tuple[int, int]:
     views = fleet.views().values()
     return sum(view.connected for view in views), len(views)
 
@@ -241,7 +241,7 @@ async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> 
     await asyncio.gather(*working, return_exceptions=True)
 
 
-async def _drain(recorder: Recorder) -> None:
+async def _drain(recorder: EventRecorder) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             await recorder.drain()

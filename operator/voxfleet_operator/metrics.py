@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from voxfleet_operator.queue import WorkQueue
 
 
-class Metrics:
+class OperatorMetrics:
     """The operator's own registry."""
 
     def __init__(self) -> None:

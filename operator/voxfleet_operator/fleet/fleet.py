@@ -13,9 +13,9 @@ from pathlib import Path
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus
-from voxfleet_operator.fleet.session import MacSession, Surroundings, Timing
-from voxfleet_operator.fleet.tunnel import SshThreads
-from voxfleet_operator.fleet.view import AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, MacView
+from voxfleet_operator.fleet.session import MacSession, SessionContext, SessionTiming
+from voxfleet_operator.fleet.ssh.tunnel import SshThreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
     return min(twins, key=lambda twin: (twin.created, twin.name)).name if twins else None
 
 
-class SshFleet:
+class MacFleet:
     """The Fleet protocol over SSH tunnels. Made and used inside one event loop.
 
     `on_change(mac, shard UIDs)` is called after every change of a view. `on_stale_epoch(held)` is called when an
@@ -59,11 +59,11 @@ class SshFleet:
         on_change: Callable[[str, frozenset[str]], None],
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
-        timing: Timing | None = None,
+        timing: SessionTiming | None = None,
     ) -> None:
         self._sessions: dict[str, MacSession] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self._around = Surroundings(
+        self._around = SessionContext(
             control_plane=control_plane,
             leader=leader,
             epoch=epoch,
@@ -71,7 +71,7 @@ class SshFleet:
             on_change=on_change,
             on_stale_epoch=on_stale_epoch,
             clock=clock,
-            timing=timing or Timing(),
+            timing=timing or SessionTiming(),
             threads=SshThreads(),
             socket_directory=Path(tempfile.mkdtemp(prefix="voxfleet-")),
             renewals={},

@@ -18,13 +18,14 @@ from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_operator.fleet.client import AgentClient
+from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.identity import MacTrouble, check_identity, other_control_plane
-from voxfleet_operator.fleet.ledger import LedgerBook
-from voxfleet_operator.fleet.record import MacRecord
-from voxfleet_operator.fleet.ssh import SshTimeouts, TunnelError
-from voxfleet_operator.fleet.tunnel import SshThreads, open_tunnel
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView, SecretMissing
+from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.mac_record import MacRecord
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView, SecretMissing
+from voxfleet_operator.fleet.ssh.transport import SshTimeouts
+from voxfleet_operator.fleet.ssh.tunnel import SshThreads, open_tunnel
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ LEASE_FRACTION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class SessionTiming:
     ssh: SshTimeouts = field(default_factory=SshTimeouts)
     call_seconds: float = 10.0
     silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
@@ -42,7 +43,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SessionContext:
     """What all sessions of a fleet share."""
 
     control_plane: str
@@ -53,7 +54,7 @@ class Surroundings:
     on_change: Callable[[str, frozenset[str]], None]
     on_stale_epoch: Callable[[int], None]
     clock: Callable[[], float]
-    timing: Timing
+    timing: SessionTiming
     threads: SshThreads
     socket_directory: Path
     renewals: dict[str, float]
@@ -63,14 +64,14 @@ class Surroundings:
     on_identified: Callable[[str], None]
 
 
-def backoff_seconds(failures: int, timing: Timing, fraction: float) -> float:
+def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
     """Doubles from the first value up to the cap; `fraction` in [0, 1) takes away up to half, against herds."""
     # The exponent is bounded because floats are.
     wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
     return wait * (1.0 - fraction / 2.0)
 
 
-def renewal_interval_seconds(lease_seconds: float, timing: Timing) -> float:
+def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
     return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
 
 
@@ -97,7 +98,7 @@ async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
 
 
 class MacSession:
-    def __init__(self, mac: MacAgent, surroundings: Surroundings) -> None:
+    def __init__(self, mac: MacAgent, surroundings: SessionContext) -> None:
         self.mac = mac
         self.hardware_id: str | None = None
         self._name = mac.metadata.name
@@ -160,7 +161,7 @@ class MacSession:
             reason, message = Reason.CONNECTING, "the connection is made anew"
             try:
                 await first_of(self._converse(), self._redial.wait())
-            except (TunnelError, MacTrouble, SecretMissing) as trouble:
+            except (DialError, MacTrouble, SecretMissing) as trouble:
                 reason, message = trouble.reason, trouble.message
             except AgentRefused as refusal:
                 reason, message = self._explain(refusal)
