@@ -18,6 +18,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
+from voxfleet_operator.fleet.ssh.dialer import SshDialer
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
@@ -188,11 +189,13 @@ def _make_fleet(
         raising.add(task)
         task.add_done_callback(raising.discard)
 
+    secrets = _secret_reader(kube, options.namespace)
     return MacFleet(
         control_plane=control_plane,
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
-        secrets=_secret_reader(kube, options.namespace),
+        secrets=secrets,
+        dialers=(SshDialer(secrets),),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
     )

@@ -1,14 +1,12 @@
-"""The agent's HTTP API, spoken through a unix socket. Refusals and silence are two exceptions; see view.py."""
+"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -33,31 +31,28 @@ from voxfleet_api.protocol import (
     RenewAnswer,
     S3Credentials,
 )
+from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 
 # At debug level they print request headers, the token among them.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-MAX_CONNECTIONS = 8
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_EVENT_BYTES = 2**20
 LEDGER_PAGE_ROWS = 200
-# The socket is local and speaks plain HTTP; without this, every client would load the system's certificates.
-_UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-# A StreamError is what a call sees when its session closes the client under it.
-TRANSPORT_TROUBLE = (httpx.HTTPError, httpx.StreamError)
+# A call gets a StreamError when its session closes the client meanwhile.
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.StreamError)
 
 M = TypeVar("M", bound=ApiModel)
 
 
 class AgentClient:
-    """Calls of one agent. `epoch` is read at each call; `on_stale_epoch` gets the epoch the agent holds on a 412."""
+    """Calls one agent. `epoch` is read at each call; on a 412, `on_stale_epoch` gets the epoch that the agent holds."""
 
     def __init__(
         self,
-        socket_path: Path,
+        connection: AgentConnection,
         *,
         control_plane: str,
         leader: str,
@@ -72,16 +67,11 @@ class AgentClient:
         self._call_seconds = call_seconds
         self._token: SecretStr | None = None
         self._http = httpx.AsyncClient(
-            base_url="http://agent",
-            headers={"Accept-Encoding": "identity"},  # a compressed answer has no bound
+            base_url=connection.base_url,
+            headers={"Accept-Encoding": "identity"},  # the size of a compressed answer has no bound
             timeout=httpx.Timeout(call_seconds),
             trust_env=False,
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(socket_path),
-                verify=_UNUSED_TLS,
-                retries=0,
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-            ),
+            transport=connection.transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -98,7 +88,7 @@ class AgentClient:
         return _parse(Identity, await self._answer(request))
 
     def authorize(self, token: SecretStr) -> None:
-        """From now on calls carry the token. Only after the identity was proven."""
+        """Makes later calls carry the token. To be called only after the agent has proven its identity."""
         self._token = token
 
     async def machine(self) -> MachineFacts:
@@ -114,7 +104,7 @@ class AgentClient:
         return _parse(AttemptStatus, await self._call("PUT", f"/v1/attempts/{shard_uid}/{attempt}", body=body))
 
     async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
-        """True once nothing is left of it on the Mac."""
+        """True once nothing of it is left on the Mac."""
         answer = await self._call("DELETE", f"/v1/attempts/{shard_uid}/{attempt}")
         return answer.status == httpx.codes.NO_CONTENT
 
@@ -130,14 +120,14 @@ class AgentClient:
 
     @asynccontextmanager
     async def events(self, after: str, silence_seconds: float) -> AsyncIterator[AsyncIterator[Event]]:
-        """The open stream. Iterating raises AgentUnreachable when it ends, or is silent for so long."""
+        """Opens the event stream. Iterating raises AgentUnreachable when it ends or is silent for too long."""
         request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
         try:
             async with asyncio.timeout(self._call_seconds):
                 response = await self._http.send(request, stream=True)
                 if not response.is_success:
                     raise await self._refused(response)
-        except (*TRANSPORT_TROUBLE, TimeoutError) as error:
+        except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"GET /v1/events: {_text(error)}") from error
         try:
             yield _events(response, silence_seconds)
@@ -179,7 +169,7 @@ class AgentClient:
                     return _Answer(request.url.path, response.status_code, await _content(response))
                 finally:
                     await response.aclose()
-        except (*TRANSPORT_TROUBLE, TimeoutError) as error:
+        except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"{request.method} {request.url.path}: {_text(error)}") from error
 
     async def _refused(self, response: httpx.Response) -> AgentRefused:
@@ -216,7 +206,7 @@ async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIter
     pending = b""
     while True:
         try:
-            # Around whole lines: a stream that drips bytes without ever ending a line is silent, too.
+            # The timeout covers whole lines: a stream that drips bytes but never ends a line counts as silent, too.
             async with asyncio.timeout(silence_seconds):
                 while b"\n" not in pending:
                     pending += await anext(chunks)
@@ -226,7 +216,7 @@ async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIter
             raise AgentUnreachable("the agent ended the event stream") from None
         except TimeoutError as error:
             raise AgentUnreachable(f"no event and no heartbeat for {silence_seconds:g} s") from error
-        except TRANSPORT_TROUBLE as error:
+        except TRANSPORT_ERRORS as error:
             raise AgentUnreachable(f"the event stream broke: {_text(error)}") from error
         *lines, pending = pending.split(b"\n")
         for line in lines:
@@ -245,12 +235,12 @@ def _parse(kind: type[M], answer: _Answer) -> M:
 
 
 def _fields(error: ValidationError) -> str:
-    """Which fields are wrong, without their values."""
+    """Names the wrong fields without their values."""
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
 
 
 def _revealed(credentials: S3Credentials) -> dict[str, str]:
-    """The JSON form with the secrets in it; pydantic's own masks them."""
+    """The JSON form with the secrets in plain text, which pydantic would mask."""
     return {
         to_camel(name): value.get_secret_value() if isinstance(value, SecretStr) else value
         for name, value in credentials

@@ -1,4 +1,4 @@
-"""Proof that the agent at the other end is the Mac that was enrolled, and serves this control plane. Pure."""
+"""Checks that an agent is on the Mac that was enrolled and serves this control plane. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voxfleet_api.protocol import Identity, identity_claim
 
 
 class MacTrouble(Exception):
-    """Why a Mac is not connected: a condition's reason and a message that says what to do."""
+    """A Mac that must not be connected: a reason for its condition, and a message that says what to do."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class MacTrouble(Exception):
 
 
 def check_identity(identity: Identity, *, nonce: str, pinned_key: str, control_plane: str) -> None:
-    """Raises MacTrouble: the signature is not by `pinned_key` over this nonce, or the agent serves another cluster."""
+    """Raises MacTrouble if `pinned_key` did not sign this nonce, or if the agent serves another cluster."""
     advice = "nothing secret was sent. spec.ledgerPublicKey must be the key that `voxfleet-agent init` printed there"
     if identity.public_key != pinned_key:
         raise MacTrouble(

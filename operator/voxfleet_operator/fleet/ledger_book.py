@@ -1,4 +1,4 @@
-"""The verified machine-hour rows of one Mac, added up per attempt. Pure."""
+"""The verified machine-hour rows of one Mac, added up by attempt. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACTIVITY_FIELDS = {
 
 
 class LedgerBook:
-    """Follows the Mac's chain from its first row. After a row that does not verify nothing more is counted."""
+    """Follows the Mac's chain from its first row. Stops counting at the first row that fails verification."""
 
     def __init__(self, key: Ed25519PublicKey, control_plane: str) -> None:
         self._key = key
@@ -33,14 +33,14 @@ class LedgerBook:
         return -1 if self._head is None else self._head.sequence
 
     def resume(self, chain_id: str, newest_sequence: int) -> None:
-        """Starts over with a new chain (a reinstalled agent), or goes on with the known one.
+        """Starts over with a new chain (of a reinstalled agent), or continues the known one.
 
-        An agent whose chain is shorter than what was verified lost rows, or was restored from an old copy.
+        If the chain is shorter than what was verified, the agent has lost rows or was restored from an old copy.
         """
         self.error = None
         if self._head is None or self._head.chain_id != chain_id:
             self._head = ChainHead(chain_id)
-            # A chain that comes back is read from its first row again: none of its rows may count twice.
+            # A chain that comes back is read from its first row again, and no row may count twice.
             self.usage = {key: usage for key, usage in self.usage.items() if usage.chain_id != chain_id}
         elif newest_sequence < self._head.sequence:
             self.error = str(
@@ -51,7 +51,7 @@ class LedgerBook:
             )
 
     def add(self, rows: Iterable[SignedRow]) -> set[AttemptKey]:
-        """Verifies the rows that follow; returns the attempts whose usage grew; sets `error` at a bad row."""
+        """Verifies the next rows and returns the attempts whose usage grew; sets `error` at a bad row."""
         changed: set[AttemptKey] = set()
         for signed in rows:
             if self.error is not None:
@@ -66,17 +66,17 @@ class LedgerBook:
         return changed
 
     def covers(self, span: LedgerSpan) -> bool:
-        """Whether the span is verified, or can never be: it lies in an older chain, or the ledger is in error."""
+        """Whether the span is verified, or never will be, as its chain is an older one or the ledger has an error."""
         if self.error is not None or self._head is None or span.chain_id != self._head.chain_id:
             return True
         return span.last_sequence <= self._head.sequence
 
     def refuse_damaged(self, chain_id: str, sequence: int) -> None:
-        """The agent has this row, but cannot read it any more."""
+        """Records that the agent has this row but can no longer read it."""
         self.error = str(LedgerError(f"{chain_id}#{sequence}", "was changed: it is no row any more"))
 
     def refuse_span(self, key: AttemptKey, span: LedgerSpan) -> None:
-        """The agent names rows that it does not deliver."""
+        """Records that the agent names rows that it does not deliver."""
         self.error = str(
             LedgerError(
                 f"{span.chain_id}#{span.last_sequence}",

@@ -1,4 +1,4 @@
-"""What is known about one Mac: agent messages in, immutable views out. Pure."""
+"""What is known about one Mac: takes the agent's messages and gives immutable views. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from voxfleet_operator.fleet.mac_view import MacView
 
 
 class MacRecord:
-    """Methods return the UIDs of the shards whose attempts or usage look different now.
+    """Its methods return the UIDs of the shards whose attempts or usage have changed.
 
-    An attempt shows as terminal only once its machine-hour rows are verified: until then it stands as before,
-    or as Finishing if it is new, so that nobody settles it without its usage.
+    An attempt shows as terminal only once its machine-hour rows are verified. Until then it keeps its state, or shows
+    as Finishing if it is new, so that nobody settles it without its usage.
     """
 
     def __init__(self, name: str, control_plane: str, book: LedgerBook) -> None:
@@ -25,7 +25,7 @@ class MacRecord:
         self._name = name
         self._control_plane = control_plane
         self._attempts: dict[AttemptKey, AttemptStatus] = {}
-        self._held: dict[AttemptKey, AttemptStatus] = {}
+        self._waiting: dict[AttemptKey, AttemptStatus] = {}
         self._usage: Mapping[AttemptKey, AttemptUsage] = MappingProxyType({})
         self._view = MacView(
             name, connected=False, reason=Reason.CONNECTING, message="the first connection is under way"
@@ -37,11 +37,11 @@ class MacRecord:
 
     @property
     def lacks_rows(self) -> bool:
-        """True while attempts wait for rows that were not seen yet."""
-        return bool(self._held)
+        """Whether attempts wait for rows that have not arrived yet."""
+        return bool(self._waiting)
 
     def contact(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
-        """None: nothing new. Otherwise the shards with attempts that this Mac may still be running."""
+        """None if nothing is new; else, if contact came or went, the shards with attempts that may still be running."""
         old = self._view
         if (old.connected, old.reason, old.message) == (connected, reason, message):
             return None
@@ -58,14 +58,14 @@ class MacRecord:
         return True
 
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
-        """The whole truth of now: what is not in the list is gone."""
-        old, self._attempts, self._held = self._attempts, {}, {}
+        """Takes the complete list: an attempt that it lacks is gone."""
+        old, self._attempts, self._waiting = self._attempts, {}, {}
         for status in listed:
             if status.control_plane == self._control_plane:
                 key = AttemptKey(status.shard_uid, status.attempt)
                 if key in old:
                     self._attempts[key] = old[key]
-                self._take(key, status)
+                self._store(key, status)
         self._render()
         return {key.shard_uid for key in old.keys() | self._attempts.keys() if old.get(key) != self._attempts.get(key)}
 
@@ -74,48 +74,50 @@ class MacRecord:
             return set()
         key = AttemptKey(status.shard_uid, status.attempt)
         old = self._attempts.get(key)
-        self._take(key, status)
+        self._store(key, status)
         self._render()
         return set() if self._attempts[key] == old else {key.shard_uid}
 
     def attempt_accepted(self, status: AttemptStatus) -> set[str]:
-        """The answer to a PUT. It may be older than an event that overtook it, so it only fills a gap."""
+        """Takes the answer to a PUT, unless the attempt is known: an event may have overtaken it."""
         known = AttemptKey(status.shard_uid, status.attempt) in self._attempts
         return set() if known or status.state in TERMINAL_STATES else self.attempt_reported(status)
 
     def attempt_gone(self, key: AttemptKey) -> set[str]:
-        self._held.pop(key, None)
+        self._waiting.pop(key, None)
         if self._attempts.pop(key, None) is None:
             return set()
         self._render()
         return {key.shard_uid}
 
     def rows_delivered(self, rows: Iterable[SignedRow]) -> set[str]:
-        """Rows that follow the newest verified one."""
+        """Takes rows that follow the newest verified one."""
         changed = {key.shard_uid for key in self.book.add(rows)}
         return changed | self._release()
 
     def rows_exhausted(self) -> set[str]:
-        """The agent has no further rows now. An attempt that still waits names rows that do not exist."""
-        for key, status in self._held.items():
+        """The agent has no more rows now, so an attempt that still waits names rows that do not exist."""
+        for key, status in self._waiting.items():
             if status.ledger is not None:
                 self.book.refuse_span(key, status.ledger)
                 break
         return self._release()
 
-    def _take(self, key: AttemptKey, status: AttemptStatus) -> None:
+    def _store(self, key: AttemptKey, status: AttemptStatus) -> None:
         if status.state in TERMINAL_STATES and status.ledger is not None and not self.book.covers(status.ledger):
-            self._held[key] = status
+            self._waiting[key] = status
             self._attempts.setdefault(key, status.model_copy(update={"state": AttemptState.FINISHING}))
         else:
-            self._held.pop(key, None)
+            self._waiting.pop(key, None)
             self._attempts[key] = status
 
     def _release(self) -> set[str]:
         self._usage = MappingProxyType(dict(self.book.usage))
-        ready = [key for key, status in self._held.items() if status.ledger is None or self.book.covers(status.ledger)]
+        ready = [
+            key for key, status in self._waiting.items() if status.ledger is None or self.book.covers(status.ledger)
+        ]
         for key in ready:
-            self._attempts[key] = self._held.pop(key)
+            self._attempts[key] = self._waiting.pop(key)
         self._render()
         return {key.shard_uid for key in ready}
 

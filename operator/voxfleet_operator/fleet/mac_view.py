@@ -1,4 +1,4 @@
-"""What the rest of the operator sees of the fleet: immutable views, and calls that may fail."""
+"""What the rest of the operator sees of the fleet: immutable views, calls, and how calls fail."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Mac
 
 @dataclass(frozen=True, slots=True)
 class MacView:
-    """One Mac at one instant."""
+    """One Mac at one moment."""
 
     name: str
     connected: bool
-    """Identity proven, attempts listed, events streaming."""
+    """The agent has proven its identity, its attempts are listed, and its events stream in."""
     reason: Reason
     message: str
     machine: MachineFacts | None = None
     attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
-    """What the agent last reported; kept while it is out of contact."""
+    """What the agent last reported; kept while there is no contact."""
     usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
     """Sums of verified ledger rows."""
     ledger_error: str | None = None
-    """Names the first row that did not verify."""
+    """Names the first row that failed verification."""
     last_renewal_seconds: float | None = None
     """Monotonic time when the newest lease renewal was sent; None before the first."""
 
 
 class AgentRefused(Exception):
-    """The agent answered, and said no."""
+    """The agent answered that it refuses the call."""
 
     def __init__(self, status: int, problem: Problem, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"HTTP {status}: {problem.message}")
@@ -43,11 +43,11 @@ class AgentRefused(Exception):
 
 
 class AgentUnreachable(Exception):
-    """No answer: whether the agent acted is unknown."""
+    """The agent gave no answer, so nobody knows whether it acted."""
 
 
 class SecretMissing(Exception):
-    """A Secret or its key cannot be read; the message says which one to create or which right to grant."""
+    """A Secret or one of its keys cannot be read; the message says what to create or which right to grant."""
 
     def __init__(self, message: str, reason: Reason = Reason.SECRET_NOT_FOUND) -> None:
         super().__init__(message)

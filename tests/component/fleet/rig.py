@@ -16,10 +16,9 @@ from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import MacView, SecretMissing
 from voxfleet_operator.fleet.session import SessionTiming
-from voxfleet_operator.fleet.ssh.transport import SshTimeouts
+from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
 FAST = SessionTiming(
-    ssh=SshTimeouts(),
     call_seconds=10.0,
     silence_seconds=1.0,
     longest_renewal_interval_seconds=0.2,
@@ -79,6 +78,7 @@ class Rig:
             leader="leader-1",
             epoch=lambda: max([3, *self.stale_epochs]),
             secrets=self._secret,
+            dialers=[SshDialer(self._secret)],
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
             timing=FAST,

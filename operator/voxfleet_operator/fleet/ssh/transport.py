@@ -1,4 +1,4 @@
-"""One authenticated SSH transport to a Mac: pinned host keys, strong algorithms, no exec."""
+"""An authenticated SSH transport to a Mac, with pinned host keys and strong algorithms; it never runs a command."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SshTimeouts:
 
 
 def pinned_keys(host_keys: Iterable[str]) -> tuple[PinnedKey, ...]:
-    """Parses spec.ssh.hostKeys. Raises TunnelError naming an entry whose base64 is not a key of its type."""
+    """Parses spec.ssh.hostKeys. Raises DialError naming an entry whose base64 is not a key of its type."""
     pins = []
     for index, line in enumerate(host_keys):
         key_type, _, text = line.partition(" ")
@@ -68,16 +68,16 @@ def pinned_keys(host_keys: Iterable[str]) -> tuple[PinnedKey, ...]:
 
 
 def host_key_algorithms(pins: Iterable[PinnedKey], known: Iterable[str]) -> tuple[str, ...]:
-    """What to ask the server for: pinned types first, in their order, then the rest.
+    """What to ask the server for: the pinned types in their order, then the others.
 
-    The rest is asked for only to name the fingerprint of a server that has no key of a pinned type.
+    The others only serve to name the fingerprint of a server that has no key of a pinned type.
     """
     pinned = [name for pin in pins for name in (_RSA_ALGORITHMS if pin.type == "ssh-rsa" else (pin.type,))]
     return tuple(dict.fromkeys([*pinned, *known]))
 
 
 def private_key(pem: bytes, secret: str) -> paramiko.PKey:
-    """Reads an OpenSSH or PEM private key. Raises TunnelError naming `secret` when it cannot."""
+    """Reads an OpenSSH or PEM private key. Raises DialError naming `secret` if it cannot."""
     try:
         text = pem.decode("ascii")
     except UnicodeDecodeError:
@@ -100,9 +100,9 @@ def private_key(pem: bytes, secret: str) -> paramiko.PKey:
 async def connect(
     access: SshAccess, identity_pem: bytes, threads: Executor, timeouts: SshTimeouts
 ) -> AsyncIterator[paramiko.Transport]:
-    """An authenticated transport, closed on exit. Raises TunnelError.
+    """Opens an authenticated transport, which closes on exit. Raises DialError.
 
-    The host key is compared before anything secret or personal (user name, client key) is sent.
+    Compares the host key before it sends anything secret or personal (user name, client key).
     """
     pins = pinned_keys(access.host_keys)
     key = private_key(identity_pem, f"Secret {access.identity_ref.name}, key {access.identity_ref.key},")
@@ -121,7 +121,7 @@ async def connect(
 
 
 def open_loopback(transport: paramiko.Transport, port: int, timeouts: SshTimeouts) -> paramiko.Channel:
-    """A channel to 127.0.0.1:`port` on the Mac (blocking). Raises TunnelError."""
+    """Opens a channel to 127.0.0.1:`port` on the Mac. Blocks. Raises DialError."""
     try:
         return transport.open_channel(
             "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=timeouts.channel_seconds
@@ -138,7 +138,7 @@ def open_loopback(transport: paramiko.Transport, port: int, timeouts: SshTimeout
 
 
 async def _connect_tcp(access: SshAccess, threads: Executor, timeouts: SshTimeouts) -> socket.socket:
-    """Without a thread per attempt: a dead Mac must not hold one for its whole timeout."""
+    """Connects without a thread: a dead Mac must not hold one until the timeout."""
     loop = asyncio.get_running_loop()
     lookup = functools.partial(socket.getaddrinfo, access.host, access.port, type=socket.SOCK_STREAM)
     failure = "the name has no address"

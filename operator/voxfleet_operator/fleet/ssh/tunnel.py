@@ -1,4 +1,4 @@
-"""The agent's loopback port on a Mac, offered here as a unix socket that only this process may open."""
+"""Offers the agent's loopback port on a Mac as a local unix socket that only this user may open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class SshThreads:
-    """paramiko blocks; these bounded pools do the waiting for all Macs. Dials end by their own timeouts."""
+    """Bounded pools that wait for paramiko, which blocks, on behalf of all Macs. Dials have their own timeouts."""
 
     def __init__(self) -> None:
         self.dial = ThreadPoolExecutor(DIAL_THREADS, thread_name_prefix="ssh-dial")
@@ -44,14 +44,14 @@ class SshThreads:
 class Tunnel:
     socket_path: Path
     refusal: DialError | None = None
-    """Why the newest connection through the socket could not be carried to the agent; None once one was."""
+    """Why the newest connection to the socket could not be forwarded to the agent; None once one was."""
 
 
 @asynccontextmanager
 async def open_tunnel(
     access: SshAccess, identity_pem: bytes, directory: Path, threads: SshThreads, timeouts: SshTimeouts
 ) -> AsyncIterator[Tunnel]:
-    """A tunnel that lives as long as the context. `directory` is 0700. Raises TunnelError."""
+    """Keeps a tunnel open as long as the context. `directory` has mode 0700. Raises DialError."""
     async with connect(access, identity_pem, threads.dial, timeouts) as transport:
         # The name is short because a unix socket's path holds 104 bytes on macOS.
         tunnel = Tunnel(directory / f"{secrets.token_hex(6)}.sock")
@@ -61,13 +61,13 @@ async def open_tunnel(
         closing = asyncio.Event()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if closing.is_set():  # it was on its way when the tunnel closed
+            if closing.is_set():  # it arrived while the tunnel was closing
                 writer.close()
                 return
             bridge = asyncio.create_task(carry(reader, writer))
             bridges.add(bridge)
             bridge.add_done_callback(bridges.discard)
-            # One that is cancelled before its first step never reaches its own `finally`.
+            # A task that is cancelled before its first step never reaches its own `finally`.
             bridge.add_done_callback(lambda _: writer.close())
 
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +81,7 @@ async def open_tunnel(
                 tunnel.refusal = error
             finally:
                 writer.close()
-                with contextlib.suppress(OSError):  # the client went first
+                with contextlib.suppress(OSError):  # the client has hung up already
                     await writer.wait_closed()
 
         server = await asyncio.start_unix_server(accept, tunnel.socket_path)
@@ -98,13 +98,13 @@ async def open_tunnel(
 
 
 async def _in_thread(slots: asyncio.Semaphore, threads: SshThreads, call: Callable[[], T]) -> T:
-    """One stuck Mac holds at most THREADS_PER_MAC threads."""
+    """Runs a call in a thread. A Mac that is stuck holds at most THREADS_PER_MAC of them."""
     async with slots:
         return await asyncio.get_running_loop().run_in_executor(threads.transfer, call)
 
 
 class _Readable(threading.Event):
-    """Set by paramiko's thread when the channel has data or ended; wakes the event loop. Costs no descriptors."""
+    """Wakes the event loop when paramiko's thread says that the channel has data or has ended. Needs no descriptors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class _Readable(threading.Event):
 
     def set(self) -> None:
         super().set()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is nobody to wake
             self._loop.call_soon_threadsafe(self.wake.set)
 
 
@@ -146,7 +146,7 @@ class _Bridge:
             await asyncio.shield(_in_thread(self._slots, self._threads, self._close))
 
     async def _to_mac(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # either side hung up: the bridge ends
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # one side hung up, so the bridge ends
             while chunk := await self._reader.read(CHUNK_BYTES):
                 while chunk:
                     chunk = chunk[await self._send(chunk) :]
@@ -168,7 +168,7 @@ class _Bridge:
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # as above
             while True:
                 readable.wake.clear()
-                # Reading may send a window update, which blocks while a key exchange runs: never in the event loop.
+                # Reading may send a window update, which blocks during a key exchange: never do that in the event loop.
                 while self._channel.recv_ready():
                     self._writer.write(
                         await _in_thread(self._slots, self._threads, lambda: self._channel.recv(CHUNK_BYTES))
@@ -179,5 +179,7 @@ class _Bridge:
                 await readable.wake.wait()
 
     def _close(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the transport is gone, and so the channel
+        with contextlib.suppress(
+            OSError, EOFError, paramiko.SSHException
+        ):  # the transport is gone, and the channel with it
             self._channel.close()
