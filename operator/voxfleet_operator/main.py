@@ -1,4 +1,4 @@
-"""The composition root: makes the parts, starts them in order, stops them in the reverse order."""
+"""The composition root: makes the parts, starts them in order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class WatchEnded(Exception):
-    """The API server could not be watched any longer."""
+    """The watches on the API server have ended."""
 
 
 def run(options: OperatorOptions) -> int:
@@ -114,7 +114,7 @@ async def _operate(options: OperatorOptions) -> None:
 def _start_watch(
     stack: AsyncExitStack, kube: Kube, cache: Cache, queue: WorkQueue, stop: asyncio.Event
 ) -> tuple[Watch, asyncio.Task[None]]:
-    """The watch, and a task that ends when the operator shall stop and fails when the watch has failed."""
+    """Returns the watch, and a task that ends when the operator is to stop and raises if the watch has failed."""
 
     def on_change(resource: Resource) -> None:
         for key in keys_of_change(resource, cache):
@@ -146,7 +146,7 @@ def _start_watch(
 
 
 async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
-    """True once `wanted` is there, False when the operator shall stop first; raises what either raises."""
+    """True once `wanted` is done, False if the operator is to stop first. Raises what either raises."""
     waiting = asyncio.ensure_future(wanted)
     await asyncio.wait([ended, waiting], return_when=asyncio.FIRST_COMPLETED)
     if waiting.done():
@@ -202,9 +202,9 @@ def _make_fleet(
 
 
 def acting_epoch(leader: Leader) -> int:
-    """For each call that changes something on a Mac, renewals among them: none is made without the Lease.
+    """Returns the epoch for a call that changes something on a Mac, as a renewal does. None is sent without the Lease.
 
-    Raises AgentUnreachable: nothing was sent.
+    Raises AgentUnreachable if the Lease is not held.
     """
     try:
         leader.check()
@@ -236,7 +236,7 @@ def _connected(fleet: MacFleet) -> tuple[int, int]:
 
 
 async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> None:
-    """Lets the reconciles in work end; what takes too long is cancelled, and done again by the next leader."""
+    """Lets running reconciles finish. Cancels those that take too long; the next leader runs them again."""
     queue.close()
     _, late = await asyncio.wait(working, timeout=STOP_SECONDS)
     for task in late:

@@ -26,7 +26,7 @@ class Workers:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """One worker; returns when the queue is closed."""
+        """Runs one worker until the queue is closed."""
         while True:
             try:
                 key = await self._queue.get()

@@ -26,7 +26,7 @@ class Obstacle(StrEnum):
     UNVERIFIED = "Unverified"
 
 
-class Finding(NamedTuple):
+class ConditionVerdict(NamedTuple):
     """What a condition says; `status` is None while it is unknown."""
 
     status: bool | None
@@ -38,45 +38,45 @@ class Finding(NamedTuple):
 class Availability:
     obstacle: Obstacle | None
     """None: the Mac takes attempts."""
-    finding: Finding
+    verdict: ConditionVerdict
     detail: str
     """What the Mac last showed, for people who ask why it takes nothing."""
 
 
 def availability(mac: MacAgent, view: MacView) -> Availability:
-    obstacle, finding = _first_obstacle(mac, view)
-    return Availability(obstacle, finding, "" if obstacle is None else _last_shown(view))
+    obstacle, verdict = _first_obstacle(mac, view)
+    return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 
-def reachable(view: MacView) -> Finding:
+def reachable(view: MacView) -> ConditionVerdict:
     if view.connected:
-        return Finding(True, Reason.CONNECTED, "the agent proved its identity and answers")
+        return ConditionVerdict(True, Reason.CONNECTED, "the agent proved its identity and answers")
     status = None if view.reason in (Reason.CONNECTING, Reason.UNKNOWN) else False
-    return Finding(status, view.reason, view.message)
+    return ConditionVerdict(status, view.reason, view.message)
 
 
-def runtime_compatible(view: MacView) -> Finding:
+def runtime_compatible(view: MacView) -> ConditionVerdict:
     if view.machine is None:
-        return Finding(None, Reason.UNKNOWN, "the agent was not reached yet")
+        return ConditionVerdict(None, Reason.UNKNOWN, "the agent was not reached yet")
     if view.machine.runtime_compatible:
-        return Finding(True, Reason.COMPATIBLE, view.machine.runtime_message)
-    return Finding(False, Reason.INCOMPATIBLE, view.machine.runtime_message)
+        return ConditionVerdict(True, Reason.COMPATIBLE, view.machine.runtime_message)
+    return ConditionVerdict(False, Reason.INCOMPATIBLE, view.machine.runtime_message)
 
 
-def ledger_verified(view: MacView) -> Finding:
+def ledger_verified(view: MacView) -> ConditionVerdict:
     if view.ledger_error is not None:
-        return Finding(False, Reason.ROW_REFUSED, view.ledger_error)
+        return ConditionVerdict(False, Reason.ROW_REFUSED, view.ledger_error)
     if view.machine is None:
-        return Finding(None, Reason.UNKNOWN, "the agent was not reached yet")
-    return Finding(True, Reason.VERIFIED, "all signed rows that were read verify")
+        return ConditionVerdict(None, Reason.UNKNOWN, "the agent was not reached yet")
+    return ConditionVerdict(True, Reason.VERIFIED, "all signed rows that were read verify")
 
 
-def _first_obstacle(mac: MacAgent, view: MacView) -> tuple[Obstacle | None, Finding]:
+def _first_obstacle(mac: MacAgent, view: MacView) -> tuple[Obstacle | None, ConditionVerdict]:
     if mac.metadata.deletion_timestamp is not None:
-        return Obstacle.DELETED, Finding(False, Reason.UNSCHEDULABLE, "the MacAgent is being deleted")
+        return Obstacle.DELETED, ConditionVerdict(False, Reason.UNSCHEDULABLE, "the MacAgent is being deleted")
     if mac.spec.unschedulable:
         message = "spec.unschedulable is true; running attempts finish"
-        return Obstacle.UNSCHEDULABLE, Finding(False, Reason.UNSCHEDULABLE, message)
+        return Obstacle.UNSCHEDULABLE, ConditionVerdict(False, Reason.UNSCHEDULABLE, message)
     if not (found := reachable(view)).status:
         duplicate = view.reason is Reason.DUPLICATE_MACHINE
         return (Obstacle.DUPLICATE if duplicate else Obstacle.UNREACHABLE), found
@@ -84,7 +84,7 @@ def _first_obstacle(mac: MacAgent, view: MacView) -> tuple[Obstacle | None, Find
         return (Obstacle.UNREACHABLE if view.machine is None else Obstacle.INCOMPATIBLE), found
     if not (found := ledger_verified(view)).status:
         return Obstacle.UNVERIFIED, found
-    return None, Finding(True, Reason.AVAILABLE, "the Mac takes attempts")
+    return None, ConditionVerdict(True, Reason.AVAILABLE, "the Mac takes attempts")
 
 
 def _last_shown(view: MacView) -> str:

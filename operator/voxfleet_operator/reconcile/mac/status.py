@@ -8,7 +8,7 @@ from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.availability import (
-    Finding,
+    ConditionVerdict,
     availability,
     ledger_verified,
     reachable,
@@ -19,19 +19,19 @@ OFFLINE = "Offline"
 
 
 def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
-    findings = {
-        ConditionType.ACCEPTED: Finding(True, Reason.ACCEPTED, "the spec is usable"),
+    verdicts = {
+        ConditionType.ACCEPTED: ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable"),
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
-        ConditionType.AVAILABLE: availability(mac, view).finding,
+        ConditionType.AVAILABLE: availability(mac, view).verdict,
     }
     generation = mac.metadata.generation
     return MacAgentStatus(
         observed_generation=generation,
         conditions=tuple(
-            condition(mac.status.conditions, type_, *finding, generation=generation, now=now)
-            for type_, finding in findings.items()
+            condition(mac.status.conditions, type_, *verdict, generation=generation, now=now)
+            for type_, verdict in verdicts.items()
         ),
         machine=mac.status.machine if view.machine is None else machine(view.machine),
     )
