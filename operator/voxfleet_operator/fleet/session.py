@@ -22,7 +22,7 @@ from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest,
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import Dialer, DialError, SecretReader
-from voxfleet_operator.fleet.identity import MacTrouble, check_identity, other_control_plane
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, other_control_plane
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView, SecretMissing
@@ -161,7 +161,7 @@ class MacSession:
             reason, message = Reason.CONNECTING, "the connection is made anew"
             try:
                 await first_of(self._converse(), self._redial.wait())
-            except (DialError, MacTrouble, SecretMissing) as error:
+            except (DialError, MacRejected, SecretMissing) as error:
                 reason, message = error.reason, error.message
             except AgentRefused as refusal:
                 reason, message = self._explain(refusal)
@@ -342,15 +342,15 @@ def _lost_after_seconds(mac: MacAgent) -> float:
 def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
     text = value.strip().decode("ascii", errors="replace")
     if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise MacTrouble(
+        raise MacRejected(
             Reason.AGENT_TOKEN_REFUSED,
             f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
         )
     return SecretStr(text)
 
 
-def _duplicate(twin: str) -> MacTrouble:
-    return MacTrouble(
+def _duplicate(twin: str) -> MacRejected:
+    return MacRejected(
         Reason.DUPLICATE_MACHINE,
         f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
     )

@@ -13,7 +13,7 @@ from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
 from voxfleet_operator.fleet.fleet import Claim, older_twin
-from voxfleet_operator.fleet.identity import MacTrouble, check_identity
+from voxfleet_operator.fleet.identity import MacRejected, check_identity
 from voxfleet_operator.fleet.session import SessionTiming, backoff_seconds, renewal_interval_seconds
 
 TIMING = SessionTiming(longest_renewal_interval_seconds=10, first_backoff_seconds=1, longest_backoff_seconds=30)
@@ -83,6 +83,6 @@ def test_a_good_proof_passes(owner: str | None) -> None:
     ],
 )
 def test_a_bad_proof_is_refused(identity: Identity, nonce: str, reason: Reason, words: str) -> None:
-    with pytest.raises(MacTrouble, match=words) as trouble:
+    with pytest.raises(MacRejected, match=words) as trouble:
         check_identity(identity, nonce=nonce, pinned_key=text(KEY), control_plane="ours")
     assert trouble.value.reason is reason
