@@ -117,15 +117,6 @@ class MacSession:
                 self.hardware_id = None
             self.redial()
 
-    def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
-        dialer = self._context.dialer_of(new)
-        return (
-            dialer is self._context.dialer_of(old)
-            and dialer.same_connection(old, new)
-            and old.spec.token_ref == new.spec.token_ref
-            and old.spec.ledger_public_key == new.spec.ledger_public_key
-        )
-
     def redial(self) -> None:
         self._client = None
         self._failures = 0
@@ -149,6 +140,15 @@ class MacSession:
         if gone:
             self._changed(self._record.attempt_gone(AttemptKey(shard_uid, attempt)))
         return gone
+
+    def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
+        dialer = self._context.dialer_of(new)
+        return (
+            dialer is self._context.dialer_of(old)
+            and dialer.same_connection(old, new)
+            and old.spec.token_ref == new.spec.token_ref
+            and old.spec.ledger_public_key == new.spec.ledger_public_key
+        )
 
     def _connected_client(self) -> AgentClient:
         if self._client is None:
@@ -182,8 +182,9 @@ class MacSession:
         twin = self._context.older_twin(self._name)
         if twin is not None:
             raise _duplicate(twin)
-        opening = await self._context.dialer_of(self.mac).dial(self.mac)
-        ref = self.mac.spec.token_ref
+        mac = self.mac  # it may be updated meanwhile; all of this is about one version
+        opening = await self._context.dialer_of(mac).dial(mac)
+        ref = mac.spec.token_ref
         token = _token(await self._context.secrets(ref.name, ref.key), ref)
         async with (
             opening as connection,
