@@ -1,4 +1,4 @@
-"""What is the matter with an object, and what to do next. Pure: from resources to plain data."""
+"""Explains the state of an object and what to do next. Pure: turns resources into plain data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from voxfleet_api.quantities import seconds_text
 
 Plain = dict[str, Any]
 
+UNSEEN_STATE = "Unseen"
 UNSEEN = "the operator has not looked at it yet; see whether it runs: kubectl get lease -A | grep voxfleet-operator"
 
 
 def explain(resource: Resource, shards: Sequence[AudioShard] = ()) -> Plain:
-    """State, reason and next step; `shards` are those of the job, or those that name the Mac."""
+    """Gives state, reason and next step. `shards` are those of the job, or those that name the Mac."""
     match resource:
         case AudioBatchJob():
             return explain_job(resource, shards)
@@ -42,7 +43,7 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
     return _without_empty(
         {
             **_identity(job),
-            "state": complete.reason if complete else "Unseen",
+            "state": complete.reason if complete else UNSEEN_STATE,
             "next": _job_next(job),
             "pending": status.pending_reason,
             "conditions": _conditions(status.conditions),
@@ -63,7 +64,7 @@ def explain_shard(shard: AudioShard) -> Plain:
     return _without_empty(
         {
             **_identity(shard),
-            "state": committed.reason if committed else "Unseen",
+            "state": committed.reason if committed else UNSEEN_STATE,
             "next": committed.message if committed else UNSEEN,
             "job": shard.spec.job_ref.name,
             "stage": shard.spec.stage.value,
@@ -80,7 +81,7 @@ def explain_mac(mac: MacAgent, shards: Iterable[AudioShard]) -> Plain:
     return _without_empty(
         {
             **_identity(mac),
-            "state": available.reason if available else "Unseen",
+            "state": available.reason if available else UNSEEN_STATE,
             "next": _mac_next(mac.status.conditions),
             "conditions": _conditions(mac.status.conditions),
             "machine": mac.status.machine.dump() if mac.status.machine else None,
@@ -94,7 +95,7 @@ def explain_contract(contract: VoiceContract) -> Plain:
     return _without_empty(
         {
             **_identity(contract),
-            "state": accepted.reason if accepted else "Unseen",
+            "state": accepted.reason if accepted else UNSEEN_STATE,
             "next": accepted.message if accepted else UNSEEN,
             "digest": contract.status.digest,
             "conditions": _conditions(contract.status.conditions),
@@ -129,7 +130,7 @@ def _job_next(job: AudioBatchJob) -> str:
 
 def _mac_next(conditions: Iterable[Condition]) -> str:
     bad = [item for item in conditions if item.status != "True" and item.message]
-    # Availability follows from the others: the one that says why comes first.
+    # Availability only follows from the other conditions, so the one that says why comes first.
     causes = [item for item in bad if item.type != ConditionType.AVAILABLE] or bad
     if causes:
         return causes[0].message

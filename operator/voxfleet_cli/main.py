@@ -17,7 +17,7 @@ from rich.console import Console
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_cli.columns import header, row, table
 from voxfleet_cli.explain import explain, failed
-from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find, kind_of, parse_target
+from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_operator.command import operator
 from voxfleet_operator.kube import Kube, KubeError, Unreadable
@@ -56,7 +56,7 @@ Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Default: the one of the kubeconfig's context.")
 ]
 Kubeconfig = Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.")]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: its current one.")]
+KubeContext = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: its current one.")]
 
 
 @app.command(epilog=f"Examples: voxfleet why nightly -n calls; voxfleet why mac/mac-01 -o json. {EPILOG}")
@@ -65,7 +65,7 @@ def why(
     namespace: Namespace = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
     kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    context: KubeContext = None,
 ) -> None:
     """Say where an object stands, why, and what to do next."""
     raise typer.Exit(_with_kube(kubeconfig, context, partial(_why, _parsed(parse_target, target), namespace, output)))
@@ -78,7 +78,7 @@ def get_(
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
     output: Annotated[ListOutput, typer.Option("--output", "-o", help="table, wide, json or yaml.")] = ListOutput.TABLE,
     kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    context: KubeContext = None,
 ) -> None:
     """List objects, with the columns of kubectl get."""
     raise typer.Exit(
@@ -91,14 +91,14 @@ def results(
     name: Annotated[str, typer.Argument(help="The job.")],
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    context: KubeContext = None,
 ) -> None:
     """Print where a job's results lie: the address of index.json, which names all result files."""
     raise typer.Exit(_with_kube(kubeconfig, context, partial(_results, name, namespace)))
 
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
-    resource = await find(kube, target, namespace or kube.namespace)
+    resource = await find_object(kube, target, namespace or kube.namespace)
     plain = explain(resource, await _shards_of(kube, resource))
     if output is Output.TEXT:
         print_explanation(Console(), plain)

@@ -1,4 +1,4 @@
-"""From what people type to kinds and objects."""
+"""Finds the kinds and objects that people name."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _EVERYDAY: dict[str, type[Resource]] = {
 
 
 class UnknownKind(Exception):
-    """A word that names no kind; the message lists those that do."""
+    """A word that names no kind; the message lists the words that do."""
 
 
 class NoSuchObject(Exception):
-    """Nothing of this name."""
+    """No object has this name."""
 
 
 def kind_of(word: str) -> type[Resource]:
-    """`job`, `jobs`, `abj`, `audiobatchjob(s)`, in any case. Raises UnknownKind."""
+    """Understands `job`, `jobs`, `abj` and `audiobatchjob(s)`, in upper or lower case. Raises UnknownKind."""
     names: dict[str, type[Resource]] = {}
     for everyday, kind in _EVERYDAY.items():
         names |= {everyday: kind, f"{everyday}s": kind}
@@ -39,19 +39,19 @@ def kind_of(word: str) -> type[Resource]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object that somebody asks for: its name, and the kinds to look through, in order."""
+    """An object that somebody asks for: its name, and the kinds it may be of, in the order to try them."""
 
     kinds: tuple[type[Resource], ...]
     name: str
 
 
 def parse_target(text: str) -> Target:
-    """`kind/name`, or the bare name of a job, a shard or a Mac. Raises UnknownKind."""
+    """Understands `kind/name`, or just the name of a job, a shard or a Mac. Raises UnknownKind."""
     word, slash, name = text.partition("/")
     return Target((kind_of(word),), name) if slash else Target((AudioBatchJob, AudioShard, MacAgent), word)
 
 
-async def find(kube: Kube, target: Target, namespace: str) -> Resource:
+async def find_object(kube: Kube, target: Target, namespace: str) -> Resource:
     """Raises NoSuchObject."""
     for kind in target.kinds:
         found = await kube.get(kind, namespace, target.name)

@@ -1,4 +1,4 @@
-"""Plain data to text for people, JSON or YAML."""
+"""Prints plain data as text for people, JSON or YAML."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from voxfleet_api.conditions import Reason
 from voxfleet_cli.columns import table
-from voxfleet_cli.explain import Plain
+from voxfleet_cli.explain import UNSEEN_STATE, Plain
 
-_GOOD = {"Finished", "Committed", "Available", "Accepted"}
-_BAD = {"Failed", "Unseen"}
+_GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED}
+_BAD = {Reason.FAILED, UNSEEN_STATE}
 
 
 class Output(StrEnum):
@@ -29,7 +30,7 @@ def document(value: object, output: Output) -> str:
 
 
 def print_explanation(console: Console, plain: Plain) -> None:
-    """`voxfleet why` for people."""
+    """Prints what `voxfleet why` says, for people."""
     where = f" in namespace {plain['namespace']}" if "namespace" in plain else ""
     state = str(plain["state"])
     style = "bold green" if state in _GOOD else "bold red" if state in _BAD else "bold yellow"
@@ -66,5 +67,5 @@ def _pair(key: str, value: object) -> str:
 
 
 def _line(console: Console, text: str, *styled: tuple[str, str]) -> None:
-    """Never wrapped, never read as markup: names and messages come from the cluster."""
+    """Prints without wrapping or markup, because names and messages come from the cluster."""
     console.print(Text.assemble(text, *styled), soft_wrap=True)

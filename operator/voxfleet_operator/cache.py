@@ -1,7 +1,7 @@
-"""What the operator knows of the API server: parsed, frozen objects, newest version wins.
+"""What the operator knows about the API server: parsed, frozen objects, of which the newest version wins.
 
-The watch, the relist and the operator's own writes all put objects here; a write that the watch has not
-delivered yet is therefore seen by the next decision.
+The watch, the relist and the operator's own writes all put objects here, so the next decision sees a write even if
+the watch has not delivered it yet.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def key_of(resource: Resource) -> Key:
 
 
 def version_number(resource_version: str) -> int:
-    """Versions of one server are numbers that grow; 0 where there is none."""
+    """The versions of one server are growing numbers; 0 if there is none."""
     return int(resource_version) if resource_version.isdecimal() else 0
 
 
 def controller_uid(resource: Resource) -> str | None:
-    """UID of the object that owns this one."""
+    """The UID of the object that owns this one."""
     return next((owner.uid for owner in resource.metadata.owner_references if owner.controller), None)
 
 
 class Cache:
-    """Objects by key and by UID, and the labels of namespaces. For one event loop; never blocks."""
+    """Objects by key and by UID, and the labels of namespaces. To be used in one event loop; never blocks."""
 
     def __init__(self) -> None:
         self._objects: dict[Key, Resource] = {}
@@ -53,14 +53,14 @@ class Cache:
         return cast("R", self._objects[key]) if key is not None and key.kind == kind.crd.kind else None
 
     def all(self, kind: type[R], namespace: str | None = None) -> list[R]:
-        """Of one namespace or of all, in the order of their names."""
+        """In one namespace or in all, ordered by name."""
         keys = self._keys_by_kind.get(kind.crd.kind, set())
         return [
             cast("R", self._objects[key]) for key in sorted(keys) if namespace is None or key.namespace == namespace
         ]
 
     def owned_by(self, kind: type[R], uid: str) -> list[R]:
-        """Objects whose controller has this UID, in the order of their names."""
+        """Objects whose controller has this UID, ordered by name."""
         keys = self._owned.get(uid, set())
         return [cast("R", self._objects[key]) for key in sorted(keys) if key.kind == kind.crd.kind]
 
@@ -70,7 +70,7 @@ class Cache:
     # Writes.
 
     def put(self, resource: Resource) -> bool:
-        """Takes an object unless a newer version, or its deletion, was seen before; True when it changed something."""
+        """Stores an object unless a newer version or its deletion is known. True if this changed something."""
         uid = resource.metadata.uid
         if uid in self._gone:
             return False
@@ -89,7 +89,7 @@ class Cache:
         return True
 
     def remove(self, resource: Resource) -> bool:
-        """Takes a deletion; True when the object was known. A namesake with another UID stays."""
+        """Records a deletion; True if the object was known. An object of the same name with another UID stays."""
         return self.remove_uid(resource.metadata.uid)
 
     def remove_uid(self, uid: str) -> bool:
@@ -105,9 +105,9 @@ class Cache:
     def replace(
         self, kind: type[R], resources: Iterable[R], resource_version: str, unreadable: Collection[str] = ()
     ) -> list[Resource]:
-        """Takes a full list as of `resource_version`; returns the objects that it changed, added or removed.
+        """Stores a full list as of `resource_version`; returns the objects that it changed, added or removed.
 
-        `unreadable` holds the UIDs of listed objects that do not parse: what was known of them before stays.
+        `unreadable` holds the UIDs of listed objects that do not parse: their last known versions stay.
         """
         listed = list(resources)
         changed: list[Resource] = [resource for resource in listed if self.put(resource)]
@@ -121,7 +121,7 @@ class Cache:
         return changed
 
     def put_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
-        """True when its labels changed."""
+        """True if its labels changed."""
         if self._namespaces.get(name) == labels:
             return False
         self._namespaces[name] = MappingProxyType(dict(labels))
@@ -131,7 +131,7 @@ class Cache:
         self._namespaces.pop(name, None)
 
     def replace_namespaces(self, labels_by_name: Mapping[str, Mapping[str, str]]) -> bool:
-        """Takes a full list; True when it changed something."""
+        """Stores a full list; True if this changed something."""
         changed = [self.put_namespace(name, labels) for name, labels in labels_by_name.items()]
         stale = self._namespaces.keys() - labels_by_name.keys()
         for name in stale:

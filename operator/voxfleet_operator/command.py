@@ -1,4 +1,4 @@
-"""The operator's command line; every flag is an environment variable too."""
+"""The operator's command line. Most flags can be given as environment variables, too."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def operator(
 ) -> None:
     """Run the operator until SIGTERM."""
     configure(log_format)
-    # Late: kopf and paramiko take a second to import, which `voxfleet --help` need not wait for.
+    # Imported late: kopf and paramiko take a second, and `voxfleet --help` need not wait for them.
     from voxfleet_operator.main import run
 
     options = OperatorOptions(

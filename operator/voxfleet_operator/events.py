@@ -1,4 +1,4 @@
-"""events.k8s.io/v1: what happened, for `kubectl describe` and `kubectl events`. Written on transitions only."""
+"""Writes events.k8s.io/v1 objects, which `kubectl describe` and `kubectl events` show. On transitions only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Severity = Literal["Normal", "Warning"]
 
 
 def reference(resource: Resource) -> dict[str, str]:
-    """An ObjectReference."""
+    """The ObjectReference to a resource."""
     metadata = resource.metadata
     found = {"apiVersion": API_VERSION, "kind": resource.crd.kind, "name": metadata.name, "uid": metadata.uid}
     return {**found, "namespace": metadata.namespace} if metadata.namespace else found
@@ -46,8 +46,8 @@ class _Event:
     at: datetime
 
 
-class Recorder:
-    """Events are queued and written in the background; the same one is not repeated within ten minutes."""
+class EventRecorder:
+    """Queues events and writes them in the background. Does not repeat the same one within ten minutes."""
 
     def __init__(self, kube: Kube, instance: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
@@ -65,7 +65,7 @@ class Recorder:
         warning: bool = False,
         action: str = "Reconcile",
     ) -> None:
-        """`reason` is a word as in the conditions, `note` is for people. Never waits, never raises."""
+        """`reason` is one word, as in conditions; `note` is for people. Never waits and never raises."""
         target = reference(about) if isinstance(about, Resource) else about
         severity: Severity = "Warning" if warning else "Normal"
         note = _cut(note)
@@ -93,7 +93,7 @@ class Recorder:
                 self._queue.task_done()
 
     async def drain(self) -> None:
-        """Returns when all queued events were tried."""
+        """Returns once the operator has tried to write all queued events."""
         await self._queue.join()
 
     async def _write(self, event: _Event) -> None:

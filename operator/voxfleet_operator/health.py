@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics."""
+"""Serves /livez, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class HealthServer:
-    """`ready` is true once the caches are synced, also on a standby."""
+    """`ready` returns True once the caches are synced, on a standby, too."""
 
     def __init__(self, heartbeat: Heartbeat, ready: Callable[[], bool], registry: CollectorRegistry) -> None:
         self._heartbeat = heartbeat
@@ -23,7 +23,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Returns the port, which port 0 leaves to the system. Raises OSError when it is taken."""
+        """Returns the port; for port 0 the system picks one. Raises OSError if it is taken."""
         app = web.Application()
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)

@@ -1,4 +1,4 @@
-"""Says whether the event loop turns. The leader renews and the probes answer by it."""
+"""Tells whether the event loop still runs; the leader's renewals and the probes depend on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STALL_SECONDS = 5.0
 
 
 class Heartbeat:
-    """Beaten by the loop, read from any thread. `clock` is monotonic, in seconds."""
+    """The loop beats it; any thread may read it. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,7 +33,7 @@ class Heartbeat:
 
     @property
     def resumed_at_seconds(self) -> float:
-        """When the loop last went on after a stall, or when it started, on the clock."""
+        """When, on the clock, the loop started or last resumed after a stall."""
         return self._resumed_at
 
     async def run(self) -> None:

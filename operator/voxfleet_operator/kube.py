@@ -1,7 +1,7 @@
-"""The API server: server-side apply, conditional writes and typed errors. The only module that imports kubernetes.
+"""A client of the API server: server-side apply, conditional writes, typed errors. Only this module imports kubernetes.
 
-Only the raw part of kubernetes.aio is used: its typed API costs 135 MB of memory. What the library leaves
-untyped is called with `type: ignore[no-untyped-call]`.
+It uses only the raw part of kubernetes.aio, as the typed API costs 135 MB of memory. Calls of the library's untyped
+functions carry `type: ignore[no-untyped-call]`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Json = dict[str, Any]
 
 
 class KubeError(Exception):
-    """The API server said no, or nothing."""
+    """The API server refused a call or did not answer."""
 
 
 class Conflict(KubeError):
-    """The object changed since it was read, or has another UID: read it again and decide again."""
+    """The object has changed since it was read, or has another UID. The caller reads and decides again."""
 
 
 class NotFound(KubeError):
@@ -50,7 +50,7 @@ class AlreadyExists(KubeError):
 
 
 class Invalid(KubeError):
-    """The object was refused; the message names the field."""
+    """The API server refused the object; the message names the field."""
 
 
 class Forbidden(KubeError):
@@ -58,7 +58,7 @@ class Forbidden(KubeError):
 
 
 class ApiUnavailable(KubeError):
-    """No answer, or one that asks to come back: the write may or may not have happened."""
+    """There was no answer, or one that asks to retry. A write may or may not have happened."""
 
 
 class Gone(KubeError):
@@ -92,7 +92,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach the API server, for a client of one's own."""
+    """How to reach the API server, for another client."""
 
     server: str
     ca_file: str | None
@@ -103,7 +103,7 @@ class Connection:
 
 
 def parse(kind: type[R], data: Mapping[str, Any]) -> R:
-    """Raises Unreadable naming the object and its wrong fields."""
+    """Raises Unreadable, which names the object and its wrong fields."""
     try:
         return kind.load(data)
     except ValidationError as error:
@@ -114,11 +114,11 @@ def parse(kind: type[R], data: Mapping[str, Any]) -> R:
         )
         raise Unreadable(
             f"{kind.crd.kind} {metadata.get('namespace', '')}/{metadata.get('name', '')} cannot be read: {wrong}"
-        ) from None  # its text quotes the values, and a log may show it
+        ) from None  # the original error quotes values, which must not reach a log
 
 
 def resource_path(kind: type[Resource], namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """`/apis/voxfleet.dev/v1alpha1/...`; without a namespace: of all namespaces."""
+    """`/apis/voxfleet.dev/v1alpha1/...`. Without a namespace, the path of all namespaces."""
     parts = ["/apis", GROUP, VERSION]
     if kind.crd.scope == "Namespaced" and namespace:
         parts += ["namespaces", quote(namespace, safe="")]
@@ -131,9 +131,9 @@ def resource_path(kind: type[Resource], namespace: str = "", name: str = "", sub
 
 
 class Kube:
-    """One connection pool to the API server; belongs to the event loop that opened it.
+    """A connection pool to the API server. Belongs to the event loop that opened it.
 
-    Every call raises one of the errors above and nothing else.
+    Calls raise no other errors than those above.
     """
 
     def __init__(
@@ -148,12 +148,12 @@ class Kube:
     async def connect(
         cls, kubeconfig: Path | None = None, *, context: str | None = None, user_agent: str = FIELD_MANAGER
     ) -> Self:
-        """From `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
+        """Uses `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
 
         Raises NoCluster.
         """
         configuration = Configuration()
-        # Clusters' own authorities often lack the key identifiers that Python's strict mode asks for.
+        # The authorities of clusters often lack the key identifiers that Python's strict mode requires.
         configuration.disable_strict_ssl_verification = True
         location = kubeconfig or _default_kubeconfig()
         namespace = "default"
@@ -180,7 +180,7 @@ class Kube:
         await self.close()
 
     async def connection(self) -> Connection:
-        """With the token of this moment; tokens rotate."""
+        """With the current token, as tokens rotate."""
         configuration = self._client.configuration
         header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         return Connection(
@@ -200,7 +200,7 @@ class Kube:
         return [parse(kind, item) for item in items], version
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """None when it does not exist; raises Unreadable."""
+        """None if it does not exist; raises Unreadable."""
         try:
             return parse(kind, await self.request("GET", resource_path(kind, namespace, name)))
         except NotFound:
@@ -224,9 +224,9 @@ class Kube:
         status: Mapping[str, Any],
         resource_version: str | None = None,
     ) -> R:
-        """Makes `status` the whole of what this operator says in an object's status.
+        """Replaces everything that this operator has written into an object's status.
 
-        With a resource version the write is conditional and raises Conflict when the object has changed.
+        With a resource version, the write is conditional and raises Conflict if the object has changed.
         """
         metadata = {"name": name}
         if kind.crd.scope == "Namespaced":
@@ -246,7 +246,7 @@ class Kube:
     async def set_finalizers(
         self, kind: type[R], namespace: str, name: str, finalizers: Sequence[str], resource_version: str
     ) -> R:
-        """Raises Conflict when the object has changed since `resource_version`."""
+        """Raises Conflict if the object has changed since `resource_version`."""
         answer = await self.request(
             "PATCH",
             resource_path(kind, namespace, name),
@@ -257,7 +257,7 @@ class Kube:
         return parse(kind, answer)
 
     async def delete(self, kind: type[Resource], namespace: str, name: str, uid: str) -> None:
-        """Deletes this very object; one that is gone, or a namesake with another UID, is left alone."""
+        """Deletes this very object. Does nothing if it is gone, or if another UID now has its name."""
         try:
             await self.request(
                 "DELETE",
@@ -280,17 +280,17 @@ class Kube:
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
 
     async def kube_system_uid(self) -> str:
-        """What identifies a control plane."""
+        """The UID that identifies a control plane."""
         answer = await self.request("GET", "/api/v1/namespaces/kube-system")
         uid: str = answer["metadata"]["uid"]
         return uid
 
     async def list_objects(self, path: str) -> tuple[Sequence[Json], str]:
-        """All objects below a collection's path, page by page, and the resourceVersion they were listed at."""
+        """Reads all objects of a collection, page by page, and the resourceVersion at which they were listed."""
         while True:
             try:
                 return await self._list_pages(path)
-            except Gone:  # a page token expired: the list starts again
+            except Gone:  # a page token has expired, so the list starts again
                 continue
 
     async def _list_pages(self, path: str) -> tuple[Sequence[Json], str]:
@@ -314,7 +314,7 @@ class Kube:
         content_type: str = "application/json",
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Json:
-        """One call with JSON in and out; raises a KubeError."""
+        """Makes one call, with JSON in and out. Raises a KubeError."""
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": self._user_agent}
         url = f"{self._client.configuration.host}{path}"
         if query:

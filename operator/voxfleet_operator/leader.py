@@ -1,8 +1,8 @@
 """Leadership by a coordination.k8s.io Lease: one process acts at a time, and it knows when it no longer may.
 
-A thread with its own event loop and connection renews the Lease, and only while the main loop turns. The holder
-gives up earlier (`RENEW_DEADLINE_SECONDS` after the start of its last good renewal) than anybody may take over
-(`LEASE_SECONDS` after the record was last seen to change), so two processes never hold at once.
+A thread with its own event loop and connection renews the Lease, but only while the main loop runs. The holder gives
+up `RENEW_DEADLINE_SECONDS` after the start of its last successful renewal. Others take over later, `LEASE_SECONDS`
+after they last saw the record change. So two processes never hold the Lease at once.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = structlog.get_logger(__name__)
 
 
 class NotLeader(Exception):
-    """The Lease is not held: whatever was about to be done must not be done."""
+    """This process does not hold the Lease, so it must not act."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A Lease as read; compared to see whether its holder still writes."""
+    """A Lease as it was read. Comparing two shows whether the holder still writes."""
 
     resource_version: str
     holder: str
@@ -50,7 +50,7 @@ class _Record:
 
 
 def machine_seconds() -> float:
-    """Monotonic, and counts the time a suspended machine sleeps: others take over meanwhile."""
+    """A monotonic clock that also runs while the machine is suspended, as others may take over meanwhile."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
@@ -59,7 +59,7 @@ def random_identity() -> str:
 
 
 def exit_process(message: str) -> None:
-    """Ends the process without cleanup: another one may act already."""
+    """Ends the process without cleanup, as another one may already be acting."""
     log.critical("leadership lost, the process ends", reason=message)
     sys.stderr.flush()
     sys.stdout.flush()
@@ -67,7 +67,7 @@ def exit_process(message: str) -> None:
 
 
 class Leader:
-    """One candidate. `acquire`, `release` and `raise_epoch` belong to the main loop; reads are free for all threads."""
+    """One candidate. Only the main loop may acquire, release and raise the epoch; any thread may read."""
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class Leader:
 
     @property
     def epoch(self) -> int:
-        """The Lease's transitions while it is held by this process; grows with each change of holder."""
+        """The number of the Lease's transitions while this process holds it. Grows with each change of holder."""
         return self._epoch
 
     @property
     def lease(self) -> Mapping[str, str]:
-        """What an event about leadership refers to."""
+        """The object that events about leadership refer to."""
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -116,7 +116,7 @@ class Leader:
 
     @property
     def counts_from_seconds(self) -> float:
-        """time.monotonic() before which no silence counts: the Lease was not held, or the loop stood still."""
+        """The time.monotonic() from which silence counts. Before it, the Lease was not held or the loop stood still."""
         return max(self._acquired_at_seconds, self._heartbeat.resumed_at_seconds)
 
     def holds(self) -> bool:
@@ -129,13 +129,13 @@ class Leader:
             raise NotLeader(f"{self.identity} does not hold the Lease {self._namespace}/{self._name}")
 
     async def acquire(self) -> None:
-        """Returns once the Lease is held; from then on it is renewed. Raises what `connect` raises."""
+        """Returns once the Lease is held, and keeps renewing it. Raises what `connect` raises."""
         self._thread = threading.Thread(target=self._run_thread, name="leader", daemon=True)
         self._thread.start()
         await asyncio.wrap_future(self._acquired)
 
     async def raise_epoch(self, held: int) -> int:
-        """Makes the epoch larger than one that an agent has seen; returns the epoch. Raises NotLeader, KubeError."""
+        """Raises the epoch above one that an agent has seen, and returns it. Raises NotLeader, KubeError."""
         self.check()
         if self._loop is None:
             raise NotLeader("leadership was never asked for")
@@ -155,7 +155,7 @@ class Leader:
         try:
             asyncio.run(self._run())
         except Exception as error:
-            # Whatever it was, nobody renews any more.
+            # Whatever the error was, nobody renews the Lease any more.
             if self._epoch == 0 and not self._acquired.done():
                 self._acquired.set_exception(error)
             elif not self._ended:
@@ -223,7 +223,7 @@ class Leader:
         try:
             await self._hold(self._record, transitions=transitions)
         except (Conflict, NotFound):
-            # Somebody wrote: an answer of our own that got lost, an annotation, or the next holder.
+            # Somebody has written: this process (and the answer got lost), somebody who annotates, or the next holder.
             try:
                 found = _record(await self._call("GET", self._name))
             except NotFound:
@@ -259,7 +259,7 @@ class Leader:
             log.warning("lease not released; it expires by itself", error=str(error))
 
     async def _write(self, record: _Record | None, *, holder: str, transitions: int) -> _Record:
-        """Conditional: raises Conflict or AlreadyExists when somebody else wrote first."""
+        """Writes conditionally: raises Conflict or AlreadyExists if somebody else wrote first."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if transitions != self._epoch:
             self._acquire_time = now

@@ -1,4 +1,4 @@
-"""One log stream on standard error, ours and the libraries', as JSON lines or as text."""
+"""Logs to standard error, the libraries' records included, as JSON lines or as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 import structlog
 from structlog.typing import Processor
 
-# These say at INFO what they do each second; their warnings matter.
+# At INFO these log what they do each second; only their warnings matter.
 _CHATTY = ("kopf", "httpx", "httpcore", "paramiko", "aiohttp.access", "asyncio")
 
 
@@ -19,7 +19,7 @@ class LogFormat(StrEnum):
 
 
 def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Call once, before anything logs. Tracebacks carry no local variables: those may hold secrets."""
+    """To be called once, before anything logs. Tracebacks leave out local variables, which may hold secrets."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -54,5 +54,5 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    # It warns that it handles no signals; it is not meant to, see watch.py.
+    # It warns that it handles no signals, which is intended: see watch.py.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

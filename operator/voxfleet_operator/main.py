@@ -1,4 +1,4 @@
-"""The composition root: makes the parts, starts them in order, stops them in the reverse order."""
+"""The composition root: makes the parts, starts them in order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ import structlog
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.events import Recorder
-from voxfleet_operator.fleet.fleet import SshFleet
-from voxfleet_operator.fleet.view import AgentUnreachable, SecretMissing
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.fleet import MacFleet
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
+from voxfleet_operator.fleet.ssh.dialer import SshDialer
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.metrics import Metrics
+from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
-from voxfleet_operator.reconcile.context import Context, Options
-from voxfleet_operator.reconcile.reconcilers import reconcilers
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.registry import reconcilers
 from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
 from voxfleet_operator.watch import CrdsMissing, Watch
 from voxfleet_operator.workers import Workers
@@ -39,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class WatchEnded(Exception):
-    """The API server could not be watched any longer."""
+    """The watches on the API server have ended."""
 
 
 def run(options: OperatorOptions) -> int:
@@ -63,7 +64,7 @@ async def _operate(options: OperatorOptions) -> None:
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.kube_system_uid()
 
-        cache, queue, metrics = Cache(), WorkQueue(), Metrics()
+        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop)
         if options.health_port is not None:
             health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
@@ -78,7 +79,7 @@ async def _operate(options: OperatorOptions) -> None:
         if not await _before(ended, leader.acquire()):
             return
 
-        recorder = Recorder(kube, leader.identity)
+        recorder = EventRecorder(kube, leader.identity)
         _background(stack, recorder.run())
         stack.push_async_callback(_drain, recorder)
         fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
@@ -91,7 +92,7 @@ async def _operate(options: OperatorOptions) -> None:
             leader=leader,
             queue=queue,
             events=recorder,
-            options=Options(
+            options=ReconcileOptions(
                 control_plane=control_plane,
                 lost_margin_seconds=options.lost_margin_seconds,
                 progress_interval_seconds=options.progress_interval_seconds,
@@ -113,7 +114,7 @@ async def _operate(options: OperatorOptions) -> None:
 def _start_watch(
     stack: AsyncExitStack, kube: Kube, cache: Cache, queue: WorkQueue, stop: asyncio.Event
 ) -> tuple[Watch, asyncio.Task[None]]:
-    """The watch, and a task that ends when the operator shall stop and fails when the watch has failed."""
+    """Returns the watch, and a task that ends when the operator is to stop and raises if the watch has failed."""
 
     def on_change(resource: Resource) -> None:
         for key in keys_of_change(resource, cache):
@@ -145,7 +146,7 @@ def _start_watch(
 
 
 async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
-    """True once `wanted` is there, False when the operator shall stop first; raises what either raises."""
+    """True once `wanted` is done, False if the operator is to stop first. Raises what either raises."""
     waiting = asyncio.ensure_future(wanted)
     await asyncio.wait([ended, waiting], return_when=asyncio.FIRST_COMPLETED)
     if waiting.done():
@@ -163,8 +164,8 @@ def _make_fleet(
     cache: Cache,
     queue: WorkQueue,
     leader: Leader,
-    recorder: Recorder,
-) -> SshFleet:
+    recorder: EventRecorder,
+) -> MacFleet:
     raising: set[asyncio.Task[None]] = set()
 
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
@@ -188,20 +189,22 @@ def _make_fleet(
         raising.add(task)
         task.add_done_callback(raising.discard)
 
-    return SshFleet(
+    secrets = _secret_reader(kube, options.namespace)
+    return MacFleet(
         control_plane=control_plane,
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
-        secrets=_secret_reader(kube, options.namespace),
+        secrets=secrets,
+        dialers=(SshDialer(secrets),),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
     )
 
 
 def acting_epoch(leader: Leader) -> int:
-    """For each call that changes something on a Mac, renewals among them: none is made without the Lease.
+    """Returns the epoch for a call that changes something on a Mac, as a renewal does. None is sent without the Lease.
 
-    Raises AgentUnreachable: nothing was sent.
+    Raises AgentUnreachable if the Lease is not held.
     """
     try:
         leader.check()
@@ -227,13 +230,13 @@ def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable
     return read
 
 
-def _connected(fleet: SshFleet) -> tuple[int, int]:
+def _connected(fleet: MacFleet) -> tuple[int, int]:
     views = fleet.views().values()
     return sum(view.connected for view in views), len(views)
 
 
 async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> None:
-    """Lets the reconciles in work end; what takes too long is cancelled, and done again by the next leader."""
+    """Lets running reconciles finish. Cancels those that take too long; the next leader runs them again."""
     queue.close()
     _, late = await asyncio.wait(working, timeout=STOP_SECONDS)
     for task in late:
@@ -241,7 +244,7 @@ async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> 
     await asyncio.gather(*working, return_exceptions=True)
 
 
-async def _drain(recorder: Recorder) -> None:
+async def _drain(recorder: EventRecorder) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             await recorder.drain()

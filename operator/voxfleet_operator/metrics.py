@@ -1,4 +1,4 @@
-"""What /metrics shows. No label holds a name that users choose: their number has no bound."""
+"""The metrics that /metrics shows. No label holds a name that users choose, as their number has no bound."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 from voxfleet_operator.queue import WorkQueue
 
 
-class Metrics:
-    """The operator's own registry."""
+class OperatorMetrics:
+    """The metrics of the operator, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,7 +25,7 @@ class Metrics:
         )
 
     def watch_state(self, queue: WorkQueue, leads: Callable[[], bool], macs: Callable[[], tuple[int, int]]) -> None:
-        """Reads the rest when it is asked for; `macs` returns the numbers of connected and of all Macs."""
+        """Adds metrics that are read on demand. `macs` returns the numbers of connected Macs and of all Macs."""
         self.registry.register(_State(queue, leads, macs))
 
 

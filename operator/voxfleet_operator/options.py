@@ -1,4 +1,4 @@
-"""What the operator can be told when it starts."""
+"""The operator's settings, which are fixed when it starts."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class OperatorOptions:
     progress_interval_seconds: float = 15.0
     health_host: str = "127.0.0.1"
     health_port: int | None = None
-    """None: no health server; 0: any free port."""
+    """None for no health server, 0 for any free port."""
     kubeconfig: Path | None = None

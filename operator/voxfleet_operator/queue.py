@@ -1,6 +1,7 @@
-"""The work queue: keys that want a reconcile, with the semantics of client-go's.
+"""The work queue: keys to reconcile, with the semantics of client-go's queue.
 
-A key is in work at most once; one that is added meanwhile runs again afterwards; failures of a key delay only that key.
+No key is processed twice at the same time. A key that is added meanwhile runs again afterwards, and a key's failures
+delay only that key.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MAX_BACKOFF_SECONDS = 60.0
 
 
 class Key(NamedTuple):
-    """What a reconcile is about; empty strings where a part does not apply."""
+    """The object to reconcile. Parts that do not apply are empty strings."""
 
     kind: str
     namespace: str
@@ -32,11 +33,11 @@ PLACEMENT = Key("Placement", "", "")
 
 
 class QueueClosed(Exception):
-    """The queue takes and gives no more keys."""
+    """The queue accepts and returns no more keys."""
 
 
 class WorkQueue:
-    """For one event loop. `clock` is monotonic, in seconds."""
+    """To be used in one event loop. `clock` is monotonic, in seconds."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class WorkQueue:
         return len(self._ready)
 
     def add(self, key: Key) -> None:
-        """Wants a reconcile now; many adds before it starts are one."""
+        """Requests a reconcile now. Requests made before it starts count as one."""
         if self._closed or key in self._dirty:
             return
         self.adds_total += 1
@@ -75,7 +76,7 @@ class WorkQueue:
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Wants a reconcile in `seconds`; of several such wishes the earliest stands."""
+        """Requests a reconcile in `seconds`. Of several such requests, the earliest counts."""
         if seconds <= 0:
             self.add(key)
             return
@@ -87,21 +88,21 @@ class WorkQueue:
         self._changed.set()
 
     def add_rate_limited(self, key: Key) -> float:
-        """Wants a reconcile after this key's backoff, which doubles with each call; returns it in seconds."""
+        """Requests a reconcile after the key's backoff, which doubles with each call. Returns it in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self.retries_total += 1
-        # Beyond 2^32 the cap holds anyway, and a float would overflow.
+        # Beyond 2^32 the cap applies anyway, and a float would overflow.
         seconds = min(self._initial_backoff_seconds * 2.0 ** min(failures, 32), self._max_backoff_seconds)
         self.add_after(key, seconds)
         return seconds
 
     def forget(self, key: Key) -> None:
-        """The key is well: its backoff starts anew."""
+        """Resets the key's backoff."""
         self._failures.pop(key, None)
 
     async def get(self) -> Key:
-        """The next key, which is in work until `done`; raises QueueClosed."""
+        """Waits for the next key, which the caller holds until `done`. Raises QueueClosed."""
         while True:
             if self._closed:
                 raise QueueClosed
@@ -117,14 +118,14 @@ class WorkQueue:
             await self._wait()
 
     def done(self, key: Key) -> None:
-        """The work on a key has ended; it is ready again if it was added meanwhile."""
+        """Ends the work on a key, which is ready again if it was added meanwhile."""
         self._processing.discard(key)
         if key in self._dirty and not self._closed:
             self._ready.append(key)
             self._changed.set()
 
     def tick(self) -> None:
-        """Makes ready what is due. `get` calls it; only a clock that is moved by hand needs more calls."""
+        """Makes due keys ready. `get` calls it; more calls are needed only with a clock that is moved by hand."""
         now = self._clock()
         while self._timers and self._timers[0][0] <= now:
             due, key = heapq.heappop(self._timers)

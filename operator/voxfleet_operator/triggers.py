@@ -1,4 +1,4 @@
-"""Which keys a change wakes. Pure."""
+"""Which keys to reconcile after a change. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keys_of_change(resource: Resource, cache: Cache) -> set[Key]:
 
 
 def keys_of_mac_change(mac: str, shard_uids: Iterable[str], cache: Cache) -> set[Key]:
-    """After the view of a Mac changed, and with it what it says about some shards."""
+    """After the view of a Mac changed, and with it what the Mac says about some shards."""
     keys = {Key(MacAgent.crd.kind, "", mac), PLACEMENT}
     for uid in shard_uids:
         shard = cache.by_uid(AudioShard, uid)
@@ -37,7 +37,7 @@ def keys_of_mac_change(mac: str, shard_uids: Iterable[str], cache: Cache) -> set
 
 
 def all_keys(cache: Cache) -> set[Key]:
-    """Everything, when a process becomes the leader."""
+    """Every key, for a process that has become the leader."""
     kinds: tuple[type[Resource], ...] = (VoiceContract, AudioBatchJob, AudioShard, MacAgent)
     return {PLACEMENT} | {key_of(resource) for kind in kinds for resource in cache.all(kind)}
 

@@ -1,7 +1,7 @@
-"""Keeps the cache true. kopf gives the watches and nothing else; the only module that imports it.
+"""Keeps the cache up to date. Uses kopf for its watches only; no other module imports it.
 
-Consistency: the cache may lag behind the API server, never behind this process's own writes (they are put into it
-at once). Every object is seen again at each relist, so an event that got lost is a delay and not an error.
+Consistency: the cache may lag behind the API server, but never behind this process's own writes, which enter it at
+once. Each relist sees every object again, so a lost event causes a delay but no error.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from voxfleet_operator.kube import Json, Kube, KubeError, NotFound, Unreadable, 
 
 PAGE_SIZE = 500
 RELIST_SECONDS = 300.0
-# Deletions between the first list and the start of kopf's own watches are found by an early second list.
+# An early second list finds deletions between the first list and the start of kopf's own watches.
 SECOND_LIST_SECONDS = 10.0
 LOGIN_SECONDS = 600.0
 ERROR_BACKOFF_SECONDS = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)
-"""Ten minutes of a silent API server; after that the process ends and is started anew."""
+"""Covers ten minutes without an API server; after that the process ends and is restarted."""
 CLOSE_SECONDS = 0.1
-WATCH_SECONDS = 300  # whole: kopf puts it into the URL as it is
+WATCH_SECONDS = 300  # an integer, as kopf puts it into the URL unchanged
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class CrdsMissing(Exception):
 
 
 class Watch:
-    """`on_change` is called with every object that changed or went away, after the cache has it."""
+    """Calls `on_change` with every object that changed or was deleted, once the cache knows."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class Watch:
         self._on_change = on_change
         self._on_namespaces = on_namespaces
         self.synced = asyncio.Event()
-        """Set once every kind was listed while the watches run."""
+        """Set once every kind has been listed while the watches are running."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Returns after `stop` is set, or when the watches have failed for good. Raises CrdsMissing, KubeError."""
+        """Returns once `stop` is set or the watches have failed for good. Raises CrdsMissing, KubeError."""
         await self._check_crds()
         loop, ready, stop_kopf = asyncio.get_running_loop(), Future[None](), Future[None]()
         watching = asyncio.create_task(asyncio.to_thread(asyncio.run, self._watch(loop, ready, stop_kopf)))
@@ -74,14 +74,14 @@ class Watch:
                 task.result()
 
     async def _watch(self, loop: asyncio.AbstractEventLoop, ready: Future[None], stop: Future[None]) -> None:
-        """Runs kopf in a loop of its own: when it stops it cancels every task of its loop, whoever started it."""
+        """Runs kopf in a loop of its own, because on stopping it cancels every task in its loop, whoever started it."""
         own_loop, stop_flag = asyncio.get_running_loop(), asyncio.Event()
 
         def pass_on(_: Future[None]) -> None:
             if not own_loop.is_closed():
                 own_loop.call_soon_threadsafe(stop_flag.set)
 
-        # Not the future itself: kopf waits for it in a thread that would outlive a kopf that failed.
+        # kopf does not get the future itself: it would wait in a thread that outlives a kopf that failed.
         stop.add_done_callback(pass_on)
         try:
             await kopf.operator(
@@ -93,11 +93,11 @@ class Watch:
                 ready_flag=ready,
             )
         finally:
-            # aiohttp closes its TLS connections in the background, for which the loop has to turn a little longer.
+            # aiohttp closes its TLS connections in the background, for which the loop has to run a little longer.
             await asyncio.sleep(CLOSE_SECONDS)
 
     async def relist(self) -> None:
-        """Makes the cache equal to a full list of every kind. Raises KubeError."""
+        """Updates the cache with a full list of every kind. Raises KubeError."""
         for kind in KINDS:
             await self._relist_kind(kind)
         items, _ = await self._kube.list_objects("/api/v1/namespaces")
@@ -144,7 +144,7 @@ class Watch:
                 ) from error
 
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
-        """Handlers that hand over to `loop`, where the cache lives."""
+        """Makes handlers that pass events on to `loop`, in which the cache is used."""
         registry = kopf.OperatorRegistry()
 
         async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -160,20 +160,20 @@ class Watch:
                 expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
             )
 
-        def hand_over(take: Callable[[str | None, Json], None]) -> Callable[..., Any]:
+        def hand_over(receive: Callable[[str | None, Json], None]) -> Callable[..., Any]:
             async def handler(event: Mapping[str, Any], **_: Any) -> None:
-                loop.call_soon_threadsafe(take, event["type"], event["object"])
+                loop.call_soon_threadsafe(receive, event["type"], event["object"])
 
             return handler
 
         kopf.on.login(registry=registry)(login)
-        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(hand_over(self._take_namespace))
+        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(hand_over(self._observe_namespace))
         for kind in KINDS:
-            take = hand_over(partial(self._take, kind))
-            kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(take)
+            handler = hand_over(partial(self._observe, kind))
+            kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(handler)
         return registry
 
-    def _take(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
+    def _observe(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
         try:
             resource = parse(kind, data)
         except Unreadable as error:
@@ -185,7 +185,7 @@ class Watch:
         if changed:
             self._on_change(resource)
 
-    def _take_namespace(self, event_type: str | None, data: Json) -> None:
+    def _observe_namespace(self, event_type: str | None, data: Json) -> None:
         name = data["metadata"]["name"]
         if event_type == "DELETED":
             self._cache.remove_namespace(name)

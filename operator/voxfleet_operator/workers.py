@@ -1,30 +1,24 @@
-"""Workers take keys from the queue and reconcile them; an error of one key never reaches another."""
+"""Workers take keys from the queue and reconcile them. An error with one key never affects another."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 import structlog
 
 from voxfleet_operator.kube import ApiUnavailable, Conflict, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.metrics import Metrics
+from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import Key, QueueClosed, WorkQueue
+from voxfleet_operator.registry import Reconciler
 
 log = structlog.get_logger(__name__)
 
 
-class Reconciler(Protocol):
-    async def reconcile(self, key: Key) -> float | None:
-        """Brings the world nearer to what the object wants; returns seconds until it wants to run again."""
-        ...
-
-
 class Workers:
     def __init__(
-        self, queue: WorkQueue, reconcilers: Mapping[str, Reconciler], leader: Leader, metrics: Metrics
+        self, queue: WorkQueue, reconcilers: Mapping[str, Reconciler], leader: Leader, metrics: OperatorMetrics
     ) -> None:
         self._queue = queue
         self._reconcilers = reconcilers
@@ -32,7 +26,7 @@ class Workers:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """One worker; returns when the queue is closed."""
+        """Runs one worker until the queue is closed."""
         while True:
             try:
                 key = await self._queue.get()
@@ -54,7 +48,7 @@ class Workers:
                 self._queue.add_after(key, again_seconds)
             result = "success"
         except Conflict as error:
-            # Normal: the cache was a little old.
+            # Normal: the cache was slightly out of date.
             result = "conflict"
             log.debug("reconcile again after a conflict", key=str(key), error=str(error))
             self._queue.add_rate_limited(key)

@@ -1,1 +1,1 @@
-"""One session per Mac: the only place that dials out."""
+"""One session per Mac, over any transport. Only this package connects to agents."""

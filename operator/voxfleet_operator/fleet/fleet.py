@@ -1,26 +1,23 @@
-"""All Macs reached over SSH: a session for each, and the calls that reconcilers make."""
+"""All Macs: a session for each MacAgent, and the calls that reconcilers make."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus
-from voxfleet_operator.fleet.session import MacSession, Surroundings, Timing
-from voxfleet_operator.fleet.tunnel import SshThreads
-from voxfleet_operator.fleet.view import AgentUnreachable, MacView
+from voxfleet_operator.fleet.dialer import Dialer, SecretReader
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, MacView
+from voxfleet_operator.fleet.session import MacSession, SessionContext, SessionTiming
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A MacAgent and the machine it stands for, as far as that is known."""
+    """A MacAgent, and what is known of the machine that it stands for."""
 
     name: str
     created: str
@@ -29,7 +26,7 @@ class Claim:
 
 
 def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
-    """The oldest MacAgent (by creation, then name) that means the same machine and is older than `claim`."""
+    """The oldest MacAgent (by creation, then name) for the same machine, if it is older than `claim`."""
     twins = [
         other
         for other in others
@@ -42,11 +39,11 @@ def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
     return min(twins, key=lambda twin: (twin.created, twin.name)).name if twins else None
 
 
-class SshFleet:
-    """The Fleet protocol over SSH tunnels. Made and used inside one event loop.
+class MacFleet:
+    """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
-    `on_change(mac, shard UIDs)` is called after every change of a view. `on_stale_epoch(held)` is called when an
-    agent holds a higher epoch than ours. `secrets(name, key)` reads the operator's namespace or raises SecretMissing.
+    The first dialer that serves a MacAgent connects to it; `close` closes all of them. `on_change(mac, shard UIDs)` is
+    called after every change of a view, and `on_stale_epoch(held)` when an agent holds a higher epoch than ours.
     """
 
     def __init__(
@@ -55,25 +52,26 @@ class SshFleet:
         control_plane: str,
         leader: str,
         epoch: Callable[[], int],
-        secrets: Callable[[str, str], Awaitable[bytes]],
+        secrets: SecretReader,
+        dialers: Sequence[Dialer],
         on_change: Callable[[str, frozenset[str]], None],
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
-        timing: Timing | None = None,
+        timing: SessionTiming | None = None,
     ) -> None:
+        self._dialers = dialers
         self._sessions: dict[str, MacSession] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self._around = Surroundings(
+        self._context = SessionContext(
             control_plane=control_plane,
             leader=leader,
             epoch=epoch,
             secrets=secrets,
+            dialer_of=self._dialer_of,
             on_change=on_change,
             on_stale_epoch=on_stale_epoch,
             clock=clock,
-            timing=timing or Timing(),
-            threads=SshThreads(),
-            socket_directory=Path(tempfile.mkdtemp(prefix="voxfleet-")),
+            timing=timing or SessionTiming(),
             renewals={},
             older_twin=self._older_twin,
             on_identified=self._redial_younger_twins,
@@ -87,7 +85,7 @@ class SshFleet:
                 connected=False,
                 reason=Reason.UNKNOWN,
                 message="there is no MacAgent of this name",
-                last_renewal_seconds=self._around.renewals.get(mac),
+                last_renewal_seconds=self._context.renewals.get(mac),
             )
         return session.view
 
@@ -101,7 +99,7 @@ class SshFleet:
             self.forget(name)
             session = None
         if session is None:
-            self._sessions[name] = MacSession(mac, self._around)
+            self._sessions[name] = MacSession(mac, self._context)
         elif session.mac.spec != mac.spec:
             session.update(mac)
         else:
@@ -130,14 +128,20 @@ class SshFleet:
         for name in list(self._sessions):
             self.forget(name)
         await asyncio.gather(*self._stopping)
-        self._around.threads.shutdown()  # nothing runs in them any more
-        shutil.rmtree(self._around.socket_directory, ignore_errors=True)
+        for dialer in self._dialers:
+            dialer.close()
 
     def _session(self, mac: str) -> MacSession:
         session = self._sessions.get(mac)
         if session is None:
             raise AgentUnreachable(f"there is no MacAgent {mac}")
         return session
+
+    def _dialer_of(self, mac: MacAgent) -> Dialer:
+        for dialer in self._dialers:
+            if dialer.serves(mac):
+                return dialer
+        raise ValueError(f"no transport serves MacAgent {mac.metadata.name}")
 
     def _older_twin(self, name: str) -> str | None:
         session = self._sessions.get(name)
@@ -146,7 +150,7 @@ class SshFleet:
         return older_twin(_claim(session), map(_claim, self._sessions.values()))
 
     def _redial_younger_twins(self, name: str) -> None:
-        """A twin that connected before this older Mac was known has to let go."""
+        """Makes a twin disconnect that connected before this older MacAgent was known."""
         claim = _claim(self._sessions[name])
         for session in self._sessions.values():
             if older_twin(_claim(session), [claim]) and session.view.reason is not Reason.DUPLICATE_MACHINE:

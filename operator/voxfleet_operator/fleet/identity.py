@@ -1,4 +1,4 @@
-"""Proof that the agent at the other end is the Mac that was enrolled, and serves this control plane. Pure."""
+"""Checks that an agent is on the Mac that was enrolled and serves this control plane. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
 from voxfleet_api.protocol import Identity, identity_claim
 
 
-class MacTrouble(Exception):
-    """Why a Mac is not connected: a condition's reason and a message that says what to do."""
+class MacRejected(Exception):
+    """A Mac that must not be connected: a reason for its condition, and a message that says what to do."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -23,10 +23,10 @@ class MacTrouble(Exception):
 
 
 def check_identity(identity: Identity, *, nonce: str, pinned_key: str, control_plane: str) -> None:
-    """Raises MacTrouble: the signature is not by `pinned_key` over this nonce, or the agent serves another cluster."""
+    """Raises MacRejected if `pinned_key` did not sign this nonce, or if the agent serves another cluster."""
     advice = "nothing secret was sent. spec.ledgerPublicKey must be the key that `voxfleet-agent init` printed there"
     if identity.public_key != pinned_key:
-        raise MacTrouble(
+        raise MacRejected(
             Reason.IDENTITY_MISMATCH, f"the agent has ledger key {identity.public_key:.44}, not {pinned_key}; {advice}"
         )
     try:
@@ -35,15 +35,15 @@ def check_identity(identity: Identity, *, nonce: str, pinned_key: str, control_p
             IDENTITY_CONTEXT + canonical_json(identity_claim(identity)),
         )
     except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise MacTrouble(Reason.IDENTITY_MISMATCH, f"the agent did not prove its ledger key; {advice}") from error
+        raise MacRejected(Reason.IDENTITY_MISMATCH, f"the agent did not prove its ledger key; {advice}") from error
     if identity.nonce != nonce:
-        raise MacTrouble(Reason.IDENTITY_MISMATCH, f"the agent repeated an old proof; {advice}")
+        raise MacRejected(Reason.IDENTITY_MISMATCH, f"the agent repeated an old proof; {advice}")
     if identity.control_plane not in (None, control_plane):
         raise other_control_plane(identity.control_plane)
 
 
-def other_control_plane(owner: str | None) -> MacTrouble:
-    return MacTrouble(
+def other_control_plane(owner: str | None) -> MacRejected:
+    return MacRejected(
         Reason.OTHER_CONTROL_PLANE,
         f"the agent serves control plane {owner or 'unknown'} (the UID of its kube-system namespace);"
         " delete the MacAgent here or there",

@@ -1,13 +1,15 @@
-"""One Mac's conversation: dial, prove, read the ledger, list, follow events, renew leases; again after every break."""
+"""One Mac's conversation: dial, check its identity, read its ledger, list attempts, follow events, renew leases.
+
+It starts again after every break.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import SecretStr
@@ -18,13 +20,12 @@ from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_operator.fleet.client import AgentClient
-from voxfleet_operator.fleet.identity import MacTrouble, check_identity, other_control_plane
-from voxfleet_operator.fleet.ledger import LedgerBook
-from voxfleet_operator.fleet.record import MacRecord
-from voxfleet_operator.fleet.ssh import SshTimeouts, TunnelError
-from voxfleet_operator.fleet.tunnel import SshThreads, open_tunnel
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView, SecretMissing
+from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.dialer import Dialer, DialError, SecretReader
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, other_control_plane
+from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.mac_record import MacRecord
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView, SecretMissing
 
 log = structlog.get_logger()
 
@@ -32,8 +33,7 @@ LEASE_FRACTION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    ssh: SshTimeouts = field(default_factory=SshTimeouts)
+class SessionTiming:
     call_seconds: float = 10.0
     silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
     longest_renewal_interval_seconds: float = 10.0
@@ -42,49 +42,41 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SessionContext:
     """What all sessions of a fleet share."""
 
     control_plane: str
     leader: str
     epoch: Callable[[], int]
-    secrets: Callable[[str, str], Awaitable[bytes]]
-    """(name, key) of a Secret in the operator's namespace; raises SecretMissing."""
+    secrets: SecretReader
+    dialer_of: Callable[[MacAgent], Dialer]
     on_change: Callable[[str, frozenset[str]], None]
     on_stale_epoch: Callable[[int], None]
     clock: Callable[[], float]
-    timing: Timing
-    threads: SshThreads
-    socket_directory: Path
+    timing: SessionTiming
     renewals: dict[str, float]
-    """When the newest renewal was sent, by Mac; outlives sessions, for leases do too."""
+    """When the newest renewal was sent, by Mac. Leases outlive sessions, and so does this."""
     older_twin: Callable[[str], str | None]
-    """The older MacAgent that means the same machine as this one, if any."""
+    """The older MacAgent for the same machine, if there is one."""
     on_identified: Callable[[str], None]
 
 
-def backoff_seconds(failures: int, timing: Timing, fraction: float) -> float:
-    """Doubles from the first value up to the cap; `fraction` in [0, 1) takes away up to half, against herds."""
-    # The exponent is bounded because floats are.
+def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
+    """Doubles from the first value up to the cap.
+
+    `fraction`, in [0, 1), takes away up to half of it, so that Macs do not dial all at once.
+    """
+    # The exponent is bounded, as a float would overflow.
     wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
     return wait * (1.0 - fraction / 2.0)
 
 
-def renewal_interval_seconds(lease_seconds: float, timing: Timing) -> float:
+def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
     return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
 
 
-def same_connection(one: MacAgent, other: MacAgent) -> bool:
-    """Whether nothing changed that needs a new conversation."""
-    return (one.spec.ssh, one.spec.token_ref, one.spec.ledger_public_key) == (
-        other.spec.ssh,
-        other.spec.token_ref,
-        other.spec.ledger_public_key,
-    )
-
-
 async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Runs all of them until one ends, ends the others, and raises what it raised."""
+    """Runs all of them until one ends, cancels the others, and raises what the first one raised."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -97,11 +89,11 @@ async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
 
 
 class MacSession:
-    def __init__(self, mac: MacAgent, surroundings: Surroundings) -> None:
+    def __init__(self, mac: MacAgent, context: SessionContext) -> None:
         self.mac = mac
         self.hardware_id: str | None = None
         self._name = mac.metadata.name
-        self._around = surroundings
+        self._context = context
         self._log = log.bind(mac=self._name)
         self._record = self._new_record()
         self._client: AgentClient | None = None
@@ -114,12 +106,12 @@ class MacSession:
 
     @property
     def view(self) -> MacView:
-        return replace(self._record.view, last_renewal_seconds=self._around.renewals.get(self._name))
+        return replace(self._record.view, last_renewal_seconds=self._context.renewals.get(self._name))
 
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
         self._shorten_lease(_lost_after_seconds(mac))
-        if not same_connection(old, mac):
+        if not self._same_conversation(old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
                 self._record = self._new_record()
                 self.hardware_id = None
@@ -138,7 +130,7 @@ class MacSession:
     async def put(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
         client = self._connected_client()
         self._shorten_lease(request.lease_seconds)
-        self._note_renewal()  # a PUT starts a lease as a renewal does
+        self._note_renewal()  # a PUT grants a lease, too
         status = await client.put_attempt(shard_uid, attempt, request)
         self._changed(self._record.attempt_accepted(status))
         return status
@@ -148,6 +140,15 @@ class MacSession:
         if gone:
             self._changed(self._record.attempt_gone(AttemptKey(shard_uid, attempt)))
         return gone
+
+    def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
+        dialer = self._context.dialer_of(new)
+        return (
+            dialer is self._context.dialer_of(old)
+            and dialer.same_connection(old, new)
+            and old.spec.token_ref == new.spec.token_ref
+            and old.spec.ledger_public_key == new.spec.ledger_public_key
+        )
 
     def _connected_client(self) -> AgentClient:
         if self._client is None:
@@ -160,54 +161,53 @@ class MacSession:
             reason, message = Reason.CONNECTING, "the connection is made anew"
             try:
                 await first_of(self._converse(), self._redial.wait())
-            except (TunnelError, MacTrouble, SecretMissing) as trouble:
-                reason, message = trouble.reason, trouble.message
+            except (DialError, MacRejected, SecretMissing) as error:
+                reason, message = error.reason, error.message
             except AgentRefused as refusal:
                 reason, message = self._explain(refusal)
-            except AgentUnreachable as trouble:
-                reason, message = Reason.AGENT_UNREACHABLE, str(trouble)
-            except Exception as error:  # noqa: BLE001 # one Mac's surprise must not end its session for good
+            except AgentUnreachable as error:
+                reason, message = Reason.AGENT_UNREACHABLE, str(error)
+            except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
                 self._log.exception("mac_session_failed")
                 reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
             finally:
                 self._client = None
-            self._contact(False, reason, message)
+            self._contact_changed(False, reason, message)
             if not self._redial.is_set():
-                wait = backoff_seconds(self._failures, self._around.timing, random.random())  # noqa: S311 # no secret
+                wait = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
                 self._failures += 1
                 await _wait(self._redial, wait)
 
     async def _converse(self) -> None:
-        twin = self._around.older_twin(self._name)
+        twin = self._context.older_twin(self._name)
         if twin is not None:
             raise _duplicate(twin)
-        spec, timing = self.mac.spec, self._around.timing
-        identity_pem = await self._around.secrets(spec.ssh.identity_ref.name, spec.ssh.identity_ref.key)
-        token = _token(await self._around.secrets(spec.token_ref.name, spec.token_ref.key), spec.token_ref)
+        mac = self.mac  # it may be updated meanwhile; all of this is about one version
+        opening = await self._context.dialer_of(mac).dial(mac)
+        ref = mac.spec.token_ref
+        token = _token(await self._context.secrets(ref.name, ref.key), ref)
         async with (
-            open_tunnel(
-                spec.ssh, identity_pem, self._around.socket_directory, self._around.threads, timing.ssh
-            ) as tunnel,
+            opening as connection,
             AgentClient(
-                tunnel.socket_path,
-                control_plane=self._around.control_plane,
-                leader=self._around.leader,
-                epoch=self._around.epoch,
-                on_stale_epoch=self._around.on_stale_epoch,
-                call_seconds=timing.call_seconds,
+                connection,
+                control_plane=self._context.control_plane,
+                leader=self._context.leader,
+                epoch=self._context.epoch,
+                on_stale_epoch=self._context.on_stale_epoch,
+                call_seconds=self._context.timing.call_seconds,
             ) as client,
         ):
             try:
                 await self._prove_identity(client)
                 client.authorize(token)
                 machine = await client.machine()
-                self._machine(machine)
+                self._machine_reported(machine)
                 following = asyncio.Event()
                 await first_of(self._follow(client, machine, following), self._keep_alive(client, following))
-            except AgentUnreachable as trouble:
-                if tunnel.refusal is None:
+            except AgentUnreachable as error:
+                if connection.refusal is None:
                     raise
-                raise tunnel.refusal from trouble  # SSH knows better why there was no answer
+                raise connection.refusal from error  # the transport knows better why there was no answer
 
     async def _prove_identity(self, client: AgentClient) -> None:
         nonce = secrets.token_hex(32)
@@ -216,16 +216,16 @@ class MacSession:
             identity,
             nonce=nonce,
             pinned_key=self.mac.spec.ledger_public_key,
-            control_plane=self._around.control_plane,
+            control_plane=self._context.control_plane,
         )
         self.hardware_id = identity.hardware_id
-        self._around.on_identified(self._name)
-        twin = self._around.older_twin(self._name)
+        self._context.on_identified(self._name)
+        twin = self._context.older_twin(self._name)
         if twin is not None:
             raise _duplicate(twin)
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
-        """Ledger first, then the list, then events after the list: what falls in between is in the next step."""
+        """Reads the ledger, the list, then events since the list, so that each step shows what the last one missed."""
         self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
         await self._pull_rows(client)
         listing = await client.attempts()
@@ -233,17 +233,18 @@ class MacSession:
         if self._record.lacks_rows:
             await self._pull_rows(client)
         self._changed(changed)
-        async with client.events(listing.cursor, self._around.timing.silence_seconds) as events:
+        async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
             self._failures = 0
-            self._contact(True, Reason.CONNECTED, f"connected to {self.mac.spec.ssh.host} over SSH")
+            message = self._context.dialer_of(self.mac).connected_message(self.mac)
+            self._contact_changed(True, Reason.CONNECTED, message)
             following.set()
             async for event in events:
-                await self._take(client, event)
+                await self._handle(client, event)
                 self._cursor = event.cursor
 
-    async def _take(self, client: AgentClient, event: Event) -> None:
+    async def _handle(self, client: AgentClient, event: Event) -> None:
         if event.row is not None and self._record.view.ledger_error is None:
             ahead = event.row.row.sequence - self._record.book.last_sequence
             if ahead == 1:
@@ -256,7 +257,7 @@ class MacSession:
                 await self._pull_rows(client)
 
     async def _pull_rows(self, client: AgentClient) -> None:
-        """All signed rows after the newest verified one."""
+        """Reads all signed rows after the newest verified one."""
         error = self._record.view.ledger_error
         while self._record.book.error is None:
             page = await client.ledger(self._record.book.last_sequence)
@@ -270,10 +271,10 @@ class MacSession:
         if found != error:
             if found is not None:
                 self._log.error("ledger_refused", error=found)
-            self._around.on_change(self._name, frozenset())
+            self._context.on_change(self._name, frozenset())
 
     async def _keep_alive(self, client: AgentClient, following: asyncio.Event) -> None:
-        """Not before its attempts and events are read: a Mac that only answers renewals would never count as lost."""
+        """Renews only once events stream in: else a Mac that answers nothing but renewals would never count as lost."""
         await following.wait()
         while True:
             self._renew_now.clear()
@@ -284,8 +285,8 @@ class MacSession:
             except AgentRefused as refusal:
                 if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
                     raise
-            self._machine(await client.machine())
-            interval = renewal_interval_seconds(self._shortest_lease_seconds, self._around.timing)
+            self._machine_reported(await client.machine())
+            interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
             await _wait(self._renew_now, interval)
 
     async def _acknowledge(self, client: AgentClient) -> None:
@@ -295,28 +296,28 @@ class MacSession:
             self._acknowledged = cursor
 
     def _note_renewal(self) -> None:
-        """Before sending: the agent's lease may count from any moment after this one."""
-        self._around.renewals[self._name] = self._around.clock()
+        """To be called before sending: the agent's lease may count from any moment after this one."""
+        self._context.renewals[self._name] = self._context.clock()
 
     def _shorten_lease(self, lease_seconds: float) -> None:
-        """The shortest lease ever given counts: attempts that got it may still run."""
+        """The shortest lease ever granted counts, as attempts that got it may still run."""
         if lease_seconds < self._shortest_lease_seconds:
             self._shortest_lease_seconds = lease_seconds
             self._renew_now.set()
 
-    def _machine(self, machine: MachineFacts) -> None:
+    def _machine_reported(self, machine: MachineFacts) -> None:
         if self._record.machine_reported(machine):
-            self._around.on_change(self._name, frozenset())
+            self._context.on_change(self._name, frozenset())
 
     def _changed(self, shard_uids: set[str]) -> None:
         if shard_uids:
-            self._around.on_change(self._name, frozenset(shard_uids))
+            self._context.on_change(self._name, frozenset(shard_uids))
 
-    def _contact(self, connected: bool, reason: Reason, message: str) -> None:
+    def _contact_changed(self, connected: bool, reason: Reason, message: str) -> None:
         shard_uids = self._record.contact(connected, reason, message)
         if shard_uids is not None:
             self._log.info("mac_contact", connected=connected, reason=reason, message=message)
-            self._around.on_change(self._name, frozenset(shard_uids))
+            self._context.on_change(self._name, frozenset(shard_uids))
 
     def _explain(self, refusal: AgentRefused) -> tuple[Reason, str]:
         ref = self.mac.spec.token_ref
@@ -331,8 +332,8 @@ class MacSession:
         return Reason.AGENT_UNREACHABLE, f"the agent answered {refusal}"
 
     def _new_record(self) -> MacRecord:
-        book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._around.control_plane)
-        return MacRecord(self._name, self._around.control_plane, book)
+        book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._context.control_plane)
+        return MacRecord(self._name, self._context.control_plane, book)
 
 
 def _lost_after_seconds(mac: MacAgent) -> float:
@@ -342,15 +343,15 @@ def _lost_after_seconds(mac: MacAgent) -> float:
 def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
     text = value.strip().decode("ascii", errors="replace")
     if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise MacTrouble(
+        raise MacRejected(
             Reason.AGENT_TOKEN_REFUSED,
             f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
         )
     return SecretStr(text)
 
 
-def _duplicate(twin: str) -> MacTrouble:
-    return MacTrouble(
+def _duplicate(twin: str) -> MacRejected:
+    return MacRejected(
         Reason.DUPLICATE_MACHINE,
         f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
     )

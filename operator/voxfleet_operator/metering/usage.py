@@ -1,4 +1,4 @@
-"""A job's machine time: always the sum over its shards' attempts, never a counter."""
+"""A job's machine time. It is always summed from its shards' attempts and never kept as a counter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxfleet_api.protocol import TERMINAL_STATES, AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
 
 NO_ROWS = AttemptUsage(chain_id="", first_sequence=0, last_sequence=-1, rows=0, complete=True)
-"""Known to be nothing: the attempt is over and never held a lane."""
+"""The usage of an attempt that is over and never held a lane."""
 
 
 def attempt_usage(
@@ -21,10 +21,10 @@ def attempt_usage(
     *,
     expecting: bool,
 ) -> AttemptUsage | None:
-    """What to record for an attempt that ended; None while it pays to wait for its last rows.
+    """The usage to record for an attempt that ended, or None while its last rows are still expected.
 
-    `report` is what the Mac says of it, `verified` the sum of its rows that were verified so far. `expecting`:
-    the Mac is in contact and its ledger verifies, so what is missing is on its way.
+    `report` is what the Mac says about it, and `verified` is the sum of its rows verified so far. `expecting` says that
+    the Mac is in contact and its ledger verifies, so missing rows are on their way.
     """
     never_ran = record.outcome is AttemptOutcome.REFUSED and report is None
     if never_ran or _sealed(report, verified, expecting=expecting):
@@ -33,7 +33,7 @@ def attempt_usage(
 
 
 def _sealed(report: AttemptStatus | None, verified: AttemptUsage | None, *, expecting: bool) -> bool:
-    """Whether no more rows can come."""
+    """Whether no more rows can arrive."""
     if report is None:
         return expecting  # the agent has sealed everything and forgotten the attempt
     if report.state not in TERMINAL_STATES:
@@ -48,22 +48,23 @@ def _sealed(report: AttemptStatus | None, verified: AttemptUsage | None, *, expe
 
 
 def newer(recorded: AttemptUsage | None, found: AttemptUsage | None) -> bool:
-    """Whether `found` says more than `recorded`; sums never shrink."""
+    """Whether `found` covers more than `recorded`. Sums never shrink."""
     if found is None or recorded is None:
         return found is not None
     return (found.rows, found.complete) > (recorded.rows, recorded.complete)
 
 
 def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
-    """Work of committed attempts is productive, of all others retry; setup and cleanup are overhead.
+    """Counts the work of committed attempts as productive, of others as retry, and setup and cleanup as overhead.
 
-    `ended`: the job assigns no more attempts. Settled = it ended, so did every attempt, and all rows are verified.
+    `ended` says that the job assigns no more attempts. Usage is settled once the job and all its attempts have ended
+    and all rows are verified.
     """
     productive = retry = overhead = audio = rows = 0
     settled = ended
     for shard in shards:
         if shard.spec.stage is not Stage.PROCESS:
-            continue  # holds no lane, so there is nothing to pay
+            continue  # it holds no lane, so there is nothing to pay for
         commit = shard.status.commit
         for record in shard.status.attempts:
             usage = record.usage or NO_ROWS

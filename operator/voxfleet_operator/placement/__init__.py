@@ -1,1 +1,1 @@
-"""Which shard goes to which Mac. Pure: no I/O and no clock."""
+"""Which shard goes to which Mac: gather -> order -> filters -> place -> reconcile."""

@@ -1,4 +1,4 @@
-"""Whether a Mac fits a shard, and if not, why; phrases are counted into one pending reason."""
+"""Whether a Mac fits a shard, and if not, why; the phrases are added up to one pending reason. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, Unavailable
+from voxfleet_operator.reconcile.mac.availability import Obstacle
 
 UNSCHEDULABLE = Unavailable("is unschedulable", "are unschedulable")
 DELETED = Unavailable("is being deleted", "are being deleted")
@@ -14,6 +15,14 @@ UNREACHABLE = Unavailable("unreachable", "unreachable")
 DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another Mac's hardware or key")
 INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
+WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
+    Obstacle.DELETED: DELETED,
+    Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
+    Obstacle.DUPLICATE: DUPLICATE,
+    Obstacle.UNREACHABLE: UNREACHABLE,
+    Obstacle.INCOMPATIBLE: INCOMPATIBLE,
+    Obstacle.UNVERIFIED: UNVERIFIED,
+}
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
     "gives this namespace no access to the job's addresses",
@@ -26,7 +35,7 @@ NO_CONTROL_SLOT = Unavailable("plans or finalizes other jobs", "plan or finalize
 
 
 def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, str]) -> Unavailable | None:
-    """Why this Mac cannot run this job, however long one waits for its lanes; None: it can."""
+    """Why this Mac cannot run this job even with all its lanes free; None if it can."""
     if mac.unavailable is not None:
         return mac.unavailable
     if not job.mac_selector.matches(mac.labels):
@@ -37,7 +46,7 @@ def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str
 
 
 def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
-    """Why this Mac cannot take the shard at this moment. `free`: its lanes, or control slots, that are left."""
+    """Why this Mac cannot take the shard now. `free` is how many of its lanes, or control slots, are left."""
     if mac.not_before_seconds > now:
         return COOLING
     if free < 1:
@@ -46,7 +55,7 @@ def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) ->
 
 
 def has_access(access: Iterable[Access], uris: Iterable[str], namespace_labels: Mapping[str, str]) -> bool:
-    """True when each address lies below a prefix that some rule opens to the namespace."""
+    """Whether every address lies below a prefix that some rule opens to the namespace."""
     prefixes = tuple(
         prefix for rule in access if rule.namespace_selector.matches(namespace_labels) for prefix in rule.uri_prefixes
     )
@@ -73,5 +82,5 @@ def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
 
 
 def _is_plain(uri: str) -> bool:
-    """Without `.` and `..`, which would lead out of a prefix."""
+    """Whether it has no `.` or `..`, which could lead out of a prefix."""
     return not {".", ".."} & set(uri.partition("://")[2].split("/"))

@@ -1,4 +1,4 @@
-"""One placement pass: filters, then scores, in an order that is fair between namespaces."""
+"""Decides one placement pass: filters, then scores, in an order that is fair between namespaces. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from voxfleet_operator.placement.filters import (
     pending_reason,
     static_reason,
 )
+from voxfleet_operator.placement.order import next_namespace, ready_queues
 from voxfleet_operator.placement.snapshot import (
     Assignment,
     MacSlot,
@@ -22,16 +23,11 @@ from voxfleet_operator.placement.snapshot import (
 
 
 def place(snapshot: PlacementSnapshot, now: float) -> PlacementPlan:
-    """Assigns what fits; the same snapshot and `now` (monotonic seconds) always give the same plan."""
-    return _Pass(snapshot, now).run()
+    """Assigns what fits. The same snapshot and `now` (monotonic seconds) always give the same plan."""
+    return _PlacementPass(snapshot, now).run()
 
 
-def fair_order_key(shard: PendingShard) -> tuple[str, str, int, str]:
-    """Inside a namespace: older jobs first, then a job's shards by number."""
-    return (shard.job.created, shard.job.name, shard.ordinal, shard.name)
-
-
-class _Pass:
+class _PlacementPass:
     def __init__(self, snapshot: PlacementSnapshot, now: float) -> None:
         self._now = now
         self._snapshot = snapshot
@@ -41,16 +37,15 @@ class _Pass:
         self._job_lanes: dict[str, int] = {}
         self._job_macs: dict[tuple[str, str], int] = defaultdict(int)
         self._static: dict[tuple[str, str], Unavailable | None] = {}
-        self._hopeless: dict[tuple[str, bool, str | None], str] = {}
+        self._refused_groups: dict[tuple[str, bool, str | None], str] = {}
         self._assignments: list[Assignment] = []
         self._pending: dict[str, str] = {}
 
     def run(self) -> PlacementPlan:
-        queues = self._queues()
+        queues = ready_queues(self._snapshot.shards, self._now)
         held = {namespace: self._snapshot.held_lanes.get(namespace, 0) for namespace in queues}
         while queues:
-            # The namespace that holds the fewest lanes goes next: its shards wait behind nobody's night.
-            namespace = min(queues, key=lambda name: (held[name], name))
+            namespace = next_namespace(queues, held)
             placed = self._place_next(queues[namespace])
             if placed is None:
                 del queues[namespace]
@@ -58,22 +53,15 @@ class _Pass:
                 held[namespace] += 1
         return PlacementPlan(tuple(self._assignments), self._pending, self._wake_after())
 
-    def _queues(self) -> dict[str, deque[PendingShard]]:
-        queues: dict[str, deque[PendingShard]] = defaultdict(deque)
-        for shard in sorted(self._snapshot.shards, key=fair_order_key):
-            if shard.not_before_seconds <= self._now:
-                queues[shard.job.namespace].append(shard)
-        return dict(queues)
-
     def _place_next(self, queue: deque[PendingShard]) -> PendingShard | None:
-        """Places the first shard of the queue that fits somewhere, and drops those before it."""
+        """Places the first shard in the queue that fits somewhere, and drops those before it."""
         while queue:
             shard = queue.popleft()
             if not self._within_parallelism(shard):
                 continue
             mac = self._choose(shard)
             if mac is not None:
-                self._take(shard, mac)
+                self._assign(shard, mac)
                 return shard
         return None
 
@@ -84,7 +72,7 @@ class _Pass:
 
     def _choose(self, shard: PendingShard) -> MacSlot | None:
         group = (shard.job.uid, shard.needs_lane, shard.avoid)
-        if group not in self._hopeless:
+        if group not in self._refused_groups:
             refusals: list[tuple[MacSlot, Unavailable]] = []
             fitting: list[MacSlot] = []
             avoid = self._avoided(shard)
@@ -96,9 +84,9 @@ class _Pass:
                     refusals.append((mac, reason))
             if fitting:
                 return min(fitting, key=lambda mac: self._score(shard, mac))
-            # Room only shrinks during a pass: what found none finds none later.
-            self._hopeless[group] = pending_reason(refusals, len(self._macs))
-        self._pending.setdefault(shard.job.uid, self._hopeless[group])
+            # Room only shrinks during a pass: a shard like this one will not fit later, either.
+            self._refused_groups[group] = pending_reason(refusals, len(self._macs))
+        self._pending.setdefault(shard.job.uid, self._refused_groups[group])
         return None
 
     def _avoided(self, shard: PendingShard) -> str | None:
@@ -124,14 +112,14 @@ class _Pass:
         return self._static[key]
 
     def _score(self, shard: PendingShard, mac: MacSlot) -> tuple[bool, int, int, str]:
-        """Lower is better: the model in memory, then spread, then the name so that ties always end alike."""
+        """Lower is better: the model in memory, then spread, then the name, so that ties always end alike."""
         loaded = shard.job.model_digest is not None and shard.job.model_digest in mac.loaded_models
         return (not loaded, -self._room(shard)[mac.name], self._job_macs[shard.job.uid, mac.name], mac.name)
 
     def _room(self, shard: PendingShard) -> dict[str, int]:
         return self._lanes if shard.needs_lane else self._control_slots
 
-    def _take(self, shard: PendingShard, mac: MacSlot) -> None:
+    def _assign(self, shard: PendingShard, mac: MacSlot) -> None:
         self._room(shard)[mac.name] -= 1
         self._job_macs[shard.job.uid, mac.name] += 1
         if shard.needs_lane and not shard.replaces_lost:

@@ -1,4 +1,4 @@
-"""What placement decides on, and what it decides."""
+"""What placement decides on, and what it decides. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
 
 CONTROL_SLOTS = 2
-"""Plan and Finalize attempts that a Mac takes at one time; they hold no lane."""
+"""How many Plan and Finalize attempts a Mac takes at a time; they hold no lane."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Why a Mac takes no attempt: one phrase for one Mac, one for several."""
+    """Why a Mac takes no attempt, as a phrase about one Mac and one about several."""
 
     singular: str
     plural: str
@@ -40,7 +40,7 @@ class PlacementJob:
 
 @dataclass(frozen=True, slots=True)
 class PendingShard:
-    """A shard that wants an attempt: it never had one, the last one ended, or its Mac is lost."""
+    """A shard that needs an attempt: it never had one, the last one ended, or that one's Mac is lost."""
 
     uid: str
     name: str
@@ -51,9 +51,9 @@ class PendingShard:
     avoid: str | None = None
     """The Mac on which the last attempt ended badly."""
     not_before_seconds: float = 0.0
-    """Monotonic; a pause after a failed attempt."""
+    """Monotonic time until which it pauses after a failed attempt."""
     replaces_lost: bool = False
-    """The last attempt is still assigned, to a Mac that counts as lost; it holds its lane in the job's count."""
+    """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
 
     @property
     def needs_lane(self) -> bool:
@@ -72,7 +72,7 @@ class MacSlot:
     free_lanes: int = 0
     free_control_slots: int = CONTROL_SLOTS
     not_before_seconds: float = 0.0
-    """Monotonic; a pause after it refused or failed an attempt."""
+    """Monotonic time until which it pauses after it refused or failed an attempt."""
     loaded_models: frozenset[str] = frozenset()
 
 
@@ -96,6 +96,6 @@ class Assignment:
 class PlacementPlan:
     assignments: tuple[Assignment, ...]
     pending: Mapping[str, str]
-    """Job UID -> why its next shard has no Mac; jobs that only wait for their own parallelism are not in it."""
+    """Why a job's next shard has no Mac, by job UID; without jobs that only wait for their own parallelism."""
     wake_after_seconds: float | None = None
     """When the first pause ends."""

@@ -1,1 +1,1 @@
-"""One reconciler a kind: gather from caches, decide with a pure function, act."""
+"""One folder a kind, each of which gathers from caches, decides with pure functions, and acts."""

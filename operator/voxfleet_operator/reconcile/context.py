@@ -1,25 +1,23 @@
-"""What every reconciler works with."""
+"""What reconcilers work with: the API, the cache, the fleet, the queue and the clocks. Nothing in it changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.fleet.view import Fleet
+from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.job_plan import Problem
-from voxfleet_operator.reconcile.pauses import Pauses
 
 R = TypeVar("R", bound=Resource)
 
 
 class Api(Protocol):
-    """The writes and live reads that reconcilers make; kube.Kube is one."""
+    """The writes and live reads that reconcilers make; kube.Kube implements it."""
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R | None: ...
 
@@ -56,18 +54,18 @@ class Leadership(Protocol):
 
 class Events(Protocol):
     def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:
-        """Tells people; never fails and never waits."""
+        """Records what happened, for people; never fails and never waits."""
         ...
 
 
-class Wishes(Protocol):
-    """The work queue, as far as reconcilers use it."""
+class Requeue(Protocol):
+    """The part of the work queue that reconcilers use."""
 
     def add(self, key: Key) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReconcileOptions:
     control_plane: str
     """UID of the kube-system namespace."""
     lost_margin_seconds: float = 60.0
@@ -80,22 +78,15 @@ class Context:
     cache: Cache
     fleet: Fleet
     leader: Leadership
-    queue: Wishes
+    queue: Requeue
     events: Events
-    options: Options
+    options: ReconcileOptions
     clock: Callable[[], float]
     """Monotonic, in seconds; the one that lease renewals are stamped with."""
     now: Callable[[], datetime]
     """In UTC."""
     synced: Callable[[], bool]
     """Whether the cache has seen a full list of every kind."""
-    pauses: Pauses = field(default_factory=Pauses)
-    pending_reasons: dict[str, str] = field(default_factory=dict)
-    """Job UID -> why its next shard has no Mac, as the last placement pass found."""
-    problems: dict[str, Problem] = field(default_factory=dict)
-    """Job UID -> what keeps its attempts from being sent."""
-    put_sent_seconds: dict[str, float] = field(default_factory=dict)
-    """Mac -> monotonic time of the last PUT, which grants a lease as a renewal does."""
 
     def timestamp(self) -> str:
         return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,9 +14,9 @@ from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Conflict, Invalid, Kube
 from voxfleet_operator.queue import WorkQueue
-from voxfleet_operator.reconcile.context import Context, Options
-from voxfleet_operator.reconcile.shard_state import assigned, attempt_ended
-from voxfleet_operator.reconcile.writes import differs, write_status
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.shard.status import assigned, attempt_ended
+from voxfleet_operator.reconcile.status_writer import differs, write_status
 
 NOW = "2026-11-20T22:00:00Z"
 DIGEST = "sha256:" + "a" * 64
@@ -102,7 +102,7 @@ async def test_a_conflict_brings_the_newer_object_into_the_cache(kube: Kube, sha
         leader=Held(),
         queue=queue,
         events=Silent(),
-        options=Options("control-plane"),
+        options=ReconcileOptions("control-plane"),
         clock=lambda: 0.0,
         now=lambda: datetime.now(UTC),
         synced=lambda: True,

@@ -11,13 +11,13 @@ import pytest
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import VoiceContract
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_operator.events import NOTE_LIMIT_BYTES, Recorder
+from voxfleet_operator.events import NOTE_LIMIT_BYTES, EventRecorder
 from voxfleet_operator.kube import Json, Kube
 
 
 @pytest.fixture
-async def recorder(kube: Kube) -> AsyncIterator[Recorder]:
-    made = Recorder(kube, "test-1")
+async def recorder(kube: Kube) -> AsyncIterator[EventRecorder]:
+    made = EventRecorder(kube, "test-1")
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -40,7 +40,7 @@ def stored(control_plane: ControlPlane, namespace: str) -> list[Json]:
 
 
 async def test_an_event_names_its_object_and_is_not_repeated(
-    recorder: Recorder, contract: VoiceContract, installed_crds: ControlPlane
+    recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
     for _ in range(3):
         recorder.publish(contract, "Accepted", "jobs may name it")
@@ -54,7 +54,7 @@ async def test_an_event_names_its_object_and_is_not_repeated(
 
 
 async def test_a_long_note_is_cut_to_what_the_api_server_takes(
-    recorder: Recorder, contract: VoiceContract, installed_crds: ControlPlane
+    recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
     recorder.publish(contract, "Long", "é" * 5000)
     await recorder.drain()
@@ -64,7 +64,7 @@ async def test_a_long_note_is_cut_to_what_the_api_server_takes(
 
 
 async def test_an_event_that_cannot_be_written_stops_nothing(
-    recorder: Recorder, contract: VoiceContract, installed_crds: ControlPlane
+    recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
     recorder.publish({"kind": "Lease", "name": "x", "namespace": "no-such-namespace"}, "Lost", "gone")
     recorder.publish(contract, "Accepted", "after it")

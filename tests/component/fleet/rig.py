@@ -13,13 +13,12 @@ from tests.component.fleet.stand_in_agent import CONTROL_PLANE, PATIENCE_SECONDS
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_dev.sshd import Sshd
-from voxfleet_operator.fleet.fleet import SshFleet
-from voxfleet_operator.fleet.session import Timing
-from voxfleet_operator.fleet.ssh import SshTimeouts
-from voxfleet_operator.fleet.view import MacView, SecretMissing
+from voxfleet_operator.fleet.fleet import MacFleet
+from voxfleet_operator.fleet.mac_view import MacView, SecretMissing
+from voxfleet_operator.fleet.session import SessionTiming
+from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
-FAST = Timing(
-    ssh=SshTimeouts(),
+FAST = SessionTiming(
     call_seconds=10.0,
     silence_seconds=1.0,
     longest_renewal_interval_seconds=0.2,
@@ -74,11 +73,12 @@ class Rig:
         self.changes: list[tuple[str, frozenset[str]]] = []
         self._bell = asyncio.Event()
         self._directory = directory
-        self.fleet = SshFleet(
+        self.fleet = MacFleet(
             control_plane=control_plane,
             leader="leader-1",
             epoch=lambda: max([3, *self.stale_epochs]),
             secrets=self._secret,
+            dialers=[SshDialer(self._secret)],
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
             timing=FAST,

@@ -12,7 +12,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptRequest
 from voxfleet_dev.mac import IDENTITY_KEY, IDENTITY_SECRET, TOKEN_KEY, Mac
-from voxfleet_operator.fleet.view import AgentRefused
+from voxfleet_operator.fleet.mac_view import AgentRefused
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 from voxfleet_api.conditions import Reason
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
-from voxfleet_operator.fleet.ssh import THREAD_END_SECONDS
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 DIGEST = "sha256:" + "0" * 64
 A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")

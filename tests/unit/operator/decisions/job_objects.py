@@ -11,8 +11,9 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_operator.reconcile.job_plan import JobSnapshot, plan_job
-from voxfleet_operator.reconcile.job_shards import JobShards, NewShard, shard_body
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body
 
 NOW = "2026-11-20T22:00:00Z"
 LATER = "2026-11-20T23:00:00Z"

@@ -28,7 +28,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
-from voxfleet_operator.fleet.view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
 
 CONTROL_PLANE = "control-plane-uid"
 

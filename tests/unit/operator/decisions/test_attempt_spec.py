@@ -10,13 +10,8 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptSpec
-from voxfleet_operator.reconcile.attempt_spec import (
-    CredentialsIncomplete,
-    SpecNotReady,
-    attempt_request,
-    attempt_spec,
-    s3_credentials,
-)
+from voxfleet_operator.reconcile.credentials import CredentialsIncomplete, s3_credentials
+from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 
 
 def test_a_spec_is_the_same_for_everybody_who_builds_it() -> None:

@@ -12,7 +12,7 @@ from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
-from voxfleet_operator.fleet.view import MacView
+from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.kube import Invalid
 from voxfleet_operator.queue import Key
 

@@ -18,7 +18,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.shard_state import ATTEMPT_CAP
+from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP
 
 MACHINE_FAILURES = (FailureClass.GPU_ABORT_TIMEOUT, FailureClass.TRANSPORT, FailureClass.SCRATCH_EXHAUSTED)
 

@@ -24,10 +24,11 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_operator.reconcile.job_plan import JobSnapshot, plan_job
-from voxfleet_operator.reconcile.job_shards import JobShards, NewShard
-from voxfleet_operator.reconcile.job_status import only_numbers_moved
-from voxfleet_operator.reconcile.writes import differs
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.status import only_numbers_moved
+from voxfleet_operator.reconcile.shard.new_shard import NewShard
+from voxfleet_operator.reconcile.status_writer import differs
 
 
 def test_every_address_of_a_job_needs_access() -> None:

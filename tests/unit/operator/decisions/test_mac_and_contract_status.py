@@ -14,9 +14,9 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import MacAgent
-from voxfleet_operator.fleet.view import MacView
-from voxfleet_operator.reconcile.contract import contract_status
-from voxfleet_operator.reconcile.mac_status import mac_status
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.contract.status import contract_status
+from voxfleet_operator.reconcile.mac.status import mac_status
 
 
 def test_a_contract_publishes_its_digest() -> None:

@@ -6,8 +6,8 @@ from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, is_true
-from voxfleet_operator.reconcile.job_plan import JobSnapshot, plan_job
-from voxfleet_operator.reconcile.job_shards import JobShards
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.shards import JobShards
 
 NOW = "2026-11-20T22:00:00Z"
 

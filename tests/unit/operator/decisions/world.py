@@ -16,8 +16,8 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.context import Context, Options
-from voxfleet_operator.reconcile.reconcilers import reconcilers
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.registry import reconcilers
 from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
 
 MARGIN_SECONDS = 10
@@ -38,7 +38,7 @@ class Leader:
         return
 
 
-class Wishes:
+class Requeue:
     """Keys that want a reconcile, and those that want one later."""
 
     def __init__(self, clock: Clock) -> None:
@@ -94,7 +94,7 @@ class World:
                 self.cache.put(resource)
         self.cache.put_namespace("team", {"team": "speech"})
         self.api.changes.clear()
-        self.queue = Wishes(self.clock)
+        self.queue = Requeue(self.clock)
         self.context = Context(
             api=self.api,
             cache=self.cache,
@@ -102,7 +102,7 @@ class World:
             leader=Leader(self.clock.seconds),
             queue=self.queue,
             events=self.journal,
-            options=Options(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0),
+            options=ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0),
             clock=self.clock.monotonic,
             now=self.clock.now,
             synced=lambda: True,

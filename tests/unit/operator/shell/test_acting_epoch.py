@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_operator.fleet.view import AgentUnreachable
+from voxfleet_operator.fleet.mac_view import AgentUnreachable
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.leader import Leader

@@ -1,0 +1,33 @@
+"""Named points at which a test ends the process, as kill -9 would.
+
+VOXFLEET_CRASH_AT=<name> ends it the first time it passes that point, <name>@<k> the k-th time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from threading import Lock
+
+VARIABLE = "VOXFLEET_CRASH_AT"
+EXIT_CODE = 70
+
+_passed: Counter[str] = Counter()
+_lock = Lock()
+
+
+def point(name: str) -> None:
+    """Ends the process without cleanup if the environment asks for this point. Safe in any thread."""
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return
+    wanted_name, _, count = wanted.partition("@")
+    if wanted_name != name:
+        return
+    with _lock:
+        _passed[name] += 1
+        times = _passed[name]
+    if times == int(count or "1"):
+        print(f"crash point {wanted}", file=sys.stderr, flush=True)
+        os._exit(EXIT_CODE)

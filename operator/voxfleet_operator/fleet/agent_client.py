@@ -1,0 +1,252 @@
+"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+from pydantic import SecretStr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from voxfleet_api.base import ApiModel
+from voxfleet_api.protocol import (
+    CONTROL_PLANE_HEADER,
+    EPOCH_HEADER,
+    LEADER_HEADER,
+    AttemptList,
+    AttemptRequest,
+    AttemptStatus,
+    Event,
+    EventAck,
+    Identity,
+    LedgerPage,
+    MachineFacts,
+    Problem,
+    RenewAnswer,
+    S3Credentials,
+)
+from voxfleet_operator.fleet.dialer import AgentConnection
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+
+# At debug level they print request headers, the token among them.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+MAX_ANSWER_BYTES = 16 * 2**20
+MAX_EVENT_BYTES = 2**20
+LEDGER_PAGE_ROWS = 200
+# A call gets a StreamError when its session closes the client meanwhile.
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.StreamError)
+
+M = TypeVar("M", bound=ApiModel)
+
+
+class AgentClient:
+    """Calls one agent. `epoch` is read at each call; on a 412, `on_stale_epoch` gets the epoch that the agent holds."""
+
+    def __init__(
+        self,
+        connection: AgentConnection,
+        *,
+        control_plane: str,
+        leader: str,
+        epoch: Callable[[], int],
+        on_stale_epoch: Callable[[int], None],
+        call_seconds: float = 30.0,
+    ) -> None:
+        self._control_plane = control_plane
+        self._leader = leader
+        self._epoch = epoch
+        self._on_stale_epoch = on_stale_epoch
+        self._call_seconds = call_seconds
+        self._token: SecretStr | None = None
+        self._http = httpx.AsyncClient(
+            base_url=connection.base_url,
+            headers={"Accept-Encoding": "identity"},  # the size of a compressed answer has no bound
+            timeout=httpx.Timeout(call_seconds),
+            trust_env=False,
+            transport=connection.transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def identity(self, nonce: str) -> Identity:
+        """The one call without a token."""
+        request = self._http.build_request("GET", "/v1/identity", params={"nonce": nonce})
+        return _parse(Identity, await self._answer(request))
+
+    def authorize(self, token: SecretStr) -> None:
+        """Makes later calls carry the token. To be called only after the agent has proven its identity."""
+        self._token = token
+
+    async def machine(self) -> MachineFacts:
+        return _parse(MachineFacts, await self._call("GET", "/v1/machine"))
+
+    async def attempts(self) -> AttemptList:
+        return _parse(AttemptList, await self._call("GET", "/v1/attempts"))
+
+    async def put_attempt(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        body = request.dump()
+        if request.credentials is not None:
+            body["credentials"] = _revealed(request.credentials)
+        return _parse(AttemptStatus, await self._call("PUT", f"/v1/attempts/{shard_uid}/{attempt}", body=body))
+
+    async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
+        """True once nothing of it is left on the Mac."""
+        answer = await self._call("DELETE", f"/v1/attempts/{shard_uid}/{attempt}")
+        return answer.status == httpx.codes.NO_CONTENT
+
+    async def renew(self) -> RenewAnswer:
+        return _parse(RenewAnswer, await self._call("POST", "/v1/renew"))
+
+    async def ledger(self, after: int) -> LedgerPage:
+        params = {"after": str(after), "limit": str(LEDGER_PAGE_ROWS)}
+        return _parse(LedgerPage, await self._call("GET", "/v1/ledger", params=params))
+
+    async def acknowledge(self, cursor: str) -> None:
+        await self._call("POST", "/v1/events/ack", body=EventAck(cursor=cursor).dump())
+
+    @asynccontextmanager
+    async def events(self, after: str, silence_seconds: float) -> AsyncIterator[AsyncIterator[Event]]:
+        """Opens the event stream. Iterating raises AgentUnreachable when it ends or is silent for too long."""
+        request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                response = await self._http.send(request, stream=True)
+                if not response.is_success:
+                    raise await self._refused(response)
+        except (*TRANSPORT_ERRORS, TimeoutError) as error:
+            raise AgentUnreachable(f"GET /v1/events: {_text(error)}") from error
+        try:
+            yield _events(response, silence_seconds)
+        finally:
+            await response.aclose()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: dict[str, object] | None = None,
+        read_seconds: float | None = None,
+    ) -> httpx.Request:
+        if self._token is None:
+            raise RuntimeError(f"{method} {path} before the agent's identity was proven")
+        headers = {
+            "Authorization": f"Bearer {self._token.get_secret_value()}",
+            CONTROL_PLANE_HEADER: self._control_plane,
+        }
+        if method != "GET":
+            headers |= {EPOCH_HEADER: str(self._epoch()), LEADER_HEADER: self._leader}
+        timeout = httpx.Timeout(self._call_seconds, read=read_seconds or self._call_seconds)
+        return self._http.build_request(method, path, params=params, json=body, headers=headers, timeout=timeout)
+
+    async def _call(
+        self, method: str, path: str, *, params: dict[str, str] | None = None, body: dict[str, object] | None = None
+    ) -> _Answer:
+        return await self._answer(self._request(method, path, params=params, body=body))
+
+    async def _answer(self, request: httpx.Request) -> _Answer:
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                response = await self._http.send(request, stream=True)
+                try:
+                    if not response.is_success:
+                        raise await self._refused(response)
+                    return _Answer(request.url.path, response.status_code, await _content(response))
+                finally:
+                    await response.aclose()
+        except (*TRANSPORT_ERRORS, TimeoutError) as error:
+            raise AgentUnreachable(f"{request.method} {request.url.path}: {_text(error)}") from error
+
+    async def _refused(self, response: httpx.Response) -> AgentRefused:
+        content = await _content(response)
+        try:
+            problem = Problem.model_validate_json(content)
+        except ValidationError:
+            problem = Problem(message="the answer says no more; look into the agent's log")
+        if response.status_code == httpx.codes.PRECONDITION_FAILED and problem.held_epoch is not None:
+            self._on_stale_epoch(problem.held_epoch)
+        retry_after = response.headers.get("Retry-After", "")
+        return AgentRefused(response.status_code, problem, float(retry_after) if retry_after.isdecimal() else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    path: str
+    status: int
+    content: bytes
+
+
+async def _content(response: httpx.Response) -> bytes:
+    """The body, of bounded size."""
+    content = bytearray()
+    async for chunk in response.aiter_raw():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            raise AgentUnreachable(f"{response.request.url.path}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIterator[Event]:
+    chunks = response.aiter_raw()
+    pending = b""
+    while True:
+        try:
+            # The timeout covers whole lines: a stream that drips bytes but never ends a line counts as silent, too.
+            async with asyncio.timeout(silence_seconds):
+                while b"\n" not in pending:
+                    pending += await anext(chunks)
+                    if len(pending) > MAX_EVENT_BYTES:
+                        raise AgentUnreachable(f"an event is larger than {MAX_EVENT_BYTES} bytes")
+        except StopAsyncIteration:
+            raise AgentUnreachable("the agent ended the event stream") from None
+        except TimeoutError as error:
+            raise AgentUnreachable(f"no event and no heartbeat for {silence_seconds:g} s") from error
+        except TRANSPORT_ERRORS as error:
+            raise AgentUnreachable(f"the event stream broke: {_text(error)}") from error
+        *lines, pending = pending.split(b"\n")
+        for line in lines:
+            if line:
+                try:
+                    yield Event.model_validate_json(line)
+                except ValidationError as error:
+                    raise AgentUnreachable(f"an event cannot be read: {_fields(error)}") from error
+
+
+def _parse(kind: type[M], answer: _Answer) -> M:
+    try:
+        return kind.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise AgentUnreachable(f"{answer.path}: the answer cannot be read: {_fields(error)}") from error
+
+
+def _fields(error: ValidationError) -> str:
+    """Names the wrong fields without their values."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
+
+
+def _revealed(credentials: S3Credentials) -> dict[str, str]:
+    """The JSON form with the secrets in plain text, which pydantic would mask."""
+    return {
+        to_camel(name): value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in credentials
+        if value is not None
+    }
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,69 @@
+"""The seam between a session and the transport that reaches a Mac's agent. A new transport is a folder beside ssh/."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import httpx
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+
+CONNECTION_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8)
+"""For the HTTP connections to one agent, over any transport."""
+
+SecretReader = Callable[[str, str], Awaitable[bytes]]
+"""Reads a key of a Secret, by (name, key), in the operator's namespace. Raises SecretMissing."""
+
+
+class DialError(Exception):
+    """The agent cannot be reached: `reason` is for a condition, `message` says which field or Secret to fix."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class AgentConnection(Protocol):
+    """What one AgentClient sends its requests through."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """The client closes it."""
+        ...
+
+    @property
+    def refusal(self) -> DialError | None:
+        """Why the newest attempt to reach the agent failed; None once one succeeded."""
+        ...
+
+
+class Dialer(Protocol):
+    """One transport: how to reach the agents of the Macs that it serves, and what it needs for all of them."""
+
+    def serves(self, mac: MacAgent) -> bool:
+        """Whether the spec asks for this transport."""
+        ...
+
+    def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
+        """Whether this transport reaches both in the same way, so that an open connection may stay."""
+        ...
+
+    def connected_message(self, mac: MacAgent) -> str: ...
+
+    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
+        """Reads its Secrets; the connection opens when the context is entered, and closes with it.
+
+        Both may raise DialError; reading may also raise SecretMissing or AgentUnreachable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees threads and files, once all connections are closed."""
+        ...

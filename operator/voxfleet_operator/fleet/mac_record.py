@@ -1,0 +1,142 @@
+"""What is known about one Mac: takes the agent's messages and gives immutable views. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.ledger import SignedRow
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptState, AttemptStatus, MachineFacts
+from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.mac_view import MacView
+
+
+class MacRecord:
+    """Its methods return the UIDs of the shards whose attempts or usage have changed.
+
+    An attempt shows as terminal only once its machine-hour rows are verified. Until then it keeps its state, or shows
+    as Finishing if it is new, so that nobody settles it without its usage.
+    """
+
+    def __init__(self, name: str, control_plane: str, book: LedgerBook) -> None:
+        self.book = book
+        self._name = name
+        self._control_plane = control_plane
+        self._attempts: dict[AttemptKey, AttemptStatus] = {}
+        self._waiting: dict[AttemptKey, AttemptStatus] = {}
+        self._usage: Mapping[AttemptKey, AttemptUsage] = MappingProxyType({})
+        self._view = MacView(
+            name, connected=False, reason=Reason.CONNECTING, message="the first connection is under way"
+        )
+
+    @property
+    def view(self) -> MacView:
+        return self._view
+
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether attempts wait for rows that have not arrived yet."""
+        return bool(self._waiting)
+
+    def contact(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
+        """None if nothing is new; else, if contact came or went, the shards with attempts that may still be running."""
+        old = self._view
+        if (old.connected, old.reason, old.message) == (connected, reason, message):
+            return None
+        self._render(connected=connected, reason=reason, message=message)
+        if old.connected == connected:
+            return set()
+        return {key.shard_uid for key, status in self._attempts.items() if status.state not in TERMINAL_STATES}
+
+    def machine_reported(self, machine: MachineFacts) -> bool:
+        """Whether the facts changed."""
+        if machine == self._view.machine:
+            return False
+        self._render(machine=machine)
+        return True
+
+    def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
+        """Takes the complete list: an attempt that it lacks is gone."""
+        old, self._attempts, self._waiting = self._attempts, {}, {}
+        for status in listed:
+            if status.control_plane == self._control_plane:
+                key = AttemptKey(status.shard_uid, status.attempt)
+                if key in old:
+                    self._attempts[key] = old[key]
+                self._store(key, status)
+        self._render()
+        return {key.shard_uid for key in old.keys() | self._attempts.keys() if old.get(key) != self._attempts.get(key)}
+
+    def attempt_reported(self, status: AttemptStatus) -> set[str]:
+        if status.control_plane != self._control_plane:
+            return set()
+        key = AttemptKey(status.shard_uid, status.attempt)
+        old = self._attempts.get(key)
+        self._store(key, status)
+        self._render()
+        return set() if self._attempts[key] == old else {key.shard_uid}
+
+    def attempt_accepted(self, status: AttemptStatus) -> set[str]:
+        """Takes the answer to a PUT, unless the attempt is known: an event may have overtaken it."""
+        known = AttemptKey(status.shard_uid, status.attempt) in self._attempts
+        return set() if known or status.state in TERMINAL_STATES else self.attempt_reported(status)
+
+    def attempt_gone(self, key: AttemptKey) -> set[str]:
+        self._waiting.pop(key, None)
+        if self._attempts.pop(key, None) is None:
+            return set()
+        self._render()
+        return {key.shard_uid}
+
+    def rows_delivered(self, rows: Iterable[SignedRow]) -> set[str]:
+        """Takes rows that follow the newest verified one."""
+        changed = {key.shard_uid for key in self.book.add(rows)}
+        return changed | self._release()
+
+    def rows_exhausted(self) -> set[str]:
+        """The agent has no more rows now, so an attempt that still waits names rows that do not exist."""
+        for key, status in self._waiting.items():
+            if status.ledger is not None:
+                self.book.refuse_span(key, status.ledger)
+                break
+        return self._release()
+
+    def _store(self, key: AttemptKey, status: AttemptStatus) -> None:
+        if status.state in TERMINAL_STATES and status.ledger is not None and not self.book.covers(status.ledger):
+            self._waiting[key] = status
+            self._attempts.setdefault(key, status.model_copy(update={"state": AttemptState.FINISHING}))
+        else:
+            self._waiting.pop(key, None)
+            self._attempts[key] = status
+
+    def _release(self) -> set[str]:
+        self._usage = MappingProxyType(dict(self.book.usage))
+        ready = [
+            key for key, status in self._waiting.items() if status.ledger is None or self.book.covers(status.ledger)
+        ]
+        for key in ready:
+            self._attempts[key] = self._waiting.pop(key)
+        self._render()
+        return {key.shard_uid for key in ready}
+
+    def _render(
+        self,
+        *,
+        connected: bool | None = None,
+        reason: Reason | None = None,
+        message: str | None = None,
+        machine: MachineFacts | None = None,
+    ) -> None:
+        old = self._view
+        self._view = MacView(
+            name=self._name,
+            connected=old.connected if connected is None else connected,
+            reason=reason or old.reason,
+            message=old.message if message is None else message,
+            machine=machine or old.machine,
+            attempts=MappingProxyType(dict(self._attempts)),
+            usage=self._usage,
+            ledger_error=self.book.error,
+        )

@@ -1,0 +1,75 @@
+"""What the rest of the operator sees of the fleet: immutable views, calls, and how calls fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class MacView:
+    """One Mac at one moment."""
+
+    name: str
+    connected: bool
+    """The agent has proven its identity, its attempts are listed, and its events stream in."""
+    reason: Reason
+    message: str
+    machine: MachineFacts | None = None
+    attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
+    """What the agent last reported; kept while there is no contact."""
+    usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
+    """Sums of verified ledger rows."""
+    ledger_error: str | None = None
+    """Names the first row that failed verification."""
+    last_renewal_seconds: float | None = None
+    """Monotonic time when the newest lease renewal was sent; None before the first."""
+
+
+class AgentRefused(Exception):
+    """The agent answered that it refuses the call."""
+
+    def __init__(self, status: int, problem: Problem, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"HTTP {status}: {problem.message}")
+        self.status = status
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AgentUnreachable(Exception):
+    """The agent gave no answer, so nobody knows whether it acted."""
+
+
+class SecretMissing(Exception):
+    """A Secret or one of its keys cannot be read; the message says what to create or which right to grant."""
+
+    def __init__(self, message: str, reason: Reason = Reason.SECRET_NOT_FOUND) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
+class Fleet(Protocol):
+    def view(self, mac: str) -> MacView: ...
+
+    def views(self) -> Mapping[str, MacView]: ...
+
+    def ensure(self, mac: MacAgent) -> None:
+        """Runs a session for this Mac; a changed spec redials."""
+        ...
+
+    def forget(self, mac: str) -> None: ...
+
+    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
+        """Starts or resumes an attempt; raises AgentRefused or AgentUnreachable."""
+        ...
+
+    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+        """True once the agent confirmed that nothing is left; raises AgentRefused or AgentUnreachable."""
+        ...

@@ -1,0 +1,1 @@
+"""Reaches an agent through its Mac's own sshd."""

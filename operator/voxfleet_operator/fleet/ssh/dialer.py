@@ -1,0 +1,68 @@
+"""Reaches agents through a tunnel to each Mac's own sshd."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import SshAccess
+from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
+from voxfleet_operator.fleet.ssh.transport import SshTimeouts
+from voxfleet_operator.fleet.ssh.tunnel import SshThreads, Tunnel, open_tunnel
+
+# The socket is local and speaks plain HTTP; without this, every client would load the system's certificates.
+_UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _TunnelConnection:
+    tunnel: Tunnel
+    transport: httpx.AsyncBaseTransport
+    base_url: str = "http://agent"
+
+    @property
+    def refusal(self) -> DialError | None:
+        return self.tunnel.refusal
+
+
+class SshDialer:
+    """Owns the threads that wait for paramiko, and the directory of the tunnels' sockets."""
+
+    def __init__(self, secrets: SecretReader, timeouts: SshTimeouts | None = None) -> None:
+        self._secrets = secrets
+        self._timeouts = timeouts or SshTimeouts()
+        self._threads = SshThreads()
+        self._socket_directory = Path(tempfile.mkdtemp(prefix="voxfleet-"))
+
+    def serves(self, mac: MacAgent) -> bool:
+        return "ssh" in mac.spec.model_fields_set
+
+    def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
+        return one.spec.ssh == other.spec.ssh
+
+    def connected_message(self, mac: MacAgent) -> str:
+        return f"connected to {mac.spec.ssh.host} over SSH"
+
+    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
+        access = mac.spec.ssh
+        return self._open(access, await self._secrets(access.identity_ref.name, access.identity_ref.key))
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        shutil.rmtree(self._socket_directory, ignore_errors=True)
+
+    @asynccontextmanager
+    async def _open(self, access: SshAccess, identity_pem: bytes) -> AsyncIterator[AgentConnection]:
+        async with open_tunnel(access, identity_pem, self._socket_directory, self._threads, self._timeouts) as tunnel:
+            transport = httpx.AsyncHTTPTransport(
+                uds=str(tunnel.socket_path), verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS
+            )
+            yield _TunnelConnection(tunnel, transport)

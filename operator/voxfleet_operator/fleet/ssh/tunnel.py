@@ -1,0 +1,185 @@
+"""Offers the agent's loopback port on a Mac as a local unix socket that only this user may open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import paramiko
+
+from voxfleet_api.kinds.mac_agent import SshAccess
+from voxfleet_operator.fleet.dialer import DialError
+from voxfleet_operator.fleet.ssh.transport import SshTimeouts, connect, open_loopback
+
+CHUNK_BYTES = 65_536
+WINDOW_POLL_SECONDS = 0.02
+THREADS_PER_MAC = 2
+DIAL_THREADS = 32
+TRANSFER_THREADS = 32
+
+T = TypeVar("T")
+
+
+class SshThreads:
+    """Bounded pools that wait for paramiko, which blocks, on behalf of all Macs. Dials have their own timeouts."""
+
+    def __init__(self) -> None:
+        self.dial = ThreadPoolExecutor(DIAL_THREADS, thread_name_prefix="ssh-dial")
+        self.transfer = ThreadPoolExecutor(TRANSFER_THREADS, thread_name_prefix="ssh-transfer")
+
+    def shutdown(self) -> None:
+        self.dial.shutdown()
+        self.transfer.shutdown()
+
+
+@dataclass(slots=True)
+class Tunnel:
+    socket_path: Path
+    refusal: DialError | None = None
+    """Why the newest connection to the socket could not be forwarded to the agent; None once one was."""
+
+
+@asynccontextmanager
+async def open_tunnel(
+    access: SshAccess, identity_pem: bytes, directory: Path, threads: SshThreads, timeouts: SshTimeouts
+) -> AsyncIterator[Tunnel]:
+    """Keeps a tunnel open as long as the context. `directory` has mode 0700. Raises DialError."""
+    async with connect(access, identity_pem, threads.dial, timeouts) as transport:
+        # The name is short because a unix socket's path holds 104 bytes on macOS.
+        tunnel = Tunnel(directory / f"{secrets.token_hex(6)}.sock")
+        bridges: set[asyncio.Task[None]] = set()
+        slots = asyncio.Semaphore(THREADS_PER_MAC)
+
+        closing = asyncio.Event()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if closing.is_set():  # it arrived while the tunnel was closing
+                writer.close()
+                return
+            bridge = asyncio.create_task(carry(reader, writer))
+            bridges.add(bridge)
+            bridge.add_done_callback(bridges.discard)
+            # A task that is cancelled before its first step never reaches its own `finally`.
+            bridge.add_done_callback(lambda _: writer.close())
+
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                channel = await _in_thread(
+                    slots, threads, lambda: open_loopback(transport, access.agent_port, timeouts)
+                )
+                tunnel.refusal = None
+                await _Bridge(channel, reader, writer, slots, threads).run()
+            except DialError as error:
+                tunnel.refusal = error
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):  # the client has hung up already
+                    await writer.wait_closed()
+
+        server = await asyncio.start_unix_server(accept, tunnel.socket_path)
+        try:
+            tunnel.socket_path.chmod(0o600)
+            yield tunnel
+        finally:
+            closing.set()
+            server.close()
+            for bridge in list(bridges):
+                bridge.cancel()
+            await asyncio.gather(*bridges, return_exceptions=True)
+            tunnel.socket_path.unlink(missing_ok=True)
+
+
+async def _in_thread(slots: asyncio.Semaphore, threads: SshThreads, call: Callable[[], T]) -> T:
+    """Runs a call in a thread. A Mac that is stuck holds at most THREADS_PER_MAC of them."""
+    async with slots:
+        return await asyncio.get_running_loop().run_in_executor(threads.transfer, call)
+
+
+class _Readable(threading.Event):
+    """Wakes the event loop when paramiko's thread says that the channel has data or has ended. Needs no descriptors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self.wake = asyncio.Event()
+
+    def set(self) -> None:
+        super().set()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is nobody to wake
+            self._loop.call_soon_threadsafe(self.wake.set)
+
+
+class _Bridge:
+    """Carries bytes between one connection to the unix socket and one SSH channel until either side ends."""
+
+    def __init__(
+        self,
+        channel: paramiko.Channel,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        slots: asyncio.Semaphore,
+        threads: SshThreads,
+    ) -> None:
+        self._channel = channel
+        self._reader = reader
+        self._writer = writer
+        self._slots = slots
+        self._threads = threads
+
+    async def run(self) -> None:
+        self._channel.setblocking(False)
+        ways = [asyncio.create_task(self._to_mac()), asyncio.create_task(self._from_mac())]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            await asyncio.shield(_in_thread(self._slots, self._threads, self._close))
+
+    async def _to_mac(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # one side hung up, so the bridge ends
+            while chunk := await self._reader.read(CHUNK_BYTES):
+                while chunk:
+                    chunk = chunk[await self._send(chunk) :]
+
+    async def _send(self, chunk: bytes) -> int:
+        while True:
+            try:
+                sent = await _in_thread(self._slots, self._threads, lambda: self._channel.send(chunk))
+            except TimeoutError:  # the window is closed; waiting here keeps the thread free
+                await asyncio.sleep(WINDOW_POLL_SECONDS)
+                continue
+            if sent == 0:
+                raise EOFError
+            return sent
+
+    async def _from_mac(self) -> None:
+        readable = _Readable()
+        self._channel.in_buffer.set_event(readable)
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # as above
+            while True:
+                readable.wake.clear()
+                # Reading may send a window update, which blocks during a key exchange: never do that in the event loop.
+                while self._channel.recv_ready():
+                    self._writer.write(
+                        await _in_thread(self._slots, self._threads, lambda: self._channel.recv(CHUNK_BYTES))
+                    )
+                    await self._writer.drain()
+                if self._channel.closed or self._channel.eof_received:
+                    return
+                await readable.wake.wait()
+
+    def _close(self) -> None:
+        with contextlib.suppress(
+            OSError, EOFError, paramiko.SSHException
+        ):  # the transport is gone, and the channel with it
+            self._channel.close()

@@ -1,0 +1,150 @@
+"""Reads from the cache and the fleet what a placement pass decides on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
+from voxfleet_operator.placement.snapshot import (
+    CONTROL_SLOTS,
+    MacSlot,
+    PendingShard,
+    PlacementJob,
+    PlacementSnapshot,
+)
+from voxfleet_operator.reconcile.backoffs import Backoffs
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job_findings import JobBlockers
+from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.mac.availability import availability
+from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
+from voxfleet_operator.reconcile.shard.lost_mac import Contact, MacContacts
+from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementGatherer:
+    context: Context
+    backoffs: Backoffs
+    blockers: JobBlockers
+    contacts: MacContacts
+
+    def gather(self) -> PlacementSnapshot:
+        cache, blocked = self.context.cache, self.blockers.jobs()
+        held = HeldSlots.of(cache.all(AudioShard), blocked)
+        jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
+        namespaces = {job.metadata.namespace for job in jobs}
+        return PlacementSnapshot(
+            shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held)),
+            macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
+            namespace_labels={name: cache.namespace_labels(name) for name in namespaces},
+            held_lanes=held.namespace_lanes,
+        )
+
+    def may_be_replaced(self, shard: AudioShard) -> bool:
+        """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
+        if (shard.status.attempt or 0) >= ATTEMPT_CAP:
+            return False
+        contact = self.contacts.of(shard).state
+        if contact is not Contact.LOST:
+            return False
+        return decide(shard, self.context.fleet.view(shard.status.mac or ""), contact) is ShardAction.REPLACE
+
+    def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
+        shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
+        common = placement_job(job, held.job_lanes[job.metadata.uid])
+        for shard in shards.all:
+            if shard.spec.stage is Stage.PROCESS and (shards.halted or job.status.plan is None):
+                continue
+            replaces_lost = is_live(shard)
+            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(shard)):
+                continue
+            yield PendingShard(
+                uid=shard.metadata.uid,
+                name=shard.metadata.name,
+                job=common,
+                stage=shard.spec.stage,
+                ordinal=shard.spec.ordinal or 0,
+                next_attempt=(shard.status.attempt or 0) + 1,
+                avoid=mac_to_avoid(shard.status.attempts),
+                not_before_seconds=self.backoffs.shard_until(shard.metadata.uid),
+                replaces_lost=replaces_lost,
+            )
+
+    def _mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
+        name = mac.metadata.name
+        view = self.context.fleet.view(name)
+        lanes = 0 if view.machine is None else offline_lanes(view.machine)
+        available = availability(mac, view)
+        return MacSlot(
+            name=name,
+            labels=mac.metadata.labels,
+            access=mac.spec.access,
+            unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
+            detail=available.detail,
+            free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
+            free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
+            not_before_seconds=self.backoffs.mac_until(name),
+            loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
+        )
+
+
+@dataclass(slots=True)
+class HeldSlots:
+    """What live attempts hold, according to their shards."""
+
+    lanes: dict[str, set[AttemptKey]] = field(default_factory=dict)
+    """By Mac."""
+    control: Counter[str] = field(default_factory=Counter)
+    """By Mac."""
+    job_lanes: Counter[str] = field(default_factory=Counter)
+    namespace_lanes: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, shards: Iterable[AudioShard], blocked: AbstractSet[str]) -> HeldSlots:
+        """`blocked` are UIDs of jobs whose attempts cannot be sent: those hold only what their agents report."""
+        held = cls()
+        for shard in shards:
+            if not is_live(shard) or shard.spec.job_ref.uid in blocked:
+                continue
+            mac = shard.status.mac or ""
+            if shard.spec.stage is not Stage.PROCESS:
+                held.control[mac] += 1
+                continue
+            key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
+            held.lanes.setdefault(mac, set()).add(key)
+            held.job_lanes[shard.spec.job_ref.uid] += 1
+            held.namespace_lanes[shard.metadata.namespace] += 1
+        return held
+
+    def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
+        """Includes what the agent reports: an attempt that was given up may still be cleaning up."""
+        reported = {
+            key
+            for key, report in view.attempts.items()
+            if report.lane is not None and report.state not in TERMINAL_STATES
+        }
+        return self.lanes.get(mac, set()) | reported
+
+
+def placement_job(job: AudioBatchJob, live_lanes: int) -> PlacementJob:
+    return PlacementJob(
+        uid=job.metadata.uid,
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        created=job.metadata.creation_timestamp,
+        uris=job.spec.uris(),
+        parallelism=job.spec.parallelism,
+        live_lanes=live_lanes,
+        mac_selector=job.spec.mac_selector,
+        model_digest=None if job.status.plan is None else job.status.plan.model_digest,
+    )

@@ -1,0 +1,122 @@
+"""The placement pass over all shards without a live attempt and all Macs: gather, decide, assign. One runs at a time.
+
+Consistency: the cache holds this process's own writes, so no lane is given away twice. Should the cache lag for
+another reason, the conditional write fails and the pass runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+from pydantic import ValidationError
+
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_operator.cache import key_of
+from voxfleet_operator.kube import Forbidden, Invalid
+from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.place import place
+from voxfleet_operator.placement.snapshot import Assignment
+from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.backoffs import Backoffs
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
+from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
+from voxfleet_operator.reconcile.shard.decide import usage_of
+from voxfleet_operator.reconcile.shard.lost_mac import MacContacts
+from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
+from voxfleet_operator.reconcile.status_writer import write_status
+from voxfleet_process import crash_points
+
+REFUSED_BACKOFF_STEP = 4
+"""About a minute."""
+
+log = structlog.get_logger(__name__)
+
+
+class PlacementReconciler:
+    def __init__(
+        self,
+        context: Context,
+        backoffs: Backoffs,
+        blockers: JobBlockers,
+        pending_reasons: PendingReasons,
+        contacts: MacContacts,
+    ) -> None:
+        self._context = context
+        self._backoffs = backoffs
+        self._pending_reasons = pending_reasons
+        self._gatherer = PlacementGatherer(context, backoffs, blockers, contacts)
+
+    async def reconcile(self, key: Key) -> float | None:
+        if not self._context.synced():
+            return 1.0
+        snapshot = self._gatherer.gather()
+        plan = place(snapshot, self._context.clock())
+        self._publish(plan.pending)
+        conflicts = False
+        for assignment in plan.assignments:
+            try:
+                conflicts |= not await self._assign(assignment)
+            except (Invalid, Forbidden, ValidationError) as error:
+                # One shard's trouble must not hold up the jobs after it.
+                log.error("assignment refused", shard_uid=assignment.shard_uid, error=_without_values(error))
+                self._backoffs.shard_failed(assignment.shard_uid, REFUSED_BACKOFF_STEP, self._context.clock())
+        return 0.0 if conflicts else plan.wake_after_seconds
+
+    def _publish(self, pending: Mapping[str, str]) -> None:
+        for uid in self._pending_reasons.replace(pending):
+            job = self._context.cache.by_uid(AudioBatchJob, uid)
+            if job is not None:
+                self._context.queue.add(key_of(job))
+
+    async def _assign(self, assignment: Assignment) -> bool:
+        """Writes attempt, Mac and digest; the agent hears of it only afterwards. False: the pass has to run again."""
+        context = self._context
+        shard = context.cache.by_uid(AudioShard, assignment.shard_uid)
+        mac = context.cache.get(MacAgent, "", assignment.mac)
+        if shard is None or mac is None or (shard.status.attempt or 0) + 1 != assignment.attempt:
+            return False
+        if is_live(shard) and not self._gatherer.may_be_replaced(shard):
+            return False  # its Mac came back while earlier assignments were written
+        job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
+        if job is None or not takes_attempts(job):
+            return False
+        shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
+        bound = log.bind(
+            namespace=job.metadata.namespace,
+            job=job.metadata.name,
+            shard=shard.metadata.name,
+            attempt=assignment.attempt,
+            mac=assignment.mac,
+        )
+        try:
+            spec = attempt_spec(job, shard, assignment.attempt, shards.all)
+        except SpecNotReady as error:
+            bound.warning("attempt not assigned", error=str(error))
+            return True
+        old = current(shard.status)
+        status = assigned(
+            shard,
+            attempt=assignment.attempt,
+            mac=assignment.mac,
+            spec_digest=digest_of(spec),
+            lease_seconds=max(1, duration_milliseconds(mac.spec.disconnect.lost_after) // 1000),
+            usage_of_lost=None if old is None else usage_of(shard, old, context.fleet.view(old.mac)),
+            now=context.timestamp(),
+        )
+        if await write_status(context, shard, status) is None:
+            return False
+        crash_points.point("assigned")
+        bound.info("attempt assigned")
+        return True
+
+
+def _without_values(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))

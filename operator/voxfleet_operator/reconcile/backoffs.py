@@ -1,0 +1,42 @@
+"""Pauses after failures, so that a broken Mac or shard does not use up its attempts within a second.
+
+They are kept in memory only: a restart begins them anew, but attempts keep their numbers.
+"""
+
+from __future__ import annotations
+
+INITIAL_SECONDS = 1.0
+SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
+"""Spread a shard's eight attempts over a good quarter of an hour, in which a Mac that drains or cleans up returns."""
+MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
+
+
+class Backoffs:
+    """Of shards, by UID, and of Macs, by name. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._shards: dict[str, float] = {}
+        self._macs: dict[str, float] = {}
+        self._mac_failures: dict[str, int] = {}
+
+    def shard_failed(self, uid: str, attempt: int, now: float) -> None:
+        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(attempt - 1, 16))
+
+    def shard_ended(self, uid: str) -> None:
+        self._shards.pop(uid, None)
+
+    def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
+        failures = self._mac_failures.get(mac, 0)
+        self._mac_failures[mac] = failures + 1
+        backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))
+        self._macs[mac] = now + max(at_least_seconds, backoff_seconds)
+
+    def mac_succeeded(self, mac: str) -> None:
+        self._mac_failures.pop(mac, None)
+        self._macs.pop(mac, None)
+
+    def shard_until(self, uid: str) -> float:
+        return self._shards.get(uid, 0.0)
+
+    def mac_until(self, mac: str) -> float:
+        return self._macs.get(mac, 0.0)

@@ -1,0 +1,153 @@
+"""What happens next in a job's life: accept, plan, process, finalize, then complete or failed. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxfleet_api.conditions import ConditionType, Reason
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds import AudioBatchJob, VoiceContract
+from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AcceptedContract, AudioBatchJobStatus, JobPlan
+from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
+from voxfleet_api.results import PlanResult
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
+from voxfleet_operator.reconcile.job_findings import Blocker
+from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.shard.new_shard import NewShard
+from voxfleet_operator.reconcile.shard.status import failure_of
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    job: AudioBatchJob
+    shards: JobShards
+    contract: VoiceContract | None
+    blocker: Blocker | None = None
+    """What is wrong with the job's Secret, which no watch reports."""
+    pending_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDecision:
+    """To be carried out in this order: the finalizer, the status, then the shards."""
+
+    status: AudioBatchJobStatus
+    add_finalizer: bool = False
+    create: tuple[NewShard, ...] = ()
+    records_plan: bool = False
+    """The status freezes the plan. Process shards follow on the next pass, from the plan that was written."""
+
+
+def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
+    """`now` is the time for the status. Not for a job that is being deleted."""
+    return _JobDecider(snapshot, now).decide()
+
+
+class _JobDecider:
+    def __init__(self, snapshot: JobSnapshot, now: str) -> None:
+        self._snapshot = snapshot
+        self._job = snapshot.job
+        self._shards = snapshot.shards
+        self._now = now
+        self._conditions = JobConditions(snapshot.job, now)
+
+    def decide(self) -> JobDecision:
+        job = self._job
+        if has_ended(job):
+            if job.status.usage.settled:  # frozen: the bill stays even if the shards are deleted
+                generation = job.metadata.generation
+                return JobDecision(job.status.model_copy(update={"observed_generation": generation}))
+            return JobDecision(self._status(job.status, ended=True))
+        if CLEANUP_FINALIZER not in job.metadata.finalizers:
+            return JobDecision(job.status, add_finalizer=True)
+        blocker = self._snapshot.blocker
+        if blocker is None:
+            self._conditions.drop(ConditionType.STALLED)
+        else:
+            self._conditions.set(ConditionType.STALLED, True, blocker.reason, blocker.message)
+        if job.status.contract is None:
+            return self._accept() if blocker is None else self._refuse(blocker)
+        if job.status.plan is None:
+            return self._plan()
+        return self._process(job.status.plan)
+
+    def _refuse(self, blocker: Blocker) -> JobDecision:
+        self._conditions.set(ConditionType.ACCEPTED, False, blocker.reason, blocker.message)
+        self._state(Reason.PENDING, blocker.message)
+        return JobDecision(self._status(self._job.status))
+
+    def _accept(self) -> JobDecision:
+        job, contract = self._job, self._snapshot.contract
+        if contract is None:
+            name = job.spec.contract_ref.name
+            message = f"VoiceContract {name} does not exist in namespace {job.metadata.namespace}; create it"
+            return self._refuse(Blocker(Reason.CONTRACT_NOT_FOUND, message))
+        accepted = AcceptedContract(digest=digest_of(contract.spec), spec=contract.spec)
+        self._conditions.set(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the contract is copied into status")
+        self._state(Reason.PLANNING, "the input is listed and its headers are read")
+        return JobDecision(self._status(job.status.model_copy(update={"contract": accepted, "start_time": self._now})))
+
+    def _plan(self) -> JobDecision:
+        shard = self._shards.plan
+        if shard is None:
+            return JobDecision(self._status(self._job.status), create=(NewShard(Stage.PLAN),))
+        failed = failure_of(shard)
+        if failed is not None:
+            return self._fail(failed.reason, failed.message)
+        if shard.status.commit is None or shard.status.plan is None:
+            return JobDecision(self._status(self._job.status))
+        plan = frozen_plan(shard.status.commit, shard.status.plan)
+        self._state(Reason.RUNNING, "shards run as lanes get free")
+        return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
+
+    def _process(self, plan: JobPlan) -> JobDecision:
+        total = shard_total(plan)
+        missing = () if self._shards.halted else self._shards.missing_ordinals(total)
+        if missing:
+            create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
+            return JobDecision(self._status(self._job.status), create=create)
+        if not self._shards.processed(total):
+            return JobDecision(self._status(self._job.status))
+        return self._finalize()
+
+    def _finalize(self) -> JobDecision:
+        shard = self._shards.finalize
+        if shard is None:
+            self._state(Reason.FINALIZING, "results are merged")
+            return JobDecision(self._status(self._job.status), create=(NewShard(Stage.FINALIZE),))
+        if shard.status.commit is None and failure_of(shard) is None:
+            self._state(Reason.FINALIZING, "results are merged")
+            return JobDecision(self._status(self._job.status))
+        status = self._status(self._job.status, ended=True)
+        failed = verdict(self._job, status.clips, self._shards)
+        if failed is not None:
+            return self._fail(*failed)
+        self._conditions.set(ConditionType.COMPLETE, True, Reason.FINISHED, "all results are in status.results")
+        return JobDecision(self._ended())
+
+    def _fail(self, reason: str, message: str) -> JobDecision:
+        self._conditions.set(ConditionType.FAILED, True, reason, message)
+        self._state(Reason.FAILED, message)
+        return JobDecision(self._ended())
+
+    def _ended(self) -> AudioBatchJobStatus:
+        return self._status(self._job.status.model_copy(update={"completion_time": self._now}), ended=True)
+
+    def _state(self, reason: Reason, message: str) -> None:
+        self._conditions.set(ConditionType.COMPLETE, False, reason, message)
+
+    def _status(self, status: AudioBatchJobStatus, *, ended: bool = False) -> AudioBatchJobStatus:
+        status = with_facts(self._job, status, self._shards, ended=ended, pending_reason=self._snapshot.pending_reason)
+        if status.clips.quarantined:
+            self._conditions.set(
+                ConditionType.QUARANTINED,
+                True,
+                Reason.CLIPS_QUARANTINED,
+                "clips were refused for their own data; status.quarantine and errors.jsonl say which and why",
+            )
+        return status.model_copy(update={"conditions": self._conditions.result()})
+
+
+def frozen_plan(commit: ShardCommit, result: PlanResult) -> JobPlan:
+    return JobPlan(attempt=commit.attempt, **result.model_dump())

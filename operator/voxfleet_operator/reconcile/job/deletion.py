@@ -1,0 +1,72 @@
+"""What is left to do for a job that is being deleted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.protocol import AttemptKey
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.job.shards import JobShards
+
+FORCE_ANNOTATION = "voxfleet.dev/force-delete"
+DEADLINE = timedelta(minutes=15)
+
+PlacedAttempt = tuple[str, AttemptKey]
+"""A Mac, and an attempt that it may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    deletes: tuple[PlacedAttempt, ...] = ()
+    """To delete now."""
+    unreachable: tuple[str, ...] = ()
+    """Macs that the deletion waits for."""
+    finish: bool = False
+    """Delete the shards, then drop the finalizer."""
+    gave_up: str | None = None
+    """Why it finishes although some attempts may still exist; None if all are known to be gone."""
+
+
+def plan_deletion(
+    job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView], confirmed: Set[PlacedAttempt], now: datetime
+) -> Deletion:
+    """`confirmed` holds what agents said is gone.
+
+    Nothing waits for a Mac without a MacAgent: nobody can reach it, and what it holds is an orphan when it comes back.
+    """
+    left = sorted(_placed_attempts(job, shards, views) - confirmed)
+    if FORCE_ANNOTATION in job.metadata.annotations:
+        return Deletion(finish=True, gave_up=f"annotation {FORCE_ANNOTATION}" if left else None)
+    unreachable = tuple(sorted({mac for mac, _ in left if not views[mac].connected}))
+    if not left:
+        return Deletion(finish=True)
+    if now >= _deadline(job):
+        names = ", ".join(unreachable or sorted({mac for mac, _ in left}))
+        return Deletion(finish=True, gave_up=f"no answer for {DEADLINE.seconds // 60} minutes from {names}")
+    return Deletion(deletes=tuple(item for item in left if views[item[0]].connected), unreachable=unreachable)
+
+
+def _placed_attempts(job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView]) -> set[PlacedAttempt]:
+    """Attempts that a shard records, since a PUT may be under way, and attempts that an agent reports."""
+    recorded = {
+        (record.mac, AttemptKey(shard.metadata.uid, record.attempt))
+        for shard in shards.all
+        for record in shard.status.attempts
+        if record.mac in views
+    }
+    reported = {
+        (name, key)
+        for name, view in views.items()
+        for key, report in view.attempts.items()
+        if report.job.uid == job.metadata.uid
+    }
+    return recorded | reported
+
+
+def _deadline(job: AudioBatchJob) -> datetime:
+    if job.metadata.deletion_timestamp is None:
+        raise ValueError(f"job {job.metadata.name} is not being deleted")
+    return datetime.fromisoformat(job.metadata.deletion_timestamp) + DEADLINE

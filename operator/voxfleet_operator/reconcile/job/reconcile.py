@@ -1,0 +1,192 @@
+"""Moves a job through its life: gather what its shards say, decide, then write the status once and create shards."""
+
+from __future__ import annotations
+
+import structlog
+
+from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
+from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
+from voxfleet_operator.cache import key_of
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.kube import AlreadyExists
+from voxfleet_operator.queue import PLACEMENT, Key
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.deletion import PlacedAttempt, plan_deletion
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.status import only_numbers_moved
+from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
+from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
+from voxfleet_operator.reconcile.shard.status import is_live
+from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
+from voxfleet_process import crash_points
+
+BLOCKED_RETRY_SECONDS = 10.0
+NAME_TAKEN_RETRY_SECONDS = 30.0
+DELETE_POLL_SECONDS = 1.0
+UNREACHABLE_POLL_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class JobReconciler:
+    def __init__(self, context: Context, blockers: JobBlockers, pending_reasons: PendingReasons) -> None:
+        self._context = context
+        self._blockers = blockers
+        self._pending_reasons = pending_reasons
+        self._written_seconds: dict[str, float] = {}
+        self._confirmed: dict[str, set[PlacedAttempt]] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        job = self._context.cache.get(AudioBatchJob, key.namespace, key.name)
+        if job is None:
+            return None
+        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, job.metadata.uid))
+        if job.metadata.deletion_timestamp is not None:
+            return await self._delete(job, shards)
+        return await self._advance(job, shards)
+
+    async def _advance(self, job: AudioBatchJob, shards: JobShards) -> float | None:
+        snapshot = await self._gather(job, shards)
+        decision = plan_job(snapshot, self._context.timestamp())
+        if decision.add_finalizer:
+            if await write_finalizers(self._context, job, [*job.metadata.finalizers, CLEANUP_FINALIZER]) is not None:
+                crash_points.point("finalizer-added")
+            return 0.0
+        wait_seconds = self._wait_before_writing(job, decision.status)
+        if wait_seconds == 0:
+            written = await write_status(self._context, job, decision.status)
+            if written is None:
+                return 0.0
+            self._written_seconds[job.metadata.uid] = self._context.clock()
+            if decision.records_plan:
+                crash_points.point("plan-recorded")
+            self._announce(job, written, shards)
+        if not await self._create(job, decision.create):
+            return NAME_TAKEN_RETRY_SECONDS
+        return BLOCKED_RETRY_SECONDS if snapshot.blocker is not None else wait_seconds
+
+    async def _gather(self, job: AudioBatchJob, shards: JobShards) -> JobSnapshot:
+        return JobSnapshot(
+            job=job,
+            shards=shards,
+            contract=self._context.cache.get(VoiceContract, job.metadata.namespace, job.spec.contract_ref.name),
+            blocker=await self._blocker(job),
+            pending_reason=self._pending_reasons.get(job.metadata.uid),
+        )
+
+    async def _blocker(self, job: AudioBatchJob) -> Blocker | None:
+        """Reads the Secret before the job is accepted, and afterwards only if a shard reported that it is blocked."""
+        uid = job.metadata.uid
+        if has_ended(job) or (job.status.contract is not None and uid not in self._blockers):
+            return None
+        try:
+            await job_credentials(self._context, job)
+        except Blocked as blocked:
+            return blocked.blocker
+        if self._blockers.clear(uid):
+            self._context.queue.add(PLACEMENT)
+        return None
+
+    def _wait_before_writing(self, job: AudioBatchJob, status: AudioBatchJobStatus) -> float | None:
+        """None if there is nothing to write. Progress waits for its interval; everything else is written at once."""
+        if not differs(job.status, status):
+            return None
+        if not only_numbers_moved(job.status, status):
+            return 0.0
+        last = self._written_seconds.get(job.metadata.uid)
+        if last is None:
+            return 0.0
+        return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
+
+    def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
+        """Publishes an event when the job enters a new state, and wakes live shards when it ends, so that they stop."""
+        before = find(old.status.conditions, ConditionType.COMPLETE)
+        after = find(new.status.conditions, ConditionType.COMPLETE)
+        if after is None or (before is not None and before.reason == after.reason):
+            return
+        failed = has_ended(new) and after.status != "True"
+        log.info("job", job=new.metadata.name, namespace=new.metadata.namespace, state=after.reason)
+        self._context.events.publish(new, after.reason, after.message, warning=failed)
+        if has_ended(new):
+            for shard in filter(is_live, shards.all):
+                self._context.queue.add(key_of(shard))
+
+    async def _create(self, job: AudioBatchJob, wanted: tuple[NewShard, ...]) -> bool:
+        """False if another object has a shard's name."""
+        for new in wanted:
+            self._context.leader.check()
+            try:
+                shard = AudioShard.load(await self._context.api.create(shard_body(job, new)))
+            except AlreadyExists:
+                if not await self._adopt(job, shard_name(job.metadata.name, new.stage, new.ordinal)):
+                    return False
+                continue
+            observe(self._context, shard)
+            crash_points.point("shard-created")
+        return True
+
+    async def _adopt(self, job: AudioBatchJob, name: str) -> bool:
+        """Reads a shard that exists although the cache lacks it. False if it is not this job's."""
+        found = await self._context.api.get(AudioShard, job.metadata.namespace, name)
+        if found is None:
+            return True
+        if belongs(found, job):
+            observe(self._context, found)
+            return True
+        note = f"AudioShard {name} exists and is not this job's; delete it"
+        log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
+        self._context.events.publish(job, "ShardNameTaken", note, warning=True)
+        return False
+
+    async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
+        if CLEANUP_FINALIZER not in job.metadata.finalizers:
+            return None
+        context = self._context
+        if any(mac.metadata.name not in context.fleet.views() for mac in context.cache.all(MacAgent)):
+            return DELETE_POLL_SECONDS  # this process has just started and has no session with that Mac yet
+        confirmed = self._confirmed.setdefault(job.metadata.uid, set())
+        deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
+        for placed in deletion.deletes:
+            if await self._delete_attempt(job, placed):
+                confirmed.add(placed)
+                crash_points.point("delete-answered")
+        if not deletion.finish:
+            if deletion.deletes and set(deletion.deletes) <= confirmed and not deletion.unreachable:
+                return 0.0
+            return DELETE_POLL_SECONDS if deletion.deletes else UNREACHABLE_POLL_SECONDS
+        if deletion.gave_up is not None:
+            note = f"deleted although attempts may be left on Macs: {deletion.gave_up}; they are removed on contact"
+            log.warning("deletion gave up", job=job.metadata.name, namespace=job.metadata.namespace, why=note)
+            context.events.publish(job, "CleanupIncomplete", note, warning=True)
+        return await self._finish_deletion(job, shards)
+
+    async def _delete_attempt(self, job: AudioBatchJob, placed: PlacedAttempt) -> bool:
+        mac, key = placed
+        self._context.leader.check()
+        try:
+            return await self._context.fleet.delete(mac, key.shard_uid, key.attempt)
+        except (AgentRefused, AgentUnreachable) as error:
+            log.warning(
+                "attempt not deleted yet", job=job.metadata.name, mac=mac, attempt=key.attempt, error=str(error)
+            )
+            return False
+
+    async def _finish_deletion(self, job: AudioBatchJob, shards: JobShards) -> float | None:
+        for shard in shards.all:
+            self._context.leader.check()
+            metadata = shard.metadata
+            await self._context.api.delete(AudioShard, metadata.namespace, metadata.name, metadata.uid)
+        others = [name for name in job.metadata.finalizers if name != CLEANUP_FINALIZER]
+        written = await write_finalizers(self._context, job, others)
+        uid = job.metadata.uid
+        if written is None and self._context.cache.by_uid(AudioBatchJob, uid) is not None:
+            return 0.0
+        self._written_seconds.pop(uid, None)
+        self._confirmed.pop(uid, None)
+        self._pending_reasons.forget(uid)
+        self._blockers.clear(uid)
+        return None

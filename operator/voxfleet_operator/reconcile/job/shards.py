@@ -1,0 +1,70 @@
+"""The shards of one job, and how far they are as a whole. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from voxfleet_api.clip_limits import beyond_halt
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_operator.reconcile.shard.new_shard import belongs
+from voxfleet_operator.reconcile.shard.status import concerns_job, is_committed, is_failed, is_live
+
+
+@dataclass(frozen=True)
+class JobShards:
+    """All shards of a job, by stage."""
+
+    all: tuple[AudioShard, ...]
+    halt_percent: int | None = None
+    """The contract's quarantine.haltFanOutPercent."""
+
+    @classmethod
+    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard]) -> JobShards:
+        contract = job.status.contract
+        return cls(
+            tuple(shard for shard in shards if belongs(shard, job)),
+            None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
+        )
+
+    @cached_property
+    def plan(self) -> AudioShard | None:
+        return next((shard for shard in self.all if shard.spec.stage is Stage.PLAN), None)
+
+    @cached_property
+    def process(self) -> tuple[AudioShard, ...]:
+        found = [shard for shard in self.all if shard.spec.stage is Stage.PROCESS]
+        return tuple(sorted(found, key=lambda shard: shard.spec.ordinal or 0))
+
+    @cached_property
+    def finalize(self) -> AudioShard | None:
+        return next((shard for shard in self.all if shard.spec.stage is Stage.FINALIZE), None)
+
+    @cached_property
+    def halted(self) -> bool:
+        """Whether Process shards get no new attempts: the job or its clips are at fault, or Finalize has begun."""
+        return (
+            self.finalize is not None
+            or any(concerns_job(shard) for shard in self.process)
+            or self.quarantined_beyond_halt is not None
+        )
+
+    @cached_property
+    def quarantined_beyond_halt(self) -> tuple[int, int] | None:
+        """Counts of (quarantined, finished) clips in committed shards, once they exceed `halt_percent`."""
+        counts = (shard.status.clips for shard in self.process if is_committed(shard))
+        return beyond_halt((clips for clips in counts if clips is not None), self.halt_percent)
+
+    def missing_ordinals(self, total: int) -> tuple[int, ...]:
+        present = {shard.spec.ordinal for shard in self.process}
+        return tuple(ordinal for ordinal in range(total) if ordinal not in present)
+
+    def processed(self, total: int) -> bool:
+        """Whether no Process shard has an attempt now or will get one."""
+        if not self.halted and self.missing_ordinals(total):
+            return False
+        return all(
+            is_committed(shard) or is_failed(shard) or (self.halted and not is_live(shard)) for shard in self.process
+        )

@@ -1,0 +1,62 @@
+"""What one reconciler has found out about a job and another one needs. In memory only: every pass finds it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from voxfleet_api.conditions import Reason, truncate
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Something that stops a job until a person fixes it."""
+
+    reason: Reason
+    message: str
+
+
+class JobBlockers:
+    """The jobs whose attempts cannot be sent, by UID. Reported by shards, cleared by whoever finds it fixed."""
+
+    def __init__(self) -> None:
+        self._blockers: dict[str, Blocker] = {}
+
+    def jobs(self) -> AbstractSet[str]:
+        """UIDs."""
+        return self._blockers.keys()
+
+    def __contains__(self, job_uid: str) -> bool:
+        return job_uid in self._blockers
+
+    def report(self, job_uid: str, blocker: Blocker) -> bool:
+        """True if this is news."""
+        if self._blockers.get(job_uid) == blocker:
+            return False
+        self._blockers[job_uid] = blocker
+        return True
+
+    def clear(self, job_uid: str) -> bool:
+        """True if the job was blocked."""
+        return self._blockers.pop(job_uid, None) is not None
+
+
+class PendingReasons:
+    """Why a job's next shard has no Mac, by job UID, as the last placement pass found it."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+
+    def get(self, job_uid: str) -> str | None:
+        return self._reasons.get(job_uid)
+
+    def replace(self, reasons: Mapping[str, str]) -> set[str]:
+        """Keeps these and no others; returns the UIDs of the jobs whose reason changed."""
+        new = {uid: truncate(reason) for uid, reason in reasons.items()}  # no status takes longer ones
+        changed = {uid for uid in self._reasons.keys() | new.keys() if self._reasons.get(uid) != new.get(uid)}
+        self._reasons = new
+        return changed
+
+    def forget(self, job_uid: str) -> None:
+        self._reasons.pop(job_uid, None)

@@ -1,0 +1,83 @@
+"""Keeps a session open to a Mac, publishes what it shows, and deletes attempts there that belong to no shard."""
+
+from __future__ import annotations
+
+import structlog
+
+from voxfleet_api.kinds import AudioShard, MacAgent
+from voxfleet_api.protocol import AttemptStatus
+from voxfleet_operator.cache import key_of
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
+from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.status_writer import observe, write_status
+
+DELETE_POLL_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class MacReconciler:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._connected: dict[str, bool] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        context = self._context
+        mac = context.cache.get(MacAgent, "", key.name)
+        if mac is None:
+            context.fleet.forget(key.name)
+            self._wake_waiting_shards(key.name, connected=False)
+            return None
+        context.leader.check()
+        context.fleet.ensure(mac)
+        view = context.fleet.view(key.name)
+        self._wake_waiting_shards(key.name, connected=view.connected)
+        written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
+        if written is None:
+            return 0.0
+        return await self._delete_orphans(view)
+
+    def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:
+        """Wakes the shards that wait for a Mac when it connects or disconnects, even those it never heard of."""
+        if self._connected.get(mac) == connected:
+            return
+        self._connected[mac] = connected
+        for shard in self._context.cache.all(AudioShard):
+            if awaits(shard, mac):
+                self._context.queue.add(key_of(shard))
+
+    async def _delete_orphans(self, view: MacView) -> float | None:
+        """Deletes attempts whose AudioShard is gone. What is left to delete is stored nowhere but found anew."""
+        if not view.connected or not self._context.synced():
+            return None
+        again: float | None = None
+        for report in orphans(view, self._context.options.control_plane, self._recorded):
+            if await self._exists(report, view.name):
+                continue
+            self._context.leader.check()
+            try:
+                gone = await self._context.fleet.delete(view.name, report.shard_uid, report.attempt)
+            except (AgentRefused, AgentUnreachable) as error:
+                log.warning(
+                    "orphaned attempt not deleted", mac=view.name, shard=report.shard_name, attempt=report.attempt,
+                    error=str(error),
+                )  # fmt: skip
+                gone = False
+            if not gone:
+                again = DELETE_POLL_SECONDS
+        return again
+
+    def _recorded(self, shard_uid: str, attempt: int, mac: str) -> bool:
+        shard = self._context.cache.by_uid(AudioShard, shard_uid)
+        return shard is not None and records(shard, attempt, mac)
+
+    async def _exists(self, report: AttemptStatus, mac: str) -> bool:
+        """Asks the API server: the cache may lag, and a deletion cannot be undone."""
+        found = await self._context.api.get(AudioShard, report.namespace, report.shard_name)
+        if found is None:
+            return False
+        observe(self._context, found)
+        return found.metadata.uid == report.shard_uid and records(found, report.attempt, mac)

@@ -1,0 +1,76 @@
+"""What an attempt is told to do. Pure: every leader computes the same spec for the same shard and attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_batch_job import JobPlan
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.protocol import AttemptRequest, AttemptSpec, CommitRef, FinalizeSpec, ProcessSpec, S3Credentials
+from voxfleet_api.results import job_folder
+from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
+
+
+class SpecNotReady(Exception):
+    """The job's status lacks what this stage needs: the contract, or the frozen plan."""
+
+
+def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: Iterable[AudioShard]) -> AttemptSpec:
+    """`shards` are all shards of the job; Finalize names their commits. Raises SpecNotReady."""
+    contract = job.status.contract
+    if contract is None:
+        raise SpecNotReady(f"job {job.metadata.name} was not accepted")
+    stage = shard.spec.stage
+    plan = job.status.plan
+    if plan is None and stage is not Stage.PLAN:
+        raise SpecNotReady(f"job {job.metadata.name} has no plan")
+    return AttemptSpec(
+        namespace=job.metadata.namespace,
+        job=JobRef(name=job.metadata.name, uid=job.metadata.uid),
+        shard_name=shard.metadata.name,
+        shard_uid=shard.metadata.uid,
+        attempt=attempt,
+        stage=stage,
+        task=job.spec.task,
+        contract=contract.spec,
+        contract_digest=contract.digest,
+        output_folder=job_folder(job.spec.output.uri, job.metadata.name, job.metadata.uid),
+        billing_key=job.spec.billing_key,
+        transcription=job.spec.transcription,
+        synthesis=job.spec.synthesis,
+        formats=job.spec.output.formats,
+        plan=plan_spec(job.spec) if stage is Stage.PLAN else None,
+        process=_process_spec(job, shard, plan) if stage is Stage.PROCESS and plan is not None else None,
+        finalize=_finalize_spec(plan, shards) if stage is Stage.FINALIZE and plan is not None else None,
+    )
+
+
+def attempt_request(spec: AttemptSpec, lease_seconds: int, credentials: S3Credentials | None) -> AttemptRequest:
+    return AttemptRequest(
+        spec_digest=digest_of(spec), spec=spec.dump(), lease_seconds=lease_seconds, credentials=credentials
+    )
+
+
+def _process_spec(job: AudioBatchJob, shard: AudioShard, plan: JobPlan) -> ProcessSpec:
+    if shard.spec.ordinal is None or shard.spec.indexes is None:
+        raise SpecNotReady(f"shard {shard.metadata.name} has no clips")
+    return process_spec(job.spec, plan, shard.spec.ordinal, shard.spec.indexes)
+
+
+def _finalize_spec(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeSpec:
+    process = sorted(
+        (shard for shard in shards if shard.spec.stage is Stage.PROCESS), key=lambda shard: shard.spec.ordinal or 0
+    )
+    return finalize_spec(
+        plan,
+        [
+            DeliveredShard(
+                shard.spec.indexes or "",
+                CommitRef(shard_uid=shard.metadata.uid, attempt=commit.attempt, sha256=commit.sha256),
+            )
+            for shard in process
+            if (commit := shard.status.commit) is not None
+        ],
+    )

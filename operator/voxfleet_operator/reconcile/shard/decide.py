@@ -1,0 +1,163 @@
+"""What to do about a shard's attempts: an explicit table for the newest one, and rules for those before it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.kinds import AudioShard
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.metering.usage import attempt_usage, newer
+from voxfleet_operator.reconcile.shard.lost_mac import Contact
+
+
+class ReportedState(StrEnum):
+    """An attempt as its Mac last reported it."""
+
+    ABSENT = "Absent"
+    ACCEPTED = "Accepted"
+    RUNNING = "Running"
+    PARKED = "Parked"
+    FINISHING = "Finishing"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+    FOREIGN = "Foreign"  # its spec is not the one that was assigned
+
+
+class ShardAction(StrEnum):
+    WAIT = "Wait"
+    PUT = "Put"  # start or resume
+    COMMIT = "Commit"  # record the result
+    FAIL = "Fail"  # record the failure
+    REVOKE = "Revoke"  # delete it on its Mac, then record that it was refused
+    REPLACE = "Replace"  # placement may assign the next attempt
+
+
+TABLE: Mapping[tuple[Contact, ReportedState], ShardAction] = {
+    (Contact.CONNECTED, ReportedState.ABSENT): ShardAction.PUT,
+    (Contact.CONNECTED, ReportedState.ACCEPTED): ShardAction.WAIT,
+    (Contact.CONNECTED, ReportedState.RUNNING): ShardAction.WAIT,
+    (Contact.CONNECTED, ReportedState.PARKED): ShardAction.PUT,
+    (Contact.CONNECTED, ReportedState.FINISHING): ShardAction.WAIT,
+    (Contact.CONNECTED, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (Contact.CONNECTED, ReportedState.FAILED): ShardAction.FAIL,
+    (Contact.CONNECTED, ReportedState.DELETING): ShardAction.REVOKE,
+    (Contact.CONNECTED, ReportedState.FOREIGN): ShardAction.REVOKE,
+    # A silent Mac may still be working, but an attempt that it reported as ended has ended.
+    (Contact.SILENT, ReportedState.ABSENT): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.ACCEPTED): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.RUNNING): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.PARKED): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.FINISHING): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (Contact.SILENT, ReportedState.FAILED): ShardAction.FAIL,
+    (Contact.SILENT, ReportedState.DELETING): ShardAction.WAIT,
+    (Contact.SILENT, ReportedState.FOREIGN): ShardAction.WAIT,
+    (Contact.LOST, ReportedState.ABSENT): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.ACCEPTED): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.RUNNING): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.PARKED): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.FINISHING): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (Contact.LOST, ReportedState.FAILED): ShardAction.FAIL,
+    (Contact.LOST, ReportedState.DELETING): ShardAction.REPLACE,
+    (Contact.LOST, ReportedState.FOREIGN): ShardAction.REPLACE,
+}
+
+
+def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> ReportedState:
+    if report is None:
+        return ReportedState.ABSENT
+    if report.spec_digest != spec_digest:
+        return ReportedState.FOREIGN
+    if report.state is AttemptState.SUCCEEDED and report.result is None:
+        return ReportedState.FOREIGN  # there is nothing to commit, which this protocol does not allow
+    return ReportedState(report.state.value)
+
+
+def decide(shard: AudioShard, view: MacView | None, contact: Contact) -> ShardAction:
+    """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
+    key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
+    report = None if view is None else view.attempts.get(key)
+    return TABLE[contact, reported_state(report, shard.status.spec_digest)]
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """What is left to do about attempts that ended: usage to record, and copies that their Macs still hold."""
+
+    usages: tuple[tuple[int, AttemptUsage], ...]
+    deletes: tuple[tuple[str, AttemptKey], ...]
+
+
+def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
+    """Ignores late results, but records the machine time of their attempts and deletes them on their Macs."""
+    usages: list[tuple[int, AttemptUsage]] = []
+    deletes: list[tuple[str, AttemptKey]] = []
+    for record in shard.status.attempts:
+        if record.outcome is AttemptOutcome.ASSIGNED:
+            continue
+        view = views.get(record.mac)
+        if view is None:
+            continue
+        key = AttemptKey(shard.metadata.uid, record.attempt)
+        usage = usage_of(shard, record, view)
+        if usage is not None and newer(record.usage, usage):
+            usages.append((record.attempt, usage))
+        if record.outcome is not AttemptOutcome.SUCCEEDED and view.connected and key in view.attempts:
+            deletes.append((record.mac, key))
+    return Superseded(tuple(usages), tuple(deletes))
+
+
+def usage_of(shard: AudioShard, record: AttemptRecord, view: MacView | None) -> AttemptUsage | None:
+    """The usage to record for an attempt that ended. Plan and Finalize hold no lane, so they have none."""
+    if shard.spec.stage is not Stage.PROCESS or view is None:
+        return None
+    key = AttemptKey(shard.metadata.uid, record.attempt)
+    expecting = view.connected and view.ledger_error is None
+    return attempt_usage(record, view.attempts.get(key), view.usage.get(key), expecting=expecting)
+
+
+@dataclass(frozen=True, slots=True)
+class PutRefusal:
+    """What follows from a PUT that an agent refused."""
+
+    revoked: bool
+    """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
+    failure_class: FailureClass | None
+    message: str
+    mac_pauses: bool = False
+    """The Mac has no room, so other shards leave it alone for a while, too."""
+
+
+def put_refusal(status: int, problem: Problem) -> PutRefusal:
+    """`status` is the HTTP status, which is not 2xx."""
+    text = f"the agent refused with HTTP {status}: {problem.message}"
+    if status in (401, 403, 412):
+        return PutRefusal(False, problem.failure_class, text)
+    if status == 422:
+        return PutRefusal(True, problem.failure_class or FailureClass.RUNTIME_MISMATCH, problem.message)
+    if status == 507:
+        failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
+        return PutRefusal(True, failure_class, problem.message, mac_pauses=True)
+    return PutRefusal(True, _retryable(problem.failure_class), text, mac_pauses=status in (429, 503))
+
+
+def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
+    """The Mac on which the newest attempt ended badly."""
+    newest = max(records, key=lambda record: record.attempt, default=None)
+    if newest is None or newest.outcome is AttemptOutcome.SUCCEEDED:
+        return None
+    return newest.mac
+
+
+def _retryable(failure_class: FailureClass | None) -> FailureClass | None:
+    """Only a 422 may fail a shard for good: all other refusals are about the Mac and not about the job."""
+    if failure_class is None or RULES[failure_class].remedy is Remedy.NOTHING:
+        return None
+    return failure_class

@@ -1,0 +1,61 @@
+"""An AudioShard as the operator makes it for a job: its name, its owner, its body. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.ranges import encode
+
+JOB_LABEL = "voxfleet.dev/job"
+STAGE_LABEL = "voxfleet.dev/stage"
+
+
+def shard_name(job_name: str, stage: Stage, ordinal: int | None = None) -> str:
+    """Deterministic, so that creating a shard again finds the one that exists."""
+    if ordinal is not None:
+        return f"{job_name}-{ordinal:05d}"
+    return f"{job_name}-{stage.value.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewShard:
+    stage: Stage
+    ordinal: int | None = None
+
+
+def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
+    spec: dict[str, object] = {
+        "jobRef": {"name": job.metadata.name, "uid": job.metadata.uid},
+        "stage": new.stage.value,
+    }
+    if new.ordinal is not None and job.status.plan is not None:
+        first, end = job.status.plan.boundaries[new.ordinal : new.ordinal + 2]
+        spec |= {"ordinal": new.ordinal, "indexes": encode(range(first, end))}
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": job.crd.kind,
+        "name": job.metadata.name,
+        "uid": job.metadata.uid,
+        "controller": True,
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": AudioShard.crd.kind,
+        "metadata": {
+            "name": shard_name(job.metadata.name, new.stage, new.ordinal),
+            "namespace": job.metadata.namespace,
+            "labels": {JOB_LABEL: job.metadata.name, STAGE_LABEL: new.stage.value},
+            "ownerReferences": [owner],
+        },
+        "spec": spec,
+    }
+
+
+def belongs(shard: AudioShard, job: AudioBatchJob) -> bool:
+    """Whether the operator made this shard for this job. Shards that others made are ignored."""
+    controlled = any(owner.controller and owner.uid == job.metadata.uid for owner in shard.metadata.owner_references)
+    expected = shard_name(job.metadata.name, shard.spec.stage, shard.spec.ordinal)
+    return controlled and shard.spec.job_ref.uid == job.metadata.uid and shard.metadata.name == expected

@@ -1,0 +1,216 @@
+"""What an AudioShard's status says, and the edits that the operator makes to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find, is_true, truncate
+from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.kinds import AudioShard
+from voxfleet_api.kinds.audio_shard import (
+    AttemptOutcome,
+    AttemptRecord,
+    AttemptUsage,
+    AudioShardStatus,
+    ShardCommit,
+    ShardCounters,
+)
+from voxfleet_api.protocol import AttemptStatus, ShardResult
+
+ATTEMPT_CAP = 8
+"""How many attempts a shard gets, whatever ended them; more would only waste a fleet's night."""
+
+
+def current(status: AudioShardStatus) -> AttemptRecord | None:
+    """The newest attempt's record."""
+    return next((record for record in status.attempts if record.attempt == status.attempt), None)
+
+
+def is_live(shard: AudioShard) -> bool:
+    """Whether its newest attempt is assigned and its end is not recorded yet."""
+    record = current(shard.status)
+    return record is not None and record.outcome is AttemptOutcome.ASSIGNED
+
+
+def is_committed(shard: AudioShard) -> bool:
+    return shard.status.commit is not None
+
+
+def is_failed(shard: AudioShard) -> bool:
+    """Whether it has no result and gets no further attempt."""
+    return is_true(shard.status.conditions, ConditionType.FAILED)
+
+
+def failure_of(shard: AudioShard) -> Condition | None:
+    found = find(shard.status.conditions, ConditionType.FAILED)
+    return found if found is not None and found.status == "True" else None
+
+
+def concerns_job(shard: AudioShard) -> bool:
+    """Whether it failed because of the job as written, so that the job's other shards would fail, too."""
+    failed = failure_of(shard)
+    return failed is not None and failed.reason in _JOB_REASONS
+
+
+_JOB_REASONS = frozenset(str(name) for name, rule in RULES.items() if rule.remedy is Remedy.NOTHING)
+
+
+# Edits.
+
+
+def assigned(
+    shard: AudioShard,
+    *,
+    attempt: int,
+    mac: str,
+    spec_digest: str,
+    lease_seconds: int,
+    usage_of_lost: AttemptUsage | None,
+    now: str,
+) -> AudioShardStatus:
+    """Assigns an attempt to a Mac. An earlier attempt that is still assigned is recorded as lost."""
+    records = tuple(
+        record.model_copy(
+            update={
+                "outcome": AttemptOutcome.LOST,
+                "failure_class": FailureClass.MACHINE_LOST,
+                "message": f"no contact with {record.mac} for longer than its lease; attempt {attempt} took over",
+                "usage": usage_of_lost or record.usage,
+            }
+        )
+        if record.outcome is AttemptOutcome.ASSIGNED
+        else record
+        for record in shard.status.attempts
+    )
+    record = AttemptRecord(attempt=attempt, mac=mac, outcome=AttemptOutcome.ASSIGNED)
+    return _with_condition(
+        shard,
+        shard.status.model_copy(
+            update={
+                "attempt": attempt,
+                "mac": mac,
+                "spec_digest": spec_digest,
+                "lease_seconds": lease_seconds,
+                "assigned_at": now,
+                "attempts": (*records, record),
+            }
+        ),
+        Reason.ASSIGNED,
+        f"attempt {attempt} is on {mac}",
+        now,
+    )
+
+
+def committed(
+    shard: AudioShard, report: AttemptStatus, result: ShardResult, usage: AttemptUsage | None, now: str
+) -> AudioShardStatus:
+    """Recording the digest is the commit."""
+    status = _end_current(shard.status, AttemptOutcome.SUCCEEDED, None, None, usage)
+    counts = result.counts
+    return _with_condition(
+        shard,
+        status.model_copy(
+            update={
+                "commit": ShardCommit(attempt=report.attempt, sha256=result.commit_sha256),
+                "plan": result.plan,
+                "clips": None if counts is None else ShardCounters(**counts.model_dump()),
+                "quarantine": result.quarantine,
+                **_scratch(status, report),
+            }
+        ),
+        Reason.COMMITTED,
+        f"attempt {report.attempt} delivered the result",
+        now,
+        done=True,
+    )
+
+
+def attempt_ended(
+    shard: AudioShard,
+    outcome: AttemptOutcome,
+    failure_class: FailureClass | None,
+    message: str,
+    usage: AttemptUsage | None,
+    now: str,
+    report: AttemptStatus | None = None,
+) -> AudioShardStatus:
+    """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good."""
+    status = _end_current(shard.status, outcome, failure_class, message, usage)
+    if report is not None:
+        status = status.model_copy(update=_scratch(status, report))
+    reason = failed_for_good(failure_class, status.attempt or 0)
+    status = _with_condition(shard, status, reason or failure_class or Reason.PENDING, message, now)
+    if reason is None:
+        return status
+    text = message if reason != Reason.ATTEMPTS_EXHAUSTED else f"all {ATTEMPT_CAP} attempts ended; the last: {message}"
+    failed = condition(
+        shard.status.conditions,
+        ConditionType.FAILED,
+        True,
+        reason,
+        text,
+        generation=shard.metadata.generation,
+        now=now,
+    )
+    others = tuple(item for item in status.conditions if item.type != ConditionType.FAILED)
+    return status.model_copy(update={"conditions": (*others, failed)})
+
+
+def failed_for_good(failure_class: FailureClass | None, attempts: int) -> str | None:
+    """The reason, if no further attempt would help or is allowed."""
+    if failure_class is not None and RULES[failure_class].remedy is Remedy.NOTHING:
+        return failure_class
+    return Reason.ATTEMPTS_EXHAUSTED if attempts >= ATTEMPT_CAP else None
+
+
+def with_usages(status: AudioShardStatus, usages: Iterable[tuple[int, AttemptUsage]]) -> AudioShardStatus:
+    """Records the usage of some attempts, by their numbers."""
+    found = dict(usages)
+    if not found:
+        return status
+    records = tuple(
+        record.model_copy(update={"usage": found[record.attempt]}) if record.attempt in found else record
+        for record in status.attempts
+    )
+    return status.model_copy(update={"attempts": records})
+
+
+def _end_current(
+    status: AudioShardStatus,
+    outcome: AttemptOutcome,
+    failure_class: FailureClass | None,
+    message: str | None,
+    usage: AttemptUsage | None,
+) -> AudioShardStatus:
+    records = tuple(
+        record.model_copy(
+            update={
+                "outcome": outcome,
+                "failure_class": failure_class,
+                "message": None if message is None else truncate(message),
+                "usage": usage or record.usage,
+            }
+        )
+        if record.attempt == status.attempt
+        else record
+        for record in status.attempts
+    )
+    return status.model_copy(update={"attempts": records})
+
+
+def _scratch(status: AudioShardStatus, report: AttemptStatus) -> dict[str, int]:
+    return {
+        "scratch_high_water_bytes": max(status.scratch_high_water_bytes, report.scratch_high_water_bytes),
+        "scratch_residue_bytes": status.scratch_residue_bytes + report.scratch_residue_bytes,
+    }
+
+
+def _with_condition(
+    shard: AudioShard, status: AudioShardStatus, reason: str, message: str, now: str, *, done: bool = False
+) -> AudioShardStatus:
+    generation = shard.metadata.generation
+    item = condition(
+        shard.status.conditions, ConditionType.COMMITTED, done, reason, message, generation=generation, now=now
+    )
+    others = tuple(other for other in status.conditions if other.type != ConditionType.COMMITTED)
+    return status.model_copy(update={"conditions": (item, *others), "observed_generation": generation})

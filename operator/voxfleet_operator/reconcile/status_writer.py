@@ -1,0 +1,82 @@
+"""The writes that reconcilers share.
+
+Each checks leadership first and puts the answer into the cache, so that the next decision sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from voxfleet_api.base import StatusModel
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_operator.kube import Conflict, NotFound
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.triggers import keys_of_change
+
+R = TypeVar("R", AudioBatchJob, AudioShard, MacAgent, VoiceContract)
+
+
+async def write_status(context: Context, resource: R, status: StatusModel) -> R | None:
+    """Writes only if the status differs, and only to the very version that was decided on.
+
+    None means that the object has changed meanwhile: the cache now holds the newer one, and the caller decides again.
+    """
+    if not differs(resource.status, status):
+        return resource
+    metadata = resource.metadata
+    context.leader.check()
+    try:
+        written = await context.api.apply_status(
+            type(resource), metadata.namespace, metadata.name, status.dump(), metadata.resource_version
+        )
+    except (Conflict, NotFound):
+        await read_again(context, resource)
+        return None
+    observe(context, written)
+    return written
+
+
+async def write_finalizers(context: Context, resource: R, finalizers: list[str]) -> R | None:
+    """Like `write_status`; also returns None when the object is gone."""
+    metadata = resource.metadata
+    context.leader.check()
+    try:
+        written = await context.api.set_finalizers(
+            type(resource), metadata.namespace, metadata.name, finalizers, metadata.resource_version
+        )
+    except (Conflict, NotFound):
+        await read_again(context, resource)
+        return None
+    observe(context, written)
+    return written
+
+
+async def read_again(context: Context, resource: R) -> None:
+    """Updates the cache with one live read."""
+    metadata = resource.metadata
+    found = await context.api.get(type(resource), metadata.namespace, metadata.name)
+    if found is None or found.metadata.uid != metadata.uid:
+        context.cache.remove(resource)
+    if found is not None:
+        observe(context, found)
+
+
+def observe(context: Context, resource: Resource) -> None:
+    """Puts an object that was just read or written into the cache and queues the keys that it concerns."""
+    if context.cache.put(resource):
+        for key in keys_of_change(resource, context.cache):
+            context.queue.add(key)
+
+
+def differs(old: StatusModel, new: StatusModel) -> bool:
+    """Whether a write would change anything. The order of lists does not count: the server may keep another one."""
+    return _ordered(old.dump()) != _ordered(new.dump())
+
+
+def _ordered(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _ordered(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return sorted((_ordered(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+    return value

@@ -1,0 +1,213 @@
+"""The table of a shard's newest attempt, every cell of it, and what an agent's refusal means."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from tests.unit.operator.decisions.memory_api import sha
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.kinds import AudioShard
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem, ShardResult
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.metering.usage import NO_ROWS
+from voxfleet_operator.reconcile.shard.decide import (
+    TABLE,
+    ReportedState,
+    ShardAction,
+    decide,
+    mac_to_avoid,
+    put_refusal,
+    reported_state,
+    superseded,
+)
+from voxfleet_operator.reconcile.shard.lost_mac import Contact, contact
+from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, failed_for_good
+
+DIGEST = f"sha256:{sha('spec')}"
+UID = "shard-uid"
+
+
+def record(attempt: int, mac: str, outcome: AttemptOutcome, usage: AttemptUsage | None = None) -> AttemptRecord:
+    return AttemptRecord(attempt=attempt, mac=mac, outcome=outcome, usage=usage)
+
+
+def shard_with(*records: AttemptRecord) -> AudioShard:
+    newest = records[-1]
+    return AudioShard.load(
+        {
+            "metadata": {"name": "job-00000", "namespace": "team", "uid": UID},
+            "spec": {
+                "jobRef": {"name": "job", "uid": "job-uid"},
+                "stage": "Process",
+                "ordinal": 0,
+                "indexes": "0-1",
+            },
+            "status": {
+                "attempt": newest.attempt,
+                "mac": newest.mac,
+                "specDigest": DIGEST,
+                "leaseSeconds": 30,
+                "attempts": [item.dump() for item in records],
+            },
+        }
+    )
+
+
+def report(attempt: int, state: AttemptState, digest: str = DIGEST) -> AttemptStatus:
+    done = state is AttemptState.SUCCEEDED
+    return AttemptStatus(
+        shard_uid=UID,
+        attempt=attempt,
+        spec_digest=digest,
+        control_plane="cp",
+        namespace="team",
+        job=JobRef(name="job", uid="job-uid"),
+        shard_name="job-00000",
+        stage=Stage.PROCESS,
+        state=state,
+        result=ShardResult(commit_sha256=sha("commit")) if done else None,
+    )
+
+
+def view_with(*reports: AttemptStatus, connected: bool = True, usage: AttemptUsage | None = None) -> MacView:
+    return MacView(
+        "mac-a",
+        connected=connected,
+        reason=Reason.CONNECTED if connected else Reason.SSH_UNREACHABLE,
+        message="",
+        attempts={AttemptKey(UID, item.attempt): item for item in reports},
+        usage={} if usage is None else {AttemptKey(UID, item.attempt): usage for item in reports},
+    )
+
+
+WAIT, PUT, COMMIT, FAIL, REVOKE, REPLACE = (
+    ShardAction.WAIT,
+    ShardAction.PUT,
+    ShardAction.COMMIT,
+    ShardAction.FAIL,
+    ShardAction.REVOKE,
+    ShardAction.REPLACE,
+)
+WANT: dict[ReportedState, tuple[ShardAction, ShardAction, ShardAction]] = {
+    # the attempt is          connected  silent  lost
+    ReportedState.ABSENT: (PUT, WAIT, REPLACE),
+    ReportedState.ACCEPTED: (WAIT, WAIT, REPLACE),
+    ReportedState.RUNNING: (WAIT, WAIT, REPLACE),
+    ReportedState.PARKED: (PUT, WAIT, REPLACE),
+    ReportedState.FINISHING: (WAIT, WAIT, REPLACE),
+    ReportedState.SUCCEEDED: (COMMIT, COMMIT, COMMIT),
+    ReportedState.FAILED: (FAIL, FAIL, FAIL),
+    ReportedState.DELETING: (REVOKE, WAIT, REPLACE),
+    ReportedState.FOREIGN: (REVOKE, WAIT, REPLACE),
+}
+
+
+def test_the_table_is_whole() -> None:
+    assert set(TABLE) == set(product(Contact, ReportedState))
+
+
+@pytest.mark.parametrize(("reached", "how"), list(product(Contact, ReportedState)))
+def test_every_cell(reached: Contact, how: ReportedState) -> None:
+    """From the shard and the view, not from the table itself."""
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED))
+    connected = reached is Contact.CONNECTED
+    if how is ReportedState.ABSENT:
+        view = view_with(connected=connected)
+    elif how is ReportedState.FOREIGN:
+        view = view_with(report(1, AttemptState.RUNNING, f"sha256:{sha('other')}"), connected=connected)
+    else:
+        view = view_with(report(1, AttemptState(how.value)), connected=connected)
+    assert decide(shard, view, reached) is WANT[how][list(Contact).index(reached)]
+
+
+def test_a_report_of_another_attempt_is_not_seen() -> None:
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.LOST), record(2, "mac-a", AttemptOutcome.ASSIGNED))
+    assert decide(shard, view_with(report(1, AttemptState.SUCCEEDED)), Contact.CONNECTED) is ShardAction.PUT
+
+
+def test_a_success_without_a_result_is_not_one() -> None:
+    bare = report(1, AttemptState.SUCCEEDED).model_copy(update={"result": None})
+    assert reported_state(bare, DIGEST) is ReportedState.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("connected", "silent_seconds", "want"),
+    [
+        (True, 1e9, Contact.CONNECTED),
+        (False, 0.0, Contact.SILENT),
+        (False, 39.9, Contact.SILENT),
+        (False, 40.0, Contact.LOST),
+    ],
+)
+def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, want: Contact) -> None:
+    view = view_with(connected=connected)
+    assert contact(view, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
+    if not connected:
+        assert contact(None, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
+
+
+@pytest.mark.parametrize(
+    ("status", "failure_class", "revoked", "recorded"),
+    [
+        (401, None, False, None),
+        (403, None, False, None),
+        (412, None, False, None),
+        (409, None, True, None),
+        (410, None, True, None),
+        (422, None, True, FailureClass.RUNTIME_MISMATCH),
+        (422, FailureClass.PLAN_MISMATCH, True, FailureClass.PLAN_MISMATCH),
+        (429, None, True, None),
+        (429, FailureClass.INVALID_INPUT, True, None),
+        (503, None, True, None),
+        (507, None, True, FailureClass.SCRATCH_EXHAUSTED),
+        (500, None, True, None),
+    ],
+)
+def test_refusals(
+    status: int, failure_class: FailureClass | None, revoked: bool, recorded: FailureClass | None
+) -> None:
+    refusal = put_refusal(status, Problem(failure_class=failure_class, message="no"))
+    assert refusal.revoked is revoked
+    assert refusal.failure_class is recorded
+    assert refusal.mac_pauses is (status in (429, 503, 507))
+    assert "no" in refusal.message
+
+
+@pytest.mark.parametrize("failure_class", FailureClass)
+def test_remedies(failure_class: FailureClass) -> None:
+    nothing = RULES[failure_class].remedy is Remedy.NOTHING
+    assert failed_for_good(failure_class, 1) == (failure_class if nothing else None)
+    assert failed_for_good(failure_class, ATTEMPT_CAP) == (failure_class if nothing else Reason.ATTEMPTS_EXHAUSTED)
+
+
+def test_an_attempt_without_a_class_is_retried_up_to_the_cap() -> None:
+    assert failed_for_good(None, ATTEMPT_CAP - 1) is None
+    assert failed_for_good(None, ATTEMPT_CAP) == Reason.ATTEMPTS_EXHAUSTED
+
+
+def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
+    assert mac_to_avoid([]) is None
+    assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.SUCCEEDED)]) is None
+    bad = [record(1, "mac-a", AttemptOutcome.FAILED), record(2, "mac-b", AttemptOutcome.REFUSED)]
+    assert mac_to_avoid(bad) == "mac-b"
+
+
+def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
+    usage = AttemptUsage(chain_id="c", first_sequence=0, last_sequence=1, rows=2, work_milliseconds=5)
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.LOST), record(2, "mac-b", AttemptOutcome.SUCCEEDED))
+    running = superseded(shard, {"mac-a": view_with(report(1, AttemptState.PARKED), usage=usage)})
+    assert running.usages == () and running.deletes == (("mac-a", AttemptKey(UID, 1)),)
+    silent = superseded(shard, {"mac-a": view_with(report(1, AttemptState.PARKED), usage=usage, connected=False)})
+    assert silent.usages == ((1, usage),) and silent.deletes == ()
+    gone = superseded(shard, {"mac-a": view_with()})
+    assert gone.usages == ((1, NO_ROWS),) and gone.deletes == ()
+
+
+def test_a_committed_attempt_stays_on_its_mac() -> None:
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, NO_ROWS))
+    left = superseded(shard, {"mac-a": view_with(report(1, AttemptState.SUCCEEDED))})
+    assert left.usages == () and left.deletes == ()

@@ -1,0 +1,176 @@
+"""The record of a Mac and its ledger book: what a view shows after which message."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.rig.ledger_row import ledger_row
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.ledger import Activity, SignedRow, row_hash, sign
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerSpan
+from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.mac_record import MacRecord
+
+KEY = Ed25519PrivateKey.generate()
+OURS, OTHERS = "cluster-1", "cluster-2"
+A = AttemptKey("shard-a", 1)
+
+
+def chain(*owners: str, chain_id: str = "chain-1") -> list[SignedRow]:
+    """Rows of attempt A, one second each, of these control planes."""
+    rows: list[SignedRow] = []
+    for owner in owners:
+        row = ledger_row(
+            len(rows),
+            row_hash(rows[-1].row) if rows else "0" * 64,
+            chain_id=chain_id,
+            control_plane=owner,
+            shard_uid=A.shard_uid,
+            attempt=A.attempt,
+            activity=tuple(Activity)[len(rows) % 3],
+            audio_milliseconds=10,
+        )
+        rows.append(sign(row, KEY))
+    return rows
+
+
+def status(state: AttemptState, last_sequence: int | None = None, control_plane: str = OURS) -> AttemptStatus:
+    span = (
+        None if last_sequence is None else LedgerSpan(chain_id="chain-1", first_sequence=0, last_sequence=last_sequence)
+    )
+    return AttemptStatus(
+        shard_uid=A.shard_uid,
+        attempt=A.attempt,
+        spec_digest="",
+        control_plane=control_plane,
+        namespace="speech",
+        job=JobRef(name="night", uid="job"),
+        shard_name="night-00000",
+        stage=Stage.PROCESS,
+        state=state,
+        ledger=span,
+    )
+
+
+@pytest.fixture
+def book() -> LedgerBook:
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", -1)
+    return book
+
+
+@pytest.fixture
+def record(book: LedgerBook) -> MacRecord:
+    return MacRecord("mac-01", OURS, book)
+
+
+def test_rows_add_up_per_attempt_and_activity(book: LedgerBook) -> None:
+    assert book.add(chain(OURS, OURS, OURS, OURS)) == {A}
+    usage = book.usage[A]
+    assert (usage.setup_milliseconds, usage.work_milliseconds, usage.cleanup_milliseconds) == (2000, 1000, 1000)
+    assert (usage.first_sequence, usage.last_sequence, usage.rows, usage.audio_milliseconds) == (0, 3, 4, 40)
+
+
+def test_rows_of_another_control_plane_are_verified_but_not_counted(book: LedgerBook) -> None:
+    assert book.add(chain(OTHERS, OURS)) == {A}
+    assert book.last_sequence == 1 and book.usage[A].rows == 1
+
+
+def test_nothing_counts_after_a_bad_row(book: LedgerBook) -> None:
+    rows = chain(OURS, OURS, OURS)
+    rows[1] = rows[1].model_copy(update={"signature": rows[0].signature})
+    book.add(rows)
+    assert book.error is not None and book.error.startswith("ledger row chain-1#1")
+    assert book.usage[A].rows == 1
+    assert book.add(chain(OURS, OURS)[1:]) == set()
+
+
+def test_after_a_reconnect_a_mended_chain_goes_on(book: LedgerBook) -> None:
+    rows = chain(OURS, OURS)
+    book.add([rows[0], rows[0]])
+    assert book.error is not None
+    book.resume("chain-1", 1)
+    assert book.add(rows[1:]) == {A} and book.error is None
+
+
+def test_a_chain_that_became_shorter_is_an_error(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    book.resume("chain-1", 0)
+    assert book.error is not None and "chain-1#1" in book.error and "restored" in book.error
+
+
+def test_a_new_chain_starts_over(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    book.resume("chain-2", -1)
+    assert book.last_sequence == -1
+    book.add(chain(OURS, chain_id="chain-2"))
+    assert book.error is None and book.usage[A].chain_id == "chain-2"
+
+
+def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    book.resume("chain-2", -1)
+    book.resume("chain-1", 1)
+    assert book.add(chain(OURS, OURS)) == {A}
+    assert book.usage[A].rows == 2
+
+
+def test_an_end_is_shown_once_its_rows_are_verified(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.RUNNING))
+    assert record.attempt_reported(status(AttemptState.SUCCEEDED, 1)) == set()
+    assert record.view.attempts[A].state is AttemptState.RUNNING
+    record.rows_delivered(chain(OURS)[:1])
+    assert record.lacks_rows
+    assert record.rows_delivered(chain(OURS, OURS)[1:]) == {A.shard_uid}
+    assert record.view.attempts[A].state is AttemptState.SUCCEEDED and record.view.usage[A].rows == 2
+
+
+def test_a_new_attempt_that_waits_for_rows_shows_as_finishing(record: MacRecord) -> None:
+    assert record.attempts_listed([status(AttemptState.SUCCEEDED, 0)]) == {A.shard_uid}
+    assert record.view.attempts[A].state is AttemptState.FINISHING
+
+
+def test_an_end_without_rows_is_shown_at_once(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.SUCCEEDED))
+    assert record.view.attempts[A].state is AttemptState.SUCCEEDED
+
+
+def test_named_rows_that_do_not_exist_are_an_error_and_release_the_attempt(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.FAILED, 4))
+    assert record.rows_exhausted() == {A.shard_uid}
+    assert record.view.attempts[A].state is AttemptState.FAILED
+    assert record.view.ledger_error is not None and "chain-1#4" in record.view.ledger_error
+
+
+def test_an_answer_never_overwrites_what_an_event_said(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.RUNNING))
+    assert record.attempt_accepted(status(AttemptState.ACCEPTED)) == set()
+    assert record.view.attempts[A].state is AttemptState.RUNNING
+
+
+def test_attempts_of_another_control_plane_are_not_ours(record: MacRecord) -> None:
+    assert record.attempt_reported(status(AttemptState.RUNNING, control_plane=OTHERS)) == set()
+    assert record.attempts_listed([status(AttemptState.RUNNING, control_plane=OTHERS)]) == set()
+    assert record.view.attempts == {}
+
+
+def test_what_a_list_lacks_is_gone(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.RUNNING))
+    assert record.attempts_listed([]) == {A.shard_uid}
+    assert record.view.attempts == {}
+
+
+def test_losing_contact_names_the_shards_that_may_still_run(record: MacRecord) -> None:
+    record.contact(True, Reason.CONNECTED, "")
+    record.attempt_reported(status(AttemptState.RUNNING))
+    assert record.contact(False, Reason.SSH_UNREACHABLE, "gone") == {A.shard_uid}
+    assert record.contact(False, Reason.SSH_UNREACHABLE, "gone") is None
+    assert record.contact(False, Reason.SSH_UNREACHABLE, "still gone") == set()
+
+
+def test_a_view_does_not_change_under_its_reader(record: MacRecord) -> None:
+    before = record.view
+    record.attempt_reported(status(AttemptState.RUNNING))
+    assert before.attempts == {} and A in record.view.attempts

@@ -1,0 +1,88 @@
+"""Backoff, renewals, twins and identity proofs, by table."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.ledger import IDENTITY_CONTEXT
+from voxfleet_api.protocol import Identity, identity_claim
+from voxfleet_operator.fleet.fleet import Claim, older_twin
+from voxfleet_operator.fleet.identity import MacRejected, check_identity
+from voxfleet_operator.fleet.session import SessionTiming, backoff_seconds, renewal_interval_seconds
+
+TIMING = SessionTiming(longest_renewal_interval_seconds=10, first_backoff_seconds=1, longest_backoff_seconds=30)
+KEY, OTHER_KEY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+
+@pytest.mark.parametrize(
+    ("failures", "fraction", "seconds"),
+    [(0, 0.0, 1.0), (1, 0.0, 2.0), (3, 0.5, 6.0), (10, 0.0, 30.0), (10**6, 1.0, 15.0)],
+)
+def test_backoff_doubles_up_to_its_cap_with_jitter(failures: int, fraction: float, seconds: float) -> None:
+    assert backoff_seconds(failures, TIMING, fraction) == seconds
+
+
+@pytest.mark.parametrize(("lease", "interval"), [(600.0, 10.0), (30.0, 10.0), (10.0, 10 / 3), (3.0, 1.0)])
+def test_a_lease_is_renewed_three_times_over_and_every_few_seconds(lease: float, interval: float) -> None:
+    assert renewal_interval_seconds(lease, TIMING) == pytest.approx(interval)
+
+
+OLD = Claim("b", "2026-01-01T00:00:00Z", "key-1", "hardware-1")
+
+
+@pytest.mark.parametrize(
+    ("claim", "twin"),
+    [
+        (Claim("a", "2026-01-02T00:00:00Z", "key-1", None), "b"),
+        (Claim("a", "2026-01-02T00:00:00Z", "key-2", "hardware-1"), "b"),
+        (Claim("a", "2026-01-02T00:00:00Z", "key-2", "hardware-2"), None),
+        (Claim("a", "2026-01-02T00:00:00Z", "key-2", None), None),
+        (Claim("a", "2026-01-01T00:00:00Z", "key-1", None), None),  # of one second: the name decides
+        (Claim("c", "2026-01-01T00:00:00Z", "key-1", None), "b"),
+        (OLD, None),
+    ],
+)
+def test_the_younger_of_two_with_one_machine_has_a_twin(claim: Claim, twin: str | None) -> None:
+    assert older_twin(claim, [OLD, Claim("z", "2026-01-01T00:00:01Z", "key-9", None)]) == twin
+
+
+def test_two_unidentified_macs_are_no_twins() -> None:
+    assert older_twin(Claim("b", "2", "key-2", None), [Claim("a", "1", "key-1", None)]) is None
+
+
+def text(key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def proof(signer: Ed25519PrivateKey = KEY, shown: Ed25519PrivateKey = KEY, owner: str | None = "ours") -> Identity:
+    identity = Identity(hardware_id="h", control_plane=owner, public_key=text(shown), nonce="nonce", signature="")
+    signature = signer.sign(IDENTITY_CONTEXT + canonical_json(identity_claim(identity)))
+    return identity.model_copy(update={"signature": base64.b64encode(signature).decode()})
+
+
+@pytest.mark.parametrize("owner", [None, "ours"])
+def test_a_good_proof_passes(owner: str | None) -> None:
+    check_identity(proof(owner=owner), nonce="nonce", pinned_key=text(KEY), control_plane="ours")
+
+
+@pytest.mark.parametrize(
+    ("identity", "nonce", "reason", "words"),
+    [
+        (proof(signer=OTHER_KEY), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
+        (proof(signer=OTHER_KEY, shown=OTHER_KEY), "nonce", Reason.IDENTITY_MISMATCH, "spec.ledgerPublicKey"),
+        (proof(), "another nonce", Reason.IDENTITY_MISMATCH, "old proof"),
+        (proof().model_copy(update={"hardware_id": "x"}), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
+        (proof().model_copy(update={"signature": "%"}), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
+        (proof(owner="theirs"), "nonce", Reason.OTHER_CONTROL_PLANE, "theirs"),
+    ],
+)
+def test_a_bad_proof_is_refused(identity: Identity, nonce: str, reason: Reason, words: str) -> None:
+    with pytest.raises(MacRejected, match=words) as trouble:
+        check_identity(identity, nonce=nonce, pinned_key=text(KEY), control_plane="ours")
+    assert trouble.value.reason is reason
