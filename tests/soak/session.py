@@ -18,7 +18,6 @@ from tests.soak.findings import Findings, count_repeated, count_rows, double_bil
 from tests.soak.mortal_worker import Order, done_file
 from tests.soak.schedule import Kill, Schedule, Victim
 
-from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
 from voxfleet_api.failures import RULES, Remedy
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
@@ -28,6 +27,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptStatus, ShardResult
 from voxfleet_api.results import Commit, PlanResult, ResultRow, attempt_folder
 from voxfleet_dev.processes import wait_ended
+from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
 
 STAGE_TIMEOUT_SECONDS = 180.0
 POLL_SECONDS = 0.05

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
-from voxfleet_agent import crash_points
 from voxfleet_agent.attempts.event_feed import append_status
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
@@ -25,6 +24,7 @@ from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
 from voxfleet_api.quantities import quantity_bytes
+from voxfleet_process import crash_points
 
 STOP_SECONDS = 20
 """How long a cancelled stage may take before its lane is killed under it."""

@@ -15,7 +15,6 @@ import pytest
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
-from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
@@ -25,6 +24,7 @@ from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, Mach
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Commit, ResultRow
 from voxfleet_dev.processes import wait_ended
+from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 CONTRACT = VoiceContractSpec(

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from voxfleet_agent import crash_points
 from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_each
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
@@ -34,6 +33,7 @@ from voxfleet_api.results import (
     plan_folder,
 )
 from voxfleet_api.run_record import RunRecord
+from voxfleet_process import crash_points
 
 READS_AT_A_TIME = 8
 

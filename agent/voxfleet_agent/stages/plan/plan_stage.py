@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from voxfleet_agent import crash_points
 from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.frozen_plan import nonce_name
 from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
@@ -21,6 +20,7 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
+from voxfleet_process import crash_points
 
 HEADERS_AT_A_TIME = 16
 

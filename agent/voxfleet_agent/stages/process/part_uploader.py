@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from voxfleet_agent import crash_points
 from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.stages.context import StageJournal
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PartRef, part_name
+from voxfleet_process import crash_points
 
 PART_ROWS = 64
 PART_SECONDS = 10.0

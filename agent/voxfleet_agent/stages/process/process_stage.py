@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from voxfleet_agent import crash_points
 from voxfleet_agent.lanes.lane_types import Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.context import StageContext
@@ -31,6 +30,7 @@ from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.protocol import ProcessSpec, ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import AttemptBase, Commit, FileRef, LadderTable, ManifestRow, attempt_folder
+from voxfleet_process import crash_points
 
 
 async def run_process(ctx: StageContext) -> ShardResult:

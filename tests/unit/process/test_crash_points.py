@@ -5,11 +5,14 @@ import sys
 
 import pytest
 
-from voxfleet_agent.crash_points import EXIT_CODE, VARIABLE
+from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
 
-PROGRAM = (
-    "from voxfleet_agent.crash_points import point\nfor i in range(5):\n    point('other'); point('edge')\n    print(i)"
-)
+PROGRAM = """
+from voxfleet_process.crash_points import point
+for i in range(5):
+    point("other"); point("edge")
+    print(i)
+"""
 
 
 @pytest.mark.parametrize(("wanted", "rounds"), [("edge", 0), ("edge@3", 2), ("edge@9", 5), ("elsewhere", 5), ("", 5)])
