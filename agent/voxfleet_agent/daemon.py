@@ -5,38 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import AsyncExitStack
 
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
-from voxfleet_agent.failure_budget import MacFailureBudgets
-from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
-from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, LaneUserError, make_reachable
-from voxfleet_agent.lanes.pools import LanePools
+from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
+from voxfleet_agent.local_services import LocalServices, ServicePaths, open_services
 from voxfleet_agent.logs import logger
-from voxfleet_agent.machine import LocalMachine, read_machine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
-from voxfleet_agent.models.resolved_model import ModelResolver
-from voxfleet_agent.models.store import ModelStore
-from voxfleet_agent.quarantine import QuarantineStore
-from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
-from voxfleet_agent.stages.plan.plan_stage import run_plan
-from voxfleet_agent.stages.process.process_stage import run_process
+from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Storage
-from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
-
-STAGES = {Stage.PLAN: run_plan, Stage.PROCESS: run_process, Stage.FINALIZE: run_finalize}
 
 _log = logger("voxfleet.agent")
 
@@ -48,87 +35,41 @@ async def run_agent(config: AgentConfig) -> None:
     """
     token = read_token(config)
     key = ledgers.load_key(config.ledger_key_file)
-    journal = await Journal.open(config.state_dir, config.journal_file)
-    try:
-        account = _lane_account(config)
-        scratch = Scratch(config.scratch.path, config.scratch.quota_bytes, config.scratch.min_free_bytes)
-        if account is not None:
-            make_reachable(config.lane_dir, below=config.scratch.path.parent)
-            make_reachable(scratch.attempts_path, below=config.scratch.path.parent)
-            make_reachable(config.models.path, below=config.models.path.parent)
-        pools = LanePools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
-        models = ModelStore(config.models.path, config.models.quota_bytes)
+    async with AsyncExitStack() as stack:
         try:
-            await _reap(pools)
-            machine = await asyncio.to_thread(read_machine, config.state_dir)
-            chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
-            require_memory(machine.memory_bytes, config.pools)
-            resolver = models if account is None else LaneReadableModels(models, account, config.models.path)
-            ledger = Ledger(key, chain_id, machine.hardware_id)
-            equipment = _equip(config, journal, ledger, scratch, machine, pools, resolver)
-            await _serve(config, equipment, token, listen_on(config.listen))
-        finally:
-            await pools.close()
-            models.close()
-            scratch.close()
-    finally:
-        await journal.close()
+            local = await stack.enter_async_context(open_services(ServicePaths.of(config)))
+        except (LaneUserError, LaneBusyError) as error:
+            raise ConfigError(str(error)) from error
+        require_memory(local.machine.memory_bytes, config.pools)
+        chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
+        ledger = Ledger(key, chain_id, local.machine.hardware_id)
+        await _serve(config, _attempt_services(config, local, ledger), token, listen_on(config.listen))
 
 
-def _lane_account(config: AgentConfig) -> LaneUser | None:
-    if config.lane_user is None:
-        return None
-    try:
-        return LaneUser.named(config.lane_user)
-    except LaneUserError as error:
-        raise ConfigError(str(error)) from error
-
-
-async def _reap(pools: LanePools) -> None:
-    try:
-        ended = await pools.reap_stale()
-    except LaneBusyError as error:
-        raise ConfigError(str(error)) from error
-    for pid in ended:
-        _log.warning("ended a lane that an earlier agent left behind", pid=pid)
-
-
-def _equip(
-    config: AgentConfig,
-    journal: Journal,
-    ledger: Ledger,
-    scratch: Scratch,
-    machine: LocalMachine,
-    pools: LanePools,
-    models: ModelResolver,
-) -> AttemptServices:
-    clock = SystemClock()
-    quarantine = QuarantineStore(config.quarantine_dir, config.scratch.quarantine_quota_bytes, clock)
-    least_memory = min(pool.memory_cap_bytes for pool in config.pools)  # a measured batch size holds in every pool
-
+def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger) -> AttemptServices:
     def open_storage(credentials: S3Credentials | None) -> Storage:
         return Storage(config.allow, credentials, config.https)
 
     return AttemptServices(
-        journal=journal,
+        journal=local.journal,
         ledger=ledger,
-        scratch=scratch,
-        clock=clock,
-        machine=machine,
-        lanes=LaneSlots(pools),
-        pools=pools,
-        models=models,
-        ladders=MacLadderBook(config.ladder_dir, machine.chip, machine.versions, least_memory),
-        quarantine=quarantine,
-        open_budget=MacFailureBudgets(clock).open,
+        scratch=local.scratch,
+        clock=local.clock,
+        machine=local.machine,
+        lanes=LaneSlots(local.pools),
+        pools=local.pools,
+        models=local.models,
+        ladders=local.ladders,
+        quarantine=local.quarantine,
+        open_budget=local.open_budget,
         stages=STAGES,
         open_storage=open_storage,
         check_address=open_storage(None).check,
     )
 
 
-async def _serve(config: AgentConfig, equipment: AttemptServices, token: str, listener: socket.socket) -> None:
-    supervisor = Supervisor(equipment)
+async def _serve(config: AgentConfig, services: AttemptServices, token: str, listener: socket.socket) -> None:
+    supervisor = Supervisor(services)
     try:
         await supervisor.start(config.control_plane)
     except ValueError as error:
@@ -136,16 +77,16 @@ async def _serve(config: AgentConfig, equipment: AttemptServices, token: str, li
     metrics = AgentMetrics(
         lambda: AgentReading(
             attempts=supervisor.states(),
-            pools=equipment.pools.facts(),
-            lanes=equipment.pools.readings(),
-            scratch_reserved_bytes=equipment.scratch.reserved_bytes,
-            scratch_quota_bytes=equipment.scratch.quota_bytes,
-            quarantine_bytes=equipment.quarantine.size_bytes,
-            quarantined_clips=equipment.quarantine.count,
+            pools=services.pools.facts(),
+            lanes=services.pools.readings(),
+            scratch_reserved_bytes=services.scratch.reserved_bytes,
+            scratch_quota_bytes=services.scratch.quota_bytes,
+            quarantine_bytes=services.quarantine.size_bytes,
+            quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
         )
     )
-    routes = Routes(equipment, supervisor, Authenticator(token), metrics)
+    routes = Routes(services, supervisor, Authenticator(token), metrics)
     server = build_server(build_app(routes))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(_signalled())

@@ -10,6 +10,12 @@ from pathlib import Path
 class FolderInUseError(Exception):
     """Another process holds the folder; the message names it and what to do."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} is in use by another voxfleet-agent; end that one, or give each agent folders of its own"
+        )
+        self.folder = folder
+
 
 def lock_folder(folder: Path) -> int:
     """Creates the folder if need be and returns a descriptor that holds it for this process.
@@ -22,7 +28,5 @@ def lock_folder(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise FolderInUseError(
-            f"{folder} is in use by another voxfleet-agent; end that one, or give each agent folders of its own"
-        ) from error
+        raise FolderInUseError(folder) from error
     return descriptor

@@ -15,15 +15,10 @@ from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.attempts.state_machine import AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, lane_holds
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
-from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import LaneHandle
-from voxfleet_agent.logs import frames
-from voxfleet_agent.scratch import AttemptScratch
-from voxfleet_agent.stages.context import Provenance, StageContext
-from voxfleet_agent.stages.stage_runner import failure_of
+from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
-from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.protocol import AttemptState, ShardResult
 from voxfleet_process import crash_points
 
 STOP_SECONDS = 20
@@ -35,14 +30,15 @@ class Execution:
 
     def __init__(
         self,
-        equipment: AttemptServices,
+        services: AttemptServices,
         lanes: SlotQueue[LaneHandle],
         control: SlotQueue[None],
         progressed: Callable[[LiveAttempt], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
         """`fatal` gets what must end the agent: after it, only a restart knows what is true."""
-        self._equipment = equipment
+        self._services = services
+        self._stage_runner = StageRunner(services)
         self._progressed = progressed
         self._fatal = fatal
         self._lanes = lanes
@@ -90,8 +86,8 @@ class Execution:
 
     async def clean(self, live: LiveAttempt) -> int:
         """Removes the attempt's scratch, if there is any; returns the bytes that stayed behind: 0."""
-        await self._equipment.scratch.remove_attempt(live.key)
-        return self._equipment.scratch.residue_bytes(live.key)
+        await self._services.scratch.remove_attempt(live.key)
+        return self._services.scratch.residue_bytes(live.key)
 
     async def accept(self, live: LiveAttempt) -> None:
         """Makes a new attempt durable."""
@@ -99,9 +95,9 @@ class Execution:
 
         def work(db: sqlite3.Connection) -> None:
             attempt_table.save(db, record)
-            append_status(db, self._equipment.ledger.chain_id, record)
+            append_status(db, self._services.ledger.chain_id, record)
 
-        await self._equipment.journal.write(work)
+        await self._services.journal.write(work)
         live.log().info("attempt", state=record.state.value)
 
     async def commit(
@@ -115,7 +111,7 @@ class Execution:
     ) -> None:
         """One transaction: the new state, its event, the sealed rows of what ended, the hold of what began."""
         step = transition(live.record.state, event)
-        ledger = self._equipment.ledger
+        ledger = self._services.ledger
         record = change(replace(live.record, state=step.state))
         began = live.meter.hold() if live.meter is not None else None
 
@@ -128,7 +124,7 @@ class Execution:
             attempt_table.save(db, record)
             append_status(db, ledger.chain_id, record)
 
-        await self._equipment.journal.write(
+        await self._services.journal.write(
             work, after_commit=lambda: crash_points.point("row-sealed") if seal else None
         )
         live.record = record
@@ -154,22 +150,22 @@ class Execution:
     async def _run(self, live: LiveAttempt, lane: LaneHandle | None) -> None:
         async with live.lock:
             if lane is not None:
-                machine, clock = self._equipment.machine, self._equipment.clock
+                machine, clock = self._services.machine, self._services.clock
                 live.meter = LaneMeter(clock, machine.boot_id, live.key, lane.name)
             name = None if lane is None else lane.name
             await self.commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=name))
         if live.record.state is not AttemptState.RUNNING:
             return
-        outcome, high_water_bytes = await self._outcome(live, lane)
+        end = await self._run_stage(live, lane)
         if live.stopping:
             raise asyncio.CancelledError
 
         def ended(record: JournaledAttempt) -> JournaledAttempt:
-            high = max(record.scratch_high_water_bytes, high_water_bytes)
-            record = replace(record, scratch_high_water_bytes=high)
-            if isinstance(outcome, ShardResult):
-                return replace(record, result=outcome)
-            return replace(record, failure=outcome)
+            high_water_bytes = max(record.scratch_high_water_bytes, end.scratch_high_water_bytes)
+            record = replace(record, scratch_high_water_bytes=high_water_bytes)
+            if isinstance(end.outcome, ShardResult):
+                return replace(record, result=end.outcome)
+            return replace(record, failure=end.outcome)
 
         async with live.lock:
             work = [] if live.meter is None else [live.meter.switch(Activity.CLEANUP)]
@@ -188,30 +184,8 @@ class Execution:
                 also=lambda db: attempt_table.forget_stage(db, live.key),
             )
 
-    async def _outcome(self, live: LiveAttempt, lane: LaneHandle | None) -> tuple[ShardResult | AttemptFailure, int]:
-        """(what the stage returned or why it failed, high water of its scratch in bytes)."""
-        scratch: AttemptScratch | None = None
-        outcome: ShardResult | AttemptFailure
-        try:
-            limit_bytes = quantity_bytes(live.record.spec.contract.scratch.max_bytes)
-            scratch = self._equipment.scratch.open_attempt(live.key, limit_bytes)
-            outcome = await self._stage(live, lane, scratch)
-        except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent
-            outcome = failure_of(error)
-            live.log().warning(
-                "attempt failed",
-                failure_class=outcome.failure_class.value,
-                reason=outcome.message,
-                error=type(error).__qualname__,
-                frames=frames(error),
-            )
-        finally:
-            if scratch is not None:
-                scratch.close()
-        return outcome, 0 if scratch is None else scratch.high_water_bytes
-
-    async def _stage(self, live: LiveAttempt, lane: LaneHandle | None, scratch: AttemptScratch) -> ShardResult:
-        equipment, meter, spec = self._equipment, live.meter, live.record.spec
+    async def _run_stage(self, live: LiveAttempt, lane: LaneHandle | None) -> StageEnd:
+        meter = live.meter
 
         def progress(done: int, total: int) -> None:
             live.set_progress(done, total)
@@ -222,28 +196,15 @@ class Execution:
                 async with live.lock:
                     await self._begin_work(live, meter)
 
-        async with equipment.open_storage(live.credentials) as storage:
-            context = StageContext(
-                spec=spec,
-                storage=storage,
-                journal=SqliteStageJournal(equipment.journal, live.key),
-                scratch=scratch,
-                models=equipment.models,
-                lane=lane,
-                working=working,
-                ladders=equipment.ladders,
-                quarantine=equipment.quarantine.open(spec),
-                budget=equipment.open_budget(spec),
-                provenance=Provenance(
-                    chip=equipment.machine.chip,
-                    versions=equipment.machine.versions,
-                    memory_bytes=equipment.machine.memory_bytes,
-                    os=equipment.machine.os,
-                ),
-                progress=progress,
-                audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
-            )
-            return await equipment.stages[spec.stage](context)
+        return await self._stage_runner.run(
+            live.record.spec,
+            lane,
+            lambda: self._services.open_storage(live.credentials),
+            progress=progress,
+            working=working,
+            audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+            log=live.log(),
+        )
 
     async def _begin_work(self, live: LiveAttempt, meter: LaneMeter) -> None:
         setup = meter.switch(Activity.WORK)
@@ -251,7 +212,7 @@ class Execution:
         record = live.record
 
         def work(db: sqlite3.Connection) -> None:
-            self._equipment.ledger.seal(db, setup, record)
+            self._services.ledger.seal(db, setup, record)
             lane_holds.save(db, began)
 
-        await self._equipment.journal.write(work, after_commit=lambda: crash_points.point("row-sealed"))
+        await self._services.journal.write(work, after_commit=lambda: crash_points.point("row-sealed"))

@@ -12,7 +12,6 @@ from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.standalone import mlx_audio_settings
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
-from voxfleet_agent.standalone.run_paths import agent_quarantine
 from voxfleet_api.kinds.job_task import Task
 
 ENV_EXAMPLES = """Examples:
@@ -44,7 +43,7 @@ def env(
         task = documents.job.spec.task if documents is not None else Task.TRANSCRIBE
         if config is not None:
             agent_config = loaded(config, 2)
-            runbook = mlx_audio_settings.settings_of_agent(agent_config, agent_quarantine(agent_config), contract, task)
+            runbook = mlx_audio_settings.settings_of_agent(agent_config, agent_config.quarantine_dir, contract, task)
         else:
             runbook = mlx_audio_settings.settle_settings(os.environ, Path.home(), contract, task)
     except (DocumentError, SettingsConflict) as error:

@@ -107,7 +107,7 @@ def _prepared(
             name, field = ("--allow", "allow") if allow else ("--state", "stateDir")
             raise OptionError(f"{name}: with -c the configuration's {field} counts; leave one of the two out")
         agent = loaded(config, 2)
-        runbook = settings_of_agent(agent, local_places.agent_quarantine(agent), contract, job.spec.task)
+        runbook = settings_of_agent(agent, agent.quarantine_dir, contract, job.spec.task)
         orders = AttemptSpecs.of(job, contract, runbook.settings())
         return orders, local_places.with_agent(orders, agent, lanes), credentials
     runbook = settle_settings(os.environ, Path.home(), contract, job.spec.task)
@@ -143,7 +143,7 @@ def _run(orders: AttemptSpecs, places: RunPaths, credentials: S3Credentials | No
     except (RunRefused, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
-        raise give_up(f"{places.journal}: {error}; free its volume, and the same command goes on") from error
+        raise give_up(f"{places.services.journal}: {error}; free its volume, and the same command goes on") from error
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:

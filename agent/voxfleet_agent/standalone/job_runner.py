@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from voxfleet_agent.attempts.services import StageFunction
-from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import LaneHandle
-from voxfleet_agent.logs import frames, logger
-from voxfleet_agent.models.resolved_model import ModelResolver
-from voxfleet_agent.scratch import AttemptScratch, Scratch
+from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.context import (
-    JobFailureBudget,
-    LadderBook,
     ProgressSink,
-    Provenance,
-    QuarantineFolder,
-    StageContext,
 )
-from voxfleet_agent.stages.stage_runner import failure_of
+from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, StageServices, failure_of
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
@@ -31,7 +22,6 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
-from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.results import Counts
 
 MAX_PART_NAMES = 1_000_000
@@ -39,20 +29,12 @@ MAX_PART_NAMES = 1_000_000
 _log = logger("voxfleet.local")
 
 
-@dataclass(frozen=True, slots=True)
-class RunServices:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunServices(StageServices):
     """What the attempts of a run work with."""
 
-    journal: Journal
-    scratch: Scratch
     storage: Storage
     lanes: Sequence[LaneHandle]
-    models: ModelResolver
-    ladders: LadderBook
-    open_quarantine: Callable[[AttemptSpec], QuarantineFolder]
-    open_budget: Callable[[AttemptSpec], JobFailureBudget]
-    stages: Mapping[Stage, StageFunction]
-    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +63,12 @@ class JobRunner:
     """One run. What is done stays done: a second Runner over the same journal goes on where this one stopped."""
 
     def __init__(
-        self, orders: AttemptSpecs, equipment: RunServices, attempts: RunJournal, reporter: ProgressReporter
+        self, specs: AttemptSpecs, services: RunServices, run_journal: RunJournal, reporter: ProgressReporter
     ) -> None:
-        self._orders = orders
-        self._equipment = equipment
-        self._attempts = attempts
+        self._specs = specs
+        self._services = services
+        self._stage_runner = StageRunner(services)
+        self._run_journal = run_journal
         self._reporter = reporter
         self._done: dict[int, int] = {}
         self.worked = False
@@ -93,8 +76,8 @@ class JobRunner:
 
     async def run(self) -> RunResult:
         """Raises asyncio.CancelledError when it is parked."""
-        orders = self._orders
-        attempt, outcome = await self._deliver(orders.shard_uid(Stage.PLAN), orders.plan, None, self._planned)
+        specs = self._specs
+        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned)
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
             return RunResult(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
         plan = FrozenPlan(attempt, outcome.plan)
@@ -112,7 +95,7 @@ class JobRunner:
     async def _process(self, plan: FrozenPlan) -> _FanOut:
         fan = _FanOut(deque())
         for ordinal in range(plan.shards):
-            found = self._attempts.delivered(self._orders.shard_uid(Stage.PROCESS, ordinal))
+            found = self._run_journal.delivered(self._specs.shard_uid(Stage.PROCESS, ordinal))
             if found is None or found.result is None:
                 fan.waiting.append(ordinal)
             else:
@@ -120,7 +103,7 @@ class JobRunner:
                 self._done[ordinal] = plan.found.boundaries[ordinal + 1] - plan.found.boundaries[ordinal]
         if fan.committed and fan.waiting:
             self._reporter.say(f"goes on: {len(fan.committed)} of {plan.shards} shards are done")
-        lanes = self._equipment.lanes[: self._orders.job.spec.parallelism]
+        lanes = self._services.lanes[: self._specs.job.spec.parallelism]
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(self._work(plan, fan, lane))
@@ -128,41 +111,41 @@ class JobRunner:
 
     async def _work(self, plan: FrozenPlan, fan: _FanOut, lane: LaneHandle) -> None:
         """One lane takes shard after shard."""
-        orders = self._orders
+        specs = self._specs
         while fan.waiting and not self._halted(fan):
             ordinal = fan.waiting.popleft()
-            uid = orders.shard_uid(Stage.PROCESS, ordinal)
+            uid = specs.shard_uid(Stage.PROCESS, ordinal)
 
-            def order(attempt: int, ordinal: int = ordinal) -> AttemptSpec:
-                return orders.process(plan, ordinal, attempt)
+            def spec_of(attempt: int, ordinal: int = ordinal) -> AttemptSpec:
+                return specs.process(plan, ordinal, attempt)
 
             def progressed(done: int, total: int, ordinal: int = ordinal) -> None:
                 self._done[ordinal] = done
                 self._reporter.clips("Process", sum(self._done.values()), plan.total)
 
-            attempt, outcome = await self._deliver(uid, order, lane, progressed)
+            attempt, outcome = await self._deliver(uid, spec_of, lane, progressed)
             if isinstance(outcome, ShardResult):
                 fan.committed[ordinal] = Committed(ordinal, attempt, outcome)
             else:
                 fan.failures.append(outcome)
 
     def _halted(self, fan: _FanOut) -> bool:
-        halt_percent = self._orders.contract.quarantine.halt_fan_out_percent
+        halt_percent = self._specs.contract.quarantine.halt_fan_out_percent
         return any(map(concerns_job, fan.failures)) or beyond_halt(fan.committed.values(), halt_percent) is not None
 
     async def _finalize(
         self, plan: FrozenPlan, committed: tuple[Committed, ...], failures: tuple[AttemptFailure, ...]
     ) -> RunResult:
-        uid = self._orders.shard_uid(Stage.FINALIZE)
+        uid = self._specs.shard_uid(Stage.FINALIZE)
 
-        def order(attempt: int) -> AttemptSpec:
-            return self._orders.finalize(plan, committed, attempt)
+        def spec_of(attempt: int) -> AttemptSpec:
+            return self._specs.finalize(plan, committed, attempt)
 
-        found = self._attempts.delivered(uid)
-        if found is not None and found.spec == order(found.key.attempt) and found.result is not None:
+        found = self._run_journal.delivered(uid)
+        if found is not None and found.spec == spec_of(found.key.attempt) and found.result is not None:
             outcome: ShardResult | AttemptFailure = found.result
         else:
-            _, outcome = await self._deliver(uid, order, None, lambda done, total: None, again=True)
+            _, outcome = await self._deliver(uid, spec_of, None, lambda done, total: None, again=True)
         if isinstance(outcome, AttemptFailure):
             return RunResult(plan, committed, (*failures, outcome))
         return RunResult(plan, committed, failures, outcome.counts, outcome.commit_sha256)
@@ -170,41 +153,41 @@ class JobRunner:
     async def _deliver(
         self,
         uid: str,
-        order: Callable[[int], AttemptSpec],
+        spec_of: Callable[[int], AttemptSpec],
         lane: LaneHandle | None,
         progress: ProgressSink,
         *,
         again: bool = False,
     ) -> tuple[int, ShardResult | AttemptFailure]:
         """(attempt, outcome) of a shard: what it delivered before, unless it is to run `again`, or what it does now."""
-        found = self._attempts.delivered(uid)
+        found = self._run_journal.delivered(uid)
         if found is not None and found.result is not None and not again:
             return found.key.attempt, found.result
         tries = 0
         while True:
             tries += 1
-            attempt, outcome = await self._try(uid, order, lane, progress)
+            attempt, outcome = await self._try(uid, spec_of, lane, progress)
             if isinstance(outcome, ShardResult) or not may_try_again(outcome, tries):
                 return attempt, outcome
             self._reporter.say(f"{outcome.failure_class}: {outcome.message}; trying again")
 
     async def _try(
-        self, uid: str, order: Callable[[int], AttemptSpec], lane: LaneHandle | None, progress: ProgressSink
+        self, uid: str, spec_of: Callable[[int], AttemptSpec], lane: LaneHandle | None, progress: ProgressSink
     ) -> tuple[int, ShardResult | AttemptFailure]:
         try:
-            first = 1 if self._attempts.knows(uid) else await self._first_attempt(order)
+            first = 1 if self._run_journal.knows(uid) else await self._first_attempt(spec_of)
         except VoxFleetError as error:
             return 0, failure_of(error)
-        spec = self._attempts.begin(uid, order, first)
+        spec = self._run_journal.begin(uid, spec_of, first)
         return spec.attempt, await self._attempt(spec, lane, progress)
 
-    async def _first_attempt(self, order: Callable[[int], AttemptSpec]) -> int:
+    async def _first_attempt(self, spec_of: Callable[[int], AttemptSpec]) -> int:
         """One after those whose parts lie in the output already, from a run whose journal is gone."""
-        spec = order(1)
+        spec = spec_of(1)
         if spec.stage is not Stage.PROCESS:
             return 1
         folder = f"{spec.output_folder}/parts/{spec.shard_uid}/"
-        names = await self._equipment.storage.list_names(folder, MAX_PART_NAMES)
+        names = await self._services.storage.list_names(folder, MAX_PART_NAMES)
         numbers = [int(first) for first in (name.partition("/")[0] for name in names) if first.isdecimal()]
         return max(numbers, default=0) + 1
 
@@ -212,68 +195,33 @@ class JobRunner:
         self, spec: AttemptSpec, lane: LaneHandle | None, progress: ProgressSink
     ) -> ShardResult | AttemptFailure:
         self.worked = True
-        record = await self._attempts.running(spec)
+        record = await self._run_journal.running(spec)
         try:
-            outcome, high_water_bytes = await self._stage(record.key, spec, lane, progress)
+            end = await self._run_stage(record.key, spec, lane, progress)
         except BaseException:
             if lane is not None:
                 await lane.kill()
             raise
-        residue_bytes = self._equipment.scratch.residue_bytes(record.key)
-        await self._attempts.ended(record, outcome, high_water_bytes, residue_bytes)
-        return outcome
+        residue_bytes = self._services.scratch.residue_bytes(record.key)
+        await self._run_journal.ended(record, end.outcome, end.scratch_high_water_bytes, residue_bytes)
+        return end.outcome
 
-    async def _stage(
+    async def _run_stage(
         self, key: AttemptKey, spec: AttemptSpec, lane: LaneHandle | None, progress: ProgressSink
-    ) -> tuple[ShardResult | AttemptFailure, int]:
-        """(outcome, most bytes of scratch); the scratch is gone after it."""
-        equipment = self._equipment
-        scratch: AttemptScratch | None = None
-        outcome: ShardResult | AttemptFailure
+    ) -> StageEnd:
+        """Runs the stage and removes its scratch."""
         try:
-            scratch = equipment.scratch.open_attempt(key, quantity_bytes(spec.contract.scratch.max_bytes))
-            outcome = await equipment.stages[spec.stage](self._context(key, spec, lane, scratch, progress))
-        except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the run
-            outcome = failure_of(error)
-            _log.warning(
-                "attempt failed",
-                shard=spec.shard_name,
-                attempt=spec.attempt,
-                failure_class=outcome.failure_class.value,
-                reason=outcome.message,
-                error=type(error).__qualname__,
-                frames=frames(error),
+            return await self._stage_runner.run(
+                spec,
+                lane,
+                lambda: nullcontext(self._services.storage),
+                progress=progress,
+                working=_working,
+                audio_meter=lambda audio_milliseconds: None,
+                log=_log.bind(shard=spec.shard_name, attempt=spec.attempt),
             )
         finally:
-            if scratch is not None:
-                scratch.close()
-            await equipment.scratch.remove_attempt(key)
-        return outcome, 0 if scratch is None else scratch.high_water_bytes
-
-    def _context(
-        self,
-        key: AttemptKey,
-        spec: AttemptSpec,
-        lane: LaneHandle | None,
-        scratch: AttemptScratch,
-        progress: ProgressSink,
-    ) -> StageContext:
-        equipment = self._equipment
-        return StageContext(
-            spec=spec,
-            storage=equipment.storage,
-            journal=SqliteStageJournal(equipment.journal, key),
-            scratch=scratch,
-            models=equipment.models,
-            lane=lane,
-            working=_working,
-            ladders=equipment.ladders,
-            quarantine=equipment.open_quarantine(spec),
-            budget=equipment.open_budget(spec),
-            provenance=equipment.provenance,
-            progress=progress,
-            audio_meter=lambda audio_milliseconds: None,
-        )
+            await self._services.scratch.remove_attempt(key)
 
 
 async def _working() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig, checked_prefix
+from voxfleet_agent.local_services import ServicePaths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
 from voxfleet_agent.standalone.job_documents import DocumentError
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
 
 POOL_NAME = "local"
+JOURNAL_NAME = "journal.sqlite3"
 MIN_FREE_BYTES = 2**30
 QUARANTINE_QUOTA_BYTES = 2**30
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
@@ -25,27 +27,16 @@ class OptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    state: Path
-    """Journal and log of this run alone."""
-    scratch: Path
-    scratch_quota_bytes: int
-    scratch_min_free_bytes: int
+    services: ServicePaths
+    """`services.state` holds the journal and the log of this run alone."""
     owns_scratch: bool
-    """Scratch is this run's alone and goes when it has ended; lanes are shared with other runs of this user."""
-    lanes: Path
-    """The lanes' own folders, where MLX keeps what it compiled."""
-    models: ModelCacheConfig
-    ladders: Path
-    quarantine: Path
-    quarantine_quota_bytes: int
-    pools: tuple[PoolConfig, ...]
+    """Scratch is this run's alone and goes when it has ended; other runs of this user share its lanes."""
     allow: tuple[str, ...]
     https: HttpsConfig
-    lane_user: str | None = None
 
     @property
-    def journal(self) -> Path:
-        return self.state / "journal.sqlite3"
+    def state(self) -> Path:
+        return self.services.state
 
     @property
     def log(self) -> Path:
@@ -53,7 +44,7 @@ class RunPaths:
 
     @property
     def lane_count(self) -> int:
-        return sum(pool.lanes for pool in self.pools)
+        return sum(pool.lanes for pool in self.services.pools)
 
 
 def state_home(environment: Mapping[str, str], home: Path) -> Path:
@@ -70,8 +61,8 @@ def _xdg(environment: Mapping[str, str], name: str, default: Path) -> Path:
 
 
 def without_agent(
-    orders: AttemptSpecs,
-    runbook: MlxAudioSettings,
+    specs: AttemptSpecs,
+    settings: MlxAudioSettings,
     state: Path,
     cache: Path,
     memory_bytes: int,
@@ -88,52 +79,42 @@ def without_agent(
     count = 1 if lanes is None else lanes
     if not 1 <= count <= MAX_LANES:
         raise OptionError(f"--lanes {count}: write a number from 1 to {MAX_LANES}")
-    cap = orders.contract.batching.memory_cap or str(min(DEFAULT_MEMORY_CAP_BYTES, memory_bytes * 3 // 4 // count))
-    pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=runbook.batch_size)
-    run_state = state / "runs" / orders.name
+    cap = specs.contract.batching.memory_cap or str(min(DEFAULT_MEMORY_CAP_BYTES, memory_bytes * 3 // 4 // count))
+    pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=settings.batch_size)
+    run_state = state / "runs" / specs.name
     return RunPaths(
-        state=run_state,
-        # A folder of its own: TMPDIR may be shared, and scratch is locked and swept.
-        scratch=runbook.scratch / f"voxfleet-{orders.name}",
-        scratch_quota_bytes=2**62,  # the contract's scratch.maxBytes and the volume's free bytes are the limits
-        scratch_min_free_bytes=MIN_FREE_BYTES,
+        services=ServicePaths(
+            state=run_state,
+            journal=run_state / JOURNAL_NAME,
+            # A folder of its own: TMPDIR may be shared, and scratch is locked and swept.
+            scratch=settings.scratch / f"voxfleet-{specs.name}",
+            scratch_quota_bytes=2**62,  # the contract's scratch.maxBytes and the volume's free bytes are the limits
+            scratch_min_free_bytes=MIN_FREE_BYTES,
+            lanes=cache / "lanes",
+            models=ModelCacheConfig(path=cache / "models"),
+            ladders=state / "ladders",
+            quarantine=settings.quarantine,
+            quarantine_quota_bytes=QUARANTINE_QUOTA_BYTES,
+            pools=(pool,),
+        ),
         owns_scratch=True,
-        lanes=cache / "lanes",
-        models=ModelCacheConfig(path=cache / "models"),
-        ladders=state / "ladders",
-        quarantine=runbook.quarantine,
-        quarantine_quota_bytes=QUARANTINE_QUOTA_BYTES,
-        pools=(pool,),
-        allow=(*named_addresses(orders.job), *allow),
+        allow=(*named_addresses(specs.job), *allow),
         https=https or HttpsConfig(),
     )
 
 
-def with_agent(orders: AttemptSpecs, config: AgentConfig, lanes: int | None = None) -> RunPaths:
+def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = None) -> RunPaths:
     """The agent's own places; only the run's journal lies apart from the agent's."""
     count = sum(pool.lanes for pool in config.pools)
     if lanes is not None and not 1 <= lanes <= count:
         raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
+    run_state = config.state_dir / "runs" / specs.name
     return RunPaths(
-        state=config.state_dir / "runs" / orders.name,
-        scratch=config.scratch.path,
-        scratch_quota_bytes=config.scratch.quota_bytes,
-        scratch_min_free_bytes=config.scratch.min_free_bytes,
+        services=replace(ServicePaths.of(config), state=run_state, journal=run_state / JOURNAL_NAME),
         owns_scratch=False,
-        lanes=config.lane_dir,
-        models=config.models,
-        ladders=config.ladder_dir,
-        quarantine=agent_quarantine(config),
-        quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
-        pools=config.pools,
         allow=config.allow,
         https=config.https,
-        lane_user=config.lane_user,
     )
-
-
-def agent_quarantine(config: AgentConfig) -> Path:
-    return config.quarantine_dir
 
 
 _SCHEME = "file://"

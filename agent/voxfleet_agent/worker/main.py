@@ -1,6 +1,6 @@
 """A lane's child process: decodes and infers, and uses no network.
 
-    python -m voxfleet_agent.pools.worker --lane-dir DIR
+    python -m voxfleet_agent.worker.main --lane-dir DIR
 
 Requests come on stdin and answers go to stdout (`messages`). The process ends when its stdin ends: a supervisor that
 is gone, however it went, leaves no child behind.

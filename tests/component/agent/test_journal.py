@@ -24,14 +24,14 @@ KEY = AttemptKey("shard-1", 1)
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_api.results import ClipStatus, ResultRow
 
 async def main(folder):
     journal = await Journal.open(folder, folder / "journal.sqlite3")
-    stage = AttemptJournal(journal, AttemptKey("shard-1", 1))
+    stage = SqliteStageJournal(journal, AttemptKey("shard-1", 1))
     for index in range(1_000_000):
         await stage.record_rows([ResultRow(index=index, custom_id=str(index), status=ClipStatus.SUCCEEDED, text="one")])
         print(index, flush=True)
