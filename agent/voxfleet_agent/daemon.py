@@ -1,4 +1,4 @@
-"""Puts the agent together, runs it, and ends it in order."""
+"""`voxfleet-agent serve`: opens the services, serves attempts over HTTP, and stops in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logger("voxfleet.agent")
 async def run_agent(config: AgentConfig) -> None:
     """Serves until SIGTERM or SIGINT.
 
-    Raises ConfigError, FolderInUseError or JournalError before it serves, and what ended it after.
+    Raises ConfigError, FolderInUseError or JournalError before it serves; afterwards the error that ended it.
     """
     token = read_token(config)
     key = ledgers.load_key(config.ledger_key_file)
@@ -104,7 +104,7 @@ async def _serve(config: AgentConfig, services: AttemptServices, token: str, lis
 
 
 async def _stop(supervisor: Supervisor, routes: Routes, server: AgentServer, serving: asyncio.Task[None]) -> None:
-    """Parks, lets streams tell of it, then ends the server."""
+    """Parks every attempt, lets event streams report it, then ends the server."""
     _log.info("stopping")
     await supervisor.shut_down()
     routes.closing.set()

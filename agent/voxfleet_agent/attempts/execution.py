@@ -26,7 +26,7 @@ STOP_SECONDS = 20
 
 
 class Execution:
-    """What the supervisor does to single attempts; every change of state goes through `commit`."""
+    """Starts, stops and cleans single attempts for the supervisor. Every change of state goes through `commit`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Execution:
         progressed: Callable[[LiveAttempt], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
-        """`fatal` gets what must end the agent: after it, only a restart knows what is true."""
+        """`fatal` receives an error that must end the agent, because only a restart can recover from it."""
         self._services = services
         self._stage_runner = StageRunner(services)
         self._progressed = progressed
@@ -45,7 +45,7 @@ class Execution:
         self._control = control
 
     def start(self, live: LiveAttempt) -> None:
-        """Claims a slot, now, and runs the attempt once it is granted."""
+        """Claims a slot at once and runs the attempt when it is granted."""
         live.stopping = False
         process = live.record.spec.process
         if process is not None:
@@ -64,7 +64,7 @@ class Execution:
 
         live.release = release
         live.task = asyncio.create_task(run, name=f"attempt {live.key}")
-        # Not a `finally` in the task: one that is cancelled before its first step never enters it.
+        # Not a `finally` in the task: a task that is cancelled before its first step never enters it.
         live.task.add_done_callback(lambda task: self._ended(live, task))
 
     def _ended(self, live: LiveAttempt, task: asyncio.Task[None]) -> None:
@@ -74,7 +74,7 @@ class Execution:
             self._fatal(error)
 
     async def stop(self, live: LiveAttempt) -> None:
-        """Ends the attempt's task and, with it, the lane's child. The caller holds `live.lock`."""
+        """Ends the attempt's task and with it the lane's child. The caller holds `live.lock`."""
         if live.task is None:
             return
         live.stopping = True
@@ -85,7 +85,7 @@ class Execution:
         live.task = None
 
     async def clean(self, live: LiveAttempt) -> int:
-        """Removes the attempt's scratch, if there is any; returns the bytes that stayed behind: 0."""
+        """Removes the attempt's scratch and returns the residue in bytes, which should be 0."""
         await self._services.scratch.remove_attempt(live.key)
         return self._services.scratch.residue_bytes(live.key)
 
@@ -109,7 +109,7 @@ class Execution:
         seal: Sequence[lane_holds.LaneHold] = (),
         also: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
-        """One transaction: the new state, its event, the sealed rows of what ended, the hold of what began."""
+        """Writes the new state, its event, the sealed rows of `seal` and the running hold in one transaction."""
         step = transition(live.record.state, event)
         ledger = self._services.ledger
         record = change(replace(live.record, state=step.state))
@@ -131,7 +131,7 @@ class Execution:
         live.log().info("attempt", state=step.state.value, event_type=event.value, lane=record.lane)
 
     def end_hold(self, live: LiveAttempt) -> list[lane_holds.LaneHold]:
-        """Stops the meter; what is to be sealed."""
+        """Stops the meter and returns the holds to seal."""
         meter, live.meter = live.meter, None
         return [] if meter is None else [meter.stop()]
 

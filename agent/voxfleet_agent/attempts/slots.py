@@ -1,4 +1,4 @@
-"""Slots in which attempts run, handed out in the order of asking."""
+"""Slots in which attempts run: lanes and control slots, granted first come, first served."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class SlotGrant(Generic[S_co]):
 
 
 class SlotSource(Protocol[S_co]):
-    """Where free slots come from."""
+    """A source of free slots."""
 
-    def take(self, wish: str | None) -> SlotGrant[S_co] | None:
-        """A free slot, the wished one if that is free too; None when none is free."""
+    def acquire(self, model_digest: str | None) -> SlotGrant[S_co] | None:
+        """A free slot, one that holds this model if possible; None when none is free."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class SlotSource(Protocol[S_co]):
 
 
 class PoolView(Protocol):
-    """Facts about the lanes of every pool."""
+    """The state of every pool's lanes."""
 
     def facts(self) -> Sequence[PoolFacts]: ...
 
@@ -44,8 +44,8 @@ class PoolView(Protocol):
     def readings(self) -> Mapping[str, LaneReadings]: ...
 
 
-class LanePools(PoolView, Protocol[L]):
-    """All lanes of this agent, such as pools.pools.Pools."""
+class AcquirablePools(PoolView, Protocol[L]):
+    """All lanes of this agent; lanes.pools.LanePools implements it."""
 
     def acquire(self, pool: str, digest: str | None = None) -> L | None: ...
 
@@ -53,14 +53,14 @@ class LanePools(PoolView, Protocol[L]):
 
 
 class LaneSlots(Generic[L]):
-    """Lanes of every pool; the wish is the digest of a model that a lane may hold in memory."""
+    """Slots that are lanes of any pool, preferably one that holds the model in memory."""
 
-    def __init__(self, pools: LanePools[L]) -> None:
+    def __init__(self, pools: AcquirablePools[L]) -> None:
         self._pools = pools
 
-    def take(self, wish: str | None) -> SlotGrant[LaneHandle] | None:
+    def acquire(self, model_digest: str | None) -> SlotGrant[LaneHandle] | None:
         for pool in self._pools.facts():
-            lane = self._pools.acquire(pool.name, wish)
+            lane = self._pools.acquire(pool.name, model_digest)
             if lane is not None:
                 return self._grant(lane)
         return None
@@ -74,12 +74,12 @@ class LaneSlots(Generic[L]):
 
 
 class ControlSlots:
-    """Slots of Plan and Finalize: no lane, no MLX, so that they never wait behind a night's shards."""
+    """Slots for Plan and Finalize, which use no lane and no MLX and so never wait behind a night's shards."""
 
     def __init__(self, count: int) -> None:
         self.free = count
 
-    def take(self, wish: str | None) -> SlotGrant[None] | None:
+    def acquire(self, model_digest: str | None) -> SlotGrant[None] | None:
         if self.free == 0:
             return None
         self.free -= 1
@@ -90,39 +90,39 @@ class ControlSlots:
 
 
 class SlotQueue(Generic[S]):
-    """A claim is a future: done at once when a slot is free, otherwise when its turn comes."""
+    """A queue of claims. A claim is a future that is done at once when a slot is free, otherwise in its turn."""
 
-    def __init__(self, supply: SlotSource[S]) -> None:
-        self._supply = supply
+    def __init__(self, source: SlotSource[S]) -> None:
+        self._source = source
         self._waiting: deque[tuple[asyncio.Future[SlotGrant[S]], str | None]] = deque()
 
     @property
     def free(self) -> int:
-        return self._supply.free
+        return self._source.free
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def claim(self, wish: str | None = None) -> asyncio.Future[SlotGrant[S]]:
+    def claim(self, model_digest: str | None = None) -> asyncio.Future[SlotGrant[S]]:
         claim: asyncio.Future[SlotGrant[S]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((claim, wish))
-        self._serve()
+        self._waiting.append((claim, model_digest))
+        self._grant_waiting()
         return claim
 
     def withdraw(self, claim: asyncio.Future[SlotGrant[S]]) -> None:
-        """Ends a claim: a slot that was granted goes to the next in line."""
+        """Ends a claim; a slot that it was granted goes to the next claim."""
         if not claim.done():
             claim.cancel()
         elif not claim.cancelled():
             claim.result().give_back()
-        self._serve()
+        self._grant_waiting()
 
-    def _serve(self) -> None:
+    def _grant_waiting(self) -> None:
         while self._waiting:
-            claim, wish = self._waiting[0]
+            claim, model_digest = self._waiting[0]
             if not claim.done():
-                grant = self._supply.take(wish)
+                grant = self._source.acquire(model_digest)
                 if grant is None:
                     return
                 claim.set_result(grant)

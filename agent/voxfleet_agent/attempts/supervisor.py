@@ -1,4 +1,4 @@
-"""All attempts of this agent: admission, leases, deletion, restart, and the events of their changes."""
+"""All attempts of this agent: admits, renews, parks, deletes and recovers them, and publishes their changes."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _log = logger("voxfleet.supervisor")
 
 
 class Supervisor:
-    def __init__(self, equipment: AttemptServices) -> None:
-        self._equipment = equipment
-        self.lanes: SlotQueue[LaneHandle] = SlotQueue(equipment.lanes)
+    def __init__(self, services: AttemptServices) -> None:
+        self._services = services
+        self.lanes: SlotQueue[LaneHandle] = SlotQueue(services.lanes)
         self.control: SlotQueue[None] = SlotQueue(ControlSlots(CONTROL_SLOTS))
-        self.feed = EventFeed(equipment.journal, equipment.ledger.chain_id, lambda: self._live.values())
-        self._execution = Execution(equipment, self.lanes, self.control, self.feed.note_progress, self._fail)
+        self.feed = EventFeed(services.journal, services.ledger.chain_id, lambda: self._live.values())
+        self._execution = Execution(services, self.lanes, self.control, self.feed.note_progress, self._fail)
         self._live: dict[AttemptKey, LiveAttempt] = {}
         self._tombstones: dict[str, int] = {}
         self._bound = Binding(None, None)
@@ -64,15 +64,18 @@ class Supervisor:
         self.ready = False
         self.draining = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the exception that must end the agent."""
+        """Holds the exception that must end the agent."""
 
-    # Life of the agent
+    # The agent starts and stops
 
     async def start(self, control_plane: str | None = None) -> None:
-        """Recovers what the process before left; then the agent may answer. Raises ValueError for another binding."""
-        equipment = self._equipment
-        recovered = await recover(equipment.journal, equipment.ledger, equipment.scratch)
-        await equipment.quarantine.expire()
+        """Recovers what the previous process left behind; then the agent may answer.
+
+        Raises ValueError when the agent is bound to another control plane.
+        """
+        services = self._services
+        recovered = await recover(services.journal, services.ledger, services.scratch)
+        await services.quarantine.expire()
         self._live = {record.key: LiveAttempt(record) for record in recovered.records}
 
         def work(db: sqlite3.Connection) -> tuple[str | None, str | None, dict[str, int]]:
@@ -82,7 +85,7 @@ class Supervisor:
                 attempt_table.tombstones(db),
             )
 
-        owner, epoch, self._tombstones = await equipment.journal.read(work)
+        owner, epoch, self._tombstones = await services.journal.read(work)
         if owner is not None and control_plane not in (None, owner):
             raise ValueError(f"controlPlane: this agent is bound to {owner}; remove the field, or use a new stateDir")
         self._bound = Binding(owner or control_plane, None if epoch is None else int(epoch))
@@ -101,23 +104,23 @@ class Supervisor:
         )
 
     async def shut_down(self) -> None:
-        """Parks what runs and seals its time; nothing is admitted any more."""
+        """Stops admitting, parks what runs and seals its time."""
         self.ready, self.draining = False, True
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*(self.park(live, "the agent stops") for live in list(self._live.values())))
         running = [live.task for live in self._live.values() if live.task is not None]
-        # Those that are past their outcome finish, and so do deletions.
+        # Attempts past their outcome finish, and so do deletions.
         await asyncio.gather(*running, *self._background, return_exceptions=True)
 
-    # What callers may do
+    # Calls that change something
 
     @property
     def bound(self) -> Binding:
         return self._bound
 
     async def admit(self, caller: Caller) -> Refusal | None:
-        """May this caller change anything? Binds the agent to it and raises the epoch when it does."""
+        """Decides whether this caller may change anything; if so, binds the agent to it and raises the epoch."""
         async with self._admission:
             refusal = decide_mutation(caller, self._bound)
             if refusal is not None:
@@ -129,15 +132,15 @@ class Supervisor:
                     settings_table.put(db, "control_plane", bound.control_plane or "")
                     settings_table.put(db, "epoch", str(bound.epoch))
 
-                await self._equipment.journal.write(work)
+                await self._services.journal.write(work)
                 self._bound = bound
             return None
 
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
         """Starts an attempt, resumes a parked one, or renews a running one."""
-        # In a thread: it looks at the file system, and a folder on a dead server answers nobody.
+        # In a thread: it touches the file system, where a folder on a dead server never answers.
         spec = await asyncio.to_thread(
-            spec_check.check_spec, request, key, self._equipment.machine, self._equipment.check_address
+            spec_check.check_spec, request, key, self._services.machine, self._services.check_address
         )
         async with self._admission:
             decision = decide_put(self._facts(key, request, spec))
@@ -152,20 +155,20 @@ class Supervisor:
         return await self._put_again(self._live[key], request)
 
     async def renew(self) -> int:
-        """Renews the leases of attempts that wait or run; returns how many."""
-        now = self._equipment.clock.lease_seconds()
+        """Renews the leases of attempts that wait or run; returns their number."""
+        now = self._services.clock.lease_seconds()
         leased = [live for live in self._live.values() if live.record.state in leases.LEASED_STATES]
         for live in leased:
             live.renewed_at_seconds = now
         return len(leased)
 
     async def delete(self, key: AttemptKey) -> bool:
-        """Leaves a tombstone and erases the attempt; True once nothing is left of it."""
+        """Leaves a tombstone and erases the attempt. Returns True once nothing is left of it."""
         async with self._admission:
             live = self._live.get(key)
             if live is None:
                 if self._tombstones.get(key.shard_uid, 0) < key.attempt:
-                    await self._equipment.journal.write(lambda db: self._bury(db, key))
+                    await self._services.journal.write(lambda db: self._bury(db, key))
                     self._tombstones[key.shard_uid] = key.attempt
                 return True
             if live.record.state is AttemptState.DELETING:
@@ -178,11 +181,13 @@ class Supervisor:
             if stop or (live.task is not None and not live.task.done()):
                 self._spawn(self._erase(live, stop=stop))
                 return False
-            await self._spawn(self._erase(live, stop=False))  # a failure ends the agent: only a restart erases the rest
+            await self._spawn(
+                self._erase(live, stop=False)
+            )  # if it fails, the agent ends: only a restart erases the rest
             return True
 
     async def park(self, live: LiveAttempt, why: str) -> None:
-        """Stops an attempt that waits or runs and keeps what it has done. Does nothing to others."""
+        """Stops an attempt that waits or runs and keeps its work. Does nothing in any other state."""
         async with live.lock:
             if Action.STOP not in transition(live.record.state, AttemptEvent.LAPSED).actions:
                 return
@@ -197,7 +202,7 @@ class Supervisor:
             )
             live.credentials = None
 
-    # What callers may see
+    # Calls that only read
 
     def attempt(self, key: AttemptKey) -> LiveAttempt | None:
         return self._live.get(key)
@@ -207,22 +212,22 @@ class Supervisor:
 
     async def status(self, live: LiveAttempt) -> AttemptStatus:
         record = live.record
-        return await self._equipment.journal.read(lambda db: status_of(db, self._equipment.ledger.chain_id, record))
+        return await self._services.journal.read(lambda db: status_of(db, self._services.ledger.chain_id, record))
 
-    # What time does
+    # Timers
 
     async def watch(self) -> None:
-        """Parks attempts whose lease expired; tells streams of progress."""
+        """Parks attempts whose lease has expired and publishes progress to event streams."""
         held = [
             leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
             for live in self._live.values()
         ]
-        lapsed = leases.expired(held, self._equipment.clock.lease_seconds())
+        lapsed = leases.expired(held, self._services.clock.lease_seconds())
         await asyncio.gather(*(self.park(self._live[key], "its lease expired") for key in lapsed))
         self.feed.tell_progress()
 
     async def tick(self) -> None:
-        """Writes down how long lanes have been held: what a crash would bill."""
+        """Records how long lanes have been held, which is what a crash would bill."""
         running = [live.meter.hold() for live in self._live.values() if live.meter is not None]
         if running:
 
@@ -230,22 +235,22 @@ class Supervisor:
                 for hold in running:
                     lane_holds.tick(db, hold)
 
-            await self._equipment.journal.write(work, wake=False)
+            await self._services.journal.write(work, wake=False)
 
     async def sweep(self) -> None:
-        """Removes scratch that no attempt owns, retained clips whose time is over, and tombstones too old to matter."""
-        await self._equipment.scratch.sweep(owned={str(key) for key in self._live})
-        await self._equipment.quarantine.expire()
-        before = int(self._equipment.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
+        """Removes scratch that no attempt owns, expired quarantined clips, and old tombstones."""
+        await self._services.scratch.sweep(owned={str(key) for key in self._live})
+        await self._services.quarantine.expire()
+        before = int(self._services.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
 
         def work(db: sqlite3.Connection) -> dict[str, int]:
             attempt_table.drop_tombstones(db, before)
             return attempt_table.tombstones(db)
 
         async with self._admission:
-            self._tombstones = await self._equipment.journal.write(work)
+            self._tombstones = await self._services.journal.write(work)
 
-    # Parts of the above
+    # Helpers
 
     def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
         held = [
@@ -261,7 +266,7 @@ class Supervisor:
             held=held,
             unfit=spec if isinstance(spec, Problem) else None,
             draining=self.draining,
-            scratch_shortage=self._equipment.scratch.shortage() if needs_lane else None,
+            scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
         )
 
@@ -298,14 +303,14 @@ class Supervisor:
 
     def _lease(self, live: LiveAttempt, request: AttemptRequest) -> None:
         live.lease_seconds = request.lease_seconds
-        live.renewed_at_seconds = self._equipment.clock.lease_seconds()
+        live.renewed_at_seconds = self._services.clock.lease_seconds()
         live.credentials = request.credentials
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:
             if stop:
                 await self._execution.stop(live)
-        if live.task is not None:  # past its outcome: it ends by itself
+        if live.task is not None:  # it is past its outcome and ends by itself
             await asyncio.wait({live.task})
         async with live.lock:
             await self._execution.clean(live)
@@ -314,15 +319,15 @@ class Supervisor:
 
             def work(db: sqlite3.Connection) -> None:
                 for hold in sealed:
-                    self._equipment.ledger.seal(db, hold, record)
+                    self._services.ledger.seal(db, hold, record)
                 attempt_table.forget(db, live.key)
 
-            await self._equipment.journal.write(work)
+            await self._services.journal.write(work)
             del self._live[live.key]
             live.log().info("deleted")
 
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
-        attempt_table.bury(db, key, int(self._equipment.clock.wall().timestamp()))
+        attempt_table.bury(db, key, int(self._services.clock.wall().timestamp()))
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
@@ -341,9 +346,9 @@ class Supervisor:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """What is in memory may differ from the journal now: the agent ends and recovers in the next process."""
+        """Ends the agent: memory may differ from the journal now, and only the next process can recover."""
         _log.error("the agent cannot go on", error=type(error).__qualname__, frames=frames(error))
         for live in self._live.values():
-            live.stopping = True  # what its stage says now may come of the agent's end: nothing of it is recorded
+            live.stopping = True  # its stage may fail because the agent ends, so its outcome is not recorded
         if not self.failed.done():
             self.failed.set_exception(error)

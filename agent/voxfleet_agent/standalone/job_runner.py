@@ -1,4 +1,4 @@
-"""Plan, Process and Finalize of one job on this machine: the stages of a fleet's agent, without a cluster."""
+"""Runs the Plan, Process and Finalize stages of one job on this machine, without a cluster."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ class RunServices(StageServices):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How far a run came."""
+    """The result of a run, however far it got."""
 
     plan: FrozenPlan | None
     committed: tuple[Committed, ...]
     failures: tuple[AttemptFailure, ...]
-    """One of each shard that has no result."""
+    """One failure for each shard without a result."""
     counts: Counts | None = None
-    """Of the finalized job."""
+    """Counts of the finalized job."""
     index_sha256: str | None = None
 
 
 @dataclass(slots=True)
 class _FanOut:
-    """Process shards while they run."""
+    """The Process shards of a run: which wait, which are committed, which failed."""
 
     waiting: deque[int]
     committed: dict[int, Committed] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class _FanOut:
 
 
 class JobRunner:
-    """One run. What is done stays done: a second Runner over the same journal goes on where this one stopped."""
+    """Runs one job. A second runner over the same journal continues where this one stopped."""
 
     def __init__(
         self, specs: AttemptSpecs, services: RunServices, run_journal: RunJournal, reporter: ProgressReporter
@@ -72,10 +72,10 @@ class JobRunner:
         self._reporter = reporter
         self._done: dict[int, int] = {}
         self.worked = False
-        """Whether anything was left to do."""
+        """Whether this run had anything left to do."""
 
     async def run(self) -> RunResult:
-        """Raises asyncio.CancelledError when it is parked."""
+        """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
         specs = self._specs
         attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned)
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
@@ -110,7 +110,7 @@ class JobRunner:
         return fan
 
     async def _work(self, plan: FrozenPlan, fan: _FanOut, lane: LaneHandle) -> None:
-        """One lane takes shard after shard."""
+        """Runs shard after shard on one lane."""
         specs = self._specs
         while fan.waiting and not self._halted(fan):
             ordinal = fan.waiting.popleft()
@@ -159,7 +159,7 @@ class JobRunner:
         *,
         again: bool = False,
     ) -> tuple[int, ShardResult | AttemptFailure]:
-        """(attempt, outcome) of a shard: what it delivered before, unless it is to run `again`, or what it does now."""
+        """Returns the attempt and outcome of a shard: an earlier one, unless `again` is set, or that of a new attempt."""
         found = self._run_journal.delivered(uid)
         if found is not None and found.result is not None and not again:
             return found.key.attempt, found.result
@@ -182,7 +182,7 @@ class JobRunner:
         return spec.attempt, await self._attempt(spec, lane, progress)
 
     async def _first_attempt(self, spec_of: Callable[[int], AttemptSpec]) -> int:
-        """One after those whose parts lie in the output already, from a run whose journal is gone."""
+        """The first attempt number that no part in the output has; parts may stem from a run whose journal is gone."""
         spec = spec_of(1)
         if spec.stage is not Stage.PROCESS:
             return 1
@@ -225,4 +225,4 @@ class JobRunner:
 
 
 async def _working() -> None:
-    """Nothing is metered."""
+    """Does nothing: a run without a cluster meters no machine time."""

@@ -1,4 +1,4 @@
-"""Where a run keeps what it needs on this machine. Pure."""
+"""Where a run keeps its files on this machine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MIN_FREE_BYTES = 2**30
 QUARANTINE_QUOTA_BYTES = 2**30
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
 MAX_LANES = 16
+_FILE_SCHEME = "file://"
 
 
 class OptionError(Exception):
@@ -104,7 +105,7 @@ def without_agent(
 
 
 def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = None) -> RunPaths:
-    """The agent's own places; only the run's journal lies apart from the agent's."""
+    """The folders of an agent's configuration; only the run's journal and log have a folder of their own."""
     count = sum(pool.lanes for pool in config.pools)
     if lanes is not None and not 1 <= lanes <= count:
         raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
@@ -117,17 +118,14 @@ def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = Non
     )
 
 
-_SCHEME = "file://"
-
-
 def make_output_folder(uri: str) -> None:
-    """Creates the folder of a file:// address: the storage makes folders only below one that exists.
+    """Creates the folder of a file:// address, because storage makes folders only below an existing one.
 
     Raises DocumentError when this account cannot write there.
     """
-    if not uri.startswith(_SCHEME):
+    if not uri.startswith(_FILE_SCHEME):
         return
-    folder = Path(uri.removeprefix(_SCHEME))
+    folder = Path(uri.removeprefix(_FILE_SCHEME))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Opens what a run needs, runs it, and closes it in order."""
+"""Runs one job on this machine: opens its services, runs its stages, sums them up, and closes in order."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class RunRefused(Exception):
 async def run_job(
     specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> RunSummary:
-    """The whole job. Cancelling it parks the run, and the summary says so.
+    """Runs the whole job. Cancelling it parks the run, and the summary says so.
 
-    Raises Unusable and OSError before anything runs.
+    Raises RunRefused or OSError before anything runs.
     """
     make_private(paths.state)
     try:
@@ -123,7 +123,7 @@ async def _figures(
 
 
 async def _note(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:
-    """Beside the results and not among them: on a fleet nobody's watch says how long a job took."""
+    """Writes the run's wall time beside its results. index.json does not list it, because a fleet has no such time."""
     try:
         await storage.put(f"{specs.output_folder}/{PACE_NAME}", canonical_json(pace.dump()))
     except VoxFleetError as error:
@@ -183,7 +183,7 @@ async def _open_services(stack: AsyncExitStack, paths: ServicePaths, *, owns_scr
 
 
 def _free_lanes(folder: Path) -> tuple[Path, int]:
-    """(a folder for lanes that no other run uses now, its lock)."""
+    """Returns a folder for lanes that no other run uses now, and its lock."""
     make_private(folder)
     for number in range(MAX_RUNS_AT_A_TIME):
         with suppress(FolderInUseError):  # another run holds it
@@ -200,7 +200,7 @@ def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
 
 
 async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
-    """A finished run that another state folder knows is not written over.
+    """Refuses to write over a finished run that another state folder knows.
 
     Nor is any run of a job that was copied from a cluster: it names its UID, and with it the folder that the cluster
     wrote.
@@ -225,7 +225,7 @@ async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Sto
 
 
 def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal) -> None:
-    """A job that names its UID is the same run whatever else changed in it, and would get the old run's results."""
+    """Refuses a changed job under the UID of an earlier run, whose results it would get."""
     file = paths.state / "identity"
     if run_journal.is_new:
         replace_text(file, specs.identity)
@@ -247,7 +247,7 @@ def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal)
 
 
 def make_private(folder: Path) -> None:
-    """Creates the folder and every missing one above it, each 0700; leaves what is there as it is."""
+    """Creates the folder and its missing parents, each with mode 0700; leaves existing ones as they are."""
     for path in reversed((folder, *folder.parents)):
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
@@ -260,7 +260,7 @@ def _remove_empty(*folders: Path) -> None:
 
 
 class InheritedResults:
-    """Clips whose rows were in the output before this run: no watch of this run saw them made."""
+    """Counts clips whose rows were in the output before this run began; their wall time is unknown."""
 
     def __init__(self, specs: AttemptSpecs, run_journal: RunJournal, ended: RunResult) -> None:
         self._run_journal = run_journal
@@ -269,7 +269,7 @@ class InheritedResults:
         self.clips = 0
 
     def counted(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
-        """The same rows."""
+        """Yields the same rows and counts the inherited ones."""
         for row in rows:
             uid = self._uids[bisect_right(self._boundaries, row.index) - 1]
             self.clips += self._run_journal.inherited(uid, row.attempt)
