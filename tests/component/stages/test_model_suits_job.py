@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.stages.test_job_checks import contract, spec
 
-from voxfleet_agent.stages.plan.job_checks import require_suited
+from voxfleet_agent.stages.plan.job_checks import require_model_supports
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -27,7 +27,7 @@ def model(folder: Path, model_type: str, *voices: str, **config: str) -> Path:
 def test_a_wrong_voice_language_speed_and_budget_are_told_together(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
     with pytest.raises(VoxFleetError) as caught:
-        require_suited(model(tmp_path, "pocket_tts", "anna"), order)
+        require_model_supports(model(tmp_path, "pocket_tts", "anna"), order)
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
     for field in ("no voice otto; it has anna", "synthesis.language", "synthesis.speedPercent", "synthesis.maxTokens"):
         assert field in caught.value.message
@@ -35,23 +35,23 @@ def test_a_wrong_voice_language_speed_and_budget_are_told_together(tmp_path: Pat
 
 def test_what_the_model_has_is_accepted(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="Anna"))
-    require_suited(model(tmp_path, "pocket_tts", "anna"), order)
+    require_model_supports(model(tmp_path, "pocket_tts", "anna"), order)
 
 
 def test_a_voice_that_only_the_loaded_model_knows_is_left_to_the_lane(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="vivian"))
-    require_suited(model(tmp_path, "qwen3_tts", "anna", tts_model_type="custom_voice"), order)
+    require_model_supports(model(tmp_path, "qwen3_tts", "anna", tts_model_type="custom_voice"), order)
 
 
 def test_a_family_that_its_folder_s_name_may_change_is_left_to_the_lane(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
-    require_suited(model(tmp_path, "kokoro", "anna"), order)
+    require_model_supports(model(tmp_path, "kokoro", "anna"), order)
 
 
 def test_wrong_settings_of_a_transcription_are_told_together(tmp_path: Path) -> None:
     order = spec(contract(ContractOutput(timestamps=Timestamps.WORD)))
     order = order.model_copy(update={"transcription": Transcription(language="en", max_tokens=99)})
     with pytest.raises(VoxFleetError) as caught:
-        require_suited(model(tmp_path, "mms"), order)
+        require_model_supports(model(tmp_path, "mms"), order)
     for field in ("transcription.language", "transcription.maxTokens", "output.timestamps"):
         assert field in caught.value.message

@@ -13,7 +13,7 @@ from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
-from voxfleet_agent.stages.plan.header_inspection import MAX_PLACES
+from voxfleet_agent.stages.plan.header_inspection import MAX_HEADER_RANGES
 from voxfleet_agent.stages.plan.plan_stage import HEADERS_AT_A_TIME
 from voxfleet_agent.storage import ObjectVersion, RangeReader
 from voxfleet_api.digest import digest_of, sha256_hex
@@ -202,14 +202,14 @@ async def test_a_header_without_end_is_a_decode_error(job: Job) -> None:
     box_bytes = 2**17
     with (job.clips / "a.wav").open("wb") as file:
         file.write(struct.pack(">I4s8s", 16, b"ftyp", b"M4A "))
-        for number in range(MAX_PLACES + 2):
+        for number in range(MAX_HEADER_RANGES + 2):
             file.seek(16 + number * box_bytes)
             file.write(struct.pack(">I4s", box_bytes, b"free"))
-        file.truncate(16 + (MAX_PLACES + 2) * box_bytes)
+        file.truncate(16 + (MAX_HEADER_RANGES + 2) * box_bytes)
     await job.plan()
     (row,) = job.manifest()
     assert row.refusal is not None and row.refusal.failure_class is FailureClass.DECODE_ERROR
-    assert row.refusal.reason == f"its header is scattered over more than {MAX_PLACES} places"
+    assert row.refusal.reason == f"its header is scattered over more than {MAX_HEADER_RANGES} places"
 
 
 async def test_a_large_plan_has_as_many_tasks_as_headers_are_read_at_a_time(job: Job) -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.stages.plan.input_clips import InputManifest
-from voxfleet_agent.stages.plan.job_checks import require_possible
+from voxfleet_agent.stages.plan.job_checks import require_contract_allows
 from voxfleet_agent.stages.plan.sharding import text_row
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -53,7 +53,7 @@ VOICE = Synthesis(voice="serena")
 )
 def test_what_cannot_be_is_told_before_anything_runs(wrong: AttemptSpec, words: str) -> None:
     with pytest.raises(VoxFleetError, match=words) as caught:
-        require_possible(wrong)
+        require_contract_allows(wrong)
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_is_told_before_anything_runs(wrong: AttemptSpec, words: 
     ],
 )
 def test_what_the_contract_allows_passes(right: AttemptSpec) -> None:
-    require_possible(right)
+    require_contract_allows(right)
 
 
 @pytest.mark.parametrize(

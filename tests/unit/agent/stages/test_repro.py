@@ -13,7 +13,7 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.percentiles import percentiles
 from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
-from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table, repro_files
+from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table_csv, repro_files
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
@@ -132,13 +132,13 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
 
 
 def test_the_batch_table_has_a_line_for_each_measured_size() -> None:
-    lines = list(csv.DictReader(io.StringIO(batch_table([ladder()]).decode())))
+    lines = list(csv.DictReader(io.StringIO(batch_table_csv([ladder()]).decode())))
     assert [(line["batch_size"], line["peak_rss_bytes"], line["metal_peak_bytes"]) for line in lines] == [
         ("1", "1000", ""),
         ("2", "2000", "77"),
     ]
     assert (lines[0]["audio_seconds_per_second"], lines[0]["rtf"], lines[0]["chosen"]) == ("3.333", "0.300", "2")
-    assert batch_table([]).decode().count("\n") == 1
+    assert batch_table_csv([]).decode().count("\n") == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
