@@ -92,9 +92,9 @@ def plan_mismatch(message: str) -> VoxFleetError:
 
 
 def require_sha256(name: str, content: bytes, expected: str) -> None:
-    found = sha256_hex(content)
-    if found != expected:
-        raise plan_mismatch(f"{name} has sha256 {found[:12]}…, expected {expected[:12]}…")
+    actual = sha256_hex(content)
+    if actual != expected:
+        raise plan_mismatch(f"{name} has sha256 {actual[:12]}…, expected {expected[:12]}…")
 
 
 def file_ref(path: str, content: bytes) -> FileRef:

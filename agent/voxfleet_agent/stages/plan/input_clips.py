@@ -115,9 +115,9 @@ class InputManifest(Sequence[InputClip]):
         """Checks one share of the hashes at a time, because a dictionary of all would be larger than the manifest."""
         for share in range(_SHARES):
             seen: dict[int, int] = {}
-            for index, found in enumerate(hashes):
-                if found % _SHARES == share:
-                    first = seen.setdefault(found, index)
+            for index, id_hash in enumerate(hashes):
+                if id_hash % _SHARES == share:
+                    first = seen.setdefault(id_hash, index)
                     if first != index and self._read_line(first).custom_id == self._read_line(index).custom_id:
                         raise invalid_input(
                             f"line {self._line_number(index)} of the manifest has the id of line"
