@@ -1,4 +1,4 @@
-"""Plan reads a recording's header: its format and length, and whether the contract refuses it."""
+"""Inspects a recording's header for Plan: its format, its length, and whether the contract refuses it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         finally:
             header.close()
     except VoxFleetError as error:
-        # Plan reads each clip before any other stage does, so a clip that denies access here was never readable.
+        # Plan reads each clip before any other stage does, so a clip whose access is denied here was never readable.
         if SCOPE_OF[error.failure_class] is FailureScope.CLIP or error.failure_class is FailureClass.ACCESS_DENIED:
             return row.model_copy(update={"refusal": row_error_of(error)})
         raise

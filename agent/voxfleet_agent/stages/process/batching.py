@@ -45,12 +45,12 @@ class ReadyClips(Generic[T]):
         self._fetching += 1
 
     def add(self, bucket: int, clip: T) -> None:
-        """Ends a clip's fetch: the lane can have the clip."""
+        """Ends a clip's fetch and makes the clip available to the lane."""
         self._ready.setdefault(bucket, []).append(clip)
         self._end_fetch(bucket)
 
     def drop(self, bucket: int) -> None:
-        """Ends a clip's fetch: the clip never reaches the lane."""
+        """Ends a clip's fetch; the clip never reaches the lane."""
         self._end_fetch(bucket)
 
     def verdict_received(self) -> None:
@@ -58,7 +58,7 @@ class ReadyClips(Generic[T]):
         self._changed.set()
 
     async def batches(self) -> AsyncGenerator[list[T], None]:
-        """Yields batches until every awaited clip is in one or dropped."""
+        """Yields batches until every awaited clip has been yielded or dropped."""
         while any(self._awaited.values()) or any(self._ready.values()):
             batch = self._next_batch()
             if batch:

@@ -127,7 +127,7 @@ class Pipeline:
                 group.create_task(self._prepare(ready, bucket, clip, path))
 
     async def _prepare(self, ready: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path) -> None:
-        """Hands the clip on to the lane; when it cannot be had, records its row instead."""
+        """Passes the prepared clip on to the lane, or records its row when the preparation failed."""
         prepared = await self._clip_source.prepare(clip, path)
         if prepared.error is None:
             ready.add(bucket, prepared)

@@ -74,8 +74,10 @@ async def _resolve_model(ctx: StageContext, process_spec: ProcessSpec, retrier: 
 
 
 async def _freeze_base(ctx: StageContext, files: JobFiles, clips: Mapping[int, ManifestRow]) -> DeliveredParts:
-    """The parts that the attempt inherits. The choice is made once: when the journal has a base, it is used again
-    without another listing of the storage."""
+    """Decides once which parts the attempt inherits, and uploads base.json.
+
+    When the journal already has a base, that base is used, and the storage is not listed again.
+    """
     content = await ctx.journal.base()
     if content is None:
         delivered = await collect_inherited_parts(files, ctx.spec, clips)
