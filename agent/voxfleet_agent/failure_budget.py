@@ -1,4 +1,4 @@
-"""What one Mac may spend on a job's failures."""
+"""Limits a job's retries and quarantined audio on one Mac."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ _HOUR_MILLISECONDS = 3_600_000
 
 
 class MacFailureBudget:
-    """Implements stages.stage.FailureBudget for all attempts of one job on this Mac."""
+    """Implements stages.context.JobFailureBudget for all attempts of one job on this Mac."""
 
     def __init__(self, limits: contract_limits.FailureBudget, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self._retried_at_milliseconds: deque[int] = deque()
+        self._retry_times_milliseconds: deque[int] = deque()
         self._quarantined_milliseconds = 0
 
     def spend_retry(self, failure_class: FailureClass) -> None:
-        """Called of each retry. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) when the hour has no more of them.
+        """Called for each retry. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) when an hour's retries are used up.
 
-        Throttled costs nothing: to wait as long as the other side asks is no failure.
+        Throttled costs nothing, because waiting as long as a server asks is not a failure.
         """
-        most = self._limits.retries_per_hour
-        if most is None or failure_class is FailureClass.THROTTLED:
+        limit = self._limits.retries_per_hour
+        if limit is None or failure_class is FailureClass.THROTTLED:
             return
         now = self._now()
-        while self._retried_at_milliseconds and self._retried_at_milliseconds[0] <= now - _HOUR_MILLISECONDS:
-            self._retried_at_milliseconds.popleft()
-        if len(self._retried_at_milliseconds) >= most:
-            raise _exhausted(
-                f"{most} retries within one hour, the last one for {failure_class.value}, are all that"
+        while self._retry_times_milliseconds and self._retry_times_milliseconds[0] <= now - _HOUR_MILLISECONDS:
+            self._retry_times_milliseconds.popleft()
+        if len(self._retry_times_milliseconds) >= limit:
+            raise _budget_exhausted(
+                f"{limit} retries within one hour, the last one for {failure_class.value}, are all that"
                 " failureBudget.retriesPerHour allows on this Mac; mend what fails, or raise it"
             )
-        self._retried_at_milliseconds.append(now)
+        self._retry_times_milliseconds.append(now)
 
     def spend_quarantined(self, audio_milliseconds: int) -> None:
-        """Called after a clip was quarantined. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) past the limit."""
-        most = self._limits.quarantined_minutes
+        """Called after each quarantined clip. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) beyond the limit."""
+        limit = self._limits.quarantined_minutes
         self._quarantined_milliseconds += audio_milliseconds
-        if most is not None and self._quarantined_milliseconds > most * 60_000:
-            raise _exhausted(
+        if limit is not None and self._quarantined_milliseconds > limit * 60_000:
+            raise _budget_exhausted(
                 f"{self._quarantined_milliseconds // 1000} seconds of audio were quarantined on this Mac and"
-                f" failureBudget.quarantinedMinutes is {most}; errors.jsonl says why, mend the input or raise it"
+                f" failureBudget.quarantinedMinutes is {limit}; errors.jsonl says why, mend the input or raise it"
             )
 
     def _now(self) -> int:
@@ -54,22 +54,22 @@ class MacFailureBudget:
 
 
 class MacFailureBudgets:
-    """The budgets of all jobs that this agent has met. They live in memory: a restart begins new ones."""
+    """The failure budgets of this agent's jobs. They are kept in memory, so a restart begins new ones."""
 
-    def __init__(self, clock: Clock, keep: int = 1000) -> None:
-        """`keep`: how many jobs are remembered; the one not used for longest gives way."""
+    def __init__(self, clock: Clock, max_jobs: int = 1000) -> None:
+        """`max_jobs`: how many budgets are kept; the least recently used one is dropped first."""
         self._clock = clock
-        self._keep = keep
+        self._max_jobs = max_jobs
         self._jobs: dict[tuple[str, str], MacFailureBudget] = {}
 
     def open(self, spec: AttemptSpec) -> MacFailureBudget:
         key = (spec.job.uid, spec.contract_digest)
         budget = self._jobs.pop(key, None) or MacFailureBudget(spec.contract.failure_budget, self._clock)
         self._jobs[key] = budget
-        while len(self._jobs) > self._keep:
+        while len(self._jobs) > self._max_jobs:
             del self._jobs[next(iter(self._jobs))]
         return budget
 
 
-def _exhausted(message: str) -> VoxFleetError:
+def _budget_exhausted(message: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.FAILURE_BUDGET_EXHAUSTED, message)

@@ -8,7 +8,7 @@ from voxfleet_api.base import SpecModel
 
 
 class Percentiles(SpecModel):
-    """Nearest-rank, in milliseconds."""
+    """Nearest-rank percentiles in milliseconds."""
 
     p50: int
     p95: int
@@ -17,7 +17,7 @@ class Percentiles(SpecModel):
 
 
 def percentiles(values: Sequence[int]) -> Percentiles:
-    """Of at least one value."""
+    """`values`: milliseconds in any order, at least one."""
     ordered = sorted(values)
 
     def rank(percent: int) -> int:

@@ -1,7 +1,7 @@
-"""Quarantined clips that contracts ask to retain on this Mac: `<folder>/<namespace>/<job>-<uid8>/`.
+"""Retains quarantined clips on this Mac, as contracts ask: `<folder>/<namespace>/<job>-<uid8>/`.
 
 Each clip has a folder `<index>-<class>` with `evidence.json`, `kept.json` and, when it was fetched, `clip`. The files
-are counted apart from scratch and are no attempt's residue.
+have their own quota, apart from scratch, and do not count as residue of an attempt.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _PLAIN_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class _Kept(SpecModel):
-    """kept.json. Times are RFC 3339 in UTC: a clip outlives the process that kept it."""
+class _RetentionRecord(SpecModel):
+    """The content of kept.json. Times are RFC 3339 in UTC, because a clip outlives the process that kept it."""
 
     kept_at: str
     expires_at: str
@@ -45,7 +45,7 @@ class _Kept(SpecModel):
 
 @dataclass(frozen=True, slots=True)
 class RetainedClip:
-    """One clip of the quarantine."""
+    """One quarantined clip on this Mac."""
 
     namespace: str
     job: str
@@ -63,131 +63,136 @@ class RetainedClip:
 
 
 class QuarantineStore:
-    """All retained clips of one Mac, within one quota that jobs share."""
+    """All retained clips of one Mac, within one quota that its jobs share."""
 
     def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
         self.path = folder
         self._quota_bytes = quota_bytes
         self._clock = clock
-        self._changing = asyncio.Lock()
-        self._room: QuarantineQuota | None = None
-        """As the last scan found it and as it changed since; another process may have discarded some."""
+        self._change_lock = asyncio.Lock()
+        self._usage: QuarantineQuota | None = None
+        """From the last scan, with this process's changes since; another process may have discarded clips meanwhile."""
 
     def open(self, spec: AttemptSpec) -> JobQuarantine:
-        """The job's folder; nothing is made before there is something to keep."""
+        """The job's folder. It is created with the first clip that is kept."""
         retain = spec.contract.quarantine.retain_for
         folder = Path(_safe(spec.namespace), _safe(f"{spec.job.name}-{spec.job.uid[:8]}"))
         milliseconds = None if retain is None else duration_milliseconds(retain)
         return JobQuarantine(self, folder, milliseconds)
 
     def clips(self) -> list[RetainedClip]:
-        """All of them, the oldest first."""
-        found = [
-            _read(namespace.name, job.name, clip)
-            for namespace in _folders(self.path)
-            for job in _folders(namespace)
-            for clip in _folders(job)
+        """All retained clips, the oldest first."""
+        clips = [
+            _read_clip(namespace.name, job.name, clip)
+            for namespace in _subfolders(self.path)
+            for job in _subfolders(namespace)
+            for clip in _subfolders(job)
             if not clip.name.startswith(_UNFINISHED)
         ]
-        return sorted(found, key=lambda clip: (clip.kept_at, clip.namespace, clip.job, clip.name))
+        return sorted(clips, key=lambda clip: (clip.kept_at, clip.namespace, clip.job, clip.name))
 
     @property
     def size_bytes(self) -> int:
-        """Of all clips, without a look at the disk; 0 before the first `expire` or `keep`."""
-        return 0 if self._room is None else self._room.size_bytes
+        """The size of all clips, from memory; 0 before the first `expire` or `keep`."""
+        return 0 if self._usage is None else self._usage.size_bytes
 
     @property
     def count(self) -> int:
-        """Of clips; as `size_bytes`."""
-        return 0 if self._room is None else self._room.count
+        """The number of clips, from memory; 0 before the first `expire` or `keep`."""
+        return 0 if self._usage is None else self._usage.count
 
     def discard(self, clips: Sequence[RetainedClip]) -> int:
-        """Removes these clips, and folders that have become empty; returns the bytes that were freed."""
-        freed = 0
+        """Removes these clips, and folders that become empty; returns the freed bytes."""
+        freed_bytes = 0
         for clip in clips:
             if self._remove(Path(clip.namespace, clip.job), clip.name):
-                freed += clip.size_bytes
-        return freed
+                freed_bytes += clip.size_bytes
+        return freed_bytes
 
-    def _scanned(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
-        room = QuarantineQuota(self._quota_bytes)
+    def _usage_of(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
+        usage = QuarantineQuota(self._quota_bytes)
         for clip in clips:
-            room.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
-        return room
+            usage.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
+        return usage
 
     async def expire(self) -> int:
-        """Removes clips whose time is over and what a crash left half kept; returns how many clips."""
-        async with self._changing:
+        """Removes expired clips and the leftovers of a crash during `keep`; returns the number of expired clips."""
+        async with self._change_lock:
             return await asyncio.to_thread(self._expire)
 
     async def keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:
         """Raises VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only."""
-        async with self._changing:
+        async with self._change_lock:
             with writing_scratch():
                 await asyncio.to_thread(self._keep, folder, evidence, clip, retain_milliseconds)
 
     def _keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:
         now = self._clock.wall()
-        kept = _Kept(kept_at=timestamp(now), expires_at=timestamp(now + timedelta(milliseconds=retain_milliseconds)))
-        content, about = canonical_json(evidence.dump()), canonical_json(kept.dump())
+        record = _RetentionRecord(
+            kept_at=timestamp(now), expires_at=timestamp(now + timedelta(milliseconds=retain_milliseconds))
+        )
+        evidence_json, record_json = canonical_json(evidence.dump()), canonical_json(record.dump())
         name = f"{evidence.index:06d}-{evidence.failure_class.value}"
-        if self._room is None:
-            self._room = self._scanned(self.clips())
+        if self._usage is None:
+            self._usage = self._usage_of(self.clips())
         self._remove(folder, name)
-        size_bytes = len(content) + len(about)
-        if clip is not None and self._make_room(self._room, folder, size_bytes + clip.stat().st_size):
+        size_bytes = len(evidence_json) + len(record_json)
+        if clip is not None and self._make_room(self._usage, folder, size_bytes + clip.stat().st_size):
             size_bytes += clip.stat().st_size
         else:
             clip = None
-            self._make_room(self._room, folder, size_bytes)
-        descriptor = self._open(folder, make=True)
+            self._make_room(self._usage, folder, size_bytes)
+        descriptor = self._open(folder, create=True)
         try:
             unfinished = f"{_UNFINISHED}{name}"
             remove_entry(descriptor, unfinished)
             os.mkdir(unfinished, 0o700, dir_fd=descriptor)
-            inside = os.open(unfinished, _FOLDER_FLAGS, dir_fd=descriptor)
+            clip_folder = os.open(unfinished, _FOLDER_FLAGS, dir_fd=descriptor)
             try:
-                _write(inside, EVIDENCE_NAME, content)
-                _write(inside, _KEPT_NAME, about)
+                _write_file(clip_folder, EVIDENCE_NAME, evidence_json)
+                _write_file(clip_folder, _KEPT_NAME, record_json)
                 if clip is not None:
-                    _copy(clip, inside, CLIP_NAME)
+                    _link_or_copy(clip, clip_folder, CLIP_NAME)
             finally:
-                os.close(inside)
+                os.close(clip_folder)
             os.rename(unfinished, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-            self._room.add(folder, name, size_bytes)
+            self._usage.add(folder, name, size_bytes)
         finally:
             os.close(descriptor)
 
-    def _make_room(self, room: QuarantineQuota, folder: Path, size_bytes: int) -> bool:
-        """Whether so much of one job fits now; its evidence, which is small, is kept in any case."""
+    def _make_room(self, usage: QuarantineQuota, folder: Path, size_bytes: int) -> bool:
+        """Evicts clips until `size_bytes` of the job at `folder` fit; returns whether they fit.
+
+        The caller keeps evidence, which is small, even when it does not fit.
+        """
         if size_bytes > self._quota_bytes:
             return False
-        while not room.fits(size_bytes):
-            found = room.first_to_go(folder, size_bytes)
-            if found is None:
+        while not usage.fits(size_bytes):
+            evicted = usage.next_to_evict(folder, size_bytes)
+            if evicted is None:
                 return False
-            self._remove(*found)
+            self._remove(*evicted)
         return True
 
     def _expire(self) -> int:
         now = self._clock.wall()
         clips = self.clips()
-        self._room = self._scanned(clips)
-        over = [clip for clip in clips if clip.expires_at <= now]
-        self.discard(over)
-        for namespace in _folders(self.path):
-            for job in _folders(namespace):
-                for entry in _folders(job):
+        self._usage = self._usage_of(clips)
+        expired = [clip for clip in clips if clip.expires_at <= now]
+        self.discard(expired)
+        for namespace in _subfolders(self.path):
+            for job in _subfolders(namespace):
+                for entry in _subfolders(job):
                     if entry.name.startswith(_UNFINISHED):
                         self._remove(Path(namespace.name, job.name), entry.name)
-        return len(over)
+        return len(expired)
 
     def _remove(self, folder: Path, name: str) -> int:
-        """Entries that were unlinked. Folders that become empty go too."""
-        if self._room is not None:
-            self._room.remove(folder, name)
+        """Removes a clip, and folders that become empty; returns how many of the clip's entries were unlinked."""
+        if self._usage is not None:
+            self._usage.remove(folder, name)
         try:
-            descriptor = self._open(folder, make=False)
+            descriptor = self._open(folder, create=False)
         except FileNotFoundError:
             return 0
         try:
@@ -195,48 +200,48 @@ class QuarantineStore:
         finally:
             os.close(descriptor)
         for empty in (self.path / folder, self.path / folder.parent):
-            with contextlib.suppress(OSError):  # another clip is in it
+            with contextlib.suppress(OSError):  # the folder holds another clip
                 empty.rmdir()
         return removed
 
-    def _open(self, folder: Path, *, make: bool) -> int:
-        """A descriptor of `<namespace>/<job>`; no step of the way follows a link."""
-        if make:
+    def _open(self, folder: Path, *, create: bool) -> int:
+        """A descriptor of the folder `<namespace>/<job>`. No component of the path may be a link."""
+        if create:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, _FOLDER_FLAGS)
         for part in folder.parts:
-            above = descriptor
+            parent = descriptor
             try:
-                if make:
+                if create:
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(part, 0o700, dir_fd=above)
-                descriptor = os.open(part, _FOLDER_FLAGS, dir_fd=above)
+                        os.mkdir(part, 0o700, dir_fd=parent)
+                descriptor = os.open(part, _FOLDER_FLAGS, dir_fd=parent)
             finally:
-                os.close(above)
+                os.close(parent)
         return descriptor
 
 
 class JobQuarantine:
-    """One job's folder; implements stages.stage.QuarantineFolder."""
+    """One job's folder; implements stages.context.QuarantineFolder."""
 
-    def __init__(self, quarantine: QuarantineStore, folder: Path, retain_milliseconds: int | None) -> None:
-        self._quarantine = quarantine
+    def __init__(self, store: QuarantineStore, folder: Path, retain_milliseconds: int | None) -> None:
+        self._store = store
         self._folder = folder
         self._retain_milliseconds = retain_milliseconds
 
     async def keep(self, evidence: Evidence, clip: Path | None) -> None:
-        """Does nothing when the contract retains nothing. Raises VoxFleetError(SCRATCH_EXHAUSTED)."""
+        """Does nothing when the contract has no `retainFor`. Raises VoxFleetError(SCRATCH_EXHAUSTED)."""
         if self._retain_milliseconds is not None:
-            await self._quarantine.keep(self._folder, evidence, clip, self._retain_milliseconds)
+            await self._store.keep(self._folder, evidence, clip, self._retain_milliseconds)
 
 
 def _safe(name: str) -> str:
-    """The name itself when it is a plain one of the API; else a name that cannot leave its folder."""
+    """The name itself when it is a plain API name; otherwise a hashed name that cannot leave its folder."""
     return name if _PLAIN_NAME.fullmatch(name) else f"x-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Real folders below a folder, in the order of their names; none when it is missing."""
+def _subfolders(folder: Path) -> list[Path]:
+    """Folders directly below a folder, without links, sorted by name; none when it is missing."""
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -244,28 +249,28 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _read(namespace: str, job: str, folder: Path) -> RetainedClip:
-    """What cannot be read counts as expired long ago: it is the first to give way."""
+def _read_clip(namespace: str, job: str, folder: Path) -> RetainedClip:
+    """A clip that cannot be read counts as expired long ago, so it is evicted first."""
     size_bytes, never = 0, datetime.fromtimestamp(0, UTC)
     kept_at = expires_at = never
     try:
         with os.scandir(folder) as entries:
             size_bytes = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
-        kept = _Kept.model_validate_json((folder / _KEPT_NAME).read_bytes())
-        kept_at, expires_at = (datetime.fromisoformat(text) for text in (kept.kept_at, kept.expires_at))
+        record = _RetentionRecord.model_validate_json((folder / _KEPT_NAME).read_bytes())
+        kept_at, expires_at = (datetime.fromisoformat(text) for text in (record.kept_at, record.expires_at))
     except (FileNotFoundError, ValidationError, ValueError):
         pass
     return RetainedClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
 
 
-def _write(folder: int, name: str, content: bytes) -> None:
+def _write_file(folder: int, name: str, content: bytes) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 
 
-def _copy(source: Path, folder: int, name: str) -> None:
-    """A link where the file system can: scratch gives its own name up, and no byte is written twice."""
+def _link_or_copy(source: Path, folder: int, name: str) -> None:
+    """Links the file where the file system can, so that no byte is written twice; scratch then unlinks its own name."""
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
     except OSError:
@@ -275,45 +280,45 @@ def _copy(source: Path, folder: int, name: str) -> None:
 
 
 class QuarantineQuota:
-    """One quota for all jobs. A job that holds more than an equal share of it makes room, from its oldest clip on."""
+    """One quota for all jobs. A job above its equal share makes room, beginning with its oldest clip."""
 
     def __init__(self, quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self._jobs: dict[Path, OrderedDict[str, int]] = {}
-        """Bytes of each job's clips, the oldest first."""
-        self._held_bytes: dict[Path, int] = {}
+        """Bytes of each clip by job and name, the oldest first."""
+        self._job_bytes: dict[Path, int] = {}
         self.size_bytes = 0
         self.count = 0
 
     def add(self, job: Path, name: str, size_bytes: int) -> None:
-        """A clip that is not there, younger than all others of its job."""
+        """Adds a new clip, the youngest of its job."""
         self._jobs.setdefault(job, OrderedDict())[name] = size_bytes
         self._change(job, size_bytes, 1)
 
     def remove(self, job: Path, name: str) -> None:
-        """Does nothing when it is not there."""
+        """Does nothing when there is no such clip."""
         size_bytes = self._jobs.get(job, OrderedDict[str, int]()).pop(name, None)
         if size_bytes is not None:
             self._change(job, -size_bytes, -1)
             if not self._jobs[job]:
-                del self._jobs[job], self._held_bytes[job]
+                del self._jobs[job], self._job_bytes[job]
 
     def fits(self, size_bytes: int) -> bool:
         return self.size_bytes + size_bytes <= self._quota_bytes
 
-    def first_to_go(self, job: Path, size_bytes: int) -> tuple[Path, str] | None:
-        """(job, name) of the clip that makes room for `size_bytes` more of `job`.
+    def next_to_evict(self, job: Path, size_bytes: int) -> tuple[Path, str] | None:
+        """(job, name) of the clip to remove so that `size_bytes` more of `job` may fit.
 
-        None when no other job holds more than its share: what is to come is too large itself.
+        None when no job that has clips exceeds its share: then the new clip itself is too large.
         """
         share_bytes = self._quota_bytes // len(self._jobs.keys() | {job})
-        held = {found: total + (size_bytes if found == job else 0) for found, total in self._held_bytes.items()}
-        most = max(held, key=held.__getitem__, default=None)
-        if most is None or held[most] <= share_bytes:
+        wanted_bytes = {key: total + (size_bytes if key == job else 0) for key, total in self._job_bytes.items()}
+        largest = max(wanted_bytes, key=wanted_bytes.__getitem__, default=None)
+        if largest is None or wanted_bytes[largest] <= share_bytes:
             return None
-        return most, next(iter(self._jobs[most]))
+        return largest, next(iter(self._jobs[largest]))
 
     def _change(self, job: Path, size_bytes: int, count: int) -> None:
-        self._held_bytes[job] = self._held_bytes.get(job, 0) + size_bytes
+        self._job_bytes[job] = self._job_bytes.get(job, 0) + size_bytes
         self.size_bytes += size_bytes
         self.count += count

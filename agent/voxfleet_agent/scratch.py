@@ -1,4 +1,4 @@
-"""Bounded scratch space: one 0700 folder per attempt, bytes reserved before they are written."""
+"""Bounded scratch space: one 0700 folder per attempt. Bytes are reserved before they are written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxfleet_process import crash_points
 
 ATTEMPTS = "attempts"
 SWEEP_ENTRIES = 10_000
-"""What one pass of the sweep unlinks at most, so that it never holds up an agent; the next pass goes on."""
+"""The most entries that one sweep unlinks, so that it never blocks the agent for long; the next sweep continues."""
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -26,7 +26,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 @contextlib.contextmanager
 def writing_scratch() -> Iterator[None]:
-    """Around what writes into scratch: a full or read-only volume is VoxFleetError(SCRATCH_EXHAUSTED)."""
+    """Turns the OSError of a full or read-only volume into VoxFleetError(SCRATCH_EXHAUSTED)."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def writing_scratch() -> Iterator[None]:
 
 
 class Scratch:
-    """All scratch of one agent. Only `<path>/attempts/` is written to and swept; the rest is left alone."""
+    """All scratch of one agent. It writes and sweeps only `<path>/attempts/`, and touches nothing else."""
 
     def __init__(self, path: Path, quota_bytes: int, min_free_bytes: int) -> None:
         """Creates the folders and locks them for this process. Raises FolderInUseError when another agent uses them."""
@@ -52,52 +52,53 @@ class Scratch:
         self.quota_bytes = quota_bytes
         self.min_free_bytes = min_free_bytes
         self._reserved: dict[Path, int] = {}
-        self._given_back = asyncio.Condition()
+        self._freed = asyncio.Condition()
 
     @property
     def reserved_bytes(self) -> int:
         return sum(self._reserved.values())
 
     def shortage(self, size_bytes: int = 0) -> str | None:
-        """Why so many bytes do not fit at this moment; None when they do."""
+        """Why `size_bytes` more do not fit at this moment; None when they fit."""
         if self.reserved_bytes + size_bytes > self.quota_bytes:
             return f"scratch.quota is {self.quota_bytes} bytes and {self.reserved_bytes} are in use"
-        unwritten = sum(max(0, size - _size_bytes(path)) for path, size in self._reserved.items())
+        unwritten_bytes = sum(max(0, size - _size_bytes(path)) for path, size in self._reserved.items())
         volume = os.fstatvfs(self._folder)
         free_bytes = volume.f_bavail * volume.f_frsize
-        if free_bytes - unwritten - size_bytes < self.min_free_bytes:
+        if free_bytes - unwritten_bytes - size_bytes < self.min_free_bytes:
             return f"the scratch volume has {free_bytes} bytes free and scratch.minFree is {self.min_free_bytes}"
         return None
 
     async def reserve(
-        self, path: Path, size_bytes: int, own_shortage: Callable[[], str | None], *, wait: bool = True
+        self, path: Path, size_bytes: int, attempt_shortage: Callable[[], str | None], *, wait: bool = True
     ) -> None:
-        """Waits until the bytes fit and `own_shortage`, of the attempt itself, says nothing.
+        """Waits until the bytes fit into scratch and `attempt_shortage` returns None.
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit, or when it may not wait for one.
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit, or when they do not fit now and
+        `wait` is false.
         """
-        async with self._given_back:
+        async with self._freed:
             if path in self._reserved:
                 raise ValueError(f"{path.name} is reserved already")
-            while (shortage := own_shortage() or self.shortage(size_bytes)) is not None:
+            while (shortage := attempt_shortage() or self.shortage(size_bytes)) is not None:
                 if size_bytes > self.quota_bytes or not self._reserved or not wait:
-                    raise _exhausted(size_bytes, shortage)
-                await self._given_back.wait()
+                    raise _scratch_exhausted(size_bytes, shortage)
+                await self._freed.wait()
             self._reserved[path] = size_bytes
         crash_points.point("reserved")
 
-    async def give_back(self, path: Path) -> None:
-        async with self._given_back:
+    async def free(self, path: Path) -> None:
+        async with self._freed:
             if self._reserved.pop(path, None) is not None:
-                self._given_back.notify_all()
+                self._freed.notify_all()
 
     def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
-        """The attempt's folder, created when it is missing. `limit_bytes`: the contract's scratch.maxBytes.
+        """The attempt's folder, created when it is missing and emptied. `limit_bytes`: the contract's scratch.maxBytes.
 
-        What an earlier run left in it has no reservation any more and goes; no link is followed. Raises
+        Files that an earlier run left in it have no reservation any more. No link is followed. Raises
         VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
         """
-        with writing_scratch(), contextlib.suppress(FileExistsError):  # left by an earlier run; opening refuses a link
+        with writing_scratch(), contextlib.suppress(FileExistsError):  # from an earlier run; `os.open` refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
         descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
         try:
@@ -109,35 +110,35 @@ class Scratch:
         return AttemptScratch(self, self.attempts_path / str(key), descriptor, limit_bytes)
 
     async def remove_attempt(self, key: AttemptKey) -> int:
-        """Removes the attempt's folder and gives its bytes back; returns how many entries were unlinked.
+        """Removes the attempt's folder and frees its bytes; returns how many entries were unlinked.
 
         Never follows a link. A second call unlinks nothing and returns 0.
         """
         removed = await asyncio.to_thread(remove_entry, self._folder, str(key))
         folder = self.attempts_path / str(key)
-        async with self._given_back:
+        async with self._freed:
             for path in [path for path in self._reserved if path.is_relative_to(folder)]:
                 del self._reserved[path]
-            self._given_back.notify_all()
+            self._freed.notify_all()
         return removed
 
     def residue_bytes(self, key: AttemptKey) -> int:
-        """Bytes that cleanup left behind; 0 once the folder is gone."""
+        """The bytes in the attempt's folder, which cleanup should have removed; 0 once the folder is gone."""
         folder = self.attempts_path / str(key)
         return sum(_size_bytes(Path(root, name)) for root, _, names in os.walk(folder) for name in names)
 
     async def sweep(self, owned: Container[str], limit: int = SWEEP_ENTRIES) -> int:
-        """Removes what no attempt named in `owned` has; returns how many entries were unlinked.
+        """Removes entries whose name is not in `owned`; returns how many entries were unlinked.
 
-        At most `limit` in one pass: what is left is found again by the next one.
+        It stops after `limit` entries; the next sweep removes the rest.
         """
         return await asyncio.to_thread(self._sweep, owned, limit)
 
     def _sweep(self, owned: Container[str], limit: int) -> int:
         with os.scandir(self._folder) as entries:
-            stray = list(islice((entry.name for entry in entries if entry.name not in owned), limit))
+            strays = list(islice((entry.name for entry in entries if entry.name not in owned), limit))
         removed = 0
-        for name in stray:
+        for name in strays:
             removed += remove_entry(self._folder, name, limit - removed)
             if removed >= limit:
                 break
@@ -149,7 +150,7 @@ class Scratch:
 
 
 class AttemptScratch:
-    """One attempt's folder; implements stages.stage.StageScratch."""
+    """One attempt's folder; implements stages.context.StageScratch."""
 
     def __init__(self, scratch: Scratch, path: Path, descriptor: int, limit_bytes: int) -> None:
         self._scratch = scratch
@@ -168,19 +169,19 @@ class AttemptScratch:
         return sum(self._sizes.values())
 
     async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
-        """Raises ValueError for a name with a folder in it or in use, VoxFleetError(SCRATCH_EXHAUSTED)."""
+        """Raises ValueError for a name that is not plain or is reserved already, VoxFleetError(SCRATCH_EXHAUSTED)."""
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ValueError("a scratch name is one plain file name")
         path = self._path / name
 
-        def own_shortage() -> str | None:
+        def attempt_shortage() -> str | None:
             if self.reserved_bytes + size_bytes <= self._limit_bytes:
                 return None
             return f"the contract's scratch.maxBytes is {self._limit_bytes} and {self.reserved_bytes} are in use"
 
         if size_bytes > self._limit_bytes:
-            raise _exhausted(size_bytes, own_shortage() or "")
-        await self._scratch.reserve(path, size_bytes, own_shortage, wait=wait)
+            raise _scratch_exhausted(size_bytes, attempt_shortage() or "")
+        await self._scratch.reserve(path, size_bytes, attempt_shortage, wait=wait)
         self._sizes[path] = size_bytes
         self.high_water_bytes = max(self.high_water_bytes, self.reserved_bytes)
         return path
@@ -190,23 +191,23 @@ class AttemptScratch:
             return
         with contextlib.suppress(FileNotFoundError):  # reserved, but never written
             os.unlink(path.name, dir_fd=self._descriptor)
-        await self._scratch.give_back(path)
+        await self._scratch.free(path)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
 
 def remove_entry(folder: int, name: str, limit: int = sys.maxsize) -> int:
-    """Removes a file, link or whole folder below an open folder; returns how many entries were unlinked.
+    """Removes a file, link or whole folder in an open folder; returns how many entries were unlinked, 0 when absent.
 
-    Works by descriptors and never follows a link, so that nobody can make it leave the folder. Absent: 0. At `limit`
-    entries it stops; what is left is for another call.
+    It works with descriptors and never follows a link, so nothing outside the folder can be removed. It stops after
+    `limit` entries; another call removes the rest.
     """
     try:
         descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         return 0
-    except OSError:  # a file or a link, or a folder that cannot be opened, which unlink then reports
+    except OSError:  # a file or a link; or a folder that cannot be opened, for which unlink raises
         return _unlink(folder, name)
     removed = 0
     try:
@@ -217,7 +218,7 @@ def remove_entry(folder: int, name: str, limit: int = sys.maxsize) -> int:
                 removed += remove_entry(descriptor, entry_name, limit - removed)
     finally:
         os.close(descriptor)
-    if len(names) >= limit:  # there may be more of them
+    if len(names) >= limit:  # there may be more entries
         return removed
     os.rmdir(name, dir_fd=folder)
     return removed + 1
@@ -230,7 +231,7 @@ def _empty(folder: int) -> None:
         remove_entry(folder, name)
 
 
-def _exhausted(size_bytes: int, shortage: str) -> VoxFleetError:
+def _scratch_exhausted(size_bytes: int, shortage: str) -> VoxFleetError:
     return VoxFleetError(
         FailureClass.SCRATCH_EXHAUSTED,
         f"{size_bytes} bytes of scratch were needed, but {shortage}; raise it or free the volume",

@@ -1,4 +1,4 @@
-"""What a stage is given, and what it may do to the outside world."""
+"""What a stage works with: its spec, and protocols of everything that it may touch outside."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from voxfleet_api.results import Evidence, LadderTable, ResultRow
 
 
 class LadderBook(Protocol):
-    """Measured batch sizes of this Mac."""
+    """The ladder tables of this Mac: measured batch sizes by model and contract."""
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
-        """The table for this model, Mac and contract, measured now when there is none; None when the contract
-        declares no ladder and none is stored. `longest`: fetched clips of the job, the longest first, as many as the
-        largest tier. Leaves the lane without a model: load it after."""
+        """The table for this model, Mac and contract; measured now when none is stored.
+
+        None when none is stored and the contract declares no ladder. `longest`: fetched clips of the job, the longest
+        first, as many as the largest tier needs. A measurement leaves the lane without a model: load it afterwards.
+        """
         ...
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None: ...
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
-        """The stored table's `chosen` is at most `batch_size` until the table is measured anew: a job had to step down
-        to that for `reason`."""
+        """Limits the stored table's `chosen` to `batch_size` until the table is measured again.
+
+        A job had to step down to `batch_size` for `reason`.
+        """
         ...
 
 
@@ -39,12 +43,12 @@ class QuarantineFolder(Protocol):
     """The job's folder of quarantined clips on this Mac."""
 
     async def keep(self, evidence: Evidence, clip: Path | None) -> None:
-        """Keeps evidence and a copy of the clip for the contract's `retainFor`, within the folder's quota."""
+        """Keeps the evidence and a copy of the clip for the contract's `retainFor`, within the quarantine's quota."""
         ...
 
 
 class JobFailureBudget(Protocol):
-    """What this Mac may still spend on the job's failures. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED)."""
+    """Counts the job's failures on this Mac. Both calls raise VoxFleetError(FAILURE_BUDGET_EXHAUSTED)."""
 
     def spend_retry(self, failure_class: FailureClass) -> None: ...
 
@@ -52,30 +56,30 @@ class JobFailureBudget(Protocol):
 
 
 class StageJournal(Protocol):
-    """What one attempt keeps durable on this Mac. Every call returns after the write is synced."""
+    """What one attempt stores durably on this Mac. Every write is synced before its call returns."""
 
     async def base(self) -> bytes | None:
-        """The frozen base.json."""
+        """The content of the frozen base.json; None before `freeze_base`."""
         ...
 
     async def freeze_base(self, content: bytes) -> None: ...
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
-        """These clips are done, all or none; they are never worked on again under this attempt."""
+        """Records all of these rows or none. Their clips are done and never run again in this attempt."""
         ...
 
     async def recorded_indexes(self) -> frozenset[int]: ...
 
     async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
-        """(index, line) of the first recorded rows that no part holds yet, by index."""
+        """(index, line) of the first `limit` recorded rows that are in no part yet, by index."""
         ...
 
     async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
-        """Keeps the part's bytes and marks the rows as held by it, in one transaction."""
+        """Stores the part's bytes and assigns the rows to it, in one transaction."""
         ...
 
     async def parts(self) -> Sequence[FrozenPart]:
-        """In the order of their numbers."""
+        """All frozen parts, by number."""
         ...
 
     async def part_content(self, number: int) -> bytes: ...
@@ -90,20 +94,21 @@ class StageScratch(Protocol):
     def path(self) -> Path: ...
 
     async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
-        """A path below the folder, once its bytes fit quota, minFree and the contract; waits while others hold them.
+        """Reserves bytes for one file and returns its path. Waits until they fit the quota, minFree and the contract.
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can never fit, or do not now and it may not wait.
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can never fit, or when they do not fit now and `wait` is
+        false.
         """
         ...
 
     async def release(self, path: Path) -> None:
-        """Unlinks the file and gives its bytes back; a second call does nothing."""
+        """Unlinks the file and frees its bytes; a second call does nothing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What every row says of the machine."""
+    """The machine and versions that every row names."""
 
     chip: str
     versions: dict[str, str]
@@ -117,7 +122,7 @@ class ProgressSink(Protocol):
 
 class WorkSignal(Protocol):
     async def __call__(self) -> None:
-        """The clips begin: Setup ends, loading and ladder with it, and Work begins. A second call does nothing."""
+        """Ends Setup, which includes loading and the ladder, and begins Work. A second call does nothing."""
         ...
 
 
@@ -129,7 +134,7 @@ class AudioMeter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """Everything a stage works with. A stage is cancelled by cancelling its task and resumes from the journal."""
+    """Everything that a stage works with. Cancelling a stage's task cancels the stage; it resumes from the journal."""
 
     spec: AttemptSpec
     storage: Storage
@@ -137,12 +142,12 @@ class StageContext:
     scratch: StageScratch
     models: ModelResolver
     lane: Lane | None
-    """None for Plan and Finalize, which run without one."""
+    """None for Plan and Finalize, which need no lane."""
     ladders: LadderBook
     quarantine: QuarantineFolder
     budget: JobFailureBudget
     provenance: Provenance
     progress: ProgressSink
     working: WorkSignal
-    """To be awaited before the first of the attempt's own clips is given to the lane."""
+    """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
     audio_meter: AudioMeter

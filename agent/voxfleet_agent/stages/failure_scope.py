@@ -1,4 +1,4 @@
-"""How far a failure reaches: this clip alone, the whole attempt, or unclear."""
+"""Whether a failure concerns one clip or the whole attempt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class FailureScope(Enum):
     CLIP = auto()
     ATTEMPT = auto()
     UNCLEAR = auto()
-    """Tells whether other objects can be had."""
+    """Depends on whether other objects can be read."""
 
 
 SCOPE_OF: dict[FailureClass, FailureScope] = {
@@ -43,4 +43,4 @@ SCOPE_OF: dict[FailureClass, FailureScope] = {
     FailureClass.OUTPUT_NOT_SHARED: FailureScope.ATTEMPT,
     FailureClass.NONDETERMINISTIC_REPLAY: FailureScope.CLIP,
 }
-"""Of a failure to read a clip. An odd answer (InvalidInput: HTTP 400, no length, compressed) is about one object."""
+"""The scope of a failure to read a clip. InvalidInput (HTTP 400, no length, compressed) concerns one object only."""

@@ -1,4 +1,4 @@
-"""The plan that a job froze: plan.json, and its manifest, which is read clip by clip.
+"""The frozen plan of a job: plan.json, and manifest.jsonl, which is read clip by clip.
 
 As objects, the rows of 100,000 clips would fill hundreds of megabytes.
 """
@@ -22,14 +22,14 @@ from voxfleet_api.results import ManifestRow, PlanFile, plan_folder
 BLOCK_BYTES = 2**18
 
 
-class ManifestLines(Mapping[int, ManifestRow]):
-    """A stretch's rows by index, parsed when they are asked for.
+class ManifestSlice(Mapping[int, ManifestRow]):
+    """The rows of consecutive clips by index, each parsed when it is looked up.
 
-    Raises VoxFleetError(PLAN_MISMATCH) for a line that is not the row of its place.
+    A lookup raises VoxFleetError(PLAN_MISMATCH) when the line is not a row, or is another clip's row.
     """
 
     def __init__(self, content: bytes, first: int = 0) -> None:
-        """`content`: whole lines; the first one is clip `first`."""
+        """`content`: whole lines, of which the first belongs to clip `first`."""
         self._content = content
         self._first = first
         self._starts = array("Q", [0])
@@ -41,11 +41,11 @@ class ManifestLines(Mapping[int, ManifestRow]):
             self._starts.append(len(content))
 
     def __getitem__(self, index: int) -> ManifestRow:
-        place = index - self._first
-        if not 0 <= place < len(self):
+        position = index - self._first
+        if not 0 <= position < len(self):
             raise KeyError(index)
         try:
-            row = ManifestRow.model_validate_json(self._content[self._starts[place] : self._starts[place + 1]])
+            row = ManifestRow.model_validate_json(self._content[self._starts[position] : self._starts[position + 1]])
         except ValidationError as error:
             raise plan_mismatch(f"manifest.jsonl does not hold the clip {index} in its place") from error
         if row.index != index:
@@ -63,28 +63,28 @@ class ManifestLines(Mapping[int, ManifestRow]):
 
 
 class ManifestStream:
-    """manifest.jsonl from its first line to its last; of what was passed over nothing stays in memory."""
+    """Reads manifest.jsonl once, from first line to last. Lines already read or skipped do not stay in memory."""
 
     def __init__(self, reader: Reader, retrier: Retrier) -> None:
-        """`reader` blocks; each of its reads may be tried again."""
+        """`reader` blocks; each of its reads may be retried."""
         self._reader = reader
         self._retrier = retrier
         self._digest = hashlib.sha256()
         self._block = b""
         self._position = 0
-        self._taken = 0
+        self._next_index = 0
 
-    async def take(self, stop: int) -> ManifestLines:
-        """The clips from the first one not taken yet up to, without, `stop`; fewer where the manifest ends."""
-        content, first = io.BytesIO(), self._taken
-        await self._pass(stop, content)
-        return ManifestLines(content.getvalue(), first)
+    async def read_to(self, stop: int) -> ManifestSlice:
+        """The rows from the first unread clip up to, not including, `stop`; fewer when the manifest ends first."""
+        content, first = io.BytesIO(), self._next_index
+        await self._advance(stop, content)
+        return ManifestSlice(content.getvalue(), first)
 
-    async def skip(self, stop: int) -> None:
-        await self._pass(stop, None)
+    async def skip_to(self, stop: int) -> None:
+        await self._advance(stop, None)
 
     async def require_sha256(self, expected: str) -> None:
-        """Reads what is left. Raises VoxFleetError(PLAN_MISMATCH) when the manifest is another one."""
+        """Reads to the end. Raises VoxFleetError(PLAN_MISMATCH) when the whole manifest has another sha256."""
         while await self._fill():
             self._position = len(self._block)
         if self._digest.hexdigest() != expected:
@@ -92,19 +92,19 @@ class ManifestStream:
                 f"manifest.jsonl has sha256 {self._digest.hexdigest()[:12]}…, expected {expected[:12]}…"
             )
 
-    async def _pass(self, stop: int, kept: io.BytesIO | None) -> None:
-        while self._taken < stop and await self._fill():
+    async def _advance(self, stop: int, target: io.BytesIO | None) -> None:
+        while self._next_index < stop and await self._fill():
             start = self._position
-            while self._taken < stop and (end := self._block.find(b"\n", self._position)) >= 0:
+            while self._next_index < stop and (end := self._block.find(b"\n", self._position)) >= 0:
                 self._position = end + 1
-                self._taken += 1
-            if self._taken < stop:  # the block ends inside a line, or with one
+                self._next_index += 1
+            if self._next_index < stop:  # the block ends inside a line, or at the end of one
                 self._position = len(self._block)
-            if kept is not None:
-                kept.write(memoryview(self._block)[start : self._position])
+            if target is not None:
+                target.write(memoryview(self._block)[start : self._position])
 
     async def _fill(self) -> bool:
-        """Whether there is a byte left in the block, another one read if need be."""
+        """Reads the next block when this one is used up; returns False at the end of the manifest."""
         if self._position == len(self._block):
             self._block = await self._retrier(lambda: in_reader_thread(lambda: self._reader.read(BLOCK_BYTES)))
             self._position = 0
@@ -113,7 +113,7 @@ class ManifestStream:
 
 
 async def read_plan(files: JobFiles, attempt: int, manifest_sha256: str) -> PlanFile:
-    """The plan that the job froze. Raises VoxFleetError(OUTPUT_NOT_SHARED | PLAN_MISMATCH)."""
+    """The job's frozen plan. Raises VoxFleetError(OUTPUT_NOT_SHARED | PLAN_MISMATCH)."""
     await require_shared_output(files, attempt)
     plan_name = f"{plan_folder(attempt)}/plan.json"
     try:
@@ -134,7 +134,10 @@ def nonce_name(plan_attempt: int) -> str:
 
 
 async def require_shared_output(files: JobFiles, plan_attempt: int) -> None:
-    """Raises VoxFleetError(OUTPUT_NOT_SHARED) when this Mac does not see what Plan wrote into a local folder."""
+    """Checks that this Mac sees the nonce that Plan wrote.
+
+    Raises VoxFleetError: OUTPUT_NOT_SHARED when the output is a local folder, else PLAN_MISMATCH.
+    """
     try:
         await files.read(nonce_name(plan_attempt), SMALL_FILE_BYTES)
     except VoxFleetError as error:

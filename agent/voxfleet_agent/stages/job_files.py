@@ -1,4 +1,4 @@
-"""Reads and writes the files of a job's folder by their relative names."""
+"""Reads and writes the files in a job's output folder by their relative names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from voxfleet_api.results import FileRef
 
 FILE_LIMIT_BYTES = 2**30
 SMALL_FILE_BYTES = 16 * 2**20
-"""More than a plan of any size: who serves the output may answer what they like."""
+"""Larger than any plan; it bounds what is read when the output's server sends something else."""
 MAX_FILES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The job's own folder below its output prefix. Every call retries what the contract lists, and raises
-    VoxFleetError naming the file."""
+    """The job's own folder below its output prefix.
+
+    Every call retries the failure classes that the contract lists, and raises VoxFleetError naming the file.
+    """
 
     storage: Storage
     folder: str
@@ -33,11 +35,11 @@ class JobFiles:
         return f"{self.folder}/{name}"
 
     async def exists(self, name: str) -> bool:
-        with _named(name):
+        with _naming_file(name):
             return await self.retrier(lambda: self.storage.exists(self.uri(name)))
 
     async def read(self, name: str, limit_bytes: int = FILE_LIMIT_BYTES) -> bytes:
-        with _named(name):
+        with _naming_file(name):
             return await self.retrier(lambda: self.storage.get(self.uri(name), limit_bytes))
 
     async def read_verified(self, name: str, sha256: str) -> bytes:
@@ -47,38 +49,38 @@ class JobFiles:
         return content
 
     async def size_bytes(self, name: str) -> int:
-        with _named(name):
+        with _naming_file(name):
             return (await self.retrier(lambda: self.storage.head(self.uri(name)))).size_bytes
 
     async def write(self, name: str, content: bytes | Content) -> None:
-        """Whether the file exists or not."""
-        with _named(name):
+        """Replaces the file when it exists."""
+        with _naming_file(name):
             await self.retrier(lambda: self.storage.put(self.uri(name), content))
 
     async def write_once(self, name: str, content: bytes) -> None:
         """Raises VoxFleetError(MACHINE_LOST) when the file exists with other content."""
-        with _named(name):
+        with _naming_file(name):
             await self.retrier(lambda: self.storage.put_once(self.uri(name), content))
 
     async def write_file(self, name: str, path: Path) -> None:
-        """From a local file. Raises VoxFleetError(MACHINE_LOST) when the file exists with other content."""
-        with _named(name):
+        """Uploads a local file. Raises VoxFleetError(MACHINE_LOST) when the target exists with other content."""
+        with _naming_file(name):
             await self.retrier(lambda: self.storage.put_file(self.uri(name), path))
 
     async def reader(self, name: str) -> RangeReader:
-        """Blocks: its reads belong into a thread."""
-        with _named(name):
+        """The returned reader blocks, so read from it in a thread."""
+        with _naming_file(name):
             _, reader = await self.retrier(lambda: self.storage.open_reader(self.uri(name)))
         return reader
 
     async def names_below(self, name: str) -> list[str]:
-        with _named(name):
+        with _naming_file(name):
             return await self.retrier(lambda: self.storage.list_names(f"{self.uri(name)}/", MAX_FILES))
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Tells which of the job's own files an error is about; their names hold no clip's."""
+def _naming_file(name: str) -> Iterator[None]:
+    """Puts the file's name in front of an error's message; names of the job's own files contain no clip's name."""
     try:
         yield
     except VoxFleetError as error:
@@ -90,9 +92,9 @@ def plan_mismatch(message: str) -> VoxFleetError:
 
 
 def require_sha256(name: str, content: bytes, expected: str) -> None:
-    found = sha256_hex(content)
-    if found != expected:
-        raise plan_mismatch(f"{name} has sha256 {found[:12]}…, expected {expected[:12]}…")
+    actual = sha256_hex(content)
+    if actual != expected:
+        raise plan_mismatch(f"{name} has sha256 {actual[:12]}…, expected {expected[:12]}…")
 
 
 def file_ref(path: str, content: bytes) -> FileRef:

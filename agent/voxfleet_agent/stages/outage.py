@@ -1,4 +1,4 @@
-"""Whose failure it is when an object cannot be had: the clip's own, or everybody's, which must end the attempt."""
+"""Decides whether an unreadable object is one clip's failure or an outage, which must end the attempt."""
 
 from __future__ import annotations
 
@@ -11,66 +11,72 @@ from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
-NEIGHBOURS = 64
-"""Clips in front of a clip, and behind it, that are looked through for others of its place."""
-ASKED_NEIGHBOURS = 3
+NEIGHBOUR_DISTANCE = 64
+"""How far before and behind a clip others of the same origin are searched for."""
+PROBED_NEIGHBOURS = 3
 
 
 class OutageDetector:
-    """Objects that show whether a place can be read: a bucket, a web server, or this Mac's own folders."""
+    """Probes other objects to find out whether an origin can be read.
+
+    An origin is a bucket, a web server, or this Mac's own folders.
+    """
 
     def __init__(self, storage: Storage, retrier: Retrier, output_uri: str) -> None:
-        """`output_uri`: an object of the job's own."""
+        """`output_uri`: an object that the job itself wrote."""
         self._storage = storage
         self._retrier = retrier
         self._output_uri = output_uri
-        self._seen: dict[str, str] = {}
-        """The latest object that could be read, by place."""
+        self._last_readable: dict[str, str] = {}
+        """The object of each origin that was read last."""
 
-    def saw(self, uri: str) -> None:
-        """This object could be read."""
-        self._seen[_place(uri)] = uri
+    def record_readable(self, uri: str) -> None:
+        self._last_readable[_origin(uri)] = uri
 
-    async def require_own(self, failure: VoxFleetError, uri: str, neighbours: Iterable[str]) -> None:
-        """Returns when it is the clip's own failure; raises VoxFleetError when others would meet it too.
+    async def raise_if_outage(self, failure: VoxFleetError, uri: str, neighbours: Iterable[str]) -> None:
+        """Raises VoxFleetError when other clips would meet the failure too; returns when it is the clip's own.
 
-        `neighbours`: addresses of other clips, the nearest first. Where nothing can be read at the clip's place, it is
-        an outage, unless the job has clips at other places that can be: then that place alone is dead.
+        `neighbours`: addresses of other clips, the nearest first. When nothing at the clip's origin can be read, that
+        is an outage, unless the job has readable clips at other origins: then only the clip's origin is down.
         """
-        owner = SCOPE_OF[failure.failure_class]
-        if owner is FailureScope.ATTEMPT:
+        scope = SCOPE_OF[failure.failure_class]
+        if scope is FailureScope.ATTEMPT:
             raise failure
-        if owner is FailureScope.UNCLEAR:
-            await self._ask(list(self._asked(failure.failure_class, uri, neighbours)))
+        if scope is FailureScope.UNCLEAR:
+            await self._probe(list(self._probe_uris(failure.failure_class, uri, neighbours)))
 
-    def _asked(self, failure_class: FailureClass, uri: str, neighbours: Iterable[str]) -> Iterator[str]:
-        """Objects of which one that answers is enough."""
-        place = _place(uri)
-        seen = self._seen.get(place)
+    def _probe_uris(self, failure_class: FailureClass, uri: str, neighbours: Iterable[str]) -> Iterator[str]:
+        """Objects to probe; if any of them answers, there is no outage."""
+        origin = _origin(uri)
+        readable = self._last_readable.get(origin)
         if failure_class is FailureClass.ACCESS_DENIED:
-            # Each address of a web server may have a permission, and an end of it, of its own.
-            yield self._output_uri if seen is None or uri.startswith(f"{Scheme.HTTPS}:") else seen
-        elif seen is not None:
-            yield seen
+            # On a web server, each address may have its own permission with its own expiry.
+            yield self._output_uri if readable is None or uri.startswith(f"{Scheme.HTTPS}:") else readable
+        elif readable is not None:
+            yield readable
         else:
-            of_place = list(islice((other for other in neighbours if _place(other) == place), ASKED_NEIGHBOURS))
-            elsewhere = [other for other_place, other in self._seen.items() if _remote(other_place) == _remote(place)]
-            yield from of_place
+            same_origin = list(islice((other for other in neighbours if _origin(other) == origin), PROBED_NEIGHBOURS))
+            elsewhere = [
+                other
+                for other_origin, other in self._last_readable.items()
+                if _is_remote(other_origin) == _is_remote(origin)
+            ]
+            yield from same_origin
             yield from elsewhere[-1:]
-            if not of_place:
+            if not same_origin:
                 yield self._output_uri
 
-    async def _ask(self, uris: list[str]) -> None:
-        await self._retrier(lambda: self._first_answer(uris))
+    async def _probe(self, uris: list[str]) -> None:
+        await self._retrier(lambda: self._probe_any(uris))
 
-    async def _first_answer(self, uris: list[str]) -> None:
-        """Raises the last failure when none of them answers."""
+    async def _probe_any(self, uris: list[str]) -> None:
+        """Raises the last failure when no object answers."""
         for position, uri in enumerate(uris):
             try:
                 await self._storage.head(uri)
             except VoxFleetError as error:
                 if SCOPE_OF[error.failure_class] is not FailureScope.UNCLEAR:
-                    return  # also an answer
+                    return  # the origin answers, even if not with this object
                 if position == len(uris) - 1:
                     raise
             else:
@@ -78,18 +84,18 @@ class OutageDetector:
 
 
 def nearest_first(index: int, indexes: Container[int]) -> Iterator[int]:
-    """The nearest other indexes first. Pure."""
-    for distance in range(1, NEIGHBOURS + 1):
-        yield from (near for near in (index - distance, index + distance) if near in indexes)
+    """Other indexes up to NEIGHBOUR_DISTANCE away, the nearest first. Pure."""
+    for distance in range(1, NEIGHBOUR_DISTANCE + 1):
+        yield from (other for other in (index - distance, index + distance) if other in indexes)
 
 
-def _place(uri: str) -> str:
+def _origin(uri: str) -> str:
     try:
         address = parse(uri)
     except VoxFleetError:
-        return ""  # a text, or what Plan refused as no address
+        return ""  # a text, or an address that Plan refused as invalid
     return f"{address.scheme}://{address.authority}"
 
 
-def _remote(place: str) -> bool:
-    return not place.startswith(f"{Scheme.FILE}:")
+def _is_remote(origin: str) -> bool:
+    return not origin.startswith(f"{Scheme.FILE}:")

@@ -1,4 +1,4 @@
-"""Trying again what waiting can mend, as the contract says: Transport and Throttled at most, and nothing else."""
+"""Retries calls that fail with a class that the contract lists: at most Transport and Throttled."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from voxfleet_api.quantities import duration_milliseconds
 T = TypeVar("T")
 
 RETRY_AFTER_CAP_SECONDS = 600.0
-"""No server keeps an attempt waiting for longer."""
+"""The longest wait that a server can ask for."""
 
 
 def delay_seconds(backoff: Backoff, retry: int, fraction: float, retry_after_seconds: float | None = None) -> float:
-    """How long to wait before a retry: 0 is the first one. Pure.
+    """How long to wait before retry number `retry`, counted from 0. Pure.
 
-    Full jitter: `fraction`, in [0, 1), of a delay that grows with each retry up to the cap. What the other side asked
-    for wins when it is longer, up to RETRY_AFTER_CAP_SECONDS.
+    Full jitter: the wait is `fraction`, in [0, 1), of a delay that grows with each retry up to the cap. A longer wait
+    that the server asks for takes precedence, up to RETRY_AFTER_CAP_SECONDS.
     """
-    grown_seconds = _seconds(backoff.initial) * (backoff.factor_percent / 100) ** retry
-    jittered_seconds = fraction * min(_seconds(backoff.cap), grown_seconds)
+    backoff_seconds = _seconds(backoff.initial) * (backoff.factor_percent / 100) ** retry
+    jittered_seconds = fraction * min(_seconds(backoff.cap), backoff_seconds)
     return max(jittered_seconds, min(retry_after_seconds or 0.0, RETRY_AFTER_CAP_SECONDS))
 
 
 class Retrier:
-    """Calls again what failed with a class of the contract; counts what it repeated."""
+    """Repeats a call that fails with one of the contract's classes, and counts the retries."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Retrier:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         fraction: Callable[[], float] = random.random,
     ) -> None:
-        """`spend` is told of each retry before it happens, and may raise to end them: the failure budget.
+        """`spend`, the failure budget, is called before each retry and may raise to end the retries.
 
-        `sleep` takes seconds; `fraction` gives a number in [0, 1).
+        `sleep` takes seconds; `fraction` returns a number in [0, 1).
         """
         self._retries = retries
         self._classes = frozenset(FailureClass(listed.value) for listed in retries.classes)
@@ -53,10 +53,10 @@ class Retrier:
         """Retries by the class that caused them."""
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call's result.
+        """Returns the call's result.
 
-        Raises the last VoxFleetError when it kept failing, the first one whose class the contract does not list, and
-        what `spend` raises.
+        Raises the first VoxFleetError whose class the contract does not list, the last one when the retries are used
+        up, and whatever `spend` raises.
         """
         for retry in range(self._retries.max_retries):
             try:

@@ -1,4 +1,4 @@
-"""The one row of a clip, from what happened to it. Pure."""
+"""Makes the one row of each clip, and adds rows up. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def checksum_mismatch(actual: str, expected: str) -> RowError:
 
 @dataclass(frozen=True, slots=True)
 class RowFactory:
-    """What is the same in all rows of an attempt."""
+    """Makes the rows of one attempt; holds the fields that they share."""
 
     attempt: int
     provenance: Provenance
@@ -56,7 +56,7 @@ class RowFactory:
         timings: Timings | None = None,
         retries: int | None = None,
     ) -> ResultRow:
-        """Of a clip that never reached the model."""
+        """The row of a clip that never reached the model."""
         return ResultRow(
             index=clip.index,
             custom_id=clip.custom_id,
@@ -72,7 +72,7 @@ class RowFactory:
             versions=self.provenance.versions,
         )
 
-    def answered(
+    def from_verdict(
         self,
         clip: ManifestRow,
         verdict: ClipVerdict,
@@ -82,7 +82,7 @@ class RowFactory:
         retries: int,
         audio: SpokenAudio | None = None,
     ) -> ResultRow:
-        """Of a clip that the lane has seen. `sha256` is of the fetched bytes; `retries` counts the lane's too."""
+        """The row of a clip that the lane worked on. `sha256`: of the fetched bytes; `retries` includes the lane's."""
         error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
         succeeded = error is None
         segments = self.timestamps is not Timestamps.NONE and succeeded
@@ -101,7 +101,7 @@ class RowFactory:
             sha256=sha256,
             etag=clip.etag,
             timings=timings,
-            attestation=_attested(verdict.attestation, sha256),
+            attestation=_with_sha256(verdict.attestation, sha256),
             batch_size=verdict.batch_size,
             retries=retries,
             attempt=self.attempt,
@@ -111,7 +111,7 @@ class RowFactory:
 
 
 def not_run_row(clip: ManifestRow) -> ResultRow:
-    """Of a clip that no attempt delivered before the job ended."""
+    """The row of a clip that no attempt delivered before the job ended."""
     return ResultRow(
         index=clip.index,
         custom_id=clip.custom_id,
@@ -122,8 +122,8 @@ def not_run_row(clip: ManifestRow) -> ResultRow:
     )
 
 
-def _attested(attestation: Attestation | None, sha256: str | None) -> Attestation | None:
-    """With the sha256 of the bytes that were decoded: those that were fetched."""
+def _with_sha256(attestation: Attestation | None, sha256: str | None) -> Attestation | None:
+    """Adds the sha256 of the fetched bytes, which are the ones that the lane decoded."""
     return None if attestation is None else attestation.model_copy(update={"sha256": sha256})
 
 
@@ -133,7 +133,7 @@ def _status(error: RowError) -> ClipStatus:
 
 
 def is_row_of(row: ResultRow, clip: ManifestRow) -> bool:
-    """Whether a row is of this very clip, in the planned version."""
+    """Whether a row belongs to this clip in its planned version."""
     return (row.custom_id, row.etag) == (clip.custom_id, clip.etag)
 
 
@@ -141,7 +141,7 @@ _ID_LIMIT = 128
 
 
 class RowTally:
-    """Adds rows up without keeping them: a job may have a hundred thousand."""
+    """Adds rows up without keeping them, because a job may have a hundred thousand."""
 
     def __init__(self) -> None:
         self._statuses: Counter[ClipStatus] = Counter()
@@ -173,5 +173,5 @@ class RowTally:
 
     @property
     def first_quarantined(self) -> tuple[QuarantinedClip, ...]:
-        """By index, as many as status has room for."""
+        """Quarantined clips by index, as many as the job's status has room for."""
         return tuple(self._quarantined)

@@ -1,4 +1,4 @@
-"""Synthesize: the voice's recording, and the files that were spoken."""
+"""Synthesize: downloads the voice's reference recording, and uploads synthesized audio files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import SpokenAudio
 
-MILLISECONDS_A_CHARACTER = 60
-"""An estimate of how long a text takes to speak: about 16 characters a second, as people read aloud."""
+MILLISECONDS_PER_CHARACTER = 60
+"""Estimates the length of synthesized audio: people read aloud about 16 characters a second."""
 
 _SAMPLE_BYTES = {AudioEncoding.PCM16: 2, AudioEncoding.PCM24: 3, AudioEncoding.FLOAT32: 4, AudioEncoding.AAC: 2}
 _HEADER_BYTES = 2**16
@@ -25,18 +25,18 @@ _CHUNK_BYTES = 2**20
 
 
 def estimated_milliseconds(text: str) -> int:
-    return len(text) * MILLISECONDS_A_CHARACTER
+    return len(text) * MILLISECONDS_PER_CHARACTER
 
 
 def worst_case_bytes(contract: VoiceContractSpec) -> int:
-    """Of one spoken file: maxClip at the output's rate, as if nothing could be compressed, and a header. Pure."""
+    """The greatest size of one synthesized file: maxClip at the output's rate, uncompressed, and a header. Pure."""
     audio = contract.output.audio
     frames = duration_milliseconds(contract.input.max_clip) * audio.sample_rate_hz // 1000
     return frames * audio.channels * _SAMPLE_BYTES[audio.encoding] * 102 // 100 + _HEADER_BYTES
 
 
 async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
-    """The recording of the voice in scratch, for the whole attempt; None when the job names none.
+    """Downloads the reference recording into scratch, for the whole attempt; None when the job names none.
 
     Raises VoxFleetError naming spec.synthesis.reference.
     """
@@ -45,11 +45,11 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
         return None
     try:
         version = await retrier(lambda: ctx.storage.head(reference.uri))
-        most_bytes = quantity_bytes(ctx.spec.contract.input.max_clip_bytes)
-        if version.size_bytes > most_bytes:
+        limit_bytes = quantity_bytes(ctx.spec.contract.input.max_clip_bytes)
+        if version.size_bytes > limit_bytes:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
-                f"has {version.size_bytes} bytes; the contract accepts at most {most_bytes}",
+                f"has {version.size_bytes} bytes; the contract accepts at most {limit_bytes}",
             )
         path = await ctx.scratch.reserve("reference", version.size_bytes)
         await retrier(lambda: ctx.storage.download(reference.uri, path, version))
@@ -59,9 +59,9 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
 
 
 async def deliver_audio(
-    files: JobFiles, folder: str, index: int, path: Path, spoken: SynthesizedFile, output: AudioOutput
+    files: JobFiles, folder: str, index: int, path: Path, synthesized: SynthesizedFile, output: AudioOutput
 ) -> SpokenAudio:
-    """Uploads a spoken file under its sha256; the same bytes twice are harmless. Raises VoxFleetError."""
+    """Uploads a synthesized file under its sha256, so a second upload is harmless. Raises VoxFleetError."""
     sha256, size_bytes = await asyncio.to_thread(_sha256_of, path)
     name = f"{folder}/audio/{index:06d}-{sha256}.{output.container.value}"
     await files.write_file(name, path)
@@ -71,10 +71,10 @@ async def deliver_audio(
         size_bytes=size_bytes,
         container=output.container.value,
         encoding=output.encoding.value,
-        sample_rate_hz=spoken.sample_rate_hz,
+        sample_rate_hz=synthesized.sample_rate_hz,
         channels=output.channels,
-        chunks=spoken.chunks,
-        interval_milliseconds=spoken.interval_milliseconds,
+        chunks=synthesized.chunks,
+        interval_milliseconds=synthesized.interval_milliseconds,
     )
 
 

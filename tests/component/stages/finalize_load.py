@@ -1,4 +1,4 @@
-"""A large job's parts, and a process that does nothing but finalize them and tell how much memory it took.
+"""Makes a large job's parts, and finalizes them in a process of its own that reports its peak memory.
 
 python -m tests.component.stages.finalize_load make FOLDER ROWS SHARDS
 python -m tests.component.stages.finalize_load run FOLDER
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.component.stages.stage_rig import Job, commit_ref, shard_uid
 from tests.component.stages.stage_stubs import MODEL_DIGEST
 
-import voxfleet_agent.daemon  # noqa: F401 -- what a supervisor weighs, Finalize comes on top of it
+import voxfleet_agent.daemon  # noqa: F401 -- Finalize runs on top of a supervisor's memory
 from voxfleet_agent.process_memory import peak_bytes
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
@@ -91,7 +91,7 @@ def row(clip: ManifestRow) -> ResultRow:
 
 
 def make(root: Path, rows: int, shards: int) -> None:
-    """Writes what Plan and Process leave behind; rows lie in their shard's parts in no order, as buckets leave them."""
+    """Writes the files of Plan and Process. Each shard's rows are shuffled, as buckets do not keep clips in order."""
     job = Job(root)
     plan_path = job.folder / plan_folder(1)
     plan_path.mkdir(parents=True)
@@ -136,7 +136,7 @@ def _shard(job: Job, number: int, span: range) -> ShardResult:
 
 
 async def run(root: Path) -> dict[str, object]:
-    """The process's peak memory, and what Finalize committed."""
+    """Runs Finalize; returns its peak memory in bytes, and the commit's sha256."""
     job = Job(root)
     spec = AttemptSpec.model_validate_json((root / "spec.json").read_bytes())
     scratch = Scratch(root / "scratch", quota_bytes=2**30, min_free_bytes=0)

@@ -1,4 +1,4 @@
-"""Runs an attempt up to an edge, and reads what attempts delivered."""
+"""Interrupts an attempt at an edge, and reads the files that attempts delivered."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def interrupted(
     journal: MemoryJournal | None = None,
     lane: StubLane | None = None,
 ) -> MemoryJournal:
-    """Runs an attempt up to an edge; returns its journal."""
-    healthy, job.edges = job.edges, stop_at(wanted)
+    """Runs an attempt until it reaches an edge; returns its journal."""
+    original, job.edges = job.edges, stop_at(wanted)
     journal = journal or MemoryJournal(job.edges)
     journal.edges = job.edges
     try:
@@ -41,7 +41,7 @@ async def interrupted(
     else:
         raise AssertionError(f"the attempt never came to {wanted!r}")
     finally:
-        journal.edges = job.edges = healthy
+        journal.edges = job.edges = original
     return journal
 
 

@@ -1,4 +1,4 @@
-"""A job's folders, and everything that a stage is given: real files and scratch, a stub lane, a journal in memory."""
+"""A job's folders, and a StageContext for it: real files and scratch, a stub lane, a journal in memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),
     retries=Retries(backoff=Backoff(initial="0s", cap="0s")),
 )
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 def write_wav(path: Path, seed: int, milliseconds: int = CLIP_MILLISECONDS, rate_hz: int = RATE_HZ) -> None:
@@ -63,7 +63,7 @@ def write_wav(path: Path, seed: int, milliseconds: int = CLIP_MILLISECONDS, rate
 
 @dataclass
 class Job:
-    """One job in a folder of its own: clips/ is the input, out/ the output."""
+    """One job in its own folder: clips/ is the input, out/ the output."""
 
     root: Path
     uid: str = "0f0f0f0f-0000-4000-8000-000000000000"
@@ -76,11 +76,11 @@ class Job:
     synthesis: Synthesis | None = None
     ladders: StubLadders = field(default_factory=StubLadders)
     book: LadderBook | None = None
-    """`ladders` when None."""
+    """None: `ladders` is used."""
     quarantine: QuarantineFolder | None = None
-    """A stub that keeps everything when None."""
-    begun: int = 0
-    """How often an attempt said that its clips begin."""
+    """None: a stub that keeps everything."""
+    work_signals: int = 0
+    """How often an attempt has called `StageContext.working`."""
     progress: list[tuple[int, int]] = field(default_factory=list)
     metered_milliseconds: list[int] = field(default_factory=list)
 
@@ -158,12 +158,12 @@ class Job:
             budget=MacFailureBudget(spec.contract.failure_budget, SystemClock()),
             provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),
             progress=lambda done, total: self.progress.append((done, total)),
-            working=self._begin,
+            working=self._signal_work,
             audio_meter=self._meter,
         )
 
-    async def _begin(self) -> None:
-        self.begun += 1
+    async def _signal_work(self) -> None:
+        self.work_signals += 1
 
     def _meter(self, audio_milliseconds: int) -> None:
         self.metered_milliseconds.append(audio_milliseconds)
@@ -183,16 +183,16 @@ class Job:
         shard_audio_milliseconds: int = 3_600_000,
         storage: Storage | None = None,
     ) -> ShardResult:
-        order = PlanSpec(
+        plan_spec = PlanSpec(
             input=job_input or self.prefix_input(),
             model=ModelSource(path="default"),
             shard_audio_milliseconds=shard_audio_milliseconds,
             max_shards=5000,
         )
-        return await run_plan(self.context(self.spec(Stage.PLAN, "plan", attempt, plan=order), storage=storage))
+        return await run_plan(self.context(self.spec(Stage.PLAN, "plan", attempt, plan=plan_spec), storage=storage))
 
     def process_spec(self, plan: PlanResult, *, attempt: int = 1, ordinal: int = 0) -> AttemptSpec:
-        order = ProcessSpec(
+        process_spec = ProcessSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             model=ModelSource(path="default"),
@@ -201,7 +201,7 @@ class Job:
             ordinal=ordinal,
             indexes=encode(range(plan.boundaries[ordinal], plan.boundaries[ordinal + 1])),
         )
-        return self.spec(Stage.PROCESS, shard_uid(ordinal), attempt, process=order)
+        return self.spec(Stage.PROCESS, shard_uid(ordinal), attempt, process=process_spec)
 
     async def process(
         self,
@@ -220,21 +220,21 @@ class Job:
         )
 
     def finalize_spec(self, plan: PlanResult, commits: Sequence[CommitRef], attempt: int = 1) -> AttemptSpec:
-        """What no commit names did not run."""
+        """A spec in which clips without a commit did not run."""
         total = plan.boundaries[-1]
         delivered = {
             index
             for commit in commits
             for index in range(*plan.boundaries[int(commit.shard_uid.removeprefix("shard-")) :][:2])
         }
-        order = FinalizeSpec(
+        finalize_spec = FinalizeSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             total=total,
             commits=tuple(commits),
             not_run=encode(set(range(total)) - delivered),
         )
-        return self.spec(Stage.FINALIZE, "finalize", attempt, finalize=order)
+        return self.spec(Stage.FINALIZE, "finalize", attempt, finalize=finalize_spec)
 
     async def finalize(self, plan: PlanResult, commits: Sequence[CommitRef], attempt: int = 1) -> ShardResult:
         return await run_finalize(self.context(self.finalize_spec(plan, commits, attempt)))
@@ -247,7 +247,7 @@ class Job:
         return self.folder / attempt_folder(shard_uid(ordinal), attempt)
 
     def results(self) -> list[ResultRow]:
-        """The rows that index.json names, its digests checked, by index."""
+        """All rows of the files that index.json names, by index. Checks their digests."""
         index = ResultIndex.model_validate_json((self.folder / "index.json").read_bytes())
         rows = []
         for file in index.files:
@@ -275,6 +275,6 @@ def commit_ref(result: ShardResult, attempt: int = 1, ordinal: int = 0) -> Commi
 
 
 def touch_later(path: Path) -> None:
-    """Another version with the same bytes."""
+    """Gives the file another version with the same bytes."""
     facts = path.stat()
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 5_000_000_000))

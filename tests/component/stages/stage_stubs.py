@@ -1,4 +1,4 @@
-"""What stands in for the lane, the journal and the Mac's own books, with the semantics that stage.py documents."""
+"""Stubs of the lane, the journal, ladders and quarantine. They behave as stages/context.py documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLIP_MILLISECONDS = 200
 
 
 class Edges:
-    """Places where a test can look, or end the run: before and after each durable write and each transfer."""
+    """Points before and after each durable write and each transfer, where a test can look or end the run."""
 
     def __init__(self, watch: Callable[[str], None] = lambda name: None) -> None:
         self.watch = watch
@@ -39,7 +39,7 @@ class Edges:
 
 
 class MemoryJournal(StageJournal):
-    """Without a disk."""
+    """A journal in memory."""
 
     def __init__(self, edges: Edges) -> None:
         self.edges = edges
@@ -47,10 +47,10 @@ class MemoryJournal(StageJournal):
         self.rows: dict[int, ResultRow] = {}
         self.frozen: dict[int, FrozenPart] = {}
         self.contents: dict[int, bytes] = {}
-        self.held: set[int] = set()
+        self.in_parts: set[int] = set()
         self.contents_read: list[int] = []
-        self.groups: list[int] = []
-        """Rows that were recorded together."""
+        self.transaction_sizes: list[int] = []
+        """Number of rows in each transaction."""
 
     async def base(self) -> bytes | None:
         self.edges.step("read base")
@@ -67,23 +67,23 @@ class MemoryJournal(StageJournal):
         for row in rows:
             assert row.index not in self.rows, f"clip {row.index} has two rows under one attempt"
         self.rows.update((row.index, row) for row in rows)
-        self.groups.append(len(rows))
+        self.transaction_sizes.append(len(rows))
         self.edges.step("after record row")
 
     async def recorded_indexes(self) -> frozenset[int]:
         return frozenset(self.rows)
 
     async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
-        return [(index, self.rows[index].line()) for index in sorted(self.rows.keys() - self.held)][:limit]
+        return [(index, self.rows[index].line()) for index in sorted(self.rows.keys() - self.in_parts)][:limit]
 
     async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
         self.edges.step(f"before freeze part-{part.number:06d}")
         assert part.number not in self.frozen
-        assert self.held.isdisjoint(indexes)
+        assert self.in_parts.isdisjoint(indexes)
         assert set(indexes) <= self.rows.keys()
         self.frozen[part.number] = part
         self.contents[part.number] = content
-        self.held.update(indexes)
+        self.in_parts.update(indexes)
         self.edges.step(f"after freeze part-{part.number:06d}")
 
     async def parts(self) -> Sequence[FrozenPart]:
@@ -100,7 +100,7 @@ class MemoryJournal(StageJournal):
 
 
 class WatchedStorage(Storage):
-    """The real storage on local files, with edges around every transfer."""
+    """The real storage on local files, with an edge before and after each transfer."""
 
     def __init__(self, allow: Sequence[str], edges: Edges) -> None:
         super().__init__(allow)
@@ -130,7 +130,7 @@ class WatchedStorage(Storage):
 
 
 class StubLane:
-    """A deterministic lane: the text of a clip is a function of its bytes. It takes one batch ahead."""
+    """A deterministic lane: the text of a clip is a function of its bytes. It reads one batch ahead."""
 
     def __init__(self, journal: MemoryJournal | None = None, batch_size: int = 1) -> None:
         self.batch_size = batch_size
@@ -144,22 +144,22 @@ class StubLane:
         self.segments: tuple[TimedText, ...] | None = None
         self.stepped_down: StepDown | None = None
 
-    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
-        self.loaded.append(order)
+    async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
+        self.loaded.append(lane_spec)
         return LoadedModel(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         iterator = aiter(batches)
-        coming = asyncio.ensure_future(anext(iterator, None))
+        next_batch = asyncio.ensure_future(anext(iterator, None))
         try:
-            while (batch := await coming) is not None:
-                coming = asyncio.ensure_future(anext(iterator, None))
+            while (batch := await next_batch) is not None:
+                next_batch = asyncio.ensure_future(anext(iterator, None))
                 self.batches.append([task.index for task in batch])
                 for task in batch:
                     yield await self.verdict(task, len(batch))
         finally:
-            if coming.cancel():
-                await asyncio.wait({coming})
+            if next_batch.cancel():
+                await asyncio.wait({next_batch})
 
     async def verdict(self, task: ClipTask, batch_size: int) -> ClipVerdict:
         if self.before is not None:
@@ -181,7 +181,7 @@ class StubLane:
         if failure_class is not None:
             return verdict
         if task.text is not None:
-            content = speech_of(task.text)
+            content = synthesized_bytes(task.text)
             task.path.write_bytes(content)
             return replace(verdict, spoken=SynthesizedFile(len(content), 24_000, chunks=3, interval_milliseconds=480))
         return replace(
@@ -196,7 +196,7 @@ class StubLane:
         )
 
     async def renew(self) -> None:
-        raise AssertionError("a stage renews no lane: that is the ladder's")
+        raise AssertionError("only the ladder renews a lane, never a stage")
 
     def readings(self) -> LaneReadings:
         return LaneReadings(ring_bytes=64, batch_size=self.batch_size)
@@ -212,22 +212,22 @@ class FixedModel:
 
 
 class StubLadders:
-    """Measures by writing down what it was given."""
+    """Records the clips that it is asked to measure."""
 
     def __init__(self, chosen: int = 2) -> None:
         self.chosen = chosen
         self.measured: list[list[tuple[int, bytes]]] = []
-        self.known: LadderTable | None = None
+        self.stored_table: LadderTable | None = None
         self.stepped_down: list[tuple[int, str]] = []
 
     async def table(
-        self, lane: object, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: object, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
         return ladder_table(self.chosen)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
-        return self.known
+        return self.stored_table
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
         self.stepped_down.append((batch_size, reason))
@@ -273,5 +273,5 @@ def text_of(content: bytes) -> str:
     return f"words of {hashlib.sha256(content).hexdigest()[:8]}"
 
 
-def speech_of(text: str) -> bytes:
+def synthesized_bytes(text: str) -> bytes:
     return f"speech of {text}".encode()

@@ -1,4 +1,4 @@
-"""A job's own files, on storage that somebody else writes to as well."""
+"""A job's own files, on storage that others write to as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan refuses what a model cannot do, all of it at once, before anything runs."""
+"""Plan refuses everything that the model cannot do, in one message, before anything runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.stages.test_job_checks import contract, spec
 
-from voxfleet_agent.stages.plan.job_checks import require_suited
+from voxfleet_agent.stages.plan.job_checks import require_model_supports
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -24,34 +24,34 @@ def model(folder: Path, model_type: str, *voices: str, **config: str) -> Path:
     return folder
 
 
-def test_a_wrong_voice_language_speed_and_budget_are_told_together(tmp_path: Path) -> None:
-    order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
+def test_a_wrong_voice_language_speed_and_budget_are_named_together(tmp_path: Path) -> None:
+    attempt = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
     with pytest.raises(VoxFleetError) as caught:
-        require_suited(model(tmp_path, "pocket_tts", "anna"), order)
+        require_model_supports(model(tmp_path, "pocket_tts", "anna"), attempt)
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
     for field in ("no voice otto; it has anna", "synthesis.language", "synthesis.speedPercent", "synthesis.maxTokens"):
         assert field in caught.value.message
 
 
 def test_what_the_model_has_is_accepted(tmp_path: Path) -> None:
-    order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="Anna"))
-    require_suited(model(tmp_path, "pocket_tts", "anna"), order)
+    attempt = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="Anna"))
+    require_model_supports(model(tmp_path, "pocket_tts", "anna"), attempt)
 
 
-def test_a_voice_that_only_the_loaded_model_knows_is_left_to_the_lane(tmp_path: Path) -> None:
-    order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="vivian"))
-    require_suited(model(tmp_path, "qwen3_tts", "anna", tts_model_type="custom_voice"), order)
+def test_a_voice_that_only_the_loaded_model_knows_is_checked_by_the_lane(tmp_path: Path) -> None:
+    attempt = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=Synthesis(voice="vivian"))
+    require_model_supports(model(tmp_path, "qwen3_tts", "anna", tts_model_type="custom_voice"), attempt)
 
 
-def test_a_family_that_its_folder_s_name_may_change_is_left_to_the_lane(tmp_path: Path) -> None:
-    order = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
-    require_suited(model(tmp_path, "kokoro", "anna"), order)
+def test_a_family_that_depends_on_its_folder_s_name_is_checked_by_the_lane(tmp_path: Path) -> None:
+    attempt = spec(contract(ContractOutput()), task=Task.SYNTHESIZE, synthesis=WRONG_VOICE)
+    require_model_supports(model(tmp_path, "kokoro", "anna"), attempt)
 
 
-def test_wrong_settings_of_a_transcription_are_told_together(tmp_path: Path) -> None:
-    order = spec(contract(ContractOutput(timestamps=Timestamps.WORD)))
-    order = order.model_copy(update={"transcription": Transcription(language="en", max_tokens=99)})
+def test_wrong_settings_of_a_transcription_are_named_together(tmp_path: Path) -> None:
+    attempt = spec(contract(ContractOutput(timestamps=Timestamps.WORD)))
+    attempt = attempt.model_copy(update={"transcription": Transcription(language="en", max_tokens=99)})
     with pytest.raises(VoxFleetError) as caught:
-        require_suited(model(tmp_path, "mms"), order)
+        require_model_supports(model(tmp_path, "mms"), attempt)
     for field in ("transcription.language", "transcription.maxTokens", "output.timestamps"):
         assert field in caught.value.message

@@ -1,4 +1,4 @@
-"""The quarantine of one Mac on a real file system."""
+"""One Mac's quarantine on a real file system."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from voxfleet_api.results import Evidence
 UID = "0f0f0f0f-0000-4000-8000-000000000000"
 
 
-class HandClock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -37,12 +37,12 @@ class HandClock:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def quarantine(tmp_path: Path, clock: HandClock) -> QuarantineStore:
+def quarantine(tmp_path: Path, clock: ManualClock) -> QuarantineStore:
     return QuarantineStore(tmp_path / "scratch" / "quarantine", 10_000, clock)
 
 
@@ -57,7 +57,7 @@ def evidence(index: int = 7) -> Evidence:
 
 def clip_file(folder: Path, size_bytes: int = 100) -> Path:
     path = folder / "clip-7"
-    path.unlink(missing_ok=True)  # the quarantine may have linked the one before
+    path.unlink(missing_ok=True)  # the quarantine may have linked the previous one
     path.write_bytes(b"x" * size_bytes)
     return path
 
@@ -87,7 +87,7 @@ async def test_a_contract_that_retains_nothing_leaves_nothing(quarantine: Quaran
 
 
 async def test_the_same_clip_is_kept_once_and_for_its_whole_time(
-    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     folder = quarantine.open(spec())
     await folder.keep(evidence(), clip_file(tmp_path))
@@ -98,7 +98,7 @@ async def test_the_same_clip_is_kept_once_and_for_its_whole_time(
 
 
 async def test_clips_expire_by_the_clock_and_empty_folders_go(
-    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
     await quarantine.open(spec(job="weekly", retain_for="2h")).keep(evidence(2), clip_file(tmp_path))
@@ -113,7 +113,9 @@ async def test_clips_expire_by_the_clock_and_empty_folders_go(
     assert list(quarantine.path.iterdir()) == []
 
 
-async def test_the_oldest_give_way_to_the_quota(quarantine: QuarantineStore, clock: HandClock, tmp_path: Path) -> None:
+async def test_the_oldest_clips_are_evicted_for_the_quota(
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
+) -> None:
     for index in range(4):
         await quarantine.open(spec(job=f"job-{index}")).keep(evidence(index), clip_file(tmp_path, 3000))
         assert quarantine.size_bytes <= 10_000
@@ -121,7 +123,7 @@ async def test_the_oldest_give_way_to_the_quota(quarantine: QuarantineStore, clo
     assert names(quarantine) == ["000001-DecodeError", "000002-DecodeError", "000003-DecodeError"]
 
 
-async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(
+async def test_only_the_evidence_of_a_clip_larger_than_the_quota_is_kept(
     quarantine: QuarantineStore, tmp_path: Path
 ) -> None:
     await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path, 20_000))
@@ -129,8 +131,8 @@ async def test_of_a_clip_larger_than_the_quota_the_evidence_is_kept(
     assert (kept.path / "evidence.json").exists() and not (kept.path / "clip").exists()
 
 
-async def test_one_job_s_clips_do_not_push_out_another_s(
-    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
+async def test_one_job_s_clips_do_not_evict_another_s(
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
     for index in range(20):
@@ -142,8 +144,8 @@ async def test_one_job_s_clips_do_not_push_out_another_s(
     assert (quarantine.count, quarantine.size_bytes) == (4, sum(clip.size_bytes for clip in clips))
 
 
-async def test_of_a_clip_larger_than_what_others_leave_of_the_quota_the_evidence_is_kept(
-    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
+async def test_only_the_evidence_is_kept_of_a_clip_larger_than_the_free_quota(
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     await quarantine.open(spec(namespace="quiet")).keep(evidence(), clip_file(tmp_path, 3000))
     await quarantine.open(spec(namespace="noisy")).keep(evidence(), clip_file(tmp_path, 9000))
@@ -153,18 +155,18 @@ async def test_of_a_clip_larger_than_what_others_leave_of_the_quota_the_evidence
     }
 
 
-async def test_keeping_a_clip_does_not_look_at_the_others(
+async def test_keeping_a_clip_does_not_read_the_others(
     quarantine: QuarantineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, reads = quarantine.open(spec()), list[str]()
     await job.keep(evidence(0), None)
-    read = quarantine_module._read
+    read = quarantine_module._read_clip
 
     def watched(namespace: str, name: str, folder: Path) -> RetainedClip:
         reads.append(folder.name)
         return read(namespace, name, folder)
 
-    monkeypatch.setattr(quarantine_module, "_read", watched)
+    monkeypatch.setattr(quarantine_module, "_read_clip", watched)
     for index in range(1, 100):
         await job.keep(evidence(index), None)
     assert reads == [] and 0 < quarantine.count < 100, "the quota made the first ones go"
@@ -172,7 +174,7 @@ async def test_keeping_a_clip_does_not_look_at_the_others(
 
 
 async def test_a_new_process_knows_what_an_old_one_kept(
-    quarantine: QuarantineStore, clock: HandClock, tmp_path: Path
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path
 ) -> None:
     for index in range(3):
         await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path, 3000))
@@ -190,7 +192,7 @@ async def test_a_new_process_knows_what_an_old_one_kept(
 async def test_what_another_process_discarded_is_no_longer_counted(quarantine: QuarantineStore, tmp_path: Path) -> None:
     for index in (1, 2):
         await quarantine.open(spec()).keep(evidence(index), clip_file(tmp_path))
-    QuarantineStore(quarantine.path, 0, HandClock()).discard(quarantine.clips()[:1])
+    QuarantineStore(quarantine.path, 0, ManualClock()).discard(quarantine.clips()[:1])
     assert await quarantine.expire() == 0
     (kept,) = quarantine.clips()
     assert (quarantine.count, quarantine.size_bytes) == (1, kept.size_bytes)
@@ -206,7 +208,7 @@ async def test_discard_removes_what_it_is_given(quarantine: QuarantineStore, tmp
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../x", "/etc", "a/b", "UPPER", "ü", "a\0b", ""])
-async def test_names_do_not_lead_out(quarantine: QuarantineStore, tmp_path: Path, name: str) -> None:
+async def test_names_do_not_lead_out_of_the_folder(quarantine: QuarantineStore, tmp_path: Path, name: str) -> None:
     strange = spec().model_copy(update={"namespace": name, "job": JobRef.model_construct(name=name, uid=UID)})
     await quarantine.open(strange).keep(evidence(), clip_file(tmp_path))
     (kept,) = quarantine.clips()
@@ -226,7 +228,7 @@ async def test_a_planted_link_is_not_followed(quarantine: QuarantineStore, tmp_p
     assert list(outside.iterdir()) == [outside / "precious"]
 
 
-async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: QuarantineStore, tmp_path: Path) -> None:
+async def test_a_clip_half_kept_at_a_crash_is_removed(quarantine: QuarantineStore, tmp_path: Path) -> None:
     await quarantine.open(spec()).keep(evidence(1), clip_file(tmp_path))
     (kept,) = quarantine.clips()
     half = kept.path.parent / ".unfinished-000002-DecodeError"
@@ -239,7 +241,7 @@ async def test_what_a_crash_left_half_kept_is_no_clip_and_goes(quarantine: Quara
     assert os.listdir(kept.path.parent) == ["000001-DecodeError"]  # noqa: PTH208
 
 
-async def test_the_quarantine_is_no_attempt_s_residue(quarantine: QuarantineStore, tmp_path: Path) -> None:
+async def test_the_quarantine_is_not_residue_of_an_attempt(quarantine: QuarantineStore, tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "scratch", 1000, 0)
     key = AttemptKey("shard-1", 1)
     attempt = scratch.open_attempt(key, 1000)

@@ -49,14 +49,14 @@ async def test_a_part_is_frozen_before_its_upload_and_named_by_its_sha256(job: J
 
 @pytest.mark.parametrize("edge", ["after freeze part-", "after put part-"])
 async def test_a_repeated_upload_is_harmless(job: Job, edge: str) -> None:
-    """Frozen but not uploaded, and uploaded but not marked: both are uploaded, under the same name."""
+    """A part that was frozen but not uploaded, or uploaded but not marked, is uploaded under the same name."""
     job.add_clips(5)
     plan = planned(await job.plan())
     journal = await interrupted(job, plan, edge)
-    waiting = [part for part in journal.frozen.values() if not part.uploaded]
-    assert waiting
+    not_uploaded = [part for part in journal.frozen.values() if not part.uploaded]
+    assert not_uploaded
     result = await job.process(plan, journal=journal)
-    assert all((job.folder / part.ref.path).read_bytes() == journal.contents[part.number] for part in waiting)
+    assert all((job.folder / part.ref.path).read_bytes() == journal.contents[part.number] for part in not_uploaded)
     assert all(part.uploaded for part in journal.frozen.values())
     assert sorted(path.rpartition("/")[2] for path in (ref.path for ref in read_commit(job).parts)) == part_names(job)
     assert result.counts is not None and result.counts.succeeded == 5
@@ -97,7 +97,7 @@ async def test_an_attempt_inherits_the_latest_base_and_that_attempt_s_own_parts(
     assert len(first) == 1
     await interrupted(job, plan, "after put part-000000", attempt=2)
     second = set(part_names(job, 2))
-    # Attempt 3 was assigned, but ended before it had a base: it has nothing to inherit from.
+    # Attempt 3 ended before it uploaded a base, so attempt 4 cannot inherit from it.
     await interrupted(job, plan, "after freeze base", attempt=3)
     lane = StubLane()
     result = await job.process(plan, attempt=4, lane=lane)
@@ -116,7 +116,7 @@ async def test_the_parts_are_listed_once_and_the_base_never_changes(job: Job) ->
     late = await interrupted(job, plan, "after put part-000000")
     journal = await interrupted(job, plan, "before download", attempt=2)
     frozen = read_base(job, 2)
-    # The lost Mac comes back and delivers more parts after the base was frozen: they are not inherited.
+    # The lost Mac returns and delivers more parts after the base was frozen. They are not inherited.
     await job.process(plan, attempt=1, journal=late)
     assert len(part_names(job, 1)) > len(frozen.parts)
     job.edges.passed.clear()
@@ -130,7 +130,7 @@ async def test_the_parts_are_listed_once_and_the_base_never_changes(job: Job) ->
 
 
 @pytest.mark.parametrize("hidden", ["part-", "base.json"])
-async def test_a_stale_listing_costs_work_and_never_truth(job: Job, hidden: str) -> None:
+async def test_a_stale_listing_repeats_work_and_never_changes_results(job: Job, hidden: str) -> None:
     job.add_clips(5)
     plan = planned(await job.plan())
     await interrupted(job, plan, "after put part-000001")
@@ -160,7 +160,7 @@ async def test_inherited_clips_are_matched_by_object_version(job: Job) -> None:
     assert all(row.etag == clip.etag for row, clip in zip(rows_of(job, 2), job.manifest(), strict=True))
 
 
-async def test_a_damaged_part_is_worked_on_again(job: Job) -> None:
+async def test_the_clips_of_a_damaged_part_run_again(job: Job) -> None:
     job.add_clips(4)
     plan = planned(await job.plan())
     await interrupted(job, plan, "after put part-000001")
@@ -230,7 +230,7 @@ async def test_late_parts_of_a_superseded_attempt_change_nothing(job: Job) -> No
 
 
 class Counting(SqliteStageJournal):
-    """Tells when three rows are durable."""
+    """Sets `three` once three rows are durable."""
 
     def __init__(self, journal: Journal, key: AttemptKey) -> None:
         super().__init__(journal, key)
@@ -245,7 +245,7 @@ class Counting(SqliteStageJournal):
 
 
 async def test_a_real_journal_carries_an_attempt_over_an_interruption(job: Job) -> None:
-    """The same with SQLite, so that the journal in memory is no better than the real one."""
+    """Repeats the test with SQLite, to show that the real journal does what the one in memory does."""
     job.add_clips(5)
     plan = planned(await job.plan())
     journal = await Journal.open(job.root / "state", job.root / "state" / "journal.sqlite3")

@@ -1,4 +1,4 @@
-"""What a quarantined clip leaves behind, before its row says so."""
+"""The evidence of a quarantined clip, which is safe before its row."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_row_is_not_recorded_before_its_evidence_is_safe(job: Job) -> No
     assert [row.status for row in rows_of(job)] == [ClipStatus.QUARANTINED]
 
 
-async def test_a_clip_that_merely_failed_leaves_none(job: Job) -> None:
+async def test_a_failed_clip_leaves_no_evidence(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     (job.clips / "000.wav").unlink()

@@ -1,4 +1,4 @@
-"""DESIGN section 4: Finalize is a pure function of the commits named in its order."""
+"""DESIGN section 4: Finalize is a pure function of the commits that its spec names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = ("results.jsonl", "errors.jsonl", *REPRO, "index.json")
 
 
 async def processed(job: Job, clips: int = 6) -> tuple[PlanResult, list[CommitRef]]:
-    """Three shards of two clips; clip 1 is quarantined."""
+    """Runs Plan and Process: shards of two clips each, three by default. Clip 1 is quarantined."""
     job.add_clips(clips)
     plan = planned(await job.plan(shard_audio_milliseconds=400))
     commits = []
@@ -61,8 +61,8 @@ async def test_the_same_commits_give_the_same_bytes_on_any_mac_in_any_attempt(jo
     assert again == first
 
 
-def test_a_hundred_thousand_rows_do_not_weigh_on_the_supervisor(tmp_path: Path) -> None:
-    """Rows of about 1.1 kB. The Mac's memory is the models', not the results'."""
+def test_a_hundred_thousand_rows_take_little_memory_in_the_supervisor(tmp_path: Path) -> None:
+    """Each row has about 1.1 kB. The Mac's memory is for models, not for results."""
     load = (sys.executable, "-m", "tests.component.stages.finalize_load")
     subprocess.run([*load, "make", str(tmp_path), "100000", "1"], check=True, timeout=300)
     ran = subprocess.run([*load, "run", str(tmp_path)], check=True, capture_output=True, timeout=300)
@@ -168,7 +168,7 @@ async def test_one_changed_byte_is_found(job: Job, file: str) -> None:
     assert not (job.folder / "index.json").exists()
 
 
-async def test_each_asked_form_is_a_file_a_clip_and_hashed_in_the_index(job: Job) -> None:
+async def test_each_requested_format_is_a_file_per_clip_and_hashed_in_the_index(job: Job) -> None:
     job.contract = CONTRACT.model_copy(
         update={"output": ContractOutput(formats=tuple(OutputFormat), timestamps=Timestamps.SEGMENT)}
     )
@@ -202,7 +202,7 @@ async def test_the_bundle_names_the_runs_behind_the_commits(job: Job) -> None:
     await job.finalize(plan, commits)
     bundle = ReproBundle.model_validate_json((job.folder / "repro" / "bundle.json").read_bytes())
     assert [(run.shard_uid, run.attempt) for run in bundle.runs] == [(f"shard-{ordinal}", 1) for ordinal in range(3)]
-    # Each attempt of this rig has a scratch folder of its own.
+    # In this rig, each attempt has its own scratch folder.
     assert {setting.scratch_path for setting in bundle.settings} == {
         str(path / "attempts") for path in job.root.glob("scratch-[123]")
     }
@@ -234,7 +234,7 @@ async def test_a_commit_that_names_other_clips_than_its_parts_hold_is_refused(jo
     assert caught.group_contains(VoxFleetError, match="holds other clips than its commit names")
 
 
-async def test_a_run_record_that_changed_is_found(job: Job) -> None:
+async def test_a_changed_run_record_is_detected(job: Job) -> None:
     plan, commits = await processed(job)
     path = job.attempt_files(1) / "run.json"
     path.write_bytes(path.read_bytes().replace(b"macOS 26", b"macOS 27"))

@@ -1,4 +1,4 @@
-"""No clip lost, none counted twice, wherever a Process attempt is interrupted."""
+"""No clip is lost or counted twice, wherever a Process attempt is interrupted."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Interruption:
 
 
 class KilledError(BaseException):
-    """The process is gone: whatever still runs can no longer do anything."""
+    """Simulates a killed process: every later edge raises it, so nothing durable happens any more."""
 
 
 class Breaker(Edges):
-    """Interrupts at the given edge, once."""
+    """Interrupts once, at the edge with the given number."""
 
     def __init__(self) -> None:
         super().__init__(self._watch)
@@ -83,7 +83,7 @@ def new_attempt(job: Job, number: int, batch_size: int = 1) -> Attempt:
 
 
 async def run(job: Job, plan: PlanResult, attempt: Attempt, interruption: Interruption | None) -> ShardResult | None:
-    """The result, or None when it was interrupted."""
+    """Runs an attempt; returns None when it was interrupted."""
     assert isinstance(job.edges, Breaker)
 
     async def armed() -> ShardResult:
@@ -100,7 +100,7 @@ async def run(job: Job, plan: PlanResult, attempt: Attempt, interruption: Interr
         return None
     except BaseExceptionGroup as group:
         if group.split(KilledError)[1] is not None:
-            raise  # only the interruption may end an attempt
+            raise  # nothing but the interruption may end an attempt
         return None
     finally:
         job.edges.arm(None)
@@ -108,7 +108,7 @@ async def run(job: Job, plan: PlanResult, attempt: Attempt, interruption: Interr
             file.unlink()
 
 
-async def play(root: Path, clips: int, interruptions: list[Interruption], batch_size: int = 1) -> None:
+async def run_with(root: Path, clips: int, interruptions: list[Interruption], batch_size: int = 1) -> None:
     job = Job(root, edges=Breaker())
     job.add_clips(clips)
     plan = planned(await job.plan())
@@ -124,7 +124,7 @@ async def play(root: Path, clips: int, interruptions: list[Interruption], batch_
     assert result is not None
     winner = attempts[-1]
 
-    # Macs that were lost come back and finish what they had begun.
+    # Macs that were lost return and finish their attempts.
     for late in attempts[:-1]:
         assert await run(job, plan, late, None) is not None
     final = await job.finalize(plan, [commit_ref(result, winner.number)])
@@ -137,9 +137,9 @@ async def play(root: Path, clips: int, interruptions: list[Interruption], batch_
     commit = Commit.model_validate_json((job.attempt_files(winner.number) / "commit.json").read_bytes())
     assert final.counts == commit.counts
     for attempt in attempts:
-        # The journal refuses a second row; what else could be paid twice are the clips in flight at an interruption.
-        again = sum(count - 1 for count in Counter(attempt.lane.worked_on).values())
-        assert again <= len(interruptions) * BATCHES_AHEAD * batch_size
+        # The journal refuses a second row. Only clips that were in flight at an interruption may run twice.
+        repeated = sum(count - 1 for count in Counter(attempt.lane.worked_on).values())
+        assert repeated <= len(interruptions) * BATCHES_AHEAD * batch_size
         frozen = AttemptBase.model_validate_json((job.attempt_files(attempt.number) / "base.json").read_bytes())
         inherited = {index for part in frozen.parts for index in decode(part.indexes)}
         assert inherited.isdisjoint(attempt.lane.worked_on), "an inherited clip is not worked on again"
@@ -159,13 +159,13 @@ def test_every_clip_has_one_row_whatever_interrupts(
     clips: int, interruptions: list[Interruption], batch_size: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder).resolve(), clips, interruptions, batch_size))
+        asyncio.run(run_with(Path(folder).resolve(), clips, interruptions, batch_size))
 
 
 @pytest.mark.parametrize("then", Then)
 @pytest.mark.parametrize("kind", Kind)
-def test_every_single_edge_may_be_the_last(tmp_path: Path, kind: Kind, then: Then) -> None:
-    """Not a sample: each edge that a run of five clips passes, one after the other."""
+def test_an_interruption_at_any_single_edge_loses_nothing(tmp_path: Path, kind: Kind, then: Then) -> None:
+    """Interrupts at every edge that a run of five clips passes, one after the other, instead of at a sample."""
     job = Job(tmp_path / "count", edges=Breaker())
     job.add_clips(5)
 
@@ -178,4 +178,4 @@ def test_every_single_edge_may_be_the_last(tmp_path: Path, kind: Kind, then: The
     edges = asyncio.run(count())
     assert edges > 30
     for edge in range(1, edges + 1):
-        asyncio.run(play(tmp_path / str(edge), 5, [Interruption(edge, kind, then)]))
+        asyncio.run(run_with(tmp_path / str(edge), 5, [Interruption(edge, kind, then)]))

@@ -1,4 +1,4 @@
-"""What the lane is given and in which order, and what of a run is written down: batches, ladder, run.json."""
+"""Which clips the lane gets in which order, and what is recorded about a run: batches, ladder, run.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.component.stages.stage_reading import interrupted, read_commit, read_run, rows_of
-from tests.component.stages.stage_rig import CONTRACT, PATIENCE_SECONDS, Job, planned, write_wav
+from tests.component.stages.stage_rig import CONTRACT, TIMEOUT_SECONDS, Job, planned, write_wav
 from tests.component.stages.stage_stubs import (
     MODEL_DIGEST,
     Edges,
@@ -47,13 +47,13 @@ async def test_batches_are_whole_sorted_by_length_and_of_one_bucket(job: Job) ->
             fetched.set()
 
     class SlowToLoad(StubLane):
-        async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
+        async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
             await fetched.wait()
-            return await super().load(model, order)
+            return await super().load(model, lane_spec)
 
     job.edges = Edges(watch)
     lane = SlowToLoad(batch_size=4)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan, lane=lane)
     short, long, last = map(sorted, lane.batches)
     assert (len(short), len(long), len(last)) == (4, 4, 1)
@@ -61,8 +61,8 @@ async def test_batches_are_whole_sorted_by_length_and_of_one_bucket(job: Job) ->
     assert [row.batch_size for row in rows_of(job)] == [1 if index in last else 4 for index in range(len(lengths))]
 
 
-async def test_an_idle_lane_is_given_what_is_ready(job: Job) -> None:
-    """A batch of four, of which three clips come only after the lane has worked on the first one."""
+async def test_an_idle_lane_gets_what_is_ready(job: Job) -> None:
+    """Of a batch of four, three clips arrive only after the lane has finished the first one."""
     job.add_clips(4)
     plan = planned(await job.plan())
     lane, first_done = StubLane(batch_size=4), asyncio.Event()
@@ -77,7 +77,7 @@ async def test_an_idle_lane_is_given_what_is_ready(job: Job) -> None:
         first_done.set()
 
     lane.before = note
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan, lane=lane, storage=Slow(job.allow, job.edges))
     assert lane.batches[0] == [2]
     assert sorted(lane.worked_on) == [0, 1, 2, 3]
@@ -107,7 +107,7 @@ async def test_a_busy_lane_gets_a_fuller_batch(job: Job) -> None:
         await arrived.wait()
 
     lane.before = hold
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan, lane=lane, storage=FirstAtOnce(job.allow, job.edges))
     assert list(map(sorted, lane.batches)) == [[0], [1, 2, 3, 4]]
 
@@ -139,7 +139,7 @@ async def test_a_lane_that_is_full_finds_the_next_batch_fetched(job: Job) -> Non
             fetched.set()
 
     class Full(StubLane):
-        """Answers nothing before the batch behind those that a lane takes is there."""
+        """Gives no verdict before the next batch, beyond those that a lane holds, is fetched."""
 
         async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
             await fetched.wait()
@@ -148,7 +148,7 @@ async def test_a_lane_that_is_full_finds_the_next_batch_fetched(job: Job) -> Non
                     yield await self.verdict(task, len(batch))
 
     job.edges = Edges(watch)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan, lane=Full(batch_size=2))
     assert len(rows_of(job)) == clips
 
@@ -159,7 +159,7 @@ async def test_a_contract_s_scratch_limit_narrows_the_window(job: Job) -> None:
     job.add_clips(9)
     plan = planned(await job.plan())
     lane = StubLane(batch_size=4)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan, lane=lane)
     assert sorted(lane.worked_on) == list(range(9))
     assert max(map(len, lane.batches)) <= 2, "no more than two fit at one time"
@@ -185,7 +185,7 @@ async def test_rows_that_come_while_the_journal_syncs_share_its_next_sync(job: J
 
     journal = SlowToSync(job.edges)
     await job.process(plan, journal=journal, lane=StubLane(journal, batch_size=8))
-    assert sum(journal.groups) == 8 and max(journal.groups) > 1
+    assert sum(journal.transaction_sizes) == 8 and max(journal.transaction_sizes) > 1
     assert len(rows_of(job)) == 8
 
 
@@ -210,11 +210,11 @@ async def test_work_begins_once_and_after_the_model_is_loaded(job: Job) -> None:
     lane = StubLane()
 
     async def check(task: ClipTask) -> None:
-        assert (len(lane.loaded), job.begun) == (1, 1)
+        assert (len(lane.loaded), job.work_signals) == (1, 1)
 
     lane.before = check
     await job.process(plan, lane=lane)
-    assert job.begun == 1
+    assert job.work_signals == 1
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
             if uri.endswith("001.wav") and self.failed < 2:
                 self.failed += 1
-                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
+                raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
             return await super().download(uri, target, version)
 
     lane = StubLane()
@@ -271,7 +271,7 @@ async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:
 
     class Failing(WatchedStorage):
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
-            raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
+            raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
 
     journal = MemoryJournal(job.edges)
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -299,7 +299,7 @@ def with_ladder(job: Job, to: int = 3) -> None:
     job.contract = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=to))})
 
 
-async def test_the_ladder_measures_the_longest_clips_and_they_are_released(job: Job) -> None:
+async def test_the_ladder_measures_the_longest_clips_and_releases_them(job: Job) -> None:
     with_ladder(job)
     for number, milliseconds in enumerate([300, 900, 200, 800, 400]):
         write_wav(job.clips / f"{number:03d}.wav", number, milliseconds)
@@ -317,7 +317,7 @@ async def test_the_ladder_measures_the_longest_clips_and_they_are_released(job: 
 
 async def test_a_stored_table_is_used_without_a_fetch(job: Job) -> None:
     with_ladder(job)
-    job.ladders.known = ladder_table(1)
+    job.ladders.stored_table = ladder_table(1)
     job.add_clips(2)
     plan = planned(await job.plan())
     lane = StubLane(batch_size=4)
@@ -326,7 +326,7 @@ async def test_a_stored_table_is_used_without_a_fetch(job: Job) -> None:
     assert job.edges.passed.count("after download 000.wav") == 1
 
 
-async def test_without_a_ladder_the_lane_s_own_batch_size_counts(job: Job) -> None:
+async def test_without_a_ladder_the_lane_keeps_its_own_batch_size(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     lane = StubLane(batch_size=4)
@@ -344,14 +344,14 @@ async def test_a_clip_that_cannot_be_fetched_is_not_measured(job: Job) -> None:
     assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED]
 
 
-async def test_the_ladder_takes_no_more_scratch_than_there_is(job: Job) -> None:
+async def test_the_ladder_uses_no_more_scratch_than_is_free(job: Job) -> None:
     size_bytes = 44 + 2 * 16000 * 200 // 1000
     job.contract = CONTRACT.model_copy(
         update={"batching": Batching(ladder=Ladder(to=8)), "scratch": ScratchLimit(max_bytes=str(2 * size_bytes))}
     )
     job.add_clips(5)
     plan = planned(await job.plan())
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await job.process(plan)
     assert [len(clips) for clips in job.ladders.measured] == [2]
 
@@ -359,7 +359,7 @@ async def test_the_ladder_takes_no_more_scratch_than_there_is(job: Job) -> None:
 # run.json
 
 
-async def test_run_json_says_where_and_how_and_the_commit_names_it(job: Job) -> None:
+async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     await job.process(plan, lane=StubLane(batch_size=2))
@@ -394,7 +394,7 @@ async def test_a_crash_around_run_json_changes_no_commit(job: Job, edge: str) ->
     job.add_clips(2)
     plan = planned(await job.plan())
     journal = await interrupted(job, plan, edge)
-    lane = StubLane(journal, batch_size=3)  # readings differ from the first run's
+    lane = StubLane(journal, batch_size=3)  # its readings differ from those of the first run
     first = await job.process(plan, journal=journal, lane=lane)
     assert lane.worked_on == []
     assert bool(lane.loaded) is (edge == "before put run.json"), "only a record that is missing needs the model"
@@ -402,7 +402,7 @@ async def test_a_crash_around_run_json_changes_no_commit(job: Job, edge: str) ->
 
 
 async def test_a_part_s_bytes_are_read_back_once_at_the_end(job: Job) -> None:
-    """However many rounds there are: 100,000 clips would be read thousands of times."""
+    """Reading in each round would read the parts of 100,000 clips thousands of times."""
     job.add_clips(9)
     plan = planned(await job.plan())
     journal = MemoryJournal(job.edges)

@@ -1,4 +1,4 @@
-"""What a lane's troubles leave in an attempt's books. The lane and its process are real, its model is a stand-in."""
+"""How an attempt records a lane's failures. The lane and its process are real, its model is a stand-in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
 
 @pytest.fixture
 async def make_lane(tmp_path: Path) -> AsyncIterator[MakeLane]:
-    """Makes a lane whose model does with clip n what the argument says."""
+    """Makes lanes whose model treats clip n as `behaviours[n]` says."""
     lanes: list[ProcessLane] = []
 
     def make(behaviours: dict[str, str], batch_size: int = 1) -> ProcessLane:
@@ -46,7 +46,7 @@ async def make_lane(tmp_path: Path) -> AsyncIterator[MakeLane]:
 
 
 def make_job(folder: Path, *numbers: int) -> Job:
-    """A job of clips that are heard as those numbers."""
+    """A job of clips that are transcribed as these numbers."""
     job = Job(folder, models=FixedModel(path=folder))
     for number in numbers:
         tone(job.clips / f"{number}.wav", number)
@@ -60,20 +60,20 @@ def make_job(folder: Path, *numbers: int) -> Job:
         ("once:{}:abort:std::bad_alloc", {"MemoryExceeded": 1}),
         (f"once:{{}}:abort:{OUT_OF_MEMORY}", {"GpuAbortOutOfMemory": 1}),
         ("short-once", {"TruncatedOutput": 1}),
-        ("once:{}:kill", {}),  # by others on the Mac: no clip's retry
+        ("once:{}:kill", {}),  # killed from outside, so no clip is charged a retry
     ],
 )
-async def test_a_second_try_is_charged_to_what_the_first_one_met(
+async def test_a_retry_is_charged_to_the_first_try_s_failure(
     make_lane: MakeLane, tmp_path: Path, behaviour: str, charged: dict[str, int]
 ) -> None:
-    job = make_job(tmp_path, 3)  # alone: one that is decoded beside it would be a suspect too
+    job = make_job(tmp_path, 3)  # a single clip, because a second one in flight would be a suspect too
     plan = planned(await job.plan())
     await job.process(plan, lane=make_lane({"3": behaviour.format(tmp_path / "marker")}))
     assert [(row.text, row.retries) for row in rows_of(job)] == [("clip 3", sum(charged.values()))]
     assert read_run(job).retries == charged
 
 
-async def test_the_budget_names_what_the_first_try_met(make_lane: MakeLane, tmp_path: Path) -> None:
+async def test_the_budget_names_the_first_try_s_failure(make_lane: MakeLane, tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.contract = CONTRACT.model_copy(update={"failure_budget": FailureBudget(retries_per_hour=0)})
     plan = planned(await job.plan())
@@ -94,26 +94,26 @@ async def test_a_clip_that_ends_two_children_is_charged_one_retry(make_lane: Mak
 
 
 async def measured_book(folder: Path) -> MacLadderBook:
-    """A book with a table that chooses 3 for `LADDER`."""
+    """A ladder book with a table that chooses 3 for the contract `LADDER`."""
     book = MacLadderBook(folder / "ladders", "paper", {}, 2**30)
-    order = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
+    lane_spec = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
-    table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), order, make_clips(folder))
+    table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), lane_spec, make_clips(folder))
     assert table is not None and table.chosen == 3
     return book
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "left", "reason"),
+    ("behaviour", "batch_size", "reason"),
     [
         ("crowd:raise-memory", 1, "memory ran short inside the model"),
         (f"crowd:abort:{OUT_OF_MEMORY}", 1, "the GPU gave up the lane's work"),
-        ("once:{}:kill", 3, None),  # others took the memory: the table is right
-        (f"crowd:abort:{TIMEOUT}", 3, None),  # somebody used the screen
+        ("once:{}:kill", 3, None),  # other processes used the memory, so the table stays
+        (f"crowd:abort:{TIMEOUT}", 3, None),  # the display caused the timeout, so the table stays
     ],
 )
-async def test_the_next_attempt_begins_with_the_batch_size_that_memory_left(
-    make_lane: MakeLane, tmp_path: Path, behaviour: str, left: int, reason: str | None
+async def test_the_next_attempt_starts_with_the_batch_size_stepped_down_to(
+    make_lane: MakeLane, tmp_path: Path, behaviour: str, batch_size: int, reason: str | None
 ) -> None:
     book = await measured_book(tmp_path)
     lane = make_lane({"2": behaviour.format(tmp_path / "marker")}, batch_size=4)
@@ -125,33 +125,33 @@ async def test_the_next_attempt_begins_with_the_batch_size_that_memory_left(
         await job.process(plan, lane=lane)
         assert [row.text for row in rows_of(job)] == ["clip 1", "clip 2", "clip 3"]
         sizes.append(read_run(job).environment["MLX_AUDIO_BATCH_SIZE"])
-    assert sizes == ["3", str(left)]
-    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
-    assert kept is not None and (kept.chosen, kept.stepped_down_for) == (left, reason)
-    assert lane.batch_size == 4  # the pool's own, for other contracts
+    assert sizes == ["3", str(batch_size)]
+    table = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert table is not None and (table.chosen, table.stepped_down_for) == (batch_size, reason)
+    assert lane.batch_size == 4  # the pool's batch size, for other contracts
 
 
-async def test_one_clip_that_is_too_much_for_memory_alone_leaves_the_table_as_it_is(
+async def test_one_clip_that_exceeds_memory_alone_leaves_the_table_unchanged(
     make_lane: MakeLane, tmp_path: Path
 ) -> None:
     book, job = await measured_book(tmp_path), make_job(tmp_path / "job", 1, 2, 3)
     job.contract, job.book = LADDER, book
     await job.process(planned(await job.plan()), lane=make_lane({"2": "abort:std::bad_alloc"}))
     assert [row.text for row in rows_of(job)] == ["clip 1", None, "clip 3"]
-    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
-    assert kept is not None and (kept.chosen, kept.stepped_down_for) == (3, None)
+    table = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert table is not None and (table.chosen, table.stepped_down_for) == (3, None)
 
 
-async def test_what_others_caused_is_not_in_the_size_that_is_remembered(tmp_path: Path) -> None:
+async def test_a_step_down_caused_by_others_is_not_saved(tmp_path: Path) -> None:
     job = make_job(tmp_path, 1)
-    job.ladders.known = ladder_table(2)
+    job.ladders.stored_table = ladder_table(2)
     lane = StubLane()
-    lane.stepped_down = StepDown(4, "memory ran short")  # by itself; the batch size is below it
+    lane.stepped_down = StepDown(4, "memory ran short")  # its own doing; others lowered the batch size further
     await job.process(planned(await job.plan()), lane=lane)
     assert job.ladders.stepped_down == [(4, "memory ran short")]
 
 
-async def test_what_memory_left_is_remembered_when_the_attempt_ends_there(make_lane: MakeLane, tmp_path: Path) -> None:
+async def test_a_step_down_is_saved_when_it_ends_the_attempt(make_lane: MakeLane, tmp_path: Path) -> None:
     book, job = await measured_book(tmp_path), make_job(tmp_path / "job", 1, 2, 3)
     job.contract, job.book = LADDER, book
     plan = planned(await job.plan())
@@ -159,5 +159,5 @@ async def test_what_memory_left_is_remembered_when_the_attempt_ends_there(make_l
     with pytest.raises(BaseExceptionGroup) as caught:
         await job.process(plan, lane=lane)
     assert caught.group_contains(VoxFleetError, match="no clip is at fault")
-    kept = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
-    assert kept is not None and kept.chosen == 1
+    table = book.stored(ResolvedModel(tmp_path, MODEL_DIGEST), digest_of(LADDER))
+    assert table is not None and table.chosen == 1

@@ -52,7 +52,7 @@ async def test_the_lane_works_while_a_slow_fetch_is_under_way(job: Job) -> None:
     assert lane.worked_on[-1] == 0
 
 
-async def test_a_part_leaves_after_its_time_while_the_lane_is_busy(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_is_uploaded_in_time_while_the_lane_is_busy(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part_uploader, "PART_ROWS", 64)
     monkeypatch.setattr(part_uploader, "PART_SECONDS", 0.01)
     job.add_clips(2)
@@ -90,7 +90,7 @@ async def test_fetching_stays_a_few_clips_ahead_and_scratch_is_empty_at_the_end(
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
 
 
-async def test_a_cancelled_attempt_gives_its_scratch_back(job: Job) -> None:
+async def test_a_cancelled_attempt_releases_its_scratch(job: Job) -> None:
     job.add_clips(6)
     plan = planned(await job.plan())
     lane, reached = StubLane(), asyncio.Event()
@@ -112,30 +112,30 @@ async def test_a_cancelled_attempt_gives_its_scratch_back(job: Job) -> None:
 
 
 class Failing(WatchedStorage):
-    """Downloads fail with one class, as often as told, and so does the look at other objects."""
+    """Clip 000's download fails `times` times with one class; probes of other clips can fail too."""
 
     def __init__(
-        self, job: Job, failure_class: FailureClass, times: int, *, outage: bool = False, looks: int = 0
+        self, job: Job, failure_class: FailureClass, times: int, *, outage: bool = False, failing_probes: int = 0
     ) -> None:
-        """`outage`: of the clips, while the output can be read; `looks` fail once a download did."""
+        """`outage`: after a failed download, all probes of clips fail; otherwise the first `failing_probes` of them."""
         super().__init__(job.allow, job.edges)
         self.failure_class = failure_class
         self.times = times
         self.outage = outage
-        self.looks = looks
+        self.failing_probes = failing_probes
         self.calls = 0
 
     async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
         if uri.endswith("000.wav"):
             self.calls += 1
             if self.calls <= self.times:
-                raise VoxFleetError(self.failure_class, "told to fail")
+                raise VoxFleetError(self.failure_class, "made to fail")
         return await super().download(uri, target, version)
 
     async def head(self, uri: str) -> ObjectVersion:
-        if self.calls and uri.endswith(".wav") and (self.outage or self.looks > 0):
-            self.looks -= 1
-            raise VoxFleetError(self.failure_class, "told to fail")
+        if self.calls and uri.endswith(".wav") and (self.outage or self.failing_probes > 0):
+            self.failing_probes -= 1
+            raise VoxFleetError(self.failure_class, "made to fail")
         return await super().head(uri)
 
 
@@ -156,17 +156,17 @@ async def test_a_clip_that_nobody_can_fetch_fails_alone(job: Job) -> None:
     assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED]
 
 
-async def test_a_look_at_the_others_that_fails_once_ends_nothing(job: Job) -> None:
+async def test_one_failed_probe_does_not_end_the_attempt(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
-    storage = Failing(job, FailureClass.TRANSPORT, times=99, looks=1)
+    storage = Failing(job, FailureClass.TRANSPORT, times=99, failing_probes=1)
     await job.process(plan, storage=storage)
-    assert storage.looks == 0
+    assert storage.failing_probes == 0
     assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED]
 
 
 @pytest.mark.parametrize("failure_class", [FailureClass.INVALID_INPUT, FailureClass.ACCESS_DENIED])
-async def test_a_clip_that_is_answered_oddly_fails_alone(job: Job, failure_class: FailureClass) -> None:
+async def test_a_clip_with_an_invalid_answer_fails_alone(job: Job, failure_class: FailureClass) -> None:
     job.add_clips(3)
     plan = planned(await job.plan())
     await job.process(plan, storage=Failing(job, failure_class, times=99))
@@ -188,16 +188,16 @@ async def test_an_outage_of_the_input_ends_the_attempt_and_fails_no_clip(job: Jo
     journal = MemoryJournal(job.edges)
     with pytest.raises(BaseExceptionGroup) as caught:
         await job.process(plan, journal=journal, storage=Failing(job, FailureClass.TRANSPORT, times=99, outage=True))
-    assert caught.group_contains(VoxFleetError, match="told to fail")
+    assert caught.group_contains(VoxFleetError, match="made to fail")
     assert all(row.status is ClipStatus.SUCCEEDED for row in journal.rows.values())
 
 
-async def test_access_that_ends_for_all_ends_the_attempt(job: Job) -> None:
+async def test_access_that_expires_for_all_clips_ends_the_attempt(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     first_came, journal = asyncio.Event(), MemoryJournal(job.edges)
 
-    class Ending(WatchedStorage):
+    class Expiring(WatchedStorage):
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
             if uri.endswith("000.wav"):
                 sha256 = await super().download(uri, target, version)
@@ -212,7 +212,7 @@ async def test_access_that_ends_for_all_ends_the_attempt(job: Job) -> None:
             return await super().head(uri)
 
     with pytest.raises(BaseExceptionGroup) as caught:
-        await job.process(plan, journal=journal, storage=Ending(job.allow, job.edges))
+        await job.process(plan, journal=journal, storage=Expiring(job.allow, job.edges))
     assert caught.group_contains(VoxFleetError, match="not any more")
     assert 1 not in journal.rows
 
@@ -220,9 +220,9 @@ async def test_access_that_ends_for_all_ends_the_attempt(job: Job) -> None:
 # The lane's batch size
 
 
-async def test_the_child_is_told_the_batch_size_that_it_works_with(job: Job) -> None:
+async def test_the_worker_gets_the_batch_size_that_it_works_with(job: Job) -> None:
     job.add_clips(2)
-    job.ladders.known = ladder_table(2)
+    job.ladders.stored_table = ladder_table(2)
     plan = planned(await job.plan())
     await job.process(plan, lane=StubLane(batch_size=4))
     assert read_run(job).environment["MLX_AUDIO_BATCH_SIZE"] == "2"
@@ -230,16 +230,16 @@ async def test_the_child_is_told_the_batch_size_that_it_works_with(job: Job) -> 
 
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize("aborts", [True, False])
-async def test_what_memory_left_of_the_batch_size_is_not_the_next_job_s(job: Job, measured: bool, aborts: bool) -> None:
+async def test_a_stepped_down_batch_size_does_not_reach_the_next_job(job: Job, measured: bool, aborts: bool) -> None:
     job.add_clips(3)
-    job.ladders.known = ladder_table(2) if measured else None
+    job.ladders.stored_table = ladder_table(2) if measured else None
     plan = planned(await job.plan())
     lane = StubLane(batch_size=4)
 
     async def shrink(task: ClipTask) -> None:
         lane.batch_size = 1
         if aborts:
-            raise VoxFleetError(FailureClass.GPU_ABORT_TIMEOUT, "told to fail")
+            raise VoxFleetError(FailureClass.GPU_ABORT_TIMEOUT, "made to fail")
 
     lane.before = shrink
     with pytest.raises(BaseExceptionGroup) if aborts else nullcontext():
@@ -251,7 +251,7 @@ def counted(results: Sequence[ShardResult]) -> int:
     return sum(result.counts.succeeded for result in results if result.counts is not None)
 
 
-async def test_shards_of_one_job_do_not_meet(job: Job) -> None:
+async def test_shards_of_one_job_do_not_interfere(job: Job) -> None:
     job.add_clips(6)
     plan = planned(await job.plan(shard_audio_milliseconds=400))
     assert plan.boundaries == (0, 2, 4, 6)
@@ -263,7 +263,7 @@ async def test_shards_of_one_job_do_not_meet(job: Job) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-async def test_scratch_that_takes_no_bytes_ends_the_attempt_and_fails_no_clip(
+async def test_scratch_that_cannot_be_written_ends_the_attempt_and_fails_no_clip(
     job: Job, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job.add_clips(3)

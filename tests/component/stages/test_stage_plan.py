@@ -1,4 +1,4 @@
-"""DESIGN section 4, "Plan is frozen before anything runs": what the agent does of it."""
+"""DESIGN section 4, "Plan is frozen before anything runs": the agent's part of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.component.stages.stage_reading import rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
-from voxfleet_agent.stages.plan.header_inspection import MAX_PLACES
+from voxfleet_agent.stages.plan.header_inspection import MAX_HEADER_RANGES
 from voxfleet_agent.stages.plan.plan_stage import HEADERS_AT_A_TIME
 from voxfleet_agent.storage import ObjectVersion, RangeReader
 from voxfleet_api.digest import digest_of, sha256_hex
@@ -147,7 +147,7 @@ async def test_an_outage_is_not_frozen_as_a_refusal(job: Job) -> None:
             raise VoxFleetError(FailureClass.TRANSPORT, "the storage cannot be reached")
 
         async def head(self, uri: str) -> ObjectVersion:
-            if uri.endswith("/plan.json"):  # the last thing that went well
+            if uri.endswith("/plan.json"):  # Plan reads it first; everything after fails
                 return await super().head(uri)
             raise VoxFleetError(FailureClass.TRANSPORT, "the storage cannot be reached")
 
@@ -174,7 +174,7 @@ async def test_a_clip_that_cannot_be_reached_fails_alone(job: Job, failure_class
     assert statuses == [ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED, ClipStatus.FAILED, ClipStatus.SUCCEEDED]
 
 
-async def test_a_failure_of_this_mac_is_no_clip_s_refusal(job: Job) -> None:
+async def test_a_failure_of_this_mac_is_not_frozen_as_a_refusal(job: Job) -> None:
     job.add_clips(2)
 
     class Failing(WatchedStorage):
@@ -186,9 +186,9 @@ async def test_a_failure_of_this_mac_is_no_clip_s_refusal(job: Job) -> None:
     assert caught.group_contains(VoxFleetError, match="not what it was")
 
 
-async def test_a_file_that_is_too_large_is_refused_before_anything_walks_through_it(job: Job) -> None:
+async def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(job: Job) -> None:
     job.contract = CONTRACT.model_copy(update={"input": CONTRACT.input.model_copy(update={"max_clip_bytes": "1Ki"})})
-    # Its first bytes are those of a wav; what follows is damage that a walk would have met.
+    # The first bytes are a wav file's; the rest is damage that parsing the chunks would find.
     (job.clips / "a.wav").write_bytes(b"RIFF____WAVE" + b"no chunks at all" * 100)
     (job.clips / "b.wav").write_bytes(b"not audio at all" * 100)
     await job.plan()
@@ -202,14 +202,14 @@ async def test_a_header_without_end_is_a_decode_error(job: Job) -> None:
     box_bytes = 2**17
     with (job.clips / "a.wav").open("wb") as file:
         file.write(struct.pack(">I4s8s", 16, b"ftyp", b"M4A "))
-        for number in range(MAX_PLACES + 2):
+        for number in range(MAX_HEADER_RANGES + 2):
             file.seek(16 + number * box_bytes)
             file.write(struct.pack(">I4s", box_bytes, b"free"))
-        file.truncate(16 + (MAX_PLACES + 2) * box_bytes)
+        file.truncate(16 + (MAX_HEADER_RANGES + 2) * box_bytes)
     await job.plan()
     (row,) = job.manifest()
     assert row.refusal is not None and row.refusal.failure_class is FailureClass.DECODE_ERROR
-    assert row.refusal.reason == f"its header is scattered over more than {MAX_PLACES} places"
+    assert row.refusal.reason == f"its header is scattered over more than {MAX_HEADER_RANGES} places"
 
 
 async def test_a_large_plan_has_as_many_tasks_as_headers_are_read_at_a_time(job: Job) -> None:
@@ -227,7 +227,7 @@ async def test_a_large_plan_has_as_many_tasks_as_headers_are_read_at_a_time(job:
     assert most <= 2 * HEADERS_AT_A_TIME + 1, "and what each of them starts while it reads"
 
 
-async def test_the_plan_refuses_forms_that_the_contract_does_not_list(job: Job) -> None:
+async def test_the_plan_refuses_formats_that_the_contract_does_not_list(job: Job) -> None:
     job.add_clips(1)
     job.formats = (OutputFormat.JSONL, OutputFormat.SRT)
     with pytest.raises(VoxFleetError, match="does not list srt") as caught:
@@ -247,7 +247,7 @@ async def test_the_plan_refuses_forms_that_the_contract_does_not_list(job: Job) 
         (None, None),
     ],
 )
-async def test_times_that_the_model_does_not_give_fail_the_plan(
+async def test_timestamps_that_the_model_cannot_give_fail_the_plan(
     job: Job, config: str | None, words: str | None
 ) -> None:
     job.contract = CONTRACT.model_copy(update={"output": ContractOutput(timestamps=Timestamps.SEGMENT)})

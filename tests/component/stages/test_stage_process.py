@@ -1,4 +1,4 @@
-"""DESIGN section 4: what Process verifies, and what its rows say."""
+"""DESIGN section 4: what Process verifies, and what its rows contain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
 from voxfleet_api.results import ClipStatus
 
-# Process verifies all three
+# Process verifies manifest, contract and model
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ async def test_an_object_that_changed_since_plan_is_input_changed(job: Job, chan
 
 
 async def test_a_copy_with_the_same_time_and_bytes_is_the_same_version(job: Job) -> None:
-    """Another inode, as another Mac may report it for one shared file."""
+    """The copy has another inode, as another Mac may report for the same shared file."""
     job.add_clips(1)
     plan = planned(await job.plan())
     shutil.copy2(job.clips / "000.wav", job.root / "copy.wav")
@@ -113,7 +113,7 @@ async def test_a_copy_with_the_same_time_and_bytes_is_the_same_version(job: Job)
 # A Mac that cannot see the folders
 
 
-async def test_a_mac_without_the_output_folder_is_told_to_share_it(job: Job) -> None:
+async def test_a_mac_without_the_output_folder_is_asked_to_share_it(job: Job) -> None:
     job.add_clips(1)
     plan = planned(await job.plan())
     (job.folder / "plan" / "1" / "nonce").unlink()
@@ -122,7 +122,7 @@ async def test_a_mac_without_the_output_folder_is_told_to_share_it(job: Job) -> 
     assert caught.value.failure_class is FailureClass.OUTPUT_NOT_SHARED
 
 
-async def test_a_mac_without_the_input_folder_is_told_to_share_it(job: Job) -> None:
+async def test_a_mac_without_the_input_folder_is_asked_to_share_it(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     shutil.rmtree(job.clips)
@@ -152,7 +152,7 @@ async def test_a_first_clip_that_cannot_be_read_any_more_fails_alone(job: Job) -
     assert (error := rows_of(job)[0].error) is not None and error.failure_class is FailureClass.ACCESS_DENIED
 
 
-async def test_clips_of_which_none_can_be_read_any_more_fail_one_by_one(job: Job) -> None:
+async def test_clips_that_all_became_unreadable_fail_one_by_one(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     for clip in sorted(job.clips.iterdir()):
@@ -164,11 +164,11 @@ async def test_clips_of_which_none_can_be_read_any_more_fail_one_by_one(job: Job
 
 
 @pytest.mark.parametrize("verb", ["head", "list"])
-async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None:
+async def test_the_check_of_the_input_folder_is_retried(job: Job, verb: str) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     failures = ["head 001.wav"] if verb == "head" else ["list "]
-    asked: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
     if verb == "list":
         (job.clips / "other.wav").write_bytes(b"")
         for number in range(2):
@@ -176,10 +176,10 @@ async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None
 
     class Faulted(WatchedStorage):
         def fault(self, name: str) -> None:
-            asked[name] += 1
+            calls[name] += 1
             if name in failures:
                 failures.remove(name)
-                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
+                raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
 
         async def head(self, uri: str) -> ObjectVersion:
             self.fault(f"head {uri.rpartition('/')[2]}")
@@ -194,7 +194,7 @@ async def test_the_look_at_the_input_is_tried_again(job: Job, verb: str) -> None
         (job.clips / "000.wav").unlink()
     await job.process(plan, storage=Faulted(job.allow, job.edges))
     assert failures == []
-    assert asked["head 001.wav" if verb == "head" else "list "] == 2
+    assert calls["head 001.wav" if verb == "head" else "list "] == 2
     assert len(rows_of(job)) == 2
 
 

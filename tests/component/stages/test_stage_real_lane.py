@@ -1,4 +1,4 @@
-"""The three stages with the example clips, the packaged model and a real lane."""
+"""All three stages with the example clips, the packaged model and a real lane."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ async def test_the_example_clips_come_out_as_expected(tmp_path: Path) -> None:
     result = await job.finalize(plan, commits)
 
     expected = [json.loads(line) for line in (CLIPS / "expected.jsonl").read_text().splitlines()]
-    found = {row.custom_id: row for row in job.results()}
-    assert len(found) == len(expected)
+    rows = {row.custom_id: row for row in job.results()}
+    assert len(rows) == len(expected)
     bad = {row["id"]: row["class"] for row in expected if "class" in row}
-    assert {row.custom_id: row.error.failure_class for row in found.values() if row.error is not None} == bad
+    assert {row.custom_id: row.error.failure_class for row in rows.values() if row.error is not None} == bad
     assert {clip.id for clip in result.quarantine} == set(bad)
     words = [row for row in expected if "text" in row]
-    right = sum(found[row["id"]].text == row["text"] for row in words)
+    right = sum(rows[row["id"]].text == row["text"] for row in words)
     assert right >= 0.95 * len(words)

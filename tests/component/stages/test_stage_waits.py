@@ -1,4 +1,4 @@
-"""What a clip's wait is made of."""
+"""The wait in a clip's timings."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ CLIPS = 2
 
 
 async def test_no_clip_waits_for_the_model_to_load(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock of the stages leaps while the model loads and the clips lie ready."""
+    """The stages' clock jumps while the model loads and the clips are ready."""
     leapt_seconds = 0.0
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + leapt_seconds)
     monkeypatch.setattr(pipeline, "time", clock)
     monkeypatch.setattr(prefetch, "time", clock)
 
-    arrive, ready = ReadyClips.arrive, asyncio.Semaphore(0)
+    add, ready = ReadyClips.add, asyncio.Semaphore(0)
 
-    def told(batches: ReadyClips[prefetch.PreparedClip], bucket: int, clip: prefetch.PreparedClip) -> None:
-        arrive(batches, bucket, clip)
+    def watched(batches: ReadyClips[prefetch.PreparedClip], bucket: int, clip: prefetch.PreparedClip) -> None:
+        add(batches, bucket, clip)
         ready.release()
 
-    monkeypatch.setattr(ReadyClips, "arrive", told)
+    monkeypatch.setattr(ReadyClips, "add", watched)
 
     class SlowToLoad(StubLane):
-        async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
+        async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
             nonlocal leapt_seconds
             for _ in range(CLIPS):
                 await ready.acquire()
             leapt_seconds += LOADING_SECONDS
-            return await super().load(model, order)
+            return await super().load(model, lane_spec)
 
     job.add_clips(CLIPS)
     await job.process(planned(await job.plan()), lane=SlowToLoad())

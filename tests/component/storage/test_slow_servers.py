@@ -279,7 +279,7 @@ async def test_a_server_that_joins_parts_sends_spaces_meanwhile(monkeypatch: pyt
 
 async def test_a_header_ends_though_each_of_its_parts_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk in each block, for ever."""
-    monkeypatch.setattr(header_inspection, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(header_inspection, "HEADER_TIMEOUT_SECONDS", 0.5)
     block = b"junk" + struct.pack("<I", 2**16 - 8) + bytes(2**16 - 8)
     riff = b"RIFF" + struct.pack("<I", 2**32 - 10) + b"WAVE"
     first = riff + b"junk" + struct.pack("<I", 2**16 - 20) + bytes(2**16 - 20)

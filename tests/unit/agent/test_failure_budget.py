@@ -1,4 +1,4 @@
-"""A failure budget is spent by the hour and by the minute of audio, per job and Mac."""
+"""A failure budget limits retries per hour and minutes of quarantined audio, per job and Mac."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec
 
 
-class HandClock:
+class ManualClock:
     def __init__(self) -> None:
         self.seconds = 1000.0
 
@@ -35,7 +35,7 @@ def spec(uid: str, limits: FailureBudget) -> AttemptSpec:
 
 
 def test_retries_are_counted_in_a_sliding_hour() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     budget = MacFailureBudget(FailureBudget(retries_per_hour=2), clock)
     budget.spend_retry(FailureClass.TRANSPORT)
     clock.seconds += 1800
@@ -49,8 +49,8 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
         budget.spend_retry(FailureClass.TRANSPORT)
 
 
-def test_to_wait_as_asked_is_no_failure() -> None:
-    budget = MacFailureBudget(FailureBudget(retries_per_hour=1), HandClock())
+def test_waiting_as_asked_is_not_a_failure() -> None:
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=1), ManualClock())
     for _ in range(100):
         budget.spend_retry(FailureClass.THROTTLED)
     budget.spend_retry(FailureClass.TRANSPORT)
@@ -70,22 +70,22 @@ def test_to_wait_as_asked_is_no_failure() -> None:
     ],
 )
 def test_a_failure_costs_a_retry(failure_class: FailureClass) -> None:
-    budget = MacFailureBudget(FailureBudget(retries_per_hour=0), HandClock())
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=0), ManualClock())
     with pytest.raises(VoxFleetError, match=failure_class.value):
         budget.spend_retry(failure_class)
 
 
-def test_zero_retries_are_none_and_no_limit_is_no_limit() -> None:
+def test_zero_allows_no_retry_and_no_limit_allows_all() -> None:
     with pytest.raises(VoxFleetError, match="0 retries"):
-        MacFailureBudget(FailureBudget(retries_per_hour=0), HandClock()).spend_retry(FailureClass.TRANSPORT)
-    unlimited = MacFailureBudget(FailureBudget(), HandClock())
+        MacFailureBudget(FailureBudget(retries_per_hour=0), ManualClock()).spend_retry(FailureClass.TRANSPORT)
+    unlimited = MacFailureBudget(FailureBudget(), ManualClock())
     for _ in range(1000):
         unlimited.spend_retry(FailureClass.TRANSPORT)
         unlimited.spend_quarantined(3_600_000)
 
 
 def test_quarantined_audio_adds_up() -> None:
-    budget = MacFailureBudget(FailureBudget(quarantined_minutes=2), HandClock())
+    budget = MacFailureBudget(FailureBudget(quarantined_minutes=2), ManualClock())
     budget.spend_quarantined(60_000)
     budget.spend_quarantined(60_000)
     with pytest.raises(VoxFleetError, match=r"120 seconds .*quarantinedMinutes is 2") as caught:
@@ -94,7 +94,7 @@ def test_quarantined_audio_adds_up() -> None:
 
 
 def test_a_job_s_attempts_share_one_budget_and_jobs_do_not() -> None:
-    budgets = MacFailureBudgets(HandClock(), keep=2)
+    budgets = MacFailureBudgets(ManualClock(), max_jobs=2)
     limits = FailureBudget(retries_per_hour=1)
     first = budgets.open(spec("job-1", limits))
     assert budgets.open(spec("job-1", limits)) is first

@@ -1,1 +1,1 @@
-"""The Finalize stage: from commits to the job's result files."""
+"""The Finalize stage: turns commits into the job's result files."""

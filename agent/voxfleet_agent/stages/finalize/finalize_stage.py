@@ -1,4 +1,4 @@
-"""The Finalize stage: merges the named commits into the job's result files, index.json last."""
+"""The Finalize stage: merges the commits that its spec names into the job's result files; index.json comes last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from voxfleet_agent.stages.context import StageContext
-from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_each
+from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
 from voxfleet_agent.stages.finalize.transcript_formats import WRITERS
@@ -43,97 +43,97 @@ M = TypeVar("M", bound=SpecModel)
 
 
 async def run_finalize(ctx: StageContext) -> ShardResult:
-    """One order always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH for what does not fit together.
+    """The same spec always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH when files contradict each other.
 
-    The rows pass through one file in scratch, as large as all parts; in memory is only where they lie in it.
+    The rows pass through one scratch file as large as all parts together; only their offsets stay in memory.
     """
-    order = ctx.spec.finalize
-    if order is None:
+    finalize_spec = ctx.spec.finalize
+    if finalize_spec is None:
         raise ValueError("a Finalize attempt needs a finalize order")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
-    plan = await read_plan(files, order.plan_attempt, order.manifest_sha256)
-    if plan.boundaries[-1] != order.total:
-        raise plan_mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {order.total}")
-    await (await open_manifest(files, order.plan_attempt)).require_sha256(order.manifest_sha256)
-    commits = [await _read_commit(files, ref) for ref in order.commits]
+    plan = await read_plan(files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256)
+    if plan.boundaries[-1] != finalize_spec.total:
+        raise plan_mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {finalize_spec.total}")
+    await (await open_manifest(files, finalize_spec.plan_attempt)).require_sha256(finalize_spec.manifest_sha256)
+    commits = [await _read_commit(files, ref) for ref in finalize_spec.commits]
     refs = [ref for commit in commits for ref in commit.parts]
-    require_one_each(order.total, _delivered(refs, order))
-    places = RowOffsets(order.total, refs, await _part_bytes(files, refs))
+    require_one_row_each(finalize_spec.total, _committed_indexes(refs, finalize_spec))
+    offsets = RowOffsets(finalize_spec.total, refs, await _part_bytes(files, refs))
 
-    forms = [form for form in ctx.spec.formats if form in WRITERS]
-    not_run = len(decode(order.not_run))
-    manifest_bytes = await files.size_bytes(f"{plan_folder(order.plan_attempt)}/manifest.jsonl")
-    size_bytes = places.size_bytes + added_bytes(order.total, len(forms), not_run, manifest_bytes)
+    formats = [item for item in ctx.spec.formats if item in WRITERS]
+    not_run = len(decode(finalize_spec.not_run))
+    manifest_bytes = await files.size_bytes(f"{plan_folder(finalize_spec.plan_attempt)}/manifest.jsonl")
+    size_bytes = offsets.size_bytes + added_bytes(finalize_spec.total, len(formats), not_run, manifest_bytes)
     path = await ctx.scratch.reserve(_SPOOL_NAME, size_bytes)
     try:
-        with Spool(path, size_bytes, places.size_bytes) as spool:
-            await _fetch_parts(files, refs, places, spool)
-            merged = ResultFiles(files, spool, places, forms)
-            await merged.make(await open_manifest(files, order.plan_attempt))
+        with Spool(path, size_bytes, offsets.size_bytes) as spool:
+            await _fetch_parts(files, refs, offsets, spool)
+            merged = ResultFiles(files, spool, offsets, formats)
+            await merged.merge(await open_manifest(files, finalize_spec.plan_attempt))
             refs_written = await merged.write()
     finally:
         await ctx.scratch.release(path)
-    return await _write_index(ctx, files, order, plan, commits, merged, refs_written)
+    return await _write_index(ctx, files, finalize_spec, plan, commits, merged, refs_written)
 
 
 async def _write_index(
     ctx: StageContext,
     files: JobFiles,
-    order: FinalizeSpec,
+    finalize_spec: FinalizeSpec,
     plan: PlanFile,
     commits: Sequence[Commit],
     merged: ResultFiles,
     results: Sequence[FileRef],
 ) -> ShardResult:
-    """And repro/ before it."""
+    """Writes the files of repro/, then index.json."""
     runs = await _read_runs(files, commits)
-    contents = repro_files(ctx.spec, order, plan, runs, merged.metrics(), results)
+    contents = repro_files(ctx.spec, finalize_spec, plan, runs, merged.metrics(), results)
     for name, content in contents.items():
         await files.write(name, content)
     index = ResultIndex(
         job_uid=ctx.spec.job.uid,
-        manifest_sha256=order.manifest_sha256,
-        total=order.total,
+        manifest_sha256=finalize_spec.manifest_sha256,
+        total=finalize_spec.total,
         counts=merged.tally.counts,
         files=(*results, *(file_ref(name, content) for name, content in contents.items())),
     )
     content = canonical_json(index.dump())
     await files.write(INDEX_NAME, content)
     crash_points.point("index-uploaded")
-    ctx.progress(order.total, order.total)
+    ctx.progress(finalize_spec.total, finalize_spec.total)
     return ShardResult(
         commit_sha256=sha256_hex(content), counts=index.counts, quarantine=merged.tally.first_quarantined
     )
 
 
-def _delivered(refs: Sequence[PartRef], order: FinalizeSpec) -> Iterator[int]:
+def _committed_indexes(refs: Sequence[PartRef], finalize_spec: FinalizeSpec) -> Iterator[int]:
     for ref in refs:
         yield from decode(ref.indexes)
-    yield from decode(order.not_run)
+    yield from decode(finalize_spec.not_run)
 
 
 async def _part_bytes(files: JobFiles, refs: Sequence[PartRef]) -> array[int]:
     sizes = array("Q", bytes(8 * len(refs)))
 
-    async def ask(number: int) -> None:
+    async def measure(number: int) -> None:
         sizes[number] = await files.size_bytes(refs[number].path)
 
-    await _each(len(refs), ask)
+    await _run_concurrently(len(refs), measure)
     return sizes
 
 
-async def _fetch_parts(files: JobFiles, refs: Sequence[PartRef], places: RowOffsets, spool: Spool) -> None:
-    """Reads every part once, into the spool."""
+async def _fetch_parts(files: JobFiles, refs: Sequence[PartRef], offsets: RowOffsets, spool: Spool) -> None:
+    """Downloads each part once, into the spool."""
 
     async def fetch(number: int) -> None:
         content = await files.read_verified(refs[number].path, refs[number].sha256)
-        start = places.add(number, content)
+        start = offsets.add_part(number, content)
         await in_thread(lambda: spool.write(start, content))
 
-    await _each(len(refs), fetch)
+    await _run_concurrently(len(refs), fetch)
 
 
-async def _each(count: int, call: Callable[[int], Awaitable[None]]) -> None:
+async def _run_concurrently(count: int, call: Callable[[int], Awaitable[None]]) -> None:
     numbers = iter(range(count))
 
     async def call_next() -> None:

@@ -1,4 +1,4 @@
-"""repro/metrics.json: what a job's rows say of its speed. Pure; the order of the rows does not matter."""
+"""repro/metrics.json: a job's throughput and latency, from its rows. Pure; the order of the rows does not matter."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _STAGES = tuple(Timings.model_fields)
 
 
 class TimingMetrics(SpecModel):
-    """Of clips that reached a lane; `latency` is the sum of a clip's stages."""
+    """Timings of clips that reached a lane; `latency` is the sum of a clip's stages, in milliseconds."""
 
     clips: int
     audio_milliseconds: int
     latency: Percentiles
     stages: dict[str, Percentiles]
-    """By the names of a row's timings, without their unit."""
+    """Milliseconds, by the names of a row's timings without their unit."""
     rtf: Decimal3
-    """Inference time, each clip with its share of its batch, for each second of audio."""
+    """Real-time factor: inference time per second of audio. Each clip counts its share of its batch's inference."""
 
 
 class JobMetrics(SpecModel):
-    """metrics.json."""
+    """The content of metrics.json."""
 
     clips: dict[str, int]
-    """By status."""
+    """Number of clips by status."""
     audio_milliseconds: int
-    """Of all clips."""
+    """The audio of all clips."""
     failure_classes: dict[str, int]
     retries: int
     batch_sizes: dict[str, int]
-    """Clips by the size of their batch."""
+    """Number of clips by the size of their batch."""
     timings: dict[str, TimingMetrics]
-    """By status."""
+    """Timings by status."""
 
 
-class _Timed:
-    """Numbers of the clips of one status."""
+class _TimingSums:
+    """Sums and latencies of all clips with one status."""
 
     def __init__(self) -> None:
         self.stages = {name: array("q") for name in _STAGES}
@@ -61,13 +61,13 @@ class _Timed:
 
 
 class JobMetricsSum:
-    """Adds rows up; keeps numbers, not rows."""
+    """Adds rows up without keeping them."""
 
     def __init__(self) -> None:
         self._statuses: Counter[ClipStatus] = Counter()
         self._classes: Counter[str] = Counter()
         self._batches: Counter[int] = Counter()
-        self._timed: dict[ClipStatus, _Timed] = {}
+        self._timed: dict[ClipStatus, _TimingSums] = {}
         self._audio_milliseconds = 0
         self._retries = 0
 
@@ -80,7 +80,7 @@ class JobMetricsSum:
                 self._classes[row.error.failure_class.value] += 1
             if row.batch_size is not None and row.timings is not None:
                 self._batches[row.batch_size] += 1
-                self._add_timings(self._timed.setdefault(row.status, _Timed()), row, row.timings, row.batch_size)
+                self._add_timings(self._timed.setdefault(row.status, _TimingSums()), row, row.timings, row.batch_size)
 
     def metrics(self) -> JobMetrics:
         return JobMetrics(
@@ -92,7 +92,7 @@ class JobMetricsSum:
             timings={status.value: timed.metrics() for status, timed in self._timed.items()},
         )
 
-    def _add_timings(self, timed: _Timed, row: ResultRow, timings: Timings, batch_size: int) -> None:
+    def _add_timings(self, timed: _TimingSums, row: ResultRow, timings: Timings, batch_size: int) -> None:
         latency = 0
         for name in _STAGES:
             milliseconds = int(getattr(timings, name))

@@ -1,4 +1,4 @@
-"""Finalize's decisions: which row goes where, and what the rows add up to. Pure: no clock, no host."""
+"""Merges rows from the spool into the result files and transcripts. Depends on no clock and no host."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ ROWS_AT_A_TIME = 256
 BYTES_AT_A_TIME = 2**20
 
 
-def require_one_each(total: int, indexes: Iterable[int]) -> None:
-    """Raises VoxFleetError(PLAN_MISMATCH) unless every clip from 0 up to `total` is there exactly once."""
-    seen, twice, strange = bytearray(total), set[int](), set[int]()
+def require_one_row_each(total: int, indexes: Iterable[int]) -> None:
+    """Raises VoxFleetError(PLAN_MISMATCH) unless `indexes` has each of 0 to `total` - 1 exactly once."""
+    seen, repeated, unknown = bytearray(total), set[int](), set[int]()
     for index in indexes:
         if not 0 <= index < total:
-            strange.add(index)
+            unknown.add(index)
         elif seen[index]:
-            twice.add(index)
+            repeated.add(index)
         else:
             seen[index] = 1
     missing = [index for index in range(total) if not seen[index]] if seen.count(0) else []
-    problems = {"more than one row": twice, "no row": missing, "a row but no clip": strange}
-    found = "; ".join(f"{problem} for {encode(wrong)[:200]}" for problem, wrong in problems.items() if wrong)
-    if found:
-        raise plan_mismatch(f"the commits do not hold one row a clip: {found}")
+    problems = {"more than one row": repeated, "no row": missing, "a row but no clip": unknown}
+    message = "; ".join(f"{problem} for {encode(wrong)[:200]}" for problem, wrong in problems.items() if wrong)
+    if message:
+        raise plan_mismatch(f"the commits do not hold one row a clip: {message}")
 
 
 class RowOffsets:
-    """Where each clip's row lies when the parts stand one behind the other: two numbers a clip."""
+    """Where each clip's row lies when all parts are concatenated: two numbers per clip."""
 
     def __init__(self, total: int, refs: Sequence[PartRef], part_bytes: Sequence[int]) -> None:
         self._refs = refs
@@ -55,31 +55,31 @@ class RowOffsets:
 
     @property
     def size_bytes(self) -> int:
-        """Of all parts."""
+        """The size of all parts together."""
         return self._starts[-1]
 
-    def add(self, number: int, content: bytes) -> int:
-        """Notes the rows of part `number`, one a line in the order of their indexes; where the part begins.
+    def add_part(self, number: int, content: bytes) -> int:
+        """Registers the rows of part `number`, one per line in index order; returns the offset where the part begins.
 
-        Raises VoxFleetError(PLAN_MISMATCH) when it has another number of lines than the commit names clips.
+        Raises VoxFleetError(PLAN_MISMATCH) when its lines are not as many as the clips that the commit names.
         """
         ref, start = self._refs[number], self._starts[number]
         indexes = decode(ref.indexes)
         lines = content.splitlines(keepends=True)
         if len(content) != self._starts[number + 1] - start or len(lines) != len(indexes) or content[-1:] != b"\n":
-            raise _other_clips(ref)
+            raise _wrong_clips(ref)
         offset = start
         for index, line in zip(indexes, lines, strict=True):
             self._offsets[index], self._sizes[index] = offset, len(line)
             offset += len(line)
         return start
 
-    def of(self, index: int) -> tuple[int, int]:
-        """(offset, bytes); no bytes for a clip without a row."""
+    def locate(self, index: int) -> tuple[int, int]:
+        """(offset, size in bytes) of a clip's row; the size is 0 for a clip without a row."""
         return self._offsets[index], self._sizes[index]
 
-    def stretches(self) -> Iterator[range]:
-        """All clips in order, in stretches whose rows fit into memory."""
+    def ranges(self) -> Iterator[range]:
+        """All clips in order, in ranges whose rows fit into memory."""
         start, size_bytes = 0, 0
         for index, row_bytes in enumerate(self._sizes):
             if index > start and (index - start >= ROWS_AT_A_TIME or size_bytes + row_bytes > BYTES_AT_A_TIME):
@@ -89,21 +89,21 @@ class RowOffsets:
         if start < len(self._sizes):
             yield range(start, len(self._sizes))
 
-    def row(self, line: bytes, clip: ManifestRow) -> ResultRow:
-        """Of this clip. Raises VoxFleetError(PLAN_MISMATCH) when the line is no row, or another clip's."""
+    def parse_row(self, line: bytes, clip: ManifestRow) -> ResultRow:
+        """The clip's row. Raises VoxFleetError(PLAN_MISMATCH) when the line is not a row, or is another clip's."""
         part = self._refs[bisect_right(self._starts, self._offsets[clip.index]) - 1]
         try:
             row = ResultRow.model_validate_json(line)
         except ValidationError as error:
             raise plan_mismatch(f"{part.path} holds a row that this agent does not understand") from error
         if row.index != clip.index:
-            raise _other_clips(part)
+            raise _wrong_clips(part)
         if not is_row_of(row, clip):
             raise plan_mismatch(f"the row of index {row.index} is of another clip, or of another version of it")
         return row
 
 
-def _other_clips(ref: PartRef) -> Exception:
+def _wrong_clips(ref: PartRef) -> Exception:
     return plan_mismatch(f"{ref.path} holds other clips than its commit names")
 
 
@@ -111,44 +111,44 @@ TRANSCRIPTS_NAME = "transcripts/files.jsonl"
 UPLOADS_AT_A_TIME = 8
 
 _NOT_RUN_BYTES = 256
-"""A not_run row has at most so much that its clip's line in the manifest has not."""
+"""A not_run row is at most this much longer than its clip's line in the manifest."""
 _FILE_LINE_BYTES = 192
-"""A line of TRANSCRIPTS_NAME is shorter."""
+"""Every line of TRANSCRIPTS_NAME is shorter than this."""
 
 
-def added_bytes(total: int, forms: int, not_run: int, manifest_bytes: int) -> int:
-    """The most that `MergedFiles` appends to the spool: digests of transcripts, and not_run rows. Pure."""
-    return total * forms * _FILE_LINE_BYTES + (manifest_bytes + not_run * _NOT_RUN_BYTES if not_run else 0)
+def added_bytes(total: int, formats: int, not_run: int, manifest_bytes: int) -> int:
+    """The most that `ResultFiles` appends to the spool: digests of transcripts, and not_run rows. Pure."""
+    return total * formats * _FILE_LINE_BYTES + (manifest_bytes + not_run * _NOT_RUN_BYTES if not_run else 0)
 
 
 class ResultFiles:
-    """Of the rows only their places are kept, and what they add up to."""
+    """Results, errors and transcripts of a job. Only row offsets and sums stay in memory, not rows."""
 
-    def __init__(self, files: JobFiles, spool: Spool, places: RowOffsets, forms: Sequence[OutputFormat]) -> None:
-        """`places` has every clip whose row is in a part: the others did not run. `forms` has no JSONL."""
+    def __init__(self, files: JobFiles, spool: Spool, offsets: RowOffsets, formats: Sequence[OutputFormat]) -> None:
+        """`offsets` has each clip whose row is in a part; the other clips did not run. `formats` is without JSONL."""
         self._files = files
         self._spool = spool
-        self._places = places
-        self._forms = sorted(forms)
+        self._row_offsets = offsets
+        self._formats = sorted(formats)
         self._results, self._errors, self._transcripts = SpooledLines(spool), SpooledLines(spool), SpooledLines(spool)
         self._metrics = JobMetricsSum()
         self._uploads = asyncio.Semaphore(UPLOADS_AT_A_TIME)
         self.tally = RowTally()
 
-    async def make(self, manifest: ManifestStream) -> None:
-        """Writes the transcripts of all clips. Raises VoxFleetError(PLAN_MISMATCH) for a row of another clip."""
+    async def merge(self, manifest: ManifestStream) -> None:
+        """Sorts all rows into results and errors, and uploads transcripts. Raises VoxFleetError(PLAN_MISMATCH)."""
         async with asyncio.TaskGroup() as uploads:
-            for stretch in self._places.stretches():
-                clips = await manifest.take(stretch.stop)
-                lines = await in_thread(lambda: [self._line(index) for index in stretch])  # noqa: B023 -- awaited
-                rows = [self._row(clips[index], line) for index, line in zip(stretch, lines, strict=True)]
+            for indexes in self._row_offsets.ranges():
+                clips = await manifest.read_to(indexes.stop)
+                lines = await in_thread(lambda: [self._read_line(index) for index in indexes])  # noqa: B023 -- awaited
+                rows = [self._sort_row(clips[index], line) for index, line in zip(indexes, lines, strict=True)]
                 self._metrics.add(rows)
                 self.tally.add(rows)
                 for row in rows:
                     await self._write_transcripts(uploads, row)
 
     async def write(self) -> list[FileRef]:
-        """The merged files, results first."""
+        """Uploads results, errors and, if there are any, the list of transcripts; returns them in this order."""
         contents = {RESULTS_NAME: self._results, ERRORS_NAME: self._errors}
         if self._transcripts.size_bytes:
             contents[TRANSCRIPTS_NAME] = self._transcripts
@@ -162,13 +162,13 @@ class ResultFiles:
     def metrics(self) -> JobMetrics:
         return self._metrics.metrics()
 
-    def _line(self, index: int) -> bytes:
-        return self._spool.read(*self._places.of(index))
+    def _read_line(self, index: int) -> bytes:
+        return self._spool.read(*self._row_offsets.locate(index))
 
-    def _row(self, clip: ManifestRow, line: bytes) -> ResultRow:
-        offset, size_bytes = self._places.of(clip.index)
+    def _sort_row(self, clip: ManifestRow, line: bytes) -> ResultRow:
+        offset, size_bytes = self._row_offsets.locate(clip.index)
         if line:
-            row = self._places.row(line, clip)
+            row = self._row_offsets.parse_row(line, clip)
         else:
             row = not_run_row(clip)
             line = row.line()
@@ -178,8 +178,8 @@ class ResultFiles:
 
     async def _write_transcripts(self, uploads: asyncio.TaskGroup, row: ResultRow) -> None:
         if row.status is ClipStatus.SUCCEEDED:
-            for form in self._forms:
-                name, content = transcript_name(row.index, form), WRITERS[form](row)
+            for output_format in self._formats:
+                name, content = transcript_name(row.index, output_format), WRITERS[output_format](row)
                 line = canonical_json(file_ref(name, content).dump()) + b"\n"
                 self._transcripts.add(self._spool.append(line), len(line))
                 await self._uploads.acquire()

@@ -1,4 +1,4 @@
-"""repro/: what a second machine needs to run a job again and to compare. Pure: no clock, no host."""
+"""repro/: what another machine needs to run a job again and compare the results. Pure: no clock, no host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TABLE_NAME = "repro/batch-table.csv"
 
 
 class BundleSetting(SpecModel):
-    """A Mac as it ran some of the attempts."""
+    """The machine, versions and environment that some of the attempts ran with."""
 
     chip: str
     memory_bytes: int
@@ -36,7 +36,7 @@ class BundleSetting(SpecModel):
     versions: dict[str, str]
     sample_rate_hz: int
     scratch_path: str
-    """Without the attempt's own folder."""
+    """The scratch folder, without the attempt's own folder in it."""
     environment: dict[str, str]
     seed: int
 
@@ -47,15 +47,15 @@ class BundleRun(SpecModel):
     shard_uid: Uid
     attempt: int
     setting: int
-    """Place in `settings`."""
+    """Index into `settings`."""
     ladder: int | None = None
-    """Place in `ladders`."""
+    """Index into `ladders`."""
     retries: dict[str, int]
     readings: LaneReadings
 
 
 class ReproBundle(SpecModel):
-    """bundle.json."""
+    """The content of bundle.json."""
 
     format: Literal["voxfleet.dev/repro/v1"] = "voxfleet.dev/repro/v1"
     namespace: str
@@ -70,52 +70,52 @@ class ReproBundle(SpecModel):
     manifest_sha256: Sha256Hex
     total: int
     model: ModelSource | None = None
-    """As the job names it; None when nothing ran."""
+    """The model as the job names it; None when nothing ran."""
     model_digest: Digest
     model_revision: str | None = None
     model_files: dict[str, str]
-    """sha256 of the weights and of every other file of the model; empty when nothing ran."""
+    """sha256 by name of the weights and of every other file of the model; empty when nothing ran."""
     settings: tuple[BundleSetting, ...]
     runs: tuple[BundleRun, ...]
     ladders: tuple[LadderTable, ...]
     files: tuple[FileRef, ...]
-    """metrics.json, batch-table.csv and the results that they speak of."""
+    """metrics.json, batch-table.csv, and the result files that they describe."""
 
 
 class RunRecords:
-    """The records of thousands of attempts, which ran on a few Macs: what several say alike is kept once."""
+    """The run records of a job. Thousands of attempts ran on a few Macs, so equal values are kept only once."""
 
     def __init__(self) -> None:
         self.records: list[RunRecord] = []
         self._known: dict[bytes, object] = {}
 
     def add(self, run: RunRecord) -> None:
-        alike = {
-            "versions": self._once(run.versions),
-            "model_files": self._once(run.model_files),
-            "environment": self._once(run.environment),
-            "ladder": None if run.ladder is None else self._once(run.ladder),
+        shared = {
+            "versions": self._intern(run.versions),
+            "model_files": self._intern(run.model_files),
+            "environment": self._intern(run.environment),
+            "ladder": None if run.ladder is None else self._intern(run.ladder),
         }
-        self.records.append(run.model_copy(update=alike))
+        self.records.append(run.model_copy(update=shared))
 
-    def _once(self, value: dict[str, str] | LadderTable) -> object:
+    def _intern(self, value: dict[str, str] | LadderTable) -> object:
         content = value if isinstance(value, dict) else value.dump()
         return self._known.setdefault(canonical_json(content), value)
 
 
 def repro_files(
     spec: AttemptSpec,
-    order: FinalizeSpec,
+    finalize_spec: FinalizeSpec,
     plan: PlanFile,
     runs: Sequence[RunRecord],
     metrics: JobMetrics,
     results: Sequence[FileRef],
 ) -> dict[str, bytes]:
-    """Contents by name below the job's folder, the bundle last."""
+    """File contents by path below the job's folder, the bundle last."""
     runs = sorted(runs, key=lambda run: (run.shard_uid, run.attempt))
     ladders = _distinct([run.ladder for run in runs if run.ladder is not None])
     settings = _distinct([_setting(run) for run in runs])
-    contents = {METRICS_NAME: canonical_json(metrics.dump()), TABLE_NAME: batch_table(ladders)}
+    contents = {METRICS_NAME: canonical_json(metrics.dump()), TABLE_NAME: batch_table_csv(ladders)}
     bundle = ReproBundle(
         namespace=spec.namespace,
         job=spec.job,
@@ -125,9 +125,9 @@ def repro_files(
         transcription=spec.transcription,
         synthesis=spec.synthesis,
         formats=spec.formats,
-        plan_attempt=order.plan_attempt,
-        manifest_sha256=order.manifest_sha256,
-        total=order.total,
+        plan_attempt=finalize_spec.plan_attempt,
+        manifest_sha256=finalize_spec.manifest_sha256,
+        total=finalize_spec.total,
         model=runs[0].model if runs else None,
         model_digest=plan.model_digest,
         model_revision=plan.model_revision,
@@ -150,8 +150,8 @@ def repro_files(
     return {**contents, BUNDLE_NAME: canonical_json(bundle.dump())}
 
 
-def batch_table(ladders: Sequence[LadderTable]) -> bytes:
-    """One line a batch size of each table; CSV with a head line."""
+def batch_table_csv(ladders: Sequence[LadderTable]) -> bytes:
+    """CSV with a header line: one line for each batch size of each table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -216,15 +216,15 @@ def _setting(run: RunRecord) -> BundleSetting:
     )
 
 
-def _ratio(above: int, below: int) -> str:
-    """To three digits, rounded down, without a float."""
-    thousandths = above * 1000 // max(1, below)
+def _ratio(numerator: int, denominator: int) -> str:
+    """A quotient with three decimals, rounded down, computed without floats."""
+    thousandths = numerator * 1000 // max(1, denominator)
     return f"{thousandths // 1000}.{thousandths % 1000:03d}"
 
 
 def _distinct(items: Sequence[T]) -> list[T]:
-    found: list[T] = []
+    distinct: list[T] = []
     for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+        if item not in distinct:
+            distinct.append(item)
+    return distinct

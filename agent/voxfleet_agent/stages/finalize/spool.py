@@ -1,4 +1,4 @@
-"""One reserved file in scratch: written in any order, read as lines in another one. It keeps no line in memory."""
+"""One reserved scratch file, written in one order and read in another. No line stays in memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Spool:
-    """Every call blocks. Raises VoxFleetError(SCRATCH_EXHAUSTED) for what the disk answers. A context manager."""
+    """A context manager. Every call blocks, and raises VoxFleetError(SCRATCH_EXHAUSTED) when the disk fails."""
 
-    def __init__(self, path: Path, size_bytes: int, taken_bytes: int = 0) -> None:
-        """`size_bytes`: as reserved; `append` begins after the first `taken_bytes`."""
+    def __init__(self, path: Path, size_bytes: int, used_bytes: int = 0) -> None:
+        """`size_bytes`: as reserved. The first `used_bytes` are for `write`; `append` begins after them."""
         with scratch_errors():
             self._descriptor = os.open(path, _FLAGS, 0o600)
         self._size_bytes = size_bytes
-        self._end = taken_bytes
+        self._end = used_bytes
 
     def __enter__(self) -> Self:
         return self
@@ -34,7 +34,7 @@ class Spool:
         os.close(self._descriptor)
 
     def append(self, content: bytes) -> int:
-        """Where it was written."""
+        """Returns the offset at which the content is written."""
         offset = self._end
         self._end += len(content)
         self.write(offset, content)
@@ -58,20 +58,20 @@ class Spool:
 
 
 class SpooledLines(BlockContent):
-    """Stretches of a spool, one behind the other; implements storage.content.Content."""
+    """Segments of a spool, one after the other; implements storage.upload_content.Content."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._offsets = array("Q")
         self._ends = array("Q", [0])
-        """Of each stretch, in these contents; the first is no stretch's."""
+        """Where each segment ends within this content, after a leading 0."""
 
     @property
     def size_bytes(self) -> int:
         return self._ends[-1]
 
     def add(self, offset: int, size_bytes: int) -> None:
-        """`size_bytes` is positive."""
+        """Appends a segment of the spool; `size_bytes` is positive."""
         if self._offsets and self._offsets[-1] + self._ends[-1] - self._ends[-2] == offset:
             self._ends[-1] += size_bytes
         else:
@@ -85,10 +85,10 @@ class SpooledLines(BlockContent):
             start += len(block)
 
     def _read(self, start: int, stop: int) -> bytes:
-        place = bisect_right(self._ends, start) - 1
+        segment = bisect_right(self._ends, start) - 1
         pieces = []
         while start < stop:
-            size_bytes = min(stop, self._ends[place + 1]) - start
-            pieces.append(self._spool.read(self._offsets[place] + start - self._ends[place], size_bytes))
-            start, place = start + size_bytes, place + 1
+            size_bytes = min(stop, self._ends[segment + 1]) - start
+            pieces.append(self._spool.read(self._offsets[segment] + start - self._ends[segment], size_bytes))
+            start, segment = start + size_bytes, segment + 1
         return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""One file a clip: json, srt, vtt or txt, from its row. Pure."""
+"""Writes a clip's row as a transcript file: json, srt, vtt or txt. Pure."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from voxfleet_api.results import ResultRow, TimedText
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A line of subtitles; `end_milliseconds` is always greater than `start_milliseconds`."""
+    """One subtitle; `end_milliseconds` is always greater than `start_milliseconds`."""
 
     start_milliseconds: int
     end_milliseconds: int
     text: str
-    """One line, not empty."""
+    """A single line, never empty."""
 
 
 def cues(segments: Iterable[TimedText]) -> list[Cue]:
-    """Segments that have words, in order: none is empty, none begins before the one above it ends."""
-    found: list[Cue] = []
+    """The segments that have text, in order. None is empty, and none begins before the previous one ends."""
+    ordered: list[Cue] = []
     previous_end = 0
     for segment in sorted(segments, key=lambda segment: (segment.start_milliseconds, segment.end_milliseconds)):
         text = " ".join(segment.text.replace("\0", "\N{REPLACEMENT CHARACTER}").split())
         if text:
             start = max(segment.start_milliseconds, previous_end)
             previous_end = max(segment.end_milliseconds, start + 1)
-            found.append(Cue(start, previous_end, text))
-    return found
+            ordered.append(Cue(start, previous_end, text))
+    return ordered
 
 
 def srt(row: ResultRow) -> bytes:
-    """SubRip: numbered from 1, a comma before the milliseconds, one empty line after each cue.
+    """SubRip: cues numbered from 1, a comma before the milliseconds, one empty line after each cue.
 
-    It has no escapes; an arrow, which would look like a line of times, loses a dash.
+    SubRip has no escapes, so an arrow in the text, which would look like a line of times, loses a dash.
     """
     blocks = [
-        f"{number}\n{_clock(cue.start_milliseconds, ',')} --> {_clock(cue.end_milliseconds, ',')}\n"
+        f"{number}\n{_cue_time(cue.start_milliseconds, ',')} --> {_cue_time(cue.end_milliseconds, ',')}\n"
         f"{cue.text.replace('-->', '->')}\n\n"
         for number, cue in enumerate(_cues(row), start=1)
     ]
@@ -47,24 +47,24 @@ def srt(row: ResultRow) -> bytes:
 
 
 def vtt(row: ResultRow) -> bytes:
-    """WebVTT (W3C): the signature line, then cues whose text is escaped, so that no word is taken for a tag."""
+    """WebVTT (W3C): the signature line, then cues. Their text is escaped, so that no word looks like a tag."""
     blocks = ["WEBVTT\n"] + [
-        f"\n{_clock(cue.start_milliseconds, '.')} --> {_clock(cue.end_milliseconds, '.')}\n{_escaped(cue.text)}\n"
+        f"\n{_cue_time(cue.start_milliseconds, '.')} --> {_cue_time(cue.end_milliseconds, '.')}\n{_escaped(cue.text)}\n"
         for cue in _cues(row)
     ]
     return "".join(blocks).encode()
 
 
 def txt(row: ResultRow) -> bytes:
-    """The text and a line feed; nothing at all for an empty text."""
+    """The text and a line feed; an empty file for an empty text."""
     text = (row.text or "").strip()
     return f"{text}\n".encode() if text else b""
 
 
 def json(row: ResultRow) -> bytes:
-    """What the row says of the speech, as one object; times in milliseconds."""
-    wanted = {"index", "custom_id", "text", "language", "audio_milliseconds", "segments", "words"}
-    return canonical_json(row.model_dump(mode="json", exclude_none=True, include=wanted)) + b"\n"
+    """The row's transcript fields as one object; times in milliseconds."""
+    fields = {"index", "custom_id", "text", "language", "audio_milliseconds", "segments", "words"}
+    return canonical_json(row.model_dump(mode="json", exclude_none=True, include=fields)) + b"\n"
 
 
 WRITERS: Mapping[OutputFormat, Callable[[ResultRow], bytes]] = {
@@ -73,12 +73,12 @@ WRITERS: Mapping[OutputFormat, Callable[[ResultRow], bytes]] = {
     OutputFormat.VTT: vtt,
     OutputFormat.TXT: txt,
 }
-"""jsonl is not among them: that is results.jsonl itself."""
+"""jsonl has no writer, because it is results.jsonl itself."""
 
 
-def transcript_name(index: int, form: OutputFormat) -> str:
-    """Below the job's folder."""
-    return f"transcripts/{index:06d}.{form.value}"
+def transcript_name(index: int, output_format: OutputFormat) -> str:
+    """The path below the job's folder."""
+    return f"transcripts/{index:06d}.{output_format.value}"
 
 
 def _cues(row: ResultRow) -> list[Cue]:
@@ -89,8 +89,8 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _clock(milliseconds: int, point: str) -> str:
+def _cue_time(milliseconds: int, separator: str) -> str:
     seconds, thousandths = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{thousandths:03d}"
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{separator}{thousandths:03d}"

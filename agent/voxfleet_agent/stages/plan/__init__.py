@@ -1,1 +1,1 @@
-"""The Plan stage: from a job's input to a frozen plan."""
+"""The Plan stage: turns a job's input into a frozen plan."""

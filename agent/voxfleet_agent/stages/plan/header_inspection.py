@@ -1,4 +1,4 @@
-"""What Plan learns of a recording from its header."""
+"""Inspects a recording's header for Plan: its format, its length, and whether the contract refuses it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.results import ManifestRow, RowError
 
-MAX_PLACES = 1024
-"""Of one header. A fragmented m4a has one for each few seconds of audio."""
-HEADER_SECONDS = 600.0
-"""For all places of one header together: each may wait long for its answer."""
+MAX_HEADER_RANGES = 1024
+"""Ranges that are read for one header. A fragmented m4a needs one for every few seconds of audio."""
+HEADER_TIMEOUT_SECONDS = 600.0
+"""Covers all ranges of one header together: each of them may take long."""
 
 
 async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int, source: InputClip) -> ManifestRow:
-    """The recording's manifest row; what its header shows to be wrong is its refusal.
+    """The recording's manifest row, with a refusal when the header shows something wrong.
 
-    Raises VoxFleetError for what another clip might meet too: an outage must not be frozen as a refusal.
+    Raises VoxFleetError for a failure that other clips might meet too: an outage must not be frozen as a refusal.
     """
     row = ManifestRow(index=index, custom_id=source.custom_id, uri=source.uri, sha256=source.sha256)
     try:
@@ -32,16 +32,17 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
         header = HeaderReader(reader)
         try:
-            async with asyncio.timeout(HEADER_SECONDS):
-                facts, refusal = await in_reader_thread(lambda: _examine(header, version.size_bytes, contract))
+            async with asyncio.timeout(HEADER_TIMEOUT_SECONDS):
+                facts, refusal = await in_reader_thread(lambda: _parse_and_check(header, version.size_bytes, contract))
         except TimeoutError:
             raise VoxFleetError(
-                FailureClass.TRANSPORT, f"the storage does not send the header's parts within {HEADER_SECONDS:g} s"
+                FailureClass.TRANSPORT,
+                f"the storage does not send the header's parts within {HEADER_TIMEOUT_SECONDS:g} s",
             ) from None
         finally:
             header.close()
     except VoxFleetError as error:
-        # Nobody but Plan reads a clip for the first time: what it may not read then, it never could.
+        # Plan reads each clip before any other stage does, so a clip whose access is denied here was never readable.
         if SCOPE_OF[error.failure_class] is FailureScope.CLIP or error.failure_class is FailureClass.ACCESS_DENIED:
             return row.model_copy(update={"refusal": row_error_of(error)})
         raise
@@ -49,10 +50,10 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
     return row.model_copy(update={"audio_milliseconds": audio_milliseconds, "refusal": refusal})
 
 
-def _examine(
+def _parse_and_check(
     header: HeaderReader, size_bytes: int, contract: VoiceContractSpec
 ) -> tuple[HeaderFacts | None, RowError | None]:
-    """(what the header says, why the contract refuses it); of a file that is too large, its first bytes alone."""
+    """(header facts, refusal). Of a file that is too large, only the first bytes are read; its facts are None."""
     clip = ClipReader(header, size_bytes)
     parse = sniff(clip)
     refusal = refuse_size(size_bytes, contract)
@@ -63,7 +64,7 @@ def _examine(
 
 
 class HeaderReader:
-    """Reads a header from a few places at most."""
+    """Limits how many ranges of a file are read for its header."""
 
     def __init__(self, reader: RangeReader) -> None:
         self._reader = reader
@@ -73,20 +74,20 @@ class HeaderReader:
         return self._reader.seek(offset)
 
     def read(self, size: int, /) -> bytes:
-        """Raises VoxFleetError(DECODE_ERROR) for a header without end."""
+        """Raises VoxFleetError(DECODE_ERROR) when the header needs more than MAX_HEADER_RANGES."""
         if self._closed:
             raise ValueError("the reader is closed")
-        if self._reader.ranges > MAX_PLACES:
-            raise damaged(f"its header is scattered over more than {MAX_PLACES} places")
+        if self._reader.ranges > MAX_HEADER_RANGES:
+            raise damaged(f"its header is scattered over more than {MAX_HEADER_RANGES} places")
         return self._reader.read(size)
 
     def close(self) -> None:
-        """Ends the work of a thread that nobody waits for any more."""
+        """Makes the next read fail, to end a reader thread whose caller timed out."""
         self._closed = True
 
 
 def refuse_size(size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
-    """Why the contract refuses a file of this size. Pure."""
+    """The refusal of a file that is too large for the contract, else None. Pure."""
     if size_bytes > quantity_bytes(contract.input.max_clip_bytes):
         reason = f"has {size_bytes} bytes; the contract accepts at most {contract.input.max_clip_bytes}"
     elif size_bytes > quantity_bytes(contract.scratch.max_bytes):

@@ -1,4 +1,4 @@
-"""The clips that a job's input names, in their order: from a list, a manifest or a prefix."""
+"""Lists the clips of a job's input, in order: from input.clips, a manifest or a prefix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARES = 16
 
 @dataclass(frozen=True, slots=True)
 class InputClip:
-    """A recording, or a text to speak."""
+    """A recording to transcribe, or a text to synthesize."""
 
     custom_id: str
     uri: str | None = None
@@ -34,23 +34,23 @@ class InputClip:
     text: str | None = None
 
 
-def require_task_input(source: InputClip, task: Task, place: Callable[[], str], form: str = "") -> None:
-    """Raises VoxFleetError(INVALID_INPUT), naming the `place`, unless the clip is what the task works on."""
-    advice = f"; write {form}" if form else ""
+def require_task_input(source: InputClip, task: Task, location: Callable[[], str], example: str = "") -> None:
+    """Raises VoxFleetError(INVALID_INPUT), naming the `location`, unless the clip is of the task's kind."""
+    advice = f"; write {example}" if example else ""
     if (source.uri is None) == (source.text is None):
-        raise invalid_input(f"{place()} needs either uri or text, and not both{advice}")
+        raise invalid_input(f"{location()} needs either uri or text, and not both{advice}")
     if (source.text is not None) != (task is Task.SYNTHESIZE):
-        found, wanted = ("a text", "recordings") if source.text is not None else ("a recording", "texts")
-        raise invalid_input(f"{place()} is {found}, but task {task.value} needs {wanted}{advice}")
+        actual, wanted = ("a text", "recordings") if source.text is not None else ("a recording", "texts")
+        raise invalid_input(f"{location()} is {actual}, but task {task.value} needs {wanted}{advice}")
     if source.text is not None and source.sha256 is not None:
-        raise invalid_input(f"{place()} has a sha256, but a text has none{advice}")
+        raise invalid_input(f"{location()} has a sha256, but a text has none{advice}")
 
 
 def invalid_input(message: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.INVALID_INPUT, message[:1024])
 
 
-class ManifestLine(BaseModel):
+class InputManifestLine(BaseModel):
     """A line of the input's manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,10 +62,10 @@ class ManifestLine(BaseModel):
 
 
 class InputManifest(Sequence[InputClip]):
-    """Lines of `{"id", "uri", "sha256"}`, or of `{"id", "text"}` for Synthesize; empty ones do not count.
+    """Lines of `{"id", "uri", "sha256"}`, or of `{"id", "text"}` for Synthesize; empty lines are skipped.
 
-    A `uri` without a scheme is relative to the manifest. Every line is checked at the beginning and read again when it
-    is asked for: as objects, 100,000 of them would fill tens of megabytes.
+    A `uri` without a scheme is relative to the manifest. The constructor checks every line; each line is parsed again
+    when it is used, because 100,000 parsed lines would fill tens of megabytes.
     """
 
     def __init__(self, manifest_uri: str, content: bytes, task: Task) -> None:
@@ -75,58 +75,58 @@ class InputManifest(Sequence[InputClip]):
         self._task = task
         self._starts = array("Q")
         ids = array("q")
-        for start in _starts(content):
+        for start in _line_starts(content):
             self._starts.append(start)
-            ids.append(hash(self._read(len(self) - 1).custom_id))
+            ids.append(hash(self._read_line(len(self) - 1).custom_id))
         self._check_unique(ids)
 
     @overload
-    def __getitem__(self, place: int) -> InputClip: ...
+    def __getitem__(self, index: int) -> InputClip: ...
     @overload
-    def __getitem__(self, place: slice) -> list[InputClip]: ...
+    def __getitem__(self, index: slice) -> list[InputClip]: ...
 
-    def __getitem__(self, place: int | slice) -> InputClip | list[InputClip]:
-        if isinstance(place, slice):
-            return [self._read(index) for index in range(*place.indices(len(self)))]
-        return self._read(range(len(self))[place])
+    def __getitem__(self, index: int | slice) -> InputClip | list[InputClip]:
+        if isinstance(index, slice):
+            return [self._read_line(line) for line in range(*index.indices(len(self)))]
+        return self._read_line(range(len(self))[index])
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    def _read(self, index: int) -> InputClip:
-        form = '{"id": …, "text": …}' if self._task is Task.SYNTHESIZE else '{"id": …, "uri": …, "sha256": …}'
+    def _read_line(self, index: int) -> InputClip:
+        example = '{"id": …, "text": …}' if self._task is Task.SYNTHESIZE else '{"id": …, "uri": …, "sha256": …}'
         start = self._starts[index]
         end = self._content.find(b"\n", start)
         try:
-            row = ManifestLine.model_validate_json(self._content[start : end if end >= 0 else None])
+            row = InputManifestLine.model_validate_json(self._content[start : end if end >= 0 else None])
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in error.errors()[:3])
-            raise invalid_input(f"line {self._number(index)} of the manifest: {wrong}; write {form}") from error
+            raise invalid_input(f"line {self._line_number(index)} of the manifest: {wrong}; write {example}") from error
         uri = row.uri if row.uri is None or "://" in row.uri else f"{self._folder}/{row.uri}"
         source = InputClip(row.id, uri, row.sha256, row.text)
-        require_task_input(source, self._task, lambda: f"line {self._number(index)} of the manifest", form)
+        require_task_input(source, self._task, lambda: f"line {self._line_number(index)} of the manifest", example)
         return source
 
-    def _number(self, index: int) -> int:
-        """Of the line, from 1."""
+    def _line_number(self, index: int) -> int:
+        """The number of the clip's line in the file, counted from 1."""
         return self._content.count(b"\n", 0, self._starts[index]) + 1
 
     def _check_unique(self, hashes: array[int]) -> None:
-        """A share of the hashes at a time: a dictionary of all of them would be larger than the manifest."""
+        """Checks one share of the hashes at a time, because a dictionary of all would be larger than the manifest."""
         for share in range(_SHARES):
             seen: dict[int, int] = {}
-            for index, found in enumerate(hashes):
-                if found % _SHARES == share:
-                    first = seen.setdefault(found, index)
-                    if first != index and self._read(first).custom_id == self._read(index).custom_id:
+            for index, id_hash in enumerate(hashes):
+                if id_hash % _SHARES == share:
+                    first = seen.setdefault(id_hash, index)
+                    if first != index and self._read_line(first).custom_id == self._read_line(index).custom_id:
                         raise invalid_input(
-                            f"line {self._number(index)} of the manifest has the id of line {self._number(first)}; give"
-                            " each clip its own"
+                            f"line {self._line_number(index)} of the manifest has the id of line"
+                            f" {self._line_number(first)}; give each clip its own"
                         )
 
 
-def _starts(content: bytes) -> Iterator[int]:
-    """Of each line that is not empty."""
+def _line_starts(content: bytes) -> Iterator[int]:
+    """The start offset of each line that is not empty."""
     start = 0
     while start < len(content):
         end = content.find(b"\n", start)
@@ -137,21 +137,21 @@ def _starts(content: bytes) -> Iterator[int]:
 
 
 class PrefixClips(Sequence[InputClip]):
-    """Sources that are made when they are asked for: a prefix may hold a hundred thousand."""
+    """Makes each clip when it is used, because a prefix may hold a hundred thousand."""
 
     def __init__(self, prefix_uri: str, names: Sequence[str]) -> None:
         self._prefix_uri = prefix_uri
         self._names = names
 
     @overload
-    def __getitem__(self, place: int) -> InputClip: ...
+    def __getitem__(self, index: int) -> InputClip: ...
     @overload
-    def __getitem__(self, place: slice) -> PrefixClips: ...
+    def __getitem__(self, index: slice) -> PrefixClips: ...
 
-    def __getitem__(self, place: int | slice) -> InputClip | PrefixClips:
-        if isinstance(place, slice):
-            return PrefixClips(self._prefix_uri, self._names[place])
-        return InputClip(self._names[place], f"{self._prefix_uri}{self._names[place]}")
+    def __getitem__(self, index: int | slice) -> InputClip | PrefixClips:
+        if isinstance(index, slice):
+            return PrefixClips(self._prefix_uri, self._names[index])
+        return InputClip(self._names[index], f"{self._prefix_uri}{self._names[index]}")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -160,7 +160,7 @@ class PrefixClips(Sequence[InputClip]):
 async def list_input_clips(
     storage: Storage, retrier: Retrier, job_input: JobInput, task: Task, output_folder: str
 ) -> Sequence[InputClip]:
-    """Raises VoxFleetError(INVALID_INPUT) naming the line, or what is missing."""
+    """The job's clips in order. Raises VoxFleetError(INVALID_INPUT) naming the line, or what is missing."""
     sources: Sequence[InputClip]
     if job_input.clips is not None:
         sources = [InputClip(clip.id, clip.uri, clip.sha256, clip.text) for clip in job_input.clips]
@@ -177,7 +177,8 @@ async def list_input_clips(
                 "task Synthesize speaks texts; write input.clips with text, or an input.manifest of texts"
             )
         names = await retrier(lambda: storage.list_names(prefix.uri, MAX_INDEXES))
-        sources = await asyncio.to_thread(select_names, prefix, names, output_folder)  # patterns may be slow on purpose
+        # In a thread, because a malicious pattern may be slow to match.
+        sources = await asyncio.to_thread(select_names, prefix, names, output_folder)
     else:
         raise invalid_input("spec.input names no clips, no manifest and no prefix")
     if not sources:
@@ -188,15 +189,15 @@ async def list_input_clips(
 
 
 def select_names(prefix: PrefixInput, names: Iterable[str], output_folder: str) -> PrefixClips:
-    """The names that a pattern matches, but none that the job wrote itself. Pure.
+    """The names that match a pattern, without those that the job wrote itself. Pure.
 
-    A pattern is about the last part of a name. As in a shell, a name that begins with a dot is meant only by a pattern
-    that does too: no `.DS_Store` becomes a clip. Raises VoxFleetError(INVALID_INPUT) for a name that is not UTF-8.
+    A pattern applies to the last part of a name. As in a shell, only a pattern that begins with a dot matches a name
+    that does, so that no `.DS_Store` becomes a clip. Raises VoxFleetError(INVALID_INPUT) for a name that is not UTF-8.
     """
     selected = sorted(
         name
         for name in set(names)
-        if _included(name.rpartition("/")[2], prefix.include)
+        if _matches(name.rpartition("/")[2], prefix.include)
         and not f"{prefix.uri}{name}".startswith(f"{output_folder}/")
     )
     if not all(map(_is_text, selected)):
@@ -209,12 +210,12 @@ def select_names(prefix: PrefixInput, names: Iterable[str], output_folder: str) 
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # how Python shows a local file's name of other bytes
+    except UnicodeEncodeError:  # Python decodes other bytes in a local file name to surrogates
         return False
     return True
 
 
-def _included(name: str, patterns: Sequence[str]) -> bool:
+def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(
         fnmatch.fnmatchcase(name, pattern) and (pattern.startswith(".") or not name.startswith("."))
         for pattern in patterns

@@ -1,4 +1,4 @@
-"""What a job asks for, against what its contract allows. Pure."""
+"""Checks what a job requests against its contract and its model."""
 
 from __future__ import annotations
 
@@ -19,56 +19,61 @@ from voxfleet_api.quantities import quantity_bytes
 _TIMED = frozenset({OutputFormat.SRT, OutputFormat.VTT})
 
 
-def require_possible(spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) naming each wrong field and what to write."""
-    problems = [*_format_problems(spec), *(_speech_problems(spec) if spec.task is Task.SYNTHESIZE else ())]
+def require_contract_allows(spec: AttemptSpec) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) naming each wrong field and what to write. Pure."""
+    problems = [*_format_problems(spec), *(_synthesis_problems(spec) if spec.task is Task.SYNTHESIZE else ())]
     if problems:
         raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
 
 
 def _format_problems(spec: AttemptSpec) -> Iterator[str]:
     output = spec.contract.output
-    for form in _asked(spec):
-        if form not in output.formats:
+    for requested in _requested_formats(spec):
+        if requested not in output.formats:
             listed = ", ".join(item.value for item in output.formats)
-            yield f"spec.output.formats: the contract does not list {form.value}; it lists {listed}"
-        elif form in _TIMED and output.timestamps is Timestamps.NONE:
-            yield f"spec.output.formats: {form.value} needs times; write output.timestamps: Segment in the contract"
+            yield f"spec.output.formats: the contract does not list {requested.value}; it lists {listed}"
+        elif requested in _TIMED and output.timestamps is Timestamps.NONE:
+            yield (
+                f"spec.output.formats: {requested.value} needs times; write output.timestamps: Segment in the contract"
+            )
 
 
-def _speech_problems(spec: AttemptSpec) -> Iterator[str]:
+def _synthesis_problems(spec: AttemptSpec) -> Iterator[str]:
     if spec.synthesis is None:
         yield "task Synthesize needs spec.synthesis"
-    asked = _asked(spec)
-    if asked:
-        yield f"spec.output.formats: {asked[0].value} is a form of transcripts; task Synthesize writes jsonl and audio"
-    needed_bytes, most_bytes = worst_case_bytes(spec.contract), quantity_bytes(spec.contract.scratch.max_bytes)
-    if needed_bytes > most_bytes:
+    requested = _requested_formats(spec)
+    if requested:
         yield (
-            f"the contract's scratch.maxBytes is {most_bytes}, but a spoken file of input.maxClip"
+            f"spec.output.formats: {requested[0].value} is a form of transcripts; task Synthesize writes jsonl and"
+            " audio"
+        )
+    needed_bytes, limit_bytes = worst_case_bytes(spec.contract), quantity_bytes(spec.contract.scratch.max_bytes)
+    if needed_bytes > limit_bytes:
+        yield (
+            f"the contract's scratch.maxBytes is {limit_bytes}, but a spoken file of input.maxClip"
             f" {spec.contract.input.max_clip} may need {needed_bytes}; raise the one or lower the other"
         )
 
 
-def _asked(spec: AttemptSpec) -> list[OutputFormat]:
-    return [form for form in spec.formats if form is not OutputFormat.JSONL]
+def _requested_formats(spec: AttemptSpec) -> list[OutputFormat]:
+    return [item for item in spec.formats if item is not OutputFormat.JSONL]
 
 
 _CONFIG_LIMIT_BYTES = 2**20
 
 
-def require_suited(folder: Path, spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, or times, that the model's family does not have.
+def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, or timestamps that the model's family does not have.
 
-    The message names all of them. A family that config.json does not name, or that is not known here, is told by the
-    lane once it loads the model.
+    The message names all of them. When config.json does not name the family, or the family is not known here, the lane
+    makes these checks when it loads the model.
     """
     config = _config(folder / "config.json")
-    name = _text(config, "model_type")
+    name = _string_field(config, "model_type")
     try:
         if spec.task is Task.TRANSCRIBE and name in FAMILIES:
             check_settings(name, FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
-        family = synthesis_family_of(name, _text(config, "tts_model_type"), frozenset())
+        family = synthesis_family_of(name, _string_field(config, "tts_model_type"), frozenset())
         if spec.synthesis is not None and family.named_by_config:
             voices = None if family.speakers_by_model else voices_in(folder)
             check_synthesis(name, family, spec.synthesis, voices)
@@ -77,7 +82,7 @@ def require_suited(folder: Path, spec: AttemptSpec) -> None:
 
 
 def _config(file: Path) -> dict[str, object]:
-    """Empty when the file does not tell."""
+    """The content of config.json; empty when the file cannot be read or is not a JSON object."""
     try:
         with open_regular(file) as opened:
             config = json.loads(opened.read(_CONFIG_LIMIT_BYTES))
@@ -86,6 +91,6 @@ def _config(file: Path) -> dict[str, object]:
     return config if isinstance(config, dict) else {}
 
 
-def _text(config: dict[str, object], name: str) -> str:
-    found = config.get(name)
-    return found if isinstance(found, str) else ""
+def _string_field(config: dict[str, object], name: str) -> str:
+    value = config.get(name)
+    return value if isinstance(value, str) else ""

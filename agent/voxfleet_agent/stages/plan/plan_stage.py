@@ -1,4 +1,4 @@
-"""The Plan stage: lists the input, looks at headers, fixes the model, and freezes all of it in plan.json."""
+"""The Plan stage: lists the input, inspects headers, resolves the model, and freezes all of it in plan.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
 from voxfleet_agent.stages.plan.input_clips import InputClip, list_input_clips
-from voxfleet_agent.stages.plan.job_checks import require_possible, require_suited
+from voxfleet_agent.stages.plan.job_checks import require_contract_allows, require_model_supports
 from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, text_row
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.result_rows import row_error_of
@@ -30,8 +30,8 @@ async def run_plan(ctx: StageContext) -> ShardResult:
 
     Raises VoxFleetError.
     """
-    order = ctx.spec.plan
-    if order is None:
+    plan_spec = ctx.spec.plan
+    if plan_spec is None:
         raise ValueError("a Plan attempt needs a plan order")
     retrier = Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry)
     files = JobFiles(ctx.storage, ctx.spec.output_folder, retrier)
@@ -40,15 +40,15 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     if await files.exists(plan_name):
         return await _frozen_result(files, plan_name)  # an earlier run of this attempt ended here
 
-    require_possible(ctx.spec)
+    require_contract_allows(ctx.spec)
     await files.write(nonce_name(ctx.spec.attempt), secrets.token_hex(16).encode())
-    await _require_reference(ctx, retrier)
-    model = await retrier(lambda: ctx.models.resolve(order.model, ctx.storage))
-    await asyncio.to_thread(require_suited, model.path, ctx.spec)
-    sources = await list_input_clips(ctx.storage, retrier, order.input, ctx.spec.task, ctx.spec.output_folder)
-    witnesses = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
-    clips = await _inspect_all(ctx, retrier, witnesses, sources)
-    plan = decide_plan(order, ctx.spec.contract_digest, clips, model)
+    await _check_reference(ctx, retrier)
+    model = await retrier(lambda: ctx.models.resolve(plan_spec.model, ctx.storage))
+    await asyncio.to_thread(require_model_supports, model.path, ctx.spec)
+    sources = await list_input_clips(ctx.storage, retrier, plan_spec.input, ctx.spec.task, ctx.spec.output_folder)
+    outage_detector = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
+    clips = await _inspect_all(ctx, retrier, outage_detector, sources)
+    plan = decide_plan(plan_spec, ctx.spec.contract_digest, clips, model)
     await files.write("contract.json", canonical_json(ctx.spec.contract.dump()))
     await files.write(manifest_name, clips.manifest)
     content = canonical_json(plan.dump())
@@ -68,8 +68,8 @@ def _result(plan: PlanFile, content: bytes) -> ShardResult:
     )
 
 
-async def _require_reference(ctx: StageContext, retrier: Retrier) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the recording of the voice."""
+async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's reference recording."""
     reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
     if reference is None:
         return
@@ -80,16 +80,16 @@ async def _require_reference(ctx: StageContext, retrier: Retrier) -> None:
 
 
 async def _inspect_all(
-    ctx: StageContext, retrier: Retrier, witnesses: OutageDetector, sources: Sequence[InputClip]
+    ctx: StageContext, retrier: Retrier, outage_detector: OutageDetector, sources: Sequence[InputClip]
 ) -> InspectedClips:
-    """As many tasks as headers are read at a time, however many clips there are."""
+    """Uses a fixed number of tasks, however many clips there are."""
     inspected, done = InspectedClips(), 0
     numbered = iter(range(len(sources)))
 
     async def inspect_next() -> None:
         nonlocal done
         for index in numbered:
-            inspected.add(await _inspect(ctx, retrier, witnesses, index, sources))
+            inspected.add(await _inspect(ctx, retrier, outage_detector, index, sources))
             done += 1
             ctx.progress(done, len(sources))
 
@@ -100,7 +100,7 @@ async def _inspect_all(
 
 
 async def _inspect(
-    ctx: StageContext, retrier: Retrier, witnesses: OutageDetector, index: int, sources: Sequence[InputClip]
+    ctx: StageContext, retrier: Retrier, outage_detector: OutageDetector, index: int, sources: Sequence[InputClip]
 ) -> ManifestRow:
     source = sources[index]
     if source.text is not None:
@@ -109,11 +109,11 @@ async def _inspect(
     try:
         row = await retrier(lambda: inspect_clip(ctx.storage, ctx.spec.contract, index, source))
     except VoxFleetError as error:
-        near = (sources[place].uri or "" for place in nearest_first(index, range(len(sources))))
-        await witnesses.require_own(error, uri, near)
+        neighbours = (sources[other].uri or "" for other in nearest_first(index, range(len(sources))))
+        await outage_detector.raise_if_outage(error, uri, neighbours)
         return ManifestRow(
             index=index, custom_id=source.custom_id, uri=uri, sha256=source.sha256, refusal=row_error_of(error)
         )
     if row.size_bytes is not None:
-        witnesses.saw(uri)
+        outage_detector.record_readable(uri)
     return row

@@ -1,4 +1,4 @@
-"""How clips are grouped into shards. Pure."""
+"""Groups clips into shards, and makes the plan. Pure."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from voxfleet_api.results import ManifestRow, PlanFile
 
 
 def shard_boundaries(audio_milliseconds: Sequence[int], target_milliseconds: int, max_shards: int) -> tuple[int, ...]:
-    """Shard k holds the clips from boundary k up to, without, boundary k+1; (0,) when there is no clip.
+    """Shard k holds the clips from boundary k up to, not including, boundary k+1; (0,) when there are no clips.
 
-    Neighbours share a shard while their audio starts in the same stretch of `target_milliseconds`; the stretch grows
-    when the job would need more than `max_shards`. No shard is empty.
+    The audio of all clips is divided into intervals of `target_milliseconds`, or longer ones when there would be more
+    than `max_shards`. Neighbours whose audio starts in the same interval share a shard. No shard is empty.
     """
     count = len(audio_milliseconds)
     if count == 0:
         return (0,)
     total = sum(audio_milliseconds)
-    stretch = max(target_milliseconds, -(-total // max_shards), 1)
-    last = max(total - 1, 0) // stretch
+    interval = max(target_milliseconds, -(-total // max_shards), 1)
+    last = max(total - 1, 0) // interval
     cuts = [0]
     start = previous = 0
     for index, length in enumerate(audio_milliseconds):
-        current = min(start // stretch, last)
+        current = min(start // interval, last)
         if current != previous:
             cuts.append(index)
             previous = current
@@ -40,40 +40,40 @@ def shard_boundaries(audio_milliseconds: Sequence[int], target_milliseconds: int
 
 
 class InspectedClips:
-    """The manifest and what shards are cut by, not as rows: 100,000 of those would fill hundreds of megabytes."""
+    """The manifest and the weight of each clip. As objects, 100,000 rows would fill hundreds of megabytes."""
 
     def __init__(self) -> None:
         self.weights = array("q")
-        """Milliseconds of each clip; nothing for a refused one, which costs no lane time."""
+        """Milliseconds of each clip, by which shards are cut; 0 for a refused clip, which costs no lane time."""
         self.audio_milliseconds = 0
         self.manifest = PackedContent()
-        """manifest.jsonl."""
+        """The content of manifest.jsonl."""
         self._waiting: dict[int, ManifestRow] = {}
-        """Rows that came before one above them."""
+        """Rows that arrived before a row with a lower index."""
 
     def add(self, row: ManifestRow) -> None:
-        """Once for each index, in any order."""
+        """Called once for each index, in any order."""
         self._waiting[row.index] = row
-        while (found := self._waiting.pop(len(self.weights), None)) is not None:
-            self.manifest.append(found.line())
-            self.weights.append(found.audio_milliseconds if found.refusal is None else 0)
-            self.audio_milliseconds += found.audio_milliseconds
+        while (next_row := self._waiting.pop(len(self.weights), None)) is not None:
+            self.manifest.append(next_row.line())
+            self.weights.append(next_row.audio_milliseconds if next_row.refusal is None else 0)
+            self.audio_milliseconds += next_row.audio_milliseconds
 
 
-def decide_plan(order: PlanSpec, contract_digest: str, clips: InspectedClips, model: ResolvedModel) -> PlanFile:
+def decide_plan(plan_spec: PlanSpec, contract_digest: str, clips: InspectedClips, model: ResolvedModel) -> PlanFile:
     """Pure."""
     return PlanFile(
         manifest_sha256=clips.manifest.whole_sha256,
         model_digest=model.digest,
         model_revision=model.revision,
-        boundaries=shard_boundaries(clips.weights, order.shard_audio_milliseconds, order.max_shards),
+        boundaries=shard_boundaries(clips.weights, plan_spec.shard_audio_milliseconds, plan_spec.max_shards),
         audio_seconds=seconds_text(clips.audio_milliseconds),
         contract_digest=contract_digest,
     )
 
 
 def text_row(index: int, custom_id: str, text: str) -> ManifestRow:
-    """A text has no header: its length alone is checked, and how long it takes to speak is estimated. Pure."""
+    """The manifest row of a text: its length is checked, and the length of its audio is estimated. Pure."""
     refusal = None
     if not text.strip():
         refusal = row_error(FailureClass.CONTRACT_VIOLATION, "the text is empty")

@@ -1,1 +1,1 @@
-"""The Process stage: from a shard's clips to parts and one commit."""
+"""The Process stage: turns a shard's clips into parts and one commit."""

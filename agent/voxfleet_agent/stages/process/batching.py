@@ -1,4 +1,4 @@
-"""Which ready clips the lane is given next: whole batches of one bucket, unless the lane would have to wait."""
+"""Which fetched clips make the lane's next batch: full batches of one bucket, unless the lane would sit idle."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def choose_bucket(
-    ready: Mapping[int, int], awaited: Mapping[int, int], batch_size: int, *, in_lane: int, arriving: int
+    ready: Mapping[int, int], awaited: Mapping[int, int], batch_size: int, *, in_lane: int, fetching: int
 ) -> int | None:
-    """The bucket to take the next batch from; None: waiting makes a better one and costs the lane nothing. Pure.
+    """The bucket of the next batch; None when waiting fills a batch and the lane stays busy meanwhile. Pure.
 
-    `ready` and `awaited` count the clips of each bucket, `in_lane` those that the lane has, `arriving` those whose
-    fetch is under way.
+    `ready` and `awaited` count the clips of each bucket that are fetched and not fetched yet; `in_lane` counts the
+    clips in the lane, `fetching` those that are being fetched.
     """
     filled = {bucket: count for bucket, count in ready.items() if count}
     if not filled:
@@ -24,13 +24,13 @@ def choose_bucket(
     complete = [bucket for bucket, count in filled.items() if count >= batch_size or not awaited.get(bucket)]
     if complete:
         return min(complete, key=lambda bucket: (filled[bucket] < batch_size, bucket))
-    if in_lane and arriving:
+    if in_lane and fetching:
         return None
     return max(filled, key=lambda bucket: (filled[bucket], -bucket))
 
 
 class ReadyClips(Generic[T]):
-    """Clips between their fetch and the lane. Each one awaited is told to `arrive` or to `drop` once."""
+    """Clips between their fetch and the lane. The caller either adds or drops each awaited clip, once."""
 
     def __init__(self, awaited: Mapping[int, int], batch_size: Callable[[], int]) -> None:
         """`awaited`: how many clips of each bucket will come. `batch_size` may change between batches."""
@@ -38,40 +38,39 @@ class ReadyClips(Generic[T]):
         self._batch_size = batch_size
         self._ready: dict[int, list[T]] = {}
         self._in_lane = 0
-        self._arriving = 0
+        self._fetching = 0
         self._changed = asyncio.Event()
 
-    def start(self) -> None:
-        """A fetch is under way."""
-        self._arriving += 1
+    def start_fetch(self) -> None:
+        self._fetching += 1
 
-    def arrive(self, bucket: int, clip: T) -> None:
+    def add(self, bucket: int, clip: T) -> None:
+        """Ends a clip's fetch and makes the clip available to the lane."""
         self._ready.setdefault(bucket, []).append(clip)
         self._end_fetch(bucket)
 
     def drop(self, bucket: int) -> None:
-        """A clip that the lane never sees."""
+        """Ends a clip's fetch; the clip never reaches the lane."""
         self._end_fetch(bucket)
 
-    def answered(self) -> None:
-        """The lane is done with one clip."""
+    def verdict_received(self) -> None:
         self._in_lane -= 1
         self._changed.set()
 
-    async def take(self) -> AsyncGenerator[list[T], None]:
-        """Batches until every awaited clip was given out or dropped."""
+    async def batches(self) -> AsyncGenerator[list[T], None]:
+        """Yields batches until every awaited clip has been yielded or dropped."""
         while any(self._awaited.values()) or any(self._ready.values()):
-            batch = self._next()
+            batch = self._next_batch()
             if batch:
                 yield batch
             else:
                 await self._changed.wait()
                 self._changed.clear()
 
-    def _next(self) -> list[T]:
+    def _next_batch(self) -> list[T]:
         counts = {bucket: len(clips) for bucket, clips in self._ready.items()}
         size = max(1, self._batch_size())
-        bucket = choose_bucket(counts, self._awaited, size, in_lane=self._in_lane, arriving=self._arriving)
+        bucket = choose_bucket(counts, self._awaited, size, in_lane=self._in_lane, fetching=self._fetching)
         if bucket is None:
             return []
         batch, self._ready[bucket] = self._ready[bucket][:size], self._ready[bucket][size:]
@@ -80,26 +79,26 @@ class ReadyClips(Generic[T]):
 
     def _end_fetch(self, bucket: int) -> None:
         self._awaited[bucket] -= 1
-        self._arriving -= 1
+        self._fetching -= 1
         self._changed.set()
 
 
 SHORTEST_EDGE_MILLISECONDS = 1000
 GROWTH = 1.25
-"""From one edge to the next: padding is at most a fifth of a batch, and 24 hours need about 50 buckets."""
+"""Factor between neighbouring edges: at most a fifth of a batch is padding, and 24 hours need about 50 buckets."""
 
-UNKNOWN = 1_000_000
-"""The bucket of clips whose header does not tell their length."""
+UNKNOWN_LENGTH = 1_000_000
+"""The bucket of clips whose header does not give their length."""
 
 
 def bucket_of(audio_milliseconds: int) -> int:
-    """Bucket 0 holds what is at most SHORTEST_EDGE_MILLISECONDS long, each later one up to GROWTH times more."""
+    """Bucket 0 holds clips of at most SHORTEST_EDGE_MILLISECONDS; each further bucket reaches GROWTH times as far."""
     if audio_milliseconds <= 0:
-        return UNKNOWN
+        return UNKNOWN_LENGTH
     if audio_milliseconds <= SHORTEST_EDGE_MILLISECONDS:
         return 0
     bucket = math.ceil(math.log(audio_milliseconds / SHORTEST_EDGE_MILLISECONDS, GROWTH))
-    # Logarithms round: what lies on an edge belongs below it.
+    # The logarithm is rounded, but a length that lies exactly on an edge belongs to the bucket below it.
     while bucket > 0 and audio_milliseconds <= edge_milliseconds(bucket - 1):
         bucket -= 1
     while audio_milliseconds > edge_milliseconds(bucket):
@@ -108,12 +107,12 @@ def bucket_of(audio_milliseconds: int) -> int:
 
 
 def edge_milliseconds(bucket: int) -> int:
-    """The longest length in a bucket."""
+    """The greatest length that belongs to a bucket."""
     return math.floor(SHORTEST_EDGE_MILLISECONDS * GROWTH**bucket)
 
 
 def sort_into_buckets(clips: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
-    """Indexes by bucket, from (index, milliseconds) of each clip: shortest first, unknown lengths last."""
+    """Clip indexes by bucket, from each clip's (index, milliseconds): shortest first, unknown lengths last."""
     buckets: dict[int, list[int]] = {}
     for bucket, _, index in sorted((bucket_of(length), length, index) for index, length in clips):
         buckets.setdefault(bucket, []).append(index)

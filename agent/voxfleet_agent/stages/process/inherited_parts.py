@@ -1,4 +1,4 @@
-"""What an attempt takes over from the attempts of its shard before it."""
+"""The parts that an attempt inherits from earlier attempts of its shard."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part and the rows that it holds."""
+    """A part file and its rows."""
 
     ref: PartRef
     rows: tuple[ResultRow, ...]
 
 
 class DeliveredParts:
-    """Parts that together hold at most one row a clip; of their rows only the indexes and the tally are kept."""
+    """Parts that together hold at most one row per clip. Only the indexes and the tally of the rows stay in memory."""
 
     def __init__(self) -> None:
         self.refs: list[PartRef] = []
@@ -36,7 +36,7 @@ class DeliveredParts:
         self.tally = RowTally()
 
     def add(self, part: Part) -> None:
-        """Raises VoxFleetError(PLAN_MISMATCH) for a clip that has a row already."""
+        """Raises VoxFleetError(PLAN_MISMATCH) when a clip of the part has a row already."""
         indexes = {row.index for row in part.rows}
         if len(indexes) != len(part.rows) or not indexes.isdisjoint(self.indexes):
             raise plan_mismatch(f"{part.ref.path} holds a clip that has a row already")
@@ -46,7 +46,7 @@ class DeliveredParts:
 
 
 def parse_part(path: str, sha256: str, content: bytes) -> Part:
-    """Raises VoxFleetError(PLAN_MISMATCH) when the content has another sha256 or a line is no row. Pure."""
+    """Raises VoxFleetError(PLAN_MISMATCH) when the sha256 differs or a line is not a row. Pure."""
     require_sha256(path, content, sha256)
     try:
         rows = tuple(ResultRow.model_validate_json(line) for line in content.splitlines())
@@ -59,13 +59,16 @@ async def read_part(files: JobFiles, path: str, sha256: str) -> Part:
     return parse_part(path, sha256, await files.read(path))
 
 
-def usable(part: Part, clips: Mapping[int, ManifestRow], taken: Set[int]) -> bool:
-    """Whether all rows of a part are of these clips, in the planned version, each clip once and none taken. Pure."""
+def usable(part: Part, clips: Mapping[int, ManifestRow], delivered: Set[int]) -> bool:
+    """Whether a part has rows, all for these clips in their planned versions, and only one for each clip.
+
+    `delivered`: indexes that have a row already. Pure.
+    """
     indexes = {row.index for row in part.rows}
     return (
         bool(indexes)
         and len(indexes) == len(part.rows)
-        and indexes.isdisjoint(taken)
+        and indexes.isdisjoint(delivered)
         and all(row.index in clips and is_row_of(row, clips[row.index]) for row in part.rows)
     )
 
@@ -73,19 +76,19 @@ def usable(part: Part, clips: Mapping[int, ManifestRow], taken: Set[int]) -> boo
 async def collect_inherited_parts(
     files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]
 ) -> DeliveredParts:
-    """The parts of the latest earlier attempt that froze a base: that base's parts, then its own, listed once.
+    """Collects parts from the latest earlier attempt that froze a base: first the parts of that base, then its own.
 
-    Nothing here can make a result wrong: a part that is not listed yet, damaged or of other versions is left out, and
-    its clips are worked on again.
+    The storage is listed once. A part that is missing from the listing, damaged, or made from other versions of its
+    clips is left out, and its clips run again; so nothing here can make a result wrong.
     """
     delivered = DeliveredParts()
     names = await files.names_below(f"parts/{spec.shard_uid}")
     for attempt in earlier_attempts(names, spec.attempt):
         base = await _read_base(files, spec.shard_uid, attempt)
         if base is not None:
-            found = [(ref.path, ref.sha256) for ref in base.parts] + own_parts(names, spec.shard_uid, attempt)
-            for path, sha256 in found:
-                part = await _try_part(files, path, sha256)
+            candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
+            for path, sha256 in candidates:
+                part = await _read_part_if_intact(files, path, sha256)
                 if part is not None and usable(part, clips, delivered.indexes):
                     delivered.add(part)
             break
@@ -93,13 +96,13 @@ async def collect_inherited_parts(
 
 
 def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:
-    """Attempts before this one whose base.json is among the shard's files, latest first. Pure."""
-    found = [int(match[1]) for name in names if (match := _BASE.fullmatch(name)) is not None]
-    return sorted((number for number in found if number < attempt), reverse=True)
+    """Attempts before this one that have a base.json among the shard's files, the latest first. Pure."""
+    attempts = [int(match[1]) for name in names if (match := _BASE.fullmatch(name)) is not None]
+    return sorted((number for number in attempts if number < attempt), reverse=True)
 
 
-def own_parts(names: Sequence[str], shard_uid: str, attempt: int) -> list[tuple[str, str]]:
-    """(path below the job's folder, sha256) of the parts that an attempt uploaded itself. Pure."""
+def uploaded_parts(names: Sequence[str], shard_uid: str, attempt: int) -> list[tuple[str, str]]:
+    """(path below the job's folder, sha256) of each part that the attempt uploaded itself, without its base. Pure."""
     folder = f"{attempt}/"
     matches = [_PART.fullmatch(name.removeprefix(folder)) for name in sorted(names) if name.startswith(folder)]
     return [(f"{attempt_folder(shard_uid, attempt)}/{match[0]}", match[1]) for match in matches if match is not None]
@@ -113,7 +116,7 @@ async def _read_base(files: JobFiles, shard_uid: str, attempt: int) -> AttemptBa
     return base if (base.shard_uid, base.attempt) == (shard_uid, attempt) else None
 
 
-async def _try_part(files: JobFiles, path: str, sha256: str) -> Part | None:
+async def _read_part_if_intact(files: JobFiles, path: str, sha256: str) -> Part | None:
     try:
         return await read_part(files, path, sha256)
     except VoxFleetError as error:

@@ -1,4 +1,4 @@
-"""How many clips go into a batch: the Mac's measured table for this model and contract, if there is one."""
+"""The batch size that this Mac's ladder chose for a model and contract; measured now when the contract asks for it."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.results import LadderTable, ManifestRow
 
-LONGEST_BYTES = 512 * 2**20
-"""Of the clips that a measurement fetches."""
+MAX_MEASURED_BYTES = 512 * 2**20
+"""Total size of the clips that one measurement fetches."""
 
 
-async def batch_table(
+async def find_or_measure_ladder(
     ctx: StageContext,
     lane: Lane,
     model: ResolvedModel,
-    order: LaneSpec,
-    intake: ClipSource,
+    lane_spec: LaneSpec,
+    clip_source: ClipSource,
     clips: Mapping[int, ManifestRow],
     lengths: Mapping[int, int],
 ) -> LadderTable | None:
-    """The stored table, or one measured now on the longest of the clips in `lengths` (milliseconds by index).
+    """The stored ladder table, or one measured now on the longest clips of `lengths` (milliseconds by index).
 
-    None: the lane's own batch size counts. Raises VoxFleetError.
+    None: the lane keeps its own batch size. Raises VoxFleetError.
     """
     table = ctx.ladders.stored(model, ctx.spec.contract_digest)
     ladder = ctx.spec.contract.batching.ladder
-    # Texts are spoken one at a time: there is no batch to measure.
-    if table is not None or ladder is None or order.task is not Task.TRANSCRIBE:
+    # Texts are synthesized one at a time, so there is no batch to measure.
+    if table is not None or ladder is None or lane_spec.task is not Task.TRANSCRIBE:
         return table
     longest = heapq.nlargest(ladder.to, lengths, key=lambda index: (lengths[index], -index))
     tasks: list[ClipTask] = []
     try:
-        await _fetch(ctx, intake, [clips[index] for index in longest], tasks)
-        return await ctx.ladders.table(lane, model, order, tasks) if tasks else None
+        await _fetch_longest(ctx, clip_source, [clips[index] for index in longest], tasks)
+        return await ctx.ladders.table(lane, model, lane_spec, tasks) if tasks else None
     finally:
         for task in tasks:
             await ctx.scratch.release(task.path)
 
 
-async def _fetch(ctx: StageContext, intake: ClipSource, clips: Sequence[ManifestRow], tasks: list[ClipTask]) -> None:
-    """As many as fit at this moment: a measurement waits for nobody's scratch but for its first clip's.
+async def _fetch_longest(
+    ctx: StageContext, clip_source: ClipSource, clips: Sequence[ManifestRow], tasks: list[ClipTask]
+) -> None:
+    """Fetches as many clips as fit into scratch at this moment; only the first one waits for space.
 
-    A clip that cannot be had is left out; its row tells why when its turn comes.
+    A clip that cannot be fetched is left out here; its row gives the reason when the pipeline comes to it.
     """
-    left_bytes = LONGEST_BYTES
+    remaining_bytes = MAX_MEASURED_BYTES
     for clip in clips:
-        name, size_bytes = intake.reservation(clip)
-        left_bytes -= size_bytes
-        if tasks and left_bytes < 0:
+        name, size_bytes = clip_source.reservation(clip)
+        remaining_bytes -= size_bytes
+        if tasks and remaining_bytes < 0:
             return
         try:
             path = await ctx.scratch.reserve(name, size_bytes, wait=not tasks)
@@ -63,7 +65,7 @@ async def _fetch(ctx: StageContext, intake: ClipSource, clips: Sequence[Manifest
                 return
             raise
         tasks.append(ClipTask(clip.index, path, None, clip.audio_milliseconds))
-        prepared = await intake.prepare(clip, path)
+        prepared = await clip_source.prepare(clip, path)
         if prepared.error is not None:
             tasks.pop()
             await ctx.scratch.release(path)

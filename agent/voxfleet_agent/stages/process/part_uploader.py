@@ -1,4 +1,4 @@
-"""Part files: frozen in the journal, then uploaded, then marked."""
+"""Part files: each is frozen in the journal, uploaded, then marked as uploaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from voxfleet_process import crash_points
 
 PART_ROWS = 64
 PART_SECONDS = 10.0
-"""A part is cut when either is reached, or at the end."""
+"""A part is cut at either limit, and at the end."""
 
 
 class PartUploader:
-    """The parts of one attempt. Their contents stay in the journal; here are only their numbers."""
+    """Cuts and uploads the parts of one attempt. Their contents stay in the journal, not in memory."""
 
     def __init__(self, files: JobFiles, journal: StageJournal, folder: str) -> None:
         self._files = files
@@ -31,41 +31,41 @@ class PartUploader:
         self._ended = False
 
     async def resume(self) -> None:
-        """Uploads what an earlier run froze. A repeated upload is harmless: the same bytes under their own sha256."""
+        """Uploads the parts that an earlier run froze. A second upload is harmless: it has the same bytes and name."""
         parts = await self._journal.parts()
         self._count = len(parts)
         for part in parts:
             if not part.uploaded:
                 await self._upload(part, await self._journal.part_content(part.number))
 
-    def recorded(self) -> None:
-        """One more row is in the journal."""
+    def row_recorded(self) -> None:
+        """Counts one more row in the journal; a full part is cut at once."""
         self._unfrozen += 1
         if self._unfrozen >= PART_ROWS:
             self._due.set()
 
     def end(self) -> None:
-        """No more rows come: `keep_delivering` returns after its round."""
+        """No more rows come; `keep_delivering` returns after its current round."""
         self._ended = True
         self._due.set()
 
     async def keep_delivering(self) -> None:
-        """An upload never keeps the lane waiting. What is recorded after the last round is the caller's to deliver."""
+        """Delivers in rounds beside the lane's work. Rows recorded after the last round are the caller's to deliver."""
         while not self._ended:
             try:
                 async with asyncio.timeout(PART_SECONDS):
                     await self._due.wait()
             except TimeoutError:
-                pass  # the time has come without enough rows
+                pass  # PART_SECONDS passed with fewer rows than a full part
             self._due.clear()
             self._unfrozen = 0
             await self.deliver()
 
     async def deliver(self) -> None:
-        """Cuts the recorded rows that no part holds, and uploads them."""
+        """Cuts the recorded rows that are in no part yet into parts, and uploads them."""
         while lines := await self._journal.unfrozen_lines(PART_ROWS):
             await self._cut(lines)
-            if len(lines) < PART_ROWS:  # what came meanwhile is for the next round, or parts would be tiny
+            if len(lines) < PART_ROWS:  # rows that came meanwhile wait for the next round, or parts would be tiny
                 return
 
     async def _cut(self, lines: Sequence[tuple[int, bytes]]) -> None:

@@ -1,4 +1,4 @@
-"""From planned clips to durable rows: fetching stays ahead of the lane, rows and parts leave behind its back."""
+"""From planned clips to durable rows: clips are fetched ahead of the lane; rows and parts are written behind it."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder
 
 BATCHES_AHEAD = LANE_BATCHES + 2
-"""Those in the lane, one that fills up, one whose rows are being written."""
+"""The batches inside the lane, one that is filling up, and one whose rows are being written."""
 WINDOW_BYTES = 512 * 2**20
 REFUSED_AT_A_TIME = 8
 
 
 class Pipeline:
-    """One run over the clips that are still to do."""
+    """One run over the clips that have no row yet."""
 
     def __init__(
         self,
         ctx: StageContext,
         lane: Lane,
-        intake: ClipSource,
+        clip_source: ClipSource,
         recorder: RowRecorder,
         parts: PartUploader,
         files: JobFiles,
         retries: Counter[FailureClass],
     ) -> None:
-        """`retries` is added to."""
+        """The pipeline adds the lane's retries to `retries`."""
         self._ctx = ctx
         self._lane = lane
-        self._intake = intake
+        self._clip_source = clip_source
         self._recorder = recorder
         self._parts = parts
         self._files = files
         self._retries = retries
-        self._folder = attempt_folder(ctx.spec.shard_uid, ctx.spec.attempt)
+        self._attempt_folder = attempt_folder(ctx.spec.shard_uid, ctx.spec.attempt)
         self._rows = RowFactory(ctx.spec.attempt, ctx.provenance, ctx.spec.contract.output.timestamps)
         self._window = PrefetchWindow(lambda: BATCHES_AHEAD * self._lane.batch_size, WINDOW_BYTES)
-        self._held: set[Path] = set()
+        self._reserved_paths: set[Path] = set()
         self._in_lane: dict[int, PreparedClip] = {}
         self._loaded_at_seconds = 0.0
 
@@ -62,40 +62,40 @@ class Pipeline:
         refused: Sequence[int],
         buckets: Mapping[int, Sequence[int]],
         model: ResolvedModel,
-        order: LaneSpec,
+        lane_spec: LaneSpec,
         batch_size: int | None,
     ) -> LoadedModel | None:
-        """Leaves a durable row for each clip; None when none of them needed the lane.
+        """Records a durable row for each clip; returns None when no clip needed the lane.
 
-        `refused` and the indexes in `buckets` are the clips to do; `batch_size`: the lane's own when None. Raises
-        VoxFleetError for what another clip would meet too.
+        `refused` and the indexes in `buckets` are the clips to run. `batch_size` None: the lane keeps its own. Raises
+        VoxFleetError for a failure that other clips would meet too.
         """
-        facts = None
+        loaded = None
         if batch_size is not None:
-            self._lane.batch_size = batch_size  # loading tells it to the child
+            self._lane.batch_size = batch_size  # before `load`, which passes it to the worker
         try:
             async with asyncio.TaskGroup() as delivery:
                 delivery.create_task(self._parts.keep_delivering())
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._record_refused(clips, refused))
                     if buckets:
-                        batches = ReadyClips[PreparedClip](
+                        ready = ReadyClips[PreparedClip](
                             {bucket: len(indexes) for bucket, indexes in buckets.items()},
                             lambda: self._lane.batch_size,
                         )
-                        group.create_task(self._prepare_all(group, batches, clips, buckets))
-                        facts = await self._lane.load(model, order)
+                        group.create_task(self._prefetch(group, ready, clips, buckets))
+                        loaded = await self._lane.load(model, lane_spec)
                         await self._ctx.working()
                         self._loaded_at_seconds = time.monotonic()
-                        await self._work(group, batches)
+                        await self._run_lane(group, ready)
                 self._parts.end()
         finally:
-            for path in sorted(self._held):
+            for path in sorted(self._reserved_paths):
                 await self._ctx.scratch.release(path)
-        return facts
+        return loaded
 
     async def _record_refused(self, clips: Mapping[int, ManifestRow], refused: Sequence[int]) -> None:
-        """What Plan refused becomes rows, beside the lane's work."""
+        """Records the rows of clips that Plan refused, while the lane works on the others."""
         indexes = iter(refused)
 
         async def record_next() -> None:
@@ -108,30 +108,31 @@ class Pipeline:
             for _ in range(min(REFUSED_AT_A_TIME, len(refused))):
                 group.create_task(record_next())
 
-    async def _prepare_all(
+    async def _prefetch(
         self,
         group: asyncio.TaskGroup,
-        batches: ReadyClips[PreparedClip],
+        ready: ReadyClips[PreparedClip],
         clips: Mapping[int, ManifestRow],
         buckets: Mapping[int, Sequence[int]],
     ) -> None:
-        """Reserves in order, one clip at a time, so that no fetch waits for bytes that a later clip holds."""
+        """Reserves scratch in order, one clip at a time, so that no fetch waits for bytes that a later clip holds."""
         for bucket, indexes in buckets.items():
             for index in indexes:
                 clip = clips[index]
-                name, size_bytes = self._intake.reservation(clip)
-                await self._window.enter(size_bytes)
+                name, size_bytes = self._clip_source.reservation(clip)
+                await self._window.acquire(size_bytes)
                 path = await self._ctx.scratch.reserve(name, size_bytes)
-                self._held.add(path)
-                batches.start()
-                group.create_task(self._prepare(batches, bucket, clip, path))
+                self._reserved_paths.add(path)
+                ready.start_fetch()
+                group.create_task(self._prepare(ready, bucket, clip, path))
 
-    async def _prepare(self, batches: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path) -> None:
-        prepared = await self._intake.prepare(clip, path)
+    async def _prepare(self, ready: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path) -> None:
+        """Passes the prepared clip on to the lane, or records its row when the preparation failed."""
+        prepared = await self._clip_source.prepare(clip, path)
         if prepared.error is None:
-            batches.arrive(bucket, prepared)
+            ready.add(bucket, prepared)
             return
-        batches.drop(bucket)
+        ready.drop(bucket)
         row = self._rows.failed(
             clip,
             prepared.error,
@@ -142,46 +143,49 @@ class Pipeline:
         await self._recorder.record(row, clip, prepared.fetched)
         await self._release(prepared)
 
-    async def _work(self, group: asyncio.TaskGroup, batches: ReadyClips[PreparedClip]) -> None:
-        async with aclosing(self._tasks(batches)) as tasks, aclosing(self._lane.work(tasks)) as verdicts:
+    async def _run_lane(self, group: asyncio.TaskGroup, ready: ReadyClips[PreparedClip]) -> None:
+        async with aclosing(self._lane_batches(ready)) as batches, aclosing(self._lane.work(batches)) as verdicts:
             async for verdict in verdicts:
                 prepared = self._in_lane.pop(verdict.index, None)
                 if prepared is None:
                     raise RuntimeError(f"the lane gave a verdict on clip {verdict.index}, which it did not have")
-                batches.answered()
-                # In a task of its own: neither a sync of the journal nor an upload holds up the next verdict.
-                group.create_task(self._finish(prepared, verdict))
+                ready.verdict_received()
+                # In a task of its own, so that neither a journal sync nor an upload delays the next verdict.
+                group.create_task(self._record_verdict(prepared, verdict))
         if self._in_lane:
             raise RuntimeError(f"the lane ended without a verdict on {len(self._in_lane)} clips")
 
-    async def _tasks(self, batches: ReadyClips[PreparedClip]) -> AsyncGenerator[list[ClipTask], None]:
-        async with aclosing(batches.take()) as taken:
-            async for batch in taken:
+    async def _lane_batches(self, ready: ReadyClips[PreparedClip]) -> AsyncGenerator[list[ClipTask], None]:
+        async with aclosing(ready.batches()) as batches:
+            async for batch in batches:
                 self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
                 yield [prepared.task() for prepared in batch]
 
-    async def _finish(self, prepared: PreparedClip, verdict: ClipVerdict) -> None:
+    async def _record_verdict(self, prepared: PreparedClip, verdict: ClipVerdict) -> None:
+        """Uploads the synthesized audio, if there is any, then records the clip's row and frees its scratch."""
         self._ctx.audio_meter(verdict.audio_milliseconds)
-        clip, audio, answered_at = prepared.clip, None, time.monotonic()
+        clip, audio, verdict_at = prepared.clip, None, time.monotonic()
         if clip.text is not None and verdict.failure_class is None:
             if verdict.spoken is None:
                 raise RuntimeError(f"the lane spoke clip {clip.index}, but names no file")
             output = self._ctx.spec.contract.output.audio
-            audio = await deliver_audio(self._files, self._folder, clip.index, prepared.path, verdict.spoken, output)
-        inside = verdict.decode_milliseconds + verdict.infer_milliseconds
-        # Loading the model is the attempt's time and no clip's.
-        waits_since = max(prepared.ready_at_seconds, self._loaded_at_seconds)
-        row = self._rows.answered(
+            audio = await deliver_audio(
+                self._files, self._attempt_folder, clip.index, prepared.path, verdict.spoken, output
+            )
+        computing_milliseconds = verdict.decode_milliseconds + verdict.infer_milliseconds
+        # A clip that is ready before the model does not count the loading as its wait: that is the attempt's time.
+        waiting_since = max(prepared.ready_at_seconds, self._loaded_at_seconds)
+        row = self._rows.from_verdict(
             clip,
             verdict,
             sha256=prepared.sha256,
             timings=Timings(
                 fetch_milliseconds=prepared.fetch_milliseconds,
                 decode_milliseconds=verdict.decode_milliseconds,
-                # Whatever else passed between the fetch and the verdict, inside the lane and before it.
-                wait_milliseconds=max(0, _milliseconds(answered_at - waits_since) - inside),
+                # All other time between fetch and verdict, before the lane and inside it.
+                wait_milliseconds=max(0, _to_milliseconds(verdict_at - waiting_since) - computing_milliseconds),
                 infer_milliseconds=verdict.infer_milliseconds,
-                write_milliseconds=0 if audio is None else _milliseconds(time.monotonic() - answered_at),
+                write_milliseconds=0 if audio is None else _to_milliseconds(time.monotonic() - verdict_at),
             ),
             retries=prepared.retries + verdict.retries,
             audio=audio,
@@ -194,9 +198,9 @@ class Pipeline:
 
     async def _release(self, prepared: PreparedClip) -> None:
         await self._ctx.scratch.release(prepared.path)
-        self._held.discard(prepared.path)
-        self._window.leave(prepared.size_bytes)
+        self._reserved_paths.discard(prepared.path)
+        self._window.release(prepared.size_bytes)
 
 
-def _milliseconds(seconds: float) -> int:
+def _to_milliseconds(seconds: float) -> int:
     return round(seconds * 1000)

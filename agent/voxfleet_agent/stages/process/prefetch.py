@@ -1,4 +1,4 @@
-"""What a clip needs before the lane can have it: its bytes in scratch, or room there for what will be spoken."""
+"""Prepares clips for the lane: downloads recordings into scratch, or reserves room there for synthesized audio."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from voxfleet_api.results import ManifestRow, RowError
 
 @dataclass(frozen=True, slots=True)
 class PreparedClip:
-    """A clip that the lane can have, or why it is not worth the lane's time."""
+    """A clip that is ready for the lane, or the error that keeps it from the lane."""
 
     clip: ManifestRow
     path: Path
     size_bytes: int
-    """Reserved."""
+    """Reserved in scratch."""
     retries: int = 0
     fetch_milliseconds: int = 0
     ready_at_seconds: float = 0.0
@@ -43,34 +43,34 @@ class PreparedClip:
 
     @property
     def fetched(self) -> Path | None:
-        """The clip's own bytes, if it has any and they came."""
+        """The downloaded clip; None for a text, and when the download failed."""
         return self.path if self.sha256 is not None else None
 
 
 class ClipSource(Protocol):
     def reservation(self, clip: ManifestRow) -> tuple[str, int]:
-        """(name in scratch, bytes) that the clip needs there."""
+        """(file name, bytes) to reserve in scratch for the clip."""
         ...
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
-        """Raises VoxFleetError for what another clip would meet too."""
+        """Raises VoxFleetError for a failure that other clips would meet too."""
         ...
 
 
 class FetchedClips:
-    """Recordings, downloaded and checked."""
+    """Downloads recordings and checks their sha256."""
 
     def __init__(
         self,
         ctx: StageContext,
         clips: Mapping[int, ManifestRow],
-        witnesses: OutageDetector,
+        outage_detector: OutageDetector,
         retries: Counter[FailureClass],
     ) -> None:
-        """`clips`: the shard's; `retries` is added to."""
+        """`clips`: all clips of the shard. Download retries are added to `retries`."""
         self._ctx = ctx
         self._clips = clips
-        self._witnesses = witnesses
+        self._outage_detector = outage_detector
         self._retries = retries
 
     def reservation(self, clip: ManifestRow) -> tuple[str, int]:
@@ -83,7 +83,7 @@ class FetchedClips:
         sha256, error = None, None
         try:
             sha256 = await retrier(lambda: self._ctx.storage.download(uri, path, version))
-            self._witnesses.saw(uri)
+            self._outage_detector.record_readable(uri)
             if clip.sha256 is not None and sha256 != clip.sha256:
                 error = checksum_mismatch(sha256, clip.sha256)
         except VoxFleetError as failure:
@@ -103,15 +103,15 @@ class FetchedClips:
         )
 
     async def _clip_error(self, failure: VoxFleetError, clip: ManifestRow) -> RowError:
-        """The clip's own failure. Raises when it is not: an outage must end the attempt, not fail clip after clip."""
-        near = (self._clips[index] for index in nearest_first(clip.index, self._clips))
-        uris = (other.uri or "" for other in near if other.refusal is None)
-        await self._witnesses.require_own(failure, clip.uri or "", uris)
+        """The error of the clip's row. Raises in an outage, which must end the attempt, not fail clip after clip."""
+        neighbours = (self._clips[index] for index in nearest_first(clip.index, self._clips))
+        uris = (neighbour.uri or "" for neighbour in neighbours if neighbour.refusal is None)
+        await self._outage_detector.raise_if_outage(failure, clip.uri or "", uris)
         return row_error_of(failure)
 
 
 class ReservedOutputs:
-    """Texts: nothing to fetch, but room for the longest file that may be spoken."""
+    """Reserves room for the longest audio file that a text may produce; a text has nothing to fetch."""
 
     def __init__(self, ctx: StageContext) -> None:
         contract = ctx.spec.contract
@@ -123,29 +123,29 @@ class ReservedOutputs:
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
         with writing_scratch():
-            await asyncio.to_thread(path.unlink, missing_ok=True)  # of an earlier run of this attempt
+            await asyncio.to_thread(path.unlink, missing_ok=True)  # left by an earlier run of this attempt
         return PreparedClip(clip, path, self._size_bytes, ready_at_seconds=time.monotonic())
 
 
 class PrefetchWindow:
-    """Clips between their reservation and their row, bounded by count and by bytes."""
+    """Bounds the clips between their reservation and their row, by count and by bytes."""
 
-    def __init__(self, clips: Callable[[], int], limit_bytes: int) -> None:
-        """`clips`: the most at this moment; the lane's batch size may change."""
-        self._clips = clips
-        self._limit_bytes = limit_bytes
+    def __init__(self, max_clips: Callable[[], int], max_bytes: int) -> None:
+        """`max_clips` is called each time: it follows the lane's batch size, which may change."""
+        self._max_clips = max_clips
+        self._max_bytes = max_bytes
         self._sizes_bytes: list[int] = []
-        self._left = asyncio.Event()
+        self._released = asyncio.Event()
 
-    async def enter(self, size_bytes: int) -> None:
-        """Waits for room; a clip larger than all of it goes alone. One caller at a time."""
+    async def acquire(self, size_bytes: int) -> None:
+        """Waits for room. A clip larger than the whole window passes alone. Only one caller may wait at a time."""
         while self._sizes_bytes and (
-            len(self._sizes_bytes) >= self._clips() or sum(self._sizes_bytes) + size_bytes > self._limit_bytes
+            len(self._sizes_bytes) >= self._max_clips() or sum(self._sizes_bytes) + size_bytes > self._max_bytes
         ):
-            self._left.clear()
-            await self._left.wait()
+            self._released.clear()
+            await self._released.wait()
         self._sizes_bytes.append(size_bytes)
 
-    def leave(self, size_bytes: int) -> None:
+    def release(self, size_bytes: int) -> None:
         self._sizes_bytes.remove(size_bytes)
-        self._left.set()
+        self._released.set()

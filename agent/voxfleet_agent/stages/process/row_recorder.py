@@ -1,4 +1,4 @@
-"""Makes rows durable, one a clip."""
+"""Records each clip's row durably, and before it the evidence of a quarantined clip."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from voxfleet_api.results import ClipStatus, Evidence, ManifestRow, ResultRow
 
 
 @dataclass
-class _Group:
-    """Rows of one transaction."""
+class _RowGroup:
+    """Rows that one transaction writes."""
 
     rows: list[ResultRow] = field(default_factory=list)
     written: bool = False
 
 
 class RowRecorder:
-    """Rows that come while the journal syncs share its next sync: on a Mac one alone takes milliseconds."""
+    """Rows that arrive during a journal sync share the next one, because a single sync takes milliseconds on a Mac."""
 
-    def __init__(self, ctx: StageContext, files: JobFiles, parts: PartUploader, recorded: Callable[[], None]) -> None:
-        """`recorded` is called after each durable row."""
+    def __init__(
+        self, ctx: StageContext, files: JobFiles, parts: PartUploader, on_recorded: Callable[[], None]
+    ) -> None:
+        """`on_recorded` is called after each durable row."""
         self._ctx = ctx
         self._files = files
         self._parts = parts
-        self._recorded = recorded
-        self._group = _Group()
-        self._turn = asyncio.Lock()
+        self._on_recorded = on_recorded
+        self._group = _RowGroup()
+        self._write_lock = asyncio.Lock()
 
     async def record(self, row: ResultRow, clip: ManifestRow, file: Path | None = None) -> None:
-        """`file`: the clip as fetched. What a quarantined clip leaves behind is safe before its row says so.
+        """Evidence of a quarantined clip is safe before the row that says so. `file`: the clip as fetched.
 
-        Raises VoxFleetError, FAILURE_BUDGET_EXHAUSTED once the row is durable.
+        Raises VoxFleetError; FAILURE_BUDGET_EXHAUSTED comes only after the row is durable.
         """
         quarantined = row.status is ClipStatus.QUARANTINED
         if quarantined:
@@ -45,17 +47,17 @@ class RowRecorder:
             await self._files.write(evidence_name(row.index), canonical_json(evidence.dump()))
             await self._ctx.quarantine.keep(evidence, file)
         await self._write(row)
-        self._recorded()
-        self._parts.recorded()
+        self._on_recorded()
+        self._parts.row_recorded()
         if quarantined:
             self._ctx.budget.spend_quarantined(max(row.audio_milliseconds, clip.audio_milliseconds))
 
     async def _write(self, row: ResultRow) -> None:
         group = self._group
         group.rows.append(row)
-        async with self._turn:
+        async with self._write_lock:
             if not group.written:
-                self._group = _Group()
+                self._group = _RowGroup()
                 await self._ctx.journal.record_rows(group.rows)
                 group.written = True
 
@@ -64,12 +66,12 @@ HEAD_BYTES = 64
 
 
 def evidence_name(index: int) -> str:
-    """Below the job's folder."""
+    """The path below the job's folder."""
     return f"quarantine/{index:06d}.json"
 
 
 async def evidence_of(row: ResultRow, clip: ManifestRow, file: Path | None) -> Evidence:
-    """`file`: the clip as fetched; None when it never was. The same clip always gives the same bytes."""
+    """`file`: the clip as fetched; None when it was not. The same clip always gives the same bytes."""
     if row.error is None or row.error.failure_class is None:
         raise ValueError(f"clip {row.index} is not quarantined")
     return Evidence(

@@ -1,4 +1,4 @@
-"""run.json: where and how an attempt ran, delivered before its commit."""
+"""run.json: where and how an attempt ran. It is uploaded before the commit that names it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from voxfleet_api.results import FileRef, LadderTable
 from voxfleet_api.run_record import RunRecord
 
 
-def run_record(
+def make_run_record(
     ctx: StageContext,
     lane: Lane,
     model: ResolvedModel,
-    facts: LoadedModel,
-    table: LadderTable | None,
+    loaded: LoadedModel,
+    ladder: LadderTable | None,
     retries: Mapping[FailureClass, int],
 ) -> RunRecord:
     return RunRecord(
@@ -35,18 +35,21 @@ def run_record(
         model_digest=model.digest,
         model_revision=model.revision,
         model_files=dict(model.files),
-        sample_rate_hz=facts.sample_rate_hz,
+        sample_rate_hz=loaded.sample_rate_hz,
         scratch_path=str(ctx.scratch.path.parent),
-        environment=dict(facts.environment),
-        seed=facts.seed,
+        environment=dict(loaded.environment),
+        seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
-        ladder=table,
+        ladder=ladder,
         readings=lane.readings(),
     )
 
 
-async def delivered_run(files: JobFiles, name: str) -> FileRef | None:
-    """The run.json that an earlier run of this very attempt delivered: a commit names the first one for ever."""
+async def find_run_record(files: JobFiles, name: str) -> FileRef | None:
+    """The run.json that an earlier run of this same attempt uploaded; it is never replaced. None when there is none.
+
+    Raises VoxFleetError(PLAN_MISMATCH) when it is not a run record.
+    """
     if not await files.exists(name):
         return None
     content = await files.read(name)
@@ -57,7 +60,7 @@ async def delivered_run(files: JobFiles, name: str) -> FileRef | None:
     return file_ref(name, content)
 
 
-async def deliver_run(files: JobFiles, name: str, record: RunRecord) -> FileRef:
+async def upload_run_record(files: JobFiles, name: str, record: RunRecord) -> FileRef:
     content = canonical_json(record.dump())
     await files.write_once(name, content)
     return file_ref(name, content)

@@ -1,4 +1,4 @@
-"""A shard's clips: which they are, whether this Mac can read them, and which still need a row."""
+"""A shard's clips: which clips belong to it, which still need a row, and whether this Mac can read them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
-from voxfleet_agent.stages.frozen_plan import ManifestLines, open_manifest
+from voxfleet_agent.stages.frozen_plan import ManifestSlice, open_manifest
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
@@ -20,63 +20,67 @@ from voxfleet_api.results import ManifestRow, PlanFile
 
 @dataclass(frozen=True, slots=True)
 class RemainingClips:
-    """Clips without a row."""
+    """The clips of a shard that have no row yet."""
 
     refused: list[int]
-    """By Plan: they need no lane."""
+    """Indexes of clips that Plan refused; their rows need no lane."""
     lengths: dict[int, int]
-    """Announced milliseconds of the others."""
+    """Milliseconds by index of the other clips, as their headers announce them."""
 
 
-def remaining_clips(clips: Mapping[int, ManifestRow], done: Set[int]) -> RemainingClips:
-    """Pure."""
-    todo = RemainingClips([], {})
+def remaining_clips(clips: Mapping[int, ManifestRow], finished: Set[int]) -> RemainingClips:
+    """`finished`: indexes of clips that have a row. Pure."""
+    remaining = RemainingClips([], {})
     for index in clips:
-        if index not in done:
+        if index not in finished:
             clip = clips[index]
             if clip.refusal is not None:
-                todo.refused.append(index)
+                remaining.refused.append(index)
             else:
-                todo.lengths[index] = clip.audio_milliseconds
-    return todo
+                remaining.lengths[index] = clip.audio_milliseconds
+    return remaining
 
 
-def shard_indexes(file: PlanFile, order: ProcessSpec, contract_digest: str) -> range:
-    """The shard's clips. Raises VoxFleetError naming what differs from what the job's status froze. Pure."""
-    if file.model_digest != order.model_digest:
-        raise plan_mismatch(f"plan.json names the model {file.model_digest}, the job's status {order.model_digest}")
-    if file.contract_digest != contract_digest:
-        raise plan_mismatch(f"plan.json names the contract {file.contract_digest}, the job's status {contract_digest}")
-    if digest_of(list(file.boundaries)) != order.boundaries_digest:
+def shard_indexes(plan: PlanFile, process_spec: ProcessSpec, contract_digest: str) -> range:
+    """The shard's clips. Raises VoxFleetError(PLAN_MISMATCH), naming what differs from the job's status. Pure."""
+    if plan.model_digest != process_spec.model_digest:
+        raise plan_mismatch(
+            f"plan.json names the model {plan.model_digest}, the job's status {process_spec.model_digest}"
+        )
+    if plan.contract_digest != contract_digest:
+        raise plan_mismatch(f"plan.json names the contract {plan.contract_digest}, the job's status {contract_digest}")
+    if digest_of(list(plan.boundaries)) != process_spec.boundaries_digest:
         raise plan_mismatch("plan.json has other shard boundaries than the job's status")
-    if order.ordinal + 1 >= len(file.boundaries):
-        raise plan_mismatch(f"the plan has {len(file.boundaries) - 1} shards and so no shard {order.ordinal}")
-    indexes = range(file.boundaries[order.ordinal], file.boundaries[order.ordinal + 1])
-    if order.indexes != encode(indexes):
-        raise plan_mismatch(f"shard {order.ordinal} of the plan holds the clips {encode(indexes)}, not {order.indexes}")
+    if process_spec.ordinal + 1 >= len(plan.boundaries):
+        raise plan_mismatch(f"the plan has {len(plan.boundaries) - 1} shards and so no shard {process_spec.ordinal}")
+    indexes = range(plan.boundaries[process_spec.ordinal], plan.boundaries[process_spec.ordinal + 1])
+    if process_spec.indexes != encode(indexes):
+        raise plan_mismatch(
+            f"shard {process_spec.ordinal} of the plan holds the clips {encode(indexes)}, not {process_spec.indexes}"
+        )
     return indexes
 
 
-async def read_clips(files: JobFiles, indexes: range, order: ProcessSpec) -> ManifestLines:
-    """Raises VoxFleetError(PLAN_MISMATCH) when the manifest is not the one that the job's status froze."""
-    manifest = await open_manifest(files, order.plan_attempt)
-    await manifest.skip(indexes.start)
-    clips = await manifest.take(indexes.stop)
-    await manifest.require_sha256(order.manifest_sha256)
+async def read_clips(files: JobFiles, indexes: range, process_spec: ProcessSpec) -> ManifestSlice:
+    """The shard's manifest rows. Raises VoxFleetError(PLAN_MISMATCH) when the manifest is not the frozen one."""
+    manifest = await open_manifest(files, process_spec.plan_attempt)
+    await manifest.skip_to(indexes.start)
+    clips = await manifest.read_to(indexes.stop)
+    await manifest.require_sha256(process_spec.manifest_sha256)
     if len(clips) != len(indexes):
         raise plan_mismatch(f"manifest.jsonl does not hold the clips {indexes.start} to {indexes.stop - 1}")
     return clips
 
 
-UNREADABLE_CLIPS = 16
-"""That are passed over in search of one that can be read."""
+MAX_UNREADABLE_CLIPS = 16
+"""After so many unreadable clips, `require_shared_input` looks at the folder instead."""
 
 
 async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mapping[int, ManifestRow]) -> None:
-    """Raises VoxFleetError(INPUT_NOT_SHARED) when this Mac sees nothing of the local folder that Plan read.
+    """Raises VoxFleetError(INPUT_NOT_SHARED) when this Mac cannot see the local folder that Plan read.
 
-    A clip that was deleted since then leaves its folder behind, and one that cannot be read tells nothing of the
-    others: those are the clips' own failures.
+    One readable clip, or one file in the folder, is enough: a clip that was deleted after Plan, or that cannot be
+    read, is that clip's own failure.
     """
     folder, unreadable = None, 0
     for clip in clips.values():
@@ -90,20 +94,20 @@ async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mappin
             if SCOPE_OF[error.failure_class] is FailureScope.ATTEMPT:
                 raise
             unreadable += 1
-            if unreadable == UNREADABLE_CLIPS:
+            if unreadable == MAX_UNREADABLE_CLIPS:
                 break
     if folder is None:
         return
     try:
         if await retrier(partial(storage.list_names, folder, limit=2**62)):
             return
-        found = "finds no file in the input folder"
+        problem = "finds no file in the input folder"
     except VoxFleetError as error:
         if error.failure_class is not FailureClass.ACCESS_DENIED:
             raise
-        found = f"may not read the input ({error.message})"
+        problem = f"may not read the input ({error.message})"
     raise VoxFleetError(
         FailureClass.INPUT_NOT_SHARED,
-        f"this Mac {found}, which Plan read on another one; use s3://, a folder that every Mac mounts at the same path,"
-        " or select one Mac with macSelector",
+        f"this Mac {problem}, which Plan read on another one; use s3://, a folder that every Mac mounts at the same"
+        " path, or select one Mac with macSelector",
     )

@@ -1,4 +1,4 @@
-"""Clips of nearly one length go into one batch, and the lane never waits for a fuller one."""
+"""Clips of similar length share a batch, and the lane never sits idle to wait for a fuller one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.process.batching import (
-    UNKNOWN,
+    UNKNOWN_LENGTH,
     ReadyClips,
     bucket_of,
     choose_bucket,
@@ -38,7 +38,7 @@ def test_a_day_of_lengths_has_few_buckets() -> None:
     assert bucket_of(1) == bucket_of(1000) == 0
     assert bucket_of(1001) == bucket_of(1250) == 1
     assert bucket_of(DAY_MILLISECONDS) < 60
-    assert bucket_of(0) == UNKNOWN
+    assert bucket_of(0) == UNKNOWN_LENGTH
 
 
 @settings(deadline=None)
@@ -57,7 +57,7 @@ def test_clips_are_sorted_by_length_and_unknown_ones_come_last(lengths: list[int
 
 
 @pytest.mark.parametrize(
-    ("ready", "awaited", "in_lane", "arriving", "expected"),
+    ("ready", "awaited", "in_lane", "fetching", "expected"),
     [
         ({}, {0: 3}, 0, 3, None),
         ({0: 4}, {0: 9}, 4, 3, 0),
@@ -82,91 +82,91 @@ def test_clips_are_sorted_by_length_and_unknown_ones_come_last(lengths: list[int
     ],
 )
 def test_the_next_batch(
-    ready: dict[int, int], awaited: dict[int, int], in_lane: int, arriving: int, expected: int | None
+    ready: dict[int, int], awaited: dict[int, int], in_lane: int, fetching: int, expected: int | None
 ) -> None:
-    assert choose_bucket(ready, awaited, 4, in_lane=in_lane, arriving=arriving) == expected
+    assert choose_bucket(ready, awaited, 4, in_lane=in_lane, fetching=fetching) == expected
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40), st.integers(1, 5), st.integers(0, 2**32))
-def test_every_clip_that_arrives_is_given_out_once(clips: list[tuple[int, bool]], size: int, seed: int) -> None:
-    """Clips arrive or are dropped in any order, and the lane answers at any time."""
+def test_every_fetched_clip_is_in_one_batch(clips: list[tuple[int, bool]], size: int, seed: int) -> None:
+    """Clips are added or dropped in any order, and verdicts come at any time."""
     chance = random.Random(seed)  # noqa: S311 -- a test's order
 
-    async def play() -> list[list[tuple[int, int]]]:
-        batches = ReadyClips[tuple[int, int]](Counter(bucket for bucket, _ in clips), lambda: size)
-        given: list[list[tuple[int, int]]] = []
+    async def run() -> list[list[tuple[int, int]]]:
+        ready = ReadyClips[tuple[int, int]](Counter(bucket for bucket, _ in clips), lambda: size)
+        batches: list[list[tuple[int, int]]] = []
 
         async def fetch() -> None:
             for number in chance.sample(range(len(clips)), len(clips)):
-                batches.start()
+                ready.start_fetch()
                 if chance.random() < 0.5:
                     await asyncio.sleep(0)
                 bucket, arrives = clips[number]
                 if arrives:
-                    batches.arrive(bucket, (bucket, number))
+                    ready.add(bucket, (bucket, number))
                 else:
-                    batches.drop(bucket)
+                    ready.drop(bucket)
 
-        async def answer(batch: list[tuple[int, int]]) -> None:
+        async def give_verdicts(batch: list[tuple[int, int]]) -> None:
             await asyncio.sleep(0)
             for _ in batch:
-                batches.answered()
+                ready.verdict_received()
 
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(fetch())
-            async for batch in batches.take():
-                given.append(batch)
-                group.create_task(answer(batch))
-        return given
+            async for batch in ready.batches():
+                batches.append(batch)
+                group.create_task(give_verdicts(batch))
+        return batches
 
-    given = asyncio.run(play())
-    assert sorted(clip for batch in given for clip in batch) == sorted(
+    batches = asyncio.run(run())
+    assert sorted(clip for batch in batches for clip in batch) == sorted(
         (bucket, number) for number, (bucket, arrives) in enumerate(clips) if arrives
     )
-    assert all(0 < len(batch) <= size and len({bucket for bucket, _ in batch}) == 1 for batch in given)
+    assert all(0 < len(batch) <= size and len({bucket for bucket, _ in batch}) == 1 for batch in batches)
 
 
 async def test_a_smaller_batch_size_counts_from_the_next_batch_on() -> None:
     size = 4
-    batches = ReadyClips[int]({0: 8}, lambda: size)
+    ready = ReadyClips[int]({0: 8}, lambda: size)
     for number in range(8):
-        batches.start()
-        batches.arrive(0, number)
-    taken = batches.take()
-    assert await anext(taken) == [0, 1, 2, 3]
+        ready.start_fetch()
+        ready.add(0, number)
+    batches = ready.batches()
+    assert await anext(batches) == [0, 1, 2, 3]
     size = 1
-    assert await anext(taken) == [4]
-    await taken.aclose()
+    assert await anext(batches) == [4]
+    await batches.aclose()
 
 
 # The window
 
 
 async def test_the_window_is_bounded_by_count_and_by_bytes() -> None:
-    most = 3
-    window = PrefetchWindow(lambda: most, 100)
-    await window.enter(40)
-    await window.enter(60)
-    third = asyncio.create_task(window.enter(1))
+    max_clips = 3
+    window = PrefetchWindow(lambda: max_clips, 100)
+    await window.acquire(40)
+    await window.acquire(60)
+    third = asyncio.create_task(window.acquire(1))
     await asyncio.sleep(0)
     assert not third.done(), "its bytes do not fit"
-    window.leave(40)
+    window.release(40)
     await third
-    await window.enter(1)
-    fourth = asyncio.create_task(window.enter(1))
+    await window.acquire(1)
+    fourth = asyncio.create_task(window.acquire(1))
     await asyncio.sleep(0)
     assert not fourth.done(), "there are as many as may be"
-    most = 4
-    window.leave(1)
+    max_clips = 4
+    window.release(1)
     await fourth
 
 
-async def test_a_clip_larger_than_the_window_goes_alone() -> None:
+async def test_a_clip_larger_than_the_window_passes_alone() -> None:
     window = PrefetchWindow(lambda: 3, 100)
-    await window.enter(500)
-    small = asyncio.create_task(window.enter(1))
+    await window.acquire(500)
+    small = asyncio.create_task(window.acquire(1))
     await asyncio.sleep(0)
     assert not small.done()
-    window.leave(500)
+    window.release(500)
     await small

@@ -1,4 +1,4 @@
-"""What a job asks for, against what its contract allows."""
+"""What a job requests, against what its contract allows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.stages.plan.input_clips import InputManifest
-from voxfleet_agent.stages.plan.job_checks import require_possible
+from voxfleet_agent.stages.plan.job_checks import require_contract_allows
 from voxfleet_agent.stages.plan.sharding import text_row
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -51,9 +51,9 @@ VOICE = Synthesis(voice="serena")
         (spec(contract(EVERYTHING, "1Mi"), task=Task.SYNTHESIZE, synthesis=VOICE), "maxBytes is 1048576"),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_runs(wrong: AttemptSpec, words: str) -> None:
+def test_an_impossible_request_is_refused_before_anything_runs(wrong: AttemptSpec, words: str) -> None:
     with pytest.raises(VoxFleetError, match=words) as caught:
-        require_possible(wrong)
+        require_contract_allows(wrong)
     assert caught.value.failure_class is FailureClass.INVALID_INPUT
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_is_told_before_anything_runs(wrong: AttemptSpec, words: 
     ],
 )
 def test_what_the_contract_allows_passes(right: AttemptSpec) -> None:
-    require_possible(right)
+    require_contract_allows(right)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_the_contract_allows_passes(right: AttemptSpec) -> None:
         (AudioContainer.M4A, AudioEncoding.AAC, 2),
     ],
 )
-def test_room_for_a_spoken_file_is_that_of_its_longest_form(
+def test_the_reserved_size_of_a_synthesized_file_is_its_worst_case(
     container: AudioContainer, encoding: AudioEncoding, sample_bytes: int
 ) -> None:
     audio = AudioOutput(container=container, encoding=encoding, sample_rate_hz=24_000)
@@ -91,7 +91,7 @@ def test_room_for_a_spoken_file_is_that_of_its_longest_form(
 @pytest.mark.parametrize(
     ("text", "words"), [("", "empty"), (" \n", "empty"), ("x" * (MAX_TEXT_CHARACTERS + 1), "at most 5000 are spoken")]
 )
-def test_a_text_that_cannot_be_spoken_is_refused_alone(text: str, words: str) -> None:
+def test_a_text_that_cannot_be_synthesized_is_refused_alone(text: str, words: str) -> None:
     row = text_row(3, "c", text)
     assert row.refusal is not None and words in row.refusal.reason
     assert row.refusal.failure_class is FailureClass.CONTRACT_VIOLATION

@@ -1,4 +1,4 @@
-"""metrics.json, batch-table.csv and bundle.json, from rows and records alone."""
+"""metrics.json, batch-table.csv and bundle.json are made from rows and run records only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.percentiles import percentiles
 from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
-from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table, repro_files
+from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table_csv, repro_files
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
@@ -33,11 +33,11 @@ from voxfleet_api.run_record import RunRecord
 
 DIGEST = "sha256:" + "5" * 64
 CONTRACT = VoiceContractSpec(input=SPEECH)
-ORDER = FinalizeSpec(plan_attempt=1, manifest_sha256="1" * 64, total=2, commits=())
+FINALIZE_SPEC = FinalizeSpec(plan_attempt=1, manifest_sha256="1" * 64, total=2, commits=())
 PLAN = PlanFile(
     manifest_sha256="1" * 64, model_digest=DIGEST, boundaries=(0, 2), audio_seconds="2.000", contract_digest=DIGEST
 )
-SPEC = attempt_spec(Stage.FINALIZE, "finalize", CONTRACT, finalize=ORDER)
+SPEC = attempt_spec(Stage.FINALIZE, "finalize", CONTRACT, finalize=FINALIZE_SPEC)
 
 
 def row(index: int, infer: int, *, batch_size: int = 1, fetch: int = 0) -> ResultRow:
@@ -132,23 +132,23 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
 
 
 def test_the_batch_table_has_a_line_for_each_measured_size() -> None:
-    lines = list(csv.DictReader(io.StringIO(batch_table([ladder()]).decode())))
+    lines = list(csv.DictReader(io.StringIO(batch_table_csv([ladder()]).decode())))
     assert [(line["batch_size"], line["peak_rss_bytes"], line["metal_peak_bytes"]) for line in lines] == [
         ("1", "1000", ""),
         ("2", "2000", "77"),
     ]
     assert (lines[0]["audio_seconds_per_second"], lines[0]["rtf"], lines[0]["chosen"]) == ("3.333", "0.300", "2")
-    assert batch_table([]).decode().count("\n") == 1
+    assert batch_table_csv([]).decode().count("\n") == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
+def test_the_bundle_is_a_pure_function_of_its_inputs(seed: int) -> None:
     runs = [run(0, table=ladder()), run(1, table=ladder()), run(2, chip="M2"), run(3, table=ladder(1))]
     metrics = JobMetricsSum().metrics()
-    straight = repro_files(SPEC, ORDER, PLAN, runs, metrics, [])
+    unshuffled = repro_files(SPEC, FINALIZE_SPEC, PLAN, runs, metrics, [])
     random.Random(seed).shuffle(runs)  # noqa: S311 -- a test's order
-    files = repro_files(SPEC, ORDER, PLAN, runs, metrics, [])
-    assert files == straight
+    files = repro_files(SPEC, FINALIZE_SPEC, PLAN, runs, metrics, [])
+    assert files == unshuffled
     assert list(files) == ["repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json"]
     bundle = ReproBundle.model_validate_json(files["repro/bundle.json"])
     assert [(ref.path, ref.sha256) for ref in bundle.files] == [
@@ -169,7 +169,7 @@ def test_the_bundle_is_a_pure_function_of_what_it_is_given(seed: int) -> None:
     ]
 
 
-def test_a_job_of_which_nothing_ran_has_a_bundle_too() -> None:
-    files = repro_files(SPEC, ORDER, PLAN, [], JobMetricsSum().metrics(), [])
+def test_a_job_in_which_nothing_ran_has_a_bundle_too() -> None:
+    files = repro_files(SPEC, FINALIZE_SPEC, PLAN, [], JobMetricsSum().metrics(), [])
     bundle = ReproBundle.model_validate_json(files["repro/bundle.json"])
     assert (bundle.runs, bundle.model, bundle.model_files, bundle.model_digest) == ((), None, {}, DIGEST)

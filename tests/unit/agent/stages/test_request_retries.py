@@ -1,4 +1,4 @@
-"""What is called again, after which delay, and what each retry tells."""
+"""Which failures are retried, after which delay, and how retries are counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRANSPORT = VoxFleetError(FailureClass.TRANSPORT, "gone")
 THROTTLED = VoxFleetError(FailureClass.THROTTLED, "busy")
 
 
-def asking(seconds: float) -> VoxFleetError:
+def throttled_for(seconds: float) -> VoxFleetError:
     return VoxFleetError(FailureClass.THROTTLED, "busy", retry_after_seconds=seconds)
 
 
@@ -34,7 +34,7 @@ class Flaky:
         return "done"
 
 
-class Slept:
+class RecordedSleep:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
@@ -75,9 +75,9 @@ def test_every_delay_keeps_its_bounds(
     initial: int, factor_percent: int, cap: int, retry: int, fraction: float, retry_after: float | None
 ) -> None:
     backoff = Backoff(initial=f"{initial}s", factor_percent=factor_percent, cap=f"{cap}s")
-    asked = min(retry_after or 0.0, RETRY_AFTER_CAP_SECONDS)
+    required = min(retry_after or 0.0, RETRY_AFTER_CAP_SECONDS)
     delay = delay_seconds(backoff, retry, fraction, retry_after)
-    assert asked <= delay <= max(asked, cap)
+    assert required <= delay <= max(required, cap)
     assert delay <= delay_seconds(backoff, retry + 1, fraction, retry_after), "a later retry never waits less"
 
 
@@ -86,39 +86,39 @@ def test_every_delay_keeps_its_bounds(
     listed=st.sets(st.sampled_from(RetryClass)),
     failures=st.lists(st.sampled_from([*RetryClass, FailureClass.INPUT_NOT_FOUND]), max_size=12),
 )
-async def test_only_what_the_contract_lists_is_called_again(
+async def test_only_what_the_contract_lists_is_retried(
     max_retries: int, listed: set[RetryClass], failures: list[RetryClass | FailureClass]
 ) -> None:
     errors = [VoxFleetError(FailureClass(failure.value), "") for failure in failures]
-    flaky, slept = Flaky(*errors), Slept()
+    flaky, slept = Flaky(*errors), RecordedSleep()
     spent: list[FailureClass] = []
     retries = Retries(max_retries=max_retries, classes=tuple(sorted(listed)))
     retrier = Retrier(retries, spent.append, sleep=slept, fraction=lambda: 0.5)
 
-    mended = 0  # failures that are followed by another call
-    while mended < len(failures) and mended < max_retries and failures[mended].value in listed:
-        mended += 1
-    if mended == len(failures):
+    retried = 0  # failures that are followed by another call
+    while retried < len(failures) and retried < max_retries and failures[retried].value in listed:
+        retried += 1
+    if retried == len(failures):
         assert await retrier(flaky) == "done"
     else:
         with pytest.raises(VoxFleetError) as caught:
             await retrier(flaky)
-        assert caught.value is errors[mended]
-    assert flaky.calls == mended + 1
-    assert spent == [FailureClass(failure.value) for failure in failures[:mended]]
+        assert caught.value is errors[retried]
+    assert flaky.calls == retried + 1
+    assert spent == [FailureClass(failure.value) for failure in failures[:retried]]
     assert retrier.counts == Counter(spent)
-    assert len(slept.seconds) == mended
+    assert len(slept.seconds) == retried
 
 
-async def test_delays_grow_and_honour_what_was_asked() -> None:
-    slept = Slept()
+async def test_delays_grow_and_honour_retry_after() -> None:
+    slept = RecordedSleep()
     retrier = Retrier(Retries(), sleep=slept, fraction=lambda: 0.5)
-    assert await retrier(Flaky(TRANSPORT, asking(90.0), THROTTLED)) == "done"
+    assert await retrier(Flaky(TRANSPORT, throttled_for(90.0), THROTTLED)) == "done"
     assert slept.seconds == [0.5, 90.0, 2.0]
 
 
 async def test_counts_add_up_over_calls() -> None:
-    retrier = Retrier(Retries(), sleep=Slept())
+    retrier = Retrier(Retries(), sleep=RecordedSleep())
     await retrier(Flaky(TRANSPORT))
     await retrier(Flaky(THROTTLED, TRANSPORT))
     assert retrier.counts == {FailureClass.TRANSPORT: 2, FailureClass.THROTTLED: 1}
@@ -130,7 +130,7 @@ async def test_a_spent_budget_ends_the_retries() -> None:
     def spend(_: FailureClass) -> None:
         raise exhausted
 
-    flaky, slept = Flaky(TRANSPORT), Slept()
+    flaky, slept = Flaky(TRANSPORT), RecordedSleep()
     retrier = Retrier(Retries(), spend, sleep=slept)
     with pytest.raises(VoxFleetError) as caught:
         await retrier(flaky)
@@ -141,7 +141,7 @@ async def test_a_spent_budget_ends_the_retries() -> None:
 async def test_other_errors_pass_through() -> None:
     flaky = Flaky(ValueError("a mistake of ours"))
     with pytest.raises(ValueError, match="mistake"):
-        await Retrier(Retries(), sleep=Slept())(flaky)
+        await Retrier(Retries(), sleep=RecordedSleep())(flaky)
     assert flaky.calls == 1
 
 

@@ -1,4 +1,4 @@
-"""The pure decisions of the stages: shard boundaries, sources, inheritance, the merge."""
+"""The pure decisions of the stages: shard boundaries, input clips, inherited parts, the merge."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import merge
-from voxfleet_agent.stages.finalize.merge import RowOffsets, require_one_each
-from voxfleet_agent.stages.frozen_plan import ManifestLines, ManifestStream
+from voxfleet_agent.stages.finalize.merge import RowOffsets, require_one_row_each
+from voxfleet_agent.stages.frozen_plan import ManifestSlice, ManifestStream
 from voxfleet_agent.stages.plan.input_clips import InputManifest, select_names
 from voxfleet_agent.stages.plan.sharding import shard_boundaries
-from voxfleet_agent.stages.process.inherited_parts import Part, earlier_attempts, own_parts, parse_part, usable
+from voxfleet_agent.stages.process.inherited_parts import Part, earlier_attempts, parse_part, uploaded_parts, usable
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -74,16 +74,16 @@ def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     assert found[-1] == len(lengths)
     assert list(found) == sorted(set(found))
     assert len(found) - 1 <= max_shards
-    # A shard never holds more than its stretch and the one clip that began in it.
-    stretch = max(target, -(-sum(lengths) // max_shards))
+    # A shard never holds more than its interval and the one clip that begins in it.
+    interval = max(target, -(-sum(lengths) // max_shards))
     for first, end in itertools.pairwise(found):
-        assert sum(lengths[first:end]) - lengths[end - 1] <= stretch
+        assert sum(lengths[first:end]) - lengths[end - 1] <= interval
 
 
-# Sources
+# Input clips
 
 
-def test_a_manifest_s_lines_become_sources() -> None:
+def test_a_manifest_s_lines_become_clips() -> None:
     lines = [{"id": "a", "uri": "a.wav", "sha256": "0" * 64}, {"id": "b", "uri": "s3://other/b.wav"}]
     content = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\n"
     first, second = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
@@ -113,7 +113,7 @@ def test_a_bad_manifest_line_is_named(second_line: bytes, words: str) -> None:
     assert "wav" not in caught.value.message
 
 
-def test_a_manifest_s_lines_are_read_in_any_place_and_empty_ones_do_not_count() -> None:
+def test_a_manifest_s_lines_are_read_in_any_order_and_empty_ones_are_skipped() -> None:
     content = b'\n  \r\n{"id":"a","uri":"a.wav"}\r\n\n{"id":"b","uri":"b.wav"}\n{"id":"c","uri":"c.wav"}'
     manifest = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
     assert [source.custom_id for source in manifest] == ["a", "b", "c"]
@@ -124,7 +124,7 @@ def test_a_manifest_s_lines_are_read_in_any_place_and_empty_ones_do_not_count() 
         InputManifest(MANIFEST, content.replace(b'"id":"c"', b'"id":"a"'), Task.TRANSCRIBE)
 
 
-def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden() -> None:
+def test_patterns_apply_to_the_last_part_of_a_name_and_hidden_files_stay_hidden() -> None:
     names = ["b.wav", "a/c.wav", "a/.x.wav", ".DS_Store", "d.mp3", "out/job-1/nonce.wav"]
     uri = "file:///data/in/"
 
@@ -138,7 +138,7 @@ def test_patterns_are_about_the_last_part_of_a_name_and_hidden_files_stay_hidden
     assert ids(".*", "d.*") == [".DS_Store", "a/.x.wav", "d.mp3"]
 
 
-def test_a_name_that_no_row_can_hold_is_told_before_anything_runs() -> None:
+def test_a_name_that_no_row_can_hold_is_refused_before_anything_runs() -> None:
     names = ["a.wav", os.fsdecode(b"\xff.wav")]
     with pytest.raises(VoxFleetError, match="UTF-8") as caught:
         select_names(PrefixInput(uri="file:///data/in/", include=("*.wav",)), names, "file:///data/out")
@@ -146,7 +146,7 @@ def test_a_name_that_no_row_can_hold_is_told_before_anything_runs() -> None:
     assert len(select_names(PrefixInput(uri="file:///data/in/", include=("a.*",)), names, "file:///data/out")) == 1
 
 
-# Inheritance
+# Inherited parts
 
 
 def test_attempts_with_a_base_are_tried_latest_first_and_only_earlier_ones() -> None:
@@ -156,10 +156,10 @@ def test_attempts_with_a_base_are_tried_latest_first_and_only_earlier_ones() -> 
     assert earlier_attempts(names, 1) == []
 
 
-def test_own_parts_are_those_whose_name_holds_a_sha256() -> None:
+def test_uploaded_parts_are_those_whose_name_holds_a_sha256() -> None:
     sha256 = "a" * 64
     names = [f"1/part-000000-{sha256}.jsonl", f"11/part-000000-{sha256}.jsonl", "1/part-000001-short.jsonl", "1/commit"]
-    assert own_parts(names, "uid", 1) == [(f"parts/uid/1/part-000000-{sha256}.jsonl", sha256)]
+    assert uploaded_parts(names, "uid", 1) == [(f"parts/uid/1/part-000000-{sha256}.jsonl", sha256)]
 
 
 CLIPS = {index: clip(index) for index in range(4)}
@@ -175,14 +175,21 @@ CLIPS = {index: clip(index) for index in range(4)}
         part(row(1), row(0)),
         part(),
     ],
-    ids=["another version", "another clip", "not of this shard", "a clip twice", "a clip taken already", "empty"],
+    ids=[
+        "another version",
+        "another clip",
+        "not of this shard",
+        "a clip twice",
+        "a clip that has a row already",
+        "empty",
+    ],
 )
-def test_parts_that_do_not_fit_are_left_out_whole(bad: Part) -> None:
+def test_a_part_with_one_unusable_row_is_left_out_whole(bad: Part) -> None:
     assert not usable(bad, CLIPS, {0})
     assert usable(part(row(2), row(3)), CLIPS, {0})
 
 
-def test_a_part_is_what_its_sha256_says() -> None:
+def test_a_part_must_match_its_sha256() -> None:
     content = row(0).line() + row(2).line()
     assert parse_part("p", sha256_hex(content), content).ref.indexes == "0,2"
     with pytest.raises(VoxFleetError, match="p has sha256"):
@@ -200,69 +207,69 @@ def part_of(*rows: ResultRow, indexes: tuple[int, ...] | None = None) -> tuple[P
     return PartRef(path="p", sha256=sha256_hex(content), indexes=encode(named)), content
 
 
-def places_of(total: int, *parts: tuple[PartRef, bytes]) -> RowOffsets:
-    places = RowOffsets(total, [ref for ref, _ in parts], [len(content) for _, content in parts])
+def offsets_of(total: int, *parts: tuple[PartRef, bytes]) -> RowOffsets:
+    offsets = RowOffsets(total, [ref for ref, _ in parts], [len(content) for _, content in parts])
     for number, (_, content) in enumerate(parts):
-        places.add(number, content)
-    return places
+        offsets.add_part(number, content)
+    return offsets
 
 
 @settings(deadline=None)
 @given(st.permutations(range(8)), st.integers(1, 8), st.sets(st.integers(0, 7)))
-def test_every_row_is_found_wherever_its_part_put_it(order: list[int], part_rows: int, absent: set[int]) -> None:
+def test_every_row_is_located_whichever_part_holds_it(order: list[int], part_rows: int, absent: set[int]) -> None:
     there = [index for index in order if index not in absent]
     groups = [sorted(there[start : start + part_rows]) for start in range(0, len(there), part_rows)]
     parts = [part_of(*(row(index, text="x" * index) for index in group)) for group in groups]
-    places, content = places_of(8, *parts), b"".join(content for _, content in parts)
-    assert places.size_bytes == len(content)
+    offsets, content = offsets_of(8, *parts), b"".join(content for _, content in parts)
+    assert offsets.size_bytes == len(content)
     for index in range(8):
-        offset, size_bytes = places.of(index)
+        offset, size_bytes = offsets.locate(index)
         line = content[offset : offset + size_bytes]
         assert line == (b"" if index in absent else row(index, text="x" * index).line())
         if line:
-            assert places.row(line, clip(index)).index == index
+            assert offsets.parse_row(line, clip(index)).index == index
 
 
 @pytest.mark.parametrize("indexes", [(0, 1, 2), (0,)])
 def test_a_part_with_more_or_fewer_rows_than_its_commit_names_is_refused(indexes: tuple[int, ...]) -> None:
     with pytest.raises(VoxFleetError, match="p holds other clips than its commit names"):
-        places_of(3, part_of(row(0), row(1), indexes=indexes))
+        offsets_of(3, part_of(row(0), row(1), indexes=indexes))
 
 
 def test_a_part_whose_rows_are_of_other_clips_is_refused() -> None:
-    places = places_of(3, part_of(row(0), row(2), indexes=(0, 1)))
+    offsets = offsets_of(3, part_of(row(0), row(2), indexes=(0, 1)))
     with pytest.raises(VoxFleetError, match="p holds other clips than its commit names"):
-        places.row(row(2).line(), clip(1))
+        offsets.parse_row(row(2).line(), clip(1))
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=30))
-def test_stretches_hold_every_clip_once_and_few_bytes(sizes: list[int]) -> None:
+def test_ranges_hold_every_clip_once_and_few_bytes(sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge, "ROWS_AT_A_TIME", 4)
         patch.setattr(merge, "BYTES_AT_A_TIME", 3000)
         rows = [row(index, text="x" * size * 40) for index, size in enumerate(sizes)]
-        places = places_of(len(rows), *(part_of(one) for one in rows))
-        stretches = list(places.stretches())
-    assert [index for stretch in stretches for index in stretch] == list(range(len(sizes)))
-    for stretch in stretches:
-        assert len(stretch) == 1 or (len(stretch) <= 4 and sum(places.of(index)[1] for index in stretch) <= 3000)
+        offsets = offsets_of(len(rows), *(part_of(one) for one in rows))
+        ranges = list(offsets.ranges())
+    assert [index for indexes in ranges for index in indexes] == list(range(len(sizes)))
+    for indexes in ranges:
+        assert len(indexes) == 1 or (len(indexes) <= 4 and sum(offsets.locate(index)[1] for index in indexes) <= 3000)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=8))
 def test_commits_must_name_each_clip_once(indexes: list[int]) -> None:
     if sorted(indexes) == [0, 1, 2, 3]:
-        require_one_each(4, indexes)
+        require_one_row_each(4, indexes)
     else:
         with pytest.raises(VoxFleetError, match="one row a clip"):
-            require_one_each(4, indexes)
+            require_one_row_each(4, indexes)
 
 
 @pytest.mark.parametrize("wrong", [row(1, etag="v2"), row(1, custom_id="other")])
 def test_a_row_of_another_clip_or_version_is_refused(wrong: ResultRow) -> None:
     with pytest.raises(VoxFleetError, match="index 1 is of another clip"):
-        places_of(2, part_of(row(0), wrong)).row(wrong.line(), clip(1))
+        offsets_of(2, part_of(row(0), wrong)).parse_row(wrong.line(), clip(1))
 
 
 # The manifest
@@ -270,7 +277,7 @@ def test_a_row_of_another_clip_or_version_is_refused(wrong: ResultRow) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 12), st.integers(30, 300), st.lists(st.integers(0, 14), max_size=5))
-def test_a_manifest_is_read_stretch_by_stretch_whatever_its_blocks(count: int, block: int, stops: list[int]) -> None:
+def test_a_manifest_is_read_in_slices_whatever_its_blocks(count: int, block: int, stops: list[int]) -> None:
     content = b"".join(clip(index).line() for index in range(count))
 
     async def read() -> None:
@@ -278,10 +285,10 @@ def test_a_manifest_is_read_stretch_by_stretch_whatever_its_blocks(count: int, b
         position = 0
         for number, stop in enumerate(sorted(stops)):
             if number % 3 == 2:
-                await stream.skip(stop)
+                await stream.skip_to(stop)
             else:
-                found = dict(await stream.take(stop))
-                assert found == {index: clip(index) for index in range(position, min(stop, count))}
+                rows = dict(await stream.read_to(stop))
+                assert rows == {index: clip(index) for index in range(position, min(stop, count))}
             position = max(position, min(stop, count))
         await stream.require_sha256(sha256_hex(content))
 
@@ -289,7 +296,7 @@ def test_a_manifest_is_read_stretch_by_stretch_whatever_its_blocks(count: int, b
 
 
 class InBlocks(io.BytesIO):
-    """Gives few bytes at a time, whatever it is asked for."""
+    """Returns at most `block` bytes at a time, whatever size is asked for."""
 
     def __init__(self, content: bytes, block: int) -> None:
         super().__init__(content)
@@ -299,23 +306,23 @@ class InBlocks(io.BytesIO):
         return super().read(self.block)
 
 
-async def test_another_manifest_is_found_by_its_sha256() -> None:
+async def test_another_manifest_is_detected_by_its_sha256() -> None:
     stream = ManifestStream(io.BytesIO(clip(0).line()), Retrier(Retries()))
-    await stream.take(1)
+    await stream.read_to(1)
     with pytest.raises(VoxFleetError, match=r"manifest\.jsonl has sha256") as caught:
         await stream.require_sha256("0" * 64)
     assert caught.value.failure_class is FailureClass.PLAN_MISMATCH
 
 
-def test_a_stretch_knows_its_own_clips_alone() -> None:
-    stretch = ManifestLines(clip(2).line() + clip(3).line(), first=2)
-    assert dict(stretch) == {2: clip(2), 3: clip(3)} and 1 not in stretch and 4 not in stretch
+def test_a_slice_contains_its_own_clips_only() -> None:
+    rows = ManifestSlice(clip(2).line() + clip(3).line(), first=2)
+    assert dict(rows) == {2: clip(2), 3: clip(3)} and 1 not in rows and 4 not in rows
     with pytest.raises(KeyError):
-        stretch[4]
+        rows[4]
 
 
 @pytest.mark.parametrize("content", [clip(1).line(), b"{}\n", b"\n", b"\xff\n"])
-def test_a_line_that_is_not_the_row_of_its_place_is_a_mismatch(content: bytes) -> None:
+def test_a_line_that_is_not_the_row_of_its_clip_is_a_mismatch(content: bytes) -> None:
     with pytest.raises(VoxFleetError, match=r"manifest\.jsonl") as caught:
-        ManifestLines(content)[0]
+        ManifestSlice(content)[0]
     assert caught.value.failure_class is FailureClass.PLAN_MISMATCH

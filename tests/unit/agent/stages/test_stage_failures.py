@@ -1,4 +1,4 @@
-"""Which class an attempt's end gets from what its stage raised."""
+"""The failure class of an attempt, from what its stage raised."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def test_a_known_class_stays_whatever_else_is_in_the_group() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
-def test_what_a_disk_answers_is_the_disks(number: int) -> None:
+def test_an_error_of_a_disk_is_scratch_exhausted(number: int) -> None:
     assert failure_of(OSError(number, "")).failure_class is FailureClass.SCRATCH_EXHAUSTED
 
 
-def test_what_a_journals_disk_answers_is_the_disks_and_a_wrong_statement_is_not(tmp_path: Path) -> None:
+def test_an_error_of_the_journal_s_disk_is_scratch_exhausted_and_a_wrong_statement_is_not(tmp_path: Path) -> None:
     file = tmp_path / "journal.db"
     sqlite3.connect(file).execute("CREATE TABLE rows (line)")
     read_only = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
@@ -34,5 +34,5 @@ def test_what_a_journals_disk_answers_is_the_disks_and_a_wrong_statement_is_not(
     assert failure_of(wrong.value).failure_class is FailureClass.RUNTIME_MISMATCH
 
 
-def test_an_error_that_sqlite_gave_no_code_is_classified_too() -> None:
+def test_a_sqlite_error_without_a_code_is_classified_too() -> None:
     assert failure_of(sqlite3.OperationalError("could not decode")).failure_class is FailureClass.RUNTIME_MISMATCH

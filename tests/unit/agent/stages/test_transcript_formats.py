@@ -1,4 +1,4 @@
-"""Transcript files, read back by strict readers of what the formats' documents say."""
+"""Transcript files, read back by readers that follow the formats' specifications strictly."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def at(start: int, end: int, text: str) -> TimedText:
     return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
 
 
-def read_cues(body: str, point: str) -> list[Cue]:
-    """Blocks of a line of times and one line of text."""
-    line = re.compile(f"{_TIME % point} --> {_TIME % point}")
-    found = []
+def read_cues(body: str, separator: str) -> list[Cue]:
+    """Reads blocks of one line of times and one line of text."""
+    line = re.compile(f"{_TIME % separator} --> {_TIME % separator}")
+    parsed = []
     for block in body.split("\n\n"):
         times, text = block.split("\n")
         match = line.fullmatch(times)
@@ -40,8 +40,8 @@ def read_cues(body: str, point: str) -> list[Cue]:
             ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1000 + int(rest)
             for hours, minutes, seconds, rest in (match.groups()[:4], match.groups()[4:])
         )
-        found.append(Cue(start, end, text))
-    return found
+        parsed.append(Cue(start, end, text))
+    return parsed
 
 
 def read_srt(content: bytes) -> list[Cue]:
@@ -68,7 +68,7 @@ def read_vtt(content: bytes) -> list[Cue]:
     return [Cue(cue.start_milliseconds, cue.end_milliseconds, html.unescape(cue.text)) for cue in found]
 
 
-def test_both_forms_of_two_cues() -> None:
+def test_both_formats_of_two_cues() -> None:
     two = row(at(0, 1500, "Hello <b>you</b> & me"), at(3_600_000, 3_661_007, "100 --> 7"))
     assert transcript_formats.srt(two).decode() == (
         "1\n00:00:00,000 --> 00:00:01,500\nHello <b>you</b> & me\n\n2\n01:00:00,000 --> 01:01:01,007\n100 -> 7\n\n"
@@ -109,7 +109,7 @@ def test_words_make_cues_where_there_are_no_segments() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", None])
-def test_an_empty_transcript_makes_files_without_a_word(text: str | None) -> None:
+def test_an_empty_transcript_makes_files_without_text(text: str | None) -> None:
     empty = row().model_copy(update={"text": text})
     assert (transcript_formats.srt(empty), transcript_formats.vtt(empty), transcript_formats.txt(empty)) == (
         b"",
