@@ -138,3 +138,19 @@ def test_every_make_target_that_is_told_exists() -> None:
     code = [text for page in PAGES for text in (*blocks(page, "sh", ""), *SPAN.findall(page.read_text()))]
     told = {target for text in code for target in re.findall(r"(?:^|[\s`])make ([a-z][a-z-]*)", text)}
     assert told and told <= targets
+
+
+def test_the_layout_names_every_module() -> None:
+    tree = (REPOSITORY / "docs/layout.md").read_text().partition("## Earlier names")[0]
+    words = set(re.findall(r"\w+", tree))
+    modules = {
+        file.stem
+        for package in (
+            "agent/voxfleet_agent",
+            "operator/voxfleet_operator",
+            "operator/voxfleet_cli",
+            "crds/voxfleet_process",
+        )
+        for file in (REPOSITORY / package).rglob("*.py")
+    }
+    assert modules - {"__init__", "__main__"} <= words
