@@ -27,7 +27,7 @@ from tests.unit.agent.audio.audio_bytes import (
     wav,
 )
 
-from voxfleet_agent.audio.headers import HeaderFacts, inspect, refuse
+from voxfleet_agent.audio.headers import HeaderFacts, contract_violation, inspect
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Encoding
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -386,24 +386,24 @@ FACTS = HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 1000, 16_000)
     ],
 )
 def test_refuse_names_the_clause(facts: HeaderFacts, size_bytes: int, reason: str | None) -> None:
-    error = refuse(facts, size_bytes, contract())
+    error = contract_violation(facts, size_bytes, contract())
     assert (error and error.reason) == reason
     assert error is None or error.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
 def test_refuse_names_an_encoding_and_a_missing_decoder() -> None:
-    error = refuse(FACTS, 32_044, contract(encodings=("float32", "flac")))
+    error = contract_violation(FACTS, 32_044, contract(encodings=("float32", "flac")))
     assert error is not None
     assert error.reason == "is encoded as pcm16; the contract accepts float32, flac"
     without = contract().model_copy(update={"input": contract().input.model_copy(update={"decoders": ()})})
-    error = refuse(FACTS, 32_044, without)
+    error = contract_violation(FACTS, 32_044, without)
     assert error is not None
     assert "input.decoders" in error.reason
 
 
 def test_a_clip_at_8_khz_is_refused() -> None:
     content = clip("rate-8000.wav")
-    error = refuse(facts_of(content), len(content), contract())
+    error = contract_violation(facts_of(content), len(content), contract())
     assert error is not None and "8000 Hz" in error.reason
 
 
