@@ -198,7 +198,7 @@ async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer
     accepted = ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
     contract = VoiceContractSpec(input=accepted)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    async with web(server, authority, Timeouts(answer_seconds=5)) as storage:
+    async with web(server, authority, Timeouts(response_seconds=5)) as storage:
         source = InputClip("a", server.url("/in/x.wav"))
         found = await asyncio.gather(
             *(inspect_clip(storage, contract, index, source) for index in range(4)), return_exceptions=True

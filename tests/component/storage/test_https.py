@@ -377,7 +377,7 @@ async def test_more_headers_than_threads_are_read_from_a_server_that_keeps_no_co
     behind = wav_behind(100_000)
     for number in range(8):
         server.pages[f"/in/{number}.wav"] = Page(behind, headers={"Connection": "close"})
-    async with Storage([server.url("/in/")], None, https, Timeouts(answer_seconds=10.0)) as storage:
+    async with Storage([server.url("/in/")], None, https, Timeouts(response_seconds=10.0)) as storage:
         sources = [InputClip(str(number), server.url(f"/in/{number}.wav")) for number in range(8)]
         with few_threads(2):
             rows = await asyncio.gather(

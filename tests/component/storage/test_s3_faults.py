@@ -31,7 +31,7 @@ from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 
-IMPATIENT = Timeouts(connect_seconds=5, idle_seconds=1, answer_seconds=10)
+IMPATIENT = Timeouts(connect_seconds=5, idle_seconds=1, response_seconds=10)
 AT_ONCE = Backoff(initial="1ms", cap="1ms")
 
 Verb = Callable[[Storage, str], Awaitable[object]]
@@ -161,7 +161,7 @@ async def test_an_answer_that_never_begins_is_broken_off(open_s3: OpenS3, bucket
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
-        storage = open_s3(f"http://127.0.0.1:{port}", Timeouts(answer_seconds=0.5))
+        storage = open_s3(f"http://127.0.0.1:{port}", Timeouts(response_seconds=0.5))
         error = await error_of(storage.get(f"{bucket}x", 1))
         await hung_up.wait()
     assert (error.failure_class, "in time" in error.message) == (FailureClass.TRANSPORT, True)

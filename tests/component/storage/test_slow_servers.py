@@ -28,7 +28,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
 
 SLOW_BODY = Timeouts(idle_seconds=0.4, bytes_per_second=10_000)
-SLOW_HEAD = Timeouts(answer_seconds=0.7)
+SLOW_HEAD = Timeouts(response_seconds=0.7)
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,), max_clip_bytes="8Gi"),
 )
@@ -216,7 +216,7 @@ async def test_an_upload_that_was_taken_gives_the_answer_no_more_time() -> None:
     async with (
         RawServer(script) as server,
         asyncio.timeout(PATIENCE_SECONDS),
-        s3_at(server, Timeouts(answer_seconds=0.5, bytes_per_second=100)) as storage,
+        s3_at(server, Timeouts(response_seconds=0.5, bytes_per_second=100)) as storage,
     ):
         error = await error_of(storage.put("s3://bucket/x", bytes(2**20)))
     assert (error.failure_class, "in time" in error.message) == (FailureClass.TRANSPORT, True)
@@ -234,7 +234,7 @@ async def test_a_long_upload_may_take_longer_than_an_answer() -> None:
         await asked.read_body()
         await asked.send(head(200, "Content-Length: 0"))
 
-    async with RawServer(script) as server, s3_at(server, Timeouts(answer_seconds=0.8)) as storage:
+    async with RawServer(script) as server, s3_at(server, Timeouts(response_seconds=0.8)) as storage:
         await storage.put("s3://bucket/x", Slow(bytes(10)))
 
 
@@ -272,7 +272,7 @@ async def test_a_server_that_joins_parts_sends_spaces_meanwhile(monkeypatch: pyt
             await asked.trickle(b" " * 30)
             await asked.send(b"<R/>")
 
-    async with RawServer(script) as server, s3_at(server, Timeouts(idle_seconds=0.4, answer_seconds=20)) as storage:
+    async with RawServer(script) as server, s3_at(server, Timeouts(idle_seconds=0.4, response_seconds=20)) as storage:
         await storage.put("s3://bucket/x", bytes(20))
     assert [asked.method for asked in server.requests] == ["POST", "PUT", "POST"], "and nothing was aborted"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.addresses import Address, AllowList, Scheme, parse, split_authority
+from voxfleet_agent.addresses import Address, AllowList, Scheme, parse_address, split_authority
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ALLOWED = AllowList(
@@ -184,7 +184,7 @@ def test_an_authority_is_a_host_and_a_port() -> None:
 def test_hosts_in_disguise_are_no_hosts(host: str) -> None:
     """Resolvers read most of these as an IP address; the allow-list would read a name."""
     with pytest.raises(VoxFleetError) as caught:
-        parse(f"https://{host}/x")
+        parse_address(f"https://{host}/x")
     assert "host" in caught.value.message
 
 
@@ -206,4 +206,4 @@ def test_whatever_is_resolved_lies_below_a_prefix(rest: str, prefix: str) -> Non
 @given(st.text(max_size=40), st.sampled_from(["", "https://", "s3://", "file://", "file:///"]))
 def test_any_text_is_an_address_or_denied(text: str, beginning: str) -> None:
     with suppress(VoxFleetError):
-        parse(f"{beginning}{text}")
+        parse_address(f"{beginning}{text}")
