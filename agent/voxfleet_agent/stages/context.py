@@ -20,7 +20,7 @@ class LadderBook(Protocol):
     """Measured batch sizes of this Mac."""
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         """The table for this model, Mac and contract, measured now when there is none; None when the contract
         declares no ladder and none is stored. `longest`: fetched clips of the job, the longest first, as many as the
