@@ -1,4 +1,4 @@
-"""Single values: whom this agent serves, and under which epoch and chain."""
+"""Single values: the control plane that this agent serves, its epoch and its ledger chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one attempt's stage keeps durable: its base, its clips' rows, its parts."""
+"""The durable state of one attempt's stage: its base, the rows of its clips, its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voxfleet_api.results import PartRef, ResultRow
 
 
 class SqliteStageJournal:
-    """Implements stages.stage.StageJournal."""
+    """Implements stages.context.StageJournal."""
 
     def __init__(self, journal: Journal, key: AttemptKey) -> None:
         self._journal = journal
@@ -28,7 +28,7 @@ class SqliteStageJournal:
         return await self._journal.read(work)
 
     async def freeze_base(self, content: bytes) -> None:
-        """Raises sqlite3.IntegrityError when a base is frozen already: it never changes."""
+        """Raises sqlite3.IntegrityError when a base is already frozen: a base never changes."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
@@ -37,7 +37,7 @@ class SqliteStageJournal:
         crash_points.point("base-frozen")
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
-        """In one transaction. Raises sqlite3.IntegrityError when a clip has a row already."""
+        """Records rows in one transaction. Raises sqlite3.IntegrityError when a clip already has a row."""
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany(
@@ -68,19 +68,19 @@ class SqliteStageJournal:
         return await self._journal.read(work)
 
     async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
-        """Raises ValueError when a clip has no row, or another part holds it."""
+        """Raises ValueError when a clip has no row or its row is in another part."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
                 (*self._key, part.number, json.dumps(part.ref.dump()), content, int(part.uploaded)),
             )
-            held = db.executemany(
+            assigned = db.executemany(
                 "UPDATE clip_rows SET part = ? WHERE shard_uid = ? AND attempt = ? AND clip = ? AND part IS NULL",
                 [(part.number, *self._key, clip) for clip in indexes],
             ).rowcount
-            if held != len(indexes):
-                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
+            if assigned != len(indexes):
+                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {assigned}")
 
         await self._journal.write(work, wake=False)
         crash_points.point("part-frozen")
@@ -117,7 +117,7 @@ class SqliteStageJournal:
 
 @dataclass(frozen=True, slots=True)
 class FrozenPart:
-    """A part whose bytes are durable in the journal; `ref.path` holds their sha256."""
+    """A part whose bytes are durable in the journal; `ref.path` contains their sha256."""
 
     number: int
     ref: PartRef

@@ -20,18 +20,18 @@ from voxfleet_api.results import ClipStatus, PartRef, ResultRow
 
 KEY = AttemptKey("shard-1", 1)
 
-# Records clips as fast as it can and says each one only after its write returned.
+# Records rows as fast as it can and prints each index only after its write returned.
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from voxfleet_agent.attempts.key import AttemptKey
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_agent.journal.stage import AttemptJournal
+from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_api.results import ClipStatus, ResultRow
 
 async def main(folder):
     journal = await Journal.open(folder, folder / "journal.sqlite3")
-    stage = AttemptJournal(journal, AttemptKey("shard-1", 1))
+    stage = SqliteStageJournal(journal, AttemptKey("shard-1", 1))
     for index in range(1_000_000):
         await stage.record_rows([ResultRow(index=index, custom_id=str(index), status=ClipStatus.SUCCEEDED, text="one")])
         print(index, flush=True)
@@ -143,13 +143,13 @@ async def test_attempts_do_not_see_each_other(journal: Journal) -> None:
     await SqliteStageJournal(journal, KEY).record_rows([clip(0)])
     other = SqliteStageJournal(journal, AttemptKey("shard-1", 2))
     assert await other.recorded_indexes() == frozenset() and await other.unfrozen_lines(9) == []
-    await journal.write(lambda db: attempt_table.forget(db, KEY))
+    await journal.write(lambda db: attempt_table.delete(db, KEY))
     assert await SqliteStageJournal(journal, KEY).recorded_indexes() == frozenset()
 
 
 async def test_tombstones_keep_the_highest_number(journal: Journal) -> None:
     for attempt in (2, 5, 3):
-        await journal.write(lambda db, attempt=attempt: attempt_table.bury(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
+        await journal.write(lambda db, attempt=attempt: attempt_table.add_tombstone(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
     assert await journal.read(attempt_table.tombstones) == {"s": 5}
     await journal.write(lambda db: attempt_table.drop_tombstones(db, 101))
     assert await journal.read(attempt_table.tombstones) == {}
