@@ -13,7 +13,7 @@ import pytest
 
 from voxfleet_agent.engine.ctc_batches import bucket_frames, collapse
 from voxfleet_agent.engine.transcriber import MlxTranscriber
-from voxfleet_agent.engine.transcription_families import FAMILIES
+from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, read_output
 from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -93,7 +93,9 @@ def test_what_a_batch_gives_is_what_mlx_audio_gives(
     model = model_of(family)
     settings = {"dtype": mx.float32} if family == "parakeet" else {}
     clips = [samples for samples, _ in examples.values()]
-    expected = [read_output(model._generate(mx.array(clip), **settings), FAMILIES[family]) for clip in clips]
+    expected = [
+        read_output(model._generate(mx.array(clip), **settings), TRANSCRIPTION_FAMILIES[family]) for clip in clips
+    ]
     assert model.transcribe(clips) == expected
 
 
