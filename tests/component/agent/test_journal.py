@@ -1,4 +1,4 @@
-"""The journal through kill -9, and what it refuses."""
+"""The journal survives kill -9 and refuses invalid writes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_clip_has_one_row(journal: Journal) -> None:
     assert await stage.recorded_indexes() == {3}, "all or none"
 
 
-async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
+async def test_a_part_keeps_its_rows(journal: Journal) -> None:
     stage = SqliteStageJournal(journal, KEY)
     await stage.record_rows([clip(index) for index in (2, 0, 1)])
     assert await stage.unfrozen_lines(9) == [(index, clip(index).line()) for index in range(3)]

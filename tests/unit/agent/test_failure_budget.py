@@ -49,7 +49,7 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
         budget.spend_retry(FailureClass.TRANSPORT)
 
 
-def test_to_wait_as_asked_is_no_failure() -> None:
+def test_waiting_as_requested_is_no_failure() -> None:
     budget = MacFailureBudget(FailureBudget(retries_per_hour=1), HandClock())
     for _ in range(100):
         budget.spend_retry(FailureClass.THROTTLED)
