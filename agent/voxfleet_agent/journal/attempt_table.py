@@ -53,8 +53,8 @@ def load_all(db: sqlite3.Connection) -> list[JournaledAttempt]:
 
 def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[JournaledAttempt]:
     """Loads those of the attempts that are in the journal."""
-    found = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
-    return [_record(row) for row in found if row is not None]
+    rows = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
+    return [_record(row) for row in rows if row is not None]
 
 
 def delete(db: sqlite3.Connection, key: AttemptKey) -> None:

@@ -30,10 +30,10 @@ def append(db: sqlite3.Connection, event_type: EventType, content: ApiModel) -> 
 
 
 def after(db: sqlite3.Connection, number: int, limit: int) -> list[StoredEvent]:
-    found = db.execute(
+    rows = db.execute(
         "SELECT number, type, content FROM events WHERE number > ? ORDER BY number LIMIT ?", (number, limit)
     )
-    return [StoredEvent(number, EventType(kind), json.loads(content)) for number, kind, content in found]
+    return [StoredEvent(number, EventType(kind), json.loads(content)) for number, kind, content in rows]
 
 
 def trim(db: sqlite3.Connection, up_to: int) -> None:
@@ -49,5 +49,5 @@ def floor(db: sqlite3.Connection) -> int:
 
 def last(db: sqlite3.Connection) -> int:
     """The number of the newest event ever; 0 before the first."""
-    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return 0 if found is None else int(found[0])
+    newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if newest is None else int(newest[0])

@@ -22,8 +22,8 @@ class SqliteStageJournal:
 
     async def base(self) -> bytes | None:
         def work(db: sqlite3.Connection) -> bytes | None:
-            found = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
-            return None if found is None else bytes(found[0])
+            stored = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
+            return None if stored is None else bytes(stored[0])
 
         return await self._journal.read(work)
 
@@ -51,19 +51,19 @@ class SqliteStageJournal:
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:
-            found = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
-            return frozenset(clip for (clip,) in found)
+            rows = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
+            return frozenset(clip for (clip,) in rows)
 
         return await self._journal.read(work)
 
     async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
         def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT clip, line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip"
                 " LIMIT ?",
                 (*self._key, limit),
             )
-            return [(clip, bytes(line)) for clip, line in found]
+            return [(clip, bytes(line)) for clip, line in rows]
 
         return await self._journal.read(work)
 
@@ -87,12 +87,10 @@ class SqliteStageJournal:
 
     async def parts(self) -> Sequence[FrozenPart]:
         def work(db: sqlite3.Connection) -> list[FrozenPart]:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT number, ref, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number", self._key
             )
-            return [
-                FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in found
-            ]
+            return [FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in rows]
 
         return await self._journal.read(work)
 

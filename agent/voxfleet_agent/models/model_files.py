@@ -103,7 +103,7 @@ def list_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise unavailable(f"the model folder {folder} does not exist on this Mac; put the model there on every Mac")
     root = _root(folder)
-    found: list[str] = []
+    listed: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
@@ -116,10 +116,10 @@ def list_files(folder: Path) -> list[str]:
             if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
                 raise unavailable(f"the model folder {folder} holds a link out of it, {name}; copy the file instead")
             if stat.S_ISREG(path.stat().st_mode):
-                found.append(path.relative_to(folder).as_posix())
-            if len(found) > MAX_FILES:
+                listed.append(path.relative_to(folder).as_posix())
+            if len(listed) > MAX_FILES:
                 raise unavailable(f"the model folder {folder} holds more than {MAX_FILES} files; give the model alone")
-    return sorted(found)
+    return sorted(listed)
 
 
 def model_digest(files: Mapping[str, FileDigest]) -> str:

@@ -55,8 +55,8 @@ class ObjectModels:
         async with self._locks[origin]:
             try:
                 objects = await _list(uri, storage)
-                found = await asyncio.to_thread(self._find, origin, digest, objects.versions)
-                return found or await self._fetch(uri, origin, digest, objects, storage)
+                cached = await asyncio.to_thread(self._find, origin, digest, objects.versions)
+                return cached or await self._fetch(uri, origin, digest, objects, storage)
             except OSError as error:
                 raise VoxFleetError(
                     FailureClass.SCRATCH_EXHAUSTED,
@@ -100,10 +100,10 @@ class ObjectModels:
                 if objects.sums.get(name, sha256) != sha256:
                     raise _mismatch(f"{name} is not the file that {SUMS_NAME} lists; upload both again")
                 files[name] = FileDigest(version.size_bytes, sha256)
-            found = model_digest(files)
-            if digest is not None and digest != found:
-                raise _mismatch(f"its files digest to {found} and not to {digest}; correct model.digest or the files")
-            return await asyncio.to_thread(self._keep, origin, found, objects.versions, folder / "model", files)
+            actual = model_digest(files)
+            if digest is not None and digest != actual:
+                raise _mismatch(f"its files digest to {actual} and not to {digest}; correct model.digest or the files")
+            return await asyncio.to_thread(self._keep, origin, actual, objects.versions, folder / "model", files)
 
     def _keep(
         self, origin: str, digest: str, versions: dict[str, ObjectVersion], folder: Path, files: dict[str, FileDigest]

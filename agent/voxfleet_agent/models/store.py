@@ -73,13 +73,13 @@ class ModelStore:
             raise unavailable(
                 "model.path lies in the model cache; name what it was fetched from: model.hub or model.uri"
             )
-        found, sha256s = self._examine(folder, digest, "the job's model.path")
-        return ResolvedModel(folder, found, files=sha256s)
+        actual, sha256s = self._examine(folder, digest, "the job's model.path")
+        return ResolvedModel(folder, actual, files=sha256s)
 
     def _resolve_hub(self, hub: HubModel, digest: str | None) -> ResolvedModel:
         with fetched_snapshot(hub, self._cache) as (folder, revision):
-            found, sha256s = self._examine(folder, digest, f"the hub model {hub.id}")
-            model = PinnedModel(folder, found, revision, sha256s)
+            actual, sha256s = self._examine(folder, digest, f"the hub model {hub.id}")
+            model = PinnedModel(folder, actual, revision, sha256s)
             self._cache.pin(cache_name(hub), model)
             return model
 
@@ -93,14 +93,14 @@ class ModelStore:
             digests = self._digests.of(folder, names)
         except OSError as error:
             raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path and permissions") from error
-        found = model_digest(digests)
-        if digest is not None and digest != found:
+        actual = model_digest(digests)
+        if digest is not None and digest != actual:
             raise VoxFleetError(
                 FailureClass.MODEL_MISMATCH,
-                f"{what} digests to {found} on this Mac and not to {digest}; correct model.digest, or put the same"
+                f"{what} digests to {actual} on this Mac and not to {digest}; correct model.digest, or put the same"
                 " files on every Mac",
             )
-        return found, {name: file.sha256 for name, file in digests.items()}
+        return actual, {name: file.sha256 for name, file in digests.items()}
 
 
 def default_model_folder() -> Path:

@@ -117,11 +117,11 @@ async def resolve(host: str, port: int) -> list[IpAddress]:
     """The host's addresses in the order in which to try them. Raises httpcore2.ConnectError."""
     try:
         # A name server that does not answer must not block the threads that everything else needs.
-        found = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        resolved = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
         raise httpcore2.ConnectError("the host's name cannot be resolved") from error
     # A link-local address may end with a percent sign and its interface.
-    texts = [str(sockaddr[0]).partition("%")[0] for family, _, _, _, sockaddr in found if family in _FAMILIES]
+    texts = [str(sockaddr[0]).partition("%")[0] for family, _, _, _, sockaddr in resolved if family in _FAMILIES]
     return list(dict.fromkeys(ipaddress.ip_address(text) for text in texts))
 
 

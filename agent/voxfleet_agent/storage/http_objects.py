@@ -40,12 +40,12 @@ class HttpObjects(ABC):
         if start > 0:
             headers["Range"] = f"bytes={start}-"
         async with self.get(address, headers) as response:
-            first, found = await _offset_and_version(response)
-            if version is not None and found != version:
+            first, current = await _offset_and_version(response)
+            if version is not None and current != version:
                 raise changed()
             if first not in (0, start):
                 raise _wrong_range()
-            yield OpenedObject(found, first, response.blocks())
+            yield OpenedObject(current, first, response.blocks())
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
         """Fetches the version and the first block with one request."""
@@ -80,8 +80,8 @@ class HttpObjects(ABC):
     async def _read_range(self, address: Address, version: ObjectVersion, start: int, stop: int) -> bytes:
         headers = {**_conditions(version), "Range": f"bytes={start}-{stop - 1}"}
         async with self.get(address, headers) as response:
-            offset, found = await _offset_and_version(response)
-            if found != version:
+            offset, current = await _offset_and_version(response)
+            if current != version:
                 raise changed()
             if offset > start:
                 raise _wrong_range()

@@ -43,11 +43,11 @@ class LocalFiles:
     async def open(
         self, address: Address, version: ObjectVersion | None = None, start: int = 0
     ) -> AsyncIterator[OpenedObject]:
-        descriptor, found = await in_thread(lambda: self._open(address.path))
+        descriptor, current = await in_thread(lambda: self._open(address.path))
         try:
-            if version is not None and found != version:
+            if version is not None and current != version:
                 raise changed()
-            yield OpenedObject(found, start, _blocks(descriptor, start))
+            yield OpenedObject(current, start, _blocks(descriptor, start))
         finally:
             os.close(descriptor)
 
@@ -62,9 +62,9 @@ class LocalFiles:
 
         Raises OSError for errors of the target, VoxFleetError for those of the source.
         """
-        source, found = self._open(address.path)
+        source, current = self._open(address.path)
         try:
-            if found != version:
+            if current != version:
                 raise changed()
             digest, size_bytes = hashlib.sha256(), 0
             while block := _pread(source, BLOCK_BYTES, size_bytes):
@@ -92,7 +92,7 @@ class LocalFiles:
         pass
 
     def _walk(self, path: str, limit: int) -> list[str]:
-        found: list[str] = []
+        names: list[str] = []
         pending: list[tuple[str, ...]] = [()]
         while pending:
             below = pending.pop()
@@ -111,9 +111,9 @@ class LocalFiles:
                             "the prefix holds a link to a folder; name that folder itself",
                         )
                     elif not entry.name.startswith(STAGING_PREFIX):
-                        found.append("/".join((*below, entry.name)))
-                        check_count(len(found), limit)
-        return found
+                        names.append("/".join((*below, entry.name)))
+                        check_count(len(names), limit)
+        return names
 
     def _head(self, path: str) -> ObjectVersion:
         descriptor, version = self._open(path)
@@ -135,9 +135,9 @@ class LocalFiles:
             return descriptor, _version(state)
 
     def _read(self, path: str, version: ObjectVersion, start: int, stop: int) -> bytes:
-        descriptor, found = self._open(path)
+        descriptor, current = self._open(path)
         try:
-            if found != version:
+            if current != version:
                 raise changed()
             return _pread(descriptor, stop - start, start)
         finally:
