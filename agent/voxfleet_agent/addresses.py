@@ -21,15 +21,15 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an object lies. `key` has no slash at its beginning or end; for a local file it is its real path."""
+    """Where an object is stored. `key` neither begins nor ends with a slash; for a local file it is the real path."""
 
     scheme: Scheme
     authority: str
-    """Empty for a local file; the bucket; the host in lower case with its port, such as `example.com:443`."""
+    """Nothing for a local file, the bucket for S3, and host and port in lower case for https: `example.com:443`."""
     key: str
-    """Literal; of an https address still percent-encoded."""
+    """Literal, but percent-encoded for an https address."""
     query: str = ""
-    """Of an https address, without the question mark. It may be a secret: a presigned URL's is."""
+    """The query of an https address without the question mark. It may be secret, as in a presigned URL."""
 
     @property
     def path(self) -> str:
@@ -37,14 +37,14 @@ class Address:
         return f"/{self.key}"
 
     def __repr__(self) -> str:
-        return f"Address({self.scheme}, …)"  # names of clips and presigned queries do not belong in a traceback
+        return f"Address({self.scheme}, …)"  # clip names and presigned queries stay out of tracebacks
 
 
 class AllowList:
-    """The prefixes below which attempts may read and write."""
+    """The prefixes that attempts may read and write below."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
-        parsed = [parse(prefix) for prefix in prefixes]
+        parsed = [parse_address(prefix) for prefix in prefixes]
         self._folders = [os.path.realpath(address.path) for address in parsed if address.scheme is Scheme.FILE]
         self._remote = [
             (address.scheme, address.authority, address.key) for address in parsed if address.scheme is not Scheme.FILE
@@ -53,10 +53,10 @@ class AllowList:
     def resolve(self, uri: str) -> Address:
         """The address behind a URI. Raises VoxFleetError(ACCESS_DENIED).
 
-        URIs are taken literally, as S3 keys are: `%20` is three characters of a name. Links of a local path are
-        resolved, so that none can lead out of the allowed folders.
+        URIs are literal, as S3 keys are: `%20` is three characters of a name. Symbolic links in a local path are
+        resolved, so none can lead out of the allowed folders.
         """
-        address = parse(uri)
+        address = parse_address(uri)
         if address.scheme is Scheme.FILE:
             path = os.path.realpath(address.path)
             if self.folder_above(path) is not None:
@@ -72,12 +72,12 @@ class AllowList:
         )
 
     def folder_above(self, path: str) -> str | None:
-        """The allowed folder, a real path, that holds this real path."""
+        """The allowed folder that contains this real path; both are real paths."""
         return next((folder for folder in self._folders if os.path.commonpath((folder, path)) == folder), None)
 
 
-def parse(uri: str) -> Address:
-    """Raises VoxFleetError(ACCESS_DENIED) for what is not an absolute, normal address."""
+def parse_address(uri: str) -> Address:
+    """Parses a URI. Raises VoxFleetError(ACCESS_DENIED) unless it is absolute and normalized."""
     scheme, separator, rest = uri.partition("://")
     authority, _, key = rest.partition("/")
     if not separator or scheme not in tuple(Scheme) or (scheme == Scheme.FILE) != (authority == ""):
@@ -94,7 +94,7 @@ def parse(uri: str) -> Address:
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_WRITTEN_PLAINLY = "!$&'()*+,;=:@/%~"
+_UNESCAPED = "!$&'()*+,;=:@/%~"
 HTTPS_PORT = 443
 
 
@@ -105,14 +105,16 @@ def _parse_https(rest: str) -> Address:
         raise _denied("the https address has a space, a control character or a fragment; encode them")
     if _BROKEN_ESCAPE.search(location):
         raise _denied("the https address has a percent sign that begins no escape; write %25")
-    key = quote(key.removesuffix("/"), safe=_WRITTEN_PLAINLY)
+    key = quote(key.removesuffix("/"), safe=_UNESCAPED)
     _check_segments(key)
-    return Address(Scheme.HTTPS, parse_authority(authority), key, quote(query, safe=f"{_WRITTEN_PLAINLY}?[]"))
+    return Address(Scheme.HTTPS, parse_authority(authority), key, quote(query, safe=f"{_UNESCAPED}?[]"))
 
 
 def parse_authority(text: str, default_port: int = HTTPS_PORT) -> str:
-    """`Example.com` -> `example.com:443`. Raises VoxFleetError(ACCESS_DENIED) for user names, for ports that are none
-    and for IP addresses in any but their usual form."""
+    """`Example.com` -> `example.com:443`.
+
+    Raises VoxFleetError(ACCESS_DENIED) for user names, invalid ports and IP addresses in an unusual form.
+    """
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         raise _denied("the address's host is not a plain name or IP address; write https://host/name, without a user")
@@ -123,7 +125,7 @@ def parse_authority(text: str, default_port: int = HTTPS_PORT) -> str:
         try:
             literal = ipaddress.ip_address(host.strip("[]"))
         except ValueError as error:
-            # Resolvers read 0x7f.1, 0177.1 and 2130706433 as 127.0.0.1; nobody else should have to.
+            # Resolvers read 0x7f.1, 0177.1 and 2130706433 as 127.0.0.1.
             raise _denied("the address's host is an IP address in an unusual form; write it as 192.0.2.1") from error
         host = f"[{literal}]" if literal.version == 6 else str(literal)
     elif host.startswith((".", "-")) or host.endswith((".", "-")) or ".." in host:
@@ -148,8 +150,8 @@ def _check_segments(key: str) -> None:
 
 
 def _check_segment(segment: str) -> None:
-    # Nothing here decodes percent signs; what would mean another place to somebody who does, once or more often, is
-    # refused all the same. Some servers also cut a segment at a semicolon.
+    # Nothing here decodes percent signs. A segment that would change its meaning for a server that decodes them, once
+    # or repeatedly, is refused all the same. Some servers also cut a segment at a semicolon.
     texts = [segment]
     while (decoded := unquote(texts[-1])) != texts[-1]:
         texts.append(decoded)

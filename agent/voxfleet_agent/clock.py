@@ -1,4 +1,4 @@
-"""The agent's three clocks. What is billed must not count sleep; a lease must."""
+"""The agent's three clocks. Billed time must exclude sleep; a lease must include it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ else:
 
 class Clock(Protocol):
     def metered_milliseconds(self) -> int:
-        """A monotonic clock that stands still while the machine sleeps."""
+        """A monotonic clock that stops while the machine sleeps."""
         ...
 
     def lease_seconds(self) -> float:
-        """A monotonic clock that goes on while the machine sleeps."""
+        """A monotonic clock that keeps running while the machine sleeps."""
         ...
 
     def wall(self) -> datetime:
-        """UTC. Only for people: no decision about leases or money stands on it."""
+        """The time in UTC, for people only: no decision about leases or money depends on it."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from voxfleet_agent.addresses import parse
+from voxfleet_agent.addresses import parse_address
 from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
 from voxfleet_api.base import Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
@@ -32,7 +32,7 @@ modelCache: {path: /Users/voxfleet/models, quota: 100Gi}
 
 
 SYSTEM_MEMORY_PERCENT = 15
-"""Of the machine's memory: for the operating system and the supervisor."""
+"""The share of the machine's memory that the operating system and the supervisor keep."""
 
 
 class ConfigError(Exception):
@@ -58,13 +58,13 @@ def _loopback(host: str) -> str:
 
 
 def checked_prefix(uri: str) -> str:
-    """Raises ValueError that says what to write."""
+    """Raises ValueError with a message that says what to write."""
     if not uri.endswith("/"):
         raise ValueError(
             "write a prefix with a slash at its end, such as file:///data/, s3://bucket/ or https://host/x/"
         )
     try:
-        parse(uri)
+        parse_address(uri)
     except VoxFleetError as error:
         raise ValueError(error.message) from error
     return uri
@@ -83,7 +83,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 class Listen(SpecModel):
     host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    """0: any free port; the log names it."""
+    """0 picks any free port, which the log names."""
 
 
 class ScratchConfig(SpecModel):
@@ -91,7 +91,7 @@ class ScratchConfig(SpecModel):
     quota: Quantity
     min_free: Quantity = "1Gi"
     quarantine_quota: Quantity = "1Gi"
-    """Of the clips that contracts ask to retain; the oldest give way."""
+    """Room for the clips that contracts ask to retain; the oldest are evicted first."""
 
     @property
     def quota_bytes(self) -> int:
@@ -111,9 +111,9 @@ class PoolConfig(SpecModel):
     kind: Literal["Offline"] = "Offline"
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
     memory_cap: Quantity = "4Gi"
-    """Of each lane: model, ring of decoded audio and batch together."""
+    """Per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
-    """Until a ladder is measured."""
+    """Used until a ladder is measured."""
 
     @property
     def memory_cap_bytes(self) -> int:
@@ -130,12 +130,12 @@ class ModelCacheConfig(SpecModel):
 
 
 class HttpsConfig(SpecModel):
-    """How https:// addresses are reached."""
+    """How the agent reaches https:// addresses."""
 
     ca_bundle: AbsolutePath | None = None
-    """Certificates to trust instead of the system's."""
+    """Certificates to trust instead of the system's own."""
     private_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=32)] = ()
-    """Networks that are not public and may be reached all the same; absent: none, loopback neither."""
+    """Non-public networks that the agent may reach; absent: none, not even loopback."""
 
 
 class AgentConfig(SpecModel):
@@ -146,14 +146,14 @@ class AgentConfig(SpecModel):
     scratch: ScratchConfig
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
-    """What attempts may read and write; empty: nothing."""
+    """Prefixes that attempts may read and write; empty: none."""
     model_cache: ModelCacheConfig | None = None
-    """Where fetched models are kept; absent: below stateDir, 100Gi."""
+    """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
-    """The account that lanes run as, so that they cannot read the ledger key; the agent must be root to use it."""
+    """The user that lanes run as, so that they cannot read the ledger key; it requires that the agent runs as root."""
     control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
-    """UID of the kube-system namespace; absent: the first authenticated caller binds the agent."""
+    """The UID of the kube-system namespace; absent: the first authenticated caller binds the agent."""
 
     @model_validator(mode="after")
     def _distinct(self) -> AgentConfig:
@@ -170,12 +170,12 @@ class AgentConfig(SpecModel):
 
     @property
     def lane_dir(self) -> Path:
-        """Lock files and process records of the lanes; an account of their own cannot pass through stateDir."""
+        """Lock files and process records of the lanes; a lane user cannot enter stateDir."""
         return (self.state_dir if self.lane_user is None else self.scratch.path) / "lanes"
 
     @property
     def quarantine_dir(self) -> Path:
-        """Clips that contracts ask to retain."""
+        """Holds the clips that contracts ask to retain."""
         return self.scratch.path / "quarantine"
 
     @property
@@ -184,7 +184,7 @@ class AgentConfig(SpecModel):
 
     @property
     def ladder_dir(self) -> Path:
-        """Measured batch sizes, one file each."""
+        """Holds the measured ladders, one file each."""
         return self.state_dir / "ladders"
 
     @property
@@ -211,7 +211,7 @@ def load_config(file: Path) -> AgentConfig:
 
 
 def read_private_file(file: Path, field: str) -> bytes:
-    """A secret's bytes. Raises ConfigError when it is missing or others may read it."""
+    """Reads a secret. Raises ConfigError when the file is missing or other users may read it."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -233,7 +233,7 @@ def read_private_file(file: Path, field: str) -> bytes:
 
 
 def read_token(config: AgentConfig) -> str:
-    """The bearer token. Raises ConfigError."""
+    """Reads the bearer token. Raises ConfigError."""
     token = read_private_file(config.token_file, "tokenFile").decode("ascii", errors="replace").strip()
     if len(token) < 16:
         raise ConfigError(f"tokenFile: {config.token_file} holds no token of at least 16 characters")
@@ -241,7 +241,7 @@ def read_token(config: AgentConfig) -> str:
 
 
 def create_private_file(file: Path, content: bytes) -> bool:
-    """Writes a 0600 file unless it exists; True when it was created."""
+    """Writes a file of mode 0600 unless it exists; returns True when it created the file."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -255,13 +255,13 @@ def create_private_file(file: Path, content: bytes) -> bool:
 
 
 def lane_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> tuple[int, int]:
-    """(what all lanes may use together, what they may use at most), in bytes."""
+    """(sum of all lanes' caps, upper limit for that sum), in bytes."""
     caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
     return caps, total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
 
 
 def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
-    """Raises ConfigError, with the sum, when the lanes' caps do not leave the machine its share."""
+    """Raises ConfigError, with the arithmetic, when the lanes' caps leave the system less than its share."""
     caps, usable = lane_memory(total_bytes, pools)
     if caps > usable:
         parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)

@@ -1,4 +1,4 @@
-"""A folder that one process holds at a time."""
+"""A lock on a folder, for one process at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class FolderInUseError(Exception):
-    """Another process holds the folder; the message names it and what to do."""
+    """Another process holds the lock; the message names the folder and says what to do."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
@@ -18,9 +18,9 @@ class FolderInUseError(Exception):
 
 
 def lock_folder(folder: Path) -> int:
-    """Creates the folder if need be and returns a descriptor that holds it for this process.
+    """Locks the folder, creating it if needed; returns a descriptor that holds the lock while it is open.
 
-    Raises FolderInUseError when another process holds it.
+    Raises FolderInUseError when another process holds the lock.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -38,13 +38,13 @@ from voxfleet_api.protocol import AttemptKey, EventType, Identity, LedgerPage, L
 
 
 def create_key_file(file: Path) -> bool:
-    """Writes a new Ed25519 key (PKCS 8, PEM, mode 0600) unless there is one; True when it was created."""
+    """Writes a new Ed25519 key (PKCS 8, PEM, mode 0600) unless the file exists; returns True when it created one."""
     key = Ed25519PrivateKey.generate()
     return create_private_file(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def load_key(file: Path) -> Ed25519PrivateKey:
-    """Raises ConfigError when the file is missing, readable by others or no Ed25519 key."""
+    """Reads the key. Raises ConfigError when the file is missing, readable by others or not an Ed25519 key."""
     try:
         key = load_pem_private_key(read_private_file(file, "ledgerKeyFile"), password=None)
     except ValueError as error:
@@ -55,7 +55,7 @@ def load_key(file: Path) -> Ed25519PrivateKey:
 
 
 def public_key_text(key: Ed25519PrivateKey) -> str:
-    """What MacAgent.spec.ledgerPublicKey holds: 32 bytes in base64."""
+    """The value of MacAgent.spec.ledgerPublicKey: 32 bytes in base64."""
     return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
@@ -69,7 +69,7 @@ class Ledger:
         self.public_key = public_key_text(key)
 
     def seal(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow | None:
-        """Turns a hold into a signed row and its event; None when the hold was sealed before."""
+        """Turns a hold into a signed row and its event; returns None when the hold was already sealed."""
         if not lane_holds.remove(db, hold):
             return None
         head = chain_head(db, self.chain_id)
@@ -117,7 +117,7 @@ class Ledger:
 
 
 def open_chain(db: sqlite3.Connection, key_text: str) -> str:
-    """The chain's id; a new chain when the journal is new or the key is another one."""
+    """Returns the chain's id; starts a new chain when the journal is new or the key has changed."""
     chain_id = settings_table.get(db, "chain_id")
     if chain_id is None or settings_table.get(db, "chain_public_key") != key_text:
         chain_id = secrets.token_hex(8)
@@ -127,19 +127,19 @@ def open_chain(db: sqlite3.Connection, key_text: str) -> str:
 
 
 def last_sequence(db: sqlite3.Connection, chain_id: str) -> int:
-    """Number of the newest row, readable or not; -1 before the first."""
-    (found,) = db.execute("SELECT max(sequence) FROM ledger_rows WHERE chain_id = ?", (chain_id,)).fetchone()
-    return -1 if found is None else int(found)
+    """The number of the newest row, readable or not; -1 before the first."""
+    (newest,) = db.execute("SELECT max(sequence) FROM ledger_rows WHERE chain_id = ?", (chain_id,)).fetchone()
+    return -1 if newest is None else int(newest)
 
 
 def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
-    """What the next row follows. Raises LedgerError when the newest row can no longer be read."""
-    found = db.execute(
+    """The head that the next row continues. Raises LedgerError when the newest row is no longer readable."""
+    newest = db.execute(
         "SELECT sequence, content FROM ledger_rows WHERE chain_id = ? ORDER BY sequence DESC LIMIT 1", (chain_id,)
     ).fetchone()
-    if found is None:
+    if newest is None:
         return ChainHead(chain_id, -1, GENESIS_HASH)
-    sequence, content = found
+    sequence, content = newest
     try:
         return ChainHead(chain_id, sequence, SignedRow.model_validate_json(content).hash)
     except ValidationError as error:
@@ -151,13 +151,13 @@ def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
 
 
 def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int) -> LedgerPage:
-    """The rows that follow, up to one that is damaged, which the page names."""
-    found = db.execute(
+    """The rows after `sequence`, up to the first damaged one, which the page names."""
+    stored = db.execute(
         "SELECT sequence, content FROM ledger_rows WHERE chain_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
         (chain_id, sequence, limit),
     )
     rows: list[SignedRow] = []
-    for number, content in found:
+    for number, content in stored:
         try:
             rows.append(SignedRow.model_validate_json(content))
         except ValidationError:
@@ -166,7 +166,7 @@ def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int)
 
 
 def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan | None:
-    """Where the attempt's rows lie in the current chain; rows of other attempts may lie between them."""
+    """The range of the attempt's rows in the current chain; rows of other attempts may lie in between."""
     first, last = db.execute(
         "SELECT min(sequence), max(sequence) FROM ledger_rows WHERE chain_id = ? AND shard_uid = ? AND attempt = ?",
         (chain_id, *key),
@@ -175,7 +175,7 @@ def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan |
 
 
 def stored_rows(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    """(`<chain>#<sequence>`, JSON line) of every row of every chain, in order."""
+    """Yields (`<chain>#<sequence>`, JSON line) for every row of every chain, in order."""
     for chain_id, sequence, content in db.execute(
         "SELECT chain_id, sequence, content FROM ledger_rows ORDER BY chain_id, sequence"
     ):
@@ -183,7 +183,7 @@ def stored_rows(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
 
 
 def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainHead]:
-    """Verifies whole chains; returns their heads. Raises LedgerError naming the first bad row."""
+    """Verifies whole chains and returns their heads. Raises LedgerError, which names the first bad row."""
     key = public_key(key_text)
     heads: list[ChainHead] = []
     head: ChainHead | None = None

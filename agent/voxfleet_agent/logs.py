@@ -1,4 +1,4 @@
-"""JSON lines on standard error. Events name job, shard and attempt; never a secret, a transcript or a clip's name."""
+"""JSON lines on standard error. Events name job, shard and attempt, but never a secret, a transcript or a clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Logger = structlog.stdlib.BoundLogger
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Sends our own events and those of libraries through one JSON formatter."""
+    """Routes the agent's own events and those of libraries through one JSON formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -39,7 +39,7 @@ def configure(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("uvicorn.error", "httpx", "asyncio"):
+    for noisy in ("uvicorn.error", "httpx", "httpx2", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -49,8 +49,8 @@ def logger(name: str) -> Logger:
 
 
 def frames(error: BaseException) -> list[str]:
-    """Where an unforeseen error came from.
+    """The stack frames of an unforeseen error, as `<file>:<line> <function>`.
 
-    Its message stays out: a library may quote what it was working on, and that can be speech or a clip's name.
+    The message is left out: a library may quote its input, which can be a transcript or a clip's name.
     """
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]

@@ -1,4 +1,4 @@
-"""Facts about this machine, read without loading MLX into the supervisor."""
+"""Hardware, versions and runtime of this machine, read without loading MLX into the supervisor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voxfleet_agent.config import create_private_file
 PROBE_SECONDS = 60
 VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "voxfleet")
 
-# Runs in a process of its own. Naming AudioInfo loads the native code, which makes the library check itself first.
+# Runs in a separate process. Naming AudioInfo loads the native code, and with it the library's own compatibility check.
 _PROBE = "import json, mlx_audio_io as io; io.AudioInfo; print(json.dumps(io.show_build_info(), default=str))"
 
 
@@ -37,7 +37,7 @@ class LocalMachine:
 
 
 def read_machine(state_dir: Path) -> LocalMachine:
-    """Reads everything once; takes about a second. Raises OSError when the state folder cannot be written."""
+    """Reads everything once, which takes about a second. Raises OSError when the state folder cannot be written."""
     compatible, message = _probe_runtime()
     return LocalMachine(
         hardware_id=_hardware_id(state_dir),
@@ -54,11 +54,11 @@ def read_machine(state_dir: Path) -> LocalMachine:
 def _hardware_id(state_dir: Path) -> str:
     if sys.platform == "darwin":
         listing = _output(["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"])
-        found = re.search(r'"IOPlatformUUID" = "([^"]+)"', listing)
-        if found is None:
+        match = re.search(r'"IOPlatformUUID" = "([^"]+)"', listing)
+        if match is None:
             raise OSError("ioreg names no IOPlatformUUID")
-        return f"mac-{found.group(1).lower()}"
-    # Several agents may share one Linux machine, as they do in tests; each is a "Mac" of its own.
+        return f"mac-{match.group(1).lower()}"
+    # Several agents may share one Linux machine, as in tests; each counts as a Mac.
     file = state_dir / "hardware-id"
     create_private_file(file, secrets.token_hex(16).encode())
     machine_id = Path("/etc/machine-id")
@@ -75,8 +75,8 @@ def _boot_id() -> str:
 def _chip() -> str:
     if sys.platform == "darwin":
         return _output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]).strip()[:128]
-    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return (found.group(1).strip() if found else platform.machine())[:128]
+    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return (match.group(1).strip() if match else platform.machine())[:128]
 
 
 def _versions() -> dict[str, str]:
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _probe_runtime() -> tuple[bool, str]:
-    """Whether mlx-audio-io loads against the installed mlx, in its own words."""
+    """(compatible, message): whether mlx-audio-io loads with the installed mlx."""
     try:
         probe = subprocess.run(  # noqa: S603 -- our own interpreter and our own program
             [sys.executable, "-c", _PROBE],
@@ -105,13 +105,13 @@ def _probe_runtime() -> tuple[bool, str]:
     if probe.returncode != 0:
         lines = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
         return False, f"mlx-audio-io does not load: {lines[-1]}"[:512]
-    return judge_build_info(json.loads(probe.stdout))
+    return check_build_info(json.loads(probe.stdout))
 
 
-def judge_build_info(info: dict[str, object]) -> tuple[bool, str]:
-    """(compatible, message) of mlx-audio-io's `show_build_info()`.
+def check_build_info(info: dict[str, object]) -> tuple[bool, str]:
+    """(compatible, message) from mlx-audio-io's `show_build_info()`.
 
-    `mlx_version_matches` is false for a build that depends on no MLX version at all; that one fits every MLX.
+    `mlx_version_matches` is false for a build that depends on no MLX version at all, which fits every MLX.
     """
     if not info.get("arch_matches", False):
         return False, f"mlx-audio-io was built for {info.get('build_arch')}, this is {info.get('runtime_arch')}"
@@ -124,5 +124,5 @@ def judge_build_info(info: dict[str, object]) -> tuple[bool, str]:
 
 
 def _output(command: list[str]) -> str:
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed system tools
-    return ran.stdout
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed system tools
+    return result.stdout

@@ -19,7 +19,7 @@ from voxfleet_api.results import LaneReadings
 
 @dataclass(frozen=True, slots=True)
 class AgentReading:
-    """The agent at the instant of a scrape."""
+    """The state of the agent at a scrape."""
 
     attempts: Sequence[JournaledAttempt]
     pools: Sequence[PoolFacts]
@@ -32,7 +32,7 @@ class AgentReading:
 
 
 class AgentMetrics(Collector):
-    """Reads everything at the scrape, so that nothing has to be counted twice."""
+    """Reads everything at the scrape, so that no value is kept twice."""
 
     def __init__(self, read: Callable[[], AgentReading]) -> None:
         self._read = read
@@ -88,7 +88,7 @@ class AgentMetrics(Collector):
 
 
 def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
-    """Counters begin anew with each attempt, as Prometheus expects of counters that restart."""
+    """Counters restart from zero with each attempt, which Prometheus handles."""
     gauges = {
         "ring_bytes": "Size of the ring of decoded audio.",
         "ring_high_water_bytes": "Most of the ring that was filled.",

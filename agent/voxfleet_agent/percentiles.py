@@ -1,4 +1,4 @@
-"""Nearest-rank percentiles."""
+"""Nearest-rank percentiles: each is a value that occurred."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Percentiles(SpecModel):
 
 
 def percentiles(values: Sequence[int]) -> Percentiles:
-    """`values`: milliseconds in any order, at least one."""
-    ordered = sorted(values)
+    """`values`: milliseconds in any order, at least one. Raises IndexError without any."""
+    ascending = sorted(values)
+    p50, p95, p99 = (percentile(ascending, percent) for percent in (50, 95, 99))
+    return Percentiles(p50=p50, p95=p95, p99=p99, max=ascending[-1])
 
-    def rank(percent: int) -> int:
-        return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
-    return Percentiles(p50=rank(50), p95=rank(95), p99=rank(99), max=ordered[-1])
+def percentile(ascending: Sequence[int], percent: int) -> int:
+    """The smallest value that at least `percent` of the values do not exceed. Raises IndexError without values."""
+    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)]

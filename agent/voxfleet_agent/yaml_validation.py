@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a field, as a line that names the field and says what to write. Pure."""
+"""Turns pydantic's errors into lines that name the field and say what to write. Pure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ADVICE = {
 
 
 def problems(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str]:
-    """One line an error. A list that is too short only because its item is wrong is not told."""
-    places = [item["loc"] for item in errors]
+    """One line per error. A list that is too short only because its item is wrong is not reported."""
+    locations = [item["loc"] for item in errors]
     return [
         _problem(model, item)
         for item in errors
-        if not any(len(place) > len(item["loc"]) and place[: len(item["loc"])] == item["loc"] for place in places)
+        if not any(len(inner) > len(item["loc"]) and inner[: len(item["loc"])] == item["loc"] for inner in locations)
     ]
 
 
@@ -42,17 +42,17 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         names = aliases(owner) if owner is not None else {}
         return f"{field}: unknown field; {nearest(str(location[-1]), names)}"
-    told = f" ({info.description})" if info is not None and info.description else ""
+    description = f" ({info.description})" if info is not None and info.description else ""
     if kind == "missing":
-        return f"{field}: is missing; write it{told}"
+        return f"{field}: is missing; write it{description}"
     advice = error["msg"].removeprefix("Value error, ")
     if kind == "string_pattern_mismatch":
         advice = _pattern_advice(error.get("ctx", {}), str(error["input"])) or advice
-    return f"{field}: {advice}{told}"
+    return f"{field}: {advice}{description}"
 
 
 def _pattern_advice(context: Mapping[str, object], text: str) -> str | None:
-    """Never holds the text: it may be a clip's address."""
+    """The advice never quotes the text, which may be a clip's address."""
     pattern = str(context.get("pattern"))
     if not pattern.startswith(_URI_PATTERN):
         return _ADVICE.get(pattern)
@@ -66,7 +66,7 @@ def _pattern_advice(context: Mapping[str, object], text: str) -> str | None:
 
 
 def field_name(location: Location) -> str:
-    """Such as spec.input.channels[2]; nothing for the whole document."""
+    """For example `spec.input.channels[2]`; `document` for the whole document."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -74,7 +74,7 @@ def field_name(location: Location) -> str:
 
 
 def aliases(model: type[BaseModel]) -> dict[str, str]:
-    """Name on the wire -> attribute, of every field."""
+    """Maps each field's name on the wire to its attribute."""
     return {info.alias or name: name for name, info in model.model_fields.items()}
 
 
@@ -84,7 +84,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def _look_up(model: type[BaseModel], location: Location) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """(the model that should hold the last part, the field that it is)."""
+    """(the model that should have the last part of the location, the field that this part names)."""
     current: type[BaseModel] | None = model
     info: FieldInfo | None = None
     for number, part in enumerate(location):

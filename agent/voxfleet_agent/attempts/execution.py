@@ -181,7 +181,7 @@ class Execution:
                 AttemptEvent.CLEANED_FAILURE if failed else AttemptEvent.CLEANED_SUCCESS,
                 lambda record: replace(record, lane=None, scratch_residue_bytes=residue_bytes),
                 seal=self.end_hold(live),
-                also=lambda db: attempt_table.forget_stage(db, live.key),
+                also=lambda db: attempt_table.delete_stage_data(db, live.key),
             )
 
     async def _run_stage(self, live: LiveAttempt, lane: LaneHandle | None) -> StageEnd:

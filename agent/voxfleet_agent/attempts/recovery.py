@@ -44,13 +44,13 @@ def _settle(db: sqlite3.Connection, ledger: Ledger, record: JournaledAttempt) ->
     """The attempt's state after a restart; None when it is gone."""
     step = transition(record.state, AttemptEvent.RESTARTED)
     if Action.FORGET in step.actions:
-        attempt_table.forget(db, record.key)
+        attempt_table.delete(db, record.key)
         return None
     state = step.state
     if Action.FINISH in step.actions:
         event = AttemptEvent.CLEANED_FAILURE if record.failure is not None else AttemptEvent.CLEANED_SUCCESS
         state = transition(state, event).state
-        attempt_table.forget_stage(db, record.key)
+        attempt_table.delete_stage_data(db, record.key)
     if state is record.state:
         return record
     settled = replace(record, state=state, lane=None)

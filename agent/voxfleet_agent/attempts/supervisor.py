@@ -320,14 +320,14 @@ class Supervisor:
             def work(db: sqlite3.Connection) -> None:
                 for hold in sealed:
                     self._services.ledger.seal(db, hold, record)
-                attempt_table.forget(db, live.key)
+                attempt_table.delete(db, live.key)
 
             await self._services.journal.write(work)
             del self._live[live.key]
             live.log().info("deleted")
 
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
-        attempt_table.bury(db, key, int(self._services.clock.wall().timestamp()))
+        attempt_table.add_tombstone(db, key, int(self._services.clock.wall().timestamp()))
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

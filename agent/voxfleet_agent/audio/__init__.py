@@ -1,1 +1,1 @@
-"""Recordings: header parsers that need no MLX, and decoding and encoding through mlx-audio-io."""
+"""Audio files: header parsers, which need no MLX, and decoding and encoding through mlx-audio-io."""

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.channel_layouts import refuse_core_audio, refuse_count
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, refused, unsupported
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, damaged, refused, unsupported
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -33,12 +33,12 @@ class _Chunks:
 
 def inspect_caf(clip: ClipReader) -> HeaderFacts:
     """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
-    if clip.exactly(4, 2, "header") != b"\x00\x01":
+    if clip.read_exactly(4, 2, "header") != b"\x00\x01":
         raise unsupported("a Core Audio file of an unknown version")
-    name, length_bytes = struct.unpack(">4sq", clip.exactly(8, 12, "chunk list"))
+    name, length_bytes = struct.unpack(">4sq", clip.read_exactly(8, 12, "chunk list"))
     if name != b"desc" or length_bytes != _DESCRIPTION.size:
         raise damaged("is a CAF file that does not begin with its description")
-    description = clip.exactly(20, _DESCRIPTION.size, "description")
+    description = clip.read_exactly(20, _DESCRIPTION.size, "description")
     chunks = _chunks(clip, 20 + _DESCRIPTION.size)
     if not chunks.has_audio:
         raise damaged("is a CAF file without its audio")
@@ -46,29 +46,29 @@ def inspect_caf(clip: ClipReader) -> HeaderFacts:
 
 
 def _chunks(clip: ClipReader, offset: int) -> _Chunks:
-    found = _Chunks()
+    chunks = _Chunks()
     for _ in range(_MAX_CHUNKS):
         if offset + 12 > clip.size_bytes:
             break
-        name, length_bytes = struct.unpack(">4sq", clip.exactly(offset, 12, "chunk list"))
+        name, length_bytes = struct.unpack(">4sq", clip.read_exactly(offset, 12, "chunk list"))
         offset += 12
-        left_bytes = clip.size_bytes - offset
-        if name == b"data" and not found.has_audio:
-            # Before the audio: a count of edits. A length of -1: to the end of the file.
-            found.has_audio = True
-            found.present_bytes = max(0, left_bytes - 4)
-            found.announced_bytes = found.present_bytes if length_bytes == -1 else length_bytes - 4
+        remaining_bytes = clip.size_bytes - offset
+        if name == b"data" and not chunks.has_audio:
+            # An edit count precedes the audio. A length of -1 means up to the end of the file.
+            chunks.has_audio = True
+            chunks.present_bytes = max(0, remaining_bytes - 4)
+            chunks.announced_bytes = chunks.present_bytes if length_bytes == -1 else length_bytes - 4
             if length_bytes == -1:
                 break
         if length_bytes < 0:
             raise damaged("has a chunk of negative length")
         if name == b"chan":
-            found.layout = clip.peek(offset, min(length_bytes, _LAYOUT_BYTES))
+            chunks.layout = clip.peek(offset, min(length_bytes, _LAYOUT_BYTES))
         elif name == b"pakt":
-            found.packets = clip.exactly(offset, _PACKETS.size, "packet table")
-            found.packet_table_bytes = min(length_bytes, left_bytes) - _PACKETS.size
+            chunks.packets = clip.read_exactly(offset, _PACKETS.size, "packet table")
+            chunks.packet_table_bytes = min(length_bytes, remaining_bytes) - _PACKETS.size
         offset += length_bytes
-    return found
+    return chunks
 
 
 def _facts(description: bytes, chunks: _Chunks) -> HeaderFacts:
@@ -90,7 +90,9 @@ def _facts(description: bytes, chunks: _Chunks) -> HeaderFacts:
         raise refused(
             f"is a CAF file of {encoding_name(code)}; accepted are AAC, PCM of 16, 24 or 32 bits and 32-bit float"
         )
-    facts = checked(Container.CAF, encoding, rate_hz, channels, frames=max(0, frames), priming_frames=priming_frames)
+    facts = checked_facts(
+        Container.CAF, encoding, rate_hz, channels, frames=max(0, frames), priming_frames=priming_frames
+    )
     if chunks.announced_bytes > chunks.present_bytes:
         raise damaged(
             f"is cut short: its header announces {chunks.announced_bytes} bytes, {chunks.present_bytes} are there"
@@ -111,11 +113,11 @@ def _pcm(flags: int, bits: int) -> Encoding:
 
 
 def _aac_frames(chunks: _Chunks) -> tuple[int, int]:
-    """Valid samples of one channel, and the encoder's delay before them."""
+    """(valid samples of one channel, samples of encoder delay before them)."""
     if not chunks.packets:
         raise damaged("is a CAF file of AAC without its packet table")
     packets, valid_frames, priming_frames, remainder_frames = _PACKETS.unpack(chunks.packets)
-    if not 0 <= packets <= chunks.packet_table_bytes:  # each packet has a byte or more in the table
+    if not 0 <= packets <= chunks.packet_table_bytes:  # each packet takes at least one byte of the table
         raise damaged(f"announces {packets} packets in a table of {chunks.packet_table_bytes} bytes")
     if valid_frames + max(0, priming_frames) + max(0, remainder_frames) > packets * _AAC_PACKET_FRAMES:
         raise damaged(f"announces more samples than its {packets} packets hold")

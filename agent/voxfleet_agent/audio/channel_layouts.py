@@ -1,8 +1,8 @@
-"""Channel layouts that survive decoding: of the others, mlx-audio-io's libav decoder makes other channels.
+"""Channel layouts that decoding preserves.
 
-It always decodes to libav's default layout for the number of channels, and mixes what is laid out otherwise into it
-(the centre of three channels becomes part of left and right). That would be a conversion that nobody declared, so a
-file with such a layout is refused. Masks and tags below were measured: each channel comes out as it was stored.
+mlx-audio-io's libav decoder always decodes to libav's default layout for the number of channels and mixes any other
+layout into it: the centre of three channels becomes part of left and right. That would be an undeclared conversion, so
+a file with such a layout is refused. The masks and tags below were measured: each channel comes out as it was stored.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _KEPT_MASKS = {
     7: {0x70F},
     8: {0x63F},
 }
-"""Speaker masks (bit 0: front left, 1: front right, 2: centre, 3: low frequencies, ...) by channels."""
+"""Speaker masks (bit 0: front left, 1: front right, 2: centre, 3: low frequencies, ...) by number of channels."""
 _BY_DESCRIPTIONS, _BY_MASK = 0, 1
 _KEPT_TAGS = {101, 102, 103, 104, 105, 106, 107, 115, 117, 121, 128, 133, 147, 0xFFFF}
-"""Core Audio's layout tags, without their number of channels."""
+"""Core Audio's layout tags without the low 16 bits, which hold the number of channels."""
 _MONO_AND_STEREO_LABELS = (1, 2)  # left, right
 
 
@@ -35,13 +35,13 @@ def refuse_mask(mask: int, channels: int) -> None:
 
 
 def refuse_count(channels: int, mixed: tuple[int, ...], container: str) -> None:
-    """Raises VoxFleetError(CONTRACT_VIOLATION) where a format's own layout of so many channels would be mixed."""
+    """Raises VoxFleetError(CONTRACT_VIOLATION) when decoding would mix the container's default layout."""
     if channels in mixed:
         raise refused(_reason(channels, f"{container}'s own"))
 
 
 def refuse_core_audio(chunk: bytes, channels: int) -> None:
-    """Reads a `chan` or `CHAN` chunk. Raises VoxFleetError(CONTRACT_VIOLATION) as above."""
+    """Raises VoxFleetError(CONTRACT_VIOLATION) when decoding would mix the layout of a `chan` or `CHAN` chunk."""
     if len(chunk) < 12 or channels == 1:
         return
     tag, mask, described = struct.unpack(">III", chunk[:12])

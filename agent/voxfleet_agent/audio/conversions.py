@@ -1,4 +1,4 @@
-"""Which declared conversions bring a clip to what the model hears. What is not declared does not happen."""
+"""Which declared conversions bring a clip to the model's input format. Undeclared conversions never happen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode,
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """Steps in the order they run."""
+    """The steps, in the order in which they run."""
 
     downmix: Downmix | None
     resample: Resample | None
@@ -20,9 +20,9 @@ class ConversionPlan:
 def plan_conversions(
     facts: HeaderFacts, declared: Conversions, model_rate_hz: int, resampler: Resampler
 ) -> ConversionPlan:
-    """The steps from the clip to one channel at the model's rate.
+    """Plans the steps from the clip to one channel at the model's rate.
 
-    Raises VoxFleetError(CONTRACT_VIOLATION) saying what to declare.
+    Raises VoxFleetError(CONTRACT_VIOLATION) with a message that says what to declare.
     """
     downmix: Downmix | None = None
     resample: Resample | None = None
@@ -61,17 +61,17 @@ _LINEAR = "linear"
 
 @dataclass(frozen=True, slots=True)
 class Resampler:
-    """What resamples on this machine."""
+    """The resamplers of this machine."""
 
     platform: str
-    """As sys.platform says it."""
+    """The value of sys.platform."""
     soxr: bool
     """Whether mlx-audio-io was built with soxr."""
 
     def runs(self, quality: ResampleQuality) -> str:
-        """The algorithm that a quality name stands for here, as rows attest it.
+        """The algorithm that runs for this quality on this machine, as result rows attest it.
 
-        Raises VoxFleetError(CONTRACT_VIOLATION) for a name that means less here than it says.
+        Raises VoxFleetError(CONTRACT_VIOLATION) when that algorithm is worse than the name promises.
         """
         if quality in _SOXR:
             if not self.soxr:

@@ -1,9 +1,9 @@
-"""From a clip on disk to samples for the model, through mlx-audio-io.
+"""Decodes a clip on disk to samples for the model, through mlx-audio-io.
 
-mlx-audio-io trusts the file's extension, returns short audio from damaged files without a word and passes NaN on, so
-the clip is decoded under a name that fits its bytes and the result is held against its header. It is read in blocks at
-its own rate: `load(duration=...)` decodes all of a flac or m4a whatever its header hides, `load(sr=...)` resamples as
-it likes, and `stream(sr=...)` drops the last samples.
+mlx-audio-io trusts the file's extension, silently returns too little audio for damaged files and passes NaN on. The
+clip is therefore decoded under a name that fits its bytes, and the result is checked against the header. The clip is
+read in blocks at its own rate: `load(duration=...)` decodes a whole flac or m4a whatever the header hides,
+`load(sr=...)` chooses the resampler itself, and `stream(sr=...)` drops the last samples.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from voxfleet_agent.audio import flac_verification, mp3
 from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import inspect, refuse, refuse_duration
+from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
@@ -37,19 +37,19 @@ from voxfleet_api.results import Attestation
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
-"""Lossy codecs overshoot 1.0 a little; a bit-flipped mp3 reaches 18."""
+"""Lossy codecs exceed 1.0 slightly; a bit-flipped mp3 reaches 18."""
 
 Samples = npt.NDArray[np.float32]
 
-# wav, flac, aiff and caf's PCM count samples exactly. An mp3 carries up to three frames of encoder and decoder delay
-# and padding, an AAC track up to 2112 samples of delay and a frame of padding, and decoders differ in how much of it
-# they cut off.
+# wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 has up to three frames of encoder delay,
+# decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of padding. Decoders differ in
+# how much of it they cut off.
 _MP3_TOLERANCE_FRAMES = 3 * 1152
 _AAC_TOLERANCE_FRAMES = 4 * 1024
 
 
 def open_clip(path: Path) -> BinaryIO:
-    """Opens a clip; raises VoxFleetError(DECODE_ERROR) for what is not a regular file (a FIFO blocks for ever)."""
+    """Opens a clip. Raises VoxFleetError(DECODE_ERROR) unless it is a regular file: a FIFO would block forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -66,24 +66,24 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
         size_bytes = os.fstat(file.fileno()).st_size
         facts = inspect(file, size_bytes)
         if facts.container is Container.MP3:
-            facts = _walked(facts, ClipReader(file, size_bytes))
+            facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
         checksum = None
         if facts.container is Container.FLAC:
             flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
             checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
-    violation = refuse(facts, size_bytes, contract)
+    violation = contract_violation(facts, size_bytes, contract)
     if violation is not None:
         raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
     return AudioDecoder(path, facts, contract, plan, model_rate_hz, checksum)
 
 
-def _walked(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """minimp3 leaves damaged frames out; an mp3 without a Xing header does not say that there were more."""
+def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
+    """minimp3 skips damaged frames, and an mp3 without a Xing header does not state how many there should be."""
     frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
     if facts.frames is None:
         return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
-    # The first frame holds the length and no audio.
+    # The first frame holds the stated length and no audio.
     if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + _MP3_TOLERANCE_FRAMES:
         raise damaged(
             f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
@@ -97,7 +97,7 @@ def this_resampler() -> Resampler:
 
 
 class AudioDecoder:
-    """One clip on its way to the model."""
+    """Decodes one clip for the model."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class AudioDecoder:
     ) -> None:
         self.facts = facts
         self.piece_starts_milliseconds: list[int] = []
-        """Where each piece that came begins in the clip."""
+        """The start in the clip of each piece so far."""
         self._path = path
         self._contract = contract
         self._plan = plan
@@ -125,12 +125,12 @@ class AudioDecoder:
 
     @property
     def audio_milliseconds(self) -> int:
-        """As stored in the file, before any conversion; final after the last piece."""
+        """The duration as stored in the file, before any conversion; final after the last piece."""
         return self._frames * 1000 // self.facts.sample_rate_hz
 
     @property
     def attestation(self) -> Attestation:
-        """What was done to the clip; final after the last piece."""
+        """How the clip was decoded and converted; final after the last piece."""
         attested = self._plan.attested
         windows = self._contract.conversions.windows
         if windows is not None and len(self.piece_starts_milliseconds) > 1:
@@ -146,14 +146,14 @@ class AudioDecoder:
         )
 
     def pieces(self) -> Iterator[Samples]:
-        """(N,) float32, one channel at the model's rate: the whole clip, or one declared window after the other.
+        """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.
 
-        To be called once. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), also after some pieces: a clip's
-        length is known only at its end.
+        Call it once. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), possibly after some pieces, because the
+        clip's length is known only at its end.
         """
         windows = self._contract.conversions.windows
         if windows is None or self._fits_in(windows):
-            yield self._whole()
+            yield self._whole_clip()
             return
         yield from self._windows(WindowRule.of(windows, self.facts.sample_rate_hz))
 
@@ -161,12 +161,12 @@ class AudioDecoder:
         length_frames = duration_milliseconds(windows.length) * self.facts.sample_rate_hz // 1000
         return self.facts.frames is not None and self._limit_frames <= length_frames
 
-    def _whole(self) -> Samples:
-        # Pages that no audio reaches cost nothing.
+    def _whole_clip(self) -> Samples:
+        # Pages that no audio is written to take no memory.
         samples = np.empty(self._limit_frames, np.float32)
         for block in self._blocks():
             self._mix_down(block, samples[self._frames - len(block) : self._frames])
-        self._check_whole()
+        self._check_decoded()
         return self._piece(0, samples[: self._frames])
 
     def _windows(self, rule: WindowRule) -> Iterator[Samples]:
@@ -176,19 +176,19 @@ class AudioDecoder:
             self._mix_down(block, samples[filled : filled + len(block)])
             filled += len(block)
             while filled > rule.ahead_frames:
-                taken = rule.end(samples[: rule.ahead_frames])
-                yield self._piece(start, samples[:taken].copy())
-                samples[: filled - taken] = samples[taken:filled].copy()
-                start, filled = start + taken, filled - taken
-        self._check_whole()
+                end = rule.end(samples[: rule.ahead_frames])
+                yield self._piece(start, samples[:end].copy())
+                samples[: filled - end] = samples[end:filled].copy()
+                start, filled = start + end, filled - end
+        self._check_decoded()
         while filled > 0:
-            taken = rule.end(samples[:filled])
-            yield self._piece(start, samples[:taken].copy())
-            samples[: filled - taken] = samples[taken:filled].copy()
-            start, filled = start + taken, filled - taken
+            end = rule.end(samples[:filled])
+            yield self._piece(start, samples[:end].copy())
+            samples[: filled - end] = samples[end:filled].copy()
+            start, filled = start + end, filled - end
 
     def _blocks(self) -> Iterator[Samples]:
-        """(n, channels) as stored, finite and of a sane level."""
+        """Yields (n, channels) float32 as stored, finite and within MAX_PEAK."""
         facts = self.facts
         reader = self._open_stream()
         if reader.sample_rate != facts.sample_rate_hz or reader.channels != facts.channels:
@@ -196,10 +196,10 @@ class AudioDecoder:
                 f"decodes to {reader.channels} channels at {reader.sample_rate} Hz,"
                 f" but its header says {facts.channels} at {facts.sample_rate_hz} Hz"
             )
-        # Apple's decoder cuts the delay off by itself.
+        # Apple's decoder removes the delay itself.
         delay_frames = 0 if sys.platform == "darwin" else facts.priming_frames
         while not reader.at_eof():
-            with self._classified():
+            with self._decode_errors():
                 chunk, _ = reader.read_chunk()
             block: Samples = np.asarray(chunk)
             if len(block) == 0:
@@ -222,17 +222,17 @@ class AudioDecoder:
         chunk_frames = min(self._limit_frames, max(1, BLOCK_SAMPLES // self.facts.channels))
         suffix = f".{self.facts.container}"
         if self._path.suffix.lower() == suffix:
-            with self._classified(self._path.absolute()):
-                # libav takes a relative name with a colon for an address.
+            with self._decode_errors(self._path.absolute()):
+                # libav mistakes a relative name with a colon for a URL.
                 return mlx_audio_io.stream(self._path.absolute(), chunk_frames=chunk_frames)
         with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
             link = Path(folder) / f"clip{suffix}"
             link.symlink_to(self._path.absolute())
-            with self._classified(link):
+            with self._decode_errors(link):
                 return mlx_audio_io.stream(link, chunk_frames=chunk_frames)
 
     @contextlib.contextmanager
-    def _classified(self, opened: Path | None = None) -> Iterator[None]:
+    def _decode_errors(self, opened: Path | None = None) -> Iterator[None]:
         try:
             yield
         except (ValueError, RuntimeError, MemoryError) as error:
@@ -254,13 +254,13 @@ class AudioDecoder:
         resample = self._plan.resample
         if resample is None:
             return samples
-        with self._classified():
+        with self._decode_errors():
             resampled = mlx_audio_io.resample(
                 samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
             )
         return np.asarray(resampled).reshape(-1)
 
-    def _check_whole(self) -> None:
+    def _check_decoded(self) -> None:
         self._check_length()
         if self._checksum is not None:
             self._checksum.verify()
@@ -273,8 +273,8 @@ class AudioDecoder:
             raise damaged(
                 f"decodes to {self.audio_milliseconds} ms, but its header announces {facts.audio_milliseconds} ms"
             )
-        # A length that the header states has been judged; what AAC pads it with breaks no clause.
-        violation = None if facts.frames is not None else refuse_duration(self.audio_milliseconds, self._contract)
+        # A length that the header states was checked before; AAC's padding does not violate the contract.
+        violation = None if facts.frames is not None else duration_violation(self.audio_milliseconds, self._contract)
         if violation is not None:
             raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
 
@@ -286,7 +286,7 @@ def _tolerance_frames(facts: HeaderFacts) -> int:
 
 
 def _check_level(block: Samples) -> None:
-    """max and min keep NaN, and need no copy of the block."""
+    """max and min propagate NaN and do not copy the block."""
     peak = max(abs(float(block.max())), abs(float(block.min())))
     if not np.isfinite(peak):
         raise damaged("holds samples that are not finite numbers")

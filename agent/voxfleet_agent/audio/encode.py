@@ -1,8 +1,8 @@
-"""Synthesized samples into one file, written once, with no conversion but the contract's clipping rule.
+"""Writes synthesized samples to one file, once, with no conversion except the contract's clipping rule.
 
-wav is written here, chunk by chunk: mlx-audio-io's own writer scales 16 bits by 32767, its reader by 32768. flac and
-m4a go through mlx-audio-io, which wants the whole recording in memory and does not report a full disk, so what it
-wrote is read back and counted.
+This module writes wav itself, chunk by chunk: mlx-audio-io's writer scales 16 bits by 32767 and its reader by 32768.
+mlx-audio-io writes flac and m4a; it needs the whole recording in memory and does not report a full disk, so the file is
+read back and its samples are counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Samples = npt.NDArray[np.float32]
 
 _PCM, _FLOAT = 1, 3
 _BYTES = {AudioEncoding.PCM16: 2, AudioEncoding.PCM24: 3, AudioEncoding.FLOAT32: 4}
-_MAX_WAV_BYTES = 2**32 - 1024  # lengths have 32 bits
+_MAX_WAV_BYTES = 2**32 - 1024  # wav lengths have 32 bits
 _WAV_HEADER_BYTES = 58  # at most
 _COUNTED_FRAMES = 2**16
 
@@ -35,7 +35,7 @@ _COUNTED_FRAMES = 2**16
 class WrittenAudio:
     size_bytes: int
     frames: int
-    """Samples of the one channel."""
+    """Samples of its single channel."""
 
 
 def write_audio(
@@ -49,11 +49,11 @@ def write_audio(
 ) -> WrittenAudio:
     """Joins chunks, (n,) float32 at `sample_rate_hz`, sample for sample into a new file.
 
-    Takes no chunk beyond `max_frames`, which bounds the memory of flac and m4a too, nor one that would make the file
-    larger than `max_bytes` if nothing could be compressed. A file that could not be completed is removed. Raises
-    VoxFleetError(CONTRACT_VIOLATION) beyond those limits, for another rate than the contract's and for samples that
-    its clipping rule refuses, VoxFleetError(INFERENCE_ERROR) for no samples or ones that are not finite, and OSError
-    for what the disk refuses.
+    Stops before a chunk that exceeds `max_frames`, which also bounds the memory for flac and m4a, or that would make
+    the uncompressed file larger than `max_bytes`. Removes a file that it could not complete. Raises
+    VoxFleetError(CONTRACT_VIOLATION) beyond those limits, for a rate other than the contract's and for samples that
+    its clipping rule refuses, VoxFleetError(INFERENCE_ERROR) for no samples or non-finite ones, and OSError when the
+    disk refuses the data.
     """
     if sample_rate_hz != output.sample_rate_hz:
         raise refused(
@@ -61,7 +61,7 @@ def write_audio(
             f" write output.audio.sampleRateHz: {sample_rate_hz}"
         )
     write = _write_wav if output.container is AudioContainer.WAV else _write_encoded
-    with _claimed(path):
+    with _new_file(path):
         frames = write(path, _checked(_limited(chunks, output, max_frames, max_bytes), output.clipping), output)
         size_bytes = path.stat().st_size
         if max_bytes is not None and size_bytes > max_bytes:
@@ -86,8 +86,8 @@ def _limited(
 
 
 @contextlib.contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    """A new file, never another one's, that goes away again with an error."""
+def _new_file(path: Path) -> Iterator[None]:
+    """Creates a new file, never overwriting another, and removes it again on an error."""
     with path.open("xb"):
         pass
     try:
@@ -98,12 +98,15 @@ def _claimed(path: Path) -> Iterator[None]:
 
 
 def _checked(chunks: Iterable[Samples], clipping: Clipping) -> Iterator[Samples]:
-    """The chunks that hold samples, none beyond full scale. Raises when there is none."""
-    spoken = False
+    """Yields the non-empty chunks, limited to full scale.
+
+    Raises VoxFleetError(INFERENCE_ERROR | CONTRACT_VIOLATION); see `write_audio`.
+    """
+    has_samples = False
     for chunk in chunks:
         if len(chunk) == 0:
             continue
-        spoken = True
+        has_samples = True
         peak = max(abs(float(chunk.max())), abs(float(chunk.min())))
         if not np.isfinite(peak):
             raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke samples that are not finite numbers")
@@ -113,7 +116,7 @@ def _checked(chunks: Iterable[Samples], clipping: Clipping) -> Iterator[Samples]
                 " write output.audio.clipping: Limit to have it cut off there"
             )
         yield np.clip(chunk, -1.0, 1.0) if peak > 1.0 else chunk
-    if not spoken:
+    if not has_samples:
         raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke no audio")
 
 
@@ -126,7 +129,7 @@ def _write_wav(path: Path, chunks: Iterator[Samples], output: AudioOutput) -> in
             frames += len(chunk)
             if frames * frame_bytes > _MAX_WAV_BYTES:
                 raise refused("is longer than a wav file can be; write output.audio.container: flac")
-            file.write(_stored(chunk, output.encoding))
+            file.write(_wav_bytes(chunk, output.encoding))
         file.write(bytes(frames * frame_bytes % 2))
         file.seek(0)
         file.write(_wav_header(output, frames))
@@ -138,7 +141,7 @@ def _wav_header(output: AudioOutput, frames: int) -> bytes:
     data_bytes = frames * frame_bytes
     rate_hz = output.sample_rate_hz
     if output.encoding is AudioEncoding.FLOAT32:
-        # What is not PCM has an extension, here empty, and a count of its samples.
+        # A format other than PCM needs an extension, here empty, and a sample count.
         form = struct.pack("<HHIIHHH", _FLOAT, 1, rate_hz, rate_hz * frame_bytes, frame_bytes, 8 * frame_bytes, 0)
         chunks = _chunk(b"fmt ", form) + _chunk(b"fact", struct.pack("<I", frames))
     else:
@@ -153,33 +156,33 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body
 
 
-def _whole_numbers(samples: Samples, bits: int) -> Samples:
-    """Rounded to the nearest step; +1.0 has no number of its own and takes the one below."""
+def _to_integers(samples: Samples, bits: int) -> Samples:
+    """Rounds to the nearest step; +1.0, which has no integer of its own, takes the largest one."""
     scale = np.float32(2 ** (bits - 1))
     whole: Samples = np.clip(np.rint(samples * scale), -scale, scale - 1)
     return whole
 
 
-def _stored(samples: Samples, encoding: AudioEncoding) -> bytes:
-    """Samples as a wav file holds them, little-endian."""
+def _wav_bytes(samples: Samples, encoding: AudioEncoding) -> bytes:
+    """The samples as a wav file stores them, little-endian."""
     if encoding is AudioEncoding.PCM16:
-        return _whole_numbers(samples, 16).astype("<i2").tobytes()
+        return _to_integers(samples, 16).astype("<i2").tobytes()
     if encoding is AudioEncoding.PCM24:
-        return _whole_numbers(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        return _to_integers(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     return samples.astype("<f4").tobytes()
 
 
 def _write_encoded(path: Path, chunks: Iterator[Samples], output: AudioOutput) -> int:
     samples = np.concatenate(list(chunks))
     if output.encoding is AudioEncoding.PCM24:
-        # libav cuts a sample off to 24 bits; on a whole step there is nothing to cut off.
-        samples = _whole_numbers(samples, 24) / np.float32(2**23)
+        # libav truncates samples to 24 bits; a sample on a whole step loses nothing.
+        samples = _to_integers(samples, 24) / np.float32(2**23)
     encoding = "auto" if output.encoding is AudioEncoding.AAC else output.encoding.value
     if path.suffix == f".{output.container}":
         _save(path, samples, encoding, output)
     else:
-        named = path.with_name(f"{path.name}.{output.container}")  # mlx-audio-io goes by the name
-        with _claimed(named):
+        named = path.with_name(f"{path.name}.{output.container}")  # mlx-audio-io chooses the format by the name
+        with _new_file(named):
             _save(named, samples, encoding, output)
             named.replace(path)
     return len(samples)

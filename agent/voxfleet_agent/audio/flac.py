@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from voxfleet_agent.audio.channel_layouts import refuse_count, refuse_mask
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, damaged
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _STREAMINFO_BYTES = 34
@@ -18,19 +18,19 @@ _MIXED_CHANNELS = (3, 4)
 
 def inspect_flac(clip: ClipReader) -> HeaderFacts:
     """Raises VoxFleetError(DECODE_ERROR | CONTRACT_VIOLATION)."""
-    header = clip.exactly(4, 4, "header")
+    header = clip.read_exactly(4, 4, "header")
     if header[0] & 0x7F != 0 or int.from_bytes(header[1:4], "big") != _STREAMINFO_BYTES:
         raise damaged("is a FLAC file that does not begin with its stream description")
-    info = clip.exactly(8, _STREAMINFO_BYTES, "header")
+    info = clip.read_exactly(8, _STREAMINFO_BYTES, "header")
     # 20 bits rate, 3 bits channels - 1, 5 bits sample size - 1, 36 bits frames.
     packed = int.from_bytes(info[10:18], "big")
     frames = packed & ((1 << 36) - 1)
-    facts = checked(
+    facts = checked_facts(
         Container.FLAC,
         Encoding.FLAC,
         packed >> 44,
         ((packed >> 41) & 0x7) + 1,
-        frames=frames or None,  # 0 stands for unknown
+        frames=frames or None,  # 0 means unknown
     )
     if facts.channels > 1:
         mask = _stated_mask(clip, last=bool(header[0] & 0x80))
@@ -42,12 +42,12 @@ def inspect_flac(clip: ClipReader) -> HeaderFacts:
 
 
 def _stated_mask(clip: ClipReader, *, last: bool) -> int | None:
-    """The speaker mask that a Vorbis comment states; 0 for one that is no number."""
+    """The speaker mask that a Vorbis comment states; 0 when it is not a number, None without a mask."""
     offset = 8 + _STREAMINFO_BYTES
     for _ in range(_MAX_BLOCKS):
         if last:
             return None
-        header = clip.exactly(offset, 4, "metadata")
+        header = clip.read_exactly(offset, 4, "metadata")
         last = bool(header[0] & 0x80)
         length_bytes = int.from_bytes(header[1:4], "big")
         if header[0] & 0x7F == _COMMENT_BLOCK:

@@ -1,4 +1,4 @@
-"""What libav does not check of a FLAC file: the checksum of all its samples, and the rate that its frames have."""
+"""Checks of a FLAC file that libav omits: the checksum of all samples, and the rate that the frames state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATES_HZ = (88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44
 
 
 class SampleChecksum:
-    """The MD5 of all samples, interleaved, as integers of whole bytes (RFC 9639, 8.2)."""
+    """The MD5 over all samples, interleaved, as integers of whole bytes (RFC 9639, 8.2)."""
 
     def __init__(self, expected: bytes, bits: int) -> None:
         self._expected = expected
@@ -24,7 +24,7 @@ class SampleChecksum:
         self._digest = hashlib.md5(usedforsecurity=False)
 
     def add(self, block: npt.NDArray[np.float32]) -> None:
-        """`block`: (n, channels); floats hold integers of up to 24 bits exactly."""
+        """Adds a block, (n, channels) float32; floats hold integers of up to 24 bits exactly."""
         scaled = block * np.float32(2 ** (self._bits - 1))
         if self._bits <= 8:
             self._digest.update(scaled.astype(np.int8).tobytes())
@@ -35,28 +35,28 @@ class SampleChecksum:
             self._digest.update(np.ascontiguousarray(packed).tobytes())
 
     def verify(self) -> None:
-        """After the last block. Raises VoxFleetError(DECODE_ERROR)."""
+        """Call it after the last block. Raises VoxFleetError(DECODE_ERROR) when the checksum differs."""
         if self._digest.digest() != self._expected:
             raise damaged("decodes to other audio than its checksum is of")
 
 
 def sample_checksum(clip: ClipReader) -> SampleChecksum | None:
-    """None: the file states none, or has samples that floats do not hold exactly."""
-    info = clip.exactly(_INFO_OFFSET, 34, "header")
+    """The stated checksum; None when the file states none, or has samples that floats do not hold exactly."""
+    info = clip.read_exactly(_INFO_OFFSET, 34, "header")
     bits = (int.from_bytes(info[12:14], "big") >> 4 & 0x1F) + 1
     expected = info[18:34]
     return SampleChecksum(expected, bits) if any(expected) and bits <= 24 else None
 
 
 def refuse_other_rate(clip: ClipReader, rate_hz: int) -> None:
-    """Raises VoxFleetError(DECODE_ERROR) when the first frame says another rate than the stream's description."""
+    """Raises VoxFleetError(DECODE_ERROR) when the rate in the first frame is not `rate_hz`, the stream's rate."""
     offset = 4
     for _ in range(_MAX_BLOCKS):
-        header = clip.exactly(offset, 4, "metadata")
+        header = clip.read_exactly(offset, 4, "metadata")
         offset += 4 + int.from_bytes(header[1:4], "big")
         if header[0] & 0x80:
             break
-    frame = clip.exactly(offset, 4, "metadata")
+    frame = clip.read_exactly(offset, 4, "metadata")
     if not frame.startswith(_FRAME_SYNC):
         raise damaged("has no audio behind its metadata")
     code = frame[2] & 0xF

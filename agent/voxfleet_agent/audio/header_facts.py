@@ -1,4 +1,4 @@
-"""What a clip's header says, and how the parsers of one container read it."""
+"""What a clip's header says, and what the parsers of all containers share."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
 MAX_AUDIO_MILLISECONDS = 24 * 3_600_000
 SCRATCH_PREFIX = "decode-"
-"""Of the folders in TMPDIR that decoding makes and removes."""
+"""The name prefix of the folders that decoding makes in TMPDIR and removes."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What a header says of the audio behind it."""
+    """What a header says about its audio."""
 
     container: Container
     encoding: Encoding
     sample_rate_hz: int
     channels: int
     audio_milliseconds: int
-    """From `frames`, else estimated from the file's size; 0 when neither tells."""
+    """From `frames`, or else estimated from the file's size; 0 when neither is possible."""
     frames: int | None
-    """Samples of one channel, when the header states them; None: only decoding tells."""
+    """Samples of one channel as the header states them; None: only decoding can find out."""
     priming_frames: int = 0
-    """The encoder's delay, in front of `frames`, where libav leaves it in."""
+    """Samples of encoder delay before `frames`, where libav does not remove them."""
 
 
 class Reader(Protocol):
@@ -41,7 +41,7 @@ class Reader(Protocol):
 
 
 class ClipReader:
-    """Reads a clip of a known size; a read past its end is a DecodeError."""
+    """Reads a clip of known size."""
 
     def __init__(self, reader: Reader, size_bytes: int) -> None:
         self._reader = reader
@@ -61,7 +61,8 @@ class ClipReader:
             count -= len(part)
         return b"".join(parts)
 
-    def exactly(self, offset: int, count: int, what: str) -> bytes:
+    def read_exactly(self, offset: int, count: int, what: str) -> bytes:
+        """Raises VoxFleetError(DECODE_ERROR) when the file ends first; `what` names the part that is cut off."""
         data = self.peek(offset, count)
         if len(data) < count:
             raise damaged(f"ends inside its {what}")
@@ -81,7 +82,7 @@ def unsupported(found: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.UNSUPPORTED_CONTAINER, f"is {found}; containers that can be read: {accepted}")
 
 
-def checked(
+def checked_facts(
     container: Container,
     encoding: Encoding,
     sample_rate_hz: int,
@@ -91,7 +92,10 @@ def checked(
     estimated_milliseconds: int = 0,
     priming_frames: int = 0,
 ) -> HeaderFacts:
-    """Facts within sane bounds; what lies outside costs the decoder gigabytes. Raises VoxFleetError."""
+    """Checks the bounds, because values beyond them cost the decoder gigabytes.
+
+    Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR).
+    """
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
         raise refused(f"is at {sample_rate_hz} Hz; rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are possible")
     if not 1 <= channels <= MAX_CHANNELS:

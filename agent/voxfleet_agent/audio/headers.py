@@ -1,6 +1,6 @@
-"""What a clip is, told by its bytes, and whether a contract accepts it. Pure Python: Plan runs it without MLX.
+"""Identifies a clip by its bytes and checks its header against a contract. Pure Python: Plan runs it without MLX.
 
-mlx-audio-io trusts file names and believes hostile headers, so nothing reaches it before this module has seen it.
+mlx-audio-io trusts file names and hostile headers, so every clip passes this module first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import RowError
 
-__all__ = ["HeaderFacts", "Reader", "inspect", "refuse", "refuse_duration", "sniff"]
+__all__ = ["HeaderFacts", "Reader", "contract_violation", "duration_violation", "inspect", "sniff"]
 
 _HEAD_BYTES = 64
 
@@ -29,14 +29,14 @@ _HEAD_BYTES = 64
 def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
     """Reads a clip's header. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION).
 
-    `reader` is a seekable binary file of `size_bytes`; a few kilobytes are read (an m4a's header: up to 16 MiB).
+    `reader` is a seekable binary file of `size_bytes`. Reads a few kilobytes, of an m4a up to 16 MiB.
     """
     clip = ClipReader(reader, size_bytes)
     return sniff(clip)(clip)
 
 
 def sniff(clip: ClipReader) -> Callable[[ClipReader], HeaderFacts]:
-    """The parser for a clip, told by its first bytes. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR)."""
+    """Finds the clip's parser by its first bytes. Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR)."""
     head = clip.peek(0, _HEAD_BYTES)
     if not head:
         raise damaged("is empty")
@@ -57,8 +57,8 @@ def sniff(clip: ClipReader) -> Callable[[ClipReader], HeaderFacts]:
     raise unsupported(file_name(head))
 
 
-def refuse(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
-    """Why the contract refuses the clip; None: its header breaks no clause."""
+def contract_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
+    """Why the contract refuses the clip; None when its header violates no clause."""
     accepted = contract.input
     if facts.container not in accepted.containers:
         names = ", ".join(accepted.containers)
@@ -77,12 +77,12 @@ def refuse(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> 
     if size_bytes > quantity_bytes(accepted.max_clip_bytes):
         return _violation(f"has {size_bytes} bytes; the contract accepts at most {accepted.max_clip_bytes}")
     if facts.frames is None:
-        return None  # only decoding tells the length
-    return refuse_duration(facts.audio_milliseconds, contract)
+        return None  # only decoding finds the length
+    return duration_violation(facts.audio_milliseconds, contract)
 
 
-def refuse_duration(audio_milliseconds: int, contract: VoiceContractSpec) -> RowError | None:
-    """Why the contract refuses a clip of this length."""
+def duration_violation(audio_milliseconds: int, contract: VoiceContractSpec) -> RowError | None:
+    """Why the contract refuses a clip of this duration; None when it accepts it."""
     accepted = contract.input
     if audio_milliseconds < duration_milliseconds(accepted.min_clip):
         return _violation(f"lasts {audio_milliseconds} ms; the contract accepts at least {accepted.min_clip}")

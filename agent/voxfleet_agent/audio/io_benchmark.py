@@ -1,8 +1,8 @@
-"""mlx-audio-io's six headline rows, measured on this machine beside librosa and soundfile.
+"""Measures the six headline rows of mlx-audio-io on this machine, and librosa and soundfile for comparison.
 
-The rows, the input (194.8 s, stereo, 44.1 kHz, PCM16), 3 warm-ups and 20 runs are those of mlx-audio-io's own
-docs/benchmarking.md. A seventh row repeats the resampling at one quality, because `default` is not the same on every
-platform. The libraries take turns within each run, so that a machine that drifts favours none.
+The rows, the input (194.8 s, stereo, 44.1 kHz, PCM16), 3 warm-ups and 20 runs follow mlx-audio-io's own
+docs/benchmarking.md. A seventh row repeats the resampling at a fixed quality, because `default` differs between
+platforms. The libraries take turns within each run, so that drift of the machine favours none of them.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class BenchmarkTiming:
 class BenchmarkRow:
     task: str
     timings: Mapping[str, BenchmarkTiming | None]
-    """By library; None where it has no such call, or fails on this machine."""
+    """By library; None when it has no such call or its call fails on this machine."""
     failures: Mapping[str, str]
-    """By library, why its call failed."""
+    """Why the call failed, by library."""
 
     def times_faster(self, peer: str) -> float | None:
-        """p50 of the peer over p50 of mlx-audio-io."""
+        """The peer's p50 divided by that of mlx-audio-io."""
         ours, theirs = self.timings[OURS], self.timings.get(peer)
         return None if ours is None or theirs is None else theirs.p50_milliseconds / ours.p50_milliseconds
 
@@ -71,8 +71,9 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in (OURS, "mlx", "numpy", *PEERS)}
 
 
-def measure(folder: Path, seconds: float = SECONDS, runs: int = RUNS) -> Iterator[BenchmarkRow]:
-    """Row by row; writes its files (about 1 MB a second) into `folder`. Raises ImportError without the peers."""
+def run_benchmark(folder: Path, seconds: float = SECONDS, runs: int = RUNS) -> Iterator[BenchmarkRow]:
+    """Yields row by row. Writes files, about 1 MB per second of audio, into `folder`. Raises ImportError without the
+    peers."""
     inputs = _make_inputs(folder, seconds)
     for task, calls in _tasks(inputs).items():
         failures = {name: reason for name, call in calls.items() if (reason := _failure(call)) is not None}
@@ -89,7 +90,7 @@ def _make_inputs(folder: Path, seconds: float) -> _Inputs:
     inputs = _Inputs(folder / "in.wav", folder / "in.mp3", folder / "in.m4a", folder / "saved.wav", samples)
     soundfile = import_module("soundfile")
     soundfile.write(inputs.wav, samples, RATE_HZ, subtype="PCM_16")
-    soundfile.write(inputs.mp3, samples, RATE_HZ, format="MP3")  # macOS has no MP3 encoder, libsndfile has
+    soundfile.write(inputs.mp3, samples, RATE_HZ, format="MP3")  # libsndfile has an MP3 encoder, macOS has none
     mlx_audio_io.save(str(inputs.m4a), mx.array(samples), RATE_HZ)
     return inputs
 
@@ -134,28 +135,28 @@ def _tasks(inputs: _Inputs) -> dict[str, dict[str, Call]]:
 
 
 def _take_turns(calls: Mapping[str, Call], runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each run by library, each first in turn."""
+    """Milliseconds of each run, by library; each library goes first in turn."""
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
     for run in range(WARM_UPS - 1 + runs):
         first = run % len(names) if names else 0
         for name in (*names[first:], *names[:first]):
             times[name].append(_milliseconds(calls[name]))
-    return {name: taken[WARM_UPS - 1 :] for name, taken in times.items()}
+    return {name: measured[WARM_UPS - 1 :] for name, measured in times.items()}
 
 
 def _failure(call: Call) -> str | None:
-    """Why the call fails, found in the first warm-up; None when it works."""
+    """Makes the first warm-up call; returns why it failed, or None."""
     try:
         _milliseconds(call)
-    except Exception as error:  # noqa: BLE001 - a library raises what it likes; the table says that it failed
+    except Exception as error:  # noqa: BLE001 - a library may raise anything; the table reports the failure
         return f"{type(error).__name__}: {error}".rstrip(": ")
     return None
 
 
 def _milliseconds(call: Call) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # librosa warns each time it falls back to another decoder
+        warnings.simplefilter("ignore")  # librosa warns whenever it falls back to another decoder
         started = time.perf_counter()
         call()
         return (time.perf_counter() - started) * 1000

@@ -11,7 +11,7 @@ from voxfleet_agent.audio.header_facts import (
     MAX_AUDIO_MILLISECONDS,
     ClipReader,
     HeaderFacts,
-    checked,
+    checked_facts,
     damaged,
     refused,
     unsupported,
@@ -24,7 +24,7 @@ _MAX_MOOV_BYTES = 16 * 2**20
 _MAX_FRAGMENTS = 65_536
 _AAC_STREAM_TYPES = {0x40, 0x66, 0x67, 0x68}
 _STREAM_TYPES = {0x69: "MP3", 0x6B: "MP3", 0xA5: "AC-3", 0xA6: "E-AC-3", 0xA9: "DTS", 0xAD: "Opus", 0xDD: "Vorbis"}
-_AAC_OBJECT_TYPES = (1, 2, 4, 5, 29)  # Main, LC, LTP, and with spectral band replication and parametric stereo
+_AAC_OBJECT_TYPES = (1, 2, 4, 5, 29)  # Main, LC, LTP, spectral band replication, and parametric stereo
 _OBJECT_TYPES = {3: "AAC SSR", 23: "AAC-LD", 36: "MPEG-4 ALS", 39: "AAC-ELD", 42: "xHE-AAC"}
 _ASC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _ASC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
@@ -39,7 +39,7 @@ _NOTHING = memoryview(b"")
 @dataclass(frozen=True, slots=True)
 class _Movie:
     header: memoryview
-    """The moov box."""
+    """The body of the moov box."""
     fragment_packets: int
 
 
@@ -62,7 +62,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     (track,) = audio
     timescale, duration = _clock(_child(track.media, b"mdhd"))
     table = _child(track.media, b"minf", b"stbl")
-    _refuse_elsewhere(_find(_find(_child(track.media, b"minf"), b"dinf") or _NOTHING, b"dref"))
+    _refuse_external_audio(_find(_find(_child(track.media, b"minf"), b"dinf") or _NOTHING, b"dref"))
     rate_hz, channels = _format(_child(table, b"stsd"))
     refuse_count(channels, _MIXED_CHANNELS, "AAC")
     movie_timescale, _ = _clock(_child(movie.header, b"mvhd"))
@@ -71,8 +71,8 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     frames = edited * rate_hz // movie_timescale if edited else stored_frames
     packets = _packets(_find(table, b"stsz")) + movie.fragment_packets
     _refuse_packets(packets, None if movie.fragment_packets else stored_frames, rate_hz, clip.size_bytes)
-    # A fragmented file states no length here.
-    return checked(
+    # The header of a fragmented file states no length.
+    return checked_facts(
         Container.M4A,
         Encoding.AAC,
         rate_hz,
@@ -82,26 +82,26 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     )
 
 
-def _refuse_elsewhere(references: memoryview | None) -> None:
-    """Audio may lie in another file, which nobody fetched; decoders disagree on whether they follow."""
+def _refuse_external_audio(references: memoryview | None) -> None:
+    """Refuses audio in another file: it was not fetched, and decoders disagree on whether to follow the reference."""
     for _, body in _boxes(_NOTHING if references is None else references[8:]):
         if len(body) < 4 or not body[3] & 0x1:
             raise refused("says that its audio lies in another file")
 
 
 def _packets(sizes: memoryview | None) -> int:
-    """How many packets a table of sizes (stsz) announces; it may be without a row for each."""
+    """The number of packets that a table of sizes (stsz) announces; it need not have a row for each."""
     if sizes is None or len(sizes) < 12:
         return 0
     return int.from_bytes(sizes[8:12], "big")
 
 
 def _refuse_packets(packets: int, stored_frames: int | None, rate_hz: int, size_bytes: int) -> None:
-    """The decoder keeps an entry for each announced packet, also for those that the file does not hold."""
-    most = size_bytes
+    """The decoder allocates an entry per announced packet, even for packets that are not in the file."""
+    max_packets = size_bytes
     if stored_frames:
-        most = min(most, stored_frames // _MIN_PACKET_FRAMES + _SPARE_PACKETS)
-    if packets > most:
+        max_packets = min(max_packets, stored_frames // _MIN_PACKET_FRAMES + _SPARE_PACKETS)
+    if packets > max_packets:
         raise damaged(f"announces {packets} packets of AAC, more than there can be")
     if packets * _MIN_PACKET_FRAMES * 1000 > MAX_AUDIO_MILLISECONDS * rate_hz:
         raise refused("announces more than 24 hours of audio; at most 24 are possible")
@@ -115,10 +115,10 @@ def _movie(clip: ClipReader) -> _Movie:
     for _ in range(_MAX_FRAGMENTS * 2):
         if offset >= clip.size_bytes:
             break
-        length, name = struct.unpack(">I4s", clip.exactly(offset, 8, "box list"))
+        length, name = struct.unpack(">I4s", clip.read_exactly(offset, 8, "box list"))
         header = 8
         if length == 1:
-            (length,) = struct.unpack(">Q", clip.exactly(offset + 8, 8, "box list"))
+            (length,) = struct.unpack(">Q", clip.read_exactly(offset + 8, 8, "box list"))
             header = 16
         elif length == 0:
             length = clip.size_bytes - offset
@@ -129,7 +129,7 @@ def _movie(clip: ClipReader) -> _Movie:
         if (name == b"moov" and movie is None) or name == b"moof":
             if length > _MAX_MOOV_BYTES:
                 raise refused(f"has a header of {length} bytes; at most {_MAX_MOOV_BYTES} are possible")
-            body = memoryview(clip.exactly(offset + header, length - header, "header"))
+            body = memoryview(clip.read_exactly(offset + header, length - header, "header"))
             if name == b"moov":
                 movie = body
             else:
@@ -144,7 +144,7 @@ def _movie(clip: ClipReader) -> _Movie:
 
 
 def _fragment_packets(moof: memoryview) -> int:
-    """What the runs (trun) of a fragment's tracks (traf) announce."""
+    """The number of packets that the runs (trun) of a fragment's tracks (traf) announce."""
     return sum(
         int.from_bytes(run[4:8], "big")
         for name, traf in _boxes(moof)
@@ -169,16 +169,16 @@ def _boxes(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _find(body: memoryview, name: bytes) -> memoryview | None:
-    return next((found for found_name, found in _boxes(body) if found_name == name), None)
+    return next((box for box_name, box in _boxes(body) if box_name == name), None)
 
 
 def _child(body: memoryview, *path: bytes) -> memoryview:
     """The box at a path of names."""
     for name in path:
-        found = _find(body, name)
-        if found is None:
+        box = _find(body, name)
+        if box is None:
             raise damaged(f"is an m4a file without its {_printable(name)} box")
-        body = found
+        body = box
     return body
 
 
@@ -190,7 +190,7 @@ def _track(body: memoryview) -> _Track:
 
 
 def _clock(box: memoryview) -> tuple[int, int]:
-    """Timescale and duration of an mvhd or mdhd box; an unknown duration is 0."""
+    """(timescale, duration) of an mvhd or mdhd box; the duration is 0 when it is unknown."""
     wide = bytes(box[:1]) == b"\x01"
     start, layout = (20, ">IQ") if wide else (12, ">II")
     if len(box) < start + struct.calcsize(layout):
@@ -203,7 +203,7 @@ def _clock(box: memoryview) -> tuple[int, int]:
 
 
 def _edited_duration(box: memoryview | None) -> int:
-    """What an edit list plays, in the movie's timescale; encoders cut their own delay off with it."""
+    """The duration that an edit list plays, in the movie's timescale; encoders use it to cut off their own delay."""
     if box is None or len(box) < 8:
         return 0
     layout = struct.Struct(">Qq" if bytes(box[:1]) == b"\x01" else ">Ii")
@@ -219,7 +219,7 @@ def _edited_duration(box: memoryview | None) -> int:
 
 
 def _format(description: memoryview) -> tuple[int, int]:
-    """Rate in hertz and channels of the one AAC sample entry."""
+    """(rate in hertz, channels) of the single AAC sample entry."""
     entries = list(_boxes(description[8:]))
     if len(entries) != 1:
         raise refused(f"changes its encoding {len(entries)} times; one encoding is accepted")
@@ -228,7 +228,7 @@ def _format(description: memoryview) -> tuple[int, int]:
         raise refused(f"is an m4a file of {encoding_name(name)}; accepted is AAC")
     if len(entry) < 28:
         raise damaged("has a sample description that is too short")
-    # QuickTime's versions 1 and 2 of the entry are longer.
+    # Versions 1 and 2 of the entry, from QuickTime, are longer.
     extra = {0: 0, 1: 16, 2: 36}.get(struct.unpack_from(">H", entry, 8)[0])
     if extra is None:
         raise refused("has a sample description of an unknown version")
@@ -240,7 +240,7 @@ def _format(description: memoryview) -> tuple[int, int]:
 
 
 def _decoder_config(data: memoryview) -> memoryview:
-    """The AudioSpecificConfig inside ES_Descriptor (3), DecoderConfigDescriptor (4), DecoderSpecificInfo (5)."""
+    """The AudioSpecificConfig, nested in ES_Descriptor (3), DecoderConfigDescriptor (4), DecoderSpecificInfo (5)."""
     body = _descriptor(data, 0x03)
     flags = body[2] if len(body) > 2 else 0
     start = 3 + (2 if flags & 0x80 else 0) + (2 if flags & 0x20 else 0)
@@ -273,34 +273,36 @@ def _audio_config(data: memoryview) -> tuple[int, int]:
         name = _OBJECT_TYPES.get(object_type, f"MPEG-4 audio of object type {object_type}")
         raise refused(f"is an m4a file of {name}; accepted are AAC LC and HE-AAC")
     rate_hz = bits.rate_hz()
-    channel_code = bits.take(4)
+    channel_code = bits.read(4)
     if object_type in _SPECTRAL_BAND_REPLICATION:
         rate_hz = bits.rate_hz()
     if channel_code not in _ASC_CHANNELS:
         raise refused("describes its channels one by one; accepted are AAC's named layouts")
-    # Parametric stereo makes two channels out of one.
+    # Parametric stereo decodes one channel to two.
     return rate_hz, 2 if object_type == 29 and channel_code == 1 else _ASC_CHANNELS[channel_code]
 
 
 class _Bits:
+    """Reads numbers of any bit length, most significant bit first."""
+
     def __init__(self, data: memoryview) -> None:
         self._value = int.from_bytes(data[:16], "big")
-        self._left = len(data[:16]) * 8
+        self._remaining_bits = len(data[:16]) * 8
 
-    def take(self, count: int) -> int:
-        if count > self._left:
+    def read(self, count: int) -> int:
+        if count > self._remaining_bits:
             raise damaged("has a description of its AAC that is too short")
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
+        self._remaining_bits -= count
+        return (self._value >> self._remaining_bits) & ((1 << count) - 1)
 
     def object_type(self) -> int:
-        value = self.take(5)
-        return 32 + self.take(6) if value == 31 else value
+        value = self.read(5)
+        return 32 + self.read(6) if value == 31 else value
 
     def rate_hz(self) -> int:
-        index = self.take(4)
+        index = self.read(4)
         if index == 15:
-            return self.take(24)
+            return self.read(24)
         if index >= len(_ASC_RATES_HZ):
             raise damaged("has a description of its AAC with an unknown rate")
         return _ASC_RATES_HZ[index]

@@ -1,4 +1,4 @@
-"""MPEG audio layer III headers: ID3v2, the first frame, and the Xing, Info or VBRI length in it."""
+"""MPEG audio layer III headers: ID3v2 tags, the first frame, and the length in its Xing, Info or VBRI header."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, unsupported
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, damaged, unsupported
 from voxfleet_agent.audio.refused_formats import file_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -43,7 +43,7 @@ class _Frame:
 
 
 def _tags_bytes(clip: ClipReader) -> int:
-    """The length of all ID3v2 tags at the start."""
+    """The length of all ID3v2 tags at the start of the file."""
     total = 0
     for _ in range(_MAX_TAGS):
         length = id3_bytes(clip, total)
@@ -54,7 +54,7 @@ def _tags_bytes(clip: ClipReader) -> int:
 
 
 def id3_bytes(clip: ClipReader, offset: int = 0) -> int:
-    """The length of an ID3v2 tag at `offset`; 0 without one."""
+    """The length of the ID3v2 tag at `offset`; 0 without one."""
     head = clip.peek(offset, 10)
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
@@ -66,7 +66,7 @@ def id3_bytes(clip: ClipReader, offset: int = 0) -> int:
 
 
 def begins_with_frame(clip: ClipReader) -> bool:
-    """Whether a layer III frame, and a second one behind it, begin the file."""
+    """Whether the file begins with a layer III frame and a second one follows, or the first one fills the file."""
     frame = _parse(clip.peek(0, 4))
     if frame is None:
         return False
@@ -85,7 +85,7 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
         raise unsupported("a wav file behind an ID3 tag")
     offset, frame = _first_frame(clip, tag_bytes)
     if clip.peek(tag_bytes, offset - tag_bytes).strip(b"\0"):
-        # It may be a playlist that a decoder would rather believe than the frames behind it.
+        # A decoder may take it for a playlist and ignore the frames that follow.
         raise damaged("holds something else between its tag and its audio")
     audio_bytes = clip.size_bytes - offset
     if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
@@ -95,7 +95,7 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
     if stream_bytes is not None and stream_bytes > audio_bytes:
         raise damaged(f"is cut short: its header announces {stream_bytes} bytes, {audio_bytes} are there")
     frames = None if frame_count is None else max(0, frame_count * frame.samples - padding_samples)
-    return checked(
+    return checked_facts(
         Container.MP3,
         Encoding.MP3,
         frame.rate_hz,
@@ -106,9 +106,9 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
 
 
 def count_frames(clip: ClipReader) -> int:
-    """Walks all frames of a file that `inspect_mp3` has seen: a decoder leaves out what it cannot read.
+    """Counts all frames of a file that `inspect_mp3` accepted, because a decoder skips frames that it cannot read.
 
-    Raises VoxFleetError(DECODE_ERROR) for a hole between frames and for a last frame that is cut short.
+    Raises VoxFleetError(DECODE_ERROR) for a gap between frames and for a last frame that is cut short.
     """
     offset, _ = _first_frame(clip, _tags_bytes(clip))
     count = 0
@@ -120,7 +120,7 @@ def count_frames(clip: ClipReader) -> int:
             head = window[:4]
         frame = _parse(head)
         if frame is None:
-            _refuse_hole(clip, offset)
+            _refuse_gap(clip, offset)
             break
         offset += frame.length_bytes
         if offset > clip.size_bytes:
@@ -130,19 +130,19 @@ def count_frames(clip: ClipReader) -> int:
 
 
 def samples_in_frame(rate_hz: int) -> int:
-    """MPEG 1 has the rates from 32 kHz on."""
+    """MPEG 1 covers the rates from 32 kHz up."""
     return 1152 if rate_hz >= min(_RATES_HZ[1]) else 576
 
 
-def _refuse_hole(clip: ClipReader, offset: int) -> None:
-    """Behind the last frame stand tags, or zeros."""
-    hole = offset
+def _refuse_gap(clip: ClipReader, offset: int) -> None:
+    """Raises VoxFleetError(DECODE_ERROR) unless only tags or zeros follow `offset`."""
+    gap_start = offset
     while window := clip.peek(offset, _WALK_BYTES):
         rest = window.lstrip(b"\0")
         if rest:
             if rest.startswith(_TRAILING_TAGS):
                 return
-            raise damaged(f"holds no audio for {offset + len(window) - len(rest) - hole} bytes or more within it")
+            raise damaged(f"holds no audio for {offset + len(window) - len(rest) - gap_start} bytes or more within it")
         offset += len(window)
 
 
@@ -177,7 +177,7 @@ def _parse(head: bytes) -> _Frame | None:
 
 
 def _stated_length(head: bytes, frame: _Frame) -> tuple[int | None, int | None, int]:
-    """Frames after the first, bytes of the stream, and samples that the encoder added, where stated."""
+    """(frames after the first, bytes of the stream, samples that the encoder added); None, None, 0 when not stated."""
     xing = 4 + frame.side_info_bytes
     if head[xing : xing + 4] in (b"Xing", b"Info") and len(head) >= xing + 8:
         return _xing(head[xing:])
@@ -197,7 +197,7 @@ def _xing(tag: bytes) -> tuple[int | None, int | None, int]:
             (values[-1],) = struct.unpack(">I", tag[position : position + 4])
             position += 4
     position += (100 if flags & 0x4 else 0) + (4 if flags & 0x8 else 0)
-    # The encoder's own tag: 9 bytes of name, then delay and padding as two 12-bit numbers at byte 21.
+    # The encoder's tag begins with 9 bytes of name and has delay and padding as two 12-bit numbers at byte 21.
     gap = tag[position + 21 : position + 24]
     padding = (gap[0] << 4 | gap[1] >> 4) + ((gap[1] & 0xF) << 8 | gap[2]) if len(gap) == 3 else 0
     return values[0] or None, values[1] or None, padding

@@ -1,4 +1,4 @@
-"""What files are called that are not accepted, so that a refusal can name them."""
+"""Names of file formats and encodings that are not accepted, for error messages."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ _ENCODINGS = {
 
 
 def file_name(head: bytes) -> str:
-    """What a file is that begins with `head`, 64 bytes or the whole file; none of the accepted containers."""
+    """Names a file of no accepted container by `head`, its first 64 bytes or all of it."""
     if head.startswith(b"OggS"):
-        return next((f"an Ogg file of {codec}" for mark, codec in _OGG_CODECS if mark in head), "an Ogg file")
+        return next((f"an Ogg file of {codec}" for marker, codec in _OGG_CODECS if marker in head), "an Ogg file")
     if head.startswith(b"\x1aE\xdf\xa3"):
         if b"webm" in head:
             return "a WebM file"
@@ -116,6 +116,6 @@ def file_name(head: bytes) -> str:
 
 
 def encoding_name(code: bytes) -> str:
-    """What a four-character code of QuickTime, MPEG-4, AIFF or CAF stands for."""
+    """The name of a four-character code of QuickTime, MPEG-4, AIFF or CAF."""
     printable = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)
     return _ENCODINGS.get(code, f"encoding '{printable}'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked, damaged, refused
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, damaged, refused
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _PCM = 0x0001
@@ -44,11 +44,12 @@ _NAMES = {
     0xF1AC: "FLAC",
 }
 _SUB_FORMAT = bytes.fromhex("000000001000800000aa00389b71")
-"""What follows the tag in the GUID of a sub-format that stands for a tag."""
+"""The rest of a sub-format GUID that begins with a format tag."""
 _MAX_CHUNKS = 256
 _FORMAT_BYTES = 40
 _UNKNOWN_LENGTH_BYTES = 0x7FFF0000
-"""Writers to a pipe cannot go back to fill in the length and leave 0x7FFFF000, 0xFFFFFFFF or the like."""
+"""From this value on the length is a placeholder: a program that writes to a pipe cannot go back to fill it in and
+leaves 0x7FFFF000, 0xFFFFFFFF or the like."""
 
 
 def inspect_wav(clip: ClipReader) -> HeaderFacts:
@@ -56,12 +57,15 @@ def inspect_wav(clip: ClipReader) -> HeaderFacts:
     format_chunk: bytes | None = None
     offset = 12
     for _ in range(_MAX_CHUNKS):
-        name, length_bytes = struct.unpack("<4sI", clip.exactly(offset, 8, "chunk list, before any audio"))
+        name, length_bytes = struct.unpack("<4sI", clip.read_exactly(offset, 8, "chunk list, before any audio"))
         offset += 8
         if name == b"fmt ":
             if length_bytes < 16:
                 raise damaged(f"has a format chunk of {length_bytes} bytes; it needs 16")
-            earlier, format_chunk = format_chunk, clip.exactly(offset, min(length_bytes, _FORMAT_BYTES), "format chunk")
+            earlier, format_chunk = (
+                format_chunk,
+                clip.read_exactly(offset, min(length_bytes, _FORMAT_BYTES), "format chunk"),
+            )
             if earlier not in (None, format_chunk):
                 raise damaged("has two format chunks that contradict each other")
         elif name == b"data":
@@ -74,7 +78,7 @@ def inspect_wav(clip: ClipReader) -> HeaderFacts:
 
 
 def _refuse_more_audio(clip: ClipReader, offset: int) -> None:
-    """Decoders stop after the first audio chunk; what a second one holds would be lost without a word."""
+    """Decoders stop after the first audio chunk and would silently lose the audio of a second one."""
     for _ in range(_MAX_CHUNKS):
         header = clip.peek(offset, 8)
         if len(header) < 8:
@@ -95,13 +99,13 @@ def _facts(format_chunk: bytes, announced_bytes: int, present_bytes: int) -> Hea
         (tag,) = struct.unpack("<H", format_chunk[24:26])
     encoding = _ENCODINGS.get((tag, bits))
     if encoding is None:
-        found = f"{bits}-bit {_NAMES[tag]}" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format 0x{tag:04x}")
-        raise refused(f"is a wav file of {found}; accepted are PCM of 16, 24 or 32 bits and 32-bit float")
+        name = f"{bits}-bit {_NAMES[tag]}" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format 0x{tag:04x}")
+        raise refused(f"is a wav file of {name}; accepted are PCM of 16, 24 or 32 bits and 32-bit float")
     if announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes:
         announced_bytes = present_bytes
     frame_bytes = channels * bits // 8
     frames = announced_bytes // frame_bytes if frame_bytes else 0
-    facts = checked(Container.WAV, encoding, rate_hz, channels, frames=frames)
+    facts = checked_facts(Container.WAV, encoding, rate_hz, channels, frames=frames)
     if block_bytes != frame_bytes:
         raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make {frame_bytes}")
     if announced_bytes > present_bytes:

@@ -1,4 +1,4 @@
-"""Where a window of a long clip ends. Pure."""
+"""Finds where each window of a long clip ends. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from voxfleet_api.quantities import duration_milliseconds
 
 _QUIET_MILLISECONDS = 20
 _MIN_REST_MILLISECONDS = 1000
-"""Models reject pieces of a few samples, so the last window of a clip is not shorter, where `seek` leaves room."""
+"""The minimum for the last window of a clip, where `seek` leaves room: models reject pieces of a few samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowRule:
-    """A contract's windows, counted in samples of one clip."""
+    """A contract's windows in samples of one clip."""
 
     length_frames: int
     seek_frames: int
     quiet_frames: int
     rest_frames: int
-    """Kept for the window that follows."""
+    """The minimum to leave for the next window."""
 
     @classmethod
     def of(cls, windows: Windows, sample_rate_hz: int) -> WindowRule:
@@ -37,19 +37,19 @@ class WindowRule:
 
     @property
     def ahead_frames(self) -> int:
-        """How many samples must be known before a window can be ended."""
+        """How many samples must be decoded before the end of a window can be chosen."""
         return self.length_frames + self.rest_frames
 
     def end(self, samples: npt.NDArray[np.float32]) -> int:
-        """How many of `samples` (N,), the rest of the clip or its next `ahead_frames`, the next window takes.
+        """The length of the next window, in samples.
 
-        All of them when they fit in one window. Else the window ends in the middle of the quietest 20 ms of its last
-        `seek`; of equals, the last one.
+        `samples` (N,) are the rest of the clip or its next `ahead_frames`. If they fit into one window, it has all of
+        them. Otherwise it ends in the middle of the quietest 20 ms within its last `seek`; the latest of equals wins.
         """
-        known = len(samples)
-        if known <= self.length_frames:
-            return known
-        latest = min(self.length_frames, known - self.rest_frames)
+        available = len(samples)
+        if available <= self.length_frames:
+            return available
+        latest = min(self.length_frames, available - self.rest_frames)
         count = (latest - (self.length_frames - self.seek_frames)) // self.quiet_frames
         if count < 1:
             return latest

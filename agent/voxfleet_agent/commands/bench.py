@@ -48,7 +48,7 @@ def io(
         raise give_up(f"{' and '.join(missing)} cannot be imported; run: python -m pip install {INSTALL}", 2)
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
         rows: list[BenchmarkRow] = []
-        for row in io_benchmark.measure(Path(folder), seconds, runs):
+        for row in io_benchmark.run_benchmark(Path(folder), seconds, runs):
             rows.append(row)
             typer.echo(f"measured: {row.task}", err=True)
     about = {

@@ -148,7 +148,7 @@ def _require_drawable(file: Path) -> None:
 def _draw(tables: Sequence[LadderTable], file: Path) -> None:
     from voxfleet_agent.ladder import plot as plots  # matplotlib takes a second to load
 
-    shown = tables[: plots.MOST_LADDERS]
+    shown = tables[: plots.MAX_LADDERS]
     try:
         plots.draw(shown, file)
     except (OSError, ValueError) as error:

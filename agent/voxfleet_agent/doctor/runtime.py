@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
-from voxfleet_agent.machine import judge_build_info
+from voxfleet_agent.machine import check_build_info
 
 PINNED = ("mlx", "mlx-audio", "mlx-audio-io")
 _PROBE_SECONDS = 120
@@ -76,7 +76,7 @@ def judge_probe(returncode: int, output: str, errors: str) -> list[Finding]:
         last = next((line for line in reversed(errors.splitlines()) if line.strip()), f"exit code {returncode}")
         return [fail("mlx", f"MLX or mlx-audio-io does not run: {last[:300]}", "reinstall voxfleet[agent]")]
     read = json.loads(output)
-    compatible, message = judge_build_info(read["build"])
+    compatible, message = check_build_info(read["build"])
     mend = "reinstall mlx, mlx-audio and mlx-audio-io together: they fit each other exactly or not at all"
     found = [ok("mlx", message) if compatible else fail("mlx", message, mend)]
     broken = {kind: error for kind, error in read["decoders"].items() if error}

@@ -1,1 +1,1 @@
-"""Models in memory through mlx-audio, and the pure rules beside them."""
+"""Loaded models, through mlx-audio, and the pure rules around them."""

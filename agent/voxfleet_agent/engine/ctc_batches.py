@@ -1,7 +1,7 @@
-"""Batches of clips through CTC models, with the very result of one clip at a time.
+"""Runs batches of clips through CTC models with exactly the results of one clip at a time.
 
-Only models that mask padding in every layer that mixes frames are here. Clips are padded to a few lengths, so that the
-number of distinct shapes, and with it the memory that MLX keeps for them, stays bounded.
+Only models that mask padding in every layer that mixes frames are supported. Clips are padded to a few lengths, so that
+the number of distinct shapes, and thus the memory that MLX caches for them, stays bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from mlx_audio.stt.models.granite_speech5_ctc.granite_speech5 import (  # type: ignore[import-untyped] # the same
+from mlx_audio.stt.models.granite_speech5_ctc.granite_speech5 import (  # type: ignore[import-untyped] # it ships no types
     compute_features,
 )
 from mlx_audio.stt.models.nemo.alignment import (  # type: ignore[import-untyped] # it ships no types
@@ -23,7 +23,7 @@ from mlx_audio.stt.models.nemo.alignment import (  # type: ignore[import-untyped
 )
 from mlx_audio.stt.models.parakeet import tokenizer  # type: ignore[import-untyped] # it ships no types
 
-from voxfleet_agent.engine.transcription_families import FAMILIES
+from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, read_output
 
 _STEPS_PER_OCTAVE = 16
@@ -31,14 +31,14 @@ _SMALLEST_STEP_FRAMES = 16
 
 
 def bucket_frames(frames: int) -> int:
-    """The padded length: 16 lengths for each doubling, so at most one frame in sixteen is padding."""
+    """The padded length. There are 16 lengths per doubling, so at most one frame in sixteen is padding."""
     step = max(_SMALLEST_STEP_FRAMES, (1 << (max(frames, 1) - 1).bit_length()) // (2 * _STEPS_PER_OCTAVE))
     return -(-frames // step) * step
 
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """A token and the frames [start, end) that it lies in."""
+    """A token and its frames [start, end)."""
 
     token: int
     start: int
@@ -46,9 +46,10 @@ class Emission:
 
 
 def collapse(frames: Sequence[int], blank: int) -> list[Emission]:
-    """Tokens of the best path, as mlx-audio reads it: equal neighbours are one token even with blanks between them.
+    """The tokens of the best path as mlx-audio reads it: equal neighbours are one token, even with blanks in between.
 
-    A token lasts until the next begins; the last until its last frame, or to the end when it has but one.
+    A token lasts until the next one begins. The last token ends with its last frame, or with the path if it has only
+    one frame.
     """
     starts: list[tuple[int, int]] = []
     last_token_frame = -1
@@ -76,7 +77,7 @@ class _EncoderConfig(Protocol):
 
 
 class ParakeetModel(Protocol):
-    """The parts of mlx-audio's ParakeetCTC that are used here."""
+    """The parts of mlx-audio's ParakeetCTC that this module uses."""
 
     preprocessor_config: _Preprocessor
     encoder_config: _EncoderConfig
@@ -96,12 +97,12 @@ class ParakeetCtc:
         self._frame_seconds = model.encoder_config.subsampling_factor * model.preprocessor_config.hop_length / rate_hz
 
     def transcribe(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]:
-        """Of float32 samples (N,) at the model's rate."""
+        """One transcript per clip of float32 samples (N,) at the model's rate."""
         mels = [self._model._log_mel_spectrogram(mx.array(clip)) for clip in clips]
         frames = [mel.shape[1] for mel in mels]
         padded = bucket_frames(max(frames))
         batch = mx.concatenate([mx.pad(mel, [(0, 0), (0, padded - mel.shape[1]), (0, 0)]) for mel in mels])
-        # The last frame of a clip is centred on its end and holds no audio of its own.
+        # The last frame of a clip is centred on its end and adds no audio.
         features, lengths = self._model.encoder(batch, mx.array([count - 1 for count in frames]))
         best = mx.argmax(self._model.decoder(features), axis=-1)
         mx.eval(best, lengths)
@@ -119,7 +120,7 @@ class ParakeetCtc:
             for emission in collapse(path.tolist(), blank=len(vocabulary))
             if not tokenizer.is_special_token(emission.token, vocabulary)
         ]
-        return read_output(sentences_to_result(tokens_to_sentences(tokens)), FAMILIES["parakeet"])
+        return read_output(sentences_to_result(tokens_to_sentences(tokens)), TRANSCRIPTION_FAMILIES["parakeet"])
 
 
 class GraniteEncoderConfig(Protocol):
@@ -137,7 +138,7 @@ class GraniteTokenizer(Protocol):
 
 
 class GraniteModel(Protocol):
-    """The parts of mlx-audio's granite_speech5_ctc that are used here."""
+    """The parts of mlx-audio's granite_speech5_ctc that this module uses."""
 
     config: GraniteConfig
     _tokenizer: GraniteTokenizer
@@ -152,7 +153,7 @@ class GraniteCtc:
         self._model = model
 
     def transcribe(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]:
-        """Of float32 samples (N,) at the model's rate."""
+        """One transcript per clip of float32 samples (N,) at the model's rate."""
         encoder = self._model.config.encoder_config
         features = [compute_features(mx.array(clip), num_mel_bins=encoder.num_mel_bins) for clip in clips]
         frames = [feature.shape[0] for feature in features]
@@ -160,19 +161,19 @@ class GraniteCtc:
         batch = mx.stack([mx.pad(feature, [(0, padded - feature.shape[0]), (0, 0)]) for feature in features])
         best = mx.argmax(self._model(batch, mx.arange(padded)[None, :] < mx.array(frames)[:, None]), axis=-1)
         mx.eval(best)
-        # Each of these layers halves the frames and drops an odd one.
+        # Each of these layers halves the number of frames, rounding down.
         shrink = len(encoder.subsample_layers)
         return [self._read(path[: count >> shrink]) for path, count in zip(np.array(best), frames, strict=True)]
 
     def _read(self, path: npt.NDArray[np.integer]) -> Transcript:
-        # Here, unlike in Parakeet, a blank between two equal tokens makes them two.
+        # Unlike in Parakeet, a blank separates equal tokens.
         changed = np.concatenate([path[:1] == path[:1], path[1:] != path[:-1]])
         tokens: list[int] = path[changed & (path != self._model.config.pad_token_id)].tolist()
         return Transcript(self._model._tokenizer.decode(tokens, skip_special_tokens=True).strip(), language="en")
 
 
 def decode_tokens(tokens: Sequence[int], vocabulary: list[str]) -> str:
-    """Text of Parakeet's tokens."""
+    """The text of Parakeet's tokens."""
     return str(tokenizer.decode(list(tokens), vocabulary)).strip()
 
 
@@ -181,11 +182,11 @@ class ExactBatches(Protocol):
 
 
 def exact_batches(model: object, family: str) -> ExactBatches | None:
-    """A way to give the model several clips with the very result of one at a time, where there is one."""
+    """The exact batching for a model; None when its family has none."""
     if family == "parakeet" and type(model).__name__ == "ParakeetCTC":
-        parakeet: ParakeetModel = model  # type: ignore[assignment] # told by its name; mlx-audio ships no types
+        parakeet: ParakeetModel = model  # type: ignore[assignment] # checked by name; mlx-audio ships no types
         return ParakeetCtc(parakeet) if parakeet.encoder_config.mask_padding else None
     if family == "granite_speech5_ctc":
-        granite: GraniteModel = model  # type: ignore[assignment] # told by its name; mlx-audio ships no types
+        granite: GraniteModel = model  # type: ignore[assignment] # checked by name; mlx-audio ships no types
         return GraniteCtc(granite)
     return None

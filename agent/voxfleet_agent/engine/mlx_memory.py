@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from voxfleet_agent.process_memory import footprint_bytes as footprint_bytes  # all of a lane's memory in one place
+from voxfleet_agent.process_memory import footprint_bytes as footprint_bytes  # one module for all of a lane's memory
 
 
 def set_cache_limit(limit_bytes: int) -> None:
-    """Most memory that MLX keeps for reuse; it frees what lies beyond."""
+    """Limits the memory that MLX caches for reuse; it frees the rest."""
     mx.set_cache_limit(limit_bytes)
 
 
 def clear_cache() -> None:
-    """Gives back what MLX keeps for reuse; called between batches, so that shapes seen once leave nothing behind."""
+    """Frees the memory that MLX caches for reuse. Called between batches, so that rare shapes leave nothing behind."""
     mx.clear_cache()
 
 
 def metal_peak_bytes() -> int | None:
-    """The most that MLX held on the GPU since `reset_metal_peak`; None without Metal."""
+    """MLX's peak GPU memory in bytes since `reset_metal_peak`; None without Metal."""
     return int(mx.get_peak_memory()) if mx.metal.is_available() else None
 
 
@@ -27,7 +27,7 @@ def reset_metal_peak() -> None:
 
 
 def count_parameters(parameters: object) -> int:
-    """Numbers in a model's tree of weights; quantized ones count as stored."""
+    """The number of values in a model's tree of weights; quantized ones count as stored."""
     if isinstance(parameters, dict):
         return sum(count_parameters(part) for part in parameters.values())
     if isinstance(parameters, list | tuple):

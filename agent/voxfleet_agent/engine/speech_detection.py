@@ -1,19 +1,19 @@
-"""Where speech is audible in a recording, told from noise, hum, tones and music. NumPy only.
+"""Finds audible speech in a recording and distinguishes it from noise, hum, tones and music. NumPy only.
 
-The recording is cut into frames of 32 ms every 20 ms, and blocks of two seconds that overlap by half. A frame holds
-speech when it is loud enough and one of its blocks sounds like speech. A block does when, between 150 and 4000 Hz,
-where speech has its energy and mains hum has little,
+The recording is divided into frames of 32 ms every 20 ms, and into blocks of two seconds that overlap by half. A frame
+contains speech when it is loud enough and one of its blocks sounds like speech. A block sounds like speech when,
+between 150 and 4000 Hz, where speech has its energy and mains hum has little,
 
-- its level swings at the rate of syllables, 2 to 10 Hz, by at least MIN_SWING_DECIBELS: speech measures 4.5 to 10 dB
-  down to 5 dB above white noise; steady noise, hum and held tones and chords measure under 1 dB;
-- where it is loud, its level differs by at least MIN_SPREAD_DECIBELS: speech, one short word too, measures 3.5 to 5 dB;
-  noise, hum or a tone that is switched on and off, under 2.6 dB;
-- its spectrum is not flat: flatness of speech is 0.01 to 0.3, whispered speech included; that of white noise, in one
-  frame, is exp(-0.577) = 0.56 by theory, however its level swings;
-- its spectrum moves: over 100 ms the log spectra of speech correlate by 0.1 to 0.9, because voices glide and vowels
+- its level swings at the rate of syllables, 2 to 10 Hz, by at least MIN_SWING_DECIBELS: speech measures 4.5 to 10 dB,
+  down to 5 dB above white noise; steady noise, hum, and held tones and chords measure under 1 dB;
+- its level varies by at least MIN_SPREAD_DECIBELS within its loud frames: speech, even one short word, measures 3.5 to
+  5 dB; noise, hum, or a tone that is switched on and off measures under 2.6 dB;
+- its spectrum is not flat: the flatness of speech is 0.01 to 0.3, even when whispered; that of white noise, in one
+  frame, is exp(-0.577) = 0.56 in theory, however its level swings;
+- its spectrum changes: over 100 ms the log spectra of speech correlate by 0.1 to 0.9, because voices glide and vowels
   change; tones, beeps and struck chords stay above 0.97, however their level swings.
 
-The numbers are measured on espeak-ng voices, noises and synthetic music; the tests hold them.
+The numbers were measured on espeak-ng voices, noises and synthetic music; the tests verify them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 FRAME_MILLISECONDS = 20
-"""From one frame to the next."""
+"""The distance from one frame to the next."""
 
 MIN_SWING_DECIBELS = 3.5
 MIN_SPREAD_DECIBELS = 3.0
 MAX_FLATNESS = 0.42
 MAX_PERSISTENCE = 0.95
 QUIETEST_DECIBELS = -60.0
-"""Of full scale; what is quieter is not audible speech."""
+"""Relative to full scale; quieter sound is not audible speech."""
 AUDIBLE_RANGE_DECIBELS = 20.0
-"""Below the loudest speech of the clip: vowels and most consonants, without breath and reverberation."""
+"""Below the loudest speech of the clip: includes vowels and most consonants, excludes breath and reverberation."""
 
 _WINDOW_SECONDS = 0.032
 _LOWEST_HZ, _HIGHEST_HZ = 150, 4000
@@ -42,9 +42,9 @@ _STEP_FRAMES = 50
 _LAG_FRAMES = 5
 _SYLLABLE_HZ = (2.0, 10.0)
 _SWING_RANGE_DECIBELS = 30.0
-"""Below a block's level; pauses count as this deep, however silent they are."""
+"""Below a block's level; deeper pauses count as this deep."""
 _LOUD_RANGE_DECIBELS = 15.0
-"""Below a block's level; what is quieter tells nothing of the spectrum of the loud."""
+"""Below a block's level; quieter frames say nothing about the spectrum of the loud ones."""
 _TINY = 1e-12
 _FRAMES_AT_ONCE = 2048
 
@@ -52,7 +52,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def audible_speech(samples: Floats, sample_rate_hz: int) -> npt.NDArray[np.bool_]:
-    """For each frame of FRAME_MILLISECONDS of float32 samples (N,) whether speech is audible in it."""
+    """(F,) bool: whether each frame of FRAME_MILLISECONDS contains audible speech. `samples`: (N,) float32."""
     frames = _measure(samples, sample_rate_hz)
     count = len(frames.level)
     in_speech = np.zeros(count, dtype=bool)
@@ -72,7 +72,7 @@ class _Frames:
     flatness: Floats
     """Geometric over arithmetic mean of the power spectrum, (F,)."""
     persistence: Floats
-    """Correlation of the log spectrum with that of _LAG_FRAMES before, (F,); 0 for the first ones."""
+    """Correlation of the log spectrum with that _LAG_FRAMES earlier, (F,); 0 for the first frames."""
 
 
 def _measure(samples: Floats, sample_rate_hz: int) -> _Frames:
@@ -84,7 +84,7 @@ def _measure(samples: Floats, sample_rate_hz: int) -> _Frames:
     taper = np.hanning(window).astype(np.float32)
     hertz = np.arange(window // 2 + 1) * sample_rate_hz / window
     band = slice(int(np.searchsorted(hertz, _LOWEST_HZ)), int(np.searchsorted(hertz, _HIGHEST_HZ, side="right")))
-    # A full-scale sine comes out at -9 dB, as in the measurements above.
+    # A full-scale sine measures -9 dB, as in the figures above.
     scale = np.float32(4 / window**2)
     parts: list[_Frames] = []
     before = np.zeros((_LAG_FRAMES, band.stop - band.start), dtype=np.float32)
@@ -124,7 +124,7 @@ def _sounds_like_speech(frames: _Frames, block: slice) -> bool:
 
 
 def _swing(level: Floats, top: float) -> float:
-    """Root mean square, in decibels, of how the level moves at the rate of syllables."""
+    """The root mean square, in decibels, of the level's changes at the rate of syllables."""
     clipped = np.maximum(level, top - _SWING_RANGE_DECIBELS)
     taper = np.hanning(len(level))
     moves = np.abs(np.fft.rfft((clipped - clipped.mean()) * taper)) ** 2

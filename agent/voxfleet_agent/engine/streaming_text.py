@@ -1,4 +1,4 @@
-"""Turns what streaming speech-to-text models yield into text that only ever grows. Pure: no MLX."""
+"""Turns the output of streaming speech-to-text models into text that only grows. Pure: no MLX."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from voxfleet_agent.engine.transcription_families import Stream
 def text_deltas(
     parts: Iterable[object], stream: Stream, decode: Callable[[Sequence[int]], str] | None = None
 ) -> Iterator[str]:
-    """Non-empty pieces whose concatenation is the final text, without white space at its ends.
+    """Yields non-empty pieces whose concatenation is the final text, without white space at its ends.
 
-    Pieces pass as they come. Of hypotheses, whole words are given out once two in a row agree on them; a word that
-    changes meanwhile is held back until the model settles, the rest follows with the last one. Text that was given out
-    is never taken back: should the model change it after all, what it says after as many words follows.
-    `decode` makes a text of `.tokens`. Raises TypeError for parts that are not of the kind.
+    Pieces pass through as they arrive. From hypotheses, whole words are emitted once two in a row agree on them; a word
+    that still changes is held back until it settles, and the last hypothesis emits the rest. Emitted text is never
+    revised: if the model changes it after all, only the words after as many as were emitted follow.
+    `decode` turns `.tokens` into text. Raises TypeError for parts of another kind.
     """
     if stream is Stream.NONE:
         raise ValueError("the family does not stream")
@@ -24,46 +24,46 @@ def text_deltas(
     if stream is Stream.TOKENS:
         if decode is None:
             raise ValueError("a stream of tokens needs a decoder")
-        return _agreed(decode(_tokens(part)) for part in parts)
-    return _agreed(_text(part) for part in parts)
+        return _agreed_words(decode(_tokens(part)) for part in parts)
+    return _agreed_words(_text(part) for part in parts)
 
 
 def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
-    """Holds white space back until text follows it."""
-    begun, held = False, ""
+    """Strips leading white space, and holds back other white space until text follows."""
+    begun, spaces = False, ""
     for piece in pieces:
-        text = held + piece
+        text = spaces + piece
         kept = text.rstrip()
-        held = text[len(kept) :]
+        spaces = text[len(kept) :]
         if not begun:
             kept = kept.lstrip()
         if kept:
             begun = True
             yield kept
         elif not begun:
-            held = ""
+            spaces = ""
 
 
-def _agreed(hypotheses: Iterable[str]) -> Iterator[str]:
-    given: list[str] = []
-    before: list[str] = []
+def _agreed_words(hypotheses: Iterable[str]) -> Iterator[str]:
+    emitted: list[str] = []
+    previous: list[str] = []
     for hypothesis in hypotheses:
         words = hypothesis.split()
         agreed = 0
-        while agreed < min(len(before), len(words)) and before[agreed] == words[agreed]:
+        while agreed < min(len(previous), len(words)) and previous[agreed] == words[agreed]:
             agreed += 1
-        # The last word of a hypothesis may still grow.
-        yield from _next(given, words[: min(agreed, len(before) - 1)] if before else [])
-        before = words
-    yield from _next(given, before)
+        # The last word of a hypothesis may still be incomplete.
+        yield from _new_words(emitted, words[: min(agreed, len(previous) - 1)] if previous else [])
+        previous = words
+    yield from _new_words(emitted, previous)
 
 
-def _next(given: list[str], words: Sequence[str]) -> Iterator[str]:
-    """What follows after as many words as were given out; notes it as given."""
-    new = words[len(given) :]
+def _new_words(emitted: list[str], words: Sequence[str]) -> Iterator[str]:
+    """Yields the words after those emitted previous, as one piece, and adds them to `emitted`."""
+    new = words[len(emitted) :]
     if new:
-        yield (" " if given else "") + " ".join(new)
-        given.extend(new)
+        yield (" " if emitted else "") + " ".join(new)
+        emitted.extend(new)
 
 
 def _text(part: object) -> str:

@@ -1,7 +1,7 @@
-"""What each of mlx-audio's text-to-speech families takes. Pure: no MLX.
+"""What each of mlx-audio's text-to-speech families accepts. Pure: no MLX.
 
-Read from the pinned mlx-audio's source: a family has a setting only where its `generate` uses it. Most swallow the
-others without a word.
+The table follows the source of the pinned mlx-audio: a family has a setting only if its `generate` uses it. Most
+families silently ignore the others.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode
 from voxfleet_api.quantities import duration_milliseconds
 
 _VOICE_NAME = re.compile(r"\w[\w +-]*")
-"""Families take a voice's name for a path or an address when it looks like one."""
+"""Families treat a voice's name as a path or an address when it looks like one."""
 _EPSILON_SECONDS = 1e-6
-"""Families round an interval down to frames; a whole number of them must not fall below itself."""
+"""Families round an interval down to frames; without this margin a whole number of frames could lose one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisFamily:
-    """How one family is asked to speak."""
+    """The settings of one family."""
 
     preset: bool = False
-    """`voice` names one of its voices."""
+    """`voice` selects one of its voices."""
     reference: bool = False
-    """`ref_audio` takes samples at its own rate."""
+    """`ref_audio` takes samples at the model's rate."""
     reference_text: bool = False
-    """`ref_text` takes what is said in them."""
+    """`ref_text` takes the text of those samples."""
     instructed_voice: bool = False
-    """`instruct` tells a voice of its own how to speak."""
+    """`instruct` changes the style of one of its voices."""
     design: bool = False
-    """`instruct` alone describes a voice."""
+    """`instruct` alone describes a new voice."""
     speed: bool = False
     languages: Mapping[str, str] = field(default_factory=dict)
-    """Its `lang_code` by language; empty: it takes none."""
+    """Its `lang_code` by language; empty: it accepts no language."""
     budget: bool = False
-    """`max_tokens`, and the tokens that it made are told."""
+    """It has `max_tokens` and reports how many tokens it generated."""
     streams: bool = False
     frames_per_second: float | None = None
-    """Of its codec, where it streams whole frames; None: not known, or the model's config tells."""
+    """The frame rate of its codec, if it streams whole frames; None: unknown, or stated in the model's config."""
     named_by_config: bool = False
-    """The config's `model_type` tells it; of the others mlx-audio asks the folder's name too."""
+    """mlx-audio recognizes it by the config's `model_type` alone; for others it also looks at the folder's name."""
     speakers_by_model: bool = False
-    """Its voices are known to the loaded model, not to its folder."""
+    """Only the loaded model, not its folder, lists its voices."""
 
 
 _KOKORO_LANGUAGES = {
@@ -78,7 +78,7 @@ _ORPHEUS = SynthesisFamily(
     preset=True, reference=True, reference_text=True, budget=True, streams=True, frames_per_second=137.5
 )
 
-VOICE_FAMILIES: Mapping[str, SynthesisFamily] = {
+SYNTHESIS_FAMILIES: Mapping[str, SynthesisFamily] = {
     "breeze_tts": SynthesisFamily(
         named_by_config=True,
         preset=True,
@@ -126,13 +126,13 @@ _QWEN3_TTS = {
 
 
 def synthesis_family_of(name: str, model_type: str, keywords: frozenset[str]) -> SynthesisFamily:
-    """The family by mlx-audio's name, or one that `keywords`, those of its `generate`, tell.
+    """The family with this mlx-audio name, or else one derived from `keywords`, the parameters of its `generate`.
 
-    `model_type`: of the config, where one family has several.
+    `model_type`: from the config, for a family that has several.
     """
     if name == "qwen3_tts":
         return _QWEN3_TTS.get(model_type, _QWEN3_TTS["base"])
-    known = VOICE_FAMILIES.get(name)
+    known = SYNTHESIS_FAMILIES.get(name)
     if known is not None:
         return known
     return SynthesisFamily(
@@ -146,9 +146,9 @@ def synthesis_family_of(name: str, model_type: str, keywords: frozenset[str]) ->
 
 
 def check_synthesis(name: str, family: SynthesisFamily, synthesis: Synthesis, voices: frozenset[str] | None) -> None:
-    """Refuses what the family would pass over without a word. `voices`: those it has, where they can be told.
+    """Refuses settings that the family would silently ignore. `voices`: its voices, or None when they are unknown.
 
-    Raises VoxFleetError(INVALID_INPUT) with everything that is wrong.
+    Raises VoxFleetError(INVALID_INPUT), which lists all problems.
     """
     problems = [*_mode_problems(name, family, synthesis), *_setting_problems(name, family, synthesis)]
     if synthesis.voice is not None:
@@ -160,12 +160,12 @@ def check_synthesis(name: str, family: SynthesisFamily, synthesis: Synthesis, vo
 def _mode_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) -> Iterator[str]:
     mode = synthesis.mode
     by_reference = mode is SynthesisMode.CUSTOM_VOICE and synthesis.reference is not None
-    does = {
+    supported = {
         SynthesisMode.PRESET: family.preset,
         SynthesisMode.CUSTOM_VOICE: family.reference if by_reference else family.instructed_voice,
         SynthesisMode.VOICE_DESIGN: family.design,
     }[mode]
-    if not does:
+    if not supported:
         how = "a recording" if by_reference else "a voice with an instruction"
         what = f"{mode} by {how}" if mode is SynthesisMode.CUSTOM_VOICE else str(mode)
         yield f"synthesis.mode: this {name} model does not do {what}; take another mode or model"
@@ -191,7 +191,7 @@ def _setting_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) 
 
 
 def synthesis_settings(family: SynthesisFamily, synthesis: Synthesis, budget: int | None) -> dict[str, object]:
-    """Keywords of the family's `generate`, but for the reference's samples and streaming."""
+    """The keywords for the family's `generate`, except the reference's samples and streaming."""
     keywords: dict[str, object] = {}
     if synthesis.voice is not None:
         keywords["voice"] = synthesis.voice
@@ -210,23 +210,23 @@ def synthesis_settings(family: SynthesisFamily, synthesis: Synthesis, budget: in
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Audio of a streamed chunk."""
+    """The duration of the audio in a streamed chunk."""
 
     seconds: float
-    """As the family is told."""
+    """As passed to the family."""
     milliseconds: int
     """As reported."""
 
 
-def rounded_interval(asked: str, frames_per_second: float | None) -> Interval:
-    """The nearest whole number of codec frames, at least one; as asked where the codec's frames are not known."""
-    seconds = duration_milliseconds(asked) / 1000
+def rounded_interval(requested: str, frames_per_second: float | None) -> Interval:
+    """Rounds to whole codec frames, at least one; without a known frame rate the interval stays as requested."""
+    seconds = duration_milliseconds(requested) / 1000
     if frames_per_second is not None:
         seconds = max(1, round(seconds * frames_per_second)) / frames_per_second
     return Interval(seconds + _EPSILON_SECONDS, round(seconds * 1000))
 
 
 def voices_in(folder: Path) -> frozenset[str] | None:
-    """Their names in small letters; None where the folder does not tell."""
-    files = [file for place in ("voices", "embeddings") for file in (folder / place).glob("*.safetensors")]
+    """The names of the voices in lower case; None when the folder lists none."""
+    files = [file for name in ("voices", "embeddings") for file in (folder / name).glob("*.safetensors")]
     return frozenset(file.stem.lower() for file in files) or None

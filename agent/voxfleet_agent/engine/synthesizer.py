@@ -1,4 +1,4 @@
-"""A text-to-speech model in memory, through mlx-audio."""
+"""A loaded text-to-speech model, through mlx-audio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
 
 SEED = 0
-"""Set before each text: models sample, and a text must sound the same in every order and on every run."""
+"""Set before each text: models sample, and a text must sound the same in any order and on every run."""
 ENLARGED_FACTOR = 4
 
 _WARM_UP_TEXT = "One two three."
@@ -42,7 +42,7 @@ class _Generate(Protocol):
 
 
 class MlxSynthesizer:
-    """One loaded model and voice. Load and use it on one thread: MLX streams belong to the thread that made them."""
+    """One loaded model and voice. Load and use it on one thread: MLX streams belong to the thread that created them."""
 
     def __init__(
         self,
@@ -81,38 +81,40 @@ class MlxSynthesizer:
         )
         self._interval_seconds = interval.seconds
         self.interval_milliseconds = interval.milliseconds if self._family.streams else 0
-        """Audio of a streamed chunk; 0: the model does not stream."""
+        """The duration of a streamed chunk; 0: the model does not stream."""
         self._limits = PocketLimits(self._model) if self.family == "pocket_tts" else None
-        own = keywords.get("max_tokens")
-        self._own_budget = own.default if own is not None and isinstance(own.default, int) else None
+        own_budget = keywords.get("max_tokens")
+        self._own_budget = (
+            own_budget.default if own_budget is not None and isinstance(own_budget.default, int) else None
+        )
 
     def warm_up(self) -> None:
-        """Speaks a few words, so that the first text does not pay for compilation."""
-        for _ in self._speak(_WARM_UP_TEXT, self._budget(enlarged=False)):
+        """Synthesizes a few words, so that the first text does not pay for compilation."""
+        for _ in self._synthesize(_WARM_UP_TEXT, self._budget(enlarged=False)):
             pass
 
-    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[npt.NDArray[np.float32]]:
-        """Chunks of float32 samples (N,), none empty, whose concatenation is the text's audio.
+    def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields non-empty chunks of float32 samples (N,) whose concatenation is the text's audio.
 
-        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises VoxFleetError: CONTRACT_VIOLATION for a text
-        that is empty or too long, INFERENCE_ERROR when the rate changes between chunks or samples are not finite,
-        TRUNCATED_OUTPUT after the last chunk when the token budget was spent, no end was found or nothing was said; and
-        whatever the model's own code raises.
+        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises VoxFleetError: CONTRACT_VIOLATION for an empty
+        or too long text, INFERENCE_ERROR when the rate changes between chunks or samples are not finite,
+        TRUNCATED_OUTPUT after the last chunk when the token budget is spent, the model reached its limit without an end
+        or it generated no audio; and whatever the model's own code raises.
         """
         if not text.strip() or len(text) > MAX_TEXT_CHARACTERS:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
                 f"the text has {len(text.strip())} characters; between 1 and {MAX_TEXT_CHARACTERS} are spoken",
             )
-        return self._speak(text, self._budget(enlarged))
+        return self._synthesize(text, self._budget(enlarged))
 
-    def _speak(self, text: str, budget: int | None) -> Iterator[npt.NDArray[np.float32]]:
+    def _synthesize(self, text: str, budget: int | None) -> Iterator[npt.NDArray[np.float32]]:
         mx.random.seed(SEED)
         if self._limits is not None:
             self._limits.reached = False
         samples = 0
         tokens: dict[int, int] = {}
-        # Whether a chunk is the last one is told by the end alone: families set `is_final_chunk` as they like.
+        # Only the end of the iteration marks the last chunk: families disagree on `is_final_chunk`.
         for chunk in self._generate(text, **self._settings(budget)):
             if chunk.sample_rate != self.sample_rate_hz:
                 raise _fault(f"the model's rate changed from {self.sample_rate_hz} to {chunk.sample_rate} Hz")
@@ -131,8 +133,8 @@ class MlxSynthesizer:
     def _budget(self, enlarged: bool) -> int | None:
         if not self._family.budget:
             return None
-        asked = self._synthesis.max_tokens or self._own_budget
-        return asked * ENLARGED_FACTOR if enlarged and asked is not None else asked
+        budget = self._synthesis.max_tokens or self._own_budget
+        return budget * ENLARGED_FACTOR if enlarged and budget is not None else budget
 
     def _settings(self, budget: int | None) -> dict[str, object]:
         keywords = synthesis_settings(self._family, self._synthesis, budget)
@@ -141,12 +143,12 @@ class MlxSynthesizer:
         if self._family.streams:
             keywords |= {"stream": True, "streaming_interval": self._interval_seconds}
         if "verbose" in inspect.signature(self._generate).parameters:
-            keywords["verbose"] = False  # some print the text
+            keywords["verbose"] = False  # some families print the text
         return keywords
 
 
 class _Pocket(Protocol):
-    """The parts of mlx-audio's pocket_tts that are used here."""
+    """The parts of mlx-audio's pocket_tts that this module uses."""
 
     mimi: _Codec
     _generate_audio_stream_short_text: Callable[..., Iterable[mx.array]]
@@ -157,17 +159,17 @@ class _Codec(Protocol):
 
 
 class PocketLimits:
-    """pocket_tts gives a sentence a second for each word and two more, and does not say whether it ended in time."""
+    """Detects pocket_tts's silent limit for a sentence: one second per word, plus two."""
 
     def __init__(self, model: _Pocket) -> None:
         self.reached = False
         self._frames_per_second = model.mimi.frame_rate
-        self._speak_sentence = model._generate_audio_stream_short_text
+        self._synthesize_sentence = model._generate_audio_stream_short_text
         model._generate_audio_stream_short_text = self._counted
 
     def _counted(self, *, text_to_generate: str, **settings: object) -> Iterator[mx.array]:
         frames = 0
-        for frame in self._speak_sentence(text_to_generate=text_to_generate, **settings):
+        for frame in self._synthesize_sentence(text_to_generate=text_to_generate, **settings):
             frames += 1
             yield frame
         if frames >= int((len(text_to_generate.split()) + 2) * self._frames_per_second):
@@ -175,7 +177,7 @@ class PocketLimits:
 
 
 def _samples(audio: mx.array) -> npt.NDArray[np.float32]:
-    """One channel, (N,). Raises VoxFleetError(INFERENCE_ERROR)."""
+    """The samples of one channel, (N,) float32. Raises VoxFleetError(INFERENCE_ERROR)."""
     samples = np.array(audio.astype(mx.float32))
     if samples.ndim > 1 and samples.size != max(samples.shape):
         raise _fault(f"the model made audio of shape {samples.shape}; one channel is written")
@@ -185,7 +187,7 @@ def _samples(audio: mx.array) -> npt.NDArray[np.float32]:
 
 
 def _voices(model: object, folder: Path) -> frozenset[str] | None:
-    """Names of the model's voices in small letters, where it tells them."""
+    """The names of the model's voices in lower case; None when they are unknown."""
     supported = getattr(model, "get_supported_speakers", None)
     if callable(supported):
         return frozenset(str(name).lower() for name in supported()) or None

@@ -1,4 +1,4 @@
-"""A speech-to-text model in memory, through mlx-audio."""
+"""A loaded speech-to-text model, through mlx-audio."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no typ
 from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.streaming_text import text_deltas
-from voxfleet_agent.engine.transcription_families import Stream, check_settings, family_of, settings
-from voxfleet_agent.engine.transcripts import Transcript, read_output, spends_budget
+from voxfleet_agent.engine.transcription_families import (
+    Stream,
+    check_transcription,
+    transcription_family_of,
+    transcription_settings,
+)
+from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 
 SEED = 0
-"""Set before each clip, so that a model that samples hears the same in every order and on every run."""
+"""Set before each clip, so that a model that samples gives the same result in any order and on every run."""
 ENLARGED_FACTOR = 4
 
 _SHORTEST_MILLISECONDS = 30
-"""Less, such as the end of the last window, holds no word, and the frontends of many models fail on it."""
+"""Shorter audio, such as the end of a last window, contains no word, and the frontends of many models fail on it."""
 _DEFAULT_RATE_HZ = 16_000
 _WARM_UP_SECONDS = 1
 
@@ -36,7 +41,7 @@ class _Generate(Protocol):
 
 
 class MlxTranscriber:
-    """One loaded model. Load and use it on one thread: MLX streams belong to the thread that made them."""
+    """One loaded model. Load and use it on one thread: MLX streams belong to the thread that created them."""
 
     def __init__(self, folder: Path, transcription: Transcription, timestamps: Timestamps) -> None:
         """Loads the model.
@@ -44,13 +49,13 @@ class MlxTranscriber:
         Raises VoxFleetError: INVALID_INPUT for settings and CONTRACT_VIOLATION for times that the model does not have,
         MODEL_UNAVAILABLE for a model that does not transcribe; and whatever the model's own code raises.
         """
-        # As a Path: mlx-audio takes a text for the name of a hub model when the folder is missing.
+        # A Path, because mlx-audio treats a str as the name of a hub model when the folder is missing.
         self._model = load(folder)
         self.family = type(self._model).__module__.split(".")[3]
-        self._generate: _Generate = _transcribing(self._model, self.family)
+        self._generate: _Generate = _generate_method(self._model, self.family)
         parameters = inspect.signature(self._generate).parameters
-        self._family = family_of(self.family, frozenset(parameters))
-        check_settings(self.family, self._family, transcription, timestamps)
+        self._family = transcription_family_of(self.family, frozenset(parameters))
+        check_transcription(self.family, self._family, transcription, timestamps)
         _check_language(self._model, self.family, transcription.language)
         self._transcription = transcription
         self._timestamps = timestamps
@@ -58,11 +63,11 @@ class MlxTranscriber:
         self._own_budget = own.default if own is not None and isinstance(own.default, int) else _own_budget(self._model)
         self._exact = exact_batches(self._model, self.family)
         self.batches = self._exact is not None
-        """Whether clips go through the model together, with the very result of one at a time."""
+        """Whether several clips go through the model together, with exactly the results of one at a time."""
         self.sample_rate_hz = _rate_hz(self._model)
         self._shortest_frames = self.sample_rate_hz * _SHORTEST_MILLISECONDS // 1000
         times = () if self._family.timestamps is not Timestamps.NONE else None
-        self._nothing = Transcript("", times, times)
+        self._empty = Transcript("", times, times)
         self.parameters = count_parameters(self._model.parameters())
 
     def warm_up(self) -> None:
@@ -70,19 +75,19 @@ class MlxTranscriber:
         self.transcribe([np.zeros(_WARM_UP_SECONDS * self.sample_rate_hz, dtype=np.float32)])
 
     def transcribe(self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False) -> list[Transcript]:
-        """One transcript for each clip of float32 samples (N,) at `sample_rate_hz`.
+        """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
         `enlarged`: with ENLARGED_FACTOR times the token budget. Raises whatever the model's own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
-            heard = iter(self._exact.transcribe(long_enough) if long_enough else ())
+            transcripts = iter(self._exact.transcribe(long_enough) if long_enough else ())
         else:
-            heard = iter([self._transcribe(clip, enlarged) for clip in long_enough])
-        return [next(heard) if len(clip) >= self._shortest_frames else self._nothing for clip in clips]
+            transcripts = iter([self._transcribe(clip, enlarged) for clip in long_enough])
+        return [next(transcripts) if len(clip) >= self._shortest_frames else self._empty for clip in clips]
 
     def stream(self, clip: npt.NDArray[np.float32]) -> Iterator[str]:
-        """Pieces of the clip's text as they come; see `deltas.text_deltas`.
+        """Yields pieces of the clip's text as they arrive; see `streaming_text.text_deltas`.
 
         Raises VoxFleetError(INVALID_INPUT) for a model that does not stream.
         """
@@ -103,18 +108,18 @@ class MlxTranscriber:
         output = self._generate(self._audio(clip), **self._settings(enlarged))
         budget = self._budget(enlarged)
         transcript = read_output(output, self._family)
-        return transcript.marked(spends_budget(output, budget)) if budget is not None else transcript
+        return transcript.marked(budget_is_spent(output, budget)) if budget is not None else transcript
 
     def _audio(self, clip: npt.NDArray[np.float32]) -> object:
         samples = mx.array(clip)
-        return [samples] if self._family.listens_to_list else samples
+        return [samples] if self._family.takes_list else samples
 
     def _budget(self, enlarged: bool) -> int | None:
-        asked = self._transcription.max_tokens or self._own_budget
-        return asked * ENLARGED_FACTOR if enlarged and asked is not None else asked
+        budget = self._transcription.max_tokens or self._own_budget
+        return budget * ENLARGED_FACTOR if enlarged and budget is not None else budget
 
     def _settings(self, enlarged: bool) -> dict[str, object]:
-        keywords = settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
+        keywords = transcription_settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
         if self._family.float32:
             keywords["dtype"] = mx.float32
         return keywords
@@ -123,7 +128,7 @@ class MlxTranscriber:
         return decode_tokens(tokens, self._model.vocabulary)
 
 
-def _transcribing(model: object, family: str) -> _Generate:
+def _generate_method(model: object, family: str) -> _Generate:
     generate = getattr(model, "generate", None)
     needs_text = callable(generate) and "text" in inspect.signature(generate).parameters
     if generate is None or needs_text:
@@ -134,12 +139,12 @@ def _transcribing(model: object, family: str) -> _Generate:
 
 
 def _check_language(model: object, family: str, language: str | None) -> None:
-    """Where the model would refuse the language clip by clip, it is refused here."""
+    """Refuses at the load a language that the model would refuse for every clip."""
     if language is None:
         return
     known = True
     if family == "whisper":
-        # Not every machine has what Whisper needs.
+        # Not every machine has Whisper's dependencies.
         from mlx_audio.stt.models.whisper.tokenizer import (  # type: ignore[import-untyped] # it ships no types
             LANGUAGES,
             TO_LANGUAGE_CODE,
@@ -159,13 +164,13 @@ def _check_language(model: object, family: str, language: str | None) -> None:
 
 
 def _own_budget(model: object) -> int | None:
-    """Whisper's, which is half of its context for each window of 30 s."""
+    """Whisper's own budget: half of its context for each window of 30 s."""
     context = getattr(getattr(model, "dims", None), "n_text_ctx", None)
     return context // 2 if isinstance(context, int) else None
 
 
 def _rate_hz(model: object) -> int:
-    """The rate that the model hears: its preprocessor's, its own, or what mlx-audio assumes."""
+    """The model's input rate: its preprocessor's, its own, or what mlx-audio assumes."""
     frontend = getattr(getattr(model, "config", None), "frontend_conf", None)
     preprocessor = getattr(model, "preprocessor_config", None)
     for owner, name in ((preprocessor, "sample_rate"), (model, "sample_rate"), (frontend, "fs")):

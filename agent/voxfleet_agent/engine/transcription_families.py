@@ -1,7 +1,7 @@
-"""What each of mlx-audio's speech-to-text families takes and gives. Pure: no MLX.
+"""What each of mlx-audio's speech-to-text families accepts and returns. Pure: no MLX.
 
-Read from the pinned mlx-audio's source. Most families swallow settings that they do not know without a word, and some
-return times that are none (the whole chunk, or how long the work took); here a family only has what it really does.
+The table follows the source of the pinned mlx-audio. Most families silently ignore unknown settings, and some return
+times that are meaningless (the whole chunk, or the processing time); the table lists only what a family really does.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ class Stream(Enum):
     NONE = "none"
     TEXTS = "texts"  # str, each the next piece
     PIECES = "pieces"  # objects whose .text is the next piece
-    HYPOTHESES = "hypotheses"  # objects whose .text is all of it so far, earlier words may change
-    TOKENS = "tokens"  # objects whose .tokens are all so far; .text is cut from a changing text and of no use
+    HYPOTHESES = "hypotheses"  # objects whose .text is the whole text so far; earlier words may change
+    TOKENS = "tokens"  # objects whose .tokens are all tokens so far; .text is cut from a changing text and useless
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionFamily:
-    """How one family is asked, and what of its answer counts."""
+    """The settings of one family, and which parts of its output are meaningful."""
 
     language: str | None = None
-    """The keyword that takes the language; None: the family takes none."""
+    """The keyword for the language; None: the family accepts none."""
     languages: frozenset[str] | None = None
-    """Those that it knows, where it takes others without a word."""
+    """The languages that it knows, if it silently accepts others."""
     budget: str | None = None
-    """The keyword of the token budget; None: the family has none."""
+    """The keyword for the token budget; None: the family has none."""
     timestamps: Timestamps = Timestamps.NONE
-    """The finest times of its texts."""
+    """The finest timestamps that it returns."""
     word_settings: Mapping[str, object] = field(default_factory=dict)
-    """Settings that make it give times of words."""
+    """The settings that make it return word timestamps."""
     float32: bool = False
-    """It computes in bfloat16 unless told otherwise, and audio loses half of its bits."""
-    listens_to_list: bool = False
-    """It takes a list of clips, of which it transcribes one."""
+    """It computes in bfloat16 by default, which costs audio half of its bits; request float32."""
+    takes_list: bool = False
+    """It takes a list of clips but transcribes only one."""
     text_in_segments: bool = False
-    """Its text holds times and speakers as markup; the words alone are in its segments."""
+    """Its text contains times and speakers as markup; its segments contain only the words."""
     stream: Stream = Stream.NONE
     stream_method: str = "generate"
     """`generate` with stream=True, or another method."""
@@ -52,7 +52,7 @@ class TranscriptionFamily:
 
 _BUDGET = "max_tokens"
 
-FAMILIES: Mapping[str, TranscriptionFamily] = {
+TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
     "canary": TranscriptionFamily(language="language", budget=_BUDGET, float32=True),
     "cohere_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "fireredasr2": TranscriptionFamily(),
@@ -94,7 +94,7 @@ FAMILIES: Mapping[str, TranscriptionFamily] = {
         stream=Stream.TEXTS,
         stream_method="stream_transcribe",
     ),
-    "voxtral": TranscriptionFamily(language="language", budget=_BUDGET, listens_to_list=True),
+    "voxtral": TranscriptionFamily(language="language", budget=_BUDGET, takes_list=True),
     "voxtral_realtime": TranscriptionFamily(budget=_BUDGET, stream=Stream.TEXTS),
     "whisper": TranscriptionFamily(
         language="language",
@@ -106,9 +106,9 @@ FAMILIES: Mapping[str, TranscriptionFamily] = {
 }
 
 
-def family_of(name: str, keywords: frozenset[str]) -> TranscriptionFamily:
-    """The family by mlx-audio's name, or one that `keywords`, those of its `generate`, tell."""
-    known = FAMILIES.get(name)
+def transcription_family_of(name: str, keywords: frozenset[str]) -> TranscriptionFamily:
+    """The family with this mlx-audio name, or else one derived from `keywords`, the parameters of its `generate`."""
+    known = TRANSCRIPTION_FAMILIES.get(name)
     if known is not None:
         return known
     return TranscriptionFamily(
@@ -116,18 +116,18 @@ def family_of(name: str, keywords: frozenset[str]) -> TranscriptionFamily:
     )
 
 
-def check_settings(
+def check_transcription(
     name: str, family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps
 ) -> None:
-    """Refuses what the family would pass over without a word.
+    """Refuses settings that the family would silently ignore.
 
-    Raises VoxFleetError with everything that is wrong: INVALID_INPUT when a setting of the job is, CONTRACT_VIOLATION
-    when nothing but the times is that the family does not give.
+    Raises VoxFleetError, which lists all problems: INVALID_INPUT when the family lacks a setting of the job,
+    CONTRACT_VIOLATION when it lacks only the contract's timestamps.
     """
     problems = list(_setting_problems(name, family, transcription))
     failure_class = FailureClass.INVALID_INPUT if problems else FailureClass.CONTRACT_VIOLATION
-    finest = list(Timestamps)
-    if finest.index(timestamps) > finest.index(family.timestamps):
+    ranks = list(Timestamps)
+    if ranks.index(timestamps) > ranks.index(family.timestamps):
         problems.append(
             f"the contract asks for output.timestamps: {timestamps} and a {name} model gives {family.timestamps}; write"
             " what it gives, or take another model"
@@ -147,10 +147,10 @@ def _setting_problems(name: str, family: TranscriptionFamily, transcription: Tra
         yield f"transcription.maxTokens: a {name} model has no token budget; leave it out"
 
 
-def settings(
+def transcription_settings(
     family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps, budget: int | None
 ) -> dict[str, object]:
-    """Keywords of the family's `generate`. `budget`: None leaves the model's own."""
+    """The keywords for the family's `generate`. `budget`: None keeps the model's own."""
     keywords: dict[str, object] = {}
     if family.language is not None and transcription.language is not None:
         keywords[family.language] = transcription.language

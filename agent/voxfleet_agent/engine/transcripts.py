@@ -1,4 +1,4 @@
-"""Reads what mlx-audio's models return. Pure: no MLX."""
+"""Converts the output of mlx-audio's models to transcripts. Pure: no MLX."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from voxfleet_api.results import TimedText
 
 
 def read_output(output: object, family: TranscriptionFamily) -> Transcript:
-    """From a text, an object with `.text`, `.segments` (dicts) or `.sentences` of `.tokens`, times in seconds.
+    """Reads a str, or an object with `.text` and `.segments` (dicts) or `.sentences` with `.tokens`, times in seconds.
 
-    Times that the family does not give in earnest are left out. Raises TypeError for anything else.
+    Drops times that are meaningless for the family. Raises TypeError for anything else.
     """
     if isinstance(output, str):
         return Transcript(text=output.strip())
@@ -36,21 +36,21 @@ def read_output(output: object, family: TranscriptionFamily) -> Transcript:
     return Transcript(text.strip(), timed, _read_words(raw), language)
 
 
-def spends_budget(output: object, budget: int) -> bool:
-    """Whether the model stopped because it had made `budget` tokens.
+def budget_is_spent(output: object, budget: int) -> bool:
+    """Whether the model stopped because it had generated `budget` tokens.
 
-    Whisper has a budget for each window: a segment that took all of it was not continued.
+    Whisper has a budget per window: a segment that spent all of it was not continued.
     """
     count = getattr(output, "generation_tokens", 0)
     if isinstance(count, int) and count >= budget:
         return True
     segments = getattr(output, "segments", None)
     tokens = [segment.get("tokens") for segment in segments or () if isinstance(segment, Mapping)]
-    return any(isinstance(made, list) and len(made) >= budget for made in tokens)
+    return any(isinstance(generated, list) and len(generated) >= budget for generated in tokens)
 
 
 def words_of(pieces: Sequence[tuple[str, float, float]]) -> tuple[TimedText, ...]:
-    """Joins (text, start, end in seconds) pieces of words: a leading space begins a word, a lone space ends one."""
+    """Joins pieces of words, (text, start, end) in seconds: a leading space begins a word, a lone space ends one."""
     words: list[TimedText] = []
     text, start, end = "", 0.0, 0.0
     for piece, piece_start, piece_end in pieces:
@@ -118,14 +118,14 @@ def _read_words(segments: object) -> tuple[TimedText, ...] | None:
 
 
 def _language(name: object) -> str | None:
-    if isinstance(name, list):  # one for each chunk
+    if isinstance(name, list):  # one per chunk
         name = name[0] if name and all(other == name[0] for other in name) else None
     return name if isinstance(name, str) and name and name != "unknown" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Text of one clip, or of one window of it; times count from its first sample."""
+    """The transcript of one clip or window; times count from its first sample."""
 
     text: str
     segments: tuple[TimedText, ...] | None = None

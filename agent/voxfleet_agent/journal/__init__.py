@@ -1,1 +1,1 @@
-"""What the agent keeps through kill -9: one SQLite file, one writer thread, every answer after the sync."""
+"""The state that survives kill -9: one SQLite file and one writer thread, which syncs before every response."""

@@ -1,4 +1,4 @@
-"""Attempts and tombstones."""
+"""The tables of attempts and tombstones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, Attem
 
 @dataclass(frozen=True, slots=True)
 class JournaledAttempt:
-    """An attempt as the journal holds it. Credentials are not among it."""
+    """An attempt as the journal stores it, without its credentials."""
 
     key: AttemptKey
     spec_digest: str
@@ -52,26 +52,26 @@ def load_all(db: sqlite3.Connection) -> list[JournaledAttempt]:
 
 
 def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[JournaledAttempt]:
-    """Those of these attempts that are known."""
-    found = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
-    return [_record(row) for row in found if row is not None]
+    """Loads those of the attempts that are in the journal."""
+    rows = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
+    return [_record(row) for row in rows if row is not None]
 
 
-def forget(db: sqlite3.Connection, key: AttemptKey) -> None:
-    """Removes the attempt and its stage data. Its sealed rows stay in the ledger."""
-    forget_stage(db, key)
+def delete(db: sqlite3.Connection, key: AttemptKey) -> None:
+    """Deletes the attempt and its stage data. Its sealed rows stay in the ledger."""
+    delete_stage_data(db, key)
     db.execute("DELETE FROM attempts WHERE shard_uid = ? AND attempt = ?", key)
 
 
-def forget_stage(db: sqlite3.Connection, key: AttemptKey) -> None:
-    """Removes what only a running stage needs; it is all in the output by now, or never will be."""
+def delete_stage_data(db: sqlite3.Connection, key: AttemptKey) -> None:
+    """Deletes what only a running stage needs: by now the output has it all, or never will."""
     db.execute("DELETE FROM bases WHERE shard_uid = ? AND attempt = ?", key)
     db.execute("DELETE FROM clip_rows WHERE shard_uid = ? AND attempt = ?", key)
     db.execute("DELETE FROM parts WHERE shard_uid = ? AND attempt = ?", key)
 
 
-def bury(db: sqlite3.Connection, key: AttemptKey, now_seconds: int) -> None:
-    """Leaves a tombstone: no attempt of this shard up to this number starts again."""
+def add_tombstone(db: sqlite3.Connection, key: AttemptKey, now_seconds: int) -> None:
+    """Records that no attempt of this shard up to this number may start again."""
     db.execute(
         "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (shard_uid) DO UPDATE SET"
         " attempt = max(attempt, excluded.attempt), created_at_seconds = excluded.created_at_seconds",

@@ -1,4 +1,4 @@
-"""Events wait here until the operator acknowledges them."""
+"""The table of events, which are kept until the operator acknowledges them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxfleet_api.base import ApiModel
 from voxfleet_api.protocol import EventType
 
 MAX_EVENTS = 50_000
-"""An operator that reads nothing for so long lists everything anew."""
+"""An operator that falls this far behind has to list everything again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ def append(db: sqlite3.Connection, event_type: EventType, content: ApiModel) -> 
 
 
 def after(db: sqlite3.Connection, number: int, limit: int) -> list[StoredEvent]:
-    found = db.execute(
+    rows = db.execute(
         "SELECT number, type, content FROM events WHERE number > ? ORDER BY number LIMIT ?", (number, limit)
     )
-    return [StoredEvent(number, EventType(kind), json.loads(content)) for number, kind, content in found]
+    return [StoredEvent(number, EventType(kind), json.loads(content)) for number, kind, content in rows]
 
 
 def trim(db: sqlite3.Connection, up_to: int) -> None:
-    """Forgets events up to this number; a cursor below it is unknown from now on."""
+    """Deletes events up to this number; from then on a cursor below it is unknown."""
     if up_to > floor(db):
         db.execute("DELETE FROM events WHERE number <= ?", (up_to,))
         settings_table.put(db, "event_floor", str(up_to))
@@ -48,6 +48,6 @@ def floor(db: sqlite3.Connection) -> int:
 
 
 def last(db: sqlite3.Connection) -> int:
-    """Number of the newest event ever; 0 before the first."""
-    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return 0 if found is None else int(found[0])
+    """The number of the newest event ever; 0 before the first."""
+    newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if newest is None else int(newest[0])

@@ -1,4 +1,4 @@
-"""Opens the journal and runs work on its one thread."""
+"""Opens the journal and runs all work on its single thread."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class JournalError(Exception):
-    """The journal cannot be opened; the message names the file and what to do."""
+    """The journal cannot be opened; the message names the file and says what to do."""
 
 
 class Journal:
-    """An async facade: `write` is one transaction, synced before it returns; `read` sees every earlier write."""
+    """An async facade: `write` runs one transaction and returns once it is synced; `read` sees every earlier write."""
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: int, journal_id: str) -> None:
         self._connection = connection
@@ -33,7 +33,7 @@ class Journal:
 
     @classmethod
     async def open(cls, state_dir: Path, file: Path) -> Self:
-        """Locks the state folder and opens or creates the file. Raises FolderInUseError, JournalError."""
+        """Locks the state folder and opens or creates the file. Raises FolderInUseError or JournalError."""
         lock = lock_folder(state_dir)
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         try:
@@ -52,8 +52,8 @@ class Journal:
         after_commit: Callable[[], None] | None = None,
         wake: bool = True,
     ) -> T:
-        """Runs `work` in one transaction; after the commit it wakes the event streams, unless nothing is for them."""
-        # Shielded: a cancelled caller must not leave it unknown whether its write still comes.
+        """Runs `work` in one transaction. After the commit it wakes the event streams, unless `wake` is false."""
+        # Shielded: once submitted, a write completes even if its caller is cancelled, so its outcome is never in doubt.
         result = await asyncio.shield(
             asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, after_commit)
         )
@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set at the next write of an event. Take it before reading, so that nothing falls in between."""
+        """Set at the next write. Get it before reading, so that no write in between is missed."""
         return self._changed
 
     def wake(self) -> None:
@@ -93,7 +93,7 @@ class Journal:
 
 
 def open_read_only(file: Path) -> sqlite3.Connection:
-    """For a look from another process, while the agent runs or not. Raises JournalError."""
+    """Opens the journal from another process, whether or not the agent is running. Raises JournalError."""
     try:
         connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
         connection.execute("SELECT count(*) FROM meta").fetchone()

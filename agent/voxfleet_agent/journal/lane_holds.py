@@ -1,4 +1,4 @@
-"""Lanes that are held right now, with the time up to the last tick."""
+"""The table of lanes in use, with the time up to the last tick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxfleet_api.protocol import AttemptKey
 
 @dataclass(frozen=True, slots=True)
 class LaneHold:
-    """One activity of one attempt on one lane, as far as it got. At a crash this is what is billed."""
+    """One activity of one attempt on one lane, so far. After a crash, this is what is billed."""
 
     key: AttemptKey
     lane: str
@@ -40,7 +40,7 @@ def save(db: sqlite3.Connection, hold: LaneHold) -> None:
 
 
 def tick(db: sqlite3.Connection, hold: LaneHold) -> None:
-    """Brings a hold up to date; one that was sealed meanwhile stays sealed."""
+    """Updates a hold; one that was sealed meanwhile stays sealed."""
     db.execute(
         "UPDATE lane_holds SET wall_end = ?, milliseconds = ?, audio_milliseconds = ?"
         " WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
@@ -49,7 +49,7 @@ def tick(db: sqlite3.Connection, hold: LaneHold) -> None:
 
 
 def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
-    """True when it was there: a hold is sealed once."""
+    """Returns True if the hold existed, so that it is sealed only once."""
     return (
         db.execute(
             "DELETE FROM lane_holds WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
@@ -60,8 +60,8 @@ def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
 
 
 def load_all(db: sqlite3.Connection) -> list[LaneHold]:
-    found = db.execute("SELECT * FROM lane_holds ORDER BY shard_uid, attempt, lane, activity")
+    stored = db.execute("SELECT * FROM lane_holds ORDER BY shard_uid, attempt, lane, activity")
     return [
         LaneHold(AttemptKey(uid, attempt), lane, Activity(activity), boot_id, start, end, spent, audio)
-        for uid, attempt, lane, activity, boot_id, start, end, spent, audio in found
+        for uid, attempt, lane, activity, boot_id, start, end, spent, audio in stored
     ]

@@ -1,4 +1,4 @@
-"""Single values: whom this agent serves, and under which epoch and chain."""
+"""Single values: the control plane that this agent serves, its epoch and its ledger chain."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Name = Literal["control_plane", "epoch", "chain_id", "chain_public_key", "event_
 
 
 def get(db: sqlite3.Connection, name: Name) -> str | None:
-    found = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-    return None if found is None else str(found[0])
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def put(db: sqlite3.Connection, name: Name, value: str) -> None:

@@ -1,4 +1,4 @@
-"""What one attempt's stage keeps durable: its base, its clips' rows, its parts."""
+"""The durable state of one attempt's stage: its base, the rows of its clips, its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voxfleet_process import crash_points
 
 
 class SqliteStageJournal:
-    """Implements stages.stage.StageJournal."""
+    """Implements stages.context.StageJournal."""
 
     def __init__(self, journal: Journal, key: AttemptKey) -> None:
         self._journal = journal
@@ -22,13 +22,13 @@ class SqliteStageJournal:
 
     async def base(self) -> bytes | None:
         def work(db: sqlite3.Connection) -> bytes | None:
-            found = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
-            return None if found is None else bytes(found[0])
+            stored = db.execute("SELECT content FROM bases WHERE shard_uid = ? AND attempt = ?", self._key).fetchone()
+            return None if stored is None else bytes(stored[0])
 
         return await self._journal.read(work)
 
     async def freeze_base(self, content: bytes) -> None:
-        """Raises sqlite3.IntegrityError when a base is frozen already: it never changes."""
+        """Raises sqlite3.IntegrityError when a base is already frozen: a base never changes."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
@@ -37,7 +37,7 @@ class SqliteStageJournal:
         crash_points.point("base-frozen")
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
-        """In one transaction. Raises sqlite3.IntegrityError when a clip has a row already."""
+        """Records rows in one transaction. Raises sqlite3.IntegrityError when a clip already has a row."""
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany(
@@ -51,48 +51,46 @@ class SqliteStageJournal:
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:
-            found = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
-            return frozenset(clip for (clip,) in found)
+            rows = db.execute("SELECT clip FROM clip_rows WHERE shard_uid = ? AND attempt = ?", self._key)
+            return frozenset(clip for (clip,) in rows)
 
         return await self._journal.read(work)
 
     async def unfrozen_lines(self, limit: int) -> Sequence[tuple[int, bytes]]:
         def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT clip, line FROM clip_rows WHERE shard_uid = ? AND attempt = ? AND part IS NULL ORDER BY clip"
                 " LIMIT ?",
                 (*self._key, limit),
             )
-            return [(clip, bytes(line)) for clip, line in found]
+            return [(clip, bytes(line)) for clip, line in rows]
 
         return await self._journal.read(work)
 
     async def freeze_part(self, part: FrozenPart, content: bytes, indexes: Sequence[int]) -> None:
-        """Raises ValueError when a clip has no row, or another part holds it."""
+        """Raises ValueError when a clip has no row or its row is in another part."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
                 (*self._key, part.number, json.dumps(part.ref.dump()), content, int(part.uploaded)),
             )
-            held = db.executemany(
+            assigned = db.executemany(
                 "UPDATE clip_rows SET part = ? WHERE shard_uid = ? AND attempt = ? AND clip = ? AND part IS NULL",
                 [(part.number, *self._key, clip) for clip in indexes],
             ).rowcount
-            if held != len(indexes):
-                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {held}")
+            if assigned != len(indexes):
+                raise ValueError(f"part {part.number} names {len(indexes)} clips, but holds {assigned}")
 
         await self._journal.write(work, wake=False)
         crash_points.point("part-frozen")
 
     async def parts(self) -> Sequence[FrozenPart]:
         def work(db: sqlite3.Connection) -> list[FrozenPart]:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT number, ref, uploaded FROM parts WHERE shard_uid = ? AND attempt = ? ORDER BY number", self._key
             )
-            return [
-                FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in found
-            ]
+            return [FrozenPart(number, PartRef.load(json.loads(ref)), bool(uploaded)) for number, ref, uploaded in rows]
 
         return await self._journal.read(work)
 
@@ -117,7 +115,7 @@ class SqliteStageJournal:
 
 @dataclass(frozen=True, slots=True)
 class FrozenPart:
-    """A part whose bytes are durable in the journal; `ref.path` holds their sha256."""
+    """A part whose bytes are durable in the journal; `ref.path` contains their sha256."""
 
     number: int
     ref: PartRef

@@ -1,1 +1,1 @@
-"""Measured batch sizes of this Mac: how they are measured, decided, kept and shown."""
+"""Measures, chooses, stores and plots the batch sizes of this Mac."""

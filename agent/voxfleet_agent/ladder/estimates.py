@@ -1,28 +1,28 @@
-"""What a tier says beyond what was measured. Pure."""
+"""Figures derived from a measured tier. Pure."""
 
 from __future__ import annotations
 
 from voxfleet_api.results import LadderTable, LadderTier
 
 FRAMES_PER_SECOND = 25
-"""Frames of speech that a model works on in one second of audio. Models differ, from 12.5 to 50."""
+"""Frames that a model processes per second of audio. Models range from 12.5 to 50."""
 
 
 def samples_at_once(table: LadderTable, tier: LadderTier) -> int:
-    """Batch size x sample rate: samples that go through the model together for each second of a clip."""
+    """Batch size x sample rate: samples that go through the model together per second of a clip."""
     return tier.batch_size * table.sample_rate_hz
 
 
 def scratch_bytes_per_minute(tier: LadderTier) -> float:
-    """Fetched bytes that the tier works off in a minute of inference."""
+    """Fetched bytes that the tier processes per minute of inference."""
     return tier.scratch_bytes * 60_000 / max(1, tier.infer_milliseconds)
 
 
 def multiply_accumulates_per_second(table: LadderTable, tier: LadderTier) -> float | None:
-    """An estimate: one multiply-accumulate (two operations) for each parameter and frame; None for an unknown size.
+    """An estimate: one multiply-accumulate (two operations) per parameter and frame; None for an unknown model size.
 
-    It leaves out attention, whose cost grows with the square of a clip's length, and counts an autoregressive decoder
-    as if it ran once a frame. Good for comparing tiers of one model, not models.
+    It omits attention, whose cost grows with the square of a clip's length, and counts an autoregressive decoder as
+    running once per frame. It compares tiers of one model, not models.
     """
     if table.parameters is None:
         return None
@@ -30,5 +30,5 @@ def multiply_accumulates_per_second(table: LadderTable, tier: LadderTier) -> flo
 
 
 def real_time_factor(tier: LadderTier) -> float:
-    """Seconds of inference for a second of audio."""
+    """Seconds of inference per second of audio."""
     return tier.infer_milliseconds / max(1, tier.audio_milliseconds)

@@ -1,19 +1,20 @@
-"""Which batch size a ladder of measured tiers speaks for. Pure.
+"""Chooses the batch size from a ladder of measured tiers. Pure.
 
-Memory knee: the largest batch size of the unbroken climb of tiers at or under the memory cap; 1 when even the first is
-over it. A tier's memory is the larger of its process's peak and Metal's peak, which overlap on unified memory.
+Memory knee: the largest batch size of the unbroken series of tiers at or under the memory cap; 1 when even the first
+tier exceeds it. A tier's memory is the larger of its process's peak and Metal's peak, which overlap on unified memory.
 
 Latency knee: the last tier whose throughput gains more than its p95 grows,
 
     throughput(k) / throughput(previous)  >  p95(k) / p95(previous),
 
-climbing from the smallest tier and read off two lines, not off single measurements: the time of a batch is taken as
-`fixed + each x k`, and both numbers are fitted by least squares of the relative error, once to the mean time of a
-batch (throughput) and once to its p95. Near its top the quotient of the two gains is flat, so a comparison of
-neighbouring measurements moves by several tiers with 2 % of noise; the lines use every tier and do not. Two tiers give
-the bare comparison. Only tiers under the cap count: one that swaps says nothing of the others.
+starting at the smallest tier. The comparison uses two fitted lines instead of single measurements: the time of a batch
+is modelled as `fixed + each x k`, and both coefficients are fitted by least squares of the relative error, once to the
+mean time of a batch (throughput) and once to its p95. Near its maximum the ratio of gain to growth is flat, so with 2 %
+of noise a comparison of neighbouring measurements would move the knee by several tiers; the lines use every tier and do
+not. With two tiers, the measurements are compared directly. Only tiers under the cap count, because a tier that swaps
+says nothing about the others.
 
-The smaller knee is chosen, until a job has to step down from it.
+The smaller knee is used until a job has to step down from it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from voxfleet_api.results import LadderTable, LadderTier
 
 ROUNDING = 1e-9
-"""Relative; a gain that exceeds its cost by less is none."""
+"""Relative; a gain that exceeds the growth by less than this does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Knees:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Time of a batch: `fixed + each x batch size`; neither is negative."""
+    """The time of a batch: `fixed + each x batch size`; neither coefficient is negative."""
 
     fixed: float
     each: float
@@ -49,12 +50,12 @@ class _Line:
 
 
 def memory_bytes(tier: LadderTier) -> int:
-    """What the tier's process needed at its peak."""
+    """The tier's peak memory."""
     return max(tier.peak_rss_bytes, tier.metal_peak_bytes or 0)
 
 
 def decide(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> Knees:
-    """Both knees of tiers in ascending order of batch size. Raises ValueError without tiers or in another order."""
+    """Both knees of `tiers`, in ascending order of batch size. Raises ValueError for no tiers or another order."""
     sizes = [tier.batch_size for tier in tiers]
     if not sizes or sizes != sorted(set(sizes)):
         raise ValueError(f"a ladder needs tiers of ascending batch sizes, not {sizes}")
@@ -65,7 +66,7 @@ def decide(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> Knees:
 
 
 def explain(table: LadderTable) -> str:
-    """Which batch size is used, and which knee decided, in words."""
+    """Explains in words which batch size is used and which knee determined it."""
     fitting = _fitting(table.tiers, table.memory_cap_bytes)
     used = f"{table.chosen} is used"
     if table.stepped_down_for is not None:
@@ -108,8 +109,8 @@ def _latency_knee(tiers: Sequence[LadderTier]) -> int:
 
 
 def _fit(sizes: Sequence[int], times: Sequence[float]) -> _Line:
-    """The line of least squared relative error through positive times."""
-    # Of both sides divided by the time: fixed x u + each x v should be 1.
+    """The line with the least squared relative error through positive times."""
+    # Divided by the time, the line becomes fixed x u + each x v = 1.
     pairs = [(1 / time, size / time) for size, time in zip(sizes, times, strict=True)]
     uu = sum(u * u for u, _ in pairs)
     uv = sum(u * v for u, v in pairs)

@@ -1,4 +1,4 @@
-"""The measured ladders of this Mac, one file each."""
+"""Stores the measured ladders of this Mac, one file each."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from voxfleet_api.results import LadderTable, LadderTier
 
 KEY_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
 MAX_TABLES = 500
-"""Files kept; the ones least recently measured give way."""
+"""The most files that are kept; the least recently measured are deleted first."""
 
 _log = structlog.get_logger(__name__)
 
 
 class UnreadableLadderError(Exception):
-    """A stored ladder is damaged, or cannot be opened."""
+    """A stored ladder is damaged or cannot be opened."""
 
 
 class LadderFiles:
-    """A folder of tables, `<digest of the key>.json`."""
+    """A folder of ladder tables, named `<digest of the key>.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class LadderFiles:
             return None
 
     def all(self) -> tuple[list[LadderTable], list[str]]:
-        """Every table, the latest first, and the names of the files that cannot be read."""
+        """(every table, latest first; the names of unreadable files)."""
         tables: list[LadderTable] = []
         unreadable: list[str] = []
         for file in self._files():
@@ -60,7 +60,7 @@ class LadderFiles:
         return tables, unreadable
 
     def put(self, key: str, table: LadderTable) -> None:
-        """Replaces the file whole, synced."""
+        """Replaces the file atomically, and syncs it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self.folder / f".{key}-{secrets.token_hex(4)}.tmp"
         try:
@@ -76,7 +76,7 @@ class LadderFiles:
             surplus.unlink(missing_ok=True)
 
     def forget(self, tables: Sequence[LadderTable]) -> None:
-        """Removes their files. Raises OSError."""
+        """Deletes the files of these tables. Raises OSError."""
         for file in self._files():
             with contextlib.suppress(UnreadableLadderError):
                 if _read(file) in tables:
@@ -85,49 +85,49 @@ class LadderFiles:
     def _files(self) -> list[Path]:
         dated: list[tuple[int, str, Path]] = []
         for file in self.folder.glob("[!.]*.json"):
-            with contextlib.suppress(FileNotFoundError):  # another process replaces its files meanwhile
+            with contextlib.suppress(FileNotFoundError):  # another process may delete files meanwhile
                 dated.append((file.stat().st_mtime_ns, file.name, file))
         return [file for _, _, file in sorted(dated, reverse=True)]
 
 
 class MacLadderBook:
-    """Implements `stages.stage.LadderBook`. One ladder is measured at a time, so that two do not disturb each other."""
+    """Implements `stages.context.LadderBook`. Measures one ladder at a time, so that two do not disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
-        """`versions`: of this Mac's packages; those of MLX matter. `memory_cap_bytes`: of a lane of the pool."""
+        """`versions`: of this Mac's packages; those in KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
         self._files = LadderFiles(folder)
         self._chip = chip
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
         self._memory_cap_bytes = memory_cap_bytes
         self._measuring = asyncio.Lock()
-        self._stepping = asyncio.Lock()
+        self._stepping_down = asyncio.Lock()
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
-        """See `stages.stage.LadderBook`. None too for Synthesize, whose texts are spoken one at a time, and when none
-        of the clips can be worked on. Raises VoxFleetError as Lane.load and Lane.work do."""
-        ladder = order.contract.batching.ladder
-        if order.task is Task.SYNTHESIZE:
+        """See `stages.context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
+        can be measured. Raises VoxFleetError as Lane.load and Lane.work do."""
+        ladder = spec.contract.batching.ladder
+        if spec.task is Task.SYNTHESIZE:
             return None
-        contract_digest = digest_of(order.contract)
-        found = await asyncio.to_thread(self.stored, model, contract_digest)
-        if found is not None or ladder is None or not longest:
-            return found
+        contract_digest = digest_of(spec.contract)
+        stored = await asyncio.to_thread(self.stored, model, contract_digest)
+        if stored is not None or ladder is None or not longest:
+            return stored
         async with self._measuring:
             # Another attempt may have measured it meanwhile.
-            found = await asyncio.to_thread(self.stored, model, contract_digest)
-            if found is not None:
-                return found
-            return await self._measured(lane, model, order, longest, ladder, contract_digest)
+            stored = await asyncio.to_thread(self.stored, model, contract_digest)
+            if stored is not None:
+                return stored
+            return await self._measure(lane, model, spec, longest, ladder, contract_digest)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
         table = self._files.get(self._key(model, contract_digest))
-        return table if table is not None and self._is_of(table, model, contract_digest) else None
+        return table if table is not None and self._matches(table, model, contract_digest) else None
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
-        """See `stages.stage.LadderBook`. Does nothing without a table, or when its batch size is as small already."""
-        async with self._stepping:
+        """See `stages.context.LadderBook`. Does nothing without a table, or if its batch size is already as small."""
+        async with self._stepping_down:
             table = await asyncio.to_thread(self.stored, model, contract_digest)
             if table is None or table.chosen <= batch_size:
                 return
@@ -139,23 +139,23 @@ class MacLadderBook:
             else:
                 _log.info("ladder stepped down", model=model.digest, contract=contract_digest, chosen=batch_size)
 
-    async def _measured(
+    async def _measure(
         self,
         lane: Lane,
         model: ResolvedModel,
-        order: LaneSpec,
+        spec: LaneSpec,
         longest: Sequence[ClipTask],
         ladder: Ladder,
         contract_digest: str,
     ) -> LadderTable | None:
-        cap_bytes = self._cap_bytes(order)
+        cap_bytes = self._cap_bytes(spec)
         _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
         sizes = range(ladder.from_, ladder.to + 1)
-        climbed = await measure.measure_ladder(lane, model, order, longest, sizes, cap_bytes)
-        if not climbed.tiers:
+        measured = await measure.measure_ladder(lane, model, spec, longest, sizes, cap_bytes)
+        if not measured.tiers:
             _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
             return None
-        table = self._decided(model, contract_digest, cap_bytes, climbed.tiers, climbed.facts)
+        table = self._make_table(model, contract_digest, cap_bytes, measured.tiers, measured.loaded_model)
         try:
             await asyncio.to_thread(self._files.put, self._key(model, contract_digest), table)
         except OSError as error:
@@ -163,13 +163,13 @@ class MacLadderBook:
         _log.info("ladder measured", model=model.digest, contract=contract_digest, chosen=table.chosen)
         return table
 
-    def _decided(
+    def _make_table(
         self,
         model: ResolvedModel,
         contract_digest: str,
         cap_bytes: int,
         tiers: tuple[LadderTier, ...],
-        facts: LoadedModel,
+        loaded_model: LoadedModel,
     ) -> LadderTable:
         decided = knees.decide(tiers, cap_bytes)
         return LadderTable(
@@ -177,17 +177,17 @@ class MacLadderBook:
             contract_digest=contract_digest,
             chip=self._chip,
             versions=self._versions,
-            sample_rate_hz=facts.sample_rate_hz,
+            sample_rate_hz=loaded_model.sample_rate_hz,
             memory_cap_bytes=cap_bytes,
-            parameters=facts.parameters,
+            parameters=loaded_model.parameters,
             tiers=tiers,
             memory_knee=decided.memory,
             latency_knee=decided.latency,
             chosen=decided.chosen,
         )
 
-    def _cap_bytes(self, order: LaneSpec) -> int:
-        declared = order.contract.batching.memory_cap
+    def _cap_bytes(self, spec: LaneSpec) -> int:
+        declared = spec.contract.batching.memory_cap
         return self._memory_cap_bytes if declared is None else min(quantity_bytes(declared), self._memory_cap_bytes)
 
     def _key(self, model: ResolvedModel, contract_digest: str) -> str:
@@ -201,8 +201,8 @@ class MacLadderBook:
         }
         return digest_of(parts).removeprefix("sha256:")
 
-    def _is_of(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
-        """Whether the file says what its name does: it may have been copied from another Mac."""
+    def _matches(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
+        """Whether the content matches the key: the file may have been copied from another Mac."""
         return (table.model_digest, table.contract_digest, table.chip, table.versions) == (
             model.digest,
             contract_digest,
@@ -212,7 +212,7 @@ class MacLadderBook:
 
 
 def short(digest: str) -> str:
-    """Enough of a digest to tell the ladders of one Mac apart."""
+    """A prefix of a digest that is long enough to distinguish the ladders of one Mac."""
     return digest.removeprefix("sha256:")[:8]
 
 

@@ -1,4 +1,4 @@
-"""Measures batch sizes on a lane, each in a fresh child after the one below."""
+"""Measures batch sizes on a lane in ascending order, each in a fresh child."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from voxfleet_agent.ladder import knees
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import LadderTier
 
-LEAST_ROUNDS = 5
-LEAST_CLIPS = 16
-"""Of all rounds of a tier, so that the smallest tiers meet every clip too."""
+MIN_ROUNDS = 5
+MIN_CLIPS = 16
+"""The minimum over all rounds of a tier, so that even the smallest tiers use every clip."""
 OVER_THE_CAP = frozenset(
     {FailureClass.MEMORY_EXCEEDED, FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT}
 )
@@ -22,10 +23,10 @@ OVER_THE_CAP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLadder:
-    """What was measured, smallest batch size first; `tiers` is empty when no clip could be worked on."""
+    """The measured tiers, smallest batch size first; empty when no clip could be measured."""
 
     tiers: tuple[LadderTier, ...]
-    facts: LoadedModel
+    loaded_model: LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +38,45 @@ class MeasuredBatch:
 async def measure_ladder(
     lane: Lane,
     model: ResolvedModel,
-    order: LaneSpec,
+    spec: LaneSpec,
     longest: Sequence[ClipTask],
     sizes: Sequence[int],
     memory_cap_bytes: int,
 ) -> MeasuredLadder:
     """Measures `sizes`, ascending, up to the first that exceeds the cap or makes the lane step down.
 
-    When the very first makes it step down, and for a model that does not batch, 1 is measured alone. The first batch of
-    each child counts for memory and not for time. A clip that fails is left out and the tier measured again. Raises
-    VoxFleetError for what any clip would meet at the smallest batch size. The lane is left without a model and with
-    the batch size that it came with.
+    If even the first size makes it step down, or the model does not batch, measures only size 1. The first batch of
+    each child counts for memory but not for time. Drops a clip that fails and measures the tier again. Raises
+    VoxFleetError for a failure at the smallest batch size that no single clip caused. Leaves the lane without a model
+    and with its original batch size.
     """
-    before = lane.batch_size
-    climber = _LadderMeasurement(lane, model, order, tuple(longest))
+    original_batch_size = lane.batch_size
+    measurement = _LadderMeasurement(lane, model, spec, tuple(longest))
     tiers: list[LadderTier] = []
     try:
-        facts = await climber.fresh_child()
-        for size in sizes if facts.batches else (1,):
-            tier = await climber.tier(size, first=not tiers)
+        loaded_model = await measurement.fresh_child()
+        for size in sizes if loaded_model.batches else (1,):
+            tier = await measurement.tier(size, first=not tiers)
             if tier is None:
                 break
             tiers.append(tier)
             if knees.memory_bytes(tier) > memory_cap_bytes:
                 break
-        if not tiers and facts.batches and sizes[0] > 1:
-            alone = await climber.tier(1, first=True)
-            tiers += [] if alone is None else [alone]
-        return MeasuredLadder(tuple(tiers), facts)
+        if not tiers and loaded_model.batches and sizes[0] > 1:
+            single = await measurement.tier(1, first=True)
+            tiers += [] if single is None else [single]
+        return MeasuredLadder(tuple(tiers), loaded_model)
     finally:
         await lane.renew()
-        lane.batch_size = before
+        lane.batch_size = original_batch_size
 
 
 def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[MeasuredBatch, ...]:
-    """Batches of neighbours in the order of length, every clip about as often as any other; the longest come first.
+    """Batches of clips of similar length, longest first, that use every clip about equally often.
 
-    Each use of a clip has an index of its own.
+    Each use of a clip has its own index.
     """
-    rounds = max(LEAST_ROUNDS, -(-LEAST_CLIPS // size))
+    rounds = max(MIN_ROUNDS, -(-MIN_CLIPS // size))
     starts = [0, *(number * size for number in range(rounds))]
     return tuple(
         MeasuredBatch(
@@ -89,21 +90,21 @@ def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[MeasuredBatch, .
 
 
 class _LadderMeasurement:
-    def __init__(self, lane: Lane, model: ResolvedModel, order: LaneSpec, clips: tuple[ClipTask, ...]) -> None:
+    def __init__(self, lane: Lane, model: ResolvedModel, spec: LaneSpec, clips: tuple[ClipTask, ...]) -> None:
         self._lane = lane
         self._model = model
-        self._order = order
+        self._spec = spec
         self._clips = clips
         self._fresh = False
 
     async def fresh_child(self) -> LoadedModel:
         await self._lane.renew()
-        facts = await self._lane.load(self._model, self._order)
+        loaded_model = await self._lane.load(self._model, self._spec)
         self._fresh = True
-        return facts
+        return loaded_model
 
     async def tier(self, size: int, *, first: bool) -> LadderTier | None:
-        """One tier; None when it does not fit, or when no clip is left. `first`: no tier stands below it."""
+        """Measures one tier; None when it does not fit or no clip remains. `first`: no smaller tier was measured."""
         while self._clips:
             if not self._fresh:
                 await self.fresh_child()
@@ -126,17 +127,17 @@ class _LadderMeasurement:
         return None
 
     async def _verdicts(self, batches: Sequence[MeasuredBatch], size: int) -> dict[int, ClipVerdict] | None:
-        """By index; None once the lane has stepped down."""
+        """The verdicts by index; None when the lane stepped down."""
         lane = self._lane
         lane.batch_size = size
 
-        async def fed() -> AsyncIterator[Sequence[ClipTask]]:
+        async def feed() -> AsyncIterator[Sequence[ClipTask]]:
             for batch in batches:
                 yield batch.tasks
 
         verdicts: dict[int, ClipVerdict] = {}
-        async with aclosing(lane.work(fed())) as working:
-            async for verdict in working:
+        async with aclosing(lane.work(feed())) as results:
+            async for verdict in results:
                 verdicts[verdict.index] = verdict
                 if lane.batch_size < size or (size > 1 and verdict.failure_class in OVER_THE_CAP):
                     return None
@@ -153,14 +154,9 @@ def _tier(lane: Lane, batches: Sequence[MeasuredBatch], verdicts: dict[int, Clip
         peak_rss_bytes=readings.peak_rss_bytes,
         metal_peak_bytes=readings.metal_peak_bytes,
         audio_milliseconds=sum(verdict.audio_milliseconds for verdict in counted),
-        # Each verdict carries its whole batch's time.
+        # Each verdict has the time of its whole batch.
         infer_milliseconds=round(sum(verdict.infer_milliseconds / verdict.batch_size for verdict in counted)),
         clip_p50_milliseconds=percentile(clip_times, 50),
         clip_p95_milliseconds=percentile(clip_times, 95),
         scratch_bytes=sum(task.path.stat().st_size for task in tasks),
     )
-
-
-def percentile(ascending: Sequence[int], percent: int) -> int:
-    """The smallest value that at least `percent` of the values do not exceed."""
-    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)]

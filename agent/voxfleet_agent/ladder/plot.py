@@ -1,4 +1,4 @@
-"""Stored ladders as one picture. The only module that imports matplotlib."""
+"""Draws stored ladders as one picture. The only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.ladder_book import short
 from voxfleet_api.results import LadderTable, LadderTier
 
-MOST_LADDERS = 8
-"""In one picture; more lines could not be told apart."""
+MAX_LADDERS = 8
+"""The most in one picture; more lines would be indistinguishable."""
 SUFFIXES = (".png", ".svg")
 GIB = 2**30
 CAP_IN_SIGHT = 1.6
-"""A cap further above the highest peak than this would press the curve flat; it is written, not drawn."""
+"""A cap above the highest peak by more than this factor would flatten the curve; it is written, not drawn."""
 _GREY = "#767676"
-# Told apart by colour-blind readers too.
+# Distinguishable for colour-blind readers too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a4fcf", "#444444")
 _KEY = (
     "ring: the batch size used; open point: over the memory cap; multiply-accumulates: estimated as parameters x"
@@ -37,7 +37,7 @@ class _Panel:
     unit: str
     value: Callable[[LadderTable, LadderTier], float | None]
     in_large_numbers: bool
-    """Ticks as 20 M and 1.5 G instead of plain numbers."""
+    """Formats ticks as 20 M and 1.5 G instead of plain numbers."""
 
 
 _PANELS = (
@@ -50,12 +50,15 @@ _MEMORY = _PANELS[2]
 
 
 def draw(tables: Sequence[LadderTable], file: Path) -> None:
-    """Writes a PNG or SVG with four panels over batch size x sample rate. Raises ValueError for another suffix, for no
-    table or more than MOST_LADDERS; OSError when the file cannot be written."""
+    """Writes a PNG or SVG with four panels over batch size x sample rate.
+
+    Raises ValueError for another suffix, for no table or for more than MAX_LADDERS, and OSError when the file cannot be
+    written.
+    """
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{file} is neither .png nor .svg")
-    if not 1 <= len(tables) <= MOST_LADDERS:
-        raise ValueError(f"a picture shows 1 to {MOST_LADDERS} ladders, not {len(tables)}")
+    if not 1 <= len(tables) <= MAX_LADDERS:
+        raise ValueError(f"a picture shows 1 to {MAX_LADDERS} ladders, not {len(tables)}")
     with mpl.rc_context({"font.size": 9, "svg.hashsalt": "voxfleet"}):
         figure = Figure(figsize=(11, 8), layout="constrained")
         for axes, panel in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
@@ -84,20 +87,22 @@ def _fill(axes: Axes, panel: _Panel, tables: Sequence[LadderTable]) -> None:
 
 
 def _draw_one(axes: Axes, panel: _Panel, table: LadderTable, colour: str) -> float:
-    """Draws one ladder; the height of its highest point, 0 without any."""
+    """Draws one ladder; returns the height of its highest point, or 0 without points."""
     heights = [(tier, height) for tier in table.tiers if (height := panel.value(table, tier)) is not None]
-    places = [estimates.samples_at_once(table, tier) for tier, _ in heights]
-    axes.plot(places, [height for _, height in heights], color=colour, linewidth=1.8, zorder=2)
-    for place, (tier, height) in zip(places, heights, strict=True):
+    positions = [estimates.samples_at_once(table, tier) for tier, _ in heights]
+    axes.plot(positions, [height for _, height in heights], color=colour, linewidth=1.8, zorder=2)
+    for position, (tier, height) in zip(positions, heights, strict=True):
         fits = knees.memory_bytes(tier) <= table.memory_cap_bytes
-        axes.plot(place, height, "o", markersize=5, color=colour, markerfacecolor=colour if fits else "white", zorder=3)
+        axes.plot(
+            position, height, "o", markersize=5, color=colour, markerfacecolor=colour if fits else "white", zorder=3
+        )
         if tier.batch_size == table.chosen:
-            axes.plot(place, height, "o", markersize=13, color=colour, markerfacecolor="none", markeredgewidth=1.6)
+            axes.plot(position, height, "o", markersize=13, color=colour, markerfacecolor="none", markeredgewidth=1.6)
     return max((height for _, height in heights), default=0.0)
 
 
 def _draw_caps(axes: Axes, tables: Sequence[LadderTable], highest: float) -> float:
-    """Draws the memory caps in sight and names the others; the highest one drawn."""
+    """Draws the memory caps in range and names the others; returns the highest one drawn."""
     caps = sorted({table.memory_cap_bytes / GIB for table in tables})
     drawn = [cap for cap in caps if cap <= highest * CAP_IN_SIGHT]
     for cap in drawn:

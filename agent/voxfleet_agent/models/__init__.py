@@ -1,1 +1,1 @@
-"""Models on this Mac: found, fetched, verified and kept. Nothing here imports MLX."""
+"""Finds, fetches, verifies and caches models on this Mac. Nothing here imports MLX."""

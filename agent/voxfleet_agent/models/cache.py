@@ -1,11 +1,11 @@
-"""The folder of fetched models: a quota, the least recently used leave first. Does not import MLX.
+"""The cache of fetched models, with a quota and least-recently-used eviction. Does not import MLX.
 
-    models/<sha256>/             a model from model.uri, named by its digest
-    hub/models--<owner>--<name>/ in the layout of the Hugging Face cache, so that it can be filled beforehand
-    origins/<sha256 of the uri>.json   what the files at a uri were when they were fetched
-    incoming/                    what is being fetched; emptied at the start
+    models/<sha256>/             a model from model.uri, by its digest
+    hub/models--<owner>--<name>/ a hub model, in the layout of the Hugging Face cache, so it can be filled beforehand
+    origins/<sha256 of the uri>.json   the versions of the files at a uri when they were fetched
+    incoming/                    models being fetched; emptied at the start
 
-The time of last use is the time stamp of a model's folder.
+A model was last used at the modification time of its folder.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 
-class HeldModel(ResolvedModel):
-    """A cached model stays while one of these is referred to (its base class has no room for weak references)."""
+class PinnedModel(ResolvedModel):
+    """A cached model that is not evicted while this object lives.
+
+    Its base class has slots and so does not support weak references.
+    """
 
 
 class ModelCache:
@@ -38,8 +41,8 @@ class ModelCache:
         self._quota_bytes = quota_bytes
         self._lock = threading.RLock()
         self._lock_file: int | None = None
-        self._arriving: dict[str, int] = {}
-        self._held: dict[str, list[weakref.ref[HeldModel]]] = {}
+        self._reserved: dict[str, int] = {}
+        self._pinned: dict[str, list[weakref.ref[PinnedModel]]] = {}
 
     @property
     def hub(self) -> Path:
@@ -49,8 +52,10 @@ class ModelCache:
         return self._path / "origins" / f"{name}.json"
 
     def open(self) -> None:
-        """Makes the folders and empties `incoming`. Raises VoxFleetError(MODEL_UNAVAILABLE) when another agent uses
-        the cache, OSError."""
+        """Locks the cache, creates its folders and empties `incoming`.
+
+        Raises VoxFleetError(MODEL_UNAVAILABLE) when another agent uses the cache, and OSError.
+        """
         with self._lock:
             if self._lock_file is not None:
                 return
@@ -65,45 +70,47 @@ class ModelCache:
                     f"the model cache {self._path} is used by another agent; give each its own modelCache.path"
                 ) from error
             self._lock_file = descriptor
-            for left in (self._path / "incoming").iterdir():
-                shutil.rmtree(left)
+            for leftover in (self._path / "incoming").iterdir():
+                shutil.rmtree(leftover)
 
     def close(self) -> None:
-        """Leaves the cache to another agent."""
+        """Unlocks the cache, so that another agent can open it."""
         with self._lock:
             if self._lock_file is not None:
                 os.close(self._lock_file)
                 self._lock_file = None
 
     def find(self, name: str) -> Path | None:
-        """The folder of a model, for example `models/<sha256>`."""
+        """The folder of a model; `name` is for example `models/<sha256>`. None when it is not cached."""
         folder = self._path / name
         return folder if folder.is_dir() else None
 
-    def hold(self, name: str, model: HeldModel) -> None:
-        """Marks the model as used now, and as in use for as long as the object lives."""
+    def pin(self, name: str, model: PinnedModel) -> None:
+        """Updates the model's time of last use, and keeps it in the cache while `model` lives."""
         with self._lock:
             os.utime(self._path / name)
-            alive = [held for held in self._held.get(name, ()) if held() is not None]
-            self._held[name] = [*alive, weakref.ref(model)]
+            alive = [reference for reference in self._pinned.get(name, ()) if reference() is not None]
+            self._pinned[name] = [*alive, weakref.ref(model)]
 
     @contextmanager
-    def room(self, name: str, needed_bytes: int) -> Iterator[None]:
-        """Bytes for a model to come, which count until the block ends. Raises as `make_room` does."""
+    def reserve(self, name: str, needed_bytes: int) -> Iterator[None]:
+        """Reserves bytes for a new model until the block ends, evicting others. Raises as `choose_evictions` does."""
         with self._lock:
-            arriving_bytes = sum(self._arriving.values())
-            for leaving in make_room(self._cached(name), needed_bytes, max(0, self._quota_bytes - arriving_bytes)):
-                self.remove(leaving)
-            self._arriving[name] = needed_bytes
+            reserved_bytes = sum(self._reserved.values())
+            for evicted in choose_evictions(
+                self._cached(name), needed_bytes, max(0, self._quota_bytes - reserved_bytes)
+            ):
+                self.remove(evicted)
+            self._reserved[name] = needed_bytes
         try:
             yield
         finally:
             with self._lock:
-                del self._arriving[name]
+                del self._reserved[name]
 
     @contextmanager
-    def incoming(self) -> Iterator[Path]:
-        """A folder to fetch into; what is left in it at the end is removed."""
+    def incoming_folder(self) -> Iterator[Path]:
+        """A temporary folder to fetch into, removed with its contents at the end."""
         folder = Path(tempfile.mkdtemp(dir=self._path / "incoming"))
         try:
             yield folder
@@ -111,7 +118,7 @@ class ModelCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def adopt(self, folder: Path, name: str) -> Path:
-        """Makes a complete folder out of `incoming` a model, at once and for good."""
+        """Moves a complete folder from `incoming` to its name, durably and atomically."""
         target = self._path / name
         for path in (*folder.rglob("*"), folder):
             _sync(path)
@@ -122,11 +129,11 @@ class ModelCache:
         return target
 
     def remove(self, name: str) -> None:
-        with self._lock, self.incoming() as trash:
-            (self._path / name).rename(trash / "model")  # never half a model under its name
+        with self._lock, self.incoming_folder() as trash:
+            (self._path / name).rename(trash / "model")  # renamed first, so that no partial model has the name
 
-    def _cached(self, arriving: str) -> list[CachedModel]:
-        found: list[CachedModel] = []
+    def _cached(self, incoming: str) -> list[CachedModel]:
+        cached: list[CachedModel] = []
         for kind in ("models", "hub"):
             for folder in (self._path / kind).iterdir():
                 name = f"{kind}/{folder.name}"
@@ -135,10 +142,10 @@ class ModelCache:
                 size_bytes = sum(
                     path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
                 )
-                held = any(model() is not None for model in self._held.get(name, ()))
-                in_use = held or name == arriving or name in self._arriving
-                found.append(CachedModel(name, size_bytes, folder.stat().st_mtime, in_use))
-        return found
+                pinned = any(reference() is not None for reference in self._pinned.get(name, ()))
+                in_use = pinned or name == incoming or name in self._reserved
+                cached.append(CachedModel(name, size_bytes, folder.stat().st_mtime, in_use))
+        return cached
 
 
 def _sync(path: Path) -> None:
@@ -158,8 +165,8 @@ class CachedModel:
     in_use: bool
 
 
-def make_room(cached: Sequence[CachedModel], needed_bytes: int, quota_bytes: int) -> tuple[str, ...]:
-    """Names of the models to remove, the least recently used first; those in use stay.
+def choose_evictions(cached: Sequence[CachedModel], needed_bytes: int, quota_bytes: int) -> tuple[str, ...]:
+    """The names of the models to evict, least recently used first; those in use stay.
 
     Raises VoxFleetError(MODEL_UNAVAILABLE) when the new model is larger than the quota,
     VoxFleetError(SCRATCH_EXHAUSTED) when models in use leave too little.
@@ -170,12 +177,12 @@ def make_room(cached: Sequence[CachedModel], needed_bytes: int, quota_bytes: int
             " too few; raise the quota, or put the model on the Mac and use model.path"
         )
     excess_bytes = sum(model.size_bytes for model in cached) + needed_bytes - quota_bytes
-    leaving: list[str] = []
+    evicted: list[str] = []
     for model in sorted(cached, key=lambda model: (model.last_used_seconds, model.name)):
         if excess_bytes <= 0:
             break
         if not model.in_use:
-            leaving.append(model.name)
+            evicted.append(model.name)
             excess_bytes -= model.size_bytes
     if excess_bytes > 0:
         used_bytes = sum(model.size_bytes for model in cached if model.in_use)
@@ -184,4 +191,4 @@ def make_room(cached: Sequence[CachedModel], needed_bytes: int, quota_bytes: int
             f"the model needs {needed_bytes} bytes of the cache, {used_bytes} are in use and modelCache.quota is"
             f" {quota_bytes}: {excess_bytes} too few; raise the quota, or let the running attempts end",
         )
-    return tuple(leaving)
+    return tuple(evicted)

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, kept in the model cache. Does not import MLX."""
+"""Models from the Hugging Face hub, stored in the model cache. Does not import MLX."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def cache_name(hub: HubModel) -> str:
 
 @contextmanager
 def fetched_snapshot(hub: HubModel, cache: ModelCache) -> Iterator[tuple[Path, str]]:
-    """The snapshot's folder and its commit; it stays until the block ends, and longer when the cache holds it.
+    """(the snapshot's folder, its commit). It is kept until the block ends, and longer if the cache pins it.
 
-    A snapshot that the cache already has is used when the hub is away. No token is sent, whatever this account has: a
-    job must not read models on somebody else's behalf. Raises VoxFleetError(MODEL_UNAVAILABLE | SCRATCH_EXHAUSTED).
+    A snapshot that is already cached is used when the hub is unreachable. No token is sent, even if this account has
+    one, so a job cannot read another account's models. Raises VoxFleetError(MODEL_UNAVAILABLE | SCRATCH_EXHAUSTED).
     """
-    with cache.room(cache_name(hub), _coming_bytes(hub, cache)):
+    with cache.reserve(cache_name(hub), _download_bytes(hub, cache)):
         folder = Path(str(_download(hub, cache, dry_run=False)))
         yield folder, folder.name
 
 
-def _coming_bytes(hub: HubModel, cache: ModelCache) -> int:
+def _download_bytes(hub: HubModel, cache: ModelCache) -> int:
     try:
         planned = _download(hub, cache, dry_run=True)
     except VoxFleetError:
-        return 0  # nothing can come; what the cache has may do
+        return 0  # nothing will be downloaded; a cached snapshot may suffice
     return sum(file.file_size for file in planned if file.will_download) if isinstance(planned, list) else 0
 
 
@@ -40,7 +40,7 @@ def _download(hub: HubModel, cache: ModelCache, *, dry_run: bool) -> object:
     from huggingface_hub import snapshot_download  # slow to import, and most jobs do not need it
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars()  # they would stand between the log's lines
+    disable_progress_bars()  # they would appear between the log's lines
     try:
         return snapshot_download(
             hub.id,
@@ -50,7 +50,7 @@ def _download(hub: HubModel, cache: ModelCache, *, dry_run: bool) -> object:
             token=False,
             dry_run=dry_run,
         )
-    # The hub's errors share no base class; what they have in common is that the model did not come.
+    # The hub's errors share no base class; any of them means that the model was not fetched.
     except Exception as error:
         raise unavailable(
             f"the hub model {hub.id} at {hub.revision} could not be fetched ({type(error).__name__});"

@@ -1,4 +1,4 @@
-"""Models at an object address: fetched into the cache once, verified, and found there again. Does not import MLX."""
+"""Models at an object address, fetched into the cache once and verified. Does not import MLX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from voxfleet_agent.models.cache import HeldModel, ModelCache
+from voxfleet_agent.models.cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     MAX_FILES,
     FileDigest,
@@ -25,38 +25,38 @@ from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 SUMS_NAME = "SHA256SUMS"
-"""At https://, where few servers list a folder: `<sha256>  <name>`, a line a file, as sha256sum writes it."""
+"""Lists the files at an https:// address, because few servers list folders: `<sha256>  <name>` lines of sha256sum."""
 _SUMS_LIMIT_BYTES = 2**20
 _MAX_NAME_CHARACTERS, _MAX_PARTS, _MAX_PART_BYTES = 512, 16, 255
-"""What every file system can hold below the cache's folder."""
+"""Limits that every file system allows below the cache's folder."""
 _SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _WHERE = "the model at model.uri"
 _ADDRESS_CLASSES = frozenset({FailureClass.ACCESS_DENIED, FailureClass.INPUT_NOT_FOUND, FailureClass.INVALID_INPUT})
 
 
 class ObjectModels:
-    """One fetch for each address at a time; who comes second finds the model in the cache."""
+    """Fetches each address only once at a time; concurrent callers then find the model in the cache."""
 
     def __init__(self, cache: ModelCache, digests: FileDigests) -> None:
         self._cache = cache
         self._digests = digests
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def resolve(self, uri: str, digest: str | None, storage: Storage) -> HeldModel:
-        """The model in the cache. The storage is asked every time: the cache gives nobody what they may not read.
+    async def resolve(self, uri: str, digest: str | None, storage: Storage) -> PinnedModel:
+        """The cached model. Always asks the storage first: the cache must not serve a model that the job may not read.
 
-        Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH when `digest` is another or the objects change
-        meanwhile, SCRATCH_EXHAUSTED when the disk or the cache is full, TRANSPORT and THROTTLED of the storage.
+        Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH when `digest` differs or the objects change meanwhile,
+        SCRATCH_EXHAUSTED when the disk or the cache is full, and the storage's TRANSPORT and THROTTLED.
         """
         try:
             origin = await asyncio.to_thread(storage.origin, uri)
         except VoxFleetError as error:
             raise unavailable(f"{_WHERE}: {error.message}") from error
-        async with self._turns[origin]:
+        async with self._locks[origin]:
             try:
                 objects = await _list(uri, storage)
-                found = await asyncio.to_thread(self._find, origin, digest, objects.versions)
-                return found or await self._fetch(uri, origin, digest, objects, storage)
+                cached = await asyncio.to_thread(self._find, origin, digest, objects.versions)
+                return cached or await self._fetch(uri, origin, digest, objects, storage)
             except OSError as error:
                 raise VoxFleetError(
                     FailureClass.SCRATCH_EXHAUSTED,
@@ -69,27 +69,29 @@ class ObjectModels:
                     raise _mismatch("its objects changed while they were read; let the upload end first") from error
                 raise
 
-    def _find(self, origin: str, wanted: str | None, versions: dict[str, ObjectVersion]) -> HeldModel | None:
+    def _find(self, origin: str, requested: str | None, versions: dict[str, ObjectVersion]) -> PinnedModel | None:
         digest = self._recorded_digest(origin, versions)
-        # A digest is no secret: who names another's does not get the other's model.
-        if digest is None or wanted not in (None, digest):
+        # A digest is no secret, so naming one grants no access to its model.
+        if digest is None or requested not in (None, digest):
             return None
         name = _cache_name(digest)
         folder = self._cache.find(name)
         if folder is None:
             return None
-        held = HeldModel(folder, digest)
-        self._cache.hold(name, held)  # from here on it stays
+        pinned = PinnedModel(folder, digest)
+        self._cache.pin(name, pinned)  # it cannot be evicted from here on
         files = self._digests.of(folder, _names_below(folder))
         if model_digest(files) != digest:
-            self._cache.remove(name)  # the disk or somebody changed it
+            self._cache.remove(name)  # the cached files were changed or damaged
             return None
-        del held
-        return self._held(folder, digest, files)
+        del pinned
+        return self._pin(folder, digest, files)
 
-    async def _fetch(self, uri: str, origin: str, digest: str | None, objects: _Objects, storage: Storage) -> HeldModel:
+    async def _fetch(
+        self, uri: str, origin: str, digest: str | None, objects: _Objects, storage: Storage
+    ) -> PinnedModel:
         size_bytes = sum(version.size_bytes for version in objects.versions.values())
-        with self._cache.room(f"fetch/{origin}", size_bytes), self._cache.incoming() as folder:
+        with self._cache.reserve(f"fetch/{origin}", size_bytes), self._cache.incoming_folder() as folder:
             files: dict[str, FileDigest] = {}
             for name, version in objects.versions.items():
                 target = folder / "model" / name
@@ -98,26 +100,26 @@ class ObjectModels:
                 if objects.sums.get(name, sha256) != sha256:
                     raise _mismatch(f"{name} is not the file that {SUMS_NAME} lists; upload both again")
                 files[name] = FileDigest(version.size_bytes, sha256)
-            found = model_digest(files)
-            if digest is not None and digest != found:
-                raise _mismatch(f"its files digest to {found} and not to {digest}; correct model.digest or the files")
-            return await asyncio.to_thread(self._keep, origin, found, objects.versions, folder / "model", files)
+            actual = model_digest(files)
+            if digest is not None and digest != actual:
+                raise _mismatch(f"its files digest to {actual} and not to {digest}; correct model.digest or the files")
+            return await asyncio.to_thread(self._keep, origin, actual, objects.versions, folder / "model", files)
 
     def _keep(
         self, origin: str, digest: str, versions: dict[str, ObjectVersion], folder: Path, files: dict[str, FileDigest]
-    ) -> HeldModel:
+    ) -> PinnedModel:
         check_contents(_WHERE, folder, files)
         kept = self._cache.adopt(folder, _cache_name(digest))
         self._cache.origin(_key(origin)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
-        return self._held(kept, digest, files)
+        return self._pin(kept, digest, files)
 
-    def _held(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> HeldModel:
-        model = HeldModel(folder, digest, files={name: file.sha256 for name, file in files.items()})
-        self._cache.hold(_cache_name(digest), model)
+    def _pin(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> PinnedModel:
+        model = PinnedModel(folder, digest, files={name: file.sha256 for name, file in files.items()})
+        self._cache.pin(_cache_name(digest), model)
         return model
 
     def _recorded_digest(self, origin: str, versions: dict[str, ObjectVersion]) -> str | None:
-        """Of the files at the address, when they are still those that were fetched."""
+        """The digest of the files at the address, if they are still the versions that were fetched."""
         if any(version.etag is None for version in versions.values()):
             return None
         try:
@@ -132,20 +134,20 @@ class ObjectModels:
 
 @dataclass(frozen=True, slots=True)
 class _Objects:
-    """What lies at the address."""
+    """The objects at the address."""
 
     versions: dict[str, ObjectVersion]
-    """By the file's name, sorted."""
+    """By file name, sorted."""
     suffixes: dict[str, str]
-    """By the file's name: what its address adds."""
+    """By file name: the suffix of its address."""
     sums: dict[str, str]
-    """sha256 by the file's name, where the address tells them."""
+    """sha256 by file name, as far as SHA256SUMS lists them."""
 
 
 async def _list(uri: str, storage: Storage) -> _Objects:
     """Raises VoxFleetError."""
     encoded = uri.startswith("https://")
-    sums = await _sums(uri, storage) if encoded else None
+    sums = await _read_sums(uri, storage) if encoded else None
     if sums is not None:
         suffixes = {name: quote(name) for name in sums}
     else:
@@ -165,8 +167,8 @@ async def _list(uri: str, storage: Storage) -> _Objects:
     return _Objects({name: await storage.head(uri + suffixes[name]) for name in visible}, suffixes, sums or {})
 
 
-async def _sums(uri: str, storage: Storage) -> dict[str, str] | None:
-    """sha256 by name, where the folder has a list of them."""
+async def _read_sums(uri: str, storage: Storage) -> dict[str, str] | None:
+    """sha256 by name from SHA256SUMS; None without that file."""
     try:
         content = await storage.get(f"{uri}{SUMS_NAME}", _SUMS_LIMIT_BYTES)
     except VoxFleetError as error:

@@ -1,4 +1,4 @@
-"""A model as it lies on this Mac, and what finds it."""
+"""A model on this Mac, and the interface that finds it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class ResolvedModel:
     digest: str
     """`sha256:<hex>` over the folder's files."""
     revision: str | None = None
-    """The hub's commit."""
+    """The commit of a hub model."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """sha256 by name below the folder."""
+    """sha256 by file name below the folder."""
 
 
 class ModelResolver(Protocol):
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
-        """Finds, or fetches, the model and digests it.
+        """Finds or fetches the model and computes its digest.
 
         `storage` reads model.uri. Raises VoxFleetError(MODEL_UNAVAILABLE | MODEL_MISMATCH).
         """

@@ -1,4 +1,4 @@
-"""Finds a job's model on this Mac, fetches it when it is not there, and digests it. Does not import MLX."""
+"""Finds a job's model on this Mac or fetches it, and computes its digest. Does not import MLX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
-from voxfleet_agent.models.cache import HeldModel, ModelCache
+from voxfleet_agent.models.cache import ModelCache, PinnedModel
 from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
 from voxfleet_agent.models.model_files import (
     FileDigests,
@@ -27,33 +27,33 @@ DEFAULT_MODEL = "default"
 
 
 class ModelStore:
-    """The packaged default, folders by path, and models of the hub or of an object storage, which are cached."""
+    """The packaged default model, folders by path, and cached models from the hub or from object storage."""
 
     def __init__(self, cache_path: Path, quota_bytes: int) -> None:
         self._cache_path = cache_path
         self._cache = ModelCache(cache_path, quota_bytes)
         self._digests = FileDigests()
         self._objects = ObjectModels(self._cache, self._digests)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
-        """Finds or fetches the model and digests it.
+        """Finds or fetches the model and computes its digest.
 
-        Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH, SCRATCH_EXHAUSTED when disk or cache are full, and
-        TRANSPORT and THROTTLED of the storage, which may be tried again.
+        Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH, SCRATCH_EXHAUSTED when disk or cache are full, and the
+        storage's TRANSPORT and THROTTLED, which can be retried.
         """
         if source.path is not None:
             return await asyncio.to_thread(self._resolve_path, source.path, source.digest)
         await asyncio.to_thread(self._open)
         if source.hub is not None:
-            async with self._turns[source.hub.id]:
+            async with self._locks[source.hub.id]:
                 return await asyncio.to_thread(self._resolve_hub, source.hub, source.digest)
         if source.uri is not None:
             return await self._objects.resolve(source.uri, source.digest, storage)
         raise unavailable("the job names no model; write model.path, model.hub or model.uri")
 
     def close(self) -> None:
-        """Leaves the cache to another process."""
+        """Unlocks the cache, so that another process can open it."""
         self._cache.close()
 
     def _open(self) -> None:
@@ -73,18 +73,18 @@ class ModelStore:
             raise unavailable(
                 "model.path lies in the model cache; name what it was fetched from: model.hub or model.uri"
             )
-        found, sha256s = self._examine(folder, digest, "the job's model.path")
-        return ResolvedModel(folder, found, files=sha256s)
+        actual, sha256s = self._examine(folder, digest, "the job's model.path")
+        return ResolvedModel(folder, actual, files=sha256s)
 
     def _resolve_hub(self, hub: HubModel, digest: str | None) -> ResolvedModel:
         with fetched_snapshot(hub, self._cache) as (folder, revision):
-            found, sha256s = self._examine(folder, digest, f"the hub model {hub.id}")
-            model = HeldModel(folder, found, revision, sha256s)
-            self._cache.hold(cache_name(hub), model)
+            actual, sha256s = self._examine(folder, digest, f"the hub model {hub.id}")
+            model = PinnedModel(folder, actual, revision, sha256s)
+            self._cache.pin(cache_name(hub), model)
             return model
 
     def _examine(self, folder: Path, digest: str | None, what: str) -> tuple[str, dict[str, str]]:
-        """The folder's digest and its files' sha256 by name."""
+        """(the folder's digest, sha256 by file name)."""
         where = f"the model folder {folder}"
         try:
             names = list_files(folder)
@@ -93,14 +93,14 @@ class ModelStore:
             digests = self._digests.of(folder, names)
         except OSError as error:
             raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path and permissions") from error
-        found = model_digest(digests)
-        if digest is not None and digest != found:
+        actual = model_digest(digests)
+        if digest is not None and digest != actual:
             raise VoxFleetError(
                 FailureClass.MODEL_MISMATCH,
-                f"{what} digests to {found} on this Mac and not to {digest}; correct model.digest, or put the same"
+                f"{what} digests to {actual} on this Mac and not to {digest}; correct model.digest, or put the same"
                 " files on every Mac",
             )
-        return found, {name: file.sha256 for name, file in digests.items()}
+        return actual, {name: file.sha256 for name, file in digests.items()}
 
 
 def default_model_folder() -> Path:

@@ -20,7 +20,7 @@ class LadderBook(Protocol):
     """The ladder tables of this Mac: measured batch sizes by model and contract."""
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         """The table for this model, Mac and contract; measured now when none is stored.
 

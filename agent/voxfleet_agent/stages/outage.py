@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 
-from voxfleet_agent.addresses import Scheme, parse
+from voxfleet_agent.addresses import Scheme, parse_address
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
@@ -91,7 +91,7 @@ def nearest_first(index: int, indexes: Container[int]) -> Iterator[int]:
 
 def _origin(uri: str) -> str:
     try:
-        address = parse(uri)
+        address = parse_address(uri)
     except VoxFleetError:
         return ""  # a text, or an address that Plan refused as invalid
     return f"{address.scheme}://{address.authority}"

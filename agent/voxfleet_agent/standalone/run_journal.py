@@ -94,7 +94,7 @@ class RunJournal:
 
         def work(db: sqlite3.Connection) -> None:
             attempt_table.save(db, ended)
-            attempt_table.forget_stage(db, ended.key)
+            attempt_table.delete_stage_data(db, ended.key)
 
         await self._journal.write(work)
         self._newest[ended.key.shard_uid] = ended

@@ -1,8 +1,8 @@
-"""Objects behind one interface: plain files, S3 and https.
+"""Plain files, S3 and https behind one interface.
 
 Every call takes an absolute URI, checks it against the allow-list and raises VoxFleetError: ACCESS_DENIED,
-INPUT_NOT_FOUND, INPUT_CHANGED, INVALID_INPUT (too large, or more than the server can do), TRANSPORT, THROTTLED. No
-message holds an address.
+INPUT_NOT_FOUND, INPUT_CHANGED, INVALID_INPUT (too large, or unsupported by the server), TRANSPORT, THROTTLED. No
+message contains an address.
 """
 
 from voxfleet_agent.storage.blocking_calls import in_reader_thread

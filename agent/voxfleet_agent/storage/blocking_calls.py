@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop."""
+"""Runs blocking calls in threads, so that the event loop continues."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Like asyncio.to_thread, but a cancelled caller goes on only when the thread has let go of its files."""
+    """Like asyncio.to_thread, but a cancelled caller waits until the thread no longer uses its files."""
     task = asyncio.create_task(asyncio.to_thread(call))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # nobody waits for it any more
+            task.exception()  # nothing else retrieves it
         raise
 
 
 async def in_reader_thread(call: Callable[[], T]) -> T:
-    """For what uses a RangeReader.
+    """Runs a call that uses a RangeReader.
 
-    Its reads wait for the event loop, whose own work needs the threads of asyncio.to_thread: if readers took all of
-    those, everybody would wait for everybody.
+    The reads wait for the event loop, whose own work needs the threads of asyncio.to_thread. If readers occupied all of
+    those threads, the process would deadlock.
     """
     return await in_own_thread(call)
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:
-    """For what may wait long for others: a thread for this call alone, which holds up no exit."""
+    """Runs a call that may block for long in a thread of its own, which does not delay the exit of the process."""
     done: Future[T] = Future()
 
     def run() -> None:
@@ -41,7 +41,7 @@ async def in_own_thread(call: Callable[[], T]) -> T:
             return
         try:
             done.set_result(call())
-        except BaseException as error:  # noqa: BLE001 -- the caller gets it
+        except BaseException as error:  # noqa: BLE001 -- re-raised in the caller
             done.set_exception(error)
 
     threading.Thread(target=run, name="reader", daemon=True).start()

@@ -1,4 +1,4 @@
-"""HTTP to one host. Nothing is ambient: no cookies, proxies or netrc, and no redirect is followed here."""
+"""HTTP to one host, without ambient state: no cookies, proxies or netrc. Redirects are not followed here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpcore2
 
 from voxfleet_agent.addresses import split_authority
 from voxfleet_agent.storage.egress_policy import PublicNetworks, VettedBackend
-from voxfleet_agent.storage.http_errors import refusal
+from voxfleet_agent.storage.http_errors import status_error
 from voxfleet_agent.storage.stall_detection import MinimumSpeed, SpeedLimit
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -26,21 +26,21 @@ MAX_CONNECTIONS = 32
 IDLE_CONNECTION_SECONDS = 30.0
 ERROR_BODY_BYTES = 2**14
 
-# At DEBUG it shows every header of an answer, and where a redirect leads may be presigned.
+# At DEBUG it logs every response header, and the target of a redirect may be presigned.
 logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     connect_seconds: float = 10.0
-    """To connect, and again for the TLS handshake."""
-    answer_seconds: float = 120.0
-    """From the last byte of the request to the head of the answer."""
+    """For connecting, and again for the TLS handshake."""
+    response_seconds: float = 120.0
+    """From the last byte of the request to the head of the response."""
     idle_seconds: float = 60.0
     bytes_per_second: int = 4096
-    """Within each `idle_seconds` of waiting, bodies in both directions have to be this fast on average."""
+    """The minimum average speed of a body, in either direction, within each `idle_seconds` of waiting."""
     listing_seconds: float = 3600.0
-    """For all answers of one listing together: a million names need a thousand of them."""
+    """For all responses of one listing together: a million names take a thousand."""
 
     @property
     def speed(self) -> SpeedLimit:
@@ -53,33 +53,33 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How hosts are reached."""
+    """Which hosts may be reached, and which certificates and timeouts apply."""
 
     networks: PublicNetworks = field(default_factory=lambda: PublicNetworks(()))
     ca_bundle: Path | None = None
     timeouts: Timeouts = Timeouts()
 
 
-class HttpAnswer:
-    """The head of an answer, and its body as it comes."""
+class HttpResponse:
+    """The head of a response, and its body as it arrives."""
 
-    def __init__(self, response: httpcore2.Response, timeouts: Timeouts) -> None:
-        self.status = response.status
-        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        self._stream = response.aiter_stream()
+    def __init__(self, raw: httpcore2.Response, timeouts: Timeouts) -> None:
+        self.status = raw.status
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw.headers}
+        self._stream = raw.aiter_stream()
         self._timeouts = timeouts
-        self._came_bytes = 0
+        self._received_bytes = 0
 
     async def blocks(self, limit: SpeedLimit | None = None) -> AsyncGenerator[bytes, None]:
-        """Raises VoxFleetError(TRANSPORT) when the body ends early, stalls or trickles."""
-        pace = MinimumSpeed(limit or self._timeouts.speed)
-        with _translated():
-            while (block := await pace.next_block(self._stream)) is not None:
-                self._came_bytes += len(block)
+        """Yields the body. Raises VoxFleetError(TRANSPORT) when it ends early, stalls or is too slow."""
+        speed = MinimumSpeed(limit or self._timeouts.speed)
+        with _transport_errors():
+            while (block := await speed.next_block(self._stream)) is not None:
+                self._received_bytes += len(block)
                 yield block
 
     async def read(self, limit_bytes: int, limit: SpeedLimit | None = None) -> bytes:
-        """The body, or its beginning when it is longer."""
+        """The body, or its first `limit_bytes` when it is longer."""
         content = bytearray()
         async with aclosing(self.blocks(limit)) as blocks:
             async for block in blocks:
@@ -88,20 +88,20 @@ class HttpAnswer:
                     break
         return bytes(content[:limit_bytes])
 
-    async def read_late(self, limit_bytes: int) -> bytes:
-        """Like `read`, of a server that is at work yet: whatever its pace, it has the time of an answer's head."""
-        return await self.read(limit_bytes, SpeedLimit(None, self._timeouts.answer_seconds))
+    async def read_delayed(self, limit_bytes: int) -> bytes:
+        """Like `read`, for a server that is still working: without a minimum speed, but within `response_seconds`."""
+        return await self.read(limit_bytes, SpeedLimit(None, self._timeouts.response_seconds))
 
-    async def refusal(self) -> VoxFleetError:
-        """What a status that nobody expects means."""
-        return refusal(self.status, self.headers, await self.read(ERROR_BODY_BYTES), time.time())
+    async def error(self) -> VoxFleetError:
+        """The error for an unexpected status."""
+        return status_error(self.status, self.headers, await self.read(ERROR_BODY_BYTES), time.time())
 
     async def finish(self) -> None:
-        """Notices the end of a body that came whole, without which its connection is good for nothing more."""
+        """Reads the end of a body that arrived whole; otherwise the connection could not be used again."""
         length = "0" if self.status == 204 else self.headers.get("content-length", "")
         chunked = "transfer-encoding" in self.headers
-        if not chunked and re.fullmatch(r"[0-9]{1,18}", length) and int(length) == self._came_bytes:
-            with _translated():
+        if not chunked and re.fullmatch(r"[0-9]{1,18}", length) and int(length) == self._received_bytes:
+            with _transport_errors():
                 await MinimumSpeed(self._timeouts.speed).next_block(self._stream)
 
 
@@ -136,17 +136,17 @@ class HttpClient:
         headers: Mapping[str, str],
         content: Content | None = None,
         part: tuple[int, int] | None = None,
-    ) -> AsyncIterator[HttpAnswer]:
-        """`target`: the encoded path and query. `part`: which bytes of the content are sent; absent: all.
+    ) -> AsyncIterator[HttpResponse]:
+        """`target`: the encoded path and query. `part`: the range of the content to send; None sends all of it.
 
-        Raises VoxFleetError(TRANSPORT | ACCESS_DENIED) when there is no answer.
+        Raises VoxFleetError(TRANSPORT | ACCESS_DENIED) when there is no response.
         """
         start, stop = part or (0, 0 if content is None else content.size_bytes)
         sent = {"Host": self.host_header, "Accept-Encoding": "identity", **headers}
         if content is not None or method == "PUT":
             sent["Content-Length"] = str(stop - start)
-        with _translated():
-            async with asyncio.timeout(self._timeouts.answer_seconds) as deadline:
+        with _transport_errors():
+            async with asyncio.timeout(self._timeouts.response_seconds) as deadline:
                 request = httpcore2.Request(
                     method,
                     httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=target.encode("ascii")),
@@ -156,26 +156,26 @@ class HttpClient:
                         "timeout": {
                             "connect": self._timeouts.connect_seconds,
                             "write": self._timeouts.speed.seconds,
-                            "pool": self._timeouts.answer_seconds,
+                            "pool": self._timeouts.response_seconds,
                         }
                     },
                 )
                 try:
-                    response = await self._pool.handle_async_request(request)
+                    raw = await self._pool.handle_async_request(request)
                 except httpcore2.WriteTimeout:
                     raise self._timeouts.speed.too_slow("takes an upload") from None
         try:
-            answer = HttpAnswer(response, self._timeouts)
-            yield answer
-            await answer.finish()
+            response = HttpResponse(raw, self._timeouts)
+            yield response
+            await response.finish()
         finally:
-            await response.aclose()
+            await raw.aclose()
 
     async def _pieces(
         self, content: Content, start: int, stop: int, deadline: asyncio.Timeout
     ) -> AsyncGenerator[bytes, None]:
-        """Each is written within the seconds of the speed limit, or the upload is too slow; until the last one is,
-        no answer is late."""
+        """Yields pieces that must each be written within the speed limit's seconds. The response's deadline starts
+        with the last one."""
         size = self._timeouts.window_bytes
         async for block in content.blocks(start, stop):
             for offset in range(0, len(block), size):
@@ -185,14 +185,14 @@ class HttpClient:
 
     def _postpone(self, deadline: asyncio.Timeout) -> None:
         if not deadline.expired():
-            deadline.reschedule(asyncio.get_running_loop().time() + self._timeouts.answer_seconds)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._timeouts.response_seconds)
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _transport_errors() -> Iterator[None]:
     try:
         yield
     except (
@@ -202,11 +202,11 @@ def _translated() -> Iterator[None]:
         OSError,
         TimeoutError,
     ) as error:
-        # What is raised below may quote what the other side sent.
-        raise _classified(error) from None
+        # The cause may quote what the server sent.
+        raise _transport_error(error) from None
 
 
-def _classified(error: Exception) -> VoxFleetError:
+def _transport_error(error: Exception) -> VoxFleetError:
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return VoxFleetError(
             FailureClass.ACCESS_DENIED,

@@ -1,4 +1,4 @@
-"""What a storage's answers mean. Pure."""
+"""The failure class of a storage's HTTP errors. Pure."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ _BY_STATUS: dict[int, tuple[FailureClass, str]] = {
 }
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, now: float) -> VoxFleetError:
-    """The error of a status that is not success. `headers` by lower-case name; `now`: seconds since the epoch.
+def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> VoxFleetError:
+    """The error for an unsuccessful status. `headers`: by lower-case name. `now`: seconds since the epoch.
 
-    The body's error code, as S3 has it, is more exact than the status.
+    An S3 error code in the body takes precedence over the less exact status.
     """
-    failure_class, reason = _meaning(status, error_code(body))
-    waits = retry_after_seconds(headers, now) if failure_class in _WAITING else None
-    return VoxFleetError(failure_class, f"{reason} (HTTP {status})", retry_after_seconds=waits)
+    failure_class, reason = _class_and_reason(status, error_code(body))
+    wait_seconds = retry_after_seconds(headers, now) if failure_class in _RETRIED else None
+    return VoxFleetError(failure_class, f"{reason} (HTTP {status})", retry_after_seconds=wait_seconds)
 
 
-_WAITING = frozenset({FailureClass.TRANSPORT, FailureClass.THROTTLED})
+_RETRIED = frozenset({FailureClass.TRANSPORT, FailureClass.THROTTLED})
 
 
-def _meaning(status: int, code: str | None) -> tuple[FailureClass, str]:
+def _class_and_reason(status: int, code: str | None) -> tuple[FailureClass, str]:
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status in _BY_STATUS:
@@ -75,30 +75,34 @@ def _meaning(status: int, code: str | None) -> tuple[FailureClass, str]:
 
 
 def error_code(body: bytes) -> str | None:
-    """`NoSuchKey` and the like, of an S3 error document."""
+    """The code of an S3 error document, for example `NoSuchKey`."""
     match = _CODE.search(body)
     return match.group(1).decode() if match else None
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """Retry-After, in seconds from now: a number, or a date, which the answer's own Date makes independent of clocks.
+    """Retry-After in seconds from now; None when it is missing or unreadable.
 
-    None when there is none that can be read.
+    A date is compared with the response's own Date header, so that differing clocks do not matter.
     """
     text = headers.get("retry-after", "").strip()
     try:
-        seconds = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else _date(text) - _now(headers, now)
+        seconds = (
+            float(text)
+            if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text)
+            else _epoch_seconds(text) - _server_time(headers, now)
+        )
     except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _now(headers: Mapping[str, str], now: float) -> float:
+def _server_time(headers: Mapping[str, str], now: float) -> float:
     try:
-        return _date(headers["date"])
+        return _epoch_seconds(headers["date"])
     except (KeyError, ValueError, TypeError, OverflowError):
         return now
 
 
-def _date(text: str) -> float:
+def _epoch_seconds(text: str) -> float:
     return parsedate_to_datetime(text).timestamp()

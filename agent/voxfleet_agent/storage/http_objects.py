@@ -1,4 +1,4 @@
-"""Reading objects over HTTP: ranges, versions and what is left of an interrupted download."""
+"""Reads objects over HTTP: ranges, versions and the rest of an interrupted download."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.http_client import HttpAnswer
-from voxfleet_agent.storage.object_store import READER_BLOCK_BYTES, Opened, RangeReader
+from voxfleet_agent.storage.http_client import HttpResponse
+from voxfleet_agent.storage.object_store import READER_BLOCK_BYTES, OpenedObject, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -21,44 +21,44 @@ _HEADER_TEXT = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 def resumable(version: ObjectVersion) -> bool:
-    """Whether two halves of this version, fetched at two times, are sure to fit together."""
+    """Whether two parts of this version, fetched at different times, are certain to belong together."""
     return version.etag is not None and not version.etag.startswith("W/")
 
 
 class HttpObjects(ABC):
-    """What S3 and web folders have in common."""
+    """What S3 and WebDAV have in common."""
 
     @abstractmethod
-    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpAnswer]:
-        """A GET's answer, whatever its status."""
+    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:
+        """The response to a GET, whatever its status."""
 
     @asynccontextmanager
     async def open(
         self, address: Address, version: ObjectVersion | None = None, start: int = 0
-    ) -> AsyncIterator[Opened]:
+    ) -> AsyncIterator[OpenedObject]:
         headers = _conditions(version)
         if start > 0:
             headers["Range"] = f"bytes={start}-"
-        async with self.get(address, headers) as answer:
-            first, found = await _whole_or_part(answer)
-            if version is not None and found != version:
+        async with self.get(address, headers) as response:
+            first, current = await _offset_and_version(response)
+            if version is not None and current != version:
                 raise changed()
             if first not in (0, start):
-                raise _another_part()
-            yield Opened(found, first, answer.blocks())
+                raise _wrong_range()
+            yield OpenedObject(current, first, response.blocks())
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
-        """One request for the version and the first block."""
-        async with self.get(address, {"Range": f"bytes=0-{READER_BLOCK_BYTES - 1}"}) as answer:
-            if answer.status == 416:
+        """Fetches the version and the first block with one request."""
+        async with self.get(address, {"Range": f"bytes=0-{READER_BLOCK_BYTES - 1}"}) as response:
+            if response.status == 416:
                 version, first_block = await self.head(address), b""
                 if version.size_bytes > 0:
-                    raise await answer.refusal()
+                    raise await response.error()
             else:
-                first, version = await _whole_or_part(answer)
+                first, version = await _offset_and_version(response)
                 if first != 0:
-                    raise _another_part()
-                first_block = await answer.read(min(READER_BLOCK_BYTES, version.size_bytes))
+                    raise _wrong_range()
+                first_block = await response.read(min(READER_BLOCK_BYTES, version.size_bytes))
         loop = asyncio.get_running_loop()
 
         def fetch(start: int, stop: int) -> bytes:
@@ -67,27 +67,27 @@ class HttpObjects(ABC):
         return version, RangeReader(fetch, version.size_bytes, first_block)
 
     async def head(self, address: Address) -> ObjectVersion:
-        """By GET, because a presigned address is good for nothing else, and an answer to HEAD tells no error code."""
-        async with self.get(address, {"Range": "bytes=0-0"}) as answer:
-            if answer.status != 416:
-                version = (await _whole_or_part(answer))[1]
-                if answer.status == 206:
-                    await answer.read(1)  # and the connection is free again
+        """Uses GET: a presigned address allows nothing else, and a response to HEAD has no error code."""
+        async with self.get(address, {"Range": "bytes=0-0"}) as response:
+            if response.status != 416:
+                version = (await _offset_and_version(response))[1]
+                if response.status == 206:
+                    await response.read(1)  # frees the connection
                 return version
-        async with self.get(address, {}) as answer:
-            return (await _whole_or_part(answer))[1]
+        async with self.get(address, {}) as response:
+            return (await _offset_and_version(response))[1]
 
     async def _read_range(self, address: Address, version: ObjectVersion, start: int, stop: int) -> bytes:
         headers = {**_conditions(version), "Range": f"bytes={start}-{stop - 1}"}
-        async with self.get(address, headers) as answer:
-            offset, found = await _whole_or_part(answer)
-            if found != version:
+        async with self.get(address, headers) as response:
+            offset, current = await _offset_and_version(response)
+            if current != version:
                 raise changed()
             if offset > start:
-                raise _another_part()
+                raise _wrong_range()
             content = bytearray()
-            async with aclosing(answer.blocks()) as blocks:
-                async for block in blocks:  # all of it, from a server that knows no ranges
+            async with aclosing(response.blocks()) as blocks:
+                async for block in blocks:  # a server without ranges sends the whole object
                     content += block[max(0, start - offset) :]
                     offset += len(block)
                     if len(content) >= stop - start:
@@ -95,24 +95,24 @@ class HttpObjects(ABC):
         return bytes(content[: stop - start])
 
 
-async def _whole_or_part(answer: HttpAnswer) -> tuple[int, ObjectVersion]:
-    """The offset of the answer's first byte and the object's version. Raises what any other answer means."""
-    if answer.status == 206:
-        match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+async def _offset_and_version(response: HttpResponse) -> tuple[int, ObjectVersion]:
+    """(offset of the first byte of the response, the object's version). Raises VoxFleetError for any other response."""
+    if response.status == 206:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "the storage does not tell the object's size")
-        return int(match[1]), ObjectVersion(int(match[2]), _etag_of(answer.headers))
-    if answer.status == 200:
-        return 0, _whole_version(answer.headers)
-    raise await answer.refusal()
+        return int(match[1]), ObjectVersion(int(match[2]), _etag_of(response.headers))
+    if response.status == 200:
+        return 0, _version_of_whole(response.headers)
+    raise await response.error()
 
 
-def _another_part() -> VoxFleetError:
+def _wrong_range() -> VoxFleetError:
     return VoxFleetError(FailureClass.TRANSPORT, "the storage sent another part of the object than it was asked for")
 
 
-def _whole_version(headers: Mapping[str, str]) -> ObjectVersion:
-    """The version that a 200 tells. Raises VoxFleetError(INVALID_INPUT)."""
+def _version_of_whole(headers: Mapping[str, str]) -> ObjectVersion:
+    """The version from the headers of a 200. Raises VoxFleetError(INVALID_INPUT) when they state no size."""
     length = headers.get("content-length", "")
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise VoxFleetError(FailureClass.INVALID_INPUT, "the storage does not tell the object's size")
@@ -127,7 +127,7 @@ def _etag_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _conditions(version: ObjectVersion | None) -> dict[str, str]:
-    """Weak ETags never match; what comes is compared with the version all the same."""
+    """The conditional headers. Weak ETags never match, so they are not sent; callers compare the version anyway."""
     if version is None or version.etag is None or version.etag.startswith("W/"):
         return {}
     if version.etag.startswith(MODIFIED):

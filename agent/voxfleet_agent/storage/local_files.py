@@ -1,4 +1,4 @@
-"""Local files below the allowed folders. No path component is ever followed as a link once it was checked."""
+"""Local files below the allowed folders. After the check, no path component is followed as a symbolic link."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from voxfleet_agent.addresses import Address
 from voxfleet_agent.storage.blocking_calls import in_thread
-from voxfleet_agent.storage.object_store import STAGING_PREFIX, Opened, RangeReader
+from voxfleet_agent.storage.object_store import STAGING_PREFIX, OpenedObject, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never wait for a pipe's writer
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,10 +30,10 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 class LocalFiles:
-    """Every address was resolved by the allow-list: its path is a real one below an allowed folder."""
+    """Every address must come from the allow-list: its path is a real path below an allowed folder."""
 
     def __init__(self, folder_above: Callable[[str], str | None]) -> None:
-        """`folder_above`: the allowed folder that holds a real path."""
+        """`folder_above`: finds the allowed folder that contains a real path."""
         self._folder_above = folder_above
 
     async def head(self, address: Address) -> ObjectVersion:
@@ -42,12 +42,12 @@ class LocalFiles:
     @asynccontextmanager
     async def open(
         self, address: Address, version: ObjectVersion | None = None, start: int = 0
-    ) -> AsyncIterator[Opened]:
-        descriptor, found = await in_thread(lambda: self._open(address.path))
+    ) -> AsyncIterator[OpenedObject]:
+        descriptor, current = await in_thread(lambda: self._open(address.path))
         try:
-            if version is not None and found != version:
+            if version is not None and current != version:
                 raise changed()
-            yield Opened(found, start, _blocks(descriptor, start))
+            yield OpenedObject(current, start, _blocks(descriptor, start))
         finally:
             os.close(descriptor)
 
@@ -58,13 +58,13 @@ class LocalFiles:
         )
 
     def copy(self, address: Address, descriptor: int, version: ObjectVersion) -> str:
-        """Blocks. Writes the whole object to an open file; returns its sha256 in hex.
+        """Writes the whole object to an open file and returns its sha256 in hex. Blocks.
 
-        Raises OSError for what the target's disk answers, VoxFleetError for the source.
+        Raises OSError for errors of the target, VoxFleetError for those of the source.
         """
-        source, found = self._open(address.path)
+        source, current = self._open(address.path)
         try:
-            if found != version:
+            if current != version:
                 raise changed()
             digest, size_bytes = hashlib.sha256(), 0
             while block := _pread(source, BLOCK_BYTES, size_bytes):
@@ -92,13 +92,13 @@ class LocalFiles:
         pass
 
     def _walk(self, path: str, limit: int) -> list[str]:
-        found: list[str] = []
+        names: list[str] = []
         pending: list[tuple[str, ...]] = [()]
         while pending:
             below = pending.pop()
             with (
-                _translated(),
-                suppress(FileNotFoundError),  # no folder is no object, as in S3
+                _file_errors(),
+                suppress(FileNotFoundError),  # without the folder there are no objects, as in S3
                 self._open_folder(path, below) as folder,
                 os.scandir(folder) as entries,
             ):
@@ -111,9 +111,9 @@ class LocalFiles:
                             "the prefix holds a link to a folder; name that folder itself",
                         )
                     elif not entry.name.startswith(STAGING_PREFIX):
-                        found.append("/".join((*below, entry.name)))
-                        check_count(len(found), limit)
-        return found
+                        names.append("/".join((*below, entry.name)))
+                        check_count(len(names), limit)
+        return names
 
     def _head(self, path: str) -> ObjectVersion:
         descriptor, version = self._open(path)
@@ -121,7 +121,7 @@ class LocalFiles:
         return version
 
     def _open(self, path: str) -> tuple[int, ObjectVersion]:
-        with _translated(), self._folder(path, create=False) as (folder, name):
+        with _file_errors(), self._folder(path, create=False) as (folder, name):
             descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
             try:
                 state = os.fstat(descriptor)
@@ -135,22 +135,22 @@ class LocalFiles:
             return descriptor, _version(state)
 
     def _read(self, path: str, version: ObjectVersion, start: int, stop: int) -> bytes:
-        descriptor, found = self._open(path)
+        descriptor, current = self._open(path)
         try:
-            if found != version:
+            if current != version:
                 raise changed()
             return _pread(descriptor, stop - start, start)
         finally:
             os.close(descriptor)
 
     async def _write(self, path: str, content: Content, *, replace: bool) -> bool:
-        """Under another name, synced, then put in place at once. False: there was something."""
+        """Writes under a temporary name, syncs, then publishes atomically. False: the object already existed."""
         staging = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
         folder, name, descriptor = await in_thread(lambda: self._stage(path, staging))
         try:
             try:
                 async for block in content.blocks(0, content.size_bytes):
-                    await in_thread(lambda block=block: _write(descriptor, block))  # type: ignore[misc] # bound here
+                    await in_thread(lambda block=block: _write_block(descriptor, block))  # type: ignore[misc] # bound here
                 return await in_thread(lambda: _publish(folder, descriptor, staging, name, replace=replace))
             finally:
                 await in_thread(lambda: _unstage(folder, descriptor, staging))
@@ -158,13 +158,13 @@ class LocalFiles:
             os.close(folder)
 
     def _stage(self, path: str, staging: str) -> tuple[int, str, int]:
-        with _translated(), self._folder(path, create=True) as (folder, name):
+        with _file_errors(), self._folder(path, create=True) as (folder, name):
             descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
             return os.dup(folder), name, descriptor
 
     @contextmanager
     def _folder(self, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
-        """The open folder of a path, and the name in it. Raises OSError."""
+        """(descriptor of the folder that contains the path, name in that folder). Raises OSError."""
         if path == self._folder_above(path):
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
         parent, _, name = path.rpartition("/")
@@ -173,8 +173,10 @@ class LocalFiles:
 
     @contextmanager
     def _open_folder(self, path: str, below: tuple[str, ...] = (), *, create: bool = False) -> Iterator[int]:
-        """A descriptor of a folder, or of one `below` it. Walked part by part, so that no link that somebody put in
-        place of a folder since the allow-list looked can lead elsewhere. Raises OSError."""
+        """A descriptor of a folder, or of one `below` it. Raises OSError.
+
+        Opens the path part by part, so that a link that replaced a folder since the check cannot lead elsewhere.
+        """
         above = self._folder_above(path)
         if above is None:
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "lies outside what this agent may touch")
@@ -206,7 +208,7 @@ async def _blocks(descriptor: int, start: int) -> AsyncGenerator[bytes, None]:
 
 
 def _pread(descriptor: int, size_bytes: int, offset: int) -> bytes:
-    with _translated():
+    with _file_errors():
         return os.pread(descriptor, size_bytes, offset)
 
 
@@ -217,13 +219,13 @@ def write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _write(descriptor: int, block: bytes) -> None:
-    with _translated():
+def _write_block(descriptor: int, block: bytes) -> None:
+    with _file_errors():
         write_all(descriptor, block)
 
 
 def _publish(folder: int, descriptor: int, staging: str, name: str, *, replace: bool) -> bool:
-    with _translated():
+    with _file_errors():
         os.fsync(descriptor)
         if replace:
             os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -241,7 +243,7 @@ def _link(folder: int, staging: str, name: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # SMB and exFAT: only attempts of one shard could meet here, and they write under different names.
+        # SMB and exFAT: only attempts of one shard could race here, and they write different names.
         if _exists(folder, name):
             return False
         os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -258,7 +260,7 @@ def _exists(folder: int, name: str) -> bool:
 
 def _unstage(folder: int, descriptor: int, staging: str) -> None:
     os.close(descriptor)
-    with suppress(FileNotFoundError):  # it has its name
+    with suppress(FileNotFoundError):  # it was renamed
         os.unlink(staging, dir_fd=folder)
 
 
@@ -267,16 +269,16 @@ def _version(state: os.stat_result) -> ObjectVersion:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _classified(error) from None  # the cause would show the path
+        raise _file_error(error) from None  # the cause would show the path
     except ValueError:
         raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have") from None
 
 
-def _classified(error: OSError) -> VoxFleetError:
+def _file_error(error: OSError) -> VoxFleetError:
     if error.errno in _NO_ACCESS:
         return VoxFleetError(
             FailureClass.ACCESS_DENIED, "the file system denies access; check the owner and the permissions"
@@ -286,7 +288,7 @@ def _classified(error: OSError) -> VoxFleetError:
     if error.errno in _IMPOSSIBLE:
         return VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have")
     if error.errno in _FULL:
-        # A shared folder is full for every Mac, and somebody may make room.
+        # A shared folder is full for every Mac, and a retry succeeds once there is room.
         return VoxFleetError(FailureClass.TRANSPORT, "the output's disk is full; make room")
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return VoxFleetError(FailureClass.TRANSPORT, f"the file system answered: {reason}")

@@ -1,4 +1,4 @@
-"""What each kind of storage can do."""
+"""The interface of every kind of storage."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.object_version import ObjectVersion, sent_too_little
+from voxfleet_agent.storage.object_version import ObjectVersion, too_few_bytes
 from voxfleet_agent.storage.upload_content import Content
 
 READER_BLOCK_BYTES = 2**16
 CLEANUP_SECONDS = 10.0
-"""That the end of a failed or cancelled upload waits for its remains to be removed."""
+"""How long a failed or cancelled upload waits for its leftovers to be removed."""
 STAGING_PREFIX = ".voxfleet-unfinished-"
-"""Of the names of files that get their own once they are complete; no listing shows them."""
+"""The prefix of temporary names of incomplete uploads; listings hide them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An object whose bytes come as they are asked for."""
+class OpenedObject:
+    """An open object whose bytes are read on demand."""
 
     version: ObjectVersion
     start: int
-    """Offset of the first byte that comes: the one that was asked for, or 0."""
+    """The offset of the first byte in `blocks`: the requested one, or 0."""
     blocks: AsyncGenerator[bytes, None]
 
 
 class RangeReader:
-    """A seekable, read-only view of an object; what is not in its block is asked for as one range."""
+    """A seekable, read-only view of an object; a read outside the buffered block fetches one range."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int, first_block: bytes = b"") -> None:
-        """`fetch` gives the bytes from a first offset up to, without, a second one."""
+        """`fetch(start, stop)` returns the bytes from `start` up to but not including `stop`."""
         self._fetch = fetch
         self._size_bytes = size_bytes
         self._position = 0
         self._block_start = 0
         self.ranges = 0
-        """That were asked for."""
+        """The number of ranges fetched."""
         self._block = first_block
 
     def seek(self, offset: int, /) -> int:
@@ -54,7 +54,7 @@ class RangeReader:
             self.ranges += 1
             block = self._fetch(start, stop)
             if len(block) < stop - start:
-                raise sent_too_little()
+                raise too_few_bytes()
             self._block, self._block_start = block, start
         data = self._block[start - self._block_start : end - self._block_start]
         self._position = start + len(data)
@@ -62,30 +62,30 @@ class RangeReader:
 
 
 class ObjectStore(Protocol):
-    """Every method raises VoxFleetError; see the package."""
+    """Every method raises VoxFleetError; the package's docstring lists the classes."""
 
     async def head(self, address: Address) -> ObjectVersion: ...
 
     def open(
         self, address: Address, version: ObjectVersion | None = None, start: int = 0
-    ) -> AbstractAsyncContextManager[Opened]:
-        """Raises INPUT_CHANGED when the object is not this version."""
+    ) -> AbstractAsyncContextManager[OpenedObject]:
+        """Raises INPUT_CHANGED when the object has another version."""
         ...
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
-        """The reader blocks: use it by `in_reader_thread`."""
+        """The reader blocks: use it with `in_reader_thread`."""
         ...
 
     async def put(self, address: Address, content: Content) -> None:
-        """Durable on return."""
+        """Writes or replaces the object, which is durable on return."""
         ...
 
     async def create(self, address: Address, content: Content) -> bool:
-        """Like `put`, but False when the object exists, whatever it holds."""
+        """Like `put`, but returns False when the object exists, whatever its content."""
         ...
 
     async def list_names(self, address: Address, limit: int) -> list[str]:
-        """Relative to the address; in any order."""
+        """Names relative to the address, in any order."""
         ...
 
     async def aclose(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What identifies the bytes of an object, and the errors that all kinds of storage share."""
+"""The version of an object, and the checks and errors that all kinds of storage share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 class ObjectVersion:
     size_bytes: int
     etag: str | None
-    """A local file's holds its time and size, not its inode, which differs between Macs. Of an https object without
-    ETag: `modified ` and its Last-Modified. None: only the size tells versions apart."""
+    """For a local file, built from its time and size, not from its inode, which differs between Macs. For an https
+    object without ETag, `modified ` and its Last-Modified. None: versions differ only by size."""
 
 
 def changed() -> VoxFleetError:
     return VoxFleetError(FailureClass.INPUT_CHANGED, "the object is not the version that Plan saw")
 
 
-def sent_too_little() -> VoxFleetError:
+def too_few_bytes() -> VoxFleetError:
     return VoxFleetError(FailureClass.TRANSPORT, "the storage sent less of the object than there is")
 
 
@@ -30,11 +30,11 @@ def check_size(size_bytes: int, limit_bytes: int) -> None:
 
 
 MAX_NAME_CHARACTERS = 1024
-"""S3 has no longer keys, and no field of a job holds a longer address."""
+"""S3 allows no longer keys, and no field of a job allows a longer address."""
 
 
 def check_name(name: str) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for what a listing calls a name and is none."""
+    """Raises VoxFleetError(INVALID_INPUT) for a listed name that is too long."""
     if len(name) > MAX_NAME_CHARACTERS:
         raise VoxFleetError(
             FailureClass.INVALID_INPUT,

@@ -1,4 +1,4 @@
-"""Content that is made line by line and kept compressed until it is uploaded."""
+"""Content that is built line by line and kept compressed until it is uploaded."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import AsyncGenerator
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES, BlockContent
 
-_LEVEL = 1  # a manifest shrinks to a tenth and less; higher levels cost more than they save
+_LEVEL = 1  # a manifest shrinks to a tenth or less; higher levels cost more than they save
 
 
 class PackedContent(BlockContent):
-    """Implements content.Content. Append all of it before it is read."""
+    """Implements upload_content.Content. Append everything before reading."""
 
     def __init__(self) -> None:
         self._packed: list[bytes] = []
-        """Whole blocks of BLOCK_BYTES."""
-        self._open = bytearray()
-        """What fills no block yet."""
+        """Full blocks of BLOCK_BYTES, compressed."""
+        self._last_block = bytearray()
+        """The last block while it is not full."""
         self._digest = hashlib.sha256()
 
     @property
     def size_bytes(self) -> int:
-        return len(self._packed) * BLOCK_BYTES + len(self._open)
+        return len(self._packed) * BLOCK_BYTES + len(self._last_block)
 
     @property
     def whole_sha256(self) -> str:
@@ -33,10 +33,10 @@ class PackedContent(BlockContent):
 
     def append(self, content: bytes) -> None:
         self._digest.update(content)
-        self._open += content
-        while len(self._open) >= BLOCK_BYTES:
-            self._packed.append(zlib.compress(memoryview(self._open)[:BLOCK_BYTES], _LEVEL))
-            del self._open[:BLOCK_BYTES]
+        self._last_block += content
+        while len(self._last_block) >= BLOCK_BYTES:
+            self._packed.append(zlib.compress(memoryview(self._last_block)[:BLOCK_BYTES], _LEVEL))
+            del self._last_block[:BLOCK_BYTES]
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         while start < stop:
@@ -46,4 +46,4 @@ class PackedContent(BlockContent):
             start += len(block)
 
     def _block(self, number: int) -> bytes:
-        return zlib.decompress(self._packed[number]) if number < len(self._packed) else bytes(self._open)
+        return zlib.decompress(self._packed[number]) if number < len(self._packed) else bytes(self._last_block)

@@ -1,4 +1,4 @@
-"""One S3 bucket. Endpoint and credentials come with the job: nothing is read from this machine."""
+"""The buckets of one S3 endpoint. Endpoint and credentials come with the job; nothing is read from this machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
 from voxfleet_agent.addresses import Address, parse_authority
-from voxfleet_agent.storage.http_client import HttpAnswer, HttpClient, Trust
+from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_errors import error_code
 from voxfleet_agent.storage.http_objects import HttpObjects
 from voxfleet_agent.storage.object_store import CLEANUP_SECONDS
 from voxfleet_agent.storage.object_version import check_count, check_name
-from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign_request
 from voxfleet_agent.storage.upload_content import BytesContent, Content
 from voxfleet_agent.storage.xml_documents import DOCUMENT_BYTES, read_document, text_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -29,7 +29,7 @@ PART_BYTES = 32 * 2**20
 MAX_PARTS = 10_000
 DEFAULT_REGION = "us-east-1"
 MAX_EMPTY_PAGES = 100
-"""Of one listing. A page of nothing but deleted objects and folders has no names."""
+"""The limit for one listing. A page that has only deleted objects and folders is empty."""
 
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -38,10 +38,10 @@ _IF_ABSENT = {"If-None-Match": "*"}
 
 
 class S3Endpoint(HttpObjects):
-    """All buckets of one endpoint, by path-style addresses."""
+    """All buckets of one endpoint, with path-style addresses."""
 
     def __init__(self, credentials: S3Credentials, trust: Trust) -> None:
-        """Raises VoxFleetError(ACCESS_DENIED) for an endpoint or region that is none."""
+        """Raises VoxFleetError(ACCESS_DENIED) for an invalid endpoint, region or key."""
         self._credentials = credentials
         self._region = credentials.region or DEFAULT_REGION
         if not _REGION.fullmatch(self._region):
@@ -50,7 +50,7 @@ class S3Endpoint(HttpObjects):
             )
         token = credentials.session_token
         in_headers = [credentials.access_key_id.get_secret_value(), *([token.get_secret_value()] if token else [])]
-        if not all(map(_HEADER_VALUE.fullmatch, in_headers)):  # errors further down would show them
+        if not all(map(_HEADER_VALUE.fullmatch, in_headers)):  # later errors would quote them
             raise VoxFleetError(
                 FailureClass.ACCESS_DENIED,
                 "AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN of the job's Secret has a character that no such key has",
@@ -61,7 +61,7 @@ class S3Endpoint(HttpObjects):
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpAnswer]:
+    def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:
         return self._request("GET", address, headers)
 
     async def put(self, address: Address, content: Content) -> None:
@@ -78,44 +78,44 @@ class S3Endpoint(HttpObjects):
         token, empty_pages = "", 0
         while True:
             page_query = [*query, ("continuation-token", token)] if token else query
-            async with self._request("GET", bucket, query=page_query) as answer:
-                if answer.status != 200:
-                    raise await answer.refusal()
-                page = await read_document(answer)
+            async with self._request("GET", bucket, query=page_query) as response:
+                if response.status != 200:
+                    raise await response.error()
+                page = await read_document(response)
             keys = [text_of(item, "Key") for item in page.iterfind("{*}Contents")]
             if text_of(page, "EncodingType") == "url":
                 keys = [unquote_plus(key) for key in keys]
-            # A key with a slash at its end is a console's way to show an empty folder.
-            found = [key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/")]
-            for name in found:
+            # Consoles create a key with a trailing slash for an empty folder.
+            page_names = [key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/")]
+            for name in page_names:
                 check_name(name)
-            names.extend(found)
+            names.extend(page_names)
             check_count(len(names), limit)
-            empty_pages += not found
+            empty_pages += not page_names
             if empty_pages > MAX_EMPTY_PAGES:
-                raise _endless()
+                raise _endless_listing()
             last, token = token, text_of(page, "NextContinuationToken")
             if text_of(page, "IsTruncated") != "true" or not token:
                 return names
             if token == last:
-                raise _endless()
+                raise _endless_listing()
 
     async def _upload(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
-        """False: the condition did not hold."""
+        """Returns False when the condition did not hold."""
         if content.size_bytes > ONE_REQUEST_BYTES:
             return await self._upload_in_parts(address, content, condition)
-        async with self._request("PUT", address, condition, content=content) as answer:
-            if answer.status == 412 and condition:
+        async with self._request("PUT", address, condition, content=content) as response:
+            if response.status == 412 and condition:
                 return False
-            if answer.status != 200:
-                raise await answer.refusal()
+            if response.status != 200:
+                raise await response.error()
         return True
 
     async def _upload_in_parts(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
-        async with self._request("POST", address, query=[("uploads", "")]) as answer:
-            if answer.status != 200:
-                raise await answer.refusal()
-            upload = text_of(await read_document(answer), "UploadId")
+        async with self._request("POST", address, query=[("uploads", "")]) as response:
+            if response.status != 200:
+                raise await response.error()
+            upload = text_of(await read_document(response), "UploadId")
         if not upload:
             raise VoxFleetError(FailureClass.TRANSPORT, "the storage began an upload in parts and did not name it")
         part_bytes = max(PART_BYTES, -(-content.size_bytes // MAX_PARTS))
@@ -135,10 +135,10 @@ class S3Endpoint(HttpObjects):
         self, address: Address, content: Content, upload: str, number: int, part: tuple[int, int]
     ) -> str:
         query = [("partNumber", str(number)), ("uploadId", upload)]
-        async with self._request("PUT", address, query=query, content=content, part=part) as answer:
-            if answer.status != 200:
-                raise await answer.refusal()
-            return answer.headers.get("etag", "")
+        async with self._request("PUT", address, query=query, content=content, part=part) as response:
+            if response.status != 200:
+                raise await response.error()
+            return response.headers.get("etag", "")
 
     async def _complete(
         self, address: Address, upload: str, etags: Sequence[str], condition: Mapping[str, str]
@@ -150,13 +150,13 @@ class S3Endpoint(HttpObjects):
         document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         async with self._request(
             "POST", address, condition, query=[("uploadId", upload)], content=BytesContent(document)
-        ) as answer:
-            if answer.status == 412 and condition:
+        ) as response:
+            if response.status == 412 and condition:
                 return False
-            if answer.status != 200:
-                raise await answer.refusal()
-            # S3 answers 200 before it is done, then sends spaces; what went wrong is in the body.
-            code = error_code(await answer.read_late(DOCUMENT_BYTES))
+            if response.status != 200:
+                raise await response.error()
+            # S3 sends 200 before it has finished, then spaces; the body reports an error.
+            code = error_code(await response.read_delayed(DOCUMENT_BYTES))
             if code == "PreconditionFailed" and condition:
                 return False
             if code is not None:
@@ -164,7 +164,7 @@ class S3Endpoint(HttpObjects):
         return True
 
     async def _abort(self, address: Address, upload: str) -> None:
-        """Parts that are left behind cost money. What failed before matters more than a failure here."""
+        """Abandoned parts cost money. Errors are ignored: the one that led here matters more."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", address, query=[("uploadId", upload)]):
                 pass
@@ -181,7 +181,7 @@ class S3Endpoint(HttpObjects):
         query: Sequence[tuple[str, str]] = (),
         content: Content | None = None,
         part: tuple[int, int] | None = None,
-    ) -> AsyncIterator[HttpAnswer]:
+    ) -> AsyncIterator[HttpResponse]:
         try:
             path = encode_path(f"/{address.authority}/{address.key}" if address.key else f"/{address.authority}")
         except UnicodeEncodeError:
@@ -189,7 +189,7 @@ class S3Endpoint(HttpObjects):
         start, stop = part or (0, 0 if content is None else content.size_bytes)
         body_sha256 = EMPTY_SHA256 if content is None else await content.sha256(start, stop)
         encoded_query = encode_query(query)
-        signed = sign(
+        signed = sign_request(
             method,
             path,
             encoded_query,
@@ -200,11 +200,11 @@ class S3Endpoint(HttpObjects):
             datetime.now(UTC),
         )
         target = f"{path}?{encoded_query}" if encoded_query else path
-        async with self._client.request(method, target, signed, content, part) as answer:
-            yield answer
+        async with self._client.request(method, target, signed, content, part) as response:
+            yield response
 
 
-def _endless() -> VoxFleetError:
+def _endless_listing() -> VoxFleetError:
     return VoxFleetError(FailureClass.INVALID_INPUT, "the storage's list of the prefix does not end")
 
 

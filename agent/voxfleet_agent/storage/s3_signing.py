@@ -18,17 +18,17 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 def encode_path(path: str) -> str:
-    """Raises UnicodeEncodeError for what is not text."""
+    """Raises UnicodeEncodeError for lone surrogates."""
     return quote(path, safe="/~")
 
 
 def encode_query(query: Sequence[tuple[str, str]]) -> str:
-    """Sorted, as it is signed; send it in this very form."""
+    """The query in the sorted form that is signed; send exactly this."""
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in query)
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def sign(
+def sign_request(
     method: str,
     path: str,
     query: str,
@@ -38,9 +38,9 @@ def sign(
     region: str,
     now: datetime,
 ) -> dict[str, str]:
-    """The headers to send, with `Authorization`.
+    """The headers to send, including `Authorization`.
 
-    `path` and `query` are encoded. `headers` name the host; all of them are signed.
+    `path` and `query` must be encoded. `headers` must include `Host`; all of them are signed.
     """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     token = credentials.session_token
@@ -61,5 +61,8 @@ def sign(
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    who = f"{credentials.access_key_id.get_secret_value()}/{scope}"
-    return {**sent, "Authorization": f"{_ALGORITHM} Credential={who}, SignedHeaders={names}, Signature={signature}"}
+    credential = f"{credentials.access_key_id.get_secret_value()}/{scope}"
+    return {
+        **sent,
+        "Authorization": f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}",
+    }

@@ -1,4 +1,4 @@
-"""How slow the other side may be, as curl's --speed-limit and --speed-time say it."""
+"""The minimum speed of a transfer, like curl's --speed-limit and --speed-time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 @dataclass(frozen=True, slots=True)
 class SpeedLimit:
-    """In each `seconds` of waiting, `window_bytes` have to come, or the whole rest."""
+    """Within each `seconds` of waiting, `window_bytes` or the rest of the body must arrive."""
 
     window_bytes: int | None
-    """None: the whole rest alone counts."""
+    """None: the rest of the body must arrive within `seconds`."""
     seconds: float
 
     def too_slow(self, does: str) -> VoxFleetError:
@@ -30,23 +30,26 @@ class SpeedLimit:
 
 
 class MinimumSpeed:
-    """Of one body that comes. Bytes of a window that is full are no credit for the next one, and the time that the
-    body's reader takes is not the server's."""
+    """Enforces a limit on one incoming body.
+
+    Surplus bytes of a window do not count for the next one, and the time that the reader of the body takes does not
+    count at all.
+    """
 
     def __init__(self, limit: SpeedLimit) -> None:
         self._limit = limit
-        self._left_seconds, self._came_bytes = limit.seconds, 0
+        self._remaining_seconds, self._received_bytes = limit.seconds, 0
 
     async def next_block(self, blocks: AsyncIterator[bytes]) -> bytes | None:
-        """None at the end. Raises VoxFleetError(TRANSPORT) for a server that is too slow; the blocks are ended then."""
-        asked = time.monotonic()
+        """The next block; None at the end. Ends the blocks and raises VoxFleetError(TRANSPORT) when it is too slow."""
+        started = time.monotonic()
         try:
-            async with asyncio.timeout(self._left_seconds):
+            async with asyncio.timeout(self._remaining_seconds):
                 block = await anext(blocks, None)
         except TimeoutError:
             raise self._limit.too_slow("sends") from None
-        self._left_seconds -= time.monotonic() - asked
-        self._came_bytes += len(block or b"")
-        if self._limit.window_bytes is not None and self._came_bytes >= self._limit.window_bytes:
-            self._left_seconds, self._came_bytes = self._limit.seconds, 0
+        self._remaining_seconds -= time.monotonic() - started
+        self._received_bytes += len(block or b"")
+        if self._limit.window_bytes is not None and self._received_bytes >= self._limit.window_bytes:
+            self._remaining_seconds, self._received_bytes = self._limit.seconds, 0
         return block

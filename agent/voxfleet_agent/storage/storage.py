@@ -1,4 +1,4 @@
-"""What one attempt may read and write, whatever kind of storage it lies in."""
+"""What one attempt may read and write, in any kind of storage."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from voxfleet_agent.storage.http_client import Timeouts, Trust
 from voxfleet_agent.storage.http_objects import resumable
 from voxfleet_agent.storage.local_files import LocalFiles, write_all
 from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
-from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, sent_too_little
+from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, too_few_bytes
 from voxfleet_agent.storage.s3 import S3Endpoint
 from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file, scratch_errors
 from voxfleet_agent.storage.webdav import WebFolders
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 
-DOWNLOAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never wait for a pipe
+DOWNLOAD_FLAGS = (
+    os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+)  # O_NONBLOCK: never wait for a pipe
 
 
 @dataclass(slots=True)
-class _Partial:
-    """What an interrupted download has already brought."""
+class _PartialDownload:
+    """How far an interrupted download got."""
 
     address: Address
     version: ObjectVersion
@@ -49,8 +51,8 @@ class Storage:
         https: HttpsConfig | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """`allow`: prefixes. `credentials`: None refuses s3:// addresses, for there are no ambient ones. `https`: how
-        hosts are reached, an S3 endpoint's too; None: public ones only."""
+        """`allow`: prefixes. `credentials`: None refuses s3:// addresses, because there are no ambient credentials.
+        `https`: how to reach hosts, including an S3 endpoint; None: public hosts only."""
         self._allowed = AllowList(allow)
         self._credentials = credentials
         https = https or HttpsConfig()
@@ -58,7 +60,7 @@ class Storage:
         self._local = LocalFiles(self._allowed.folder_above)
         self._web = WebFolders(self._allowed.resolve, self._trust)
         self._s3: S3Endpoint | None = None
-        self._partials: dict[Path, _Partial] = {}
+        self._partials: dict[Path, _PartialDownload] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,7 +69,7 @@ class Storage:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Ends the connections; a later call opens new ones."""
+        """Closes the connections; a later call opens new ones."""
         await self._web.aclose()
         if self._s3 is not None:
             await self._s3.aclose()
@@ -77,7 +79,7 @@ class Storage:
         self._allowed.resolve(uri)
 
     def origin(self, uri: str) -> str:
-        """Tells the address apart from the same one elsewhere: an s3:// address is another one at each endpoint.
+        """Identifies the object globally: an s3:// address names a different object at each endpoint.
 
         Raises VoxFleetError(ACCESS_DENIED).
         """
@@ -99,7 +101,7 @@ class Storage:
         return True
 
     async def get(self, uri: str, limit_bytes: int) -> bytes:
-        """The whole object. Raises INVALID_INPUT when it is larger than the limit."""
+        """Returns the whole object. Raises INVALID_INPUT when it exceeds the limit."""
         address = await self._resolve(uri)
         async with self._store(address).open(address) as opened:
             check_size(opened.version.size_bytes, limit_bytes)
@@ -108,20 +110,22 @@ class Storage:
                 async for block in blocks:
                     content += block
                     check_size(len(content), limit_bytes)
-        if len(content) != opened.version.size_bytes:  # part of it, in chunks, or while somebody writes the file
+        if (
+            len(content) != opened.version.size_bytes
+        ):  # a chunked response that is too short, or a file that is being written
             raise VoxFleetError(FailureClass.TRANSPORT, "the storage sent another number of bytes than it told")
         return bytes(content)
 
     async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
         """Writes exactly this version of the object into a file; returns its sha256 in hex.
 
-        Called again after it failed, it goes on where it stopped, if the storage can and the version is the same.
-        Raises INPUT_CHANGED when ETag or size differ, SCRATCH_EXHAUSTED when the file cannot be written.
+        After a failure, another call resumes where it stopped, if the storage can and the version is the same. Raises
+        INPUT_CHANGED when ETag or size differ, SCRATCH_EXHAUSTED when the file cannot be written.
         """
         address = await self._resolve(uri)
         partial = self._partials.pop(target, None)
         if partial is None or (partial.address, partial.version) != (address, version) or not resumable(version):
-            partial = _Partial(address, version, 0, hashlib.sha256())
+            partial = _PartialDownload(address, version, 0, hashlib.sha256())
         with scratch_errors():
             descriptor = os.open(target, DOWNLOAD_FLAGS, 0o600)
         try:
@@ -138,20 +142,20 @@ class Storage:
 
     def _copy(self, address: Address, descriptor: int, version: ObjectVersion) -> str:
         with scratch_errors():
-            _shorten(descriptor, 0)
+            _truncate(descriptor, 0)
             return self._local.copy(address, descriptor, version)
 
-    async def _download(self, partial: _Partial, descriptor: int) -> None:
+    async def _download(self, partial: _PartialDownload, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < partial.size_bytes:
-            partial.size_bytes, partial.digest = 0, hashlib.sha256()  # somebody emptied the file meanwhile
+            partial.size_bytes, partial.digest = 0, hashlib.sha256()  # the file was truncated meanwhile
         if 0 < partial.size_bytes == partial.version.size_bytes:
-            return  # it broke off behind the last byte, and no server has a range there
+            return  # only the end of the response was missing, and no server has a range there
         store = self._store(partial.address)
         async with store.open(partial.address, partial.version, partial.size_bytes) as opened:
             if opened.start != partial.size_bytes:
                 partial.size_bytes, partial.digest = 0, hashlib.sha256()
             with scratch_errors():
-                _shorten(descriptor, partial.size_bytes)
+                _truncate(descriptor, partial.size_bytes)
                 os.lseek(descriptor, partial.size_bytes, os.SEEK_SET)
             async with aclosing(opened.blocks) as blocks:
                 async for block in blocks:
@@ -159,30 +163,30 @@ class Storage:
                         raise changed()
                     await in_thread(lambda block=block: _append(partial, descriptor, block))  # type: ignore[misc] # bound here
         if partial.size_bytes < partial.version.size_bytes:
-            raise sent_too_little()
+            raise too_few_bytes()
 
     async def put(self, uri: str, content: bytes | Content) -> None:
-        """Writes the whole object at once, whether it exists or not; it is durable when the call returns."""
+        """Writes or replaces the whole object atomically; it is durable when the call returns."""
         address = await self._resolve(uri)
         whole = BytesContent(content) if isinstance(content, bytes) else content
         await self._store(address).put(address, whole)
 
     async def put_once(self, uri: str, content: bytes) -> None:
-        """Creates the object; one with these very bytes is left as it is.
+        """Creates the object, unless it already exists with the same content.
 
-        Raises MACHINE_LOST for other bytes: only an agent that lost its journal meets an earlier object of its own.
+        Raises MACHINE_LOST for other content: only an agent that lost its journal finds an earlier object of its own.
         """
         await self._create(uri, BytesContent(content))
 
     async def put_file(self, uri: str, path: Path) -> None:
-        """Like `put_once`, of a file of any size in scratch. Raises SCRATCH_EXHAUSTED when it cannot be read."""
+        """Like `put_once`, for a file of any size in scratch. Raises SCRATCH_EXHAUSTED when it cannot be read."""
         with open_file(path) as content:
             await self._create(uri, content)
 
     async def _create(self, uri: str, content: Content) -> None:
         address = await self._resolve(uri)
         store = self._store(address)
-        if not await store.create(address, content) and not await _holds(store, address, content):
+        if not await store.create(address, content) and not await _has_content(store, address, content):
             raise VoxFleetError(
                 FailureClass.MACHINE_LOST,
                 "exists with other content: this agent's journal does not know what the attempt did before;"
@@ -190,10 +194,10 @@ class Storage:
             )
 
     async def list_names(self, prefix: str, limit: int) -> list[str]:
-        """Names of all objects below a prefix, relative to it and sorted; empty when there are none.
+        """The names of all objects below a prefix, relative to it and sorted; empty when there are none.
 
-        Names of https objects are percent-encoded, as in their addresses. Raises INVALID_INPUT beyond `limit`,
-        ACCESS_DENIED for a link to a folder, which is neither followed nor passed over.
+        Names of https objects are percent-encoded, as in their addresses. Raises INVALID_INPUT for more than `limit`
+        names and ACCESS_DENIED for a link to a folder, which is neither followed nor skipped.
         """
         address = await self._resolve(prefix)
         seconds = self._trust.timeouts.listing_seconds
@@ -206,7 +210,7 @@ class Storage:
             ) from None
 
     async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
-        """The object's version and a reader of its parts; the reader blocks, so use it by `in_reader_thread`."""
+        """The object's version and a reader of any range; the reader blocks, so use it with `in_reader_thread`."""
         address = await self._resolve(uri)
         return await self._store(address).open_reader(address)
 
@@ -228,20 +232,20 @@ class Storage:
         return self._s3
 
 
-def _shorten(descriptor: int, size_bytes: int) -> None:
+def _truncate(descriptor: int, size_bytes: int) -> None:
     if os.fstat(descriptor).st_size > size_bytes:
         os.ftruncate(descriptor, size_bytes)
 
 
-def _append(partial: _Partial, descriptor: int, block: bytes) -> None:
+def _append(partial: _PartialDownload, descriptor: int, block: bytes) -> None:
     with scratch_errors():
         write_all(descriptor, block)
     partial.digest.update(block)
     partial.size_bytes += len(block)
 
 
-async def _holds(store: ObjectStore, address: Address, content: Content) -> bool:
-    """Whether the object has exactly these bytes."""
+async def _has_content(store: ObjectStore, address: Address, content: Content) -> bool:
+    """Whether the object has exactly this content."""
     digest, size_bytes = hashlib.sha256(), 0
     async with store.open(address) as opened:
         if opened.version.size_bytes != content.size_bytes:
@@ -249,7 +253,7 @@ async def _holds(store: ObjectStore, address: Address, content: Content) -> bool
         async with aclosing(opened.blocks) as blocks:
             async for block in blocks:
                 size_bytes += len(block)
-                if size_bytes > content.size_bytes:  # what a server tells of its answer need not be so
+                if size_bytes > content.size_bytes:  # the size that the server stated may be wrong
                     return False
                 digest.update(block)
     return digest.hexdigest() == await content.sha256(0, content.size_bytes)

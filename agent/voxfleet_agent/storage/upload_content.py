@@ -1,4 +1,4 @@
-"""What is uploaded: bytes, or a file of any size."""
+"""Content to upload: bytes, or a file of any size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Content(Protocol):
     def size_bytes(self) -> int: ...
 
     async def sha256(self, start: int, stop: int) -> str:
-        """Of the bytes from `start` up to `stop`, in hex."""
+        """The sha256, in hex, of the bytes from `start` up to `stop`."""
         ...
 
     def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
@@ -47,10 +47,10 @@ class BytesContent:
 
 
 class BlockContent(ABC):
-    """Content that is known by its blocks alone."""
+    """Content that only provides its blocks."""
 
     async def sha256(self, start: int, stop: int) -> str:
-        """Of the bytes from `start` up to `stop`, in hex."""
+        """The sha256, in hex, of the bytes from `start` up to `stop`."""
         digest = hashlib.sha256()
         async for block in self.blocks(start, stop):
             await in_thread(lambda block=block: digest.update(block))  # type: ignore[misc] # bound in the loop
@@ -87,7 +87,7 @@ class FileContent(BlockContent):
 
 @contextmanager
 def open_file(path: Path) -> Iterator[FileContent]:
-    """Raises VoxFleetError(SCRATCH_EXHAUSTED) when it is no regular file."""
+    """Opens a file in scratch. Raises VoxFleetError(SCRATCH_EXHAUSTED) unless it is a regular file."""
     with scratch_errors():
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -101,10 +101,10 @@ def open_file(path: Path) -> Iterator[FileContent]:
 
 @contextmanager
 def scratch_errors() -> Iterator[None]:
-    """Whatever this Mac's own disk answers is the Mac's trouble, and another Mac's disk mends it."""
+    """Turns OSError into VoxFleetError(SCRATCH_EXHAUSTED): the disk of this Mac failed, and another Mac may succeed."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        # The cause would show the path.
+        # The cause would quote the path.
         raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, f"this Mac's scratch answered: {reason}") from None

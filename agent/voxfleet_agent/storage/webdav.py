@@ -1,4 +1,4 @@
-"""https:// objects: read anywhere, listed and written where the server speaks WebDAV (RFC 4918)."""
+"""https:// objects: read from any server, listed and written on WebDAV servers (RFC 4918)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from voxfleet_agent.addresses import Address, Scheme
-from voxfleet_agent.storage.http_client import HttpAnswer, HttpClient, Trust
+from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_objects import HttpObjects
 from voxfleet_agent.storage.object_store import CLEANUP_SECONDS, STAGING_PREFIX
 from voxfleet_agent.storage.object_version import check_count, check_name
@@ -19,16 +19,16 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_WHAT_IS_THERE = BytesContent(
+_PROPFIND_BODY = BytesContent(
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>'
 )
 
 
 class WebFolders(HttpObjects):
-    """Every https host that the allow-list names."""
+    """All https hosts that the allow-list names."""
 
     def __init__(self, resolve: Callable[[str], Address], trust: Trust) -> None:
-        """`resolve`: the allow-list, which a redirect has to pass too."""
+        """`resolve`: the allow-list, which redirects must also pass."""
         self._resolve = resolve
         self._trust = trust
         self._clients: dict[str, HttpClient] = {}
@@ -38,17 +38,17 @@ class WebFolders(HttpObjects):
             await client.aclose()
 
     @asynccontextmanager
-    async def get(self, address: Address, headers: Mapping[str, str]) -> AsyncIterator[HttpAnswer]:
+    async def get(self, address: Address, headers: Mapping[str, str]) -> AsyncIterator[HttpResponse]:
         async with AsyncExitStack() as stack:
-            answer = await stack.enter_async_context(self._request("GET", address, headers))
+            response = await stack.enter_async_context(self._request("GET", address, headers))
             for _ in range(MAX_REDIRECTS):
-                if answer.status not in _REDIRECTS:
+                if response.status not in _REDIRECTS:
                     break
-                address = self._follow(address, answer.headers.get("location", ""))
+                address = self._follow(address, response.headers.get("location", ""))
                 await stack.aclose()
-                answer = await stack.enter_async_context(self._request("GET", address, headers))
-            _check_encoding(answer)
-            yield answer
+                response = await stack.enter_async_context(self._request("GET", address, headers))
+            _check_encoding(response)
+            yield response
 
     async def put(self, address: Address, content: Content) -> None:
         await self._write(address, content, replace=True)
@@ -57,7 +57,7 @@ class WebFolders(HttpObjects):
         return await self._write(address, content, replace=False)
 
     async def list_names(self, address: Address, limit: int) -> list[str]:
-        """Percent-encoded, as they are in an address."""
+        """Names are percent-encoded, as in an address."""
         names: set[str] = set()
         pending, seen = [address.key], {address.key}
         while pending:
@@ -71,38 +71,41 @@ class WebFolders(HttpObjects):
         return list(names)
 
     async def _children(self, folder: Address) -> list[tuple[str, bool]]:
-        """Keys of what lies directly in a folder, and whether each is a folder; nothing when there is no folder."""
+        """(key, whether it is a folder) of each direct child; empty when the folder does not exist."""
         headers = {"Depth": "1", "Content-Type": "application/xml"}
         target = Address(Scheme.HTTPS, folder.authority, f"{folder.key}/" if folder.key else "")
-        async with self._request("PROPFIND", target, headers, _WHAT_IS_THERE) as answer:
-            if answer.status in (404, 410):
+        async with self._request("PROPFIND", target, headers, _PROPFIND_BODY) as response:
+            if response.status in (404, 410):
                 return []
-            if answer.status in (200, 405, 501):
+            if response.status in (200, 405, 501):
                 raise VoxFleetError(
                     FailureClass.INVALID_INPUT,
-                    f"the server cannot list a folder (PROPFIND: HTTP {answer.status}); use a WebDAV server or s3://",
+                    f"the server cannot list a folder (PROPFIND: HTTP {response.status}); use a WebDAV server or s3://",
                 )
-            if answer.status != 207:
-                raise await answer.refusal()
-            _check_encoding(answer)
-            document = await read_document(answer)
+            if response.status != 207:
+                raise await response.error()
+            _check_encoding(response)
+            document = await read_document(response)
         above = f"{folder.key}/" if folder.key else ""
         children = []
-        for response in document.iterfind("{*}response"):
-            path = _path_of(text_of(response, "href"))
+        for entry in document.iterfind("{*}response"):
+            path = _path_of(text_of(entry, "href"))
             relative = unquote(path).removeprefix(unquote(above)).rstrip("/")
             inside = unquote(path).startswith(unquote(above))
             if inside and relative and "/" not in relative:
-                is_folder = response.find(".//{*}resourcetype/{*}collection") is not None
+                is_folder = entry.find(".//{*}resourcetype/{*}collection") is not None
                 key = f"{above}{quote(relative)}"
                 check_name(key)
                 if is_folder:
-                    self._resolve(f"https://{folder.authority}/{key}")  # before it is listed too
+                    self._resolve(f"https://{folder.authority}/{key}")  # checked before it is listed
                 children.append((key, is_folder))
         return children
 
     async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
-        """Under another name, then moved: servers keep the half of an upload that broke off. False: there was one."""
+        """Uploads under a temporary name, then moves: servers keep half an upload that broke off.
+
+        Returns False when the object already existed.
+        """
         if address.query:
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "an output's address has no query")
         above = address.key.rpartition("/")[0]
@@ -118,13 +121,13 @@ class WebFolders(HttpObjects):
         return moved
 
     async def _upload(self, address: Address, content: Content) -> None:
-        """Makes the folders above where the server wants them first."""
+        """Uploads, and creates the parent folders if the server requires it."""
         for made_folders in (False, True):
-            async with self._request("PUT", address, {}, content) as answer:
-                if answer.status in (200, 201, 204):
+            async with self._request("PUT", address, {}, content) as response:
+                if response.status in (200, 201, 204):
                     return
-                if answer.status not in (404, 409) or made_folders:
-                    raise await answer.refusal()
+                if response.status not in (404, 409) or made_folders:
+                    raise await response.error()
             await self._make_folders(address)
 
     async def _move(self, staging: Address, address: Address, *, replace: bool) -> bool:
@@ -132,21 +135,21 @@ class WebFolders(HttpObjects):
             "Destination": f"https://{address.authority}/{address.key}",
             "Overwrite": "T" if replace else "F",
         }
-        async with self._request("MOVE", staging, headers) as answer:
-            if answer.status == 412 and not replace:
+        async with self._request("MOVE", staging, headers) as response:
+            if response.status == 412 and not replace:
                 return False
-            if answer.status in (200, 400, 405, 501, 502):
+            if response.status in (200, 400, 405, 501, 502):
                 raise VoxFleetError(
                     FailureClass.INVALID_INPUT,
-                    f"the server cannot create a file that was not there (MOVE: HTTP {answer.status}); use a WebDAV"
+                    f"the server cannot create a file that was not there (MOVE: HTTP {response.status}); use a WebDAV"
                     " server or s3://",
                 )
-            if answer.status not in (201, 204):
-                raise await answer.refusal()
+            if response.status not in (201, 204):
+                raise await response.error()
         return True
 
     async def _delete(self, staging: Address) -> None:
-        """What failed before matters more than a failure here, and no listing shows what stays."""
+        """Errors are ignored: the one that led here matters more, and listings hide what remains."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", staging, {}):
                 pass
@@ -157,13 +160,13 @@ class WebFolders(HttpObjects):
         parts = address.key.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             key = "/".join(parts[:depth])
-            if not self._may_touch(f"https://{address.authority}/{key}"):
+            if not self._is_allowed(f"https://{address.authority}/{key}"):
                 continue  # above the allowed prefix
-            async with self._request("MKCOL", Address(Scheme.HTTPS, address.authority, f"{key}/"), {}) as answer:
-                if answer.status not in (200, 201, 405):  # 405: it exists
-                    raise await answer.refusal()
+            async with self._request("MKCOL", Address(Scheme.HTTPS, address.authority, f"{key}/"), {}) as response:
+                if response.status not in (200, 201, 405):  # 405: it exists
+                    raise await response.error()
 
-    def _may_touch(self, uri: str) -> bool:
+    def _is_allowed(self, uri: str) -> bool:
         try:
             self._resolve(uri)
         except VoxFleetError:
@@ -173,7 +176,7 @@ class WebFolders(HttpObjects):
     def _follow(self, address: Address, location: str) -> Address:
         try:
             target = urljoin(f"https://{address.authority}/{address.key}", location)
-        except ValueError:  # which would quote it
+        except ValueError:  # its message would quote the location
             target = ""
         if not target.startswith("https://"):
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "the server points to an address that is not https://")
@@ -185,25 +188,25 @@ class WebFolders(HttpObjects):
     @asynccontextmanager
     async def _request(
         self, method: str, address: Address, headers: Mapping[str, str], content: Content | None = None
-    ) -> AsyncIterator[HttpAnswer]:
+    ) -> AsyncIterator[HttpResponse]:
         client = self._clients.get(address.authority)
         if client is None:
             client = self._clients[address.authority] = HttpClient("https", address.authority, self._trust)
         target = f"/{address.key}?{address.query}" if address.query else f"/{address.key}"
-        async with client.request(method, target, headers, content) as answer:
-            yield answer
+        async with client.request(method, target, headers, content) as response:
+            yield response
 
 
-def _check_encoding(answer: HttpAnswer) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for an object that is packed; what an error's body is matters to nobody."""
-    if answer.status < 300 and answer.headers.get("content-encoding", "identity").lower() != "identity":
+def _check_encoding(response: HttpResponse) -> None:
+    """Raises VoxFleetError(INVALID_INPUT) for a compressed object. The encoding of an error's body does not matter."""
+    if response.status < 300 and response.headers.get("content-encoding", "identity").lower() != "identity":
         raise VoxFleetError(
             FailureClass.INVALID_INPUT, "the server sends another encoding than it was asked for; turn it off"
         )
 
 
 def _path_of(href: str) -> str:
-    """Without the slash at its beginning; empty for what is no address."""
+    """The path without its leading slash; empty for an invalid address."""
     try:
         return urlsplit(href).path.lstrip("/")
     except ValueError:

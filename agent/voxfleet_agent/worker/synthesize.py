@@ -38,7 +38,7 @@ class Synthesizer(Protocol):
     parameters: int
     interval_milliseconds: int
 
-    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...
+    def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...
 
     def warm_up(self) -> None: ...
 
@@ -96,7 +96,7 @@ class TextSynthesis:
         clip.path.unlink(missing_ok=True)  # of a try before
         chunks = _Chunks()
         try:
-            spoken_chunks = chunks.counted(self._model.speak(text, enlarged=enlarged))
+            spoken_chunks = chunks.counted(self._model.synthesize(text, enlarged=enlarged))
             written = self._write_audio(
                 clip.path,
                 spoken_chunks,

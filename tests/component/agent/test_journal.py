@@ -1,4 +1,4 @@
-"""The journal through kill -9, and what it refuses."""
+"""The journal survives kill -9 and refuses invalid writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voxfleet_api.results import ClipStatus, PartRef, ResultRow
 
 KEY = AttemptKey("shard-1", 1)
 
-# Records clips as fast as it can and says each one only after its write returned.
+# Records rows as fast as it can and prints each index only after its write returned.
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -121,7 +121,7 @@ async def test_a_clip_has_one_row(journal: Journal) -> None:
     assert await stage.recorded_indexes() == {3}, "all or none"
 
 
-async def test_a_part_holds_its_rows_for_ever(journal: Journal) -> None:
+async def test_a_part_keeps_its_rows(journal: Journal) -> None:
     stage = SqliteStageJournal(journal, KEY)
     await stage.record_rows([clip(index) for index in (2, 0, 1)])
     assert await stage.unfrozen_lines(9) == [(index, clip(index).line()) for index in range(3)]
@@ -143,13 +143,13 @@ async def test_attempts_do_not_see_each_other(journal: Journal) -> None:
     await SqliteStageJournal(journal, KEY).record_rows([clip(0)])
     other = SqliteStageJournal(journal, AttemptKey("shard-1", 2))
     assert await other.recorded_indexes() == frozenset() and await other.unfrozen_lines(9) == []
-    await journal.write(lambda db: attempt_table.forget(db, KEY))
+    await journal.write(lambda db: attempt_table.delete(db, KEY))
     assert await SqliteStageJournal(journal, KEY).recorded_indexes() == frozenset()
 
 
 async def test_tombstones_keep_the_highest_number(journal: Journal) -> None:
     for attempt in (2, 5, 3):
-        await journal.write(lambda db, attempt=attempt: attempt_table.bury(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
+        await journal.write(lambda db, attempt=attempt: attempt_table.add_tombstone(db, AttemptKey("s", attempt), 100))  # type: ignore[misc] # bound
     assert await journal.read(attempt_table.tombstones) == {"s": 5}
     await journal.write(lambda db: attempt_table.drop_tombstones(db, 101))
     assert await journal.read(attempt_table.tombstones) == {}

@@ -61,7 +61,7 @@ async def test_a_resumed_attempt_begins_with_an_empty_folder(scratch: Scratch, t
     attempt.close()
 
 
-async def test_what_can_never_fit_is_refused(scratch: Scratch) -> None:
+async def test_a_reservation_that_can_never_fit_is_refused(scratch: Scratch) -> None:
     attempt = scratch.open_attempt(KEY, 10_000)
     with pytest.raises(VoxFleetError) as caught:
         await attempt.reserve("a", 1001)
@@ -170,7 +170,7 @@ def test_two_agents_cannot_share_a_scratch_folder(scratch: Scratch) -> None:
 
 
 async def test_a_sweep_is_bounded_per_pass_and_the_next_one_goes_on(scratch: Scratch) -> None:
-    """100,000 strays: half of them lie beside the attempts' folders, the others in one that nobody owns."""
+    """100,000 stray files: half of them beside the attempts' folders, the others in a folder without an attempt."""
     mine, stale = AttemptKey("mine", 1), AttemptKey("stale", 4)
     for key in (mine, stale):
         scratch.open_attempt(key, 10_000).close()

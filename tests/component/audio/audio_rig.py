@@ -51,19 +51,19 @@ def contract(
 
 
 def noise(frames: int, channels: int = 1, seed: int = 1) -> Samples:
-    """(frames, channels) within full scale."""
+    """Noise, (frames, channels), within full scale."""
     drawn = np.random.default_rng(seed).standard_normal((frames, channels)) * 0.2
     return drawn.clip(-0.99, 0.99).astype(np.float32)
 
 
 def tone(frames: int, rate_hz: int, frequency_hz: float = 440.0) -> Samples:
-    """(frames, 1)"""
+    """A sine, (frames, 1)."""
     angle = 2 * np.pi * frequency_hz * np.arange(frames) / rate_hz
     return (0.5 * np.sin(angle)).astype(np.float32).reshape(-1, 1)
 
 
 def stored(samples: Samples, bits: int, *, big: bool = False) -> tuple[bytes, Samples]:
-    """Samples as whole numbers of 16, 24 or 32 bits, or as floats for 0, and what a reader makes of them."""
+    """Samples as integers of 16, 24 or 32 bits, or as floats for 0 bits, and the samples that a reader gets back."""
     order = ">" if big else "<"
     if bits == 0:
         return samples.astype(f"{order}f4").tobytes(), samples
@@ -77,7 +77,7 @@ def stored(samples: Samples, bits: int, *, big: bool = False) -> tuple[bytes, Sa
 
 
 def save(path: Path, samples: Samples, rate_hz: int, encoding: str = "auto") -> Path:
-    """By mlx-audio-io, in the container that the name says."""
+    """Saves with mlx-audio-io, in the container of the file's suffix."""
     mlx_audio_io.save(path, samples, rate_hz, layout="channels_last", encoding=encoding, clip=False)
     return path
 

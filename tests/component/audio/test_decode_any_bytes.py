@@ -1,4 +1,4 @@
-"""Whatever bytes are called a clip: samples within bounds or an error of the taxonomy, soon and in little memory."""
+"""Any bytes give samples within bounds or a VoxFleetError, soon and in little memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _settings = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 @functools.cache
 def valid(kind: str) -> bytes:
-    """Half a second."""
+    """Half a second of audio."""
     samples = noise(RATE_HZ // 2, 2)
     whole = np.rint(samples * 32768).astype(np.int16)
     if kind == "wav":

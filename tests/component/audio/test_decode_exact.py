@@ -1,4 +1,4 @@
-"""Every accepted container and encoding gives back the samples that were stored."""
+"""Every accepted container and encoding returns the samples that were stored."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_aiff(tmp_path: Path, code: bytes | None, bits: int, big: bool, channels
 
 
 def test_odd_aiff(tmp_path: Path) -> None:
-    """Its audio begins later than usual, and stands before its description."""
+    """The audio starts later than usual and precedes the description."""
     audio, read = stored(noise(FRAMES), 24, big=True)
     content = aiff(None, 24, 44_100, 1, FRAMES, audio=audio, skipped=bytes(6))
     _check(tmp_path, content, "aiff", read, "pcm24")
@@ -125,7 +125,7 @@ def test_lossy_encodings_keep_time_and_level(tmp_path: Path, container: str) -> 
         path = save(tmp_path / f"x.{container}", original, 44_100)
     decoding, (samples,) = decode(path, contract(), 44_100)
     assert abs(len(samples) - 44_100) <= 2 * 1152
-    # Nothing is in front of the audio, and it is the tone.
+    # No delay precedes the audio, and it is the tone.
     assert np.abs(samples[2_000:40_000] - original[2_000:40_000, 0]).max() < 0.05
     assert decoding.attestation.encoding == ("mp3" if container == "mp3" else "aac")
 
@@ -151,7 +151,7 @@ def _check(
     encoding: str,
     rate_hz: int = 44_100,
 ) -> None:
-    """Under a wrong name too: the bytes say what it is."""
+    """Also decodes it under a wrong name, because the bytes determine the format."""
     channels = read.shape[1]
     mixed = read[:, 0].copy()
     for channel in range(1, channels):

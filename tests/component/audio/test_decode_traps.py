@@ -1,4 +1,4 @@
-"""Files that decoders crash, hang or lie on: each is refused by its class, before it costs anything."""
+"""Files that make decoders crash, hang or lie: each is refused with its class before it costs anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refusal(path: Path, **changes: str) -> VoxFleetError:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Two seconds in each container."""
+    """Two seconds of audio in each container."""
     folder = tmp_path_factory.mktemp("saved")
     encodings = {"wav": "pcm16", "flac": "pcm16"}
     return {
@@ -37,7 +37,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     }
 
 
-def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.wav")
     assert "not a regular file" in refusal(tmp_path / "x.wav").message
     assert "not a regular file" in refusal(tmp_path).message
@@ -75,7 +75,7 @@ def test_a_flac_of_2_to_the_36_samples(tmp_path: Path, saved: dict[str, bytes]) 
 def test_what_a_header_hides_is_not_decoded(
     tmp_path: Path, announced_frames: int, max_clip: str, failure_class: FailureClass, most_milliseconds: int
 ) -> None:
-    """Minutes of silence in a few kB; `load` would make all of them, whatever `duration` it is given."""
+    """Minutes of silence in a few kB, all of which `load` would decode whatever `duration` says."""
     path = save(tmp_path / "x.flac", np.zeros((300 * 48_000, 1), np.float32), 48_000, "pcm16")
     content = bytearray(path.read_bytes())
     content[21:26] = bytes([content[21] & 0xF0]) + announced_frames.to_bytes(4, "big")
@@ -87,7 +87,7 @@ def test_what_a_header_hides_is_not_decoded(
 
 
 @pytest.mark.parametrize("announced_frames", [2 * RATE_HZ - 1, 2 * RATE_HZ + 1, 3 * RATE_HZ])
-def test_the_decoded_length_is_held_against_the_header(
+def test_the_decoded_length_is_checked_against_the_header(
     tmp_path: Path, saved: dict[str, bytes], announced_frames: int
 ) -> None:
     content = bytearray(saved["flac"])
@@ -130,7 +130,7 @@ def test_an_mp3_without_a_length_of_its_own(tmp_path: Path, saved: dict[str, byt
 
 @pytest.mark.parametrize("strip", [lambda content: content, _without_xing])
 @pytest.mark.parametrize("size_bytes", [600, 6_000])
-def test_a_hole_in_an_mp3(
+def test_a_gap_in_an_mp3(
     tmp_path: Path, saved: dict[str, bytes], strip: Callable[[bytes], bytes], size_bytes: int
 ) -> None:
     content = strip(saved["mp3"])
@@ -142,13 +142,13 @@ def test_a_hole_in_an_mp3(
 
 
 @pytest.mark.parametrize("tail", [bytes(5_000), b"TAG" + bytes(125), b"APETAGEX" + bytes(200), b"ID3\x04" + bytes(90)])
-def test_what_may_stand_behind_an_mp3(tmp_path: Path, saved: dict[str, bytes], tail: bytes) -> None:
+def test_trailing_tags_of_an_mp3_are_accepted(tmp_path: Path, saved: dict[str, bytes], tail: bytes) -> None:
     decoding, _ = decode(write(tmp_path / "x.mp3", saved["mp3"] + tail), contract(), 16_000)
     assert abs(decoding.audio_milliseconds - 2_000) < 30  # minimp3 may lose the last frame before a tag
 
 
 @pytest.mark.parametrize("container", ["flac", "m4a"])
-def test_a_hole_in_what_has_checksums_or_a_syntax(tmp_path: Path, saved: dict[str, bytes], container: str) -> None:
+def test_a_gap_in_what_has_checksums_or_a_syntax(tmp_path: Path, saved: dict[str, bytes], container: str) -> None:
     content = saved[container]
     half = len(content) // 2
     path = write(tmp_path / f"x.{container}", content[:half] + bytes(3_000) + content[half + 3_000 :])
@@ -157,7 +157,7 @@ def test_a_hole_in_what_has_checksums_or_a_syntax(tmp_path: Path, saved: dict[st
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, 4.5, -4.5])
 @pytest.mark.parametrize("channel", [0, 1])
-def test_samples_that_are_none(tmp_path: Path, value: float, channel: int) -> None:
+def test_non_finite_samples(tmp_path: Path, value: float, channel: int) -> None:
     samples = noise(3_000, 2)
     samples[2_000, channel] = value
     content = wav(FLOAT, 32, RATE_HZ, 2, audio=samples.tobytes())
@@ -232,9 +232,7 @@ def test_conversions_that_do_not_work_are_refused(tmp_path: Path, conversions: C
 
 @pytest.mark.parametrize("container", [name for name in SAVED if name != "wav"])
 @pytest.mark.parametrize("suffix", [None, "", ".wav"])
-def test_messages_keep_names_to_themselves(
-    tmp_path: Path, saved: dict[str, bytes], container: str, suffix: str | None
-) -> None:
+def test_messages_contain_no_names(tmp_path: Path, saved: dict[str, bytes], container: str, suffix: str | None) -> None:
     random = np.random.default_rng(3)
     name = f"secret-person.{container}" if suffix is None else f"secret-person{suffix}"
     messages = []

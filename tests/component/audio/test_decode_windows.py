@@ -1,4 +1,4 @@
-"""Long clips come in declared windows: all samples, once, in order, without the clip in memory."""
+"""Long clips are decoded in the declared windows: every sample once, in order, without the whole clip in memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_windows_end_where_it_is_quiet(tmp_path: Path) -> None:
     path = save(tmp_path / "x.wav", speech_like(15), RATE_HZ)
     _, pieces = decode(path, contract(windows=WINDOWS), RATE_HZ)
     assert len(pieces) > 3
-    for piece in pieces[:-2]:  # the last but one also leaves a second to the last
+    for piece in pieces[:-2]:  # the last but one also leaves a second for the last
         assert np.abs(piece[-200:]).max() < 0.01
 
 
@@ -77,7 +77,7 @@ def test_no_window_is_too_short_for_a_model(tmp_path: Path) -> None:
         assert sum(len(piece) for piece in pieces) == frames
 
 
-def test_damage_behind_the_first_windows_is_found(tmp_path: Path) -> None:
+def test_damage_after_the_first_windows_is_found(tmp_path: Path) -> None:
     samples = speech_like(15)
     samples[14 * RATE_HZ] = np.nan
     path = write(tmp_path / "x.wav", wav(3, 32, RATE_HZ, audio=samples.tobytes()))

@@ -36,7 +36,7 @@ def output(
 
 
 def chunks(samples: Samples) -> list[Samples]:
-    """Uneven ones, some of them empty."""
+    """Splits into uneven chunks, some of them empty."""
     return [samples[:1], samples[1:1], samples[1:7_000], samples[7_000:7_003], samples[7_003:], samples[:0]]
 
 
@@ -111,7 +111,7 @@ def test_beyond_full_scale_is_refused_or_limited(
         ([np.zeros(9, np.float32), np.full(9, np.inf, np.float32)], FailureClass.INFERENCE_ERROR),
     ],
 )
-def test_nothing_is_left_of_what_failed(
+def test_a_failed_file_is_removed(
     tmp_path: Path,
     container: AudioContainer,
     encoding: AudioEncoding,
@@ -125,11 +125,11 @@ def test_nothing_is_left_of_what_failed(
 
 
 def test_a_rate_is_not_converted(tmp_path: Path) -> None:
-    unasked = iter([noise(1)[:, 0]])
+    unread = iter([noise(1)[:, 0]])
     with pytest.raises(VoxFleetError, match=r"write output\.audio\.sampleRateHz: 24000") as caught:
-        write_audio(tmp_path / "x.wav", unasked, 24_000, output())
+        write_audio(tmp_path / "x.wav", unread, 24_000, output())
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
-    assert len(list(unasked)) == 1  # the model was not asked to speak
+    assert len(list(unread)) == 1  # the model was not run
 
 
 @pytest.mark.parametrize(("container", "encoding"), ALL)
@@ -148,7 +148,7 @@ def test_another_file_is_never_overwritten(
 def test_a_short_write_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: AudioContainer, encoding: AudioEncoding
 ) -> None:
-    """libav does not report what a full disk did not take."""
+    """libav does not report that a disk is full."""
     save = mlx_audio_io.save
 
     def cut_short(path: Path, samples: Samples, *rest: object, **options: object) -> None:

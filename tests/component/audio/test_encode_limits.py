@@ -1,4 +1,4 @@
-"""How much of a voice that finds no end is taken."""
+"""How much endless synthesized audio is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def endless(taken: list[int]) -> Iterator[Samples]:
 @pytest.mark.parametrize(
     ("container", "encoding"), [*(row[:2] for row in ALL), (AudioContainer.M4A, AudioEncoding.AAC)]
 )
-def test_a_voice_without_an_end_is_stopped_at_its_frames(
+def test_endless_audio_is_stopped_at_its_frames(
     tmp_path: Path, container: AudioContainer, encoding: AudioEncoding
 ) -> None:
     output = AudioOutput(container=container, encoding=encoding, sample_rate_hz=RATE_HZ)
@@ -49,7 +49,7 @@ def test_a_voice_without_an_end_is_stopped_at_its_frames(
 
 
 @pytest.mark.parametrize(("container", "encoding", "frame_bytes"), ALL)
-def test_a_voice_without_an_end_is_stopped_at_its_bytes(
+def test_endless_audio_is_stopped_at_its_bytes(
     tmp_path: Path, container: AudioContainer, encoding: AudioEncoding, frame_bytes: int
 ) -> None:
     output = AudioOutput(container=container, encoding=encoding, sample_rate_hz=RATE_HZ)
@@ -62,7 +62,7 @@ def test_a_voice_without_an_end_is_stopped_at_its_bytes(
 
 
 def test_a_finished_file_larger_than_its_bytes_is_removed(tmp_path: Path) -> None:
-    """What an encoder adds is known only in the end."""
+    """The size that an encoder adds is known only at the end."""
     output = AudioOutput(container=AudioContainer.M4A, encoding=AudioEncoding.AAC, sample_rate_hz=RATE_HZ)
     with pytest.raises(VoxFleetError, match="would last longer than maxClip"):
         write_audio(tmp_path / "x", [noise(24_000)[:, 0]], RATE_HZ, output, max_bytes=500)

@@ -1,4 +1,4 @@
-"""What a quality name does, measured: how much of a tone beyond the new band is folded back into it."""
+"""The measured quality of each name: how much of a tone above the new band is aliased into it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOXR = (ResampleQuality.SOXR_HQ, ResampleQuality.SOXR_VHQ)
 
 
 def aliasing_decibels(quality: ResampleQuality) -> float:
-    """Of a tone of 15 kHz, from 44.1 to 16 kHz: the new band ends at 8 kHz, so nothing of it should be left."""
+    """The level of a 15 kHz tone after resampling from 44.1 to 16 kHz: beyond the new band, so none should remain."""
     before = tone(44_100, 44_100, 15_000.0)[:, 0]
     after = np.asarray(mlx_audio_io.resample(before, 44_100, 16_000, quality=quality.value)).reshape(-1)
     inner = after[1_000:-1_000].astype(np.float64)  # a resampler may ring at the ends

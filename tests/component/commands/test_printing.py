@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.rig.agent_config import write_agent_config
 from tests.unit.agent.ladder.paper_lane import MIB
-from tests.unit.agent.ladder.test_knees import climb, make_table
+from tests.unit.agent.ladder.test_knees import make_table, make_tiers
 from typer.testing import CliRunner
 
 from voxfleet_agent.ladder.ladder_book import LadderFiles
@@ -56,7 +56,7 @@ def test_a_piped_list_holds_whole_folders_and_names(config: Path) -> None:
 
 
 def test_a_piped_ladder_has_every_column(config: Path, tmp_path: Path) -> None:
-    table = make_table(climb(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
+    table = make_table(make_tiers(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
     LadderFiles(tmp_path / "state" / "ladders").put("0" * 64, table)
     third = next(line for line in piped("ladder", "-c", config) if line.lstrip("│ ").startswith("3 "))
     assert "used, memory knee" in third
@@ -66,7 +66,7 @@ def test_a_piped_ladder_has_every_column(config: Path, tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_shown(
     config: Path, tmp_path: Path, name: str
 ) -> None:
-    table = make_table(climb(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
+    table = make_table(make_tiers(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
     LadderFiles(tmp_path / "state" / "ladders").put("0" * 64, table)
     refused = CliRunner().invoke(app, ["ladder", "-c", str(config), "--plot", str(tmp_path / name)])
     assert refused.exit_code == 2 and not refused.stdout

@@ -24,7 +24,7 @@ RATE_HZ = 16_000
 
 
 def samples_of(path: Path, rate_hz: int = RATE_HZ) -> Samples:
-    """(N,), one channel."""
+    """The samples of a file, (N,) float32, one channel."""
     audio, stored_hz = mlx_audio_io.load(str(path), mono=True)
     audio = mx.reshape(audio, (-1, 1))
     if stored_hz != rate_hz:
@@ -34,7 +34,7 @@ def samples_of(path: Path, rate_hz: int = RATE_HZ) -> Samples:
 
 @pytest.fixture(scope="session")
 def examples() -> dict[str, tuple[Samples, str]]:
-    """By id: samples at RATE_HZ and the words in them."""
+    """(samples at RATE_HZ, the words in them) by clip id."""
     expected = {row["id"]: row for row in map(json.loads, (CLIPS / "expected.jsonl").read_text().splitlines())}
     manifest = map(json.loads, (CLIPS / "manifest.jsonl").read_text().splitlines())
     return {
@@ -53,7 +53,7 @@ def default_model() -> MlxTranscriber:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a family's tiny model, made once."""
+    """Returns the folder of a family's tiny model, which is made once."""
     base = tmp_path_factory.mktemp("tiny-models")
 
     def folder(family: str) -> Path:

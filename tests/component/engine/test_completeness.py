@@ -1,4 +1,4 @@
-"""Whether a transcript holds what is said: speech of espeak-ng against noise, hum, tones and music."""
+"""Whether a transcript is complete: espeak-ng speech compared with noise, hum, tones and music."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def missing(
 
 
 def speech(text: str = SENTENCE, voice: str = "en", words_per_minute: int = 170) -> Samples:
-    """At RATE_HZ, espeak-ng's own."""
+    """espeak-ng's speech at its own rate, RATE_HZ."""
     command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "--stdout", text]
     wav = subprocess.run(command, capture_output=True, check=True).stdout
     start = wav.index(b"data") + 8
@@ -45,7 +45,7 @@ def moments(seconds: float = SECONDS) -> npt.NDArray[np.float64]:
 
 
 def noise(exponent: float = 0.0, level: float = 0.1) -> Samples:
-    """White (0), pink (0.5) or brown (1)."""
+    """White (exponent 0), pink (0.5) or brown (1) noise."""
     spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(len(moments())))
     coloured = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 40) ** exponent)
     samples: Samples = (level * coloured / coloured.std()).astype(np.float32)
@@ -57,7 +57,7 @@ def tone(hertz: float) -> Samples:
 
 
 def notes(per_second: float, decay: float, voices: int) -> Samples:
-    """Chords of a few harmonics each; `decay` 0 holds them."""
+    """Chords of notes with a few harmonics; `decay` 0 sustains them."""
     t, out = moments(), np.zeros(len(moments()))
     chords = ((261.6, 329.6, 392.0), (349.2, 440.0, 523.3), (392.0, 493.9, 587.3), (220.0, 277.2, 329.6))
     for number in range(int(SECONDS * per_second)):
@@ -133,22 +133,22 @@ def test_an_empty_transcript_of_anything_else_is_complete(name: str, seconds: fl
     assert missing(EMPTY, samples, RATE_HZ, 90) is None
 
 
-def test_wind_that_swells_slowly_is_no_speech() -> None:
+def test_slowly_swelling_wind_is_not_speech() -> None:
     swell = 10 ** (0.75 * np.sin(2 * np.pi * 0.25 * moments()))
     assert missing(EMPTY, (noise(1) * swell).astype(np.float32), RATE_HZ, 90) is None
 
 
-@pytest.mark.parametrize(("decibels", "heard"), [(30, True), (20, True), (10, True), (-5, False)])
-def test_speech_in_noise_is_heard_until_the_noise_drowns_it(decibels: int, heard: bool) -> None:
+@pytest.mark.parametrize(("decibels", "detected"), [(30, True), (20, True), (10, True), (-5, False)])
+def test_speech_in_noise_is_detected_until_the_noise_masks_it(decibels: int, detected: bool) -> None:
     clean = speech()
     loud = noise()[np.arange(len(clean)) % len(noise())]
     mixed = clean + loud / loud.std() * clean.std() * 10 ** (-decibels / 20)
-    assert (missing(EMPTY, mixed.astype(np.float32), RATE_HZ, 90) is not None) is heard
+    assert (missing(EMPTY, mixed.astype(np.float32), RATE_HZ, 90) is not None) is detected
 
 
 @pytest.mark.parametrize("gain", [0.01, 0.1, 1.0, 4.0])
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
-def test_neither_level_nor_rate_decide(gain: float, rate_hz: int) -> None:
+def test_level_and_rate_do_not_matter(gain: float, rate_hz: int) -> None:
     samples = speech()
     at_rate = np.interp(
         np.arange(len(samples) * rate_hz // RATE_HZ) * RATE_HZ / rate_hz, np.arange(len(samples)), samples

@@ -1,4 +1,4 @@
-"""The family tables against the installed mlx-audio, so that a newer one does not pass unseen."""
+"""Compares the family tables with the installed mlx-audio, so that a newer version is noticed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import inspect
 
 import pytest
 
-from voxfleet_agent.engine.synthesis_families import VOICE_FAMILIES
-from voxfleet_agent.engine.transcription_families import FAMILIES, Stream
+from voxfleet_agent.engine.synthesis_families import SYNTHESIS_FAMILIES
+from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, Stream
 
 FETCHES_ON_IMPORT = {"llama", "qwen3"}
-"""They take their codec from the hub as soon as they are imported."""
+"""Families that fetch their codec from the hub on import."""
 
 
 def _wrapped() -> dict[str, type]:
-    """Families whose class hands all keywords on to this one."""
+    """Families whose class passes all keywords on to this class."""
     qwen3: type = importlib.import_module("mlx_audio.stt.models.qwen3_asr.qwen3_asr").Qwen3ASRModel
     return dict.fromkeys(("mega_asr", "phonon", "qwen3_asr"), qwen3)
 
@@ -24,10 +24,10 @@ def _keywords(model: type, method: str = "generate") -> frozenset[str]:
     return frozenset(inspect.signature(getattr(model, method)).parameters)
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_speech_families_take_what_the_table_says(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(TRANSCRIPTION_FAMILIES))
+def test_transcription_families_accept_what_the_table_says(name: str) -> None:
     module = importlib.import_module(f"mlx_audio.stt.models.{name}")
-    family = FAMILIES[name]
+    family = TRANSCRIPTION_FAMILIES[name]
     model = _wrapped().get(name, module.Model)
     taken = _keywords(model)
     further = {"sample_len"} | ({"language"} if name == "canary" else set())  # among its **keywords
@@ -40,13 +40,13 @@ def test_speech_families_take_what_the_table_says(name: str) -> None:
         assert "stream" in taken
 
 
-@pytest.mark.parametrize("name", sorted(set(VOICE_FAMILIES) - FETCHES_ON_IMPORT))
-def test_voice_families_take_what_the_table_says(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(SYNTHESIS_FAMILIES) - FETCHES_ON_IMPORT))
+def test_synthesis_families_accept_what_the_table_says(name: str) -> None:
     try:
         module = importlib.import_module(f"mlx_audio.tts.models.{name}")
     except ImportError as error:
         pytest.skip(f"mlx-audio's {name} needs {error.name}")
-    family = VOICE_FAMILIES[name]
+    family = SYNTHESIS_FAMILIES[name]
     taken = _keywords(module.Model)
     asked = {
         "voice": family.preset,

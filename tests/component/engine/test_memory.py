@@ -1,4 +1,4 @@
-"""What a lane weighs."""
+"""The memory of a lane."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_another_process_has_its_own_footprint() -> None:
         mlx_memory.footprint_bytes(child.pid)
 
 
-def test_the_cache_is_given_back() -> None:
+def test_the_cache_is_freed() -> None:
     mlx_memory.set_cache_limit(256 * MIB)
     array = mx.ones((32 * MIB // 4,))
     mx.eval(array + 1)
@@ -58,7 +58,7 @@ def test_parameters_are_counted_through_lists_and_dicts() -> None:
 
 
 def test_many_durations_leave_nothing_behind(default_model: MlxTranscriber) -> None:
-    """The 200 of the bench, in small: once the longest was heard, further lengths cost no memory."""
+    """A small version of the benchmark of 200: after the longest clip, further lengths take no more memory."""
     generator = np.random.default_rng(5)
 
     def hear(count: int, longest_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The three places that models come from: the very same tiny models by path, hub id and object address."""
+"""The three sources of models: the same tiny models by path, hub id and object address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUOTA_BYTES = 10**9
 
 
 class CountingStorage(Storage):
-    """The real one; counts downloads, and waits before each for `gate`."""
+    """A real Storage that counts downloads and waits for `gate` before each."""
 
     def __init__(self, *allow: str) -> None:
         super().__init__(allow)
@@ -51,7 +51,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def objects(tmp_path: Path, tiny: Tiny) -> Path:
-    """A copy that a test may change."""
+    """A copy of a model that a test may change."""
     return Path(shutil.copytree(tiny("sensevoice"), tmp_path / "objects" / "sensevoice"))
 
 
@@ -70,7 +70,7 @@ def at(folder: Path, digest: str | None = None) -> ModelSource:
 
 
 def put_into_hub_cache(folder: Path, cache: Path, hub_id: str) -> None:
-    """As huggingface_hub lays it out: blobs, links to them in a snapshot, and the branch that names it."""
+    """Uses huggingface_hub's layout: blobs, a snapshot of links to them, and the branch that names the snapshot."""
     repository = cache / "hub" / f"models--{hub_id.replace('/', '--')}"
     snapshot = repository / "snapshots" / COMMIT
     for part in (repository / "blobs", repository / "refs", snapshot):
@@ -141,7 +141,7 @@ async def test_a_restarted_agent_finds_it_and_hashes_it_again(
     assert (await restarted.resolve(at(objects), storage)).files == first.files
     assert len(storage.downloads) == 3
     restarted.close()
-    (first.path / "tokens.json").write_text("[]")  # a disk that rots
+    (first.path / "tokens.json").write_text("[]")  # a damaged disk
     mended = await ModelStore(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
     assert len(storage.downloads) == 6 and mended.digest == first.digest
     assert (mended.path / "tokens.json").read_text() != "[]"
@@ -157,12 +157,12 @@ async def test_a_changed_object_is_another_model(models: ModelStore, objects: Pa
     assert caught.value.failure_class is FailureClass.MODEL_MISMATCH and second.digest in caught.value.message
 
 
-async def test_who_comes_together_shares_one_fetch(models: ModelStore, objects: Path, storage: CountingStorage) -> None:
+async def test_concurrent_callers_share_one_fetch(models: ModelStore, objects: Path, storage: CountingStorage) -> None:
     storage.gate.clear()
     first = asyncio.create_task(models.resolve(at(objects), storage))
     await storage.begun.wait()
     others = [asyncio.create_task(models.resolve(at(objects), storage)) for _ in range(3)]
-    first.cancel()  # the next in turn takes over
+    first.cancel()  # the next caller takes over
     await asyncio.wait([first])
     storage.gate.set()
     resolved = await asyncio.gather(*others)
@@ -171,7 +171,7 @@ async def test_who_comes_together_shares_one_fetch(models: ModelStore, objects: 
     assert list((resolved[0].path.parents[1] / "incoming").iterdir()) == []
 
 
-async def test_the_cache_gives_nobody_what_they_may_not_read(
+async def test_the_cache_serves_no_job_a_model_that_it_may_not_read(
     models: ModelStore, objects: Path, storage: CountingStorage
 ) -> None:
     digest = (await models.resolve(at(objects), storage)).digest
@@ -181,7 +181,7 @@ async def test_the_cache_gives_nobody_what_they_may_not_read(
         assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
 
 
-async def test_who_names_the_digest_of_anothers_model_does_not_get_it(
+async def test_naming_a_digest_grants_no_access_to_its_model(
     models: ModelStore, objects: Path, storage: CountingStorage
 ) -> None:
     private = await models.resolve(at(objects), storage)
@@ -193,16 +193,16 @@ async def test_who_names_the_digest_of_anothers_model_does_not_get_it(
 
 
 class Elsewhere(CountingStorage):
-    """As if the same addresses were those of another S3 endpoint."""
+    """Behaves as if the same addresses belonged to another S3 endpoint."""
 
     def origin(self, uri: str) -> str:
         return f"elsewhere {uri}"
 
 
-async def test_what_another_endpoint_gave_is_not_taken_for_this_ones(
+async def test_a_model_from_another_endpoint_is_not_used_for_this_one(
     models: ModelStore, objects: Path, storage: CountingStorage, tmp_path: Path
 ) -> None:
-    """Who runs an endpoint can tell any name, size and ETag."""
+    """An endpoint can state any name, size and ETag."""
     elsewhere = Elsewhere(f"file://{tmp_path}/objects/")
     await models.resolve(at(objects), elsewhere)
     await models.resolve(at(objects), storage)
@@ -219,7 +219,7 @@ async def test_what_another_endpoint_gave_is_not_taken_for_this_ones(
         (lambda folder: shutil.rmtree(folder), "config.json"),
     ],
 )
-async def test_what_is_no_model_is_not_fetched(
+async def test_objects_that_are_not_a_model_are_not_fetched(
     models: ModelStore, objects: Path, storage: CountingStorage, break_it: Callable[[Path], object], named: str
 ) -> None:
     break_it(objects)
@@ -231,7 +231,7 @@ async def test_what_is_no_model_is_not_fetched(
 
 @pytest.fixture
 def web(authority: Authority, objects: Path) -> Iterator[WebServer]:
-    """A plain server, which lists nothing, with a model and its sums."""
+    """A plain web server, which lists nothing, with a model and its SHA256SUMS."""
     with WebServer(authority) as server:
         for file in objects.iterdir():
             server.pages[f"/models/tiny/{file.name}"] = Page(file.read_bytes(), etag=f'"{file.name}"')
@@ -278,10 +278,10 @@ async def test_a_model_comes_from_a_plain_https_server(
         ("a\tb.json", "not plain text"),
     ],
 )
-async def test_names_that_no_folder_can_hold_are_the_models_fault(
+async def test_impossible_file_names_are_a_failure_of_the_model(
     models: ModelStore, web: WebServer, authority: Authority, name: str, named: str
 ) -> None:
-    """Not this Mac's disk, as if another one could hold them."""
+    """They must not count as a failure of this Mac's disk, which another Mac would retry."""
     sums = web.pages["/models/tiny/SHA256SUMS"]
     web.pages["/models/tiny/SHA256SUMS"] = Page(sums.content + f"{'0' * 64}  {name}\n".encode())
     trusted = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
@@ -291,7 +291,7 @@ async def test_names_that_no_folder_can_hold_are_the_models_fault(
     assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
 
 
-async def test_hidden_objects_are_no_part_of_the_model(
+async def test_hidden_objects_are_not_part_of_the_model(
     models: ModelStore, objects: Path, storage: CountingStorage
 ) -> None:
     before = await models.resolve(ModelSource(path=str(objects)), storage)
@@ -304,7 +304,7 @@ def size_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-async def test_the_least_recently_used_leaves_and_what_is_in_use_stays(
+async def test_the_least_recently_used_is_evicted_and_models_in_use_stay(
     tmp_path: Path, objects: Path, storage: CountingStorage
 ) -> None:
     copies = []
@@ -337,7 +337,7 @@ async def test_a_model_larger_than_the_quota_is_refused_before_it_is_fetched(
     assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE and storage.downloads == []
 
 
-async def test_what_a_killed_agent_left_half_fetched_is_removed(
+async def test_partial_fetches_of_a_killed_agent_are_removed(
     tmp_path: Path, objects: Path, storage: CountingStorage
 ) -> None:
     left = tmp_path / "cache" / "incoming" / "left" / "model"

@@ -13,7 +13,7 @@ import pytest
 
 from voxfleet_agent.engine.ctc_batches import bucket_frames, collapse
 from voxfleet_agent.engine.transcriber import MlxTranscriber
-from voxfleet_agent.engine.transcription_families import FAMILIES
+from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, read_output
 from voxfleet_agent.models.store import default_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -36,28 +36,30 @@ def model_of(tiny: Tiny, default_model: MlxTranscriber) -> Callable[[str], MlxTr
     def model(family: str) -> MlxTranscriber:
         if family == "parakeet":
             return default_model
-        # A moonshine with random weights never ends of itself.
+        # A moonshine model with random weights never stops by itself.
         return load(tiny(family), max_tokens=16) if family == "moonshine" else load(tiny(family))
 
     return model
 
 
 @pytest.fixture(scope="module")
-def heard(default_model: MlxTranscriber, examples: Examples) -> dict[str, Transcript]:
-    """By the default model, one clip at a time."""
+def transcripts(default_model: MlxTranscriber, examples: Examples) -> dict[str, Transcript]:
+    """The default model's transcripts, one clip at a time."""
     return {name: default_model.transcribe([samples])[0] for name, (samples, _) in examples.items()}
 
 
-def test_the_default_model_hears_every_example(heard: dict[str, Transcript], examples: Examples) -> None:
-    texts = {name: transcript.text for name, transcript in heard.items()}
+def test_the_default_model_transcribes_every_example(transcripts: dict[str, Transcript], examples: Examples) -> None:
+    texts = {name: transcript.text for name, transcript in transcripts.items()}
     assert texts == {name: text for name, (_, text) in examples.items()} and len(texts) == 32
 
 
-def test_the_default_model_says_when_each_word_is_said(heard: dict[str, Transcript], examples: Examples) -> None:
+def test_the_default_model_returns_the_times_of_each_word(
+    transcripts: dict[str, Transcript], examples: Examples
+) -> None:
     for name, (samples, text) in examples.items():
-        words = heard[name].words
+        words = transcripts[name].words
         assert words is not None and " ".join(word.text for word in words) == text
-        assert [segment.text for segment in heard[name].segments or ()] == [text]
+        assert [segment.text for segment in transcripts[name].segments or ()] == [text]
         ends = [0, *(word.end_milliseconds for word in words)]
         assert all(
             end <= word.start_milliseconds < word.end_milliseconds for end, word in zip(ends, words, strict=False)
@@ -71,29 +73,31 @@ def test_the_facts_of_the_default_model(default_model: MlxTranscriber) -> None:
 
 
 @pytest.mark.parametrize("family", [*EXACT, *ONE_BY_ONE])
-def test_a_batch_gives_the_very_texts_and_times_of_one_clip_at_a_time(
-    model_of: Callable[[str], MlxTranscriber], family: str, examples: Examples, heard: dict[str, Transcript]
+def test_a_batch_gives_exactly_the_texts_and_times_of_one_clip_at_a_time(
+    model_of: Callable[[str], MlxTranscriber], family: str, examples: Examples, transcripts: dict[str, Transcript]
 ) -> None:
     model = model_of(family)
     clips = [samples for samples, _ in examples.values()][: None if family in EXACT else 6]
-    single = [*heard.values()] if family == "parakeet" else [model.transcribe([clip])[0] for clip in clips]
+    single = [*transcripts.values()] if family == "parakeet" else [model.transcribe([clip])[0] for clip in clips]
     assert model.batches is (family in EXACT)
     assert model.transcribe(clips) == single
     order = sorted(range(len(clips)), key=lambda index: (index * 7) % len(clips))
     batches = [order[start : start + 5] for start in range(0, len(order), 5)]
     for batch in batches:
         assert model.transcribe([clips[index] for index in batch]) == [single[index] for index in batch]
-    assert family == "moonshine" or len({transcript.text for transcript in single}) > 2  # not all the same noise
+    assert family == "moonshine" or len({transcript.text for transcript in single}) > 2  # not all the same text
 
 
 @pytest.mark.parametrize("family", EXACT)
-def test_what_a_batch_gives_is_what_mlx_audio_gives(
+def test_a_batch_gives_the_results_of_mlx_audio(
     model_of: Callable[[str], MlxTranscriber], family: str, examples: Examples
 ) -> None:
     model = model_of(family)
     settings = {"dtype": mx.float32} if family == "parakeet" else {}
     clips = [samples for samples, _ in examples.values()]
-    expected = [read_output(model._generate(mx.array(clip), **settings), FAMILIES[family]) for clip in clips]
+    expected = [
+        read_output(model._generate(mx.array(clip), **settings), TRANSCRIPTION_FAMILIES[family]) for clip in clips
+    ]
     assert model.transcribe(clips) == expected
 
 
@@ -108,8 +112,8 @@ def test_padding_comes_in_few_lengths() -> None:
     [
         ([], []),
         ([9, 9], []),
-        ([9, 1, 1, 9, 2, 9], [(1, 1, 4), (2, 4, 6)]),  # one frame alone lasts to the end
-        ([1, 9, 1, 9], [(1, 0, 3)]),  # a blank does not part equal tokens here
+        ([9, 1, 1, 9, 2, 9], [(1, 1, 4), (2, 4, 6)]),  # a single frame lasts to the end
+        ([1, 9, 1, 9], [(1, 0, 3)]),  # a blank does not separate equal tokens here
         ([1, 9, 0, 9, 1, 1, 9], [(1, 0, 2), (0, 2, 4), (1, 4, 6)]),
     ],
 )
@@ -138,7 +142,7 @@ def test_the_default_model_streams_the_text_it_transcribes(default_model: MlxTra
     assert "".join(deltas) == default_model.transcribe([long])[0].text
 
 
-def test_a_spent_token_budget_is_said_and_a_larger_one_is_used(tiny: Tiny, examples: Examples) -> None:
+def test_a_spent_token_budget_is_reported_and_a_larger_one_is_used(tiny: Tiny, examples: Examples) -> None:
     clip = next(iter(examples.values()))[0]
     model = load(tiny("moonshine"), max_tokens=16)
     first, second = model.transcribe([clip])[0], model.transcribe([clip], enlarged=True)[0]
@@ -146,7 +150,7 @@ def test_a_spent_token_budget_is_said_and_a_larger_one_is_used(tiny: Tiny, examp
     assert len(second.text) > len(first.text)
 
 
-def test_a_model_hears_the_same_on_every_run_and_in_every_order(tiny: Tiny, examples: Examples) -> None:
+def test_a_model_gives_the_same_result_on_every_run_and_in_any_order(tiny: Tiny, examples: Examples) -> None:
     model = load(tiny("sensevoice"))
     clips = [samples for samples, _ in list(examples.values())[:4]]
     forwards = [model.transcribe([clip])[0] for clip in clips]
@@ -169,12 +173,14 @@ def test_settings_that_the_model_does_not_have_fail_at_the_load(tiny: Tiny) -> N
 
 def test_a_language_reaches_the_model(tiny: Tiny, examples: Examples) -> None:
     clip = next(iter(examples.values()))[0]
-    heard = {load(tiny("sensevoice"), language=language).transcribe([clip])[0].text for language in ("en", "ja", "zh")}
-    assert len(heard) > 1
+    transcripts = {
+        load(tiny("sensevoice"), language=language).transcribe([clip])[0].text for language in ("en", "ja", "zh")
+    }
+    assert len(transcripts) > 1
 
 
 def test_the_name_of_the_folder_does_not_choose_the_family(tiny: Tiny, tmp_path: Path) -> None:
-    """mlx-audio looks for names of families in it when the config's is not in its list."""
+    """mlx-audio searches it for names of families when it does not know the config's."""
     folder = tmp_path / "moonshine-mms-large"
     folder.symlink_to(tiny("granite_speech5_ctc"), target_is_directory=True)
     assert load(folder).family == "granite_speech5_ctc"

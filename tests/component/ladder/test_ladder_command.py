@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.rig.agent_config import write_agent_config
 from tests.unit.agent.ladder.paper_lane import MIB
-from tests.unit.agent.ladder.test_knees import climb, make_table
+from tests.unit.agent.ladder.test_knees import make_table, make_tiers
 from typer.testing import CliRunner, Result
 
 from voxfleet_agent.ladder.ladder_book import LadderFiles
@@ -29,7 +29,7 @@ def store(folder: Path, *tables: LadderTable) -> None:
 
 
 def of_model(letter: str) -> LadderTable:
-    table = make_table(climb(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
+    table = make_table(make_tiers(500, 100, peaks=[100 * MIB * size for size in range(1, 9)]), 300 * MIB)
     return table.model_copy(update={"model_digest": "sha256:" + letter * 64, "parameters": 1_000_000})
 
 
@@ -53,30 +53,30 @@ def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> No
     assert "3 is used, the memory knee: the next batch size needs more than the memory cap." in lines
 
 
-def test_a_step_down_is_told_with_its_reason(config: Path, tmp_path: Path) -> None:
+def test_a_step_down_is_shown_with_its_reason(config: Path, tmp_path: Path) -> None:
     why = "the GPU gave up the lane's work"
     store(tmp_path, of_model("a").model_copy(update={"chosen": 1, "stepped_down_for": why}))
-    told = "1 is used and no longer 3, the knee: a job had to step down, because the GPU gave up the lane's work"
+    explanation = "1 is used and no longer 3, the knee: a job had to step down, because the GPU gave up the lane's work"
     lines = ladder(config).output.splitlines()
-    assert f"{told}." in lines
+    assert f"{explanation}." in lines
     assert "used" in next(line for line in lines if line.lstrip("│ ").startswith("1 "))
     (described,) = json.loads(ladder(config, "-o", "json").output)
-    assert (described["chosen"], described["why"]) == (1, told)
+    assert (described["chosen"], described["why"]) == (1, explanation)
 
 
 def test_json_holds_what_the_plot_shows(config: Path, tmp_path: Path) -> None:
     store(tmp_path, of_model("a"))
-    (told,) = json.loads(ladder(config, "-o", "json").output)
-    assert told["chosen"] == told["memoryKnee"] == 3
-    assert told["why"].startswith("3 is used")
-    first = told["tiers"][0]  # a clip of ten seconds in 600 ms
+    (described,) = json.loads(ladder(config, "-o", "json").output)
+    assert described["chosen"] == described["memoryKnee"] == 3
+    assert described["why"].startswith("3 is used")
+    first = described["tiers"][0]  # a clip of ten seconds in 600 ms
     assert first["realTimeFactor"] == 0.06
     assert first["audioSecondsPerSecond"] == 16.667
     assert first["scratchBytesPerMinute"] == 10_000_000
     assert first["multiplyAccumulatesPerSecondEstimate"] == 416_666_667
 
 
-def test_a_ladder_that_cannot_be_read_is_told_and_left_out(config: Path, tmp_path: Path) -> None:
+def test_a_ladder_that_cannot_be_read_is_reported_and_left_out(config: Path, tmp_path: Path) -> None:
     store(tmp_path, of_model("a"))
     (tmp_path / "state" / "ladders" / "broken.json").write_text("{")
     result = ladder(config, "-o", "json")
@@ -88,8 +88,8 @@ def test_ladders_are_chosen_by_model(config: Path, tmp_path: Path) -> None:
     store(tmp_path, of_model("a"), of_model("b"))
     assert len(json.loads(ladder(config, "-o", "json").output)) == 2
     for prefix in ("bbb", "sha256:bb"):
-        (told,) = json.loads(ladder(config, "-o", "json", "--model", prefix).output)
-        assert told["modelDigest"] == "sha256:" + "b" * 64
+        (described,) = json.loads(ladder(config, "-o", "json", "--model", prefix).output)
+        assert described["modelDigest"] == "sha256:" + "b" * 64
 
 
 def test_a_picture_that_cannot_be_drawn_is_an_error(config: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ CAP_BYTES = 4 * 2**30
 VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3"}
 
 
-def make_order(largest: int) -> LaneSpec:
+def make_spec(largest: int) -> LaneSpec:
     contract = VoiceContractSpec(
         input=ContractInput(
             containers=tuple(Container), sample_rates_hz=(16_000, 22_050, 44_100, 48_000), channels=(1, 2)
@@ -57,7 +57,7 @@ async def test_the_default_models_ladder_is_measured_stored_and_shown(model: Res
     lane = ProcessLane("offline-0", tmp_path / "lane")
     book = MacLadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES)
     try:
-        table = await book.table(lane, model, make_order(3), good_clips(3))
+        table = await book.table(lane, model, make_spec(3), good_clips(3))
         assert lane.loaded_digest is None
     finally:
         await lane.kill()
@@ -73,7 +73,7 @@ async def test_the_default_models_ladder_is_measured_stored_and_shown(model: Res
         assert tier.infer_milliseconds > 0
         assert tier.clip_p95_milliseconds >= tier.clip_p50_milliseconds > 0
         assert tier.scratch_bytes > 0
-    assert book.stored(model, digest_of(make_order(3).contract)) == table
+    assert book.stored(model, digest_of(make_spec(3).contract)) == table
     show_and_draw(table, tmp_path)
 
 
@@ -108,7 +108,7 @@ async def test_repeated_runs_agree_within_one_step(model: ResolvedModel, tmp_pat
         lane = ProcessLane("offline-0", tmp_path / f"lane-{run}")
         try:
             book = MacLadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES)
-            table = await book.table(lane, model, make_order(8), good_clips(8))
+            table = await book.table(lane, model, make_spec(8), good_clips(8))
         finally:
             await lane.kill()
         assert table is not None

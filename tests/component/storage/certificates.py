@@ -1,4 +1,4 @@
-"""A certificate authority of the tests, and the server certificates that it signs."""
+"""A certificate authority for tests, and the server certificates that it signs."""
 
 from __future__ import annotations
 

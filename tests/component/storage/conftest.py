@@ -1,4 +1,4 @@
-"""A real S3 server, Storages on it, and how errors are looked at."""
+"""Storages on a real S3 server, a fault proxy, certificates and a real WebDAV server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> str:
-    """`s3://name/` of a bucket of this test alone."""
+    """`s3://name/` of a bucket that only this test uses."""
     name = f"bucket-{next(_NUMBERS)}"
     s3_server.bucket(name)
     return f"s3://{name}/"
@@ -75,6 +75,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def web_dav(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDavServer]:
-    """A real WebDAV server, shared by every test of the run: each takes a folder of its own."""
+    """A real WebDAV server that all tests of the run share; each uses its own folder."""
     with WebDavServer(authority, tmp_path_factory.mktemp("web-dav")) as server:
         yield server

@@ -1,4 +1,4 @@
-"""How tests look at what Storage raises."""
+"""Helpers to check the errors that Storage raises."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _EXAMPLES = (
     "s3://",
     "Input/output",
 )
-"""What messages tell to write."""
+"""Addresses that messages advise to write."""
 
 
 async def error_of(call: Awaitable[object], *secrets: str) -> VoxFleetError:
-    """What the call raises. Neither it nor what a log would print with it holds an address or one of the secrets."""
+    """The error that the call raises; asserts that no traceback of it contains an address or one of the secrets."""
     with pytest.raises(VoxFleetError) as caught:
         await call
     message = caught.value.message
@@ -42,7 +42,7 @@ async def error_of(call: Awaitable[object], *secrets: str) -> VoxFleetError:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """What a traceback prints: causes, and contexts that are not suppressed."""
+    """The errors that a traceback prints: causes, and contexts that are not suppressed."""
     chain = []
     while error is not None:
         chain.append(error)

@@ -1,4 +1,4 @@
-"""A proxy in front of a real HTTP server that does to requests what networks and tired servers do."""
+"""A proxy for a real HTTP server that injects the faults of networks and overloaded servers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Request:
     method: str
     target: str
     number: int
-    """How many requests with this method and target came before."""
+    """The number of earlier requests with this method and target."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """The server is not asked; this is answered in its place."""
+    """Answers with this status; the server does not see the request."""
 
     code: int
     retry_after: str | None = None
@@ -36,21 +36,21 @@ class Status:
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset when this many bytes of the answer's body were sent."""
+    """Resets the connection after this many bytes of the response's body."""
 
     after_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class ResetUpload:
-    """The connection is reset when this many bytes of the request's body have come; the server sees none of it."""
+    """Resets the connection after this many bytes of the request's body; the server does not see the request."""
 
     after_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Nothing comes any more after this many bytes of the body, but the connection stays open."""
+    """Sends nothing after this many bytes of the body, but keeps the connection open."""
 
     after_bytes: int = 0
 
@@ -62,7 +62,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class LoseAnswer:
-    """The server does what it was asked, and the client never learns of it."""
+    """The server handles the request, but its response never reaches the client."""
 
 
 Fault: TypeAlias = Status | Reset | ResetUpload | Stall | Slow | LoseAnswer
@@ -74,10 +74,10 @@ def no_faults(_: Request) -> None:
 
 
 class InTurn:
-    """One fault for each request, None for none; none when they are used up."""
+    """One fault per request, in order; None, or the end of the list, means no fault."""
 
     def __init__(self, *faults: Fault | None, only: str | None = None) -> None:
-        """`only`: the method that counts; others pass."""
+        """`only`: the only method with faults."""
         self._faults = list(faults)
         self._only = only
 
@@ -88,10 +88,10 @@ class InTurn:
 
 
 class Seeded:
-    """The same requests get the same faults, in whatever order they come."""
+    """The same requests get the same faults, in any order."""
 
     def __init__(self, seed: int, percent: float, faults: Sequence[Fault], *, most_in_a_row: int = 2) -> None:
-        """`most_in_a_row`: the tries of one request that may fail, so that retries can be enough."""
+        """`most_in_a_row`: the limit of failures in a row of one request, so that retries can succeed."""
         self._seed = seed
         self._percent = percent
         self._faults = faults
@@ -108,13 +108,13 @@ class Seeded:
 
 
 class FaultProxy:
-    """Listens on a loopback port, in a thread of its own; one request a connection. Change `plan` at any time."""
+    """Listens on a loopback port in a thread, one request per connection. `plan` can change at any time."""
 
     def __init__(self, upstream_port: int, plan: Plan = no_faults) -> None:
         self.plan = plan
         self.requests: list[Request] = []
         self.injected: Counter[str] = Counter()
-        """Faults by the name of their kind."""
+        """The number of faults by kind."""
         self.sent_bytes: list[int] = []
         """Of each answer's body that came from the server, by when they began; counted before it is sent."""
         self._upstream_port = upstream_port
@@ -160,7 +160,7 @@ class FaultProxy:
         try:
             await self._answer(reader, writer)
         except (OSError, EOFError):
-            pass  # either side hung up: the other one's to notice
+            pass  # one side hung up; the other side will notice
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -238,7 +238,7 @@ class FaultProxy:
             if isinstance(fault, Slow):
                 await asyncio.sleep(0.1)
         if isinstance(fault, Reset):
-            await asyncio.sleep(0.01)  # what was sent arrives before the reset overtakes it
+            await asyncio.sleep(0.01)  # lets the sent bytes arrive before the reset
             _reset(writer)
         elif isinstance(fault, Stall):
             await reader.read()  # until the client gives up
@@ -258,7 +258,7 @@ async def _answer_status(writer: asyncio.StreamWriter, status: Status) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """RST instead of an orderly end."""
+    """Ends the connection with RST."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -1,4 +1,4 @@
-"""A server whose every byte a test decides, when http.server would not send it."""
+"""A server whose test script decides every byte, including bytes that http.server would not send."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Self, TypeAlias
 
 @dataclass(frozen=True)
 class Asked:
-    """One request; its body is the script's to read."""
+    """One request; the script reads its body."""
 
     number: int
-    """Of the requests to this server, from 0."""
+    """The number of this request to the server, from 0."""
     method: str
     target: str
     length: int
@@ -30,7 +30,7 @@ class Asked:
             await self.writer.drain()
 
     async def trickle(self, content: bytes, seconds: float = 0.02) -> None:
-        """A byte at a time."""
+        """Sends one byte at a time."""
         for number in range(len(content)):
             await self.send(content[number : number + 1])
             await asyncio.sleep(seconds)
@@ -46,10 +46,10 @@ Script: TypeAlias = Callable[[Asked], Awaitable[None]]
 
 
 class RawServer:
-    """Runs in the test's own loop, and keeps connections open until the script hangs up."""
+    """Runs in the test's event loop and keeps connections open until the script closes them."""
 
     def __init__(self, script: Script, context: ssl.SSLContext | None = None, receive_bytes: int | None = None) -> None:
-        """`receive_bytes`: the size of the kernel's buffer for what comes."""
+        """`receive_bytes`: the size of the kernel's receive buffer."""
         self._script = script
         self._context = context
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""Servers that a tenant runs: what they answer costs their own job, and neither the agent nor its other jobs."""
+"""Servers that a tenant runs: hostile responses fail only the tenant's own job."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_a_listing_takes_neither_all_time_nor_all_memory(body: Body, expec
 
 
 async def test_an_object_that_does_not_end_is_another_one() -> None:
-    """It tells its length, and sends chunks."""
+    """The object states its length and sends chunks."""
     endless = b"10000\r\n%b\r\n" % bytes(65536) * 100
     lies = (("Content-Length", "3"), ("Transfer-Encoding", "chunked"), ("ETag", '"x"'))
     with HostileS3(lambda _: endless, lies) as storage:
@@ -120,7 +120,7 @@ async def test_an_object_that_does_not_end_is_another_one() -> None:
 
 
 @pytest.mark.parametrize(("key", "token"), [("key-€", None), ("key", "token-€"), ("key\nX-Other: 1", None), ("", None)])
-async def test_keys_that_no_header_can_hold_show_up_nowhere(key: str, token: str | None) -> None:
+async def test_keys_that_no_header_can_hold_are_never_quoted(key: str, token: str | None) -> None:
     async with s3_at("http://127.0.0.1:1", key, token) as storage:
         with pytest.raises(VoxFleetError) as caught:
             await storage.head("s3://bucket/x")
@@ -128,7 +128,7 @@ async def test_keys_that_no_header_can_hold_show_up_nowhere(key: str, token: str
     assert caught.value.__cause__ is None and caught.value.__context__ is None
 
 
-def test_an_s3_address_is_another_one_at_each_endpoint() -> None:
+def test_an_s3_address_is_a_different_one_at_each_endpoint() -> None:
     origins = {s3_at(endpoint).origin("s3://bucket/m/") for endpoint in ("http://127.0.0.1:1", "http://127.0.0.1:2")}
     assert len(origins) == 2
     assert s3_at("http://127.0.0.1:1").origin("s3://bucket/m/") in origins
@@ -190,7 +190,7 @@ async def test_no_listing_leads_out_of_the_allowed_prefix(
 
 
 async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer, authority: Authority) -> None:
-    """Each needs a second range, and so a connection, for which the event loop looks up the host in a thread."""
+    """Each reader needs a second range, and so a connection, for which the event loop resolves the host in a thread."""
     junk = b"LIST" + struct.pack("<I", 200_000) + os.urandom(200_000)
     form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
     body = b"WAVE" + form + junk + b"data" + struct.pack("<I", 32_000) + bytes(32_000)
@@ -198,7 +198,7 @@ async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer
     accepted = ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
     contract = VoiceContractSpec(input=accepted)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    async with web(server, authority, Timeouts(answer_seconds=5)) as storage:
+    async with web(server, authority, Timeouts(response_seconds=5)) as storage:
         source = InputClip("a", server.url("/in/x.wav"))
         found = await asyncio.gather(
             *(inspect_clip(storage, contract, index, source) for index in range(4)), return_exceptions=True

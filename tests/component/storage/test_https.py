@@ -181,7 +181,7 @@ async def test_retry_after_in_seconds_and_as_a_date(server: WebServer, storage: 
         assert (error.failure_class, error.retry_after_seconds) == (FailureClass.THROTTLED, seconds)
 
 
-async def test_sizes_are_bounded_and_must_be_told(server: WebServer, storage: Storage) -> None:
+async def test_sizes_are_bounded_and_must_be_stated(server: WebServer, storage: Storage) -> None:
     assert await class_of(storage.get(server.url("/in/x.wav"), 299_999)) is FailureClass.INVALID_INPUT
     server.pages["/in/endless"] = Page(b"abc", headers={"Content-Length": "", "Connection": "close"}, ranges=False)
     assert await class_of(storage.get(server.url("/in/endless"), 10)) is FailureClass.INVALID_INPUT
@@ -272,11 +272,11 @@ async def test_redirects_end(server: WebServer, storage: Storage) -> None:
     assert len(server.asked) == 4
 
 
-# Who is connected to
+# Hosts that may be connected to
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]"])
-async def test_private_hosts_are_refused_without_a_word_to_them(
+async def test_private_hosts_are_refused_without_a_connection(
     server: WebServer, authority: Authority, host: str
 ) -> None:
     prefix = server.url("/in/", host)
@@ -288,7 +288,7 @@ async def test_private_hosts_are_refused_without_a_word_to_them(
 async def test_the_address_that_was_checked_is_the_one_connected_to(
     server: WebServer, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that means another machine each time it is asked for; the certificate is still the name's."""
+    """The name resolves to another machine each time, with a certificate that is still valid for the name."""
     answers = [["10.0.0.1", "8.8.8.8", "127.0.0.1"], ["10.0.0.1"]]
     asked: list[str] = []
     connected: list[str] = []
@@ -337,7 +337,7 @@ async def test_a_certificate_of_another_host_is_refused(
     assert "certificate" in error.message
 
 
-async def test_a_certificate_of_nobody_we_trust_is_refused(server: WebServer) -> None:
+async def test_an_untrusted_certificate_is_refused(server: WebServer) -> None:
     async with Storage([server.url("/in/")], None, HttpsConfig(private_networks=("127.0.0.0/8",))) as storage:
         error = await error_of(storage.get(server.url("/in/x.wav"), 1))
     assert error.failure_class is FailureClass.ACCESS_DENIED
@@ -345,13 +345,13 @@ async def test_a_certificate_of_nobody_we_trust_is_refused(server: WebServer) ->
     assert server.asked == []
 
 
-async def test_a_bundle_without_certificates_is_told(server: WebServer, tmp_path: Path) -> None:
+async def test_a_bundle_without_certificates_is_reported(server: WebServer, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     storage = Storage([server.url("/in/")], None, HttpsConfig(ca_bundle=tmp_path / "ca.pem"))
     assert "caBundle" in (await error_of(storage.get(server.url("/in/x.wav"), 1), str(tmp_path))).message
 
 
-async def test_a_name_that_nobody_knows_is_transport(https: HttpsConfig) -> None:
+async def test_an_unknown_host_is_transport(https: HttpsConfig) -> None:
     async with Storage(["https://storage.invalid/"], None, https) as storage:
         assert await class_of(storage.get("https://storage.invalid/x", 1), "invalid") is FailureClass.TRANSPORT
 
@@ -361,7 +361,7 @@ async def test_a_name_that_nobody_knows_is_transport(https: HttpsConfig) -> None
 
 @contextmanager
 def few_threads(count: int) -> Iterator[None]:
-    """That the event loop has for all blocking calls; one that is stuck holds up no test."""
+    """Gives the event loop `count` threads for blocking calls; a stuck one does not delay the test."""
     executor = ThreadPoolExecutor(max_workers=count)
     asyncio.get_running_loop().set_default_executor(executor)
     try:
@@ -373,11 +373,11 @@ def few_threads(count: int) -> Iterator[None]:
 async def test_more_headers_than_threads_are_read_from_a_server_that_keeps_no_connection(
     server: WebServer, https: HttpsConfig
 ) -> None:
-    """Each header lies in two places, and each place costs a connection, which costs a look-up of the name."""
+    """Each header is in two ranges, and each range takes a connection, which takes a look-up of the name."""
     behind = wav_behind(100_000)
     for number in range(8):
         server.pages[f"/in/{number}.wav"] = Page(behind, headers={"Connection": "close"})
-    async with Storage([server.url("/in/")], None, https, Timeouts(answer_seconds=10.0)) as storage:
+    async with Storage([server.url("/in/")], None, https, Timeouts(response_seconds=10.0)) as storage:
         sources = [InputClip(str(number), server.url(f"/in/{number}.wav")) for number in range(8)]
         with few_threads(2):
             rows = await asyncio.gather(
@@ -389,7 +389,7 @@ async def test_more_headers_than_threads_are_read_from_a_server_that_keeps_no_co
 async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
     server: WebServer, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the look-up nor the header that waits for it is in a thread that the rest of the agent needs."""
+    """Neither the look-up nor the header that waits for it occupies a thread that the rest of the agent needs."""
     server.pages["/in/x.wav"] = Page(wav_behind(100_000), headers={"Connection": "close"})
     asked, answer = asyncio.Event(), threading.Event()
     loop, really = asyncio.get_running_loop(), socket.getaddrinfo
@@ -398,7 +398,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
     def slow(host: str, port: int, **kinds: int) -> list[object]:
         nonlocal look_ups
         look_ups += 1
-        if look_ups > 1:  # of the header's second place
+        if look_ups > 1:  # for the header's second range
             loop.call_soon_threadsafe(asked.set)
             assert answer.wait(30)
         return [*really(host, port, **kinds)]
@@ -415,7 +415,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
 
 
 def wav_behind(chunk_bytes: int) -> bytes:
-    """One second at 16 kHz behind a chunk of something else, as studios write it."""
+    """A wav of one second at 16 kHz after a chunk of other data, as studio software writes it."""
     chunks = [
         (b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)),
         (b"LIST", bytes(chunk_bytes)),

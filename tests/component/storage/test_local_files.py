@@ -101,14 +101,14 @@ async def test_download_does_not_write_through_a_link(data: Path, storage: Stora
     assert victim.read_bytes() == b"old"
 
 
-async def test_a_longer_file_that_was_there_is_replaced(data: Path, storage: Storage, tmp_path: Path) -> None:
+async def test_a_longer_existing_file_is_replaced(data: Path, storage: Storage, tmp_path: Path) -> None:
     (data / "x").write_bytes(b"new")
     (tmp_path / "target").write_bytes(b"something longer")
     await storage.download(uri(data / "x"), tmp_path / "target", await storage.head(uri(data / "x")))
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
-async def test_a_full_scratch_is_the_mac_s_trouble(data: Path, storage: Storage) -> None:
+async def test_a_full_scratch_is_scratch_exhausted(data: Path, storage: Storage) -> None:
     (data / "x").write_bytes(b"new")
     call = storage.download(uri(data / "x"), Path("/dev/full"), await storage.head(uri(data / "x")))
     error = await error_of(call)
@@ -133,7 +133,7 @@ async def test_sizes_are_bounded(data: Path, storage: Storage) -> None:
     assert await class_of(storage.list_names(f"{uri(data)}/", 1)) is FailureClass.INVALID_INPUT
 
 
-async def test_what_is_absent_is_input_not_found(data: Path, storage: Storage) -> None:
+async def test_a_missing_object_is_input_not_found(data: Path, storage: Storage) -> None:
     (data / "file").write_bytes(b"")
     for missing in (data / "nope", data / "file" / "below"):
         assert await class_of(storage.get(uri(missing), 10)) is FailureClass.INPUT_NOT_FOUND
@@ -263,7 +263,7 @@ async def test_a_reader_notices_a_change(data: Path, storage: Storage) -> None:
 async def test_a_file_system_without_hard_links_will_do(
     data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SMB shares and exFAT volumes, which no test machine has at hand: this is what they answer."""
+    """Simulates the errors of SMB shares and exFAT volumes, which no test machine has."""
 
     def link(*_: object, **__: object) -> None:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -295,7 +295,7 @@ async def test_of_two_that_create_at_once_one_wins(data: Path, storage: Storage)
         (errno.EACCES, FailureClass.ACCESS_DENIED),
     ],
 )
-async def test_what_a_file_system_answers_to_a_write_has_a_class(
+async def test_each_error_of_a_write_has_a_class(
     data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, number: int, expected: FailureClass
 ) -> None:
     def rename(*names: object, **_: object) -> None:
@@ -307,7 +307,7 @@ async def test_what_a_file_system_answers_to_a_write_has_a_class(
 
 
 async def test_a_slow_disk_does_not_stop_the_loop(data: Path, storage: Storage, tmp_path: Path) -> None:
-    """The copy waits in a thread until the loop has gone on meanwhile."""
+    """The copy waits in a thread until the event loop has made progress."""
     (data / "x").write_bytes(b"x")
     version = await storage.head(uri(data / "x"))
     begun, went_on = threading.Event(), threading.Event()
@@ -342,7 +342,7 @@ async def test_a_folder_that_becomes_a_link_while_it_is_listed_is_not_followed(
             found = list(entries)
         (data / "in" / "sub").rmdir()
         (data / "in" / "sub").symlink_to(tmp_path / "private")
-        return contextlib.nullcontext(iter(found))  # type: ignore[return-value] # what had been read before
+        return contextlib.nullcontext(iter(found))  # type: ignore[return-value] # the entries read before the swap
 
     monkeypatch.setattr("voxfleet_agent.storage.local_files.os.scandir", swap)
     assert await class_of(storage.list_names(uri(data / "in") + "/", 10)) in (

@@ -1,4 +1,4 @@
-"""Answers that HTTP allows, or that servers give all the same: no byte is taken for another one."""
+"""Unusual responses, valid or not: no byte is mistaken for another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def part(start: int, stop: int, *lines: str) -> bytes:
 
 
 def always(*parts: bytes, hang_up: bool = False) -> RawServer:
-    """Every request is answered with these bytes."""
+    """A server that answers every request with these bytes."""
 
     async def script(asked: Asked) -> None:
         await asked.read_body()
@@ -76,7 +76,7 @@ CHUNKS_OF_LESS = head(200, "Content-Length: 200", "Transfer-Encoding: chunked") 
         "nothing",
     ],
 )
-async def test_what_is_not_the_whole_object_is_no_object(answer: bytes, expected: FailureClass) -> None:
+async def test_a_response_that_is_not_the_whole_object_is_refused(answer: bytes, expected: FailureClass) -> None:
     async with always(answer, hang_up=True) as server, s3_at(server) as storage:
         assert await class_of(storage.get(URI, 1000)) is expected
 
@@ -91,7 +91,7 @@ async def test_what_is_not_the_whole_object_is_no_object(answer: bytes, expected
     ],
     ids=["behind interim answers", "HTTP/1.0", "one length twice", "an encoding that is none"],
 )
-async def test_what_is_whole_is_taken(answer: bytes) -> None:
+async def test_a_whole_object_is_accepted(answer: bytes) -> None:
     async with always(answer, hang_up=True) as server, s3_at(server) as storage:
         assert await storage.get(URI, 1000) == CONTENT
         version, reader = await storage.open_reader(URI)
@@ -99,7 +99,7 @@ async def test_what_is_whole_is_taken(answer: bytes) -> None:
         assert reader.read(200) == CONTENT
 
 
-async def test_a_reader_takes_no_part_for_another_one() -> None:
+async def test_a_reader_accepts_no_other_range() -> None:
     async with always(part(100, 200)) as server, s3_at(server) as storage:
         assert await class_of(storage.open_reader(URI)) is FailureClass.TRANSPORT
 
@@ -139,7 +139,9 @@ async def test_a_download_that_broke_off_behind_its_last_byte_is_whole(scratch: 
     assert (scratch / "x").read_bytes() == CONTENT
 
 
-async def test_a_packed_error_page_is_still_its_status_and_a_packed_listing_is_told(authority: Authority) -> None:
+async def test_a_compressed_error_page_keeps_its_status_and_a_compressed_listing_is_refused(
+    authority: Authority,
+) -> None:
     packed = gzip.compress(b"<html>")
 
     async def script(asked: Asked) -> None:
@@ -170,7 +172,7 @@ async def test_a_document_without_end_is_broken_off(authority: Authority, method
 
 
 async def test_one_connection_serves_request_after_request() -> None:
-    """Each costs a look-up of the name and a TLS handshake."""
+    """Each new connection takes a look-up of the name and a TLS handshake."""
 
     async def script(asked: Asked) -> None:
         await asked.read_body()
@@ -207,8 +209,8 @@ async def test_a_server_that_hangs_up_between_requests_loses_none() -> None:
     assert server.connections == 3
 
 
-async def test_that_the_object_exists_may_be_told_behind_a_good_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's way, once it has begun to join parts."""
+async def test_a_conflict_may_be_reported_after_a_good_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 does this once it has begun to join parts."""
     monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 10)
 
     async def script(asked: Asked) -> None:

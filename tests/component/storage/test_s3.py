@@ -54,9 +54,7 @@ async def test_keys_are_taken_literally(s3: Storage, bucket: str, key: str) -> N
 
 
 @pytest.mark.parametrize("key", ["/a", "a//b", "a/../b", "..", "./a", "a/%2e%2e/b", "a%2Fb", "a/..;x/b"])
-async def test_keys_that_somebody_might_read_as_another_are_refused(
-    open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str
-) -> None:
+async def test_ambiguous_keys_are_refused(open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str) -> None:
     storage = open_s3(proxy.endpoint)
     for call in (storage.put_once(f"{bucket}{key}", b"x"), storage.get(f"{bucket}{key}", 1)):
         assert await class_of(call) is FailureClass.ACCESS_DENIED
@@ -133,7 +131,7 @@ async def test_more_names_than_one_answer_holds(s3: Storage, bucket: str, s3_ser
     assert await class_of(s3.list_names(f"{bucket}many/", 1_233)) is FailureClass.INVALID_INPUT
 
 
-async def test_a_console_s_folder_is_no_object(s3: Storage, bucket: str, s3_server: S3Server) -> None:
+async def test_a_folder_of_a_console_is_not_an_object(s3: Storage, bucket: str, s3_server: S3Server) -> None:
     (s3_server.bucket(bucket.removeprefix("s3://").strip("/")) / "folder").mkdir()
     await s3.put(f"{bucket}folder/x", b"")
     assert await s3.list_names(bucket, 10) == ["folder/x"]
@@ -149,7 +147,7 @@ async def test_sizes_are_bounded(s3: Storage, bucket: str) -> None:
 async def test_put_file_creates_or_finds_the_same(
     s3: Storage, bucket: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
 ) -> None:
-    """In one request, and in parts; what a part is is smaller here."""
+    """In one request, and in parts that are smaller than usual."""
     monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 200_000)
     content = os.urandom(size_bytes)
     (scratch / "spoken").write_bytes(content)
@@ -166,7 +164,7 @@ async def test_a_large_file_goes_up_in_parts(
     s3: Storage, bucket: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 6 * 2**20)
-    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)  # the least that S3 takes
+    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)  # the minimum that S3 accepts
     content = os.urandom(11 * 2**20)
     (scratch / "spoken").write_bytes(content)
     await s3.put_file(f"{bucket}x", scratch / "spoken")
@@ -207,7 +205,7 @@ async def test_another_region_is_denied(open_s3: OpenS3, bucket: str) -> None:
     assert "AWS_REGION" in (await error_of(open_s3(region="eu-west-1").get(f"{bucket}x", 1))).message
 
 
-async def test_an_expired_token_is_told(open_s3: OpenS3, bucket: str, proxy: FaultProxy) -> None:
+async def test_an_expired_token_is_reported(open_s3: OpenS3, bucket: str, proxy: FaultProxy) -> None:
     body = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
     proxy.plan = InTurn(Status(400, body=body))
     token = "SESSIONTOKEN"
@@ -216,7 +214,7 @@ async def test_an_expired_token_is_told(open_s3: OpenS3, bucket: str, proxy: Fau
     assert "expired" in error.message
 
 
-async def test_a_missing_bucket_is_told(s3: Storage, scratch: Path) -> None:
+async def test_a_missing_bucket_is_reported(s3: Storage, scratch: Path) -> None:
     for call in (s3.get("s3://nowhere/x", 1), s3.put("s3://nowhere/x", b""), s3.list_names("s3://nowhere/", 1)):
         error = await error_of(call)
         assert error.failure_class is FailureClass.INPUT_NOT_FOUND
@@ -302,7 +300,7 @@ async def test_a_region_cannot_change_the_host() -> None:
     assert "AWS_REGION" in error.message
 
 
-async def test_an_https_endpoint_must_prove_who_it_is(tmp_path: Path, authority: Authority) -> None:
+async def test_an_https_endpoint_must_prove_its_identity(tmp_path: Path, authority: Authority) -> None:
     with S3Server(tmp_path, certificate=authority.server_file) as server:
         server.bucket("calls")
         credentials = S3Credentials(
@@ -318,11 +316,11 @@ async def test_an_https_endpoint_must_prove_who_it_is(tmp_path: Path, authority:
             assert "certificate" in (await error_of(storage.get("s3://calls/x", 1))).message
 
 
-async def test_the_most_talkative_log_holds_no_secret(
+async def test_the_most_verbose_log_contains_no_secret(
     open_s3: OpenS3, bucket: str, s3_server: S3Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    storage = open_s3(session_token="SESSIONTOKEN")  # noqa: S106 -- one of nobody
+    storage = open_s3(session_token="SESSIONTOKEN")  # noqa: S106 -- not a real token
     with contextlib.suppress(VoxFleetError):  # the server knows no such session
         await storage.get(f"{bucket}patient.wav", 1)
     await open_s3().put(f"{bucket}patient.wav", b"spoken secret")

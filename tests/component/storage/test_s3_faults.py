@@ -1,4 +1,4 @@
-"""What networks and tired servers do to S3 requests: each has its class, and retries lose nothing."""
+"""Faults of networks and overloaded servers: each has its class, and retries lose nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 
-IMPATIENT = Timeouts(connect_seconds=5, idle_seconds=1, answer_seconds=10)
+SHORT_TIMEOUTS = Timeouts(connect_seconds=5, idle_seconds=1, response_seconds=10)
 AT_ONCE = Backoff(initial="1ms", cap="1ms")
 
 Verb = Callable[[Storage, str], Awaitable[object]]
@@ -70,7 +70,7 @@ async def test_each_fault_has_a_class(
 ) -> None:
     await open_s3().put(f"{bucket}folder/x", b"x" * 100_000)
     proxy.plan = InTurn(fault)
-    storage = open_s3(proxy.endpoint, IMPATIENT if isinstance(fault, Stall) else None)
+    storage = open_s3(proxy.endpoint, SHORT_TIMEOUTS if isinstance(fault, Stall) else None)
     call = verb(storage, f"{bucket}folder/x")
     assert await class_of(call) is expected
     assert len(proxy.requests) == 1, "retries are not the storage's business"
@@ -143,7 +143,7 @@ async def test_an_endpoint_that_does_not_answer_is_transport(open_s3: OpenS3, bu
 
 
 async def test_an_answer_that_never_begins_is_broken_off(open_s3: OpenS3, bucket: str) -> None:
-    """A server that keeps the connection busy with interim answers."""
+    """A server that keeps the connection busy with interim responses."""
 
     hung_up = asyncio.Event()
 
@@ -161,13 +161,13 @@ async def test_an_answer_that_never_begins_is_broken_off(open_s3: OpenS3, bucket
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
-        storage = open_s3(f"http://127.0.0.1:{port}", Timeouts(answer_seconds=0.5))
+        storage = open_s3(f"http://127.0.0.1:{port}", Timeouts(response_seconds=0.5))
         error = await error_of(storage.get(f"{bucket}x", 1))
         await hung_up.wait()
     assert (error.failure_class, "in time" in error.message) == (FailureClass.TRANSPORT, True)
 
 
-async def test_a_slow_body_is_waited_for_and_a_trickle_is_not(open_s3: OpenS3, bucket: str, proxy: FaultProxy) -> None:
+async def test_a_slow_body_is_accepted_and_a_trickle_is_not(open_s3: OpenS3, bucket: str, proxy: FaultProxy) -> None:
     await open_s3().put(f"{bucket}x", b"x" * 20_000)
     patient = open_s3(proxy.endpoint, Timeouts(idle_seconds=1, bytes_per_second=10_000))
     proxy.plan = InTurn(Slow(40_000), Slow(2_000))
@@ -181,7 +181,7 @@ async def test_a_download_goes_on_where_it_stopped(
     open_s3: OpenS3, bucket: str, proxy: FaultProxy, scratch: Path, fault: Fault
 ) -> None:
     content = os.urandom(1_000_000)
-    storage = open_s3(proxy.endpoint, IMPATIENT)
+    storage = open_s3(proxy.endpoint, SHORT_TIMEOUTS)
     await storage.put(f"{bucket}x", content)
     version = await storage.head(f"{bucket}x")
     proxy.plan = InTurn(fault)
@@ -194,7 +194,7 @@ async def test_a_download_goes_on_where_it_stopped(
     assert proxy.sent_bytes[-1] == 1_000_000 - arrived, "only the rest came again"
 
 
-async def test_what_changed_since_it_stopped_is_not_joined(
+async def test_an_object_that_changed_since_the_interruption_is_not_joined(
     open_s3: OpenS3, bucket: str, proxy: FaultProxy, scratch: Path
 ) -> None:
     storage = open_s3(proxy.endpoint)
@@ -242,7 +242,7 @@ async def test_nothing_is_lost_while_every_third_request_fails(
         await clean.put(f"{bucket}{name}", content)
     faults = (Status(500), Status(503, "0"), Reset(90_000), ResetUpload(10_000), LoseAnswer(), Stall(1000))
     proxy.plan = Seeded(7, 33, faults)
-    storage = open_s3(proxy.endpoint, IMPATIENT)
+    storage = open_s3(proxy.endpoint, SHORT_TIMEOUTS)
     retrier = Retrier(Retries(max_retries=6, backoff=AT_ONCE))  # two for each request that a create may take
 
     async def carry(name: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Servers that are not idle and not at work either: no call waits for them for long."""
+"""Servers that keep a connection busy without making progress: no call waits for them for long."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
 
 SLOW_BODY = Timeouts(idle_seconds=0.4, bytes_per_second=10_000)
-SLOW_HEAD = Timeouts(answer_seconds=0.7)
+SLOW_HEAD = Timeouts(response_seconds=0.7)
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,), max_clip_bytes="8Gi"),
 )
 PATIENCE_SECONDS = 20
-"""Of a test: what would have gone on for longer, or for ever."""
+"""The timeout of a test, which would otherwise run for longer or forever."""
 
 Verb: TypeAlias = Callable[[Storage, str], Awaitable[object]]
 
@@ -77,14 +77,14 @@ async def body(asked: Asked) -> None:
 
 
 async def body_after_a_burst(asked: Asked) -> None:
-    """A million bytes at once are no credit for the rest."""
+    """A million bytes at once do not count for the rest."""
     await asked.read_body()
     await asked.send(head(status_of(asked), "Content-Length: 2000000"), bytes(1_000_000))
     await asked.trickle(bytes(1_000_000))
 
 
 async def chunk_size(asked: Asked) -> None:
-    """No byte of a body ever comes."""
+    """Never sends a byte of the body."""
     await asked.read_body()
     await asked.send(head(status_of(asked), "Content-Length: 5", "Transfer-Encoding: chunked"), b"5;")
     await asked.trickle(b"x" * 1_000_000)
@@ -142,7 +142,7 @@ async def test_a_trickle_is_a_transport_failure(
 
 
 @pytest.mark.parametrize("scheme", ["s3", "https"])
-async def test_an_upload_that_is_cancelled_waits_for_no_cleaning(
+async def test_a_cancelled_upload_does_not_wait_for_its_cleanup(
     authority: Authority, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (s3_module, webdav):
@@ -206,8 +206,8 @@ async def test_a_trickling_handshake(authority: Authority) -> None:
     assert error.failure_class is FailureClass.TRANSPORT
 
 
-async def test_an_upload_that_was_taken_gives_the_answer_no_more_time() -> None:
-    """At the least speed these bytes would have hours."""
+async def test_a_completed_upload_does_not_extend_the_response_timeout() -> None:
+    """At the minimum speed, these bytes would be allowed hours."""
 
     async def script(asked: Asked) -> None:
         await asked.read_body()
@@ -216,7 +216,7 @@ async def test_an_upload_that_was_taken_gives_the_answer_no_more_time() -> None:
     async with (
         RawServer(script) as server,
         asyncio.timeout(PATIENCE_SECONDS),
-        s3_at(server, Timeouts(answer_seconds=0.5, bytes_per_second=100)) as storage,
+        s3_at(server, Timeouts(response_seconds=0.5, bytes_per_second=100)) as storage,
     ):
         error = await error_of(storage.put("s3://bucket/x", bytes(2**20)))
     assert (error.failure_class, "in time" in error.message) == (FailureClass.TRANSPORT, True)
@@ -229,16 +229,16 @@ class Slow(BytesContent):
             yield bytes(self.size_bytes)[offset : offset + 1]
 
 
-async def test_a_long_upload_may_take_longer_than_an_answer() -> None:
+async def test_a_long_upload_may_take_longer_than_the_response_timeout() -> None:
     async def script(asked: Asked) -> None:
         await asked.read_body()
         await asked.send(head(200, "Content-Length: 0"))
 
-    async with RawServer(script) as server, s3_at(server, Timeouts(answer_seconds=0.8)) as storage:
+    async with RawServer(script) as server, s3_at(server, Timeouts(response_seconds=0.8)) as storage:
         await storage.put("s3://bucket/x", Slow(bytes(10)))
 
 
-async def test_the_time_of_who_reads_is_not_the_server_s() -> None:
+async def test_the_time_of_the_reader_does_not_count() -> None:
     read = asyncio.Event()
 
     async def script(asked: Asked) -> None:
@@ -272,13 +272,13 @@ async def test_a_server_that_joins_parts_sends_spaces_meanwhile(monkeypatch: pyt
             await asked.trickle(b" " * 30)
             await asked.send(b"<R/>")
 
-    async with RawServer(script) as server, s3_at(server, Timeouts(idle_seconds=0.4, answer_seconds=20)) as storage:
+    async with RawServer(script) as server, s3_at(server, Timeouts(idle_seconds=0.4, response_seconds=20)) as storage:
         await storage.put("s3://bucket/x", bytes(20))
     assert [asked.method for asked in server.requests] == ["POST", "PUT", "POST"], "and nothing was aborted"
 
 
 async def test_a_header_ends_though_each_of_its_parts_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk in each block, for ever."""
+    """A chunk in each block, forever."""
     monkeypatch.setattr(header_inspection, "HEADER_TIMEOUT_SECONDS", 0.5)
     block = b"junk" + struct.pack("<I", 2**16 - 8) + bytes(2**16 - 8)
     riff = b"RIFF" + struct.pack("<I", 2**32 - 10) + b"WAVE"

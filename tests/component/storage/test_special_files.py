@@ -1,4 +1,4 @@
-"""Pipes, sockets and devices where files are expected: they are refused, and nobody waits for a pipe's writer."""
+"""Pipes, sockets and devices in place of files are refused, without waiting for a pipe's writer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def a_socket(path: Path) -> None:
 
 
 def a_device(path: Path) -> None:
-    """A terminal that nobody answers at: reading from it would wait."""
+    """A terminal without input, so that reading from it would block."""
     path.symlink_to("/dev/ptmx")
 
 
@@ -100,14 +100,14 @@ async def test_a_file_that_became_special_since_plan_is_not_fetched(
 
 
 @every_kind
-async def test_a_special_file_is_no_manifest(data: Path, storage: Storage, make: Make) -> None:
+async def test_a_special_file_is_refused_as_a_manifest(data: Path, storage: Storage, make: Make) -> None:
     make(data / "manifest.jsonl")
     job_input = JobInput(manifest=ManifestInput(uri=f"file://{data}/manifest.jsonl"))
     call = list_input_clips(storage, Retrier(Retries()), job_input, Task.TRANSCRIBE, f"file://{data}/out")
     assert await class_of(call) is FailureClass.ACCESS_DENIED
 
 
-async def test_a_pipe_in_scratch_is_not_waited_for(data: Path, storage: Storage, scratch: Path) -> None:
+async def test_a_pipe_in_scratch_does_not_block(data: Path, storage: Storage, scratch: Path) -> None:
     (data / "x").write_bytes(b"x")
     version = await storage.head(f"file://{data}/x")
     os.mkfifo(scratch / "x")
@@ -124,14 +124,14 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_pipe_is_no_file_of_a_model(model: Path) -> None:
+def test_a_pipe_is_not_a_file_of_a_model(model: Path) -> None:
     (model / "config.json").unlink()
     a_pipe(model / "config.json")
     with pytest.raises(VoxFleetError, match=r"has no config\.json"):
         check_names("the folder", list_files(model))
 
 
-def test_a_file_of_a_model_that_becomes_a_pipe_is_not_waited_for(model: Path) -> None:
+def test_a_file_of_a_model_that_becomes_a_pipe_does_not_block(model: Path) -> None:
     names = list_files(model)
     (model / "config.json").unlink()
     a_pipe(model / "config.json")

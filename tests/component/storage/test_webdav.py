@@ -1,4 +1,4 @@
-"""https:// output on a real WebDAV server."""
+"""https:// output to a real WebDAV server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture
 def folder(web_dav: WebDavServer) -> Path:
-    """Of this test alone; it is not there yet."""
+    """A folder for this test alone, which does not exist yet."""
     return web_dav.folder / f"test-{next(_NUMBERS)}"
 
 
@@ -81,7 +81,7 @@ async def test_of_two_that_create_at_once_one_wins(storage: Storage, prefix: str
 
 
 class Breaking(BytesContent):
-    """What cannot be read to its end, so that the upload breaks off."""
+    """Content that cannot be read to its end, so that the upload breaks off."""
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         async for block in super().blocks(start, stop // 2):
@@ -102,7 +102,7 @@ async def test_half_an_upload_is_never_an_object(storage: Storage, prefix: str, 
 
 
 async def test_a_move_whose_answer_was_lost_may_be_repeated(authority: Authority) -> None:
-    """And what was uploaded under another name is gone."""
+    """The temporary upload is gone afterwards."""
     stored: dict[str, bytes] = {}
 
     async def script(asked: Asked) -> None:
@@ -157,7 +157,7 @@ async def test_many_folders_at_once(storage: Storage, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 405, 501])
-async def test_what_a_plain_web_server_cannot_do_is_told(authority: Authority, status: int) -> None:
+async def test_unsupported_methods_of_a_plain_web_server_are_reported(authority: Authority, status: int) -> None:
     https = HttpsConfig(ca_bundle=authority.ca_file, private_networks=("127.0.0.0/8",))
     with WebServer(authority) as server:
         server.everything_else = Page(b"<html>", status=status)
@@ -187,7 +187,7 @@ async def test_hostile_listings_are_refused(authority: Authority, document: byte
 
 
 async def test_a_listing_stays_in_its_folder(authority: Authority) -> None:
-    """Whatever a server names: itself, folders above, other hosts, the same folder for ever."""
+    """Whatever the server lists: the folder itself, parent folders, other hosts, the same folder forever."""
     hrefs = ["/out/", "/", "/etc/passwd", "/out/../secret", "https://other.test/out/x", "/out/deep/b.wav", "/out/a.wav"]
     responses = "".join(f"<response><href>{href}</href></response>" for href in [*hrefs, *hrefs])
     is_folder = "<propstat><prop><resourcetype><collection/></resourcetype></prop></propstat>"

@@ -1,4 +1,4 @@
-"""An https server whose every answer a test decides, and a real WebDAV server."""
+"""An https server whose responses a test decides, and a real WebDAV server."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Page:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     most_bytes: int | None = None
-    """Of one range: a server may send less than it was asked for."""
+    """The most bytes of one range: a server may send less than requested."""
     cut_after_bytes: int | None = None
-    """The connection ends after so much of the body, once."""
+    """Ends the connection once after this many bytes of the body."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Asked:
 
 
 class WebServer:
-    """Pages by path; what is asked is kept."""
+    """Serves pages by path and records the requests."""
 
     def __init__(self, authority: Authority) -> None:
         self.pages: dict[str, Page] = {}
         self.everything_else = Page(status=404)
         self.asked: list[Asked] = []
         self.server_names: list[str | None] = []
-        """What clients named in their TLS hello."""
+        """The host names in clients' TLS hello."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         context = authority.server_context()
@@ -85,7 +85,7 @@ class WebServer:
                 try:
                     super().handle()
                 except (OSError, ssl.SSLError):
-                    self.close_connection = True  # the client hung up, as some tests make it do
+                    self.close_connection = True  # the client hung up, as in some tests
 
             def do_GET(self) -> None:
                 site._answer(self)
@@ -117,7 +117,7 @@ class WebServer:
 
 
 def _decide(page: Page, header: Callable[[str], str | None]) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers, as RFC 9110 has conditions and ranges."""
+    """(status, body, headers), with conditions and ranges as in RFC 9110."""
     validators = {}
     if page.etag is not None:
         validators["ETag"] = page.etag
@@ -140,7 +140,7 @@ def _decide(page: Page, header: Callable[[str], str | None]) -> tuple[int, bytes
 
 
 class WebDavServer:
-    """WsgiDAV in a process of its own, over TLS, on a folder below `directory`."""
+    """WsgiDAV in a separate process, over TLS, on a folder below `directory`."""
 
     def __init__(self, authority: Authority, directory: Path) -> None:
         self.folder = directory / "files"

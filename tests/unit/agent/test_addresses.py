@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.addresses import Address, AllowList, Scheme, parse, split_authority
+from voxfleet_agent.addresses import Address, AllowList, Scheme, parse_address, split_authority
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ALLOWED = AllowList(
@@ -181,10 +181,10 @@ def test_an_authority_is_a_host_and_a_port() -> None:
         "a..b",
     ],
 )
-def test_hosts_in_disguise_are_no_hosts(host: str) -> None:
-    """Resolvers read most of these as an IP address; the allow-list would read a name."""
+def test_disguised_ip_addresses_are_refused(host: str) -> None:
+    """Resolvers read most of these as an IP address, but the allow-list would see a name."""
     with pytest.raises(VoxFleetError) as caught:
-        parse(f"https://{host}/x")
+        parse_address(f"https://{host}/x")
     assert "host" in caught.value.message
 
 
@@ -193,7 +193,7 @@ def test_hosts_in_disguise_are_no_hosts(host: str) -> None:
     st.sampled_from(["file:///data/in/", "https://clips.example/2026/"]),
 )
 def test_whatever_is_resolved_lies_below_a_prefix(rest: str, prefix: str) -> None:
-    """As somebody sees it who decodes percent signs, and as somebody sees it who does not."""
+    """Both for servers that decode percent signs and for those that do not."""
     try:
         address = ALLOWED.resolve(f"{prefix}{rest}")
     except VoxFleetError:
@@ -206,4 +206,4 @@ def test_whatever_is_resolved_lies_below_a_prefix(rest: str, prefix: str) -> Non
 @given(st.text(max_size=40), st.sampled_from(["", "https://", "s3://", "file://", "file:///"]))
 def test_any_text_is_an_address_or_denied(text: str, beginning: str) -> None:
     with suppress(VoxFleetError):
-        parse(f"{beginning}{text}")
+        parse_address(f"{beginning}{text}")

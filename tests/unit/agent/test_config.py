@@ -70,14 +70,14 @@ def test_lanes_that_leave_the_machine_nothing_are_refused_with_the_sum() -> None
     assert "at most 13926 MiB" in str(caught.value)
 
 
-def test_lanes_with_an_account_live_where_the_account_can_reach(tmp_path: Path) -> None:
+def test_lanes_with_a_lane_user_are_in_folders_that_it_can_reach(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, laneUser="lanes", modelCache={"path": "/Users/voxfleet/models"}))
     assert config.lane_dir.is_relative_to(config.scratch.path)
     with pytest.raises(ConfigError, match="models must lie outside stateDir"):
         load_config(write(tmp_path, laneUser="lanes", modelCache=None))
 
 
-def test_a_wrong_name_is_told_with_the_right_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_wrong_name_is_reported_with_the_right_one_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, pools=[{"name": "offline", "memorycap": "24Gi"}]))
     assert str(caught.value).splitlines()[1:] == ["  pools[0].memorycap: unknown field; write memoryCap"]

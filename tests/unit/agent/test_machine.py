@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_agent.machine import judge_build_info
+from voxfleet_agent.machine import check_build_info
 
 FITS: dict[str, object] = {
     "arch_matches": True,
@@ -29,5 +29,5 @@ FITS: dict[str, object] = {
     ],
 )
 def test_compatibility_is_read_from_the_build_info(change: dict[str, object], compatible: bool, word: str) -> None:
-    verdict, message = judge_build_info(FITS | change)
+    verdict, message = check_build_info(FITS | change)
     assert verdict is compatible and word in message

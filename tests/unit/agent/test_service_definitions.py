@@ -66,13 +66,13 @@ def test_the_unit_ends_the_agent_first_and_dumps_no_core() -> None:
     assert unit["NoNewPrivileges"] == "yes"
 
 
-def test_an_agent_whose_lanes_have_an_account_of_their_own_starts_as_root() -> None:
+def test_an_agent_with_a_lane_user_starts_as_root() -> None:
     unit = unit_of(replace(SERVICE, switches_user=True))["Service"]
     assert unit["User"] == "root" and "NoNewPrivileges" not in unit
     assert plistlib.loads(launchd_plist(replace(SERVICE, switches_user=True)))["UserName"] == "root"
 
 
-def test_who_the_service_runs_as_is_told() -> None:
+def test_the_user_of_the_service_is_named() -> None:
     assert accounts(SERVICE, None) == ["the agent and its lanes run as voxfleet"]
     root = accounts(replace(SERVICE, user="root"), None)
     assert root[0] == "the agent and its lanes run as root"

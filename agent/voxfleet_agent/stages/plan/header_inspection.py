@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import refuse, sniff
+from voxfleet_agent.audio.headers import contract_violation, sniff
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
 from voxfleet_agent.stages.plan.input_clips import InputClip
 from voxfleet_agent.stages.result_rows import row_error, row_error_of
@@ -60,7 +60,7 @@ def _parse_and_check(
     if refusal is not None:
         return None, refusal
     facts = parse(clip)
-    return facts, refuse(facts, size_bytes, contract)
+    return facts, contract_violation(facts, size_bytes, contract)
 
 
 class HeaderReader:

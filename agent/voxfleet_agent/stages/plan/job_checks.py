@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxfleet_agent.engine.synthesis_families import check_synthesis, synthesis_family_of, voices_in
-from voxfleet_agent.engine.transcription_families import FAMILIES, check_settings
+from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, check_transcription
 from voxfleet_agent.models.model_files import open_regular
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -71,8 +71,8 @@ def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
     config = _config(folder / "config.json")
     name = _string_field(config, "model_type")
     try:
-        if spec.task is Task.TRANSCRIBE and name in FAMILIES:
-            check_settings(name, FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
+        if spec.task is Task.TRANSCRIBE and name in TRANSCRIPTION_FAMILIES:
+            check_transcription(name, TRANSCRIPTION_FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
         family = synthesis_family_of(name, _string_field(config, "tts_model_type"), frozenset())
         if spec.synthesis is not None and family.named_by_config:
             voices = None if family.speakers_by_model else voices_in(folder)

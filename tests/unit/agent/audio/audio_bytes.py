@@ -1,4 +1,4 @@
-"""Audio files built by hand, also ones that no program would write."""
+"""Audio files built by hand, including ones that no program would write."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def extensible_wav(
 
 
 def extended(rate_hz: float) -> bytes:
-    """AIFF's 80-bit float."""
+    """A rate as AIFF's 80-bit float."""
     if rate_hz == 0:
         return bytes(10)
     exponent = int(rate_hz).bit_length() - 1
@@ -109,7 +109,7 @@ def core_audio_layout(tag: int, channels: int = 0, mask: int = 0) -> bytes:
 
 
 def flac(rate_hz: int = 16_000, channels: int = 1, frames: int = 16_000, comment: bytes | None = None) -> bytes:
-    """A header alone."""
+    """A FLAC header without audio."""
     packed = rate_hz << 44 | (channels - 1) << 41 | 15 << 36 | frames
     last = b"\x80" if comment is None else b"\x00"
     head = b"fLaC" + last + b"\x00\x00\x22" + bytes(10) + packed.to_bytes(8, "big") + bytes(16)
@@ -125,7 +125,7 @@ def box(name: bytes, *bodies: bytes) -> bytes:
 
 
 def caf_of_aac(m4a: bytes, rate_hz: float, channels: int, priming: int = 1024) -> bytes:
-    """The packets of an m4a, whose track has one chunk, in a CAF file."""
+    """A CAF file with the packets of an m4a whose track has one chunk."""
     sizes_at = m4a.index(b"stsz") + 8
     fixed, count = struct.unpack_from(">II", m4a, sizes_at)
     sizes = (fixed,) * count if fixed else struct.unpack_from(f">{count}I", m4a, sizes_at + 8)

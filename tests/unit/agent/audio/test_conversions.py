@@ -1,4 +1,4 @@
-"""Only declared conversions happen, and a refusal says what to declare."""
+"""Only declared conversions happen, and an error says what to declare."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_undeclared_conversions_are_refused(clip: HeaderFacts, declared: Convers
 
 
 @pytest.mark.parametrize("quality", list(ResampleQuality))
-def test_each_quality_is_what_it_says_or_refused(quality: ResampleQuality) -> None:
+def test_each_quality_runs_as_named_or_is_refused(quality: ResampleQuality) -> None:
     soxr = quality in (ResampleQuality.SOXR_HQ, ResampleQuality.SOXR_VHQ)
     if soxr:
         assert Resampler("linux", soxr=True).runs(quality) == quality

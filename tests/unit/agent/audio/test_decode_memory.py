@@ -1,4 +1,4 @@
-"""What decoding costs in memory, by the contract alone."""
+"""The memory that decoding takes, computed from the contract."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_nothing_is_resampled_at_the_models_own_rate() -> None:
     assert working_set_bytes(spec) == 48 * 2**20 + 4 * 601 * 16_000
 
 
-def test_windows_bound_it_whatever_the_clip() -> None:
+def test_windows_bound_the_memory_whatever_the_clip() -> None:
     windows = Conversions(resample=Resample(to_hz=16_000), windows=Windows(length="60s"))
     hour = working_set_bytes(contract((48_000,), "1h", windows))
     assert hour == working_set_bytes(contract((48_000,), "10h", windows))

@@ -1,4 +1,4 @@
-"""What header inspection accepts, refuses and says. No MLX here."""
+"""What header inspection accepts and refuses, and its messages. Needs no MLX."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.agent.audio.audio_bytes import (
     wav,
 )
 
-from voxfleet_agent.audio.headers import HeaderFacts, inspect, refuse
+from voxfleet_agent.audio.headers import HeaderFacts, contract_violation, inspect
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Encoding
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -83,7 +83,7 @@ def facts_of(content: bytes) -> HeaderFacts:
         (extensible_wav(FLOAT, 32), Container.WAV, "float32", 16_000, 1, 1600),
         # A chunk of odd length is followed by a byte of padding.
         (wav(extra=b"LIST\x03\x00\x00\x00abc\x00"), Container.WAV, "pcm16", 16_000, 1, 1600),
-        # What writers to a pipe leave as the length: the file's end counts.
+        # A program that writes to a pipe leaves a placeholder as the length; the end of the file counts.
         (wav(announced_bytes=0xFFFFFFFF), Container.WAV, "pcm16", 16_000, 1, 1600),
         (wav(announced_bytes=0x7FFFF000), Container.WAV, "pcm16", 16_000, 1, 1600),
         (flac(), Container.FLAC, "flac", 16_000, 1, 16_000),
@@ -297,8 +297,8 @@ def _damaged(seed: bytes, edits: list[tuple[int, int]], keep: int) -> bytes:
 @given(st.binary(max_size=512) | st.builds(bytes.__add__, st.sampled_from(STARTS), st.binary(max_size=512)))
 @example(b"RIFF")
 @example(b"\xff\xfa\x10\x00")
-def test_random_bytes_get_a_verdict(content: bytes) -> None:
-    _verdict(content)
+def test_random_bytes_give_facts_or_an_error(content: bytes) -> None:
+    _check_inspection(content)
 
 
 @settings(deadline=None, max_examples=400)
@@ -318,11 +318,11 @@ def test_random_bytes_get_a_verdict(content: bytes) -> None:
     st.lists(st.tuples(st.integers(0, 4000) | st.integers(-1500, -1), st.integers(0, 255)), max_size=12),
     st.integers(0, 100_000),
 )
-def test_damaged_files_get_a_verdict(seed: bytes, edits: list[tuple[int, int]], keep: int) -> None:
-    _verdict(_damaged(seed, edits, keep))
+def test_damaged_files_give_facts_or_an_error(seed: bytes, edits: list[tuple[int, int]], keep: int) -> None:
+    _check_inspection(_damaged(seed, edits, keep))
 
 
-def _verdict(content: bytes) -> None:
+def _check_inspection(content: bytes) -> None:
     try:
         facts = facts_of(content)
     except VoxFleetError as caught:
@@ -381,29 +381,29 @@ FACTS = HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 1000, 16_000)
             "lasts 60001 ms; the contract accepts at most 1m",
         ),
         (FACTS, 2**20 + 1, "has 1048577 bytes; the contract accepts at most 1Mi"),
-        # A length that is only estimated refuses nothing; decoding tells.
+        # An estimated length is never refused; only decoding finds the length.
         (HeaderFacts(Container.FLAC, Encoding.FLAC, 16_000, 1, 0, None), 9_000, None),
     ],
 )
-def test_refuse_names_the_clause(facts: HeaderFacts, size_bytes: int, reason: str | None) -> None:
-    error = refuse(facts, size_bytes, contract())
+def test_a_violation_names_the_clause(facts: HeaderFacts, size_bytes: int, reason: str | None) -> None:
+    error = contract_violation(facts, size_bytes, contract())
     assert (error and error.reason) == reason
     assert error is None or error.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
-def test_refuse_names_an_encoding_and_a_missing_decoder() -> None:
-    error = refuse(FACTS, 32_044, contract(encodings=("float32", "flac")))
+def test_a_violation_names_an_encoding_and_a_missing_decoder() -> None:
+    error = contract_violation(FACTS, 32_044, contract(encodings=("float32", "flac")))
     assert error is not None
     assert error.reason == "is encoded as pcm16; the contract accepts float32, flac"
     without = contract().model_copy(update={"input": contract().input.model_copy(update={"decoders": ()})})
-    error = refuse(FACTS, 32_044, without)
+    error = contract_violation(FACTS, 32_044, without)
     assert error is not None
     assert "input.decoders" in error.reason
 
 
 def test_a_clip_at_8_khz_is_refused() -> None:
     content = clip("rate-8000.wav")
-    error = refuse(facts_of(content), len(content), contract())
+    error = contract_violation(facts_of(content), len(content), contract())
     assert error is not None and "8000 Hz" in error.reason
 
 

@@ -43,20 +43,20 @@ def test_pieces_come_out_as_they_went_in() -> None:
     assert ring.high_water_bytes == 36
     np.testing.assert_array_equal(ring.take(first), samples(4, 0.1))
     third = ring.write(samples(3, 0.3))
-    assert third == RingSlot(0, 3)  # one run of frames: not the one at the end and two at the beginning
+    assert third == RingSlot(0, 3)  # one run of frames: not one at the end and two at the beginning
     np.testing.assert_array_equal(ring.take(second), samples(5, 0.2))
     np.testing.assert_array_equal(ring.take(third), samples(3, 0.3))
     assert ring.high_water_bytes == 36
 
 
-def test_what_was_taken_is_a_copy() -> None:
+def test_taken_samples_are_a_copy() -> None:
     ring = RingBuffer(4)
     taken = ring.take(ring.write(samples(4, 0.1)))
     ring.write(samples(4, 0.2))
     np.testing.assert_array_equal(taken, samples(4, 0.1))
 
 
-def test_what_never_fits_is_an_error() -> None:
+def test_a_piece_that_can_never_fit_is_an_error() -> None:
     ring = RingBuffer(4)
     with pytest.raises(ValueError, match="5 frames do not fit"):
         ring.write(samples(5))

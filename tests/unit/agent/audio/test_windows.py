@@ -19,7 +19,7 @@ def rule(length: str = "10s", seek: str = "2s") -> WindowRule:
 
 
 def loud(frames: int, quiet_at: int | None = None) -> npt.NDArray[np.float32]:
-    """A constant level, but for 40 samples."""
+    """A constant level, except for 40 quiet samples."""
     samples = np.ones(frames, np.float32)
     if quiet_at is not None:
         samples[quiet_at : quiet_at + 40] = 0.1
@@ -40,7 +40,7 @@ def test_quiet_before_seek_does_not_count() -> None:
     assert 8_000 <= rule().end(samples) <= 10_000
 
 
-def test_of_equally_quiet_moments_the_last_is_taken() -> None:
+def test_the_last_of_equally_quiet_moments_wins() -> None:
     assert rule().end(np.zeros(11_000, np.float32)) == 9_990
 
 

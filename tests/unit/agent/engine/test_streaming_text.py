@@ -1,4 +1,4 @@
-"""Streams of every shape become text that only grows."""
+"""Every kind of stream becomes text that only grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxfleet_agent.engine.transcription_families import Stream
 
 @dataclass
 class Part:
-    """As mlx-audio's StreamingResult, as far as it counts."""
+    """The parts of mlx-audio's StreamingResult that are read."""
 
     text: str
     tokens: list[int] = field(default_factory=list)
@@ -65,7 +65,7 @@ def test_deltas(stream: Stream, streamed: Sequence[object], deltas: list[str]) -
 
 
 def test_texts_of_a_changing_stream_come_from_its_tokens() -> None:
-    """parakeet cuts its text at the length of the one before, whatever has changed in it; the tokens are right."""
+    """parakeet cuts its text at the length of the previous one, even if that has changed; the tokens are right."""
     words = ["zero", "one", "two", "three", "four"]
     streamed = [Part("one", [1]), Part(" three", [1, 3]), Part(" four", [1, 2, 3, 4]), Part("", [1, 2, 3, 4])]
     deltas = text_deltas(streamed, Stream.TOKENS, lambda tokens: " ".join(words[token] for token in tokens))
@@ -106,7 +106,7 @@ def test_hypotheses_only_grow_and_reach_the_end_of_the_last(hypotheses: list[lis
     ("stream", "part"),
     [(Stream.TEXTS, b"one"), (Stream.PIECES, (7, "logprobs")), (Stream.TOKENS, Part("one", (1,)))],  # type: ignore[arg-type] # wrong on purpose
 )
-def test_other_shapes_are_refused(stream: Stream, part: object) -> None:
+def test_parts_of_another_kind_are_refused(stream: Stream, part: object) -> None:
     with pytest.raises(TypeError, match="the model streamed"):
         list(text_deltas([part], stream, str))
 

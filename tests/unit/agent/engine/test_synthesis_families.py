@@ -1,4 +1,4 @@
-"""What is asked of a voice is what its family does, and everything else is refused."""
+"""Settings that a family has become its keywords; all others are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from voxfleet_agent.engine.synthesis_families import (
-    VOICE_FAMILIES,
+    SYNTHESIS_FAMILIES,
     check_synthesis,
     rounded_interval,
     synthesis_family_of,
@@ -22,14 +22,14 @@ CLONED = Synthesis(mode=SynthesisMode.CUSTOM_VOICE, reference=REFERENCE)
 INSTRUCTED = Synthesis(mode=SynthesisMode.CUSTOM_VOICE, voice="anna", instruction="Whisper.")
 DESIGNED = Synthesis(mode=SynthesisMode.VOICE_DESIGN, instruction="An old sailor.")
 QWEN3 = {kind: synthesis_family_of("qwen3_tts", kind, frozenset()) for kind in ("base", "custom_voice", "voice_design")}
-FAMILIES = {**VOICE_FAMILIES, **QWEN3}
+FAMILIES = {**SYNTHESIS_FAMILIES, **QWEN3}
 
 
 @pytest.mark.parametrize(
     ("name", "synthesis", "keywords"),
     [
         ("pocket_tts", PRESET, {"voice": "anna"}),
-        ("pocket_tts", CLONED, {}),  # it takes the recording alone
+        ("pocket_tts", CLONED, {}),  # it takes only the recording
         ("base", CLONED, {"ref_text": "I am Anna."}),
         ("custom_voice", PRESET, {"voice": "anna"}),
         ("custom_voice", INSTRUCTED, {"voice": "anna", "instruct": "Whisper."}),
@@ -64,19 +64,19 @@ def test_modes_become_the_familys_keywords(name: str, synthesis: Synthesis, keyw
         ("pocket_tts", PRESET.model_copy(update={"voice": "otto"}), "no voice otto; it has anna"),
     ],
 )
-def test_what_a_family_does_not_have_is_refused(name: str, synthesis: Synthesis, named: str) -> None:
+def test_settings_that_a_family_lacks_are_refused(name: str, synthesis: Synthesis, named: str) -> None:
     with pytest.raises(VoxFleetError) as caught:
         check_synthesis(name, FAMILIES[name], synthesis, frozenset({"anna"}))
     assert caught.value.failure_class is FailureClass.INVALID_INPUT and named in caught.value.message
 
 
 @pytest.mark.parametrize("voice", ["../anna", "/etc/passwd", "hf://a/b/c", "https://x/y", "anna.wav", ".", "a\\b"])
-def test_a_voice_is_a_name_and_never_a_place(voice: str) -> None:
+def test_a_voice_is_a_name_and_never_a_path(voice: str) -> None:
     with pytest.raises(VoxFleetError, match=r"synthesis\.voice"):
         check_synthesis("pocket_tts", FAMILIES["pocket_tts"], PRESET.model_copy(update={"voice": voice}), None)
 
 
-def test_an_unknown_family_is_asked_by_its_keywords() -> None:
+def test_an_unknown_family_is_derived_from_its_keywords() -> None:
     family = synthesis_family_of(
         "new_one", "", frozenset({"text", "voice", "ref_audio", "stream", "streaming_interval"})
     )
@@ -105,7 +105,7 @@ def test_intervals_are_whole_frames_and_reported(
 
 
 @pytest.mark.parametrize("frames_per_second", [12.5, 25.0, 137.5])
-def test_families_that_round_down_get_the_frames_they_are_told(frames_per_second: float) -> None:
+def test_families_that_round_down_keep_whole_frames(frames_per_second: float) -> None:
     for frames in range(1, 500):
         interval = rounded_interval(f"{round(frames * 1000 / frames_per_second)}ms", frames_per_second)
         assert int(interval.seconds * frames_per_second) == frames

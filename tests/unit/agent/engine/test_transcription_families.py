@@ -1,4 +1,4 @@
-"""What is asked of a family is what it does, and everything else is refused."""
+"""Settings that a family has become its keywords; all others are refused."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from voxfleet_agent.engine.transcription_families import (
-    FAMILIES,
+    TRANSCRIPTION_FAMILIES,
     TranscriptionFamily,
-    check_settings,
-    family_of,
-    settings,
+    check_transcription,
+    transcription_family_of,
+    transcription_settings,
 )
-from voxfleet_agent.engine.transcripts import Transcript, read_output, spends_budget
+from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
@@ -32,11 +32,11 @@ TIMED = TranscriptionFamily(timestamps=Timestamps.WORD)
         ("vibevoice_asr", Transcription(), Timestamps.WORD, FailureClass.CONTRACT_VIOLATION, "gives Segment"),
     ],
 )
-def test_what_a_family_does_not_have_is_refused(
+def test_settings_that_a_family_lacks_are_refused(
     name: str, transcription: Transcription, timestamps: Timestamps, failure_class: FailureClass, named: str
 ) -> None:
     with pytest.raises(VoxFleetError) as caught:
-        check_settings(name, FAMILIES[name], transcription, timestamps)
+        check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
     assert caught.value.failure_class is failure_class and named in caught.value.message
 
 
@@ -55,19 +55,19 @@ def test_what_a_family_does_not_have_is_refused(
 def test_settings_become_the_familys_keywords(
     name: str, transcription: Transcription, timestamps: Timestamps, budget: int | None, keywords: dict[str, object]
 ) -> None:
-    check_settings(name, FAMILIES[name], transcription, timestamps)
-    assert settings(FAMILIES[name], transcription, timestamps, budget) == keywords
+    check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
+    assert transcription_settings(TRANSCRIPTION_FAMILIES[name], transcription, timestamps, budget) == keywords
 
 
-def test_an_unknown_family_is_asked_by_its_keywords_and_gives_no_times() -> None:
-    family = family_of("new_one", frozenset({"audio", "max_tokens"}))
+def test_an_unknown_family_is_derived_from_its_keywords_and_has_no_times() -> None:
+    family = transcription_family_of("new_one", frozenset({"audio", "max_tokens"}))
     assert family == TranscriptionFamily(budget="max_tokens")
-    assert family_of("whisper", frozenset()) is FAMILIES["whisper"]
+    assert transcription_family_of("whisper", frozenset()) is TRANSCRIPTION_FAMILIES["whisper"]
 
 
 @dataclass
 class Output:
-    """As mlx-audio's STTOutput, as far as it counts."""
+    """The parts of mlx-audio's STTOutput that are read."""
 
     text: str
     segments: list[dict[str, object]] | None = None
@@ -92,7 +92,7 @@ class Sentence:
 
 @dataclass
 class Aligned:
-    """As mlx-audio's AlignedResult."""
+    """The parts of mlx-audio's AlignedResult that are read."""
 
     text: str
     sentences: list[Sentence] = field(default_factory=list)
@@ -124,15 +124,15 @@ def test_segments_of_dicts_give_segments_and_words_where_there_are_any() -> None
     assert read_output(Output("One two", [segment]), TIMED) == Transcript("One two", both.segments)
 
 
-def test_times_that_are_none_do_not_count() -> None:
-    processing = Output("one", [{"text": "one", "start": 0.0, "end": 1.7}])  # some families put how long it took
+def test_meaningless_times_are_dropped() -> None:
+    processing = Output("one", [{"text": "one", "start": 0.0, "end": 1.7}])  # some families return the processing time
     assert read_output(processing, TranscriptionFamily()).segments is None
     assert read_output(Output("one", [{"text": "one", "start": 0.0, "end": 0.0}]), TIMED).segments is None
     assert read_output(Output("one", [{"text": "one"}]), TIMED).segments is None
 
 
-def test_markup_gives_way_to_the_words_in_segments() -> None:
-    family = FAMILIES["vibevoice_asr"]
+def test_text_with_markup_is_replaced_by_the_words_in_segments() -> None:
+    family = TRANSCRIPTION_FAMILIES["vibevoice_asr"]
     output = Output('[{"Start": 0}]', [{"text": "one", "start": 0, "end": 1}, {"text": "two", "start": 1, "end": 2}])
     assert read_output(output, family).text == "one two"
 
@@ -144,7 +144,7 @@ def test_the_language_is_one_or_none(language: object, read: str | None) -> None
     assert read_output(Output("x", language=language), TranscriptionFamily()).language == read
 
 
-def test_plain_texts_pass_and_other_things_do_not() -> None:
+def test_a_str_is_a_transcript_and_other_types_are_refused() -> None:
     assert read_output(" one ", TranscriptionFamily()) == Transcript("one")
     with pytest.raises(TypeError, match="returned int"):
         read_output(7, TranscriptionFamily())
@@ -161,4 +161,4 @@ def test_plain_texts_pass_and_other_things_do_not() -> None:
     ],
 )
 def test_a_spent_budget_is_seen(output: object, spent: bool) -> None:
-    assert spends_budget(output, 200) is spent
+    assert budget_is_spent(output, 200) is spent

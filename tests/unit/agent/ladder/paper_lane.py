@@ -1,4 +1,4 @@
-"""A lane in memory whose times and memory follow from the batch alone."""
+"""A lane in memory whose times and memory depend only on the batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL = ResolvedModel(path=Path("/model"), digest="sha256:" + "a" * 64)
 
 @dataclass
 class PaperLane:
-    """Implements `stages.stage.Lane`. Inference of a batch takes `fixed + each x clips` milliseconds."""
+    """Implements `lanes.lane_types.Lane`. Inference of a batch takes `fixed + each x clips` milliseconds."""
 
     fixed_milliseconds: float = 100
     each_milliseconds: float = 20
@@ -84,7 +84,7 @@ class PaperLane:
         return LaneReadings(peak_rss_bytes=self.peak_bytes, batch_size=self.batch_size)
 
 
-def make_order(ladder: Ladder | None = Ladder(), memory_cap: str | None = None) -> LaneSpec:  # noqa: B008 - frozen
+def make_spec(ladder: Ladder | None = Ladder(), memory_cap: str | None = None) -> LaneSpec:  # noqa: B008 - frozen
     contract = VoiceContractSpec(
         input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)),
         batching=Batching(ladder=ladder, memory_cap=memory_cap),
@@ -93,7 +93,7 @@ def make_order(ladder: Ladder | None = Ladder(), memory_cap: str | None = None) 
 
 
 def make_clips(folder: Path, count: int = 8) -> list[ClipTask]:
-    """The longest first, a second shorter each."""
+    """Clips, longest first, each a second shorter than the one before."""
     clips = []
     for number in range(count):
         path = folder / f"{number}.wav"
@@ -105,7 +105,7 @@ def make_clips(folder: Path, count: int = 8) -> list[ClipTask]:
 def make_tier(
     size: int, batch_milliseconds: float, p95_milliseconds: float | None = None, peak_bytes: int = MIB
 ) -> LadderTier:
-    """Ten rounds of clips of ten seconds."""
+    """A tier measured in ten rounds of ten-second clips."""
     p95 = batch_milliseconds if p95_milliseconds is None else p95_milliseconds
     return LadderTier(
         batch_size=size,

@@ -1,4 +1,4 @@
-"""Tables on disk: kept, used again, dropped when what they stand on changes."""
+"""Stored tables are used again, and measured again when their inputs change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_order
+from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_spec
 
 from voxfleet_agent.ladder import ladder_book as books
 from voxfleet_agent.ladder.knees import explain
@@ -36,9 +36,9 @@ async def table_of(
     folder: Path,
     *,
     model: ResolvedModel = MODEL,
-    order: LaneSpec | None = None,
+    spec: LaneSpec | None = None,
 ) -> LadderTable | None:
-    return await book.table(lane, model, order or make_order(), make_clips(folder))
+    return await book.table(lane, model, spec or make_spec(), make_clips(folder))
 
 
 def files(folder: Path) -> list[Path]:
@@ -56,31 +56,31 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
     idle = PaperLane()
     again = make_book(tmp_path, python="3.13")  # another process; Python is no part of the key
     assert await table_of(again, idle, tmp_path) == table
-    assert again.stored(MODEL, digest_of(make_order().contract)) == table
+    assert again.stored(MODEL, digest_of(make_spec().contract)) == table
     assert idle.children == 0
 
 
 @pytest.mark.parametrize(
-    ("book", "model", "order"),
+    ("book", "model", "spec"),
     [
-        ({"chip": "M2"}, MODEL, make_order()),
-        ({"mlx": "1.1"}, MODEL, make_order()),
-        ({"mlx-audio": "2.1"}, MODEL, make_order()),
-        ({"mlx-audio-io": "3.1"}, MODEL, make_order()),
-        ({"cap_bytes": CAP_BYTES // 2}, MODEL, make_order()),
-        ({}, dataclasses.replace(MODEL, digest="sha256:" + "c" * 64), make_order()),
-        ({}, MODEL, make_order(Ladder(to=4))),
-        ({}, MODEL, make_order(memory_cap="512Mi")),
+        ({"chip": "M2"}, MODEL, make_spec()),
+        ({"mlx": "1.1"}, MODEL, make_spec()),
+        ({"mlx-audio": "2.1"}, MODEL, make_spec()),
+        ({"mlx-audio-io": "3.1"}, MODEL, make_spec()),
+        ({"cap_bytes": CAP_BYTES // 2}, MODEL, make_spec()),
+        ({}, dataclasses.replace(MODEL, digest="sha256:" + "c" * 64), make_spec()),
+        ({}, MODEL, make_spec(Ladder(to=4))),
+        ({}, MODEL, make_spec(memory_cap="512Mi")),
     ],
 )
-async def test_a_table_is_measured_anew_when_what_it_stands_on_changes(
-    book: dict[str, object], model: ResolvedModel, order: LaneSpec, tmp_path: Path
+async def test_a_table_is_measured_anew_when_its_key_changes(
+    book: dict[str, object], model: ResolvedModel, spec: LaneSpec, tmp_path: Path
 ) -> None:
     await table_of(make_book(tmp_path), PaperLane(), tmp_path)
     lane = PaperLane()
     changed = make_book(tmp_path, **book)  # type: ignore[arg-type] # chip, cap or a version
-    assert changed.stored(model, digest_of(order.contract)) is None
-    assert await table_of(changed, lane, tmp_path, model=model, order=order) is not None
+    assert changed.stored(model, digest_of(spec.contract)) is None
+    assert await table_of(changed, lane, tmp_path, model=model, spec=spec) is not None
     assert lane.children > 1
 
 
@@ -94,12 +94,12 @@ async def test_a_table_is_measured_anew_for_another_number_of_threads(
     assert lane.children == 8 and len(files(tmp_path)) == 2
 
 
-async def test_tables_of_other_macs_models_contracts_and_versions_stand_beside_each_other(tmp_path: Path) -> None:
+async def test_tables_of_other_macs_models_contracts_and_versions_are_stored_separately(tmp_path: Path) -> None:
     for book in (make_book(tmp_path), make_book(tmp_path, chip="M2"), make_book(tmp_path, mlx="1.1")):
         await table_of(book, PaperLane(), tmp_path)
     book, other = make_book(tmp_path), dataclasses.replace(MODEL, digest="sha256:" + "c" * 64)
     await table_of(book, PaperLane(), tmp_path, model=other)
-    await table_of(book, PaperLane(), tmp_path, order=make_order(Ladder(to=4)))
+    await table_of(book, PaperLane(), tmp_path, spec=make_spec(Ladder(to=4)))
     assert len(files(tmp_path)) == len(LadderFiles(tmp_path / "ladders").all()[0]) == 5
 
 
@@ -126,7 +126,7 @@ async def test_a_table_without_tiers_is_corrupt(tmp_path: Path) -> None:
     assert book.stored(MODEL, table.contract_digest) is None
 
 
-async def test_a_file_of_another_mac_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+async def test_a_file_of_another_mac_is_not_used_here(tmp_path: Path) -> None:
     book = make_book(tmp_path)
     table = await table_of(book, PaperLane(), tmp_path)
     assert table is not None
@@ -137,10 +137,10 @@ async def test_a_file_of_another_mac_is_not_taken_for_this_ones(tmp_path: Path) 
 
 async def test_without_a_declared_ladder_nothing_is_measured(tmp_path: Path) -> None:
     lane = PaperLane()
-    assert await table_of(make_book(tmp_path), lane, tmp_path, order=make_order(None)) is None
-    assert await make_book(tmp_path).table(lane, MODEL, make_order(), []) is None
-    spoken = dataclasses.replace(make_order(), task=Task.SYNTHESIZE)
-    assert await table_of(make_book(tmp_path), lane, tmp_path, order=spoken) is None
+    assert await table_of(make_book(tmp_path), lane, tmp_path, spec=make_spec(None)) is None
+    assert await make_book(tmp_path).table(lane, MODEL, make_spec(), []) is None
+    synthesis_spec = dataclasses.replace(make_spec(), task=Task.SYNTHESIZE)
+    assert await table_of(make_book(tmp_path), lane, tmp_path, spec=synthesis_spec) is None
     assert lane.children == 0
 
 
@@ -150,8 +150,8 @@ async def test_clips_that_all_fail_store_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "ladders").exists()
 
 
-async def test_what_a_job_had_to_step_down_to_is_remembered_until_the_table_is_measured_anew(tmp_path: Path) -> None:
-    book, digest = make_book(tmp_path), digest_of(make_order().contract)
+async def test_a_step_down_is_kept_until_the_table_is_measured_anew(tmp_path: Path) -> None:
+    book, digest = make_book(tmp_path), digest_of(make_spec().contract)
     measured = await table_of(book, PaperLane(fixed_milliseconds=300), tmp_path)
     assert measured is not None and measured.chosen > 2
     await book.step_down(MODEL, digest, 2, "memory ran short")
@@ -169,12 +169,12 @@ async def test_what_a_job_had_to_step_down_to_is_remembered_until_the_table_is_m
 
 
 async def test_a_step_down_without_a_table_is_not_kept(tmp_path: Path) -> None:
-    book, digest = make_book(tmp_path), digest_of(make_order().contract)
+    book, digest = make_book(tmp_path), digest_of(make_spec().contract)
     await book.step_down(MODEL, digest, 1, "memory ran short")
     assert book.stored(MODEL, digest) is None and not (tmp_path / "ladders").exists()
 
 
-async def test_attempts_that_ask_together_measure_once(tmp_path: Path) -> None:
+async def test_concurrent_attempts_measure_once(tmp_path: Path) -> None:
     book, lanes = make_book(tmp_path), [PaperLane(), PaperLane()]
     first, second = await asyncio.gather(*(table_of(book, lane, tmp_path) for lane in lanes))
     assert first == second is not None
@@ -182,19 +182,19 @@ async def test_attempts_that_ask_together_measure_once(tmp_path: Path) -> None:
 
 
 async def test_the_smaller_of_contract_and_pool_caps_the_memory(tmp_path: Path) -> None:
-    order = make_order(memory_cap="135Mi")
-    table = await table_of(make_book(tmp_path), PaperLane(), tmp_path, order=order)
+    spec = make_spec(memory_cap="135Mi")
+    table = await table_of(make_book(tmp_path), PaperLane(), tmp_path, spec=spec)
     assert table is not None
     assert (table.memory_cap_bytes, table.memory_knee) == (135 * MIB, 3)
     assert [tier.batch_size for tier in table.tiers] == [1, 2, 3, 4]
 
 
-async def test_a_table_that_cannot_be_written_is_used_all_the_same(tmp_path: Path) -> None:
+async def test_a_table_that_cannot_be_written_is_still_used(tmp_path: Path) -> None:
     (tmp_path / "ladders").write_text("a file where the folder should be")
     assert await table_of(make_book(tmp_path), PaperLane(), tmp_path) is not None
 
 
-async def test_a_write_that_dies_leaves_the_old_table_and_no_litter(
+async def test_a_failed_write_keeps_the_old_table_and_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = await table_of(make_book(tmp_path), PaperLane(), tmp_path)

@@ -1,4 +1,4 @@
-"""The rule that turns measured tiers into a batch size."""
+"""How a batch size is chosen from measured tiers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from voxfleet_api.results import LadderTable, LadderTier
 SIZES = range(1, 9)
 
 
-def climb(fixed: float, each: float, *, peaks: list[int] | None = None) -> list[LadderTier]:
-    """Tiers whose batches take `fixed + each x size` milliseconds."""
+def make_tiers(fixed: float, each: float, *, peaks: list[int] | None = None) -> list[LadderTier]:
+    """Tiers 1 to 8, whose batches take `fixed + each x size` milliseconds."""
     return [make_tier(size, fixed + each * size, peak_bytes=peaks[size - 1] if peaks else MIB) for size in SIZES]
 
 
@@ -40,16 +40,16 @@ def make_table(tiers: list[LadderTier], cap_bytes: int) -> LadderTable:
 @pytest.mark.parametrize(
     ("fixed", "each", "knee"),
     [
-        (0, 100, 1),  # a batch costs what its clips cost: waiting longer buys nothing
+        (0, 100, 1),  # a batch takes as long as its clips one by one: waiting gains nothing
         (100, 100, 1),
         (300, 100, 3),
         (500, 100, 5),
         (2000, 100, 8),
-        (1000, 0, 8),  # clips come for free: never a reason to stop
+        (1000, 0, 8),  # further clips cost nothing: the knee is the last tier
     ],
 )
 def test_latency_knee_is_the_last_tier_that_gains_more_than_it_costs(fixed: float, each: float, knee: int) -> None:
-    tiers = climb(fixed, each)
+    tiers = make_tiers(fixed, each)
     assert decide(tiers, MIB).latency == knee
     by_size = {tier.batch_size: tier for tier in tiers}
 
@@ -79,14 +79,14 @@ def test_batches_that_cost_more_than_their_clips_are_not_used() -> None:
         ([10, 20, 30, 40, 50, 60, 70, 80], 80, 8, 5),
         ([10, 20, 30, 40, 50, 60, 70, 80], 79, 7, 5),
         ([10, 20, 30, 40, 50, 60, 70, 80], 30, 3, 3),
-        ([10, 20, 99, 40, 50, 60, 70, 80], 80, 2, 2),  # no climb past a tier that does not fit
+        ([10, 20, 99, 40, 50, 60, 70, 80], 80, 2, 2),  # ends before the first tier that does not fit
         ([10, 20, 30, 40, 50, 60, 70, 80], 9, 1, 1),
     ],
 )
 def test_memory_knee_is_the_largest_tier_of_the_climb_under_the_cap(
     peaks_mib: list[int], cap_mib: int, memory: int, chosen: int
 ) -> None:
-    knees = decide(climb(500, 100, peaks=[peak * MIB for peak in peaks_mib]), cap_mib * MIB)
+    knees = decide(make_tiers(500, 100, peaks=[peak * MIB for peak in peaks_mib]), cap_mib * MIB)
     assert (knees.memory, knees.chosen) == (memory, chosen)
 
 
@@ -98,9 +98,9 @@ def test_metal_memory_counts_where_it_is_the_larger() -> None:
     assert decide(tiers, 40 * MIB).memory == 4
 
 
-def test_a_tier_over_the_cap_says_nothing_of_latency() -> None:
+def test_a_tier_over_the_cap_does_not_affect_the_latency_knee() -> None:
     peaks = [MIB] * 6 + [5 * MIB] * 2
-    swapping = climb(2000, 100, peaks=peaks)
+    swapping = make_tiers(2000, 100, peaks=peaks)
     swapping[6:] = [make_tier(7, 60_000, peak_bytes=5 * MIB), make_tier(8, 90_000, peak_bytes=5 * MIB)]
     assert decide(swapping, MIB) == Knees(memory=6, latency=6)
 
@@ -113,7 +113,7 @@ def test_tiers_out_of_order_are_refused() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.5, 2.5, 3.5, 4.5, 6.0, 10.0, 40.0])
 def test_repeated_measurements_agree_within_one_step(ratio: float) -> None:
-    """2 % of noise in the throughput and 4 % in the p95, which neighbours alone cannot tell apart."""
+    """2 % of noise in the throughput and 4 % in the p95, in which neighbouring tiers are indistinguishable."""
     noise = random.Random(7)  # noqa: S311 - a measurement error, no secret
     found = []
     for _ in range(200):
@@ -180,16 +180,20 @@ def test_a_slower_machine_has_the_same_knees(case: tuple[list[LadderTier], int],
     ("tiers", "cap_mib", "words"),
     [
         (
-            climb(500, 100),
+            make_tiers(500, 100),
             1,
             "5 is used, the latency knee: beyond it a clip's p95 grows more than the throughput gains",
         ),
         (
-            climb(2000, 100, peaks=[MIB] * 4 + [9 * MIB] * 4),
+            make_tiers(2000, 100, peaks=[MIB] * 4 + [9 * MIB] * 4),
             1,
             "4 is used, the memory knee: the next batch size needs more than the memory cap",
         ),
-        (climb(2000, 100), 1, "8 is used, the largest measured: throughput still gains more than a clip's p95 grows"),
+        (
+            make_tiers(2000, 100),
+            1,
+            "8 is used, the largest measured: throughput still gains more than a clip's p95 grows",
+        ),
         ([make_tier(1, 10, peak_bytes=2 * MIB)], 1, "1 is used: even batch size 1 needs more than the memory cap"),
         ([make_tier(1, 10)], 1, "1 is used: no larger batch size could be measured"),
     ],

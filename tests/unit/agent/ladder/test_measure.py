@@ -1,4 +1,4 @@
-"""The climb, on a lane whose times are known."""
+"""Measuring a ladder on a lane whose times are known."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane, make_clips, make_order
+from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane, make_clips, make_spec
 
-from voxfleet_agent.ladder.measure import MeasuredLadder, measure_ladder, percentile, plan_batches
+from voxfleet_agent.ladder.measure import MeasuredLadder, measure_ladder, plan_batches
+from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 ENDLESS = 10**12
 
 
-async def climbed(
+async def measured(
     lane: PaperLane, folder: Path, sizes: range = range(1, 9), cap_bytes: int = ENDLESS
 ) -> MeasuredLadder:
-    return await measure_ladder(lane, MODEL, make_order(), make_clips(folder), sizes, cap_bytes)
+    return await measure_ladder(lane, MODEL, make_spec(), make_clips(folder), sizes, cap_bytes)
 
 
-def sizes_of(climb: MeasuredLadder) -> list[int]:
-    return [tier.batch_size for tier in climb.tiers]
+def sizes_of(ladder: MeasuredLadder) -> list[int]:
+    return [tier.batch_size for tier in ladder.tiers]
 
 
 async def test_each_tier_is_measured_in_a_fresh_child_above_the_one_below(tmp_path: Path) -> None:
     lane = PaperLane()
-    result = await climbed(lane, tmp_path)
+    result = await measured(lane, tmp_path)
     assert sizes_of(result) == list(range(1, 9))
     assert lane.children == 8
     assert [len(batch) for batch in lane.ran] == sorted(len(batch) for batch in lane.ran)
     assert (lane.loaded, lane.batch_size) == (False, 4)
 
 
-async def test_a_tiers_figures_are_those_of_its_batches(tmp_path: Path) -> None:
+async def test_a_tier_sums_up_its_batches(tmp_path: Path) -> None:
     lane = PaperLane(fixed_milliseconds=100, each_milliseconds=20)
-    tier = (await climbed(lane, tmp_path, range(3, 4))).tiers[0]
+    tier = (await measured(lane, tmp_path, range(3, 4))).tiers[0]
     counted = lane.ran[1:]  # the first batch warms the child up
     clips = [clip for batch in counted for clip in batch]
     assert tier.infer_milliseconds == 160 * len(counted)
@@ -49,38 +50,38 @@ async def test_a_tiers_figures_are_those_of_its_batches(tmp_path: Path) -> None:
 async def test_the_warm_up_counts_for_memory_and_not_for_time(tmp_path: Path) -> None:
     took = iter([9000.0, *([10.0] * 100)])
     lane = PaperLane(disturb=lambda _: next(took))
-    tier = (await climbed(lane, tmp_path, range(2, 3))).tiers[0]
+    tier = (await measured(lane, tmp_path, range(2, 3))).tiers[0]
     assert tier.clip_p95_milliseconds == 10
     assert tier.peak_rss_bytes == 120 * MIB
 
 
-async def test_the_climb_ends_with_the_first_tier_over_the_cap(tmp_path: Path) -> None:
-    assert sizes_of(await climbed(PaperLane(), tmp_path, cap_bytes=135 * MIB)) == [1, 2, 3, 4]
+async def test_measuring_ends_with_the_first_tier_over_the_cap(tmp_path: Path) -> None:
+    assert sizes_of(await measured(PaperLane(), tmp_path, cap_bytes=135 * MIB)) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("lane", [PaperLane(steps_down_above=3), PaperLane(aborts_above=3)])
-async def test_the_climb_ends_where_the_lane_steps_down(lane: PaperLane, tmp_path: Path) -> None:
-    assert sizes_of(await climbed(lane, tmp_path)) == [1, 2, 3]
+async def test_measuring_ends_where_the_lane_steps_down(lane: PaperLane, tmp_path: Path) -> None:
+    assert sizes_of(await measured(lane, tmp_path)) == [1, 2, 3]
     assert (lane.loaded, lane.batch_size) == (False, 4)
 
 
-async def test_when_the_smallest_tier_does_not_fit_a_clip_alone_is_measured(tmp_path: Path) -> None:
-    assert sizes_of(await climbed(PaperLane(steps_down_above=3), tmp_path, range(4, 9))) == [1]
+async def test_when_the_smallest_tier_does_not_fit_batch_size_one_is_measured(tmp_path: Path) -> None:
+    assert sizes_of(await measured(PaperLane(steps_down_above=3), tmp_path, range(4, 9))) == [1]
 
 
-async def test_trouble_with_a_clip_alone_is_raised(tmp_path: Path) -> None:
+async def test_a_failure_at_batch_size_one_is_raised(tmp_path: Path) -> None:
     with pytest.raises(VoxFleetError) as raised:
-        await climbed(PaperLane(aborts_above=0), tmp_path)
+        await measured(PaperLane(aborts_above=0), tmp_path)
     assert raised.value.failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
 
 
-async def test_a_model_that_does_not_batch_is_measured_with_clips_alone(tmp_path: Path) -> None:
-    assert sizes_of(await climbed(PaperLane(batches_clips=False), tmp_path, range(2, 9))) == [1]
+async def test_a_model_that_does_not_batch_is_measured_at_batch_size_one(tmp_path: Path) -> None:
+    assert sizes_of(await measured(PaperLane(batches_clips=False), tmp_path, range(2, 9))) == [1]
 
 
 async def test_a_clip_that_fails_is_left_out_and_the_tier_measured_again(tmp_path: Path) -> None:
     lane = PaperLane(bad_paths=frozenset({tmp_path / "0.wav"}))
-    tiers = (await climbed(lane, tmp_path, range(1, 3))).tiers
+    tiers = (await measured(lane, tmp_path, range(1, 3))).tiers
     assert [tier.batch_size for tier in tiers] == [1, 2]
     assert lane.children == 3
     assert tiers[0].audio_milliseconds == 2 * sum(30_000 - 1000 * n for n in range(1, 8)) + 29_000 + 28_000
@@ -88,7 +89,7 @@ async def test_a_clip_that_fails_is_left_out_and_the_tier_measured_again(tmp_pat
 
 async def test_without_a_clip_that_works_there_is_no_tier(tmp_path: Path) -> None:
     bad = frozenset(clip.path for clip in make_clips(tmp_path))
-    assert (await climbed(PaperLane(bad_paths=bad), tmp_path)).tiers == ()
+    assert (await measured(PaperLane(bad_paths=bad), tmp_path)).tiers == ()
 
 
 @pytest.mark.parametrize("size", range(1, 9))

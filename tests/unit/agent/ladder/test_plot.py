@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from tests.unit.agent.ladder.paper_lane import MIB, make_tier
-from tests.unit.agent.ladder.test_knees import climb, make_table
+from tests.unit.agent.ladder.test_knees import make_table, make_tiers
 
 from voxfleet_agent.ladder import estimates
-from voxfleet_agent.ladder.plot import MOST_LADDERS, draw
+from voxfleet_agent.ladder.plot import MAX_LADDERS, draw
 from voxfleet_api.results import LadderTable
 
 
 def known(chip: str = "M4", parameters: int | None = 1_000_000) -> LadderTable:
-    table = make_table(climb(500, 100, peaks=[size * MIB for size in range(1, 9)]), 6 * MIB)
+    table = make_table(make_tiers(500, 100, peaks=[size * MIB for size in range(1, 9)]), 6 * MIB)
     return table.model_copy(update={"chip": chip, "parameters": parameters})
 
 
@@ -47,7 +47,7 @@ def test_a_model_of_unknown_size_has_no_multiply_accumulates(tmp_path: Path) -> 
 def test_several_ladders_share_the_picture_and_png_is_a_png(tmp_path: Path) -> None:
     picture = drawn([known("M4"), known("M2")], tmp_path)
     assert "Batch sizes measured on" not in picture
-    draw([known()] * MOST_LADDERS, tmp_path / "ladders.png")
+    draw([known()] * MAX_LADDERS, tmp_path / "ladders.png")
     assert (tmp_path / "ladders.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -74,11 +74,11 @@ async def test_a_change_within_the_same_tick_of_the_file_systems_clock_is_seen(
     config, fstat = folder / "config.json", os.fstat
     first: dict[int, os.stat_result] = {}
 
-    def stopped(file: int) -> os.stat_result:
+    def frozen_fstat(file: int) -> os.stat_result:
         facts = fstat(file)
         return first.setdefault(facts.st_ino, facts)
 
-    monkeypatch.setattr("voxfleet_agent.models.model_files.os.fstat", stopped)
+    monkeypatch.setattr("voxfleet_agent.models.model_files.os.fstat", frozen_fstat)
     before = await digest(folder, models)
     config.write_bytes(config.read_bytes().replace(b"hello", b"hallo"))
     assert await digest(folder, models) != before
@@ -95,12 +95,12 @@ async def test_a_settled_file_is_read_once(folder: Path, models: ModelStore, mon
 
     monkeypatch.setattr("voxfleet_agent.models.model_files.hashlib.sha256", counted)
     before = await digest(folder, models)
-    assert len(hashes) == 3  # both files, and the list of them
+    assert len(hashes) == 3  # both files and the digest of the model
     assert await digest(folder, models) == before
     assert len(hashes) == 4
 
 
-async def test_another_digest_than_the_named_one_is_a_mismatch(folder: Path, models: ModelStore) -> None:
+async def test_a_digest_other_than_the_requested_one_is_a_mismatch(folder: Path, models: ModelStore) -> None:
     named = "sha256:" + "0" * 64
     message = await refusal(ModelSource(path=str(folder), digest=named), models, FailureClass.MODEL_MISMATCH)
     assert named in message and await digest(folder, models) in message
@@ -148,7 +148,7 @@ async def test_a_folder_without_config(folder: Path, models: ModelStore) -> None
 async def test_pickles_are_refused(folder: Path, models: ModelStore, name: str, beside: bool) -> None:
     weights = folder / "model.safetensors"
     if beside:
-        shutil.copy(weights, folder / name)  # some families read it although better weights lie beside it
+        shutil.copy(weights, folder / name)  # some families read it even beside safetensors
     else:
         weights.rename(folder / name)
     message = await refusal(ModelSource(path=str(folder)), models)
@@ -171,7 +171,7 @@ async def test_settings_that_name_code_of_another_model_are_refused(folder: Path
     settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil/code--tokenizer.Evil", None]}}))
     assert "tokenizer_config.json" in await refusal(ModelSource(path=str(folder)), models)
     settings.write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tokenizer.Own", None]}}))
-    await digest(folder, models)  # names code that is not there
+    await digest(folder, models)  # names code that is absent
 
 
 async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(folder: Path, models: ModelStore) -> None:
@@ -179,7 +179,7 @@ async def test_settings_that_would_fill_the_memory_or_the_stack_are_refused(fold
     settings.write_text("[" * 200_000)
     assert "not JSON" in await refusal(ModelSource(path=str(folder)), models)
     with settings.open("wb") as file:
-        file.truncate(2**40)  # takes no room on the disk
+        file.truncate(2**40)  # sparse: takes no room on the disk
     assert "more than" in await refusal(ModelSource(path=str(folder)), models)
 
 

@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop."""
+"""Blocking calls in threads."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from voxfleet_agent.storage.blocking_calls import in_thread
 
 
-async def test_it_gives_the_result_and_raises_the_error() -> None:
+async def test_in_thread_returns_the_result_or_raises_the_error() -> None:
     assert await in_thread(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancelled_caller_goes_on_when_the_thread_has_let_go(fails: bool) -> None:
-    """Otherwise a descriptor would be closed, and its number used again, under a thread that still writes to it."""
+async def test_a_cancelled_caller_waits_for_the_thread(fails: bool) -> None:
+    """Otherwise a descriptor could be closed and its number reused while a thread still writes to it."""
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Which machines a tenant's address may lead to."""
+"""Which machines the agent may connect to for a tenant."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_internet_is_allowed(address: str) -> None:
         "ff0e::1",
     ],
 )
-def test_what_is_not_the_internet_is_refused(address: str) -> None:
+def test_addresses_outside_the_internet_are_refused(address: str) -> None:
     assert not NOWHERE_PRIVATE.allows(ip_address(address))
 
 
@@ -84,7 +84,7 @@ def test_listed_networks_are_allowed_in_every_spelling() -> None:
 
 
 @given(address=st.ip_addresses(v=4))
-def test_an_embedded_address_is_judged_as_itself(address: IPv4Address) -> None:
+def test_an_embedded_address_is_treated_like_the_plain_one(address: IPv4Address) -> None:
     expected = NOWHERE_PRIVATE.allows(address)
     for form in (f"::ffff:{address}", f"64:ff9b::{address}"):
         assert NOWHERE_PRIVATE.allows(ip_address(form)) == expected

@@ -1,4 +1,4 @@
-"""What a storage's answers mean, and when it wants to be asked again."""
+"""The failure class of a storage's errors, and when to retry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.storage.http_errors import error_code, refusal, retry_after_seconds
+from voxfleet_agent.storage.http_errors import error_code, retry_after_seconds, status_error
 from voxfleet_api.failures import FailureClass
 
 NOW = 1_800_000_000.0
@@ -35,14 +35,14 @@ NOW = 1_800_000_000.0
         (204, None, FailureClass.TRANSPORT),
     ],
 )
-def test_the_code_is_more_exact_than_the_status(status: int, code: str | None, expected: FailureClass) -> None:
+def test_the_error_code_takes_precedence_over_the_status(status: int, code: str | None, expected: FailureClass) -> None:
     body = b"" if code is None else f"<?xml?><Error><Code>{code}</Code><Message>m</Message></Error>".encode()
-    assert refusal(status, {}, body, NOW).failure_class is expected
+    assert status_error(status, {}, body, NOW).failure_class is expected
 
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=200), retry_after=st.text(max_size=40))
-def test_every_answer_has_a_class_and_a_message_of_ours(status: int, body: bytes, retry_after: str) -> None:
-    error = refusal(status, {"retry-after": retry_after, "date": retry_after}, body, NOW)
+def test_every_status_has_a_class_and_a_message_of_ours(status: int, body: bytes, retry_after: str) -> None:
+    error = status_error(status, {"retry-after": retry_after, "date": retry_after}, body, NOW)
     assert error.message.endswith(f"(HTTP {status})")
     assert error.retry_after_seconds is None or 0 <= error.retry_after_seconds < math.inf
 
@@ -71,12 +71,12 @@ def test_retry_after(text: str | None, date: str | None, expected: float | None)
     assert retry_after_seconds(headers, NOW) == expected
 
 
-def test_waiting_is_only_for_what_waiting_mends() -> None:
-    assert refusal(503, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
-    assert refusal(500, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
-    assert refusal(403, {"retry-after": "7"}, b"", NOW).retry_after_seconds is None
+def test_retry_after_comes_only_with_errors_that_pass() -> None:
+    assert status_error(503, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
+    assert status_error(500, {"retry-after": "7"}, b"", NOW).retry_after_seconds == 7
+    assert status_error(403, {"retry-after": "7"}, b"", NOW).retry_after_seconds is None
 
 
-def test_codes_are_codes() -> None:
+def test_an_error_code_is_letters_only() -> None:
     assert error_code(b"<Error><Code>NoSuchKey</Code></Error>") == "NoSuchKey"
     assert error_code(b"<Code>secret/name</Code>") is None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign
+from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign_request
 from voxfleet_api.protocol import S3Credentials
 
 EXAMPLE = S3Credentials(
@@ -54,14 +54,16 @@ def test_published_examples(
     method: str, path: str, query: list[tuple[str, str]], headers: dict[str, str], body: bytes, signature: str
 ) -> None:
     sha256 = hashlib.sha256(body).hexdigest()
-    sent = sign(method, encode_path(path), encode_query(query), {**HOST, **headers}, sha256, EXAMPLE, "us-east-1", NOW)
+    sent = sign_request(
+        method, encode_path(path), encode_query(query), {**HOST, **headers}, sha256, EXAMPLE, "us-east-1", NOW
+    )
     assert sent["Authorization"].endswith(f"Signature={signature}")
     assert "wJalrXUtnFEMI" not in str(sent)
 
 
 def test_a_session_token_is_sent_and_signed() -> None:
     credentials = EXAMPLE.model_copy(update={"session_token": SecretStr("TOKEN")})
-    sent = sign("GET", "/x", "", HOST, EMPTY_SHA256, credentials, "eu-west-1", NOW)
+    sent = sign_request("GET", "/x", "", HOST, EMPTY_SHA256, credentials, "eu-west-1", NOW)
     assert sent["x-amz-security-token"] == "TOKEN"
     assert "x-amz-security-token" in sent["Authorization"]
     assert "/eu-west-1/s3/" in sent["Authorization"]
