@@ -26,7 +26,7 @@ from voxfleet_agent.standalone.cel_rules import violations
 from voxfleet_agent.standalone.job_documents import DocumentFile, read_job
 from voxfleet_agent.standalone.rerun_clips import (
     FOLDER_PREFIX,
-    own_folder,
+    private_folder,
     rerun_contract,
     rerun_job,
     sample,
@@ -236,7 +236,7 @@ def test_what_a_killed_replay_left_goes_and_a_living_ones_folder_stays(tmp_path:
     left = tmp_path / f"{FOLDER_PREFIX}left"
     left.mkdir()
     (left / "speech.wav").write_bytes(b"speech")
-    with own_folder(tmp_path) as living, own_folder(tmp_path) as other:
+    with private_folder(tmp_path) as living, private_folder(tmp_path) as other:
         assert not left.exists()
         assert living.is_dir() and other.is_dir()
         assert living.stat().st_mode & 0o777 == 0o700
@@ -247,7 +247,7 @@ def test_a_scratch_folder_that_is_a_symlink_is_used(tmp_path: Path) -> None:
     real, link = tmp_path / "private" / "tmp", tmp_path / "tmp"
     real.mkdir(parents=True)
     link.symlink_to(real)
-    with own_folder(link) as folder:
+    with private_folder(link) as folder:
         assert folder.parent == real.resolve()
 
 
@@ -263,7 +263,7 @@ def test_nobody_else_in_a_shared_scratch_folder_is_in_the_way(tmp_path: Path) ->
     lock = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with own_folder(tmp_path) as folder:
+        with private_folder(tmp_path) as folder:
             assert folder.is_dir()
     finally:
         os.close(lock)
@@ -283,5 +283,5 @@ def test_a_new_folder_that_another_run_takes_away_is_made_again(
         return made[-1]
 
     monkeypatch.setattr(tempfile, "mkdtemp", taken_once)
-    with own_folder(tmp_path) as folder:
+    with private_folder(tmp_path) as folder:
         assert folder == Path(made[1])
