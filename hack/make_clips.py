@@ -56,7 +56,7 @@ class ClipToolError(RuntimeError):
     """espeak-ng or ffmpeg is missing or failed; the message holds the command and what it said."""
 
 
-class ManifestRow(BaseModel):
+class ExampleManifestRow(BaseModel):
     """A line of manifest.jsonl. `uri` is relative to the manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -163,7 +163,7 @@ def write_manifest(path: Path, clips: Iterable[Clip], wrong_checksum_ids: frozen
     lines = []
     for clip in clips:
         content = clip.path.read_bytes() + (b"\0" if clip.id in wrong_checksum_ids else b"")
-        row = ManifestRow(
+        row = ExampleManifestRow(
             id=clip.id, uri=clip.path.relative_to(path.parent).as_posix(), sha256=hashlib.sha256(content).hexdigest()
         )
         lines.append(row.model_dump_json() + "\n")
@@ -291,7 +291,7 @@ def verify_examples(folder: Path, model_folder: Path) -> list[str]:
     load_model: _LoadModel = import_module("mlx_audio.stt").load
     model = load_model(str(model_folder))
 
-    manifest = [ManifestRow.model_validate_json(line) for line in _lines(folder / "manifest.jsonl")]
+    manifest = [ExampleManifestRow.model_validate_json(line) for line in _lines(folder / "manifest.jsonl")]
     expected = {row.id: row for row in map(ExpectedRow.model_validate_json, _lines(folder / "expected.jsonl"))}
     if [row.id for row in manifest] != list(expected):
         return ["manifest.jsonl and expected.jsonl name different clips: write both again with this script"]

@@ -12,7 +12,7 @@ from voxfleet_agent.finished_runs.comparison import RowPair, compare
 from voxfleet_agent.finished_runs.row_statistics import row_statistics
 from voxfleet_agent.finished_runs.text_difference import MAX_WORDS, WordChanges, text_difference, word_changes
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow, RowError, SpokenAudio, Timings
+from voxfleet_api.results import ClipStatus, ResultRow, RowError, SynthesizedAudioFile, Timings
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -136,7 +136,7 @@ def test_differences_are_listed() -> None:
 
 
 def test_differences_are_described_without_any_transcript_text() -> None:
-    spoken = SpokenAudio(
+    spoken = SynthesizedAudioFile(
         path="audio/0.wav",
         sha256="a" * 64,
         size_bytes=1,
