@@ -15,11 +15,11 @@ _CONTRACT = FailureClass.CONTRACT_VIOLATION
 _CONTAINER = FailureClass.UNSUPPORTED_CONTAINER
 
 PCM, FLOAT, EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
-_SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # what follows the tag in every standard sub-format
+_SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # the bytes after the tag in every standard sub-format
 
 
 def chunk(name: bytes, body: bytes, length: int | None = None) -> bytes:
-    """A chunk with its pad byte; `length`: what it says in place of the truth."""
+    """Returns a chunk with its pad byte; `length`: a false length for its header."""
     return name + struct.pack("<I", len(body) if length is None else length) + body + b"\0" * (len(body) % 2)
 
 
