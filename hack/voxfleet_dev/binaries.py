@@ -91,8 +91,8 @@ def _locate(name: str) -> Path | None:
     for candidate in (_from_assets(name), _from_path(name), cached):
         if candidate is None or not os.access(candidate, os.X_OK):
             continue
-        told = _printed_version(candidate, source.version_arguments)
-        if told == source.version or (candidate != cached and _minor(told) == _minor(source.version)):
+        version = _printed_version(candidate, source.version_arguments)
+        if version == source.version or (candidate != cached and _minor(version) == _minor(source.version)):
             return candidate
     return None
 
@@ -148,9 +148,9 @@ def _build(name: str) -> Path:
             linker_flags=source.linker_flags,
             target=unfinished,
         )
-        told = _printed_version(unfinished, source.version_arguments)
-        if told != source.version:
-            raise go_build.BuildFailed(f"the built {name} says it is version {told!r}, expected {source.version}")
+        version = _printed_version(unfinished, source.version_arguments)
+        if version != source.version:
+            raise go_build.BuildFailed(f"the built {name} says it is version {version!r}, expected {source.version}")
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
