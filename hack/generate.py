@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def outputs() -> dict[str, str]:
-    """Content by path below the repository's root. Raises NotStructural naming the field."""
+    """Returns the generated content by path below the repository's root. Raises NotStructural naming the field."""
     return {
         **{f"crds/{crd_file_name(kind)}": crd_yaml(kind) for kind in KINDS},
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
@@ -28,7 +28,7 @@ def outputs() -> dict[str, str]:
 
 
 def differing(root: Path, wanted: dict[str, str]) -> list[str]:
-    """Paths whose file lacks, differs, or is a leftover of a kind that no longer exists."""
+    """Returns the paths whose file is missing, differs, or is left over from a kind that no longer exists."""
     changed = [path for path, text in wanted.items() if _read(root / path) != text]
     leftovers = [
         f"crds/{file.name}"
@@ -39,7 +39,7 @@ def differing(root: Path, wanted: dict[str, str]) -> list[str]:
 
 
 def write(root: Path, wanted: dict[str, str]) -> list[str]:
-    """Makes `differing` empty; returns what it changed."""
+    """Writes the differing files and removes leftovers; returns the changed paths."""
     changed = differing(root, wanted)
     for path in changed:
         if path not in wanted:

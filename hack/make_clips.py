@@ -1,7 +1,7 @@
-"""Make the spoken example clips, their manifest and the answers expected of them.
+"""Make the spoken example clips, their manifest and their expected results.
 
     .venv/bin/python hack/make_clips.py                          write examples/clips again
-    .venv/bin/python hack/make_clips.py --verify --model DIR     check what is there against a model
+    .venv/bin/python hack/make_clips.py --verify --model DIR     check the existing clips against a model
 
 Needs espeak-ng and ffmpeg on PATH. The same versions of both write the same bytes again. Tests and benchmarks import
 `make_clip`, `make_random_clips`, `cut_short` and `write_manifest` to make clips of their own.
@@ -34,13 +34,13 @@ KEPT_PERCENT = 40
 # AAC fills its last frame of 1024 samples, 64 ms at 16 kHz, which the header does not count.
 LENGTH_TOLERANCE_SECONDS = 0.1
 
-# All the words the default model knows.
+# All words that the default model knows.
 _WORDS = (
     "zero one two three four five six seven eight nine ten yes no stop go start pause up down left right on off "
     "open close play next back louder quieter hello goodbye help cancel confirm record send delete"
 )
 VOCABULARY = tuple(_WORDS.split())
-# Voices of espeak-ng that the default model hears best (about one word in 240 wrong), and speeds in words a minute.
+# The espeak-ng voices that the default model transcribes best (about one word in 240 wrong), and words per minute.
 VOICES = ("en-us", "en-gb", "en-gb-x-rp", "en-029", "en-us+f3", "en-gb+f2", "en-us+m3", "en-gb+m3")
 SPEEDS = (130, 150, 170)
 
@@ -53,10 +53,10 @@ ENCODERS: Mapping[str, tuple[str, ...]] = {
 
 
 class ClipToolError(RuntimeError):
-    """espeak-ng or ffmpeg is missing or failed; the message holds the command and what it said."""
+    """espeak-ng or ffmpeg is missing or failed; the message holds the command and its error output."""
 
 
-class ManifestRow(BaseModel):
+class ExampleManifestRow(BaseModel):
     """A line of manifest.jsonl. `uri` is relative to the manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +67,7 @@ class ManifestRow(BaseModel):
 
 
 class ExpectedRow(BaseModel):
-    """A line of expected.jsonl: the words of a good clip, or the failure class of a bad one."""
+    """A line of expected.jsonl: the words of a good clip, or the failure class of a bad clip."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +87,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Example:
-    """A clip to make. `failure` names the class that a bad one must end in; None for a good one."""
+    """A clip to make. `failure`: the expected failure class of a bad clip; None for a good one."""
 
     id: str
     text: str
@@ -102,8 +102,8 @@ class Example:
 def make_clip(path: Path, words: Sequence[str], voice: str, speed: int, rate_hz: int, channels: int) -> None:
     """Speak `words` into `path`, whose suffix (.wav .flac .mp3 .m4a) is the container.
 
-    `voice` is an espeak-ng voice with an optional variant ("en-us+f3"), `speed` is in words a minute. With two
-    channels the right one is the left at half its level. wav and flac are 16 bit, mp3 and m4a (AAC) 64 kbit/s.
+    `voice` is an espeak-ng voice with an optional variant ("en-us+f3"), `speed` is in words per minute. With two
+    channels, the right one is the left one at half its level. wav and flac are 16 bit, mp3 and m4a (AAC) 64 kbit/s.
 
     Raises ValueError for no words, another suffix or other channels; ClipToolError when a tool is missing or fails.
     """
@@ -115,7 +115,7 @@ def make_clip(path: Path, words: Sequence[str], voice: str, speed: int, rate_hz:
         raise ValueError(f"{path}: channels must be 1 or 2, not {channels}")
     layout = "pan=mono|c0=c0" if channels == 1 else "pan=stereo|c0=c0|c1=0.5*c0"
     with tempfile.TemporaryDirectory(prefix="make-clip-") as scratch:
-        # -w, because on a pipe espeak-ng cannot go back to write the length into the header.
+        # -w, because espeak-ng cannot seek back in a pipe to write the length into the header.
         spoken = str(Path(scratch) / "spoken.wav")
         _run(["espeak-ng", "-v", voice, "-s", str(speed), "-a", "60", "-w", spoken, " ".join(words)])
         _run(
@@ -130,7 +130,7 @@ def make_clip(path: Path, words: Sequence[str], voice: str, speed: int, rate_hz:
 def make_random_clips(
     folder: Path, count: int, seed: int, rate_hz: int, container: Container, channels: int = 1
 ) -> list[Clip]:
-    """Make `count` clips of 2 to 6 random words in `folder` (made when missing); the same seed says the same words.
+    """Make `count` clips of 2 to 6 random words in `folder` (made when missing); the same seed gives the same words.
 
     Files are named <id>.<container>, ids "c00000" onwards. Raises what make_clip raises.
     """
@@ -152,7 +152,7 @@ def make_random_clips(
 
 
 def cut_short(path: Path, kept_percent: int) -> None:
-    """Keep only the first `kept_percent` of a file's bytes; its header still promises all of them."""
+    """Keep only the first `kept_percent` of a file's bytes; its header still announces all of them."""
     content = path.read_bytes()
     kept_bytes = len(content) * kept_percent // 100
     path.write_bytes(content[: kept_bytes - kept_bytes % 4])  # whole samples, mono or stereo
@@ -163,7 +163,7 @@ def write_manifest(path: Path, clips: Iterable[Clip], wrong_checksum_ids: frozen
     lines = []
     for clip in clips:
         content = clip.path.read_bytes() + (b"\0" if clip.id in wrong_checksum_ids else b"")
-        row = ManifestRow(
+        row = ExampleManifestRow(
             id=clip.id, uri=clip.path.relative_to(path.parent).as_posix(), sha256=hashlib.sha256(content).hexdigest()
         )
         lines.append(row.model_dump_json() + "\n")
@@ -211,7 +211,7 @@ RATE_8000 = Example("rate-8000", "yes no yes", "en-us+f3", 150, "wav", 8000, 1, 
 
 
 def examples() -> list[Example]:
-    """The clips of examples/clips in manifest order, the three bad ones between the good ones."""
+    """Returns the clips of examples/clips in manifest order, with the three bad ones among the good ones."""
     planned = [
         Example(f"{container}-{rate_hz}-{number:02d}", text, voice, speed, container, rate_hz, channels)
         for number, (container, rate_hz, channels, voice, speed, text) in enumerate(GOOD, start=1)
@@ -239,7 +239,7 @@ def write_examples(folder: Path) -> None:
 
 
 class _Samples(Protocol):
-    """A one-dimensional float array; only its length and its extremes are looked at here."""
+    """A one-dimensional float array; only its length and its extremes are read here."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -279,19 +279,19 @@ class _ReadHeader(Protocol):
 
 
 def verify_examples(folder: Path, model_folder: Path) -> list[str]:
-    """What is wrong with the clips in `folder`, a sentence each; empty when all is right. Prints a line a clip.
+    """Returns the problems of the clips in `folder`, one sentence each, and prints one line per clip.
 
     A good clip has its checksum, an accepted rate, 1 to 4 s, a decoded length within 0.1 s of its header, a peak under
-    1.0 and the exact expected words. A bad one has its own flaw and no other.
+    1.0 and the exact expected words. A bad clip has its own flaw and no other.
     """
-    # Imported here, so that making clips needs no MLX.
+    # Imported here, so that making clips does not need MLX.
     audio_io = import_module("mlx_audio_io")
     load_audio: _LoadAudio = audio_io.load
     read_header: _ReadHeader = audio_io.info
     load_model: _LoadModel = import_module("mlx_audio.stt").load
     model = load_model(str(model_folder))
 
-    manifest = [ManifestRow.model_validate_json(line) for line in _lines(folder / "manifest.jsonl")]
+    manifest = [ExampleManifestRow.model_validate_json(line) for line in _lines(folder / "manifest.jsonl")]
     expected = {row.id: row for row in map(ExpectedRow.model_validate_json, _lines(folder / "expected.jsonl"))}
     if [row.id for row in manifest] != list(expected):
         return ["manifest.jsonl and expected.jsonl name different clips: write both again with this script"]
@@ -306,7 +306,7 @@ def verify_examples(folder: Path, model_folder: Path) -> list[str]:
         decoded_seconds = samples.shape[0] / 16000
         drift_seconds = abs(header.duration - decoded_seconds)
         peak = max(samples.max().item(), -samples.min().item())
-        heard = model.generate(samples).text.strip()
+        transcript = model.generate(samples).text.strip()
 
         flaws: set[FailureClass] = set()
         if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
@@ -323,14 +323,14 @@ def verify_examples(folder: Path, model_folder: Path) -> list[str]:
             problems.append(f"{row.uri}: peak {peak:.2f}, must be under 1.0: lower the amplitude")
         if want.text is not None:
             words_total += len(want.text.split())
-            wrong = word_errors(want.text.split(), heard.split())
+            wrong = word_errors(want.text.split(), transcript.split())
             words_wrong += wrong
             longest_drift_seconds = max(longest_drift_seconds, drift_seconds)
             if wrong:
-                problems.append(f"{row.uri}: heard '{heard}', expected '{want.text}': change its words or voice")
+                problems.append(f"{row.uri}: heard '{transcript}', expected '{want.text}': change its words or voice")
         print(
             f"{row.uri:22} {header.sample_rate:6} Hz  header {header.duration:5.3f} s  "
-            f"decoded {decoded_seconds:5.3f} s  peak {peak:4.2f}  {want.failure or 'good':17}  {heard}"
+            f"decoded {decoded_seconds:5.3f} s  peak {peak:4.2f}  {want.failure or 'good':17}  {transcript}"
         )
     good = sum(1 for row in expected.values() if row.failure is None)
     print(
@@ -340,13 +340,13 @@ def verify_examples(folder: Path, model_folder: Path) -> list[str]:
     return problems
 
 
-def word_errors(expected: Sequence[str], heard: Sequence[str]) -> int:
-    """The least number of words to insert, delete or replace to turn `heard` into `expected`."""
-    row = list(range(len(heard) + 1))
+def word_errors(expected: Sequence[str], actual: Sequence[str]) -> int:
+    """Counts the fewest words to insert, delete or replace that turn `actual` into `expected`."""
+    row = list(range(len(actual) + 1))
     for i, want in enumerate(expected, start=1):
         above = row
         row = [i]
-        for j, got in enumerate(heard, start=1):
+        for j, got in enumerate(actual, start=1):
             row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (want != got)))
     return row[-1]
 

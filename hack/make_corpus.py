@@ -1,10 +1,10 @@
-"""Write a corpus of malformed, hostile and odd files, and what the agent owes each of them.
+"""Write a corpus of malformed, hostile and odd files, and the verdict that the agent must reach on each of them.
 
     .venv/bin/python hack/make_corpus.py DIR
 
-DIR gets input/manifest.jsonl (usable as a job's input), input/clips/, expected.jsonl and contract.yaml. It must not
-exist or be empty. Needs ffmpeg; the same version writes the same bytes again. The files are never committed: among
-them are pipes, devices, links and 4 GiB sparse files.
+DIR gets input/manifest.jsonl (usable as a job's input), input/clips/, expected.jsonl and contract.yaml. It must
+either not exist or be empty. Needs ffmpeg; the same version writes the same bytes again. The files are never committed:
+among them are pipes, devices, links and 4 GiB sparse files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m voxfleet_agent` is `voxfleet-agent`."""
+"""`python -m voxfleet_agent` runs `voxfleet-agent`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storage credentials of a run without a cluster: the usual AWS names of the environment."""
+"""Storage credentials of a run without a cluster, from the usual AWS variables of the environment."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from voxfleet_api.protocol import S3Credentials
 
 
 class CredentialsMissing(Exception):
-    """A name is not set; the message says which."""
+    """A variable is not set; the message names it."""
 
 
 def from_environment(environment: Mapping[str, str]) -> S3Credentials:
-    """Raises CredentialsMissing."""
+    """Reads the credentials. Raises CredentialsMissing."""
 
     def required(name: str) -> SecretStr:
         if not environment.get(name):
@@ -36,13 +36,13 @@ def from_environment(environment: Mapping[str, str]) -> S3Credentials:
 
 
 def https_of(credentials: S3Credentials | None) -> HttpsConfig:
-    """Lets a run reach the S3 endpoint that its user named, were it on this very machine, and no other private host."""
+    """Allows a run to reach the S3 endpoint that its user names, even on this machine, and no other private host."""
     host = urlsplit(credentials.endpoint_url).hostname if credentials and credentials.endpoint_url else None
     if host is None:
         return HttpsConfig()
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:  # whoever connects reports it
+        resolved = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:  # the connection reports it later
         return HttpsConfig()
-    addresses = (ipaddress.ip_address(str(address).partition("%")[0]) for address in found)
+    addresses = (ipaddress.ip_address(str(address).partition("%")[0]) for address in resolved)
     return HttpsConfig(private_networks=tuple(sorted(str(ipaddress.ip_network(address)) for address in addresses)))

@@ -73,7 +73,7 @@ def init(config: ConfigOption) -> None:
 @app.command(epilog="Example: voxfleet-agent serve --config agent.yaml")
 def serve(config: ConfigOption) -> None:
     """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error."""
-    from voxfleet_agent.daemon import run_agent  # slow to import; the other commands do without
+    from voxfleet_agent.daemon import run_agent  # slow to import, and the other commands do not need it
 
     agent_config = loaded(config)
     core_dumps.forbid()

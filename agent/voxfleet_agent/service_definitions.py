@@ -1,4 +1,4 @@
-"""Service definitions as text. Pure.
+"""The launchd and systemd service definitions, as text. Pure.
 
 launchd: launchd.plist(5); a LaunchDaemon needs no graphical session, so a screen lock or a logout does not touch it.
 systemd: systemd.service(5), systemd.exec(5).
@@ -22,22 +22,22 @@ _OPEN_FILES = 8192
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a definition is made of."""
+    """The values of a service definition."""
 
     python: Path
     config: Path
     user: str
     log_file: Path
-    """On macOS; systemd keeps logs itself."""
+    """The log file on macOS; systemd keeps logs itself."""
     writable: tuple[Path, ...]
-    """Folders that the agent writes to."""
+    """The folders that the agent writes to."""
     switches_user: bool = False
-    """Whether lanes run as another account, which the agent must be allowed to become."""
+    """Whether lanes run as another user, which the agent must be allowed to become."""
     environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def account(self) -> str:
-        """Only root may start lanes as somebody else."""
+        """The user that the agent runs as: only root may start lanes as another user."""
         return "root" if self.switches_user else self.user
 
     @property
@@ -48,8 +48,8 @@ class Service:
 def launchd_plist(service: Service) -> bytes:
     """A LaunchDaemon that keeps the machine from sleeping while the agent runs.
 
-    `caffeinate -w` holds the power assertion while the agent lives; `exec` leaves the agent the process that launchd
-    knows, so that SIGTERM reaches it and not a wrapper.
+    `caffeinate -w` holds the power assertion while the agent runs; `exec` makes the agent the process that launchd
+    knows, so that it and no wrapper receives SIGTERM.
     """
     return plistlib.dumps(
         {
@@ -60,7 +60,7 @@ def launchd_plist(service: Service) -> bytes:
             "KeepAlive": True,
             "ThrottleInterval": _RESTART_SECONDS,
             "ExitTimeOut": STOP_SECONDS,
-            "ProcessType": "Interactive",  # anything less is throttled when nobody is logged in
+            "ProcessType": "Interactive",  # other types are throttled when nobody is logged in
             "StandardErrorPath": str(service.log_file),
             "StandardOutPath": str(service.log_file),
             "Umask": 0o077,
@@ -85,7 +85,7 @@ def systemd_unit(service: Service) -> str:
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in service.environment),
         "Restart=always",
         f"RestartSec={_RESTART_SECONDS}",
-        # The agent alone gets SIGTERM and parks its attempts; its lanes end with it.
+        # Only the agent receives SIGTERM; it parks its attempts, and its lanes end with it.
         "KillMode=mixed",
         f"TimeoutStopSec={STOP_SECONDS}",
         "UMask=0077",
@@ -96,7 +96,7 @@ def systemd_unit(service: Service) -> str:
         "ProtectControlGroups=yes",
         "RestrictSUIDSGID=yes",
         *([] if service.switches_user else ["NoNewPrivileges=yes", "CapabilityBoundingSet="]),
-        # The minus sign: a folder that is not there yet is no reason not to start.
+        # The minus sign lets the agent start when a folder does not exist yet.
         *(f"ReadWritePaths=-{_quoted(str(path))}" for path in service.writable),
         "",
         "[Install]",
@@ -106,7 +106,7 @@ def systemd_unit(service: Service) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word of a unit file: percent signs and dollars doubled, in quotes where it needs them."""
+    """Escapes a word of a unit file: doubles percent signs and dollars, and quotes it where necessary."""
     word = word.replace("%", "%%").replace("$", "$$")
     if any(character in word for character in " \t\"'\\;"):
         return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,7 +1,7 @@
-"""The base classes of every message and the annotations that carry CRD markers.
+"""The base classes of all messages, and the annotations that carry CRD markers.
 
-Two strictnesses exist. What changes how audio is treated or what is paid (specs, contracts, attempt
-specs) refuses unknown fields; envelopes and status ignore them, so that either side may be newer.
+Messages are strict in two degrees. Those that decide how audio is treated or what is paid (specs, contracts, attempt
+specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ApiModel(BaseModel):
     )
 
     def dump(self) -> dict[str, Any]:
-        """The JSON form: camelCase, without absent fields."""
+        """Returns the JSON form: camelCase, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @classmethod
@@ -46,7 +46,7 @@ class StatusModel(ApiModel):
 
 
 def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
-    """One CEL validation of a CRD; `message` tells what to write instead."""
+    """Returns one CEL validation of a CRD; `message` says what to write instead."""
     validation = {"rule": rule, "message": message}
     if field_path is not None:
         validation["fieldPath"] = field_path
@@ -54,7 +54,7 @@ def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, 
 
 
 def validations(*rules: dict[str, str]) -> dict[str, Any]:
-    """Class-level schema markers: CEL rules on the object itself."""
+    """Returns class-level schema markers: CEL rules on the object itself."""
     return {"x-kubernetes-validations": list(rules)}
 
 
@@ -98,8 +98,6 @@ Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, such as `2026-11-20T22:00:00Z`."""
 Message = Annotated[str, Field(max_length=1024)]
-ObservedGeneration = Annotated[
-    int, Field(description="metadata.generation that this status speaks of; -1 before the first look.")
-]
+ObservedGeneration = Annotated[int, Field(description="metadata.generation that this status describes; -1: none yet.")]
 Decimal3 = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]{3}$")]
-"""Seconds, exact to the millisecond, as text: the API has no floats and rounding would not add up."""
+"""Seconds as text, exact to the millisecond: the API has no floats, and rounded values would not add up."""

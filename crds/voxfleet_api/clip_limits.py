@@ -1,4 +1,4 @@
-"""Whether a job's clips make it fail, on a fleet and without a cluster alike. Pure."""
+"""Decides whether a job's clips make it fail, on a fleet and without a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from voxfleet_api.kinds.contract_limits import Quarantine
 
 
 class ClipOutcomes(Protocol):
-    """Counts of clips by how they ended."""
+    """Counts of clips by outcome."""
 
     @property
     def succeeded(self) -> int: ...
@@ -26,7 +26,7 @@ class ClipOutcomes(Protocol):
 
 
 def beyond_halt(committed: Iterable[ClipOutcomes], halt_percent: int | None) -> tuple[int, int] | None:
-    """(quarantined, finished) clips of the committed shards once they are beyond haltFanOutPercent."""
+    """Returns (quarantined, finished) clips of the committed shards once they exceed haltFanOutPercent, None before."""
     counts = list(committed)
     quarantined = sum(clips.quarantined for clips in counts)
     finished = sum(clips.succeeded + clips.failed + clips.quarantined for clips in counts)
@@ -38,7 +38,10 @@ def beyond_halt(committed: Iterable[ClipOutcomes], halt_percent: int | None) -> 
 def beyond_limits(
     counts: ClipOutcomes, halted: tuple[int, int] | None, limits: Quarantine
 ) -> tuple[Reason, str] | None:
-    """Why a job whose clips have all ended fails: reason and message; None: it does not. `halted`: of `beyond_halt`."""
+    """Returns why a job fails whose clips have all ended: reason and message; None: it does not fail.
+
+    `halted`: the result of `beyond_halt`.
+    """
     total = counts.succeeded + counts.failed + counts.quarantined + counts.not_run
     if halted is not None and counts.not_run:
         return (

@@ -1,6 +1,6 @@
 """Condition types and reasons, and how a condition is set.
 
-Polarity: all are normal-true but `Failed`, `Stalled` and `Quarantined`, which are present only when true.
+True is the normal status of all types except `Failed`, `Stalled` and `Quarantined`, which are present only when true.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons that do not come from the failure taxonomy."""
+    """The reasons that are not failure classes."""
 
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
     CONTRACT_NOT_FOUND = "ContractNotFound"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_FORBIDDEN = "SecretForbidden"
-    # A job's Complete condition, in the order of its life.
+    # A job's Complete condition, in order.
     PENDING = "Pending"
     PLANNING = "Planning"
     RUNNING = "Running"
@@ -75,19 +75,19 @@ class Reason(StrEnum):
 class Condition(StatusModel):
     """A metav1.Condition."""
 
-    type: Annotated[str, Field(max_length=63, description="What the condition speaks of.")]
+    type: Annotated[str, Field(max_length=63, description="What the condition describes.")]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
     reason: Annotated[
         str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$", description="Why, as one word for programs.")
     ]
     message: Annotated[Message, Field(description="Why, and what to do, for people.")] = ""
-    observed_generation: Annotated[int, Field(description="metadata.generation that was looked at.")] = 0
+    observed_generation: Annotated[int, Field(description="metadata.generation that the condition describes.")] = 0
     last_transition_time: Annotated[Timestamp, Field(description="When the status last changed.")]
 
 
 Conditions = Annotated[
     tuple[Condition, ...],
-    Field(max_length=16, json_schema_extra=list_map("type"), description="Where the object stands, by type."),
+    Field(max_length=16, json_schema_extra=list_map("type"), description="The state of the object, by type."),
 ]
 
 
@@ -105,7 +105,7 @@ def condition(
     generation: int,
     now: str,
 ) -> Condition:
-    """A condition whose transition time is `now` only if its status differs from the previous one's."""
+    """Returns a condition whose transition time is `now` only if its status differs from the previous status."""
     text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
     old = find(previous, type_)
     since = old.last_transition_time if old is not None and old.status == text else now
@@ -124,5 +124,5 @@ def find(conditions: Iterable[Condition], type_: ConditionType) -> Condition | N
 
 
 def is_true(conditions: Iterable[Condition], type_: ConditionType) -> bool:
-    found = find(conditions, type_)
-    return found is not None and found.status == "True"
+    present = find(conditions, type_)
+    return present is not None and present.status == "True"

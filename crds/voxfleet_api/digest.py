@@ -1,4 +1,4 @@
-"""One canonical JSON form, and the digests and signatures that stand on it."""
+"""The canonical JSON form, from which digests and signatures are computed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from voxfleet_api.base import ApiModel
 
 
 def canonical_json(value: object) -> bytes:
-    """UTF-8 JSON with sorted keys, no spaces and no floats.
+    """Returns UTF-8 JSON with sorted keys, no spaces and no floats.
 
-    Raises TypeError for a float: two machines may print the same one differently.
+    Raises TypeError for a float: two machines may print the same float differently.
     """
     _refuse_floats(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -24,7 +24,7 @@ def sha256_hex(content: bytes) -> str:
 
 
 def digest_of(value: ApiModel | object) -> str:
-    """`sha256:<hex>` of a message's canonical JSON."""
+    """Returns `sha256:<hex>` of a message's canonical JSON."""
     plain = value.dump() if isinstance(value, ApiModel) else value
     if isinstance(plain, BaseModel):
         raise TypeError(f"{type(plain).__name__} is not an ApiModel")

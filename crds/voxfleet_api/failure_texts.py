@@ -1,4 +1,4 @@
-"""What each failure class means to a person, and what that person does."""
+"""What each failure class means, and what a person does about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class FailureText(NamedTuple):
     to_do: str
 
 
-_DATA_TO_DO = "Mend or remove the clip, then run a job with the mended clips."
+_DATA_TO_DO = "Repair or remove the clip, then run a job with the repaired clips."
 
 TEXTS: dict[FailureClass, FailureText] = {
     FailureClass.CHECKSUM_MISMATCH: FailureText(
@@ -20,11 +20,11 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Upload the clip again, or correct its sha256.",
     ),
     FailureClass.UNSUPPORTED_CONTAINER: FailureText(
-        "The clip's first bytes are of no known audio container, or of one that the contract does not accept.",
+        "The clip's first bytes belong to no known audio container, or to one that the contract does not accept.",
         "Convert the clip, or accept its container in the VoiceContract.",
     ),
     FailureClass.CONTRACT_VIOLATION: FailureText(
-        "The clip's rate, channels, length or size is not accepted, and no declared conversion mends it.",
+        "The clip's rate, channels, length or size is not accepted, and no declared conversion changes that.",
         "Record or convert as the contract says, or declare the conversion in the VoiceContract.",
     ),
     FailureClass.DECODE_ERROR: FailureText("The clip is truncated or damaged.", _DATA_TO_DO),
@@ -41,18 +41,18 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Shorten the clip, declare conversions.windows, or raise memoryCap.",
     ),
     FailureClass.TRUNCATED_OUTPUT: FailureText(
-        "The transcript covers too little of the speech, was cut by the token budget, or is empty where somebody"
-        " speaks; twice.",
+        "The transcript covers too little of the speech, was cut by the token budget, or is empty although"
+        " somebody speaks; this happened twice.",
         "Listen to the clip; raise transcription.maxTokens, declare conversions.windows, or use another model.",
     ),
     FailureClass.INPUT_NOT_FOUND: FailureText(
         "The object does not exist.", "Correct the address, or upload the object."
     ),
     FailureClass.ACCESS_DENIED: FailureText(
-        "The storage refused the credentials, or the MacAgent's access list does not hold the address.",
+        "The storage refused the credentials, or the MacAgent's access list does not include the address.",
         "Correct the Secret of credentialsRef, or add the prefix to MacAgent.spec.access.",
     ),
-    FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it stays."),
+    FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it persists."),
     FailureClass.THROTTLED: FailureText("The storage asked to slow down.", "Nothing, or lower the job's parallelism."),
     FailureClass.MACHINE_LOST: FailureText(
         "The Mac was out of contact for longer than its lease.",
@@ -66,15 +66,15 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."
     ),
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureText(
-        "The GPU had no memory left.", "Nothing at first; if it stays, use a smaller model or a larger Mac."
+        "The GPU had no memory left.", "Nothing at first; if it persists, use a smaller model or a larger Mac."
     ),
     FailureClass.GPU_ABORT_TIMEOUT: FailureText(
         "The GPU driver ended work that took too long.",
-        "Nothing at first; if it stays, look for other work on the Mac.",
+        "Nothing at first; if it persists, look for other work on the Mac.",
     ),
     FailureClass.GPU_ABORT_INNOCENT_VICTIM: FailureText(
         "Another process made the GPU reset, and this work was lost with it.",
-        "Nothing at first; if it stays, look for other work on the Mac.",
+        "Nothing at first; if it persists, look for other work on the Mac.",
     ),
     FailureClass.INVALID_INPUT: FailureText(
         "The job's input cannot be read as written: a malformed manifest, a repeated id, no clips.",
@@ -90,7 +90,7 @@ TEXTS: dict[FailureClass, FailureText] = {
     ),
     FailureClass.FAILURE_BUDGET_EXHAUSTED: FailureText(
         "One Mac met more failures of this job than the contract's failureBudget allows.",
-        "Mend the storage or the clips, or raise failureBudget; then apply a job with another name.",
+        "Repair the storage or the clips, or raise failureBudget; then apply a job with another name.",
     ),
     FailureClass.PLAN_MISMATCH: FailureText(
         "The plan's files are not the ones that the job recorded.",
@@ -104,9 +104,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Use s3://, or select one Mac with macSelector.",
     ),
     FailureClass.NONDETERMINISTIC_REPLAY: FailureText(
-        "A clip of a finished run gave another text, or other audio, when `voxfleet-agent repro verify` or `replay` ran"
-        " it again. No job has this class.",
-        "Look at the versions, the chip and the batch sizes that the command names; then do not call this run"
-        " reproducible.",
+        "A clip of a finished run gave a different text, or different audio, when `voxfleet-agent repro verify` or"
+        " `replay` ran it again. No job has this class.",
+        "Look at the versions, the chip and the batch sizes that the command names; this run is not reproducible.",
     ),
 }

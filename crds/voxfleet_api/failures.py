@@ -1,6 +1,6 @@
 """The closed failure taxonomy: every failure in status, rows, metrics and logs has one of these classes.
 
-Grounds: the failure evidence collected from peer systems and MLX issue threads; see docs/reference/failures.md.
+The classes follow failures of peer systems and MLX issue threads; see docs/reference/failures.md.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class FailureClass(StrEnum):
     ACCESS_DENIED = "AccessDenied"
     TRANSPORT = "Transport"
     THROTTLED = "Throttled"
-    # The Mac. The attempt runs again, elsewhere when there is an elsewhere.
+    # The Mac. The attempt runs again, on another Mac if there is one.
     MACHINE_LOST = "MachineLost"
     RUNTIME_MISMATCH = "RuntimeMismatch"
     SCRATCH_EXHAUSTED = "ScratchExhausted"
     GPU_ABORT_OUT_OF_MEMORY = "GpuAbortOutOfMemory"
     GPU_ABORT_TIMEOUT = "GpuAbortTimeout"
     GPU_ABORT_INNOCENT_VICTIM = "GpuAbortInnocentVictim"
-    # The job as written. Running it again changes nothing.
+    # The job itself. Running it again changes nothing.
     INVALID_INPUT = "InvalidInput"
     MODEL_UNAVAILABLE = "ModelUnavailable"
     MODEL_MISMATCH = "ModelMismatch"
@@ -40,15 +40,15 @@ class FailureClass(StrEnum):
     PLAN_MISMATCH = "PlanMismatch"
     INPUT_NOT_SHARED = "InputNotShared"
     OUTPUT_NOT_SHARED = "OutputNotShared"
-    # Of a finished run's clips that ran again. No job has it: it says that two runs cannot both be right.
+    # A clip of a finished run that ran again. No job has this class: it means that two runs cannot both be right.
     NONDETERMINISTIC_REPLAY = "NondeterministicReplay"
 
 
 class Remedy(StrEnum):
-    """What can mend a failure."""
+    """What can make a failed operation succeed."""
 
     NOTHING = "Nothing"  # the clip is quarantined, or the job fails
-    RETRY = "Retry"  # the same call may go through later
+    RETRY = "Retry"  # the same call may succeed later
     OTHER_MAC = "OtherMac"  # another attempt, not on this Mac if there is another
 
 
@@ -56,7 +56,7 @@ class Remedy(StrEnum):
 class FailureRule:
     remedy: Remedy
     quarantines: bool
-    """As a clip's class: the clip is quarantined. Otherwise it counts as failed."""
+    """Whether a clip with this class is quarantined; otherwise it counts as failed."""
 
 
 _DATA = FailureRule(Remedy.NOTHING, quarantines=True)
@@ -102,7 +102,7 @@ class VoxFleetError(Exception):
     """
 
     def __init__(self, failure_class: FailureClass, message: str, *, retry_after_seconds: float | None = None) -> None:
-        """`retry_after_seconds`: how long the other side asked to be left alone."""
+        """`retry_after_seconds`: how long the other side asks to wait."""
         super().__init__(message)
         self.failure_class = failure_class
         self.message = message

@@ -1,7 +1,7 @@
 """Machine-hour rows: their format, their hash chain, signing input and verification.
 
-A row states facts only. Rows of one chain are numbered from 0 without gaps; each names the hash of the one
-before. A signature is Ed25519 (RFC 8032) over `SIGNATURE_CONTEXT` and the row's canonical JSON.
+A row states only facts. The rows of a chain are numbered from 0 without gaps, and each names the hash of the previous
+one. A signature is Ed25519 (RFC 8032) over `SIGNATURE_CONTEXT` and the row's canonical JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Activity(StrEnum):
 
 
 class LedgerRow(SpecModel):
-    """One activity of one attempt on one lane. A lane is held from the accepted start until cleanup ended."""
+    """One activity of one attempt on one lane. An attempt holds its lane from its start until its cleanup ends."""
 
     chain_id: Annotated[str, Field(max_length=64)]
     sequence: Annotated[int, Field(ge=0)]
@@ -51,7 +51,7 @@ class LedgerRow(SpecModel):
     wall_start: Timestamp
     wall_end: Timestamp
     monotonic_milliseconds: Annotated[int, Field(ge=0)]
-    """What is billed: time on a clock that stands still while the Mac sleeps."""
+    """The billed time, on a clock that stops while the Mac sleeps."""
     audio_milliseconds: Annotated[int, Field(ge=0)] = 0
 
 
@@ -92,7 +92,7 @@ def sign(row: LedgerRow, key: Ed25519PrivateKey) -> SignedRow:
 
 
 def verify(rows: Iterable[SignedRow], key: Ed25519PublicKey, head: ChainHead | None = None) -> ChainHead | None:
-    """Verifies rows that follow `head` (None: rows start a chain); returns the new head.
+    """Verifies the rows that follow `head` (None: the rows start a chain); returns the new head.
 
     Raises LedgerError naming the first row whose number, chain, hash or signature is wrong.
     """

@@ -1,7 +1,7 @@
 """Messages between operator and agent: HTTP/1.1, JSON, under `/v1`.
 
-Envelopes ignore unknown fields. An AttemptSpec does not: an agent that does not know a field must refuse
-the attempt (RuntimeMismatch) rather than run it differently.
+Envelopes ignore unknown fields. An AttemptSpec does not: an agent that does not know a field must refuse the attempt
+(RuntimeMismatch) rather than run it differently.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOMBSTONE_DAYS = 30
 
 
 class AttemptKey(NamedTuple):
-    """The name of an attempt."""
+    """The identity of an attempt."""
 
     shard_uid: str
     attempt: int
@@ -41,7 +41,7 @@ class AttemptKey(NamedTuple):
 
 
 class PlanSpec(SpecModel):
-    """List the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
+    """The work of Plan: list the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
 
     input: JobInput
     model: ModelSource
@@ -50,12 +50,15 @@ class PlanSpec(SpecModel):
 
 
 class ProcessSpec(SpecModel):
-    """Transcribe some clips. What Plan froze is verified first; a difference is PlanMismatch or ModelMismatch."""
+    """The work of Process: transcribe or synthesize some clips.
+
+    Process first verifies what Plan froze; a difference is PlanMismatch or ModelMismatch.
+    """
 
     plan_attempt: Annotated[int, Field(ge=1)]
     manifest_sha256: Sha256Hex
     model: ModelSource
-    """Resolved: a hub model names a commit."""
+    """The resolved model: a hub model names a commit."""
     model_digest: Digest
     boundaries_digest: Digest
     """`digest_of` the list of boundaries."""
@@ -70,14 +73,14 @@ class CommitRef(SpecModel):
 
 
 class FinalizeSpec(SpecModel):
-    """Merge the named commits. A pure function of them: no clock, no host."""
+    """The work of Finalize: merge the named commits. The result depends on them alone, not on a clock or a host."""
 
     plan_attempt: Annotated[int, Field(ge=1)]
     manifest_sha256: Sha256Hex
     total: Annotated[int, Field(ge=0)]
     commits: tuple[CommitRef, ...]
     not_run: Annotated[str, Field(max_length=16 * MAX_SHARDS)] = ""
-    """Clips without a commit, because the job failed or was cancelled."""
+    """The clips without a commit, because the job failed or was cancelled."""
 
 
 class AttemptSpec(SpecModel):
@@ -104,7 +107,7 @@ class AttemptSpec(SpecModel):
 
 
 class S3Credentials(SpecModel):
-    """Kept in memory only; SecretStr keeps them out of logs and tracebacks."""
+    """Credentials that stay in memory; SecretStr keeps them out of logs and tracebacks."""
 
     access_key_id: SecretStr
     secret_access_key: SecretStr
@@ -118,7 +121,7 @@ class AttemptRequest(StatusModel):
 
     spec_digest: Digest
     spec: dict[str, object]
-    """An AttemptSpec as sent; the agent digests these very fields before it parses them strictly."""
+    """An AttemptSpec as sent; the agent digests these fields before it parses them strictly."""
     lease_seconds: Annotated[int, Field(ge=1)]
     credentials: S3Credentials | None = None
 
@@ -147,18 +150,18 @@ class ShardProgress(StatusModel):
 
 
 class ShardResult(StatusModel):
-    """What a succeeded attempt delivered."""
+    """The result of a succeeded attempt."""
 
     commit_sha256: Sha256Hex
     plan: PlanResult | None = None
     counts: Counts | None = None
-    """Of a Process or Finalize attempt, inherited clips included."""
+    """The counts of a Process or Finalize attempt, inherited clips included."""
     quarantine: tuple[QuarantinedClip, ...] = ()
-    """The first ones, by index."""
+    """The first quarantined clips, by index."""
 
 
 class LedgerSpan(StatusModel):
-    """Where the attempt's sealed rows lie."""
+    """The range of an attempt's sealed rows."""
 
     chain_id: str
     first_sequence: int
@@ -189,11 +192,11 @@ class AttemptStatus(StatusModel):
 class AttemptList(StatusModel):
     attempts: tuple[AttemptStatus, ...]
     cursor: str
-    """Stream events after this one and nothing is missed."""
+    """The cursor to stream from: the events after it and this list miss nothing."""
 
 
 class Identity(StatusModel):
-    """Answer to GET /v1/identity?nonce=. The signature is over IDENTITY_CONTEXT and `identity_claim`."""
+    """Answer to GET /v1/identity?nonce=. The signature covers IDENTITY_CONTEXT and `identity_claim`."""
 
     hardware_id: str
     control_plane: str | None = None
@@ -203,7 +206,7 @@ class Identity(StatusModel):
 
 
 def identity_claim(identity: Identity) -> dict[str, object]:
-    """The signed part of an Identity."""
+    """Returns the signed part of an Identity."""
     return {"hardwareId": identity.hardware_id, "controlPlane": identity.control_plane, "nonce": identity.nonce}
 
 
@@ -227,7 +230,7 @@ class MachineFacts(StatusModel):
     runtime_message: str
     pools: tuple[PoolFacts, ...]
     loaded_models: tuple[str, ...] = ()
-    """Digests of the models that a lane holds in memory."""
+    """Digests of the models that lanes hold in memory."""
     ledger_chain_id: str
     ledger_sequence: int
 
@@ -248,7 +251,7 @@ class Event(StatusModel):
 
 
 class EventAck(StatusModel):
-    """Body of POST /v1/events/ack, answered with 204: all events up to this cursor were seen."""
+    """Body of POST /v1/events/ack, answered with 204: the operator has all events up to this cursor."""
 
     cursor: str
 
@@ -258,16 +261,16 @@ class RenewAnswer(StatusModel):
 
 
 class LedgerPage(StatusModel):
-    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N, of the current chain; -1 for its first rows."""
+    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N: rows of the current chain; -1 asks for its first rows."""
 
     chain_id: str
     rows: tuple[SignedRow, ...]
     damaged_sequence: int | None = None
-    """The row after these is in the agent's journal, but can no longer be read."""
+    """The number of the next row when the agent's journal can no longer read it."""
 
 
 class Problem(StatusModel):
-    """Body of every answer that is not 2xx."""
+    """Body of every answer whose status is not 2xx."""
 
     failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
     message: str

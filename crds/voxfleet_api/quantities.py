@@ -38,7 +38,7 @@ def quantity_bytes(text: str) -> int:
 
 
 def seconds_text(milliseconds: int) -> str:
-    """4332001 -> `4332.001`; exact, so that sums of texts equal the text of the sum."""
+    """4332001 -> `4332.001`. The text is exact, so that the sum of texts equals the text of the sum."""
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
 
 
@@ -49,6 +49,6 @@ def seconds_milliseconds(text: str) -> int:
 
 
 def hours_text(milliseconds: int) -> str:
-    """Machine-hours to four digits, rounded half up, for people; seconds are what is reconciled."""
+    """Machine-hours to four digits, rounded half up, for people; finance reconciles the seconds."""
     ten_thousandths = (milliseconds * 10_000 + 1_800_000) // 3_600_000
     return f"{ten_thousandths // 10_000}.{ten_thousandths % 10_000:04d}"

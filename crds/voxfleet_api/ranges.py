@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 MAX_INDEXES = 1_000_000
-"""More clips than a job may have; keeps a hostile `0-9999999999` from filling the memory."""
+"""More clips than a job may have; prevents a hostile `0-9999999999` from filling memory."""
 
 
 def encode(indexes: Iterable[int]) -> str:

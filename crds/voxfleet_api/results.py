@@ -1,19 +1,19 @@
 """The files of a job's output folder, `<output.uri>/<job>-<uid8>/`, and their rows.
 
     contract.json                          the contract as accepted
-    plan/<n>/manifest.jsonl                one ManifestRow a clip
+    plan/<n>/manifest.jsonl                one ManifestRow per clip
     plan/<n>/plan.json                     PlanFile; its sha256 is the Plan shard's commit
-    parts/<shardUID>/<n>/base.json         Base: what attempt n inherits, frozen before its first clip
+    parts/<shardUID>/<n>/base.json         AttemptBase: what attempt n inherits, frozen before its first clip
     parts/<shardUID>/<n>/part-<k>-<sha256>.jsonl   ResultRows
-    parts/<shardUID>/<n>/audio/<index>-<sha256>.<container>   what Synthesize spoke
+    parts/<shardUID>/<n>/audio/<index>-<sha256>.<container>   the file of a synthesized text
     parts/<shardUID>/<n>/run.json          RunRecord: where and how the attempt ran
     parts/<shardUID>/<n>/commit.json       Commit; its sha256 is the Process shard's commit
     quarantine/<index>.json                Evidence of a quarantined clip
     transcripts/<index>.<format>           json, srt, vtt and txt, where the job asks for them
-    transcripts/files.jsonl                FileRef of each of those
-    repro/bundle.json metrics.json batch-table.csv   what a second machine needs to run it again
+    transcripts/files.jsonl                one FileRef per transcript file
+    repro/bundle.json metrics.json batch-table.csv   what a second machine needs to run the job again
     results.jsonl errors.jsonl             ResultRows in the order of their index
-    index.json                             Index, written last; its sha256 is the Finalize shard's commit
+    index.json                             ResultIndex, written last; its sha256 is the Finalize shard's commit
 
 Rows use snake_case (data people read them), the other files camelCase.
 """
@@ -39,7 +39,7 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def line(self) -> bytes:
-        """The row as one line, absent fields left out; the same row always gives the same bytes."""
+        """Returns the row as one line without absent fields; the same row always gives the same bytes."""
         return self.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
@@ -54,23 +54,23 @@ class RowError(BaseModel):
 
 
 class ManifestRow(Row):
-    """A clip as Plan saw it."""
+    """A clip as Plan lists it."""
 
     index: int
     custom_id: str
     uri: str | None = None
-    """Absent for a text."""
+    """None for a text to synthesize."""
     text: str | None = None
-    """What Synthesize speaks."""
+    """The text to synthesize."""
     size_bytes: int | None = None
     etag: str | None = None
     """The object's version; Process reads this version or reports InputChanged."""
     sha256: str | None = None
-    """Expected digest, when the input names one."""
+    """The expected digest, when the input names one."""
     audio_milliseconds: int = 0
-    """What the header announces; 0 when it could not be read."""
+    """The length that the header announces; 0 when the header could not be read."""
     refusal: RowError | None = None
-    """A violation that the header shows; such a clip is not fetched again."""
+    """The violation that the header shows; Process does not fetch such a clip."""
 
 
 class ClipStatus(StrEnum):
@@ -90,7 +90,7 @@ class Timings(BaseModel):
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
     write_milliseconds: int = 0
-    """Of a spoken clip: encoding and upload of its file."""
+    """For a synthesized clip: encoding and upload of its file."""
 
 
 class TimedText(BaseModel):
@@ -103,13 +103,13 @@ class TimedText(BaseModel):
     text: str
 
 
-class SpokenAudio(BaseModel):
-    """The file that Synthesize made of one text."""
+class SynthesizedAudioFile(BaseModel):
+    """The file that Synthesize made from one text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    """Below the job's folder."""
+    """The path below the job's folder."""
     sha256: str
     size_bytes: int
     container: str
@@ -119,11 +119,11 @@ class SpokenAudio(BaseModel):
     chunks: int
     """Chunks that the model streamed; the file holds all their samples, in order."""
     interval_milliseconds: int
-    """Audio of a streamed chunk, after rounding to whole frames of the model's codec."""
+    """The length of a streamed chunk, rounded to whole frames of the model's codec."""
 
 
 class Attestation(BaseModel):
-    """What the file was and what was done to it before inference."""
+    """The properties of the file, and the conversions before inference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -134,9 +134,9 @@ class Attestation(BaseModel):
     conversions: tuple[str, ...] = ()
     """For example `resample:22050->16000:soxr_vhq`, `downmix:2->1:Mean`; empty: none."""
     decoder: str
-    """Name and version."""
+    """The decoder's name and version."""
     sha256: str | None = None
-    """Of the bytes that were decoded."""
+    """The sha256 of the decoded bytes."""
 
 
 class ResultRow(Row):
@@ -149,7 +149,7 @@ class ResultRow(Row):
     segments: tuple[TimedText, ...] | None = None
     words: tuple[TimedText, ...] | None = None
     language: str | None = None
-    audio: SpokenAudio | None = None
+    audio: SynthesizedAudioFile | None = None
     error: RowError | None = None
     audio_milliseconds: int = 0
     sha256: str | None = None
@@ -157,26 +157,26 @@ class ResultRow(Row):
     timings: Timings | None = None
     attestation: Attestation | None = None
     batch_size: int | None = None
-    """Clips that the model worked on together with this one, itself included."""
+    """The number of clips in the batch of this one, itself included."""
     retries: int | None = None
-    """Fetches and inferences of this clip beyond the first; a sibling's trouble is not among them."""
+    """Fetches and inferences of this clip beyond the first; retries because of other clips do not count."""
     attempt: int | None = None
     chip: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
 
 class PlanResult(StatusModel):
-    """What Plan found; copied into AudioShard.status and then into the job's."""
+    """The result of Plan, which is copied into AudioShard.status and from there into the job's status."""
 
-    manifest_sha256: Annotated[Sha256Hex, Field(description="Of manifest.jsonl.")]
-    model_digest: Annotated[Digest, Field(description="Over the model's files.")]
+    manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of manifest.jsonl.")]
+    model_digest: Annotated[Digest, Field(description="Digest of the model's files.")]
     model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
     boundaries: Annotated[
         tuple[int, ...],
         Field(
             max_length=5001,
             json_schema_extra=list_atomic(),
-            description="Shard k holds the clips from boundaries[k] up to, without, boundaries[k+1].",
+            description="Shard k holds the clips from boundaries[k] up to but not including boundaries[k+1].",
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
@@ -208,7 +208,7 @@ class PartRef(SpecModel):
 
 
 class AttemptBase(SpecModel):
-    """base.json: the parts that an attempt inherits. Frozen once, before its first clip."""
+    """base.json: the parts that an attempt inherits. It is frozen before the attempt's first clip."""
 
     shard_uid: Uid
     attempt: int
@@ -216,19 +216,19 @@ class AttemptBase(SpecModel):
 
 
 class LadderTier(SpecModel):
-    """One batch size as measured in a process of its own."""
+    """The measurement of one batch size, in a process of its own."""
 
     batch_size: int
     peak_rss_bytes: int
     metal_peak_bytes: int | None = None
     audio_milliseconds: int
-    """Audio of all rounds."""
+    """The audio of all rounds."""
     infer_milliseconds: int
     clip_p50_milliseconds: int
-    """Of a clip: the time of the batch that it was in."""
+    """The p50 of a clip's time, which is the time of its batch."""
     clip_p95_milliseconds: int
     scratch_bytes: int = 0
-    """Of the clips of all rounds, as fetched."""
+    """The fetched bytes of the clips of all rounds."""
 
     @property
     def audio_seconds_per_second(self) -> float:
@@ -236,7 +236,7 @@ class LadderTier(SpecModel):
 
 
 class LadderTable(SpecModel):
-    """Measured batch sizes, smallest first, and what was decided from them."""
+    """Measured batch sizes, smallest first, and the batch size chosen from them."""
 
     model_digest: Digest
     contract_digest: Digest
@@ -245,37 +245,37 @@ class LadderTable(SpecModel):
     sample_rate_hz: int
     memory_cap_bytes: int
     parameters: int | None = None
-    """Of the model, for an estimate of multiply-accumulates."""
+    """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]
     memory_knee: int
     """The largest batch size under the memory cap."""
     latency_knee: int
     """The last batch size whose throughput gained more than its p95 grew."""
     chosen: int
-    """The smaller of the two, or less after a job had to step down."""
+    """The smaller of the two knees, or less after a job had to step down."""
     stepped_down_for: str | None = None
-    """Why a job had to, since the table was measured."""
+    """Why a job had to step down since the table was measured."""
 
 
 class LaneReadings(SpecModel):
-    """What a lane met during one attempt."""
+    """The readings of a lane during one attempt."""
 
     ring_bytes: int = 0
     ring_high_water_bytes: int = 0
     ring_underruns: int = 0
-    """Times that the model waited for decoded audio while clips were in the lane."""
+    """How often the model waited for decoded audio while clips were in the lane."""
     ring_resets: dict[str, int] = Field(default_factory=dict)
-    """Times that decoded audio was dropped, by cause."""
+    """How often decoded audio was dropped, by cause."""
     peak_rss_bytes: int = 0
     metal_peak_bytes: int | None = None
     restarts: dict[str, int] = Field(default_factory=dict)
-    """Times that the lane's process was replaced, by cause."""
+    """How often the lane's process was replaced, by cause."""
     batch_size: int = 1
-    """At the end; smaller than at the beginning after trouble with memory."""
+    """The batch size at the end; memory errors make it smaller than at the beginning."""
 
 
 class Evidence(SpecModel):
-    """What is known of a quarantined clip; its audio stays where the input has it."""
+    """What is known about a quarantined clip; its audio stays in the input."""
 
     index: int
     custom_id: str
@@ -309,11 +309,11 @@ class Commit(SpecModel):
     parts: tuple[PartRef, ...]
     counts: Counts
     run: FileRef | None = None
-    """Of run.json; absent when the attempt inherited everything."""
+    """The reference of run.json; absent when the attempt inherited everything."""
 
 
 class ResultIndex(SpecModel):
-    """index.json: all result files. What it does not name is not a result."""
+    """index.json: all result files. A file that it does not name is not a result."""
 
     job_uid: Uid
     manifest_sha256: Sha256Hex
@@ -335,5 +335,5 @@ def part_name(number: int, sha256: str) -> str:
 
 
 def job_folder(output_uri: str, job_name: str, job_uid: str) -> str:
-    """The job's own folder below the output prefix, without a slash at the end."""
+    """Returns the job's own folder below the output prefix, without a slash at the end."""
     return f"{output_uri.rstrip('/')}/{job_name}-{job_uid[:8]}"

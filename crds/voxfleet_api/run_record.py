@@ -1,4 +1,4 @@
-"""run.json: where and how an attempt ran. Apart from the other files, which the kinds are built of."""
+"""run.json: where and how an attempt ran. It imports the kinds, which import `results`, so it is not defined there."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class RunRecord(SpecModel):
     os: str
     versions: dict[str, str]
     model: ModelSource | None = None
-    """As the job names it."""
+    """The model as the job names it."""
     model_digest: Digest
     model_revision: str | None = None
     model_files: dict[str, str] = Field(default_factory=dict)
-    """sha256 by name below the model's folder."""
+    """The sha256 of each file, by its name below the model's folder."""
     sample_rate_hz: int
     scratch_path: str
     environment: dict[str, str] = Field(default_factory=dict)
-    """The runbook names as the lane's process saw them."""
+    """TMPDIR and the MLX_AUDIO_ variables of the worker's environment."""
     seed: int
     retries: dict[str, int] = Field(default_factory=dict)
-    """By failure class."""
+    """Retries by failure class."""
     ladder: LadderTable | None = None
     readings: LaneReadings = LaneReadings()

@@ -1,4 +1,4 @@
-"""Label selectors, with the meaning that Kubernetes gives them."""
+"""Label selectors, which match as in Kubernetes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LabelRequirement(
 
 
 class LabelSelector(SpecModel):
-    """All of its conditions hold; an empty selector matches everything."""
+    """Matches when all its conditions hold; an empty selector matches everything."""
 
     match_labels: Annotated[
         dict[LabelKey, LabelValue], Field(max_length=16, description="Labels that must have exactly these values.")

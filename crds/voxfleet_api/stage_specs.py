@@ -1,4 +1,4 @@
-"""What the attempts of a job are told to do, on a fleet and without a cluster alike. Pure."""
+"""The stage specs of a job's attempts, on a fleet and without a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxfleet_api.ranges import decode, encode
 
 @dataclass(frozen=True, slots=True)
 class DeliveredShard:
-    """A Process shard with a commit."""
+    """A Process shard that has a commit."""
 
     indexes: str
     commit: CommitRef
@@ -43,21 +43,21 @@ def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: 
 
 
 def finalize_spec(plan: JobPlan, delivered: Iterable[DeliveredShard]) -> FinalizeSpec:
-    """`delivered`: by ordinal. Clips of no delivered shard are not_run."""
+    """`delivered`: the shards by ordinal. Clips of no delivered shard are not_run."""
     shards = list(delivered)
     total = plan.boundaries[-1] if plan.boundaries else 0
-    held = {index for shard in shards for index in decode(shard.indexes)}
+    delivered_indexes = {index for shard in shards for index in decode(shard.indexes)}
     return FinalizeSpec(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,
         total=total,
         commits=tuple(shard.commit for shard in shards),
-        not_run=encode(set(range(total)) - held),
+        not_run=encode(set(range(total)) - delivered_indexes),
     )
 
 
 def _resolved(model: ModelSource, plan: JobPlan) -> ModelSource:
-    """A hub model is named by the commit that Plan found: a branch may move between two shards."""
+    """Names a hub model by the commit that Plan resolved, because a branch may move between two shards."""
     if model.hub is None or plan.model_revision is None:
         return model
     return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=plan.model_revision)})

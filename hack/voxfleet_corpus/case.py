@@ -1,4 +1,4 @@
-"""One file of the corpus, and what the agent owes it."""
+"""One file of the corpus, and the verdict that the agent must reach."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ CONTRACT = VoiceContractSpec(
     conversions=Conversions(resample=Resample(to_hz=16_000), downmix=Downmix()),
     quarantine=Quarantine(max_clips=1000, max_percent=100),
 )
-"""What the verdicts assume: every container, four rates, one or two channels, 100 ms to 20 s, at most 4 MiB."""
+"""The contract of the verdicts: every container, four rates, one or two channels, 100 ms to 20 s, at most 4 MiB."""
 
 
 class Verdict(StrEnum):
     SUCCEEDED = "succeeded"
     QUARANTINED = "quarantined"
-    """Its bytes are at fault, as decoding or inference shows."""
+    """Decoding or inference shows that the file's bytes are at fault."""
     REFUSED = "refused"
-    """Its address or header is enough to see it; it is never decoded."""
+    """The file's address or header shows the fault; it is never decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     id: str
     name: str
-    """Of the file, relative to the corpus's folder `input/clips`; it may hold slashes."""
+    """The file's name relative to the corpus's folder `input/clips`; it may hold slashes."""
     verdict: Verdict
     failure_class: FailureClass | None
     note: str
     content: bytes = b""
     place: Callable[[Path], None] | None = None
-    """Makes what is no plain file of `content` at a path. Raises OSError where this user may not."""
+    """Makes something other than a plain file of `content` at a path. Raises OSError where this user may not."""
     text: str | None = None
-    """The transcript, where the audio is whole and the default model hears it without a mistake."""
+    """The transcript, where the audio is whole and the default model transcribes it correctly."""
     uri: str | None = field(default=None)
-    """What the manifest says in place of the file's own name."""
+    """The manifest's uri, where it differs from the file's own name."""
     sha256: str | None = None
-    """What the manifest says of it."""
+    """The manifest's sha256 of the file."""
 
 
 def good(id: str, name: str, content: bytes, note: str, text: str | None = None) -> Case:

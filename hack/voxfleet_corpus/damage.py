@@ -1,4 +1,4 @@
-"""Ways to damage bytes. All of them are deterministic."""
+"""Deterministic ways to damage bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def cut(content: bytes, percent: int) -> bytes:
 
 
 def hole(content: bytes, from_percent: int, to_percent: int) -> bytes:
-    """Zeros in place of a part, as a lost block leaves them."""
+    """Replaces a part by zeros, as a lost block does."""
     start, end = (len(content) * percent // 100 for percent in (from_percent, to_percent))
     return content[:start] + bytes(end - start) + content[end:]
 

@@ -21,7 +21,7 @@ def block(kind: int, body: bytes, length: int | None = None) -> bytes:
 
 
 def _state(content: bytes, **facts: int) -> bytes:
-    """Changes the stream description."""
+    """Changes fields of the stream description."""
     packed = int.from_bytes(content[_PACKED : _PACKED + 8], "big")
     for name, (shift, width) in {"samples": (0, 36), "channels": (41, 3), "rate_hz": (44, 20)}.items():
         if name in facts:
@@ -35,7 +35,7 @@ def _samples(content: bytes) -> int:
 
 
 def _with_blocks(content: bytes, blocks: bytes) -> bytes:
-    """Puts metadata between the stream description and what follows it."""
+    """Inserts metadata after the stream description."""
     return put(content, 4, b"\0")[:42] + blocks + content[42:]
 
 
@@ -94,7 +94,7 @@ def cases(sounds: Sounds) -> Iterator[Case]:
 
 
 def _art(size_bytes: int) -> bytes:
-    """A picture block's body: type, MIME type, description, size, depth, colours, data."""
+    """Returns a picture block's body: type, MIME type, description, size, depth, colours, data."""
     mime = b"image/png"
     numbers = (1).to_bytes(4, "big"), (1).to_bytes(4, "big"), (24).to_bytes(4, "big"), bytes(4)
     return (

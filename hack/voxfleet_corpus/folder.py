@@ -3,9 +3,9 @@
     DIR/input/clips/            the files
     DIR/input/manifest.jsonl    a job's input
     DIR/expected.jsonl          an Expected for each line of the manifest
-    DIR/bait/bait.wav           what hostile files name; nothing may open it
+    DIR/bait/bait.wav           the file that hostile files name; nothing may open it
 
-An agent that runs it may touch DIR/input/ and an output folder, and nothing else.
+An agent that runs the corpus may touch DIR/input/ and an output folder, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BAIT = Path("bait") / "bait.wav"
 
 
 def all_cases(bait: Path) -> Iterator[Case]:
-    """Raises ClipToolError when ffmpeg is missing or fails."""
+    """Yields all cases. Raises ClipToolError when ffmpeg is missing or fails."""
     sounds = Sounds()
     for module in (wav, samples, mpeg, flac, mp4, apple, foreign):
         yield from module.cases(sounds)
@@ -31,9 +31,9 @@ def all_cases(bait: Path) -> Iterator[Case]:
 
 
 def write_corpus(folder: Path) -> tuple[list[Expected], list[str]]:
-    """What was written, and what this user or file system could not hold, a sentence each.
+    """Returns the written files, and one sentence for each that this user or file system does not allow.
 
-    Raises FileExistsError when the folder already holds a corpus; ClipToolError.
+    Raises FileExistsError when the folder already holds a corpus, and ClipToolError.
     """
     bait = folder.absolute() / BAIT
     clips = folder / "input" / "clips"

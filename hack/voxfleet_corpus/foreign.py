@@ -1,4 +1,4 @@
-"""Files of no accepted container: other sound, other documents, and two kinds in one."""
+"""Files that are no accepted container: other audio, documents, and two kinds in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that name other files. No program may follow them: what they name lies in a folder that is being watched."""
+"""Files that name other files. No program may follow them: the tests watch the folder of the named file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _texts(bait: Path) -> Iterator[Case]:
 
 
 def _behind_a_tag(sounds: Sounds, bait: Path) -> Iterator[Case]:
-    # A demuxer that probes contents looks behind the tag, finds text, and opens what it names.
+    # A demuxer that probes contents looks behind the tag, finds text, and opens the file that it names.
     def lure(id: str, body: bytes, note: str) -> Case:
         return poison(f"lure-{id}", f"{id}.mp3", id3(bytes(40)) + body + sounds.bare_mp3, _DECODE, note)
 

@@ -25,7 +25,7 @@ def box(name: bytes, body: bytes, length: int | None = None) -> bytes:
 
 
 def _after(content: bytes, name: bytes, offset: int) -> int:
-    """Where the byte `offset` behind a box's name lies."""
+    """Returns the position of the byte `offset` behind a box's name."""
     return content.index(name) + 4 + offset
 
 
@@ -150,7 +150,7 @@ def _damage(sounds: Sounds) -> Iterator[Case]:
 
 
 def lead_elsewhere(m4a: bytes, other: Path) -> bytes:
-    """Turns the header's reference "the audio is in this file" into one to another file."""
+    """Makes the header's data reference, which is to this file, refer to another file."""
     at = m4a.index(b"url \0\0\0\1")
     name = f"file://{other}".encode() + b"\0"
     grown = put(m4a, at + 4, bytes(4))[: at + 8] + name + m4a[at + 8 :]

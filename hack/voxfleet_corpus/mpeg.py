@@ -14,17 +14,17 @@ _DECODE = FailureClass.DECODE_ERROR
 _CONTRACT = FailureClass.CONTRACT_VIOLATION
 _CONTAINER = FailureClass.UNSUPPORTED_CONTAINER
 _LAME = ("-c:a", "libmp3lame", "-id3v2_version", "0")
-_FRAME_BYTES = 288  # MPEG 2, 64 kbit/s, 16 kHz: what `Sounds.mp3` is made of
+_FRAME_BYTES = 288  # MPEG 2, 64 kbit/s, 16 kHz: a frame of `Sounds.mp3`
 
 
 def id3(body: bytes, length: int | None = None, version: int = 3) -> bytes:
-    """An ID3v2 tag; `length`: what it says in place of the truth."""
-    said = len(body) if length is None else length
-    return b"ID3" + bytes([version, 0, 0, *(said >> shift & 0x7F for shift in (21, 14, 7, 0))]) + body
+    """Returns an ID3v2 tag; `length`: a false length for its header."""
+    header_length = len(body) if length is None else length
+    return b"ID3" + bytes([version, 0, 0, *(header_length >> shift & 0x7F for shift in (21, 14, 7, 0))]) + body
 
 
 def picture(size_bytes: int) -> bytes:
-    """An ID3v2.3 frame of cover art."""
+    """Returns an ID3v2.3 frame of cover art."""
     body = b"\0image/png\0\3\0" + b"\x89PNG\r\n\x1a\n" + bytes(size_bytes)
     return b"APIC" + struct.pack(">IH", len(body), 0) + body
 

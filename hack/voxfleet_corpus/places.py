@@ -1,4 +1,4 @@
-"""What is no regular file, and files with odd names and addresses."""
+"""Paths that are no regular files, and files with odd names and addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Valid wav files whose samples are odd."""
+"""Valid wav files with odd samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sound that the corpus is made of: two example clips, and what ffmpeg encodes of them."""
+"""The audio of the corpus: two example clips, and ffmpeg's encodings of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from make_clips import EXAMPLES, ClipToolError
 
 SPEECH = EXAMPLES / "wav-16000-01.wav"
 TEXT = "hello one two three"
-"""What is said in SPEECH, and what the default model hears there."""
+"""The words of SPEECH, and the default model's transcript of it."""
 RATE_HZ = 16_000
 
 _PROGRAM = ("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y")
@@ -25,7 +25,7 @@ _SAME_BYTES = ("-fflags", "+bitexact", "-flags", "+bitexact", "-map_metadata", "
 class Sounds:
     @cached_property
     def samples(self) -> npt.NDArray[np.int16]:
-        """(N,) at 16 kHz: "hello one two three"."""
+        """Samples (N,) int16 at 16 kHz: "hello one two three"."""
         with wave.open(str(SPEECH), "rb") as file:
             return np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
 
@@ -35,12 +35,12 @@ class Sounds:
 
     @cached_property
     def floats(self) -> npt.NDArray[np.float32]:
-        """(N,) in -1 .. 1."""
+        """Samples (N,) float32 in -1 .. 1."""
         return np.divide(self.samples, 32768, dtype=np.float32)
 
     @cached_property
     def mp3(self) -> bytes:
-        """Layer III at a constant 64 kbit/s, with the encoder's length in its first frame."""
+        """Layer III at a constant 64 kbit/s; its first frame holds the encoder's length."""
         return self.encode("mp3", "-c:a", "libmp3lame", "-b:a", "64k", "-id3v2_version", "0")
 
     @cached_property
@@ -58,7 +58,7 @@ class Sounds:
         return self.encode("ipod", "-c:a", "aac", "-b:a", "64k")
 
     def encode(self, muxer: str, *options: str, inputs: tuple[str, ...] = ()) -> bytes:
-        """The speech, encoded by ffmpeg; the same version writes the same bytes again. Raises ClipToolError."""
+        """Encodes the speech with ffmpeg; the same version writes the same bytes again. Raises ClipToolError."""
         with tempfile.TemporaryDirectory(prefix="make-corpus-") as folder:
             target = Path(folder) / "sound"
             command = [*_PROGRAM, *inputs, "-i", str(SPEECH), *options, *_SAME_BYTES, "-f", muxer, str(target)]

@@ -15,11 +15,11 @@ _CONTRACT = FailureClass.CONTRACT_VIOLATION
 _CONTAINER = FailureClass.UNSUPPORTED_CONTAINER
 
 PCM, FLOAT, EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
-_SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # what follows the tag in every standard sub-format
+_SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # the bytes after the tag in every standard sub-format
 
 
 def chunk(name: bytes, body: bytes, length: int | None = None) -> bytes:
-    """A chunk with its pad byte; `length`: what it says in place of the truth."""
+    """Returns a chunk with its pad byte; `length`: a false length for its header."""
     return name + struct.pack("<I", len(body) if length is None else length) + body + b"\0" * (len(body) % 2)
 
 
@@ -131,29 +131,29 @@ def _formats(sounds: Sounds) -> Iterator[Case]:
 def _lengths(sounds: Sounds) -> Iterator[Case]:
     pcm = sounds.pcm
 
-    def told(length: int, body: bytes = pcm) -> bytes:
+    def announcing(length: int, body: bytes = pcm) -> bytes:
         return riff(fmt(), chunk(b"data", body, length=length))
 
-    yield good("wav-piped", "piped.wav", told(0xFFFFFFFF), "written to a pipe: the length is not known", TEXT)
-    yield good("wav-piped-espeak", "espeak.wav", told(0x7FFFF000), "written to a pipe by espeak-ng", TEXT)
+    yield good("wav-piped", "piped.wav", announcing(0xFFFFFFFF), "written to a pipe: the length is not known", TEXT)
+    yield good("wav-piped-espeak", "espeak.wav", announcing(0x7FFFF000), "written to a pipe by espeak-ng", TEXT)
     open_end = riff(fmt(), chunk(b"data", pcm), length=0xFFFFFFFF)
     yield good("wav-riff-length", "riff.wav", open_end, "the file's length is not known, the audio's is", TEXT)
     no_end = riff(fmt(), chunk(b"data", pcm), length=0)
     yield good("wav-riff-zero", "riff0.wav", no_end, "says that the file is empty, and how long its audio is", TEXT)
-    yield refused("wav-one-frame-short", "short1.wav", told(len(pcm) + 2), _DECODE, "promises one frame too many")
-    yield refused("wav-half-there", "half.wav", told(2 * len(pcm)), _DECODE, "promises twice its audio")
-    yield refused("wav-no-samples", "none.wav", told(0, b""), _DECODE, "a header and no audio")
-    yield refused("wav-zero-length", "zero.wav", told(0), _DECODE, "says that it has no audio")
-    yield refused("wav-one-sample", "one.wav", told(2, pcm[:2]), _CONTRACT, "shorter than minClip")
-    yield refused("wav-20-ms", "20ms.wav", told(640, pcm[:640]), _CONTRACT, "shorter than minClip")
-    yield good("wav-100-ms", "100ms.wav", told(3200, bytes(3200)), "exactly minClip, silent", "")
+    yield refused("wav-one-frame-short", "short1.wav", announcing(len(pcm) + 2), _DECODE, "promises one frame too many")
+    yield refused("wav-half-there", "half.wav", announcing(2 * len(pcm)), _DECODE, "promises twice its audio")
+    yield refused("wav-no-samples", "none.wav", announcing(0, b""), _DECODE, "a header and no audio")
+    yield refused("wav-zero-length", "zero.wav", announcing(0), _DECODE, "says that it has no audio")
+    yield refused("wav-one-sample", "one.wav", announcing(2, pcm[:2]), _CONTRACT, "shorter than minClip")
+    yield refused("wav-20-ms", "20ms.wav", announcing(640, pcm[:640]), _CONTRACT, "shorter than minClip")
+    yield good("wav-100-ms", "100ms.wav", announcing(3200, bytes(3200)), "exactly minClip, silent", "")
     long = bytes(2 * RATE_HZ * 21)
-    yield refused("wav-too-long", "long.wav", told(len(long), long), _CONTRACT, "21 s where 20 s are accepted")
+    yield refused("wav-too-long", "long.wav", announcing(len(long), long), _CONTRACT, "21 s where 20 s are accepted")
     yield refused(
-        "wav-piped-too-long", "endless.wav", told(0xFFFFFFFF, long), _CONTRACT, "as long, and does not say so"
+        "wav-piped-too-long", "endless.wav", announcing(0xFFFFFFFF, long), _CONTRACT, "as long, and does not say so"
     )
     longest = bytes(2 * RATE_HZ * 20)
-    yield good("wav-longest", "longest.wav", told(len(longest), longest), "exactly maxClip, silent", "")
+    yield good("wav-longest", "longest.wav", announcing(len(longest), longest), "exactly maxClip, silent", "")
     large = riff(fmt(), chunk(b"data", pcm), chunk(b"junk", bytes(5 * 2**20)))
     yield refused("wav-too-large", "large.wav", large, _CONTRACT, "2 s of audio in 5 MiB")
 

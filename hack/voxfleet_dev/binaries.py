@@ -1,6 +1,7 @@
 """etcd, kube-apiserver, kubectl, kube-controller-manager and versitygw (an S3 server) in the right version.
 
-Taken from $KUBEBUILDER_ASSETS or PATH when they fit, else built once, from the Go modules below hack/, into the cache.
+They come from $KUBEBUILDER_ASSETS or PATH when their versions fit. Otherwise they are built once into the cache, from
+the Go modules below hack/.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ MODULES = REPOSITORY / "hack"
 
 @dataclass(frozen=True)
 class Source:
-    """One binary: the module that builds it, its package, and the arguments that make it tell its version."""
+    """One binary: the module that builds it, its package, and the arguments that print its version."""
 
     module: str
-    """Its folder below hack/."""
+    """The module's folder below hack/."""
     required: str
     package: str
     version_arguments: tuple[str, ...] = ("--version",)
@@ -41,7 +42,7 @@ class Source:
 
     @property
     def version(self) -> str:
-        """The version that go.mod requires, without the leading v."""
+        """Returns the version that go.mod requires, without the leading v."""
         return _required_version(self.directory / "go.mod", self.required)
 
     @property
@@ -74,7 +75,7 @@ SOURCES = {
 
 
 def ensure(names: Sequence[str] = SERVERS) -> dict[str, Path]:
-    """Path of each binary, building what is missing. Raises go_build.BuildFailed, KeyError for an unknown name."""
+    """Returns the path of each binary; builds missing ones. Raises go_build.BuildFailed, KeyError: an unknown name."""
     found = {name: _locate(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing:
@@ -90,8 +91,8 @@ def _locate(name: str) -> Path | None:
     for candidate in (_from_assets(name), _from_path(name), cached):
         if candidate is None or not os.access(candidate, os.X_OK):
             continue
-        told = _told_version(candidate, source.version_arguments)
-        if told == source.version or (candidate != cached and _minor(told) == _minor(source.version)):
+        version = _printed_version(candidate, source.version_arguments)
+        if version == source.version or (candidate != cached and _minor(version) == _minor(source.version)):
             return candidate
     return None
 
@@ -112,8 +113,8 @@ def _from_path(name: str) -> Path | None:
 
 
 @cache
-def _told_version(binary: Path, arguments: tuple[str, ...]) -> str:
-    """What the binary says of itself, such as "1.36.3"; empty when it says nothing that looks like a version."""
+def _printed_version(binary: Path, arguments: tuple[str, ...]) -> str:
+    """Returns the version that the binary prints, such as "1.36.3"; empty when it prints none."""
     try:
         answer = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -147,9 +148,9 @@ def _build(name: str) -> Path:
             linker_flags=source.linker_flags,
             target=unfinished,
         )
-        told = _told_version(unfinished, source.version_arguments)
-        if told != source.version:
-            raise go_build.BuildFailed(f"the built {name} says it is version {told!r}, expected {source.version}")
+        version = _printed_version(unfinished, source.version_arguments)
+        if version != source.version:
+            raise go_build.BuildFailed(f"the built {name} says it is version {version!r}, expected {source.version}")
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -158,7 +159,7 @@ def _build(name: str) -> Path:
 
 @contextmanager
 def _build_lock() -> Iterator[None]:
-    """One build at a time on this machine; a second process waits, then finds the binaries built."""
+    """Allows one build at a time on this machine; a second process waits, then finds the binaries built."""
     folder = cache_directory() / "controlplane"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

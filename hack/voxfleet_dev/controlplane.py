@@ -31,7 +31,7 @@ AUDIT_POLICY = {
 
 
 class KubectlFailed(RuntimeError):
-    """kubectl exited with an error; `stderr` is what it said."""
+    """kubectl exited with an error; `stderr` is its error output."""
 
     def __init__(self, arguments: Sequence[str], exit_code: int, stdout: str, stderr: str) -> None:
         super().__init__(f"kubectl {' '.join(arguments)} exited with {exit_code}:\n{stderr}{stdout}")
@@ -98,7 +98,7 @@ class ControlPlane:
             self._start_controller_manager()
 
     def stop(self) -> None:
-        """Stop everything. kube-apiserver drains for a long while when asked to stop, so it is killed."""
+        """Stop everything. kube-apiserver is killed, because it drains for a long time before it stops."""
         if self._apiserver is not None:
             self._apiserver.kill()
         stop_all(self._children())
@@ -114,7 +114,7 @@ class ControlPlane:
         apiserver.wait_until(self._serves, START_TIMEOUT_SECONDS)
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout_seconds: float = 60.0) -> str:
-        """Standard output of kubectl against this server. Raises KubectlFailed, subprocess.TimeoutExpired."""
+        """Run kubectl against this server; returns its output. Raises KubectlFailed, subprocess.TimeoutExpired."""
         answer = subprocess.run(
             [self._binaries["kubectl"], *arguments],
             input=input,
@@ -130,7 +130,7 @@ class ControlPlane:
         return answer.stdout
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, made to point kubectl and clients at this server."""
+        """This process's environment, with variables that point kubectl and clients at this server."""
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.directory / "kubectl-cache")}
 
     @property
@@ -208,7 +208,7 @@ class ControlPlane:
             f"--etcd-servers=http://127.0.0.1:{etcd_port}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",  # there is no pod that would look for the server
+            "--endpoint-reconciler-type=none",  # no pod looks for the server
             f"--secure-port={self._port}",
             f"--cert-dir={folder / 'certs'}",
             f"--service-account-key-file={folder / 'sa.pub'}",
@@ -248,7 +248,7 @@ class ControlPlane:
 
 
 def _answers(url: str, ca_file: Path, token: str = "") -> bool:
-    """Whether an HTTPS GET on loopback is answered with 200."""
+    """Whether an HTTPS GET on loopback returns 200."""
     if not ca_file.exists():
         return False
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})

@@ -1,7 +1,7 @@
-"""`make demo`: the whole product on real parts, on this machine.
+"""`make demo`: runs the whole product with real servers on this machine.
 
 Starts etcd and kube-apiserver, two "Macs" (each an sshd and an agent with its own scratch and token) and the
-operator, applies `examples/` and shows the job until it ends. Everything lives in one folder, `.demo/`.
+operator, applies `examples/` and shows the job until it ends. All files are in one folder, `.demo/`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print("The demo has been stopped." if stopped else "No demo was left running.")
             return 0
         if stopped:
-            _say("stopped the demo that KEEP=1 had left running")
+            _print("stopped the demo that KEEP=1 had left running")
         return run_kept(folder) if options.keep else run(folder, keep=False)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the demo started has been stopped.")
@@ -73,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(folder: Path, *, keep: bool) -> int:
-    """Runs the demo once; 0 when the job is Complete, its bill is proven and scratch is empty."""
+    """Runs the demo once; returns 0 when the job is Complete, its bill is proven and scratch is empty."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(EXAMPLES / "clips", folder / "shared" / "clips")
     started = time.monotonic()
     with ExitStack() as stack:
         control_plane, macs = _start_servers(stack, folder)
-        _say(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
+        _print(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
         control_plane.apply(REPOSITORY / "crds")
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
@@ -92,28 +92,28 @@ def run(folder: Path, *, keep: bool) -> int:
             )
         )
         _apply_examples(control_plane, macs, f"file://{folder}/shared")
-        _say("the operator is up and examples/ are applied")
+        _print("the operator is up and examples/ are applied")
         job = _follow(control_plane, operator)
         report = gather(control_plane, job, macs)
         summary = folder / "summary.json"
         summary.write_text(json.dumps(report.summary(), indent=2) + "\n")
         report.print(console)
-        _say(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
+        _print(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
         if keep:
             _print_commands(control_plane)
             keeper = psutil.Process()
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
-            _let_go_of_output()
+            _close_output()
             threading.Event().wait()
     return 0 if _as_promised(job, report) else 1
 
 
 def run_kept(folder: Path) -> int:
-    """Runs the demo in a process of its own that goes on when this one returns."""
+    """Runs the demo in a process of its own, which continues when this function returns."""
     argv = [sys.executable, "-m", "voxfleet_dev.demo", "--keeper", "--folder", str(folder)]
     keeper = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        for line in keeper.stdout or ():  # ends when the keeper lets go of its output
+        for line in keeper.stdout or ():  # ends when the keeper closes its output
             console.out(line.decode(), end="")
     except BaseException:
         keeper.send_signal(signal.SIGTERM)
@@ -123,7 +123,7 @@ def run_kept(folder: Path) -> int:
 
 
 def stop_kept(folder: Path) -> bool:
-    """Stops a demo that `--keep` left running; False when there is none."""
+    """Stops a demo that `--keep` left running; returns False when there is none."""
     try:
         kept = json.loads((folder / KEEPER_FILE).read_text())
         process = psutil.Process(kept["pid"])
@@ -152,7 +152,7 @@ def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[M
 
 
 def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac], shared: str) -> None:
-    """Applies examples/ with this machine's addresses and keys where they name a real fleet's."""
+    """Applies examples/ with this machine's addresses and keys in place of those of a real fleet."""
     for mac in macs:
         for secret in mac.secret_manifests(OPERATOR_NAMESPACE):
             control_plane.apply(secret)
@@ -166,7 +166,7 @@ def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac], shared: st
 
 
 def _follow(control_plane: ControlPlane, operator: OperatorProcess) -> AudioBatchJob:
-    """Shows the job until it ended and its usage is settled. Raises ChildFailed after ten minutes."""
+    """Shows the job until it has ended and its usage is settled. Raises ChildFailed after ten minutes."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     with job_progress(console) as show:
         while True:
@@ -203,15 +203,15 @@ Everything goes on running; `make demo-stop` ends it.
 """)
 
 
-def _let_go_of_output() -> None:
-    """Whoever reads our output through a pipe sees its end now, and not when the demo is stopped."""
+def _close_output() -> None:
+    """Closes our output, so that a reader of a pipe sees its end now and not when the demo stops."""
     console.file.flush()
     with Path(os.devnull).open("w") as nothing:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nothing.fileno(), stream.fileno())
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     console.print(f"demo: {text}")
 
 

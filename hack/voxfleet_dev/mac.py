@@ -27,9 +27,9 @@ OPENBLAS = ("lib/*/openblas-pthread/libopenblas.so.0", "lib64/libopenblasp.so.0"
 
 
 class Mac:
-    """A Mac that the operator can reach. Several Macs share one `identity_pem`, as a fleet does.
+    """A Mac that the operator can reach. Several Macs share one `identity_pem`, as in a fleet.
 
-    `allow` holds the URI prefixes (each with a slash at its end) that the agent may use and the MacAgent grants.
+    `allow`: the URI prefixes, each ending in a slash, that the agent may use and the MacAgent grants.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Mac:
 
     @property
     def ledger_public_key(self) -> str:
-        """As MacAgent.spec.ledgerPublicKey wants it: 32 bytes in base64."""
+        """The value of MacAgent.spec.ledgerPublicKey: 32 bytes in base64."""
         return base64.b64encode(self._ledger_key.public_key().public_bytes_raw()).decode()
 
     def __enter__(self) -> Self:
@@ -90,12 +90,12 @@ class Mac:
         self.restart_agent(env)
 
     def restart_agent(self, env: Mapping[str, str] | None = None) -> None:
-        """Start the agent after it ended, with `env` added to its environment, and wait until it answers."""
+        """Start the agent after it has ended, with `env` added to its environment, and wait until it answers."""
         self.agent.start(env)
         self.agent.wait_until(self._agent_lives, START_TIMEOUT_SECONDS)
 
     def kill_agent(self) -> list[psutil.Process]:
-        """SIGKILL the agent alone. Returns the children it had, for a test to watch them end."""
+        """SIGKILL only the agent. Returns its children, so that a test can watch them end."""
         return self.agent.kill()
 
     def stop(self) -> None:
@@ -175,7 +175,7 @@ class Mac:
 
 
 def agent_environment() -> dict[str, str]:
-    """This process's environment, on Linux with OpenBLAS loaded first: MLX's own BLAS there is several times slower."""
+    """This process's environment; on Linux it preloads OpenBLAS, because MLX's own BLAS is several times slower."""
     environment = dict(os.environ)
     if sys.platform == "linux":
         libraries = [str(path) for pattern in OPENBLAS for path in sorted(Path("/usr").glob(pattern))]

@@ -14,7 +14,7 @@ START_TIMEOUT_SECONDS = 60.0
 
 
 class OperatorProcess:
-    """`python -m voxfleet_operator` against a kubeconfig, at home in `namespace`. `ready` tells that it works."""
+    """`python -m voxfleet_operator` with a kubeconfig, in `namespace`. `ready`: whether it works."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class OperatorProcess:
         self.stop()
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
-        """Start, also again after the process ended, with `env` added; wait until ready. Raises ChildFailed."""
+        """Start the process, or start it again, with `env` added; wait until it is ready. Raises ChildFailed."""
         self.child.start(env)
         if self._ready is not None:
             self.child.wait_until(self._ready, START_TIMEOUT_SECONDS)
 
     def wait_exit(self, timeout_seconds: float) -> int:
-        """Exit code once it ended by itself. Raises ChildFailed after the timeout."""
+        """Wait until the process ends by itself; returns its exit code. Raises ChildFailed after the timeout."""
         return self.child.wait_exit(timeout_seconds)
 
     def kill(self) -> None:
-        """SIGKILL, as a lost node would do it."""
+        """SIGKILL, as when a node is lost."""
         self.child.kill()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the rig.
+"""Child processes that never outlive this process, the rig.
 
 A child runs in a session of its own, so that Ctrl-C in a terminal reaches only the rig, which then stops its children
 in order. On Linux the kernel also kills a child when the rig itself is killed with SIGKILL.
@@ -45,7 +45,7 @@ def _spawn_forever() -> None:
 
 
 # The kernel sends the parent-death signal when the *thread* that started the child ends, so one thread that
-# lives to the very end of the interpreter starts all of them.
+# lives until the interpreter ends starts all of them.
 Thread(target=_spawn_forever, name="voxfleet-dev-spawn", daemon=True).start()
 
 
@@ -76,7 +76,7 @@ class Child:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._process = None
         spawned: Future[None] = Future()
-        _running.append(self)  # before the spawn: an interrupt that falls in between still finds it
+        _running.append(self)  # before the spawn, so that an interrupt in between still finds it
         _spawns.put(lambda: self._spawn({**self.env, **(extra_env or {})}, spawned))
         try:
             spawned.result()
@@ -135,7 +135,7 @@ class Child:
             time.sleep(POLL_SECONDS)
 
     def wait_exit(self, timeout_seconds: float) -> int:
-        """Exit code once the process has ended by itself. Raises ChildFailed after the timeout."""
+        """Wait until the process ends by itself; returns its exit code. Raises ChildFailed after the timeout."""
         if self._process is None:
             raise ChildFailed(f"{self.name} was never started")
         try:
@@ -144,7 +144,7 @@ class Child:
             raise self._failure(f"still ran after {timeout_seconds:g} s") from None
 
     def descendants(self) -> list[psutil.Process]:
-        """Every live process below this one, also those in sessions of their own."""
+        """Every live descendant of this process, including those in sessions of their own."""
         if self._process is None:
             return []
         try:
@@ -155,7 +155,7 @@ class Child:
         return found
 
     def kill(self) -> list[psutil.Process]:
-        """SIGKILL this process alone. Returns the descendants it had, for a test to watch them end."""
+        """SIGKILL only this process. Returns its descendants, so that a test can watch them end."""
         descendants = self.descendants()
         if self._process is not None:
             self._process.kill()
@@ -192,7 +192,7 @@ class Child:
 
 
 def wait_ended(processes: Iterable[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
-    """Wait until all have ended (a zombie has); returns those that still live after the timeout."""
+    """Wait until all have ended (a zombie has ended); returns those that still live after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     alive = [process for process in processes if _is_alive(process)]
     while alive and time.monotonic() < deadline:
@@ -215,7 +215,7 @@ def _dies_with_parent() -> list[str]:
 
 
 def stop_all(children: Sequence[Child] | None = None) -> None:
-    """Stop the given children (default: all that run), the youngest first; the first error is raised at the end."""
+    """Stop the given children (default: all running ones), the youngest first; raise the first error at the end."""
     errors: list[ChildFailed] = []
     for child in reversed(list(_running if children is None else children)):
         try:
@@ -235,14 +235,14 @@ def exit_on_signals() -> None:
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    # A shell starts what it puts in the background with SIGINT ignored, and Python leaves it so.
+    # A shell starts background processes with SIGINT ignored, and Python leaves it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
 
 
 def free_port() -> int:
-    """A loopback TCP port that nothing listens on now and that this process was not given before."""
+    """Returns a loopback TCP port that nothing listens on now and that this function has not returned before."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))

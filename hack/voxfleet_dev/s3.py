@@ -33,7 +33,7 @@ class S3Server(Server):
         return self.directory / "versitygw.log"
 
     def bucket(self, name: str) -> Path:
-        """The bucket's folder, made when it is not there. Objects put in it as plain files have no ETag."""
+        """Returns the bucket's folder, made when it is missing. Objects put into it as plain files have no ETag."""
         folder = self.directory / "buckets" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -43,8 +43,8 @@ class S3Server(Server):
         buckets, metadata = self.directory / "buckets", self.directory / "metadata"
         for folder in (buckets, metadata):
             folder.mkdir(parents=True, exist_ok=True)
-        # Keys by environment: arguments are for every process of the machine to read. ETags and the like go into a
-        # folder of their own, for not every file system has extended attributes.
+        # The keys are in the environment, because every process of the machine can read arguments. ETags and the like
+        # go into a folder of their own, because not every file system has extended attributes.
         keys = {"ROOT_ACCESS_KEY": self.access_key_id, "ROOT_SECRET_KEY": self.secret_access_key}
         listen = ["--port", f"127.0.0.1:{self.port}", "--keep-alive"]
         tls: list[str | Path] = (

@@ -9,7 +9,7 @@ from voxfleet_dev.processes import Child, accepts_connections, free_port
 
 
 class Server(ABC):
-    """A context manager. Repeat `start` after `stop`: same port, and what `_configure` made."""
+    """A context manager. `start` may be repeated after `stop`; it keeps the port and the files of `_configure`."""
 
     start_timeout_seconds: ClassVar[float]
 
@@ -36,7 +36,7 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """End the server and all that it started, also what is in process groups of its own."""
+        """End the server and its descendants, including those in process groups of their own."""
         if self._child is not None:
             self._child.stop()
 

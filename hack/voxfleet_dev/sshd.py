@@ -18,7 +18,7 @@ SEARCH_PATH = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/sbin", "/opt
 
 
 class Sshd(Server):
-    """sshd with a host key, configuration and authorized key of its own, run by the present user.
+    """sshd with a host key, configuration and authorized key of its own, run by the current user.
 
     A client logs in as `user` with `identity_pem` and may open direct-tcpip channels to 127.0.0.1:`forward_port` only.
     """
@@ -70,7 +70,7 @@ class Sshd(Server):
             "HostKey": host_key,
             "AuthorizedKeysFile": authorized_keys,
             "PidFile": "none",
-            "StrictModes": "no",  # the folder may lie below a world-writable /tmp
+            "StrictModes": "no",  # the folder may be below a world-writable /tmp
             "UsePAM": "no",
             "PasswordAuthentication": "no",
             "KbdInteractiveAuthentication": "no",
@@ -80,7 +80,7 @@ class Sshd(Server):
             "X11Forwarding": "no",
             "LogLevel": "VERBOSE",
         }
-        # OpenSSH 9.8 and newer shut out an address that failed a few times, which tests do on purpose.
+        # OpenSSH 9.8 and newer block an address after a few failures, which tests cause on purpose.
         for extra in ({"PerSourcePenalties": "no"}, {}):
             text = "".join(f"{name} {value}\n" for name, value in {**settings, **extra}.items())
             configuration.write_text(text)

@@ -1,1 +1,1 @@
-"""Writes what follows from the types: CRDs and reference pages."""
+"""Generates CRDs and reference pages from the types of the API."""

@@ -1,4 +1,4 @@
-"""crds/*.yaml."""
+"""Generates crds/*.yaml."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kustomization_yaml(kinds: tuple[type[Resource], ...]) -> str:
 
 
 def crd(kind: type[Resource]) -> dict[str, Any]:
-    """The CustomResourceDefinition. Raises NotStructural."""
+    """Returns a kind's CustomResourceDefinition. Raises NotStructural."""
     facts = kind.crd
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -76,7 +76,7 @@ def _column(column: PrinterColumn) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Every list and map is written out where it stands: no anchors."""
+    """Writes every list and map in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

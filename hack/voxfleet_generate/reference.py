@@ -1,4 +1,4 @@
-"""docs/reference/*.md."""
+"""Generates docs/reference/*.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""From pydantic's JSON schema to the structural schema that a CRD needs.
+"""Converts pydantic's JSON schema to the structural schema that a CRD needs.
 
-The result is checked: what the API server would refuse, or would accept but make costly or unexplained
-(no bound, no list type, no description), is an error that names the field.
+The result is checked: a field that the API server would refuse is an error that names the field, and so is a field that
+is costly or unexplained because it lacks a bound, a list type or a description.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class NotStructural(Exception):
 
 
 def kind_schema(kind: type[Resource]) -> Schema:
-    """The openAPIV3Schema of a kind. Raises NotStructural."""
+    """Returns the openAPIV3Schema of a kind. Raises NotStructural."""
     root = kind.model_json_schema(by_alias=True)
     definitions: Mapping[str, Schema] = root.get("$defs", {})
     name = kind.crd.kind
     spec = _structural(root["properties"]["spec"], definitions, f"{name}.spec", defaults=True)
     status = _structural(root["properties"]["status"], definitions, f"{name}.status", defaults=False)
-    spec["description"] = "What is wanted."
-    status["description"] = "What the operator found; nobody else writes it."
+    spec["description"] = "The desired state."
+    status["description"] = "The observed state; only the operator writes it."
     status["default"] = {"observedGeneration": -1}
     schema: Schema = {
         "type": "object",
@@ -99,7 +99,7 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
         else:
             raise NotStructural(f"{path}: a CRD cannot say {keyword!r}")
     if result.get("x-kubernetes-int-or-string"):
-        # The API server wants no type here; the pattern holds for text, the minimum for numbers.
+        # The API server allows no type here; the pattern applies to text, the minimum to numbers.
         del result["type"]
         result["anyOf"] = _INT_OR_STRING
         result["minimum"] = 0
@@ -109,7 +109,7 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
 
 
 def _inlined(node: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
-    """The node without `$ref` and without the null of an optional field; what stands beside them wins."""
+    """Returns the node without `$ref` and the null of an optional field; keywords beside them take precedence."""
     node = dict(node)
     while "$ref" in node or "anyOf" in node or "allOf" in node:
         if "$ref" in node:
@@ -125,7 +125,7 @@ def _inlined(node: Schema, definitions: Mapping[str, Schema], path: str) -> Sche
 
 
 def _plain(value: Any) -> Any:
-    """A default without the fields that are absent in it."""
+    """Returns a default without its absent fields."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

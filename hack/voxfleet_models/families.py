@@ -20,14 +20,14 @@ _Weights = dict[str, mx.array]
 @dataclass(frozen=True, slots=True)
 class TinyFamily:
     module: str
-    """Below mlx_audio."""
+    """The module below mlx_audio."""
     config: Mapping[str, Any]
     files: Mapping[str, object] = field(default_factory=dict)
-    """JSON beside the config."""
+    """JSON files beside the config."""
     stored: Callable[[_Weights], _Weights] = dict
-    """From MLX's layout to the one that the family's `sanitize` expects."""
+    """Converts weights from MLX's layout to the one that the family's `sanitize` expects."""
     beside: Callable[[Path], None] | None = None
-    """Writes what is no JSON."""
+    """Writes the files that are not JSON."""
 
 
 def make_model(family: str, folder: Path, seed: int = 1) -> Path:
@@ -69,7 +69,7 @@ def _character_tokenizer() -> dict[str, object]:
 
 
 def _transposed(*parts: str) -> Callable[[_Weights], _Weights]:
-    """Convolutions as PyTorch stores them, where the family turns them without looking."""
+    """Stores convolutions in PyTorch's layout, for families that always transpose them."""
 
     def stored(weights: _Weights) -> _Weights:
         return {
@@ -147,7 +147,7 @@ FAMILIES: Mapping[str, TinyFamily] = {
         "tts.models.pocket_tts",
         {
             "model_type": "pocket_tts",
-            # The first step ends the text; a model that never ends speaks until its limit.
+            # Otherwise the first step ends the audio; a model that never ends synthesizes up to its limit.
             "eos_threshold": -1e9,
             "flow_lm": {
                 "dtype": "float32",

@@ -20,7 +20,7 @@ from tests.bench.failure import MeasurementFailed
 from tests.bench.report import Figure, Goal
 from tests.bench.resident import slope
 
-from voxfleet_agent.commands.ladder import show
+from voxfleet_agent.commands.ladder import print_ladders
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.child_environment import BLAS_THREADS
 from voxfleet_agent.lanes.lane import ProcessLane
@@ -138,7 +138,7 @@ class LaneBench:
 def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list[Figure], int]:
     """The ladder as a table on the console, its outcome as figures, and the batch size to use."""
     table = bench.ladder(pool)
-    show([table], console)
+    print_ladders([table], console)
     tiers = [
         Figure(
             f"ladder_batch_{tier.batch_size}_audio_seconds_per_second",

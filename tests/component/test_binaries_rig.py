@@ -58,6 +58,6 @@ def test_cache_must_hold_the_exact_version(tmp_path: Path) -> None:
     program(cached, "etcd", "etcd Version: 3.6.15")
     with pytest.raises(go_build.BuildFailed, match=r"would build etcd 3\.6\.16"):
         binaries.ensure(["etcd"])
-    binaries._told_version.cache_clear()
+    binaries._printed_version.cache_clear()
     fitting = program(cached, "etcd", "etcd Version: 3.6.16")
     assert binaries.ensure(["etcd"]) == {"etcd": fitting}

@@ -29,7 +29,7 @@ def served_kinds(control_plane: ControlPlane) -> ControlPlane:
 
 @pytest.fixture
 def make_fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[MakeFleet]:
-    """Builds a fleet that is not started; whatever was started is stopped at the end."""
+    """Builds a fleet without starting it; stops whatever was started at the end."""
     fleets: list[Fleet] = []
 
     def make(*, macs: int = 2, lost_after: str = "10m") -> Fleet:

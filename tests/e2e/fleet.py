@@ -1,4 +1,4 @@
-"""A whole small fleet on real parts: Macs, the operator, and what a test asks of them."""
+"""A small fleet of real Macs and a real operator, with the checks that tests make of it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Fleet:
             time.sleep(POLL_SECONDS)
 
     def wait_for_end(self, name: str, timeout_seconds: float = WAIT_SECONDS, *, settled: bool = True) -> AudioBatchJob:
-        """The job once it is Complete or Failed (and its usage settled)."""
+        """Waits for the job to be Complete or Failed (and its usage settled); returns it."""
 
         def ended() -> bool:
             status = self.job(name).status
@@ -187,7 +187,7 @@ class Fleet:
         return read_rows(result_folder(job))
 
     def assert_nothing_lost_or_doubled(self, job: AudioBatchJob, clips: int) -> None:
-        """Every clip has exactly one row, status agrees with the rows, and no Mac kept scratch."""
+        """Asserts that every clip has exactly one row, status agrees with the rows, and no Mac kept scratch."""
         rows = self.rows(job)
         assert [row.index for row in rows] == list(range(clips))
         counts = Counter(row.status for row in rows)
@@ -202,7 +202,7 @@ class Fleet:
         assert [path for mac in self.macs for path in mac.scratch.rglob("*") if not path.is_dir()] == []
 
     def explain(self) -> str:
-        """What a failed wait shows."""
+        """Returns what a failed wait prints."""
         objects = self.control_plane.kubectl("get", "abj,ash,mac", "-A", "-o", "wide")
         agents = "\n".join(f"--- {mac.name}\n{mac.agent.log_tail(15)}" for mac in self.macs)
         return f"{objects}\n--- operator\n{self.operator.child.log_tail(40)}\n{agents}"
@@ -211,7 +211,7 @@ class Fleet:
         return json.loads(self.control_plane.kubectl("get", kind, name, "-n", self.namespace, "-o", "json"))
 
     def _clean_up(self) -> None:
-        """Runs last, with the operator stopped: other tests share the control plane."""
+        """Deletes the fleet's objects after the operator has stopped: other tests share the control plane."""
         names = [mac.name for mac in self.macs]
         self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
         for line in self.control_plane.kubectl("get", "abj", "-n", self.namespace, "-o", "name").split():

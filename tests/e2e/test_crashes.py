@@ -1,4 +1,4 @@
-"""Agent and operator die at named edges; no clip is lost, none is counted twice, no attempt runs twice."""
+"""Agent and operator die at crash points; no clip is lost, none is counted twice, no attempt runs twice."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ AGENT_EDGES = (
     "outcome-recorded",
     "index-uploaded",
 )
-"""In the order in which a job meets them; each restart of the agent meets the next one."""
+"""The crash points in the order in which a job reaches them; each restart of the agent reaches the next one."""
 
 
-def test_an_agent_that_dies_at_each_edge_finishes_the_same_attempts(make_fleet: MakeFleet) -> None:
+def test_an_agent_that_dies_at_each_crash_point_finishes_the_same_attempts(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(macs=1)
     fleet.start()
     mac = fleet.macs[0]
@@ -114,12 +114,12 @@ def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> No
         pytest.param(("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"), id="while work is done"),
     ],
 )
-def test_an_operator_that_dies_at_each_edge_loses_and_repeats_nothing(
+def test_an_operator_that_dies_at_each_crash_point_loses_and_repeats_nothing(
     make_fleet: MakeFleet, edges: tuple[str, ...]
 ) -> None:
     """`assigned` lies between the status write and the call, `put-answered` after the agent's answer.
 
-    `assigned` comes last: the call may be made by whoever sees the status, and the plan then ends meanwhile.
+    `assigned` comes last: another worker may see the status and make the call, and the plan then ends meanwhile.
     """
     fleet = make_fleet(macs=2)
     fleet.start(operator_env={"VOXFLEET_CRASH_AT": edges[0]})
@@ -132,7 +132,7 @@ def test_an_operator_that_dies_at_each_edge_loses_and_repeats_nothing(
     assert_one_attempt_each(fleet, "job")
 
 
-def test_an_operator_that_dies_while_it_deletes_comes_back_and_leaves_nothing(make_fleet: MakeFleet) -> None:
+def test_an_operator_that_dies_while_it_deletes_finishes_after_its_restart(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(macs=1)
     fleet.start(operator_env={"VOXFLEET_CRASH_AT": "delete-answered"})
     fleet.submit("job", CLIPS)

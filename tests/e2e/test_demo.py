@@ -1,4 +1,4 @@
-"""`make demo`, as a newcomer and as somebody in a hurry sees it."""
+"""`make demo`, run to its end, interrupted, and kept running."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def read_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
-    """What the process printed up to these words; AssertionError when it ends or stays silent before."""
+    """Returns the output up to these words; raises AssertionError when the process ends or times out first."""
     assert process.stdout is not None
     seen = b""
     while words not in seen:
@@ -42,7 +42,7 @@ def read_until(process: subprocess.Popen[bytes], words: bytes) -> bytes:
 
 
 def below(folder: Path) -> list[psutil.Process]:
-    """Processes that name this folder in their command line: whatever a demo started."""
+    """Returns the processes with this folder in their command line, which are those of a demo."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         if process.pid != os.getpid() and any(str(folder) in word for word in process.info["cmdline"] or ()):

@@ -1,4 +1,4 @@
-"""What goes wrong on a platform team's first day: a condition that tells what to do, and other jobs go on."""
+"""Common mistakes of a first day: a condition says what to do, and other jobs go on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIPS = [*EXPECTED][:4]
 
 @pytest.fixture
 def fleet(make_fleet: MakeFleet) -> Fleet:
-    """Two Macs that are up; the first is registered rightly, the second by each test."""
+    """Two running Macs; the first is registered correctly, the second by each test."""
     fleet = make_fleet()
     fleet.start()
     return fleet
@@ -125,7 +125,7 @@ def rows_of(mac: Mac) -> int:
 
 
 def tamper(mac: Mac, old: bytes, new: bytes) -> None:
-    """Changes the first signed row in the journal, as a greedy lessor or a bad disk would."""
+    """Changes the first signed row in the journal, as a fraudulent owner or a bad disk would."""
     with closing(journal(mac)) as connection, connection:
         (text,) = connection.execute("SELECT content FROM ledger_rows WHERE sequence = 0").fetchone()
         changed = text.replace(old.decode(), new.decode(), 1)

@@ -1,4 +1,4 @@
-"""An agent's configuration file with the fewest fields that it needs."""
+"""Writes an agent's configuration file with only the required fields."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 
 def write_agent_config(folder: Path, scratch: Path | None = None) -> Path:
-    """`scratch`: elsewhere than in the folder."""
+    """`scratch`: the scratch folder; absent: one in `folder`."""
     file = folder / "agent.yaml"
     content = {
         "stateDir": str(folder / "state"),

@@ -30,12 +30,12 @@ from voxfleet_api.protocol import (
 from voxfleet_api.results import PlanResult
 from voxfleet_dev.mac import Mac
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 LEASE_SECONDS = 3600
 
 
 class AgentProcess:
-    """A Mac without its sshd. `text` collects every answer that the agent gave."""
+    """A Mac without its sshd. `text` collects every response of the agent."""
 
     def __init__(
         self, folder: Path, allow: list[str], *, python: Path = Path(sys.executable), **config: object
@@ -49,7 +49,7 @@ class AgentProcess:
             CONTROL_PLANE_HEADER: "control-plane-1",
             EPOCH_HEADER: "1",
         }
-        self._http = httpx.Client(base_url=self.mac.url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
+        self._http = httpx.Client(base_url=self.mac.url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
 
     def __enter__(self) -> Self:
         try:
@@ -66,24 +66,24 @@ class AgentProcess:
         self.close()
 
     def write_files(self) -> None:
-        """What an agent is started with."""
+        """Writes the files that an agent starts with."""
         self.mac.write_files()
         content = yaml.safe_load(self.mac.config_file.read_text())
         self.mac.config_file.write_text(yaml.safe_dump({**content, **self._config}))
 
     def close(self) -> None:
-        """Safe to repeat."""
+        """Stops the agent. Safe to repeat."""
         self._http.close()
         self.mac.stop()
 
     def run_job(self, specs: JobSpecs, credentials: Mapping[str, str] | None = None) -> None:
-        """Plan, Process and Finalize, all of which must succeed."""
+        """Runs Plan, Process and Finalize, which must succeed."""
         plan = self.plan(specs, credentials)
         done = [(spec, self.succeed(spec, credentials)) for spec in specs.process(plan)]
         self.succeed(specs.finalize(plan, done), credentials)
 
     def plan(self, specs: JobSpecs, credentials: Mapping[str, str] | None = None) -> PlanResult:
-        """Plan alone, which must succeed."""
+        """Runs only Plan, which must succeed."""
         plan = self.succeed(specs.plan(), credentials).plan
         assert plan is not None
         return plan
@@ -104,28 +104,28 @@ class AgentProcess:
         return status
 
     def put(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
-        """Orders an attempt, and does not wait for it. Raises httpx.HTTPError, as all that asks the agent does."""
+        """Puts an attempt and does not wait for it. Raises httpx.HTTPError, like every call of the agent."""
         body = spec.dump()
         request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": LEASE_SECONDS}
         if credentials is not None:
             request["credentials"] = dict(credentials)
-        return AttemptStatus.model_validate_json(self._told(self._http.put(_path(spec), json=request)))
+        return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))
 
     def status(self, spec: AttemptSpec) -> AttemptStatus:
         return AttemptStatus.model_validate_json(self.get(_path(spec)))
 
     def until_ended(self, spec: AttemptSpec, cursor: str) -> AttemptStatus:
-        """Follows what happens after `cursor`. Raises httpx.TransportError when the agent dies."""
+        """Follows the events after `cursor` to the attempt's end. Raises httpx.TransportError when the agent dies."""
         for event in self.events(cursor):
-            found = event.attempt
-            if found is None or (found.shard_uid, found.attempt) != (spec.shard_uid, spec.attempt):
+            status = event.attempt
+            if status is None or (status.shard_uid, status.attempt) != (spec.shard_uid, spec.attempt):
                 continue
-            if found.state in TERMINAL_STATES:
-                return found
+            if status.state in TERMINAL_STATES:
+                return status
         raise httpx.RemoteProtocolError("the stream of events ended")
 
     def events(self, cursor: str) -> Iterator[Event]:
-        """What happens after `cursor`, as it comes, until the agent ends."""
+        """Yields the events after `cursor` as they arrive, until the agent ends."""
         with self._http.stream("GET", "/v1/events", params={"after": cursor}) as lines:
             for line in lines.iter_lines():
                 self.text.append(line)
@@ -135,24 +135,26 @@ class AgentProcess:
         return AttemptList.model_validate_json(self.get("/v1/attempts"))
 
     def ledger(self) -> tuple[SignedRow, ...]:
-        """All rows, verified."""
+        """Returns all rows, verified."""
         rows = LedgerPage.model_validate_json(self.get("/v1/ledger")).rows
         verify(rows, public_key(self.mac.ledger_public_key))
         return rows
 
     def get(self, path: str) -> str:
-        return self._told(self._http.get(path))
+        return self._recorded(self._http.get(path))
 
     def processes(self) -> list[psutil.Process]:
-        """The agent and its children."""
+        """Returns the agent and its children."""
         agent = psutil.Process(self.mac.agent.pid)
         return [agent, *agent.children(recursive=True)]
 
-    def _told(self, answer: httpx.Response) -> str:
-        self.text.append(answer.text)
-        if not answer.is_success:
-            raise httpx.HTTPStatusError(f"{answer.status_code}: {answer.text}", request=answer.request, response=answer)
-        return answer.text
+    def _recorded(self, response: httpx.Response) -> str:
+        self.text.append(response.text)
+        if not response.is_success:
+            raise httpx.HTTPStatusError(
+                f"{response.status_code}: {response.text}", request=response.request, response=response
+            )
+        return response.text
 
 
 def _path(spec: AttemptSpec) -> str:

@@ -1,4 +1,4 @@
-"""An attempt's specification, of which a test names only what it is about."""
+"""An attempt spec, of which a test gives only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPEECH = ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), ch
 
 
 def attempt_spec(stage: Stage, shard_uid: str, contract: VoiceContractSpec, **fields: object) -> AttemptSpec:
-    """`fields` replace what is set here, or are added."""
+    """`fields`: replace or extend the fields that are set here."""
     content: dict[str, object] = {
         "namespace": "speech",
         "job": JobRef(name="nightly", uid="0f0f0f0f"),

@@ -1,4 +1,4 @@
-"""The attempts of one job, as the operator would order them."""
+"""The attempt specs of one job, as the operator makes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JobSpecs:
     max_shards: int = 5000
     model: ModelSource = MODEL
     number: int = 0
-    """Of the job, where an agent runs several."""
+    """The number of the job, where an agent runs several."""
 
     @property
     def job(self) -> JobRef:
@@ -41,21 +41,21 @@ class JobSpecs:
 
     @property
     def local_folder(self) -> Path:
-        """`folder`, where the output is a folder of this machine."""
+        """The path of `folder`, where the output is a folder of this machine."""
         return Path(self.folder.removeprefix("file://"))
 
     def plan(self) -> AttemptSpec:
-        order = PlanSpec(
+        plan_spec = PlanSpec(
             input=self.job_input,
             model=self.model,
             shard_audio_milliseconds=self.shard_audio_milliseconds,
             max_shards=self.max_shards,
         )
-        return self._spec("plan", Stage.PLAN, 1, plan=order)
+        return self._spec("plan", Stage.PLAN, 1, plan=plan_spec)
 
     def process(self, plan: PlanResult, attempt: int = 1) -> Iterator[AttemptSpec]:
         for ordinal, (start, end) in enumerate(zip(plan.boundaries, plan.boundaries[1:], strict=False)):
-            order = ProcessSpec(
+            process_spec = ProcessSpec(
                 plan_attempt=1,
                 manifest_sha256=plan.manifest_sha256,
                 model=self.model,
@@ -64,7 +64,7 @@ class JobSpecs:
                 ordinal=ordinal,
                 indexes=encode(range(start, end)),
             )
-            yield self._spec(f"shard-{ordinal}", Stage.PROCESS, attempt, process=order)
+            yield self._spec(f"shard-{ordinal}", Stage.PROCESS, attempt, process=process_spec)
 
     def finalize(
         self, plan: PlanResult, results: list[tuple[AttemptSpec, ShardResult]], not_run: range = range(0)
@@ -74,17 +74,17 @@ class JobSpecs:
             CommitRef(shard_uid=spec.shard_uid, attempt=spec.attempt, sha256=result.commit_sha256)
             for spec, result in results
         )
-        order = FinalizeSpec(
+        finalize_spec = FinalizeSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
             total=plan.boundaries[-1],
             commits=commits,
             not_run=encode(not_run),
         )
-        return self._spec("finalize", Stage.FINALIZE, 1, finalize=order)
+        return self._spec("finalize", Stage.FINALIZE, 1, finalize=finalize_spec)
 
-    def _spec(self, name: str, stage: Stage, attempt: int, **order: object) -> AttemptSpec:
+    def _spec(self, name: str, stage: Stage, attempt: int, **stage_spec: object) -> AttemptSpec:
         shard_uid = f"job-{self.number}-{name}"
         return attempt_spec(
-            stage, shard_uid, self.contract, job=self.job, attempt=attempt, output_folder=self.folder, **order
+            stage, shard_uid, self.contract, job=self.job, attempt=attempt, output_folder=self.folder, **stage_spec
         )

@@ -1,4 +1,4 @@
-"""A row of a ledger, of which a test names only what it is about."""
+"""A ledger row, of which a test gives only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from voxfleet_api.ledger import Activity, LedgerRow
 
 
 def ledger_row(sequence: int = 0, previous_hash: str = "0" * 64, **fields: object) -> LedgerRow:
-    """`fields` replace what is set here."""
+    """`fields`: replace the fields that are set here."""
     content: dict[str, object] = {
         "chain_id": "chain-1",
         "sequence": sequence,

@@ -1,4 +1,4 @@
-"""strace beside processes that run already."""
+"""Attaches strace to running processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def attached(pids: Sequence[int], log: Path, options: Sequence[str]) -> Iterator[None]:
-    """Watches the processes and what they start from the beginning of the context to its end.
+    """Traces the processes and their descendants for the duration of the context.
 
     Raises RuntimeError when the system does not allow it.
     """

@@ -1,1 +1,1 @@
-"""Attempts: what is admitted, how each goes from state to state, and who runs it."""
+"""Attempts: admits them, moves them from state to state, and runs them."""

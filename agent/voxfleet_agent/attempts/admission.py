@@ -1,4 +1,4 @@
-"""Whether a call may act, and what a PUT gets: pure decisions, in the protocol's order."""
+"""Decides whether a caller may act, and how a PUT is answered, in the protocol's order. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RETRY_AFTER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as its headers say."""
+    """The caller of a request, as its headers identify it."""
 
     authenticated: bool
     control_plane: str | None
@@ -22,7 +22,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Whom this agent serves; None before the first."""
+    """The control plane that this agent serves, and its epoch; None before the first call."""
 
     control_plane: str | None
     epoch: int | None
@@ -37,7 +37,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class KnownAttempt:
-    """An attempt of the same shard that this agent has."""
+    """An attempt of the same shard that this agent knows."""
 
     attempt: int
     spec_digest: str
@@ -46,14 +46,14 @@ class KnownAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PutFacts:
-    """Everything that a PUT's answer stands on."""
+    """Everything that the answer to a PUT depends on."""
 
     attempt: int
     spec_digest: str
     tombstone: int | None
-    """Highest number of this shard that was deleted here."""
-    held: Sequence[KnownAttempt]
-    unfit: Problem | None
+    """The highest attempt of this shard that was deleted here."""
+    known_attempts: Sequence[KnownAttempt]
+    spec_problem: Problem | None
     """Why this agent cannot run the spec at all."""
     draining: bool
     scratch_shortage: str | None
@@ -62,20 +62,20 @@ class PutFacts:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedPut:
-    """The agent has this very attempt; `resume` when it is parked."""
+    """The agent already has this attempt; `resume`: it is parked."""
 
     resume: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A new attempt. Older attempts of its shard that still run are parked: the shard has gone on."""
+    """A new attempt. It parks the older attempts of its shard that still run."""
 
     supersedes: tuple[int, ...]
 
 
 def decide_read(caller: Caller, bound: Binding) -> Refusal | None:
-    """May this caller look? Its control plane counts when it names one."""
+    """Decides whether the caller may read. Its control plane is checked only when it names one."""
     if not caller.authenticated:
         return Refusal(401, Problem(message="the bearer token is missing or wrong; see the agent's tokenFile"))
     if bound.control_plane is not None and caller.control_plane not in (None, bound.control_plane):
@@ -84,7 +84,7 @@ def decide_read(caller: Caller, bound: Binding) -> Refusal | None:
 
 
 def decide_mutation(caller: Caller, bound: Binding) -> Refusal | None:
-    """May this caller change anything? It must name its control plane and an epoch that is not an older one."""
+    """Decides whether the caller may change anything. It must name its control plane and a current epoch."""
     refusal = decide_read(caller, bound)
     if refusal is not None:
         return refusal
@@ -99,21 +99,21 @@ def decide_mutation(caller: Caller, bound: Binding) -> Refusal | None:
 
 
 def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
-    """The answer to a PUT whose caller may act."""
+    """Decides the answer to a PUT whose caller may act."""
     if facts.tombstone is not None and facts.attempt <= facts.tombstone:
         message = f"attempts of this shard up to {facts.tombstone} were deleted here"
         return Refusal(410, Problem(message=message, held_attempt=facts.tombstone))
-    newest = max((held.attempt for held in facts.held), default=0)
+    newest = max((known.attempt for known in facts.known_attempts), default=0)
     if facts.attempt < newest:
         return Refusal(409, Problem(message=f"attempt {newest} of this shard is newer", held_attempt=newest))
-    for held in facts.held:
-        if held.attempt == facts.attempt:
-            if held.spec_digest != facts.spec_digest:
-                message = f"attempt {held.attempt} has the spec {held.spec_digest}, not {facts.spec_digest}"
-                return Refusal(409, Problem(message=message, held_attempt=held.attempt))
-            return RepeatedPut(resume=held.state is AttemptState.PARKED)
-    if facts.unfit is not None:
-        return Refusal(422, facts.unfit)
+    for known in facts.known_attempts:
+        if known.attempt == facts.attempt:
+            if known.spec_digest != facts.spec_digest:
+                message = f"attempt {known.attempt} has the spec {known.spec_digest}, not {facts.spec_digest}"
+                return Refusal(409, Problem(message=message, held_attempt=known.attempt))
+            return RepeatedPut(resume=known.state is AttemptState.PARKED)
+    if facts.spec_problem is not None:
+        return Refusal(422, facts.spec_problem)
     if facts.draining:
         return Refusal(503, Problem(message="this agent is stopping"), RETRY_AFTER_SECONDS)
     if facts.scratch_shortage is not None:
@@ -121,7 +121,7 @@ def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
     if not facts.slot_free:
         return Refusal(429, Problem(message="every lane is taken"), RETRY_AFTER_SECONDS)
     running = {AttemptState.ACCEPTED, AttemptState.RUNNING}
-    return Start(supersedes=tuple(held.attempt for held in facts.held if held.state in running))
+    return Start(supersedes=tuple(known.attempt for known in facts.known_attempts if known.state in running))
 
 
 def _other_control_plane(owner: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""What a stream of events shows: journaled events after a cursor, and progress, which is not journaled."""
+"""The events that a stream shows: journaled events after a cursor, and progress, which is not journaled."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from voxfleet_api.protocol import AttemptList, AttemptStatus, EventType
 
 
 class UnknownCursor(Exception):
-    """Events after this cursor are not known here: list, then stream."""
+    """The events after this cursor are unknown here; the client must list again, then stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """What happened after a cursor."""
+    """Events and progress after a cursor."""
 
     events: Sequence[StoredEvent]
     progressed: Sequence[AttemptStatus]
@@ -34,32 +34,32 @@ class EventFeed:
         self._chain_id = chain_id
         self._attempts = attempts
         self._progress_count = 0
-        self._progress_told = 0
+        self._progress_published = 0
 
     def note_progress(self, live: LiveAttempt) -> None:
         self._progress_count += 1
         live.progressed = self._progress_count
 
-    def tell_progress(self) -> None:
-        """Lets streams see progress up to now; called once a second, however fast clips are done."""
-        if self._progress_count > self._progress_told:
-            self._progress_told = self._progress_count
+    def publish_progress(self) -> None:
+        """Shows streams the progress up to now; called once a second, however fast clips end."""
+        if self._progress_count > self._progress_published:
+            self._progress_published = self._progress_count
             self._journal.wake()
 
     async def listing(self) -> AttemptList:
-        """Everything known here, and the cursor from which events go on.
+        """Returns all attempts known here, and the cursor after which events continue.
 
-        States come from the journal, as the cursor does: memory learns of a commit a moment after it, and a list that
-        is older than its cursor would hide the change between them for good.
+        States come from the journal, as the cursor does: memory learns of a commit a moment later, and a list older
+        than its cursor would lose the changes between the two.
         """
         progress = {live.key: live.record.progress for live in self._attempts()}
 
         def work(db: sqlite3.Connection) -> AttemptList:
-            found = tuple(
+            attempts = tuple(
                 status_of(db, self._chain_id, replace(record, progress=progress.get(record.key, record.progress)))
                 for record in attempt_table.load_all(db)
             )
-            return AttemptList(attempts=found, cursor=self.cursor(event_table.last(db)))
+            return AttemptList(attempts=attempts, cursor=self.cursor(event_table.last(db)))
 
         return await self._journal.read(work)
 
@@ -67,7 +67,7 @@ class EventFeed:
         return f"{self._journal.journal_id}:{number}"
 
     async def resolve(self, cursor: str) -> int:
-        """The number in a cursor. Raises UnknownCursor for another journal's or a forgotten one."""
+        """Returns the number in a cursor. Raises UnknownCursor for another journal, and for deleted events."""
         journal_id, _, number = cursor.partition(":")
         if journal_id != self._journal.journal_id or not (number.isascii() and number.isdecimal() and len(number) < 20):
             raise UnknownCursor
@@ -77,31 +77,31 @@ class EventFeed:
         return int(number)
 
     async def page(self, after: int, progress_count: int, limit: int) -> EventPage:
-        """Events after a number, oldest first, and attempts that progressed since an earlier page.
+        """Returns the events after a number, oldest first, and the attempts that progressed since an earlier page.
 
-        Raises UnknownCursor when events after the number were forgotten meanwhile.
+        Raises UnknownCursor when events after the number have been deleted meanwhile.
         """
-        count = self._progress_told
-        moved = {
+        count = self._progress_published
+        progress = {
             live.key: live.record.progress for live in self._attempts() if count > progress_count < live.progressed
         }
 
         def work(db: sqlite3.Connection) -> EventPage:
             if after < event_table.floor(db):
                 raise UnknownCursor
-            found = event_table.after(db, after, limit)
-            if found:  # progress comes after the changes that it belongs to, and never takes one back
-                return EventPage(found, [], progress_count)
-            told = [
-                status_of(db, self._chain_id, replace(record, progress=moved[record.key]))
-                for record in attempt_table.load(db, moved)
+            events = event_table.after(db, after, limit)
+            if events:  # progress must follow the state changes of its attempt, and never undo one
+                return EventPage(events, [], progress_count)
+            statuses = [
+                status_of(db, self._chain_id, replace(record, progress=progress[record.key]))
+                for record in attempt_table.load(db, progress)
             ]
-            return EventPage(found, told, count)
+            return EventPage(events, statuses, count)
 
         return await self._journal.read(work)
 
     async def acknowledge(self, number: int) -> None:
-        """Forgets events up to this number."""
+        """Deletes events up to this number."""
         await self._journal.write(lambda db: event_table.trim(db, number))
 
 
@@ -127,5 +127,5 @@ def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -
 
 
 def append_status(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> None:
-    """Appends the event of a state change, in the transaction that makes it."""
+    """Appends the event of a state change in the transaction of that change."""
     event_table.append(db, EventType.ATTEMPT, status_of(db, chain_id, record))

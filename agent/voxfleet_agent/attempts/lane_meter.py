@@ -1,4 +1,4 @@
-"""How long an attempt holds its lane, by activity."""
+"""Measures how long an attempt holds its lane, by activity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxfleet_api.protocol import AttemptKey
 
 
 class LaneMeter:
-    """Counts from its creation; one activity starts on the millisecond in which the one before it ends."""
+    """Measures from its creation; each activity starts on the millisecond in which the previous one ends."""
 
     def __init__(self, clock: Clock, boot_id: str, key: AttemptKey, lane: str) -> None:
         self._clock = clock
@@ -29,18 +29,18 @@ class LaneMeter:
         self._audio_milliseconds += audio_milliseconds
 
     def hold(self) -> LaneHold:
-        """The running activity up to now, or up to `stop`."""
+        """Returns the hold of the current activity up to now, or up to `stop`."""
         return self._stopped or self._measure(self._clock.metered_milliseconds())
 
     def switch(self, activity: Activity) -> LaneHold:
-        """Ends the running activity and begins the next; returns the ended one."""
+        """Ends the current activity and begins the next; returns the hold of the ended one."""
         now = self._clock.metered_milliseconds()
         ended = self._measure(now)
         self._begin(activity, now)
         return ended
 
     def stop(self) -> LaneHold:
-        """The lane is given back: later calls return the same hold."""
+        """Ends the measurement when the lane is released; later calls return the same hold."""
         self._stopped = self.hold()
         return self._stopped
 

@@ -1,4 +1,4 @@
-"""When an attempt has been without its operator for too long: a pure decision."""
+"""Decides which attempts have gone too long without a renewal of their lease. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Lease:
     state: AttemptState
     lease_seconds: int
     renewed_at_seconds: float
-    """On the lease clock, as `now_seconds` is."""
+    """A time on the lease clock, like `now_seconds`."""
 
 
 def expired(leases: Iterable[Lease], now_seconds: float) -> list[AttemptKey]:

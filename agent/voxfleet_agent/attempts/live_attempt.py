@@ -14,7 +14,7 @@ from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 
 @dataclass(slots=True)
 class LiveAttempt:
-    """`lock` is held through every change of state, and while the task is being stopped."""
+    """One attempt of this agent. `lock` guards every change of state, and stopping the task."""
 
     record: JournaledAttempt
     lease_seconds: int = 0
@@ -22,7 +22,7 @@ class LiveAttempt:
     credentials: S3Credentials | None = None
     task: asyncio.Task[None] | None = None
     release: Callable[[], None] | None = None
-    """Gives the slot back, or the claim to one; None once that is done."""
+    """Releases the slot, or the request for one; None once that is done."""
     stopping: bool = False
     meter: LaneMeter | None = None
     progressed: int = 0

@@ -1,4 +1,4 @@
-"""What a restarted agent does before it answers anybody."""
+"""Recovers the state of a restarted agent, before it answers any request."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ class Recovered:
 
 
 async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recovered:
-    """Sweeps scratch, seals time up to the last tick, parks what ran, ends what was finishing or being deleted.
+    """Sweeps scratch, seals lane time up to the last tick, parks running attempts, ends finishing and deleted ones.
 
-    Nothing of the process before may run any more: its lanes' children have been reaped. May be killed and
+    No child of the previous process may still run: its lanes' children have been reaped. Recovery may be killed and
     repeated at any point: the sweep is idempotent, the rest is one transaction.
     """
     swept = await scratch.sweep(owned=())
 
     def work(db: sqlite3.Connection) -> tuple[list[JournaledAttempt], int]:
         records = {record.key: record for record in attempt_table.load_all(db)}
-        left = lane_holds.load_all(db)
-        sealed = [ledger.seal(db, hold, records[hold.key]) for hold in left]
-        kept = [_settle(db, ledger, record) for record in records.values()]
-        return [record for record in kept if record is not None], len(sealed)
+        holds = lane_holds.load_all(db)
+        sealed = [ledger.seal(db, hold, records[hold.key]) for hold in holds]
+        settled = [_recover_attempt(db, ledger, record) for record in records.values()]
+        return [record for record in settled if record is not None], len(sealed)
 
     records, sealed = await journal.write(work)
     return Recovered(records, sealed, swept)
 
 
-def _settle(db: sqlite3.Connection, ledger: Ledger, record: JournaledAttempt) -> JournaledAttempt | None:
-    """The attempt's state after a restart; None when it is gone."""
-    step = transition(record.state, AttemptEvent.RESTARTED)
-    if Action.FORGET in step.actions:
+def _recover_attempt(db: sqlite3.Connection, ledger: Ledger, record: JournaledAttempt) -> JournaledAttempt | None:
+    """Returns the attempt as it is after a restart; None when it is deleted."""
+    change = transition(record.state, AttemptEvent.RESTARTED)
+    if Action.FORGET in change.actions:
         attempt_table.delete(db, record.key)
         return None
-    state = step.state
-    if Action.FINISH in step.actions:
+    state = change.state
+    if Action.FINISH in change.actions:
         event = AttemptEvent.CLEANED_FAILURE if record.failure is not None else AttemptEvent.CLEANED_SUCCESS
         state = transition(state, event).state
         attempt_table.delete_stage_data(db, record.key)
     if state is record.state:
         return record
-    settled = replace(record, state=state, lane=None)
-    attempt_table.save(db, settled)
-    append_status(db, ledger.chain_id, settled)
-    return settled
+    recovered = replace(record, state=state, lane=None)
+    attempt_table.save(db, recovered)
+    append_status(db, ledger.chain_id, recovered)
+    return recovered

@@ -1,4 +1,4 @@
-"""Whether this agent can run a spec at all: its digest, its fields, its addresses, this machine's runtime."""
+"""Checks whether this agent can run a spec at all: its digests, fields and addresses, and this machine's runtime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Probl
 def check_spec(
     request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
 ) -> AttemptSpec | Problem:
-    """The parsed spec, or why not. `check_address` raises VoxFleetError for an address outside this agent's reach."""
+    """Returns the parsed spec, or the problem with it.
+
+    `check_address`: raises VoxFleetError for an address that this agent may not touch.
+    """
     try:
         return _parse(request, key, machine, check_address)
     except VoxFleetError as error:
@@ -40,8 +43,8 @@ def _parse(
         raise VoxFleetError(
             FailureClass.INVALID_INPUT, f"the spec is of attempt {spec.shard_uid}/{spec.attempt}, the path says {key}"
         )
-    orders = {Stage.PLAN: spec.plan, Stage.PROCESS: spec.process, Stage.FINALIZE: spec.finalize}
-    if [stage for stage, order in orders.items() if order is not None] != [spec.stage]:
+    stage_specs = {Stage.PLAN: spec.plan, Stage.PROCESS: spec.process, Stage.FINALIZE: spec.finalize}
+    if [stage for stage, stage_spec in stage_specs.items() if stage_spec is not None] != [spec.stage]:
         raise VoxFleetError(FailureClass.INVALID_INPUT, f"a spec of stage {spec.stage} carries its own order, no other")
     if spec.stage is Stage.PROCESS and not machine.runtime_compatible:
         raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{machine.runtime_message}; reinstall voxfleet[agent]")
@@ -51,13 +54,13 @@ def _parse(
 
 
 def _addresses(spec: AttemptSpec) -> list[str]:
-    """What the spec itself names; a manifest's clips are checked as they are read."""
-    order = spec.plan or spec.process
+    """Returns the addresses that the spec itself names; a manifest's clips are checked when they are read."""
+    stage_spec = spec.plan or spec.process
     reference = spec.synthesis.reference if spec.synthesis is not None else None
     return [
         f"{spec.output_folder}/",
         *(spec.plan.input.uris() if spec.plan is not None else ()),
-        *([order.model.uri] if order is not None and order.model.uri is not None else ()),
+        *([stage_spec.model.uri] if stage_spec is not None and stage_spec.model.uri is not None else ()),
         *([reference.uri] if reference is not None else ()),
     ]
 

@@ -1,4 +1,4 @@
-"""The attempt's state machine: a pure table, state x event -> state and actions."""
+"""The state machine of an attempt: a table from state x event to state and actions. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from voxfleet_api.protocol import AttemptState
 
 
 class AttemptEvent(StrEnum):
-    PUT = "Put"  # the same PUT again
-    GRANTED = "Granted"  # a lane or a control slot is ours
-    LAPSED = "Lapsed"  # the lease expired, the agent stops, or a newer attempt came
-    RESTARTED = "Restarted"  # the agent was started again: nothing runs any more
+    PUT = "Put"  # the same PUT is repeated
+    GRANTED = "Granted"  # the attempt has a lane or a control slot
+    LAPSED = "Lapsed"  # the lease expired, the agent stops, or a newer attempt supersedes it
+    RESTARTED = "Restarted"  # the agent restarted, so nothing runs any more
     ENDED = "Ended"  # the stage returned or raised
-    CLEANED_SUCCESS = "CleanedSuccess"  # cleanup ended; the outcome is a result
-    CLEANED_FAILURE = "CleanedFailure"  # cleanup ended; the outcome is a failure
+    CLEANED_SUCCESS = "CleanedSuccess"  # cleanup ended after a result
+    CLEANED_FAILURE = "CleanedFailure"  # cleanup ended after a failure
     DELETE = "Delete"
 
 
@@ -23,7 +23,7 @@ class Action(StrEnum):
     START = "Start"  # ask for a slot, then run the stage
     STOP = "Stop"  # cancel the stage and kill the lane's child
     CLEAN = "Clean"  # remove scratch, seal the machine-hours
-    FINISH = "Finish"  # carry on after the durable outcome: clean, then end
+    FINISH = "Finish"  # continue after the durable outcome: clean, then end
     FORGET = "Forget"  # remove the attempt from the journal
 
 
@@ -34,7 +34,7 @@ class Transition:
 
 
 class InvalidTransition(Exception):
-    """A programming error: this event cannot happen in this state."""
+    """An event occurred in a state in which it cannot occur, which is a programming error."""
 
     def __init__(self, state: AttemptState, event: AttemptEvent) -> None:
         super().__init__(f"{event} cannot happen to an attempt that is {state}")
@@ -60,7 +60,7 @@ TABLE: dict[tuple[AttemptState, AttemptEvent], Transition] = {
     (_S.PARKED, _E.LAPSED): Transition(_S.PARKED),
     (_S.PARKED, _E.RESTARTED): Transition(_S.PARKED),
     (_S.PARKED, _E.DELETE): _ERASE,
-    # An outcome is durable: it needs no lease any more, and nothing undoes it but deletion.
+    # A durable outcome needs no lease any more, and only deletion undoes it.
     (_S.FINISHING, _E.PUT): Transition(_S.FINISHING),
     (_S.FINISHING, _E.LAPSED): Transition(_S.FINISHING),
     (_S.FINISHING, _E.RESTARTED): Transition(_S.FINISHING, (_A.FINISH,)),
@@ -76,9 +76,9 @@ TABLE: dict[tuple[AttemptState, AttemptEvent], Transition] = {
     (_S.DELETING, _E.RESTARTED): _ERASE,
     (_S.DELETING, _E.DELETE): Transition(_S.DELETING),
 } | {
-    pair: step
+    pair: target
     for state in (_S.SUCCEEDED, _S.FAILED)
-    for pair, step in {
+    for pair, target in {
         (state, _E.PUT): Transition(state),
         (state, _E.LAPSED): Transition(state),
         (state, _E.RESTARTED): Transition(state),
@@ -88,7 +88,7 @@ TABLE: dict[tuple[AttemptState, AttemptEvent], Transition] = {
 
 
 def transition(state: AttemptState, event: AttemptEvent) -> Transition:
-    """The next state and what to do. Raises InvalidTransition."""
+    """Returns the next state and the actions. Raises InvalidTransition."""
     try:
         return TABLE[state, event]
     except KeyError as error:

@@ -224,7 +224,7 @@ class Supervisor:
         ]
         lapsed = leases.expired(held, self._services.clock.lease_seconds())
         await asyncio.gather(*(self.park(self._live[key], "its lease expired") for key in lapsed))
-        self.feed.tell_progress()
+        self.feed.publish_progress()
 
     async def tick(self) -> None:
         """Records how long lanes have been held, which is what a crash would bill."""
@@ -263,8 +263,8 @@ class Supervisor:
             attempt=key.attempt,
             spec_digest=request.spec_digest,
             tombstone=self._tombstones.get(key.shard_uid),
-            held=held,
-            unfit=spec if isinstance(spec, Problem) else None,
+            known_attempts=held,
+            spec_problem=spec if isinstance(spec, Problem) else None,
             draining=self.draining,
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,

@@ -51,19 +51,21 @@ def io(
         for row in io_benchmark.run_benchmark(Path(folder), seconds, runs):
             rows.append(row)
             typer.echo(f"measured: {row.task}", err=True)
-    about = {
+    versions = {
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **io_benchmark.versions(),
     }
     facts = f"{seconds:g} s, stereo, 44.1 kHz, PCM16; {runs} runs, median and p90"
     if output is TableFormat.JSON:
-        typer.echo(json.dumps({"input": facts, "versions": about, "rows": [_described(row) for row in rows]}, indent=2))
+        typer.echo(
+            json.dumps({"input": facts, "versions": versions, "rows": [_row_json(row) for row in rows]}, indent=2)
+        )
         return
-    _show(rows, facts, about)
+    _show(rows, facts, versions)
 
 
-def _described(row: BenchmarkRow) -> dict[str, object]:
+def _row_json(row: BenchmarkRow) -> dict[str, object]:
     timings = {
         name: None
         if timing is None
@@ -83,7 +85,7 @@ def _described(row: BenchmarkRow) -> dict[str, object]:
     }
 
 
-def _show(rows: Sequence[BenchmarkRow], facts: str, about: dict[str, str]) -> None:
+def _show(rows: Sequence[BenchmarkRow], facts: str, versions: dict[str, str]) -> None:
     out = console(TABLE_WIDTH)
     libraries = tuple(rows[0].timings)
     grid = Table(title=f"Milliseconds, p50 / p90: {facts}")
@@ -99,7 +101,7 @@ def _show(rows: Sequence[BenchmarkRow], facts: str, about: dict[str, str]) -> No
             *("-" if (factor := row.times_faster(name)) is None else f"{factor:.1f} x" for name in libraries[1:]),
         )
     out.print(grid)
-    out.print(", ".join(f"{name} {text}" for name, text in about.items()))
+    out.print(", ".join(f"{name} {text}" for name, text in versions.items()))
     for row in rows:
         for name, reason in row.failures.items():
             out.print(f"{row.task}: {name} failed: {reason}")

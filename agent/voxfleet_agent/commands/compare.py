@@ -43,25 +43,25 @@ def compare(
     from voxfleet_agent.finished_runs.run_files import FinishedRun, UnreadableRun, open_run
     from voxfleet_agent.stages.finalize.repro import ReproBundle
 
-    async def read(place: str) -> tuple[FinishedRun, ReproBundle]:
-        async with open_run(place, os.environ) as files:
+    async def read(location: str) -> tuple[FinishedRun, ReproBundle]:
+        async with open_run(location, os.environ) as files:
             run = await files.finished()
             return run, await files.bundle(run.index)
 
     try:
-        (run_a, bundle_a), (run_b, bundle_b) = (asyncio.run(read(place)) for place in (a, b))
+        (run_a, bundle_a), (run_b, bundle_b) = (asyncio.run(read(location)) for location in (a, b))
     except (UnreadableRun, CredentialsMissing) as error:
         raise give_up(error, 2) from error
     wall_a, wall_b = (None if run.pace is None else run.pace.wall_milliseconds for run in (run_a, run_b))
-    found = comparison.compare(run_a.rows, run_b.rows, wall_a, wall_b, setup_differences(bundle_a, bundle_b))
+    result = comparison.compare(run_a.rows, run_b.rows, wall_a, wall_b, setup_differences(bundle_a, bundle_b))
     if output is TableFormat.JSON:
-        typer.echo(json.dumps(tables.comparison_json(found, show_text=show_text), indent=2))
+        typer.echo(json.dumps(tables.comparison_json(result, show_text=show_text), indent=2))
     else:
-        show(*tables.comparison_tables(found, show_text=show_text))
-        show(*tables.failed_only_lines(found))
+        show(*tables.comparison_tables(result, show_text=show_text))
+        show(*tables.failed_only_lines(result))
         show(
-            f"{found.clips_of_both} clips are in both runs, {len(found.differences)} of them with another outcome;"
-            f" {found.only_a} are in A alone, {found.only_b} in B alone."
+            f"{result.clips_of_both} clips are in both runs, {len(result.differences)} of them with another outcome;"
+            f" {result.only_a} are in A alone, {result.only_b} in B alone."
         )
-    if not found.same:
+    if not result.same:
         raise typer.Exit(1)

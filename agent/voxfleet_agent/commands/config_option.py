@@ -1,4 +1,4 @@
-"""What the commands share: the configuration option, and how a command gives up."""
+"""The configuration option, which several commands share, and how a command gives up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ConfigOption = Annotated[
 
 
 def loaded(file: Path, code: int = 1) -> AgentConfig:
-    """The configuration. Ends the command with a message, and with `code`, when it cannot be used."""
+    """Loads the configuration. Ends the command with a message and exit status `code` when it cannot be used."""
     try:
         return load_config(file)
     except ConfigError as error:
@@ -23,7 +23,7 @@ def loaded(file: Path, code: int = 1) -> AgentConfig:
 
 
 def give_up(error: object, code: int = 1) -> typer.Exit:
-    """Prints why; raise what it returns. Exit 1: it did not work; 2: it was asked wrongly."""
+    """Prints the error; the caller raises the result. Exit status 1: the command failed; 2: its arguments are wrong."""
     if isinstance(error, OSError) and isinstance(error.filename, str):
         error = f"{error.filename}: {error.strerror}"
     typer.echo(f"voxfleet-agent: {error}", err=True)

@@ -1,4 +1,4 @@
-"""`voxfleet-agent doctor`: is this Mac fit for work, and if not, what mends it."""
+"""`voxfleet-agent doctor`: checks whether this Mac is fit for work, and says how to fix it."""
 
 from __future__ import annotations
 

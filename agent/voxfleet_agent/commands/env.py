@@ -1,4 +1,4 @@
-"""`voxfleet-agent env`: the names a runbook can grep."""
+"""`voxfleet-agent env`: prints the environment variables that a runbook can grep."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def env(
         task = documents.job.spec.task if documents is not None else Task.TRANSCRIBE
         if config is not None:
             agent_config = loaded(config, 2)
-            runbook = mlx_audio_settings.settings_of_agent(agent_config, agent_config.quarantine_dir, contract, task)
+            settings = mlx_audio_settings.settings_of_agent(agent_config, agent_config.quarantine_dir, contract, task)
         else:
-            runbook = mlx_audio_settings.settle_settings(os.environ, Path.home(), contract, task)
+            settings = mlx_audio_settings.settle_settings(os.environ, Path.home(), contract, task)
     except (DocumentError, SettingsConflict) as error:
         raise give_up(error, 2) from error
-    for line in runbook.export_lines():
+    for line in settings.export_lines():
         typer.echo(line)

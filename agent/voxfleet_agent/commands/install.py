@@ -1,4 +1,4 @@
-"""`voxfleet-agent install`: the agent as a launchd or systemd service."""
+"""`voxfleet-agent install`: installs the agent as a launchd or systemd service."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def install(
     """
     agent = loaded(config)
     service = _service(config.resolve(), agent, user or getpass.getuser())
-    for line in accounts(service, agent.lane_user):
+    for line in account_lines(service, agent.lane_user):
         typer.echo(line, err=True)
     if sys.platform == "darwin":
         path, content = PLIST_PATH, launchd_plist(service)
-        start = f"sudo launchctl bootstrap system {path}  # and: sudo launchctl bootout system/{LABEL}"
+        start_command = f"sudo launchctl bootstrap system {path}  # and: sudo launchctl bootout system/{LABEL}"
     else:
         path, content = UNIT_PATH, systemd_unit(service).encode()
-        start = f"systemctl daemon-reload && systemctl enable --now {path.name}"
+        start_command = f"systemctl daemon-reload && systemctl enable --now {path.name}"
     if only_print:
         typer.echo(content.decode(), nl=False)
         return
@@ -52,25 +52,25 @@ def install(
         raise give_up(
             f"{path}: {error.strerror}; run it with sudo, or with --print and put it there yourself"
         ) from error
-    typer.echo(f"written {path}; start it with:\n  {start}", err=True)
+    typer.echo(f"written {path}; start it with:\n  {start_command}", err=True)
 
 
-def accounts(service: Service, lane_user: str | None) -> list[str]:
-    """Who the service and its lanes run as, and what is wrong with that."""
+def account_lines(service: Service, lane_user: str | None) -> list[str]:
+    """Says as whom the service and its lanes run, and what is wrong with that."""
     if lane_user is not None:
-        told = [f"the agent runs as root, and its lanes, which decode strangers' audio, as {lane_user} (laneUser)"]
+        lines = [f"the agent runs as root, and its lanes, which decode strangers' audio, as {lane_user} (laneUser)"]
         if service.user not in ("root", lane_user):
-            told.append(
+            lines.append(
                 f"{service.user} is not used: only root may start lanes as {lane_user}; to use it, drop laneUser"
             )
-        return told
-    told = [f"the agent and its lanes run as {service.account}"]
+        return lines
+    lines = [f"the agent and its lanes run as {service.account}"]
     if service.account == "root":
-        told.append(
+        lines.append(
             "warning: strangers' audio would be decoded as root; give the agent an account of its own with --user, or"
             " its lanes one with laneUser in the configuration"
         )
-    return told
+    return lines
 
 
 def _service(config_file: Path, config: AgentConfig, user: str) -> Service:
@@ -88,7 +88,7 @@ def _service(config_file: Path, config: AgentConfig, user: str) -> Service:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """launchd refuses a plist that others may write."""
+    """Writes the file with mode 0644: launchd refuses a plist that others may write."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "wb") as file:

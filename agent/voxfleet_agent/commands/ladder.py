@@ -1,4 +1,4 @@
-"""`voxfleet-agent ladder`: the batch sizes that this Mac has measured."""
+"""`voxfleet-agent ladder`: shows the batch sizes that this Mac has measured."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def ladder(
     wanted = model.removeprefix("sha256:")
     tables = [table for table in stored if table.model_digest.removeprefix("sha256:").startswith(wanted)]
     if output is TableFormat.JSON:
-        typer.echo(json.dumps([described(table) for table in tables], indent=2))
+        typer.echo(json.dumps([table_json(table) for table in tables], indent=2))
     elif not tables:
         typer.echo("no ladder is stored; one is measured when a job runs whose contract declares batching.ladder")
     else:
-        show(tables, console(TABLE_WIDTH))
+        print_ladders(tables, console(TABLE_WIDTH))
     if plot is not None:
         _draw(tables, plot)
     if forget:
@@ -75,8 +75,8 @@ def _forget(files: LadderFiles, tables: Sequence[LadderTable]) -> None:
     typer.echo(f"forgotten: {len(tables)}; the next job of each measures anew", err=True)
 
 
-def described(table: LadderTable) -> dict[str, object]:
-    """The table as stored, with what follows from it: `why`, and per tier RTF and the plot's estimates."""
+def table_json(table: LadderTable) -> dict[str, object]:
+    """Returns the stored table with what follows from it: `why`, and per tier RTF and the plot's estimates."""
     dumped = table.dump()
     tiers = [
         {
@@ -91,7 +91,7 @@ def described(table: LadderTable) -> dict[str, object]:
     return {**dumped, "tiers": tiers, "why": knees.explain(table)}
 
 
-def show(tables: Sequence[LadderTable], out: Console) -> None:
+def print_ladders(tables: Sequence[LadderTable], out: Console) -> None:
     for table in tables:
         versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
         out.print(
@@ -131,7 +131,7 @@ def _marks(table: LadderTable, tier: LadderTier) -> list[str]:
 
 
 def _require_drawable(file: Path) -> None:
-    """Before anything is shown: ends the command for a picture that cannot be written."""
+    """Ends the command, before it shows anything, when the picture cannot be written."""
     try:
         from voxfleet_agent.ladder.plot import SUFFIXES  # matplotlib takes a second to load
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`voxfleet-agent ledger`: this Mac's signed machine-hour rows."""
+"""`voxfleet-agent ledger`: exports and verifies this Mac's signed machine-hour rows."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def _rows(config: AgentConfig) -> Iterator[tuple[str, str]]:
 
 
 def _file_rows(file: Path) -> Iterator[tuple[str, str]]:
-    with file.open(errors="replace") as opened:  # what is no text is no signed row either
+    with file.open(errors="replace") as opened:  # a line that is not text is not a signed row either
         for number, line in enumerate(opened, start=1):
             yield _row_name(line) or f"{file}:{number}", line
 
 
 def _row_name(line: str) -> str | None:
-    """The name that a row gives itself, as far as it can still be read."""
+    """Returns the name that a row carries, None when it cannot be read."""
     try:
         row = json.loads(line)["row"]
         return f"{row['chainId']}#{row['sequence']}"

@@ -1,4 +1,4 @@
-"""Where commands log that a person has in front of them."""
+"""The log file of commands that a person runs in a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from voxfleet_agent import logs
 
 @contextmanager
 def log_into(file: Path) -> Iterator[None]:
-    """Appends JSON lines to the file; standard error stays for progress and messages. Raises OSError."""
+    """Logs JSON lines to the file, so that standard error only shows progress and messages. Raises OSError."""
     with file.open("a") as opened:
         logs.configure()
-        handlers = [found for found in logging.getLogger().handlers if isinstance(found, logging.StreamHandler)]
-        before = [handler.setStream(opened) for handler in handlers]
+        handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.StreamHandler)]
+        streams = [handler.setStream(opened) for handler in handlers]
         try:
             yield
         finally:
-            for handler, stream in zip(handlers, before, strict=True):
+            for handler, stream in zip(handlers, streams, strict=True):
                 if stream is not None:
                     handler.setStream(stream)

@@ -1,4 +1,4 @@
-"""In which form a command prints what it found."""
+"""How a command prints its output: a table, text or JSON, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _UNBOUNDED = 100_000
 
 
 def console(least_width: int = 0) -> Console:
-    """For standard output. `least_width`: of tables that make no sense when they are narrower."""
-    found = Console(markup=False, highlight=False, soft_wrap=least_width > 0)
-    found.width = max(found.width, least_width) if found.is_terminal else _UNBOUNDED
-    return found
+    """Returns a console for standard output. `least_width`: the width below which its tables are unreadable."""
+    output = Console(markup=False, highlight=False, soft_wrap=least_width > 0)
+    output.width = max(output.width, least_width) if output.is_terminal else _UNBOUNDED
+    return output
 
 
-def show(*shown: RenderableType) -> None:
+def show(*items: RenderableType) -> None:
     out = console()
-    for item in shown:
+    for item in items:
         out.print(item)

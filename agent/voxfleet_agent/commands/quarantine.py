@@ -1,4 +1,4 @@
-"""`voxfleet-agent quarantine`: the clips that contracts asked to retain on this Mac."""
+"""`voxfleet-agent quarantine`: lists and discards the clips that contracts retain on this Mac."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def list_(config: ConfigOption = None, output: TableOption = TableFormat.TABLE) 
     """
     clips = _clips(_open(config))
     if output is TableFormat.JSON:
-        typer.echo(json.dumps([_described(clip) for clip in clips], indent=2))
+        typer.echo(json.dumps([_clip_json(clip) for clip in clips], indent=2))
         return
     if not clips:
         typer.echo("no clip is retained; a contract asks for it with quarantine.retainFor")
@@ -82,16 +82,20 @@ def discard(
     if all_ == (job is not None) or (index and job is None):
         raise give_up("write --job, with --index or without, or --all", 2)
     quarantine = _open(config)
-    meant = [clip for clip in _clips(quarantine) if all_ or (_job(clip) == job and (not index or clip.index in index))]
+    selected = [
+        clip for clip in _clips(quarantine) if all_ or (_job(clip) == job and (not index or clip.index in index))
+    ]
     try:
-        freed_bytes = quarantine.discard(meant)
+        freed_bytes = quarantine.discard(selected)
     except OSError as error:
         raise give_up(error) from error
     if output is TableFormat.JSON:
-        typer.echo(json.dumps({"discarded": [_described(clip) for clip in meant], "freedBytes": freed_bytes}, indent=2))
+        typer.echo(
+            json.dumps({"discarded": [_clip_json(clip) for clip in selected], "freedBytes": freed_bytes}, indent=2)
+        )
     else:
-        typer.echo(f"discarded {len(meant)} clip{'s' * (len(meant) != 1)}, freed {freed_bytes} bytes")
-    if not meant and not all_:
+        typer.echo(f"discarded {len(selected)} clip{'s' * (len(selected) != 1)}, freed {freed_bytes} bytes")
+    if not selected and not all_:
         raise give_up("no retained clip is meant; `voxfleet-agent quarantine list` names them")
 
 
@@ -113,7 +117,7 @@ def _clips(quarantine: QuarantineStore) -> list[RetainedClip]:
         raise give_up(f"the quarantine folder cannot be read: {error.strerror}") from error
 
 
-def _described(clip: RetainedClip) -> dict[str, object]:
+def _clip_json(clip: RetainedClip) -> dict[str, object]:
     return {
         "job": _job(clip),
         "index": clip.index,

@@ -1,4 +1,4 @@
-"""`voxfleet-agent replay`: the slowest and longest clips of a finished run, once more."""
+"""`voxfleet-agent replay`: runs the slowest and longest clips of a finished run again."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def replay(
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)
-        with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as told:
-            pairs = asyncio.run(verification.replay(run, worst, model, os.environ, Path.home(), told))
+        with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as reporter:
+            pairs = asyncio.run(verification.replay(run, worst, model, os.environ, Path.home(), reporter))
     except (UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict, OSError) as error:
         raise give_up(error, 2) from error
     same = all(pair.same for pair in pairs)

@@ -1,4 +1,4 @@
-"""`voxfleet-agent repro`: a run's repro bundle against this machine."""
+"""`voxfleet-agent repro`: checks a run's repro bundle against this machine."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def verify(
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)
-        with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as told:
-            found = asyncio.run(verification.verify(bundle, sample, seed, model, os.environ, Path.home(), told))
+        with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as reporter:
+            check = asyncio.run(verification.verify(bundle, sample, seed, model, os.environ, Path.home(), reporter))
     except (UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict, OSError) as error:
         raise give_up(error, 2) from error
     if output is TableFormat.JSON:
-        typer.echo(json.dumps(verification_json(found, show_text=show_text), indent=2))
+        typer.echo(json.dumps(verification_json(check, show_text=show_text), indent=2))
     else:
-        show(*verification_tables(found, show_text=show_text))
-    if not found.same:
+        show(*verification_tables(check, show_text=show_text))
+    if not check.same:
         raise typer.Exit(1)
-    if found.not_verified is not None:
+    if check.not_verified is not None:
         raise typer.Exit(2)

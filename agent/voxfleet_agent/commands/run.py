@@ -1,4 +1,4 @@
-"""`voxfleet-agent run`: a job on this machine, without a cluster."""
+"""`voxfleet-agent run`: runs a job on this machine, without a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voxfleet_agent.aws_environment import CredentialsMissing, from_environment,
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
-from voxfleet_agent.standalone import run_paths as local_places
+from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
 from voxfleet_agent.standalone.mlx_audio_settings import (
@@ -85,10 +85,10 @@ def run(
     environment, options, input or model are wrong and nothing ran, 130 when it was interrupted.
     """
     try:
-        orders, places, credentials = _prepared(file, config, lanes, allow or [], state)
+        specs, paths, credentials = _prepare(file, config, lanes, allow or [], state)
     except (DocumentError, SettingsConflict, OptionError, CredentialsMissing) as error:
         raise give_up(error, 2) from error
-    summary = _run(orders, places, credentials)
+    summary = _run(specs, paths, credentials)
     if output is TextFormat.JSON:
         typer.echo(json.dumps(summary_json(summary), indent=2))
     else:
@@ -96,7 +96,7 @@ def run(
     raise typer.Exit(EXIT_CODES[summary.verdict.ending])
 
 
-def _prepared(
+def _prepare(
     files: list[Path], config: Path | None, lanes: int | None, allow: list[str], state: Path | None
 ) -> tuple[AttemptSpecs, RunPaths, S3Credentials | None]:
     documents = read_files(files)
@@ -107,35 +107,35 @@ def _prepared(
             name, field = ("--allow", "allow") if allow else ("--state", "stateDir")
             raise OptionError(f"{name}: with -c the configuration's {field} counts; leave one of the two out")
         agent = loaded(config, 2)
-        runbook = settings_of_agent(agent, agent.quarantine_dir, contract, job.spec.task)
-        orders = AttemptSpecs.of(job, contract, runbook.settings())
-        return orders, local_places.with_agent(orders, agent, lanes), credentials
-    runbook = settle_settings(os.environ, Path.home(), contract, job.spec.task)
-    orders = AttemptSpecs.of(job, with_defaults(contract, runbook), runbook.settings())
-    places = local_places.without_agent(
-        orders,
-        runbook,
-        state or local_places.state_home(os.environ, Path.home()),
-        local_places.cache_home(os.environ, Path.home()),
+        settings = settings_of_agent(agent, agent.quarantine_dir, contract, job.spec.task)
+        specs = AttemptSpecs.of(job, contract, settings.settings())
+        return specs, run_paths.with_agent(specs, agent, lanes), credentials
+    settings = settle_settings(os.environ, Path.home(), contract, job.spec.task)
+    specs = AttemptSpecs.of(job, with_defaults(contract, settings), settings.settings())
+    paths = run_paths.without_agent(
+        specs,
+        settings,
+        state or run_paths.state_home(os.environ, Path.home()),
+        run_paths.cache_home(os.environ, Path.home()),
         psutil.virtual_memory().total,
         lanes,
         allow,
         https_of(credentials),
     )
-    return orders, places, credentials
+    return specs, paths, credentials
 
 
-def _run(orders: AttemptSpecs, places: RunPaths, credentials: S3Credentials | None) -> RunSummary:
+def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None) -> RunSummary:
     from voxfleet_agent.standalone.run_session import RunRefused, make_private, run_job  # slow to import
 
     core_dumps.forbid()
     try:
-        if places.owns_scratch:
-            make_output_folder(orders.job.spec.output.uri)
-        make_private(places.state)
-        with log_into(places.log), progress_reporter(sys.stderr) as told:
-            told.say(f"{orders.job.metadata.name}: results go to {orders.output_folder}")
-            return asyncio.run(_until_signalled(run_job(orders, places, credentials, told)))
+        if paths.owns_scratch:
+            make_output_folder(specs.job.spec.output.uri)
+        make_private(paths.state)
+        with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
+            reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
+            return asyncio.run(_until_signalled(run_job(specs, paths, credentials, reporter)))
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
@@ -143,11 +143,11 @@ def _run(orders: AttemptSpecs, places: RunPaths, credentials: S3Credentials | No
     except (RunRefused, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
-        raise give_up(f"{places.services.journal}: {error}; free its volume, and the same command goes on") from error
+        raise give_up(f"{paths.services.journal}: {error}; free its volume, and the same command goes on") from error
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:
-    """The first SIGINT or SIGTERM parks the run; a second one ends the process as it would any other."""
+    """Parks the run on the first SIGINT or SIGTERM; a second signal ends the process in the usual way."""
     task = asyncio.ensure_future(running)
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -1,1 +1,1 @@
-"""Looks over a Mac before it joins the fleet: readings are gathered, findings are decided from them."""
+"""Checks a Mac before it joins the fleet: gathers readings, and judges them as findings."""

@@ -1,7 +1,7 @@
-"""What only macOS has: sleep, FileVault, updates, Local Network, Spotlight and Time Machine.
+"""Checks of macOS alone: sleep, FileVault, updates, Local Network, Spotlight and Time Machine.
 
-Judged from the output of Apple's own tools. Tests replay outputs as their manual pages and users print them; nothing
-of this was run on a Mac.
+Findings are judged from the output of Apple's own tools. Tests replay output from manual pages and from users; none
+of these checks has run on a Mac.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_macos(scratch: Path) -> list[Finding]:
 
 
 def judge_sleep(settings: str) -> Finding:
-    """Of `pmset -g custom`; the AC Power section counts."""
+    """Judges the AC Power section of `pmset -g custom`."""
     section = settings.rpartition("AC Power:")[2]
     match = re.search(r"^\s*sleep\s+(\d+)", section, re.MULTILINE)
     if match is None:
@@ -70,7 +70,7 @@ def judge_updates(value: str) -> Finding:
 
 
 def local_network() -> Finding:
-    """macOS 15 and later ask for it; no tool tells the answer."""
+    """Always warns: macOS 15 and later ask the user, and no tool reports the answer."""
     return warn(
         "Local Network",
         "cannot be read by a program; storage on the local network fails without it, a LaunchDaemon is exempt",
@@ -104,7 +104,7 @@ def read_network_time() -> bool | None:
 
 
 def _output(*command: str) -> str:
-    """What a tool prints; nothing when it is missing or slow."""
+    """Returns what a tool prints; an empty text when it is missing or too slow."""
     try:
         ran = subprocess.run(  # noqa: S603 -- fixed system tools
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False

@@ -1,4 +1,4 @@
-"""Memory, co-tenants and the clock."""
+"""Checks memory, co-tenants and the clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from voxfleet_agent.config import PoolConfig, lane_memory
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 
 _GIB = 2**30
-_TENANT_SHARE = 0.10
+_CO_TENANT_SHARE = 0.10
 _CLOCK_UNSYNCHRONIZED = 5  # TIME_ERROR of adjtimex(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class CoTenant:
     """Another process that holds much memory."""
 
     name: str
@@ -29,7 +29,7 @@ class Tenant:
 
 def check_machine(pools: Sequence[PoolConfig]) -> list[Finding]:
     total_bytes = psutil.virtual_memory().total
-    return [judge_memory(total_bytes, pools), judge_tenants(total_bytes, _tenants(total_bytes)), _clock()]
+    return [judge_memory(total_bytes, pools), judge_tenants(total_bytes, _co_tenants(total_bytes)), _check_clock()]
 
 
 def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
@@ -44,7 +44,7 @@ def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
     return ok("memory", found)
 
 
-def judge_tenants(total_bytes: int, tenants: Sequence[Tenant]) -> Finding:
+def judge_tenants(total_bytes: int, tenants: Sequence[CoTenant]) -> Finding:
     if not tenants:
         return ok("co-tenants", "no other process holds a tenth of the memory")
     names = ", ".join(f"{one.name} ({one.pid}): {one.resident_bytes / _GIB:.1f} GiB" for one in tenants[:5])
@@ -61,27 +61,27 @@ def judge_clock(synchronized: bool | None, how: str) -> Finding:
     return ok("clock", how)
 
 
-def _tenants(total_bytes: int) -> list[Tenant]:
+def _co_tenants(total_bytes: int) -> list[CoTenant]:
     own = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
-    found = []
+    tenants = []
     for process in psutil.process_iter(["name", "pid", "memory_info"]):
         memory = process.info["memory_info"]
-        if memory is not None and process.pid not in own and memory.rss > total_bytes * _TENANT_SHARE:
-            found.append(Tenant(str(process.info["name"]), process.pid, memory.rss))
-    return sorted(found, key=lambda tenant: -tenant.resident_bytes)
+        if memory is not None and process.pid not in own and memory.rss > total_bytes * _CO_TENANT_SHARE:
+            tenants.append(CoTenant(str(process.info["name"]), process.pid, memory.rss))
+    return sorted(tenants, key=lambda tenant: -tenant.resident_bytes)
 
 
-def _clock() -> Finding:
+def _check_clock() -> Finding:
     if sys.platform == "darwin":
         from voxfleet_agent.doctor.macos import read_network_time
 
         return judge_clock(read_network_time(), "systemsetup -getusingnetworktime")
-    return judge_clock(_kernel_clock_is_set(), "adjtimex")
+    return judge_clock(_kernel_clock_synchronized(), "adjtimex")
 
 
-def _kernel_clock_is_set() -> bool | None:
-    """What the kernel says of its clock; None where it does not say."""
+def _kernel_clock_synchronized() -> bool | None:
+    """Whether the kernel reports a synchronized clock; None when it reports nothing."""
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-    # struct timex is 208 bytes on 64-bit Linux; `modes` 0 at its start only reads.
+    # struct timex has 208 bytes on 64-bit Linux; with `modes` 0 at its start, adjtimex only reads.
     state: int = library.adjtimex(ctypes.create_string_buffer(256))
     return None if state < 0 else state != _CLOCK_UNSYNCHRONIZED

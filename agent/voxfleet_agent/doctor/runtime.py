@@ -1,4 +1,4 @@
-"""Versions, mlx-audio-io's own doctor, decoders, soxr and BLAS."""
+"""Checks versions, mlx-audio-io with its own doctor, decoders, soxr and BLAS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PINNED = ("mlx", "mlx-audio", "mlx-audio-io")
 _PROBE_SECONDS = 120
 _DEBIAN_BLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0"
 
-# In a process of its own: the agent's supervisor never loads MLX, and a broken build may crash.
+# Runs in a child process: the agent's own process never loads MLX, and a broken build may crash.
 _PROBE = """
 import json, pathlib, tempfile
 import mlx.core as mx, mlx_audio_io as io
@@ -41,7 +41,7 @@ print(json.dumps({"build": io.show_build_info(), "soxr": bool(io.supports_soxr()
 
 
 def check_runtime() -> list[Finding]:
-    """Takes a few seconds."""
+    """Runs all checks, which takes a few seconds."""
     probe = _run([sys.executable, "-c", _PROBE])
     doctor = _run([sys.executable, "-m", "mlx_audio_io.doctor"])
     return [
@@ -53,7 +53,7 @@ def check_runtime() -> list[Finding]:
 
 
 def judge_versions(required: Mapping[str, str], installed: Mapping[str, str]) -> Finding:
-    """`required`: exact versions by package; `installed`: the same packages, `missing` where there is none."""
+    """`required`: exact versions by package; `installed`: installed versions, or `missing`."""
     wrong = [
         f"{package} is {installed.get(package, 'missing')}, voxfleet needs {version}"
         for package, version in sorted(required.items())
@@ -78,28 +78,30 @@ def judge_probe(returncode: int, output: str, errors: str) -> list[Finding]:
     read = json.loads(output)
     compatible, message = check_build_info(read["build"])
     mend = "reinstall mlx, mlx-audio and mlx-audio-io together: they fit each other exactly or not at all"
-    found = [ok("mlx", message) if compatible else fail("mlx", message, mend)]
+    findings = [ok("mlx", message) if compatible else fail("mlx", message, mend)]
     broken = {kind: error for kind, error in read["decoders"].items() if error}
     if broken:
         text = "; ".join(f"{kind}: {error}" for kind, error in broken.items())
-        found.append(fail("decoders", text, "reinstall mlx-audio-io; on Linux with libav's development packages there"))
+        findings.append(
+            fail("decoders", text, "reinstall mlx-audio-io; on Linux with libav's development packages there")
+        )
     else:
-        found.append(ok("decoders", f"{', '.join(read['decoders'])} read back what was written"))
+        findings.append(ok("decoders", f"{', '.join(read['decoders'])} read back what was written"))
     if read["soxr"]:
-        found.append(ok("soxr", "soxr_hq and soxr_vhq resample as named"))
+        findings.append(ok("soxr", "soxr_hq and soxr_vhq resample as named"))
     else:
-        found.append(
+        findings.append(
             fail(
                 "soxr",
                 "mlx-audio-io was built without soxr: contracts that name it are refused",
                 "rebuild it with soxr",
             )
         )
-    return found
+    return findings
 
 
 def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Finding:
-    """`loaded`, `installed`: OpenBLAS's file, where this process has one and where Debian's packages put it."""
+    """`loaded`: the OpenBLAS file in this process; `installed`: the one of Debian's packages; None: there is none."""
     if platform != "linux":
         return ok("blas", "MLX brings its own")
     if loaded is not None:
@@ -113,13 +115,13 @@ def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Find
 
 
 def _required() -> dict[str, str]:
-    """The exact pins of the installed distribution."""
-    found: dict[str, str] = {}
+    """Returns the exact pins of the installed distribution."""
+    pins: dict[str, str] = {}
     for line in importlib.metadata.requires("voxfleet") or ():
         match = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*==\s*([0-9][^;\s]*)", line)
         if match is not None and match[1] in PINNED:
-            found[match[1]] = match[2]
-    return found
+            pins[match[1]] = match[2]
+    return pins
 
 
 def _loaded_blas() -> str | None:

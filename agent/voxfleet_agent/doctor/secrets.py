@@ -1,4 +1,4 @@
-"""The files without which the agent does not start: its token, its ledger key, and certificates to trust."""
+"""Checks the files that the agent needs to start: its token, its ledger key, and certificates to trust."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from voxfleet_agent.ledger import load_key
 
 
 def check_secrets(config: AgentConfig) -> list[Finding]:
-    """Reads them as the agent does when it starts."""
-    found = [
+    """Reads the files as the agent does when it starts."""
+    findings = [
         _check(
             "token",
             lambda: read_token(config),
@@ -25,8 +25,8 @@ def check_secrets(config: AgentConfig) -> list[Finding]:
         ),
     ]
     if config.https.ca_bundle is not None:
-        found.append(_check("certificates", lambda: _read_bundle(config), "correct https.caBundle, or its file"))
-    return found
+        findings.append(_check("certificates", lambda: _read_bundle(config), "correct https.caBundle, or its file"))
+    return findings
 
 
 def _check(name: str, read: Callable[[], object], mend: str) -> Finding:

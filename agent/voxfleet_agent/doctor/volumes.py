@@ -1,4 +1,4 @@
-"""Scratch: its place, its speed, its room; and who may read the agent's files."""
+"""Checks scratch (where it lies, its speed and its free space), and who may read the agent's files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import psutil
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 
-_NETWORK = frozenset({"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"})
-_PURGED = ("/tmp", "/private/tmp", "/var/tmp", "/private/var/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 -- named, not used
+_NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"}
+)
+_PURGED_FOLDERS = ("/tmp", "/private/tmp", "/var/tmp", "/private/var/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 -- named, not used
 _SPEED_BYTES = 64 * 2**20
 _SLOW_MIB_PER_SECOND = 200
 _MIB = 2**20
@@ -24,7 +26,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Where a folder lies."""
+    """The volume that a folder lies on."""
 
     path: Path
     filesystem: str
@@ -32,17 +34,17 @@ class Volume:
 
 
 def check_volumes(config: AgentConfig) -> list[Finding]:
-    """Writes and removes one file of 64 MiB in the scratch folder; makes no folder."""
+    """Runs all checks; writes and removes one file of 64 MiB in the scratch folder, and makes no folder."""
     scratch = config.scratch
     if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
         return [judge_unmounted(mount), *judge_modes(_modes(config))]
     try:
         volume = read_volume(scratch.path)
-        there = scratch.path.exists()
+        exists = scratch.path.exists()
         return [
-            judge_place(volume),
-            judge_room(volume, scratch.quota_bytes, scratch.min_free_bytes),
-            judge_speed(_write_speed(scratch.path)) if there else judge_missing(scratch.path),
+            judge_location(volume),
+            judge_free_space(volume, scratch.quota_bytes, scratch.min_free_bytes),
+            judge_speed(_write_speed(scratch.path)) if exists else judge_missing(scratch.path),
             *judge_modes(_modes(config)),
         ]
     except OSError as error:
@@ -50,17 +52,18 @@ def check_volumes(config: AgentConfig) -> list[Finding]:
 
 
 def unmounted(path: Path, is_mount: Callable[[str], bool]) -> Path | None:
-    """The place below /Volumes where the volume of this path should be mounted and is not."""
+    """Returns the mount point below /Volumes of this path when no volume is mounted there, None otherwise."""
     if path.parts[:2] != ("/", "Volumes") or len(path.parts) < 3:
         return None
-    place = Path(*path.parts[:3])
-    return None if is_mount(os.path.realpath(place)) else place  # the start volume is a link to /
+    mount_point = Path(*path.parts[:3])
+    # /Volumes holds the start volume as a link to /
+    return None if is_mount(os.path.realpath(mount_point)) else mount_point
 
 
-def judge_unmounted(place: Path) -> Finding:
+def judge_unmounted(mount_point: Path) -> Finding:
     return fail(
         "scratch",
-        f"the volume {place} is not mounted: scratch would fill the start disk",
+        f"the volume {mount_point} is not mounted: scratch would fill the start disk",
         "mount it, or correct scratch.path; a folder of that name on the start disk must go first",
     )
 
@@ -77,8 +80,8 @@ def nearest_existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def judge_place(volume: Volume) -> Finding:
-    if volume.filesystem.lower() in _NETWORK or volume.filesystem.lower().startswith("fuse"):
+def judge_location(volume: Volume) -> Finding:
+    if volume.filesystem.lower() in _NETWORK_FILESYSTEMS or volume.filesystem.lower().startswith("fuse"):
         return fail(
             "scratch place", f"{volume.path} lies on a network volume ({volume.filesystem})", "use a local, fast volume"
         )
@@ -88,7 +91,7 @@ def judge_place(volume: Volume) -> Finding:
             f"{volume.path} lies in memory (tmpfs)",
             "use a disk: scratch would compete with the models",
         )
-    if any(volume.path.is_relative_to(purged) for purged in _PURGED):
+    if any(volume.path.is_relative_to(purged) for purged in _PURGED_FOLDERS):
         return fail(
             "scratch place",
             f"{volume.path} lies below a folder that the system empties by itself",
@@ -97,7 +100,7 @@ def judge_place(volume: Volume) -> Finding:
     return ok("scratch place", f"{volume.path} on {volume.filesystem}")
 
 
-def judge_room(volume: Volume, quota_bytes: int, min_free_bytes: int) -> Finding:
+def judge_free_space(volume: Volume, quota_bytes: int, min_free_bytes: int) -> Finding:
     needed = quota_bytes + min_free_bytes
     found = f"{volume.free_bytes // _MIB} MiB free, quota and minFree are {needed // _MIB} MiB together"
     if volume.free_bytes < min_free_bytes:
@@ -117,15 +120,15 @@ def judge_speed(bytes_per_second: float) -> Finding:
 
 
 def judge_modes(modes: dict[Path, tuple[int, int]]) -> list[Finding]:
-    """`modes`: (permission bits, owner) by path; others may read none of them."""
-    wrong = []
+    """Fails for each path that other users may access. `modes`: (permission bits, owner) by path."""
+    problems = []
     for path, (mode, owner) in modes.items():
         if owner != os.geteuid():
-            wrong.append(f"{path} belongs to user {owner}; chown it to the agent's account")
+            problems.append(f"{path} belongs to user {owner}; chown it to the agent's account")
         elif mode & 0o077:
-            wrong.append(f"{path} is open to others ({mode:o}); chmod go-rwx {path}")
-    if wrong:
-        return [fail("permissions", text.partition(";")[0], text.partition("; ")[2]) for text in wrong]
+            problems.append(f"{path} is open to others ({mode:o}); chmod go-rwx {path}")
+    if problems:
+        return [fail("permissions", text.partition(";")[0], text.partition("; ")[2]) for text in problems]
     return [ok("permissions", f"{len(modes)} private files and folders are the agent's alone")]
 
 
@@ -142,12 +145,12 @@ def read_volume(path: Path) -> Volume:
 
 def _modes(config: AgentConfig) -> dict[Path, tuple[int, int]]:
     paths = (config.token_file, config.ledger_key_file, config.state_dir, config.scratch.path)
-    found = {path: path.stat() for path in paths if path.exists()}
-    return {path: (stat.S_IMODE(status.st_mode), status.st_uid) for path, status in found.items()}
+    statuses = {path: path.stat() for path in paths if path.exists()}
+    return {path: (stat.S_IMODE(status.st_mode), status.st_uid) for path, status in statuses.items()}
 
 
 def _write_speed(folder: Path) -> float:
-    """Bytes per second of one sequential write, with its sync."""
+    """Measures one sequential write with its sync, in bytes per second."""
     block = os.urandom(_MIB)
     path = folder / f".doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

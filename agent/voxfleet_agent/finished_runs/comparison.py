@@ -1,4 +1,4 @@
-"""Two finished runs side by side. Pure."""
+"""Compares two finished runs clip by clip. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from voxfleet_api.results import ClipStatus, ResultRow
 
 @dataclass(frozen=True, slots=True)
 class OutcomeDifference:
-    """A clip of both runs with another outcome."""
+    """A clip whose outcome differs between two runs."""
 
     index: int
-    """In the first run."""
+    """The clip's index in the first run."""
     outcome_a: str
     """The row's status, with the failure class if there is one."""
     outcome_b: str
     word_error_percent: float | None
-    """Between two transcripts; None when one of the runs has none, or they are too long."""
+    """Word errors between the two transcripts; None when one run has no transcript, or they are too long."""
     what: str
-    """What differs, without a word of the transcripts: changes in numbers, or the failure's reason."""
+    """The difference without any transcript text: numbers of changes, or the failure's reason."""
     text_a: str | None
     text_b: str | None
 
@@ -37,41 +37,41 @@ class Comparison:
     a: RowStatistics
     b: RowStatistics
     wall_a_milliseconds: int | None
-    """None: it ran on a fleet, where nobody's watch says."""
+    """None: the run was on a fleet, where no single clock measures it."""
     wall_b_milliseconds: int | None
     clips_of_both: int
     only_a: int
     only_b: int
     machines: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """Chip and package versions that the runs' rows name differently, by name: (of A, of B)."""
+    """(A's, B's) chips and package versions, by name, where the rows of the two runs differ."""
     settings: SetupDifferences
     differences: tuple[OutcomeDifference, ...]
     failed_only_a: dict[str, int]
-    """Clips of both runs that have a result in B alone, by the failure class that they have in A."""
+    """Clips of both runs that have a result only in B, counted by their failure class in A."""
     failed_only_b: dict[str, int]
 
     @property
     def same(self) -> bool:
-        """Whether both runs hold the same clips with the same outcomes."""
+        """Whether both runs have the same clips with the same outcomes."""
         return not (self.differences or self.only_a or self.only_b)
 
 
 @dataclass(frozen=True, slots=True)
 class RowPair:
-    """One clip, twice."""
+    """The rows of one clip in two runs."""
 
     before: ResultRow
     after: ResultRow
 
     @property
     def same(self) -> bool:
-        return _facts_of(self.before) == _facts_of(self.after)
+        return _result_of(self.before) == _result_of(self.after)
 
     @property
     def failure_class(self) -> FailureClass | None:
-        """Why the second run cannot stand for the first; None when they are the same.
+        """Why the second run does not reproduce the first; None when their rows are the same.
 
-        A clip that has no result now has the class of its failure; with a result, it is another one.
+        A clip without a result has the class of its failure; one with another result is NondeterministicReplay.
         """
         if self.same:
             return None
@@ -85,13 +85,13 @@ def compare(
     wall_b_milliseconds: int | None = None,
     settings: SetupDifferences | None = None,
 ) -> Comparison:
-    """Clips are matched by their id, which is the caller's own and the same whatever the order of the input.
+    """Matches clips by their id, which the job chooses and which does not depend on the order of the input.
 
-    `settings`: what both were told to do, where it differs.
+    `settings`: the job settings of both runs, where they differ.
     """
     rows_a, rows_b = ({row.custom_id: row for row in rows} for rows in (a, b))
     both = sorted(rows_a.keys() & rows_b.keys(), key=lambda name: rows_a[name].index)
-    found = (_difference(rows_a[name], rows_b[name]) for name in both)
+    differences = (_difference(rows_a[name], rows_b[name]) for name in both)
     return Comparison(
         a=row_statistics(a),
         b=row_statistics(b),
@@ -102,14 +102,14 @@ def compare(
         only_b=len(rows_b) - len(both),
         machines=_machines(a, b),
         settings=settings or {},
-        differences=tuple(difference for difference in found if difference is not None),
+        differences=tuple(difference for difference in differences if difference is not None),
         failed_only_a=_failed_only((rows_a[name], rows_b[name]) for name in both),
         failed_only_b=_failed_only((rows_b[name], rows_a[name]) for name in both),
     )
 
 
 def _failed_only(pairs: Iterable[tuple[ResultRow, ResultRow]]) -> dict[str, int]:
-    """Of those whose first row has no result and whose second has one: how many, by class."""
+    """Counts the pairs whose first row has no result and whose second row has one, by failure class."""
     names = (
         failure_name(row)
         for row, other in pairs
@@ -132,7 +132,7 @@ def texts_differ(a: ResultRow, b: ResultRow) -> TextDifference | None:
 
 
 def what_differs(a: ResultRow, b: ResultRow, texts: TextDifference | None) -> str:
-    """Between two rows of one clip, without a word of its transcripts. Failures tell their reasons."""
+    """Describes how two rows of one clip differ, without any transcript text. Failures give their reasons."""
     reasons = [f"{name}: {row.error.reason}" for name, row in (("A", a), ("B", b)) if row.error is not None]
     other_input = ["another input file"] if a.sha256 and b.sha256 and a.sha256 != b.sha256 else []
     if reasons:
@@ -145,24 +145,24 @@ def what_differs(a: ResultRow, b: ResultRow, texts: TextDifference | None) -> st
     return "; ".join(parts)
 
 
-def _facts_of(row: ResultRow) -> tuple[object, ...]:
+def _result_of(row: ResultRow) -> tuple[object, ...]:
     return outcome(row), row.text, None if row.audio is None else row.audio.sha256
 
 
 def failure_name(row: ResultRow) -> str:
-    """The class of a clip without a result; its status where it has none."""
+    """Returns the failure class of a clip without a result, or its status where it has no class."""
     failure_class = None if row.error is None else row.error.failure_class
     return row.status.value if failure_class is None else failure_class.value
 
 
 def outcome(row: ResultRow) -> str:
-    """Its status, with the failure class if there is one."""
+    """Returns a row's status, with the failure class if there is one."""
     failure_class = None if row.error is None else row.error.failure_class
     return row.status.value if failure_class is None else f"{row.status.value} ({failure_class})"
 
 
 def _machines(a: Iterable[ResultRow], b: Iterable[ResultRow]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    facts_a, facts_b = _facts(a), _facts(b)
+    facts_a, facts_b = _machine_facts(a), _machine_facts(b)
     pairs = {
         name: (tuple(sorted(facts_a.get(name, ()))), tuple(sorted(facts_b.get(name, ()))))
         for name in sorted(facts_a.keys() | facts_b.keys())
@@ -170,7 +170,7 @@ def _machines(a: Iterable[ResultRow], b: Iterable[ResultRow]) -> dict[str, tuple
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
+def _machine_facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
     facts: dict[str, set[str]] = {}
     for row in rows:
         if row.chip is not None:
@@ -180,30 +180,32 @@ def _facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
     return facts
 
 
-_TOLD = ("task", "contract", "transcription", "synthesis", "formats", "model", "modelDigest", "modelRevision")
-_PLACES = (TMPDIR, QUARANTINE)
+_JOB_FIELDS = ("task", "contract", "transcription", "synthesis", "formats", "model", "modelDigest", "modelRevision")
+_FOLDER_VARIABLES = (TMPDIR, QUARANTINE)
 
 SetupDifferences = Mapping[str, tuple[str | None, str | None]]
-"""(of A, of B) by field, such as `contract.input.maxClip`; None: the field is absent."""
+"""(A's value, B's value) by field, such as `contract.input.maxClip`; None: the field is absent."""
 
 
 def setup_differences(a: ReproBundle, b: ReproBundle) -> SetupDifferences:
-    """Contract, task, model, and how the machines were set up; where a run kept its files is no difference."""
-    there, here = dict(_fields(a)), dict(_fields(b))
-    names = [*there, *(name for name in here if name not in there)]
-    return {name: (there.get(name), here.get(name)) for name in names if there.get(name) != here.get(name)}
+    """Compares contract, task, model and machine settings; ignores where a run kept its files."""
+    fields_a, fields_b = dict(_fields(a)), dict(_fields(b))
+    names = [*fields_a, *(name for name in fields_b if name not in fields_a)]
+    return {
+        name: (fields_a.get(name), fields_b.get(name)) for name in names if fields_a.get(name) != fields_b.get(name)
+    }
 
 
 def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
     plain = bundle.dump()
-    for name in _TOLD:
+    for name in _JOB_FIELDS:
         yield from _flat(name, plain.get(name))
-    several: dict[str, set[str]] = {}
+    values: dict[str, set[str]] = {}
     for setting in bundle.settings:
-        names = {name: value for name, value in setting.environment.items() if name not in _PLACES}
+        names = {name: value for name, value in setting.environment.items() if name not in _FOLDER_VARIABLES}
         for name, value in {**names, "os": setting.os, "model's rate": f"{setting.sample_rate_hz} Hz"}.items():
-            several.setdefault(name, set()).add(value)
-    yield from ((name, ", ".join(sorted(several[name]))) for name in sorted(several))
+            values.setdefault(name, set()).add(value)
+    yield from ((name, ", ".join(sorted(values[name]))) for name in sorted(values))
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A repro bundle against this machine: what it names, what is installed here, what its clips give now. Pure."""
+"""Checks a repro bundle against this machine: its files, model and versions, and its clips' results now. Pure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 
 
 class ModelNotNamed(Exception):
-    """What stands for the model is no path, no address and no hub model."""
+    """The given model is neither a path, an address nor a hub model."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionDifference:
     name: str
     there: tuple[str, ...]
-    """As the bundle's machines had it."""
+    """The versions on the bundle's machines."""
     here: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunSetup:
-    """How a finished run worked."""
+    """What a finished run was set up with."""
 
     contract: VoiceContractSpec
     task: Task
@@ -44,13 +44,13 @@ class RunSetup:
 @dataclass(frozen=True, slots=True)
 class ReproCheck:
     files: tuple[str, ...]
-    """What is wrong with the files that the bundle names."""
+    """Problems with the files that the bundle names."""
     model: tuple[str, ...]
-    """What is wrong with the model here; when there is something, no clip was run."""
+    """Problems with the model on this machine; when there are any, no clip was run."""
     versions: tuple[VersionDifference, ...]
     pairs: tuple[RowPair, ...]
     not_verified: str | None = None
-    """Why no clip could be run again, which says nothing of this machine; None: some were, or none was asked for."""
+    """Why the bundle has no clip to run again, whatever the machine; None: some were run, or none was asked for."""
 
     @property
     def same(self) -> bool:
@@ -58,15 +58,17 @@ class ReproCheck:
 
 
 def nothing_to_run_again(bundle: ReproBundle, counts: Counts) -> str | None:
-    """Why a run has no clip that another run could repeat; None: it has some."""
-    told = (
+    """Returns why a run has no clip that another run could repeat; None: it has some."""
+    outcomes = (
         f"{counts.quarantined} were quarantined, {counts.failed} failed and {counts.not_run} were not run"
         f" of {bundle.total}"
     )
     if not bundle.model_files:
-        return f"no clip of this run reached the model, so there is no model to compare and no clip to repeat: {told}"
+        return (
+            f"no clip of this run reached the model, so there is no model to compare and no clip to repeat: {outcomes}"
+        )
     if not counts.succeeded:
-        return f"no clip of this run has a result that could be repeated: {told}"
+        return f"no clip of this run has a result that could be repeated: {outcomes}"
     return None
 
 
@@ -75,7 +77,10 @@ def setup_of(bundle: ReproBundle, model: ModelSource) -> RunSetup:
 
 
 def model_of(bundle: ReproBundle, text: str | None) -> ModelSource:
-    """What `text` names; without one, what the job named, at the commit that it ran with. Raises ModelNotNamed."""
+    """Returns the model that `text` names; without a text, the job's model at the commit of the run.
+
+    Raises ModelNotNamed.
+    """
     if text is not None:
         return model_source(text, bundle.model_revision)
     model = bundle.model or ModelSource(path="default")
@@ -85,9 +90,9 @@ def model_of(bundle: ReproBundle, text: str | None) -> ModelSource:
 
 
 def model_source(text: str, revision: str | None) -> ModelSource:
-    """From `default`, a folder's path, an address, or `owner/name@revision` of the hub.
+    """Parses `default`, a folder's path, an address, or `owner/name@revision` of the hub.
 
-    `revision`: the one that the bundle names. Raises ModelNotNamed.
+    `revision`: the revision that the bundle names. Raises ModelNotNamed.
     """
     unclear = ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
     try:
@@ -95,30 +100,30 @@ def model_source(text: str, revision: str | None) -> ModelSource:
             return ModelSource(path=text)
         if text.startswith(("file:///", "s3://", "https://")):
             return ModelSource(uri=f"{text.rstrip('/')}/")
-        found = _HUB.fullmatch(text)
-        wanted = (found[2] or revision) if found is not None else None
-        if found is None or wanted is None:
+        match = _HUB.fullmatch(text)
+        wanted = (match[2] or revision) if match is not None else None
+        if match is None or wanted is None:
             raise unclear
-        return ModelSource(hub=HubModel(id=found[1], revision=wanted))
+        return ModelSource(hub=HubModel(id=match[1], revision=wanted))
     except ValidationError as error:
         raise unclear from error
 
 
 def model_differences(bundle: ReproBundle, files: Mapping[str, str]) -> list[str]:
-    """Files of the model whose bytes are not the ones of the run, by name with what is wrong."""
-    found = []
+    """Returns one line for each model file whose bytes differ from those of the run."""
+    problems = []
     for name in sorted(bundle.model_files.keys() | files.keys()):
         if name not in files:
-            found.append(f"{name}: is missing here")
+            problems.append(f"{name}: is missing here")
         elif name not in bundle.model_files:
-            found.append(f"{name}: is not in the bundle")
+            problems.append(f"{name}: is not in the bundle")
         elif files[name] != bundle.model_files[name]:
-            found.append(f"{name}: has sha256 {files[name][:12]}…, the bundle {bundle.model_files[name][:12]}…")
-    return found
+            problems.append(f"{name}: has sha256 {files[name][:12]}…, the bundle {bundle.model_files[name][:12]}…")
+    return problems
 
 
 def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[VersionDifference]:
-    """Packages, chip and OS that are not those of the bundle's machines; `here`: by the same names."""
+    """Returns the packages, chip and OS that differ from the bundle's machines; `here`: this machine's, by name."""
     there: dict[str, set[str]] = {}
     for setting in bundle.settings:
         for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os}.items():
@@ -131,7 +136,10 @@ def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[Ve
 
 
 def changed_files(bundle: ReproBundle, sha256s: Mapping[str, str | None]) -> list[str]:
-    """Files that the bundle names and that are missing or changed. `sha256s`: as found, None for a missing one."""
+    """Returns one line for each file of the bundle that is missing or changed.
+
+    `sha256s`: the digests of the files that exist, None for a missing one.
+    """
     return [
         f"{file.path}: {'is missing' if sha256s.get(file.path) is None else 'was changed'}"
         for file in bundle.files

@@ -1,4 +1,4 @@
-"""What the rows of a finished run come to. Pure."""
+"""Counts, times and percentiles of a finished run's rows. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class RowStatistics:
     classes: dict[str, int]
     """Rows without a result, by failure class."""
     audio_milliseconds: int
-    """Of the clips with a result."""
+    """Audio of the clips that have a result."""
     infer_milliseconds: int
-    """The model's time for them: each batch is counted once, shared among its clips."""
+    """The model's time for these clips: each batch counts once, shared among its clips."""
     spreads: dict[str, Percentiles]
-    """By timing, and of a clip's whole latency under `latency`; empty when no clip was timed."""
+    """Percentiles by timing, with a clip's whole latency under `latency`; empty when no clip was timed."""
 
     @property
     def audio_seconds_per_infer_second(self) -> float | None:
@@ -32,7 +32,7 @@ class RowStatistics:
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of inference for a second of audio."""
+        """Seconds of inference per second of audio."""
         return self.infer_milliseconds / self.audio_milliseconds if self.audio_milliseconds else None
 
 
@@ -49,8 +49,8 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
         if row.status is ClipStatus.SUCCEEDED and row.timings is not None:
             audio_milliseconds += row.audio_milliseconds
             infer_milliseconds += row.timings.infer_milliseconds / max(1, row.batch_size or 1)
-            for name, found in values.items():
-                found.append(timing(row.timings, name))
+            for name, times in values.items():
+                times.append(timing(row.timings, name))
     return RowStatistics(
         counts=Counts(
             succeeded=status[ClipStatus.SUCCEEDED],
@@ -61,12 +61,12 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
         classes=dict(sorted(classes.items())),
         audio_milliseconds=audio_milliseconds,
         infer_milliseconds=round(infer_milliseconds),
-        spreads={name: percentiles(found) for name, found in values.items() if found},
+        spreads={name: percentiles(times) for name, times in values.items() if times},
     )
 
 
 def timing(timings: Timings, name: str) -> int:
-    """Milliseconds of one part of a clip's latency, or of all of it."""
+    """Returns the milliseconds of one part of a clip's latency, or of its whole latency."""
     if name == LATENCY:
         return sum(timing(timings, part) for part in TIMINGS)
     value: int = getattr(timings, f"{name}_milliseconds")
@@ -74,5 +74,5 @@ def timing(timings: Timings, name: str) -> int:
 
 
 def work_milliseconds(row: ResultRow) -> int:
-    """A clip's latency without its waiting."""
+    """Returns a clip's latency without its waiting time."""
     return 0 if row.timings is None else timing(row.timings, LATENCY) - row.timings.wait_milliseconds

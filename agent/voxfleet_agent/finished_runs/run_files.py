@@ -28,42 +28,42 @@ T = TypeVar("T")
 
 
 class RunPace(StatusModel):
-    """local.json: how long a run without a cluster took, by its own watch."""
+    """local.json: how long a run without a cluster took, by its own clock."""
 
     wall_milliseconds: int | None = None
-    """Of all its parts, when it was interrupted; None: nobody's watch saw how all of its results were made."""
+    """Wall time, with that of the interrupted runs that it resumed; None: some results were not timed."""
     lanes: int
 
 
 class UnreadableRun(Exception):
-    """What stands at an address is no finished run; the message says what is missing."""
+    """There is no finished run at an address; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
     folder: str
-    """Address of the job's folder, without a slash at the end."""
+    """The address of the job's folder, without a slash at the end."""
     index: ResultIndex
     rows: tuple[ResultRow, ...]
-    """All of them, by index."""
+    """All rows, by index."""
     pace: RunPace | None
-    """None: it ran on a fleet."""
+    """None: the run was on a fleet."""
 
 
 @asynccontextmanager
-async def open_run(place: str, environment: Mapping[str, str]) -> AsyncIterator[RunFiles]:
-    """`place`: an address or a path of the folder, of its bundle, or of another file in it.
+async def open_run(location: str, environment: Mapping[str, str]) -> AsyncIterator[RunFiles]:
+    """Opens the run at `location`: an address or a path of its folder, of its bundle, or of another file in it.
 
     Raises UnreadableRun, and CredentialsMissing for an s3:// address.
     """
-    if "://" in place and not place.startswith(_SCHEMES):
-        raise UnreadableRun(f"{place}: write a path, or an address that begins with {', '.join(_SCHEMES)}")
-    folder = _address_folder(place) if place.startswith(_SCHEMES) else _local_folder(Path(place))
+    if "://" in location and not location.startswith(_SCHEMES):
+        raise UnreadableRun(f"{location}: write a path, or an address that begins with {', '.join(_SCHEMES)}")
+    folder = _address_folder(location) if location.startswith(_SCHEMES) else _local_folder(Path(location))
     credentials = from_environment(environment) if folder.startswith("s3://") else None
     try:
         storage = Storage([f"{folder}/"], credentials, https_of(credentials))
     except VoxFleetError as error:
-        raise UnreadableRun(f"{place}: {error.message}") from error
+        raise UnreadableRun(f"{location}: {error.message}") from error
     async with storage:
         yield RunFiles(folder, storage)
 
@@ -76,7 +76,7 @@ class RunFiles:
         self.storage = storage
 
     async def read(self, name: str, sha256: str | None = None) -> bytes:
-        """Raises UnreadableRun when the file is missing, or has another digest than expected."""
+        """Raises UnreadableRun when the file is missing or its digest is not `sha256`."""
         try:
             content = await self.storage.get(f"{self.folder}/{name}", FILE_LIMIT_BYTES)
         except VoxFleetError as error:
@@ -94,7 +94,7 @@ class RunFiles:
         return self._parsed(INDEX_NAME, ResultIndex.model_validate_json, await self.read(INDEX_NAME))
 
     async def rows(self, index: ResultIndex) -> Iterator[ResultRow]:
-        """Those with a result first; each is parsed as it is asked for, for a run may have very many.
+        """Iterates over the rows, those with a result first, and parses each on demand: a run may have very many.
 
         Raises UnreadableRun.
         """
@@ -118,7 +118,7 @@ class RunFiles:
         return FinishedRun(self.folder, index, tuple(rows), pace)
 
     async def manifest(self, sha256: str) -> tuple[ManifestRow, ...]:
-        """The one that the run froze. Raises UnreadableRun."""
+        """Reads the manifest that the run froze. Raises UnreadableRun."""
         try:
             names = await self.storage.list_names(f"{self.folder}/plan/", MAX_PLANS)
         except VoxFleetError as error:
@@ -136,12 +136,12 @@ class RunFiles:
         return self._parsed(BUNDLE_NAME, ReproBundle.model_validate_json, await self.read(BUNDLE_NAME, sha256))
 
     async def sha256_of(self, name: str) -> str | None:
-        """None when there is no such file. Raises UnreadableRun."""
+        """Returns None when the file does not exist. Raises UnreadableRun."""
         try:
-            there = await self.storage.exists(f"{self.folder}/{name}")
+            exists = await self.storage.exists(f"{self.folder}/{name}")
         except VoxFleetError as error:
             raise UnreadableRun(f"{self.folder}/{name}: {error.message}") from error
-        return sha256_hex(await self.read(name)) if there else None
+        return sha256_hex(await self.read(name)) if exists else None
 
     def _parsed(self, name: str, parse: Callable[[bytes], T], content: bytes) -> T:
         try:
@@ -150,27 +150,27 @@ class RunFiles:
             raise UnreadableRun(f"{self.folder}/{name} is not of a kind that this version understands") from error
 
 
-def _address_folder(place: str) -> str:
+def _address_folder(location: str) -> str:
     for name in (BUNDLE_NAME, INDEX_NAME):
-        place = place.removesuffix(f"/{name}")
-    return place.rstrip("/")
+        location = location.removesuffix(f"/{name}")
+    return location.rstrip("/")
 
 
-def _local_folder(place: Path) -> str:
-    """Of a path to the folder, or to a file in it or in its repro/. Raises UnreadableRun."""
-    whole = place.resolve()
+def _local_folder(location: Path) -> str:
+    """Finds the run's folder from a path to it, or to a file in it or in its repro/. Raises UnreadableRun."""
+    resolved = location.resolve()
     try:
-        if not whole.exists():
+        if not resolved.exists():
             raise UnreadableRun(
-                f"{place} does not exist; give the folder <output.uri>/<job>-<uid8> of a run that has ended, or its"
+                f"{location} does not exist; give the folder <output.uri>/<job>-<uid8> of a run that has ended, or its"
                 f" {BUNDLE_NAME}"
             )
-        for folder in (whole, *whole.parents[:2]):
+        for folder in (resolved, *resolved.parents[:2]):
             if (folder / INDEX_NAME).is_file():
                 return f"file://{folder}"
     except OSError as error:
-        raise UnreadableRun(f"{place}: {error.strerror}") from error
+        raise UnreadableRun(f"{location}: {error.strerror}") from error
     raise UnreadableRun(
-        f"{place} is no finished run: it has no index.json; give the folder <output.uri>/<job>-<uid8> of a run that"
+        f"{location} is no finished run: it has no index.json; give the folder <output.uri>/<job>-<uid8> of a run that"
         " has ended"
     )

@@ -1,4 +1,4 @@
-"""How runs are shown to people and to scripts."""
+"""Comparisons and reruns as tables for people and JSON for scripts."""
 
 from __future__ import annotations
 
@@ -22,74 +22,78 @@ _ABSENT = "-"
 _SHOWN = ("fetch", "decode", "wait", "infer")
 
 
-def comparison_json(found: Comparison, *, show_text: bool) -> dict[str, object]:
+def comparison_json(comparison: Comparison, *, show_text: bool) -> dict[str, object]:
     return {
-        "same": found.same,
-        "a": _timed_json(found.a, found.wall_a_milliseconds),
-        "b": _timed_json(found.b, found.wall_b_milliseconds),
-        "clips": {"both": found.clips_of_both, "onlyA": found.only_a, "onlyB": found.only_b},
-        "settings": {name: {"a": a, "b": b} for name, (a, b) in found.settings.items()},
-        "machines": {name: {"a": list(a), "b": list(b)} for name, (a, b) in found.machines.items()},
-        "failedOnly": {"a": found.failed_only_a, "b": found.failed_only_b},
-        "differences": [_difference_json(difference, show_text) for difference in found.differences],
+        "same": comparison.same,
+        "a": _timed_json(comparison.a, comparison.wall_a_milliseconds),
+        "b": _timed_json(comparison.b, comparison.wall_b_milliseconds),
+        "clips": {"both": comparison.clips_of_both, "onlyA": comparison.only_a, "onlyB": comparison.only_b},
+        "settings": {name: {"a": a, "b": b} for name, (a, b) in comparison.settings.items()},
+        "machines": {name: {"a": list(a), "b": list(b)} for name, (a, b) in comparison.machines.items()},
+        "failedOnly": {"a": comparison.failed_only_a, "b": comparison.failed_only_b},
+        "differences": [_difference_json(difference, show_text) for difference in comparison.differences],
     }
 
 
-def _timed_json(found: RowStatistics, wall_milliseconds: int | None) -> dict[str, object]:
+def _timed_json(statistics: RowStatistics, wall_milliseconds: int | None) -> dict[str, object]:
     if wall_milliseconds is None:
-        return figures_json(found)
-    rate = _rate(found, wall_milliseconds)
-    return {**figures_json(found), "wallSeconds": wall_milliseconds / 1000, "audioSecondsPerSecond": _rounded(rate)}
-
-
-def _rate(found: RowStatistics, wall_milliseconds: int | None) -> float | None:
-    return found.audio_milliseconds / wall_milliseconds if wall_milliseconds else None
-
-
-def _difference_json(found: OutcomeDifference, show_text: bool) -> dict[str, object]:
-    shown: dict[str, object] = {
-        "index": found.index,
-        "a": found.outcome_a,
-        "b": found.outcome_b,
-        "what": found.what,
+        return statistics_json(statistics)
+    rate = _rate(statistics, wall_milliseconds)
+    return {
+        **statistics_json(statistics),
+        "wallSeconds": wall_milliseconds / 1000,
+        "audioSecondsPerSecond": _rounded(rate),
     }
-    if found.word_error_percent is not None:
-        shown["wordErrorPercent"] = round(found.word_error_percent, 2)
+
+
+def _rate(statistics: RowStatistics, wall_milliseconds: int | None) -> float | None:
+    return statistics.audio_milliseconds / wall_milliseconds if wall_milliseconds else None
+
+
+def _difference_json(difference: OutcomeDifference, show_text: bool) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "index": difference.index,
+        "a": difference.outcome_a,
+        "b": difference.outcome_b,
+        "what": difference.what,
+    }
+    if difference.word_error_percent is not None:
+        shown["wordErrorPercent"] = round(difference.word_error_percent, 2)
     if show_text:
-        shown |= {"textA": found.text_a, "textB": found.text_b}
+        shown |= {"textA": difference.text_a, "textB": difference.text_b}
     return shown
 
 
-def figures_json(found: RowStatistics) -> dict[str, object]:
+def statistics_json(statistics: RowStatistics) -> dict[str, object]:
     return {
-        "counts": found.counts.model_dump(by_alias=True),
-        "classes": found.classes,
-        "audioSeconds": found.audio_milliseconds / 1000,
-        "inferSeconds": found.infer_milliseconds / 1000,
-        "audioSecondsPerInferSecond": _rounded(found.audio_seconds_per_infer_second),
-        "realTimeFactor": _rounded(found.real_time_factor, 5),
-        "milliseconds": {name: spread.dump() for name, spread in found.spreads.items()},
+        "counts": statistics.counts.model_dump(by_alias=True),
+        "classes": statistics.classes,
+        "audioSeconds": statistics.audio_milliseconds / 1000,
+        "inferSeconds": statistics.infer_milliseconds / 1000,
+        "audioSecondsPerInferSecond": _rounded(statistics.audio_seconds_per_infer_second),
+        "realTimeFactor": _rounded(statistics.real_time_factor, 5),
+        "milliseconds": {name: spread.dump() for name, spread in statistics.spreads.items()},
     }
 
 
-def comparison_tables(found: Comparison, *, show_text: bool) -> list[Table]:
-    tables = [_figures_table(found)]
-    if found.settings:
+def comparison_tables(comparison: Comparison, *, show_text: bool) -> list[Table]:
+    tables = [_statistics_table(comparison)]
+    if comparison.settings:
         settings = Table("Field", "A", "B", title="What the runs were told differently")
-        for name, told in found.settings.items():
-            settings.add_row(name, *(_ABSENT if value is None else value for value in told))
+        for name, values in comparison.settings.items():
+            settings.add_row(name, *(_ABSENT if value is None else value for value in values))
         tables.append(settings)
-    if found.machines:
+    if comparison.machines:
         machines = Table("", "A", "B", title="Machines that differ")
-        for name, (a, b) in found.machines.items():
+        for name, (a, b) in comparison.machines.items():
             machines.add_row(name, ", ".join(a) or _ABSENT, ", ".join(b) or _ABSENT)
         tables.append(machines)
-    if found.differences:
+    if comparison.differences:
         headings = ["Index", "A", "B", "Word errors", "What differs"] + (
             ["Text of A", "Text of B"] if show_text else []
         )
         differences = Table(*headings, title="Clips with another outcome")
-        for difference in found.differences:
+        for difference in comparison.differences:
             rate = difference.word_error_percent
             cells = [str(difference.index), difference.outcome_a, difference.outcome_b]
             cells += [_ABSENT if rate is None else f"{rate:.1f} %", difference.what]
@@ -98,9 +102,9 @@ def comparison_tables(found: Comparison, *, show_text: bool) -> list[Table]:
     return tables
 
 
-def failed_only_lines(found: Comparison) -> list[str]:
-    """Which failures only one of the runs met."""
-    sides = (("A", "B", found.failed_only_a), ("B", "A", found.failed_only_b))
+def failed_only_lines(comparison: Comparison) -> list[str]:
+    """Says which failures only one of the runs had."""
+    sides = (("A", "B", comparison.failed_only_a), ("B", "A", comparison.failed_only_b))
     return [
         f"without a result in {name} alone, {other} has one: "
         + ", ".join(f"{count} {failure}" for failure, count in classes.items())
@@ -109,7 +113,7 @@ def failed_only_lines(found: Comparison) -> list[str]:
     ]
 
 
-def _figures_table(found: Comparison) -> Table:
+def _statistics_table(comparison: Comparison) -> Table:
     table = Table("", "A", "B", "B / A", title="Two runs")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -119,9 +123,9 @@ def _figures_table(found: Comparison) -> Table:
         table.add_row(name, *(_ABSENT if value is None else f"{value:.{digits}f}" for value in (a, b)), ratio)
 
     def add_of(name: str, read: Callable[[RowStatistics], float | None], digits: int = 0) -> None:
-        add(name, read(found.a), read(found.b), digits)
+        add(name, read(comparison.a), read(comparison.b), digits)
 
-    walls = (found.wall_a_milliseconds, found.wall_b_milliseconds)
+    walls = (comparison.wall_a_milliseconds, comparison.wall_b_milliseconds)
     add_of("clips with a result", lambda run: run.counts.succeeded)
     add_of("quarantined", lambda run: run.counts.quarantined)
     add_of("failed", lambda run: run.counts.failed)
@@ -129,12 +133,12 @@ def _figures_table(found: Comparison) -> Table:
     add_of("audio seconds", lambda run: run.audio_milliseconds / 1000, 1)
     seconds_a, seconds_b = (None if wall is None else wall / 1000 for wall in walls)
     add("wall seconds", seconds_a, seconds_b, 1)
-    add("audio seconds per second", _rate(found.a, walls[0]), _rate(found.b, walls[1]), 1)
+    add("audio seconds per second", _rate(comparison.a, walls[0]), _rate(comparison.b, walls[1]), 1)
     add_of("audio seconds per second of inference", lambda run: run.audio_seconds_per_infer_second, 1)
     add_of("real-time factor", lambda run: run.real_time_factor, 5)
     for name in (LATENCY, *TIMINGS):
         for part in ("p50", "p95"):
-            add(f"{name} {part} ms", _of(found.a, name, part), _of(found.b, name, part))
+            add(f"{name} {part} ms", _of(comparison.a, name, part), _of(comparison.b, name, part))
     return table
 
 
@@ -183,7 +187,7 @@ def pairs_table(pairs: Sequence[RowPair], *, show_text: bool) -> Table:
         before, after = pair.before, pair.after
         cells = [str(before.index), f"{before.audio_milliseconds / 1000:.1f}"]
         cells += [f"{_timing(before, name)} > {_timing(after, name)}" for name in _SHOWN]
-        cells += [f"{before.batch_size or _ABSENT} > {after.batch_size or _ABSENT}", _verdict(pair)]
+        cells += [f"{before.batch_size or _ABSENT} > {after.batch_size or _ABSENT}", _outcome_cell(pair)]
         table.add_row(*cells, *([before.text or "", after.text or ""] if show_text else []))
     return table
 
@@ -192,7 +196,7 @@ def _timing(row: ResultRow, name: str) -> str:
     return _ABSENT if row.timings is None else str(timing(row.timings, name))
 
 
-def _verdict(pair: RowPair) -> str:
+def _outcome_cell(pair: RowPair) -> str:
     if pair.same:
         return "yes"
     if pair.after.error is not None or pair.before.error is not None:
@@ -200,39 +204,39 @@ def _verdict(pair: RowPair) -> str:
     return f"{pair.failure_class}: {what_differs(pair.before, pair.after, texts_differ(pair.before, pair.after))}"
 
 
-def verification_json(found: ReproCheck, *, show_text: bool) -> dict[str, object]:
+def verification_json(check: ReproCheck, *, show_text: bool) -> dict[str, object]:
     return {
-        "same": found.same,
-        "files": list(found.files),
-        "model": list(found.model),
+        "same": check.same,
+        "files": list(check.files),
+        "model": list(check.model),
         "versions": [
             {"name": difference.name, "there": list(difference.there), "here": difference.here}
-            for difference in found.versions
+            for difference in check.versions
         ],
-        "notVerified": found.not_verified,
-        "clips": pairs_json(found.pairs, show_text=show_text),
+        "notVerified": check.not_verified,
+        "clips": pairs_json(check.pairs, show_text=show_text),
     }
 
 
-def verification_tables(found: ReproCheck, *, show_text: bool) -> list[Table | str]:
-    shown: list[Table | str] = [f"error: {problem}" for problem in found.files]
-    shown += [f"error: model: {problem}" for problem in found.model]
+def verification_tables(check: ReproCheck, *, show_text: bool) -> list[Table | str]:
+    shown: list[Table | str] = [f"error: {problem}" for problem in check.files]
+    shown += [f"error: model: {problem}" for problem in check.model]
     shown += [
         f"warning: {difference.name} is {difference.here} here, {', '.join(difference.there) or 'missing'} there"
-        for difference in found.versions
+        for difference in check.versions
     ]
-    if found.pairs:
-        shown.append(pairs_table(found.pairs, show_text=show_text))
-    differing = sum(not pair.same for pair in found.pairs)
-    verdict = "same" if found.same else "DIFFERENT"
-    if found.same and found.not_verified is not None:
+    if check.pairs:
+        shown.append(pairs_table(check.pairs, show_text=show_text))
+    differing = sum(not pair.same for pair in check.pairs)
+    verdict = "same" if check.same else "DIFFERENT"
+    if check.same and check.not_verified is not None:
         verdict = "NOT VERIFIED"
     shown.append(
-        f"{verdict}: {_count(len(found.files), 'file')} and {_count(len(found.model), 'model file')} differ,"
-        f" {_count(len(found.pairs), 'clip')} run again, {differing} differ{'s' * (differing == 1)}"
+        f"{verdict}: {_count(len(check.files), 'file')} and {_count(len(check.model), 'model file')} differ,"
+        f" {_count(len(check.pairs), 'clip')} run again, {differing} differ{'s' * (differing == 1)}"
     )
-    if found.not_verified is not None:
-        shown.append(found.not_verified)
+    if check.not_verified is not None:
+        shown.append(check.not_verified)
     return shown
 
 

@@ -1,4 +1,4 @@
-"""How far two texts are from each other. Pure."""
+"""Measures how far two texts differ, in words. Pure."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_WORDS = 20_000
-"""Of what differs of a text: twice as many take four times as long, and these take seconds."""
+"""The longest differing part of a text that is compared: twice as many words take four times as long, and these take
+seconds."""
 
 _OPENING = "“”„‟‘’‚‛«»‹›「」『』《》〈〉\"'([{¿¡…"
 _CLOSING = "“”„‟‘’‚‛«»‹›「」『』《》〈〉)]}.,;:!?…。、！？，；：।॥،؛؟۔"
-# Not what may belong to a number: the point of .5, the inches of 5"
+# Excludes what may belong to a number: the point of .5, the inches of 5"
 _EDGES = re.compile(rf"^[{re.escape(_OPENING)}]+|(?:[{re.escape(_CLOSING)}]|(?<!\d)[\"'])+$")
-_ERROR = 2**32  # an error's cost; below it, missing words are counted
+_ERROR = 2**32  # the cost of an error; the remainder counts missing words
 
 
 class WordChanges(NamedTuple):
-    """The least that turns one text into another."""
+    """The fewest changes that turn one text into another."""
 
     errors: int
     replaced: int = 0
     missing: int = 0
-    """Of the first text, in the second."""
+    """Words of the first text that the second lacks."""
     added: int = 0
 
 
 class TextDifference(NamedTuple):
     word_error_percent: float | None
-    """Word errors in percent of the first text's words; of one word when it has none. None: too long to count."""
+    """Word errors in percent of the first text's words, or of one word when it has none; None: too long to count."""
     what: str
-    """In numbers, without a word of the texts."""
+    """The changes in numbers, without any of the text."""
 
 
 def text_difference(reference: str, other: str) -> TextDifference:
@@ -48,17 +49,17 @@ def text_difference(reference: str, other: str) -> TextDifference:
 
 
 def word_changes(reference: Sequence[str], other: Sequence[str]) -> WordChanges | None:
-    """Least number of words to insert, delete or replace that turn one text into the other (Levenshtein).
+    """Counts the fewest words to insert, delete or replace that turn one text into the other (Levenshtein).
 
-    None when more than MAX_WORDS lie between what both begin and end with.
+    Returns None when more than MAX_WORDS words lie between the texts' common beginning and end.
     """
-    from rapidfuzz.distance import Levenshtein, Postfix, Prefix  # 3 MB, which `serve` does without
+    from rapidfuzz.distance import Levenshtein, Postfix, Prefix  # takes 3 MB, which `serve` does not need
 
     shortest, longest = sorted((len(reference), len(other)))
     same = min(Prefix.similarity(reference, other) + Postfix.similarity(reference, other), shortest)
     if longest - same > MAX_WORDS:
         return None
-    # Not its editops: those are one of several shortest ways, and another one when the texts change places.
+    # Levenshtein.editops would return one of several shortest paths, and another one when the texts are swapped.
     cost = Levenshtein.distance(reference, other, weights=(_ERROR, _ERROR + 1, _ERROR))
     errors, missing = divmod(cost, _ERROR)
     added = missing + len(other) - len(reference)
@@ -66,6 +67,6 @@ def word_changes(reference: Sequence[str], other: Sequence[str]) -> WordChanges 
 
 
 def _plain(text: str) -> list[str]:
-    """Its words without the sentence marks around them; what is inside a word may be its meaning."""
+    """Returns the words without the punctuation around them; punctuation inside a word may carry meaning."""
     words = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split()
     return [plain for word in words if (plain := _EDGES.sub("", word))]

@@ -1,1 +1,1 @@
-"""The agent's HTTP side of the protocol."""
+"""The agent's side of the protocol, over HTTP."""

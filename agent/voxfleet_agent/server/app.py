@@ -24,11 +24,11 @@ GRACE_SECONDS = 3
 def build_app(routes: Routes) -> Starlette:
     return Starlette(
         routes=routes.table(),
-        exception_handlers={RequestRefused: _refused, HTTPException: _http_error, Exception: _unforeseen},
+        exception_handlers={RequestRefused: _request_refused, HTTPException: _http_error, Exception: _internal_error},
     )
 
 
-def _refused(request: Request, error: Exception) -> Response:
+def _request_refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestRefused):
         raise error
     return refusal_response(error.refusal)
@@ -40,15 +40,15 @@ def _http_error(request: Request, error: Exception) -> Response:
     return refusal_response(Refusal(error.status_code, Problem(message=error.detail)))
 
 
-def _unforeseen(request: Request, error: Exception) -> Response:
-    # Starlette raises it again after this answer, so that the server logs it.
+def _internal_error(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this response, so that the server logs it.
     return refusal_response(
         Refusal(500, Problem(message=f"unforeseen {type(error).__qualname__}; see the agent's log"))
     )
 
 
 class AgentServer(uvicorn.Server):
-    """Leaves signals to the caller, who parks attempts before the server ends."""
+    """Leaves signals to the caller, which parks attempts before the server stops."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -56,7 +56,7 @@ class AgentServer(uvicorn.Server):
 
 
 def listen_on(listen: Listen) -> socket.socket:
-    """The bound socket. Raises ConfigError when the port is taken."""
+    """Returns a listening socket. Raises ConfigError when the port is taken."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         return socket.create_server((listen.host, listen.port), family=family)

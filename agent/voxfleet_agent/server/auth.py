@@ -1,4 +1,4 @@
-"""Who calls, read from the request's headers."""
+"""Identifies the caller of a request from its headers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Authenticator:
 
     def caller(self, request: Request) -> Caller:
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-        # The whole token is compared, in a time that tells nothing of where it differs.
-        right = hmac.compare_digest(presented.strip().encode(), self._expected)
+        # The time of the comparison must not depend on where the tokens differ.
+        token_matches = hmac.compare_digest(presented.strip().encode(), self._expected)
         return Caller(
-            authenticated=right and scheme.lower() == "bearer",
+            authenticated=token_matches and scheme.lower() == "bearer",
             control_plane=request.headers.get(CONTROL_PLANE_HEADER),
             epoch=_epoch(request.headers.get(EPOCH_HEADER)),
         )

@@ -15,15 +15,15 @@ PAGE_EVENTS = 200
 
 
 async def stream(feed: EventFeed, journal: Journal, after: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
-    """Lines until the agent stops or `after` was trimmed under a slow reader; a line at least every 5 s."""
+    """Yields lines, at least one every 5 s, until the agent stops or the next events of a slow reader are deleted."""
     progress_count = 0
     yield _line(Event(type=EventType.HEARTBEAT, cursor=feed.cursor(after)))
     while not closing.is_set():
-        changed = journal.changed  # taken before reading: what comes in between wakes us again
+        changed = journal.changed  # fetched before reading, so that an event in between wakes this stream again
         try:
             page = await feed.page(after, progress_count, PAGE_EVENTS)
         except UnknownCursor:
-            return  # the client comes again, is told 410, and lists
+            return  # the client reconnects, gets 410, and lists
         progress_count = page.progress_count
         for event in page.events:
             after = event.number
@@ -35,7 +35,7 @@ async def stream(feed: EventFeed, journal: Journal, after: int, closing: asyncio
 
 
 async def _any(*events: asyncio.Event, timeout_seconds: float) -> bool:
-    """Waits for one of the events; False when the time is over."""
+    """Waits for one of the events; returns False after the timeout."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(waiting, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)

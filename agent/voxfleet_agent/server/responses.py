@@ -1,4 +1,4 @@
-"""JSON answers and bounded bodies."""
+"""JSON responses, bounded request bodies and query parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 class RequestRefused(Exception):
-    """Ends a request with a Problem."""
+    """Ends a request with a Problem response."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.problem.message)
@@ -40,7 +40,7 @@ def refusal_response(refusal: Refusal) -> Response:
 
 
 async def read_body(request: Request) -> bytes:
-    """Raises Refused(413) as soon as the body is too long, whatever it announced."""
+    """Raises RequestRefused (413) as soon as the body is too long, whatever length it announces."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -50,7 +50,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def whole_number(text: str | None, name: str, *, least: int, most: int, default: int) -> int:
-    """A query parameter. Raises Refused(400) naming it."""
+    """Parses a query parameter. Raises RequestRefused (400) with its name."""
     if text is None:
         return default
     try:

@@ -1,4 +1,4 @@
-"""The calls of the protocol."""
+"""The endpoints of the protocol."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest, EventAck, MachineF
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_LARGEST = 2**53
+_MAX_SEQUENCE = 2**53
 
 
 class Routes:
     def __init__(
-        self, equipment: AttemptServices, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
+        self, services: AttemptServices, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
     ) -> None:
-        self._equipment = equipment
+        self._services = services
         self._supervisor = supervisor
         self._authenticator = authenticator
         self._metrics = metrics
@@ -55,7 +55,7 @@ class Routes:
             Route("/v1/ledger", self.ledger, methods=["GET"]),
         ]
 
-    # Open to anybody on this Mac
+    # Without authentication
 
     async def livez(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -69,18 +69,18 @@ class Routes:
         return Response(content, media_type=media_type)
 
     async def identity(self, request: Request) -> Response:
-        """Unauthenticated: a caller checks it before it shows its token."""
+        """Needs no token: a caller checks the identity before it sends its token."""
         nonce = request.query_params.get("nonce", "")
         if not 1 <= len(nonce) <= MAX_NONCE_CHARACTERS or not nonce.isascii() or not nonce.isprintable():
             raise RequestRefused.of(400, f"nonce must be 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters")
-        return json_response(self._equipment.ledger.identity(self._supervisor.bound.control_plane, nonce))
+        return json_response(self._services.ledger.identity(self._supervisor.bound.control_plane, nonce))
 
-    # Reading
+    # Reads
 
     async def machine(self, request: Request) -> Response:
-        self._may_read(request)
-        machine, pools, ledger = self._equipment.machine, self._equipment.pools, self._equipment.ledger
-        sequence = await self._equipment.journal.read(lambda db: last_sequence(db, ledger.chain_id))
+        self._require_read(request)
+        machine, pools, ledger = self._services.machine, self._services.pools, self._services.ledger
+        sequence = await self._services.journal.read(lambda db: last_sequence(db, ledger.chain_id))
         return json_response(
             MachineFacts(
                 hardware_id=machine.hardware_id,
@@ -99,72 +99,72 @@ class Routes:
         )
 
     async def attempts(self, request: Request) -> Response:
-        self._may_read(request)
+        self._require_read(request)
         return json_response(await self._supervisor.feed.listing())
 
     async def attempt(self, request: Request) -> Response:
-        self._may_read(request)
+        self._require_read(request)
         live = self._supervisor.attempt(_key(request))
         if live is None:
             raise RequestRefused.of(404, "this agent has no such attempt")
         return json_response(await self._supervisor.status(live))
 
     async def events(self, request: Request) -> Response:
-        self._may_read(request)
+        self._require_read(request)
         after = await self._cursor(request.query_params.get("after", ""))
-        lines = stream(self._supervisor.feed, self._equipment.journal, after, self.closing)
+        lines = stream(self._supervisor.feed, self._services.journal, after, self.closing)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def ledger(self, request: Request) -> Response:
-        self._may_read(request)
-        after = whole_number(request.query_params.get("after"), "after", least=-1, most=_LARGEST, default=-1)
+        self._require_read(request)
+        after = whole_number(request.query_params.get("after"), "after", least=-1, most=_MAX_SEQUENCE, default=-1)
         limit = whole_number(
             request.query_params.get("limit"), "limit", least=1, most=MAX_LEDGER_ROWS, default=MAX_LEDGER_ROWS
         )
-        chain_id = self._equipment.ledger.chain_id
-        return json_response(await self._equipment.journal.read(lambda db: page_after(db, chain_id, after, limit)))
+        chain_id = self._services.ledger.chain_id
+        return json_response(await self._services.journal.read(lambda db: page_after(db, chain_id, after, limit)))
 
-    # Changing
+    # Changes
 
     async def put_attempt(self, request: Request) -> Response:
-        await self._may_change(request)
+        await self._require_change(request)
         key = _key(request)
         try:
-            wanted = AttemptRequest.load(_parse_json(await read_body(request)))
+            body = AttemptRequest.load(_parse_json(await read_body(request)))
         except ValidationError as error:
             fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
             raise RequestRefused.of(400, f"the body is no attempt request; look at: {fields}") from error
-        result = await self._supervisor.put(key, wanted)
+        result = await self._supervisor.put(key, body)
         if isinstance(result, Refusal):
             raise RequestRefused(result)
         return json_response(result)
 
     async def delete_attempt(self, request: Request) -> Response:
-        await self._may_change(request)
-        gone = await self._supervisor.delete(_key(request))
-        return Response(status_code=204 if gone else 202)
+        await self._require_change(request)
+        deleted = await self._supervisor.delete(_key(request))
+        return Response(status_code=204 if deleted else 202)
 
     async def renew(self, request: Request) -> Response:
-        await self._may_change(request)
+        await self._require_change(request)
         return json_response(RenewAnswer(renewed=await self._supervisor.renew()))
 
     async def acknowledge(self, request: Request) -> Response:
-        """Events up to the cursor are forgotten."""
-        await self._may_change(request)
+        """Deletes the events up to the cursor."""
+        await self._require_change(request)
         try:
-            wanted = EventAck.load(_parse_json(await read_body(request)))
+            body = EventAck.load(_parse_json(await read_body(request)))
         except ValidationError as error:
             raise RequestRefused.of(400, 'the body must be {"cursor": "…"}') from error
-        await self._supervisor.feed.acknowledge(await self._cursor(wanted.cursor))
+        await self._supervisor.feed.acknowledge(await self._cursor(body.cursor))
         return Response(status_code=204)
 
-    def _may_read(self, request: Request) -> None:
+    def _require_read(self, request: Request) -> None:
         refusal = decide_read(self._authenticator.caller(request), self._supervisor.bound)
         if refusal is not None:
             raise RequestRefused(refusal)
         self._require_ready()
 
-    async def _may_change(self, request: Request) -> None:
+    async def _require_change(self, request: Request) -> None:
         caller: Caller = self._authenticator.caller(request)
         refusal = await self._supervisor.admit(caller)
         if refusal is not None:

@@ -18,7 +18,7 @@ from voxfleet_api.results import (
     ManifestRow,
     ResultRow,
     RowError,
-    SpokenAudio,
+    SynthesizedAudioFile,
     Timings,
 )
 
@@ -80,7 +80,7 @@ class RowFactory:
         sha256: str | None,
         timings: Timings,
         retries: int,
-        audio: SpokenAudio | None = None,
+        audio: SynthesizedAudioFile | None = None,
     ) -> ResultRow:
         """The row of a clip that the lane worked on. `sha256`: of the fetched bytes; `retries` includes the lane's."""
         error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)

@@ -14,7 +14,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_api.results import SpokenAudio
+from voxfleet_api.results import SynthesizedAudioFile
 
 MILLISECONDS_PER_CHARACTER = 60
 """Estimates the length of synthesized audio: people read aloud about 16 characters a second."""
@@ -60,12 +60,12 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
 
 async def deliver_audio(
     files: JobFiles, folder: str, index: int, path: Path, synthesized: SynthesizedFile, output: AudioOutput
-) -> SpokenAudio:
+) -> SynthesizedAudioFile:
     """Uploads a synthesized file under its sha256, so a second upload is harmless. Raises VoxFleetError."""
     sha256, size_bytes = await asyncio.to_thread(_sha256_of, path)
     name = f"{folder}/audio/{index:06d}-{sha256}.{output.container.value}"
     await files.write_file(name, path)
-    return SpokenAudio(
+    return SynthesizedAudioFile(
         path=name,
         sha256=sha256,
         size_bytes=size_bytes,

@@ -1,1 +1,1 @@
-"""A job on this machine without a cluster, and clips of a finished run once more."""
+"""Runs a job on this machine without a cluster, and reruns clips of a finished run."""

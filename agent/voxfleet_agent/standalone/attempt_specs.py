@@ -1,4 +1,4 @@
-"""What the attempts of a run without a cluster are told to do. Pure, and the same for the same documents."""
+"""The attempt specs of a run without a cluster. Pure: the same documents give the same specs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, p
 
 @dataclass(frozen=True, slots=True)
 class FrozenPlan:
-    """A Plan attempt and what it found."""
+    """A Plan attempt and its result."""
 
     attempt: int
     found: PlanResult
 
     @property
     def job_plan(self) -> JobPlan:
-        """As a job's status would hold it."""
+        """The plan in the form that a job's status has on a fleet."""
         return JobPlan(attempt=self.attempt, **self.found.model_dump())
 
     @property
@@ -42,7 +42,7 @@ class FrozenPlan:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A Process shard with a result."""
+    """A Process shard that has a result."""
 
     ordinal: int
     attempt: int
@@ -51,13 +51,13 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpecs:
-    """The attempts of one job."""
+    """The specs of one job's attempts."""
 
     job: AudioBatchJob
     contract: VoiceContractSpec
     uid: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What else changes the run: see Runbook.settings."""
+    """What else changes the run: see MlxAudioSettings.settings."""
 
     @classmethod
     def of(
@@ -68,12 +68,12 @@ class AttemptSpecs:
 
     @property
     def identity(self) -> str:
-        """Of all that makes a run what it is: another one is another run, with a folder of its own."""
+        """The digest of everything that defines a run; another identity is another run, with a folder of its own."""
         return _identity(self.job, self.contract, self.settings)
 
     @property
     def name(self) -> str:
-        """Of the run's folders on this machine."""
+        """The name of the run's folders on this machine."""
         return f"{self.job.metadata.name}-{self.uid[:8]}"
 
     @property
@@ -87,8 +87,8 @@ class AttemptSpecs:
         return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_spec(self.job.spec)})
 
     def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
-        order = process_spec(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
-        return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": order})
+        spec = process_spec(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))
+        return self._spec(Stage.PROCESS, ordinal, attempt).model_copy(update={"process": spec})
 
     def finalize(self, plan: FrozenPlan, committed: Sequence[Committed], attempt: int) -> AttemptSpec:
         delivered = [
@@ -102,8 +102,8 @@ class AttemptSpecs:
             )
             for shard in sorted(committed, key=lambda shard: shard.ordinal)
         ]
-        order = finalize_spec(plan.job_plan, delivered)
-        return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": order})
+        spec = finalize_spec(plan.job_plan, delivered)
+        return self._spec(Stage.FINALIZE, None, attempt).model_copy(update={"finalize": spec})
 
     def _spec(self, stage: Stage, ordinal: int | None, attempt: int) -> AttemptSpec:
         suffix = stage.value.lower() if ordinal is None else f"{ordinal:05d}"
@@ -126,7 +126,7 @@ class AttemptSpecs:
 
 
 def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
-    """Prefixes of all that the job names: what a run without an agent's allow-list may touch."""
+    """Prefixes of all addresses that the job names; a run without an agent's allow-list may touch only these."""
     return tuple(dict.fromkeys(f"{address.rpartition('/')[0]}/" for address in job.spec.uris()))
 
 

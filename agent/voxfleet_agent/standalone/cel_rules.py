@@ -1,4 +1,4 @@
-"""What the API server checks beside types: the CEL rules and list keys that the kinds declare. Pure."""
+"""Checks what the API server checks beside types: the CEL rules and list keys that the kinds declare. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TRANSITION = "oldSelf"
 
 
 def violations(value: ApiModel, field: str) -> list[str]:
-    """`<field>: <what to write instead>` for each rule that an object breaks; rules about changes do not apply.
+    """Returns `<field>: <what to write instead>` for each rule that an object breaks; skips rules about changes.
 
-    `field`: where the object stands, such as `spec`.
+    `field`: the object's own field, such as `spec`.
     """
     return list(_violations(value, field))
 
@@ -31,20 +31,20 @@ def _violations(value: ApiModel, field: str) -> Iterator[str]:
         if not _holds(rule["rule"], plain):
             yield f"{field}{rule.get('fieldPath', '')}: {rule['message']}"
     for name, info in type(value).model_fields.items():
-        held, inner = getattr(value, name), f"{field}.{info.alias or name}"
+        member, inner = getattr(value, name), f"{field}.{info.alias or name}"
         if isinstance(info.json_schema_extra, dict):
             yield from _repeated(info.json_schema_extra, plain.get(info.alias or name), inner)
-        if isinstance(held, ApiModel):
-            yield from _violations(held, inner)
-        elif isinstance(held, tuple):
-            for number, item in enumerate(held):
+        if isinstance(member, ApiModel):
+            yield from _violations(member, inner)
+        elif isinstance(member, tuple):
+            for number, item in enumerate(member):
                 if isinstance(item, ApiModel):
                     yield from _violations(item, f"{inner}[{number}]")
 
 
 def _rules(extra: object) -> list[dict[str, str]]:
-    found = extra.get(RULES, []) if isinstance(extra, dict) else []
-    return [rule for rule in found if _TRANSITION not in rule["rule"]]
+    rules = extra.get(RULES, []) if isinstance(extra, dict) else []
+    return [rule for rule in rules if _TRANSITION not in rule["rule"]]
 
 
 def _holds(rule: str, plain: object) -> bool:
@@ -53,7 +53,7 @@ def _holds(rule: str, plain: object) -> bool:
 
 @cache
 def _program(rule: str) -> cel.Program:
-    import cel  # slow to import: it brings a shell of its own
+    import cel  # slow to import: it loads a shell
 
     return cel.compile(rule)
 

@@ -38,12 +38,12 @@ R = TypeVar("R", bound=Resource)
 
 
 class DocumentError(Exception):
-    """What is written cannot be run. The message names file, document and field and says what to write."""
+    """The documents cannot be run. The message names file, document and field and says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFile:
-    """One file as read."""
+    """The name and content of one file."""
 
     name: str
     text: str
@@ -52,38 +52,38 @@ class DocumentFile:
 @dataclass(frozen=True, slots=True)
 class JobDocuments:
     job: AudioBatchJob
-    """With its namespace filled in."""
+    """Its namespace is filled in."""
     contract: VoiceContract
 
 
 @dataclass(frozen=True, slots=True)
 class _Document:
     where: str
-    """File, number and kind, for messages."""
+    """The file, number and kind of the document, for messages."""
     kind: str
     content: dict[str, object]
 
 
-def read_job(sources: Sequence[DocumentFile]) -> JobDocuments:
-    """The one job of these files and the contract that it names.
+def read_job(files: Sequence[DocumentFile]) -> JobDocuments:
+    """Returns the only job of these files and the contract that it names.
 
-    Documents of other API groups are left alone, as `kubectl apply -f` takes a folder that holds them. Raises
-    DocumentError with every problem of the job and its contract.
+    Ignores documents of other API groups, so that a folder for `kubectl apply -f` may hold them. Raises DocumentError
+    with every problem of the job and its contract.
     """
-    documents = [document for source in sources for document in _documents(source)]
+    documents = [document for file in files for document in _documents(file)]
     jobs = [document for document in documents if document.kind == AudioBatchJob.crd.kind]
     if len(jobs) != 1:
-        places = "; ".join(document.where for document in jobs) or ", ".join(source.name for source in sources)
-        found = "no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
-        raise DocumentError(f"{places}: {found}; a run is of exactly one, give its file with -f")
+        where = "; ".join(document.where for document in jobs) or ", ".join(file.name for file in files)
+        count = "no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
+        raise DocumentError(f"{where}: {count}; a run is of exactly one, give its file with -f")
     job = _parse(jobs[0], AudioBatchJob)
     return JobDocuments(job, _contract(documents, jobs[0], job))
 
 
-def _contract(documents: Sequence[_Document], place: _Document, job: AudioBatchJob) -> VoiceContract:
+def _contract(documents: Sequence[_Document], job_document: _Document, job: AudioBatchJob) -> VoiceContract:
     wanted = job.spec.contract_ref.name
-    found = [document for document in documents if document.kind == VoiceContract.crd.kind]
-    named = [document for document in found if _metadata(document, "name") == wanted]
+    contracts = [document for document in documents if document.kind == VoiceContract.crd.kind]
+    named = [document for document in contracts if _metadata(document, "name") == wanted]
     near = [document for document in named if _metadata(document, "namespace", job.metadata.namespace) == _space(job)]
     if len(near) == 1:
         return _parse(near[0], VoiceContract, _space(job))
@@ -94,9 +94,9 @@ def _contract(documents: Sequence[_Document], place: _Document, job: AudioBatchJ
             f"{named[0].where}: metadata.namespace: the contract lies in {_metadata(named[0], 'namespace')}, the job in"
             f" {_space(job)}; a job uses contracts of its own namespace"
         )
-    others = ", ".join(sorted(str(_metadata(document, "name")) for document in found)) or "none"
+    others = ", ".join(sorted(str(_metadata(document, "name")) for document in contracts)) or "none"
     raise DocumentError(
-        f"{place.where}: spec.contractRef.name: the VoiceContract {wanted} is not among the documents (found:"
+        f"{job_document.where}: spec.contractRef.name: the VoiceContract {wanted} is not among the documents (found:"
         f" {others}); give its file with another -f"
     )
 
@@ -110,15 +110,15 @@ def _metadata(document: _Document, name: str, default: object = None) -> object:
     return metadata.get(name, default) if isinstance(metadata, dict) else default
 
 
-def _documents(source: DocumentFile) -> Iterator[_Document]:
+def _documents(file: DocumentFile) -> Iterator[_Document]:
     number = 0
     try:
-        for content in yaml.load_all(source.text, Loader=_Loader):
+        for content in yaml.load_all(file.text, Loader=_Loader):
             number += 1
             if content is not None:
-                yield from _document(source.name, number, content)
+                yield from _document(file.name, number, content)
     except YAML_ERRORS as error:
-        raise DocumentError(f"{source.name}: document {number + 1}: not YAML: {yaml_problem(error)}") from error
+        raise DocumentError(f"{file.name}: document {number + 1}: not YAML: {yaml_problem(error)}") from error
 
 
 def _document(file: str, number: int, content: object) -> Iterator[_Document]:
@@ -153,7 +153,7 @@ def _parse(document: _Document, resource: type[R], namespace: str = DEFAULT_NAME
     content = {name: value for name, value in document.content.items() if name in ("metadata", "spec")}
     problems = [*_unknown(document), *_wrong_metadata(document, resource), *_no_json(content, ())]
     try:
-        # The JSON form, because the API server too takes no 5 for "5" and no snake_case.
+        # The JSON form: like the API server, it accepts neither 5 for "5" nor snake_case.
         text = json.dumps(content, default=str)
         parsed = resource.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -183,7 +183,7 @@ def _unknown(document: _Document) -> Iterator[str]:
 
 
 def _no_json(value: object, location: tuple[int | str, ...]) -> Iterator[str]:
-    """YAML reads some bare words as dates or fractions, which the API does not have."""
+    """Names the bare words that YAML reads as dates or fractions; the API has neither."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _no_json(item, (*location, str(name)))
@@ -195,7 +195,7 @@ def _no_json(value: object, location: tuple[int | str, ...]) -> Iterator[str]:
 
 
 def _wrong_metadata(document: _Document, resource: type[Resource]) -> Iterator[str]:
-    """Names become folders, so what the API server would refuse must not get further than this."""
+    """Rejects the names that the API server would refuse: names become folders."""
     name, namespace = _metadata(document, "name"), _metadata(document, "namespace", DEFAULT_NAMESPACE)
     limit = MAX_JOB_NAME if resource is AudioBatchJob else 253
     if isinstance(name, str) and (len(name) > limit or not _NAME.fullmatch(name)):
@@ -208,7 +208,7 @@ def _wrong_metadata(document: _Document, resource: type[Resource]) -> Iterator[s
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping: one of the two would be lost without a word."""
+    """Refuses a key that occurs twice in one mapping: PyYAML would silently drop one of the two."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
@@ -238,10 +238,10 @@ FILE_LIMIT_BYTES = 4 * 2**20
 
 def read_files(files: Sequence[Path]) -> JobDocuments:
     """Raises DocumentError."""
-    return read_job([_source(file) for file in files])
+    return read_job([_read_file(file) for file in files])
 
 
-def _source(file: Path) -> DocumentFile:
+def _read_file(file: Path) -> DocumentFile:
     try:
         with file.open("rb") as opened:
             content = opened.read(FILE_LIMIT_BYTES + 1)

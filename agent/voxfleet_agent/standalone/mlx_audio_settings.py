@@ -1,6 +1,6 @@
-"""The names a runbook can grep: what they are set to, and whether the contract says the same. Pure.
+"""TMPDIR and the MLX_AUDIO_ variables, which a runbook can grep: their values, and whether the contract agrees. Pure.
 
-Set names are defaults for what the contract leaves open. Where both speak, they must agree.
+A variable that is set is the default where the contract is silent. Where both state a value, the values must agree.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _RANGES = {SAMPLE_RATE: (4000, 384_000), BATCH_SIZE: (1, 8), MAX_RETRIES: (0, 10
 
 
 class SettingsConflict(Exception):
-    """A name is set to what cannot be used, or contradicts the contract; the message names both."""
+    """A variable has an unusable value, or contradicts the contract; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
 class MlxAudioSettings:
-    """What holds for a run."""
+    """The settings of one run."""
 
     scratch: Path
     sample_rate_hz: int
     batch_size: int
-    """Until a ladder is measured."""
+    """The batch size until a ladder is measured."""
     max_retries: int
     quarantine: Path
 
@@ -47,18 +47,21 @@ class MlxAudioSettings:
         }
 
     def settings(self) -> dict[str, str]:
-        """Those that change what a run does; the others only say where."""
+        """Returns the variables that change what a run does; the others only name folders."""
         return {name: value for name, value in self.variables().items() if name not in (TMPDIR, QUARANTINE)}
 
     def export_lines(self) -> list[str]:
-        """For a shell to evaluate."""
+        """Returns one line per variable for a shell to evaluate."""
         return [f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()]
 
 
 def settle_settings(
     environment: Mapping[str, str], home: Path, contract: VoiceContractSpec | None = None, task: Task = Task.TRANSCRIBE
 ) -> MlxAudioSettings:
-    """From the environment, the contract, and the defaults. Raises RunbookError with every conflict."""
+    """Settles each setting from the environment, then the contract, then the defaults.
+
+    Raises SettingsConflict with every conflict.
+    """
     problems: list[str] = []
     rate_hz, batch_size, max_retries = (_integer(environment, name, problems) for name in _RANGES)
     scratch = _folder(environment, TMPDIR, home / "Scratch" / "mlx-audio-wav", problems)
@@ -84,7 +87,7 @@ def settle_settings(
 def settings_of_agent(
     config: AgentConfig, quarantine: Path, contract: VoiceContractSpec | None, task: Task = Task.TRANSCRIBE
 ) -> MlxAudioSettings:
-    """What an agent with this configuration works with; it reads no environment."""
+    """Returns the settings of an agent with this configuration, which reads no environment."""
     return MlxAudioSettings(
         scratch=config.scratch.path,
         sample_rate_hz=_default_rate_hz(contract, task),
@@ -94,11 +97,11 @@ def settings_of_agent(
     )
 
 
-def with_defaults(contract: VoiceContractSpec, runbook: MlxAudioSettings) -> VoiceContractSpec:
-    """The contract with what it leaves open filled in from the runbook."""
-    if contract.retries.max_retries == runbook.max_retries:
+def with_defaults(contract: VoiceContractSpec, settings: MlxAudioSettings) -> VoiceContractSpec:
+    """Returns the contract, with what it leaves open filled in from the settings."""
+    if contract.retries.max_retries == settings.max_retries:
         return contract
-    retries = contract.retries.model_copy(update={"max_retries": runbook.max_retries})
+    retries = contract.retries.model_copy(update={"max_retries": settings.max_retries})
     return contract.model_copy(update={"retries": retries})
 
 
@@ -157,7 +160,7 @@ def _conflict(name: str, value: int, field: str, written: object) -> str:
 
 
 def _states_retries(contract: VoiceContractSpec) -> bool:
-    """Whether the contract itself writes maxRetries; a default of the API's is no word of its author."""
+    """Whether the contract itself states maxRetries; the API's default is not its author's choice."""
     return "retries" in contract.model_fields_set and "max_retries" in contract.retries.model_fields_set
 
 

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as RemainingColumn
 
-SILENCE_SECONDS = 10.0
+MAX_GAP_SECONDS = 10.0
 STEP_PERCENT = 10
 
 
 class ProgressReporter(Protocol):
     def say(self, text: str) -> None:
-        """What happens now, in one line."""
+        """Prints one line about what happens now."""
         ...
 
     def clips(self, stage: str, done: int, total: int) -> None: ...
@@ -34,24 +34,24 @@ def progress_reporter(stream: TextIO) -> ProgressReporter:
 
 
 class ProgressLines:
-    """A line at every tenth of a stage, and after ten seconds of silence."""
+    """Prints a line at every tenth of a stage, and whenever ten seconds pass without one."""
 
     def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._now = now
         self._stage = ""
         self._step = -1
-        self._said_at = now()
+        self._printed_at = now()
 
     def say(self, text: str) -> None:
-        self._said_at = self._now()
+        self._printed_at = self._now()
         print(text, file=self._stream, flush=True)
 
     def clips(self, stage: str, done: int, total: int) -> None:
         step = done * 100 // max(1, total) // STEP_PERCENT
         if stage != self._stage:
             self._stage, self._step = stage, -1
-        if step == self._step and self._now() - self._said_at < SILENCE_SECONDS:
+        if step == self._step and self._now() - self._printed_at < MAX_GAP_SECONDS:
             return
         self._step = step
         self.say(f"{stage}: {done} of {total} clips")

@@ -1,4 +1,4 @@
-"""Runs some clips of a finished run again, through the very same stages, and leaves nothing behind."""
+"""Runs some clips of a finished run again through the same stages, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,39 +43,40 @@ _ONE_SHARD = Sharding(target_audio="100000h")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What this machine offers."""
+    """What this machine offers to a rerun."""
 
-    runbook: MlxAudioSettings
+    settings: MlxAudioSettings
     cache: Path
-    """This user's folder of fetched models."""
+    """The folder in which this user's fetched models lie."""
     memory_bytes: int
     credentials: S3Credentials | None
     allow: tuple[str, ...] = ()
-    """Prefixes beside those of the clips."""
+    """Prefixes that a rerun may touch beside those of the clips."""
 
 
 async def rerun_clips(
     setup: RunSetup, manifest: Sequence[ManifestRow], rows: Sequence[ResultRow], host: Host, reporter: ProgressReporter
 ) -> list[RowPair]:
-    """Each of these rows beside the row that its clip gets now, in their order. `manifest`: of the finished run.
+    """Pairs each row with the row that its clip gets now, in the order of `rows`.
 
-    Bytes that are no longer those of the run are ChecksumMismatch. Raises Unusable when nothing can run.
+    `manifest`: the manifest of the finished run. A clip whose bytes have changed since is ChecksumMismatch. Raises
+    RunRefused when nothing can run.
     """
     if len(rows) > MAX_CLIPS:
         raise RunRefused(f"{len(rows)} clips are too many at once; at most {MAX_CLIPS} are possible")
     if not rows:
         return []
-    with own_folder(host.runbook.scratch) as folder:
+    with private_folder(host.settings.scratch) as folder:
         output = folder / "out"
         output.mkdir()
         job = rerun_job(setup, [(row, manifest[row.index]) for row in rows], f"file://{output}/")
-        orders = AttemptSpecs.of(job, rerun_contract(setup.contract))
-        runbook = replace(
-            host.runbook, scratch=folder, quarantine=folder / "quarantine", batch_size=usual_batch_size(rows)
+        specs = AttemptSpecs.of(job, rerun_contract(setup.contract))
+        settings = replace(
+            host.settings, scratch=folder, quarantine=folder / "quarantine", batch_size=usual_batch_size(rows)
         )
-        places = without_agent(
-            orders,
-            runbook,
+        paths = without_agent(
+            specs,
+            settings,
             folder / "state",
             host.cache,
             host.memory_bytes,
@@ -83,16 +84,16 @@ async def rerun_clips(
             allow=host.allow,
             https=https_of(host.credentials),
         )
-        summary = await run_job(orders, places, host.credentials, reporter)
+        summary = await run_job(specs, paths, host.credentials, reporter)
         if summary.index_sha256 is None:
             raise RunRefused(f"the clips could not be run again: {summary.verdict.reason}")
-        async with Storage(places.allow) as storage:
-            after = (await RunFiles(orders.output_folder, storage).finished()).rows
+        async with Storage(paths.allow) as storage:
+            after = (await RunFiles(specs.output_folder, storage).finished()).rows
     return [RowPair(row, after[number]) for number, row in enumerate(rows)]
 
 
 def rerun_job(setup: RunSetup, clips: Sequence[tuple[ResultRow, ManifestRow]], output_uri: str) -> AudioBatchJob:
-    """One shard of these clips, in their order. Pure."""
+    """Builds a job of one shard that holds these clips in their order. Pure."""
     listed = tuple(
         ClipInput(id=f"clip-{row.index}", uri=clip.uri, text=clip.text, sha256=row.sha256 or clip.sha256)
         for row, clip in clips
@@ -112,24 +113,27 @@ def rerun_job(setup: RunSetup, clips: Sequence[tuple[ResultRow, ManifestRow]], o
 
 
 def rerun_contract(contract: VoiceContractSpec) -> VoiceContractSpec:
-    """The run's own, but for what only a whole job needs: its ladder is not measured, its budget not spent. Pure."""
+    """Returns the run's contract without its ladder, failure budget and quarantine actions. Pure.
+
+    Only a whole job measures a ladder, spends a budget, halts its fan-out or retains clips.
+    """
     kept = contract.quarantine.model_copy(update={"halt_fan_out_percent": None, "retain_for": None})
     batching = contract.batching.model_copy(update={"ladder": None})
     return contract.model_copy(update={"quarantine": kept, "batching": batching, "failure_budget": FailureBudget()})
 
 
 def usual_batch_size(rows: Sequence[ResultRow]) -> int:
-    """What most of them were worked on with. Pure."""
+    """Returns the batch size that most of the rows had. Pure."""
     return Counter(row.batch_size or 1 for row in rows).most_common(1)[0][0]
 
 
 @contextmanager
-def own_folder(scratch: Path) -> Iterator[Path]:
-    """A new 0700 folder that goes when its use ends, or after a kill when the next one is made."""
+def private_folder(scratch: Path) -> Iterator[Path]:
+    """Makes a new 0700 folder and removes it afterwards; after a kill, the next call removes it."""
     make_private(scratch)
-    whole = scratch.resolve()
-    _remove_left(whole)
-    folder, lock = _locked_folder(whole)
+    resolved = scratch.resolve()
+    _remove_abandoned(resolved)
+    folder, lock = _locked_folder(resolved)
     try:
         yield folder
     finally:
@@ -140,17 +144,17 @@ def own_folder(scratch: Path) -> Iterator[Path]:
 
 
 def _locked_folder(scratch: Path) -> tuple[Path, int]:
-    """(a new folder, its lock). Raises Unusable."""
+    """Returns (a new folder, its lock). Raises RunRefused."""
     for _ in range(MAX_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=scratch))
-        # Until it is locked, another process may take it for one that was left.
+        # Until it is locked, another process may take it for an abandoned folder and remove it.
         with suppress(BlockingIOError, FileNotFoundError):
             return folder, _lock(folder)
     raise RunRefused(f"{scratch}: other runs took each new folder away; try again")
 
 
-def _remove_left(scratch: Path) -> None:
-    """What a process of this user left that lives no more: it holds speech. Whatever else has such a name stays."""
+def _remove_abandoned(scratch: Path) -> None:
+    """Removes this user's folders whose process is dead, because they hold speech. Others of such a name stay."""
     for folder in scratch.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError):
             if folder.lstat().st_uid == os.geteuid():
@@ -162,7 +166,10 @@ def _remove_left(scratch: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """Raises OSError: at once when another process holds it, when it is gone, and when it is no folder."""
+    """Locks the folder without waiting.
+
+    Raises OSError when another process holds it, when it is gone, and when it is not a folder.
+    """
     descriptor = os.open(folder, _FOLDER_FLAGS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,13 +181,13 @@ def _lock(folder: Path) -> int:
 
 
 MAX_CLIPS = 200
-"""As many as one job may list."""
+"""The most clips that one job may list."""
 
 
 def worst(rows: Sequence[ResultRow], count: int) -> list[ResultRow]:
-    """The slowest and the longest clips in turn, the worst first; only those that reached the model.
+    """Returns the slowest and the longest clips in turn, the worst first; only clips that reached the model.
 
-    Slow is what took long itself: the time that a clip waited was others'.
+    A clip's waiting time does not make it slow: it was spent on other clips.
     """
     ran = [row for row in rows if row.timings is not None and row.timings.infer_milliseconds > 0]
     slowest = sorted(ran, key=lambda row: (-work_milliseconds(row), row.index))
@@ -190,7 +197,7 @@ def worst(rows: Sequence[ResultRow], count: int) -> list[ResultRow]:
 
 
 def sample(rows: Sequence[ResultRow], count: int, seed: int) -> list[ResultRow]:
-    """Clips with a result, by index; the same seed chooses the same ones."""
+    """Returns random clips that have a result, by index; the same seed chooses the same clips."""
     succeeded = [row for row in rows if row.status is ClipStatus.SUCCEEDED]
-    chosen = random.Random(seed).sample(succeeded, min(count, len(succeeded)))  # noqa: S311 -- to be repeated
+    chosen = random.Random(seed).sample(succeeded, min(count, len(succeeded)))  # noqa: S311 -- must be repeatable
     return sorted(chosen, key=lambda row: row.index)

@@ -1,4 +1,4 @@
-"""The attempts of one run, durable in its journal, so that a second run goes on where the first one stopped."""
+"""The attempts of one run, durable in its journal, so that the same command resumes an interrupted run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunJournal:
 
     @property
     def is_new(self) -> bool:
-        """Nothing of this run was ever begun here."""
+        """Whether nothing of this run ever began here."""
         return not self._newest
 
     def knows(self, shard_uid: str) -> bool:
@@ -44,22 +44,22 @@ class RunJournal:
         return record if record is not None and record.result is not None else None
 
     def inherited(self, shard_uid: str, attempt: int | None) -> bool:
-        """Whether what this attempt of the shard left was there before anything of the shard began here."""
+        """Whether the results of this attempt existed before anything of the shard began here."""
         return attempt is not None and attempt < self._first.get(shard_uid, 1)
 
-    def begin(self, shard_uid: str, order: Callable[[int], AttemptSpec], first: int) -> AttemptSpec:
-        """The attempt that was interrupted, if its order is still the same; otherwise the next one.
+    def begin(self, shard_uid: str, make_spec: Callable[[int], AttemptSpec], first: int) -> AttemptSpec:
+        """Returns the spec of the interrupted attempt if it is unchanged, otherwise the spec of the next attempt.
 
-        `first`: the number of a shard's very first attempt.
+        `make_spec`: makes the spec of an attempt from its number. `first`: the number of a shard's very first attempt.
         """
         record = self._newest.get(shard_uid)
         if record is None:
-            return order(first)
-        spec = order(record.key.attempt)
+            return make_spec(first)
+        spec = make_spec(record.key.attempt)
         interrupted = record.result is None and record.failure is None
         if interrupted and digest_of(spec) == record.spec_digest:
             return spec
-        return order(record.key.attempt + 1)
+        return make_spec(record.key.attempt + 1)
 
     async def running(self, spec: AttemptSpec) -> JournaledAttempt:
         """Makes it durable that the attempt has begun."""
@@ -82,7 +82,7 @@ class RunJournal:
         scratch_high_water_bytes: int,
         scratch_residue_bytes: int,
     ) -> None:
-        """Makes the outcome durable and forgets what only the running stage needed."""
+        """Makes the outcome durable and deletes what only the running stage needed."""
         ended = replace(
             record,
             state=AttemptState.SUCCEEDED if isinstance(outcome, ShardResult) else AttemptState.FAILED,
@@ -100,7 +100,7 @@ class RunJournal:
         self._newest[ended.key.shard_uid] = ended
 
     def scratch_bytes(self) -> tuple[int, int]:
-        """(most that one attempt held, what ended attempts left behind)."""
+        """Returns (most bytes that one attempt held, bytes that ended attempts left behind)."""
         records = self._newest.values()
         high_water_bytes = max((record.scratch_high_water_bytes for record in records), default=0)
         return high_water_bytes, sum(record.scratch_residue_bytes for record in records)

@@ -1,4 +1,4 @@
-"""Whether a run goes on, and how it ended: the same rules as a job on a fleet. Pure."""
+"""Decides whether a run goes on, and how it ended, by the rules of a job on a fleet. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from voxfleet_api.protocol import AttemptFailure
 from voxfleet_api.results import Counts
 
 ATTEMPTS_A_RUN = 3
-"""Of a shard whose failure lay in this machine; starting the command again gives it as many more."""
+"""Attempts of a shard whose failure lies in this machine; starting the command again allows as many more."""
 
 
 class RunEnding(StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     REFUSED = "Refused"
-    """Plan found that the job names what cannot be used; nothing ran."""
+    """Plan found that the job names something unusable; nothing ran."""
     PARKED = "Parked"
-    """Interrupted; the same command goes on where it stopped."""
+    """The run was interrupted; the same command resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +33,25 @@ class RunVerdict:
 
 
 def may_try_again(failure: AttemptFailure, tries: int) -> bool:
-    """Whether another attempt of this run may do better after so many of it."""
+    """Whether another attempt of this run may succeed after `tries` attempts."""
     return RULES[failure.failure_class].remedy is not Remedy.NOTHING and tries < ATTEMPTS_A_RUN
 
 
 def concerns_job(failure: AttemptFailure) -> bool:
-    """Whether every other shard would fail alike."""
+    """Whether every other shard would fail in the same way."""
     return RULES[failure.failure_class].remedy is Remedy.NOTHING
 
 
 def beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
-    """(quarantined, finished) clips once they are beyond the contract's haltFanOutPercent."""
+    """Returns (quarantined, finished) clips once they exceed the contract's haltFanOutPercent, None before."""
     counts = (shard.result.counts for shard in committed)
-    return clip_limits.beyond_halt((found for found in counts if found is not None), halt_percent)
+    return clip_limits.beyond_halt((clips for clips in counts if clips is not None), halt_percent)
 
 
 def judge(
     counts: Counts, committed: Sequence[Committed], failures: Sequence[AttemptFailure], limits: Quarantine
 ) -> RunVerdict:
-    """Of a run whose last attempt ended. `failures`: one for each shard without a result."""
+    """Returns the verdict on a run whose last attempt has ended. `failures`: one for each shard without a result."""
     if failures:
         return _failed(f"{failures[0].failure_class}: {failures[0].message}")
     failed = clip_limits.beyond_limits(counts, beyond_halt(committed, limits.halt_fan_out_percent), limits)
@@ -59,7 +59,7 @@ def judge(
 
 
 def refused(failures: Sequence[AttemptFailure]) -> RunVerdict:
-    """Of a run without a plan."""
+    """Returns the verdict on a run that has no plan."""
     if not failures:
         return _failed("Plan delivered no plan")
     ending = RunEnding.REFUSED if concerns_job(failures[0]) else RunEnding.FAILED

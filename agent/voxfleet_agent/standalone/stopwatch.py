@@ -1,4 +1,4 @@
-"""How long a run took, by this machine's watch, and when it ended."""
+"""Measures how long a run takes by this machine's clock, and when it ended."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from voxfleet_agent.clock import SystemClock, timestamp
 @dataclass(frozen=True, slots=True)
 class Elapsed:
     milliseconds: int
-    """Wall time of a run and of those that it goes on from."""
+    """Wall time of a run and of the interrupted runs that it resumes."""
     ended_at: str | None
-    """RFC 3339, of the last time that anything ran; None: nothing ever did."""
+    """When anything last ran, in RFC 3339; None: nothing ever ran."""
 
 
 class Stopwatch:
@@ -31,16 +31,16 @@ class Stopwatch:
         self._now_seconds = now_seconds
         self._wall = wall or SystemClock().wall
         self._began_seconds = now_seconds()
-        self._before = _stored(file)
+        self._previous = _stored(file)
 
     def stop(self, worked: bool) -> Elapsed:
-        """Up to now; what was only looked at again takes no time and ends nothing."""
+        """Returns the time up to now; a command that only shows a finished run adds no time."""
         if not worked:
-            return self._before
-        passed = round((self._now_seconds() - self._began_seconds) * 1000)
-        elapsed = Elapsed(self._before.milliseconds + passed, timestamp(self._wall()))
-        told = {"wallMilliseconds": elapsed.milliseconds, "endedAt": elapsed.ended_at}
-        replace_text(self._file, json.dumps(told))
+            return self._previous
+        passed_milliseconds = round((self._now_seconds() - self._began_seconds) * 1000)
+        elapsed = Elapsed(self._previous.milliseconds + passed_milliseconds, timestamp(self._wall()))
+        stored = {"wallMilliseconds": elapsed.milliseconds, "endedAt": elapsed.ended_at}
+        replace_text(self._file, json.dumps(stored))
         return elapsed
 
 
@@ -48,12 +48,12 @@ def _stored(file: Path) -> Elapsed:
     try:
         stored = json.loads(file.read_text())
         return Elapsed(int(stored["wallMilliseconds"]), str(stored["endedAt"]))
-    except (OSError, ValueError, KeyError, TypeError):  # only two lines of the summary hang on it
+    except (OSError, ValueError, KeyError, TypeError):  # only two lines of the summary need it
         return Elapsed(0, None)
 
 
 def replace_text(file: Path, text: str) -> None:
-    """Whole or not at all, whenever the process is killed. Raises OSError."""
+    """Replaces a file's content atomically, even when the process is killed. Raises OSError."""
     unfinished = file.with_suffix(".tmp")
     unfinished.write_text(text)
     unfinished.rename(file)

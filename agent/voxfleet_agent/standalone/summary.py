@@ -1,11 +1,11 @@
-"""What a run came to, for people and for scripts. Pure."""
+"""The summary of a run, for people and for scripts. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from voxfleet_agent.finished_runs.row_statistics import LATENCY, RowStatistics
-from voxfleet_agent.finished_runs.tables import figures_json
+from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
 
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
@@ -18,7 +18,7 @@ class RunSummary:
     uid: str
     verdict: RunVerdict
     output: str
-    """Address of the job's own folder."""
+    """The address of the job's own folder."""
     index_sha256: str | None
     figures: RowStatistics | None
     """None: there are no results."""
@@ -26,17 +26,17 @@ class RunSummary:
     shards_committed: int
     lanes: int
     wall_milliseconds: int
-    """Of this run and of those that it went on from."""
+    """Wall time of this run and of the interrupted runs that it resumed."""
     ran: bool
-    """Whether this command ran anything; False: the job had finished before, or all its clips had results."""
+    """Whether this command ran anything; False: the job had already finished, or all its clips had results."""
     inherited: int
-    """Clips whose results were in the output folder before anything of this run began here; not timed."""
+    """Clips whose results lay in the output folder before anything of this run began here; they are not timed."""
     ended_at: str | None
-    """RFC 3339, of the last time that anything ran."""
+    """When anything last ran, in RFC 3339."""
     scratch_high_water_bytes: int
     scratch_residue_bytes: int
     state: str
-    """Folder of the run's journal."""
+    """The folder of the run's journal."""
     log: str
 
     @property
@@ -46,39 +46,42 @@ class RunSummary:
         return self.figures.audio_milliseconds / self.wall_milliseconds
 
 
-def summary_json(found: RunSummary) -> dict[str, object]:
-    rate = found.audio_seconds_per_second
+def summary_json(summary: RunSummary) -> dict[str, object]:
+    rate = summary.audio_seconds_per_second
     return {
-        "job": found.job,
-        "namespace": found.namespace,
-        "uid": found.uid,
-        "ending": found.verdict.ending.value,
-        "reason": found.verdict.reason,
-        "ran": found.ran,
-        "inherited": found.inherited,
-        "endedAt": found.ended_at,
-        "output": found.output,
-        "indexSha256": found.index_sha256,
-        "shards": {"total": found.shards, "committed": found.shards_committed},
-        "lanes": found.lanes,
-        "wallSeconds": found.wall_milliseconds / 1000,
+        "job": summary.job,
+        "namespace": summary.namespace,
+        "uid": summary.uid,
+        "ending": summary.verdict.ending.value,
+        "reason": summary.verdict.reason,
+        "ran": summary.ran,
+        "inherited": summary.inherited,
+        "endedAt": summary.ended_at,
+        "output": summary.output,
+        "indexSha256": summary.index_sha256,
+        "shards": {"total": summary.shards, "committed": summary.shards_committed},
+        "lanes": summary.lanes,
+        "wallSeconds": summary.wall_milliseconds / 1000,
         "audioSecondsPerSecond": None if rate is None else round(rate, 2),
-        "figures": None if found.figures is None else figures_json(found.figures),
-        "scratch": {"highWaterBytes": found.scratch_high_water_bytes, "residueBytes": found.scratch_residue_bytes},
+        "figures": None if summary.figures is None else statistics_json(summary.figures),
+        "scratch": {"highWaterBytes": summary.scratch_high_water_bytes, "residueBytes": summary.scratch_residue_bytes},
         "signed": False,
-        "state": found.state,
-        "log": found.log,
+        "state": summary.state,
+        "log": summary.log,
     }
 
 
-def summary_text(found: RunSummary) -> str:
-    lines = [f"{found.job}: {found.verdict.ending.value}" + (f": {found.verdict.reason}" * bool(found.verdict.reason))]
-    figures = found.figures
-    if not found.ran and figures is not None:
-        why = f"this job had finished before ({found.ended_at or 'nobody knows when'})"
-        if found.inherited == figures.counts.total > 0:
+def summary_text(summary: RunSummary) -> str:
+    lines = [
+        f"{summary.job}: {summary.verdict.ending.value}"
+        + (f": {summary.verdict.reason}" * bool(summary.verdict.reason))
+    ]
+    figures = summary.figures
+    if not summary.ran and figures is not None:
+        why = f"this job had finished before ({summary.ended_at or 'nobody knows when'})"
+        if summary.inherited == figures.counts.total > 0:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
-        lines += [f"  nothing ran: {why}", f"  {run_anew(found.output, found.state)}; its figures:"]
+        lines += [f"  nothing ran: {why}", f"  {run_anew(summary.output, summary.state)}; its figures:"]
     if figures is not None:
         counts = figures.counts
         lines.append(
@@ -86,38 +89,39 @@ def summary_text(found: RunSummary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
-        lines.append(_throughput(found, figures))
+        lines.append(_throughput(summary, figures))
         latency = figures.spreads.get(LATENCY)
         if latency is not None:
             lines.append(
                 f"  latency    p50 {latency.p50} ms, p95 {latency.p95} ms, p99 {latency.p99} ms, max {latency.max} ms"
             )
         lines.append(
-            f"  scratch    {found.scratch_high_water_bytes} bytes at most, {found.scratch_residue_bytes} left behind"
+            f"  scratch    {summary.scratch_high_water_bytes} bytes at most,"
+            f" {summary.scratch_residue_bytes} left behind"
         )
-        lines.append(f"  results    {found.output}")
-    if found.verdict.ending is RunEnding.PARKED:
+        lines.append(f"  results    {summary.output}")
+    if summary.verdict.ending is RunEnding.PARKED:
         lines.append("  the same command goes on where this one stopped")
-    if found.verdict.ending is RunEnding.FAILED:
-        lines.append(f"  log        {found.log}")
+    if summary.verdict.ending is RunEnding.FAILED:
+        lines.append(f"  log        {summary.log}")
     lines.append(f"  {NOT_SIGNED}")
     return "\n".join(lines)
 
 
-def _throughput(found: RunSummary, figures: RowStatistics) -> str:
-    if found.inherited:
-        clips = f"{found.inherited} of {figures.counts.total} clips"
+def _throughput(summary: RunSummary, figures: RowStatistics) -> str:
+    if summary.inherited:
+        clips = f"{summary.inherited} of {figures.counts.total} clips"
         return f"  inherited  {clips}; nobody timed all, so no throughput is told"
-    rate = found.audio_seconds_per_second
+    rate = summary.audio_seconds_per_second
     return (
-        f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {found.wall_milliseconds / 1000:.1f} s"
+        f"  throughput {figures.audio_milliseconds / 1000:.1f} s of audio in {summary.wall_milliseconds / 1000:.1f} s"
         + ("" if rate is None else f": {rate:.1f} audio seconds a second")
-        + f" on {found.lanes} lane{'s' * (found.lanes != 1)}"
+        + f" on {summary.lanes} lane{'s' * (summary.lanes != 1)}"
     )
 
 
 def run_anew(output: str, state: str) -> str:
-    """How, for people. Without its state alone a run would inherit what is in its output."""
+    """Says how to run a job anew. Deleting its state alone is not enough: it would inherit what its output holds."""
     return (
         "to run it anew, write another metadata.name into the job, or delete both folders of this run:"
         f" {output} and {state}"

@@ -1,4 +1,4 @@
-"""Runs clips of a finished run again: the worst ones, or a sample beside everything that its bundle names."""
+"""Runs clips of a finished run again: the worst ones, or a sample, and checks everything that its bundle names."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from voxfleet_api.results import ManifestRow, ResultRow
 
 
 async def replay(
-    place: str, count: int, model: str | None, environment: Mapping[str, str], home: Path, reporter: ProgressReporter
+    location: str, count: int, model: str | None, environment: Mapping[str, str], home: Path, reporter: ProgressReporter
 ) -> list[RowPair]:
-    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
-    async with open_run(place, environment) as files:
+    """Raises UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict."""
+    async with open_run(location, environment) as files:
         run = await files.finished()
         bundle = await files.bundle(run.index)
         manifest = await files.manifest(bundle.manifest_sha256)
@@ -51,7 +51,7 @@ async def replay(
 
 
 async def verify(
-    place: str,
+    location: str,
     count: int,
     seed: int,
     model: str | None,
@@ -59,33 +59,33 @@ async def verify(
     home: Path,
     reporter: ProgressReporter,
 ) -> ReproCheck:
-    """Raises UnreadableRun, Unusable, ModelNotNamed, CredentialsMissing, RunbookError."""
-    async with open_run(place, environment) as files:
+    """Raises UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict."""
+    async with open_run(location, environment) as files:
         run = await files.finished()
         bundle = await files.bundle(run.index)
-        wrong = await _wrong_files(files, bundle)
+        changed = await _changed_files(files, bundle)
         manifest = await files.manifest(bundle.manifest_sha256)
-    reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(wrong)} differ")
-    nothing = nothing_to_run_again(bundle, run.index.counts) if count else None
+    reporter.say(f"{len(bundle.files)} files of the bundle checked, {len(changed)} differ")
+    not_verified = nothing_to_run_again(bundle, run.index.counts) if count else None
     if not bundle.model_files:
-        return ReproCheck(tuple(wrong), (), (), (), nothing)
+        return ReproCheck(tuple(changed), (), (), (), not_verified)
     source = model_of(bundle, model)
-    model_problems = await _wrong_model(bundle, source, environment, home)
-    versions = tuple(version_differences(bundle, await _here(environment, home)))
+    model_problems = await _model_problems(bundle, source, environment, home)
+    versions = tuple(version_differences(bundle, await _local_versions(environment, home)))
     pairs: list[RowPair] = []
     if not model_problems:
         pairs = await _pairs(bundle, source, manifest, sample(run.rows, count, seed), environment, home, reporter)
-    return ReproCheck(tuple(wrong), tuple(model_problems), versions, tuple(pairs), nothing)
+    return ReproCheck(tuple(changed), tuple(model_problems), versions, tuple(pairs), not_verified)
 
 
-async def _wrong_files(files: RunFiles, bundle: ReproBundle) -> list[str]:
-    wrong = changed_files(bundle, {file.path: await files.sha256_of(file.path) for file in bundle.files})
+async def _changed_files(files: RunFiles, bundle: ReproBundle) -> list[str]:
+    changed = changed_files(bundle, {file.path: await files.sha256_of(file.path) for file in bundle.files})
     if digest_of(bundle.contract) != bundle.contract_digest:
-        wrong.append("contract: does not have the digest that the bundle names")
-    return wrong
+        changed.append("contract: does not have the digest that the bundle names")
+    return changed
 
 
-async def _wrong_model(
+async def _model_problems(
     bundle: ReproBundle, source: ModelSource, environment: Mapping[str, str], home: Path
 ) -> list[str]:
     credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
@@ -94,16 +94,16 @@ async def _wrong_model(
     models = ModelStore(cache.path, cache.quota_bytes)
     try:
         async with Storage(allow, credentials, https_of(credentials)) as storage:
-            found = await models.resolve(source, storage)
+            resolved = await models.resolve(source, storage)
     except VoxFleetError as error:
         return [f"{error}; name the run's model with --model"]
-    problems = model_differences(bundle, found.files)
-    if not problems and found.digest != bundle.model_digest:
-        problems = [f"digests to {found.digest}, the bundle names {bundle.model_digest}"]
+    problems = model_differences(bundle, resolved.files)
+    if not problems and resolved.digest != bundle.model_digest:
+        problems = [f"digests to {resolved.digest}, the bundle names {bundle.model_digest}"]
     return problems
 
 
-async def _here(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+async def _local_versions(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     state = state_home(environment, home)
     make_private(state)
     machine = await asyncio.to_thread(read_machine, state)
@@ -120,12 +120,12 @@ async def _pairs(
     reporter: ProgressReporter,
 ) -> list[RowPair]:
     addresses = [manifest[row.index].uri or "" for row in rows] + [source.uri or ""]
-    s3 = any(address.startswith("s3://") for address in addresses)
+    needs_s3 = any(address.startswith("s3://") for address in addresses)
     host = Host(
-        runbook=settle_settings(environment, home),
+        settings=settle_settings(environment, home),
         cache=cache_home(environment, home),
         memory_bytes=psutil.virtual_memory().total,
-        credentials=from_environment(environment) if s3 else None,
+        credentials=from_environment(environment) if needs_s3 else None,
     )
     named = source.model_copy(update={"digest": bundle.model_digest})
     return await rerun_clips(setup_of(bundle, named), manifest, rows, host, reporter)

@@ -63,7 +63,7 @@ class Sharding(SpecModel):
     """How clips are grouped into shards."""
 
     target_audio: Annotated[
-        Duration, Field(description="Audio of a shard; a shard is what moves to another Mac when one is lost.")
+        Duration, Field(description="Audio per shard. When a Mac is lost, its shards move to other Macs.")
     ] = "30m"
 
 
@@ -109,7 +109,7 @@ class AudioBatchJobSpec(
         ),
     ),
 ):
-    """One batch. Immutable but for `parallelism`: a rerun is a new job."""
+    """One batch of clips. Immutable except for `parallelism`: a rerun is a new job."""
 
     contract_ref: Annotated[LocalRef, Field(description="The VoiceContract, in the same namespace.")]
     task: Annotated[Task, Field(description="What to do with the clips.")] = Task.TRANSCRIBE
@@ -117,7 +117,9 @@ class AudioBatchJobSpec(
     input: Annotated[JobInput, Field(description="The clips.")]
     output: Annotated[JobOutput, Field(description="Where results go.")]
     transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
-    synthesis: Annotated[Synthesis | None, Field(description="How the model speaks; for Synthesize alone.")] = None
+    synthesis: Annotated[
+        Synthesis | None, Field(description="How the model synthesizes speech; only for Synthesize.")
+    ] = None
     credentials_ref: Annotated[
         LocalRef | None,
         Field(
@@ -125,7 +127,9 @@ class AudioBatchJobSpec(
             " AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Absent: file:// only."
         ),
     ] = None
-    parallelism: Annotated[int, Field(ge=1, le=1000, description="Most lanes that work on this job at one time.")] = 4
+    parallelism: Annotated[
+        int, Field(ge=1, le=1000, description="Maximum number of lanes that work on this job at the same time.")
+    ] = 4
     sharding: Annotated[Sharding, Field(description="How clips are grouped into shards.")] = Sharding()
     mac_selector: Annotated[
         LabelSelector, Field(description="Labels of the MacAgents that may run this job; empty: all.")
@@ -136,51 +140,51 @@ class AudioBatchJobSpec(
     ] = None
 
     def uris(self) -> tuple[str, ...]:
-        """All addresses that the job names, for access checks."""
+        """Returns all addresses that the job names, for access checks."""
         reference = self.synthesis.reference if self.synthesis is not None else None
         others = (self.output.uri, self.model.uri, None if reference is None else reference.uri)
         return (*self.input.uris(), *(uri for uri in others if uri is not None))
 
 
 class AcceptedContract(StatusModel):
-    """The contract as it was when the job was accepted."""
+    """The contract at the time when the job was accepted."""
 
     digest: Annotated[Digest, Field(description="Digest of the contract's spec.")]
     spec: Annotated[VoiceContractSpec, Field(description="The contract's spec, copied.")]
 
 
 class JobPlan(StatusModel):
-    """What Plan froze; Process attempts verify all of it."""
+    """The frozen plan; Process attempts verify all of it."""
 
     attempt: Annotated[int, Field(ge=1, description="The attempt of the Plan shard whose files count.")]
-    manifest_sha256: Annotated[Sha256Hex, Field(description="Of plan/<attempt>/manifest.jsonl.")]
-    model_digest: Annotated[Digest, Field(description="Over the model's files.")]
+    manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of plan/<attempt>/manifest.jsonl.")]
+    model_digest: Annotated[Digest, Field(description="Digest of the model's files.")]
     model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
     boundaries: Annotated[
         tuple[int, ...],
         Field(
             max_length=MAX_SHARDS + 1,
             json_schema_extra=list_atomic(),
-            description="Shard k holds the clips from boundaries[k] up to, without, boundaries[k+1].",
+            description="Shard k holds the clips from boundaries[k] up to but not including boundaries[k+1].",
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
 
 
 class ClipCounts(StatusModel):
-    """Where the clips are; the fields but `total` add up to it."""
+    """The states of the clips; all fields except `total` add up to it."""
 
     total: Annotated[int, Field(description="Clips of the job.")] = 0
     succeeded: Annotated[int, Field(description="With a result.")] = 0
     failed: Annotated[int, Field(description="Without a result, for a reason outside the clip.")] = 0
     quarantined: Annotated[int, Field(description="Refused for their own data.")] = 0
-    not_run: Annotated[int, Field(description="Never tried, because the job failed before.")] = 0
+    not_run: Annotated[int, Field(description="Never tried, because the job failed first.")] = 0
     running: Annotated[int, Field(description="In an attempt that holds a lane.")] = 0
     pending: Annotated[int, Field(description="In no attempt yet.")] = 0
 
 
 class ShardCounts(StatusModel):
-    """How far the Process shards are."""
+    """Progress of the Process shards."""
 
     total: Annotated[int, Field(description="Process shards.")] = 0
     committed: Annotated[int, Field(description="With a recorded result.")] = 0
@@ -193,7 +197,7 @@ class QuarantinedClip(StatusModel):
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
     failure_class: Annotated[FailureClass, Field(alias="class", description="Failure class.")]
     reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
-    sha256: Annotated[Sha256Hex | None, Field(description="Of the clip's bytes as read.")] = None
+    sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
 
 class JobUsage(StatusModel):
@@ -204,7 +208,7 @@ class JobUsage(StatusModel):
     productive: Annotated[Decimal3, Field(description="Seconds of work that was committed.")] = "0.000"
     retry: Annotated[Decimal3, Field(description="Seconds of work of attempts that were superseded.")] = "0.000"
     overhead: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
-    audio_seconds: Annotated[Decimal3, Field(description="Audio of the clips that were worked on.")] = "0.000"
+    audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the sum.")] = 0
     settled: Annotated[bool, Field(description="True when every attempt has ended and its rows are verified.")] = False
 
@@ -212,7 +216,7 @@ class JobUsage(StatusModel):
 class ScratchReport(StatusModel):
     """Scratch that the job's attempts used on their Macs."""
 
-    high_water_bytes: Annotated[int, Field(description="Most bytes that one attempt held.")] = 0
+    high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 
 
@@ -220,7 +224,7 @@ class StoredFile(StatusModel):
     """A file in the output."""
 
     uri: Annotated[str, Field(max_length=1024, description="Its address.")]
-    sha256: Annotated[Sha256Hex, Field(description="Of its bytes.")]
+    sha256: Annotated[Sha256Hex, Field(description="sha256 of its bytes.")]
 
 
 class AudioBatchJobStatus(StatusModel):
@@ -229,7 +233,7 @@ class AudioBatchJobStatus(StatusModel):
     start_time: Annotated[Timestamp | None, Field(description="When the job was accepted.")] = None
     completion_time: Annotated[Timestamp | None, Field(description="When the job became Complete or Failed.")] = None
     contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
-    plan: Annotated[JobPlan | None, Field(description="What Plan froze.")] = None
+    plan: Annotated[JobPlan | None, Field(description="The frozen plan.")] = None
     clips: ClipCounts = ClipCounts()
     shards: ShardCounts = ShardCounts()
     quarantine: Annotated[
@@ -271,7 +275,7 @@ class AudioBatchJob(
         short_names=("abj",),
         scope="Namespaced",
         columns=(
-            PrinterColumn("State", "string", _STATE, "Where the job is in its life"),
+            PrinterColumn("State", "string", _STATE, "State of the job"),
             PrinterColumn("Clips", "integer", ".status.clips.total", "Clips of the job"),
             PrinterColumn("Succeeded", "integer", ".status.clips.succeeded", "Clips with a result"),
             PrinterColumn("Quarantined", "integer", ".status.clips.quarantined", "Clips refused for their own data"),

@@ -37,7 +37,7 @@ class Stage(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """How the operator saw an attempt end."""
+    """The outcome of an attempt, as the operator saw it."""
 
     ASSIGNED = "Assigned"
     SUCCEEDED = "Succeeded"
@@ -65,7 +65,7 @@ class AudioShardSpec(
         ),
     ),
 ):
-    """Immutable."""
+    """What the shard is. Immutable."""
 
     job_ref: Annotated[JobRef, Field(description="The job.")]
     stage: Annotated[Stage, Field(description="Plan, Process or Finalize.")]
@@ -83,8 +83,8 @@ class AttemptUsage(StatusModel):
     setup_milliseconds: Annotated[int, Field(description="Lane time before the first clip.")] = 0
     work_milliseconds: Annotated[int, Field(description="Lane time of the clips.")] = 0
     cleanup_milliseconds: Annotated[int, Field(description="Lane time after the last clip.")] = 0
-    audio_milliseconds: Annotated[int, Field(description="Audio that was worked on.")] = 0
-    complete: Annotated[bool, Field(description="True when no more rows of the attempt can come.")] = False
+    audio_milliseconds: Annotated[int, Field(description="Processed audio.")] = 0
+    complete: Annotated[bool, Field(description="True when the attempt can have no further rows.")] = False
 
     @property
     def machine_milliseconds(self) -> int:
@@ -92,7 +92,7 @@ class AttemptUsage(StatusModel):
 
 
 class AttemptRecord(StatusModel):
-    """One attempt at the shard."""
+    """One attempt of the shard."""
 
     attempt: Annotated[int, Field(ge=1, description="Its number.")]
     mac: Annotated[str, Field(max_length=253, description="The MacAgent it belongs to.")]
@@ -107,17 +107,19 @@ class AttemptRecord(StatusModel):
 class ShardCommit(StatusModel):
     """The shard's result. Recording this digest is the commit."""
 
-    attempt: Annotated[int, Field(ge=1, description="The attempt that delivered it.")]
-    sha256: Annotated[Sha256Hex, Field(description="Of the stage's commit file: plan.json, commit.json or index.json.")]
+    attempt: Annotated[int, Field(ge=1, description="The attempt that delivered the result.")]
+    sha256: Annotated[
+        Sha256Hex, Field(description="sha256 of the stage's commit file: plan.json, commit.json or index.json.")
+    ]
 
 
-class ShardCounters(StatusModel):
-    """Verdicts of a shard's clips."""
+class ShardClipCounts(StatusModel):
+    """Outcomes of a shard's clips."""
 
     succeeded: Annotated[int, Field(description="With a result.")] = 0
     failed: Annotated[int, Field(description="Without a result, for a reason outside the clip.")] = 0
     quarantined: Annotated[int, Field(description="Refused for their own data.")] = 0
-    not_run: Annotated[int, Field(description="Never tried, because the job failed before.")] = 0
+    not_run: Annotated[int, Field(description="Never tried, because the job failed first.")] = 0
 
 
 class AudioShardStatus(
@@ -144,7 +146,7 @@ class AudioShardStatus(
     mac: Annotated[str | None, Field(max_length=253, description="The Mac of the newest attempt.")] = None
     spec_digest: Annotated[Digest | None, Field(description="Digest of the newest attempt's spec.")] = None
     lease_seconds: Annotated[
-        int | None, Field(ge=1, description="The agent parks the attempt when no renewal came for so long.")
+        int | None, Field(ge=1, description="The agent parks the attempt when it receives no renewal for this long.")
     ] = None
     assigned_at: Annotated[Timestamp | None, Field(description="When the newest attempt was assigned.")] = None
     attempts: Annotated[
@@ -152,8 +154,8 @@ class AudioShardStatus(
         Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="All attempts, by number."),
     ] = ()
     commit: ShardCommit | None = None
-    plan: Annotated[PlanResult | None, Field(description="What a Plan shard found.")] = None
-    clips: Annotated[ShardCounters | None, Field(description="Verdicts of the committed clips.")] = None
+    plan: Annotated[PlanResult | None, Field(description="Result of a Plan shard.")] = None
+    clips: Annotated[ShardClipCounts | None, Field(description="Outcomes of the committed clips.")] = None
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
@@ -162,7 +164,7 @@ class AudioShardStatus(
             description="The first quarantined clips of the shard.",
         ),
     ] = ()
-    scratch_high_water_bytes: Annotated[int, Field(description="Most bytes that one attempt held.")] = 0
+    scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 
 
@@ -178,7 +180,7 @@ class AudioShard(Resource):
         columns=(
             PrinterColumn("Stage", "string", ".spec.stage", "Plan, Process or Finalize"),
             PrinterColumn("Clips", "string", ".spec.indexes", "Clip indexes"),
-            PrinterColumn("State", "string", '.status.conditions[?(@.type=="Committed")].reason', "Where it is"),
+            PrinterColumn("State", "string", '.status.conditions[?(@.type=="Committed")].reason', "State of the shard"),
             PrinterColumn("Attempt", "integer", ".status.attempt", "Newest attempt"),
             PrinterColumn("Mac", "string", ".status.mac", "Mac of the newest attempt"),
             PrinterColumn("Job", "string", ".spec.jobRef.name", "The job", priority=1),

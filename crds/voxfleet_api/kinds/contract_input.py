@@ -20,7 +20,7 @@ class Container(StrEnum):
 
 
 class Encoding(StrEnum):
-    """How samples are stored. PCM of either byte order has one name."""
+    """How samples are stored. PCM has the same name in both byte orders."""
 
     PCM16 = "pcm16"
     PCM24 = "pcm24"
@@ -36,7 +36,7 @@ class Decoder(StrEnum):
 
 
 class ResampleQuality(StrEnum):
-    """mlx-audio-io's names. `default` is not among them: it means another thing on each platform."""
+    """The resampler's modes, by mlx-audio-io's names. `default` is missing because its meaning differs by platform."""
 
     FASTEST = "fastest"
     LOW = "low"
@@ -74,7 +74,7 @@ class ContractInput(
             min_length=1,
             max_length=len(Container),
             json_schema_extra=list_set(),
-            description="Accepted containers, told by their first bytes and never by the file's name.",
+            description="Accepted containers, recognized by the file's first bytes and never by its name.",
         ),
     ]
     encodings: Annotated[
@@ -125,8 +125,8 @@ class Resample(SpecModel):
     quality: Annotated[
         ResampleQuality,
         Field(
-            description="The resampler's mode, by name. A name that means less on the Mac's platform than it says is"
-            " refused; soxr_hq and soxr_vhq mean the same everywhere."
+            description="The resampler's mode, by name. A mode that is worse on the Mac's platform than its name says"
+            " is refused; soxr_hq and soxr_vhq mean the same everywhere."
         ),
     ] = ResampleQuality.SOXR_VHQ
 
@@ -156,13 +156,15 @@ class Windows(
         ),
     ),
 ):
-    """Declares that a clip longer than a window may be given to the model piece by piece.
+    """Declares that a clip longer than a window may reach the model window by window.
 
     A window ends at the quietest moment within its last `seek`; each sample lies in exactly one window.
     """
 
-    length: Annotated[Duration, Field(description="The longest piece that the model is given.")]
-    seek: Annotated[Duration, Field(description="How far before that a quiet moment is looked for.")] = "5s"
+    length: Annotated[Duration, Field(description="The longest window.")]
+    seek: Annotated[Duration, Field(description="The last part of a window, in which its quiet end is searched.")] = (
+        "5s"
+    )
 
 
 class Conversions(SpecModel):
@@ -170,4 +172,4 @@ class Conversions(SpecModel):
 
     resample: Annotated[Resample | None, Field(description="Absent: a clip at another rate is refused.")] = None
     downmix: Annotated[Downmix | None, Field(description="Absent: a clip of more than one channel is refused.")] = None
-    windows: Annotated[Windows | None, Field(description="Absent: a clip is given to the model whole.")] = None
+    windows: Annotated[Windows | None, Field(description="Absent: a clip reaches the model whole.")] = None

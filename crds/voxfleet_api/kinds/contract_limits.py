@@ -30,7 +30,7 @@ class Ladder(
         cel("self.from <= self.to", "from is greater than to; write the smaller batch size first", field_path=".from"),
     ),
 ):
-    """Batch sizes that are measured, once for each model, chip, MLX and contract."""
+    """Batch sizes to measure, once for each model, chip, MLX version and contract."""
 
     from_: Annotated[int, Field(alias="from", ge=1, le=8, description="Smallest batch size.")] = 1
     to: Annotated[int, Field(ge=1, le=8, description="Largest batch size.")] = 8
@@ -44,19 +44,19 @@ class Batching(SpecModel):
         Field(description="Measure batch sizes and use the better knee; absent: the Mac's default batch size."),
     ] = None
     memory_cap: Annotated[
-        Quantity | None, Field(description="Most memory of a lane; absent: the cap of the Mac's pool.")
+        Quantity | None, Field(description="Most memory that a lane may use; absent: the cap of the Mac's pool.")
     ] = None
 
 
 class RetryClass(StrEnum):
-    """Failures that waiting can mend. Failures of data cannot be listed."""
+    """Failures that may pass with time. Failures of data cannot be listed."""
 
     TRANSPORT = "Transport"
     THROTTLED = "Throttled"
 
 
 class Backoff(SpecModel):
-    """Full jitter: a random part of a delay that grows with each retry. A longer Retry-After is honoured."""
+    """Full jitter: a delay is a random part of a bound that grows with each retry. A longer Retry-After is honoured."""
 
     initial: Annotated[Duration, Field(description="The delay before the first retry.")] = "1s"
     factor_percent: Annotated[int, Field(ge=100, le=1000, description="Growth from one retry to the next.")] = 200
@@ -66,7 +66,7 @@ class Backoff(SpecModel):
 class Retries(SpecModel):
     """Retries of one clip's fetch and of one object's write."""
 
-    max_retries: Annotated[int, Field(ge=0, le=10, description="Most retries; 0: none.")] = 3
+    max_retries: Annotated[int, Field(ge=0, le=10, description="Maximum number of retries; 0: none.")] = 3
     backoff: Annotated[Backoff, Field(description="Delays.")] = Backoff()
     classes: Annotated[
         tuple[RetryClass, ...],
@@ -79,26 +79,29 @@ class Retries(SpecModel):
 
 
 class Quarantine(SpecModel):
-    """How many clips may be quarantined before the job counts as failed, and what is kept of them."""
+    """How many clips may be quarantined before the job counts as failed, and what the Mac keeps of them."""
 
-    max_clips: Annotated[int, Field(ge=0, le=1_000_000, description="Most quarantined clips of a complete job.")] = 100
+    max_clips: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Maximum number of quarantined clips in a complete job.")
+    ] = 100
     max_percent: Annotated[
-        int, Field(ge=0, le=100, description="Most quarantined clips of a complete job, in percent of all its clips.")
+        int,
+        Field(ge=0, le=100, description="Maximum of quarantined clips in a complete job, in percent of all its clips."),
     ] = 2
     halt_fan_out_percent: Annotated[
         int | None,
         Field(
             ge=1,
             le=100,
-            description="No new shard starts, and the job fails, once more of the finished clips than this are"
-            " quarantined; judged from the first committed shard on. Absent: never.",
+            description="No new shard starts, and the job fails, once more than this share of the finished clips is"
+            " quarantined, counted from the first committed shard on. Absent: never.",
         ),
     ] = None
     retain_for: Annotated[
         Duration | None,
         Field(
-            description="How long the Mac keeps a fetched clip that was quarantined; absent: not at all. Clips that"
-            " their header condemned were never fetched."
+            description="How long the Mac keeps a fetched clip that was quarantined; absent: not at all. A clip that"
+            " was refused for its header was never fetched."
         ),
     ] = None
 
@@ -107,23 +110,24 @@ class FailureBudget(SpecModel):
     """What one Mac may spend on a job's failures; beyond it the job fails."""
 
     retries_per_hour: Annotated[
-        int | None, Field(ge=0, le=100_000, description="Most retries in any hour; 0: none; absent: no limit.")
+        int | None,
+        Field(ge=0, le=100_000, description="Maximum number of retries in any hour; 0: none; absent: no limit."),
     ] = None
     quarantined_minutes: Annotated[
-        int | None, Field(ge=0, le=100_000, description="Most minutes of quarantined audio; absent: no limit.")
+        int | None, Field(ge=0, le=100_000, description="Maximum minutes of quarantined audio; absent: no limit.")
     ] = None
 
 
 class Completeness(SpecModel):
-    """When a transcript counts as cut short (TruncatedOutput): tried once more, then quarantined."""
+    """When a transcript counts as cut short (TruncatedOutput). Its clip is tried once more, then quarantined."""
 
     min_coverage_percent: Annotated[
         int,
         Field(
             ge=0,
             le=100,
-            description="Least part of the audible speech that the transcript's times cover, where the model gives"
-            " times; 0: not checked.",
+            description="The smallest share of the audible speech that the transcript's times must cover, where the"
+            " model gives times; 0: not checked.",
         ),
     ] = 90
 

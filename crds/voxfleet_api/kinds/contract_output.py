@@ -62,9 +62,9 @@ class AudioOutput(
     container: Annotated[AudioContainer, Field(description="The container.")] = AudioContainer.WAV
     encoding: Annotated[AudioEncoding, Field(description="How samples are stored.")] = AudioEncoding.PCM16
     sample_rate_hz: Annotated[
-        RateHz, Field(description="The rate of the files; a model that speaks at another rate is refused.")
+        RateHz, Field(description="The rate of the files; a model that synthesizes at another rate is refused.")
     ] = 24_000
-    channels: Annotated[int, Field(ge=1, le=1, description="Channels; models speak in one.")] = 1
+    channels: Annotated[int, Field(ge=1, le=1, description="Channels; models synthesize mono.")] = 1
     clipping: Annotated[
         Clipping,
         Field(description="Refuse: samples beyond full scale fail the clip. Limit: they are set to full scale."),
@@ -88,11 +88,11 @@ class ContractOutput(
             min_length=1,
             max_length=len(OutputFormat),
             json_schema_extra=list_set(),
-            description="Formats that a job may ask for; all but jsonl add one file a clip.",
+            description="Formats that a job may ask for; all but jsonl add one file per clip.",
         ),
     ] = (OutputFormat.JSONL,)
     timestamps: Annotated[
         Timestamps,
-        Field(description="Finest times that results carry; a model that gives none of that kind is refused."),
+        Field(description="The finest times in the results; a model that gives no times of that kind is refused."),
     ] = Timestamps.NONE
     audio: Annotated[AudioOutput, Field(description="The audio files that Synthesize writes.")] = AudioOutput()

@@ -21,7 +21,7 @@ class PrefixInput(SpecModel):
 
 
 class ManifestInput(SpecModel):
-    """A JSON Lines file with one `{"id", "uri", "sha256"}` a clip, or `{"id", "text"}` for Synthesize.
+    """A JSON Lines file with one `{"id", "uri", "sha256"}` per clip, or `{"id", "text"}` for Synthesize.
 
     `uri` may be relative to the manifest.
     """
@@ -36,14 +36,14 @@ class ClipInput(
         cel("!has(self.sha256) || has(self.uri)", "sha256 is of the object at uri; a text has none"),
     ),
 ):
-    """One clip: a recording, or a text to speak."""
+    """One clip: a recording, or a text to synthesize."""
 
     id: Annotated[
         str, Field(min_length=1, max_length=128, pattern=r"^[\w.:-]+$", description="Your name for the clip; unique.")
     ]
     uri: Annotated[Uri | None, Field(description="The recording.")] = None
     text: Annotated[
-        str | None, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, description="The text to speak.")
+        str | None, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, description="The text to synthesize.")
     ] = None
     sha256: Annotated[Sha256Hex | None, Field(description="Expected sha256; absent: not checked.")] = None
 
@@ -67,7 +67,7 @@ class JobInput(
     ] = None
 
     def uris(self) -> tuple[str, ...]:
-        """The addresses that the input names, for access checks."""
+        """Returns the addresses that the input names, for access checks."""
         if self.prefix is not None:
             return (self.prefix.uri,)
         if self.manifest is not None:

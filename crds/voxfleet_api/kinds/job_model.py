@@ -48,5 +48,6 @@ class ModelSource(
         ),
     ] = None
     digest: Annotated[
-        Digest | None, Field(description="What the model's files must digest to; absent: what Plan finds.")
+        Digest | None,
+        Field(description="The digest that the model's files must have; absent: the digest that Plan computes."),
     ] = None

@@ -10,7 +10,7 @@ from pydantic import Field
 from voxfleet_api.base import Duration, SpecModel, Uri, cel, validations
 
 MAX_TEXT_CHARACTERS = 5_000
-"""Of one clip's text to speak."""
+"""The longest text of one clip to synthesize."""
 
 Language = Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z][A-Za-z-]*$")]
 
@@ -24,7 +24,7 @@ class Transcription(SpecModel):
     """How the model transcribes; a setting that the model does not know fails the job."""
 
     language: Annotated[
-        Language | None, Field(description="The spoken language, such as en; absent: the model finds out.")
+        Language | None, Field(description="The spoken language, such as en; absent: the model detects it.")
     ] = None
     max_tokens: Annotated[
         int | None,
@@ -41,8 +41,8 @@ class SynthesisMode(StrEnum):
 class VoiceReference(SpecModel):
     """A recording of the voice."""
 
-    uri: Annotated[Uri, Field(description="The recording; the contract's input clauses hold for it too.")]
-    text: Annotated[str, Field(min_length=1, max_length=1000, description="What is said in it.")]
+    uri: Annotated[Uri, Field(description="The recording; the contract's input clauses apply to it too.")]
+    text: Annotated[str, Field(min_length=1, max_length=1000, description="The words that are spoken in it.")]
 
 
 class Synthesis(
@@ -66,7 +66,7 @@ class Synthesis(
         ),
     ),
 ):
-    """How the model speaks."""
+    """How the model synthesizes speech."""
 
     mode: Annotated[
         SynthesisMode,
@@ -82,10 +82,10 @@ class Synthesis(
     reference: Annotated[VoiceReference | None, Field(description="A recording of the voice.")] = None
     language: Annotated[Language | None, Field(description="The text's language; absent: the model's default.")] = None
     speed_percent: Annotated[
-        int, Field(ge=25, le=400, description="Speed; a model that cannot change it accepts 100 alone.")
+        int, Field(ge=25, le=400, description="Speed; a model that cannot change it accepts only 100.")
     ] = 100
     streaming_interval: Annotated[
-        Duration, Field(description="Audio of a streamed chunk; rounded to whole frames of the model's codec.")
+        Duration, Field(description="Length of a streamed chunk; rounded to whole frames of the model's codec.")
     ] = "2s"
     max_tokens: Annotated[
         int | None, Field(ge=16, le=131_072, description="Token budget of a text; absent: the model's own.")

@@ -71,7 +71,7 @@ class Access(SpecModel):
 class Disconnect(SpecModel):
     lost_after: Annotated[
         Duration,
-        Field(description="The agent parks its attempts after so long without contact; then another Mac takes over."),
+        Field(description="After this time without contact the agent parks its attempts, and another Mac takes over."),
     ] = "10m"
 
 
@@ -104,7 +104,7 @@ class MacAgentSpec(SpecModel):
 class Machine(StatusModel):
     """Facts that the agent reports."""
 
-    hardware_id: Annotated[str, Field(max_length=128, description="What tells this machine from all others.")]
+    hardware_id: Annotated[str, Field(max_length=128, description="Identifies this machine.")]
     chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
     memory_bytes: Annotated[int, Field(description="Memory of the machine.")]
     os: Annotated[str, Field(max_length=128, description="Operating system and its version.")]
@@ -116,7 +116,7 @@ class Machine(StatusModel):
 
 
 class MacAgentStatus(StatusModel):
-    """No field moves with work: a quiet or a busy fleet writes no MacAgent status."""
+    """No field changes with work, so a busy fleet writes no more MacAgent status than an idle one."""
 
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
@@ -134,7 +134,7 @@ class MacAgent(Resource):
         scope="Cluster",
         columns=(
             PrinterColumn(
-                "Available", "string", '.status.conditions[?(@.type=="Available")].status', "Takes attempts?"
+                "Available", "string", '.status.conditions[?(@.type=="Available")].status', "Accepts attempts?"
             ),
             PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Available")].reason', "Why, or why not"),
             PrinterColumn("Lanes", "integer", ".status.machine.lanes", "Offline lanes"),

@@ -1,4 +1,4 @@
-"""What all kinds share: metadata as read from the API server, and the facts that a CRD needs."""
+"""The parts that all kinds share: metadata as read from the API server, and the facts that a CRD needs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PrinterColumn:
 
 @dataclass(frozen=True, slots=True)
 class CrdFacts:
-    """What the CRD says beside the schema."""
+    """The facts of a CRD beside its schema."""
 
     kind: str
     plural: str

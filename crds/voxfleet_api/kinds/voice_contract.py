@@ -23,7 +23,7 @@ from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Res
 
 
 class VoiceContractSpec(SpecModel):
-    """The audio requirements. Jobs copy them when they are accepted; a later edit never reaches a running job."""
+    """The audio requirements. A job copies them when it is accepted; a later edit never reaches a running job."""
 
     input: Annotated[ContractInput, Field(description="The audio that is accepted.")]
     conversions: Annotated[

@@ -1,4 +1,4 @@
-"""A real agent (journal, scratch, ledger, HTTP on loopback) whose stages and lane a test holds in its hands."""
+"""A real agent (journal, scratch, ledger, HTTP on loopback) whose stages, lanes and clock a test controls."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.results import LadderTable, LaneReadings
 
-PATIENCE_SECONDS = 30.0
-"""So that what never comes fails a test instead of holding it up."""
+TIMEOUT_SECONDS = 30.0
+"""Makes a test fail, instead of hanging, when an event never comes."""
 TOKEN = "a-token-of-some-length"
 CONTROL_PLANE = "control-plane-1"
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
@@ -65,8 +65,8 @@ COMMIT = ShardResult(commit_sha256="a" * 64)
 MACHINE = LocalMachine("hw-1", "boot-1", "Apple M4", 2**34, "macOS 26", {"mlx": "0.32.4"}, True, "fits")
 
 
-class HandClock:
-    """Moves only when a test moves it."""
+class ManualClock:
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_000_000
@@ -84,8 +84,8 @@ class HandClock:
         return datetime(2026, 11, 20, tzinfo=UTC) + timedelta(milliseconds=self.milliseconds)
 
 
-class HeldLane:
-    """A lane that is held and killed, but never works."""
+class StubLane:
+    """A lane that can be acquired and killed, but never works."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -93,7 +93,7 @@ class HeldLane:
         self.stepped_down: StepDown | None = None
         self.kills = 0
 
-    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
+    async def load(self, model: ResolvedModel, spec: LaneSpec) -> LoadedModel:
         raise AssertionError("the stand-in stages load nothing")
 
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict]:
@@ -109,9 +109,9 @@ class HeldLane:
         self.kills += 1
 
 
-class HeldPools:
+class StubPools:
     def __init__(self, lanes: int) -> None:
-        self.lanes = [HeldLane(f"offline-{number}") for number in range(lanes)]
+        self.lanes = [StubLane(f"offline-{number}") for number in range(lanes)]
         self._free = list(self.lanes)
 
     def facts(self) -> list[PoolFacts]:
@@ -124,17 +124,17 @@ class HeldPools:
         resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
         return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
 
-    def acquire(self, pool: str, digest: str | None = None) -> HeldLane | None:
+    def acquire(self, pool: str, digest: str | None = None) -> StubLane | None:
         return self._free.pop(0) if self._free else None
 
-    def release(self, lane: HeldLane) -> None:
+    def release(self, lane: StubLane) -> None:
         if lane not in self._free:
             self._free.append(lane)
 
 
 @dataclass
-class HeldStage:
-    """Runs until the test lets it end; what it does before is `work`."""
+class ControlledStage:
+    """A stage that reserves scratch, then runs until the test gives its outcome."""
 
     entered: asyncio.Queue[StageContext] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[ShardResult | Exception] = field(default_factory=asyncio.Queue)
@@ -154,9 +154,9 @@ class HeldStage:
 @dataclass
 class Agent:
     folder: Path
-    clock: HandClock
-    stage: HeldStage
-    pools: HeldPools
+    clock: ManualClock
+    stage: ControlledStage
+    pools: StubPools
     supervisor: Supervisor
     journal: Journal
     scratch: Scratch
@@ -170,8 +170,8 @@ class Agent:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     async def stage_entered(self) -> StageContext:
-        """What the next stage that runs works with."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        """Waits for the next stage to run; returns its context."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.stage.entered.get()
 
     async def put(self, request: AttemptRequest, **headers: str | int) -> httpx.Response:
@@ -192,22 +192,22 @@ class Agent:
                 yield Event.model_validate_json(line)
 
     async def until(self, request: AttemptRequest, state: str) -> AttemptStatus:
-        """The attempt once the event stream has shown it in this state."""
+        """Waits until the attempt is in this state, in the list or the event stream; returns its status."""
         listing = (await self.http.get("/v1/attempts")).json()
-        for found in listing["attempts"]:
-            status = AttemptStatus.load(found)
+        for content in listing["attempts"]:
+            status = AttemptStatus.load(content)
             if status.spec_digest == request.spec_digest and status.state.value == state:
                 return status
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             async for event in self.events(listing["cursor"]):
-                told = event.attempt
-                if told is not None and told.spec_digest == request.spec_digest and told.state.value == state:
-                    return told
+                seen = event.attempt
+                if seen is not None and seen.spec_digest == request.spec_digest and seen.state.value == state:
+                    return seen
         raise AssertionError("the stream ended")
 
 
 def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) -> AttemptSpec:
-    order = ProcessSpec(
+    stage_spec = ProcessSpec(
         plan_attempt=1,
         manifest_sha256="b" * 64,
         model=ModelSource(path="default"),
@@ -216,22 +216,22 @@ def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) ->
         ordinal=0,
         indexes="0-3",
     )
-    return _spec(Stage.PROCESS, shard, attempt, process=order, **changes)
+    return _spec(Stage.PROCESS, shard, attempt, process=stage_spec, **changes)
 
 
 def plan_spec(shard: str = "plan-1", attempt: int = 1, uri: str = "file:///data/in/") -> AttemptSpec:
-    order = PlanSpec(
+    stage_spec = PlanSpec(
         input=JobInput(prefix=PrefixInput(uri=uri)),
         model=ModelSource(path="default"),
         shard_audio_milliseconds=60_000,
         max_shards=10,
     )
-    return _spec(Stage.PLAN, shard, attempt, plan=order)
+    return _spec(Stage.PLAN, shard, attempt, plan=stage_spec)
 
 
 def finalize_spec(shard: str = "finalize-1", attempt: int = 1) -> AttemptSpec:
-    order = FinalizeSpec(plan_attempt=1, manifest_sha256="b" * 64, total=0, commits=())
-    return _spec(Stage.FINALIZE, shard, attempt, finalize=order)
+    stage_spec = FinalizeSpec(plan_attempt=1, manifest_sha256="b" * 64, total=0, commits=())
+    return _spec(Stage.FINALIZE, shard, attempt, finalize=stage_spec)
 
 
 def _spec(stage: Stage, shard: str, attempt: int, **changes: object) -> AttemptSpec:
@@ -265,16 +265,16 @@ def check_address(uri: str) -> None:
 
 
 @asynccontextmanager
-async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None = None) -> AsyncIterator[Agent]:
-    """Ends in order, as at SIGTERM."""
-    clock = clock or HandClock()
-    stage = HeldStage()
-    pools = HeldPools(lanes)
+async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | None = None) -> AsyncIterator[Agent]:
+    """Runs an agent, and stops it in order, as SIGTERM does."""
+    clock = clock or ManualClock()
+    stage = ControlledStage()
+    pools = StubPools(lanes)
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
     scratch = Scratch(folder / "scratch", 10_000, 0)
     chain_id = await journal.write(lambda db: open_chain(db, public_key_text(key)))
-    equipment = AttemptServices(
+    services = AttemptServices(
         journal=journal,
         ledger=Ledger(key, chain_id, MACHINE.hardware_id),
         scratch=scratch,
@@ -290,14 +290,14 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: HandClock | None
         open_storage=open_storage,
         check_address=check_address,
     )
-    supervisor = Supervisor(equipment)
+    supervisor = Supervisor(services)
     await supervisor.start()
     metrics = AgentMetrics(
         lambda: AgentReading(
             supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
         )
     )
-    routes = Routes(equipment, supervisor, Authenticator(TOKEN), metrics)
+    routes = Routes(services, supervisor, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -324,7 +324,7 @@ class NoModels:
 
 class NoLadders:
     async def table(
-        self, lane: Lane, model: ResolvedModel, order: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         return None
 

@@ -1,4 +1,4 @@
-"""The agent that most tests of this folder talk to."""
+"""The agent that most tests of this folder use."""
 
 from __future__ import annotations
 

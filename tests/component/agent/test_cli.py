@@ -47,7 +47,7 @@ def test_init_makes_a_key_and_a_token_once(config: Path, tmp_path: Path) -> None
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_missing_is_named(config: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(config: Path, tmp_path: Path) -> None:
     served = command("serve", "--config", config)
     assert served.returncode == 1 and "tokenFile" in served.stderr and "init" in served.stderr
     assert "Traceback" not in served.stderr
@@ -59,7 +59,7 @@ def test_what_is_missing_is_named(config: Path, tmp_path: Path) -> None:
     assert absent.returncode == 1 and "none.yaml" in absent.stderr
 
 
-def test_help_shows_what_to_type() -> None:
+def test_help_shows_examples() -> None:
     for words in (("init",), ("serve",), ("ledger", "export"), ("ledger", "verify")):
         shown = command(*words, "--help")
         assert shown.returncode == 0 and f"Example: voxfleet-agent {' '.join(words)}" in shown.stdout

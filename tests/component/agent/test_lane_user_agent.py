@@ -1,4 +1,4 @@
-"""A real agent with `laneUser`: its lanes run as that account, read clips and models, and not the ledger key."""
+"""A real agent with `laneUser`: its lanes run as that user; they read clips and models, but not the ledger key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 
 
 @needs_root
-def test_lanes_of_an_agent_run_as_their_account(open_folder: Path, account_python: Path) -> None:
+def test_lanes_of_an_agent_run_as_the_lane_user(open_folder: Path, account_python: Path) -> None:
     (open_folder / "results").mkdir()
     contract = VoiceContractSpec(
         input=ContractInput(

@@ -5,7 +5,7 @@ from pathlib import Path
 from voxfleet_agent.machine import read_machine
 
 
-def test_two_agents_on_one_machine_are_two_macs_and_each_stays_itself(tmp_path: Path) -> None:
+def test_two_agents_on_one_machine_are_two_macs_with_stable_identities(tmp_path: Path) -> None:
     one, again, two = (read_machine(tmp_path / name) for name in ("one", "one", "two"))
     assert one.hardware_id == again.hardware_id != two.hardware_id
     assert one.boot_id == two.boot_id

@@ -1,4 +1,4 @@
-"""An attempt's life over real HTTP, a real journal and a real ledger; stages and lanes are held by the test."""
+"""The life of an attempt with real HTTP, journal and ledger; the test controls stages and lanes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_a_lease_that_expires_parks_and_the_same_put_resumes(agent: Agent)
     assert parked.state is AttemptState.PARKED and parked.lane is None
     assert agent.pools.lanes[0].kills == 1 and list(agent.scratch.attempts_path.iterdir()) == []
     assert sum(signed.row.monotonic_milliseconds for signed in (await agent.ledger()).rows) == 19_000
-    agent.clock.advance(500)  # nobody holds the lane: nothing is billed
+    agent.clock.advance(500)  # no attempt holds the lane, so nothing is billed
     assert (await agent.http.post("/v1/renew", headers=agent.headers())).json() == {"renewed": 0}
 
     assert AttemptStatus.load((await agent.put(request)).json()).state is AttemptState.ACCEPTED
@@ -176,7 +176,7 @@ async def test_a_stopping_agent_parks_and_admits_nothing(tmp_path: Path) -> None
     async with running_agent(tmp_path) as again:
         assert (await again.status(REQUEST)).state is AttemptState.PARKED
         assert sum(signed.row.monotonic_milliseconds for signed in (await again.ledger()).rows) == 4000
-        assert (await again.put(REQUEST, epoch=0)).status_code == 412  # the binding is durable, too
+        assert (await again.put(REQUEST, epoch=0)).status_code == 412  # the binding is durable as well
         assert (await again.put(REQUEST)).status_code == 200
         await again.stage_entered()
 
@@ -199,7 +199,7 @@ async def test_credentials_reach_the_stage_and_never_the_journal(
         assert secret.encode() not in written and secret not in answers
 
 
-async def test_an_ended_attempt_keeps_its_result_and_nothing_of_its_clips(agent: Agent) -> None:
+async def test_an_ended_attempt_keeps_its_result_and_no_clip_data(agent: Agent) -> None:
     await agent.put(REQUEST)
     context = await agent.stage_entered()
     await context.journal.freeze_base(b"base")

@@ -1,4 +1,4 @@
-"""What the protocol refuses, and what becomes of an attempt or an agent that something goes wrong with."""
+"""Requests that the protocol refuses, and failures of attempts and of the agent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.component.agent import agent_rig
 from tests.component.agent.agent_rig import (
     COMMIT,
     CONTROL_PLANE,
-    PATIENCE_SECONDS,
     REQUEST,
+    TIMEOUT_SECONDS,
     TOKEN,
     Agent,
     plan_spec,
@@ -36,7 +36,7 @@ async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> N
     assert failure.message == "the model changed"
 
 
-async def test_an_unforeseen_error_fails_the_attempt_and_tells_nothing_of_speech(agent: Agent) -> None:
+async def test_an_unforeseen_error_fails_the_attempt_and_reveals_no_speech(agent: Agent) -> None:
     await agent.put(REQUEST)
     group = ExceptionGroup("clips", [VoxFleetError(FailureClass.THROTTLED, "slow down")])
     agent.stage.answers.put_nowait(KeyError("a clip's name"))
@@ -50,22 +50,22 @@ async def test_an_unforeseen_error_fails_the_attempt_and_tells_nothing_of_speech
     assert failure is not None and failure.failure_class is FailureClass.THROTTLED
 
 
-async def test_a_full_disk_is_told_as_such_from_within_a_group(agent: Agent) -> None:
+async def test_a_full_disk_is_reported_as_such_from_within_an_exception_group(agent: Agent) -> None:
     await agent.put(REQUEST)
     agent.stage.answers.put_nowait(ExceptionGroup("clips", [OSError(errno.ENOSPC, "no space")]))
     failure = (await agent.until(REQUEST, "Failed")).failure
     assert failure is not None and failure.failure_class is FailureClass.SCRATCH_EXHAUSTED
 
 
-async def test_an_agent_that_must_end_records_nothing_of_what_its_end_does_to_others(agent: Agent) -> None:
+async def test_an_agent_that_must_end_records_no_failure_of_other_attempts(agent: Agent) -> None:
     await agent.put(REQUEST)
     await agent.stage_entered()
     live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
     assert live is not None and live.task is not None
     agent.supervisor._fail(RuntimeError("another attempt does not stop"))
-    # What a lane says when the ending agent kills it.
+    # The error of a lane that the ending agent kills.
     agent.stage.answers.put_nowait(VoxFleetError(FailureClass.LANE_CRASHED, "the agent stopped the lane"))
-    await asyncio.wait({live.task}, timeout=PATIENCE_SECONDS)
+    await asyncio.wait({live.task}, timeout=TIMEOUT_SECONDS)
     status = await agent.status(REQUEST)
     assert status.state is AttemptState.RUNNING and status.failure is None
     assert isinstance(agent.supervisor.failed.exception(), RuntimeError)
@@ -83,16 +83,16 @@ async def test_a_deletion_that_cannot_end_ends_the_agent(agent: Agent, monkeypat
     monkeypatch.setattr(attempt_table, "forget", full)
     with pytest.raises(sqlite3.OperationalError):
         await agent.supervisor.delete(key)
-    assert isinstance(agent.supervisor.failed.exception(), sqlite3.OperationalError)  # the next process erases it
+    assert isinstance(agent.supervisor.failed.exception(), sqlite3.OperationalError)  # the next process deletes it
 
 
-async def test_a_folder_that_does_not_answer_holds_up_only_its_own_put(
+async def test_a_folder_that_does_not_answer_delays_only_its_own_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
 
     def waits(uri: str) -> None:
-        answers.wait(PATIENCE_SECONDS)
+        answers.wait(TIMEOUT_SECONDS)
 
     monkeypatch.setattr(agent_rig, "check_address", waits)
     async with running_agent(tmp_path) as agent:

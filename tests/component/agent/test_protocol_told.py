@@ -1,4 +1,4 @@
-"""What the agent tells: events, lists, progress, metrics and its identity."""
+"""What the agent reports: events, lists, progress, metrics and its identity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import sqlite3
 import threading
 
-from tests.component.agent.agent_rig import COMMIT, PATIENCE_SECONDS, REQUEST, Agent
+from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent
 
 from voxfleet_agent.journal import event_table
 from voxfleet_api.digest import canonical_json
@@ -68,16 +68,16 @@ async def test_a_list_is_never_older_than_its_cursor(agent: Agent) -> None:
 
     def hold(db: sqlite3.Connection) -> None:
         held.set()
-        go.wait(PATIENCE_SECONDS)
+        go.wait(TIMEOUT_SECONDS)
 
     holding = asyncio.create_task(agent.journal.write(hold, wake=False))
-    assert await asyncio.to_thread(held.wait, PATIENCE_SECONDS)
+    assert await asyncio.to_thread(held.wait, TIMEOUT_SECONDS)
     live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
     assert live is not None
     parking = asyncio.create_task(agent.supervisor.park(live, "the test says so"))
-    while live.meter is not None:  # noqa: ASYNC110 -- given up as the commit is handed over; nothing tells of it
+    while live.meter is not None:  # noqa: ASYNC110 -- no event reports that the commit is handed over
         await asyncio.sleep(0)
-    listing = asyncio.create_task(agent.supervisor.feed.listing())  # its read waits behind the commit
+    listing = asyncio.create_task(agent.supervisor.feed.listing())  # the read of the list waits behind the commit
     await asyncio.sleep(0)
     go.set()
     await asyncio.gather(holding, parking)
@@ -87,7 +87,7 @@ async def test_a_list_is_never_older_than_its_cursor(agent: Agent) -> None:
     assert status.state is AttemptState.PARKED and status.progress.done == 3
 
 
-async def test_progress_is_told_without_being_journaled(agent: Agent) -> None:
+async def test_progress_is_reported_without_being_journaled(agent: Agent) -> None:
     await agent.put(REQUEST)
     context = await agent.stage_entered()
     cursor = (await agent.http.get("/v1/attempts")).json()["cursor"]
@@ -109,7 +109,7 @@ async def test_metrics_name_no_job(agent: Agent) -> None:
     assert "calls" not in text and "shard-1" not in text
 
 
-async def test_metrics_tell_of_each_lanes_ring(agent: Agent) -> None:
+async def test_metrics_report_each_lanes_ring(agent: Agent) -> None:
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_lane_ring_underruns_total{lane="offline-0"} 3.0' in text
     assert 'voxfleet_agent_lane_ring_resets_total{cause="DecodeError",lane="offline-0"} 2.0' in text
@@ -117,6 +117,6 @@ async def test_metrics_tell_of_each_lanes_ring(agent: Agent) -> None:
     assert 'voxfleet_agent_lane_ring_high_water_bytes{lane="offline-0"}' in text
 
 
-async def test_metrics_tell_what_is_retained(agent: Agent) -> None:
+async def test_metrics_report_retained_clips(agent: Agent) -> None:
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert "voxfleet_agent_quarantine_bytes 7.0" in text and "voxfleet_agent_quarantined_clips 2.0" in text

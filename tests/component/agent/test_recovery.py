@@ -1,4 +1,4 @@
-"""What a restarted agent makes of what a killed one left."""
+"""Recovery of a restarted agent from the journal and scratch of a killed one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 
 
 @dataclass
-class Left:
+class KilledAgent:
     journal: Journal
     ledger: Ledger
     scratch: Scratch
@@ -67,26 +67,26 @@ class Left:
 
 
 @pytest.fixture
-async def left(tmp_path: Path) -> AsyncIterator[Left]:
+async def killed(tmp_path: Path) -> AsyncIterator[KilledAgent]:
     journal = await Journal.open(tmp_path / "state", tmp_path / "state" / "journal.sqlite3")
     scratch = Scratch(tmp_path / "scratch", 1000, 0)
     chain_id = await journal.write(lambda db: open_chain(db, public_key_text(KEY)))
-    yield Left(journal, Ledger(KEY, chain_id, "hw"), scratch)
+    yield KilledAgent(journal, Ledger(KEY, chain_id, "hw"), scratch)
     scratch.close()
     await journal.close()
 
 
-async def test_time_up_to_the_last_tick_is_sealed_exactly_once(left: Left) -> None:
-    record = await left.attempt(1, AttemptState.RUNNING, lane="offline-0")
-    ticked = await left.hold(record, 9000)
-    first = await recover(left.journal, left.ledger, left.scratch)
-    second = await recover(left.journal, left.ledger, left.scratch)
+async def test_time_up_to_the_last_tick_is_sealed_exactly_once(killed: KilledAgent) -> None:
+    record = await killed.attempt(1, AttemptState.RUNNING, lane="offline-0")
+    ticked = await killed.hold(record, 9000)
+    first = await recover(killed.journal, killed.ledger, killed.scratch)
+    second = await recover(killed.journal, killed.ledger, killed.scratch)
     assert (first.sealed_rows, second.sealed_rows) == (1, 0)
-    (row,) = (await left.journal.read(lambda db: page_after(db, left.ledger.chain_id, -1, 10))).rows
+    (row,) = (await killed.journal.read(lambda db: page_after(db, killed.ledger.chain_id, -1, 10))).rows
     assert (row.row.monotonic_milliseconds, row.row.audio_milliseconds, row.row.activity) == (9000, 5000, Activity.WORK)
-    assert await left.journal.write(lambda db: left.ledger.seal(db, ticked, record)) is None
-    await left.journal.write(lambda db: lane_holds.tick(db, ticked))
-    assert await left.journal.read(lane_holds.load_all) == []
+    assert await killed.journal.write(lambda db: killed.ledger.seal(db, ticked, record)) is None
+    await killed.journal.write(lambda db: lane_holds.tick(db, ticked))
+    assert await killed.journal.read(lane_holds.load_all) == []
 
 
 @pytest.mark.parametrize(
@@ -107,77 +107,77 @@ async def test_time_up_to_the_last_tick_is_sealed_exactly_once(left: Left) -> No
     ],
 )
 async def test_each_state_after_a_restart(
-    left: Left, state: AttemptState, failure: AttemptFailure | None, after: AttemptState | None
+    killed: KilledAgent, state: AttemptState, failure: AttemptFailure | None, after: AttemptState | None
 ) -> None:
-    record = await left.attempt(1, state, failure=failure, result=None if failure else COMMIT, lane="offline-0")
-    scratch = left.scratch.open_attempt(record.key, 10_000)
+    record = await killed.attempt(1, state, failure=failure, result=None if failure else COMMIT, lane="offline-0")
+    scratch = killed.scratch.open_attempt(record.key, 10_000)
     (scratch.path / "clip").write_bytes(b"x")
     scratch.close()
-    recovered = await recover(left.journal, left.ledger, left.scratch)
+    recovered = await recover(killed.journal, killed.ledger, killed.scratch)
     assert [found.state for found in recovered.records] == ([] if after is None else [after])
-    assert list(left.scratch.attempts_path.iterdir()) == []
-    stored = await left.journal.read(attempt_table.load_all)
+    assert list(killed.scratch.attempts_path.iterdir()) == []
+    stored = await killed.journal.read(attempt_table.load_all)
     assert stored == recovered.records
-    told = await left.journal.read(lambda db: [event.content["state"] for event in event_table.after(db, 0, 10)])
-    assert told == ([] if after in (state, None) else [after])
+    states = await killed.journal.read(lambda db: [event.content["state"] for event in event_table.after(db, 0, 10)])
+    assert states == ([] if after in (state, None) else [after])
 
 
-async def test_one_changed_byte_is_found_and_its_row_named(left: Left) -> None:
+async def test_one_changed_byte_is_found_and_its_row_named(killed: KilledAgent) -> None:
     for number in range(3):
-        record = await left.attempt(number, AttemptState.RUNNING)
-        await left.hold(record, 1000 + number)
-    await recover(left.journal, left.ledger, left.scratch)
-    lines = await left.journal.read(lambda db: list(stored_rows(db)))
-    assert [head.sequence for head in verify_lines(iter(lines), left.ledger.public_key)] == [2]
+        record = await killed.attempt(number, AttemptState.RUNNING)
+        await killed.hold(record, 1000 + number)
+    await recover(killed.journal, killed.ledger, killed.scratch)
+    lines = await killed.journal.read(lambda db: list(stored_rows(db)))
+    assert [head.sequence for head in verify_lines(iter(lines), killed.ledger.public_key)] == [2]
     for position, (name, line) in enumerate(lines):
         for column in range(len(line)):
             flipped = line[:column] + chr(ord(line[column]) ^ 1) + line[column + 1 :]
             changed = [*lines[:position], (name, flipped), *lines[position + 1 :]]
             with pytest.raises(LedgerError) as caught:
-                verify_lines(iter(changed), left.ledger.public_key)
+                verify_lines(iter(changed), killed.ledger.public_key)
             assert caught.value.row_name == name, flipped
 
 
-async def test_a_damaged_newest_row_is_named_and_nothing_follows_it(left: Left) -> None:
-    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
-    await recover(left.journal, left.ledger, left.scratch)
-    chain_id = left.ledger.chain_id
-    await left.journal.write(lambda db: db.execute("UPDATE ledger_rows SET content = '{' || content"))
-    await left.hold(await left.attempt(2, AttemptState.RUNNING), 1000)
+async def test_a_damaged_newest_row_is_named_and_nothing_follows_it(killed: KilledAgent) -> None:
+    await killed.hold(await killed.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(killed.journal, killed.ledger, killed.scratch)
+    chain_id = killed.ledger.chain_id
+    await killed.journal.write(lambda db: db.execute("UPDATE ledger_rows SET content = '{' || content"))
+    await killed.hold(await killed.attempt(2, AttemptState.RUNNING), 1000)
     with pytest.raises(LedgerError) as caught:
-        await recover(left.journal, left.ledger, left.scratch)
+        await recover(killed.journal, killed.ledger, killed.scratch)
     assert caught.value.row_name == f"{chain_id}#0"
-    assert await left.journal.read(lambda db: len(lane_holds.load_all(db))) == 1  # the time is not lost
-    assert await left.journal.read(lambda db: last_sequence(db, chain_id)) == 0
-    assert (await left.journal.read(lambda db: page_after(db, chain_id, -1, 9))).damaged_sequence == 0
+    assert await killed.journal.read(lambda db: len(lane_holds.load_all(db))) == 1  # the time is not lost
+    assert await killed.journal.read(lambda db: last_sequence(db, chain_id)) == 0
+    assert (await killed.journal.read(lambda db: page_after(db, chain_id, -1, 9))).damaged_sequence == 0
 
 
-async def test_unused_bits_of_a_signature_are_no_place_to_change(left: Left) -> None:
-    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
-    await recover(left.journal, left.ledger, left.scratch)
-    (signed,) = (await left.journal.read(lambda db: page_after(db, left.ledger.chain_id, -1, 10))).rows
+async def test_changed_unused_bits_of_a_signature_are_found(killed: KilledAgent) -> None:
+    await killed.hold(await killed.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(killed.journal, killed.ledger, killed.scratch)
+    (signed,) = (await killed.journal.read(lambda db: page_after(db, killed.ledger.chain_id, -1, 10))).rows
     last = signed.signature[-3]
     changed = signed.model_copy(update={"signature": signed.signature[:-3] + chr(ord(last) + 1) + "=="})
     with pytest.raises(LedgerError, match=re.escape(signed.name)):
         verify([changed], KEY.public_key())
 
 
-async def test_a_removed_or_repeated_row_is_found(left: Left) -> None:
+async def test_a_removed_or_repeated_row_is_found(killed: KilledAgent) -> None:
     for number in range(3):
-        await left.hold(await left.attempt(number, AttemptState.RUNNING), 1000)
-    await recover(left.journal, left.ledger, left.scratch)
-    lines = await left.journal.read(lambda db: list(stored_rows(db)))
+        await killed.hold(await killed.attempt(number, AttemptState.RUNNING), 1000)
+    await recover(killed.journal, killed.ledger, killed.scratch)
+    lines = await killed.journal.read(lambda db: list(stored_rows(db)))
     for wrong in (lines[1:], [lines[0], lines[2]], [lines[0], lines[0], *lines[1:]]):
         with pytest.raises(LedgerError):
-            verify_lines(iter(wrong), left.ledger.public_key)
+            verify_lines(iter(wrong), killed.ledger.public_key)
 
 
-async def test_another_key_opens_another_chain(left: Left) -> None:
-    await left.hold(await left.attempt(1, AttemptState.RUNNING), 1000)
-    await recover(left.journal, left.ledger, left.scratch)
+async def test_another_key_opens_another_chain(killed: KilledAgent) -> None:
+    await killed.hold(await killed.attempt(1, AttemptState.RUNNING), 1000)
+    await recover(killed.journal, killed.ledger, killed.scratch)
     other_key = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
-    other = await left.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
-    same = await left.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
-    assert other == same != left.ledger.chain_id
-    assert (await left.journal.read(lambda db: chain_head(db, other))).sequence == -1
-    assert (await left.journal.read(lambda db: chain_head(db, left.ledger.chain_id))).sequence == 0
+    other = await killed.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
+    same = await killed.journal.write(lambda db: open_chain(db, public_key_text(other_key)))
+    assert other == same != killed.ledger.chain_id
+    assert (await killed.journal.read(lambda db: chain_head(db, other))).sequence == -1
+    assert (await killed.journal.read(lambda db: chain_head(db, killed.ledger.chain_id))).sequence == 0

@@ -1,4 +1,4 @@
-"""Plan, Process and Finalize on real clips, a real model and a real agent process, which is killed at every edge."""
+"""Plan, Process and Finalize on real clips with a real model, in an agent process killed at every crash point."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ EXIT_SECONDS = 120.0
 
 @dataclass
 class Whole:
-    """One agent process, and a job for it over the example clips."""
+    """One agent process, and a job over the example clips."""
 
     agent: AgentProcess
     job: JobSpecs
 
     def first_shard(self) -> AttemptSpec:
-        """Planned, and not begun."""
+        """Runs Plan; returns the spec of the first shard, which has not begun."""
         return next(self.job.process(self.agent.plan(self.job)))
 
     def states(self) -> dict[str, AttemptState]:
-        """Of every attempt that the agent knows, by its shard."""
+        """Returns the state of every attempt that the agent knows, by shard."""
         return {status.shard_uid: status.state for status in self.agent.attempts().attempts}
 
     def scratch_entries(self) -> list[Path]:
@@ -72,7 +72,7 @@ def clips_of(spec: AttemptSpec) -> list[int]:
 
 
 def committed_rows(whole: Whole, status: AttemptStatus) -> list[ResultRow]:
-    """The rows of a Process attempt, by its commit; every digest on the way is checked."""
+    """Reads the rows of a Process attempt from its commit; checks every digest on the way."""
     assert status.result is not None
     content = whole.read(f"parts/{status.shard_uid}/{status.attempt}/commit.json")
     assert sha256_hex(content) == status.result.commit_sha256
@@ -143,7 +143,7 @@ EDGES = (
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_an_agent_that_dies_at_an_edge_resumes_without_losing_or_repeating_a_clip(whole: Whole, edge: str) -> None:
+def test_an_agent_killed_at_a_crash_point_resumes_without_losing_or_repeating_a_clip(whole: Whole, edge: str) -> None:
     agent = whole.agent
     spec = whole.first_shard()
     cursor = agent.attempts().cursor
@@ -191,9 +191,9 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     events = agent.events(agent.attempts().cursor)
     next(events)
     os.kill(agent.mac.agent.pid, signal.SIGTERM)
-    told = [event.attempt for event in events]
+    statuses = [event.attempt for event in events]
     assert agent.mac.agent.wait_exit(EXIT_SECONDS) == 0
-    assert AttemptState.PARKED in [status.state for status in told if status is not None]
+    assert AttemptState.PARKED in [status.state for status in statuses if status is not None]
     assert wait_ended(children, 30) == [] and whole.scratch_entries() == []
     agent.mac.restart_agent()
     assert whole.states()[spec.shard_uid] is AttemptState.PARKED
@@ -208,7 +208,7 @@ def test_a_model_path_that_does_not_exist_fails_with_its_class(whole: Whole) -> 
 
 
 def _put_until_loaded(whole: Whole) -> AttemptSpec:
-    """The first shard, once the lane has its model: then the first row is sealed, and the clips begin."""
+    """Puts the first shard and waits until its first row is sealed: then the lane has its model, and clips begin."""
     agent, spec = whole.agent, whole.first_shard()
     cursor = agent.attempts().cursor
     agent.put(spec)

@@ -1,4 +1,4 @@
-"""What the program loads before it knows its command: the supervisor carries that for as long as it lives."""
+"""The modules that the program loads before it knows its command; `serve` keeps them in memory for its lifetime."""
 
 from __future__ import annotations
 

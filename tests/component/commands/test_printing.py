@@ -1,4 +1,4 @@
-"""Tables are whole where another program reads them, whatever the terminal of its user."""
+"""Tables are complete when another program reads them, however wide the user's terminal is."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def piped(*words: str | Path) -> list[str]:
 
 
 def keep_clip(config: Path) -> Path:
-    """As a quarantine lies on disk, with markup in its names."""
+    """Writes a retained clip as the quarantine stores it, with markup in its names."""
     scratch = Path(yaml.safe_load(config.read_text())["scratch"]["path"])
     folder = scratch / "quarantine" / "speech" / "[bold]job-0f5b6a3e" / "7-DecodeError"
     folder.mkdir(parents=True)
@@ -49,7 +49,7 @@ def keep_clip(config: Path) -> Path:
     return folder
 
 
-def test_a_piped_list_holds_whole_folders_and_names(config: Path) -> None:
+def test_a_piped_list_holds_complete_folders_and_names(config: Path) -> None:
     folder = keep_clip(config)
     line = next(line for line in piped("quarantine", "list", "-c", config) if "DecodeError" in line)
     assert str(folder) in line and "speech/[bold]job-0f5b6a3e" in line

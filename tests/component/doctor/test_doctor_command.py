@@ -17,7 +17,7 @@ def run_doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=agent_environment(), check=False, timeout=300)
 
 
-def test_the_doctor_finds_what_is_wrong_and_leaves_scratch_as_it_was(tmp_path: Path) -> None:
+def test_the_doctor_finds_problems_and_leaves_scratch_unchanged(tmp_path: Path) -> None:
     mac = Mac("mac", tmp_path / "mac", allow=[])
     mac.write_files()
     mac.scratch.mkdir(mode=0o700)
@@ -34,7 +34,7 @@ def test_the_doctor_finds_what_is_wrong_and_leaves_scratch_as_it_was(tmp_path: P
     assert [*mac.scratch.iterdir()] == []
 
 
-def test_a_wrong_configuration_is_named_before_anything_is_looked_at(tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_named_before_any_check(tmp_path: Path) -> None:
     file = tmp_path / "agent.yaml"
     file.write_text(yaml.safe_dump({"stateDir": "state"}))
     ran = run_doctor("-c", file)

@@ -1,4 +1,4 @@
-"""A home of its own for runs without a cluster, and the command as people type it."""
+"""A home folder for runs without a cluster, and the command as people type it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BAD = "truncated"
 
 @dataclass
 class Home:
-    """One user's machine: nothing outside `folder` is written but `cache`."""
+    """One user's machine: the command writes nothing outside `folder` except `cache`."""
 
     folder: Path
     cache: Path
-    """Shared by the tests, because MLX compiles into it."""
+    """The cache folder, which tests share because MLX compiles into it."""
     variables: dict[str, str] = field(default_factory=dict)
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Home:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def invoke(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        """As `agent`, inside this process: for commands that start none themselves."""
+        """Runs the command in this process; for commands that start no child process."""
         variables: dict[str, str | None] = {**dict.fromkeys(os.environ), **self.environment(**more)}
         ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
         if ended.exception is not None and not isinstance(ended.exception, SystemExit):
@@ -75,13 +75,13 @@ class Home:
         return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
 
     def run(self, *words: str | Path, **more: str) -> dict[str, Any]:
-        """The summary of `run` and its exit code as `rc`."""
+        """Runs `run`; returns its summary, with its exit code as `rc`."""
         ended = self.agent("run", *words, "-o", "json", **more)
         assert ended.stdout, ended.stderr
         return {**json.loads(ended.stdout), "rc": ended.returncode, "stderr": ended.stderr}
 
     def job(self, name: str, clips: Path, *, job: dict[str, Any] | None = None, **contract: Any) -> Path:
-        """The YAML of a job over a folder's manifest.jsonl, with changes to its spec and to its contract's."""
+        """Writes the YAML of a job over a folder's manifest.jsonl, with changes to its spec and its contract's."""
         documents = [
             yaml.safe_load((EXAMPLES / "contract.yaml").read_text()),
             yaml.safe_load((EXAMPLES / "job.yaml").read_text()),
@@ -111,7 +111,7 @@ def home(tmp_path: Path, cache: Path) -> Home:
 
 
 def copy_clips(folder: Path, names: Sequence[str]) -> Path:
-    """A folder with some of the example clips and a manifest of them."""
+    """Makes a folder with some of the example clips and their manifest."""
     folder.mkdir(parents=True)
     lines = (EXAMPLES / "clips" / "manifest.jsonl").read_text().splitlines()
     chosen = [line for line in lines if json.loads(line)["id"] in names]
@@ -129,7 +129,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One clip that its header refuses, so that no model is loaded."""
+    """One clip that is refused for its header, so that no model is loaded."""
     return copy_clips(tmp_path_factory.mktemp("refused") / "of-test", ("rate-8000",))
 
 
@@ -157,7 +157,7 @@ def local(uri: str) -> Path:
 
 
 def rows_of(folder: Path) -> list[ResultRow]:
-    """Exactly one row for each clip, by index."""
+    """Returns the rows by index; asserts that each clip has exactly one."""
     index = ResultIndex.model_validate_json((folder / "index.json").read_bytes())
     lines = [line for name in ("results", "errors") for line in (folder / f"{name}.jsonl").read_bytes().splitlines()]
     rows = sorted((ResultRow.model_validate_json(line) for line in lines), key=lambda row: row.index)

@@ -1,4 +1,4 @@
-"""The names of a runbook, retained clips, and what --help shows."""
+"""The environment variables of a run, retained clips, and --help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def exported(text: str) -> dict[str, str]:
     return dict(shlex.split(line)[1].split("=", 1) for line in text.splitlines())
 
 
-def test_what_env_prints_is_what_run_takes(home: Home, clips: Path) -> None:
+def test_run_accepts_what_env_prints(home: Home, clips: Path) -> None:
     job = home.job("named", clips, conversions={"resample": {"toHz": 22050}})
     printed = home.invoke("env", "-f", job, TMPDIR="/fast disk", MLX_AUDIO_MAX_RETRIES="7")
     names = exported(printed.stdout)
@@ -73,6 +73,6 @@ def test_retained_clips_are_listed_and_discarded(home: Home) -> None:
     "words",
     ["run", "compare", "replay", "env", "repro verify", "quarantine list", "quarantine discard"],
 )
-def test_help_shows_what_to_type(words: str) -> None:
+def test_help_shows_examples(words: str) -> None:
     shown = CliRunner().invoke(app, [*words.split(), "--help"])
     assert shown.exit_code == 0 and f"voxfleet-agent {words}" in shown.output.partition("Examples:")[2]

@@ -1,4 +1,4 @@
-"""What is done with runs that have ended: compared, replayed, and verified against their bundle."""
+"""Finished runs are compared, replayed, and verified against their bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 
 
 def rewritten(folder: Path, copy: Path, index: int, text: str) -> Path:
-    """A copy of a run in which one clip has another transcript, and everything fits together."""
+    """Copies a run, changes one clip's transcript, and keeps all digests consistent."""
     shutil.copytree(folder, copy)
     lines = (copy / "results.jsonl").read_bytes().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -34,7 +34,7 @@ def rewritten(folder: Path, copy: Path, index: int, text: str) -> Path:
 
 
 def with_files_of_bundle(run: Path) -> Path:
-    """Makes the bundle name the files as they are now."""
+    """Updates the bundle to the current digests of its files."""
     bundle = json.loads((run / "repro" / "bundle.json").read_bytes())
     for file in bundle["files"]:
         content = (run / file["path"]).read_bytes()
@@ -63,7 +63,7 @@ def test_a_run_equals_itself_by_path_and_by_address(finished: Finished) -> None:
     assert shown.returncode == 0 and "latency p95 ms" in shown.stdout and "7 clips are in both runs" in shown.stdout
 
 
-def test_a_transcript_that_differs_is_shown_by_index_and_rate_alone(finished: Finished, tmp_path: Path) -> None:
+def test_a_different_transcript_is_shown_only_by_index_and_rate(finished: Finished, tmp_path: Path) -> None:
     clip = next(row for row in rows_of(finished.folder) if row.text and len(row.text.split()) == 2)
     words = (clip.text or "").split()
     other = rewritten(finished.folder, tmp_path / "other", clip.index, f"{words[0]} zebra")
@@ -77,7 +77,7 @@ def test_a_transcript_that_differs_is_shown_by_index_and_rate_alone(finished: Fi
     assert "zebra" in finished.home.invoke("compare", finished.folder, other, "--show-text").stdout
 
 
-def test_what_two_runs_were_told_differently_is_named(finished: Finished, home: Home) -> None:
+def test_different_settings_of_two_runs_are_named(finished: Finished, home: Home) -> None:
     job = home.job("stricter", finished.clips, quarantine={"maxClips": 1, "maxPercent": 50})
     documents = list(yaml.safe_load_all(job.read_text()))
     documents[0]["spec"]["input"]["maxClip"] = "2s"
@@ -91,7 +91,7 @@ def test_what_two_runs_were_told_differently_is_named(finished: Finished, home: 
     assert "contract.input.maxClip" in shown
 
 
-def test_what_is_no_finished_run_ends_with_2(finished: Finished, tmp_path: Path) -> None:
+def test_a_folder_without_a_finished_run_ends_with_2(finished: Finished, tmp_path: Path) -> None:
     nothing = finished.home.invoke("compare", finished.folder, tmp_path)
     assert nothing.returncode == 2 and "has no index.json" in nothing.stderr
     copy = tmp_path / "changed"
@@ -187,7 +187,7 @@ def test_a_changed_file_is_named(finished: Finished, tmp_path: Path, name: str) 
     assert code == 1 and found["files"] == [f"{name}: was changed"]
 
 
-def test_a_file_that_is_not_there_is_no_other_file_of_its_run(finished: Finished) -> None:
+def test_a_missing_file_is_not_taken_for_another_file_of_its_run(finished: Finished) -> None:
     ended = finished.home.invoke("repro", "verify", finished.folder / "nope.json", "--sample", "0")
     assert ended.returncode == 2 and "nope.json does not exist; give the folder" in ended.stderr
 

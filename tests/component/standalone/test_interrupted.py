@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.component.standalone.conftest import Home
 
-from voxfleet_agent.standalone import run_paths as local_places
+from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import read_files
 from voxfleet_agent.standalone.mlx_audio_settings import settle_settings, with_defaults
@@ -53,9 +53,9 @@ async def run_in(home: Home, file: Path) -> RunSummary:
     documents, environment = read_files([file]), home.environment()
     job, contract = documents.job, documents.contract.spec
     user = Path(environment["HOME"])
-    runbook = settle_settings(environment, user, contract, job.spec.task)
+    settings = settle_settings(environment, user, contract, job.spec.task)
     make_output_folder(job.spec.output.uri)
-    orders = AttemptSpecs.of(job, with_defaults(contract, runbook), runbook.settings())
-    state, cache = local_places.state_home(environment, user), local_places.cache_home(environment, user)
-    places = local_places.without_agent(orders, runbook, state, cache, 2**33)
-    return await run_job(orders, places, None, ProgressLines(io.StringIO()))
+    specs = AttemptSpecs.of(job, with_defaults(contract, settings), settings.settings())
+    state, cache = run_paths.state_home(environment, user), run_paths.cache_home(environment, user)
+    paths = run_paths.without_agent(specs, settings, state, cache, 2**33)
+    return await run_job(specs, paths, None, ProgressLines(io.StringIO()))

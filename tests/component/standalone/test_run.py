@@ -1,4 +1,4 @@
-"""A job without a cluster: real documents, real clips, a real model, and ends of every kind."""
+"""A job without a cluster, with real documents, clips and model, and with every kind of ending."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
     assert not files_below(finished.home.scratch)
 
 
-def test_a_finished_run_is_only_told_again_and_says_that_nothing_ran(finished: Finished) -> None:
+def test_a_finished_run_prints_its_summary_again_and_says_that_nothing_ran(finished: Finished) -> None:
     before = {path: path.stat().st_mtime_ns for path in files_below(finished.folder)}
-    told = finished.home.agent("run", "-f", finished.job)
-    assert told.returncode == 0 and "done: Complete" in told.stdout
+    ended = finished.home.agent("run", "-f", finished.job)
+    assert ended.returncode == 0 and "done: Complete" in ended.stdout
     ended_at = json.loads(next(finished.home.state.glob("voxfleet/runs/*/elapsed.json")).read_bytes())["endedAt"]
-    assert f"nothing ran: this job had finished before ({ended_at})" in told.stdout
+    assert f"nothing ran: this job had finished before ({ended_at})" in ended.stdout
     state = finished.home.state / "voxfleet" / "runs" / finished.folder.name
-    assert f"delete both folders of this run: file://{finished.folder} and {state}" in told.stdout
-    assert f"{len(GOOD)} with a result, 1 quarantined" in told.stdout
-    assert "no machine-hours were signed" in told.stdout and str(finished.folder) in told.stdout
+    assert f"delete both folders of this run: file://{finished.folder} and {state}" in ended.stdout
+    assert f"{len(GOOD)} with a result, 1 quarantined" in ended.stdout
+    assert "no machine-hours were signed" in ended.stdout and str(finished.folder) in ended.stdout
     again = finished.home.run("-f", finished.job)
     assert (again["ran"], again["endedAt"]) == (False, ended_at)
     assert {path: path.stat().st_mtime_ns for path in files_below(finished.folder)} == before
 
 
-def test_what_the_environment_changes_is_another_run(home: Home, refused: Path) -> None:
+def test_another_environment_is_another_run(home: Home, refused: Path) -> None:
     job = home.job("tuned", refused, quarantine=ALL)
     first = home.run("-f", job)
     tuned = home.run("-f", job, MLX_AUDIO_BATCH_SIZE="2")
@@ -76,7 +76,7 @@ def test_what_the_environment_changes_is_another_run(home: Home, refused: Path) 
     assert not home.run("-f", job, MLX_AUDIO_BATCH_SIZE="4")["ran"], "what holds anyway changes nothing"
 
 
-def test_a_run_whose_uid_is_written_does_not_take_other_documents(home: Home, refused: Path) -> None:
+def test_a_run_with_a_given_uid_does_not_accept_other_documents(home: Home, refused: Path) -> None:
     job = home.job("known", refused, quarantine=ALL)
     documents = list(yaml.safe_load_all(job.read_text()))
     documents[1]["metadata"]["uid"] = "0f5b6a3e-1111-2222-3333-444455556666"
@@ -91,9 +91,9 @@ def test_a_finished_run_whose_results_are_gone_says_how_to_run_it_anew(home: Hom
     job = home.job("gone", refused, quarantine=ALL)
     folder = local(home.run("-f", job)["output"])
     shutil.rmtree(folder)
-    told = home.agent("run", "-f", job)
+    ended = home.agent("run", "-f", job)
     state = home.state / "voxfleet" / "runs" / folder.name
-    assert told.returncode == 1 and f"delete both folders of this run: file://{folder} and {state}" in told.stderr
+    assert ended.returncode == 1 and f"delete both folders of this run: file://{folder} and {state}" in ended.stderr
     shutil.rmtree(state)
     assert home.run("-f", job)["ran"] and len(rows_of(folder)) == 1
 
@@ -109,14 +109,14 @@ def test_neither_a_run_nor_its_lanes_dump_core(home: Home, clips: Path) -> None:
         process.kill()
 
 
-def test_progress_and_logs_tell_no_name_and_no_transcript(finished: Finished) -> None:
+def test_progress_and_logs_contain_no_name_and_no_transcript(finished: Finished) -> None:
     logs = [path.read_text() for path in files_below(finished.home.state) if path.name == "log.jsonl"]
     assert logs and "lane started" in logs[0]
-    for told in (finished.stderr, *logs):
-        assert not any(name in told for name in (*GOOD, BAD)) and expected_texts()[GOOD[0]] not in told
+    for text in (finished.stderr, *logs):
+        assert not any(name in text for name in (*GOOD, BAD)) and expected_texts()[GOOD[0]] not in text
 
 
-def test_what_was_done_before_a_crash_is_not_done_again(home: Home, clips: Path) -> None:
+def test_work_from_before_a_crash_is_not_repeated(home: Home, clips: Path) -> None:
     job = home.job("crashed", clips, quarantine=LENIENT)
     crashed = home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2")
     assert crashed.returncode == EXIT_CODE
@@ -124,7 +124,7 @@ def test_what_was_done_before_a_crash_is_not_done_again(home: Home, clips: Path)
     assert summary["rc"] == 0, summary
     folder = local(summary["output"])
     assert texts(folder) == expected()
-    # The very same attempts went on: had one begun anew, its folder would be a second one.
+    # The same attempts went on: an attempt that began anew would have a second folder.
     assert {path.name for path in folder.glob("parts/*/*")} == {"1"}
     assert not files_below(home.scratch)
 
@@ -155,22 +155,22 @@ def test_ctrl_c_parks_and_the_same_command_goes_on(home: Home, clips: Path) -> N
 
 
 def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache: Path) -> None:
-    """What is in the output is inherited, as by another Mac's attempt, and takes no time that would be told."""
+    """The run inherits the results in the output, as from another Mac's attempt, and reports no throughput for them."""
     home = Home(tmp_path, cache)
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
     try:
         refused = home.agent("run", "-f", finished.job)
         assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
         assert (finished.folder / "index.json").is_file()
-        (finished.folder / "index.json").unlink()  # as if it had not come to its end
+        (finished.folder / "index.json").unlink()  # as if it had not ended
         ended = home.run("-f", finished.job)
         assert ended["rc"] == 0, ended
         rows = rows_of(finished.folder)
         assert {row.attempt for row in rows} == {1} and texts(finished.folder) == expected()
         assert {path.name for path in finished.folder.glob("parts/*/*")} == {"1", "2"}
         again = home.run("-f", finished.job)
-        for told in (ended, again):
-            assert (told["ran"], told["inherited"], told["audioSecondsPerSecond"]) == (False, len(rows), None)
+        for summary in (ended, again):
+            assert (summary["ran"], summary["inherited"], summary["audioSecondsPerSecond"]) == (False, len(rows), None)
         pace = finished.home.folder / "kept" / finished.folder.name / "local.json"
         assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
         assert "nothing ran: all clips had results" in home.agent("run", "-f", finished.job).stdout
@@ -179,7 +179,7 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
         (finished.home.folder / "kept").rename(finished.home.folder / "out")
 
 
-def test_a_run_that_inherits_some_clips_tells_no_throughput(home: Home, clips: Path) -> None:
+def test_a_run_that_inherits_some_clips_reports_no_throughput(home: Home, clips: Path) -> None:
     job = home.job("halfway", clips, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
     summary = home.run("-f", job, "--state", home.folder / "elsewhere")
@@ -189,7 +189,7 @@ def test_a_run_that_inherits_some_clips_tells_no_throughput(home: Home, clips: P
     assert compared.returncode == 0 and "wallSeconds" not in json.loads(compared.stdout)["a"]
 
 
-def test_a_run_that_nobody_knows_what_it_was_begun_with_does_not_go_on(home: Home, refused: Path) -> None:
+def test_a_run_whose_documents_are_unknown_does_not_go_on(home: Home, refused: Path) -> None:
     job = home.job("unknown", refused, quarantine=ALL)
     summary = home.run("-f", job)
     identity = Path(summary["state"]) / "identity"
@@ -208,7 +208,7 @@ def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Pa
     assert [row.status for row in rows_of(local(summary["output"]))] == [ClipStatus.QUARANTINED]
 
 
-def test_fan_out_halts_and_the_rest_is_told_as_not_run(home: Home, clips: Path) -> None:
+def test_fan_out_halts_and_the_rest_is_reported_as_not_run(home: Home, clips: Path) -> None:
     limits = {**LENIENT, "haltFanOutPercent": 1}
     lines = (clips / "manifest.jsonl").read_text().splitlines()
     first_bad = sorted(lines, key=lambda line: json.loads(line)["id"] != BAD)
@@ -221,7 +221,7 @@ def test_fan_out_halts_and_the_rest_is_told_as_not_run(home: Home, clips: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "environment", "said"),
+    ("changes", "environment", "expected_message"),
     [
         ({"paralelism": 2}, {}, "spec.paralelism: unknown field; write parallelism"),
         ({}, {"MLX_AUDIO_SAMPLE_RATE_HZ": "44100"}, "MLX_AUDIO_SAMPLE_RATE_HZ=44100 in the environment and"),
@@ -229,30 +229,30 @@ def test_fan_out_halts_and_the_rest_is_told_as_not_run(home: Home, clips: Path) 
         ({"output": {"uri": "s3://out/"}, "credentialsRef": {"name": "s3"}}, {}, "s3:// needs AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_what_is_written_wrongly_ends_with_2_and_says_why(
-    home: Home, clips: Path, changes: dict[str, object], environment: dict[str, str], said: str
+def test_wrong_documents_or_settings_end_with_2_and_say_why(
+    home: Home, clips: Path, changes: dict[str, object], environment: dict[str, str], expected_message: str
 ) -> None:
     job = home.job("wrong", clips, job=changes)
     ended = home.invoke("run", "-f", job, **environment)
-    assert ended.returncode == 2 and said in ended.stderr
+    assert ended.returncode == 2 and expected_message in ended.stderr
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected_message"),
     [
         ({"input": {"manifest": {"uri": "file:///nowhere/at/all.jsonl"}}}, "InputNotFound"),
         ({"model": {"path": "/nowhere/at/all"}}, "ModelUnavailable"),
     ],
 )
-def test_what_the_job_names_and_is_not_there_ends_with_2(
-    home: Home, clips: Path, changes: dict[str, object], said: str
+def test_missing_inputs_or_models_end_with_2(
+    home: Home, clips: Path, changes: dict[str, object], expected_message: str
 ) -> None:
     ended = home.agent("run", "-f", home.job("wrong", clips, job=changes))
-    assert ended.returncode == 2 and said in ended.stdout and "Traceback" not in ended.stderr
+    assert ended.returncode == 2 and expected_message in ended.stdout and "Traceback" not in ended.stderr
     assert not (home.folder / "out").exists() or not list((home.folder / "out").glob("*/index.json"))
 
 
-def test_a_job_copied_from_a_cluster_does_not_write_into_that_one_s_folder(home: Home, finished: Finished) -> None:
+def test_a_job_copied_from_a_cluster_does_not_write_into_the_cluster_s_folder(home: Home, finished: Finished) -> None:
     documents = list(yaml.safe_load_all(finished.job.read_text()))
     uid = f"{finished.folder.name.rpartition('-')[2]}-1111-2222-3333-444455556666"
     documents[1]["metadata"]["uid"] = uid
@@ -291,10 +291,10 @@ def test_an_agent_s_configuration_is_used_only_while_the_agent_does_not_run(home
 
 
 def wait_for(process: subprocess.Popen[str], line: str) -> None:
-    """Until the process has said it."""
+    """Waits until the process prints the line."""
     assert process.stderr is not None
-    for said in process.stderr:
-        if line in said:
+    for printed in process.stderr:
+        if line in printed:
             return
     raise AssertionError(f"ended without saying {line!r}")
 
@@ -319,7 +319,7 @@ def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Pa
     assert kept and not any(secret.encode() in path.read_bytes() for path in kept)
 
 
-def test_what_failed_is_tried_again_by_the_same_command(home: Home, clips: Path) -> None:
+def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
     model = home.folder / "model"
     shutil.copytree(default_model_folder(), model)
     job = home.job("mended", clips, job={"model": {"path": str(model)}}, quarantine=LENIENT)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from voxfleet_agent.commands.install import accounts
+from voxfleet_agent.commands.install import account_lines
 from voxfleet_agent.main import app
 from voxfleet_agent.service_definitions import LABEL, Service, launchd_plist, systemd_unit
 
@@ -73,15 +73,15 @@ def test_an_agent_with_a_lane_user_starts_as_root() -> None:
 
 
 def test_the_user_of_the_service_is_named() -> None:
-    assert accounts(SERVICE, None) == ["the agent and its lanes run as voxfleet"]
-    root = accounts(replace(SERVICE, user="root"), None)
+    assert account_lines(SERVICE, None) == ["the agent and its lanes run as voxfleet"]
+    root = account_lines(replace(SERVICE, user="root"), None)
     assert root[0] == "the agent and its lanes run as root"
     assert root[1].startswith("warning:") and "--user" in root[1] and "laneUser" in root[1]
     apart = replace(SERVICE, switches_user=True)
-    assert accounts(replace(apart, user="root"), "_voxlane") == [
+    assert account_lines(replace(apart, user="root"), "_voxlane") == [
         "the agent runs as root, and its lanes, which decode strangers' audio, as _voxlane (laneUser)"
     ]
-    assert "voxfleet is not used" in accounts(apart, "_voxlane")[1]
+    assert "voxfleet is not used" in account_lines(apart, "_voxlane")[1]
 
 
 def test_percent_signs_of_a_path_are_not_specifiers() -> None:

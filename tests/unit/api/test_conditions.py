@@ -25,6 +25,6 @@ def test_unknown_is_a_status_of_its_own() -> None:
     assert find([make(True, "Finished")], ConditionType.FAILED) is None
 
 
-def test_long_messages_are_cut_to_what_the_api_accepts() -> None:
+def test_long_messages_are_cut_to_the_limit_of_the_api() -> None:
     assert len(truncate("x" * 5000)) == 1024
     assert truncate("short") == "short"

@@ -18,7 +18,7 @@ def test_floats_are_refused_at_any_depth() -> None:
         canonical_json({"a": [{"b": 1.5}]})
 
 
-def test_defaults_count_so_that_two_ways_to_write_a_contract_digest_alike() -> None:
+def test_defaults_count_so_that_two_forms_of_a_contract_have_one_digest() -> None:
     short = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
     long = {**short, "quarantine": {"maxClips": 100, "maxPercent": 2}, "conversions": {}}
     assert digest_of(VoiceContractSpec.load(short)) == digest_of(VoiceContractSpec.load(long))

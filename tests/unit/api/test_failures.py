@@ -9,8 +9,8 @@ def test_every_class_has_a_rule() -> None:
     assert set(RULES) == set(FailureClass)
 
 
-def test_what_is_quarantined_is_never_tried_again() -> None:
-    """The same bytes fail the same way; only Transport and Throttled can mend by waiting."""
+def test_classes_that_quarantine_are_never_retried() -> None:
+    """The same bytes fail the same way; only Transport and Throttled can pass with time."""
     assert not [name for name, rule in RULES.items() if rule.quarantines and rule.remedy is not Remedy.NOTHING]
     waiting = {name for name, rule in RULES.items() if rule.remedy is Remedy.RETRY}
     assert waiting == {FailureClass.TRANSPORT, FailureClass.THROTTLED}

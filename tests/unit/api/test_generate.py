@@ -1,4 +1,4 @@
-"""The generator writes structural CRDs, and refuses what would be costly, unbounded or unexplained."""
+"""The generator writes structural CRDs, and refuses costly, unbounded or unexplained fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Status(StatusModel):
 
 
 def kind_with(annotation: Any, *, name: str = "field") -> type[Resource]:
-    """A kind whose spec has one field."""
+    """Makes a kind whose spec has one field."""
     spec = type("ThingSpec", (SpecModel,), {"__annotations__": {name: annotation}, "__module__": __name__})
     facts = CrdFacts("Thing", "things", "thing", (), "Namespaced", ())
     annotations = {"spec": spec, "status": Status, "crd": ClassVar[CrdFacts]}
@@ -111,7 +111,7 @@ def test_defaults_are_written_out_without_absent_fields() -> None:
     assert "default" not in spec["billingKey"]
 
 
-def test_rules_stand_where_they_were_written() -> None:
+def test_rules_stay_where_they_are_declared() -> None:
     job = kind_schema(AudioBatchJob)
     assert "metadata.name" in job["x-kubernetes-validations"][0]["rule"]
     shard = kind_schema(AudioShard)["properties"]
@@ -127,11 +127,11 @@ def test_names_columns_and_subresource_are_in_the_crd() -> None:
     assert version["additionalPrinterColumns"][0]["jsonPath"].endswith(".reason")
 
 
-def test_what_is_committed_is_what_the_types_say(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_committed_files_match_the_types(capsys: pytest.CaptureFixture[str]) -> None:
     assert generate.main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_check_names_what_differs_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_differences_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate.main([], root=tmp_path)
     assert generate.main(["--check"], root=tmp_path) == 0
     changed, removed = tmp_path / "crds/voxfleet.dev_audioshards.yaml", tmp_path / "docs/reference/failures.md"

@@ -1,4 +1,4 @@
-"""What changes audio or money refuses unknown fields; envelopes and status do not."""
+"""Messages that decide about audio or money refuse unknown fields; envelopes and status do not."""
 
 from __future__ import annotations
 

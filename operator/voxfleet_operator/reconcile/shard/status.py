@@ -12,8 +12,8 @@ from voxfleet_api.kinds.audio_shard import (
     AttemptRecord,
     AttemptUsage,
     AudioShardStatus,
+    ShardClipCounts,
     ShardCommit,
-    ShardCounters,
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
 
@@ -113,7 +113,7 @@ def committed(
             update={
                 "commit": ShardCommit(attempt=report.attempt, sha256=result.commit_sha256),
                 "plan": result.plan,
-                "clips": None if counts is None else ShardCounters(**counts.model_dump()),
+                "clips": None if counts is None else ShardClipCounts(**counts.model_dump()),
                 "quarantine": result.quarantine,
                 **_scratch(status, report),
             }

@@ -1,4 +1,4 @@
-"""The answers of the protocol, in its order."""
+"""The answers of the protocol, in the protocol's order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWNER = "cp-1"
 BOUND = Binding(OWNER, 7)
 CALLER = Caller(authenticated=True, control_plane=OWNER, epoch=7)
 
-# Everything is wrong at once; each row mends the fault that the answer named, so the next one must show.
+# Everything is wrong at once; each row fixes the fault that the previous answer named, so that the next one shows.
 MUTATION_ORDER: list[tuple[Caller, int | None]] = [
     (Caller(authenticated=False, control_plane="cp-2", epoch=6), 401),
     (Caller(authenticated=True, control_plane="cp-2", epoch=6), 403),
@@ -43,14 +43,14 @@ def test_mutations_are_checked_in_order(caller: Caller, status: int | None) -> N
     assert (None if refusal is None else refusal.status) == status
 
 
-def test_refusals_say_what_the_agent_holds() -> None:
+def test_refusals_name_the_owner_and_the_epoch() -> None:
     other = decide_mutation(replace(CALLER, control_plane="cp-2"), BOUND)
     assert other is not None and other.problem.owner == OWNER and OWNER in other.problem.message
     old = decide_mutation(replace(CALLER, epoch=3), BOUND)
     assert old is not None and old.problem.held_epoch == 7
 
 
-def test_an_unbound_agent_takes_any_authenticated_caller() -> None:
+def test_an_unbound_agent_accepts_any_authenticated_caller() -> None:
     assert decide_mutation(CALLER, Binding(None, None)) is None
 
 
@@ -74,16 +74,16 @@ ALL_WRONG = PutFacts(
     attempt=3,
     spec_digest="sha256:b",
     tombstone=3,
-    held=(MINE, KnownAttempt(4, "sha256:c", AttemptState.RUNNING)),
-    unfit=UNFIT,
+    known_attempts=(MINE, KnownAttempt(4, "sha256:c", AttemptState.RUNNING)),
+    spec_problem=UNFIT,
     draining=True,
     scratch_shortage="full",
     slot_free=False,
 )
 NOT_DELETED = replace(ALL_WRONG, tombstone=2)
-NOT_OVERTAKEN = replace(NOT_DELETED, held=(MINE,))
-NEW = replace(NOT_OVERTAKEN, held=())
-FIT = replace(NEW, unfit=None)
+NOT_OVERTAKEN = replace(NOT_DELETED, known_attempts=(MINE,))
+NEW = replace(NOT_OVERTAKEN, known_attempts=())
+FIT = replace(NEW, spec_problem=None)
 NOT_DRAINING = replace(FIT, draining=False)
 ROOM = replace(NOT_DRAINING, scratch_shortage=None)
 FREE = replace(ROOM, slot_free=True)
@@ -107,7 +107,7 @@ def test_puts_are_checked_in_order(facts: PutFacts, expected: int | RepeatedPut 
     assert (decision.status if isinstance(decision, Refusal) else decision) == expected
 
 
-def test_refused_puts_say_what_is_held_and_when_to_come_again() -> None:
+def test_refused_puts_name_the_attempt_and_when_to_retry() -> None:
     deleted, newer, busy, unfit = (decide_put(facts) for facts in (ALL_WRONG, NOT_DELETED, ROOM, NEW))
     assert isinstance(deleted, Refusal) and deleted.problem.held_attempt == 3
     assert isinstance(newer, Refusal) and newer.problem.held_attempt == 4
@@ -117,13 +117,13 @@ def test_refused_puts_say_what_is_held_and_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("state", list(AttemptState))
 def test_only_a_parked_attempt_is_resumed(state: AttemptState) -> None:
-    decision = decide_put(replace(FREE, spec_digest="sha256:a", held=(replace(MINE, state=state),)))
+    decision = decide_put(replace(FREE, spec_digest="sha256:a", known_attempts=(replace(MINE, state=state),)))
     assert decision == RepeatedPut(resume=state is AttemptState.PARKED)
 
 
-def test_a_newer_attempt_parks_what_still_runs_of_its_shard() -> None:
-    held = tuple(KnownAttempt(number, "sha256:a", state) for number, state in enumerate(AttemptState, start=1))
-    decision = decide_put(replace(FREE, attempt=99, held=held))
+def test_a_newer_attempt_parks_the_running_attempts_of_its_shard() -> None:
+    known = tuple(KnownAttempt(number, "sha256:a", state) for number, state in enumerate(AttemptState, start=1))
+    decision = decide_put(replace(FREE, attempt=99, known_attempts=known))
     assert decision == Start((1, 2))
 
 

@@ -8,27 +8,27 @@ from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey
 
 
-class HandClock:
+class ManualClock:
     def __init__(self) -> None:
         self.metered = 500
-        self.passed = timedelta()
+        self.elapsed = timedelta()
 
     def advance(self, milliseconds: int, *, asleep: bool = False) -> None:
-        self.passed += timedelta(milliseconds=milliseconds)
+        self.elapsed += timedelta(milliseconds=milliseconds)
         self.metered += 0 if asleep else milliseconds
 
     def metered_milliseconds(self) -> int:
         return self.metered
 
     def lease_seconds(self) -> float:
-        return self.passed.total_seconds()
+        return self.elapsed.total_seconds()
 
     def wall(self) -> datetime:
-        return datetime(2026, 11, 20, 22, tzinfo=UTC) + self.passed
+        return datetime(2026, 11, 20, 22, tzinfo=UTC) + self.elapsed
 
 
-def test_activities_join_without_a_gap() -> None:
-    clock = HandClock()
+def test_activities_follow_each_other_without_a_gap() -> None:
+    clock = ManualClock()
     meter = LaneMeter(clock, "boot", AttemptKey("shard", 1), "offline-0")
     clock.advance(1200)
     setup = meter.switch(Activity.WORK)
@@ -41,8 +41,8 @@ def test_activities_join_without_a_gap() -> None:
     assert setup.wall_end == work.wall_start == "2026-11-20T22:00:01.200Z"
 
 
-def test_a_stopped_meter_stands_still() -> None:
-    clock = HandClock()
+def test_a_stopped_meter_no_longer_counts() -> None:
+    clock = ManualClock()
     meter = LaneMeter(clock, "boot", AttemptKey("shard", 1), "offline-0")
     clock.advance(1000)
     stopped = meter.stop()
@@ -51,7 +51,7 @@ def test_a_stopped_meter_stands_still() -> None:
 
 
 def test_sleep_shows_as_wall_time_and_is_not_metered() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     meter = LaneMeter(clock, "boot", AttemptKey("shard", 1), "offline-0")
     clock.advance(1000)
     clock.advance(3_600_000, asleep=True)

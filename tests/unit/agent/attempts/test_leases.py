@@ -9,13 +9,13 @@ KEY = AttemptKey("shard", 1)
 
 
 @pytest.mark.parametrize(("age_seconds", "lapsed"), [(0.0, False), (9.9, False), (10.0, True), (3600.0, True)])
-def test_a_lease_ends_its_seconds_after_the_last_renewal(age_seconds: float, lapsed: bool) -> None:
+def test_a_lease_expires_its_seconds_after_the_last_renewal(age_seconds: float, lapsed: bool) -> None:
     lease = Lease(KEY, AttemptState.RUNNING, lease_seconds=10, renewed_at_seconds=100.0)
     assert expired([lease], 100.0 + age_seconds) == ([KEY] if lapsed else [])
 
 
 @pytest.mark.parametrize("state", list(AttemptState))
-def test_only_work_that_is_not_decided_yet_needs_a_lease(state: AttemptState) -> None:
+def test_only_attempts_without_an_outcome_need_a_lease(state: AttemptState) -> None:
     lease = Lease(KEY, state, lease_seconds=1, renewed_at_seconds=0.0)
     assert bool(expired([lease], 99.0)) is (state in LEASED_STATES)
     assert {AttemptState.ACCEPTED, AttemptState.RUNNING} == LEASED_STATES

@@ -3,7 +3,7 @@ from __future__ import annotations
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 
 
-async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
+async def test_slots_are_granted_in_the_order_of_the_claims() -> None:
     slots = SlotQueue[None](ControlSlots(1))
     first, second, third = slots.claim(), slots.claim(), slots.claim()
     assert (first.done(), second.done(), third.done(), slots.free, slots.waiting) == (True, False, False, 0, 2)
@@ -11,7 +11,7 @@ async def test_slots_are_handed_out_in_the_order_of_asking() -> None:
     assert second.done() and not third.done()
 
 
-async def test_a_withdrawn_claim_is_passed_over() -> None:
+async def test_a_withdrawn_claim_is_skipped() -> None:
     slots = SlotQueue[None](ControlSlots(1))
     first, second, third = slots.claim(), slots.claim(), slots.claim()
     slots.withdraw(second)
@@ -21,7 +21,7 @@ async def test_a_withdrawn_claim_is_passed_over() -> None:
     assert slots.free == 1 and slots.waiting == 0
 
 
-async def test_a_claim_that_its_task_cancelled_gives_nothing_back() -> None:
+async def test_a_claim_that_its_task_cancelled_releases_nothing() -> None:
     slots = SlotQueue[None](ControlSlots(1))
     first, second = slots.claim(), slots.claim()
     second.cancel()

@@ -1,4 +1,4 @@
-"""Every state and every event."""
+"""The state machine in every state and for every event."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def outcome(state: AttemptState, event: AttemptEvent) -> Transition | None:
 
 @pytest.mark.parametrize(("state", "event"), list(product(S, E)))
 def test_the_table_is_complete(state: AttemptState, event: AttemptEvent) -> None:
-    step = outcome(state, event)
-    assert (None if step is None else step.state) is EXPECTED[state][list(E).index(event)]
+    change = outcome(state, event)
+    assert (None if change is None else change.state) is EXPECTED[state][list(E).index(event)]
 
 
 @pytest.mark.parametrize("state", list(S))
-def test_only_what_may_have_a_child_is_stopped(state: AttemptState) -> None:
+def test_only_states_that_may_have_a_child_stop_it(state: AttemptState) -> None:
     may_run = state in {S.ACCEPTED, S.RUNNING}
     for event in (E.LAPSED, E.DELETE):
         assert (Action.STOP in transition(state, event).actions) is may_run
@@ -46,9 +46,9 @@ def test_only_what_may_have_a_child_is_stopped(state: AttemptState) -> None:
 
 @pytest.mark.parametrize("event", [event for event in E if event is not E.DELETE])
 @pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
-def test_nothing_but_deletion_moves_a_terminal_attempt(state: AttemptState, event: AttemptEvent) -> None:
-    step = outcome(state, event)
-    assert step in (IMPOSSIBLE, Transition(state))
+def test_only_deletion_moves_a_terminal_attempt(state: AttemptState, event: AttemptEvent) -> None:
+    change = outcome(state, event)
+    assert change in (IMPOSSIBLE, Transition(state))
 
 
 @pytest.mark.parametrize("event", [E.PUT, E.LAPSED, E.RESTARTED])

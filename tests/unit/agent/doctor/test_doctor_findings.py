@@ -1,4 +1,4 @@
-"""What the doctor makes of its readings."""
+"""The findings that the doctor decides from its readings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from voxfleet_agent.config import AgentConfig, PoolConfig, create_private_file
 from voxfleet_agent.doctor import macos, runtime
 from voxfleet_agent.doctor.finding import Finding, Health
-from voxfleet_agent.doctor.memory_and_clock import Tenant, judge_clock, judge_memory, judge_tenants
+from voxfleet_agent.doctor.memory_and_clock import CoTenant, judge_clock, judge_memory, judge_tenants
 from voxfleet_agent.doctor.secrets import check_secrets
 from voxfleet_agent.doctor.volumes import (
     Volume,
     check_volumes,
+    judge_free_space,
+    judge_location,
     judge_modes,
-    judge_place,
-    judge_room,
     judge_speed,
     judge_unmounted,
     unmounted,
@@ -64,7 +64,7 @@ def test_decoders_soxr_and_build(output: str, name: str, health: Health) -> None
     assert_mendable(found[name], health)
 
 
-def test_an_mlx_that_does_not_start_is_one_finding_with_its_last_words() -> None:
+def test_an_mlx_that_does_not_start_is_one_finding_with_its_last_line() -> None:
     (finding,) = runtime.judge_probe(-6, "", "Traceback\nImportError: libmlx.so\n")
     assert_mendable(finding, Health.FAIL)
     assert "libmlx.so" in finding.found
@@ -95,12 +95,12 @@ def test_blas() -> None:
     ],
 )
 def test_scratch_is_local_and_stays(path: str, filesystem: str, health: Health) -> None:
-    assert_mendable(judge_place(Volume(Path(path), filesystem, GIB)), health)
+    assert_mendable(judge_location(Volume(Path(path), filesystem, GIB)), health)
 
 
 @pytest.mark.parametrize(("free", "health"), [(30, Health.OK), (15, Health.WARN), (0, Health.FAIL)])
 def test_scratch_room(free: int, health: Health) -> None:
-    assert_mendable(judge_room(Volume(Path("/s"), "apfs", free * GIB), 20 * GIB, GIB), health)
+    assert_mendable(judge_free_space(Volume(Path("/s"), "apfs", free * GIB), 20 * GIB, GIB), health)
 
 
 def test_scratch_speed() -> None:
@@ -124,7 +124,7 @@ def test_lanes_leave_the_system_its_memory() -> None:
 
 def test_co_tenants_are_named() -> None:
     assert_mendable(judge_tenants(16 * GIB, []), Health.OK)
-    finding = judge_tenants(16 * GIB, [Tenant("llm-server", 412, 9 * GIB)])
+    finding = judge_tenants(16 * GIB, [CoTenant("llm-server", 412, 9 * GIB)])
     assert_mendable(finding, Health.WARN)
     assert "llm-server (412): 9.0 GiB" in finding.found
 
@@ -164,7 +164,7 @@ SCRATCH = Path("/Volumes/scratch/voxfleet")
         (macos.local_network(), Health.WARN),
     ],
 )
-def test_macos_by_what_its_tools_print(finding: Finding, health: Health) -> None:
+def test_macos_findings_from_the_output_of_its_tools(finding: Finding, health: Health) -> None:
     assert_mendable(finding, health)
 
 
@@ -180,14 +180,14 @@ def agent_config(folder: Path, **https: str) -> AgentConfig:
     )
 
 
-def test_secrets_that_are_missing_are_named_with_what_makes_them(tmp_path: Path) -> None:
+def test_missing_secrets_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
     token, key = check_secrets(agent_config(tmp_path))
     for finding, file in ((token, "token"), (key, "ledger.pem")):
         assert_mendable(finding, Health.FAIL)
         assert str(tmp_path / file) in finding.found and "voxfleet-agent init --config FILE" in finding.mend
 
 
-def test_secrets_that_hold_something_else_are_named(tmp_path: Path) -> None:
+def test_secrets_with_other_content_are_named(tmp_path: Path) -> None:
     for name in ("token", "ledger.pem", "ca.pem"):
         (tmp_path / name).write_text("short")
         (tmp_path / name).chmod(0o600)
@@ -208,7 +208,7 @@ def test_secrets_that_can_be_read_are_fine(tmp_path: Path) -> None:
     assert f"chmod 600 {tmp_path / 'token'}" in token.mend
 
 
-def test_a_scratch_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_scratch_folder_is_reported_and_not_made(tmp_path: Path) -> None:
     config = agent_config(tmp_path / "nowhere")
     (finding,) = (one for one in check_volumes(config) if one.name == "scratch")
     assert_mendable(finding, Health.WARN)
@@ -216,7 +216,7 @@ def test_a_scratch_folder_that_is_missing_is_told_and_not_made(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_volume_that_is_not_mounted_is_told() -> None:
+def test_a_volume_that_is_not_mounted_is_reported() -> None:
     place = unmounted(SCRATCH, lambda path: path == "/Volumes/other")
     assert place == Path("/Volumes/scratch")
     assert_mendable(judge_unmounted(place), Health.FAIL)

@@ -1,4 +1,4 @@
-"""Throughput and the differences of two runs."""
+"""The statistics of a run, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxfleet_agent.finished_runs.comparison import RowPair, compare
 from voxfleet_agent.finished_runs.row_statistics import row_statistics
 from voxfleet_agent.finished_runs.text_difference import MAX_WORDS, WordChanges, text_difference, word_changes
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow, RowError, SpokenAudio, Timings
+from voxfleet_api.results import ClipStatus, ResultRow, RowError, SynthesizedAudioFile, Timings
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -84,7 +84,7 @@ def test_word_changes_of_known_texts() -> None:
         ("\u597d\u3002", "\u597d"),
     ],
 )
-def test_sentence_marks_case_and_spaces_are_no_other_words(one: str, other: str) -> None:
+def test_punctuation_case_and_spaces_do_not_change_the_words(one: str, other: str) -> None:
     assert text_difference(one, other).what == "only case, punctuation or spaces"
 
 
@@ -100,11 +100,11 @@ def test_sentence_marks_case_and_spaces_are_no_other_words(one: str, other: str)
         ("we're", "were"),
     ],
 )
-def test_what_changes_the_meaning_is_a_word_error(one: str, other: str) -> None:
+def test_a_change_of_meaning_is_a_word_error(one: str, other: str) -> None:
     assert "1 replaced of" in text_difference(one, other).what
 
 
-def test_a_long_text_is_compared_and_one_too_long_only_said_to_differ() -> None:
+def test_a_long_text_is_compared_and_a_too_long_one_only_reported_as_different() -> None:
     reference = [f"a{number}" for number in range(MAX_WORDS + 1)]
     other = [f"b{number}" for number in range(MAX_WORDS + 1)]
     assert word_changes(reference[:2000], other[:1999]) == WordChanges(2000, replaced=1999, missing=1)
@@ -124,7 +124,7 @@ def test_equal_runs_are_the_same_whatever_their_times() -> None:
     assert found.same and not found.machines
 
 
-def test_what_differs_is_listed() -> None:
+def test_differences_are_listed() -> None:
     a = [row(0, "one two"), row(1), bad(2), row(3, name="gone")]
     b = [row(0, "one too"), bad(1), bad(2, FailureClass.CONTRACT_VIOLATION), row(3, name="came", chip="M2")]
     found = compare(a, b)
@@ -135,8 +135,8 @@ def test_what_differs_is_listed() -> None:
     assert found.machines == {"chip": (("M4",), ("M2", "M4"))}
 
 
-def test_what_differs_is_told_without_a_word_of_it() -> None:
-    spoken = SpokenAudio(
+def test_differences_are_described_without_any_transcript_text() -> None:
+    spoken = SynthesizedAudioFile(
         path="audio/0.wav",
         sha256="a" * 64,
         size_bytes=1,
@@ -155,8 +155,8 @@ def test_what_differs_is_told_without_a_word_of_it() -> None:
         row(3, "no", sha256="d" * 64),
         row(4),
     ]
-    told = [difference.what for difference in compare(a, b).differences]
-    assert told == [
+    descriptions = [difference.what for difference in compare(a, b).differences]
+    assert descriptions == [
         "1 missing of 2 words",
         "B: why",
         "other audio (1000 and 999 ms)",
@@ -165,7 +165,7 @@ def test_what_differs_is_told_without_a_word_of_it() -> None:
     ]
 
 
-def test_failures_of_one_run_alone_are_counted_by_class() -> None:
+def test_failures_of_only_one_run_are_counted_by_class() -> None:
     a = [row(0), bad(1), bad(2), bad(3), row(4, None, status=ClipStatus.NOT_RUN)]
     b = [bad(0, FailureClass.CONTRACT_VIOLATION), row(1), row(2), bad(3), row(4)]
     found = compare(a, b)
@@ -173,13 +173,13 @@ def test_failures_of_one_run_alone_are_counted_by_class() -> None:
     assert found.failed_only_b == {"ContractViolation": 1}
 
 
-def test_a_clip_that_gives_another_result_is_no_failure_of_its_own() -> None:
+def test_a_clip_with_another_result_has_no_failure_class_of_its_own() -> None:
     assert RowPair(row(0), row(0)).failure_class is None
     assert RowPair(row(0), row(0, "other")).failure_class is FailureClass.NONDETERMINISTIC_REPLAY
     assert RowPair(row(0), bad(0)).failure_class is FailureClass.DECODE_ERROR
 
 
-def test_clips_are_matched_by_id_and_not_by_place() -> None:
+def test_clips_are_matched_by_id_and_not_by_position() -> None:
     a = [row(0, "one", name="x"), row(1, "two", name="y")]
     b = [row(0, "two", name="y"), row(1, "one", name="x")]
     assert compare(a, b).same

@@ -1,4 +1,4 @@
-"""What two runs were told to do, field by field."""
+"""The settings of two runs, compared field by field."""
 
 from __future__ import annotations
 

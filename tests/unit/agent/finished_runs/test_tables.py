@@ -1,4 +1,4 @@
-"""What people read of a verification."""
+"""The output of a verification."""
 
 from __future__ import annotations
 

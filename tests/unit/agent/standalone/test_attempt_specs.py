@@ -1,4 +1,4 @@
-"""The attempts of a run: the same documents always make the same ones."""
+"""The attempt specs of a run: the same documents always give the same specs."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ FOUND = PlanResult(
 PLAN = FrozenPlan(2, FOUND)
 
 
-def orders(job: str = JOB, contract: str = CONTRACT, **environment: str) -> AttemptSpecs:
-    found = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
-    runbook = settle_settings(environment, Path("/home/somebody"), found.contract.spec)
-    return AttemptSpecs.of(found.job, found.contract.spec, runbook.settings())
+def attempt_specs(job: str = JOB, contract: str = CONTRACT, **environment: str) -> AttemptSpecs:
+    documents = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
+    settings = settle_settings(environment, Path("/home/somebody"), documents.contract.spec)
+    return AttemptSpecs.of(documents.job, documents.contract.spec, settings.settings())
 
 
-def test_the_same_documents_are_the_same_run_and_others_are_another() -> None:
-    first = orders()
-    assert first.uid == orders(job=f"# a comment\n{JOB}").uid
-    assert first.uid == orders(job=JOB.replace("parallelism: 2", "parallelism: 8")).uid
+def test_the_same_documents_are_the_same_run_and_other_documents_another() -> None:
+    first = attempt_specs()
+    assert first.uid == attempt_specs(job=f"# a comment\n{JOB}").uid
+    assert first.uid == attempt_specs(job=JOB.replace("parallelism: 2", "parallelism: 8")).uid
     others = [
-        orders(job=JOB.replace("name: nightly", "name: weekly")),
-        orders(job=JOB.replace("15s", "16s")),
-        orders(contract=CONTRACT.replace("maxClip: 30s", "maxClip: 31s")),
-        orders(*(text.replace("namespace: speech", "namespace: other") for text in (JOB, CONTRACT))),
+        attempt_specs(job=JOB.replace("name: nightly", "name: weekly")),
+        attempt_specs(job=JOB.replace("15s", "16s")),
+        attempt_specs(contract=CONTRACT.replace("maxClip: 30s", "maxClip: 31s")),
+        attempt_specs(*(text.replace("namespace: speech", "namespace: other") for text in (JOB, CONTRACT))),
     ]
     assert len({first.uid, *(other.uid for other in others)}) == 1 + len(others)
     assert first.output_folder == f"file:///Volumes/audio/results/nightly-{first.uid[:8]}"
 
 
-def test_what_the_environment_changes_is_part_of_the_run_and_its_places_are_not() -> None:
-    first = orders()
-    assert orders(TMPDIR="/fast", MLX_AUDIO_QUARANTINE_DIR="/kept").uid == first.uid
-    assert orders(MLX_AUDIO_BATCH_SIZE="4").uid == first.uid  # what holds anyway
-    others = [orders(MLX_AUDIO_BATCH_SIZE="2"), orders(MLX_AUDIO_MAX_RETRIES="7")]
+def test_settings_that_change_results_are_part_of_the_identity_and_folders_are_not() -> None:
+    first = attempt_specs()
+    assert attempt_specs(TMPDIR="/fast", MLX_AUDIO_QUARANTINE_DIR="/kept").uid == first.uid
+    assert attempt_specs(MLX_AUDIO_BATCH_SIZE="4").uid == first.uid  # the default
+    others = [attempt_specs(MLX_AUDIO_BATCH_SIZE="2"), attempt_specs(MLX_AUDIO_MAX_RETRIES="7")]
     assert len({first.uid, *(other.uid for other in others)}) == 3
 
 
-def test_a_uid_that_is_written_is_kept_and_the_run_is_told_apart_all_the_same() -> None:
+def test_a_given_uid_is_kept_and_the_identity_still_differs() -> None:
     uid = "0f5b6a3e-1111-2222-3333-444455556666"
     job = JOB.replace("  name: nightly", f"  name: nightly\n  uid: {uid}")
-    first, other = orders(job=job), orders(job=job, MLX_AUDIO_BATCH_SIZE="2")
+    first, other = attempt_specs(job=job), attempt_specs(job=job, MLX_AUDIO_BATCH_SIZE="2")
     assert first.uid == other.uid == uid
-    assert first.identity == orders(job=job).identity != other.identity
+    assert first.identity == attempt_specs(job=job).identity != other.identity
 
 
 def test_every_shard_has_a_uid_of_its_own() -> None:
-    made = orders()
-    uids = [made.shard_uid(Stage.PLAN), made.shard_uid(Stage.FINALIZE)]
-    uids += [made.shard_uid(Stage.PROCESS, ordinal) for ordinal in range(11)]
+    specs = attempt_specs()
+    uids = [specs.shard_uid(Stage.PLAN), specs.shard_uid(Stage.FINALIZE)]
+    uids += [specs.shard_uid(Stage.PROCESS, ordinal) for ordinal in range(11)]
     assert len(set(uids)) == len(uids)
 
 
 def test_a_process_attempt_names_what_plan_froze() -> None:
-    spec = orders().process(PLAN, 1, 4)
+    spec = attempt_specs().process(PLAN, 1, 4)
     assert spec.process is not None
     assert (spec.process.plan_attempt, spec.process.ordinal, spec.process.indexes) == (2, 1, "3-4")
     assert spec.process.boundaries_digest == digest_of([0, 3, 5, 9])
@@ -78,11 +78,11 @@ def test_a_process_attempt_names_what_plan_froze() -> None:
 
 
 def test_a_hub_model_is_named_by_the_commit_that_plan_found() -> None:
-    made = orders()
+    specs = attempt_specs()
     hub = ModelSource(hub=HubModel(id="somebody/model", revision="main"))
-    job = made.job.model_copy(update={"spec": made.job.spec.model_copy(update={"model": hub})})
-    order = AttemptSpecs(job, made.contract, made.uid).process(PLAN, 0, 1).process
-    assert order is not None and order.model.hub is not None and order.model.hub.revision == "c0ffee"
+    job = specs.job.model_copy(update={"spec": specs.job.spec.model_copy(update={"model": hub})})
+    process = AttemptSpecs(job, specs.contract, specs.uid).process(PLAN, 0, 1).process
+    assert process is not None and process.model.hub is not None and process.model.hub.revision == "c0ffee"
 
 
 def test_finalize_names_the_commits_and_what_did_not_run() -> None:
@@ -90,11 +90,11 @@ def test_finalize_names_the_commits_and_what_did_not_run() -> None:
         Committed(ordinal, ordinal + 1, ShardResult(commit_sha256=str(ordinal) * 64, counts=Counts()))
         for ordinal in (2, 0)
     ]
-    order = orders().finalize(PLAN, delivered, 1).finalize
-    assert order is not None
-    assert [(ref.attempt, ref.sha256[0]) for ref in order.commits] == [(1, "0"), (3, "2")]
-    assert (order.total, order.not_run) == (9, "3-4")
+    finalize = attempt_specs().finalize(PLAN, delivered, 1).finalize
+    assert finalize is not None
+    assert [(ref.attempt, ref.sha256[0]) for ref in finalize.commits] == [(1, "0"), (3, "2")]
+    assert (finalize.total, finalize.not_run) == (9, "3-4")
 
 
-def test_what_the_job_names_is_what_the_run_may_touch() -> None:
-    assert named_addresses(orders().job) == ("file:///Volumes/audio/clips/", "file:///Volumes/audio/results/")
+def test_a_run_may_touch_only_the_addresses_that_its_job_names() -> None:
+    assert named_addresses(attempt_specs().job) == ("file:///Volumes/audio/clips/", "file:///Volumes/audio/results/")

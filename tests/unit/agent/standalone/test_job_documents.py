@@ -1,4 +1,4 @@
-"""What a person writes into the YAML of a run, and what is said when it is wrong."""
+"""The YAML documents of a run, and the messages when they are wrong."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ JOB = (EXAMPLES / "job.yaml").read_text()
 CONTRACT = (EXAMPLES / "contract.yaml").read_text()
 
 
-def read(job: str = JOB, contract: str = CONTRACT) -> str:
-    """What is wrong with two files."""
+def error_of(job: str = JOB, contract: str = CONTRACT) -> str:
+    """Returns the message of the error that two files raise."""
     with pytest.raises(DocumentError) as refused:
         read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
     return str(refused.value)
@@ -34,20 +34,20 @@ def test_a_list_as_kubectl_prints_it_is_read() -> None:
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return "- " + "\n  ".join(lines)
 
-    found = read_job(
+    documents = read_job(
         [DocumentFile("list.yaml", f"apiVersion: v1\nkind: List\nitems:\n{item(JOB)}\n{item(CONTRACT)}\n")]
     )
-    assert found.job.metadata.name == "nightly"
+    assert documents.job.metadata.name == "nightly"
 
 
-def test_without_a_namespace_both_lie_in_default() -> None:
+def test_without_a_namespace_both_are_in_default() -> None:
     job, contract = (text.replace("  namespace: speech\n", "") for text in (JOB, CONTRACT))
-    found = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
-    assert found.job.metadata.namespace == found.contract.metadata.namespace == "default"
+    documents = read_job([DocumentFile("job.yaml", job), DocumentFile("contract.yaml", contract)])
+    assert documents.job.metadata.namespace == documents.contract.metadata.namespace == "default"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("parallelism: 2", "paralelism: 2", "spec.paralelism: unknown field; write parallelism"),
         ("parallelism: 2", 'parallelism: "2"', "spec.parallelism: "),
@@ -77,14 +77,14 @@ def test_without_a_namespace_both_lie_in_default() -> None:
         ("spec:", "spec: [", "document 1: not YAML: "),
     ],
 )
-def test_what_is_wrong_with_a_job_is_said_with_file_document_and_field(old: str, new: str, said: str) -> None:
+def test_errors_of_a_job_name_file_document_and_field(old: str, new: str, expected: str) -> None:
     assert old in JOB
-    message = read(job=JOB.replace(old, new))
-    assert said in message and ".yaml: document 1" in message
+    message = error_of(job=JOB.replace(old, new))
+    assert expected in message and ".yaml: document 1" in message
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("maxClip: 30s", "maxClip: 30 s", "spec.input.maxClip: write a duration such as 30s"),
         ("maxClip: 30s", "maxClip: 1ms", "spec.input.minClip: minClip is longer than maxClip"),
@@ -93,25 +93,25 @@ def test_what_is_wrong_with_a_job_is_said_with_file_document_and_field(old: str,
         ("mode: Mean", "mode: EqualPower", "spec.conversions.downmix.mode: EqualPower does not work"),
     ],
 )
-def test_what_is_wrong_with_the_contract_is_said_too(old: str, new: str, said: str) -> None:
+def test_errors_of_the_contract_name_file_document_and_field(old: str, new: str, expected: str) -> None:
     assert old in CONTRACT
-    message = read(contract=CONTRACT.replace(old, new))
-    assert said in message and "contract.yaml: document 1 (VoiceContract): " in message
+    message = error_of(contract=CONTRACT.replace(old, new))
+    assert expected in message and "contract.yaml: document 1 (VoiceContract): " in message
 
 
-def test_every_problem_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     job = JOB.replace("parallelism: 2", "paralelism: 2").replace("task: Transcribe", "task: Translate")
-    message = read(job=job)
+    message = error_of(job=job)
     assert "paralelism" in message and "spec.task" in message
 
 
-def test_clips_with_one_id_are_refused() -> None:
+def test_clips_with_the_same_id_are_refused() -> None:
     clips = '[{id: a, uri: "file:///c/1.wav"}, {id: a, uri: "file:///c/2.wav"}]'
     job = JOB.replace('manifest: {uri: "file:///Volumes/audio/clips/manifest.jsonl"}', f"clips: {clips}")
-    assert "spec.input.clips[1]: id a stands already at [0]; write it once" in read(job=job)
+    assert "spec.input.clips[1]: id a stands already at [0]; write it once" in error_of(job=job)
 
 
-def test_one_job_and_no_other() -> None:
-    assert "no AudioBatchJob" in read(job="")
-    assert "2 AudioBatchJobs" in read(job=f"{JOB}---\n{JOB.replace('nightly', 'other')}")
-    assert "stands already in contract.yaml: document 1" in read(contract=f"{CONTRACT}---\n{CONTRACT}")
+def test_exactly_one_job_is_required() -> None:
+    assert "no AudioBatchJob" in error_of(job="")
+    assert "2 AudioBatchJobs" in error_of(job=f"{JOB}---\n{JOB.replace('nightly', 'other')}")
+    assert "stands already in contract.yaml: document 1" in error_of(contract=f"{CONTRACT}---\n{CONTRACT}")

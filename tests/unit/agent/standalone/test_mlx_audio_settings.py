@@ -1,4 +1,4 @@
-"""The names a runbook can grep: defaults, what is set, and what contradicts the contract."""
+"""TMPDIR and the MLX_AUDIO_ variables: defaults, values that are set, and conflicts with the contract."""
 
 from __future__ import annotations
 

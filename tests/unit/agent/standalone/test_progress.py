@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from voxfleet_agent.standalone.progress import SILENCE_SECONDS, ProgressBar, ProgressLines, progress_reporter
+from voxfleet_agent.standalone.progress import MAX_GAP_SECONDS, ProgressBar, ProgressLines, progress_reporter
 
 
 def test_a_line_at_every_tenth_and_after_silence() -> None:
@@ -15,7 +15,7 @@ def test_a_line_at_every_tenth_and_after_silence() -> None:
     said = stream.getvalue().splitlines()
     assert said == [f"Process: {done} of 100 clips" for done in range(0, 101, 10)]
     lines.clips("Process", 100, 100)
-    now[0] = SILENCE_SECONDS
+    now[0] = MAX_GAP_SECONDS
     lines.clips("Process", 100, 100)
     assert len(stream.getvalue().splitlines()) == len(said) + 1
 

@@ -26,7 +26,7 @@ from voxfleet_agent.standalone.cel_rules import violations
 from voxfleet_agent.standalone.job_documents import DocumentFile, read_job
 from voxfleet_agent.standalone.rerun_clips import (
     FOLDER_PREFIX,
-    own_folder,
+    private_folder,
     rerun_contract,
     rerun_job,
     sample,
@@ -99,7 +99,7 @@ def test_the_worst_are_the_slowest_and_the_longest_in_turn() -> None:
     assert [found.index for found in worst(rows, 20)] == [1, 0, 2, 3, 4]
 
 
-def test_a_clip_that_waited_for_others_is_not_slow_and_one_that_never_ran_is_not_among_the_worst() -> None:
+def test_waiting_does_not_make_a_clip_slow_and_a_clip_that_never_ran_is_not_among_the_worst() -> None:
     rows = [row(0, wait=100_000), row(1, infer=11), row(2, infer=0, audio=99_000)]
     assert [found.index for found in worst(rows, 3)] == [1, 0]
 
@@ -112,7 +112,7 @@ def test_a_seed_always_chooses_the_same_clips_and_only_those_with_a_result() -> 
     assert len(sample(rows, 100, 0)) == 39
 
 
-def test_clips_run_again_as_a_job_that_the_api_would_take() -> None:
+def test_clips_run_again_as_a_job_that_the_api_would_accept() -> None:
     setup = RunSetup(CONTRACT, Task.TRANSCRIBE, ModelSource(path="default"), Transcription(max_tokens=99), None)
     clip = ManifestRow(index=7, custom_id="a/clip 7.wav", uri="file:///clips/a/clip%207.wav")
     job = rerun_job(setup, [(row(7), clip)], "file:///tmp/out/")
@@ -121,15 +121,15 @@ def test_clips_run_again_as_a_job_that_the_api_would_take() -> None:
     assert job.spec.input.clips[0].sha256 == "f" * 64 and job.spec.transcription.max_tokens == 99
 
 
-def test_texts_are_spoken_again_too() -> None:
+def test_texts_are_synthesized_again_too() -> None:
     setup = RunSetup(CONTRACT, Task.SYNTHESIZE, ModelSource(path="default"), Transcription(), Synthesis(voice="serena"))
-    spoken = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED)
-    job = rerun_job(setup, [(spoken, ManifestRow(index=0, custom_id="a", text="hello"))], "file:///tmp/out/")
+    synthesized = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED)
+    job = rerun_job(setup, [(synthesized, ManifestRow(index=0, custom_id="a", text="hello"))], "file:///tmp/out/")
     assert violations(job.spec, "spec") == []
     assert job.spec.input.clips is not None and job.spec.input.clips[0].text == "hello"
 
 
-def test_only_what_concerns_a_whole_job_is_left_out_of_the_contract() -> None:
+def test_only_clauses_of_a_whole_job_are_left_out_of_the_contract() -> None:
     contract = rerun_contract(CONTRACT)
     assert contract.batching.ladder is None and contract.quarantine.halt_fan_out_percent is None
     assert contract.quarantine.retain_for is None and contract.failure_budget == FailureBudget()
@@ -160,19 +160,19 @@ def test_a_pair_is_the_same_when_its_outcome_is() -> None:
         ("mlx/parakeet@main", {"hub": {"id": "mlx/parakeet", "revision": "main"}}),
     ],
 )
-def test_a_model_is_named_as_people_name_it(text: str, source: dict[str, object]) -> None:
+def test_a_model_is_named_by_default_path_address_or_hub_name(text: str, source: dict[str, object]) -> None:
     assert model_source(text, "c0ffee") == ModelSource.load(source)
 
 
 @pytest.mark.parametrize(
     "text", ["", "models/mine/here", "../mine", "mlx/parakeet", "s3://", "/" + "a" * 5000, f"a/b@{'c' * 99}"]
 )
-def test_what_names_no_model_is_refused(text: str) -> None:
+def test_text_that_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(ModelNotNamed, match="--model"):
         model_source(text, None)
 
 
-def test_a_model_that_nobody_names_is_the_job_s_at_the_commit_that_it_ran_with() -> None:
+def test_without_a_named_model_the_job_s_model_is_used_at_the_commit_of_the_run() -> None:
     job_s = ModelSource(hub=HubModel(id="mlx/parakeet", revision="main"))
     ran = BUNDLE.model_copy(update={"model": job_s, "model_revision": "c0ffee"})
     assert model_of(ran, None) == ModelSource(hub=HubModel(id="mlx/parakeet", revision="c0ffee"))
@@ -210,7 +210,7 @@ def test_a_bundle_s_differences_are_named() -> None:
 
 
 def test_every_rule_of_the_api_can_be_evaluated_here() -> None:
-    """Documents of `run` are held to the very rules of the CRDs."""
+    """Documents of `run` must obey the rules of the CRDs."""
     documents = """
 apiVersion: voxfleet.dev/v1alpha1
 kind: VoiceContract
@@ -232,11 +232,11 @@ spec:
     assert read_job([DocumentFile("all.yaml", documents)]).job.spec.synthesis is not None
 
 
-def test_what_a_killed_replay_left_goes_and_a_living_ones_folder_stays(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_replay_is_removed_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
     left = tmp_path / f"{FOLDER_PREFIX}left"
     left.mkdir()
     (left / "speech.wav").write_bytes(b"speech")
-    with own_folder(tmp_path) as living, own_folder(tmp_path) as other:
+    with private_folder(tmp_path) as living, private_folder(tmp_path) as other:
         assert not left.exists()
         assert living.is_dir() and other.is_dir()
         assert living.stat().st_mode & 0o777 == 0o700
@@ -247,11 +247,11 @@ def test_a_scratch_folder_that_is_a_symlink_is_used(tmp_path: Path) -> None:
     real, link = tmp_path / "private" / "tmp", tmp_path / "tmp"
     real.mkdir(parents=True)
     link.symlink_to(real)
-    with own_folder(link) as folder:
+    with private_folder(link) as folder:
         assert folder.parent == real.resolve()
 
 
-def test_nobody_else_in_a_shared_scratch_folder_is_in_the_way(tmp_path: Path) -> None:
+def test_foreign_entries_of_a_shared_scratch_folder_are_left_alone(tmp_path: Path) -> None:
     foreign, plain, link = (tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("foreign", "plain", "link"))
     foreign.mkdir()
     if os.geteuid() == 0:
@@ -263,7 +263,7 @@ def test_nobody_else_in_a_shared_scratch_folder_is_in_the_way(tmp_path: Path) ->
     lock = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with own_folder(tmp_path) as folder:
+        with private_folder(tmp_path) as folder:
             assert folder.is_dir()
     finally:
         os.close(lock)
@@ -271,17 +271,15 @@ def test_nobody_else_in_a_shared_scratch_folder_is_in_the_way(tmp_path: Path) ->
     foreign.chmod(0o700)
 
 
-def test_a_new_folder_that_another_run_takes_away_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_folder_that_another_run_removes_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, made = tempfile.mkdtemp, list[str]()
 
-    def taken_once(**where: Any) -> str:
+    def removed_once(**where: Any) -> str:
         made.append(make(**where))
         if len(made) == 1:
             Path(made[0]).rmdir()
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "mkdtemp", taken_once)
-    with own_folder(tmp_path) as folder:
+    monkeypatch.setattr(tempfile, "mkdtemp", removed_once)
+    with private_folder(tmp_path) as folder:
         assert folder == Path(made[1])

@@ -1,4 +1,4 @@
-"""When a run starts no further shard, when a shard is tried again, and how a run ends."""
+"""When a run stops starting shards, when a shard is retried, and how a run ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def failure(failure_class: FailureClass) -> AttemptFailure:
         (Counts(succeeded=19, not_run=1), RunEnding.FAILED),
     ],
 )
-def test_how_a_run_ends_follows_from_its_counts(counts: Counts, ending: RunEnding) -> None:
+def test_a_run_ends_by_its_counts(counts: Counts, ending: RunEnding) -> None:
     verdict = judge(counts, [], [], LIMITS)
     assert verdict.ending is ending and bool(verdict.reason) == (ending is RunEnding.FAILED)
 
@@ -60,7 +60,7 @@ def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
     assert "haltFanOutPercent" in judge(Counts(quarantined=3, succeeded=18, not_run=4), [at, beyond], [], limits).reason
 
 
-def test_only_what_this_machine_may_do_better_is_tried_again_and_not_for_ever() -> None:
+def test_only_failures_of_this_machine_are_retried_and_not_for_ever() -> None:
     assert may_try_again(failure(FailureClass.TRANSPORT), 1)
     assert may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN - 1)
     assert not may_try_again(failure(FailureClass.GPU_ABORT_TIMEOUT), ATTEMPTS_A_RUN)
@@ -69,13 +69,13 @@ def test_only_what_this_machine_may_do_better_is_tried_again_and_not_for_ever() 
 
 
 @pytest.mark.parametrize(
-    ("succeeded", "quarantined", "said"),
+    ("succeeded", "quarantined", "expected"),
     [
         (9, 2, "2 of 11 clips are quarantined; the contract allows 10 % (quarantine.maxPercent); "),
         (97, 3, "3 of 100 clips are quarantined; the contract allows 2 (quarantine.maxClips); "),
         (2, 1, "1 of 3 clips is quarantined; the contract allows 10 % (quarantine.maxPercent); "),
     ],
 )
-def test_the_limit_that_was_passed_is_named_alone(succeeded: int, quarantined: int, said: str) -> None:
+def test_only_the_exceeded_limit_is_named(succeeded: int, quarantined: int, expected: str) -> None:
     reason = judge(Counts(succeeded=succeeded, quarantined=quarantined), [], [], LIMITS).reason
-    assert reason == f"{said}errors.jsonl says why"
+    assert reason == f"{expected}errors.jsonl says why"

@@ -1,4 +1,4 @@
-"""How long a run took, over all its parts, and when it ended."""
+"""How long a run took over all its interruptions, and when it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def stopped(file: Path, seconds: float, day: int, *, worked: bool = True) -> Ela
     return Stopwatch(file, lambda: next(readings), lambda: NIGHT.replace(day=day)).stop(worked)
 
 
-def test_the_parts_of_a_run_add_up_and_a_look_at_it_changes_nothing(tmp_path: Path) -> None:
+def test_the_parts_of_a_run_add_up_and_showing_it_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "elapsed.json"
     assert stopped(file, 5, 20, worked=False) == Elapsed(0, None)
     assert stopped(file, 2, 20) == Elapsed(2000, "2026-11-20T22:00:00.000Z")
@@ -24,6 +24,6 @@ def test_the_parts_of_a_run_add_up_and_a_look_at_it_changes_nothing(tmp_path: Pa
     assert stopped(file, 9, 22, worked=False) == second
 
 
-def test_a_damaged_file_costs_the_figures_alone(tmp_path: Path) -> None:
+def test_a_damaged_file_loses_only_the_earlier_time(tmp_path: Path) -> None:
     (tmp_path / "elapsed.json").write_text("{}")
     assert stopped(tmp_path / "elapsed.json", 1, 20).milliseconds == 1000
