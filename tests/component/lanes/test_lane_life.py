@@ -305,12 +305,12 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from tests.component.lanes.lane_rig import STAND_IN, order
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ResolvedModel
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.models.resolved_model import ResolvedModel
 
 async def main() -> None:
     folder = Path(sys.argv[1])
-    lane = Lane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
+    lane = ProcessLane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
     load = asyncio.create_task(lane.load(ResolvedModel(folder, "sha256:" + "1" * 64), order()))
     if sys.argv[2] == "loaded":
         await load

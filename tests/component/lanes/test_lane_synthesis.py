@@ -42,10 +42,10 @@ MODEL_ALONE = """
 import sys
 from pathlib import Path
 import numpy as np
-from voxfleet_agent.engine.synthesizer import VoiceModel
+from voxfleet_agent.engine.synthesizer import MlxSynthesizer
 from voxfleet_api.kinds.job_task import Synthesis
 
-model = VoiceModel(Path(sys.argv[1]), Synthesis(voice="anna", streaming_interval="200ms"))
+model = MlxSynthesizer(Path(sys.argv[1]), Synthesis(voice="anna", streaming_interval="200ms"))
 for number, text in enumerate(sys.argv[3:]):
     np.save(f"{sys.argv[2]}/{number}.npy", np.concatenate(list(model.speak(text))))
 """
