@@ -56,7 +56,7 @@ async def run_agent(config: AgentConfig) -> None:
             make_reachable(config.lane_dir, below=config.scratch.path.parent)
             make_reachable(scratch.attempts_path, below=config.scratch.path.parent)
             make_reachable(config.models.path, below=config.models.path.parent)
-        pools = LanePools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, account=account)
+        pools = LanePools(config.pools, config.lane_dir, quarantine=config.quarantine_dir, lane_user=account)
         models = ModelStore(config.models.path, config.models.quota_bytes)
         try:
             await _reap(pools)
@@ -79,7 +79,7 @@ def _lane_account(config: AgentConfig) -> LaneUser | None:
     if config.lane_user is None:
         return None
     try:
-        return LaneUser.named(config.lane_user)
+        return LaneUser.from_name(config.lane_user)
     except LaneUserError as error:
         raise ConfigError(str(error)) from error
 

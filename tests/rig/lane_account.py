@@ -1,4 +1,4 @@
-"""An account that lanes may run under, and a Python that it may run. Needs root."""
+"""An account for lanes, and a Python that this account may run. Needs root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a
 
 
 def make_python(folder: Path) -> Path | None:
-    """An interpreter with this project's packages that the account may run; the one in use may lie in a home."""
+    """Creates an interpreter with this project's packages for the account; None when no base works.
+
+    The interpreter in use may lie in a home directory that the account cannot enter.
+    """
     python = folder / "bin" / "python"
     for base in (sys.executable, "/usr/bin/python3"):
         made = subprocess.run([base, "-m", "venv", "--clear", "--without-pip", folder], check=False)
@@ -25,14 +28,15 @@ def make_python(folder: Path) -> Path | None:
         site = next((folder / "lib").glob("python3.*")) / "site-packages"
         (site / "project.pth").write_text("\n".join(path for path in sys.path if path and Path(path).is_dir()))
         check = "import sys, mlx.core, voxfleet_agent; print(sys.version_info[:2])"
-        found = as_account("/usr/bin/env", python, "-c", check)  # env: it fails, not this process, where it may not
-        if found.returncode == 0 and found.stdout.strip() == str(sys.version_info[:2]):
+        # Through env, which fails instead of this process when the account may not run the interpreter.
+        checked = as_account("/usr/bin/env", python, "-c", check)
+        if checked.returncode == 0 and checked.stdout.strip() == str(sys.version_info[:2]):
             return python
     return None
 
 
 def as_account(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command under the account, without any group but its own."""
+    """Runs a command under the account, with no group but the account's own."""
     return subprocess.run(
         command,
         user=ACCOUNT,

@@ -91,7 +91,7 @@ class MlxSynthesizer:
         for _ in self._speak(_WARM_UP_TEXT, self._budget(enlarged=False)):
             pass
 
-    def speak(self, text: str, *, enlarged: bool = False) -> Iterator[npt.NDArray[np.float32]]:
+    def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[npt.NDArray[np.float32]]:
         """Chunks of float32 samples (N,), none empty, whose concatenation is the text's audio.
 
         `enlarged`: with ENLARGED_FACTOR times the token budget. Raises VoxFleetError: CONTRACT_VIOLATION for a text

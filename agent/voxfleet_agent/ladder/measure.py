@@ -66,7 +66,7 @@ async def measure_ladder(
             tiers += [] if alone is None else [alone]
         return MeasuredLadder(tuple(tiers), facts)
     finally:
-        await lane.renew()
+        await lane.unload()
         lane.batch_size = before
 
 
@@ -97,7 +97,7 @@ class _LadderMeasurement:
         self._fresh = False
 
     async def fresh_child(self) -> LoadedModel:
-        await self._lane.renew()
+        await self._lane.unload()
         facts = await self._lane.load(self._model, self._order)
         self._fresh = True
         return facts

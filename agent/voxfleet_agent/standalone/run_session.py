@@ -166,7 +166,7 @@ async def _opened(places: RunPaths, credentials: S3Credentials | None) -> AsyncI
         if places.owns_scratch:
             lanes, lock = _free_lanes(places.lanes)
             stack.callback(os.close, lock)
-        pools = LanePools(places.pools, lanes, quarantine=places.quarantine, account=_account(places))
+        pools = LanePools(places.pools, lanes, quarantine=places.quarantine, lane_user=_account(places))
         stack.push_async_callback(pools.close)
         try:
             await pools.reap_stale()
@@ -203,7 +203,7 @@ def _free_lanes(folder: Path) -> tuple[Path, int]:
 
 def _account(places: RunPaths) -> LaneUser | None:
     try:
-        return None if places.lane_user is None else LaneUser.named(places.lane_user)
+        return None if places.lane_user is None else LaneUser.from_name(places.lane_user)
     except LaneUserError as error:
         raise RunRefused(str(error)) from error
 

@@ -46,7 +46,7 @@ def test_the_facts_of_the_model(model: MlxSynthesizer) -> None:
 @pytest.mark.parametrize(("interval", "frames"), [("1ms", 1), ("200ms", 2), ("300ms", 4), ("2s", 25)])
 def test_chunks_are_whole_frames_of_the_reported_interval(folder: Path, interval: str, frames: int) -> None:
     model = MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval=interval))
-    lengths = [len(chunk) for chunk in model.speak(TEXT)]
+    lengths = [len(chunk) for chunk in model.synthesize(TEXT)]
     assert model.interval_milliseconds == frames * 80
     assert all(length == frames * FRAME for length in lengths[:-1])
     assert 0 < lengths[-1] <= frames * FRAME
@@ -56,22 +56,22 @@ def test_joined_chunks_are_what_is_spoken_without_streaming(folder: Path, model:
     mx.random.seed(0)
     whole = np.concatenate([np.array(part.audio) for part in model._generate(TEXT, voice="anna")])
     for interval in ("80ms", "200ms", "2s"):
-        chunks = list(MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval=interval)).speak(TEXT))
+        chunks = list(MlxSynthesizer(folder, Synthesis(voice="anna", streaming_interval=interval)).synthesize(TEXT))
         assert all(chunk.dtype == np.float32 and chunk.ndim == 1 and len(chunk) for chunk in chunks)
         assert np.array_equal(np.concatenate(chunks), whole)
 
 
 def test_a_text_sounds_the_same_in_every_order(model: MlxSynthesizer) -> None:
-    first, second = np.concatenate(list(model.speak(TEXT))), np.concatenate(list(model.speak("No.")))
-    assert np.array_equal(np.concatenate(list(model.speak(TEXT))), first)
+    first, second = np.concatenate(list(model.synthesize(TEXT))), np.concatenate(list(model.synthesize("No.")))
+    assert np.array_equal(np.concatenate(list(model.synthesize(TEXT))), first)
     assert not np.array_equal(first[: len(second)], second)
 
 
 def test_a_recording_makes_another_voice(folder: Path, model: MlxSynthesizer) -> None:
     recording = np.sin(np.arange(24_000) / 20).astype(np.float32)
-    cloned = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording, 24_000).speak(TEXT)))
-    other = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording[::2].copy(), 24_000).speak(TEXT)))
-    preset = np.concatenate(list(model.speak(TEXT)))
+    cloned = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording, 24_000).synthesize(TEXT)))
+    other = np.concatenate(list(MlxSynthesizer(folder, CLONED, recording[::2].copy(), 24_000).synthesize(TEXT)))
+    preset = np.concatenate(list(model.synthesize(TEXT)))
     assert not np.array_equal(cloned, preset) and not np.array_equal(cloned, other)
 
 
@@ -102,7 +102,7 @@ def test_what_the_model_cannot_do_fails_at_the_load(
 @pytest.mark.parametrize("text", ["", " \n", "a" * (MAX_TEXT_CHARACTERS + 1)])
 def test_empty_and_endless_texts_are_refused_before_the_model_sees_them(model: MlxSynthesizer, text: str) -> None:
     with pytest.raises(VoxFleetError, match="characters") as caught:
-        model.speak(text)
+        model.synthesize(text)
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
@@ -112,7 +112,7 @@ def test_a_model_that_never_ends_a_text_is_told_by_the_length_of_its_audio(folde
     (endless / "config.json").write_text(json.dumps({**config, "eos_threshold": 1e9}))
     spoken: list[Samples] = []
     with pytest.raises(VoxFleetError, match="without an end") as caught:
-        spoken.extend(MlxSynthesizer(endless, Synthesis(voice="anna")).speak("No."))
+        spoken.extend(MlxSynthesizer(endless, Synthesis(voice="anna")).synthesize("No."))
     assert caught.value.failure_class is FailureClass.TRUNCATED_OUTPUT
     assert sum(len(chunk) for chunk in spoken) == 37 * FRAME
 
@@ -133,7 +133,7 @@ class Chunk:
 
 def streaming(model: MlxSynthesizer, *chunks: Chunk) -> Iterator[Samples]:
     model._generate = lambda text, **settings: iter(chunks)
-    return model.speak(TEXT)
+    return model.synthesize(TEXT)
 
 
 def noise(length: int, *shape: int) -> mx.array:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, order
+from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, transcribe_spec
 
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -53,6 +53,6 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def lane(tmp_path_factory: pytest.TempPathFactory, model: ResolvedModel) -> AsyncIterator[ProcessLane]:
     lane = ProcessLane("offline-0", tmp_path_factory.mktemp("lane"))
-    await lane.load(model, order())
+    await lane.load(model, transcribe_spec())
     yield lane
     await lane.kill()

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tasks
+from tests.component.lanes.lane_rig import MakeLane, load_request, run, synthesize_spec, tasks, transcribe_spec
 
 from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, frame
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
@@ -32,13 +32,13 @@ async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path
     program = f"import os; os.close(0); [os.write(1, words) for words in {said!r}]; raise SystemExit(7)"
     child = await start(tmp_path, program)
     try:
-        heard = [await child.hear()]
+        heard = [await child.receive()]
         for _ in range(3):  # to nobody: its end of the pipe is closed
             child.send(load_request(tmp_path))
-        heard.append(await child.hear())
+        heard.append(await child.receive())
         assert [answer.number for answer in heard if isinstance(answer, BatchDone)] == [1, 2]
         with pytest.raises(ChildEndedError, match="7"):
-            await child.hear()
+            await child.receive()
     finally:
         await child.end()
 
@@ -46,8 +46,8 @@ async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path
 async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(patience=HangTimeouts(decoding_seconds=1.0, decoding_cpu_seconds=0))
-    await lane.load(stand_in_model, order())
+    lane = stand_in(timeouts=HangTimeouts(decoding_seconds=1.0, decoding_cpu_seconds=0))
+    await lane.load(stand_in_model, transcribe_spec())
 
     async def feed() -> AsyncIterator[Sequence[ClipTask]]:
         yield tasks(tmp_path, [DAMAGED, WAITED_ON])
@@ -63,12 +63,12 @@ async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
     said, done = frame(DecodingClip(index=3)), frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {said!r}); os.read(0, 1); os.write(1, {done!r})")
     began = asyncio.get_running_loop().time()
-    hearing = asyncio.create_task(child.hear())
+    hearing = asyncio.create_task(child.receive())
     try:
         async with asyncio.timeout(30):
             while child.decoding is None:  # noqa: ASYNC110 - it is noted, and nobody is told
                 await asyncio.sleep(0)
-            assert child.heard_at_seconds >= began and not hearing.done()
+            assert child.last_received_seconds >= began and not hearing.done()
             child.send(load_request(tmp_path))
             assert isinstance(await hearing, BatchDone)
     finally:
@@ -79,7 +79,7 @@ async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
 async def test_a_backlog_of_announcements_leaves_others_their_turn(tmp_path: Path) -> None:
     many, done = frame(DecodingClip(index=3)) * 2_000, frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {many + done!r}); os.read(0, 1)")
-    hearing = asyncio.create_task(child.hear())
+    hearing = asyncio.create_task(child.receive())
     turns = 0
     try:
         async with asyncio.timeout(30):
@@ -98,7 +98,7 @@ async def test_a_child_whose_channel_somebody_else_holds_open_is_gone_all_the_sa
     try:
         async with asyncio.timeout(30):
             with pytest.raises(ChildEndedError, match="7"):
-                await child.hear()
+                await child.receive()
     finally:
         await child.end()
 
@@ -106,8 +106,8 @@ async def test_a_child_whose_channel_somebody_else_holds_open_is_gone_all_the_sa
 async def test_a_stopped_child_that_is_owed_more_than_a_pipe_holds_is_ended(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(batch_size=8, patience=HangTimeouts(inferring_seconds=0.5))
-    await lane.load(stand_in_model, speech_order())
+    lane = stand_in(batch_size=8, timeouts=HangTimeouts(inferring_seconds=0.5))
+    await lane.load(stand_in_model, synthesize_spec())
     assert lane.pid is not None
     os.kill(lane.pid, signal.SIGSTOP)
     clips = [ClipTask(index, tmp_path / f"{index}.wav", text="x" * 20_000, max_bytes=2**20) for index in range(32)]
@@ -123,7 +123,7 @@ async def test_an_end_after_the_batch_costs_no_clip_that_was_heard(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": "rest:abort"}, batch_size=4)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts = await run(lane, tasks(tmp_path, [1, 2, 3]))
     assert sorted((verdict.text, verdict.retries) for verdict in verdicts) == [
         ("clip 1", 0),

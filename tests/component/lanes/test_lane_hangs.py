@@ -34,14 +34,14 @@ async def test_an_endless_clip_is_told_in_one_step(
     clip = ClipTask(7, tmp_path / "clip", audio_milliseconds=announced_milliseconds)
     clip.path.write_bytes(b"0" * 1000 * kilobytes)
     call = WorkCall(ClipQueue(), BatchFeed(no_batches()))
-    call.docket.add([clip])
-    call.docket.next(1)
+    call.queue.add([clip])
+    call.queue.next_batch(1)
     child = await ChildProcess.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
     try:
         child.decoding = clip.index
         # Nothing was spent: 10 ms too much for an empty file, 40 ms less than a large one may take.
-        patience = HangTimeouts(decoding_cpu_seconds=-0.02)
-        assert endless_decode(patience, call, child, 1_000) is (clip if endless else None)
+        timeouts = HangTimeouts(decoding_cpu_seconds=-0.02)
+        assert endless_decode(timeouts, call, child, 1_000) is (clip if endless else None)
     finally:
         await child.end()
 
@@ -51,11 +51,11 @@ async def test_silence_counts_from_the_last_that_was_heard_or_given(tmp_path: Pa
     child = await ChildProcess.start(SLEEPER, tmp_path / "lane", dict(os.environ), 2**30, None)
     try:
         now = asyncio.get_running_loop().time()
-        child.heard_at_seconds = now - 100
-        assert call.silent_seconds(child) >= 100
-        child.heard_at_seconds = now - 50
-        assert 50 <= call.silent_seconds(child) < 100
-        call.gave()
-        assert call.silent_seconds(child) < 50
+        child.last_received_seconds = now - 100
+        assert call.seconds_since_activity(child) >= 100
+        child.last_received_seconds = now - 50
+        assert 50 <= call.seconds_since_activity(child) < 100
+        call.batch_sent()
+        assert call.seconds_since_activity(child) < 50
     finally:
         await child.end()

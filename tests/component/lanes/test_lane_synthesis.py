@@ -47,7 +47,7 @@ from voxfleet_api.kinds.job_task import Synthesis
 
 model = MlxSynthesizer(Path(sys.argv[1]), Synthesis(voice="anna", streaming_interval="200ms"))
 for number, text in enumerate(sys.argv[3:]):
-    np.save(f"{sys.argv[2]}/{number}.npy", np.concatenate(list(model.speak(text))))
+    np.save(f"{sys.argv[2]}/{number}.npy", np.concatenate(list(model.synthesize(text))))
 """
 
 Samples = npt.NDArray[np.float32]
@@ -79,7 +79,7 @@ async def voice_lane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     await lane.kill()
 
 
-def order(output: AudioOutput = FLOAT_WAV, max_clip: str = "30s") -> LaneSpec:
+def synthesize_spec(output: AudioOutput = FLOAT_WAV, max_clip: str = "30s") -> LaneSpec:
     spec = contract(min_clip="1ms", max_clip=max_clip)
     declared = spec.model_copy(update={"output": ContractOutput(audio=output)})
     return LaneSpec(Task.SYNTHESIZE, declared, Transcription(), SYNTHESIS)
@@ -88,7 +88,7 @@ def order(output: AudioOutput = FLOAT_WAV, max_clip: str = "30s") -> LaneSpec:
 async def test_a_text_becomes_the_very_samples_that_the_model_speaks(
     voice_lane: ProcessLane, resolved: ResolvedModel, spoken: dict[str, Samples], tmp_path: Path
 ) -> None:
-    facts = await voice_lane.load(resolved, order())
+    facts = await voice_lane.load(resolved, synthesize_spec())
     assert (facts.family, facts.sample_rate_hz) == ("pocket_tts", RATE_HZ)
     texts = [SHORT, LONG, "a" * (MAX_TEXT_CHARACTERS + 1), SHORT]
     tasks = [ClipTask(index, tmp_path / f"{index}.wav", text=text) for index, text in enumerate(texts)]
@@ -98,10 +98,10 @@ async def test_a_text_becomes_the_very_samples_that_the_model_speaks(
         read = np.frombuffer(tasks[index].path.read_bytes()[HEADER_BYTES:], "<f4")
         assert np.array_equal(read, expected)
         verdict = verdicts[index]
-        assert verdict.failure_class is None and verdict.spoken is not None
+        assert verdict.failure_class is None and verdict.synthesized is not None
         assert verdict.audio_milliseconds == len(expected) * 1000 // RATE_HZ
-        assert verdict.spoken.size_bytes == HEADER_BYTES + 4 * len(expected)
-        assert verdict.spoken.interval_milliseconds == 160
+        assert verdict.synthesized.size_bytes == HEADER_BYTES + 4 * len(expected)
+        assert verdict.synthesized.interval_milliseconds == 160
     assert verdicts[2].failure_class is FailureClass.CONTRACT_VIOLATION and "characters" in verdicts[2].reason
     assert not tasks[2].path.exists()
     assert voice_lane.readings().restarts == {}
@@ -111,7 +111,7 @@ async def test_a_contract_at_another_rate_is_refused_before_any_text(
     voice_lane: ProcessLane, resolved: ResolvedModel
 ) -> None:
     with pytest.raises(VoxFleetError, match="speaks at 24000 Hz") as caught:
-        await voice_lane.load(resolved, order(AudioOutput(sample_rate_hz=22_050)))
+        await voice_lane.load(resolved, synthesize_spec(AudioOutput(sample_rate_hz=22_050)))
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
@@ -126,7 +126,7 @@ async def test_what_lasts_longer_than_max_clip_leaves_no_file_and_costs_no_other
 ) -> None:
     output = AudioOutput(container=container, encoding=encoding, sample_rate_hz=RATE_HZ, clipping=Clipping.LIMIT)
     assert len(spoken[LONG]) > len(spoken[SHORT])
-    await voice_lane.load(resolved, order(output, f"{len(spoken[SHORT]) * 1000 // RATE_HZ}ms"))
+    await voice_lane.load(resolved, synthesize_spec(output, f"{len(spoken[SHORT]) * 1000 // RATE_HZ}ms"))
     tasks = [ClipTask(index, tmp_path / f"{index}.{container}", text=text) for index, text in enumerate([LONG, SHORT])]
     verdicts = {verdict.index: verdict for verdict in await run(voice_lane, tasks)}
     assert verdicts[0].failure_class is FailureClass.CONTRACT_VIOLATION
@@ -138,7 +138,7 @@ async def test_what_lasts_longer_than_max_clip_leaves_no_file_and_costs_no_other
 async def test_a_file_never_outgrows_the_bytes_that_were_reserved(
     voice_lane: ProcessLane, resolved: ResolvedModel, spoken: dict[str, Samples], tmp_path: Path
 ) -> None:
-    await voice_lane.load(resolved, order())
+    await voice_lane.load(resolved, synthesize_spec())
     fits = HEADER_BYTES + 4 * len(spoken[SHORT])
     tasks = [ClipTask(n, tmp_path / f"{n}.wav", text=SHORT, max_bytes=fits - n) for n in range(2)]
     verdicts = {verdict.index: verdict for verdict in await run(voice_lane, tasks)}

@@ -164,10 +164,12 @@ class Pipeline:
         self._ctx.audio_meter(verdict.audio_milliseconds)
         clip, audio, answered_at = prepared.clip, None, time.monotonic()
         if clip.text is not None and verdict.failure_class is None:
-            if verdict.spoken is None:
+            if verdict.synthesized is None:
                 raise RuntimeError(f"the lane spoke clip {clip.index}, but names no file")
             output = self._ctx.spec.contract.output.audio
-            audio = await deliver_audio(self._files, self._folder, clip.index, prepared.path, verdict.spoken, output)
+            audio = await deliver_audio(
+                self._files, self._folder, clip.index, prepared.path, verdict.synthesized, output
+            )
         inside = verdict.decode_milliseconds + verdict.infer_milliseconds
         # Loading the model is the attempt's time and no clip's.
         waits_since = max(prepared.ready_at_seconds, self._loaded_at_seconds)

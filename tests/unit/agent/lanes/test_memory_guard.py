@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, judge, watch
+from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, memory_step, watch
 
 CAP = 1000
 
@@ -23,16 +23,16 @@ CAP = 1000
     ],
 )
 def test_judgement(baseline_bytes: int | None, footprint_bytes: int, step: MemoryStep) -> None:
-    assert judge(CAP, baseline_bytes, footprint_bytes) is step
+    assert memory_step(CAP, baseline_bytes, footprint_bytes) is step
 
 
 def test_growth_counts_from_the_first_batches() -> None:
     resting = RestingFootprint()
     first = [100, 300, 500]
     assert len(first) == BASELINE_BATCHES
-    assert [resting.note(CAP, footprint) for footprint in first] == [MemoryStep.KEEP] * 3
-    assert resting.note(CAP, 750) is MemoryStep.KEEP
-    assert resting.note(CAP, 751) is MemoryStep.RECYCLE
+    assert [resting.after_batch(CAP, footprint) for footprint in first] == [MemoryStep.KEEP] * 3
+    assert resting.after_batch(CAP, 750) is MemoryStep.KEEP
+    assert resting.after_batch(CAP, 751) is MemoryStep.RECYCLE
 
 
 async def test_the_watch_ends_with_the_first_sample_over_the_cap() -> None:
