@@ -1,4 +1,4 @@
-"""A lane with the default model, started once per module, and lanes whose model misbehaves."""
+"""A lane with the default model, started once a module, and lanes whose model misbehaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stand_in(tmp_path: Path) -> AsyncIterator[MakeLane]:
-    """Makes lanes whose model does with clip n what the argument says; they end with the test."""
+    """Creates lanes whose model treats clip n as the argument says; they end with the test."""
     lanes: list[ProcessLane] = []
 
     def make(behaviours: dict[str, str] | None = None, **settings: object) -> ProcessLane:

@@ -1,4 +1,4 @@
-"""What makes a lane's batches smaller, and what of it a job remembers. The worker is real, its model is a stand-in."""
+"""When a lane halves its batches, and which halvings a job remembers. The worker is real, its model a stand-in."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_clip_that_needs_too_much_memory_even_alone_leaves_the_batches_a
 
 
 @pytest.mark.parametrize("cause", ["kill", f"abort:{TIMEOUT}"])
-async def test_what_others_on_the_mac_caused_is_not_counted_as_the_lanes_own(
+async def test_a_halving_that_others_on_the_mac_caused_is_not_the_lanes_own(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, cause: str
 ) -> None:
     lane = stand_in({"2": f"crowd:{cause}", "9": "crowd:raise-memory"}, batch_size=8)

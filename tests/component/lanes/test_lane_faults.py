@@ -1,4 +1,4 @@
-"""What one bad clip does to a lane: itself, and nobody else. The worker is real, its model is a stand-in."""
+"""One bad clip costs no other clip of the lane anything. The worker is real, its model is a stand-in."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def by_index(verdicts: Sequence[ClipVerdict]) -> dict[int, ClipVerdict]:
 
 
 def assert_only_the_poison_suffers(verdicts: Sequence[ClipVerdict], numbers: Sequence[int]) -> ClipVerdict:
-    """Everybody else is heard, at the first go; returns the poison's verdict."""
+    """All other clips are transcribed at the first try; returns the verdict of the poison clip."""
     found = by_index(verdicts)
     assert sorted(found) == list(range(len(numbers)))
     for index, number in enumerate(numbers):
@@ -63,7 +63,7 @@ async def test_a_poison_clip_is_found_wherever_it_stands_in_a_batch(
     assert lane.pid == pid and lane.readings().restarts == {}
 
 
-async def test_memory_that_python_cannot_have_halves_the_batches(
+async def test_a_failed_allocation_in_python_halves_the_batches(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": "crowd:raise-memory", str(POISON): "raise-memory"}, batch_size=4)
@@ -72,36 +72,36 @@ async def test_memory_that_python_cannot_have_halves_the_batches(
     poison = assert_only_the_poison_suffers(await run(lane, tasks(tmp_path, [1, 2, POISON, 4])), [1, 2, POISON, 4])
     assert poison.failure_class is FailureClass.MEMORY_EXCEEDED
     assert (lane.pid, lane.batch_size, lane.readings().batch_size) == (pid, 2, 2)
-    # The attempt's other calls find the size that was found to fit.
+    # Later calls of the attempt use the size that fits.
     await lane.load(stand_in_model, transcribe_spec())
     await run(lane, tasks(tmp_path, [1, 3]))
     assert lane.batch_size == 2
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "failure_class", "says"),
+    ("behaviour", "failure_class", "words"),
     [
         ("segv", FailureClass.LANE_CRASHED, "SIGSEGV"),
         ("abort:std::bad_alloc", FailureClass.MEMORY_EXCEEDED, "no more memory"),
     ],
 )
-async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
+async def test_a_clip_that_ends_the_child_is_isolated(
     stand_in: MakeLane,
     stand_in_model: ResolvedModel,
     tmp_path: Path,
     behaviour: str,
     failure_class: FailureClass,
-    says: str,
+    words: str,
 ) -> None:
     lane = stand_in({str(POISON): behaviour}, batch_size=3)
     await lane.load(stand_in_model, transcribe_spec())
     numbers = [1, POISON, 3, 4, 5]
     clips = tasks(tmp_path, numbers)
     poison = assert_only_the_poison_suffers(await run(lane, clips[:3], clips[3:]), numbers)
-    assert poison.failure_class is failure_class and says in poison.reason and "alone" in poison.reason
-    # Once with its siblings, twice alone: no way finds it with fewer.
+    assert poison.failure_class is failure_class and words in poison.reason and "alone" in poison.reason
+    # One death with its siblings and two alone: no method needs fewer.
     assert lane.readings().restarts == {failure_class.value: 3}
-    assert (lane.batch_size, lane.stepped_down) == (3, None)  # a smaller batch would not have mended it
+    assert (lane.batch_size, lane.stepped_down) == (3, None)  # a smaller batch would not have helped
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
         (VICTIM, FailureClass.GPU_ABORT_INNOCENT_VICTIM, 4),
     ],
 )
-async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
+async def test_a_batch_that_the_gpu_gives_up_is_transcribed_clip_by_clip(
     stand_in: MakeLane,
     stand_in_model: ResolvedModel,
     tmp_path: Path,
@@ -137,7 +137,7 @@ async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
         ("kill", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
     ],
 )
-async def test_what_others_do_to_a_lane_is_the_macs_trouble_and_never_the_clips(
+async def test_a_lane_that_others_end_is_the_macs_fault_and_never_the_clips(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, behaviour: str, failure_class: FailureClass
 ) -> None:
     lane = stand_in({str(POISON): behaviour}, batch_size=3)
@@ -156,7 +156,7 @@ async def test_what_others_do_to_a_lane_is_the_macs_trouble_and_never_the_clips(
         await work()
     assert caught.value.failure_class is failure_class
     assert RULES[failure_class].remedy is Remedy.OTHER_MAC
-    # Its siblings were heard, it has no verdict of its own.
+    # Its siblings were transcribed; it has no verdict itself.
     assert {verdict.text for verdict in verdicts} <= {"clip 1", "clip 3"}
     assert all(verdict.failure_class is None for verdict in verdicts)
     assert lane.readings().restarts == {failure_class.value: 3}
@@ -184,7 +184,7 @@ async def test_a_clip_that_the_gpu_always_gives_up_on_is_at_fault_when_the_gpu_w
     assert "alone" in poison.reason and "the GPU gave up" in poison.reason
 
 
-async def test_a_gpu_that_fails_clip_after_clip_ends_the_attempt_and_condemns_none(
+async def test_a_gpu_that_fails_clip_after_clip_ends_the_attempt_and_poisons_no_clip(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({str(number): f"abort:{TIMEOUT}" for number in range(1, 6)}, batch_size=1)
@@ -204,7 +204,7 @@ async def test_a_metal_fault_as_an_exception_ends_the_child_too(
     assert lane.readings().restarts == {"GpuAbortTimeout": 1}
 
 
-async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
+async def test_a_clip_that_hangs_is_found_and_its_siblings_are_transcribed(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({str(POISON): "hang"}, timeouts=HangTimeouts(inferring_seconds=0.5))
@@ -217,7 +217,7 @@ async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
 async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_model_would_be(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    # It spends no processor time, as one that a busy machine does not let work: that is never the clip's endlessness.
+    # It spends no processor time, like a child on a busy machine: that never counts as an endless decode.
     lane = stand_in(timeouts=HangTimeouts(decoding_seconds=0.5, decoding_cpu_seconds=0))
     await lane.load(stand_in_model, transcribe_spec(contract(max_clip="1s", min_clip="1ms")))
     async with asyncio.timeout(HangTimeouts().inferring_seconds / 2):
@@ -226,10 +226,10 @@ async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_mode
     assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
 
 
-async def test_a_clip_that_the_decoder_works_on_without_end_has_its_verdict_at_the_first_go(
+async def test_a_clip_that_the_decoder_works_on_without_end_gets_its_verdict_at_once(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    # Never by its silence: only what the decoder spends can tell.
+    # No timeout can end it: only the processor time of the decoder counts.
     lane = stand_in(timeouts=HangTimeouts(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
     await lane.load(stand_in_model, transcribe_spec(contract(max_clip="1s", min_clip="1ms")))
     async with asyncio.timeout(END_SECONDS):
@@ -281,7 +281,7 @@ async def test_a_child_that_leaks_is_recycled_between_batches(
     lane = stand_in({"9": "leak:120"}, memory_cap_bytes=400 * 2**20, batch_size=1)
     await lane.load(stand_in_model, transcribe_spec())
     pid = lane.pid
-    # More behind the leak than a child holds: what it holds is worked on before it is replaced.
+    # There are more clips after the leak than a child has in flight: it finishes those before it is replaced.
     verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 9, *range(10, 10 + 2 * LANE_BATCHES)])))
     assert all(verdict.failure_class is None and verdict.retries == 0 for verdict in verdicts.values())
     assert lane.readings().restarts == {"Recycled": 1}
@@ -335,7 +335,7 @@ async def test_a_lane_whose_children_end_for_ever_gives_up(
     assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH
 
 
-async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_hears_its_own_clips(
+async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_gets_its_own_clips(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": f"once:{tmp_path / 'marker'}:hang"}, batch_size=1)
@@ -356,7 +356,7 @@ async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_he
     assert verdict.text == "clip 3"
 
 
-async def test_what_the_feed_raises_comes_out(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+async def test_an_error_of_the_feed_is_raised(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
     await lane.load(stand_in_model, transcribe_spec())
 
@@ -367,4 +367,4 @@ async def test_what_the_feed_raises_comes_out(stand_in: MakeLane, stand_in_model
     with pytest.raises(VoxFleetError, match="network is down"):
         async with aclosing(lane.work(feed())) as verdicts:
             _ = [verdict async for verdict in verdicts]
-    assert lane.pid is not None  # it had nothing in its hands
+    assert lane.pid is not None  # it was working on nothing

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 END_SECONDS = 30.0
 HANGS = {"13": "once:marker:hang"}
-"""Clip 13 is not answered, once. The marker lies in the lane's folder."""
+"""Clip 13 gets no answer the first time. The marker lies in the lane's folder."""
 
 
 def pid_of(lane: ProcessLane) -> int:
@@ -48,7 +48,7 @@ def pid_of(lane: ProcessLane) -> int:
 
 
 async def in_flight(lane: ProcessLane, folder: Path) -> asyncio.Task[object]:
-    """A clip that a child has in its hands and does not answer; the stand-in was made with HANGS."""
+    """A clip that a child works on and does not answer; the stand-in was created with HANGS."""
     call: asyncio.Task[object] = asyncio.create_task(transcribe(lane, tone(folder / "hangs", 13)))
     async with asyncio.timeout(END_SECONDS):
         while not (lane.folder / "marker").exists():  # noqa: ASYNC110 - the child announces it by a file
@@ -57,7 +57,7 @@ async def in_flight(lane: ProcessLane, folder: Path) -> asyncio.Task[object]:
 
 
 def loads(lane: ProcessLane) -> int:
-    """How often the stand-in's children loaded their model."""
+    """How often the stand-in's children have loaded their model."""
     return len((lane.folder / "loads").read_text())
 
 
@@ -81,7 +81,7 @@ async def test_a_second_attempt_finds_the_model_loaded(
     assert (pid_of(lane), loads(lane)) == (first, 2)
 
 
-async def test_renewing_ends_the_child_in_order(
+async def test_unloading_ends_the_child_in_order(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in()
@@ -142,7 +142,7 @@ async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_be
     assert (verdict.audio_milliseconds, verdict.batch_size) == (2500, 1)
     damaged = tmp_path / "damaged"
     damaged.write_bytes(whole.read_bytes() + tone(tmp_path / "bad", -1, 500).read_bytes()[44:])
-    # In whole windows, so that the third begins with the damage.
+    # The damage starts with the third window, which follows whole ones.
     content = bytearray(damaged.read_bytes())
     content[44 + 2 * 64_000 :] = tone(tmp_path / "bad", -1, 500).read_bytes()[44:]
     damaged.write_bytes(content)
@@ -151,32 +151,32 @@ async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_be
     assert lane.readings().ring_resets == {"DecodeError": 1}
 
 
-async def test_at_most_four_batches_are_taken_and_big_ones_are_split(
+async def test_at_most_four_batches_are_requested_and_big_ones_are_split(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(HANGS, batch_size=2)
     await lane.load(stand_in_model, transcribe_spec())
     path = tone(tmp_path / "clip", 1)
-    taken = 0
+    requested = 0
 
     async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
-        nonlocal taken
+        nonlocal requested
         for number in range(6):
-            taken += 1
+            requested += 1
             hangs = tone(tmp_path / "hangs", 13) if number == 0 else path
             yield [ClipTask(10 * number, hangs), ClipTask(10 * number + 1, path)]
 
     async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as verdicts:
         first = asyncio.create_task(anext(verdicts))
         async with asyncio.timeout(END_SECONDS):
-            while taken < 4 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
+            while requested < 4 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
                 await asyncio.sleep(0.01)
         for _ in range(100):  # turns of the loop in which a fifth batch could be asked for
             await asyncio.sleep(0)
-        assert taken == 4 and not first.done()
+        assert requested == 4 and not first.done()
         os.kill(pid_of(lane), signal.SIGKILL)
         found = [await first] + [verdict async for verdict in verdicts]
-    assert taken == 6
+    assert requested == 6
     assert sorted(verdict.index for verdict in found) == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41, 50, 51]
     lane.batch_size = 2
     split = await run(lane, [ClipTask(index, path) for index in range(5)])
@@ -203,7 +203,7 @@ async def test_kill_ends_the_clip_in_flight_and_starts_nothing(
     assert (await transcribe(lane, path)).text == "clip 3"
 
 
-async def test_kill_meets_a_child_that_is_being_started(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+async def test_kill_ends_a_child_that_is_being_started(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
     load = asyncio.create_task(lane.load(stand_in_model, transcribe_spec()))
     while not lane.folder.exists():  # noqa: ASYNC110 - a start announces itself by the lane's folder

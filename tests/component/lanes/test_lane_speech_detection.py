@@ -50,7 +50,7 @@ async def test_one_bad_text_costs_no_other_one_anything(
     assert verdicts["cut once"].synthesized is not None and (tmp_path / "5.wav").stat().st_size == 4 * SAMPLES
 
 
-async def test_a_model_that_speaks_at_another_rate_is_refused_before_any_text(
+async def test_a_model_of_another_rate_is_refused_before_any_text(
     stand_in: MakeLane, stand_in_model: ResolvedModel
 ) -> None:
     lane = stand_in()
@@ -60,7 +60,7 @@ async def test_a_model_that_speaks_at_another_rate_is_refused_before_any_text(
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
-async def test_a_lane_changes_from_speaking_to_hearing(
+async def test_a_lane_changes_from_synthesis_to_transcription(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in()

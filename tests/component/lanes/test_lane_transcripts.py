@@ -24,16 +24,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ready(lane: ProcessLane, model: ResolvedModel) -> ProcessLane:
-    """The module's lane with the usual order, whatever the test before gave it."""
+    """The module's lane with the usual spec, whichever one the test before loaded."""
     await lane.load(model, transcribe_spec())
     return lane
 
 
-async def test_every_good_example_is_heard_word_for_word(ready: ProcessLane, example_clips: Examples) -> None:
+async def test_every_good_example_is_transcribed_word_for_word(ready: ProcessLane, example_clips: Examples) -> None:
     good = {name: (path, text) for name, (path, text, _) in example_clips.items() if text is not None}
-    heard = {name: await transcribe(ready, path) for name, (path, _) in good.items()}
-    assert {name: verdict.text for name, verdict in heard.items()} == {name: text for name, (_, text) in good.items()}
-    assert all(verdict.failure_class is None and verdict.audio_milliseconds > 0 for verdict in heard.values())
+    verdicts = {name: await transcribe(ready, path) for name, (path, _) in good.items()}
+    assert {name: verdict.text for name, verdict in verdicts.items()} == {
+        name: text for name, (_, text) in good.items()
+    }
+    assert all(verdict.failure_class is None and verdict.audio_milliseconds > 0 for verdict in verdicts.values())
 
 
 async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: Examples) -> None:
@@ -53,7 +55,7 @@ async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: E
     assert mono.attestation is not None and mono.attestation.conversions == ()
 
 
-async def test_bytes_tell_the_container_and_names_do_not(
+async def test_bytes_determine_the_container_and_names_do_not(
     ready: ProcessLane, example_clips: Examples, tmp_path: Path
 ) -> None:
     path, text, _ = example_clips["mp3-44100-27"]
@@ -104,7 +106,7 @@ async def test_an_undeclared_downmix_is_refused(
     assert "declare conversions.downmix" in verdict.reason
 
 
-async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
+async def test_a_length_that_only_decoding_shows_is_checked_against_the_contract(
     lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     flac = bytearray(example_clips["flac-16000-02"][0].read_bytes())
@@ -119,7 +121,7 @@ async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
     assert verdict.failure_class is FailureClass.CONTRACT_VIOLATION and "at most 1s" in verdict.reason
 
 
-async def test_batches_are_heard_as_single_clips_are(ready: ProcessLane, example_clips: Examples) -> None:
+async def test_batches_give_the_transcripts_of_single_clips(ready: ProcessLane, example_clips: Examples) -> None:
     good = [path for path, text, _ in example_clips.values() if text is not None]
     clips = [ClipTask(index, path) for index, path in enumerate(good)]
     ready.batch_size = 8
@@ -132,7 +134,7 @@ async def test_batches_are_heard_as_single_clips_are(ready: ProcessLane, example
     ready.batch_size = 4
 
 
-async def test_a_long_clip_is_heard_window_by_window(
+async def test_a_long_clip_is_transcribed_window_by_window(
     lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     source, text, _ = example_clips["wav-16000-01"]

@@ -1,4 +1,4 @@
-"""Lanes under an account of their own: what a taken-over lane could read and write. Needs root."""
+"""Lanes under an account of their own: what a compromised lane could read and write. Needs root."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def lane(open_folder: Path, account_python: Path, ledger_key: Path) -> Asy
 
 
 def groups(pid: int) -> str:
-    """Supplementary groups, where the system tells them."""
+    """Supplementary groups, where the system shows them."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("Groups:")), "")
@@ -79,14 +79,14 @@ async def test_a_lane_cannot_read_the_ledger_key(open_folder: Path, lane: Proces
     assert groups(lane.pid) == ""
     verdicts = {v.index: v.text for v in await run(lane, [ClipTask(1, clip), ClipTask(3, other)])}
     assert verdicts == {1: "denied", 3: "clip 3"}
-    # It reads clips, and can neither list nor change the folder that they lie in.
+    # It can read clips, and can neither list nor change their folder.
     facts = folder.stat()
     assert (facts.st_uid, stat.S_IMODE(facts.st_mode)) == (0, 0o710)
     assert (clip.stat().st_uid, stat.S_IMODE(clip.stat().st_mode)) == (0, 0o640)
 
 
 @needs_root
-async def test_what_the_lane_spoke_becomes_the_agents_file(open_folder: Path, lane: ProcessLane) -> None:
+async def test_synthesized_audio_becomes_the_agents_file(open_folder: Path, lane: ProcessLane) -> None:
     folder = attempt_folder(open_folder)
     await lane.load(MODEL, synthesize_spec())
     (verdict,) = await run(lane, [ClipTask(5, folder / "spoken.wav", text="hello")])
@@ -107,7 +107,7 @@ async def test_a_link_in_place_of_the_audio_is_not_followed(open_folder: Path, l
 
 
 @needs_root
-def test_accounts_that_would_change_nothing_are_refused() -> None:
+def test_useless_accounts_are_refused() -> None:
     with pytest.raises(LaneUserError, match="create it"):
         LaneUser.from_name("no-such-account-here")
     with pytest.raises(LaneUserError, match="name an account without rights"):

@@ -1,4 +1,4 @@
-"""Which clips a child is given, and what its death says about them."""
+"""Which clips a child gets, and what its death means for them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def new_poison(queue: ClipQueue) -> list[int]:
 
 
 def die_alone_twice(queue: ClipQueue, index: int, end: ChildEnd) -> bool:
-    """What the second death says."""
+    """Returns whether the second death is the Mac's fault."""
     for _ in range(2):
         assert indexes(queue.next_batch(1)) == [index]
-        fault = queue.child_died({index}, end)
-    return fault
+        macs_fault = queue.child_died({index}, end)
+    return macs_fault
 
 
 def finish(queue: ClipQueue, sent: SentBatch | None) -> None:
@@ -44,7 +44,7 @@ def finish(queue: ClipQueue, sent: SentBatch | None) -> None:
     assert queue.batch_done(sent.number) == sent.batch_size
 
 
-def test_four_batches_are_out_and_no_fifth_is_asked_for() -> None:
+def test_four_batches_are_in_flight_and_no_fifth_is_requested() -> None:
     queue = ClipQueue()
     assert (queue.wants_more, queue.empty, queue.idle) == (True, True, True)
     queue.add(clips(0, 1, 2, 3, 4, 5, 6))
@@ -124,7 +124,7 @@ def test_a_death_that_no_clip_explains_gives_all_of_them_again() -> None:
     assert indexes(queue.next_batch(2)) == [0, 1]
 
 
-def test_deaths_without_a_verdict_between_them_are_a_storm() -> None:
+def test_deaths_without_a_verdict_between_them_become_too_many() -> None:
     queue = ClipQueue()
     queue.add(clips(0, 1))
     for _ in range(MAX_DEATHS_IN_A_ROW):
@@ -148,7 +148,7 @@ def test_a_verdict_ends_the_row_of_deaths() -> None:
     assert not queue.too_many_deaths
 
 
-def test_kills_from_outside_condemn_no_clip_and_end_in_the_macs_fault() -> None:
+def test_kills_from_outside_poison_no_clip_and_are_the_macs_fault() -> None:
     queue = ClipQueue()
     queue.add(clips(0))
     assert die_alone_twice(queue, 0, KILLED)
@@ -167,7 +167,7 @@ def test_a_kill_from_outside_is_not_added_to_a_clips_own_deaths() -> None:
     assert queue.empty
 
 
-def test_a_gpu_fault_is_the_clips_once_another_clip_is_heard() -> None:
+def test_a_gpu_fault_is_the_clips_once_another_clip_is_inferred() -> None:
     queue = ClipQueue()
     queue.add(clips(0))
     queue.add(clips(1))
@@ -183,7 +183,7 @@ def test_a_gpu_fault_is_the_clips_once_another_clip_is_heard() -> None:
     assert new_poison(queue) == [0] and queue.empty
 
 
-def test_a_verdict_without_the_model_proves_nothing_and_a_fresh_child_has_to() -> None:
+def test_a_verdict_without_the_model_confirms_no_poison_and_a_fresh_child_does() -> None:
     queue = ClipQueue()
     queue.add(clips(0, 1))
     queue.next_batch(1)
@@ -198,7 +198,7 @@ def test_a_verdict_without_the_model_proves_nothing_and_a_fresh_child_has_to() -
     assert (new_poison(queue), queue.needs_fresh_child, queue.empty) == ([0], False, True)
 
 
-def test_who_was_at_no_death_is_tried_before_other_suspects() -> None:
+def test_a_clip_that_no_child_died_on_is_tried_before_other_suspects() -> None:
     queue = ClipQueue()
     queue.add(clips(0, 1))
     queue.add(clips(2))
@@ -223,29 +223,29 @@ def test_a_gpu_that_fails_clip_after_clip_is_the_macs_fault() -> None:
 
 
 @given(st.sets(st.integers(0, 11)), st.integers(1, 8), st.randoms(use_true_random=False))
-def test_every_clip_gets_one_end_whoever_kills(killers: set[int], batch_size: int, chance: object) -> None:
-    """A child that dies as soon as a killer is under its hands, with whatever else it holds."""
+def test_every_clip_gets_one_outcome_whichever_clips_kill(killers: set[int], batch_size: int, chance: object) -> None:
+    """A child dies as soon as it works on a killer, and loses all of its batches."""
     queue = ClipQueue()
     queue.add(clips(*range(6)))
     queue.add(clips(*range(6, 12)))
-    heard: list[int] = []
+    finished: list[int] = []
     given_up: list[int] = []
-    held: list[SentBatch] = []
+    sent_batches: list[SentBatch] = []
     for _ in range(500):
         while (sent := queue.next_batch(batch_size)) is not None:
-            held.append(sent)
-        assert len(held) <= LANE_BATCHES
-        if not held:
+            sent_batches.append(sent)
+        assert len(sent_batches) <= LANE_BATCHES
+        if not sent_batches:
             break
-        sent = held.pop(0)
-        touched = {clip.index for clip in sent.clips}
-        if touched & killers:
-            assert not queue.child_died(touched, CRASH)
-            held.clear()
+        sent = sent_batches.pop(0)
+        active = {clip.index for clip in sent.clips}
+        if active & killers:
+            assert not queue.child_died(active, CRASH)
+            sent_batches.clear()
             given_up += new_poison(queue)
         else:
             finish(queue, sent)
-            heard += touched
+            finished += active
     assert queue.empty
     assert sorted(given_up) == sorted(killers)
-    assert sorted(heard) == sorted(set(range(12)) - killers)
+    assert sorted(finished) == sorted(set(range(12)) - killers)

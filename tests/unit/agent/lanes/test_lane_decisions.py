@@ -81,7 +81,7 @@ def test_no_time_lies_after_the_end_of_the_audio() -> None:
     assert cut_times(Transcript("stop"), 1672) == Transcript("stop")
 
 
-def test_readings_live_longer_than_a_child() -> None:
+def test_readings_outlive_a_child() -> None:
     totals = ReadingsTotal(ring_bytes=64)
     totals.current_child = WorkerReadings(
         ring_high_water_bytes=40, ring_underruns=2, ring_resets={"DecodeError": 1}, peak_rss_bytes=500
@@ -211,7 +211,7 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
 
 
 @pytest.mark.parametrize(
-    ("order", "rate"),
+    ("spec", "rate"),
     [
         (LaneSpec(Task.TRANSCRIBE, contract(), Transcription()), None),
         (
@@ -223,8 +223,8 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
         (LaneSpec(Task.SYNTHESIZE, contract(), Transcription(), Synthesis(voice="serena")), "24000"),
     ],
 )
-def test_the_names_of_the_runbook_come_from_the_contract(order: LaneSpec, rate: str | None) -> None:
-    names = runbook_names(order, 6, Path("/lane"), None)
+def test_the_names_of_the_runbook_come_from_the_contract(spec: LaneSpec, rate: str | None) -> None:
+    names = runbook_names(spec, 6, Path("/lane"), None)
     assert names.pop("MLX_AUDIO_SAMPLE_RATE_HZ", None) == rate
     assert names == {
         "TMPDIR": "/lane",
@@ -232,4 +232,4 @@ def test_the_names_of_the_runbook_come_from_the_contract(order: LaneSpec, rate: 
         "MLX_AUDIO_MAX_RETRIES": "5",
         "MLX_AUDIO_QUARANTINE_DIR": "/lane/quarantine",
     }
-    assert runbook_names(order, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"
+    assert runbook_names(spec, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"
