@@ -1,4 +1,4 @@
-"""Core dumps would hold people's speech, storage credentials and the ledger key."""
+"""Forbids core dumps: they would hold people's speech, storage credentials and the ledger key."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import resource
 
 
 def forbid() -> None:
-    """For this process and all that it starts."""
+    """Forbids core dumps of this process and of all processes that it starts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

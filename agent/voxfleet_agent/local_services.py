@@ -86,7 +86,7 @@ async def open_services(paths: ServicePaths) -> AsyncIterator[LocalServices]:
     async with AsyncExitStack() as stack:
         journal = await Journal.open(paths.state, paths.journal)
         stack.push_async_callback(journal.close)
-        user = None if paths.lane_user is None else LaneUser.named(paths.lane_user)
+        user = None if paths.lane_user is None else LaneUser.from_name(paths.lane_user)
         scratch = Scratch(paths.scratch, paths.scratch_quota_bytes, paths.scratch_min_free_bytes)
         stack.callback(scratch.close)
         models = ModelStore(paths.models.path, paths.models.quota_bytes)
@@ -95,7 +95,7 @@ async def open_services(paths: ServicePaths) -> AsyncIterator[LocalServices]:
             make_reachable(paths.lanes, below=paths.scratch.parent)
             make_reachable(scratch.attempts_path, below=paths.scratch.parent)
             make_reachable(paths.models.path, below=paths.models.path.parent)
-        pools = LanePools(paths.pools, paths.lanes, quarantine=paths.quarantine, account=user)
+        pools = LanePools(paths.pools, paths.lanes, quarantine=paths.quarantine, lane_user=user)
         stack.push_async_callback(pools.close)
         for pid in await pools.reap_stale():
             _log.warning("ended a lane that an earlier agent left behind", pid=pid)

@@ -1,4 +1,4 @@
-"""Environment names that runbooks search for: where a run keeps its files, and with what it works."""
+"""Environment variables that runbooks search for: the folders and the settings of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a process takes, now and at its peak. Does not import MLX."""
+"""The memory of a process, now and at its peak. Does not import MLX."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class _RusageInfoV0(ctypes.Structure):
 
 
 def footprint_bytes(pid: int | None = None) -> int:
-    """Memory that the system charges to a process, this one by default.
+    """The memory that the system charges to a process, by default to this one.
 
-    On macOS the physical footprint, which counts Metal's buffers and compressed pages; elsewhere the resident set.
-    Raises psutil.NoSuchProcess.
+    It is the physical footprint on macOS, which counts Metal's buffers and compressed pages, and elsewhere the resident
+    set. Raises psutil.NoSuchProcess.
     """
     pid = os.getpid() if pid is None else pid
     return _phys_footprint(pid) if sys.platform == "darwin" else int(psutil.Process(pid).memory_info().rss)
@@ -52,24 +52,24 @@ def _phys_footprint(pid: int) -> int:
     return int(usage.phys_footprint)
 
 
-_STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
-_CLEAR_PEAK = "5"
+_PROC_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 
 
 def peak_bytes() -> int:
-    """Peak of the resident set: on Linux since `reset_peak`, on macOS since the process began.
+    """The peak of this process's resident set: on Linux since `reset_peak`, on macOS since the process started.
 
-    Not getrusage on Linux: it begins with what the parent weighed when it forked.
+    On Linux, getrusage would count from the size of the parent at the fork.
     """
-    if _STATUS.exists():
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        return 0 if found is None else int(found[1]) * 1024
+    if _PROC_STATUS.exists():
+        match = re.search(r"^VmHWM:\s*(\d+) kB$", _PROC_STATUS.read_text(), re.MULTILINE)
+        return 0 if match is None else int(match[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def reset_peak() -> None:
-    """Forgets the peak where the system can and lets us; else the peak is that of the process's whole life."""
+    """Resets the peak where the system allows it; elsewhere the peak is that of the process's whole life."""
     with contextlib.suppress(OSError):
-        if _CLEAR.exists():
-            _CLEAR.write_text(_CLEAR_PEAK)
+        if _CLEAR_REFS.exists():
+            _CLEAR_REFS.write_text(_RESET_PEAK)

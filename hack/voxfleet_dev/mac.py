@@ -17,13 +17,13 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from voxfleet_agent import blas
 from voxfleet_dev.processes import Child, free_port, stop_all
 from voxfleet_dev.sshd import Sshd
 
 START_TIMEOUT_SECONDS = 60.0
 IDENTITY_SECRET, IDENTITY_KEY = "fleet-ssh", "id_ed25519"
 TOKEN_KEY = "token"
-OPENBLAS = ("lib/*/openblas-pthread/libopenblas.so.0", "lib64/libopenblasp.so.0", "lib/libopenblas.so.0")  # below /usr
 
 
 class Mac:
@@ -178,10 +178,9 @@ def agent_environment() -> dict[str, str]:
     """This process's environment; on Linux it preloads OpenBLAS, because MLX's own BLAS is several times slower."""
     environment = dict(os.environ)
     if sys.platform == "linux":
-        libraries = [str(path) for pattern in OPENBLAS for path in sorted(Path("/usr").glob(pattern))]
-        loaded = environment.get("LD_PRELOAD", "")
-        if libraries and "openblas" not in loaded:
-            environment["LD_PRELOAD"] = " ".join([libraries[0], loaded]).strip()
+        library, preloaded = blas.installed_openblas(), environment.get("LD_PRELOAD", "")
+        if library is not None and "openblas" not in preloaded:
+            environment["LD_PRELOAD"] = " ".join([library, preloaded]).strip()
     return environment
 
 

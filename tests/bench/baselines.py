@@ -15,7 +15,7 @@ from tests.bench.clips import Pool
 from tests.bench.failure import MeasurementFailed
 from tests.bench.loops import Way
 
-from voxfleet_agent.lanes.child_environment import BLAS_THREADS
+from voxfleet_agent import blas
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 600.0
@@ -35,8 +35,8 @@ def loop_throughput(model: Path, pool: Pool, way: Way) -> float:
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
         order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
         order.write_text(json.dumps({"model": str(model), "way": way, "warmUp": paths[0], "paths": paths}))
-        blas = {BLAS_THREADS: "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
-        run_program([sys.executable, str(LOOPS), str(order), str(answer)], blas)
+        settings = {blas.THREADS_VARIABLE: "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
+        run_program([sys.executable, str(LOOPS), str(order), str(answer)], settings)
         told = _LoopAnswer.model_validate_json(answer.read_text())
     check_words(f"the loop {way}", pool, told.texts)
     return pool.total_audio_seconds / told.seconds

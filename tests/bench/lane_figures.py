@@ -20,9 +20,9 @@ from tests.bench.failure import MeasurementFailed
 from tests.bench.report import Figure, Goal
 from tests.bench.resident import slope
 
+from voxfleet_agent import blas
 from voxfleet_agent.commands.ladder import print_ladders
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
-from voxfleet_agent.lanes.child_environment import BLAS_THREADS
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_agent.machine import read_machine
@@ -53,7 +53,7 @@ Say = Callable[[str], None]
 def set_blas() -> None:
     """For lanes and peers alike: on Linux the BLAS that an agent runs with; its threads are each one's own choice."""
     os.environ.update({key: value for key, value in agent_environment().items() if key == "LD_PRELOAD"})
-    os.environ.pop(BLAS_THREADS, None)
+    os.environ.pop(blas.THREADS_VARIABLE, None)
 
 
 class LaneBench:

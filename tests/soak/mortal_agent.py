@@ -18,5 +18,5 @@ WORKER = Path(__file__).with_name("mortal_worker.py")
 if __name__ == "__main__":
     order_file = sys.argv.pop(1)
     mortal = functools.partial(ProcessLane, worker=(sys.executable, str(WORKER), order_file))
-    setattr(pools, "Lane", mortal)  # noqa: B010 - the name of a class, bound anew
+    setattr(pools, "ProcessLane", mortal)  # noqa: B010 - the name of a class, bound anew
     main()

@@ -1,9 +1,9 @@
-"""A lane's child as it is, but for the moments at which it ends itself, its agent, or both, as kill -9 would.
+"""The real worker, except that it kills itself, its agent, or both at ordered moments, as kill -9 would.
 
     python mortal_worker.py ORDER_FILE --lane-dir DIR
 
-ORDER_FILE holds an Order as JSON, while there is one; whoever carries it out renames it to ORDER_FILE.done first, so
-that each order strikes once.
+ORDER_FILE exists while there is an Order, and holds it as JSON. The worker that carries it out first renames it to
+ORDER_FILE.done, so that each order is carried out once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Order(BaseModel):
     number: int
     moment: Moment
     count: int
-    """The how manieth time that one child meets the moment while the order stands."""
+    """The order is carried out when one child reaches the moment for this many times."""
     victim: Victim
 
     def write(self, file: Path) -> None:
@@ -55,16 +55,16 @@ def done_file(file: Path) -> Path:
 
 
 class Fate:
-    """Counts moments, in any thread."""
+    """Counts moments on any thread, and carries out the order."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = Lock()
-        self._order = -1
-        self._met = 0
+        self._order_number = -1
+        self._count = 0
         self._agent = os.getppid()
 
-    def meet(self, moment: Moment) -> None:
+    def reached(self, moment: Moment) -> None:
         with self._lock:
             try:
                 order = Order.model_validate_json(self._file.read_bytes())
@@ -72,21 +72,21 @@ class Fate:
                 return
             if order.moment is not moment:
                 return
-            self._met = self._met + 1 if order.number == self._order else 1
-            self._order = order.number
-            if self._met == order.count:
+            self._count = self._count + 1 if order.number == self._order_number else 1
+            self._order_number = order.number
+            if self._count == order.count:
                 self._file.rename(done_file(self._file))
-                self._strike(order.victim)
+                self._kill(order.victim)
 
-    def _strike(self, victim: Victim) -> None:
-        if victim in (Victim.AGENT, Victim.BOTH) and os.getppid() == self._agent:  # an orphan's parent is a stranger
+    def _kill(self, victim: Victim) -> None:
+        if victim in (Victim.AGENT, Victim.BOTH) and os.getppid() == self._agent:  # else an orphan
             os.kill(self._agent, signal.SIGKILL)
         if victim in (Victim.LANE, Victim.BOTH):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class MortalClip:
-    """An open clip; its moment comes when its first piece is decoded."""
+    """An open clip. Its moment comes after each decoded piece."""
 
     def __init__(self, clip: ClipDecoder, fate: Fate) -> None:
         self._clip = clip
@@ -106,12 +106,12 @@ class MortalClip:
 
     def pieces(self) -> Iterator[Samples]:
         for piece in self._clip.pieces():
-            self._fate.meet(Moment.DECODE)
+            self._fate.reached(Moment.DECODE)
             yield piece
 
 
 class MortalModel:
-    """Its moments: it is loaded and has not been announced; it has clips in its hands."""
+    """Its moments: it is loaded and not yet announced; it has transcribed clips and not yet returned them."""
 
     def __init__(self, model: Transcriber, fate: Fate) -> None:
         self._model = model
@@ -120,12 +120,12 @@ class MortalModel:
         self.batches, self.parameters = model.batches, model.parameters
 
     def warm_up(self) -> None:
-        self._fate.meet(Moment.LOAD)
+        self._fate.reached(Moment.LOAD)
         self._model.warm_up()
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
         transcripts = self._model.transcribe(clips, enlarged=enlarged)
-        self._fate.meet(Moment.INFERENCE)
+        self._fate.reached(Moment.INFERENCE)
         return transcripts
 
 
@@ -134,23 +134,28 @@ class MortalMemory:
         self._fate = fate
         self.set_cache_limit, self.clear_cache = memory.set_cache_limit, memory.clear_cache
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
-        self._metal_peak_bytes = memory.metal_peak_bytes
+        self._countal_peak_bytes = memory.metal_peak_bytes
 
     def metal_peak_bytes(self) -> int | None:
-        """Read for the readings that go out with the end of a batch, and for nothing else."""
-        self._fate.meet(Moment.BETWEEN_BATCHES)
-        return self._metal_peak_bytes()
+        """The worker calls it only for the readings that it sends at the end of a batch."""
+        self._fate.reached(Moment.BETWEEN_BATCHES)
+        return self._countal_peak_bytes()
 
 
-def mortal(parts: WorkerBackends, fate: Fate) -> WorkerBackends:
-    def open_decoding(path: Path, contract: VoiceContractSpec, rate_hz: int) -> ClipDecoder:
-        return MortalClip(parts.open_decoding(path, contract, rate_hz), fate)
+def mortal(backends: WorkerBackends, fate: Fate) -> WorkerBackends:
+    def open_decoder(path: Path, contract: VoiceContractSpec, rate_hz: int) -> ClipDecoder:
+        return MortalClip(backends.open_decoder(path, contract, rate_hz), fate)
 
-    def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
-        return MortalModel(parts.load_speech(folder, transcription, timestamps), fate)
+    def load_transcriber(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
+        return MortalModel(backends.load_transcriber(folder, transcription, timestamps), fate)
 
-    return replace(parts, open_decoding=open_decoding, load_speech=load_speech, memory=MortalMemory(parts.memory, fate))
+    return replace(
+        backends,
+        open_decoder=open_decoder,
+        load_transcriber=load_transcriber,
+        memory=MortalMemory(backends.memory, fate),
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main.main(sys.argv[2:], lambda: mortal(main._parts(), Fate(Path(sys.argv[1])))))
+    sys.exit(main.main(sys.argv[2:], lambda: mortal(main.default_backends(), Fate(Path(sys.argv[1])))))

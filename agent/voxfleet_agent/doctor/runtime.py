@@ -8,14 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from voxfleet_agent import blas
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 from voxfleet_agent.machine import check_build_info
 
 PINNED = ("mlx", "mlx-audio", "mlx-audio-io")
 _PROBE_SECONDS = 120
-_DEBIAN_BLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0"
 
 # Runs in a child process: the agent's own process never loads MLX, and a broken build may crash.
 _PROBE = """
@@ -48,7 +47,7 @@ def check_runtime() -> list[Finding]:
         judge_versions(_required(), _installed()),
         judge_doctor(doctor.returncode, doctor.stdout + doctor.stderr),
         *judge_probe(probe.returncode, probe.stdout, probe.stderr),
-        judge_blas(sys.platform, _loaded_blas(), _installed_blas()),
+        judge_blas(sys.platform, blas.loaded_openblas(), blas.installed_openblas()),
     ]
 
 
@@ -101,7 +100,7 @@ def judge_probe(returncode: int, output: str, errors: str) -> list[Finding]:
 
 
 def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Finding:
-    """`loaded`: the OpenBLAS file in this process; `installed`: the one of Debian's packages; None: there is none."""
+    """`loaded`, `installed`: the OpenBLAS file of this process and of this machine; None where there is none."""
     if platform != "linux":
         return ok("blas", "MLX brings its own")
     if loaded is not None:
@@ -110,7 +109,7 @@ def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Find
     return warn(
         "blas",
         "MLX's own BLAS on Linux is 3 to 12 times slower than OpenBLAS, which is not loaded",
-        f"{first}start the agent with LD_PRELOAD={installed or _DEBIAN_BLAS}",
+        f"{first}start the agent with LD_PRELOAD={installed or blas.DEBIAN_OPENBLAS}",
     )
 
 
@@ -122,16 +121,6 @@ def _required() -> dict[str, str]:
         if match is not None and match[1] in PINNED:
             pins[match[1]] = match[2]
     return pins
-
-
-def _loaded_blas() -> str | None:
-    maps = Path("/proc/self/maps")
-    files = (line.split()[-1] for line in maps.read_text().splitlines()) if maps.exists() else ()
-    return next((file for file in files if Path(file).name.startswith("libopenblas")), None)
-
-
-def _installed_blas() -> str | None:
-    return next((str(file) for file in Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0")), None)
 
 
 def _installed() -> dict[str, str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from voxfleet_agent import blas
 from voxfleet_agent.ladder import knees, measure
-from voxfleet_agent.lanes.child_environment import blas_threads
 from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
@@ -197,7 +197,7 @@ class MacLadderBook:
             "chip": self._chip,
             "versions": self._versions,
             "poolMemoryCapBytes": self._memory_cap_bytes,
-            "blasThreads": blas_threads(os.environ),
+            "blasThreads": blas.threads_per_lane(os.environ),
         }
         return digest_of(parts).removeprefix("sha256:")
 

@@ -67,7 +67,7 @@ async def measure_ladder(
             tiers += [] if single is None else [single]
         return MeasuredLadder(tuple(tiers), loaded_model)
     finally:
-        await lane.renew()
+        await lane.unload()
         lane.batch_size = original_batch_size
 
 
@@ -98,7 +98,7 @@ class _LadderMeasurement:
         self._fresh = False
 
     async def fresh_child(self) -> LoadedModel:
-        await self._lane.renew()
+        await self._lane.unload()
         loaded_model = await self._lane.load(self._model, self._spec)
         self._fresh = True
         return loaded_model

@@ -1,4 +1,4 @@
-"""The lock that makes a lane's child the only one, and the way to end a child whose supervisor is gone."""
+"""The lock that keeps a lane to one child, and the way to end a child whose agent is gone."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ class LaneBusyError(Exception):
     """Another process holds the lane."""
 
 
-class Holder(BaseModel):
-    """Who holds a lane, as its lock file tells."""
+class LockHolder(BaseModel):
+    """The process that holds a lane, as its lock file records it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
     started_at: float
-    """Seconds since the epoch, as psutil tells."""
+    """Seconds since the epoch, from psutil."""
 
 
 def acquire(lane_dir: Path) -> int:
-    """Locks the lane for the life of this process and records it; returns the descriptor, to be kept open.
+    """Locks the lane for the life of this process and records it; returns the descriptor, which must stay open.
 
     Raises LaneBusyError.
     """
     descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if not _lock(descriptor):
+    if not _try_lock(descriptor):
         os.close(descriptor)
         raise LaneBusyError(f"another process holds {lane_dir / LOCK_NAME}")
-    holder = Holder(pid=os.getpid(), started_at=psutil.Process().create_time())
+    holder = LockHolder(pid=os.getpid(), started_at=psutil.Process().create_time())
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, holder.model_dump_json().encode(), 0)
     return descriptor
 
 
 def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
-    """Ends a child that an earlier supervisor left behind; returns its pid, or None when the lane was free.
+    """Ends a child that an earlier agent left behind; returns its pid, or None when the lane was free.
 
-    Only the process that holds the lock, by pid and start time, is ended. `uid`: the account that lanes run as; the
-    lock file is theirs, and it must not name a process of somebody else. Raises LaneBusyError when the holder cannot
-    be told or does not end.
+    Ends only the process that holds the lock, identified by pid and start time. `uid`: the account that lanes run as;
+    that account can write the lock file, which therefore must not name a process of another account. Raises
+    LaneBusyError when the holder is unknown, runs under another account, or does not end.
     """
     try:
         descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        if _lock(descriptor):
+        if _try_lock(descriptor):
             return None
-        holder = _read(descriptor)
-        process = _process(holder)
+        holder = _read_holder(descriptor)
+        process = _living_process(holder)
         if holder is None or process is None:
-            if _lock(descriptor):  # it ended between the two looks
+            if _try_lock(descriptor):  # it has ended in the meantime
                 return None
             raise LaneBusyError(f"{lane_dir / LOCK_NAME} is held by a process that it does not name; end that process")
         if uid is not None and process.uids().real != uid:
@@ -78,7 +78,7 @@ def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,14 +86,14 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _read(descriptor: int) -> Holder | None:
+def _read_holder(descriptor: int) -> LockHolder | None:
     try:
-        return Holder.model_validate_json(os.pread(descriptor, _MAX_RECORD_BYTES, 0))
+        return LockHolder.model_validate_json(os.pread(descriptor, _MAX_RECORD_BYTES, 0))
     except ValidationError:
         return None
 
 
-def _process(holder: Holder | None) -> psutil.Process | None:
+def _living_process(holder: LockHolder | None) -> psutil.Process | None:
     if holder is None:
         return None
     try:

@@ -1,9 +1,9 @@
-"""What a lane and its child say to each other: JSON with a length in front.
+"""The messages between a lane and its child: JSON, preceded by its length.
 
-The parent sends Load, answered by Loaded or Refused, and then Batches, LANE_BATCHES at a time. The child answers a
-batch with one Verdict for each clip, those that were heard together at once, and a BatchDone. Before it touches a clip
-it says so (Decoding, Inferring): after its death the parent knows which clips were under its hands. Refused to a batch:
-the fault is not the clip's.
+The parent sends Load, which the child answers with Loaded or WorkerRefusal, and then up to LANE_BATCHES BatchMessages
+at a time. The child answers a batch with one VerdictMessage for each clip, at once for clips that were inferred
+together, and then BatchDone. It announces every clip before it works on it (DecodingClip, InferringClips): after its
+death the parent knows which clips it was working on. A WorkerRefusal of a batch means that no clip is at fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH = struct.Struct(">I")
 REASON_CHARACTERS = 256
 SYNTHESIZED_PREFIX = "spoken-"
-"""Of audio that a lane writes in its own folder, for the agent to take."""
+"""Prefix of the names of audio files that a lane writes in its own folder, from where the agent collects them."""
 
 
 class Message(BaseModel):
@@ -48,7 +48,7 @@ class ClipMessage(Message):
     path: Path
     text: str | None = None
     max_bytes: int | None = None
-    """Of the file that is spoken."""
+    """For a text: the most bytes of its audio file."""
 
 
 class BatchMessage(Message):
@@ -56,7 +56,7 @@ class BatchMessage(Message):
     number: int
     clips: tuple[ClipMessage, ...]
     together: int
-    """Most pieces that go through the model at once."""
+    """The most pieces that go through the model at once."""
 
 
 class Loaded(Message):
@@ -71,14 +71,14 @@ class Loaded(Message):
 
 
 class DecodingClip(Message):
-    """The decoding thread takes up a clip, or none."""
+    """The decoding thread starts a clip, or has none left (None)."""
 
     kind: Literal["Decoding"] = "Decoding"
     index: int | None = None
 
 
 class InferringClips(Message):
-    """The model takes up these clips, or none."""
+    """The model starts on these clips, or is idle (none)."""
 
     kind: Literal["Inferring"] = "Inferring"
     indexes: tuple[int, ...] = ()
@@ -112,7 +112,7 @@ class VerdictMessage(Message):
 
 
 class WorkerReadings(Message):
-    """Since the child's last Load."""
+    """The child's readings since its last Load."""
 
     ring_high_water_bytes: int = 0
     ring_underruns: int = 0
@@ -127,14 +127,14 @@ class BatchDone(Message):
     kind: Literal["BatchDone"] = "BatchDone"
     number: int
     footprint_bytes: int
-    """At rest: after the batch's memory was given back."""
+    """At rest, after the memory of the batch was released."""
     memory_short: bool = False
-    """Memory could not be had for clips together, though for each alone."""
+    """Memory was too short for clips together, but not for each alone."""
     readings: WorkerReadings = WorkerReadings()
 
 
 class WorkerRefusal(Message):
-    """What another clip would meet too."""
+    """A failure that another clip would meet too."""
 
     kind: Literal["Refused"] = "Refused"
     failure_class: FailureClass
@@ -153,8 +153,11 @@ def frame(message: Message) -> bytes:
     return LENGTH.pack(checked_length(len(body))) + body
 
 
-def can_wait(message: Message) -> bool:
-    """For the next message: what was done can, what announces a clip or answers a request cannot."""
+def can_be_buffered(message: Message) -> bool:
+    """Whether the message may stay in the buffer until the next one.
+
+    Results may; announcements of clips and answers to requests may not.
+    """
     return isinstance(message, VerdictMessage) or (isinstance(message, InferringClips) and not message.indexes)
 
 
@@ -166,4 +169,4 @@ def checked_length(length_bytes: int) -> int:
 
 EXIT_LANE_BUSY = 75
 EXIT_GPU_FAULT = 70
-"""The child met a Metal fault as an exception, wrote it to stderr and ended: the GPU's state is not to be trusted."""
+"""The child met a Metal fault as an exception, wrote it to stderr and ended: the GPU's state cannot be trusted."""

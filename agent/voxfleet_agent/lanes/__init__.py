@@ -1,1 +1,1 @@
-"""The agent's side of a lane: pools of lanes, their children, and which clips each child gets next."""
+"""The agent's side of a lane: pools of lanes, their child processes, and which clips each child gets next."""

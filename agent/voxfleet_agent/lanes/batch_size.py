@@ -1,4 +1,4 @@
-"""How many clips go into a lane's batches, and why fewer than at first. Pure."""
+"""The batch size of a lane, and why it is smaller than it was at first. Pure."""
 
 from __future__ import annotations
 
@@ -10,42 +10,45 @@ from voxfleet_agent.lanes.lane_types import StepDown
 @dataclass(frozen=True, slots=True)
 class _Halving:
     reason: str
-    own_fault: bool
+    caused_by_lane: bool
     suspects: frozenset[int]
 
 
 class BatchSize:
-    """A batch size that is halved when there was too little memory for it."""
+    """A batch size that is halved whenever memory is too short for it."""
 
     def __init__(self, size: int) -> None:
         """Raises ValueError below 1."""
         if size < 1:
             raise ValueError("a batch holds at least one clip")
-        self._first = size
+        self._initial = size
         self._halvings: list[_Halving] = []
 
     @property
     def size(self) -> int:
-        return self._first >> len(self._halvings)
+        return self._initial >> len(self._halvings)
 
     @property
     def stepped_down(self) -> StepDown | None:
-        """What the lane's own halvings alone would have left; None without any."""
-        own = [halving for halving in self._halvings if halving.own_fault]
-        return StepDown(self._first >> len(own), own[-1].reason) if own else None
+        """The size that results from the halvings that the lane itself caused; None without any."""
+        own = [halving for halving in self._halvings if halving.caused_by_lane]
+        return StepDown(self._initial >> len(own), own[-1].reason) if own else None
 
-    def halve(self, together: int, reason: str, *, own_fault: bool, suspects: frozenset[int] = frozenset()) -> bool:
-        """Returns whether it did: not for a batch of `together` clips that was sent before the last halving.
+    def halve(
+        self, sent_batch_size: int, reason: str, *, caused_by_lane: bool, suspects: frozenset[int] = frozenset()
+    ) -> bool:
+        """Returns whether the size was halved: not for a batch that was sent before the last halving.
 
-        `own_fault`: nobody else on the Mac was the cause; `suspects`: clips that may have done it, each alone.
+        `sent_batch_size`: the batch size when the batch was sent; `caused_by_lane`: nobody else on the Mac was the
+        cause; `suspects`: clips each of which may have caused it alone.
         """
-        if self.size == 1 or together > self.size:
+        if self.size == 1 or sent_batch_size > self.size:
             return False
-        self._halvings.append(_Halving(reason, own_fault, suspects))
+        self._halvings.append(_Halving(reason, caused_by_lane, suspects))
         return True
 
-    def explained_by(self, index: int) -> None:
-        """The clip needs too much memory even alone: what it was suspected of says nothing about batches."""
+    def undo_halvings_caused_by(self, index: int) -> None:
+        """Takes back the halvings that this clip explains, because it needs too much memory even alone."""
         self._halvings = [
-            halving for halving in self._halvings if not (halving.own_fault and index in halving.suspects)
+            halving for halving in self._halvings if not (halving.caused_by_lane and index in halving.suspects)
         ]

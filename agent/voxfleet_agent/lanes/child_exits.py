@@ -1,4 +1,4 @@
-"""Why a lane's child ended, told by its exit status and what it last wrote to stderr."""
+"""Why a lane's child ended, from its exit status and the end of its stderr. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
-from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_want_of_memory
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY
 from voxfleet_api.failures import FailureClass
 
 TOO_MUCH_AT_ONCE = frozenset(
     {FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT, FailureClass.MEMORY_EXCEEDED}
 )
-"""What a smaller batch may mend."""
+"""Failures that a smaller batch may avoid."""
 
 
 class Blame(StrEnum):
-    """Who can be at fault when a clip has ended children alone."""
+    """Who can be at fault when children end on a clip that they work on alone."""
 
     CLIP = "Clip"
     CLIP_OR_MAC = "ClipOrMac"
-    """The clip, if the Mac works for others."""
+    """The clip, provided that the Mac works for other clips."""
     MAC = "Mac"
-    """Never the clip: whoever was at work would have met it."""
+    """Never the clip: any other clip would have met the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,16 @@ class ChildEnd:
     blame: Blame = Blame.CLIP
 
     @property
-    def own_shortage(self) -> bool:
-        """Nobody else took the memory. A GPU that took too long may just have served whoever uses the screen."""
+    def caused_by_lane(self) -> bool:
+        """Whether the lane itself ran out of memory.
+
+        Not after a GPU timeout: the GPU may have been busy with whatever the user of the screen does.
+        """
         return self.blame is not Blame.MAC and self.failure_class is not FailureClass.GPU_ABORT_TIMEOUT
 
     @property
     def clip_class(self) -> FailureClass:
-        """What it is called once a clip is at fault."""
+        """The failure class of the clip, once the clip is known to be at fault."""
         if self.blame is Blame.CLIP:
             return self.failure_class
         short = self.failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
@@ -47,11 +50,11 @@ class ChildEnd:
 
 
 def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
-    """Of a child that the agent did not end; `returncode` as in asyncio.
+    """Classifies the end of a child that the agent did not kill; `returncode` as in asyncio.
 
-    A GpuAbort class where stderr names a Metal fault. GPU_ABORT_OUT_OF_MEMORY, the Mac's own class of memory, for a
-    SIGKILL: so systems end a process when memory is short, whoever took it. MEMORY_EXCEEDED for a child that gave up
-    because its own request for memory failed. Else LANE_CRASHED.
+    The class is a GPU abort when stderr names a Metal fault. It is GPU_ABORT_OUT_OF_MEMORY, the Mac's own lack of
+    memory, after a SIGKILL: systems end a process this way when memory is short, whoever took it. It is
+    MEMORY_EXCEEDED when the child gave up because its own request for memory failed, and else LANE_CRASHED.
     """
     fault = gpu_abort(stderr_tail)
     if fault is not None:
@@ -66,7 +69,7 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
             " the memory",
             Blame.MAC,
         )
-    if returncode == -signal.SIGABRT and names_want_of_memory(stderr_tail):
+    if returncode == -signal.SIGABRT and names_lack_of_memory(stderr_tail):
         return ChildEnd(FailureClass.MEMORY_EXCEEDED, "the lane's process ended because it got no more memory")
     if returncode is not None and returncode < 0:
         return ChildEnd(
@@ -75,8 +78,8 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
     return ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process ended with status {returncode}")
 
 
-def over_cap(footprint_bytes: int, cap_bytes: int) -> ChildEnd:
-    """The memory guard ended the child."""
+def over_memory_cap(footprint_bytes: int, cap_bytes: int) -> ChildEnd:
+    """The end of a child that the memory guard killed."""
     return ChildEnd(
         FailureClass.MEMORY_EXCEEDED,
         f"the lane's process took {footprint_bytes >> 20} MiB, its memory cap is {cap_bytes >> 20} MiB",

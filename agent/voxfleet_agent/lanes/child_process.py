@@ -27,18 +27,18 @@ from voxfleet_agent.lane_protocol.messages import (
     frame,
 )
 from voxfleet_agent.lanes import memory_guard
-from voxfleet_agent.lanes.child_exits import ChildEnd, classify, over_cap
+from voxfleet_agent.lanes.child_exits import ChildEnd, classify, over_memory_cap
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 LOAD_TIMEOUT_SECONDS = 900.0
 _STDERR_TAIL_BYTES = 16_384
-_LAST_WORDS_SECONDS = 5.0
-_ORDERLY_SECONDS = 10.0
+_DRAIN_SECONDS = 5.0
+_STOP_SECONDS = 10.0
 
 
 class ChildEndedError(Exception):
-    """The child is gone; `end` says why."""
+    """The child has ended; `end` says why."""
 
     def __init__(self, end: ChildEnd) -> None:
         super().__init__(end.reason)
@@ -46,7 +46,7 @@ class ChildEndedError(Exception):
 
 
 class ChildProcess:
-    """One process. `kill` may come at any time; everything else is for one caller at a time."""
+    """One child process. `kill` may be called at any time; everything else serves one caller at a time."""
 
     def __init__(
         self,
@@ -61,21 +61,22 @@ class ChildProcess:
         self._answers = answers
         self._stderr_tail = b""
         self._killed = False
-        self._why: ChildEnd | None = None
+        self._kill_reason: ChildEnd | None = None
+        """Why the agent killed a child that misbehaved."""
         self.memory_cap_bytes = memory_cap_bytes
         self._stderr = asyncio.create_task(self._keep_tail(stderr))
         self._guard = asyncio.create_task(
-            memory_guard.watch(process.pid, lambda: self.memory_cap_bytes, self._too_heavy)
+            memory_guard.watch(process.pid, lambda: self.memory_cap_bytes, self._over_cap)
         )
-        self._guard.add_done_callback(self._unguarded)
+        self._guard.add_done_callback(self._guard_ended)
         self.loaded: Loaded | None = None
         self.loaded_digest: str | None = None
         self.resting = memory_guard.RestingFootprint()
         self.decoding: int | None = None
         self.inferring: tuple[int, ...] = ()
         self.inferring_milliseconds = 0
-        self.heard_at_seconds = 0.0
-        """The last sign of life, on the loop's clock."""
+        self.last_received_seconds = 0.0
+        """When the last message came, on the loop's clock."""
 
     @classmethod
     async def start(
@@ -84,12 +85,12 @@ class ChildProcess:
         folder: Path,
         environment: Mapping[str, str],
         memory_cap_bytes: int,
-        account: LaneUser | None,
+        lane_user: LaneUser | None,
     ) -> ChildProcess:
-        """Runs `command --lane-dir FOLDER` in the lane's own folder, which is made when missing."""
+        """Runs `command --lane-dir FOLDER` in the lane's own folder, which is created when missing."""
         await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        if account is not None:
-            await asyncio.to_thread(account.own, folder)
+        if lane_user is not None:
+            await asyncio.to_thread(lane_user.give_folder, folder)
         process = await asyncio.create_subprocess_exec(
             *command,
             "--lane-dir",
@@ -99,11 +100,11 @@ class ChildProcess:
             stderr=PIPE,
             env=dict(environment),
             cwd=folder,
-            limit=MAX_MESSAGE_BYTES,  # a reader that pauses would not see the end of a killed child
-            start_new_session=True,  # a Ctrl-C in the agent's terminal is the agent's business
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else (),
+            limit=MAX_MESSAGE_BYTES,  # a paused reader would not see that a killed child has ended
+            start_new_session=True,  # a Ctrl-C in the agent's terminal is for the agent alone
+            user=None if lane_user is None else lane_user.uid,
+            group=None if lane_user is None else lane_user.gid,
+            extra_groups=None if lane_user is None else (),
         )
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise RuntimeError("asyncio made a process without the pipes that were asked for")
@@ -118,17 +119,17 @@ class ChildProcess:
         return self._process.returncode is None and not self._killed
 
     @property
-    def discarded(self) -> bool:
-        """The agent ended it for reasons of its own."""
-        return self._killed and self._why is None
+    def stopped_by_agent(self) -> bool:
+        """The agent ended the child without the child being at fault."""
+        return self._killed and self._kill_reason is None
 
     @property
-    def touched(self) -> frozenset[int]:
-        """Clips that were under the child's hands when it was last heard."""
+    def active_clips(self) -> frozenset[int]:
+        """Indexes of the clips that the child was decoding or inferring when its last message came."""
         return frozenset(self.inferring if self.decoding is None else (*self.inferring, self.decoding))
 
     def cpu_seconds(self) -> float:
-        """Processor time since the child began; 0 once it is gone."""
+        """Processor time since the child started; 0 once it is gone."""
         try:
             times = psutil.Process(self.pid).cpu_times()
         except psutil.NoSuchProcess:
@@ -136,39 +137,39 @@ class ChildProcess:
         return float(times.user + times.system)
 
     async def load(self, request: Load) -> Loaded:
-        """Raises VoxFleetError as the child refuses, ChildEndedError."""
+        """Raises ChildEndedError, and VoxFleetError with the class and message of the child's refusal."""
         self.loaded, self.loaded_digest = None, None
         self.memory_cap_bytes = request.memory_cap_bytes
         self.resting = memory_guard.RestingFootprint()
         self.send(request)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
-                answer = await self.hear()
+                answer = await self.receive()
         except TimeoutError:
-            self.abandon(f"did not load its model within {LOAD_TIMEOUT_SECONDS:.0f} s")
-            raise await self.gone() from None
+            self.kill_for(f"did not load its model within {LOAD_TIMEOUT_SECONDS:.0f} s")
+            raise await self.ended_error() from None
         if isinstance(answer, WorkerRefusal):
             raise VoxFleetError(answer.failure_class, answer.message)
         if not isinstance(answer, Loaded):
-            raise await self.broken(f"answered Load with {answer.kind}")
+            raise await self.protocol_error(f"answered Load with {answer.kind}")
         self.loaded, self.loaded_digest = answer, request.digest
         return answer
 
     def send(self, request: Message) -> None:
-        """Never waits: a child that hangs must not hold up its parent, and is owed few batches at a time.
+        """Never waits: a child that hangs must not hold up its parent, and few batches are in flight at a time.
 
-        Of a child that is gone already, `hear` tells once it has told what the child said before.
+        When the child is already gone, `receive` raises ChildEndedError after it has returned the child's last answers.
         """
         self._requests.write(frame(request))
 
-    async def hear(self) -> WorkerAnswer:
-        """The next answer; what the child only announces on the way is noted.
+    async def receive(self) -> WorkerAnswer:
+        """The next answer. Announcements before it update `decoding` and `inferring`.
 
-        Raises ChildEndedError. Cancelling it ends the child, because half a message may be read.
+        Raises ChildEndedError. Cancelling the call ends the child, because half a message may have been read.
         """
         while True:
-            answer = await self._hear()
-            self.heard_at_seconds = asyncio.get_running_loop().time()
+            answer = await self._read_message()
+            self.last_received_seconds = asyncio.get_running_loop().time()
             match answer:
                 case DecodingClip():
                     self.decoding = answer.index
@@ -176,95 +177,96 @@ class ChildProcess:
                     self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
                 case _:
                     return answer
-            await asyncio.sleep(0)  # a reader does not wait for what it has: others get their turn
+            await asyncio.sleep(0)  # reading buffered messages never waits: other tasks need their turn
 
-    async def _hear(self) -> WorkerAnswer:
+    async def _read_message(self) -> WorkerAnswer:
         try:
             (length_bytes,) = LENGTH.unpack(await self._answers.readexactly(LENGTH.size))
             return ANSWER.validate_json(await self._answers.readexactly(checked_length(length_bytes)))
         except (asyncio.IncompleteReadError, ConnectionResetError) as error:
-            raise await self.gone() from error
+            raise await self.ended_error() from error
         except ValueError as error:
-            raise await self.broken("broke the channel to the agent") from error
+            raise await self.protocol_error("broke the channel to the agent") from error
         except BaseException:
             self.kill()
             raise
 
-    def abandon(self, what: str) -> None:
-        """Ends a child that misbehaves; who hears it learns why."""
-        self._end_for(ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process {what}"))
+    async def ended_error(self) -> ChildEndedError:
+        """Waits for the end of a child that has closed its channel, and returns the error that says why it ended."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill_for("closed its channel to the agent")
+            await self._process.wait()
+        await self._drain_stderr()
+        return ChildEndedError(
+            self._kill_reason or classify(self._process.returncode, self._stderr_tail.decode(errors="replace"))
+        )
 
-    async def broken(self, what: str) -> ChildEndedError:
-        self.abandon(what)
-        return await self.gone()
+    def kill_for(self, misbehaviour: str) -> None:
+        """Kills the child; `receive` then raises ChildEndedError with this reason."""
+        self._kill_because(ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process {misbehaviour}"))
 
-    async def leave(self) -> None:
-        """Lets the child end in order; ends it when it does not."""
+    async def protocol_error(self, misbehaviour: str) -> ChildEndedError:
+        """Kills the child and returns the error to raise."""
+        self.kill_for(misbehaviour)
+        return await self.ended_error()
+
+    async def stop(self) -> None:
+        """Closes the child's stdin, upon which it ends; kills it when it does not end in time."""
         self._killed = True
         self._requests.close()
         try:
-            async with asyncio.timeout(_ORDERLY_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 await self._process.wait()
         except TimeoutError:
-            pass  # `end` does it
+            pass  # `end` kills it
         await self.end()
 
     async def end(self) -> None:
-        """SIGKILL, and the process is reaped; safe to repeat."""
+        """Kills the child with SIGKILL and reaps it; a second call does nothing."""
         self.kill()
         await self._process.wait()
-        await self._finish()
+        await self._drain_stderr()
         self._requests.close()
 
     def kill(self) -> None:
         self._killed = True
         if self._process.returncode is None:
-            # Not by Process.kill: it would reap a child that has just ended, and asyncio would lose the exit status.
+            # Process.kill would reap a child that has just ended, and asyncio would lose its exit status.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
-    def _too_heavy(self, weight_bytes: int) -> None:
-        self._end_for(over_cap(weight_bytes, self.memory_cap_bytes))
+    def _over_cap(self, footprint_bytes: int) -> None:
+        self._kill_because(over_memory_cap(footprint_bytes, self.memory_cap_bytes))
 
-    def _unguarded(self, guarding: asyncio.Task[None]) -> None:
-        """A child that cannot be measured is not left to itself, and one that is gone says nothing more.
+    def _guard_ended(self, guard: asyncio.Task[None]) -> None:
+        """Kills a child whose memory cannot be measured, and soon ends the channel of one that is gone.
 
-        Something that it started may still hold its channel open.
+        The channel must be ended because a process that the child started may still hold it open.
         """
-        if guarding.cancelled():
+        if guard.cancelled():
             return
-        error = guarding.exception()
+        error = guard.exception()
         if error is not None:
-            self.abandon(f"could not be measured ({type(error).__name__})")
-        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._answers.feed_eof)
+            self.kill_for(f"could not be measured ({type(error).__name__})")
+        asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._answers.feed_eof)
 
-    def _end_for(self, why: ChildEnd) -> None:
-        if self._why is None and self.alive:
-            self._why = why
+    def _kill_because(self, end: ChildEnd) -> None:
+        if self._kill_reason is None and self.alive:
+            self._kill_reason = end
         self.kill()
 
-    async def gone(self) -> ChildEndedError:
-        """The child has ended, or closed its channel and is dying: waits for its end and says why it came."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self.abandon("closed its channel to the agent")
-            await self._process.wait()
-        await self._finish()
-        return ChildEndedError(
-            self._why or classify(self._process.returncode, self._stderr_tail.decode(errors="replace"))
-        )
-
-    async def _finish(self) -> None:
-        """Reads to the end of stderr, unless something that the child started holds it open."""
+    async def _drain_stderr(self) -> None:
+        """Reads stderr to its end, but not for long: a process that the child started may hold it open."""
         self._guard.cancel()
-        _, pending = await asyncio.wait({self._stderr}, timeout=_LAST_WORDS_SECONDS)
+        _, pending = await asyncio.wait({self._stderr}, timeout=_DRAIN_SECONDS)
         for task in pending:
             task.cancel()
         await asyncio.wait({self._guard})
 
     async def _keep_tail(self, stream: asyncio.StreamReader) -> None:
-        """Keeps the end of stderr, where the reason of a crash stands. It may name files: it is never logged."""
+        """Keeps the end of stderr, which gives the reason of a crash. It may name files, so it is never logged."""
         while part := await stream.read(4096):
             self._stderr_tail = (self._stderr_tail + part)[-_STDERR_TAIL_BYTES:]

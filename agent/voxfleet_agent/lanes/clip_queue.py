@@ -1,4 +1,4 @@
-"""What is still to do of the clips that a lane was given, and in whose company. No I/O, no clock."""
+"""Which clips of a lane's batches are still to do, and which of them go to the child together. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask
 from voxfleet_api.failures import FailureClass
 
 MAX_DEATHS_ALONE = 2
-MAX_ACCUSED = 2
-"""Clips that may have ended children alone with nothing heard since: with one more it is the Mac."""
+MAX_GPU_FAULT_SUSPECTS = 2
+"""Clips on which the GPU failed twice, with no other clip inferred since. With one more, the Mac is at fault."""
 MAX_DEATHS_IN_A_ROW = 32
-"""Without a verdict between them. Beyond that it is the machine, not the clips."""
+"""Deaths without a verdict between them. With more, the machine is at fault, not the clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentBatch:
-    """A batch in the child's hands."""
+    """A batch for the child to work on."""
 
     number: int
     clips: tuple[ClipTask, ...]
-    together: int
-    """The batch size at that time."""
+    batch_size: int
+    """The lane's batch size when the batch was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoisonClip:
-    """A clip that is given to no child again, and the last end that it brought about."""
+    """A clip that no child gets again, and how the last child on it ended."""
 
     clip: ClipTask
     end: ChildEnd
@@ -40,31 +40,32 @@ class _InFlight:
     open: dict[int, ClipTask]
     """Clips without verdict, by index."""
     isolated: bool
-    together: int
+    batch_size: int
 
 
 @dataclass(slots=True)
 class ClipQueue:
-    """Every clip is waiting, suspected, in flight, or accused, until its verdict.
+    """Until its verdict, every clip is waiting, in flight, a suspect, or a suspect after GPU faults.
 
-    A suspect is given to a child alone and with nothing beside it. Not by halves: an inference costs milliseconds and
-    a death costs a new process with its model, so one clip at a time finds the one at fault with the fewest deaths.
+    A suspect was being worked on when a child died. The next child gets it alone, with no other batch in flight.
+    Suspects are not bisected: an inference costs milliseconds and a death costs a new process that loads the model, so
+    trying one clip at a time finds the clip at fault with the fewest deaths.
 
-    A clip that makes the GPU fail is accused: only when another clip is heard after it, or at least a fresh child
-    works when there is no other, is it the clip's fault and not the Mac's.
+    A clip on which the GPU failed twice is a suspect after GPU faults. It becomes poison only when the model infers
+    another clip afterwards, or, when there is no other clip, when a fresh child works. Else the Mac may be at fault.
     """
 
     _waiting: deque[tuple[ClipTask, ...]] = field(default_factory=deque)
     _suspects: deque[ClipTask] = field(default_factory=deque)
     _in_flight: dict[int, _InFlight] = field(default_factory=dict)
     _deaths_alone: dict[int, tuple[FailureClass, ...]] = field(default_factory=dict)
-    """That a clip may have brought about."""
-    _kills_alone: Counter[int] = field(default_factory=Counter)
-    """That it cannot."""
-    _accused: list[PoisonClip] = field(default_factory=list)
-    _culprits: list[PoisonClip] = field(default_factory=list)
+    """By index: how children ended that worked on this clip alone, where the clip can be at fault."""
+    _mac_deaths_alone: Counter[int] = field(default_factory=Counter)
+    """By index: how many children ended that worked on this clip alone, where only the Mac can be at fault."""
+    _gpu_fault_suspects: list[PoisonClip] = field(default_factory=list)
+    _new_poison: list[PoisonClip] = field(default_factory=list)
     _deaths_in_a_row: int = 0
-    _number: int = 0
+    _last_number: int = 0
 
     @property
     def idle(self) -> bool:
@@ -73,20 +74,20 @@ class ClipQueue:
 
     @property
     def empty(self) -> bool:
-        return not (self._in_flight or self._waiting or self._suspects or self._accused)
+        return not (self._in_flight or self._waiting or self._suspects or self._gpu_fault_suspects)
 
     @property
-    def needs_check(self) -> bool:
-        """Clips are accused and there is no other to try: whether a fresh child works tells who is at fault."""
-        return bool(self._accused) and not (self._in_flight or self._waiting or self._suspects)
+    def needs_fresh_child(self) -> bool:
+        """Only suspects after GPU faults remain: whether a fresh child works decides between them and the Mac."""
+        return bool(self._gpu_fault_suspects) and not (self._in_flight or self._waiting or self._suspects)
 
     @property
     def wants_more(self) -> bool:
         return not (self._waiting or self._suspects or self._isolating) and len(self._in_flight) < LANE_BATCHES
 
     @property
-    def stormy(self) -> bool:
-        """More deaths in a row than clips can explain."""
+    def too_many_deaths(self) -> bool:
+        """There were more deaths in a row than clips can explain."""
         return self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW
 
     @property
@@ -94,16 +95,16 @@ class ClipQueue:
         return any(flight.isolated for flight in self._in_flight.values())
 
     def deaths_alone(self, index: int) -> tuple[FailureClass, ...]:
-        """What children met that ended on this clip alone, in order."""
+        """How children ended that worked on this clip alone, in order."""
         return self._deaths_alone.get(index, ())
 
     def in_flight(self, index: int) -> ClipTask | None:
         return next((flight.open[index] for flight in self._in_flight.values() if index in flight.open), None)
 
-    def together(self, indexes: Collection[int]) -> int:
-        """The largest batch size that one of these clips in flight was sent with."""
+    def largest_batch_size(self, indexes: Collection[int]) -> int:
+        """The largest batch size with which one of these clips in flight was sent; 1 when none is in flight."""
         return max(
-            (flight.together for flight in self._in_flight.values() if not flight.open.keys().isdisjoint(indexes)),
+            (flight.batch_size for flight in self._in_flight.values() if not flight.open.keys().isdisjoint(indexes)),
             default=1,
         )
 
@@ -111,81 +112,80 @@ class ClipQueue:
         if clips:
             self._waiting.append(tuple(clips))
 
-    def next(self, batch_size: int) -> SentBatch | None:
+    def next_batch(self, batch_size: int) -> SentBatch | None:
         """The batch to send now, at most `batch_size` clips; None when the child has enough."""
         if self._isolating or len(self._in_flight) >= LANE_BATCHES:
             return None
-        if self._suspects and not (self._accused and self._waiting):  # who was at no death shows best what works
-            return None if self._in_flight else self._send((self._suspects.popleft(),), batch_size, isolated=True)
+        # A clip that no child died on shows best whether the GPU works.
+        if self._suspects and not (self._gpu_fault_suspects and self._waiting):
+            return (
+                None if self._in_flight else self._put_in_flight((self._suspects.popleft(),), batch_size, isolated=True)
+            )
         if not self._waiting:
             return None
         clips = self._waiting.popleft()
         if len(clips) > batch_size:
             self._waiting.appendleft(clips[batch_size:])
-        return self._send(clips[:batch_size], batch_size, isolated=False)
+        return self._put_in_flight(clips[:batch_size], batch_size, isolated=False)
 
-    def settle(self, index: int, *, heard: bool) -> ClipTask | None:
-        """A verdict came; returns its clip. None: for one that is not in flight. `heard`: the model did its work."""
+    def verdict_received(self, index: int, *, inferred: bool) -> ClipTask | None:
+        """Returns the clip that has its verdict; None when it is not in flight. `inferred`: the model did its work."""
         self._deaths_in_a_row = 0
-        if heard:
-            self.works()
+        if inferred:
+            self.confirm_poison()
         for flight in self._in_flight.values():
             clip = flight.open.pop(index, None)
             if clip is not None:
                 return clip
         return None
 
-    def close(self, number: int) -> int | None:
-        """The batch is done; returns the batch size that it was sent with.
-
-        None: it is not in flight, or has clips without verdict.
-        """
+    def batch_done(self, number: int) -> int | None:
+        """Returns the batch size with which the batch was sent; None when it is not in flight or lacks verdicts."""
         flight = self._in_flight.get(number)
         if flight is None or flight.open:
             return None
         del self._in_flight[number]
-        return flight.together
+        return flight.batch_size
 
-    def works(self) -> None:
-        """A child did its work on something else: the accused are at fault."""
-        self._culprits += self._accused
-        self._accused.clear()
+    def confirm_poison(self) -> None:
+        """The GPU works on something else: the suspects after GPU faults are poison."""
+        self._new_poison += self._gpu_fault_suspects
+        self._gpu_fault_suspects.clear()
 
-    def culprits(self) -> list[PoisonClip]:
-        """Those that became certain since the last call."""
-        culprits, self._culprits = self._culprits, []
-        return culprits
+    def pop_new_poison(self) -> list[PoisonClip]:
+        """The clips that were found to be poison since the last call."""
+        poison, self._new_poison = self._new_poison, []
+        return poison
 
-    def died(self, touched: Collection[int], end: ChildEnd) -> bool:
-        """The child died with the clips `touched` in its hands.
+    def child_died(self, active: Collection[int], end: ChildEnd) -> bool:
+        """The child died while it worked on the clips `active`. Returns whether only the Mac can be at fault.
 
-        A clip that has now died alone twice is given to no child again, all others are. Returns whether nothing but
-        the Mac explains it.
+        A clip on which two children have now died alone goes to no child again; all other clips do.
         """
         self._deaths_in_a_row += 1
         lost = [clip for flight in self._in_flight.values() for clip in flight.open.values()]
         self._in_flight.clear()
-        suspects = [clip for clip in lost if clip.index in touched]
-        innocent = tuple(clip for clip in lost if clip.index not in touched)
+        suspects = [clip for clip in lost if clip.index in active]
+        innocent = tuple(clip for clip in lost if clip.index not in active)
         if innocent:
             self._waiting.appendleft(innocent)
-        if len(suspects) == 1 and self._died_alone(suspects[0], end):
-            return end.blame is Blame.MAC or len(self._accused) > MAX_ACCUSED
+        if len(suspects) == 1 and self._too_many_deaths_alone(suspects[0], end):
+            return end.blame is Blame.MAC or len(self._gpu_fault_suspects) > MAX_GPU_FAULT_SUSPECTS
         self._suspects.extend(suspects)
         return False
 
-    def _died_alone(self, clip: ClipTask, end: ChildEnd) -> bool:
-        """Whether it was once too often."""
+    def _too_many_deaths_alone(self, clip: ClipTask, end: ChildEnd) -> bool:
+        """Counts a death on this clip alone; returns whether it was one too many."""
         if end.blame is Blame.MAC:
-            self._kills_alone[clip.index] += 1
-            return self._kills_alone[clip.index] >= MAX_DEATHS_ALONE
+            self._mac_deaths_alone[clip.index] += 1
+            return self._mac_deaths_alone[clip.index] >= MAX_DEATHS_ALONE
         self._deaths_alone[clip.index] = (*self.deaths_alone(clip.index), end.failure_class)
         if len(self._deaths_alone[clip.index]) < MAX_DEATHS_ALONE:
             return False
-        (self._culprits if end.blame is Blame.CLIP else self._accused).append(PoisonClip(clip, end))
+        (self._new_poison if end.blame is Blame.CLIP else self._gpu_fault_suspects).append(PoisonClip(clip, end))
         return True
 
-    def _send(self, clips: tuple[ClipTask, ...], together: int, *, isolated: bool) -> SentBatch:
-        self._number += 1
-        self._in_flight[self._number] = _InFlight({clip.index: clip for clip in clips}, isolated, together)
-        return SentBatch(self._number, clips, together)
+    def _put_in_flight(self, clips: tuple[ClipTask, ...], batch_size: int, *, isolated: bool) -> SentBatch:
+        self._last_number += 1
+        self._in_flight[self._last_number] = _InFlight({clip.index: clip for clip in clips}, isolated, batch_size)
+        return SentBatch(self._last_number, clips, batch_size)

@@ -1,4 +1,4 @@
-"""When a silent child counts as hung. Pure."""
+"""When a child that sends nothing counts as hung. Pure."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.lanes.work_call import WorkCall
 
 CHECK_SECONDS = 0.25
-"""Between two looks at a child that owes an answer: what it announces, and its decoder's processor time, change."""
+"""Time between two checks of a child that owes an answer: its announcements and its processor time change."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangTimeouts:
     inferring_seconds: float = 120.0
-    """Of silence, on top of ten times the length of the audio in the model's hands."""
+    """Time without a message while the model works, on top of ten times the length of its audio."""
     decoding_seconds: float = 15.0
-    """Of silence, on top of a twentieth of the clip's announced length: for a child that gets no processor, or waits
-    for the disk."""
+    """Time without a message while a clip is decoded, on top of a twentieth of its announced length. It covers a child
+    that gets no processor, or waits for the disk."""
     decoding_cpu_seconds: float = 3.0
-    """Of processor time, on top of what the clip's length and size allow: a busy machine cannot stretch it."""
+    """Processor time of decoding a clip, on top of what its length and size allow. A busy machine does not stretch
+    it."""
 
-    def silence_seconds(self, *, inferring_milliseconds: int | None, decoding_milliseconds: int | None) -> float:
-        """`inferring_milliseconds`: audio that the model has in its hands; `decoding_milliseconds`: announced length of
-        the clip that is being decoded; None: neither is at work.
+    def message_timeout_seconds(
+        self, *, inferring_milliseconds: int | None, decoding_milliseconds: int | None
+    ) -> float:
+        """How long a child may send nothing.
 
-        A model at work is waited for whatever is decoded beside it: decoding may be waiting for room in the ring.
+        `inferring_milliseconds`: length of the audio that the model works on, None when it is idle.
+        `decoding_milliseconds`: announced length of the clip that is being decoded, None when there is none. While the
+        model works, only its timeout counts: decoding may be waiting for room in the ring.
         """
         if inferring_milliseconds is not None:
             return self.inferring_seconds + inferring_milliseconds / 100
@@ -34,47 +38,47 @@ class HangTimeouts:
             return self.decoding_seconds + decoding_milliseconds / 20_000
         return self.inferring_seconds
 
-    def cpu_seconds(self, audio_milliseconds: int, size_bytes: int) -> float:
+    def cpu_limit_seconds(self, audio_milliseconds: int, size_bytes: int) -> float:
         """Processor time that decoding one clip may take.
 
         `audio_milliseconds`: as announced, at most what the contract accepts.
 
         48 kHz stereo, resampled at the best quality, was measured at 4 ms for each second of audio, however few bytes
-        it takes, and dense compression (digital silence in flac) at 8 us for each byte. Allowed are 10 ms for each
-        second announced, and on top of it 50 ms for each second or 200 us for each byte, whichever is less. So a
-        header that lies over a few bytes earns its file 10 ms x maxClip: 3.3 s in all where that is 30 s, 4.8 s for
-        3 minutes, 9 s for 10; and half an hour of silence in a few kilobytes, which takes 7 s, may take 21 s.
+        it takes, and dense compression (digital silence in flac) at 8 us for each byte. The limit is 10 ms for each
+        announced second, plus 50 ms for each second or 200 us for each byte, whichever is less. So a few bytes with a
+        lying header get 10 ms x maxClip: 3.3 s in all where maxClip is 30 s, 4.8 s for 3 minutes, 9 s for 10 minutes.
+        Half an hour of silence in a few kilobytes takes 7 s and may take 21 s.
         """
         length_seconds = audio_milliseconds / 1000
         return self.decoding_cpu_seconds + length_seconds / 100 + min(length_seconds / 20, size_bytes / 5_000)
 
 
-def silence_seconds(patience: HangTimeouts, call: WorkCall, child: ChildProcess, longest_milliseconds: int) -> float:
-    """How long the child may be silent. `longest_milliseconds`: the most that the contract accepts."""
+def allowed_seconds(timeouts: HangTimeouts, call: WorkCall, child: ChildProcess, max_clip_milliseconds: int) -> float:
+    """How long the child may send nothing now. `max_clip_milliseconds`: the longest clip that the contract accepts."""
     decoding_milliseconds = None
     if child.decoding is not None:
-        decoding_milliseconds = _milliseconds(call.docket.in_flight(child.decoding), longest_milliseconds)
-    return patience.silence_seconds(
+        decoding_milliseconds = _announced_milliseconds(call.queue.in_flight(child.decoding), max_clip_milliseconds)
+    return timeouts.message_timeout_seconds(
         inferring_milliseconds=child.inferring_milliseconds if child.inferring else None,
         decoding_milliseconds=decoding_milliseconds,
     )
 
 
 def endless_decode(
-    patience: HangTimeouts, call: WorkCall, child: ChildProcess, longest_milliseconds: int
+    timeouts: HangTimeouts, call: WorkCall, child: ChildProcess, max_clip_milliseconds: int
 ) -> ClipTask | None:
-    """The clip that the decoder comes to no end with, told by the processor time of this silence."""
-    clip = None if child.decoding is None else call.docket.in_flight(child.decoding)
+    """The clip on which the decoder has spent more processor time than its length and size allow; None: no clip."""
+    clip = None if child.decoding is None else call.queue.in_flight(child.decoding)
     if clip is None or child.inferring:
         return None
-    spent_seconds = call.spent_seconds(child)
-    if spent_seconds < patience.decoding_cpu_seconds:
+    spent_seconds = call.cpu_seconds_since_activity(child)
+    if spent_seconds < timeouts.decoding_cpu_seconds:
         return None
-    announced_milliseconds = min(_milliseconds(clip, longest_milliseconds), longest_milliseconds)
-    allowed_seconds = patience.cpu_seconds(announced_milliseconds, clip.path.stat().st_size)
-    return clip if spent_seconds >= allowed_seconds else None
+    audio_milliseconds = min(_announced_milliseconds(clip, max_clip_milliseconds), max_clip_milliseconds)
+    limit_seconds = timeouts.cpu_limit_seconds(audio_milliseconds, clip.path.stat().st_size)
+    return clip if spent_seconds >= limit_seconds else None
 
 
-def _milliseconds(clip: ClipTask | None, longest_milliseconds: int) -> int:
-    """As announced; the longest of all for a clip that does not say, or whose verdict is known already."""
-    return longest_milliseconds if clip is None else clip.audio_milliseconds or longest_milliseconds
+def _announced_milliseconds(clip: ClipTask | None, max_clip_milliseconds: int) -> int:
+    """The longest length that the contract accepts, when the clip announces none or already has its verdict."""
+    return max_clip_milliseconds if clip is None else clip.audio_milliseconds or max_clip_milliseconds

@@ -1,4 +1,4 @@
-"""A lane as the supervisor sees it: one child process after another that holds a model and works on clips."""
+"""A lane on the agent's side: one child process after another that loads a model and works on clips."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ from voxfleet_agent.lanes.batch_size import BatchSize
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
 from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
-from voxfleet_agent.lanes.clip_queue import ClipQueue, SentBatch
-from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, endless_decode, silence_seconds
-from voxfleet_agent.lanes.lane_reports import ReadingsTotal, clip_verdict, endless_decode_verdict, poison_verdicts
+from voxfleet_agent.lanes.clip_queue import ClipQueue
+from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
+from voxfleet_agent.lanes.lane_reports import (
+    ReadingsTotal,
+    clip_verdict,
+    endless_decode_verdict,
+    loaded_model,
+    poison_verdicts,
+)
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_agent.lanes.memory_guard import MemoryStep
@@ -46,7 +52,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ProcessLane:
-    """One unit of parallel work; implements stages.stage.Lane. `kill` may come at any time."""
+    """Implements lanes.lane_types.LaneHandle. `kill` may be called at any time."""
 
     def __init__(
         self,
@@ -56,27 +62,27 @@ class ProcessLane:
         memory_cap_bytes: int = DEFAULT_MEMORY_CAP_BYTES,
         batch_size: int = DEFAULT_BATCH_SIZE,
         quarantine: Path | None = None,
-        account: LaneUser | None = None,
+        lane_user: LaneUser | None = None,
         worker: Sequence[str] = WORKER,
-        patience: HangTimeouts = DEFAULT_TIMEOUTS,
+        timeouts: HangTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """`folder` is the lane's own: lock file and temporary files; it is made when missing."""
+        """`folder`: the lane's own, for its lock and temporary files; it is created when missing."""
         self.name = name
         self.folder = folder
         self._pool_cap_bytes = memory_cap_bytes
-        self._sizing = BatchSize(batch_size)
+        self._batch_size = BatchSize(batch_size)
         self._quarantine = quarantine
-        self._account = account
+        self._lane_user = lane_user
         self._worker = tuple(worker)
-        self._patience = patience
+        self._timeouts = timeouts
+        self._assignment: tuple[ResolvedModel, LaneSpec] | None = None
+        """What the lane is to work with; None: the lane is stopped, and a call in flight ends."""
         self._child: ChildProcess | None = None
-        self._held: tuple[ResolvedModel, LaneSpec] | None = None
-        """None: the lane is stopped, and a call in flight ends."""
-        self._told: tuple[ResolvedModel, LaneSpec] | None = None
-        """What the living child was given."""
-        self._tally = ReadingsTotal()
-        self._calls = asyncio.Lock()
-        self._starting = asyncio.Lock()
+        self._child_assignment: tuple[ResolvedModel, LaneSpec] | None = None
+        """What the living child has loaded."""
+        self._totals = ReadingsTotal()
+        self._call_lock = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -86,305 +92,309 @@ class ProcessLane:
 
     @property
     def loaded_digest(self) -> str | None:
-        """The digest of the model that the living child holds."""
+        """The digest of the model that the living child has loaded."""
         child = self._child
         return child.loaded_digest if child is not None and child.alive else None
 
     @property
     def batch_size(self) -> int:
-        return self._sizing.size
+        return self._batch_size.size
 
     @batch_size.setter
     def batch_size(self, size: int) -> None:
-        self._sizing = BatchSize(size)
+        self._batch_size = BatchSize(size)
 
     @property
     def stepped_down(self) -> StepDown | None:
-        return self._sizing.stepped_down
+        return self._batch_size.stepped_down
 
     def readings(self) -> LaneReadings:
-        return self._tally.readings(self.batch_size)
+        return self._totals.readings(self.batch_size)
 
-    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
-        """Starts the child when there is none and has it load the model, unless it holds it already.
+    async def load(self, model: ResolvedModel, spec: LaneSpec) -> LoadedModel:
+        """Starts a child when there is none, and has it load the model unless it already has.
 
         Raises VoxFleetError(MODEL_UNAVAILABLE | RUNTIME_MISMATCH | GPU_ABORT_* | CONTRACT_VIOLATION | ...).
         """
-        async with self._calls:
-            self._held = (model, order)
-            self._tally = ReadingsTotal()
-            if self._account is not None and order.reference is not None:
-                await asyncio.to_thread(self._account.let_read, order.reference)
-            loaded = (await self._ready()).loaded
+        async with self._call_lock:
+            self._assignment = (model, spec)
+            self._totals = ReadingsTotal()
+            if self._lane_user is not None and spec.reference is not None:
+                await asyncio.to_thread(self._lane_user.grant_read, spec.reference)
+            loaded = (await self._ready_child()).loaded
             if loaded is None:
-                raise self._stopped()
-            return LoadedModel(
-                sample_rate_hz=loaded.sample_rate_hz,
-                family=loaded.family,
-                batches=loaded.batches,
-                parameters=loaded.parameters,
-                ring_bytes=loaded.ring_bytes,
-                seed=loaded.seed,
-                environment=dict(loaded.environment),
-            )
+                raise self._stopped_error()
+            return loaded_model(loaded)
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
-        """Exactly one verdict for each clip of each batch, as they come, in any order.
+        """Yields exactly one verdict for each clip of each batch, as they come, in any order.
 
-        A child that dies is replaced. The clips that it had under its hands are given to a child one at a time; one
-        that ends two of them so has the verdict LANE_CRASHED or MEMORY_EXCEEDED, after a GPU fault only if the GPU
-        then works without it. Raises VoxFleetError for what another clip would meet too, such as a GPU that fails
-        them all, or memory that others on the Mac took. Closing the iterator early ends the child.
+        A child that dies is replaced. The clips that it was working on go to the next children one at a time. A clip
+        on which two children die alone gets the verdict LANE_CRASHED or MEMORY_EXCEEDED; after a GPU fault, only if
+        the GPU then works without it. Raises VoxFleetError for a failure that another clip would meet too, such as a
+        GPU that fails on all clips, or memory that others on the Mac took. Closing the iterator early ends the child.
         """
-        async with self._calls:
+        async with self._call_lock:
             call = WorkCall(ClipQueue(), BatchFeed(batches))
             try:
-                while not (call.feed.ended and call.docket.empty):
-                    for verdict in await self._advance(call):
+                while not (call.feed.ended and call.queue.empty):
+                    for verdict in await self._step(call):
                         if verdict.failure_class is FailureClass.MEMORY_EXCEEDED:
-                            self._sizing.explained_by(verdict.index)
+                            self._batch_size.undo_halvings_caused_by(verdict.index)
                         yield verdict
             finally:
                 await call.feed.close()
-                if not call.docket.idle:
-                    self._tally.resets["Cancelled"] += 1
-                    await self._end_child()
-                await call.stop_hearing()
+                if not call.queue.idle:
+                    self._totals.resets["Cancelled"] += 1
+                    await self._kill_child()
+                await call.cancel_answer()
 
-    async def renew(self) -> None:
-        async with self._calls:
-            child = self._child
-            if child is not None:
-                await child.leave()
-                self._forget(child)
+    async def unload(self) -> None:
+        async with self._call_lock:
+            if self._child is not None:
+                await self._stop_child(self._child)
 
     async def kill(self) -> None:
         """Ends the child with SIGKILL and waits for its end; a second call does nothing. A later `load` starts anew."""
-        self._held = None
-        await self._end_child()
-        async with self._starting:  # one that was being started when the call came
-            await self._end_child()
+        self._assignment = None
+        await self._kill_child()
+        async with self._start_lock:  # a child may have been starting when the call came
+            await self._kill_child()
 
-    async def _advance(self, call: WorkCall) -> Sequence[ClipVerdict]:
-        """One step: sends what the child may have, asks for the next batch, and waits for what comes first."""
+    # One step of `work`
+
+    async def _step(self, call: WorkCall) -> Sequence[ClipVerdict]:
+        """Sends the batches that the child may have, requests the next one, and handles what comes first."""
         child: ChildProcess | None = None
         try:
-            if call.recycling and call.docket.idle:
-                await self._recycle()
+            if call.recycling and call.queue.idle:
+                await self._recycle_child()
                 call.recycling = False
-            if call.docket.needs_check:
-                await self._ready()
-                call.docket.works()
-                return poison_verdicts(call.docket)
-            if not call.docket.empty:
-                # A child that has clips is buried by what was heard of it, not replaced behind their back.
-                child = await self._ready() if call.docket.idle else self._child
+            if call.queue.needs_fresh_child:
+                await self._ready_child()
+                call.queue.confirm_poison()
+                return poison_verdicts(call.queue)
+            if not call.queue.empty:
+                # A child with batches in flight is not replaced here: its end is handled when `receive` reports it.
+                child = await self._ready_child() if call.queue.idle else self._child
                 if child is None:
-                    raise self._stopped()
-                while not call.recycling and (sent := call.docket.next(self.batch_size)) is not None:
-                    await self._send(child, sent)
-                    call.gave()
-            if call.docket.wants_more and not call.recycling:
-                call.feed.ask()
+                    raise self._stopped_error()
+                await self._send_batches(call, child)
+            if call.queue.wants_more and not call.recycling:
+                call.feed.request()
             return await self._wait(call, child)
         except ChildEndedError as error:
             if child is None:
                 raise RuntimeError("a child ended that nobody waited for") from error
-            return await self._bury(call, child, error.end)
+            return await self._handle_child_end(call, child, error.end)
+
+    async def _send_batches(self, call: WorkCall, child: ChildProcess) -> None:
+        while not call.recycling and (batch := call.queue.next_batch(self.batch_size)) is not None:
+            if self._lane_user is not None:
+                for clip in batch.clips:
+                    if clip.text is None:
+                        await asyncio.to_thread(self._lane_user.grant_read, clip.path)
+            clips = tuple(
+                ClipMessage(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
+                for clip in batch.clips
+            )
+            child.send(BatchMessage(number=batch.number, clips=clips, together=batch.batch_size))
+            call.batch_sent()
 
     async def _wait(self, call: WorkCall, child: ChildProcess | None) -> Sequence[ClipVerdict]:
-        if child is not None and not call.docket.idle and call.hearing is None:
-            call.hearing = asyncio.create_task(child.hear())
-        waiting = {task for task in (call.hearing, call.feed.asked) if task is not None}
-        look_seconds = None if call.docket.idle else CHECK_SECONDS
-        done, _ = await asyncio.wait(waiting, timeout=look_seconds, return_when=asyncio.FIRST_COMPLETED)
+        """Waits for an answer of the child or the next batch, and checks for a hang when neither comes."""
+        if child is not None and not call.queue.idle and call.pending_answer is None:
+            call.pending_answer = asyncio.create_task(child.receive())
+        tasks = {task for task in (call.pending_answer, call.feed.pending) if task is not None}
+        check_seconds = None if call.queue.idle else CHECK_SECONDS
+        done, _ = await asyncio.wait(tasks, timeout=check_seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done and child is not None:
-            return self._doubt(call, child)
-        if call.feed.asked in done:
-            call.docket.add(await call.feed.take())
-        if child is not None and call.hearing is not None and call.hearing in done:
-            return await self._take(call, child, await call.heard())
+            return self._check_for_hang(call, child)
+        if call.feed.pending in done:
+            call.queue.add(await call.feed.receive())
+        if child is not None and call.pending_answer is not None and call.pending_answer in done:
+            return await self._handle_answer(call, child, await call.finished_answer())
         return ()
 
-    def _doubt(self, call: WorkCall, child: ChildProcess) -> Sequence[ClipVerdict]:
-        """Ends a child that was silent for too long, or whose decoder comes to no end. No answer can come meanwhile."""
-        allowed_seconds = silence_seconds(self._patience, call, child, self._longest_milliseconds)
-        if call.silent_seconds(child) >= allowed_seconds:
-            child.abandon(f"gave no sign of life for {allowed_seconds:.0f} s")
+    def _check_for_hang(self, call: WorkCall, child: ChildProcess) -> Sequence[ClipVerdict]:
+        """Kills a child that sent nothing for too long or decodes without end. No answer can come in between."""
+        timeout_seconds = allowed_seconds(self._timeouts, call, child, self._max_clip_milliseconds)
+        if call.seconds_since_activity(child) >= timeout_seconds:
+            child.kill_for(f"gave no sign of life for {timeout_seconds:.0f} s")
             return ()
-        clip = endless_decode(self._patience, call, child, self._longest_milliseconds)
+        clip = endless_decode(self._timeouts, call, child, self._max_clip_milliseconds)
         if clip is None:
             return ()
-        # Its own doing, whatever else the machine does: there is no second try.
-        call.docket.settle(clip.index, heard=False)
-        child.abandon("came to no end with decoding a clip")
-        return (endless_decode_verdict(clip, call.docket.deaths_alone(clip.index)), *poison_verdicts(call.docket))
+        # The clip alone explains its processor time, however busy the machine is: there is no second try.
+        call.queue.verdict_received(clip.index, inferred=False)
+        child.kill_for("came to no end with decoding a clip")
+        return (endless_decode_verdict(clip, call.queue.deaths_alone(clip.index)), *poison_verdicts(call.queue))
 
-    async def _take(self, call: WorkCall, child: ChildProcess, answer: WorkerAnswer) -> Sequence[ClipVerdict]:
+    async def _handle_answer(self, call: WorkCall, child: ChildProcess, answer: WorkerAnswer) -> Sequence[ClipVerdict]:
         match answer:
             case VerdictMessage() if (
-                clip := call.docket.settle(answer.index, heard=answer.failure_class is None)
+                clip := call.queue.verdict_received(answer.index, inferred=answer.failure_class is None)
             ) is not None:
-                if self._account is not None and answer.spoken is not None:
-                    await asyncio.to_thread(self._account.adopt, self._path_for_child(clip), clip.path)
-                verdict = clip_verdict(answer, call.docket.deaths_alone(answer.index))
-                return (verdict, *poison_verdicts(call.docket))
-            case BatchDone() if (together := call.docket.close(answer.number)) is not None:
-                self._tally.living = answer.readings
+                if self._lane_user is not None and answer.spoken is not None:
+                    await asyncio.to_thread(self._lane_user.collect_file, self._path_for_child(clip), clip.path)
+                verdict = clip_verdict(answer, call.queue.deaths_alone(answer.index))
+                return (verdict, *poison_verdicts(call.queue))
+            case BatchDone() if (sent_batch_size := call.queue.batch_done(answer.number)) is not None:
+                self._totals.current_child = answer.readings
                 if answer.memory_short:
-                    # Of a child that leaked, the leak may have been the cause.
-                    self._shrink(together, "memory ran short inside the model", own_fault=not call.recycling)
-                step = child.resting.note(child.memory_cap_bytes, answer.footprint_bytes)
+                    # In a child that leaked, the leak may have been the cause.
+                    reason = "memory ran short inside the model"
+                    self._halve_batch_size(sent_batch_size, reason, caused_by_lane=not call.recycling)
+                step = child.resting.after_batch(child.memory_cap_bytes, answer.footprint_bytes)
                 call.recycling = call.recycling or step is MemoryStep.RECYCLE
                 return ()
             case WorkerRefusal():
                 raise VoxFleetError(answer.failure_class, answer.message)
-        raise await child.broken(f"sent a {answer.kind} that nobody asked for")
+        raise await child.protocol_error(f"sent a {answer.kind} that nobody asked for")
 
-    async def _bury(self, call: WorkCall, child: ChildProcess, end: ChildEnd) -> Sequence[ClipVerdict]:
-        """Decides about the clips that a dead child had."""
-        await call.stop_hearing()
-        if not call.docket.idle:
-            self._tally.resets["Restart"] += 1
+    async def _handle_child_end(self, call: WorkCall, child: ChildProcess, end: ChildEnd) -> Sequence[ClipVerdict]:
+        """Decides what happens to the clips that a dead child had."""
+        await call.cancel_answer()
+        if not call.queue.idle:
+            self._totals.resets["Restart"] += 1
         if end.failure_class in TOO_MUCH_AT_ONCE and len(child.inferring) > 1:
-            together = call.docket.together(child.inferring)
-            own_fault = end.own_shortage and not call.recycling
-            self._shrink(together, end.reason, own_fault=own_fault, suspects=child.touched)
-        await self._note_end(child, end)
-        if call.docket.died(child.touched, end):
+            self._halve_batch_size(
+                call.queue.largest_batch_size(child.inferring),
+                end.reason,
+                caused_by_lane=end.caused_by_lane and not call.recycling,
+                suspects=child.active_clips,
+            )
+        await self._record_child_end(child, end)
+        if call.queue.child_died(child.active_clips, end):
             raise VoxFleetError(
                 end.failure_class, f"lane {self.name} ended twice on one clip, and no clip is at fault: {end.reason}"
             )
-        if call.docket.stormy:
+        if call.queue.too_many_deaths:
             raise VoxFleetError(
                 FailureClass.RUNTIME_MISMATCH if end.blame is Blame.CLIP else end.failure_class,
                 f"lane {self.name} ended again and again without finishing a clip: {end.reason}; look at the Mac",
             )
-        return poison_verdicts(call.docket)
+        return poison_verdicts(call.queue)
 
-    async def _ready(self) -> ChildProcess:
-        """A living child that holds model and order; one that ends as it loads is replaced once.
+    def _halve_batch_size(
+        self, sent_batch_size: int, reason: str, *, caused_by_lane: bool, suspects: frozenset[int] = frozenset()
+    ) -> None:
+        if self._batch_size.halve(sent_batch_size, reason, caused_by_lane=caused_by_lane, suspects=suspects):
+            _log.warning("batch size halved", lane=self.name, batch_size=self.batch_size, reason=reason)
+
+    def _path_for_child(self, clip: ClipTask) -> Path:
+        """A lane user writes audio into the lane's own folder, from which the agent collects it."""
+        if self._lane_user is None or clip.text is None:
+            return clip.path
+        return self.folder / f"{SYNTHESIZED_PREFIX}{clip.index}{clip.path.suffix}"
+
+    @property
+    def _max_clip_milliseconds(self) -> int:
+        return 0 if self._assignment is None else duration_milliseconds(self._assignment[1].contract.input.max_clip)
+
+    # The life of a child
+
+    async def _ready_child(self) -> ChildProcess:
+        """A living child that has loaded the assignment; a child that ends while it loads is replaced once.
 
         Raises VoxFleetError.
         """
         try:
-            return await self._once_ready()
+            return await self._start_and_load()
         except ChildEndedError as first:
             if self._child is not None:
-                await self._note_end(self._child, first.end)
+                await self._record_child_end(self._child, first.end)
         try:
-            return await self._once_ready()
+            return await self._start_and_load()
         except ChildEndedError as error:
             if self._child is not None:
-                await self._note_end(self._child, error.end)
-            # No clip is at fault, as LANE_CRASHED would say: another Mac may do better.
+                await self._record_child_end(self._child, error.end)
+            # LANE_CRASHED would say that a clip is at fault. None is, and another Mac may do better.
             fault = error.end.failure_class
             raise VoxFleetError(
                 fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
                 f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
             ) from error
 
-    async def _once_ready(self) -> ChildProcess:
-        if self._held is None:
-            raise self._stopped()
-        model, order = self._held
+    async def _start_and_load(self) -> ChildProcess:
+        """Starts a child and has it load the assignment, each only where needed. Raises ChildEndedError."""
+        if self._assignment is None:
+            raise self._stopped_error()
+        model, spec = self._assignment
         if self._child is not None and not self._child.alive:
-            if self._child.discarded:
-                await self._end_child()
+            if self._child.stopped_by_agent:
+                await self._kill_child()
             else:  # it ended while it had nothing to do
-                await self._note_end(self._child, (await self._child.gone()).end)
+                await self._record_child_end(self._child, (await self._child.ended_error()).end)
         if self._child is None:
-            await self._start(order)
+            await self._start_child(spec)
         child = self._child
         if child is None:
-            raise self._stopped()
-        if self._told is not self._held:
-            request = self._request(model, order)
-            self._tally.ring_bytes = (await child.load(request)).ring_bytes
-            self._told = self._held
+            raise self._stopped_error()
+        if self._child_assignment is not self._assignment:
+            request = self._load_request(model, spec)
+            self._totals.ring_bytes = (await child.load(request)).ring_bytes
+            self._child_assignment = self._assignment
         return child
 
-    async def _start(self, order: LaneSpec) -> None:
-        async with self._starting:
-            environment = child_environment(os.environ, self.folder) | self._names(order)
+    async def _start_child(self, spec: LaneSpec) -> None:
+        async with self._start_lock:
+            environment = child_environment(os.environ, self.folder) | self._runbook_names(spec)
             child = await ChildProcess.start(
-                self._worker, self.folder, environment, self._cap_bytes(order), self._account
+                self._worker, self.folder, environment, self._memory_cap_bytes(spec), self._lane_user
             )
-            self._child, self._told = child, None
+            self._child, self._child_assignment = child, None
             _log.info("lane started", lane=self.name, pid=child.pid)
 
-    def _request(self, model: ResolvedModel, order: LaneSpec) -> Load:
+    def _load_request(self, model: ResolvedModel, spec: LaneSpec) -> Load:
         return Load(
             folder=model.path,
             digest=model.digest,
-            task=order.task,
-            contract=order.contract,
-            transcription=order.transcription,
-            synthesis=order.synthesis,
-            reference=order.reference,
-            memory_cap_bytes=self._cap_bytes(order),
-            environment=self._names(order),
+            task=spec.task,
+            contract=spec.contract,
+            transcription=spec.transcription,
+            synthesis=spec.synthesis,
+            reference=spec.reference,
+            memory_cap_bytes=self._memory_cap_bytes(spec),
+            environment=self._runbook_names(spec),
         )
 
-    def _names(self, order: LaneSpec) -> dict[str, str]:
-        return runbook_names(order, self.batch_size, self.folder, self._quarantine)
+    def _runbook_names(self, spec: LaneSpec) -> dict[str, str]:
+        return runbook_names(spec, self.batch_size, self.folder, self._quarantine)
 
-    def _cap_bytes(self, order: LaneSpec) -> int:
-        declared = order.contract.batching.memory_cap
+    def _memory_cap_bytes(self, spec: LaneSpec) -> int:
+        declared = spec.contract.batching.memory_cap
         return self._pool_cap_bytes if declared is None else min(self._pool_cap_bytes, quantity_bytes(declared))
 
-    async def _send(self, child: ChildProcess, sent: SentBatch) -> None:
-        if self._account is not None:
-            for clip in sent.clips:
-                if clip.text is None:
-                    await asyncio.to_thread(self._account.let_read, clip.path)
-        clips = tuple(
-            ClipMessage(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
-            for clip in sent.clips
-        )
-        child.send(BatchMessage(number=sent.number, clips=clips, together=sent.together))
-
-    def _path_for_child(self, clip: ClipTask) -> Path:
-        """A lane with an account of its own writes into its own folder, from where the agent takes the file."""
-        if self._account is None or clip.text is None:
-            return clip.path
-        return self.folder / f"{SYNTHESIZED_PREFIX}{clip.index}{clip.path.suffix}"
-
-    @property
-    def _longest_milliseconds(self) -> int:
-        return 0 if self._held is None else duration_milliseconds(self._held[1].contract.input.max_clip)
-
-    def _shrink(self, together: int, reason: str, *, own_fault: bool, suspects: frozenset[int] = frozenset()) -> None:
-        if self._sizing.halve(together, reason, own_fault=own_fault, suspects=suspects):
-            _log.warning("batch size halved", lane=self.name, batch_size=self.batch_size, reason=reason)
-
-    async def _recycle(self) -> None:
-        child = self._child
-        if child is not None:
+    async def _recycle_child(self) -> None:
+        if self._child is not None:
             _log.info("lane recycled, its memory grew", lane=self.name)
-            await child.leave()
-            self._tally.restarts["Recycled"] += 1
-            self._forget(child)
+            await self._stop_child(self._child)
+            self._totals.restarts["Recycled"] += 1
 
-    async def _note_end(self, child: ChildProcess, end: ChildEnd) -> None:
-        """A child ended by itself, or was ended for what it did."""
-        if self._held is None:
-            raise self._stopped()
+    async def _record_child_end(self, child: ChildProcess, end: ChildEnd) -> None:
+        """Reaps and counts a child that ended by itself or was killed for what it did."""
+        if self._assignment is None:
+            raise self._stopped_error()
         await child.end()
-        self._forget(child)
-        self._tally.restarts[end.failure_class.value] += 1
+        self._forget_child(child)
+        self._totals.restarts[end.failure_class.value] += 1
         _log.warning("lane ended", lane=self.name, failure=end.failure_class, reason=end.reason)
 
-    async def _end_child(self) -> None:
+    async def _stop_child(self, child: ChildProcess) -> None:
+        await child.stop()
+        self._forget_child(child)
+
+    async def _kill_child(self) -> None:
         child = self._child
         if child is not None:
             await child.end()
-            self._forget(child)
+            self._forget_child(child)
 
-    def _forget(self, child: ChildProcess) -> None:
+    def _forget_child(self, child: ChildProcess) -> None:
         if self._child is child:
-            self._child, self._told = None, None
-            self._tally.child_gone()
+            self._child, self._child_assignment = None, None
+            self._totals.child_ended()
 
-    def _stopped(self) -> VoxFleetError:
+    def _stopped_error(self) -> VoxFleetError:
         return VoxFleetError(FailureClass.LANE_CRASHED, f"the agent stopped lane {self.name}")

@@ -1,4 +1,4 @@
-"""From what a child says of a clip to what a stage is told."""
+"""What a child reports, as a stage and a run record get it: the loaded model, verdicts, readings. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, VerdictMessage, WorkerReadings
+from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Loaded, VerdictMessage, WorkerReadings
 from voxfleet_agent.lanes.clip_queue import ClipQueue
-from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, SynthesizedFile
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LoadedModel, SynthesizedFile
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import LaneReadings
 
 
+def loaded_model(answer: Loaded) -> LoadedModel:
+    return LoadedModel(
+        sample_rate_hz=answer.sample_rate_hz,
+        family=answer.family,
+        batches=answer.batches,
+        parameters=answer.parameters,
+        ring_bytes=answer.ring_bytes,
+        seed=answer.seed,
+        environment=dict(answer.environment),
+    )
+
+
 def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -> ClipVerdict:
-    """`deaths_alone`: of the children that ended on this clip before the one that answers."""
-    spoken = answer.spoken
+    """`deaths_alone`: how earlier children ended that worked on this clip alone."""
+    audio = answer.spoken
     return ClipVerdict(
         index=answer.index,
         failure_class=answer.failure_class,
@@ -24,13 +36,13 @@ def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -
         segments=answer.segments,
         words=answer.words,
         language=answer.language,
-        spoken=None
-        if spoken is None
+        synthesized=None
+        if audio is None
         else SynthesizedFile(
-            size_bytes=spoken.size_bytes,
-            sample_rate_hz=spoken.sample_rate_hz,
-            chunks=spoken.chunks,
-            interval_milliseconds=spoken.interval_milliseconds,
+            size_bytes=audio.size_bytes,
+            sample_rate_hz=audio.sample_rate_hz,
+            chunks=audio.chunks,
+            interval_milliseconds=audio.interval_milliseconds,
         ),
         audio_milliseconds=answer.audio_milliseconds,
         attestation=answer.attestation,
@@ -51,37 +63,37 @@ def endless_decode_verdict(clip: ClipTask, deaths_alone: tuple[FailureClass, ...
     )
 
 
-def poison_verdicts(docket: ClipQueue) -> list[ClipVerdict]:
-    """Verdicts of the clips that have just been found to end children."""
+def poison_verdicts(queue: ClipQueue) -> list[ClipVerdict]:
+    """Verdicts of the clips that were found to be poison since the last call."""
     return [
         ClipVerdict(
-            culprit.clip.index,
-            culprit.end.clip_class,
-            f"twice on this clip alone: {culprit.end.reason}"[:REASON_CHARACTERS],
-            retried_for=docket.deaths_alone(culprit.clip.index)[:-1],
+            poison.clip.index,
+            poison.end.clip_class,
+            f"twice on this clip alone: {poison.end.reason}"[:REASON_CHARACTERS],
+            retried_for=queue.deaths_alone(poison.clip.index)[:-1],
         )
-        for culprit in docket.culprits()
+        for poison in queue.pop_new_poison()
     ]
 
 
 @dataclass(slots=True)
 class ReadingsTotal:
-    """Since the last `load` of a lane."""
+    """Readings of a lane since its last `load`, over all of its children."""
 
     ring_bytes: int = 0
     restarts: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
-    """Of rings that went with their child."""
-    ended: WorkerReadings = field(default_factory=WorkerReadings)
-    living: WorkerReadings = field(default_factory=WorkerReadings)
-    """As the living child last told."""
+    """Rings that were lost with their child, by reason."""
+    ended_children: WorkerReadings = field(default_factory=WorkerReadings)
+    current_child: WorkerReadings = field(default_factory=WorkerReadings)
+    """As the living child last reported them."""
 
-    def child_gone(self) -> None:
-        self.ended = merged(self.ended, self.living)
-        self.living = WorkerReadings()
+    def child_ended(self) -> None:
+        self.ended_children = merged(self.ended_children, self.current_child)
+        self.current_child = WorkerReadings()
 
     def readings(self, batch_size: int) -> LaneReadings:
-        total = merged(self.ended, self.living)
+        total = merged(self.ended_children, self.current_child)
         return LaneReadings(
             ring_bytes=self.ring_bytes,
             ring_high_water_bytes=total.ring_high_water_bytes,
@@ -95,7 +107,7 @@ class ReadingsTotal:
 
 
 def merged(first: WorkerReadings, second: WorkerReadings) -> WorkerReadings:
-    """Peaks are the higher of the two, counts their sum."""
+    """Each peak is the higher of the two, each count their sum."""
     metal = [peak for peak in (first.metal_peak_bytes, second.metal_peak_bytes) if peak is not None]
     return WorkerReadings(
         ring_high_water_bytes=max(first.ring_high_water_bytes, second.ring_high_water_bytes),

@@ -1,4 +1,4 @@
-"""What a lane is given and what it gives back."""
+"""What a lane works on and what it returns."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ class LaneSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a lane says of the model that it has loaded."""
+    """What a lane reports about the model that it has loaded."""
 
     sample_rate_hz: int
-    """What the model hears or speaks."""
+    """The rate of the audio that the model transcribes or synthesizes."""
     family: str
-    """mlx-audio's name of the kind of model."""
+    """mlx-audio's name for the kind of model."""
     batches: bool
-    """Whether several clips go through the model together, with the very result of one at a time."""
+    """Whether the model transcribes several clips together, with exactly the results of one at a time."""
     parameters: int
     ring_bytes: int
     seed: int
-    """Of the model's random choices; set anew before each clip or text."""
+    """Seeds the model's random choices anew before each clip or text."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The runbook names, as the child sees them."""
 
 
 LANE_BATCHES = 4
-"""Batches that a lane takes at a time: in the model's hands, decoded, being decoded, and on its way; with fewer the
-model waits for every other batch, because the thread that infers takes up new ones only between two inferences."""
+"""Batches that a lane has at a time: one that is inferred, one decoded, one being decoded and one on its way. With
+fewer, the model waits for every other batch: the inferring thread picks up new ones only between two inferences."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepDown:
-    """A batch size that a lane had to fall to."""
+    """A smaller batch size to which a lane had to step down."""
 
     batch_size: int
     reason: str
@@ -63,17 +63,17 @@ class ClipTask:
 
     index: int
     path: Path
-    """The clip; for a text: where its audio goes, within the bytes that the stage reserved."""
+    """The clip; for a text, the file for its audio, within the bytes that the stage reserved."""
     text: str | None = None
     audio_milliseconds: int = 0
-    """What the header announces; 0: unknown."""
+    """The length that the header announces; 0: unknown."""
     max_bytes: int | None = None
     """For a text: the bytes reserved for its audio, which the lane never exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesizedFile:
-    """What the lane wrote to `ClipTask.path`."""
+    """The audio file that the lane wrote to `ClipTask.path`."""
 
     size_bytes: int
     sample_rate_hz: int
@@ -83,7 +83,7 @@ class SynthesizedFile:
 
 @dataclass(frozen=True, slots=True)
 class ClipVerdict:
-    """What the lane made of one clip: a text or a file, or a failure class with its reason."""
+    """The outcome of one clip: a transcript, an audio file, or a failure class with its reason."""
 
     index: int
     failure_class: FailureClass | None = None
@@ -92,17 +92,17 @@ class ClipVerdict:
     segments: tuple[TimedText, ...] | None = None
     words: tuple[TimedText, ...] | None = None
     language: str | None = None
-    spoken: SynthesizedFile | None = None
+    synthesized: SynthesizedFile | None = None
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
     decode_milliseconds: int = 0
     wait_milliseconds: int = 0
     """Between decoding and inference, inside the lane."""
     infer_milliseconds: int = 0
-    """Of the batch that the clip was in."""
+    """Inference time of the whole batch that the clip was in."""
     batch_size: int = 1
     retried_for: tuple[FailureClass, ...] = ()
-    """What the tries before the last one met, where this clip's own output or its lane's end was the cause."""
+    """How the tries before the last one failed, where this clip's own output or the end of its child was the cause."""
 
     @property
     def retries(self) -> int:
@@ -115,7 +115,7 @@ class Lane(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Clips of one batch; falls when memory runs short."""
+        """Clips in a batch; it falls when memory runs short."""
         ...
 
     @batch_size.setter
@@ -123,41 +123,42 @@ class Lane(Protocol):
 
     @property
     def stepped_down(self) -> StepDown | None:
-        """How far, and why, `batch_size` fell since it was last set by the model's and the clips' doing alone.
+        """How far `batch_size` fell since it was last set, and why, as far as model and clips alone caused it.
 
-        None: it did not, or others on the Mac, or one clip that needs too much even alone, were the cause.
+        None when it did not fall, or when others on the Mac or one clip that needs too much even alone caused it.
         """
         ...
 
-    async def load(self, model: ResolvedModel, order: LaneSpec) -> LoadedModel:
-        """Holds model and order; loads the model only when the child does not hold it yet.
+    async def load(self, model: ResolvedModel, spec: LaneSpec) -> LoadedModel:
+        """Prepares the lane for `work`; reads the model only when the child has not loaded it yet.
 
-        Raises VoxFleetError, CONTRACT_VIOLATION with the arithmetic when the contract's ring does not fit the lane.
+        Raises VoxFleetError: among others CONTRACT_VIOLATION, with the arithmetic, when the contract's ring does not
+        fit the lane.
         """
         ...
 
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
-        """Exactly one verdict for each clip of each batch, as they come, in any order.
+        """Yields exactly one verdict for each clip of each batch, as they come, in any order.
 
-        Takes the next batches while the child infers the ones before, never more than LANE_BATCHES at a time, and
-        splits what is larger than `batch_size`. When the child dies, it is replaced and the clips it had without
-        verdict are given to it again, the suspects one at a time; the verdict of one that ends two children alone is
-        LANE_CRASHED or MEMORY_EXCEEDED. Raises VoxFleetError only for what another clip would meet too.
+        Requests the next batches while the child infers earlier ones, has never more than LANE_BATCHES at a time, and
+        splits a batch that is larger than `batch_size`. A child that dies is replaced, and the new child gets the clips
+        without verdict again, suspects one at a time. A clip on which two children end alone gets the verdict
+        LANE_CRASHED or MEMORY_EXCEEDED. Raises VoxFleetError only for a failure that another clip would meet too.
         Closing the iterator early ends the child.
         """
         ...
 
-    async def renew(self) -> None:
+    async def unload(self) -> None:
         """Ends the child in order, so that the next `load` starts a fresh one."""
         ...
 
     def readings(self) -> LaneReadings:
-        """Since the last `load`."""
+        """What the lane measured and met since its last `load`."""
         ...
 
 
 class LaneHandle(Lane, Protocol):
-    """A lane as its holder sees it: beside its work, a name and a way to end it."""
+    """A lane as whoever acquired it sees it: a Lane with a name and a way to end its child."""
 
     @property
     def name(self) -> str:
@@ -165,5 +166,5 @@ class LaneHandle(Lane, Protocol):
         ...
 
     async def kill(self) -> None:
-        """Ends the child at once; the next load starts another one. Does nothing when there is none."""
+        """Ends the child at once; does nothing when there is none. The next `load` starts another one."""
         ...

@@ -1,7 +1,7 @@
-"""The account that lanes run as, so that what decodes strangers' files cannot read the agent's secrets.
+"""The account that lanes run as, so that the process that decodes strangers' files cannot read the agent's secrets.
 
-Files stay the agent's: the lane gets read access to its clips through its group, and can neither add to nor replace
-what lies in the agent's folders. That matters, because the agent, which is root, writes there.
+Files still belong to the agent. The lane user may read its clips through its group, and can neither add nor replace
+files in the agent's folders, because the agent, which is root, writes there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COPY_BYTES = 2**20
 
 
 class LaneUserError(Exception):
-    """The account cannot be used. The message says why and what to do."""
+    """The account cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class LaneUser:
     gid: int
 
     @classmethod
-    def named(cls, name: str) -> LaneUser:
-        """Raises LaneAccountError: no such account, root itself, or the agent is not root and so cannot use it."""
+    def from_name(cls, name: str) -> LaneUser:
+        """Raises LaneUserError when there is no such account, when it is root, or when the agent is not root."""
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
@@ -49,8 +49,8 @@ class LaneUser:
             )
         return cls(name, entry.pw_uid, entry.pw_gid)
 
-    def own(self, folder: Path) -> None:
-        """Gives the lane its own folder, 0700."""
+    def give_folder(self, folder: Path) -> None:
+        """Makes the account the owner of the lane's folder, with mode 0700."""
         descriptor = os.open(folder, _FOLDER_FLAGS)
         try:
             os.fchown(descriptor, self.uid, self.gid)
@@ -58,11 +58,11 @@ class LaneUser:
         finally:
             os.close(descriptor)
 
-    def let_read(self, clip: Path) -> None:
-        """Lets the lane read one of the agent's files, and reach it in a folder that it cannot list."""
+    def grant_read(self, clip: Path) -> None:
+        """Lets the account read one of the agent's files, and pass through its folder without listing it."""
         folder = os.open(clip.parent, _FOLDER_FLAGS)
         try:
-            self._let_reach(folder)
+            self._grant_passage(folder)
             file = os.open(clip.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
             try:
                 if stat.S_ISREG(os.fstat(file).st_mode):
@@ -73,11 +73,11 @@ class LaneUser:
         finally:
             os.close(folder)
 
-    def adopt(self, written: Path, path: Path) -> None:
-        """Copies what the lane wrote in its own folder to `path`, one of the agent's, and removes it there.
+    def collect_file(self, written: Path, path: Path) -> None:
+        """Moves a file from the lane's folder to `path` in a folder of the agent's, as a copy that the agent owns.
 
-        Never follows a link that the lane put in its place. Raises VoxFleetError(LANE_CRASHED) for anything but a
-        file of the lane's own, OSError.
+        Never follows a link that the lane put in the file's place. Raises OSError, and VoxFleetError(LANE_CRASHED) for
+        anything but a file that the lane owns.
         """
         try:
             source = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -94,7 +94,7 @@ class LaneUser:
     def _not_audio(self) -> VoxFleetError:
         return VoxFleetError(FailureClass.LANE_CRASHED, "the lane put something else where its audio should be")
 
-    def _let_reach(self, folder: int) -> None:
+    def _grant_passage(self, folder: int) -> None:
         facts = os.fstat(folder)
         if facts.st_gid != self.gid:
             os.fchown(folder, -1, self.gid)
@@ -103,49 +103,50 @@ class LaneUser:
 
 
 def make_reachable(folder: Path, *, below: Path) -> None:
-    """Makes a folder if need be, and lets every account pass through it and its parents up to `below`, not list them.
+    """Creates a folder if need be, and lets every account pass through it and its parents below `below`.
 
-    Those folders hold nothing but folders with rights of their own.
+    No account may list them. They hold nothing but folders with rights of their own. Raises ValueError when `folder`
+    does not lie below `below`.
     """
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    for place in (folder, *folder.parents):
-        if place == below:
+    for directory in (folder, *folder.parents):
+        if directory == below:
             return
-        place.chmod(0o711)
+        directory.chmod(0o711)
     raise ValueError(f"{folder} does not lie below {below}")
 
 
 class LaneReadableModels:
-    """A ModelResolver whose models the account can read, and no others of the cache."""
+    """A ModelResolver that lets the lane user read the models that it resolves, and nothing else of the cache."""
 
-    def __init__(self, models: ModelResolver, account: LaneUser, cache: Path) -> None:
+    def __init__(self, models: ModelResolver, lane_user: LaneUser, cache: Path) -> None:
         self._models = models
-        self._account = account
+        self._lane_user = lane_user
         self._cache = cache.resolve()
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         model = await self._models.resolve(source, storage)
-        await asyncio.to_thread(self._open, model.path)
+        await asyncio.to_thread(self._grant_model, model.path)
         return model
 
-    def _open(self, folder: Path) -> None:
-        """What lies outside the cache has the rights that its owner gave it."""
+    def _grant_model(self, folder: Path) -> None:
+        """Files outside the cache keep the rights that their owner gave them."""
         for name in sorted(path.name for path in folder.iterdir()):
-            file = (folder / name).resolve()  # the hub's layout links to its blobs
+            file = (folder / name).resolve()  # in the hub's layout, files are links to blobs
             if file.is_relative_to(self._cache) and file.is_file():
-                self._let(file, stat.S_IRGRP)
-                self._let_pass(file.parent)
-        self._let_pass(folder)
+                self._grant(file, stat.S_IRGRP)
+                self._grant_folder(file.parent)
+        self._grant_folder(folder)
 
-    def _let_pass(self, folder: Path) -> None:
-        for place in (folder, *folder.parents):
-            if not place.is_relative_to(self._cache):
+    def _grant_folder(self, folder: Path) -> None:
+        for directory in (folder, *folder.parents):
+            if not directory.is_relative_to(self._cache):
                 return
-            self._let(place, stat.S_IRGRP | stat.S_IXGRP if place == folder else stat.S_IXGRP)
+            self._grant(directory, stat.S_IRGRP | stat.S_IXGRP if directory == folder else stat.S_IXGRP)
 
-    def _let(self, place: Path, rights: int) -> None:
-        facts = place.stat()
-        if facts.st_gid != self._account.gid:
-            os.chown(place, -1, self._account.gid)
+    def _grant(self, path: Path, rights: int) -> None:
+        facts = path.stat()
+        if facts.st_gid != self._lane_user.gid:
+            os.chown(path, -1, self._lane_user.gid)
         if facts.st_mode & rights != rights:
-            place.chmod(stat.S_IMODE(facts.st_mode) | rights)
+            path.chmod(stat.S_IMODE(facts.st_mode) | rights)

@@ -1,4 +1,4 @@
-"""Watches the memory of a lane's child, so that the Mac never swaps for it."""
+"""Watches the memory of a lane's child, so that the Mac never swaps because of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from enum import StrEnum
 
 import psutil
 
-from voxfleet_agent.process_memory import footprint_bytes
+from voxfleet_agent import process_memory
 
 SAMPLE_SECONDS = 0.25
 GROWTH_PERCENT = 25
-"""Of the cap: a child at rest that grew by more since its first batches leaks, and gives way to a fresh one."""
+"""Share of the cap. A child that grew by more than this between its first batches and now, both at rest, leaks and is
+replaced by a fresh one."""
 BASELINE_BATCHES = 3
-"""The first batches fill caches that stay."""
+"""The first batches fill caches that stay filled."""
 
 
 class MemoryStep(StrEnum):
@@ -23,8 +24,11 @@ class MemoryStep(StrEnum):
     KILL = "Kill"
 
 
-def judge(cap_bytes: int, baseline_bytes: int | None, footprint_bytes: int) -> MemoryStep:
-    """What becomes of a child. `baseline_bytes`: at rest after its first batches; None: not known, or not at rest."""
+def memory_step(cap_bytes: int, baseline_bytes: int | None, footprint_bytes: int) -> MemoryStep:
+    """What happens to a child of this footprint.
+
+    `baseline_bytes`: its footprint at rest after its first batches; None when unknown, or when the child works.
+    """
     if footprint_bytes > cap_bytes:
         return MemoryStep.KILL
     if baseline_bytes is not None and footprint_bytes - baseline_bytes > cap_bytes * GROWTH_PERCENT // 100:
@@ -33,38 +37,39 @@ def judge(cap_bytes: int, baseline_bytes: int | None, footprint_bytes: int) -> M
 
 
 class RestingFootprint:
-    """The footprint of one child between batches, against its first ones."""
+    """Compares the footprint of one child between batches with the footprint after its first ones."""
 
     def __init__(self) -> None:
         self._batches = 0
         self._baseline_bytes = 0
 
-    def note(self, cap_bytes: int, footprint_bytes: int) -> MemoryStep:
-        """Judges the footprint after a batch."""
+    def after_batch(self, cap_bytes: int, footprint_bytes: int) -> MemoryStep:
+        """What happens to the child now that a batch is done."""
         self._batches += 1
         if self._batches <= BASELINE_BATCHES:
             self._baseline_bytes = max(self._baseline_bytes, footprint_bytes)
-            return judge(cap_bytes, None, footprint_bytes)
-        return judge(cap_bytes, self._baseline_bytes, footprint_bytes)
+            return memory_step(cap_bytes, None, footprint_bytes)
+        return memory_step(cap_bytes, self._baseline_bytes, footprint_bytes)
 
 
 async def watch(
     pid: int,
     cap_bytes: Callable[[], int],
     exceeded: Callable[[int], None],
-    measure: Callable[[int], int] = footprint_bytes,
+    measure: Callable[[int], int] = process_memory.footprint_bytes,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Samples the child's footprint until it is gone or weighs too much; then `exceeded` is called, once.
+    """Samples the child's footprint until the child is gone or over its cap; then calls `exceeded` with it, once.
 
-    macOS: the physical footprint, which is what its own memory guard counts. Elsewhere: the resident set.
+    The footprint is the physical footprint on macOS, which macOS's own memory guard counts, and elsewhere the resident
+    set.
     """
     while True:
         try:
-            weight_bytes = measure(pid)
+            footprint_bytes = measure(pid)
         except psutil.NoSuchProcess:
             return
-        if judge(cap_bytes(), None, weight_bytes) is MemoryStep.KILL:
-            exceeded(weight_bytes)
+        if memory_step(cap_bytes(), None, footprint_bytes) is MemoryStep.KILL:
+            exceeded(footprint_bytes)
             return
         await pause(SAMPLE_SECONDS)

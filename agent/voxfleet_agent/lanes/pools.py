@@ -1,4 +1,4 @@
-"""The agent's pools: named groups of lanes, and who gets a free one."""
+"""The agent's pools: named groups of lanes, of which a free one can be acquired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxfleet_api.results import LaneReadings
 
 
 class LanePools:
-    """Lanes by pool. A lane has one holder from `acquire` to `release`; its child and model outlive the holder."""
+    """Lanes by pool. A lane has one user from `acquire` to `release`; its child and its model stay after that."""
 
     def __init__(
         self,
@@ -23,14 +23,14 @@ class LanePools:
         folder: Path,
         *,
         quarantine: Path | None = None,
-        account: LaneUser | None = None,
+        lane_user: LaneUser | None = None,
     ) -> None:
-        """`folder` keeps a folder for each lane, `<pool>-<slot>`; `account` is who the lanes run as, if not the agent.
+        """`folder` holds a folder for each lane, `<pool>-<slot>`. Lanes run as `lane_user`, or as the agent when None.
 
-        With an account, `folder` must lie on the scratch volume and be reachable for it.
+        With a lane user, `folder` must lie on the scratch volume, and the lane user must be able to reach it.
         """
         self._configs = tuple(configs)
-        self._account = account
+        self._lane_user = lane_user
         self._lanes = {
             config.name: [
                 ProcessLane(
@@ -39,33 +39,33 @@ class LanePools:
                     memory_cap_bytes=config.memory_cap_bytes,
                     batch_size=config.batch_size,
                     quarantine=quarantine,
-                    account=account,
+                    lane_user=lane_user,
                 )
                 for slot in range(config.lanes)
             ]
             for config in self._configs
         }
-        self._held: set[str] = set()
+        self._acquired: set[str] = set()
 
     @property
     def lanes(self) -> tuple[ProcessLane, ...]:
         return tuple(lane for lanes in self._lanes.values() for lane in lanes)
 
     def acquire(self, pool: str, digest: str | None = None) -> ProcessLane | None:
-        """A free lane, one that holds the model `digest` if there is one; None when all are held.
+        """A free lane, if possible one that has loaded the model `digest`; None when no lane is free.
 
         Raises KeyError for an unknown pool.
         """
-        free = [lane for lane in self._lanes[pool] if lane.name not in self._held]
+        free = [lane for lane in self._lanes[pool] if lane.name not in self._acquired]
         if not free:
             return None
         lane = next((lane for lane in free if digest is not None and lane.loaded_digest == digest), free[0])
-        self._held.add(lane.name)
+        self._acquired.add(lane.name)
         return lane
 
     def release(self, lane: ProcessLane) -> None:
         """Frees the lane; a second call does nothing."""
-        self._held.discard(lane.name)
+        self._acquired.discard(lane.name)
 
     def facts(self) -> tuple[PoolFacts, ...]:
         return tuple(
@@ -73,22 +73,22 @@ class LanePools:
                 name=config.name,
                 kind=config.kind,
                 lanes=config.lanes,
-                free_lanes=sum(lane.name not in self._held for lane in self._lanes[config.name]),
+                free_lanes=sum(lane.name not in self._acquired for lane in self._lanes[config.name]),
             )
             for config in self._configs
         )
 
     def readings(self) -> dict[str, LaneReadings]:
-        """What each lane met since its last load, by its name."""
+        """The readings of each lane since its last `load`, by the lane's name."""
         return {lane.name: lane.readings() for lane in self.lanes}
 
     def loaded_models(self) -> tuple[str, ...]:
-        """Digests of the models that lanes hold in memory, sorted."""
+        """Digests of the models that lanes have loaded, sorted."""
         return tuple(sorted({lane.loaded_digest for lane in self.lanes if lane.loaded_digest is not None}))
 
     async def reap_stale(self) -> list[int]:
         """Ends the children of an earlier supervisor; returns their pids. Raises LaneBusyError."""
-        uid = None if self._account is None else self._account.uid
+        uid = None if self._lane_user is None else self._lane_user.uid
         ended = await asyncio.gather(*(asyncio.to_thread(reap_stale, lane.folder, uid) for lane in self.lanes))
         return [pid for pid in ended if pid is not None]
 

@@ -1,9 +1,10 @@
-"""The state of one run of a lane's `work`."""
+"""The state of one call of a lane's `work`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from voxfleet_agent.lane_protocol.messages import WorkerAnswer
 from voxfleet_agent.lanes.child_process import ChildProcess
@@ -12,76 +13,79 @@ from voxfleet_agent.lanes.lane_types import ClipTask
 
 
 class WorkCall:
-    def __init__(self, docket: ClipQueue, feed: BatchFeed) -> None:
-        self.docket = docket
+    def __init__(self, queue: ClipQueue, feed: BatchFeed) -> None:
+        self.queue = queue
         self.feed = feed
-        self.hearing: asyncio.Task[WorkerAnswer] | None = None
+        self.pending_answer: asyncio.Task[WorkerAnswer] | None = None
         self.recycling = False
-        """The child is to be replaced once it has answered what it has."""
-        self._gave_at_seconds = 0.0
-        self._first_look = (0.0, 0.0)
-        """(begin of the silence, processor time that the child had spent by then)."""
+        """The child is to be replaced once it has finished the batches that it has."""
+        self._last_sent_seconds = 0.0
+        self._cpu_baseline = (0.0, 0.0)
+        """(time of the last activity, processor time of the child at the first look after it), in seconds."""
 
-    def gave(self) -> None:
-        """The child was given something: its silence counts from now at the earliest."""
-        self._gave_at_seconds = asyncio.get_running_loop().time()
+    def batch_sent(self) -> None:
+        """The child got a batch: its time without activity counts from now."""
+        self._last_sent_seconds = asyncio.get_running_loop().time()
 
-    def silent_seconds(self, child: ChildProcess) -> float:
-        return asyncio.get_running_loop().time() - self._silent_since(child)
+    def seconds_since_activity(self, child: ChildProcess) -> float:
+        return asyncio.get_running_loop().time() - self._last_activity_seconds(child)
 
-    def spent_seconds(self, child: ChildProcess) -> float:
-        """Processor time that the child has spent since the first look at it in this silence."""
-        since, cpu_seconds = self._silent_since(child), child.cpu_seconds()
-        if self._first_look[0] != since:
-            self._first_look = (since, cpu_seconds)
-        return cpu_seconds - self._first_look[1]
+    def cpu_seconds_since_activity(self, child: ChildProcess) -> float:
+        """Processor time of the child since the first call of this method after its last activity."""
+        since, cpu_seconds = self._last_activity_seconds(child), child.cpu_seconds()
+        if self._cpu_baseline[0] != since:
+            self._cpu_baseline = (since, cpu_seconds)
+        return cpu_seconds - self._cpu_baseline[1]
 
-    def _silent_since(self, child: ChildProcess) -> float:
-        return max(self._gave_at_seconds, child.heard_at_seconds)
+    def _last_activity_seconds(self, child: ChildProcess) -> float:
+        """When a batch was last sent or a message last received, whichever is later."""
+        return max(self._last_sent_seconds, child.last_received_seconds)
 
-    async def heard(self) -> WorkerAnswer:
-        """What the finished hearing brought. Raises ChildEndedError."""
-        hearing, self.hearing = self.hearing, None
-        if hearing is None:
-            raise RuntimeError("nobody was listening")
-        return await hearing
+    async def finished_answer(self) -> WorkerAnswer:
+        """The answer that has come. Raises ChildEndedError."""
+        task, self.pending_answer = self.pending_answer, None
+        if task is None:
+            raise RuntimeError("no answer was awaited")
+        return await task
 
-    async def stop_hearing(self) -> None:
-        hearing, self.hearing = self.hearing, None
-        if hearing is not None:
-            hearing.cancel()
-            await asyncio.wait({hearing})
-            if not hearing.cancelled():
-                hearing.exception()  # looked at, so that asyncio does not complain of it
+    async def cancel_answer(self) -> None:
+        """Cancels the wait for an answer, which ends the child."""
+        task, self.pending_answer = self.pending_answer, None
+        if task is not None:
+            await _cancel(task)
 
 
 class BatchFeed:
     def __init__(self, batches: AsyncIterator[Sequence[ClipTask]]) -> None:
         self._batches = batches
-        self.asked: asyncio.Task[Sequence[ClipTask] | None] | None = None
-        """The call for the next batch, until `take`."""
+        self.pending: asyncio.Task[Sequence[ClipTask] | None] | None = None
+        """The request for the next batch, until `receive`."""
         self.ended = False
 
-    def ask(self) -> None:
-        """Does nothing when the next batch is on its way or there is none."""
-        if self.asked is None and not self.ended:
-            self.asked = asyncio.create_task(self._next())
+    def request(self) -> None:
+        """Asks for the next batch; does nothing when it is already on its way or there is none."""
+        if self.pending is None and not self.ended:
+            self.pending = asyncio.create_task(self._next())
 
-    async def take(self) -> Sequence[ClipTask]:
-        """The batch that was asked for; none at the end. Raises what the iterator raised."""
-        asked, self.asked = self.asked, None
-        batch = None if asked is None else await asked
+    async def receive(self) -> Sequence[ClipTask]:
+        """The requested batch; empty at the end. Raises what the iterator raised."""
+        task, self.pending = self.pending, None
+        batch = None if task is None else await task
         self.ended = batch is None
         return batch or ()
 
     async def close(self) -> None:
-        """Cancels a call that is under way."""
-        asked, self.asked = self.asked, None
-        if asked is not None:
-            asked.cancel()
-            await asyncio.wait({asked})
-            if not asked.cancelled():
-                asked.exception()  # looked at, so that asyncio does not complain of it
+        """Cancels a request that is under way."""
+        task, self.pending = self.pending, None
+        if task is not None:
+            await _cancel(task)
 
     async def _next(self) -> Sequence[ClipTask] | None:
         return await anext(self._batches, None)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # retrieved, so that asyncio does not complain of it

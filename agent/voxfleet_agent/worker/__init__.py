@@ -1,1 +1,1 @@
-"""The child's side of a lane: decodes, transcribes and synthesizes in a process of its own, without network."""
+"""The child's side of a lane: a process without network that decodes, transcribes and synthesizes."""

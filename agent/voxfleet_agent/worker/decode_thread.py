@@ -1,4 +1,4 @@
-"""The child's decoding thread: from clips on disk to pieces in the ring, in the order of the batches."""
+"""The child's decoding thread: decodes clips from disk to pieces in the ring, in the order of the batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class ClipDecoder(Protocol):
-    """audio.decode.Decoding, as far as it is used here."""
+    """The part of the decoders from audio.decode.open_decoder that is used here."""
 
     @property
     def piece_starts_milliseconds(self) -> list[int]: ...
@@ -40,34 +40,34 @@ class ClipDecoder(Protocol):
 
 OpenClipDecoder = Callable[[Path, VoiceContractSpec, int], ClipDecoder]
 AudibleSpeech = Callable[[Samples, int], Mask]
-"""engine.speech.audible_speech."""
+"""engine.speech_detection.audible_speech."""
 
 
 @dataclass(slots=True, eq=False)
 class ClipJob:
-    """A clip on its way through the child. The decoding thread reads `abandoned` and writes nothing."""
+    """A clip on its way through the child. The decoding thread reads `abandoned` and never sets it."""
 
     clip: ClipMessage
     abandoned: bool = False
-    """Its verdict is known: the rest of it is not worth decoding."""
+    """The clip has its verdict: decoding the rest of it is useless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece lies in the ring."""
+    """A piece of a clip in the ring."""
 
     job: ClipJob
     number: int
     slot: RingSlot
     start_milliseconds: int
     speech: Mask
-    """Where speech is audible in it; told here, so that the model need not wait for it."""
+    """Where speech is audible in the piece. The decoding thread detects it, so that the model need not wait for it."""
     written_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """All pieces of a clip are in the ring, or it failed."""
+    """The end of a clip: all of its pieces are in the ring, or decoding failed."""
 
     job: ClipJob
     pieces: int
@@ -78,14 +78,14 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """The thread met what no clip explains."""
+class DecodeThreadFailed:
+    """The thread ended with an error that no clip explains."""
 
     error: BaseException
 
 
 @dataclass(slots=True)
-class _Work:
+class _Batch:
     contract: VoiceContractSpec
     rate_hz: int
     ring: RingBuffer
@@ -93,90 +93,90 @@ class _Work:
 
 
 class DecodeThread:
-    """One thread for the life of the process."""
+    """One thread that lives as long as the process."""
 
     def __init__(
         self,
-        open_decoding: OpenClipDecoder,
+        open_decoder: OpenClipDecoder,
         audible_speech: AudibleSpeech,
-        tell: Callable[[Message], None],
-        emit: Callable[[Piece | Decoded | Broken], None],
+        send: Callable[[Message], None],
+        emit: Callable[[Piece | Decoded | DecodeThreadFailed], None],
     ) -> None:
-        """`tell` speaks to the parent, `emit` to the thread that infers."""
-        self._open = open_decoding
+        """`send` sends to the parent, `emit` to the inferring thread."""
+        self._open_decoder = open_decoder
         self._audible_speech = audible_speech
-        self._tell = tell
+        self._send = send
         self._emit = emit
-        self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True, name="decoding").start()
 
     def put(self, contract: VoiceContractSpec, rate_hz: int, ring: RingBuffer, jobs: list[ClipJob]) -> None:
         """Queues the clips of a batch."""
-        self._queue.put(_Work(contract, rate_hz, ring, jobs))
+        self._queue.put(_Batch(contract, rate_hz, ring, jobs))
 
     def _run(self) -> None:
         try:
             while True:
-                work = self._queue.get()
-                for job in work.jobs:
-                    self._tell(DecodingClip(index=job.clip.index))
-                    self._decode(work, job)
+                batch = self._queue.get()
+                for job in batch.jobs:
+                    self._send(DecodingClip(index=job.clip.index))
+                    self._decode(batch, job)
                 if self._queue.empty():
-                    self._tell(DecodingClip())
-        # Whatever it is, the thread that infers must hear of it: it would wait for ever.
+                    self._send(DecodingClip())
+        # The inferring thread must learn of any error: else it would wait for ever.
         except BaseException as error:  # noqa: BLE001
-            self._emit(Broken(error))
+            self._emit(DecodeThreadFailed(error))
 
-    def _decode(self, work: _Work, job: ClipJob) -> None:
+    def _decode(self, batch: _Batch, job: ClipJob) -> None:
         started_ns, waited_ns, number = time.monotonic_ns(), 0, 0
         failure: VoxFleetError | None = None
-        opened: ClipDecoder | None = None
+        decoder: ClipDecoder | None = None
         try:
-            opened = self._open(job.clip.path, work.contract, work.rate_hz)
-            held: Samples | None = None
-            # The last piece is held back until the decoder is content with the whole clip.
-            for samples in opened.pieces():
-                if held is not None:
-                    waited_ns += self._write(work, job, opened, number, held)
+            decoder = self._open_decoder(job.clip.path, batch.contract, batch.rate_hz)
+            pending: Samples | None = None
+            # A piece is written when the next one comes: the last one waits until the whole clip has been checked.
+            for samples in decoder.pieces():
+                if pending is not None:
+                    waited_ns += self._write(batch, job, decoder, number, pending)
                     number += 1
-                held = samples
+                pending = samples
                 if job.abandoned:
                     break
-            if held is not None and not job.abandoned:
-                waited_ns += self._write(work, job, opened, number, held)
+            if pending is not None and not job.abandoned:
+                waited_ns += self._write(batch, job, decoder, number, pending)
                 number += 1
             if number == 0 and not job.abandoned:
                 failure = VoxFleetError(FailureClass.DECODE_ERROR, "holds no audio")
         except VoxFleetError as error:
             failure = error
         except OSError:
-            raise  # the disk's fault
+            raise  # the disk is at fault, not the clip
         except MemoryError:
             failure = VoxFleetError(FailureClass.MEMORY_EXCEEDED, "there was no memory to decode the clip")
         except Exception as error:  # noqa: BLE001 - strangers' bytes must not end the lane; the verdict names the type
             failure = VoxFleetError(FailureClass.DECODE_ERROR, f"the decoder raised {type(error).__name__}")
-        done = failure is None and opened is not None
+        done = failure is None and decoder is not None
         self._emit(
             Decoded(
                 job=job,
                 pieces=number,
                 decode_milliseconds=(time.monotonic_ns() - started_ns - waited_ns) // 1_000_000,
-                audio_milliseconds=opened.audio_milliseconds if done and opened is not None else 0,
-                attestation=opened.attestation if done and opened is not None else None,
+                audio_milliseconds=decoder.audio_milliseconds if done and decoder is not None else 0,
+                attestation=decoder.attestation if done and decoder is not None else None,
                 failure=failure,
             )
         )
 
-    def _write(self, work: _Work, job: ClipJob, opened: ClipDecoder, number: int, samples: Samples) -> int:
-        """Returns how long it waited for room, in nanoseconds."""
-        if samples.nbytes > work.ring.size_bytes:
+    def _write(self, batch: _Batch, job: ClipJob, decoder: ClipDecoder, number: int, samples: Samples) -> int:
+        """Returns how long it waited for room in the ring, in nanoseconds."""
+        if samples.nbytes > batch.ring.size_bytes:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
-                f"a piece of {samples.nbytes} bytes is longer than the ring of {work.ring.size_bytes} bytes",
+                f"a piece of {samples.nbytes} bytes is longer than the ring of {batch.ring.size_bytes} bytes",
             )
-        speech = self._audible_speech(samples, work.rate_hz)
+        speech = self._audible_speech(samples, batch.rate_hz)
         started_ns = time.monotonic_ns()
-        slot = work.ring.write(samples)
+        slot = batch.ring.write(samples)
         written_ns = time.monotonic_ns()
-        self._emit(Piece(job, number, slot, opened.piece_starts_milliseconds[number], speech, written_ns))
+        self._emit(Piece(job, number, slot, decoder.piece_starts_milliseconds[number], speech, written_ns))
         return written_ns - started_ns

@@ -1,4 +1,4 @@
-"""The child's main loop: loads the model that it is told to, and works through batches with it."""
+"""The child's main loop: loads the requested model and works through batches with it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from voxfleet_agent.mlx_audio_names import SAMPLE_RATE
 from voxfleet_agent.process_memory import peak_bytes, reset_peak
 from voxfleet_agent.worker.decode_thread import (
     AudibleSpeech,
-    Broken,
     ClipJob,
     Decoded,
     DecodeThread,
+    DecodeThreadFailed,
     OpenClipDecoder,
     Piece,
 )
@@ -47,13 +47,13 @@ from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
-Item = LaneRequest | Piece | Decoded | Broken
+Item = LaneRequest | Piece | Decoded | DecodeThreadFailed
 _CACHE_PERCENT = 25
-"""Of the memory cap: most that MLX may keep for reuse."""
+"""Share of the memory cap that MLX may at most keep for reuse."""
 
 
 class MemoryControl(Protocol):
-    """engine.memory, as far as it is used here."""
+    """The part of engine.mlx_memory that is used here."""
 
     def set_cache_limit(self, limit_bytes: int) -> None: ...
 
@@ -68,17 +68,17 @@ class MemoryControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerBackends:
-    """What the child works with: audio and engine, or a test's stand-ins."""
+    """The functions of audio and engine that the child works with, or a test's stand-ins."""
 
-    open_decoding: OpenClipDecoder
+    open_decoder: OpenClipDecoder
     working_set_bytes: Callable[[VoiceContractSpec], int]
     write_audio: WriteAudio
-    load_speech: Callable[[Path, Transcription, Timestamps], Transcriber]
-    load_voice: Callable[[Path, Synthesis, npt.NDArray[np.float32] | None, int], Synthesizer]
+    load_transcriber: Callable[[Path, Transcription, Timestamps], Transcriber]
+    load_synthesizer: Callable[[Path, Synthesis, npt.NDArray[np.float32] | None, int], Synthesizer]
     audible_speech: AudibleSpeech
     shortfall: Shortfall
     seed: Callable[[Task], int]
-    """Of a loaded model's random choices."""
+    """The seed of a model's random choices."""
     memory: MemoryControl
 
 
@@ -86,35 +86,36 @@ class WorkerBackends:
 class _OpenBatch:
     number: int
     undecoded: int
+    """Clips that the decoding thread has not finished."""
 
 
 class WorkerLoop:
-    """Lives as long as the process; runs on the thread that owns MLX. Any thread may put into its inbox."""
+    """Runs on the thread that owns MLX, as long as the process lives. Any thread may put items into its inbox."""
 
     def __init__(
         self,
-        parts: WorkerBackends,
+        backends: WorkerBackends,
         inbox: queue.SimpleQueue[Item],
-        tell: Callable[[Message], None],
+        send: Callable[[Message], None],
         flush: Callable[[], None],
     ) -> None:
-        """Results that were told may wait for `flush`: the parent wakes up for each write, at the lane's expense."""
-        self._parts = parts
+        """`send` may buffer results until `flush`: the parent wakes up for each write, at the lane's expense."""
+        self._backends = backends
         self._inbox = inbox
-        self._tell = tell
+        self._send = send
         self._flush = flush
-        self._decoder = DecodeThread(parts.open_decoding, parts.audible_speech, tell, self._inbox.put)
-        self._key: tuple[object, ...] | None = None
-        """What the model in memory was made of."""
-        self._model: Transcriber | None = None
-        self._voice: Synthesizer | None = None
+        self._decode_thread = DecodeThread(backends.open_decoder, backends.audible_speech, send, self._inbox.put)
+        self._loaded_key: tuple[object, ...] | None = None
+        """Which model is in memory, and what it was loaded with."""
+        self._transcriber: Transcriber | None = None
+        self._synthesizer: Synthesizer | None = None
         self._contract: VoiceContractSpec | None = None
         self._ring: RingBuffer | None = None
-        self._hearing: ClipTranscription | None = None
-        self._speaking: TextSynthesis | None = None
+        self._transcription: ClipTranscription | None = None
+        self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
         self._primed = False
-        """The model has worked since it was last without clips: from then on it should not wait."""
+        """The model has worked since it last had no clips: from then on, a wait is an underrun of the ring."""
 
     def serve(self) -> None:
         """Never returns. Raises GpuFaultError."""
@@ -123,7 +124,7 @@ class WorkerLoop:
             try:
                 self._handle(item)
             except OSError as error:
-                self._tell(
+                self._send(
                     WorkerRefusal(
                         failure_class=FailureClass.SCRATCH_EXHAUSTED,
                         message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
@@ -144,49 +145,49 @@ class WorkerLoop:
     def _handle(self, item: Item) -> None:
         match item:
             case Load():
-                self._tell(self._load(item))
+                self._send(self._load(item))
             case BatchMessage():
-                self._begin(item)
-            case Piece() if self._hearing is not None:
-                if not self._hearing.has_room(item):
-                    self._primed = self._hearing.infer(all_that_waits=True) or self._primed
-                self._hearing.piece(item)
-                self._primed = self._hearing.infer(all_that_waits=False) or self._primed
-            case Decoded() if self._hearing is not None:
-                self._hearing.decoded(item)
+                self._start_batch(item)
+            case Piece() if self._transcription is not None:
+                if not self._transcription.has_room(item):
+                    self._primed = self._transcription.infer(all_waiting=True) or self._primed
+                self._transcription.add_piece(item)
+                self._primed = self._transcription.infer(all_waiting=False) or self._primed
+            case Decoded() if self._transcription is not None:
+                self._transcription.add_end(item)
                 self._batches[0].undecoded -= 1
                 done = self._batches[0].undecoded == 0
-                self._primed = self._hearing.infer(all_that_waits=done) or self._primed
+                self._primed = self._transcription.infer(all_waiting=done) or self._primed
                 if done:
-                    self._done(self._batches.popleft())
-            case Broken():
+                    self._finish_batch(self._batches.popleft())
+            case DecodeThreadFailed():
                 raise item.error
 
-    def _begin(self, batch: BatchMessage) -> None:
-        if self._speaking is not None:
+    def _start_batch(self, batch: BatchMessage) -> None:
+        if self._synthesis is not None:
             for clip in batch.clips:
-                self._speaking.speak(clip)
-            self._done(_OpenBatch(batch.number, 0))
-        elif self._hearing is None or self._model is None or self._ring is None or self._contract is None:
-            self._tell(WorkerRefusal(failure_class=FailureClass.MODEL_UNAVAILABLE, message="the lane holds no model"))
+                self._synthesis.synthesize(clip)
+            self._finish_batch(_OpenBatch(batch.number, 0))
+        elif self._transcription is None or self._transcriber is None or self._ring is None or self._contract is None:
+            self._send(WorkerRefusal(failure_class=FailureClass.MODEL_UNAVAILABLE, message="the lane holds no model"))
         else:
             jobs = [ClipJob(clip) for clip in batch.clips]
-            self._hearing.begin(jobs, batch.together)
+            self._transcription.add_batch(jobs, batch.together)
             self._batches.append(_OpenBatch(batch.number, len(jobs)))
-            self._decoder.put(self._contract, self._model.sample_rate_hz, self._ring, jobs)
+            self._decode_thread.put(self._contract, self._transcriber.sample_rate_hz, self._ring, jobs)
 
-    def _done(self, batch: _OpenBatch) -> None:
-        self._flush()  # what follows may end the process, and no clip is at fault then
-        memory = self._parts.memory
+    def _finish_batch(self, batch: _OpenBatch) -> None:
+        self._flush()  # if what follows ends the process, no clip of this batch is at fault
+        memory = self._backends.memory
         memory.clear_cache()
-        short = self._hearing is not None and self._hearing.memory_short
-        if self._hearing is not None:
-            self._hearing.memory_short = False
-        self._tell(
+        memory_short = self._transcription is not None and self._transcription.memory_short
+        if self._transcription is not None:
+            self._transcription.memory_short = False
+        self._send(
             BatchDone(
                 number=batch.number,
                 footprint_bytes=memory.footprint_bytes(),
-                memory_short=short,
+                memory_short=memory_short,
                 readings=self._readings(),
             )
         )
@@ -198,23 +199,23 @@ class WorkerLoop:
             ring_underruns=0 if ring is None else ring.underruns,
             ring_resets={} if ring is None else dict(ring.resets),
             peak_rss_bytes=peak_bytes(),
-            metal_peak_bytes=self._parts.memory.metal_peak_bytes(),
+            metal_peak_bytes=self._backends.memory.metal_peak_bytes(),
         )
 
     def _load(self, request: Load) -> Loaded | WorkerRefusal:
         os.environ.update(request.environment)
-        self._hearing, self._speaking, self._ring, self._primed = None, None, None, False
+        self._transcription, self._synthesis, self._ring, self._primed = None, None, None, False
         self._contract = request.contract
         reset_peak()
-        self._parts.memory.reset_metal_peak()
-        self._parts.memory.set_cache_limit(request.memory_cap_bytes * _CACHE_PERCENT // 100)
+        self._backends.memory.reset_metal_peak()
+        self._backends.memory.set_cache_limit(request.memory_cap_bytes * _CACHE_PERCENT // 100)
         try:
             self._load_model(request)
-            return self._set_up(request)
+            return self._prepare(request)
         except VoxFleetError as error:
             return WorkerRefusal(failure_class=error.failure_class, message=error.message)
-        except Exception as error:  # a model's code raises what it likes; the parent hears of it
-            self._key, self._model, self._voice = None, None, None
+        except Exception as error:  # a model's code may raise anything; the parent gets a refusal
+            self._loaded_key, self._transcriber, self._synthesizer = None, None, None
             traceback.print_exc(file=sys.stderr)
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
@@ -224,33 +225,37 @@ class WorkerLoop:
             )
 
     def _load_model(self, request: Load) -> None:
-        """Keeps the model in memory when it was made of the same."""
-        key = _key(request)
-        if self._key == key:
+        """Loads the requested model unless it is already in memory."""
+        key = _key_of(request)
+        if self._loaded_key == key:
             return
-        # The old model's memory is free before the new one is read.
-        self._key, self._model, self._voice = None, None, None
+        # The memory of the old model must be free before the new one is read.
+        self._loaded_key, self._transcriber, self._synthesizer = None, None, None
         gc.collect()
-        self._parts.memory.clear_cache()
+        self._backends.memory.clear_cache()
         if request.task is Task.TRANSCRIBE:
-            self._model = self._parts.load_speech(
+            self._transcriber = self._backends.load_transcriber(
                 request.folder, request.transcription, request.contract.output.timestamps
             )
-            self._model.warm_up()
+            self._transcriber.warm_up()
         elif request.synthesis is not None:
-            reference, rate_hz = self._reference(request)
-            self._voice = self._parts.load_voice(request.folder, request.synthesis, reference, rate_hz)
-            self._voice.warm_up()
+            reference, rate_hz = self._read_reference(request)
+            self._synthesizer = self._backends.load_synthesizer(request.folder, request.synthesis, reference, rate_hz)
+            self._synthesizer.warm_up()
         else:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "a job that speaks needs synthesis")
-        self._parts.memory.clear_cache()
-        self._key = key
+        self._backends.memory.clear_cache()
+        self._loaded_key = key
 
-    def _set_up(self, request: Load) -> Loaded:
-        """Everything but the model. Raises VoxFleetError(CONTRACT_VIOLATION) when it does not fit the memory cap."""
-        if self._voice is not None:
+    def _prepare(self, request: Load) -> Loaded:
+        """Prepares the ring and the work with the loaded model.
+
+        Raises VoxFleetError(CONTRACT_VIOLATION) when they do not fit the memory cap, or when the rate that the model
+        synthesizes is not the declared one.
+        """
+        if self._synthesizer is not None:
             rate_hz, family, batches, parameters = (
-                self._voice.sample_rate_hz, self._voice.family, False, self._voice.parameters
+                self._synthesizer.sample_rate_hz, self._synthesizer.family, False, self._synthesizer.parameters
             )  # fmt: skip
             declared_hz = request.contract.output.audio.sample_rate_hz
             if rate_hz != declared_hz:
@@ -259,27 +264,27 @@ class WorkerLoop:
                     f"the model speaks at {rate_hz} Hz and output.audio.sampleRateHz is {declared_hz};"
                     f" write {rate_hz} there",
                 )
-            self._speaking = TextSynthesis(self._voice, request.contract, self._parts.write_audio, self._tell)
-        elif self._model is not None:
-            model = self._model
+            self._synthesis = TextSynthesis(self._synthesizer, request.contract, self._backends.write_audio, self._send)
+        elif self._transcriber is not None:
+            model = self._transcriber
             rate_hz, family, batches, parameters = model.sample_rate_hz, model.family, model.batches, model.parameters
             needs = MemoryNeeds(
                 request.contract,
                 rate_hz,
-                decode_bytes=self._parts.working_set_bytes(request.contract),
-                model_bytes=self._parts.memory.footprint_bytes(),
+                decode_bytes=self._backends.working_set_bytes(request.contract),
+                model_bytes=self._backends.memory.footprint_bytes(),
             )
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:
                 raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, refusal)
             self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
-            self._hearing = ClipTranscription(
+            self._transcription = ClipTranscription(
                 model,
                 self._ring,
-                self._parts.shortfall,
+                self._backends.shortfall,
                 request.contract.completeness.min_coverage_percent,
                 needs.room_bytes(request.memory_cap_bytes),
-                self._tell,
+                self._send,
             )
         else:
             raise RuntimeError("neither a model that hears nor one that speaks was loaded")
@@ -290,23 +295,24 @@ class WorkerLoop:
             batches=batches,
             parameters=parameters,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
-            seed=self._parts.seed(request.task),
+            seed=self._backends.seed(request.task),
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
-    def _reference(self, request: Load) -> tuple[npt.NDArray[np.float32] | None, int]:
-        """The recorded voice, mono, at the contract's rate of what is spoken."""
+    def _read_reference(self, request: Load) -> tuple[npt.NDArray[np.float32] | None, int]:
+        """The recorded voice: float32 samples (N,), mono, at the contract's output rate, and that rate in Hz."""
         rate_hz = request.contract.output.audio.sample_rate_hz
         if request.reference is None:
             return None, rate_hz
         try:
-            pieces = list(self._parts.open_decoding(request.reference, request.contract, rate_hz).pieces())
+            pieces = list(self._backends.open_decoder(request.reference, request.contract, rate_hz).pieces())
         except VoxFleetError as error:
             raise VoxFleetError(error.failure_class, f"synthesis.reference: {error.message}") from error
         return np.concatenate(pieces), rate_hz
 
 
-def _key(request: Load) -> tuple[object, ...]:
+def _key_of(request: Load) -> tuple[object, ...]:
+    """Everything that a loaded model depends on: requests with equal keys can use the same one."""
     common: Sequence[object] = (request.folder, request.digest, request.task)
     if request.task is Task.TRANSCRIBE:
         return (*common, request.transcription, request.contract.output.timestamps)

@@ -1,9 +1,9 @@
-"""A lane's child process: decodes and infers, and uses no network.
+"""A lane's child process: it decodes and infers, and uses no network.
 
     python -m voxfleet_agent.worker.main --lane-dir DIR
 
-Requests come on stdin and answers go to stdout (`messages`). The process ends when its stdin ends: a supervisor that
-is gone, however it went, leaves no child behind.
+Requests come on stdin and answers go to stdout (lane_protocol.messages). The process ends when its stdin ends, so that
+no agent leaves a child behind, however the agent itself ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from voxfleet_agent.lane_protocol.messages import (
     SYNTHESIZED_PREFIX,
     LaneRequest,
     Message,
-    can_wait,
+    can_be_buffered,
     checked_length,
     frame,
 )
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from voxfleet_agent.worker.transcribe import Transcriber
 
 
-def main(arguments: list[str] | None = None, parts: Callable[[], WorkerBackends] | None = None) -> int:
-    """`parts`: other parts than audio and engine; a test's."""
+def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBackends] | None = None) -> int:
+    """`backends` replaces the functions of audio and engine, for tests."""
     parser = argparse.ArgumentParser(prog="voxfleet-lane", description="A lane's child process; the agent starts it.")
     parser.add_argument("--lane-dir", type=Path, required=True, help="the lane's own folder")
     lane_dir: Path = parser.parse_args(arguments).lane_dir
@@ -61,34 +61,34 @@ def main(arguments: list[str] | None = None, parts: Callable[[], WorkerBackends]
         return EXIT_LANE_BUSY
 
     for leftover in lane_dir.glob(f"{SCRATCH_PREFIX}*"):
-        shutil.rmtree(leftover)  # links to clips, from a child that was killed
+        shutil.rmtree(leftover)  # links to clips, left by a killed child
     for leftover in lane_dir.glob(f"{SYNTHESIZED_PREFIX}*"):
         leftover.unlink()
 
-    speaking = threading.Lock()
+    write_lock = threading.Lock()
 
-    def tell(message: Message) -> None:
-        with speaking:
+    def send(message: Message) -> None:
+        with write_lock:
             answers_out.write(frame(message))
-            if not can_wait(message):
+            if not can_be_buffered(message):
                 answers_out.flush()
 
     def flush() -> None:
-        with speaking:
+        with write_lock:
             answers_out.flush()
 
-    # MLX is imported behind the lock: it takes seconds, and two children must not meet.
+    # Importing MLX takes seconds: it comes after the lock, which keeps two children apart.
     from voxfleet_agent.worker.loop import WorkerLoop
     from voxfleet_agent.worker.transcribe import GpuFaultError
 
     try:
-        WorkerLoop((parts or _parts)(), inbox, tell, flush).serve()
+        WorkerLoop((backends or default_backends)(), inbox, send, flush).serve()
     except GpuFaultError as error:
         print(error, file=sys.stderr, flush=True)
     os._exit(EXIT_GPU_FAULT)
 
 
-def _parts() -> WorkerBackends:
+def default_backends() -> WorkerBackends:
     from voxfleet_agent.audio.decode import open_decoder
     from voxfleet_agent.audio.decode_memory import working_set_bytes
     from voxfleet_agent.audio.encode import write_audio
@@ -98,11 +98,11 @@ def _parts() -> WorkerBackends:
     from voxfleet_agent.worker.loop import WorkerBackends
 
     return WorkerBackends(
-        open_decoding=open_decoder,
+        open_decoder=open_decoder,
         working_set_bytes=working_set_bytes,
         write_audio=write_audio,
-        load_speech=_load_speech,
-        load_voice=_load_voice,
+        load_transcriber=_load_transcriber,
+        load_synthesizer=_load_synthesizer,
         audible_speech=audible_speech,
         shortfall=shortfall,
         seed=_seed,
@@ -110,14 +110,14 @@ def _parts() -> WorkerBackends:
     )
 
 
-def _load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
-    from voxfleet_agent.engine.transcriber import MlxTranscriber  # a lane that speaks does without
+def _load_transcriber(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Transcriber:
+    from voxfleet_agent.engine.transcriber import MlxTranscriber  # a lane that synthesizes does not need it
 
     return MlxTranscriber(folder, transcription, timestamps)
 
 
-def _load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Synthesizer:
-    from voxfleet_agent.engine.synthesizer import MlxSynthesizer  # a lane that hears does without
+def _load_synthesizer(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Synthesizer:
+    from voxfleet_agent.engine.synthesizer import MlxSynthesizer  # a lane that transcribes does not need it
 
     return MlxSynthesizer(folder, synthesis, reference, rate_hz)
 
@@ -133,22 +133,22 @@ def _seed(task: Task) -> int:
 
 
 def _private_channel() -> tuple[BinaryIO, BinaryIO]:
-    """Moves stdin and stdout out of the way of libraries: prints go to stderr, reads find nothing."""
+    """Keeps stdin and stdout from libraries: their prints go to stderr, their reads find nothing."""
     requests_in = os.fdopen(os.dup(0), "rb")
     answers_out = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     os.dup2(2, 1)
     return requests_in, answers_out
 
 
-def _read_requests(channel: BinaryIO, accept: Callable[[LaneRequest], None]) -> None:
-    """Runs beside the work, so that the supervisor's end is seen at once and in the middle of a clip."""
+def _read_requests(channel: BinaryIO, put: Callable[[LaneRequest], None]) -> None:
+    """Runs on a thread of its own, so that the process ends with the agent at once, even in the middle of a clip."""
     try:
         while header := channel.read(LENGTH.size):
             body = channel.read(checked_length(*LENGTH.unpack(header)))
-            accept(REQUEST.validate_json(body))
+            put(REQUEST.validate_json(body))
     finally:
         os._exit(0)
 

@@ -1,4 +1,4 @@
-"""What a contract needs of a lane's memory before a model has heard anything. Pure."""
+"""How much of a lane's memory a contract needs, before a model has transcribed anything. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 _MIB = 2**20
 _ROOM_PERCENT = 25
-"""Of what is left of the cap: most audio that waits for the model. Its batch takes as much again, and the rest is for
-the model's own work on it, which only the ladder measures and the guard bounds."""
+"""Share of what the other needs leave of the cap, for audio that waits for the model. Its batch takes as much again.
+The model's own work needs the rest; only the ladder measures that, and the memory guard bounds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeds:
-    """The ring, decoding, the model, and audio outside of the ring: what waits and the padded batch made of it."""
+    """Memory for the ring, decoding, the model, waiting audio outside of the ring, and the padded batch made of it."""
 
     contract: VoiceContractSpec
     rate_hz: int
     decode_bytes: int
-    """Worst memory of decoding one clip or window."""
+    """The most memory that decoding one clip or window takes."""
     model_bytes: int
-    """Footprint of the process with its model."""
+    """The footprint of the process with its model."""
 
     @property
     def ring_bytes(self) -> int:
@@ -30,21 +30,21 @@ class MemoryNeeds:
 
     @property
     def piece_bytes(self) -> int:
-        """Of the longest."""
+        """The size of the longest piece."""
         return piece_frames(self.contract, self.rate_hz) * BYTES_PER_FRAME
 
     @property
     def least_bytes(self) -> int:
-        """One piece waits, and goes through the model alone."""
+        """The least that a lane needs: one piece waits, and the model infers it alone."""
         return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes
 
     def room_bytes(self, cap_bytes: int) -> int:
-        """Most audio that may wait outside of the ring, counted with its padding; at least the longest piece."""
-        left_bytes = cap_bytes - self.ring_bytes - self.decode_bytes - self.model_bytes
-        return max(self.piece_bytes, left_bytes * _ROOM_PERCENT // 100)
+        """The most audio that may wait outside of the ring, padding included; at least the longest piece."""
+        remaining_bytes = cap_bytes - self.ring_bytes - self.decode_bytes - self.model_bytes
+        return max(self.piece_bytes, remaining_bytes * _ROOM_PERCENT // 100)
 
     def refusal(self, cap_bytes: int) -> str | None:
-        """Why all of it together does not fit the lane's memory cap, with the arithmetic; None: it does."""
+        """Why the contract does not fit the lane's memory cap, with the arithmetic; None when it does."""
         if self.least_bytes <= cap_bytes:
             return None
         windows = self.contract.conversions.windows

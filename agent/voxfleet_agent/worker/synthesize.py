@@ -1,4 +1,4 @@
-"""The child's work on texts: one audio file and one verdict for each."""
+"""The child's work on texts: an audio file and a verdict for each."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from voxfleet_api.quantities import duration_milliseconds
 
 Samples = npt.NDArray[np.float32]
 _MILLISECONDS_PER_CHARACTER = 150
-"""Slow speech; for the parent's patience."""
+"""Slow speech. The parent derives its timeout from it."""
 
 
 class Synthesizer(Protocol):
-    """engine.synthesizer.VoiceModel, as far as it is used here."""
+    """The part of engine.synthesizer.MlxSynthesizer that is used here."""
 
     sample_rate_hz: int
     family: str
@@ -67,39 +67,39 @@ class WriteAudio(Protocol):
 
 
 class TextSynthesis:
-    """Texts one after the other, on the thread that owns the model."""
+    """Synthesizes one text after the other, on the thread that owns the model."""
 
     def __init__(
-        self, model: Synthesizer, contract: VoiceContractSpec, write_audio: WriteAudio, tell: Callable[[Message], None]
+        self, model: Synthesizer, contract: VoiceContractSpec, write_audio: WriteAudio, send: Callable[[Message], None]
     ) -> None:
         self._model = model
         self._output = contract.output.audio
         self._max_frames = duration_milliseconds(contract.input.max_clip) * model.sample_rate_hz // 1000
         self._write_audio = write_audio
-        self._tell = tell
+        self._send = send
 
-    def speak(self, clip: ClipMessage) -> None:
-        """Answers with the clip's verdict. Raises GpuFaultError, and OSError for what the disk refuses."""
+    def synthesize(self, clip: ClipMessage) -> None:
+        """Writes the clip's audio and sends its verdict. Raises GpuFaultError, and OSError when the disk fails."""
         text = clip.text or ""
-        self._tell(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
+        self._send(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
         started_ns = time.monotonic_ns()
         retried_for: tuple[FailureClass, ...] = ()
-        outcome = self._written(clip, text, enlarged=False)
+        outcome = self._write(clip, text, enlarged=False)
         if isinstance(outcome, VoxFleetError) and outcome.failure_class is FailureClass.TRUNCATED_OUTPUT:
             retried_for = (outcome.failure_class,)
-            outcome = self._written(clip, text, enlarged=True)
-        self._answer(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
-        self._tell(InferringClips())
+            outcome = self._write(clip, text, enlarged=True)
+        self._send_verdict(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
+        self._send(InferringClips())
 
-    def _written(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedAudio, int] | VoxFleetError:
-        """The file and its length in milliseconds, or why there is none."""
-        clip.path.unlink(missing_ok=True)  # of a try before
+    def _write(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedAudio, int] | VoxFleetError:
+        """Writes the audio file; returns it with its length in milliseconds, or why there is none."""
+        clip.path.unlink(missing_ok=True)  # left by the first try
         chunks = _Chunks()
         try:
-            spoken_chunks = chunks.counted(self._model.synthesize(text, enlarged=enlarged))
+            counted_chunks = chunks.counted(self._model.synthesize(text, enlarged=enlarged))
             written = self._write_audio(
                 clip.path,
-                spoken_chunks,
+                counted_chunks,
                 self._model.sample_rate_hz,
                 self._output,
                 max_frames=self._max_frames,
@@ -111,15 +111,15 @@ class TextSynthesis:
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
             return VoxFleetError(*failure_of(error))
-        spoken = SynthesizedAudio(
+        audio = SynthesizedAudio(
             size_bytes=written.size_bytes,
             sample_rate_hz=self._model.sample_rate_hz,
             chunks=chunks.count,
             interval_milliseconds=self._model.interval_milliseconds,
         )
-        return spoken, written.frames * 1000 // self._model.sample_rate_hz
+        return audio, written.frames * 1000 // self._model.sample_rate_hz
 
-    def _answer(
+    def _send_verdict(
         self,
         clip: ClipMessage,
         outcome: tuple[SynthesizedAudio, int] | VoxFleetError,
@@ -135,15 +135,15 @@ class TextSynthesis:
                 retried_for=retried_for,
             )
         else:
-            spoken, audio_milliseconds = outcome
+            audio, audio_milliseconds = outcome
             verdict = VerdictMessage(
                 index=clip.index,
-                spoken=spoken,
+                spoken=audio,
                 audio_milliseconds=audio_milliseconds,
                 infer_milliseconds=infer_milliseconds,
                 retried_for=retried_for,
             )
-        self._tell(verdict)
+        self._send(verdict)
 
 
 class _Chunks:
@@ -151,7 +151,7 @@ class _Chunks:
         self.count = 0
 
     def counted(self, chunks: Iterable[Samples]) -> Iterator[Samples]:
-        """Leaves out empty chunks, which models stream at the end now and then."""
+        """Counts the chunks and leaves out empty ones, with which some models end their stream."""
         for chunk in chunks:
             if chunk.shape[0] > 0:
                 self.count += 1

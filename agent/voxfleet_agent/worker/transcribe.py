@@ -1,4 +1,4 @@
-"""The child's work on audio: pieces from the ring through the model, one verdict for each clip."""
+"""The child's work on audio: pieces from the ring go through the model, and each clip gets a verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_want_of_memory
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -17,11 +17,11 @@ from voxfleet_api.results import TimedText
 
 
 class GpuFaultError(Exception):
-    """The GPU gave up; the text names Metal's fault."""
+    """The GPU gave up the work; the text names Metal's fault."""
 
 
 class Transcriber(Protocol):
-    """engine.transcriber.SpeechModel, as far as it is used here."""
+    """The part of engine.transcriber.MlxTranscriber that is used here."""
 
     sample_rate_hz: int
     family: str
@@ -40,7 +40,7 @@ Shortfall = Callable[[Transcript, Mask, int], str | None]
 class _ClipState:
     job: ClipJob
     transcripts: dict[int, tuple[int, Transcript]] = field(default_factory=dict)
-    """By number of the piece: its start in milliseconds and what was heard."""
+    """By number of the piece: its start in milliseconds and its transcript."""
     decoded: Decoded | None = None
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
@@ -50,20 +50,23 @@ class _ClipState:
 
 @dataclass(slots=True)
 class _PendingPiece:
-    """A piece out of the ring."""
+    """A piece that was taken out of the ring and awaits its transcript."""
 
     clip: _ClipState
     piece: Piece
     samples: Samples
     bisected_for: tuple[FailureClass, ...] = ()
-    """What the groups met that it was in before the last one."""
+    """How the groups failed that the piece was in, before the last one."""
     failure_class: FailureClass | None = None
     reason: str = ""
     transcript: Transcript | None = None
 
 
 class ClipTranscription:
-    """Batches of clips on the thread that owns the model. Pieces and ends of clips come in the order of decoding."""
+    """Transcribes batches of clips on the thread that owns the model.
+
+    Pieces and ends of clips come in the order of decoding.
+    """
 
     def __init__(
         self,
@@ -72,86 +75,86 @@ class ClipTranscription:
         shortfall: Shortfall,
         min_coverage_percent: int,
         room_bytes: int,
-        tell: Callable[[Message], None],
+        send: Callable[[Message], None],
     ) -> None:
-        """`room_bytes`: most audio that waits outside of the ring, counted as the padded batch that it becomes."""
+        """`room_bytes`: the most audio that waits outside of the ring, counted as the padded batch that it becomes."""
         self._model = model
         self._ring = ring
         self._shortfall = shortfall
         self._min_coverage_percent = min_coverage_percent
         self._room_frames = room_bytes // BYTES_PER_FRAME
-        self._tell = tell
+        self._send = send
         self._clips: dict[ClipJob, _ClipState] = {}
         self._waiting: list[_PendingPiece] = []
-        self._together = 1
+        self._batch_size = 1
         self.memory_short = False
-        """A group did not fit in memory, though each of it alone did; whoever reads it sets it back."""
+        """A group did not fit in memory though each of its pieces did; the reader resets it."""
 
-    def begin(self, jobs: Iterable[ClipJob], together: int) -> None:
-        """Takes up the clips of the next batch."""
-        self._together = together if self._model.batches else 1
+    def add_batch(self, jobs: Iterable[ClipJob], batch_size: int) -> None:
+        """Registers the clips of the next batch, before any of their pieces."""
+        self._batch_size = batch_size if self._model.batches else 1
         for job in jobs:
             self._clips[job] = _ClipState(job)
 
     def has_room(self, piece: Piece) -> bool:
-        """Whether it may wait beside those that wait already."""
-        longest = max((heard.samples.shape[0] for heard in self._waiting), default=0)
-        together = (len(self._waiting) + 1) * max(longest, piece.slot.frames)
-        return not self._waiting or together <= self._room_frames
+        """Whether the piece may wait beside the ones that already wait."""
+        longest = max((pending.samples.shape[0] for pending in self._waiting), default=0)
+        padded_frames = (len(self._waiting) + 1) * max(longest, piece.slot.frames)
+        return not self._waiting or padded_frames <= self._room_frames
 
-    def piece(self, piece: Piece) -> None:
-        """Takes a piece out of the ring, so that decoding goes on."""
+    def add_piece(self, piece: Piece) -> None:
+        """Moves a piece out of the ring, so that decoding goes on."""
         clip = self._clips.get(piece.job)
-        if clip is None:  # a piece before this one failed
+        if clip is None:  # an earlier piece failed
             self._ring.drop(piece.slot)
             return
         self._waiting.append(_PendingPiece(clip, piece, self._ring.take(piece.slot)))
 
-    def decoded(self, decoded: Decoded) -> None:
-        """A clip is decoded to its end, or could not be."""
+    def add_end(self, decoded: Decoded) -> None:
+        """Records that a clip is decoded to its end, or could not be decoded."""
         clip = self._clips.get(decoded.job)
         if clip is None:
             return
         clip.decoded = decoded
         if decoded.failure is None:
-            self._finish(clip)
+            self._finish_if_complete(clip)
             return
-        if any(heard.clip is clip for heard in self._waiting) or clip.transcripts:
+        if any(pending.clip is clip for pending in self._waiting) or clip.transcripts:
             self._ring.resets[decoded.failure.failure_class.value] += 1
         self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
 
-    def infer(self, *, all_that_waits: bool) -> bool:
-        """Runs the model once enough pieces have come, or on whatever is there. Returns whether it ran."""
-        if not self._waiting or (len(self._waiting) < self._together and not all_that_waits):
+    def infer(self, *, all_waiting: bool) -> bool:
+        """Runs the model when a full batch of pieces waits, or with `all_waiting` on any; returns whether it ran."""
+        if not self._waiting or (len(self._waiting) < self._batch_size and not all_waiting):
             return False
         waiting, self._waiting = self._waiting, []
-        for group in similar_lengths([heard.samples.shape[0] for heard in waiting], self._together):
-            self._infer([waiting[position] for position in group])
+        for group in group_by_length([pending.samples.shape[0] for pending in waiting], self._batch_size):
+            self._infer_group([waiting[position] for position in group])
         return True
 
-    def _infer(self, group: list[_PendingPiece]) -> None:
-        # A clip may have failed with another piece of it, in the group before.
-        group = [heard for heard in group if not heard.clip.job.abandoned]
+    def _infer_group(self, group: list[_PendingPiece]) -> None:
+        # A clip may have failed on another of its pieces, in an earlier group.
+        group = [pending for pending in group if not pending.clip.job.abandoned]
         if not group:
             return
         started_ns = time.monotonic_ns()
         self._transcribe(group)
         infer_milliseconds = (time.monotonic_ns() - started_ns) // 1_000_000
-        clips = {id(heard.clip): heard.clip for heard in group}
+        clips = {id(pending.clip): pending.clip for pending in group}
         for clip in clips.values():
             clip.infer_milliseconds += infer_milliseconds
             clip.batch_size = max(clip.batch_size, len(clips))
-        for heard in group:
-            heard.clip.wait_milliseconds = max(0, started_ns - heard.piece.written_ns) // 1_000_000
-        for heard in group:
-            self._judge(heard)
-        self._tell(InferringClips())
+        for pending in group:
+            pending.clip.wait_milliseconds = max(0, started_ns - pending.piece.written_ns) // 1_000_000
+        for pending in group:
+            self._evaluate(pending)
+        self._send(InferringClips())
 
     def _transcribe(self, group: list[_PendingPiece], *, enlarged: bool = False) -> None:
-        """Fills in a transcript or a failure for each; a group that fails is bisected down to the piece at fault."""
+        """Gives each piece a transcript or a failure; a group that fails is bisected down to the pieces at fault."""
         self._announce(group)
         try:
-            transcripts = self._model.transcribe([heard.samples for heard in group], enlarged=enlarged)
+            transcripts = self._model.transcribe([pending.samples for pending in group], enlarged=enlarged)
             if len(transcripts) != len(group):
                 raise TypeError(f"the model returned {len(transcripts)} transcripts for {len(group)} clips")
         except Exception as error:  # a model's code raises what it likes; the verdict names the type
@@ -159,56 +162,58 @@ class ClipTranscription:
                 raise GpuFaultError(str(error)) from error
             failure_class, reason = failure_of(error)
         else:
-            for heard, transcript in zip(group, transcripts, strict=True):
-                heard.transcript = transcript
+            for pending, transcript in zip(group, transcripts, strict=True):
+                pending.transcript = transcript
             return
-        # Outside of the handler, so that what the failed batch held is free.
+        # Outside of the exception handler, so that the memory of the failed batch is free.
         if len(group) == 1:
             group[0].failure_class, group[0].reason = failure_class, reason
             return
-        for heard in group:
-            heard.bisected_for += (failure_class,)
+        for pending in group:
+            pending.bisected_for += (failure_class,)
         middle = len(group) // 2
         self._transcribe(group[:middle], enlarged=enlarged)
         self._transcribe(group[middle:], enlarged=enlarged)
-        # A piece that is too large even alone explains the group's failure: the others would have fitted.
-        if failure_class is FailureClass.MEMORY_EXCEEDED and failure_class not in {h.failure_class for h in group}:
+        # A piece that is too large even alone explains the failure of its group: the others would have fitted.
+        alone_too_large = any(pending.failure_class is FailureClass.MEMORY_EXCEEDED for pending in group)
+        if failure_class is FailureClass.MEMORY_EXCEEDED and not alone_too_large:
             self.memory_short = True
 
-    def _judge(self, heard: _PendingPiece) -> None:
-        clip = heard.clip
+    def _evaluate(self, pending: _PendingPiece) -> None:
+        """Accepts the transcript of a piece, tries once more when it is cut short, or fails the clip."""
+        clip = pending.clip
         if clip.job.abandoned:
             return
-        reason = self._incomplete(heard)
+        reason = self._incomplete(pending)
         if reason is not None:
-            self._transcribe([heard], enlarged=True)
+            self._transcribe([pending], enlarged=True)
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
-            reason = self._incomplete(heard)
-        if heard.failure_class is not None:
-            # Of a clip that fails alone in the end, the groups' troubles were its own.
-            clip.retried_for = (*heard.bisected_for, *clip.retried_for)
-            self._fail(clip, heard.failure_class, heard.reason)
+            reason = self._incomplete(pending)
+        if pending.failure_class is not None:
+            # A clip that fails even alone was the cause of its groups' failures.
+            clip.retried_for = (*pending.bisected_for, *clip.retried_for)
+            self._fail(clip, pending.failure_class, pending.reason)
         elif reason is not None:
             self._fail(clip, FailureClass.TRUNCATED_OUTPUT, reason)
-        elif heard.transcript is not None:
-            clip.transcripts[heard.piece.number] = (heard.piece.start_milliseconds, heard.transcript)
-            self._finish(clip)
+        elif pending.transcript is not None:
+            clip.transcripts[pending.piece.number] = (pending.piece.start_milliseconds, pending.transcript)
+            self._finish_if_complete(clip)
 
-    def _incomplete(self, heard: _PendingPiece) -> str | None:
-        """Why the transcript does not cover the piece; None: it does, or there is none."""
-        if heard.failure_class is not None or heard.transcript is None:
+    def _incomplete(self, pending: _PendingPiece) -> str | None:
+        """Why the transcript does not cover the speech of the piece; None when it does or there is none."""
+        if pending.failure_class is not None or pending.transcript is None:
             return None
-        return self._shortfall(heard.transcript, heard.piece.speech, self._min_coverage_percent)
+        return self._shortfall(pending.transcript, pending.piece.speech, self._min_coverage_percent)
 
-    def _finish(self, clip: _ClipState) -> None:
-        """Answers once the clip is decoded and all of its pieces are heard."""
+    def _finish_if_complete(self, clip: _ClipState) -> None:
+        """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
         decoded = clip.decoded
         if decoded is None or len(clip.transcripts) < decoded.pieces:
             return
         windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
-        whole = within(joined(windows), decoded.audio_milliseconds)
+        whole = cut_times(join_windows(windows), decoded.audio_milliseconds)
         self._close(clip)
-        self._tell(
+        self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
                 text=whole.text,
@@ -228,9 +233,9 @@ class ClipTranscription:
     def _fail(self, clip: _ClipState, failure_class: FailureClass, reason: str) -> None:
         decoded = clip.decoded
         self._close(clip)
-        if decoded is None:  # later windows are on their way and are dropped
+        if decoded is None:  # later windows are on their way, and will be dropped
             self._ring.resets[failure_class.value] += 1
-        self._tell(
+        self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
                 failure_class=failure_class,
@@ -248,16 +253,19 @@ class ClipTranscription:
     def _close(self, clip: _ClipState) -> None:
         clip.job.abandoned = True
         self._clips.pop(clip.job, None)
-        self._waiting = [heard for heard in self._waiting if heard.clip is not clip]
+        self._waiting = [pending for pending in self._waiting if pending.clip is not clip]
 
     def _announce(self, group: Sequence[_PendingPiece]) -> None:
-        indexes = tuple(dict.fromkeys(heard.clip.job.clip.index for heard in group))
-        frames = sum(heard.samples.shape[0] for heard in group)
-        self._tell(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
+        indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
+        frames = sum(pending.samples.shape[0] for pending in group)
+        self._send(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
 
 
-def joined(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
-    """One transcript of (start in milliseconds, transcript) of each window, in order; times count from the first."""
+def join_windows(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
+    """One transcript from (start in milliseconds, transcript) of each window, in order.
+
+    Times count from the start of the clip.
+    """
     if len(windows) == 1 and windows[0][0] == 0:
         return windows[0][1]
     transcripts = [transcript for _, transcript in windows]
@@ -272,8 +280,8 @@ def joined(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
     )
 
 
-def within(transcript: Transcript, audio_milliseconds: int) -> Transcript:
-    """With no time behind the end of the audio: a model's frames reach beyond it."""
+def cut_times(transcript: Transcript, audio_milliseconds: int) -> Transcript:
+    """Cuts times at the end of the audio: a model's frames may reach beyond it."""
 
     def cut(timed: tuple[TimedText, ...] | None) -> tuple[TimedText, ...] | None:
         if timed is None or all(part.end_milliseconds <= audio_milliseconds for part in timed):
@@ -291,7 +299,7 @@ def within(transcript: Transcript, audio_milliseconds: int) -> Transcript:
 
 
 def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tuple[TimedText, ...] | None:
-    """None when a window has no times."""
+    """Times of all windows, counted from the start of the clip; None when a window has no times."""
     shifted: list[TimedText] = []
     for start, timed in windows:
         if timed is None:
@@ -308,20 +316,20 @@ def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tup
 
 
 def failure_of(error: Exception) -> tuple[FailureClass, str]:
-    """Class and reason of what a model raised alone with one clip or text."""
+    """The failure class and reason for an exception that a model raised on a single clip or text."""
     if isinstance(error, VoxFleetError):
         return error.failure_class, error.message
-    short = isinstance(error, MemoryError) or names_want_of_memory(str(error))
+    short = isinstance(error, MemoryError) or names_lack_of_memory(str(error))
     failure_class = FailureClass.MEMORY_EXCEEDED if short else FailureClass.INFERENCE_ERROR
     return failure_class, f"the model raised {type(error).__name__}"
 
 
 MAX_STRETCH = 2
-"""The longest piece of a group has at most so many times the frames of the shortest: the rest would be padding."""
+"""The longest piece of a group has at most this many times the frames of the shortest, to bound the padding."""
 
 
-def similar_lengths(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Positions in `lengths`, shortest first, in groups of at most `size` of similar length."""
+def group_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Groups positions in `lengths`, shortest first: each group has at most `size` positions of similar length."""
     result: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda position: (lengths[position], position)):
         group = result[-1] if result else None

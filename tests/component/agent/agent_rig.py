@@ -99,7 +99,7 @@ class StubLane:
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict]:
         raise AssertionError("the stand-in stages give no clips")
 
-    async def renew(self) -> None:
+    async def unload(self) -> None:
         raise AssertionError("the stand-in stages measure no ladder")
 
     def readings(self) -> LaneReadings:

@@ -1,4 +1,4 @@
-"""A real lane with the default model, and clips given to it without a stage."""
+"""A real lane with the default model, and its verdicts on clips, without a stage."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ async def default_model(folder: Path) -> ResolvedModel:
     return await ModelStore(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
 
 
-def order(contract: VoiceContractSpec) -> LaneSpec:
+def transcribe_spec(contract: VoiceContractSpec) -> LaneSpec:
     return LaneSpec(task=Task.TRANSCRIBE, contract=contract, transcription=Transcription())
 
 
 @asynccontextmanager
 async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int = 4) -> AsyncIterator[ProcessLane]:
-    """A lane that holds the default model."""
+    """A lane that has loaded the default model."""
     lane = ProcessLane("offline-0", folder / "lane", memory_cap_bytes=MEMORY_CAP_BYTES, batch_size=batch_size)
     try:
-        await lane.load(await default_model(folder), order(contract))
+        await lane.load(await default_model(folder), transcribe_spec(contract))
         yield lane
     finally:
         await lane.kill()
@@ -43,8 +43,8 @@ async def verdicts(lane: ProcessLane, clips: Sequence[Path], batch_size: int) ->
 
     async def batches() -> AsyncIterator[Sequence[ClipTask]]:
         for start in range(0, len(clips), batch_size):
-            chosen = clips[start : start + batch_size]
-            yield [ClipTask(index=start + position, path=path) for position, path in enumerate(chosen)]
+            batch = clips[start : start + batch_size]
+            yield [ClipTask(index=start + position, path=path) for position, path in enumerate(batch)]
 
     found: dict[int, ClipVerdict] = {}
     async for verdict in lane.work(batches()):

@@ -26,15 +26,17 @@ async def test_batch_and_single_give_the_same_transcripts(tmp_path: Path) -> Non
     assert len(clips) > len(good) + 50
 
     async with open_lane(tmp_path, CONTRACT) as lane:
-        heard = {}
+        transcripts = {}
         for batch_size in (1, 4, 8):
             found = await verdicts(lane, clips, batch_size)
-            heard[batch_size] = {str(clips[index]): (verdict.text, verdict.words) for index, verdict in found.items()}
+            transcripts[batch_size] = {
+                str(clips[index]): (verdict.text, verdict.words) for index, verdict in found.items()
+            }
             if batch_size > 1:
-                # Otherwise one at a time is what was compared with one at a time.
+                # Else the test would compare single clips with single clips.
                 assert any(verdict.batch_size > 1 for verdict in found.values())
 
-    right = sum(heard[1][str(path)][0] == good.get(path.stem) for path in clips[: len(good)])
+    right = sum(transcripts[1][str(path)][0] == good.get(path.stem) for path in clips[: len(good)])
     assert right >= 0.95 * len(good)
-    assert heard[4] == heard[1]
-    assert heard[8] == heard[1]
+    assert transcripts[4] == transcripts[1]
+    assert transcripts[8] == transcripts[1]

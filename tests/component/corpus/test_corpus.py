@@ -1,4 +1,4 @@
-"""The whole corpus through a real agent: one row a file with the class that is owed, and no trace but that."""
+"""The whole corpus through a real agent: each file gets one row of the expected class and leaves no other trace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SYSTEM = ("/usr/", "/lib/", "/lib64/", "/proc/", "/sys/", "/dev/", "/etc/ld.so.c
 
 @dataclass(frozen=True)
 class Run:
-    """The job, finished."""
+    """The finished job and what the agent showed."""
 
     root: Path
     expected: list[Expected]
@@ -36,10 +36,10 @@ class Run:
     manifest: dict[str, ManifestRow]
     record: RunRecord
     log: str
-    told: str
+    responses: str
     trace: Trace | None
-    bait_taken: bool | None
-    """None: nobody could watch."""
+    bait_opened: bool | None
+    """None: this system cannot watch the bait."""
     residue_bytes: int
 
 
@@ -67,7 +67,7 @@ def run_corpus(root: Path) -> Run:
         assert status.result is not None, status.failure
         agent.succeed(specs.finalize(plan, [(spec, status.result)]))
         log = agent.mac.agent.log_tail(10**6)
-        bait_taken = None if bait is None else bait.taken()
+        bait_opened = None if bait is None else bait.opened()
     folder = specs.local_folder
     index = ResultIndex.model_validate_json((folder / "index.json").read_bytes())
     rows = [
@@ -88,12 +88,12 @@ def run_corpus(root: Path) -> Run:
         log,
         "\n".join(agent.text),
         trace,
-        bait_taken,
+        bait_opened,
         status.scratch_residue_bytes,
     )
 
 
-def each_file_has_its_one_row_with_the_class_that_is_owed(run: Run) -> None:
+def each_file_has_one_row_of_the_expected_class(run: Run) -> None:
     wrong = []
     for case in run.expected:
         row = run.rows[case.id]
@@ -104,7 +104,7 @@ def each_file_has_its_one_row_with_the_class_that_is_owed(run: Run) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def what_address_or_header_show_is_refused_before_anything_is_decoded(run: Run) -> None:
+def clips_refused_by_address_or_header_are_never_decoded(run: Run) -> None:
     refused = [case.id for case in run.expected if case.verdict is Verdict.REFUSED]
     assert refused
     assert [name for name in refused if run.manifest[name].refusal is None] == []
@@ -113,7 +113,7 @@ def what_address_or_header_show_is_refused_before_anything_is_decoded(run: Run) 
     assert [name for name in succeeded if run.rows[name].attestation is None] == []
 
 
-def whole_audio_is_heard_whole_in_every_container(run: Run) -> None:
+def whole_audio_is_transcribed_whole_in_every_container(run: Run) -> None:
     texts = {case.id: case.text for case in run.expected if case.text is not None}
     assert {name: run.rows[name].text for name in texts} == texts
 
@@ -121,7 +121,7 @@ def whole_audio_is_heard_whole_in_every_container(run: Run) -> None:
 def no_clip_takes_long_or_much_and_no_lane_ends(run: Run) -> None:
     for row in run.rows.values():
         if row.timings is not None:
-            # Without the wait for its lane, which the first clips spend on the loading of the model.
+            # The wait for the lane is left out: for the first clips it includes loading the model.
             spent = sum(row.timings.model_dump(exclude={"wait_milliseconds"}).values())
             assert spent <= LONGEST_MILLISECONDS, row.custom_id
     assert run.record.readings.restarts == {}
@@ -130,23 +130,23 @@ def no_clip_takes_long_or_much_and_no_lane_ends(run: Run) -> None:
     assert [row.custom_id for row in run.rows.values() if row.retries] == []
 
 
-def the_quarantined_have_evidence(run: Run) -> None:
+def quarantined_clips_have_evidence(run: Run) -> None:
     folder = next((run.root / "out").iterdir())
     for row in run.rows.values():
         evidence = folder / evidence_name(row.index)
         assert evidence.exists() == (row.status is ClipStatus.QUARANTINED), row.custom_id
 
 
-def what_the_agent_tells_names_no_file_and_no_transcript(run: Run) -> None:
+def responses_and_log_name_no_file_and_no_transcript(run: Run) -> None:
     names = [case.name.rpartition("/")[2] for case in run.expected if len(case.name) >= 8]
-    assert [name for name in names if name in run.log or name in run.told] == []
-    assert "hello one two" not in run.log + run.told
+    assert [name for name in names if name in run.log or name in run.responses] == []
+    assert "hello one two" not in run.log + run.responses
 
 
 def nothing_follows_what_hostile_files_name(run: Run) -> None:
-    if run.bait_taken is None:
+    if run.bait_opened is None:
         pytest.skip("needs inotify")
-    assert not run.bait_taken
+    assert not run.bait_opened
 
 
 def no_file_is_opened_outside_scratch_and_sources(run: Run) -> None:
@@ -170,12 +170,12 @@ def no_file_is_opened_outside_scratch_and_sources(run: Run) -> None:
 
 
 CHECKS = (
-    each_file_has_its_one_row_with_the_class_that_is_owed,
-    what_address_or_header_show_is_refused_before_anything_is_decoded,
-    whole_audio_is_heard_whole_in_every_container,
+    each_file_has_one_row_of_the_expected_class,
+    clips_refused_by_address_or_header_are_never_decoded,
+    whole_audio_is_transcribed_whole_in_every_container,
     no_clip_takes_long_or_much_and_no_lane_ends,
-    the_quarantined_have_evidence,
-    what_the_agent_tells_names_no_file_and_no_transcript,
+    quarantined_clips_have_evidence,
+    responses_and_log_name_no_file_and_no_transcript,
     nothing_follows_what_hostile_files_name,
     no_file_is_opened_outside_scratch_and_sources,
 )

@@ -1,4 +1,4 @@
-"""Random bytes, cuts and flipped bits: each clip gets one verdict of the data's own classes, and the lane lives on."""
+"""Random bytes, cuts and flipped bits: each clip gets a verdict of a data class, and the lane lives on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_SECONDS = 5.0
 
 
 class LivingLane:
-    """A lane in an event loop of its own, for tests that are no coroutines."""
+    """A lane in an event loop of its own, for tests that are not coroutines."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class LivingLane:
         self.lane: ProcessLane = self._runner.run(self._stack.enter_async_context(open_lane(folder, CONTRACT)))
         self.pid = self.lane.pid
 
-    def judge(self, contents: list[bytes]) -> None:
+    def check_verdicts(self, contents: list[bytes]) -> None:
         paths = []
         for number, content in enumerate(contents):
             path = self._folder / f"clip-{number}"
@@ -82,7 +82,7 @@ HEADER_BYTES = 1500
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A valid file of a random container, cut short, with some of its bits flipped or some of its bytes exchanged."""
+    """A valid file of a random container, perhaps cut short, with some of its bits flipped."""
     name = draw(st.sampled_from(sorted(VALID)))
     content = bytearray(VALID[name])
     if draw(st.booleans()):
@@ -90,17 +90,17 @@ def damaged(draw: st.DrawFn) -> bytes:
     # Headers are where parsers break; an m4a has its own at the end.
     reach = draw(st.sampled_from((64, HEADER_BYTES, len(content))))
     ends = draw(st.booleans())
-    for place, bits in draw(st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), max_size=40)):
+    for offset, bits in draw(st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), max_size=40)):
         if content:
-            position = place % min(reach, len(content))
+            position = offset % min(reach, len(content))
             content[-1 - position if ends else position] ^= bits
     return bytes(content)
 
 
 @st.composite
 def invented(draw: st.DrawFn) -> bytes:
-    """Random bytes, most of them behind something that opens a parser's door."""
-    doors = (
+    """Random bytes, most of them after the first bytes of a container, so that a parser accepts them."""
+    signatures = (
         b"",
         b"RIFF\0\0\0\0WAVE",
         b"RIFF\0\0\0\0WAVEfmt ",
@@ -108,11 +108,11 @@ def invented(draw: st.DrawFn) -> bytes:
         b"\xff\xf3\x84\xc4",
         b"fLaC\0\0\0\x22",
     )
-    more = (b"\0\0\0\x14ftypM4A ", b"FORM\0\0\0\0AIFFCOMM", b"FORM\0\0\0\0AIFC", b"caff\0\1\0\0desc", b"OggS")
-    return draw(st.sampled_from((*doors, *more))) + draw(st.binary(max_size=2000))
+    others = (b"\0\0\0\x14ftypM4A ", b"FORM\0\0\0\0AIFFCOMM", b"FORM\0\0\0\0AIFC", b"caff\0\1\0\0desc", b"OggS")
+    return draw(st.sampled_from((*signatures, *others))) + draw(st.binary(max_size=2000))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(damaged(), damaged(), invented()), min_size=CLIPS_IN_A_ROW, max_size=CLIPS_IN_A_ROW))
 def test_random_damage_costs_one_clip_and_no_lane(living_lane: LivingLane, contents: list[bytes]) -> None:
-    living_lane.judge(contents)
+    living_lane.check_verdicts(contents)

@@ -1,4 +1,4 @@
-"""After a run with S3 credentials, no secret lies where somebody could read it."""
+"""After a run with S3 credentials, no secret can be read anywhere."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SESSION_TOKEN = "a-session-token-that-nobody-asked-for"
 
 @dataclass(frozen=True)
 class Traces:
-    """What one agent, used and stopped, left and showed."""
+    """Everything that one agent showed while it ran, and left after it stopped."""
 
     secrets: list[str]
-    """Of the job."""
+    """The secrets of the jobs."""
     token: str
-    """Of the agent; its own file holds it."""
-    told: str
+    """The agent's token, which its own token file holds."""
+    responses: str
     log: str
     processes: list[str]
-    """Arguments and environment, while it ran."""
+    """Arguments and environment of each process, while the agent ran."""
     core_limits: list[tuple[int, int]]
     own: Path
     bucket: Path
@@ -42,7 +42,7 @@ class Traces:
 
 @pytest.fixture
 def core_dumps_on() -> Iterator[None]:
-    """As on a machine whose administrator likes them; programs that are started inherit it."""
+    """Allows core dumps, as some administrators do; the programs that the test starts inherit the limit."""
     before = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
     yield
@@ -74,9 +74,9 @@ async def use_an_agent(root: Path) -> Traces:
         return Traces(secrets, agent.mac.token, "\n".join(agent.text), log, shown, limits, agent.mac.directory, bucket)
 
 
-def what_the_agent_tells_and_logs_holds_no_secret(traces: Traces) -> None:
-    assert "Succeeded" in traces.told and "Succeeded" in traces.log
-    assert [secret for secret in [*traces.secrets, traces.token] if secret in traces.told + traces.log] == []
+def responses_and_log_hold_no_secret(traces: Traces) -> None:
+    assert "Succeeded" in traces.responses and "Succeeded" in traces.log
+    assert [secret for secret in [*traces.secrets, traces.token] if secret in traces.responses + traces.log] == []
 
 
 def journal_state_and_scratch_hold_no_secret_of_a_job(traces: Traces) -> None:
@@ -101,7 +101,7 @@ def neither_agent_nor_lane_leaves_a_core_dump(traces: Traces) -> None:
 
 
 def _holding(folder: Path, secrets: list[str]) -> list[Path]:
-    """The files below a folder that hold one of the secrets."""
+    """The files below a folder that contain one of the secrets."""
     return [
         path
         for path in folder.rglob("*")
@@ -110,7 +110,7 @@ def _holding(folder: Path, secrets: list[str]) -> list[Path]:
 
 
 CHECKS = (
-    what_the_agent_tells_and_logs_holds_no_secret,
+    responses_and_log_hold_no_secret,
     journal_state_and_scratch_hold_no_secret_of_a_job,
     results_hold_no_secret,
     the_process_list_holds_no_secret,

@@ -1,4 +1,4 @@
-"""Sees which files a process opens, from outside of it."""
+"""Observes from outside which files a process opens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CALLS = "open,openat,openat2,creat,connect,execve"
 
 
 class Bait:
-    """A folder that nobody has a reason to open. The kernel tells of every open, whoever does it."""
+    """A folder that no process has a reason to open. The kernel reports every open, by any process."""
 
     def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -29,8 +29,8 @@ class Bait:
             if libc.inotify_add_watch(self._descriptor, os.fsencode(path), _OPEN) < 0:
                 raise OSError(ctypes.get_errno(), "cannot watch the bait")
 
-    def taken(self) -> bool:
-        """Whether something was opened since the last call."""
+    def opened(self) -> bool:
+        """Whether anything in the folder was opened since the last call."""
         try:
             return bool(os.read(self._descriptor, 65_536))
         except BlockingIOError:
@@ -41,13 +41,13 @@ class Bait:
 
 
 class Trace:
-    """What strace saw."""
+    """The output of strace."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def opened(self) -> set[str]:
-        """Absolute paths that an open succeeded on."""
+        """Absolute paths that were opened successfully."""
         return {
             path
             for line in self._lines()
@@ -56,12 +56,12 @@ class Trace:
         }
 
     def refused(self) -> set[str]:
-        """Names that an open failed on."""
+        """Names that could not be opened."""
         found = (re.search(r'(?:open|creat)\w*\([^"]*"([^"]*)".*= -1', line) for line in self._lines())
         return {match[1] for match in found if match}
 
     def other_calls(self) -> list[str]:
-        """Connections and programs started."""
+        """Calls that open connections or start programs."""
         return [line for line in self._lines() if re.search(r"\b(connect|execve)\(", line)]
 
     def _lines(self) -> Sequence[str]:
@@ -69,7 +69,7 @@ class Trace:
 
 
 def can_trace() -> bool:
-    """Whether strace is installed and may watch a process that is not its own child."""
+    """Whether strace is installed and may trace a process that is not its own child."""
     if sys.platform != "linux" or shutil.which("strace") is None:
         return False
     probe = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -84,7 +84,7 @@ def can_trace() -> bool:
 
 @contextlib.contextmanager
 def tracing(pids: Sequence[int], file: Path) -> Iterator[Trace]:
-    """Traces the processes and what they start, from when it begins to when it ends.
+    """Traces the processes and what they start, while the context is open.
 
     Raises RuntimeError when the system does not allow it.
     """

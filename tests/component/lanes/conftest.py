@@ -1,4 +1,4 @@
-"""A lane with the default model, started once per module, and lanes whose model misbehaves."""
+"""A lane with the default model, started once a module, and lanes whose model misbehaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, order
+from tests.component.lanes.lane_rig import STAND_IN, Examples, MakeLane, examples, transcribe_spec
 
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -20,7 +20,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stand_in(tmp_path: Path) -> AsyncIterator[MakeLane]:
-    """Makes lanes whose model does with clip n what the argument says; they end with the test."""
+    """Creates lanes whose model treats clip n as the argument says; they end with the test."""
     lanes: list[ProcessLane] = []
 
     def make(behaviours: dict[str, str] | None = None, **settings: object) -> ProcessLane:
@@ -53,6 +53,6 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def lane(tmp_path_factory: pytest.TempPathFactory, model: ResolvedModel) -> AsyncIterator[ProcessLane]:
     lane = ProcessLane("offline-0", tmp_path_factory.mktemp("lane"))
-    await lane.load(model, order())
+    await lane.load(model, transcribe_spec())
     yield lane
     await lane.kill()

@@ -1,4 +1,4 @@
-"""Clips, contracts and orders for lanes, and the stand-in worker."""
+"""Clips, contracts and specs for lanes, and the stand-in worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE_HZ = 16_000
 
 
 def contract(conversions: Conversions | None = None, **changes: object) -> VoiceContractSpec:
-    """Accepts the good example clips and declares what they need."""
+    """A contract that accepts the good example clips and declares the conversions that they need."""
     fields: dict[str, object] = {
         "containers": tuple(Container),
         "sample_rates_hz": (16_000, 22_050, 44_100, 48_000),
@@ -33,16 +33,17 @@ def contract(conversions: Conversions | None = None, **changes: object) -> Voice
         "max_clip": "30s",
         **changes,
     }
-    declared = Conversions(resample=Resample(to_hz=RATE_HZ), downmix=Downmix()) if conversions is None else conversions
-    return VoiceContractSpec(input=ContractInput.model_validate(fields), conversions=declared)
+    if conversions is None:
+        conversions = Conversions(resample=Resample(to_hz=RATE_HZ), downmix=Downmix())
+    return VoiceContractSpec(input=ContractInput.model_validate(fields), conversions=conversions)
 
 
-def order(spec: VoiceContractSpec | None = None) -> LaneSpec:
-    return LaneSpec(Task.TRANSCRIBE, spec or contract(), Transcription())
+def transcribe_spec(declared: VoiceContractSpec | None = None) -> LaneSpec:
+    return LaneSpec(Task.TRANSCRIBE, declared or contract(), Transcription())
 
 
-def speech_order(spec: VoiceContractSpec | None = None) -> LaneSpec:
-    return LaneSpec(Task.SYNTHESIZE, spec or contract(), Transcription(), Synthesis(voice="serena"))
+def synthesize_spec(declared: VoiceContractSpec | None = None) -> LaneSpec:
+    return LaneSpec(Task.SYNTHESIZE, declared or contract(), Transcription(), Synthesis(voice="serena"))
 
 
 def load_request(folder: Path) -> Load:
@@ -57,7 +58,7 @@ def load_request(folder: Path) -> Load:
 
 
 def examples() -> Examples:
-    """By id: the clip, the words in it, the failure class expected of it."""
+    """By id: the clip, its text, and its expected failure class."""
     expected = {row["id"]: row for row in map(json.loads, (CLIPS / "expected.jsonl").read_text().splitlines())}
     manifest = map(json.loads, (CLIPS / "manifest.jsonl").read_text().splitlines())
     return {
@@ -67,7 +68,7 @@ def examples() -> Examples:
 
 
 def tone(path: Path, number: int, milliseconds: int = 300) -> Path:
-    """A wav file that the stand-in model hears as `clip <number>`."""
+    """A wav file that the stand-in model transcribes as `clip <number>`."""
     audio = np.full(RATE_HZ * milliseconds // 1000, number / 100, "<f4").tobytes()
     form = struct.pack("<HHIIHH", 3, 1, RATE_HZ, 4 * RATE_HZ, 4, 32)
     path.write_bytes(
@@ -78,7 +79,7 @@ def tone(path: Path, number: int, milliseconds: int = 300) -> Path:
 
 
 def tasks(folder: Path, numbers: Sequence[int], milliseconds: int = 300) -> list[ClipTask]:
-    """Clips that are heard as those numbers, of slightly different lengths."""
+    """Clips of these numbers, of slightly different lengths."""
     return [
         ClipTask(index, tone(folder / f"clip-{index}", number, milliseconds + index))
         for index, number in enumerate(numbers)
@@ -96,7 +97,7 @@ async def run(lane: ProcessLane, *batches: Sequence[ClipTask]) -> list[ClipVerdi
         return [verdict async for verdict in verdicts]
 
 
-async def hear(lane: ProcessLane, path: Path) -> ClipVerdict:
+async def transcribe(lane: ProcessLane, path: Path) -> ClipVerdict:
     """The verdict of one clip."""
     (verdict,) = await run(lane, [ClipTask(7, path)])
     return verdict

@@ -1,22 +1,22 @@
-"""The real worker, lock, channel and ring, without MLX, with a model whose behaviour the clips choose.
+"""The real worker, lock, channel and ring, without MLX, with a model whose behaviour depends on the clip.
 
     python stand_in_worker.py '{"13": "abort"}' --lane-dir DIR
 
-A clip of samples n/100 is heard as "clip n". What the model does with such a clip stands in the first argument:
+The model transcribes a clip of samples n/100 as "clip n". The first argument says what it does with clip n:
 
     raise | raise-memory | raise-metal:TEXT   an exception
     abort | abort:TEXT | segv | exit          the end of the process, with TEXT on stderr
-    kill                                      SIGKILL, as the system sends it
+    kill                                      SIGKILL, as from the system
     grow:MIB                                  takes memory and waits
     hang                                      waits for ever
     short | short-once                        a transcript cut by the token limit, always or on the first try
-    read:PATH                                 heard is whether the file can be read
-    once:PATH:BEHAVIOUR                       the behaviour, unless PATH exists, which is made
+    read:PATH                                 the transcript says whether the file can be read
+    once:PATH:BEHAVIOUR                       the behaviour, unless PATH exists; creates PATH
     crowd:BEHAVIOUR                           the behaviour when another clip is in the same batch
-    leak:MIB                                  memory that is never given back
-    cut                                       speech that ends at the token limit
-    link:PATH                                 a link to PATH in place of the spoken audio
-    rest:BEHAVIOUR                            the behaviour once the batch is done, as its memory is given back
+    leak:MIB                                  takes memory that it never releases
+    cut                                       synthesized audio that ends at the token limit
+    link:PATH                                 a link to PATH in place of the synthesized audio
+    rest:BEHAVIOUR                            the behaviour after the batch, when its memory is released
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _at_rest = ""
 
 
 class Memory:
-    """Without MLX there is nothing to give back."""
+    """Without MLX there is no memory to release."""
 
     def set_cache_limit(self, limit_bytes: int) -> None: ...
 
@@ -71,10 +71,10 @@ class Memory:
     def reset_metal_peak(self) -> None: ...
 
 
-class Decoding:
-    """A float32 wav file of 44 bytes of header, in the contract's windows.
+class Decoder:
+    """Decodes a float32 wav file with a header of 44 bytes, in the contract's windows.
 
-    `number` -1 is a window that is damaged, -2 one that a decoder waits on for ever, -3 one that it works on for ever.
+    A window of number -1 is damaged, on -2 the decoder waits for ever, on -3 it works for ever.
     """
 
     def __init__(self, path: Path, contract: VoiceContractSpec, rate_hz: int) -> None:
@@ -142,15 +142,15 @@ class Model:
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
         numbers = [round(float(samples[0]) * 100) for samples in clips]
-        heard = []
+        transcripts = []
         for number, samples in zip(numbers, clips, strict=True):
             behaviour = self._behaviours.get(str(number), "")
             milliseconds = samples.shape[0] * 1000 // RATE_HZ
             text = behave(behaviour, crowd=len(clips) > 1) or f"clip {number}"
             cut = behaviour == "short" or (behaviour == "short-once" and not enlarged)
             segments = (TimedText(start_milliseconds=0, end_milliseconds=milliseconds, text=text),)
-            heard.append(Transcript(text, segments, token_limit_reached=cut))
-        return heard
+            transcripts.append(Transcript(text, segments, token_limit_reached=cut))
+        return transcripts
 
 
 class Voice:
@@ -172,7 +172,7 @@ class Voice:
 
 
 def behave(behaviour: str, *, crowd: bool) -> str | None:
-    """Returns what is heard instead of the clip's number, if anything."""
+    """Returns the transcript instead of the clip's number, if there is one."""
     what, _, detail = behaviour.partition(":")
     if what == "once":
         marker, _, inner = detail.partition(":")
@@ -229,19 +229,19 @@ def shortfall(transcript: Transcript, speech: Mask, min_coverage_percent: int) -
     return "the model stopped at its token limit" if transcript.token_limit_reached else None
 
 
-def parts(behaviours: dict[str, str]) -> WorkerBackends:
-    def load_speech(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Model:
+def backends(behaviours: dict[str, str]) -> WorkerBackends:
+    def load_transcriber(folder: Path, transcription: Transcription, timestamps: Timestamps) -> Model:
         return Model(behaviours, Path.cwd())
 
-    def load_voice(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
+    def load_synthesizer(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Voice:
         return Voice(behaviours)
 
     return WorkerBackends(
-        open_decoding=Decoding,
+        open_decoder=Decoder,
         working_set_bytes=working_set_bytes,
         write_audio=write_audio,
-        load_speech=load_speech,
-        load_voice=load_voice,
+        load_transcriber=load_transcriber,
+        load_synthesizer=load_synthesizer,
         audible_speech=audible_speech,
         shortfall=shortfall,
         seed=lambda task: SEEDS[task],
@@ -250,4 +250,4 @@ def parts(behaviours: dict[str, str]) -> WorkerBackends:
 
 
 if __name__ == "__main__":
-    sys.exit(main.main(sys.argv[2:], lambda: parts(json.loads(sys.argv[1]))))
+    sys.exit(main.main(sys.argv[2:], lambda: backends(json.loads(sys.argv[1]))))

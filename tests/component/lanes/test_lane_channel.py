@@ -1,4 +1,4 @@
-"""What is said between a lane and its child, and when it is heard."""
+"""The messages between a lane and its child, and when they are received."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, load_request, order, run, speech_order, tasks
+from tests.component.lanes.lane_rig import MakeLane, load_request, run, synthesize_spec, tasks, transcribe_spec
 
 from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, frame
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
@@ -27,18 +27,18 @@ async def start(tmp_path: Path, program: str) -> ChildProcess:
     return await ChildProcess.start((sys.executable, "-c", program), tmp_path / "lane", dict(os.environ), 2**30, None)
 
 
-async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path: Path) -> None:
+async def test_answers_of_a_child_are_received_before_its_end(tmp_path: Path) -> None:
     said = [frame(BatchDone(number=number, footprint_bytes=0)) for number in (1, 2)]
-    program = f"import os; os.close(0); [os.write(1, words) for words in {said!r}]; raise SystemExit(7)"
+    program = f"import os; os.close(0); [os.write(1, message) for message in {said!r}]; raise SystemExit(7)"
     child = await start(tmp_path, program)
     try:
-        heard = [await child.hear()]
-        for _ in range(3):  # to nobody: its end of the pipe is closed
+        answers = [await child.receive()]
+        for _ in range(3):  # nobody reads them: the child has closed its end of the pipe
             child.send(load_request(tmp_path))
-        heard.append(await child.hear())
-        assert [answer.number for answer in heard if isinstance(answer, BatchDone)] == [1, 2]
+        answers.append(await child.receive())
+        assert [answer.number for answer in answers if isinstance(answer, BatchDone)] == [1, 2]
         with pytest.raises(ChildEndedError, match="7"):
-            await child.hear()
+            await child.receive()
     finally:
         await child.end()
 
@@ -46,8 +46,8 @@ async def test_what_a_child_said_before_it_went_is_heard_before_its_end(tmp_path
 async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(patience=HangTimeouts(decoding_seconds=1.0, decoding_cpu_seconds=0))
-    await lane.load(stand_in_model, order())
+    lane = stand_in(timeouts=HangTimeouts(decoding_seconds=1.0, decoding_cpu_seconds=0))
+    await lane.load(stand_in_model, transcribe_spec())
 
     async def feed() -> AsyncIterator[Sequence[ClipTask]]:
         yield tasks(tmp_path, [DAMAGED, WAITED_ON])
@@ -59,55 +59,55 @@ async def test_a_verdict_does_not_wait_for_what_the_decoder_meets_next(
         assert second.index == 1 and lane.readings().restarts != {}
 
 
-async def test_an_announcement_is_a_sign_of_life(tmp_path: Path) -> None:
+async def test_an_announcement_counts_as_activity(tmp_path: Path) -> None:
     said, done = frame(DecodingClip(index=3)), frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {said!r}); os.read(0, 1); os.write(1, {done!r})")
     began = asyncio.get_running_loop().time()
-    hearing = asyncio.create_task(child.hear())
+    answer = asyncio.create_task(child.receive())
     try:
         async with asyncio.timeout(30):
-            while child.decoding is None:  # noqa: ASYNC110 - it is noted, and nobody is told
+            while child.decoding is None:  # noqa: ASYNC110 - an announcement sets it without any event
                 await asyncio.sleep(0)
-            assert child.heard_at_seconds >= began and not hearing.done()
+            assert child.last_received_seconds >= began and not answer.done()
             child.send(load_request(tmp_path))
-            assert isinstance(await hearing, BatchDone)
+            assert isinstance(await answer, BatchDone)
     finally:
-        hearing.cancel()
+        answer.cancel()
         await child.end()
 
 
 async def test_a_backlog_of_announcements_leaves_others_their_turn(tmp_path: Path) -> None:
     many, done = frame(DecodingClip(index=3)) * 2_000, frame(BatchDone(number=1, footprint_bytes=0))
     child = await start(tmp_path, f"import os; os.write(1, {many + done!r}); os.read(0, 1)")
-    hearing = asyncio.create_task(child.hear())
+    answer = asyncio.create_task(child.receive())
     turns = 0
     try:
         async with asyncio.timeout(30):
-            while not hearing.done():
+            while not answer.done():
                 await asyncio.sleep(0)
                 turns += child.decoding is not None
         assert turns > 1_000
     finally:
-        hearing.cancel()
+        answer.cancel()
         await child.end()
 
 
-async def test_a_child_whose_channel_somebody_else_holds_open_is_gone_all_the_same(tmp_path: Path) -> None:
-    # The other one lives until the lane's end of the pipe closes.
+async def test_a_child_has_ended_even_if_another_process_holds_its_channel_open(tmp_path: Path) -> None:
+    # The forked process lives until the lane closes its end of the pipe.
     child = await start(tmp_path, "import os; os.fork() or (os.close(2), os.read(0, 1), os._exit(0)); os._exit(7)")
     try:
         async with asyncio.timeout(30):
             with pytest.raises(ChildEndedError, match="7"):
-                await child.hear()
+                await child.receive()
     finally:
         await child.end()
 
 
-async def test_a_stopped_child_that_is_owed_more_than_a_pipe_holds_is_ended(
+async def test_a_stopped_child_with_more_requests_than_a_pipe_holds_is_killed(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in(batch_size=8, patience=HangTimeouts(inferring_seconds=0.5))
-    await lane.load(stand_in_model, speech_order())
+    lane = stand_in(batch_size=8, timeouts=HangTimeouts(inferring_seconds=0.5))
+    await lane.load(stand_in_model, synthesize_spec())
     assert lane.pid is not None
     os.kill(lane.pid, signal.SIGSTOP)
     clips = [ClipTask(index, tmp_path / f"{index}.wav", text="x" * 20_000, max_bytes=2**20) for index in range(32)]
@@ -119,11 +119,11 @@ async def test_a_stopped_child_that_is_owed_more_than_a_pipe_holds_is_ended(
     assert lane.readings().restarts == {"LaneCrashed": 1}
 
 
-async def test_an_end_after_the_batch_costs_no_clip_that_was_heard(
+async def test_an_end_after_the_batch_costs_no_transcribed_clip(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": "rest:abort"}, batch_size=4)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts = await run(lane, tasks(tmp_path, [1, 2, 3]))
     assert sorted((verdict.text, verdict.retries) for verdict in verdicts) == [
         ("clip 1", 0),

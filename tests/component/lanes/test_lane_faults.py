@@ -1,4 +1,4 @@
-"""What one bad clip does to a lane: itself, and nobody else. The worker is real, its model is a stand-in."""
+"""One bad clip costs no other clip of the lane anything. The worker is real, its model is a stand-in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, contract, order, run, tasks, tone
+from tests.component.lanes.lane_rig import MakeLane, contract, run, tasks, tone, transcribe_spec
 
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict
@@ -38,7 +38,7 @@ def by_index(verdicts: Sequence[ClipVerdict]) -> dict[int, ClipVerdict]:
 
 
 def assert_only_the_poison_suffers(verdicts: Sequence[ClipVerdict], numbers: Sequence[int]) -> ClipVerdict:
-    """Everybody else is heard, at the first go; returns the poison's verdict."""
+    """All other clips are transcribed at the first try; returns the verdict of the poison clip."""
     found = by_index(verdicts)
     assert sorted(found) == list(range(len(numbers)))
     for index, number in enumerate(numbers):
@@ -51,7 +51,7 @@ async def test_a_poison_clip_is_found_wherever_it_stands_in_a_batch(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({str(POISON): "raise"}, batch_size=8)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     pid = lane.pid
     for position in range(8):
         numbers = [1, 2, 3, 4, 5, 6, 7]
@@ -63,45 +63,45 @@ async def test_a_poison_clip_is_found_wherever_it_stands_in_a_batch(
     assert lane.pid == pid and lane.readings().restarts == {}
 
 
-async def test_memory_that_python_cannot_have_halves_the_batches(
+async def test_a_failed_allocation_in_python_halves_the_batches(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": "crowd:raise-memory", str(POISON): "raise-memory"}, batch_size=4)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     pid = lane.pid
     poison = assert_only_the_poison_suffers(await run(lane, tasks(tmp_path, [1, 2, POISON, 4])), [1, 2, POISON, 4])
     assert poison.failure_class is FailureClass.MEMORY_EXCEEDED
     assert (lane.pid, lane.batch_size, lane.readings().batch_size) == (pid, 2, 2)
-    # The attempt's other calls find the size that was found to fit.
-    await lane.load(stand_in_model, order())
+    # Later calls of the attempt use the size that fits.
+    await lane.load(stand_in_model, transcribe_spec())
     await run(lane, tasks(tmp_path, [1, 3]))
     assert lane.batch_size == 2
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "failure_class", "says"),
+    ("behaviour", "failure_class", "words"),
     [
         ("segv", FailureClass.LANE_CRASHED, "SIGSEGV"),
         ("abort:std::bad_alloc", FailureClass.MEMORY_EXCEEDED, "no more memory"),
     ],
 )
-async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
+async def test_a_clip_that_ends_the_child_is_isolated(
     stand_in: MakeLane,
     stand_in_model: ResolvedModel,
     tmp_path: Path,
     behaviour: str,
     failure_class: FailureClass,
-    says: str,
+    words: str,
 ) -> None:
     lane = stand_in({str(POISON): behaviour}, batch_size=3)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     numbers = [1, POISON, 3, 4, 5]
     clips = tasks(tmp_path, numbers)
     poison = assert_only_the_poison_suffers(await run(lane, clips[:3], clips[3:]), numbers)
-    assert poison.failure_class is failure_class and says in poison.reason and "alone" in poison.reason
-    # Once with its siblings, twice alone: no way finds it with fewer.
+    assert poison.failure_class is failure_class and words in poison.reason and "alone" in poison.reason
+    # One death with its siblings and two alone: no method needs fewer.
     assert lane.readings().restarts == {failure_class.value: 3}
-    assert (lane.batch_size, lane.stepped_down) == (3, None)  # a smaller batch would not have mended it
+    assert (lane.batch_size, lane.stepped_down) == (3, None)  # a smaller batch would not have helped
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_clip_that_ends_the_child_stands_alone_in_the_end(
         (VICTIM, FailureClass.GPU_ABORT_INNOCENT_VICTIM, 4),
     ],
 )
-async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
+async def test_a_batch_that_the_gpu_gives_up_is_transcribed_clip_by_clip(
     stand_in: MakeLane,
     stand_in_model: ResolvedModel,
     tmp_path: Path,
@@ -122,7 +122,7 @@ async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
     batch_size: int,
 ) -> None:
     lane = stand_in({"2": f"crowd:abort:{text}"}, batch_size=4)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 4])))
     assert {index: verdict.text for index, verdict in verdicts.items()} == {n: f"clip {n + 1}" for n in range(4)}
     assert all(verdict.retries == 0 for verdict in verdicts.values())
@@ -137,11 +137,11 @@ async def test_a_batch_that_the_gpu_gives_up_is_heard_clip_by_clip(
         ("kill", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
     ],
 )
-async def test_what_others_do_to_a_lane_is_the_macs_trouble_and_never_the_clips(
+async def test_a_lane_that_others_end_is_the_macs_fault_and_never_the_clips(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, behaviour: str, failure_class: FailureClass
 ) -> None:
     lane = stand_in({str(POISON): behaviour}, batch_size=3)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts: list[ClipVerdict] = []
 
     async def work() -> None:
@@ -156,7 +156,7 @@ async def test_what_others_do_to_a_lane_is_the_macs_trouble_and_never_the_clips(
         await work()
     assert caught.value.failure_class is failure_class
     assert RULES[failure_class].remedy is Remedy.OTHER_MAC
-    # Its siblings were heard, it has no verdict of its own.
+    # Its siblings were transcribed; it has no verdict itself.
     assert {verdict.text for verdict in verdicts} <= {"clip 1", "clip 3"}
     assert all(verdict.failure_class is None for verdict in verdicts)
     assert lane.readings().restarts == {failure_class.value: 3}
@@ -177,18 +177,18 @@ async def test_a_clip_that_the_gpu_always_gives_up_on_is_at_fault_when_the_gpu_w
     numbers: list[int],
 ) -> None:
     lane = stand_in({str(POISON): f"abort:{text}"}, batch_size=1)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     clips = tasks(tmp_path, numbers)
     poison = assert_only_the_poison_suffers(await run(lane, *([clip] for clip in clips)), numbers)
     assert poison.failure_class is failure_class
     assert "alone" in poison.reason and "the GPU gave up" in poison.reason
 
 
-async def test_a_gpu_that_fails_clip_after_clip_ends_the_attempt_and_condemns_none(
+async def test_a_gpu_that_fails_clip_after_clip_ends_the_attempt_and_poisons_no_clip(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({str(number): f"abort:{TIMEOUT}" for number in range(1, 6)}, batch_size=1)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     with pytest.raises(VoxFleetError, match="no clip is at fault") as caught:
         await run(lane, tasks(tmp_path, [1, 2, 3, 4, 5]))
     assert caught.value.failure_class is FailureClass.GPU_ABORT_TIMEOUT
@@ -198,17 +198,17 @@ async def test_a_metal_fault_as_an_exception_ends_the_child_too(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": f"once:{tmp_path / 'marker'}:raise-metal:{TIMEOUT}"}, batch_size=2)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2])))
     assert {verdict.text for verdict in verdicts.values()} == {"clip 1", "clip 2"}
     assert lane.readings().restarts == {"GpuAbortTimeout": 1}
 
 
-async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
+async def test_a_clip_that_hangs_is_found_and_its_siblings_are_transcribed(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    lane = stand_in({str(POISON): "hang"}, patience=HangTimeouts(inferring_seconds=0.5))
-    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    lane = stand_in({str(POISON): "hang"}, timeouts=HangTimeouts(inferring_seconds=0.5))
+    await lane.load(stand_in_model, transcribe_spec(contract(max_clip="1s", min_clip="1ms")))
     clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
     poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
     assert poison.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in poison.reason
@@ -217,21 +217,21 @@ async def test_a_clip_that_hangs_is_found_and_its_siblings_are_heard(
 async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_model_would_be(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    # It spends no processor time, as one that a busy machine does not let work: that is never the clip's endlessness.
-    lane = stand_in(patience=HangTimeouts(decoding_seconds=0.5, decoding_cpu_seconds=0))
-    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    # It spends no processor time, like a child on a busy machine: that never counts as an endless decode.
+    lane = stand_in(timeouts=HangTimeouts(decoding_seconds=0.5, decoding_cpu_seconds=0))
+    await lane.load(stand_in_model, transcribe_spec(contract(max_clip="1s", min_clip="1ms")))
     async with asyncio.timeout(HangTimeouts().inferring_seconds / 2):
         verdicts = by_index(await run(lane, tasks(tmp_path, [1, -2, 3])))
     assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 1", 1: None, 2: "clip 3"}
     assert verdicts[1].failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdicts[1].reason
 
 
-async def test_a_clip_that_the_decoder_works_on_without_end_has_its_verdict_at_the_first_go(
+async def test_a_clip_that_the_decoder_works_on_without_end_gets_its_verdict_at_once(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
-    # Never by its silence: only what the decoder spends can tell.
-    lane = stand_in(patience=HangTimeouts(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
-    await lane.load(stand_in_model, order(contract(max_clip="1s", min_clip="1ms")))
+    # No timeout can end it: only the processor time of the decoder counts.
+    lane = stand_in(timeouts=HangTimeouts(decoding_seconds=10_000, decoding_cpu_seconds=0.5), batch_size=2)
+    await lane.load(stand_in_model, transcribe_spec(contract(max_clip="1s", min_clip="1ms")))
     async with asyncio.timeout(END_SECONDS):
         verdicts = by_index(await run(lane, tasks(tmp_path, [1, -3, 3, -3, 5], milliseconds=20)))
     assert {index: (verdict.text, verdict.failure_class, verdict.retries) for index, verdict in verdicts.items()} == {
@@ -251,7 +251,7 @@ async def test_a_child_over_its_memory_cap_is_ended_and_the_other_lane_goes_on(
     cap_bytes = 256 * 2**20
     heavy = stand_in({str(POISON): "grow:256"}, memory_cap_bytes=cap_bytes)
     light = stand_in({"1": "hang"}, memory_cap_bytes=cap_bytes)
-    await asyncio.gather(heavy.load(stand_in_model, order()), light.load(stand_in_model, order()))
+    await asyncio.gather(heavy.load(stand_in_model, transcribe_spec()), light.load(stand_in_model, transcribe_spec()))
     light_pid = light.pid
     hanging = asyncio.create_task(run(light, [ClipTask(0, tone(tmp_path / "hang", 1))]))
     poison = assert_only_the_poison_suffers(await run(heavy, tasks(tmp_path, [1, POISON, 3])), [1, POISON, 3])
@@ -270,7 +270,7 @@ async def test_a_contracts_own_cap_holds_where_it_is_lower(
     lane = stand_in({str(POISON): "grow:256"})
     spec = contract()
     capped = spec.model_copy(update={"batching": spec.batching.model_copy(update={"memory_cap": "256Mi"})})
-    await lane.load(stand_in_model, order(capped))
+    await lane.load(stand_in_model, transcribe_spec(capped))
     (verdict,) = await run(lane, tasks(tmp_path, [POISON]))
     assert verdict.failure_class is FailureClass.MEMORY_EXCEEDED and "256 MiB" in verdict.reason
 
@@ -279,9 +279,9 @@ async def test_a_child_that_leaks_is_recycled_between_batches(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"9": "leak:120"}, memory_cap_bytes=400 * 2**20, batch_size=1)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     pid = lane.pid
-    # More behind the leak than a child holds: what it holds is worked on before it is replaced.
+    # There are more clips after the leak than a child has in flight: it finishes those before it is replaced.
     verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 9, *range(10, 10 + 2 * LANE_BATCHES)])))
     assert all(verdict.failure_class is None and verdict.retries == 0 for verdict in verdicts.values())
     assert lane.readings().restarts == {"Recycled": 1}
@@ -292,7 +292,7 @@ async def test_a_cut_transcript_is_tried_once_more_and_then_quarantined(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": "short-once", "3": "short"})
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     verdicts = by_index(await run(lane, tasks(tmp_path, [1, 2, 3, 4])))
     assert [(verdicts[n].text, verdicts[n].retries) for n in range(4)] == [
         ("clip 1", 0),
@@ -309,7 +309,7 @@ async def test_a_child_killed_from_outside_costs_no_clip(
 ) -> None:
     marker = tmp_path / "marker"
     lane = stand_in({"2": f"once:{marker}:hang"}, batch_size=2)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     clips = tasks(tmp_path, [1, 2, 3, 4, 5])
     running = asyncio.create_task(run(lane, clips[:2], clips[2:]))
     while not marker.exists():  # noqa: ASYNC110 - the child announces its hanging by a file
@@ -329,17 +329,17 @@ async def test_a_lane_whose_children_end_for_ever_gives_up(
 ) -> None:
     monkeypatch.setattr("voxfleet_agent.lanes.clip_queue.MAX_DEATHS_IN_A_ROW", 3)
     lane = stand_in({str(number): "exit" for number in range(1, 5)})
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     with pytest.raises(VoxFleetError, match="again and again") as caught:
         await run(lane, tasks(tmp_path, [1, 2, 3, 4]))
     assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH
 
 
-async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_hears_its_own_clips(
+async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_gets_its_own_clips(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in({"2": f"once:{tmp_path / 'marker'}:hang"}, batch_size=1)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     pid = lane.pid
     assert pid is not None
     clips = tasks(tmp_path, [1, 2, 3])
@@ -351,14 +351,14 @@ async def test_closing_the_verdicts_early_ends_the_child_and_the_next_attempt_he
         assert (await anext(verdicts)).text == "clip 1"
     assert lane.pid is None and not psutil.pid_exists(pid)
     assert lane.readings().ring_resets == {"Cancelled": 1}
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     (verdict,) = await run(lane, [ClipTask(1, clips[2].path)])
     assert verdict.text == "clip 3"
 
 
-async def test_what_the_feed_raises_comes_out(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+async def test_an_error_of_the_feed_is_raised(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
 
     async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
         yield ()
@@ -367,4 +367,4 @@ async def test_what_the_feed_raises_comes_out(stand_in: MakeLane, stand_in_model
     with pytest.raises(VoxFleetError, match="network is down"):
         async with aclosing(lane.work(feed())) as verdicts:
             _ = [verdict async for verdict in verdicts]
-    assert lane.pid is not None  # it had nothing in its hands
+    assert lane.pid is not None  # it was working on nothing

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.component.lanes.lane_rig import STAND_IN, MakeLane, contract, hear, load_request, order, run, tone
+from tests.component.lanes.lane_rig import (
+    STAND_IN,
+    MakeLane,
+    contract,
+    load_request,
+    run,
+    tone,
+    transcribe,
+    transcribe_spec,
+)
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
@@ -30,7 +39,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 END_SECONDS = 30.0
 HANGS = {"13": "once:marker:hang"}
-"""Clip 13 is not answered, once. The marker lies in the lane's folder."""
+"""Clip 13 gets no answer the first time. The marker lies in the lane's folder."""
 
 
 def pid_of(lane: ProcessLane) -> int:
@@ -39,8 +48,8 @@ def pid_of(lane: ProcessLane) -> int:
 
 
 async def in_flight(lane: ProcessLane, folder: Path) -> asyncio.Task[object]:
-    """A clip that a child has in its hands and does not answer; the stand-in was made with HANGS."""
-    call: asyncio.Task[object] = asyncio.create_task(hear(lane, tone(folder / "hangs", 13)))
+    """A clip that a child works on and does not answer; the stand-in was created with HANGS."""
+    call: asyncio.Task[object] = asyncio.create_task(transcribe(lane, tone(folder / "hangs", 13)))
     async with asyncio.timeout(END_SECONDS):
         while not (lane.folder / "marker").exists():  # noqa: ASYNC110 - the child announces it by a file
             await asyncio.sleep(0.01)
@@ -48,7 +57,7 @@ async def in_flight(lane: ProcessLane, folder: Path) -> asyncio.Task[object]:
 
 
 def loads(lane: ProcessLane) -> int:
-    """How often the stand-in's children loaded their model."""
+    """How often the stand-in's children have loaded their model."""
     return len((lane.folder / "loads").read_text())
 
 
@@ -57,31 +66,31 @@ async def test_a_second_attempt_finds_the_model_loaded(
 ) -> None:
     lane = stand_in()
     path = tone(tmp_path / "clip", 3)
-    facts = await lane.load(stand_in_model, order())
+    facts = await lane.load(stand_in_model, transcribe_spec())
     first = pid_of(lane)
     assert (facts.family, facts.sample_rate_hz, facts.batches, facts.parameters) == ("stand-in", 16_000, True, 7)
     assert facts.seed == 11
     assert facts.ring_bytes == (30 * 16_000 * 12 // 10 + 160) * 4
-    assert (await hear(lane, path)).text == "clip 3"
+    assert (await transcribe(lane, path)).text == "clip 3"
     # Another contract with another ring, the same model.
-    facts = await lane.load(stand_in_model, order(contract(max_clip="10s")))
+    facts = await lane.load(stand_in_model, transcribe_spec(contract(max_clip="10s")))
     assert facts.ring_bytes == (10 * 16_000 * 12 // 10 + 160) * 4
-    assert (await hear(lane, path)).text == "clip 3"
+    assert (await transcribe(lane, path)).text == "clip 3"
     assert (pid_of(lane), loads(lane)) == (first, 1)
-    await lane.load(ResolvedModel(stand_in_model.path, "sha256:" + "2" * 64), order())
+    await lane.load(ResolvedModel(stand_in_model.path, "sha256:" + "2" * 64), transcribe_spec())
     assert (pid_of(lane), loads(lane)) == (first, 2)
 
 
-async def test_renewing_ends_the_child_in_order(
+async def test_unloading_ends_the_child_in_order(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     first = pid_of(lane)
-    await lane.renew()
+    await lane.unload()
     assert lane.pid is None and not psutil.pid_exists(first)
-    await lane.renew()
-    await lane.load(stand_in_model, order())
+    await lane.unload()
+    await lane.load(stand_in_model, transcribe_spec())
     assert pid_of(lane) != first
     assert lane.readings().restarts == {}
 
@@ -90,7 +99,7 @@ async def test_the_child_sees_the_names_of_the_runbook(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(batch_size=3, quarantine=tmp_path / "kept")
-    facts = await lane.load(stand_in_model, order())
+    facts = await lane.load(stand_in_model, transcribe_spec())
     expected = {
         "MLX_AUDIO_BATCH_SIZE": "3",
         "MLX_AUDIO_MAX_RETRIES": "3",
@@ -108,22 +117,24 @@ async def test_a_contract_whose_ring_does_not_fit_is_refused_with_the_arithmetic
 ) -> None:
     lane = stand_in(memory_cap_bytes=512 * 2**20)
     with pytest.raises(VoxFleetError) as caught:
-        await lane.load(stand_in_model, order(contract(max_clip="2h")))
+        await lane.load(stand_in_model, transcribe_spec(contract(max_clip="2h")))
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
     assert "the cap is 512.0 MiB" in caught.value.message
     assert "ring 527.3 MiB (input.maxClip 7200 s x 120 % x 16000 Hz x 4 B)" in caught.value.message
     # The same audio by windows fits, and the lane is as good as before.
-    await lane.load(stand_in_model, order(contract(Conversions(windows=Windows(length="30s")), max_clip="2h")))
-    assert (await hear(lane, tone(tmp_path / "clip", 3))).text == "clip 3"
+    await lane.load(
+        stand_in_model, transcribe_spec(contract(Conversions(windows=Windows(length="30s")), max_clip="2h"))
+    )
+    assert (await transcribe(lane, tone(tmp_path / "clip", 3))).text == "clip 3"
 
 
 async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_before_it(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order(contract(Conversions(windows=Windows(length="1s", seek="500ms")))))
+    await lane.load(stand_in_model, transcribe_spec(contract(Conversions(windows=Windows(length="1s", seek="500ms")))))
     whole = tone(tmp_path / "whole", 3, 2500)
-    verdict = await hear(lane, whole)
+    verdict = await transcribe(lane, whole)
     assert verdict.text == "clip 3 clip 3 clip 3"
     assert verdict.segments is not None
     times = [(segment.start_milliseconds, segment.end_milliseconds) for segment in verdict.segments]
@@ -131,41 +142,41 @@ async def test_windows_of_a_clip_are_joined_and_a_damaged_one_drops_the_audio_be
     assert (verdict.audio_milliseconds, verdict.batch_size) == (2500, 1)
     damaged = tmp_path / "damaged"
     damaged.write_bytes(whole.read_bytes() + tone(tmp_path / "bad", -1, 500).read_bytes()[44:])
-    # In whole windows, so that the third begins with the damage.
+    # The damage starts with the third window, which follows whole ones.
     content = bytearray(damaged.read_bytes())
     content[44 + 2 * 64_000 :] = tone(tmp_path / "bad", -1, 500).read_bytes()[44:]
     damaged.write_bytes(content)
-    verdict = await hear(lane, damaged)
+    verdict = await transcribe(lane, damaged)
     assert (verdict.failure_class, verdict.reason) == (FailureClass.DECODE_ERROR, "is damaged")
     assert lane.readings().ring_resets == {"DecodeError": 1}
 
 
-async def test_at_most_four_batches_are_taken_and_big_ones_are_split(
+async def test_at_most_four_batches_are_requested_and_big_ones_are_split(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(HANGS, batch_size=2)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     path = tone(tmp_path / "clip", 1)
-    taken = 0
+    requested = 0
 
     async def feed() -> AsyncGenerator[Sequence[ClipTask], None]:
-        nonlocal taken
+        nonlocal requested
         for number in range(6):
-            taken += 1
+            requested += 1
             hangs = tone(tmp_path / "hangs", 13) if number == 0 else path
             yield [ClipTask(10 * number, hangs), ClipTask(10 * number + 1, path)]
 
     async with aclosing(feed()) as batches, aclosing(lane.work(batches)) as verdicts:
         first = asyncio.create_task(anext(verdicts))
         async with asyncio.timeout(END_SECONDS):
-            while taken < 4 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
+            while requested < 4 or not (lane.folder / "marker").exists():  # noqa: ASYNC110 - files and counts do not call
                 await asyncio.sleep(0.01)
         for _ in range(100):  # turns of the loop in which a fifth batch could be asked for
             await asyncio.sleep(0)
-        assert taken == 4 and not first.done()
+        assert requested == 4 and not first.done()
         os.kill(pid_of(lane), signal.SIGKILL)
         found = [await first] + [verdict async for verdict in verdicts]
-    assert taken == 6
+    assert requested == 6
     assert sorted(verdict.index for verdict in found) == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41, 50, 51]
     lane.batch_size = 2
     split = await run(lane, [ClipTask(index, path) for index in range(5)])
@@ -176,7 +187,7 @@ async def test_kill_ends_the_clip_in_flight_and_starts_nothing(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(HANGS)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     path = tone(tmp_path / "clip", 3)
     first = pid_of(lane)
     call = await in_flight(lane, tmp_path)
@@ -187,14 +198,14 @@ async def test_kill_ends_the_clip_in_flight_and_starts_nothing(
     assert not psutil.pid_exists(first)
     await lane.kill()
     with pytest.raises(VoxFleetError, match="stopped"):
-        await hear(lane, path)
-    await lane.load(stand_in_model, order())
-    assert (await hear(lane, path)).text == "clip 3"
+        await transcribe(lane, path)
+    await lane.load(stand_in_model, transcribe_spec())
+    assert (await transcribe(lane, path)).text == "clip 3"
 
 
-async def test_kill_meets_a_child_that_is_being_started(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
+async def test_kill_ends_a_child_that_is_being_started(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
-    load = asyncio.create_task(lane.load(stand_in_model, order()))
+    load = asyncio.create_task(lane.load(stand_in_model, transcribe_spec()))
     while not lane.folder.exists():  # noqa: ASYNC110 - a start announces itself by the lane's folder
         await asyncio.sleep(0)
     await lane.kill()
@@ -208,31 +219,31 @@ async def test_a_cancelled_call_never_answers_the_next_one(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in(HANGS)
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     first = pid_of(lane)
     call = await in_flight(lane, tmp_path)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert not psutil.pid_exists(first)
-    assert (await hear(lane, tone(tmp_path / "other", 4))).text == "clip 4"
+    assert (await transcribe(lane, tone(tmp_path / "other", 4))).text == "clip 4"
 
 
 async def test_a_child_that_dies_between_attempts_is_replaced(
     stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
 ) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     first = psutil.Process(pid_of(lane))
     first.kill()
     await asyncio.to_thread(psutil.wait_procs, [first], END_SECONDS)
-    assert (await hear(lane, tone(tmp_path / "clip", 4))).text == "clip 4"
+    assert (await transcribe(lane, tone(tmp_path / "clip", 4))).text == "clip 4"
     assert pid_of(lane) != first.pid
 
 
 async def test_a_second_child_on_a_lane_is_refused(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     command = [sys.executable, "-m", "voxfleet_agent.worker.main", "--lane-dir", str(lane.folder)]
     second = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     async with asyncio.timeout(END_SECONDS):
@@ -245,7 +256,7 @@ async def test_the_child_writes_no_core_dumps_and_has_its_own_session(
     stand_in: MakeLane, stand_in_model: ResolvedModel
 ) -> None:
     lane = stand_in()
-    await lane.load(stand_in_model, order())
+    await lane.load(stand_in_model, transcribe_spec())
     child = psutil.Process(pid_of(lane))
     if sys.platform == "linux":
         assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
@@ -281,7 +292,7 @@ async def test_a_process_of_another_start_time_is_left_alone(
         reap_stale(tmp_path)
     assert leftover.poll() is None
     with pytest.raises(VoxFleetError, match="another process holds the lane") as caught:
-        await ProcessLane("offline-9", tmp_path).load(stand_in_model, order())
+        await ProcessLane("offline-9", tmp_path).load(stand_in_model, transcribe_spec())
     assert RULES[caught.value.failure_class].remedy is Remedy.OTHER_MAC  # this Mac's trouble, not the job's
 
 
@@ -304,14 +315,14 @@ async def test_a_child_ends_when_its_pipe_closes(leftover: subprocess.Popen[byte
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from tests.component.lanes.lane_rig import STAND_IN, order
-from voxfleet_agent.pools.lane import Lane
-from voxfleet_agent.stages.stage import ResolvedModel
+from tests.component.lanes.lane_rig import STAND_IN, transcribe_spec
+from voxfleet_agent.lanes.lane import ProcessLane
+from voxfleet_agent.models.resolved_model import ResolvedModel
 
 async def main() -> None:
     folder = Path(sys.argv[1])
-    lane = Lane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
-    load = asyncio.create_task(lane.load(ResolvedModel(folder, "sha256:" + "1" * 64), order()))
+    lane = ProcessLane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
+    load = asyncio.create_task(lane.load(ResolvedModel(folder, "sha256:" + "1" * 64), transcribe_spec()))
     if sys.argv[2] == "loaded":
         await load
     while lane.pid is None:
@@ -360,7 +371,7 @@ async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
         assert first.batch_size == 3
         assert pools.acquire("offline") is None
         assert [(fact.name, fact.lanes, fact.free_lanes) for fact in pools.facts()] == [("offline", 2, 0)]
-        await second.load(model, order())
+        await second.load(model, transcribe_spec())
         assert pools.loaded_models() == (model.digest,)
         pools.release(first)
         pools.release(second)

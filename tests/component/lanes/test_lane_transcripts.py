@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import Examples, contract, hear, order, run
+from tests.component.lanes.lane_rig import Examples, contract, run, transcribe, transcribe_spec
 
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
@@ -24,20 +24,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ready(lane: ProcessLane, model: ResolvedModel) -> ProcessLane:
-    """The module's lane with the usual order, whatever the test before gave it."""
-    await lane.load(model, order())
+    """The module's lane with the usual spec, whichever one the test before loaded."""
+    await lane.load(model, transcribe_spec())
     return lane
 
 
-async def test_every_good_example_is_heard_word_for_word(ready: ProcessLane, example_clips: Examples) -> None:
+async def test_every_good_example_is_transcribed_word_for_word(ready: ProcessLane, example_clips: Examples) -> None:
     good = {name: (path, text) for name, (path, text, _) in example_clips.items() if text is not None}
-    heard = {name: await hear(ready, path) for name, (path, _) in good.items()}
-    assert {name: verdict.text for name, verdict in heard.items()} == {name: text for name, (_, text) in good.items()}
-    assert all(verdict.failure_class is None and verdict.audio_milliseconds > 0 for verdict in heard.values())
+    verdicts = {name: await transcribe(ready, path) for name, (path, _) in good.items()}
+    assert {name: verdict.text for name, verdict in verdicts.items()} == {
+        name: text for name, (_, text) in good.items()
+    }
+    assert all(verdict.failure_class is None and verdict.audio_milliseconds > 0 for verdict in verdicts.values())
 
 
 async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: Examples) -> None:
-    stereo = await hear(ready, example_clips["wav-44100-25"][0])
+    stereo = await transcribe(ready, example_clips["wav-44100-25"][0])
     assert stereo.attestation is not None
     assert stereo.attestation.model_dump() == {
         "container": "wav",
@@ -49,16 +51,16 @@ async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: E
         "sha256": None,
     }
     assert (stereo.index, stereo.batch_size, stereo.audio_milliseconds) == (7, 1, 1263)
-    mono = await hear(ready, example_clips["wav-16000-01"][0])
+    mono = await transcribe(ready, example_clips["wav-16000-01"][0])
     assert mono.attestation is not None and mono.attestation.conversions == ()
 
 
-async def test_bytes_tell_the_container_and_names_do_not(
+async def test_bytes_determine_the_container_and_names_do_not(
     ready: ProcessLane, example_clips: Examples, tmp_path: Path
 ) -> None:
     path, text, _ = example_clips["mp3-44100-27"]
     disguised = Path(shutil.copy(path, tmp_path / "clip.wav"))
-    verdict = await hear(ready, disguised)
+    verdict = await transcribe(ready, disguised)
     assert verdict.text == text
     assert verdict.attestation is not None and verdict.attestation.container == "mp3"
 
@@ -84,7 +86,7 @@ def float_wav(samples: list[float]) -> bytes:
 async def test_a_verdict_names_no_file(ready: ProcessLane, tmp_path: Path) -> None:
     path = tmp_path / "secret-name"
     path.write_bytes(float_wav([0.0] * 3000 + [float("nan")] + [0.0] * 3000))
-    verdict = await hear(ready, path)
+    verdict = await transcribe(ready, path)
     assert verdict.failure_class is FailureClass.DECODE_ERROR and "not finite" in verdict.reason
     assert verdict.text is None and "secret-name" not in verdict.reason and str(tmp_path) not in verdict.reason
 
@@ -92,19 +94,19 @@ async def test_a_verdict_names_no_file(ready: ProcessLane, tmp_path: Path) -> No
 async def test_bad_examples_end_in_their_class(ready: ProcessLane, example_clips: Examples) -> None:
     for name in ("truncated", "rate-8000"):
         path, _, failure_class = example_clips[name]
-        assert (await hear(ready, path)).failure_class == failure_class
+        assert (await transcribe(ready, path)).failure_class == failure_class
 
 
 async def test_an_undeclared_downmix_is_refused(
     lane: ProcessLane, model: ResolvedModel, example_clips: Examples
 ) -> None:
-    await lane.load(model, order(contract(Conversions(resample=Resample(to_hz=16_000)))))
-    verdict = await hear(lane, example_clips["wav-44100-25"][0])
+    await lane.load(model, transcribe_spec(contract(Conversions(resample=Resample(to_hz=16_000)))))
+    verdict = await transcribe(lane, example_clips["wav-44100-25"][0])
     assert verdict.failure_class is FailureClass.CONTRACT_VIOLATION
     assert "declare conversions.downmix" in verdict.reason
 
 
-async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
+async def test_a_length_that_only_decoding_shows_is_checked_against_the_contract(
     lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     flac = bytearray(example_clips["flac-16000-02"][0].read_bytes())
@@ -112,14 +114,14 @@ async def test_a_length_that_only_decoding_tells_is_held_against_the_contract(
     flac[22:26] = bytes(4)  # total samples: unknown
     path = tmp_path / "streamed.flac"
     path.write_bytes(flac)
-    await lane.load(model, order())
-    assert (await hear(lane, path)).text == example_clips["flac-16000-02"][1]
-    await lane.load(model, order(contract(max_clip="1s")))
-    verdict = await hear(lane, path)
+    await lane.load(model, transcribe_spec())
+    assert (await transcribe(lane, path)).text == example_clips["flac-16000-02"][1]
+    await lane.load(model, transcribe_spec(contract(max_clip="1s")))
+    verdict = await transcribe(lane, path)
     assert verdict.failure_class is FailureClass.CONTRACT_VIOLATION and "at most 1s" in verdict.reason
 
 
-async def test_batches_are_heard_as_single_clips_are(ready: ProcessLane, example_clips: Examples) -> None:
+async def test_batches_give_the_transcripts_of_single_clips(ready: ProcessLane, example_clips: Examples) -> None:
     good = [path for path, text, _ in example_clips.values() if text is not None]
     clips = [ClipTask(index, path) for index, path in enumerate(good)]
     ready.batch_size = 8
@@ -132,15 +134,15 @@ async def test_batches_are_heard_as_single_clips_are(ready: ProcessLane, example
     ready.batch_size = 4
 
 
-async def test_a_long_clip_is_heard_window_by_window(
+async def test_a_long_clip_is_transcribed_window_by_window(
     lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
 ) -> None:
     source, text, _ = example_clips["wav-16000-01"]
     audio = source.read_bytes()[44:]
     path = pcm_wav(tmp_path / "long", audio + bytes(32_000) + audio)
     windows = Windows(length="3s", seek="2s")
-    await lane.load(model, order(contract(Conversions(windows=windows))))
-    verdict = await hear(lane, path)
+    await lane.load(model, transcribe_spec(contract(Conversions(windows=windows))))
+    verdict = await transcribe(lane, path)
     assert verdict.text == f"{text} {text}"
     assert verdict.attestation is not None and "windows:3s" in verdict.attestation.conversions[-1]
     assert verdict.segments is not None and len(verdict.segments) > 1
@@ -153,24 +155,24 @@ async def test_a_long_clip_is_heard_window_by_window(
 
 async def test_a_fifo_is_refused_at_once(ready: ProcessLane, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.wav")
-    verdict = await hear(ready, tmp_path / "clip.wav")
+    verdict = await transcribe(ready, tmp_path / "clip.wav")
     assert verdict.failure_class is FailureClass.DECODE_ERROR and "not a regular file" in verdict.reason
 
 
 async def test_a_clip_that_is_gone_is_the_machines_fault(ready: ProcessLane, tmp_path: Path) -> None:
     with pytest.raises(VoxFleetError, match="No such file") as caught:
-        await hear(ready, tmp_path / "gone.wav")
+        await transcribe(ready, tmp_path / "gone.wav")
     assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
 
 
 async def test_the_child_opens_no_network_socket(ready: ProcessLane, example_clips: Examples) -> None:
-    await hear(ready, example_clips["wav-16000-01"][0])
+    await transcribe(ready, example_clips["wav-16000-01"][0])
     assert ready.pid is not None
     assert psutil.Process(ready.pid).net_connections(kind="inet") == []
 
 
 async def test_the_child_leaves_no_links_to_clips(ready: ProcessLane, example_clips: Examples) -> None:
-    await hear(ready, example_clips["wav-16000-01"][0])
+    await transcribe(ready, example_clips["wav-16000-01"][0])
     assert list(ready.folder.glob("decode-*")) == []
 
 
@@ -182,11 +184,11 @@ async def test_a_broken_model_is_unavailable_and_the_lane_goes_on(
     (broken / "model.safetensors").write_bytes(b"not safetensors")
     pid = ready.pid
     with pytest.raises(VoxFleetError) as caught:
-        await ready.load(ResolvedModel(broken, "sha256:" + "0" * 64), order())
+        await ready.load(ResolvedModel(broken, "sha256:" + "0" * 64), transcribe_spec())
     assert caught.value.failure_class is FailureClass.MODEL_UNAVAILABLE
     assert str(broken) in caught.value.message
     assert model.digest != ready.loaded_digest
-    await ready.load(model, order())
+    await ready.load(model, transcribe_spec())
     assert (ready.pid, ready.loaded_digest) == (pid, model.digest)
     path, text, _ = example_clips["wav-16000-01"]
-    assert (await hear(ready, path)).text == text
+    assert (await transcribe(ready, path)).text == text

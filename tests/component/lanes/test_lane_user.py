@@ -1,4 +1,4 @@
-"""Lanes under an account of their own: what a taken-over lane could read and write. Needs root."""
+"""Lanes under an account of their own: what a compromised lane could read and write. Needs root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import STAND_IN, order, run, speech_order, tone
+from tests.component.lanes.lane_rig import STAND_IN, run, synthesize_spec, tone, transcribe_spec
 from tests.rig.lane_account import ACCOUNT, ENTRY, needs_root
 
 from voxfleet_agent.lanes.child_environment import child_environment
@@ -44,7 +44,7 @@ async def lane(open_folder: Path, account_python: Path, ledger_key: Path) -> Asy
         "offline-0",
         open_folder / "scratch" / "lanes" / "offline-0",
         worker=(str(account_python), str(STAND_IN), json.dumps(behaviours)),
-        account=LaneUser.named(ACCOUNT),
+        lane_user=LaneUser.from_name(ACCOUNT),
     )
     make_reachable(lane.folder.parent, below=open_folder)
     yield lane
@@ -52,7 +52,7 @@ async def lane(open_folder: Path, account_python: Path, ledger_key: Path) -> Asy
 
 
 def groups(pid: int) -> str:
-    """Supplementary groups, where the system tells them."""
+    """Supplementary groups, where the system shows them."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("Groups:")), "")
@@ -72,34 +72,34 @@ async def test_a_lane_cannot_read_the_ledger_key(open_folder: Path, lane: Proces
     clip, other = tone(folder / "clip-1", 1), tone(folder / "clip-3", 3)
     clip.chmod(0o600)
     other.chmod(0o600)
-    await lane.load(MODEL, order())
+    await lane.load(MODEL, transcribe_spec())
     assert lane.pid is not None
     child = psutil.Process(lane.pid)
     assert set(child.uids()) == {ENTRY.pw_uid} and set(child.gids()) == {ENTRY.pw_gid}
     assert groups(lane.pid) == ""
     verdicts = {v.index: v.text for v in await run(lane, [ClipTask(1, clip), ClipTask(3, other)])}
     assert verdicts == {1: "denied", 3: "clip 3"}
-    # It reads clips, and can neither list nor change the folder that they lie in.
+    # It can read clips, and can neither list nor change their folder.
     facts = folder.stat()
     assert (facts.st_uid, stat.S_IMODE(facts.st_mode)) == (0, 0o710)
     assert (clip.stat().st_uid, stat.S_IMODE(clip.stat().st_mode)) == (0, 0o640)
 
 
 @needs_root
-async def test_what_the_lane_spoke_becomes_the_agents_file(open_folder: Path, lane: ProcessLane) -> None:
+async def test_synthesized_audio_becomes_the_agents_file(open_folder: Path, lane: ProcessLane) -> None:
     folder = attempt_folder(open_folder)
-    await lane.load(MODEL, speech_order())
+    await lane.load(MODEL, synthesize_spec())
     (verdict,) = await run(lane, [ClipTask(5, folder / "spoken.wav", text="hello")])
-    assert verdict.failure_class is None and verdict.spoken is not None
+    assert verdict.failure_class is None and verdict.synthesized is not None
     facts = (folder / "spoken.wav").stat()
-    assert (facts.st_uid, stat.S_IMODE(facts.st_mode), facts.st_size) == (0, 0o600, verdict.spoken.size_bytes)
+    assert (facts.st_uid, stat.S_IMODE(facts.st_mode), facts.st_size) == (0, 0o600, verdict.synthesized.size_bytes)
     assert list(lane.folder.glob("spoken-*")) == []
 
 
 @needs_root
 async def test_a_link_in_place_of_the_audio_is_not_followed(open_folder: Path, lane: ProcessLane) -> None:
     folder = attempt_folder(open_folder)
-    await lane.load(MODEL, speech_order())
+    await lane.load(MODEL, synthesize_spec())
     with pytest.raises(VoxFleetError, match="something else") as caught:
         await run(lane, [ClipTask(5, folder / "spoken.wav", text="2")])
     assert caught.value.failure_class is FailureClass.LANE_CRASHED
@@ -107,11 +107,11 @@ async def test_a_link_in_place_of_the_audio_is_not_followed(open_folder: Path, l
 
 
 @needs_root
-def test_accounts_that_would_change_nothing_are_refused() -> None:
+def test_useless_accounts_are_refused() -> None:
     with pytest.raises(LaneUserError, match="create it"):
-        LaneUser.named("no-such-account-here")
+        LaneUser.from_name("no-such-account-here")
     with pytest.raises(LaneUserError, match="name an account without rights"):
-        LaneUser.named("root")
+        LaneUser.from_name("root")
 
 
 def test_what_a_taken_over_lane_left_in_its_folder_is_not_the_code_of_the_next(tmp_path: Path) -> None:

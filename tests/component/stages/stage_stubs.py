@@ -183,7 +183,9 @@ class StubLane:
         if task.text is not None:
             content = synthesized_bytes(task.text)
             task.path.write_bytes(content)
-            return replace(verdict, spoken=SynthesizedFile(len(content), 24_000, chunks=3, interval_milliseconds=480))
+            return replace(
+                verdict, synthesized=SynthesizedFile(len(content), 24_000, chunks=3, interval_milliseconds=480)
+            )
         return replace(
             verdict,
             text=text_of(task.path.read_bytes()),
@@ -195,8 +197,8 @@ class StubLane:
             ),
         )
 
-    async def renew(self) -> None:
-        raise AssertionError("only the ladder renews a lane, never a stage")
+    async def unload(self) -> None:
+        raise AssertionError("only the ladder unloads a lane, never a stage")
 
     def readings(self) -> LaneReadings:
         return LaneReadings(ring_bytes=64, batch_size=self.batch_size)

@@ -166,11 +166,11 @@ class Pipeline:
         self._ctx.audio_meter(verdict.audio_milliseconds)
         clip, audio, verdict_at = prepared.clip, None, time.monotonic()
         if clip.text is not None and verdict.failure_class is None:
-            if verdict.spoken is None:
+            if verdict.synthesized is None:
                 raise RuntimeError(f"the lane spoke clip {clip.index}, but names no file")
             output = self._ctx.spec.contract.output.audio
             audio = await deliver_audio(
-                self._files, self._attempt_folder, clip.index, prepared.path, verdict.spoken, output
+                self._files, self._attempt_folder, clip.index, prepared.path, verdict.synthesized, output
             )
         computing_milliseconds = verdict.decode_milliseconds + verdict.infer_milliseconds
         # A clip that is ready before the model does not count the loading as its wait: that is the attempt's time.

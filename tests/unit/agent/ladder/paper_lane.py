@@ -77,7 +77,7 @@ class PaperLane:
                     batch_size=len(clips),
                 )
 
-    async def renew(self) -> None:
+    async def unload(self) -> None:
         self.loaded = False
 
     def readings(self) -> LaneReadings:

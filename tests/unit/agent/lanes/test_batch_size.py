@@ -1,4 +1,4 @@
-"""When a lane's batches become smaller, and what of it is the lane's own."""
+"""When a lane halves its batches, and which halvings it caused itself."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from voxfleet_agent.lanes.lane_types import StepDown
 
 
 def test_one_shortage_halves_once_however_many_batches_were_sent_before_it() -> None:
-    sizing = BatchSize(8)
-    assert [sizing.halve(8, "short", own_fault=True) for _ in range(4)] == [True, False, False, False]
-    assert (sizing.size, sizing.stepped_down) == (4, StepDown(4, "short"))
-    assert sizing.halve(4, "short again", own_fault=True)
-    assert (sizing.size, sizing.stepped_down) == (2, StepDown(2, "short again"))
+    batch_size = BatchSize(8)
+    assert [batch_size.halve(8, "short", caused_by_lane=True) for _ in range(4)] == [True, False, False, False]
+    assert (batch_size.size, batch_size.stepped_down) == (4, StepDown(4, "short"))
+    assert batch_size.halve(4, "short again", caused_by_lane=True)
+    assert (batch_size.size, batch_size.stepped_down) == (2, StepDown(2, "short again"))
 
 
-def test_one_is_the_least() -> None:
-    sizing = BatchSize(3)
-    assert sizing.halve(3, "short", own_fault=True) and not sizing.halve(1, "short", own_fault=True)
-    assert sizing.size == 1
+def test_a_batch_holds_at_least_one_clip() -> None:
+    batch_size = BatchSize(3)
+    assert batch_size.halve(3, "short", caused_by_lane=True) and not batch_size.halve(1, "short", caused_by_lane=True)
+    assert batch_size.size == 1
     with pytest.raises(ValueError, match="at least one"):
         BatchSize(0)
 
 
-def test_what_others_caused_is_not_in_what_the_lane_steps_down_to() -> None:
-    sizing = BatchSize(16)
-    assert sizing.halve(16, "killed", own_fault=False)
-    assert (sizing.size, sizing.stepped_down) == (8, None)
-    assert sizing.halve(8, "short", own_fault=True)
-    assert sizing.halve(4, "killed", own_fault=False)
-    assert (sizing.size, sizing.stepped_down) == (2, StepDown(8, "short"))
+def test_halvings_that_others_caused_do_not_count_as_stepping_down() -> None:
+    batch_size = BatchSize(16)
+    assert batch_size.halve(16, "killed", caused_by_lane=False)
+    assert (batch_size.size, batch_size.stepped_down) == (8, None)
+    assert batch_size.halve(8, "short", caused_by_lane=True)
+    assert batch_size.halve(4, "killed", caused_by_lane=False)
+    assert (batch_size.size, batch_size.stepped_down) == (2, StepDown(8, "short"))
 
 
-def test_a_clip_that_needs_too_much_alone_takes_back_what_it_was_suspected_of() -> None:
-    sizing = BatchSize(16)
-    sizing.halve(16, "died", own_fault=True, suspects=frozenset({1, 2}))
-    sizing.halve(8, "short", own_fault=True)
-    sizing.halve(4, "killed", own_fault=False, suspects=frozenset({1, 2}))
-    sizing.explained_by(3)
-    assert (sizing.size, sizing.stepped_down) == (2, StepDown(4, "short"))
-    sizing.explained_by(2)
-    assert (sizing.size, sizing.stepped_down) == (4, StepDown(8, "short"))
+def test_a_clip_that_needs_too_much_alone_undoes_the_halvings_that_it_explains() -> None:
+    batch_size = BatchSize(16)
+    batch_size.halve(16, "died", caused_by_lane=True, suspects=frozenset({1, 2}))
+    batch_size.halve(8, "short", caused_by_lane=True)
+    batch_size.halve(4, "killed", caused_by_lane=False, suspects=frozenset({1, 2}))
+    batch_size.undo_halvings_caused_by(3)
+    assert (batch_size.size, batch_size.stepped_down) == (2, StepDown(4, "short"))
+    batch_size.undo_halvings_caused_by(2)
+    assert (batch_size.size, batch_size.stepped_down) == (4, StepDown(8, "short"))

@@ -13,7 +13,7 @@ from voxfleet_agent.lane_protocol.messages import (
     WorkerRefusal,
     frame,
 )
-from voxfleet_agent.lanes.child_exits import Blame, classify, over_cap
+from voxfleet_agent.lanes.child_exits import Blame, classify, over_memory_cap
 from voxfleet_api.failures import FailureClass
 
 METAL = (
@@ -93,8 +93,8 @@ def test_reasons_name_the_signal_and_never_stderr() -> None:
     assert "SIGSEGV" in end.reason and "secret" not in end.reason
 
 
-def test_a_child_over_its_cap_says_both_numbers() -> None:
-    end = over_cap(900 * 2**20, 512 * 2**20)
+def test_the_reason_of_a_child_over_its_cap_names_both_numbers() -> None:
+    end = over_memory_cap(900 * 2**20, 512 * 2**20)
     assert (end.failure_class, end.clip_class) == (FailureClass.MEMORY_EXCEEDED, FailureClass.MEMORY_EXCEEDED)
     assert end.blame is Blame.CLIP
     assert "900 MiB" in end.reason and "512 MiB" in end.reason

@@ -12,7 +12,7 @@ import pytest
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage
 from voxfleet_agent.worker import decode_thread
-from voxfleet_agent.worker.decode_thread import Broken, ClipJob, Decoded, DecodeThread, Mask, Piece, Samples
+from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Mask, Piece, Samples
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import Attestation
@@ -44,8 +44,8 @@ class OneSecond:
         yield np.zeros(100, np.float32)
 
 
-def test_to_tell_where_speech_is_counts_and_to_wait_for_room_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, emitted = Clock(), queue.SimpleQueue[Piece | Decoded | Broken]()
+def test_decode_time_includes_speech_detection_and_not_the_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, emitted = Clock(), queue.SimpleQueue[Piece | Decoded | DecodeThreadFailed]()
     monkeypatch.setattr(decode_thread, "time", clock)
 
     class Full(RingBuffer):

@@ -16,7 +16,7 @@ from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
-from voxfleet_agent.worker.transcribe import MAX_STRETCH, joined, similar_lengths, within
+from voxfleet_agent.worker.transcribe import MAX_STRETCH, cut_times, group_by_length, join_windows
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -38,7 +38,7 @@ def contract(max_clip: str = "10m", conversions: Conversions | None = None) -> V
 
 @given(st.lists(st.integers(1, 10_000), max_size=20), st.integers(1, 8))
 def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[int], size: int) -> None:
-    found = similar_lengths(lengths, size)
+    found = group_by_length(lengths, size)
     assert sorted(position for group in found for position in group) == list(range(len(lengths)))
     for group in found:
         assert len(group) <= size
@@ -48,8 +48,8 @@ def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[in
 
 
 def test_equal_pieces_fill_their_groups() -> None:
-    assert similar_lengths([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
-    assert similar_lengths([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
+    assert group_by_length([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
+    assert group_by_length([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
 
 
 def timed(start: int, end: int, text: str) -> TimedText:
@@ -60,7 +60,7 @@ def test_windows_are_joined_with_their_times_moved() -> None:
     first = Transcript("hello", (timed(100, 400, "hello"),), language="en")
     silence = Transcript("", ())
     last = Transcript("world", (timed(0, 300, "world"),), language="de")
-    whole = joined([(0, first), (1000, silence), (2000, last)])
+    whole = join_windows([(0, first), (1000, silence), (2000, last)])
     assert (whole.text, whole.language) == ("hello world", "en")
     assert whole.segments == (timed(100, 400, "hello"), timed(2000, 2300, "world"))
     assert whole.words is None
@@ -68,33 +68,35 @@ def test_windows_are_joined_with_their_times_moved() -> None:
 
 def test_one_window_stays_as_it_is() -> None:
     only = Transcript("hello", None, None, "en")
-    assert joined([(0, only)]) is only
+    assert join_windows([(0, only)]) is only
 
 
-def test_no_time_lies_behind_the_end_of_the_audio() -> None:
-    heard = Transcript("stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now")))
-    whole = within(heard, 1672)
+def test_no_time_lies_after_the_end_of_the_audio() -> None:
+    transcript = Transcript(
+        "stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now"))
+    )
+    whole = cut_times(transcript, 1672)
     assert whole.segments == (timed(0, 1672, "stop now"),)
     assert whole.words == (timed(0, 900, "stop"), timed(1672, 1672, "now"))
-    assert within(Transcript("stop"), 1672) == Transcript("stop")
+    assert cut_times(Transcript("stop"), 1672) == Transcript("stop")
 
 
-def test_readings_live_longer_than_a_child() -> None:
-    tally = ReadingsTotal(ring_bytes=64)
-    tally.living = WorkerReadings(
+def test_readings_outlive_a_child() -> None:
+    totals = ReadingsTotal(ring_bytes=64)
+    totals.current_child = WorkerReadings(
         ring_high_water_bytes=40, ring_underruns=2, ring_resets={"DecodeError": 1}, peak_rss_bytes=500
     )
-    tally.child_gone()
-    tally.restarts["LaneCrashed"] += 1
-    tally.resets["Restart"] += 1
-    tally.living = WorkerReadings(
+    totals.child_ended()
+    totals.restarts["LaneCrashed"] += 1
+    totals.resets["Restart"] += 1
+    totals.current_child = WorkerReadings(
         ring_high_water_bytes=30,
         ring_underruns=3,
         ring_resets={"DecodeError": 2},
         peak_rss_bytes=600,
         metal_peak_bytes=9,
     )
-    readings = tally.readings(batch_size=2)
+    readings = totals.readings(batch_size=2)
     assert readings.model_dump() == {
         "ring_bytes": 64,
         "ring_high_water_bytes": 40,
@@ -105,7 +107,7 @@ def test_readings_live_longer_than_a_child() -> None:
         "restarts": {"LaneCrashed": 1},
         "batch_size": 2,
     }
-    assert tally.readings(batch_size=2) == readings
+    assert totals.readings(batch_size=2) == readings
 
 
 def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
@@ -126,7 +128,7 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 
 
 @given(st.integers(0, 4096))
-def test_what_waits_and_its_batch_fit_whatever_the_cap_leaves(spare_mib: int) -> None:
+def test_waiting_audio_and_its_batch_fit_under_any_cap(spare_mib: int) -> None:
     needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
     cap_bytes = needs.least_bytes + spare_mib * MIB
     room_bytes = needs.room_bytes(cap_bytes)
@@ -145,10 +147,11 @@ def test_what_waits_and_its_batch_fit_whatever_the_cap_leaves(spare_mib: int) ->
         (None, None, 120.0),
     ],
 )
-def test_patience_follows_what_the_child_has_in_its_hands(
-    inferring: int | None, decoding: int | None, seconds: float
-) -> None:
-    assert HangTimeouts().silence_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding) == seconds
+def test_timeouts_follow_what_the_child_works_on(inferring: int | None, decoding: int | None, seconds: float) -> None:
+    assert (
+        HangTimeouts().message_timeout_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding)
+        == seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,15 +160,15 @@ def test_patience_follows_what_the_child_has_in_its_hands(
         (2_000, 64_000, 3.12),
         (600_000, 100_000_000, 39.0),
         (600_000, 118_612, 9 + 23.7224),  # ten minutes of silence in flac; one second of work was measured
-        (1_800_000, 18_000, 21 + 3.6),  # half an hour of it, packed as it can be; resampling takes 7 s
-        (30_000, 1_000, 3.5),  # a header that lies
+        (1_800_000, 18_000, 21 + 3.6),  # half an hour of it, packed as tightly as possible; resampling takes 7 s
+        (30_000, 1_000, 3.5),  # a lying header
         (180_000, 1_000, 5.0),
     ],
 )
-def test_what_a_decoder_may_spend_follows_from_length_and_size(
+def test_the_processor_time_of_a_decoder_follows_length_and_size(
     audio_milliseconds: int, size_bytes: int, seconds: float
 ) -> None:
-    assert HangTimeouts().cpu_seconds(audio_milliseconds, size_bytes) == pytest.approx(seconds)
+    assert HangTimeouts().cpu_limit_seconds(audio_milliseconds, size_bytes) == pytest.approx(seconds)
 
 
 def test_windows_make_the_ring_small() -> None:
@@ -208,7 +211,7 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
 
 
 @pytest.mark.parametrize(
-    ("order", "rate"),
+    ("spec", "rate"),
     [
         (LaneSpec(Task.TRANSCRIBE, contract(), Transcription()), None),
         (
@@ -220,8 +223,8 @@ def test_a_childs_environment_holds_no_secret_and_no_resampler_override() -> Non
         (LaneSpec(Task.SYNTHESIZE, contract(), Transcription(), Synthesis(voice="serena")), "24000"),
     ],
 )
-def test_the_names_of_the_runbook_come_from_the_contract(order: LaneSpec, rate: str | None) -> None:
-    names = runbook_names(order, 6, Path("/lane"), None)
+def test_the_names_of_the_runbook_come_from_the_contract(spec: LaneSpec, rate: str | None) -> None:
+    names = runbook_names(spec, 6, Path("/lane"), None)
     assert names.pop("MLX_AUDIO_SAMPLE_RATE_HZ", None) == rate
     assert names == {
         "TMPDIR": "/lane",
@@ -229,4 +232,4 @@ def test_the_names_of_the_runbook_come_from_the_contract(order: LaneSpec, rate: 
         "MLX_AUDIO_MAX_RETRIES": "5",
         "MLX_AUDIO_QUARANTINE_DIR": "/lane/quarantine",
     }
-    assert runbook_names(order, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"
+    assert runbook_names(spec, 6, Path("/lane"), Path("/kept"))["MLX_AUDIO_QUARANTINE_DIR"] == "/kept"

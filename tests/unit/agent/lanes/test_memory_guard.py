@@ -1,11 +1,11 @@
-"""When a child is too heavy."""
+"""When a child uses too much memory."""
 
 from __future__ import annotations
 
 import psutil
 import pytest
 
-from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, judge, watch
+from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, memory_step, watch
 
 CAP = 1000
 
@@ -22,38 +22,38 @@ CAP = 1000
         (None, 651, MemoryStep.KEEP),
     ],
 )
-def test_judgement(baseline_bytes: int | None, footprint_bytes: int, step: MemoryStep) -> None:
-    assert judge(CAP, baseline_bytes, footprint_bytes) is step
+def test_memory_steps(baseline_bytes: int | None, footprint_bytes: int, step: MemoryStep) -> None:
+    assert memory_step(CAP, baseline_bytes, footprint_bytes) is step
 
 
 def test_growth_counts_from_the_first_batches() -> None:
     resting = RestingFootprint()
     first = [100, 300, 500]
     assert len(first) == BASELINE_BATCHES
-    assert [resting.note(CAP, footprint) for footprint in first] == [MemoryStep.KEEP] * 3
-    assert resting.note(CAP, 750) is MemoryStep.KEEP
-    assert resting.note(CAP, 751) is MemoryStep.RECYCLE
+    assert [resting.after_batch(CAP, footprint) for footprint in first] == [MemoryStep.KEEP] * 3
+    assert resting.after_batch(CAP, 750) is MemoryStep.KEEP
+    assert resting.after_batch(CAP, 751) is MemoryStep.RECYCLE
 
 
 async def test_the_watch_ends_with_the_first_sample_over_the_cap() -> None:
     samples = iter([10, 1000, 1001, 5000])
     caps = iter([CAP, CAP, CAP])
-    heavy: list[int] = []
+    exceeded: list[int] = []
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    await watch(7, lambda: next(caps), heavy.append, lambda pid: next(samples), pause)
-    assert heavy == [1001]
+    await watch(7, lambda: next(caps), exceeded.append, lambda pid: next(samples), pause)
+    assert exceeded == [1001]
     assert pauses == [0.25, 0.25]
 
 
 async def test_the_watch_ends_with_the_child() -> None:
-    heavy: list[int] = []
+    exceeded: list[int] = []
 
     def gone(pid: int) -> int:
         raise psutil.NoSuchProcess(pid)
 
-    await watch(7, lambda: CAP, heavy.append, gone)
-    assert heavy == []
+    await watch(7, lambda: CAP, exceeded.append, gone)
+    assert exceeded == []

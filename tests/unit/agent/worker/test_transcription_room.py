@@ -1,4 +1,4 @@
-"""How much audio waits outside of the ring."""
+"""How much audio may wait outside of the ring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOM_FRAMES = 1000
 
 
 class Model:
-    """Notes how many frames it was given at once, with their padding."""
+    """Records the number of frames of each call, padding included."""
 
     sample_rate_hz = 16_000
     family = "noting"
@@ -45,16 +45,16 @@ class Model:
         ((2000, 1000), [2000, 1000]),  # the longest piece goes alone, whatever the room
     ],
 )
-def test_a_batch_is_heard_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
-    model, ring, told = Model(), RingBuffer(4000), list[Message]()
+def test_a_batch_is_inferred_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
+    model, ring, sent = Model(), RingBuffer(4000), list[Message]()
     room_bytes = ROOM_FRAMES * BYTES_PER_FRAME
-    hearing = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, told.append)
+    transcription = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, sent.append)
     jobs = [ClipJob(ClipMessage(index=index, path=Path("/clip"))) for index in range(len(frames))]
-    hearing.begin(jobs, together=8)
+    transcription.add_batch(jobs, batch_size=8)
     for job, count in zip(jobs, frames, strict=True):
         piece = Piece(job, 0, ring.write(np.zeros(count, np.float32)), 0, np.zeros(0, np.bool_), 0)
-        if not hearing.has_room(piece):
-            assert hearing.infer(all_that_waits=True)
-        hearing.piece(piece)
-    hearing.infer(all_that_waits=True)
+        if not transcription.has_room(piece):
+            assert transcription.infer(all_waiting=True)
+        transcription.add_piece(piece)
+    transcription.infer(all_waiting=True)
     assert model.padded_frames == padded

@@ -1,0 +1,30 @@
+"""The BLAS that MLX computes with on Linux: where a faster one is installed, and the threads of each lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
+DEBIAN_OPENBLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0"
+_USR = Path("/usr")
+_OPENBLAS_PATTERNS = ("lib/*/openblas-pthread/libopenblas.so.0", "lib64/libopenblasp.so.0", "lib/libopenblas.so.0")
+"""Debian's, Fedora's and Arch's."""
+_MEMORY_MAP = Path("/proc/self/maps")
+
+
+def installed_openblas() -> str | None:
+    """The file of an installed OpenBLAS with threads, for LD_PRELOAD."""
+    return next((str(file) for pattern in _OPENBLAS_PATTERNS for file in sorted(_USR.glob(pattern))), None)
+
+
+def loaded_openblas() -> str | None:
+    """The file of the OpenBLAS that this process has loaded."""
+    lines = _MEMORY_MAP.read_text().splitlines() if _MEMORY_MAP.exists() else ()
+    files = (line.split()[-1] for line in lines)
+    return next((file for file in files if Path(file).name.startswith("libopenblas")), None)
+
+
+def threads_per_lane(environment: Mapping[str, str]) -> str:
+    """The value of THREADS_VARIABLE for a lane: a second thread costs a processor and gains little (ADR 15)."""
+    return environment.get(THREADS_VARIABLE) or "1"
