@@ -13,7 +13,7 @@ _HOUR_MILLISECONDS = 3_600_000
 
 
 class MacFailureBudget:
-    """Implements stages.context.JobFailureBudget for all attempts of one job on this Mac."""
+    """Implements stages.stage_context.JobFailureBudget for all attempts of one job on this Mac."""
 
     def __init__(self, limits: contract_limits.FailureBudget, clock: Clock) -> None:
         self._limits = limits

@@ -222,7 +222,7 @@ class QuarantineStore:
 
 
 class JobQuarantine:
-    """One job's folder; implements stages.context.QuarantineFolder."""
+    """One job's folder; implements stages.stage_context.QuarantineFolder."""
 
     def __init__(self, store: QuarantineStore, folder: Path, retain_milliseconds: int | None) -> None:
         self._store = store

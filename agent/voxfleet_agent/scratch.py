@@ -150,7 +150,7 @@ class Scratch:
 
 
 class AttemptScratch:
-    """One attempt's folder; implements stages.context.StageScratch."""
+    """One attempt's folder; implements stages.stage_context.StageScratch."""
 
     def __init__(self, scratch: Scratch, path: Path, descriptor: int, limit_bytes: int) -> None:
         self._scratch = scratch

@@ -14,7 +14,7 @@ from voxfleet_process import crash_points
 
 
 class SqliteStageJournal:
-    """Implements stages.context.StageJournal."""
+    """Implements stages.stage_context.StageJournal."""
 
     def __init__(self, journal: Journal, key: AttemptKey) -> None:
         self._journal = journal

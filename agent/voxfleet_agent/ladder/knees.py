@@ -54,7 +54,7 @@ def memory_bytes(tier: LadderTier) -> int:
     return max(tier.peak_rss_bytes, tier.metal_peak_bytes or 0)
 
 
-def decide(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> Knees:
+def decide_knees(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> Knees:
     """Both knees of `tiers`, in ascending order of batch size. Raises ValueError for no tiers or another order."""
     sizes = [tier.batch_size for tier in tiers]
     if not sizes or sizes != sorted(set(sizes)):

@@ -91,7 +91,7 @@ class LadderFiles:
 
 
 class MacLadderBook:
-    """Implements `stages.context.LadderBook`. Measures one ladder at a time, so that two do not disturb each other."""
+    """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time, so that two do not disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
         """`versions`: of this Mac's packages; those in KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
@@ -105,7 +105,7 @@ class MacLadderBook:
     async def table(
         self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
-        """See `stages.context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
+        """See `stages.stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
         can be measured. Raises VoxFleetError as Lane.load and Lane.work do."""
         ladder = spec.contract.batching.ladder
         if spec.task is Task.SYNTHESIZE:
@@ -126,7 +126,7 @@ class MacLadderBook:
         return table if table is not None and self._matches(table, model, contract_digest) else None
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
-        """See `stages.context.LadderBook`. Does nothing without a table, or if its batch size is already as small."""
+        """See `stages.stage_context.LadderBook`. Does nothing without a table, or if its batch size is already as small."""
         async with self._stepping_down:
             table = await asyncio.to_thread(self.stored, model, contract_digest)
             if table is None or table.chosen <= batch_size:
@@ -171,7 +171,7 @@ class MacLadderBook:
         tiers: tuple[LadderTier, ...],
         loaded_model: LoadedModel,
     ) -> LadderTable:
-        decided = knees.decide(tiers, cap_bytes)
+        decided = knees.decide_knees(tiers, cap_bytes)
         return LadderTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
@@ -220,7 +220,7 @@ def _read(file: Path) -> LadderTable | None:
     """None when there is no such file. Raises UnreadableLadderError."""
     try:
         table = LadderTable.model_validate_json(file.read_bytes())
-        knees.decide(table.tiers, table.memory_cap_bytes)
+        knees.decide_knees(table.tiers, table.memory_cap_bytes)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # pydantic.ValidationError is a ValueError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from voxfleet_agent.models.cache import ModelCache
+from voxfleet_agent.models.model_cache import ModelCache
 from voxfleet_agent.models.model_files import PATTERNS, unavailable
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_model import HubModel

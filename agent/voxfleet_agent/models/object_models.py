@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from voxfleet_agent.models.cache import ModelCache, PinnedModel
+from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     MAX_FILES,
     FileDigest,

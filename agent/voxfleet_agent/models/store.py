@@ -7,8 +7,8 @@ from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
-from voxfleet_agent.models.cache import ModelCache, PinnedModel
 from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
+from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     FileDigests,
     check_contents,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from voxfleet_agent.lanes.lane_types import ClipVerdict
-from voxfleet_agent.stages.context import Provenance
+from voxfleet_agent.stages.stage_context import Provenance
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
 from voxfleet_api.kinds.contract_output import Timestamps

@@ -19,7 +19,10 @@ from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import AttemptScratch, Scratch
-from voxfleet_agent.stages.context import (
+from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
+from voxfleet_agent.stages.plan.plan_stage import run_plan
+from voxfleet_agent.stages.process.process_stage import run_process
+from voxfleet_agent.stages.stage_context import (
     AudioMeter,
     JobFailureBudget,
     LadderBook,
@@ -28,9 +31,6 @@ from voxfleet_agent.stages.context import (
     StageContext,
     WorkSignal,
 )
-from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
-from voxfleet_agent.stages.plan.plan_stage import run_plan
-from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage

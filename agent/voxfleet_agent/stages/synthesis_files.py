@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 
 from voxfleet_agent.lanes.lane_types import SynthesizedFile
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec

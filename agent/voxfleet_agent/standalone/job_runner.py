@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import logger
-from voxfleet_agent.stages.context import (
-    ProgressSink,
-)
+from voxfleet_agent.stages.stage_context import ProgressSink
 from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, StageServices, failure_of
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
-from voxfleet_agent.standalone.run_verdict import beyond_halt, concerns_job, may_try_again
+from voxfleet_agent.standalone.run_verdict import committed_beyond_halt, concerns_job, may_try_again
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -131,7 +129,10 @@ class JobRunner:
 
     def _halted(self, fan: _FanOut) -> bool:
         halt_percent = self._specs.contract.quarantine.halt_fan_out_percent
-        return any(map(concerns_job, fan.failures)) or beyond_halt(fan.committed.values(), halt_percent) is not None
+        return (
+            any(map(concerns_job, fan.failures))
+            or committed_beyond_halt(fan.committed.values(), halt_percent) is not None
+        )
 
     async def _finalize(
         self, plan: FrozenPlan, committed: tuple[Committed, ...], failures: tuple[AttemptFailure, ...]

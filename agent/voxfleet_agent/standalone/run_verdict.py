@@ -42,7 +42,7 @@ def concerns_job(failure: AttemptFailure) -> bool:
     return RULES[failure.failure_class].remedy is Remedy.NOTHING
 
 
-def beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
+def committed_beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:
     """Returns (quarantined, finished) clips once they exceed the contract's haltFanOutPercent, None before."""
     counts = (shard.result.counts for shard in committed)
     return clip_limits.beyond_halt((clips for clips in counts if clips is not None), halt_percent)
@@ -54,7 +54,7 @@ def judge(
     """Returns the verdict on a run whose last attempt has ended. `failures`: one for each shard without a result."""
     if failures:
         return _failed(f"{failures[0].failure_class}: {failures[0].message}")
-    failed = clip_limits.beyond_limits(counts, beyond_halt(committed, limits.halt_fan_out_percent), limits)
+    failed = clip_limits.beyond_limits(counts, committed_beyond_halt(committed, limits.halt_fan_out_percent), limits)
     return RunVerdict(RunEnding.COMPLETE) if failed is None else _failed(failed[1])
 
 

@@ -19,7 +19,7 @@ from voxfleet_agent.lane_protocol.messages import (
     SynthesizedAudio,
     VerdictMessage,
 )
-from voxfleet_agent.worker.transcribe import GpuFaultError, failure_of
+from voxfleet_agent.worker.transcribe import GpuFaultError, inference_failure
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -43,7 +43,7 @@ class Synthesizer(Protocol):
     def warm_up(self) -> None: ...
 
 
-class WrittenAudio(Protocol):
+class WrittenFile(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
@@ -63,7 +63,7 @@ class WriteAudio(Protocol):
         *,
         max_frames: int | None = None,
         max_bytes: int | None = None,
-    ) -> WrittenAudio: ...
+    ) -> WrittenFile: ...
 
 
 class TextSynthesis:
@@ -110,7 +110,7 @@ class TextSynthesis:
         except Exception as error:  # a model's code raises what it likes; the verdict names the type
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
-            return VoxFleetError(*failure_of(error))
+            return VoxFleetError(*inference_failure(error))
         audio = SynthesizedAudio(
             size_bytes=written.size_bytes,
             sample_rate_hz=self._model.sample_rate_hz,

@@ -160,7 +160,7 @@ class ClipTranscription:
         except Exception as error:  # a model's code raises what it likes; the verdict names the type
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
-            failure_class, reason = failure_of(error)
+            failure_class, reason = inference_failure(error)
         else:
             for pending, transcript in zip(group, transcripts, strict=True):
                 pending.transcript = transcript
@@ -315,7 +315,7 @@ def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tup
     return tuple(shifted)
 
 
-def failure_of(error: Exception) -> tuple[FailureClass, str]:
+def inference_failure(error: Exception) -> tuple[FailureClass, str]:
     """The failure class and reason for an exception that a model raised on a single clip or text."""
     if isinstance(error, VoxFleetError):
         return error.failure_class, error.message

@@ -28,7 +28,7 @@ from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
-from voxfleet_agent.stages.context import StageContext
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError

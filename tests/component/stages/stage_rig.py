@@ -26,10 +26,10 @@ from voxfleet_agent.failure_budget import MacFailureBudget
 from voxfleet_agent.lanes.lane_types import Lane
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.context import LadderBook, Provenance, QuarantineFolder, StageContext, StageJournal
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
+from voxfleet_agent.stages.stage_context import LadderBook, Provenance, QuarantineFolder, StageContext, StageJournal
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.kinds.audio_shard import JobRef, Stage

@@ -1,4 +1,4 @@
-"""Stubs of the lane, the journal, ladders and quarantine. They behave as stages/context.py documents."""
+"""Stubs of the lane, the journal, ladders and quarantine. They behave as stages/stage_context.py documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.context import StageJournal
+from voxfleet_agent.stages.stage_context import StageJournal
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
@@ -17,6 +16,7 @@ from voxfleet_agent.stages.finalize.transcript_formats import WRITERS
 from voxfleet_agent.stages.frozen_plan import open_manifest, read_plan
 from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
 from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex

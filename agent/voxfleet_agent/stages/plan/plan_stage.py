@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.frozen_plan import nonce_name
 from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
@@ -16,6 +15,7 @@ from voxfleet_agent.stages.plan.job_checks import require_contract_allows, requi
 from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, text_row
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.result_rows import row_error_of
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.process.prefetch import ClipSource
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.results import LadderTable, ManifestRow

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from voxfleet_agent.journal.stage_journal import FrozenPart
-from voxfleet_agent.stages.context import StageJournal
 from voxfleet_agent.stages.job_files import JobFiles
+from voxfleet_agent.stages.stage_context import StageJournal
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PartRef, part_name

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.process.batching import ReadyClips
 from voxfleet_agent.stages.process.part_uploader import PartUploader
 from voxfleet_agent.stages.process.prefetch import ClipSource, PrefetchWindow, PreparedClip
 from voxfleet_agent.stages.process.row_recorder import RowRecorder
 from voxfleet_agent.stages.result_rows import RowFactory
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import deliver_audio
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.scratch import writing_scratch
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.result_rows import checksum_mismatch, row_error_of
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError

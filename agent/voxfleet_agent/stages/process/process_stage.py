@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.lanes.lane_types import Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.frozen_plan import ManifestSlice, nonce_name, read_plan
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch
 from voxfleet_agent.stages.outage import OutageDetector
@@ -23,6 +22,7 @@ from voxfleet_agent.stages.process.row_recorder import RowRecorder
 from voxfleet_agent.stages.process.run_record_file import find_run_record, make_run_record, upload_run_record
 from voxfleet_agent.stages.process.shard_clips import read_clips, remaining_clips, require_shared_input, shard_indexes
 from voxfleet_agent.stages.request_retries import Retrier
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import fetch_reference
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError

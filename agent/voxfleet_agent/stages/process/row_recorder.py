@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.process.part_uploader import PartUploader
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.results import ClipStatus, Evidence, ManifestRow, ResultRow
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from voxfleet_agent.lanes.lane_types import Lane, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.context import StageContext
 from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import FileRef, LadderTable

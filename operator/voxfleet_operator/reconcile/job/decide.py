@@ -15,7 +15,7 @@ from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, v
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
-from voxfleet_operator.reconcile.shard.status import failure_of
+from voxfleet_operator.reconcile.shard.status import failed_condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class _JobDecider:
         shard = self._shards.plan
         if shard is None:
             return JobDecision(self._status(self._job.status), create=(NewShard(Stage.PLAN),))
-        failed = failure_of(shard)
+        failed = failed_condition(shard)
         if failed is not None:
             return self._fail(failed.reason, failed.message)
         if shard.status.commit is None or shard.status.plan is None:
@@ -116,7 +116,7 @@ class _JobDecider:
         if shard is None:
             self._state(Reason.FINALIZING, "results are merged")
             return JobDecision(self._status(self._job.status), create=(NewShard(Stage.FINALIZE),))
-        if shard.status.commit is None and failure_of(shard) is None:
+        if shard.status.commit is None and failed_condition(shard) is None:
             self._state(Reason.FINALIZING, "results are merged")
             return JobDecision(self._status(self._job.status))
         status = self._status(self._job.status, ended=True)

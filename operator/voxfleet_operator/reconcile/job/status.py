@@ -22,7 +22,7 @@ from voxfleet_api.ranges import decode
 from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.shard.status import failure_of, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
 
 MAX_MACS = 256
 
@@ -107,7 +107,7 @@ def stored_index(job: AudioBatchJob, finalize: AudioShard | None) -> StoredFile 
 def verdict(job: AudioBatchJob, counts: ClipCounts, shards: JobShards) -> tuple[str, str] | None:
     """After the last shard ended: why the job has failed, as reason and message; None if it is complete."""
     for shard in (*shards.process, *((shards.finalize,) if shards.finalize else ())):
-        failed = failure_of(shard)
+        failed = failed_condition(shard)
         if failed is not None:
             return failed.reason, f"shard {shard.metadata.name} failed: {failed.message}"
     limits = job.status.contract.spec.quarantine if job.status.contract is not None else Quarantine()

@@ -41,14 +41,14 @@ def is_failed(shard: AudioShard) -> bool:
     return is_true(shard.status.conditions, ConditionType.FAILED)
 
 
-def failure_of(shard: AudioShard) -> Condition | None:
+def failed_condition(shard: AudioShard) -> Condition | None:
     found = find(shard.status.conditions, ConditionType.FAILED)
     return found if found is not None and found.status == "True" else None
 
 
 def concerns_job(shard: AudioShard) -> bool:
     """Whether it failed because of the job as written, so that the job's other shards would fail, too."""
-    failed = failure_of(shard)
+    failed = failed_condition(shard)
     return failed is not None and failed.reason in _JOB_REASONS
 
 

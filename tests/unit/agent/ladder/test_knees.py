@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.agent.ladder.paper_lane import MIB, make_tier
 
-from voxfleet_agent.ladder.knees import Knees, decide, explain
+from voxfleet_agent.ladder.knees import Knees, decide_knees, explain
 from voxfleet_api.results import LadderTable, LadderTier
 
 SIZES = range(1, 9)
@@ -22,7 +22,7 @@ def make_tiers(fixed: float, each: float, *, peaks: list[int] | None = None) -> 
 
 
 def make_table(tiers: list[LadderTier], cap_bytes: int) -> LadderTable:
-    knees = decide(tiers, cap_bytes)
+    knees = decide_knees(tiers, cap_bytes)
     return LadderTable(
         model_digest="sha256:" + "a" * 64,
         contract_digest="sha256:" + "b" * 64,
@@ -50,7 +50,7 @@ def make_table(tiers: list[LadderTier], cap_bytes: int) -> LadderTable:
 )
 def test_latency_knee_is_the_last_tier_that_gains_more_than_it_costs(fixed: float, each: float, knee: int) -> None:
     tiers = make_tiers(fixed, each)
-    assert decide(tiers, MIB).latency == knee
+    assert decide_knees(tiers, MIB).latency == knee
     by_size = {tier.batch_size: tier for tier in tiers}
 
     def worth(size: int) -> bool:
@@ -64,13 +64,13 @@ def test_latency_knee_is_the_last_tier_that_gains_more_than_it_costs(fixed: floa
 
 def test_two_tiers_are_compared_as_they_were_measured() -> None:
     # Twice the clips in 1.3 times the time gain 1.54; the p95 alone decides.
-    assert decide([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=150)], MIB).latency == 2
-    assert decide([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=155)], MIB).latency == 1
+    assert decide_knees([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=150)], MIB).latency == 2
+    assert decide_knees([make_tier(1, 100), make_tier(2, 130, p95_milliseconds=155)], MIB).latency == 1
 
 
 def test_batches_that_cost_more_than_their_clips_are_not_used() -> None:
     for power in (1.5, 2, 4):
-        assert decide([make_tier(size, 10 * size**power) for size in SIZES], MIB).latency == 1
+        assert decide_knees([make_tier(size, 10 * size**power) for size in SIZES], MIB).latency == 1
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_batches_that_cost_more_than_their_clips_are_not_used() -> None:
 def test_memory_knee_is_the_largest_tier_of_the_climb_under_the_cap(
     peaks_mib: list[int], cap_mib: int, memory: int, chosen: int
 ) -> None:
-    knees = decide(make_tiers(500, 100, peaks=[peak * MIB for peak in peaks_mib]), cap_mib * MIB)
+    knees = decide_knees(make_tiers(500, 100, peaks=[peak * MIB for peak in peaks_mib]), cap_mib * MIB)
     assert (knees.memory, knees.chosen) == (memory, chosen)
 
 
@@ -95,20 +95,20 @@ def test_metal_memory_counts_where_it_is_the_larger() -> None:
         make_tier(size, 500 + size, peak_bytes=10 * MIB).model_copy(update={"metal_peak_bytes": size * 10 * MIB})
         for size in SIZES
     ]
-    assert decide(tiers, 40 * MIB).memory == 4
+    assert decide_knees(tiers, 40 * MIB).memory == 4
 
 
 def test_a_tier_over_the_cap_does_not_affect_the_latency_knee() -> None:
     peaks = [MIB] * 6 + [5 * MIB] * 2
     swapping = make_tiers(2000, 100, peaks=peaks)
     swapping[6:] = [make_tier(7, 60_000, peak_bytes=5 * MIB), make_tier(8, 90_000, peak_bytes=5 * MIB)]
-    assert decide(swapping, MIB) == Knees(memory=6, latency=6)
+    assert decide_knees(swapping, MIB) == Knees(memory=6, latency=6)
 
 
 def test_tiers_out_of_order_are_refused() -> None:
     for tiers in ([], [make_tier(2, 1), make_tier(1, 1)], [make_tier(1, 1), make_tier(1, 1)]):
         with pytest.raises(ValueError, match="ascending"):
-            decide(tiers, MIB)
+            decide_knees(tiers, MIB)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.5, 2.5, 3.5, 4.5, 6.0, 10.0, 40.0])
@@ -125,7 +125,7 @@ def test_repeated_measurements_agree_within_one_step(ratio: float) -> None:
             )
             for size in SIZES
         ]
-        found.append(decide(tiers, MIB).latency)
+        found.append(decide_knees(tiers, MIB).latency)
     middle = statistics.median_low(found)
     assert [knee for knee in found if abs(knee - middle) > 1] == []
 
@@ -143,7 +143,7 @@ def ladders(draw: st.DrawFn) -> tuple[list[LadderTier], int]:
 @given(ladders())
 def test_any_measurement_gives_knees_among_the_tiers(case: tuple[list[LadderTier], int]) -> None:
     tiers, cap_bytes = case
-    knees = decide(tiers, cap_bytes)
+    knees = decide_knees(tiers, cap_bytes)
     fitting = [tier.batch_size for tier in tiers if tier.peak_rss_bytes <= cap_bytes]
     assert knees.chosen == min(knees.memory, knees.latency)
     assert knees.latency in [tier.batch_size for tier in tiers]
@@ -158,7 +158,7 @@ def test_any_measurement_gives_knees_among_the_tiers(case: tuple[list[LadderTier
 @given(ladders(), positive)
 def test_more_memory_never_lowers_the_memory_knee(case: tuple[list[LadderTier], int], more_bytes: int) -> None:
     tiers, cap_bytes = case
-    assert decide(tiers, cap_bytes + more_bytes).memory >= decide(tiers, cap_bytes).memory
+    assert decide_knees(tiers, cap_bytes + more_bytes).memory >= decide_knees(tiers, cap_bytes).memory
 
 
 @given(ladders(), st.integers(2, 1000))
@@ -173,7 +173,7 @@ def test_a_slower_machine_has_the_same_knees(case: tuple[list[LadderTier], int],
         )
         for tier in tiers
     ]
-    assert decide(slower, cap_bytes) == decide(tiers, cap_bytes)
+    assert decide_knees(slower, cap_bytes) == decide_knees(tiers, cap_bytes)
 
 
 @pytest.mark.parametrize(

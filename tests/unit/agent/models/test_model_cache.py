@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_agent.models.cache import CachedModel, choose_evictions
+from voxfleet_agent.models.model_cache import CachedModel, choose_evictions
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 

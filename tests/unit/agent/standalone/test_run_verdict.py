@@ -8,7 +8,7 @@ from voxfleet_agent.standalone.attempt_specs import Committed
 from voxfleet_agent.standalone.run_verdict import (
     ATTEMPTS_A_RUN,
     RunEnding,
-    beyond_halt,
+    committed_beyond_halt,
     concerns_job,
     judge,
     may_try_again,
@@ -52,10 +52,10 @@ def test_a_shard_without_result_fails_the_run() -> None:
 
 def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
     at, beyond = shard(0, succeeded=9, quarantined=1), shard(1, succeeded=9, quarantined=2)
-    assert beyond_halt([at], 10) is None
-    assert beyond_halt([at, beyond], 10) == (3, 21)
-    assert beyond_halt([beyond], None) is None
-    assert beyond_halt([], 1) is None
+    assert committed_beyond_halt([at], 10) is None
+    assert committed_beyond_halt([at, beyond], 10) == (3, 21)
+    assert committed_beyond_halt([beyond], None) is None
+    assert committed_beyond_halt([], 1) is None
     limits = LIMITS.model_copy(update={"halt_fan_out_percent": 10})
     assert "haltFanOutPercent" in judge(Counts(quarantined=3, succeeded=18, not_run=4), [at, beyond], [], limits).reason
 
