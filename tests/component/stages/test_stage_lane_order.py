@@ -251,7 +251,7 @@ async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
             if uri.endswith("001.wav") and self.failed < 2:
                 self.failed += 1
-                raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
+                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
             return await super().download(uri, target, version)
 
     lane = StubLane()
@@ -271,7 +271,7 @@ async def test_a_spent_budget_ends_the_attempt(job: Job) -> None:
 
     class Failing(WatchedStorage):
         async def download(self, uri: str, target: Path, version: ObjectVersion) -> str:
-            raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
+            raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
 
     journal = MemoryJournal(job.edges)
     with pytest.raises(BaseExceptionGroup) as caught:

@@ -129,13 +129,13 @@ class Failing(WatchedStorage):
         if uri.endswith("000.wav"):
             self.calls += 1
             if self.calls <= self.times:
-                raise VoxFleetError(self.failure_class, "made to fail")
+                raise VoxFleetError(self.failure_class, "told to fail")
         return await super().download(uri, target, version)
 
     async def head(self, uri: str) -> ObjectVersion:
         if self.calls and uri.endswith(".wav") and (self.outage or self.failing_probes > 0):
             self.failing_probes -= 1
-            raise VoxFleetError(self.failure_class, "made to fail")
+            raise VoxFleetError(self.failure_class, "told to fail")
         return await super().head(uri)
 
 
@@ -188,7 +188,7 @@ async def test_an_outage_of_the_input_ends_the_attempt_and_fails_no_clip(job: Jo
     journal = MemoryJournal(job.edges)
     with pytest.raises(BaseExceptionGroup) as caught:
         await job.process(plan, journal=journal, storage=Failing(job, FailureClass.TRANSPORT, times=99, outage=True))
-    assert caught.group_contains(VoxFleetError, match="made to fail")
+    assert caught.group_contains(VoxFleetError, match="told to fail")
     assert all(row.status is ClipStatus.SUCCEEDED for row in journal.rows.values())
 
 
@@ -239,7 +239,7 @@ async def test_a_stepped_down_batch_size_does_not_reach_the_next_job(job: Job, m
     async def shrink(task: ClipTask) -> None:
         lane.batch_size = 1
         if aborts:
-            raise VoxFleetError(FailureClass.GPU_ABORT_TIMEOUT, "made to fail")
+            raise VoxFleetError(FailureClass.GPU_ABORT_TIMEOUT, "told to fail")
 
     lane.before = shrink
     with pytest.raises(BaseExceptionGroup) if aborts else nullcontext():

@@ -179,7 +179,7 @@ async def test_the_check_of_the_input_folder_is_retried(job: Job, verb: str) -> 
             calls[name] += 1
             if name in failures:
                 failures.remove(name)
-                raise VoxFleetError(FailureClass.TRANSPORT, "made to fail")
+                raise VoxFleetError(FailureClass.TRANSPORT, "told to fail")
 
         async def head(self, uri: str) -> ObjectVersion:
             self.fault(f"head {uri.rpartition('/')[2]}")
