@@ -14,7 +14,7 @@ from pathlib import Path
 from voxfleet_agent.folder_lock import lock_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 ATTEMPTS = "attempts"
 SWEEP_ENTRIES = 10_000

@@ -47,7 +47,7 @@ EDGES: dict[Stage, tuple[str, ...]] = {
     ),
     Stage.FINALIZE: ("reserved", "index-uploaded", "outcome-recorded"),
 }
-"""The agent's crash points (voxfleet_process) in the order in which an attempt of the stage meets them. Rows are
+"""The agent's crash points (voxfleet_shared) in the order in which an attempt of the stage meets them. Rows are
 sealed when the lane begins to work (1), with the outcome, which `outcome-recorded` follows at once (2), and at the
 end (3)."""
 REPEATED_EDGES = (Stage.PROCESS, "reserved"), (Stage.PROCESS, "row-recorded")

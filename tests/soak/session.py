@@ -27,7 +27,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptStatus, ShardResult
 from voxfleet_api.results import Commit, PlanResult, ResultRow, attempt_folder
 from voxfleet_dev.processes import wait_ended
-from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
+from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
 
 STAGE_TIMEOUT_SECONDS = 180.0
 POLL_SECONDS = 0.05

@@ -149,7 +149,7 @@ def test_the_layout_names_every_module() -> None:
             "agent/voxfleet_agent",
             "operator/voxfleet_operator",
             "operator/voxfleet_cli",
-            "crds/voxfleet_process",
+            "crds/voxfleet_shared",
         )
         for file in (REPOSITORY / package).rglob("*.py")
     }

@@ -19,7 +19,7 @@ from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptState, ShardResult
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 STOP_SECONDS = 20
 """How long a cancelled stage may take before its lane is killed under it."""

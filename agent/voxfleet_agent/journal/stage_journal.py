@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.results import PartRef, ResultRow
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 
 class SqliteStageJournal:

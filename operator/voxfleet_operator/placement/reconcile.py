@@ -30,7 +30,7 @@ from voxfleet_operator.reconcile.shard.decide import usage_of
 from voxfleet_operator.reconcile.shard.lost_mac import MacContacts
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
 from voxfleet_operator.reconcile.status_writer import write_status
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 REFUSED_BACKOFF_STEP = 4
 """About a minute."""

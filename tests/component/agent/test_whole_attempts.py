@@ -24,7 +24,7 @@ from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, Mach
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Commit, ResultRow
 from voxfleet_dev.processes import wait_ended
-from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
+from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 CONTRACT = VoiceContractSpec(

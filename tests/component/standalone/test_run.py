@@ -28,7 +28,7 @@ from voxfleet_agent.models.store import default_model_folder
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.results import ClipStatus
 from voxfleet_dev.s3 import S3Server
-from voxfleet_process.crash_points import EXIT_CODE
+from voxfleet_shared.crash_points import EXIT_CODE
 
 LENIENT = {"maxClips": 1, "maxPercent": 50}
 ALL = {"maxClips": 1, "maxPercent": 100}

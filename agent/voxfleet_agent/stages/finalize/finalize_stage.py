@@ -33,7 +33,7 @@ from voxfleet_api.results import (
     plan_folder,
 )
 from voxfleet_api.run_record import RunRecord
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 READS_AT_A_TIME = 8
 

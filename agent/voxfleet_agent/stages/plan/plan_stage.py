@@ -20,7 +20,7 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 HEADERS_AT_A_TIME = 16
 

@@ -11,7 +11,7 @@ from voxfleet_agent.stages.stage_context import StageJournal
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PartRef, part_name
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 PART_ROWS = 64
 PART_SECONDS = 10.0

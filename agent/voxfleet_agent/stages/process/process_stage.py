@@ -30,7 +30,7 @@ from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.protocol import ProcessSpec, ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import AttemptBase, Commit, FileRef, LadderTable, ManifestRow, attempt_folder
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 
 async def run_process(ctx: StageContext) -> ShardResult:

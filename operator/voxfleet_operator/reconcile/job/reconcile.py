@@ -22,7 +22,7 @@ from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 BLOCKED_RETRY_SECONDS = 10.0
 NAME_TAKEN_RETRY_SECONDS = 30.0

@@ -37,7 +37,7 @@ from voxfleet_operator.reconcile.shard.status import (
     with_usages,
 )
 from voxfleet_operator.reconcile.status_writer import write_status
-from voxfleet_process import crash_points
+from voxfleet_shared import crash_points
 
 SETTLE_SECONDS = 2.0
 """From a call to the next look, unless the agent's event comes first."""

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from voxfleet_process.crash_points import EXIT_CODE, VARIABLE
+from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
 
 PROGRAM = """
-from voxfleet_process.crash_points import point
+from voxfleet_shared.crash_points import point
 for i in range(5):
     point("other"); point("edge")
     print(i)
