@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -30,3 +31,10 @@ def lock_folder(folder: Path) -> int:
         os.close(descriptor)
         raise FolderInUseError(folder) from error
     return descriptor
+
+
+def make_private(folder: Path) -> None:
+    """Creates the folder and its missing parents, each with mode 0700; leaves existing ones as they are."""
+    for path in reversed((folder, *folder.parents)):
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from voxfleet_agent.clock import Clock, SystemClock
 from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig
-from voxfleet_agent.failure_budget import MacFailureBudget, MacFailureBudgets
+from voxfleet_agent.failure_budget import MacFailureBudgets
+from voxfleet_agent.folder_lock import FolderInUseError, lock_folder, make_private
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, make_reachable
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.logs import logger
-from voxfleet_agent.machine import LocalMachine, read_machine
-from voxfleet_agent.models.resolved_model import ModelResolver
+from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
-from voxfleet_api.protocol import AttemptSpec
+from voxfleet_agent.stages.stage_runner import STAGES, StageServices
 
-_log = logger("voxfleet.services")
+_log = logger("voxfleet.agent")
+
+
+MAX_RUNS_AT_A_TIME = 16
+
+
+class NoFreeLanesError(Exception):
+    """As many runs as share a folder of lanes go on at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
-class ServicePaths:
+class ServiceSettings:
     """Where an agent keeps what it works with, and within which bounds."""
 
     state: Path
@@ -43,9 +51,12 @@ class ServicePaths:
     quarantine_quota_bytes: int
     pools: tuple[PoolConfig, ...]
     lane_user: str | None = None
+    of_one_run: bool = False
+    """Scratch belongs to one run and is swept before its journal, which may need the room, is opened. `lanes` is
+    shared by several runs, each of which claims a numbered folder below it."""
 
     @classmethod
-    def of(cls, config: AgentConfig) -> ServicePaths:
+    def of(cls, config: AgentConfig) -> ServiceSettings:
         return cls(
             state=config.state_dir,
             journal=config.journal_file,
@@ -62,54 +73,62 @@ class ServicePaths:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LocalServices:
-    """What was opened, on this Mac."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServices(StageServices):
+    """What an agent opens on its Mac."""
 
-    journal: Journal
-    scratch: Scratch
     clock: Clock
-    machine: LocalMachine
     pools: LanePools
-    models: ModelResolver
-    ladders: MacLadderBook
-    quarantine: QuarantineStore
-    open_budget: Callable[[AttemptSpec], MacFailureBudget]
 
 
 @asynccontextmanager
-async def open_services(paths: ServicePaths) -> AsyncIterator[LocalServices]:
+async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalServices]:
     """Ends lanes that an earlier agent left behind before anything is used.
 
-    Raises FolderInUseError, JournalError, LaneUserError, LaneBusyError.
+    Raises FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
     """
     async with AsyncExitStack() as stack:
-        journal = await Journal.open(paths.state, paths.journal)
-        stack.push_async_callback(journal.close)
-        user = None if paths.lane_user is None else LaneUser.from_name(paths.lane_user)
-        scratch = Scratch(paths.scratch, paths.scratch_quota_bytes, paths.scratch_min_free_bytes)
+        scratch = Scratch(settings.scratch, settings.scratch_quota_bytes, settings.scratch_min_free_bytes)
         stack.callback(scratch.close)
-        models = ModelStore(paths.models.path, paths.models.quota_bytes)
+        if settings.of_one_run:
+            await scratch.sweep(())
+        journal = await Journal.open(settings.state, settings.journal)
+        stack.push_async_callback(journal.close)
+        user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
+        machine = await asyncio.to_thread(read_machine, settings.state)
+        models = ModelStore(settings.models.path, settings.models.quota_bytes)
         stack.callback(models.close)
+        lanes = _claim_lanes(stack, settings.lanes) if settings.of_one_run else settings.lanes
         if user is not None:
-            make_reachable(paths.lanes, below=paths.scratch.parent)
-            make_reachable(scratch.attempts_path, below=paths.scratch.parent)
-            make_reachable(paths.models.path, below=paths.models.path.parent)
-        pools = LanePools(paths.pools, paths.lanes, quarantine=paths.quarantine, lane_user=user)
+            make_reachable(lanes, below=settings.scratch.parent)
+            make_reachable(scratch.attempts_path, below=settings.scratch.parent)
+            make_reachable(settings.models.path, below=settings.models.path.parent)
+        pools = LanePools(settings.pools, lanes, quarantine=settings.quarantine, lane_user=user)
         stack.push_async_callback(pools.close)
         for pid in await pools.reap_stale():
             _log.warning("ended a lane that an earlier agent left behind", pid=pid)
-        machine = await asyncio.to_thread(read_machine, paths.state)
         clock = SystemClock()
-        least_memory_bytes = min(pool.memory_cap_bytes for pool in paths.pools)  # a batch size must hold in every pool
+        least_memory_bytes = min(pool.memory_cap_bytes for pool in settings.pools)  # a batch must fit in every pool
         yield LocalServices(
             journal=journal,
             scratch=scratch,
-            clock=clock,
             machine=machine,
-            pools=pools,
-            models=models if user is None else LaneReadableModels(models, user, paths.models.path),
-            ladders=MacLadderBook(paths.ladders, machine.chip, machine.versions, least_memory_bytes),
-            quarantine=QuarantineStore(paths.quarantine, paths.quarantine_quota_bytes, clock),
+            models=models if user is None else LaneReadableModels(models, user, settings.models.path),
+            ladders=MacLadderBook(settings.ladders, machine.chip, machine.versions, least_memory_bytes),
+            quarantine=QuarantineStore(settings.quarantine, settings.quarantine_quota_bytes, clock),
             open_budget=MacFailureBudgets(clock).open,
+            stages=STAGES,
+            clock=clock,
+            pools=pools,
         )
+
+
+def _claim_lanes(stack: AsyncExitStack, folder: Path) -> Path:
+    """Returns a folder for lanes that no other run uses, locked until the stack closes. Raises NoFreeLanesError."""
+    make_private(folder)
+    for number in range(MAX_RUNS_AT_A_TIME):
+        with suppress(FolderInUseError):  # another run holds it
+            lock = lock_folder(folder / str(number))
+            stack.callback(os.close, lock)
+            return folder / str(number)
+    raise NoFreeLanesError(f"{MAX_RUNS_AT_A_TIME} runs go on at this moment; wait for one of them")

@@ -9,15 +9,41 @@ import os
 import sys
 from collections import Counter
 from threading import Lock
+from typing import Literal
 
 VARIABLE = "VOXFLEET_CRASH_AT"
 EXIT_CODE = 70
+
+CrashPoint = Literal[
+    # of the operator
+    "finalizer-added",
+    "assigned",
+    "put-answered",
+    "plan-recorded",
+    "shard-created",
+    "commit-seen",
+    "finalize-committed",
+    "delete-answered",
+    # of the agent
+    "reserved",
+    "base-frozen",
+    "row-recorded",
+    "part-frozen",
+    "part-uploaded",
+    "part-marked",
+    "run-uploaded",
+    "commit-uploaded",
+    "plan-uploaded",
+    "index-uploaded",
+    "outcome-recorded",
+    "row-sealed",
+]
 
 _passed: Counter[str] = Counter()
 _lock = Lock()
 
 
-def point(name: str) -> None:
+def point(name: CrashPoint) -> None:
     """Ends the process without cleanup if the environment asks for this point. Safe in any thread."""
     wanted = os.environ.get(VARIABLE)
     if not wanted:

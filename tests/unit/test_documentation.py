@@ -140,17 +140,41 @@ def test_every_make_target_that_is_told_exists() -> None:
     assert told and told <= targets
 
 
-def test_the_layout_names_every_module() -> None:
-    tree = (REPOSITORY / "docs/layout.md").read_text().partition("## Earlier names")[0]
-    words = set(re.findall(r"\w+", tree))
-    modules = {
-        file.stem
-        for package in (
-            "agent/voxfleet_agent",
-            "operator/voxfleet_operator",
-            "operator/voxfleet_cli",
-            "crds/voxfleet_shared",
-        )
-        for file in (REPOSITORY / package).rglob("*.py")
-    }
-    assert modules - {"__init__", "__main__"} <= words
+TREE = re.compile(r"^## (\S+)\n\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def layout_folders() -> dict[Path, tuple[set[str], set[str]]]:
+    """By folder of docs/layout.md: (names that begin a line, all words of its lines)."""
+    folders: dict[Path, tuple[set[str], set[str]]] = {}
+    for root, tree in TREE.findall((REPOSITORY / "docs/layout.md").read_text()):
+        above = [(-1, REPOSITORY / root)]
+        for line in filter(str.strip, tree.splitlines()):
+            depth = len(line) - len(line.lstrip())
+            head, _, text = line.strip().partition("  ")
+            if depth > 20:  # the description goes on
+                head, text = "", line
+            else:
+                while above[-1][0] >= depth:
+                    above.pop()
+            folder = above[-1][1]
+            if head.endswith("/"):
+                folder = folder / head
+                above.append((depth, folder))
+                head = ""
+            named, words = folders.setdefault(folder, (set(), set()))
+            named |= set(re.findall(r"\w+", head))
+            words |= set(re.findall(r"\w+", f"{head} {text}"))
+    return folders
+
+
+def test_the_layout_has_every_module_in_its_room() -> None:
+    folders = layout_folders()
+    for folder in {path.parent for root in ("agent", "operator", "crds") for path in modules(root)}:
+        named, words = folders[folder]
+        there = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+        assert there <= words, f"{folder}: not in docs/layout.md"
+        assert named <= there, f"{folder}: in docs/layout.md alone"
+
+
+def modules(root: str) -> list[Path]:
+    return [path for path in (REPOSITORY / root).rglob("*.py") if path.stem not in ("__init__", "__main__")]

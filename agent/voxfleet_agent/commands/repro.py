@@ -61,8 +61,9 @@ def verify(
     from voxfleet_agent.finished_runs.repro_check import ModelNotNamed
     from voxfleet_agent.finished_runs.run_files import UnreadableRun
     from voxfleet_agent.finished_runs.tables import verification_json, verification_tables
+    from voxfleet_agent.folder_lock import make_private
     from voxfleet_agent.standalone import verification  # slow to import
-    from voxfleet_agent.standalone.run_session import RunRefused, make_private
+    from voxfleet_agent.standalone.run_session import RunRefused
 
     core_dumps.forbid()
     try:

@@ -126,11 +126,12 @@ def _prepare(
 
 
 def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None) -> RunSummary:
-    from voxfleet_agent.standalone.run_session import RunRefused, make_private, run_job  # slow to import
+    from voxfleet_agent.folder_lock import make_private
+    from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
     core_dumps.forbid()
     try:
-        if paths.owns_scratch:
+        if paths.settings.of_one_run:
             make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)
         with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
@@ -143,7 +144,7 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
     except (RunRefused, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
-        raise give_up(f"{paths.services.journal}: {error}; free its volume, and the same command goes on") from error
+        raise give_up(f"{paths.settings.journal}: {error}; free its volume, and the same command goes on") from error
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:

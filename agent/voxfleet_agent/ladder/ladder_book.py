@@ -91,7 +91,7 @@ class LadderFiles:
 
 
 class MacLadderBook:
-    """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time, so that two do not disturb each other."""
+    """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time: two would disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
         """`versions`: of this Mac's packages; those in KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
@@ -105,7 +105,7 @@ class MacLadderBook:
     async def table(
         self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
-        """See `stages.stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
+        """See `stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
         can be measured. Raises VoxFleetError as Lane.load and Lane.work do."""
         ladder = spec.contract.batching.ladder
         if spec.task is Task.SYNTHESIZE:
@@ -126,7 +126,7 @@ class MacLadderBook:
         return table if table is not None and self._matches(table, model, contract_digest) else None
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
-        """See `stages.stage_context.LadderBook`. Does nothing without a table, or if its batch size is already as small."""
+        """See `stage_context.LadderBook`. Does nothing without a table or if its batch size is as small already."""
         async with self._stepping_down:
             table = await asyncio.to_thread(self.stored, model, contract_digest)
             if table is None or table.chosen <= batch_size:

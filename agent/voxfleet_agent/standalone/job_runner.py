@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from voxfleet_agent.lanes.lane_types import LaneHandle
+from voxfleet_agent.local_services import LocalServices
 from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.stage_context import ProgressSink
-from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, StageServices, failure_of
+from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, failure_of
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
@@ -25,14 +26,6 @@ from voxfleet_api.results import Counts
 MAX_PART_NAMES = 1_000_000
 
 _log = logger("voxfleet.local")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunServices(StageServices):
-    """What the attempts of a run work with."""
-
-    storage: Storage
-    lanes: Sequence[LaneHandle]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +54,18 @@ class JobRunner:
     """Runs one job. A second runner over the same journal continues where this one stopped."""
 
     def __init__(
-        self, specs: AttemptSpecs, services: RunServices, run_journal: RunJournal, reporter: ProgressReporter
+        self,
+        specs: AttemptSpecs,
+        local: LocalServices,
+        storage: Storage,
+        run_journal: RunJournal,
+        reporter: ProgressReporter,
     ) -> None:
         self._specs = specs
-        self._services = services
-        self._stage_runner = StageRunner(services)
+        self._scratch = local.scratch
+        self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
+        self._storage = storage
+        self._stage_runner = StageRunner(local)
         self._run_journal = run_journal
         self._reporter = reporter
         self._done: dict[int, int] = {}
@@ -101,9 +101,8 @@ class JobRunner:
                 self._done[ordinal] = plan.found.boundaries[ordinal + 1] - plan.found.boundaries[ordinal]
         if fan.committed and fan.waiting:
             self._reporter.say(f"goes on: {len(fan.committed)} of {plan.shards} shards are done")
-        lanes = self._services.lanes[: self._specs.job.spec.parallelism]
         async with asyncio.TaskGroup() as group:
-            for lane in lanes:
+            for lane in self._lanes:
                 group.create_task(self._work(plan, fan, lane))
         return fan
 
@@ -188,7 +187,7 @@ class JobRunner:
         if spec.stage is not Stage.PROCESS:
             return 1
         folder = f"{spec.output_folder}/parts/{spec.shard_uid}/"
-        names = await self._services.storage.list_names(folder, MAX_PART_NAMES)
+        names = await self._storage.list_names(folder, MAX_PART_NAMES)
         numbers = [int(first) for first in (name.partition("/")[0] for name in names) if first.isdecimal()]
         return max(numbers, default=0) + 1
 
@@ -203,7 +202,7 @@ class JobRunner:
             if lane is not None:
                 await lane.kill()
             raise
-        residue_bytes = self._services.scratch.residue_bytes(record.key)
+        residue_bytes = self._scratch.residue_bytes(record.key)
         await self._run_journal.ended(record, end.outcome, end.scratch_high_water_bytes, residue_bytes)
         return end.outcome
 
@@ -215,14 +214,14 @@ class JobRunner:
             return await self._stage_runner.run(
                 spec,
                 lane,
-                lambda: nullcontext(self._services.storage),
+                lambda: nullcontext(self._storage),
                 progress=progress,
                 working=_working,
                 audio_meter=lambda audio_milliseconds: None,
                 log=_log.bind(shard=spec.shard_name, attempt=spec.attempt),
             )
         finally:
-            await self._services.scratch.remove_attempt(key)
+            await self._scratch.remove_attempt(key)
 
 
 async def _working() -> None:

@@ -18,7 +18,6 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 DEFAULT_SAMPLE_RATE_HZ = 16_000
 DEFAULT_BATCH_SIZE = 4
-DEFAULT_MAX_RETRIES = 3
 _RANGES = {SAMPLE_RATE: (4000, 384_000), BATCH_SIZE: (1, 8), MAX_RETRIES: (0, 10)}
 
 

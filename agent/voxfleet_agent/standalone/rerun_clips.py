@@ -19,12 +19,13 @@ from voxfleet_agent.finished_runs.comparison import RowPair
 from voxfleet_agent.finished_runs.repro_check import RunSetup
 from voxfleet_agent.finished_runs.row_statistics import work_milliseconds
 from voxfleet_agent.finished_runs.run_files import RunFiles
+from voxfleet_agent.folder_lock import make_private
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import DEFAULT_NAMESPACE
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_paths import without_agent
-from voxfleet_agent.standalone.run_session import RunRefused, make_private, run_job
+from voxfleet_agent.standalone.run_session import RunRefused, run_job
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec, JobOutput, Sharding

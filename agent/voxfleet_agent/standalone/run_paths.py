@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig, checked_prefix
-from voxfleet_agent.local_services import ServicePaths
+from voxfleet_agent.local_services import ServiceSettings
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
 from voxfleet_agent.standalone.job_documents import DocumentError
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
@@ -28,24 +28,18 @@ class OptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    services: ServicePaths
-    """`services.state` holds the journal and the log of this run alone."""
-    owns_scratch: bool
-    """Scratch is this run's alone and goes when it has ended; other runs of this user share its lanes."""
+    settings: ServiceSettings
+    """`settings.state` holds the journal and the log of this run alone."""
     allow: tuple[str, ...]
     https: HttpsConfig
 
     @property
     def state(self) -> Path:
-        return self.services.state
+        return self.settings.state
 
     @property
     def log(self) -> Path:
         return self.state / "log.jsonl"
-
-    @property
-    def lane_count(self) -> int:
-        return sum(pool.lanes for pool in self.services.pools)
 
 
 def state_home(environment: Mapping[str, str], home: Path) -> Path:
@@ -84,7 +78,7 @@ def without_agent(
     pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=settings.batch_size)
     run_state = state / "runs" / specs.name
     return RunPaths(
-        services=ServicePaths(
+        settings=ServiceSettings(
             state=run_state,
             journal=run_state / JOURNAL_NAME,
             # A folder of its own: TMPDIR may be shared, and scratch is locked and swept.
@@ -97,8 +91,8 @@ def without_agent(
             quarantine=settings.quarantine,
             quarantine_quota_bytes=QUARANTINE_QUOTA_BYTES,
             pools=(pool,),
+            of_one_run=True,
         ),
-        owns_scratch=True,
         allow=(*named_addresses(specs.job), *allow),
         https=https or HttpsConfig(),
     )
@@ -111,8 +105,7 @@ def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = Non
         raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
     run_state = config.state_dir / "runs" / specs.name
     return RunPaths(
-        services=replace(ServicePaths.of(config), state=run_state, journal=run_state / JOURNAL_NAME),
-        owns_scratch=False,
+        settings=replace(ServiceSettings.of(config), state=run_state, journal=run_state / JOURNAL_NAME),
         allow=config.allow,
         https=config.https,
     )

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
-from voxfleet_agent.folder_lock import FolderInUseError, lock_folder
+from voxfleet_agent.folder_lock import FolderInUseError, make_private
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
-from voxfleet_agent.local_services import LocalServices, ServicePaths, open_services
+from voxfleet_agent.local_services import LocalServices, NoFreeLanesError, ServiceSettings, open_services
 from voxfleet_agent.scratch import ATTEMPTS
-from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
-from voxfleet_agent.standalone.job_runner import JobRunner, RunResult, RunServices
+from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
 from voxfleet_agent.standalone.run_paths import RunPaths
@@ -34,7 +31,6 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_api.results import INDEX_NAME, Counts, ResultRow
 
-MAX_RUNS_AT_A_TIME = 16
 MAX_PLAN_FILES = 10_000
 
 
@@ -51,33 +47,38 @@ async def run_job(
     """
     make_private(paths.state)
     try:
-        async with _opened(paths, credentials) as (services, run_journal):
-            return await _run(specs, paths, services, run_journal, reporter)
+        async with _opened(paths, credentials) as (local, storage, run_journal):
+            return await _run(specs, paths, local, storage, run_journal, reporter)
     finally:
-        if paths.owns_scratch:
-            _remove_empty(paths.services.scratch / ATTEMPTS, paths.services.scratch)
+        if paths.settings.of_one_run:
+            _remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
 
 
 async def _run(
-    specs: AttemptSpecs, paths: RunPaths, services: RunServices, run_journal: RunJournal, reporter: ProgressReporter
+    specs: AttemptSpecs,
+    paths: RunPaths,
+    local: LocalServices,
+    storage: Storage,
+    run_journal: RunJournal,
+    reporter: ProgressReporter,
 ) -> RunSummary:
-    await _require_own_output(specs, paths, services.storage, run_journal)
+    await _require_own_output(specs, paths, storage, run_journal)
     _require_same(specs, paths, run_journal)
     stopwatch = Stopwatch(paths.state / "elapsed.json")
-    runner = JobRunner(specs, services, run_journal, reporter)
-    ended = RunResult(None, (), ())
+    runner = JobRunner(specs, local, storage, run_journal, reporter)
+    result = RunResult(None, (), ())
     try:
-        ended = await runner.run()
-        verdict = _verdict(specs, ended)
+        result = await runner.run()
+        verdict = _verdict(specs, result)
     except asyncio.CancelledError:
         verdict = RunVerdict(RunEnding.PARKED, "interrupted")
     finally:
         elapsed = stopwatch.stop(runner.worked)
-    lanes = min(len(services.lanes), specs.job.spec.parallelism)
+    lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
     found, inherited = None, 0
-    if ended.index_sha256 is not None:
-        inheritance = InheritedResults(specs, run_journal, ended)
-        found = await _figures(specs, services.storage, inheritance, reporter)
+    if result.index_sha256 is not None:
+        inheritance = InheritedResults(specs, run_journal, result)
+        found = await _statistics(specs, storage, inheritance, reporter)
         inherited = inheritance.clips
         if not runner.worked and found is None:
             raise RunRefused(
@@ -87,7 +88,7 @@ async def _run(
     all_inherited = found is not None and 0 < found.counts.total == inherited
     if runner.worked and found is not None and not all_inherited:
         wall_milliseconds = None if inherited else elapsed.milliseconds
-        await _note(specs, services.storage, RunPace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
+        await _write_pace(specs, storage, RunPace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
     high_water_bytes, residue_bytes = run_journal.scratch_bytes()
     return RunSummary(
         job=specs.job.metadata.name,
@@ -95,10 +96,10 @@ async def _run(
         uid=specs.uid,
         verdict=verdict,
         output=specs.output_folder,
-        index_sha256=ended.index_sha256,
+        index_sha256=result.index_sha256,
         figures=found,
-        shards=0 if ended.plan is None else ended.plan.shards,
-        shards_committed=len(ended.committed),
+        shards=0 if result.plan is None else result.plan.shards,
+        shards_committed=len(result.committed),
         lanes=lanes,
         wall_milliseconds=elapsed.milliseconds,
         ran=runner.worked and not all_inherited,
@@ -111,7 +112,7 @@ async def _run(
     )
 
 
-async def _figures(
+async def _statistics(
     specs: AttemptSpecs, storage: Storage, inheritance: InheritedResults, reporter: ProgressReporter
 ) -> RowStatistics | None:
     files = RunFiles(specs.output_folder, storage)
@@ -122,7 +123,7 @@ async def _figures(
         return None
 
 
-async def _note(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:
+async def _write_pace(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:
     """Writes the run's wall time beside its results. index.json does not list it, because a fleet has no such time."""
     try:
         await storage.put(f"{specs.output_folder}/{PACE_NAME}", canonical_json(pace.dump()))
@@ -130,65 +131,44 @@ async def _note(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: 
         reporter.say(f"{PACE_NAME} could not be written: {error.message}")
 
 
-def _verdict(specs: AttemptSpecs, ended: RunResult) -> RunVerdict:
-    if ended.plan is None:
-        return refused(ended.failures)
-    return judge(ended.counts or Counts(), ended.committed, ended.failures, specs.contract.quarantine)
+def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
+    if result.plan is None:
+        return refused(result.failures)
+    return judge(result.counts or Counts(), result.committed, result.failures, specs.contract.quarantine)
 
 
 @asynccontextmanager
-async def _opened(paths: RunPaths, credentials: S3Credentials | None) -> AsyncIterator[tuple[RunServices, RunJournal]]:
+async def _opened(
+    paths: RunPaths, credentials: S3Credentials | None
+) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
     async with AsyncExitStack() as stack:
-        service_paths = paths.services
-        make_private(service_paths.scratch)
-        if paths.owns_scratch:
-            lanes, lock = _free_lanes(service_paths.lanes)
-            stack.callback(os.close, lock)
-            service_paths = replace(service_paths, lanes=lanes)
-        local = await _open_services(stack, service_paths, owns_scratch=paths.owns_scratch)
+        make_private(paths.settings.scratch)
+        local = await _open_services(stack, paths.settings)
         if not local.machine.runtime_compatible:
             raise RunRefused(f"{local.machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")
-        if paths.owns_scratch:
-            await local.scratch.sweep(())
-            make_private(service_paths.quarantine)
+        if paths.settings.of_one_run:
+            make_private(paths.settings.quarantine)
         storage = await stack.enter_async_context(_storage(paths, credentials))
         await local.quarantine.expire()
-        services = RunServices(
-            journal=local.journal,
-            scratch=local.scratch,
-            machine=local.machine,
-            models=local.models,
-            ladders=local.ladders,
-            quarantine=local.quarantine,
-            open_budget=local.open_budget,
-            stages=STAGES,
-            storage=storage,
-            lanes=local.pools.lanes,
-        )
-        yield services, await RunJournal.load(local.journal)
+        yield local, storage, await RunJournal.load(local.journal)
 
 
-async def _open_services(stack: AsyncExitStack, paths: ServicePaths, *, owns_scratch: bool) -> LocalServices:
+async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
     try:
-        return await stack.enter_async_context(open_services(paths))
-    except (LaneUserError, LaneBusyError) as error:
+        return await stack.enter_async_context(open_services(settings))
+    except (LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
-    except (FolderInUseError, JournalError) as error:
-        if isinstance(error, FolderInUseError) and error.folder == paths.scratch and not owns_scratch:
-            raise RunRefused(
-                f"the agent of this configuration is running and holds its scratch folder ({paths.scratch}); stop it"
-                " first, give the job to it, or run without -c"
-            ) from error
+    except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error
-
-
-def _free_lanes(folder: Path) -> tuple[Path, int]:
-    """Returns a folder for lanes that no other run uses now, and its lock."""
-    make_private(folder)
-    for number in range(MAX_RUNS_AT_A_TIME):
-        with suppress(FolderInUseError):  # another run holds it
-            return folder / str(number), lock_folder(folder / str(number))
-    raise RunRefused(f"{MAX_RUNS_AT_A_TIME} runs go on at this moment; wait for one of them")
+    except FolderInUseError as error:
+        if error.folder != settings.scratch:
+            raise RunRefused(f"{error}; or this very run goes on in another process") from error
+        if settings.of_one_run:
+            raise RunRefused(f"this very run goes on in another process: {error}") from error
+        raise RunRefused(
+            f"the agent of this configuration is running and holds its scratch folder ({settings.scratch}); stop it"
+            " first, give the job to it, or run without -c"
+        ) from error
 
 
 def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
@@ -200,10 +180,9 @@ def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
 
 
 async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
-    """Refuses to write over a finished run that another state folder knows.
+    """Refuses to write over a finished run that another state folder knows, and over a cluster's results.
 
-    Nor is any run of a job that was copied from a cluster: it names its UID, and with it the folder that the cluster
-    wrote.
+    A job that was copied from a cluster names its UID, and with it the folder that the cluster wrote.
     """
     if not run_journal.is_new:
         return
@@ -246,13 +225,6 @@ def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal)
         )
 
 
-def make_private(folder: Path) -> None:
-    """Creates the folder and its missing parents, each with mode 0700; leaves existing ones as they are."""
-    for path in reversed((folder, *folder.parents)):
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-
-
 def _remove_empty(*folders: Path) -> None:
     for folder in folders:
         with suppress(OSError):  # something else lies in it, or it was never made
@@ -262,9 +234,9 @@ def _remove_empty(*folders: Path) -> None:
 class InheritedResults:
     """Counts clips whose rows were in the output before this run began; their wall time is unknown."""
 
-    def __init__(self, specs: AttemptSpecs, run_journal: RunJournal, ended: RunResult) -> None:
+    def __init__(self, specs: AttemptSpecs, run_journal: RunJournal, result: RunResult) -> None:
         self._run_journal = run_journal
-        self._boundaries = () if ended.plan is None else ended.plan.found.boundaries
+        self._boundaries = () if result.plan is None else result.plan.found.boundaries
         self._uids = [specs.shard_uid(Stage.PROCESS, ordinal) for ordinal in range(len(self._boundaries))]
         self.clips = 0
 

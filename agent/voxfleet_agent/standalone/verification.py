@@ -21,6 +21,7 @@ from voxfleet_agent.finished_runs.repro_check import (
     version_differences,
 )
 from voxfleet_agent.finished_runs.run_files import RunFiles, open_run
+from voxfleet_agent.folder_lock import make_private
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.stages.finalize.repro import ReproBundle
@@ -28,7 +29,7 @@ from voxfleet_agent.standalone.mlx_audio_settings import settle_settings
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.rerun_clips import Host, rerun_clips, sample, worst
 from voxfleet_agent.standalone.run_paths import cache_home, state_home
-from voxfleet_agent.standalone.run_session import RunRefused, make_private
+from voxfleet_agent.standalone.run_session import RunRefused
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import VoxFleetError

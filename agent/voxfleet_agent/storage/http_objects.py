@@ -16,7 +16,6 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MODIFIED = "modified "
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
-_EMPTY_RANGE = re.compile(r"bytes \*/0")
 _HEADER_TEXT = re.compile(r"[\x20-\x7e]{1,512}")
 
 

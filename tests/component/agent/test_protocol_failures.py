@@ -80,7 +80,7 @@ async def test_a_deletion_that_cannot_end_ends_the_agent(agent: Agent, monkeypat
     def full(db: sqlite3.Connection, gone: AttemptKey) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(attempt_table, "forget", full)
+    monkeypatch.setattr(attempt_table, "delete", full)
     with pytest.raises(sqlite3.OperationalError):
         await agent.supervisor.delete(key)
     assert isinstance(agent.supervisor.failed.exception(), sqlite3.OperationalError)  # the next process deletes it

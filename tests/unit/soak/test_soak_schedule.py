@@ -30,7 +30,7 @@ STRIKERS: dict[str, tuple[Iterable[str], dict[str, str]]] = {
 
 def crash_points() -> set[str]:
     sources = [path.read_text() for path in AGENT.rglob("*.py")]
-    return {name for source in sources for name in re.findall(r"crash\.point\((.*?)\)", source)}
+    return {name for source in sources for name in re.findall(r"crash_points\.point\((.*?)\)", source)}
 
 
 def test_every_edge_has_a_name_that_can_be_found() -> None:

@@ -60,9 +60,18 @@ def changes_of(reference: Sequence[str], other: Sequence[str]) -> WordChanges:
 def test_word_changes_count_edits(reference: list[str], other: list[str]) -> None:
     found = changes_of(reference, other)
     assert (found.errors == 0) == (reference == other)
-    assert found.errors == found.replaced + found.missing + found.added
+    assert found.errors == changes_of(other, reference).errors == found.replaced + found.missing + found.added
     assert changes_of(other, reference) == found._replace(missing=found.added, added=found.missing)
     assert len(reference) - found.missing + found.added == len(other) and min(found) >= 0
+    assert found.errors == least_edits(reference, other)
+
+
+def least_edits(a: Sequence[str], b: Sequence[str]) -> int:
+    if not a or not b:
+        return len(a) + len(b)
+    if a[0] == b[0]:
+        return least_edits(a[1:], b[1:])
+    return 1 + min(least_edits(a[1:], b), least_edits(a, b[1:]), least_edits(a[1:], b[1:]))
 
 
 def test_word_changes_of_known_texts() -> None:
