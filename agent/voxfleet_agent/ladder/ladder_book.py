@@ -47,7 +47,7 @@ class LadderFiles:
             return None
 
     def all(self) -> tuple[list[LadderTable], list[str]]:
-        """(every table, latest first; the names of unreadable files)."""
+        """Returns (every table, latest first; the names of unreadable files)."""
         tables: list[LadderTable] = []
         unreadable: list[str] = []
         for file in self._files():
@@ -91,10 +91,10 @@ class LadderFiles:
 
 
 class MacLadderBook:
-    """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time, so that two do not disturb each other."""
+    """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time: two would disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
-        """`versions`: of this Mac's packages; those in KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
+        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
         self._files = LadderFiles(folder)
         self._chip = chip
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
@@ -105,8 +105,9 @@ class MacLadderBook:
     async def table(
         self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
-        """See `stages.stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
-        can be measured. Raises VoxFleetError as Lane.load and Lane.work do."""
+        """See `stages.stage_context.LadderBook`. Also returns None for Synthesize, which takes one text at a time, and
+        when no clip can be measured. Raises VoxFleetError as Lane.load and Lane.work do.
+        """
         ladder = spec.contract.batching.ladder
         if spec.task is Task.SYNTHESIZE:
             return None
@@ -126,7 +127,7 @@ class MacLadderBook:
         return table if table is not None and self._matches(table, model, contract_digest) else None
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
-        """See `stages.stage_context.LadderBook`. Does nothing without a table, or if its batch size is already as small."""
+        """See `stages.stage_context.LadderBook`. Does nothing without a table, or if its batch is as small already."""
         async with self._stepping_down:
             table = await asyncio.to_thread(self.stored, model, contract_digest)
             if table is None or table.chosen <= batch_size:
