@@ -150,8 +150,8 @@ def _check_segments(key: str) -> None:
 
 
 def _check_segment(segment: str) -> None:
-    # Nothing here decodes percent signs. A segment that would change its meaning for a server that decodes them, once
-    # or repeatedly, is refused all the same. Some servers also cut a segment at a semicolon.
+    # Nothing here decodes percent signs, but a segment is refused if decoding it, once or repeatedly, would change its
+    # meaning for a server. Some servers also cut a segment at a semicolon.
     texts = [segment]
     while (decoded := unquote(texts[-1])) != texts[-1]:
         texts.append(decoded)

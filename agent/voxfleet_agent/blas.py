@@ -9,7 +9,7 @@ THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 DEBIAN_OPENBLAS = "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0"
 _USR = Path("/usr")
 _OPENBLAS_PATTERNS = ("lib/*/openblas-pthread/libopenblas.so.0", "lib64/libopenblasp.so.0", "lib/libopenblas.so.0")
-"""Debian's, Fedora's and Arch's."""
+"""The places where Debian, Fedora and Arch install it."""
 _MEMORY_MAP = Path("/proc/self/maps")
 
 

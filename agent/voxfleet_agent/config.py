@@ -111,9 +111,9 @@ class PoolConfig(SpecModel):
     kind: Literal["Offline"] = "Offline"
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
     memory_cap: Quantity = "4Gi"
-    """Per lane, for the model, the ring of decoded audio and the batch together."""
+    """The cap per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
-    """Used until a ladder is measured."""
+    """The batch size until a ladder is measured."""
 
     @property
     def memory_cap_bytes(self) -> int:
@@ -255,7 +255,7 @@ def create_private_file(file: Path, content: bytes) -> bool:
 
 
 def lane_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> tuple[int, int]:
-    """(sum of all lanes' caps, upper limit for that sum), in bytes."""
+    """Returns (sum of all lanes' caps, upper limit for that sum), in bytes."""
     caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
     return caps, total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
 

@@ -166,7 +166,7 @@ def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int)
 
 
 def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan | None:
-    """The range of the attempt's rows in the current chain; rows of other attempts may lie in between."""
+    """The range of the attempt's rows in the current chain; rows of other attempts may lie between them."""
     first, last = db.execute(
         "SELECT min(sequence), max(sequence) FROM ledger_rows WHERE chain_id = ? AND shard_uid = ? AND attempt = ?",
         (chain_id, *key),

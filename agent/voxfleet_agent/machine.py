@@ -20,7 +20,7 @@ from voxfleet_agent.config import create_private_file
 PROBE_SECONDS = 60
 VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "voxfleet")
 
-# Runs in a separate process. Naming AudioInfo loads the native code, and with it the library's own compatibility check.
+# Runs in a separate process. Accessing AudioInfo loads the native code, which runs the library's own check.
 _PROBE = "import json, mlx_audio_io as io; io.AudioInfo; print(json.dumps(io.show_build_info(), default=str))"
 
 
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _probe_runtime() -> tuple[bool, str]:
-    """(compatible, message): whether mlx-audio-io loads with the installed mlx."""
+    """Returns (compatible, message): whether mlx-audio-io loads with the installed mlx."""
     try:
         probe = subprocess.run(  # noqa: S603 -- our own interpreter and our own program
             [sys.executable, "-c", _PROBE],
@@ -109,7 +109,7 @@ def _probe_runtime() -> tuple[bool, str]:
 
 
 def check_build_info(info: dict[str, object]) -> tuple[bool, str]:
-    """(compatible, message) from mlx-audio-io's `show_build_info()`.
+    """Returns (compatible, message) from mlx-audio-io's `show_build_info()`.
 
     `mlx_version_matches` is false for a build that depends on no MLX version at all, which fits every MLX.
     """

@@ -40,7 +40,7 @@ class AgentMetrics(Collector):
         self._registry.register(self)
 
     def render(self) -> tuple[bytes, str]:
-        """(text, media type)."""
+        """Returns (text, media type)."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def describe(self) -> Iterable[Metric]:

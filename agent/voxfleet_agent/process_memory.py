@@ -60,7 +60,7 @@ _RESET_PEAK = "5"
 def peak_bytes() -> int:
     """The peak of this process's resident set: on Linux since `reset_peak`, on macOS since the process started.
 
-    On Linux, getrusage would count from the size of the parent at the fork.
+    On Linux, getrusage is not used, because its peak starts at the size of the parent at the fork.
     """
     if _PROC_STATUS.exists():
         match = re.search(r"^VmHWM:\s*(\d+) kB$", _PROC_STATUS.read_text(), re.MULTILINE)

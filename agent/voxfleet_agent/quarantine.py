@@ -250,7 +250,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _read_clip(namespace: str, job: str, folder: Path) -> RetainedClip:
-    """A clip that cannot be read counts as expired long ago, so it is evicted first."""
+    """A clip whose record cannot be read counts as expired long ago, so it is evicted first."""
     size_bytes, never = 0, datetime.fromtimestamp(0, UTC)
     kept_at = expires_at = never
     try:
@@ -307,7 +307,7 @@ class QuarantineQuota:
         return self.size_bytes + size_bytes <= self._quota_bytes
 
     def next_to_evict(self, job: Path, size_bytes: int) -> tuple[Path, str] | None:
-        """(job, name) of the clip to remove so that `size_bytes` more of `job` may fit.
+        """Returns (job, name) of the clip to remove so that `size_bytes` more of `job` may fit.
 
         None when no job that has clips exceeds its share: then the new clip itself is too large.
         """

@@ -93,7 +93,7 @@ class Scratch:
                 self._freed.notify_all()
 
     def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
-        """The attempt's folder, created when it is missing and emptied. `limit_bytes`: the contract's scratch.maxBytes.
+        """The attempt's folder, empty: it is created or cleared. `limit_bytes`: the contract's scratch.maxBytes.
 
         Files that an earlier run left in it have no reservation any more. No link is followed. Raises
         VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.

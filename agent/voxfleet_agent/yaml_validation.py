@@ -84,7 +84,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def _look_up(model: type[BaseModel], location: Location) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """(the model that should have the last part of the location, the field that this part names)."""
+    """Returns (the model that should have the last part of the location, the field that this part names)."""
     current: type[BaseModel] | None = model
     info: FieldInfo | None = None
     for number, part in enumerate(location):

@@ -39,7 +39,7 @@ def cell(plain: dict[str, object], column: PrinterColumn, now: datetime) -> str:
 
 
 def look_up(plain: dict[str, object], json_path: str) -> object:
-    """Understands the two kinds of path that the CRDs use: fields, and one field of a condition given its type."""
+    """The value at a path of a kind that the CRDs use: fields, or one field of a condition given its type."""
     match = _CONDITION.fullmatch(json_path)
     if match:
         conditions = look_up(plain, ".status.conditions")
@@ -54,7 +54,7 @@ def look_up(plain: dict[str, object], json_path: str) -> object:
 
 
 def age(passed: timedelta) -> str:
-    """Written as kubectl does: 45s, 12m, 7h, 3d."""
+    """A duration as kubectl writes it: 45s, 12m, 7h, 3d."""
     seconds = max(0, int(passed.total_seconds()))
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * length or (unit == "d" and seconds >= length):

@@ -39,7 +39,7 @@ def kind_of(word: str) -> type[Resource]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object that somebody asks for: its name, and the kinds it may be of, in the order to try them."""
+    """An object named by a user: its name, and the kinds that it may be of, in the order in which to try them."""
 
     kinds: tuple[type[Resource], ...]
     name: str

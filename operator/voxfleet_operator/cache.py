@@ -25,7 +25,7 @@ def key_of(resource: Resource) -> Key:
 
 
 def version_number(resource_version: str) -> int:
-    """The versions of one server are growing numbers; 0 if there is none."""
+    """The version as a number, which only grows on one server; 0 if there is none."""
     return int(resource_version) if resource_version.isdecimal() else 0
 
 
@@ -53,7 +53,7 @@ class Cache:
         return cast("R", self._objects[key]) if key is not None and key.kind == kind.crd.kind else None
 
     def all(self, kind: type[R], namespace: str | None = None) -> list[R]:
-        """In one namespace or in all, ordered by name."""
+        """All objects of a kind, in one namespace or in all, ordered by name."""
         keys = self._keys_by_kind.get(kind.crd.kind, set())
         return [
             cast("R", self._objects[key]) for key in sorted(keys) if namespace is None or key.namespace == namespace
@@ -89,7 +89,7 @@ class Cache:
         return True
 
     def remove(self, resource: Resource) -> bool:
-        """Records a deletion; True if the object was known. An object of the same name with another UID stays."""
+        """Records a deletion; True if the object was known. An object with the same name but another UID stays."""
         return self.remove_uid(resource.metadata.uid)
 
     def remove_uid(self, uid: str) -> bool:

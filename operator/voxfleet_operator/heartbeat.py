@@ -11,7 +11,7 @@ STALL_SECONDS = 5.0
 
 
 class Heartbeat:
-    """The loop beats it; any thread may read it. `clock` is monotonic, in seconds."""
+    """The event loop updates it; any thread may read it. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -92,7 +92,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach the API server, for another client."""
+    """What another client needs to reach the API server."""
 
     server: str
     ca_file: str | None
@@ -180,7 +180,7 @@ class Kube:
         await self.close()
 
     async def connection(self) -> Connection:
-        """With the current token, as tokens rotate."""
+        """How to reach the API server, with the current token, as tokens rotate."""
         configuration = self._client.configuration
         header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         return Connection(

@@ -1,4 +1,4 @@
-"""Leadership by a coordination.k8s.io Lease: one process acts at a time, and it knows when it no longer may.
+"""Leadership by a coordination.k8s.io Lease: one process acts at a time, and it knows when it may no longer act.
 
 A thread with its own event loop and connection renews the Lease, but only while the main loop runs. The holder gives
 up `RENEW_DEADLINE_SECONDS` after the start of its last successful renewal. Others take over later, `LEASE_SECONDS`
@@ -155,7 +155,7 @@ class Leader:
         try:
             asyncio.run(self._run())
         except Exception as error:
-            # Whatever the error was, nobody renews the Lease any more.
+            # Whatever the error was, the Lease is no longer renewed.
             if self._epoch == 0 and not self._acquired.done():
                 self._acquired.set_exception(error)
             elif not self._ended:
@@ -223,7 +223,7 @@ class Leader:
         try:
             await self._hold(self._record, transitions=transitions)
         except (Conflict, NotFound):
-            # Somebody has written: this process (and the answer got lost), somebody who annotates, or the next holder.
+            # Somebody has written: this process, whose answer got lost, a person who annotates, or the next holder.
             try:
                 found = _record(await self._call("GET", self._name))
             except NotFound:

@@ -9,7 +9,7 @@ from enum import StrEnum
 import structlog
 from structlog.typing import Processor
 
-# At INFO these log what they do each second; only their warnings matter.
+# At INFO these libraries log what they do each second; only their warnings matter.
 _CHATTY = ("kopf", "httpx", "httpcore", "paramiko", "aiohttp.access", "asyncio")
 
 
@@ -54,5 +54,5 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    # It warns that it handles no signals, which is intended: see watch.py.
+    # kopf warns that it handles no signals, which is intended: see watch.py.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

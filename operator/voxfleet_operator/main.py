@@ -202,9 +202,9 @@ def _make_fleet(
 
 
 def acting_epoch(leader: Leader) -> int:
-    """Returns the epoch for a call that changes something on a Mac, as a renewal does. None is sent without the Lease.
+    """Returns the epoch to send with a call that changes something on a Mac; a renewal is such a call, too.
 
-    Raises AgentUnreachable if the Lease is not held.
+    Raises AgentUnreachable if the Lease is not held, so that no such call is sent without it.
     """
     try:
         leader.check()

@@ -62,7 +62,7 @@ class WorkQueue:
 
     @property
     def depth(self) -> int:
-        """Keys that wait for a worker."""
+        """How many keys wait for a worker."""
         return len(self._ready)
 
     def add(self, key: Key) -> None:

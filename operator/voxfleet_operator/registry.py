@@ -22,13 +22,13 @@ class Reconciler(Protocol):
     async def reconcile(self, key: Key) -> float | None:
         """Brings the world closer to what the object asks for.
 
-        Returns the seconds after which to run again if nothing wakes the key before, or None.
+        Returns the seconds after which to run again if nothing wakes the key earlier, or None.
         """
         ...
 
 
 def reconcilers(context: Context) -> Mapping[str, Reconciler]:
-    """Makes them, and what some of them share: all of it is lost with this process and found anew by the next."""
+    """Makes the reconcilers and the state that some of them share, which the next process has to find anew."""
     backoffs, blockers, pending_reasons, contacts = Backoffs(), JobBlockers(), PendingReasons(), MacContacts(context)
     return {
         VoiceContract.crd.kind: ContractReconciler(context),

@@ -10,7 +10,7 @@ from voxfleet_operator.queue import PLACEMENT, Key
 
 
 def keys_of_change(resource: Resource, cache: Cache) -> set[Key]:
-    """After an object changed or went away."""
+    """The keys to reconcile after an object has changed or gone away."""
     keys = {key_of(resource)}
     match resource:
         case AudioBatchJob() | MacAgent():
@@ -27,7 +27,7 @@ def keys_of_change(resource: Resource, cache: Cache) -> set[Key]:
 
 
 def keys_of_mac_change(mac: str, shard_uids: Iterable[str], cache: Cache) -> set[Key]:
-    """After the view of a Mac changed, and with it what the Mac says about some shards."""
+    """The keys to reconcile after a Mac's view has changed, and with it what the Mac says about some shards."""
     keys = {Key(MacAgent.crd.kind, "", mac), PLACEMENT}
     for uid in shard_uids:
         shard = cache.by_uid(AudioShard, uid)

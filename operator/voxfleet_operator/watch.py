@@ -27,7 +27,7 @@ RELIST_SECONDS = 300.0
 SECOND_LIST_SECONDS = 10.0
 LOGIN_SECONDS = 600.0
 ERROR_BACKOFF_SECONDS = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)
-"""Covers ten minutes without an API server; after that the process ends and is restarted."""
+"""The waits cover ten minutes without an API server; after that the process ends and is restarted."""
 CLOSE_SECONDS = 0.1
 WATCH_SECONDS = 300  # an integer, as kopf puts it into the URL unchanged
 
@@ -81,7 +81,7 @@ class Watch:
             if not own_loop.is_closed():
                 own_loop.call_soon_threadsafe(stop_flag.set)
 
-        # kopf does not get the future itself: it would wait in a thread that outlives a kopf that failed.
+        # kopf does not get the future itself: it would wait for it in a thread that lives on if kopf fails.
         stop.add_done_callback(pass_on)
         try:
             await kopf.operator(

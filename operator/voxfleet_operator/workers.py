@@ -48,7 +48,7 @@ class Workers:
                 self._queue.add_after(key, again_seconds)
             result = "success"
         except Conflict as error:
-            # Normal: the cache was slightly out of date.
+            # This is normal: the cache was slightly out of date.
             result = "conflict"
             log.debug("reconcile again after a conflict", key=str(key), error=str(error))
             self._queue.add_rate_limited(key)

@@ -86,6 +86,6 @@ def _rate_hz(extended: bytes) -> int:
     exponent = int.from_bytes(extended[:2], "big")
     mantissa = int.from_bytes(extended[2:], "big")
     shift = _EXPONENT_BIAS - exponent
-    if not 0 <= shift <= 64:  # negative, infinite, or 2**64 and more
+    if not 0 <= shift <= 64:  # negative, infinite, or 2**64 or more
         return 0
     return (mantissa + (1 << shift >> 1)) >> shift

@@ -113,7 +113,7 @@ def _pcm(flags: int, bits: int) -> Encoding:
 
 
 def _aac_frames(chunks: _Chunks) -> tuple[int, int]:
-    """(valid samples of one channel, samples of encoder delay before them)."""
+    """Returns (valid samples of one channel, samples of encoder delay before them)."""
     if not chunks.packets:
         raise damaged("is a CAF file of AAC without its packet table")
     packets, valid_frames, priming_frames, remainder_frames = _PACKETS.unpack(chunks.packets)

@@ -79,7 +79,10 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
 
 
 def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """minimp3 skips damaged frames, and an mp3 without a Xing header does not state how many there should be."""
+    """Compares an mp3's frames with the stated length, or fills it in if there is no Xing header.
+
+    The decoder cannot tell: minimp3 skips damaged frames.
+    """
     frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
     if facts.frames is None:
         return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
@@ -188,7 +191,7 @@ class AudioDecoder:
             start, filled = start + end, filled - end
 
     def _blocks(self) -> Iterator[Samples]:
-        """Yields (n, channels) float32 as stored, finite and within MAX_PEAK."""
+        """Yields blocks, (n, channels) float32, as stored, finite and within MAX_PEAK."""
         facts = self.facts
         reader = self._open_stream()
         if reader.sample_rate != facts.sample_rate_hz or reader.channels != facts.channels:

@@ -7,21 +7,21 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 
 BLOCK_SAMPLES = 2**17
-"""Samples decoded at once, all channels together."""
+"""The number of samples decoded at once, all channels together."""
 SPARE_MILLISECONDS = 1000
-"""Decoded beyond maxClip, so that a clip that is too long is recognized."""
+"""How much is decoded beyond maxClip, so that a clip that is too long is recognized."""
 _FLOAT_BYTES = 4
 _RESAMPLING_BYTES = 12
-"""Per input sample and per output sample: soxr_vhq keeps them all as doubles, and mlx-audio-io copies them once.
+"""Bytes per input sample and per output sample: soxr_vhq keeps them all as doubles, and mlx-audio-io copies them once.
 
 Measured with mlx-audio-io 1.3.24 from 8,000 to 384,000 Hz: 12.0 bytes; with soxr_hq 8.0.
 """
 _DECODER_BYTES = 48 * 2**20
-"""libav's tables for 16 MiB of m4a header, its pending samples, and its blocks."""
+"""The bytes of libav's tables for 16 MiB of m4a header, its pending samples, and its blocks."""
 
 
 def working_set_bytes(contract: VoiceContractSpec) -> int:
-    """Bytes for the worst clip that the contract accepts: its samples in one channel, and their resampling."""
+    """The bytes for the largest clip that the contract accepts: its samples in one channel, and their resampling."""
     return _DECODER_BYTES + max(_piece_bytes(contract, rate_hz) for rate_hz in contract.input.sample_rates_hz)
 
 

@@ -47,7 +47,7 @@ def write_audio(
     max_frames: int | None = None,
     max_bytes: int | None = None,
 ) -> WrittenAudio:
-    """Joins chunks, (n,) float32 at `sample_rate_hz`, sample for sample into a new file.
+    """Writes chunks, (n,) float32 at `sample_rate_hz`, to a new file, one after another and sample for sample.
 
     Stops before a chunk that exceeds `max_frames`, which also bounds the memory for flac and m4a, or that would make
     the uncompressed file larger than `max_bytes`. Removes a file that it could not complete. Raises

@@ -43,7 +43,7 @@ class BenchmarkTiming:
 class BenchmarkRow:
     task: str
     timings: Mapping[str, BenchmarkTiming | None]
-    """By library; None when it has no such call or its call fails on this machine."""
+    """The timing by library; None when it has no such call or its call fails on this machine."""
     failures: Mapping[str, str]
     """Why the call failed, by library."""
 
@@ -72,8 +72,10 @@ def versions() -> dict[str, str]:
 
 
 def run_benchmark(folder: Path, seconds: float = SECONDS, runs: int = RUNS) -> Iterator[BenchmarkRow]:
-    """Yields row by row. Writes files, about 1 MB per second of audio, into `folder`. Raises ImportError without the
-    peers."""
+    """Yields one row at a time. Writes files, about 1 MB per second of audio, into `folder`.
+
+    Raises ImportError without the peers.
+    """
     inputs = _make_inputs(folder, seconds)
     for task, calls in _tasks(inputs).items():
         failures = {name: reason for name, call in calls.items() if (reason := _failure(call)) is not None}

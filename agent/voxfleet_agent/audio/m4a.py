@@ -190,7 +190,7 @@ def _track(body: memoryview) -> _Track:
 
 
 def _clock(box: memoryview) -> tuple[int, int]:
-    """(timescale, duration) of an mvhd or mdhd box; the duration is 0 when it is unknown."""
+    """Returns (timescale, duration) of an mvhd or mdhd box; the duration is 0 when it is unknown."""
     wide = bytes(box[:1]) == b"\x01"
     start, layout = (20, ">IQ") if wide else (12, ">II")
     if len(box) < start + struct.calcsize(layout):
@@ -219,7 +219,7 @@ def _edited_duration(box: memoryview | None) -> int:
 
 
 def _format(description: memoryview) -> tuple[int, int]:
-    """(rate in hertz, channels) of the single AAC sample entry."""
+    """Returns (rate in hertz, channels) of the single AAC sample entry."""
     entries = list(_boxes(description[8:]))
     if len(entries) != 1:
         raise refused(f"changes its encoding {len(entries)} times; one encoding is accepted")

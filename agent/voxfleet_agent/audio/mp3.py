@@ -66,7 +66,7 @@ def id3_bytes(clip: ClipReader, offset: int = 0) -> int:
 
 
 def begins_with_frame(clip: ClipReader) -> bool:
-    """Whether the file begins with a layer III frame and a second one follows, or the first one fills the file."""
+    """Whether the file begins with a layer III frame that is followed by a second one or fills the whole file."""
     frame = _parse(clip.peek(0, 4))
     if frame is None:
         return False
@@ -85,7 +85,7 @@ def inspect_mp3(clip: ClipReader) -> HeaderFacts:
         raise unsupported("a wav file behind an ID3 tag")
     offset, frame = _first_frame(clip, tag_bytes)
     if clip.peek(tag_bytes, offset - tag_bytes).strip(b"\0"):
-        # A decoder may take it for a playlist and ignore the frames that follow.
+        # A decoder may take such bytes for a playlist and ignore the frames that follow.
         raise damaged("holds something else between its tag and its audio")
     audio_bytes = clip.size_bytes - offset
     if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
@@ -130,7 +130,7 @@ def count_frames(clip: ClipReader) -> int:
 
 
 def samples_in_frame(rate_hz: int) -> int:
-    """MPEG 1 covers the rates from 32 kHz up."""
+    """The samples of one channel in a frame. MPEG 1, which has twice as many, covers the rates from 32 kHz up."""
     return 1152 if rate_hz >= min(_RATES_HZ[1]) else 576
 
 
@@ -177,7 +177,7 @@ def _parse(head: bytes) -> _Frame | None:
 
 
 def _stated_length(head: bytes, frame: _Frame) -> tuple[int | None, int | None, int]:
-    """(frames after the first, bytes of the stream, samples that the encoder added); None, None, 0 when not stated."""
+    """Returns (frames after the first, bytes of the stream, samples that the encoder added); None or 0 if unstated."""
     xing = 4 + frame.side_info_bytes
     if head[xing : xing + 4] in (b"Xing", b"Info") and len(head) >= xing + 8:
         return _xing(head[xing:])

@@ -12,7 +12,7 @@ from voxfleet_api.quantities import duration_milliseconds
 
 _QUIET_MILLISECONDS = 20
 _MIN_REST_MILLISECONDS = 1000
-"""The minimum for the last window of a clip, where `seek` leaves room: models reject pieces of a few samples."""
+"""The minimum length of a clip's last window, if `seek` leaves room for it: models reject pieces of a few samples."""
 
 
 @dataclass(frozen=True, slots=True)

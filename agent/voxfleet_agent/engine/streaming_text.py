@@ -14,7 +14,7 @@ def text_deltas(
 
     Pieces pass through as they arrive. From hypotheses, whole words are emitted once two in a row agree on them; a word
     that still changes is held back until it settles, and the last hypothesis emits the rest. Emitted text is never
-    revised: if the model changes it after all, only the words after as many as were emitted follow.
+    revised: if the model changes it after all, as many words as were already emitted are skipped, and the rest follow.
     `decode` turns `.tokens` into text. Raises TypeError for parts of another kind.
     """
     if stream is Stream.NONE:
@@ -59,7 +59,7 @@ def _agreed_words(hypotheses: Iterable[str]) -> Iterator[str]:
 
 
 def _new_words(emitted: list[str], words: Sequence[str]) -> Iterator[str]:
-    """Yields the words after those emitted previous, as one piece, and adds them to `emitted`."""
+    """Skips as many words as `emitted` has, yields the rest as one piece, and adds them to `emitted`."""
     new = words[len(emitted) :]
     if new:
         yield (" " if emitted else "") + " ".join(new)

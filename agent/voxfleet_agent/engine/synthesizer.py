@@ -24,7 +24,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
 
 SEED = 0
-"""Set before each text: models sample, and a text must sound the same in any order and on every run."""
+"""The random seed, set before each text: models sample, but a text must sound the same in any order and any run."""
 ENLARGED_FACTOR = 4
 
 _WARM_UP_TEXT = "One two three."

@@ -27,7 +27,7 @@ from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 
 SEED = 0
-"""Set before each clip, so that a model that samples gives the same result in any order and on every run."""
+"""The random seed, set before each clip: a model that samples must give the same result in any order and any run."""
 ENLARGED_FACTOR = 4
 
 _SHORTEST_MILLISECONDS = 30
@@ -139,7 +139,7 @@ def _generate_method(model: object, family: str) -> _Generate:
 
 
 def _check_language(model: object, family: str, language: str | None) -> None:
-    """Refuses at the load a language that the model would refuse for every clip."""
+    """Refuses, as soon as the model is loaded, a language that it would refuse for every clip."""
     if language is None:
         return
     known = True

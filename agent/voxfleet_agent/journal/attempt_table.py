@@ -52,7 +52,7 @@ def load_all(db: sqlite3.Connection) -> list[JournaledAttempt]:
 
 
 def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[JournaledAttempt]:
-    """Loads those of the attempts that are in the journal."""
+    """Loads the attempts with these keys, as far as they are in the journal."""
     rows = [db.execute("SELECT * FROM attempts WHERE shard_uid = ? AND attempt = ?", key).fetchone() for key in keys]
     return [_record(row) for row in rows if row is not None]
 

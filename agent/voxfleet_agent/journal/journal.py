@@ -53,7 +53,7 @@ class Journal:
         wake: bool = True,
     ) -> T:
         """Runs `work` in one transaction. After the commit it wakes the event streams, unless `wake` is false."""
-        # Shielded: once submitted, a write completes even if its caller is cancelled, so its outcome is never in doubt.
+        # Shielded: once submitted, a write completes even if its caller is cancelled, so its outcome is always known.
         result = await asyncio.shield(
             asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, after_commit)
         )

@@ -47,7 +47,7 @@ class LadderFiles:
             return None
 
     def all(self) -> tuple[list[LadderTable], list[str]]:
-        """(every table, latest first; the names of unreadable files)."""
+        """Returns (every table, latest first; the names of unreadable files)."""
         tables: list[LadderTable] = []
         unreadable: list[str] = []
         for file in self._files():
@@ -94,7 +94,7 @@ class MacLadderBook:
     """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time: two would disturb each other."""
 
     def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
-        """`versions`: of this Mac's packages; those in KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
+        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
         self._files = LadderFiles(folder)
         self._chip = chip
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}

@@ -15,7 +15,7 @@ from voxfleet_api.results import LadderTier
 
 MIN_ROUNDS = 5
 MIN_CLIPS = 16
-"""The minimum over all rounds of a tier, so that even the smallest tiers use every clip."""
+"""The fewest clips in all rounds of a tier together, so that even the smallest tiers use every clip."""
 OVER_THE_CAP = frozenset(
     {FailureClass.MEMORY_EXCEEDED, FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT}
 )

@@ -17,11 +17,11 @@ from voxfleet_agent.ladder.ladder_book import short
 from voxfleet_api.results import LadderTable, LadderTier
 
 MAX_LADDERS = 8
-"""The most in one picture; more lines would be indistinguishable."""
+"""The most ladders in one picture; more lines would be indistinguishable."""
 SUFFIXES = (".png", ".svg")
 GIB = 2**30
 CAP_IN_SIGHT = 1.6
-"""A cap above the highest peak by more than this factor would flatten the curve; it is written, not drawn."""
+"""A cap above the highest peak by more than this factor would flatten the curve; it is named in words, not drawn."""
 _GREY = "#767676"
 # Distinguishable for colour-blind readers too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a4fcf", "#444444")

@@ -18,7 +18,7 @@ def cache_name(hub: HubModel) -> str:
 
 @contextmanager
 def fetched_snapshot(hub: HubModel, cache: ModelCache) -> Iterator[tuple[Path, str]]:
-    """(the snapshot's folder, its commit). It is kept until the block ends, and longer if the cache pins it.
+    """Yields (the snapshot's folder, its commit). Both stay until the block ends, and longer if the cache pins them.
 
     A snapshot that is already cached is used when the hub is unreachable. No token is sent, even if this account has
     one, so a job cannot read another account's models. Raises VoxFleetError(MODEL_UNAVAILABLE | SCRATCH_EXHAUSTED).

@@ -3,9 +3,9 @@
     models/<sha256>/             a model from model.uri, by its digest
     hub/models--<owner>--<name>/ a hub model, in the layout of the Hugging Face cache, so it can be filled beforehand
     origins/<sha256 of the uri>.json   the versions of the files at a uri when they were fetched
-    incoming/                    models being fetched; emptied at the start
+    incoming/                    models being fetched; emptied when the cache is opened
 
-A model was last used at the modification time of its folder.
+The modification time of a model's folder says when the model was last used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 class PinnedModel(ResolvedModel):
     """A cached model that is not evicted while this object lives.
 
-    Its base class has slots and so does not support weak references.
+    It is a class of its own because its base class has slots and so does not support weak references.
     """
 
 
@@ -161,7 +161,7 @@ class CachedModel:
     name: str
     size_bytes: int
     last_used_seconds: float
-    """Wall clock."""
+    """In seconds of the wall clock."""
     in_use: bool
 
 

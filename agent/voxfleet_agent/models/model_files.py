@@ -168,7 +168,7 @@ def _root(folder: Path) -> Path:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Raises OSError, also for a file that was replaced by a pipe, which would block forever."""
+    """Opens a regular file. Raises OSError, also for a file that was replaced by a pipe, which would block forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

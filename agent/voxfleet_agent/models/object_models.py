@@ -25,7 +25,7 @@ from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 SUMS_NAME = "SHA256SUMS"
-"""Lists the files at an https:// address, because few servers list folders: `<sha256>  <name>` lines of sha256sum."""
+"""The list of files at an https:// address, as few servers list folders: `<sha256>  <name>` lines of sha256sum."""
 _SUMS_LIMIT_BYTES = 2**20
 _MAX_NAME_CHARACTERS, _MAX_PARTS, _MAX_PART_BYTES = 512, 16, 255
 """Limits that every file system allows below the cache's folder."""
@@ -35,7 +35,7 @@ _ADDRESS_CLASSES = frozenset({FailureClass.ACCESS_DENIED, FailureClass.INPUT_NOT
 
 
 class ObjectModels:
-    """Fetches each address only once at a time; concurrent callers then find the model in the cache."""
+    """Never fetches an address twice at once: concurrent callers wait and then find the model in the cache."""
 
     def __init__(self, cache: ModelCache, digests: FileDigests) -> None:
         self._cache = cache

@@ -84,7 +84,7 @@ class ModelStore:
             return model
 
     def _examine(self, folder: Path, digest: str | None, what: str) -> tuple[str, dict[str, str]]:
-        """(the folder's digest, sha256 by file name)."""
+        """Returns (the folder's digest, sha256 by file name)."""
         where = f"the model folder {folder}"
         try:
             names = list_files(folder)

@@ -21,7 +21,7 @@ _SocketOptions: TypeAlias = Iterable[
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _PROTOCOL_ASSIGNMENTS = ipaddress.IPv4Network("192.0.0.0/24")
-"""Some Python versions do not treat all of it as non-global."""
+"""Refused here because some Python versions treat part of this network as global."""
 MAX_ADDRESSES = 4
 """How many addresses of one host are tried."""
 

@@ -26,21 +26,21 @@ MAX_CONNECTIONS = 32
 IDLE_CONNECTION_SECONDS = 30.0
 ERROR_BODY_BYTES = 2**14
 
-# At DEBUG it logs every response header, and the target of a redirect may be presigned.
+# At DEBUG, httpcore2 logs every response header, and the target of a redirect may be presigned.
 logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     connect_seconds: float = 10.0
-    """For connecting, and again for the TLS handshake."""
+    """The limit for connecting, and again for the TLS handshake."""
     response_seconds: float = 120.0
-    """From the last byte of the request to the head of the response."""
+    """The limit from the last byte of the request to the head of the response."""
     idle_seconds: float = 60.0
     bytes_per_second: int = 4096
     """The minimum average speed of a body, in either direction, within each `idle_seconds` of waiting."""
     listing_seconds: float = 3600.0
-    """For all responses of one listing together: a million names take a thousand."""
+    """The limit for all responses of one listing together: a million names take a thousand responses."""
 
     @property
     def speed(self) -> SpeedLimit:
@@ -97,7 +97,7 @@ class HttpResponse:
         return status_error(self.status, self.headers, await self.read(ERROR_BODY_BYTES), time.time())
 
     async def finish(self) -> None:
-        """Reads the end of a body that arrived whole; otherwise the connection could not be used again."""
+        """Reads the end of a body of which every byte has arrived, so that the connection can be used again."""
         length = "0" if self.status == 204 else self.headers.get("content-length", "")
         chunked = "transfer-encoding" in self.headers
         if not chunked and re.fullmatch(r"[0-9]{1,18}", length) and int(length) == self._received_bytes:

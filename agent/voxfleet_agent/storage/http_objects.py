@@ -66,7 +66,7 @@ class HttpObjects(ABC):
         return version, RangeReader(fetch, version.size_bytes, first_block)
 
     async def head(self, address: Address) -> ObjectVersion:
-        """Uses GET: a presigned address allows nothing else, and a response to HEAD has no error code."""
+        """Finds the version by GET: a presigned address allows nothing else, and HEAD's response has no error code."""
         async with self.get(address, {"Range": "bytes=0-0"}) as response:
             if response.status != 416:
                 version = (await _offset_and_version(response))[1]
@@ -95,7 +95,7 @@ class HttpObjects(ABC):
 
 
 async def _offset_and_version(response: HttpResponse) -> tuple[int, ObjectVersion]:
-    """(offset of the first byte of the response, the object's version). Raises VoxFleetError for any other response."""
+    """Returns (offset of the first byte, the object's version). Raises VoxFleetError unless it is a 200 or a 206."""
     if response.status == 206:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None:

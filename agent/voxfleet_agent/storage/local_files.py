@@ -144,7 +144,7 @@ class LocalFiles:
             os.close(descriptor)
 
     async def _write(self, path: str, content: Content, *, replace: bool) -> bool:
-        """Writes under a temporary name, syncs, then publishes atomically. False: the object already existed."""
+        """Writes under a temporary name, syncs, publishes atomically. Returns False if the object already existed."""
         staging = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
         folder, name, descriptor = await in_thread(lambda: self._stage(path, staging))
         try:
@@ -164,7 +164,7 @@ class LocalFiles:
 
     @contextmanager
     def _folder(self, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
-        """(descriptor of the folder that contains the path, name in that folder). Raises OSError."""
+        """Returns (descriptor of the folder that contains the path, name in that folder). Raises OSError."""
         if path == self._folder_above(path):
             raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
         parent, _, name = path.rpartition("/")
@@ -243,7 +243,7 @@ def _link(folder: int, staging: str, name: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # SMB and exFAT: only attempts of one shard could race here, and they write different names.
+        # SMB and exFAT. This is not atomic, but only attempts of one shard could race, and they write different names.
         if _exists(folder, name):
             return False
         os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)

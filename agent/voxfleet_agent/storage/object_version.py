@@ -30,7 +30,7 @@ def check_size(size_bytes: int, limit_bytes: int) -> None:
 
 
 MAX_NAME_CHARACTERS = 1024
-"""S3 allows no longer keys, and no field of a job allows a longer address."""
+"""The longest key that S3 allows, and the longest address that any field of a job allows."""
 
 
 def check_name(name: str) -> None:

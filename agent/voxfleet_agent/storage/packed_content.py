@@ -28,7 +28,7 @@ class PackedContent(BlockContent):
 
     @property
     def whole_sha256(self) -> str:
-        """In hex."""
+        """The sha256 of the whole content, in hex."""
         return self._digest.hexdigest()
 
     def append(self, content: bytes) -> None:

@@ -29,7 +29,7 @@ PART_BYTES = 32 * 2**20
 MAX_PARTS = 10_000
 DEFAULT_REGION = "us-east-1"
 MAX_EMPTY_PAGES = 100
-"""The limit for one listing. A page that has only deleted objects and folders is empty."""
+"""The most empty pages in one listing; a page is empty when it has only deleted objects and folders."""
 
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -164,7 +164,7 @@ class S3Endpoint(HttpObjects):
         return True
 
     async def _abort(self, address: Address, upload: str) -> None:
-        """Abandoned parts cost money. Errors are ignored: the one that led here matters more."""
+        """Removes the uploaded parts, which cost money. Errors are ignored: the one that led here matters more."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", address, query=[("uploadId", upload)]):
                 pass

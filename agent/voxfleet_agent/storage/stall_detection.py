@@ -19,7 +19,7 @@ class SpeedLimit:
     seconds: float
 
     def too_slow(self, does: str) -> VoxFleetError:
-        """`does`: `sends` or `takes an upload`."""
+        """The error for a storage that breaks the limit. `does`: `sends` or `takes an upload`."""
         if self.window_bytes is None:
             return VoxFleetError(FailureClass.TRANSPORT, f"the storage ended no answer within {self.seconds:g} s")
         rate = self.window_bytes / self.seconds

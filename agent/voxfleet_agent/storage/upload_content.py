@@ -47,7 +47,7 @@ class BytesContent:
 
 
 class BlockContent(ABC):
-    """Content that only provides its blocks."""
+    """Content that is hashed block by block; subclasses only provide the blocks."""
 
     async def sha256(self, start: int, stop: int) -> str:
         """The sha256, in hex, of the bytes from `start` up to `stop`."""
@@ -61,7 +61,7 @@ class BlockContent(ABC):
 
 
 class FileContent(BlockContent):
-    """An open file. Raises VoxFleetError(SCRATCH_EXHAUSTED) when it cannot be read."""
+    """The content of an open file. Raises VoxFleetError(SCRATCH_EXHAUSTED) when it cannot be read."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         self._descriptor = descriptor

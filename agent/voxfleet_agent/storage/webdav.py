@@ -71,7 +71,7 @@ class WebFolders(HttpObjects):
         return list(names)
 
     async def _children(self, folder: Address) -> list[tuple[str, bool]]:
-        """(key, whether it is a folder) of each direct child; empty when the folder does not exist."""
+        """Returns (key, whether it is a folder) of each direct child; empty when the folder does not exist."""
         headers = {"Depth": "1", "Content-Type": "application/xml"}
         target = Address(Scheme.HTTPS, folder.authority, f"{folder.key}/" if folder.key else "")
         async with self._request("PROPFIND", target, headers, _PROPFIND_BODY) as response:
@@ -102,7 +102,7 @@ class WebFolders(HttpObjects):
         return children
 
     async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
-        """Uploads under a temporary name, then moves: servers keep half an upload that broke off.
+        """Uploads under a temporary name, then moves: servers keep what arrived of an upload that broke off.
 
         Returns False when the object already existed.
         """
@@ -149,7 +149,7 @@ class WebFolders(HttpObjects):
         return True
 
     async def _delete(self, staging: Address) -> None:
-        """Errors are ignored: the one that led here matters more, and listings hide what remains."""
+        """Ignores errors: the one that led here matters more, and listings hide what remains."""
         try:
             async with asyncio.timeout(CLEANUP_SECONDS), self._request("DELETE", staging, {}):
                 pass

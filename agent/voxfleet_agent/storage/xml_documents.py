@@ -10,7 +10,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 DOCUMENT_BYTES = 32 * 2**20
 _MAX_TAGS = 2_000_000
-"""An element takes 25 times the memory of the shortest tag; the listing of 100,000 files has half as many tags."""
+"""A limit, as an element takes 25 times the memory of the shortest tag. A listing of 100,000 files has half as many."""
 _PIECE_CHARACTERS = 2**16
 
 

@@ -34,7 +34,7 @@ from voxfleet_api.protocol import (
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 
-# At debug level they print request headers, the token among them.
+# At debug level these libraries log request headers, the token among them.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -83,7 +83,7 @@ class AgentClient:
         await self._http.aclose()
 
     async def identity(self, nonce: str) -> Identity:
-        """The one call without a token."""
+        """Asks the agent for its identity; the only call without a token."""
         request = self._http.build_request("GET", "/v1/identity", params={"nonce": nonce})
         return _parse(Identity, await self._answer(request))
 

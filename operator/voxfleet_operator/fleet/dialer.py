@@ -12,7 +12,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 
 CONNECTION_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8)
-"""For the HTTP connections to one agent, over any transport."""
+"""The limits of the HTTP connections to one agent, over any transport."""
 
 SecretReader = Callable[[str, str], Awaitable[bytes]]
 """Reads a key of a Secret, by (name, key), in the operator's namespace. Raises SecretMissing."""
@@ -35,7 +35,7 @@ class AgentConnection(Protocol):
 
     @property
     def transport(self) -> httpx.AsyncBaseTransport:
-        """The client closes it."""
+        """The HTTP transport to the agent. The client closes it."""
         ...
 
     @property
@@ -52,13 +52,13 @@ class Dialer(Protocol):
         ...
 
     def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
-        """Whether this transport reaches both in the same way, so that an open connection may stay."""
+        """Whether this transport reaches both in the same way, so that an open connection need not be replaced."""
         ...
 
     def connected_message(self, mac: MacAgent) -> str: ...
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
-        """Reads its Secrets; the connection opens when the context is entered, and closes with it.
+        """Reads the Mac's Secrets; the connection opens when the context is entered, and closes with it.
 
         Both may raise DialError; reading may also raise SecretMissing or AgentUnreachable.
         """

@@ -150,7 +150,7 @@ class MacFleet:
         return older_twin(_claim(session), map(_claim, self._sessions.values()))
 
     def _redial_younger_twins(self, name: str) -> None:
-        """Makes a twin disconnect that connected before this older MacAgent was known."""
+        """Disconnects a younger twin that connected before this older MacAgent was known."""
         claim = _claim(self._sessions[name])
         for session in self._sessions.values():
             if older_twin(_claim(session), [claim]) and session.view.reason is not Reason.DUPLICATE_MACHINE:

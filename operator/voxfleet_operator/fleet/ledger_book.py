@@ -29,7 +29,7 @@ class LedgerBook:
 
     @property
     def last_sequence(self) -> int:
-        """Of the newest verified row; -1 before the first."""
+        """The number of the newest verified row; -1 before the first."""
         return -1 if self._head is None else self._head.sequence
 
     def resume(self, chain_id: str, newest_sequence: int) -> None:
@@ -40,7 +40,7 @@ class LedgerBook:
         self.error = None
         if self._head is None or self._head.chain_id != chain_id:
             self._head = ChainHead(chain_id)
-            # A chain that comes back is read from its first row again, and no row may count twice.
+            # A chain that comes back is read again from its first row, and no row may count twice.
             self.usage = {key: usage for key, usage in self.usage.items() if usage.chain_id != chain_id}
         elif newest_sequence < self._head.sequence:
             self.error = str(
@@ -66,7 +66,10 @@ class LedgerBook:
         return changed
 
     def covers(self, span: LedgerSpan) -> bool:
-        """Whether the span is verified, or never will be, as its chain is an older one or the ledger has an error."""
+        """Whether there is nothing to wait for: the span is verified, or never will be.
+
+        It never will be if its chain is an older one or the ledger has an error.
+        """
         if self.error is not None or self._head is None or span.chain_id != self._head.chain_id:
             return True
         return span.last_sequence <= self._head.sequence

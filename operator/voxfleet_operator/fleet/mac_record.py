@@ -14,10 +14,10 @@ from voxfleet_operator.fleet.mac_view import MacView
 
 
 class MacRecord:
-    """Its methods return the UIDs of the shards whose attempts or usage have changed.
+    """One Mac's record. Its methods return the UIDs of the shards whose attempts or usage have changed.
 
     An attempt shows as terminal only once its machine-hour rows are verified. Until then it keeps its state, or shows
-    as Finishing if it is new, so that nobody settles it without its usage.
+    as Finishing if it is new, so that it is not settled without its usage.
     """
 
     def __init__(self, name: str, control_plane: str, book: LedgerBook) -> None:
@@ -41,7 +41,10 @@ class MacRecord:
         return bool(self._waiting)
 
     def contact(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
-        """None if nothing is new; else, if contact came or went, the shards with attempts that may still be running."""
+        """Returns None if nothing is new.
+
+        Otherwise returns the shards with attempts that may still be running if contact came or went, else none.
+        """
         old = self._view
         if (old.connected, old.reason, old.message) == (connected, reason, message):
             return None
@@ -51,14 +54,14 @@ class MacRecord:
         return {key.shard_uid for key, status in self._attempts.items() if status.state not in TERMINAL_STATES}
 
     def machine_reported(self, machine: MachineFacts) -> bool:
-        """Whether the facts changed."""
+        """Takes the facts about the machine; returns whether they changed."""
         if machine == self._view.machine:
             return False
         self._render(machine=machine)
         return True
 
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
-        """Takes the complete list: an attempt that it lacks is gone."""
+        """Takes the complete list of attempts: an attempt that it lacks is gone."""
         old, self._attempts, self._waiting = self._attempts, {}, {}
         for status in listed:
             if status.control_plane == self._control_plane:

@@ -27,7 +27,7 @@ class MacView:
     usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
     """Sums of verified ledger rows."""
     ledger_error: str | None = None
-    """Names the first row that failed verification."""
+    """The message that names the first row that failed verification."""
     last_renewal_seconds: float | None = None
     """Monotonic time when the newest lease renewal was sent; None before the first."""
 
@@ -43,7 +43,7 @@ class AgentRefused(Exception):
 
 
 class AgentUnreachable(Exception):
-    """The agent gave no answer, so nobody knows whether it acted."""
+    """The agent gave no answer, so it is unknown whether it acted."""
 
 
 class SecretMissing(Exception):

@@ -62,7 +62,7 @@ class SessionContext:
 
 
 def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
-    """Doubles from the first value up to the cap.
+    """The wait after some failures; it doubles from the first value up to the cap.
 
     `fraction`, in [0, 1), takes away up to half of it, so that Macs do not dial all at once.
     """
@@ -76,7 +76,7 @@ def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> flo
 
 
 async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Runs all of them until one ends, cancels the others, and raises what the first one raised."""
+    """Runs all coroutines until one ends, cancels the others, and raises what the first one raised."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -182,7 +182,7 @@ class MacSession:
         twin = self._context.older_twin(self._name)
         if twin is not None:
             raise _duplicate(twin)
-        mac = self.mac  # it may be updated meanwhile; all of this is about one version
+        mac = self.mac  # `self.mac` may be replaced meanwhile; all of this is about one version
         opening = await self._context.dialer_of(mac).dial(mac)
         ref = mac.spec.token_ref
         token = _token(await self._context.secrets(ref.name, ref.key), ref)
@@ -225,7 +225,7 @@ class MacSession:
             raise _duplicate(twin)
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
-        """Reads the ledger, the list, then events since the list, so that each step shows what the last one missed."""
+        """Reads the ledger, the list, then events since the list; each step shows what the previous one missed."""
         self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
         await self._pull_rows(client)
         listing = await client.attempts()
@@ -274,7 +274,7 @@ class MacSession:
             self._context.on_change(self._name, frozenset())
 
     async def _keep_alive(self, client: AgentClient, following: asyncio.Event) -> None:
-        """Renews only once events stream in: else a Mac that answers nothing but renewals would never count as lost."""
+        """Renews only once events stream in; a Mac that answers only renewals would otherwise never count as lost."""
         await following.wait()
         while True:
             self._renew_now.clear()

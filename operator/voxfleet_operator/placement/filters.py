@@ -1,4 +1,4 @@
-"""Whether a Mac fits a shard, and if not, why; the phrases are added up to one pending reason. Pure."""
+"""Whether a Mac fits a shard, and if not, why; the reasons of all Macs are summed up in one pending reason. Pure."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
 
 
 def _is_plain(uri: str) -> bool:
-    """Whether it has no `.` or `..`, which could lead out of a prefix."""
+    """Whether the address has no `.` or `..`, which could lead out of a prefix."""
     return not {".", ".."} & set(uri.partition("://")[2].split("/"))

@@ -103,9 +103,9 @@ class HeldSlots:
     """What live attempts hold, according to their shards."""
 
     lanes: dict[str, set[AttemptKey]] = field(default_factory=dict)
-    """By Mac."""
+    """The Process attempts, each of which holds a lane, by Mac."""
     control: Counter[str] = field(default_factory=Counter)
-    """By Mac."""
+    """The number of Plan and Finalize attempts, by Mac."""
     job_lanes: Counter[str] = field(default_factory=Counter)
     namespace_lanes: Counter[str] = field(default_factory=Counter)
 
@@ -127,7 +127,7 @@ class HeldSlots:
         return held
 
     def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
-        """Includes what the agent reports: an attempt that was given up may still be cleaning up."""
+        """The attempts that hold lanes, also as the agent reports: one that was given up may still be cleaning up."""
         reported = {
             key
             for key, report in view.attempts.items()

@@ -11,7 +11,7 @@ NamespaceQueues = dict[str, deque[PendingShard]]
 
 
 def ready_queues(shards: Iterable[PendingShard], now: float) -> NamespaceQueues:
-    """Shards that do not pause, by namespace and in the order in which each namespace's turn takes them."""
+    """Shards that do not pause, by namespace, each namespace's in the order in which they get lanes."""
     queues: NamespaceQueues = defaultdict(deque)
     for shard in sorted(shards, key=_order_within_namespace):
         if shard.not_before_seconds <= now:
@@ -20,7 +20,7 @@ def ready_queues(shards: Iterable[PendingShard], now: float) -> NamespaceQueues:
 
 
 def next_namespace(namespaces: Iterable[str], held_lanes: Mapping[str, int]) -> str:
-    """The one that holds the fewest lanes, so that no namespace waits behind another one's night of work."""
+    """The namespace that holds the fewest lanes, so that none has to wait until all work of another one is done."""
     return min(namespaces, key=lambda name: (held_lanes[name], name))
 
 

@@ -112,7 +112,10 @@ class _PlacementPass:
         return self._static[key]
 
     def _score(self, shard: PendingShard, mac: MacSlot) -> tuple[bool, int, int, str]:
-        """Lower is better: the model in memory, then spread, then the name, so that ties always end alike."""
+        """Lower is better. Prefers a Mac with the model in memory, then spreads the work.
+
+        The name decides last, so that every tie ends in the same way.
+        """
         loaded = shard.job.model_digest is not None and shard.job.model_digest in mac.loaded_models
         return (not loaded, -self._room(shard)[mac.name], self._job_macs[shard.job.uid, mac.name], mac.name)
 

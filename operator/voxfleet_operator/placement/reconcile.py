@@ -63,7 +63,7 @@ class PlacementReconciler:
             try:
                 conflicts |= not await self._assign(assignment)
             except (Invalid, Forbidden, ValidationError) as error:
-                # One shard's trouble must not hold up the jobs after it.
+                # An error with one shard must not hold up the jobs after it.
                 log.error("assignment refused", shard_uid=assignment.shard_uid, error=_without_values(error))
                 self._backoffs.shard_failed(assignment.shard_uid, REFUSED_BACKOFF_STEP, self._context.clock())
         return 0.0 if conflicts else plan.wake_after_seconds
@@ -75,7 +75,7 @@ class PlacementReconciler:
                 self._context.queue.add(key_of(job))
 
     async def _assign(self, assignment: Assignment) -> bool:
-        """Writes attempt, Mac and digest; the agent hears of it only afterwards. False: the pass has to run again."""
+        """Writes attempt, Mac and digest; only then is the agent called. Returns False if the pass has to run again."""
         context = self._context
         shard = context.cache.by_uid(AudioShard, assignment.shard_uid)
         mac = context.cache.get(MacAgent, "", assignment.mac)

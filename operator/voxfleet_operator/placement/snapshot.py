@@ -33,14 +33,14 @@ class PlacementJob:
     """Everything that the job reads and writes."""
     parallelism: int
     live_lanes: int = 0
-    """Process attempts that are assigned and not over."""
+    """The number of Process attempts that are assigned and not over."""
     mac_selector: LabelSelector = field(default_factory=LabelSelector)
     model_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PendingShard:
-    """A shard that needs an attempt: it never had one, the last one ended, or that one's Mac is lost."""
+    """A shard that needs an attempt: it never had one, the last one ended, or the Mac of the last one is lost."""
 
     uid: str
     name: str
@@ -96,6 +96,6 @@ class Assignment:
 class PlacementPlan:
     assignments: tuple[Assignment, ...]
     pending: Mapping[str, str]
-    """Why a job's next shard has no Mac, by job UID; without jobs that only wait for their own parallelism."""
+    """Why a job's next shard has no Mac, by job UID. Jobs that only wait for their own parallelism are left out."""
     wake_after_seconds: float | None = None
     """When the first pause ends."""

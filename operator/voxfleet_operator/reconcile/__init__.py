@@ -1,1 +1,1 @@
-"""One folder a kind, each of which gathers from caches, decides with pure functions, and acts."""
+"""One folder per kind. Each gathers from caches, decides with pure functions, and acts."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
-"""Spread a shard's eight attempts over a good quarter of an hour, in which a Mac that drains or cleans up returns."""
+"""They spread a shard's eight attempts over some fifteen minutes, in which a Mac that drains or cleans up returns."""
 MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
 
 
 class Backoffs:
-    """Of shards, by UID, and of Macs, by name. Times are monotonic seconds."""
+    """The pauses of shards, by UID, and of Macs, by name. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._shards: dict[str, float] = {}

@@ -44,7 +44,7 @@ class Api(Protocol):
 class Leadership(Protocol):
     @property
     def counts_from_seconds(self) -> float:
-        """Monotonic time before which no silence counts."""
+        """The monotonic time from which silence counts."""
         ...
 
     def check(self) -> None:

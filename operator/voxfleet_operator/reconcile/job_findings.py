@@ -18,27 +18,30 @@ class Blocker:
 
 
 class JobBlockers:
-    """The jobs whose attempts cannot be sent, by UID. Reported by shards, cleared by whoever finds it fixed."""
+    """The jobs whose attempts cannot be sent, by UID.
+
+    Shards report them; the reconciler that sees the cause fixed clears them.
+    """
 
     def __init__(self) -> None:
         self._blockers: dict[str, Blocker] = {}
 
     def jobs(self) -> AbstractSet[str]:
-        """UIDs."""
+        """The UIDs of the blocked jobs."""
         return self._blockers.keys()
 
     def __contains__(self, job_uid: str) -> bool:
         return job_uid in self._blockers
 
     def report(self, job_uid: str, blocker: Blocker) -> bool:
-        """True if this is news."""
+        """Returns True unless this very blocker was already reported."""
         if self._blockers.get(job_uid) == blocker:
             return False
         self._blockers[job_uid] = blocker
         return True
 
     def clear(self, job_uid: str) -> bool:
-        """True if the job was blocked."""
+        """Returns True if the job was blocked."""
         return self._blockers.pop(job_uid, None) is not None
 
 
@@ -53,7 +56,7 @@ class PendingReasons:
 
     def replace(self, reasons: Mapping[str, str]) -> set[str]:
         """Keeps these and no others; returns the UIDs of the jobs whose reason changed."""
-        new = {uid: truncate(reason) for uid, reason in reasons.items()}  # no status takes longer ones
+        new = {uid: truncate(reason) for uid, reason in reasons.items()}  # a status takes no longer reasons
         changed = {uid for uid in self._reasons.keys() | new.keys() if self._reasons.get(uid) != new.get(uid)}
         self._reasons = new
         return changed

@@ -68,7 +68,7 @@ def pinned_keys(host_keys: Iterable[str]) -> tuple[PinnedKey, ...]:
 
 
 def host_key_algorithms(pins: Iterable[PinnedKey], known: Iterable[str]) -> tuple[str, ...]:
-    """What to ask the server for: the pinned types in their order, then the others.
+    """The algorithms to ask the server for: the pinned types in their order, then the others.
 
     The others only serve to name the fingerprint of a server that has no key of a pinned type.
     """

@@ -36,11 +36,11 @@ class JobDecision:
     add_finalizer: bool = False
     create: tuple[NewShard, ...] = ()
     records_plan: bool = False
-    """The status freezes the plan. Process shards follow on the next pass, from the plan that was written."""
+    """Whether the status freezes the plan. Process shards follow on the next pass, from the plan that was written."""
 
 
 def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
-    """`now` is the time for the status. Not for a job that is being deleted."""
+    """Decides for a job that is not being deleted. `now` is the time for the status."""
     return _JobDecider(snapshot, now).decide()
 
 

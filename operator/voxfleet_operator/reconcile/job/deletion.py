@@ -21,21 +21,21 @@ PlacedAttempt = tuple[str, AttemptKey]
 @dataclass(frozen=True, slots=True)
 class Deletion:
     deletes: tuple[PlacedAttempt, ...] = ()
-    """To delete now."""
+    """The attempts to delete now."""
     unreachable: tuple[str, ...] = ()
     """Macs that the deletion waits for."""
     finish: bool = False
-    """Delete the shards, then drop the finalizer."""
+    """Whether to delete the shards and then drop the finalizer."""
     gave_up: str | None = None
-    """Why it finishes although some attempts may still exist; None if all are known to be gone."""
+    """Why the deletion finishes although some attempts may still exist; None if all are known to be gone."""
 
 
 def plan_deletion(
     job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView], confirmed: Set[PlacedAttempt], now: datetime
 ) -> Deletion:
-    """`confirmed` holds what agents said is gone.
+    """`confirmed` holds the attempts that agents have confirmed to be gone.
 
-    Nothing waits for a Mac without a MacAgent: nobody can reach it, and what it holds is an orphan when it comes back.
+    A Mac without a MacAgent is not waited for: it cannot be reached, and what it holds is an orphan when it returns.
     """
     left = sorted(_placed_attempts(job, shards, views) - confirmed)
     if FORCE_ANNOTATION in job.metadata.annotations:

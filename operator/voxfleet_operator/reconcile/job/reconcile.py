@@ -92,7 +92,7 @@ class JobReconciler:
         return None
 
     def _wait_before_writing(self, job: AudioBatchJob, status: AudioBatchJobStatus) -> float | None:
-        """None if there is nothing to write. Progress waits for its interval; everything else is written at once."""
+        """The wait in seconds; None if there is nothing to write. Only progress waits, for its interval."""
         if not differs(job.status, status):
             return None
         if not only_numbers_moved(job.status, status):

@@ -129,7 +129,7 @@ class JobConditions:
         )
 
     def drop(self, type_: ConditionType) -> None:
-        """For conditions that report trouble: they are present only while they are true."""
+        """Drops a condition that reports a problem: such conditions are present only while they are true."""
         self._items.pop(type_.value, None)
 
     def result(self) -> tuple[Condition, ...]:
@@ -137,7 +137,7 @@ class JobConditions:
 
 
 def only_numbers_moved(old: AudioBatchJobStatus, new: AudioBatchJobStatus) -> bool:
-    """Whether the change may wait for the next progress write, as no condition, plan or result changed."""
+    """Whether the change may wait for the next progress write, because no condition, plan or result changed."""
     return _essence(old) == _essence(new)
 
 

@@ -15,7 +15,7 @@ Recorded = Callable[[str, int, str], bool]
 
 
 def awaits(shard: AudioShard, mac: str) -> bool:
-    """Whether it has an attempt on this Mac, or one that ended there and whose machine time is not verified yet."""
+    """Whether the shard has an attempt on this Mac, or one that ended there with machine time not verified yet."""
     if shard.status.mac == mac and is_live(shard):
         return True
     return shard.spec.stage is Stage.PROCESS and any(

@@ -41,7 +41,7 @@ class MacReconciler:
         return await self._delete_orphans(view)
 
     def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:
-        """Wakes the shards that wait for a Mac when it connects or disconnects, even those it never heard of."""
+        """Wakes the shards that wait for a Mac when it connects or disconnects, even those that it does not know."""
         if self._connected.get(mac) == connected:
             return
         self._connected[mac] = connected
@@ -50,7 +50,7 @@ class MacReconciler:
                 self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
-        """Deletes attempts whose AudioShard is gone. What is left to delete is stored nowhere but found anew."""
+        """Deletes attempts whose AudioShard is gone. What is left to delete is not stored: every pass finds it anew."""
         if not view.connected or not self._context.synced():
             return None
         again: float | None = None

@@ -1,4 +1,4 @@
-"""A MacAgent's conditions and facts, as its view shows them. Pure; nothing in it moves with work."""
+"""A MacAgent's conditions and facts, as its view shows them. Pure. Nothing in it changes as work progresses."""
 
 from __future__ import annotations
 

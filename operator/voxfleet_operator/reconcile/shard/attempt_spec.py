@@ -1,4 +1,4 @@
-"""What an attempt is told to do. Pure: every leader computes the same spec for the same shard and attempt."""
+"""What an attempt has to do. Pure: every leader computes the same spec for the same shard and attempt."""
 
 from __future__ import annotations
 

@@ -76,12 +76,12 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
     if report.spec_digest != spec_digest:
         return ReportedState.FOREIGN
     if report.state is AttemptState.SUCCEEDED and report.result is None:
-        return ReportedState.FOREIGN  # there is nothing to commit, which this protocol does not allow
+        return ReportedState.FOREIGN  # success with nothing to commit, which this protocol does not allow
     return ReportedState(report.state.value)
 
 
 def decide(shard: AudioShard, view: MacView | None, contact: Contact) -> ShardAction:
-    """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
+    """The action for a shard whose newest attempt is assigned; `view` and `contact` are those of the attempt's Mac."""
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
     return TABLE[contact, reported_state(report, shard.status.spec_digest)]
@@ -96,7 +96,7 @@ class Superseded:
 
 
 def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
-    """Ignores late results, but records the machine time of their attempts and deletes them on their Macs."""
+    """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted."""
     usages: list[tuple[int, AttemptUsage]] = []
     deletes: list[tuple[str, AttemptKey]] = []
     for record in shard.status.attempts:
@@ -128,15 +128,15 @@ class PutRefusal:
     """What follows from a PUT that an agent refused."""
 
     revoked: bool
-    """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
+    """True: the attempt is deleted on its Mac and the next one goes elsewhere. False: the same PUT is sent later."""
     failure_class: FailureClass | None
     message: str
     mac_pauses: bool = False
-    """The Mac has no room, so other shards leave it alone for a while, too."""
+    """Whether other shards avoid the Mac for a while, too, because it has no room."""
 
 
 def put_refusal(status: int, problem: Problem) -> PutRefusal:
-    """`status` is the HTTP status, which is not 2xx."""
+    """Decides what follows from a refusal. `status` is the HTTP status, which is not 2xx."""
     text = f"the agent refused with HTTP {status}: {problem.message}"
     if status in (401, 403, 412):
         return PutRefusal(False, problem.failure_class, text)

@@ -30,7 +30,7 @@ def contact(view: MacView | None, *, silent_seconds: float, lease_seconds: float
 class MacContact:
     state: Contact
     lost_in_seconds: float
-    """Until a silent Mac counts as lost."""
+    """How long it takes until a silent Mac counts as lost."""
 
 
 class MacContacts:
@@ -45,10 +45,10 @@ class MacContacts:
         self._put_sent_seconds[mac] = self._context.clock()
 
     def of(self, shard: AudioShard) -> MacContact:
-        """Of the Mac that has the shard's newest attempt.
+        """The contact with the Mac that has the shard's newest attempt.
 
         The count starts anew when this process becomes the leader or its event loop has stood still: it cannot tell
-        whether a Mac was silent while it was not listening.
+        whether a Mac was silent in the meantime.
         """
         context, mac, lease_seconds = self._context, shard.status.mac or "", shard.status.lease_seconds or 0
         view = context.fleet.view(mac)

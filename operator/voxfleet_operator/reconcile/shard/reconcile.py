@@ -1,6 +1,6 @@
 """Sends a shard's newest attempt to its Mac and records how it ends.
 
-Consistency: status.attempt is the fencing token. An attempt is written into status before its Mac hears of it, and
+Consistency: status.attempt is the fencing token. An attempt is written into status before its Mac is called, and
 every write is conditional on the very version that was decided on. What a Mac reports about older attempts changes
 nothing but the account of machine time.
 """
@@ -40,7 +40,7 @@ from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
 
 SETTLE_SECONDS = 2.0
-"""From a call to the next look, unless the agent's event comes first."""
+"""The time from a call to the next reconcile, unless an event from the agent comes first."""
 UNREACHABLE_RETRY_SECONDS = 2.0
 NOT_NOW_RETRY_SECONDS = 10.0
 
@@ -80,7 +80,7 @@ class ShardReconciler:
 
 
 class _AssignedAttempt:
-    """A shard's newest attempt, which its Mac runs or shall run."""
+    """A shard's newest attempt, which its Mac runs or is to run."""
 
     def __init__(self, parts: ShardReconciler, job: AudioBatchJob, shard: AudioShard, record: AttemptRecord) -> None:
         self._context = parts.context
@@ -151,7 +151,7 @@ class _AssignedAttempt:
         try:
             await self._context.fleet.put(self._record.mac, *self._key, request)
         except AgentUnreachable as error:
-            # Nobody knows whether it runs: the same PUT follows, or the Mac is lost.
+            # It is unknown whether the attempt runs: the same PUT is sent again, unless the Mac counts as lost first.
             self._log.warning("agent unreachable", error=str(error))
             return UNREACHABLE_RETRY_SECONDS
         except AgentRefused as error:
@@ -233,7 +233,7 @@ class _AssignedAttempt:
         return await self._end(status)
 
     async def _replace(self) -> float | None:
-        """Placement assigns the next attempt as soon as a Mac can take it; only the last attempt ends here."""
+        """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
         if self._record.attempt < ATTEMPT_CAP:
             self._context.queue.add(PLACEMENT)
             return None
@@ -269,7 +269,7 @@ class _AssignedAttempt:
 
 
 async def _delete(context: Context, shard: AudioShard, mac: str, attempt: int) -> bool | None:
-    """True: nothing is left on the Mac. False: it is being deleted and never runs again. None: not known."""
+    """True: nothing is left on the Mac. False: the attempt is being deleted and never runs again. None: unknown."""
     context.leader.check()
     try:
         return await context.fleet.delete(mac, shard.metadata.uid, attempt)

@@ -18,7 +18,7 @@ from voxfleet_api.kinds.audio_shard import (
 from voxfleet_api.protocol import AttemptStatus, ShardResult
 
 ATTEMPT_CAP = 8
-"""How many attempts a shard gets, whatever ended them; more would only waste a fleet's night."""
+"""How many attempts a shard gets, whatever ended them; more would only waste machine time."""
 
 
 def current(status: AudioShardStatus) -> AttemptRecord | None:
@@ -27,7 +27,7 @@ def current(status: AudioShardStatus) -> AttemptRecord | None:
 
 
 def is_live(shard: AudioShard) -> bool:
-    """Whether its newest attempt is assigned and its end is not recorded yet."""
+    """Whether the shard's newest attempt is assigned and its end is not recorded yet."""
     record = current(shard.status)
     return record is not None and record.outcome is AttemptOutcome.ASSIGNED
 
@@ -37,7 +37,7 @@ def is_committed(shard: AudioShard) -> bool:
 
 
 def is_failed(shard: AudioShard) -> bool:
-    """Whether it has no result and gets no further attempt."""
+    """Whether the shard has no result and gets no further attempt."""
     return is_true(shard.status.conditions, ConditionType.FAILED)
 
 
@@ -47,7 +47,7 @@ def failed_condition(shard: AudioShard) -> Condition | None:
 
 
 def concerns_job(shard: AudioShard) -> bool:
-    """Whether it failed because of the job as written, so that the job's other shards would fail, too."""
+    """Whether the shard failed because of the job as written, so that the job's other shards would fail, too."""
     failed = failed_condition(shard)
     return failed is not None and failed.reason in _JOB_REASONS
 
@@ -157,7 +157,7 @@ def attempt_ended(
 
 
 def failed_for_good(failure_class: FailureClass | None, attempts: int) -> str | None:
-    """The reason, if no further attempt would help or is allowed."""
+    """The reason, if no further attempt would help or is allowed; otherwise None."""
     if failure_class is not None and RULES[failure_class].remedy is Remedy.NOTHING:
         return failure_class
     return Reason.ATTEMPTS_EXHAUSTED if attempts >= ATTEMPT_CAP else None
