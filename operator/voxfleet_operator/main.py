@@ -195,7 +195,7 @@ def _make_fleet(
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
         secrets=secrets,
-        dialers=(SshDialer(secrets),),
+        dialer=SshDialer(secrets),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
     )

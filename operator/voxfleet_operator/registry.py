@@ -14,7 +14,7 @@ from voxfleet_operator.reconcile.contract.reconcile import ContractReconciler
 from voxfleet_operator.reconcile.job.reconcile import JobReconciler
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.mac.reconcile import MacReconciler
-from voxfleet_operator.reconcile.shard.lost_mac import MacContacts
+from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.reconcile import ShardReconciler
 
 
@@ -29,11 +29,11 @@ class Reconciler(Protocol):
 
 def reconcilers(context: Context) -> Mapping[str, Reconciler]:
     """Makes the reconcilers and the state that some of them share, which the next process has to find anew."""
-    backoffs, blockers, pending_reasons, contacts = Backoffs(), JobBlockers(), PendingReasons(), MacContacts(context)
+    backoffs, blockers, pending_reasons, lease_clock = Backoffs(), JobBlockers(), PendingReasons(), LeaseClock(context)
     return {
         VoiceContract.crd.kind: ContractReconciler(context),
         AudioBatchJob.crd.kind: JobReconciler(context, blockers, pending_reasons),
-        AudioShard.crd.kind: ShardReconciler(context, backoffs, blockers, contacts),
+        AudioShard.crd.kind: ShardReconciler(context, backoffs, blockers, lease_clock),
         MacAgent.crd.kind: MacReconciler(context),
-        PLACEMENT.kind: PlacementReconciler(context, backoffs, blockers, pending_reasons, contacts),
+        PLACEMENT.kind: PlacementReconciler(context, backoffs, blockers, pending_reasons, lease_clock),
     }

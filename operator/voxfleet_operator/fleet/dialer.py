@@ -45,11 +45,7 @@ class AgentConnection(Protocol):
 
 
 class Dialer(Protocol):
-    """One transport: how to reach the agents of the Macs that it serves, and what it needs for all of them."""
-
-    def serves(self, mac: MacAgent) -> bool:
-        """Whether the spec asks for this transport."""
-        ...
+    """One transport: how to reach the agents of Macs, and what it needs for all of them."""
 
     def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
         """Whether this transport reaches both in the same way, so that an open connection need not be replaced."""

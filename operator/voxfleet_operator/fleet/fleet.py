@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason
@@ -42,8 +42,8 @@ def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
 class MacFleet:
     """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
-    The first dialer that serves a MacAgent connects to it; `close` closes all of them. `on_change(mac, shard UIDs)` is
-    called after every change of a view, and `on_stale_epoch(held)` when an agent holds a higher epoch than ours.
+    `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
+    `on_stale_epoch(held)` when an agent holds a higher epoch than ours.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class MacFleet:
         leader: str,
         epoch: Callable[[], int],
         secrets: SecretReader,
-        dialers: Sequence[Dialer],
+        dialer: Dialer,
         on_change: Callable[[str, frozenset[str]], None],
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         timing: SessionTiming | None = None,
     ) -> None:
-        self._dialers = dialers
+        self._dialer = dialer
         self._sessions: dict[str, MacSession] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._context = SessionContext(
@@ -67,7 +67,7 @@ class MacFleet:
             leader=leader,
             epoch=epoch,
             secrets=secrets,
-            dialer_of=self._dialer_of,
+            dialer=dialer,
             on_change=on_change,
             on_stale_epoch=on_stale_epoch,
             clock=clock,
@@ -128,20 +128,13 @@ class MacFleet:
         for name in list(self._sessions):
             self.forget(name)
         await asyncio.gather(*self._stopping)
-        for dialer in self._dialers:
-            dialer.close()
+        self._dialer.close()
 
     def _session(self, mac: str) -> MacSession:
         session = self._sessions.get(mac)
         if session is None:
             raise AgentUnreachable(f"there is no MacAgent {mac}")
         return session
-
-    def _dialer_of(self, mac: MacAgent) -> Dialer:
-        for dialer in self._dialers:
-            if dialer.serves(mac):
-                return dialer
-        raise ValueError(f"no transport serves MacAgent {mac.metadata.name}")
 
     def _older_twin(self, name: str) -> str | None:
         session = self._sessions.get(name)

@@ -40,11 +40,8 @@ class MacRecord:
         """Whether attempts wait for rows that have not arrived yet."""
         return bool(self._waiting)
 
-    def contact(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
-        """Returns None if nothing is new.
-
-        Otherwise returns the shards with attempts that may still be running if contact came or went, else none.
-        """
+    def connection_changed(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
+        """None if nothing is new; else, if contact came or went, the shards with attempts that may still be running."""
         old = self._view
         if (old.connected, old.reason, old.message) == (connected, reason, message):
             return None

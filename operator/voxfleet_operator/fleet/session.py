@@ -49,7 +49,7 @@ class SessionContext:
     leader: str
     epoch: Callable[[], int]
     secrets: SecretReader
-    dialer_of: Callable[[MacAgent], Dialer]
+    dialer: Dialer
     on_change: Callable[[str, frozenset[str]], None]
     on_stale_epoch: Callable[[int], None]
     clock: Callable[[], float]
@@ -142,10 +142,8 @@ class MacSession:
         return gone
 
     def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
-        dialer = self._context.dialer_of(new)
         return (
-            dialer is self._context.dialer_of(old)
-            and dialer.same_connection(old, new)
+            self._context.dialer.same_connection(old, new)
             and old.spec.token_ref == new.spec.token_ref
             and old.spec.ledger_public_key == new.spec.ledger_public_key
         )
@@ -172,7 +170,7 @@ class MacSession:
                 reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
             finally:
                 self._client = None
-            self._contact_changed(False, reason, message)
+            self._connection_changed(False, reason, message)
             if not self._redial.is_set():
                 wait = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
                 self._failures += 1
@@ -182,8 +180,8 @@ class MacSession:
         twin = self._context.older_twin(self._name)
         if twin is not None:
             raise _duplicate(twin)
-        mac = self.mac  # `self.mac` may be replaced meanwhile; all of this is about one version
-        opening = await self._context.dialer_of(mac).dial(mac)
+        mac = self.mac  # both Secrets are read for one version; an update that matters to what follows redials
+        opening = await self._context.dialer.dial(mac)
         ref = mac.spec.token_ref
         token = _token(await self._context.secrets(ref.name, ref.key), ref)
         async with (
@@ -225,7 +223,10 @@ class MacSession:
             raise _duplicate(twin)
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
-        """Reads the ledger, the list, then events since the list; each step shows what the previous one missed."""
+        """Reads the ledger, the list, then events since the list.
+
+        Each step covers what happened during the one before.
+        """
         self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
         await self._pull_rows(client)
         listing = await client.attempts()
@@ -237,8 +238,8 @@ class MacSession:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
             self._failures = 0
-            message = self._context.dialer_of(self.mac).connected_message(self.mac)
-            self._contact_changed(True, Reason.CONNECTED, message)
+            message = self._context.dialer.connected_message(self.mac)
+            self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
             async for event in events:
                 await self._handle(client, event)
@@ -313,8 +314,8 @@ class MacSession:
         if shard_uids:
             self._context.on_change(self._name, frozenset(shard_uids))
 
-    def _contact_changed(self, connected: bool, reason: Reason, message: str) -> None:
-        shard_uids = self._record.contact(connected, reason, message)
+    def _connection_changed(self, connected: bool, reason: Reason, message: str) -> None:
+        shard_uids = self._record.connection_changed(connected, reason, message)
         if shard_uids is not None:
             self._log.info("mac_contact", connected=connected, reason=reason, message=message)
             self._context.on_change(self._name, frozenset(shard_uids))

@@ -1,4 +1,4 @@
-"""A job's machine time. It is always summed from its shards' attempts and never kept as a counter."""
+"""A job's machine time. It is always summed from its shards' attempts and never kept as a counter. Pure."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ from voxfleet_operator.reconcile.job_life import takes_attempts
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.lost_mac import Contact, MacContacts
+from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.shard.lost_mac import ContactState
 from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
 
 
@@ -36,7 +37,7 @@ class PlacementGatherer:
     context: Context
     backoffs: Backoffs
     blockers: JobBlockers
-    contacts: MacContacts
+    lease_clock: LeaseClock
 
     def gather(self) -> PlacementSnapshot:
         cache, blocked = self.context.cache, self.blockers.jobs()
@@ -54,10 +55,10 @@ class PlacementGatherer:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
         if (shard.status.attempt or 0) >= ATTEMPT_CAP:
             return False
-        contact = self.contacts.of(shard).state
-        if contact is not Contact.LOST:
+        contact = self.lease_clock.mac_contact(shard)
+        if contact.state is not ContactState.LOST:
             return False
-        return decide(shard, self.context.fleet.view(shard.status.mac or ""), contact) is ShardAction.REPLACE
+        return decide(shard, self.context.fleet.view(shard.status.mac or ""), contact.state) is ShardAction.REPLACE
 
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))

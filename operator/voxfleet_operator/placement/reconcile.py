@@ -27,7 +27,7 @@ from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.job_life import takes_attempts
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
-from voxfleet_operator.reconcile.shard.lost_mac import MacContacts
+from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
 from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
@@ -45,12 +45,12 @@ class PlacementReconciler:
         backoffs: Backoffs,
         blockers: JobBlockers,
         pending_reasons: PendingReasons,
-        contacts: MacContacts,
+        lease_clock: LeaseClock,
     ) -> None:
         self._context = context
         self._backoffs = backoffs
         self._pending_reasons = pending_reasons
-        self._gatherer = PlacementGatherer(context, backoffs, blockers, contacts)
+        self._gatherer = PlacementGatherer(context, backoffs, blockers, lease_clock)
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():

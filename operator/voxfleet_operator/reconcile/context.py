@@ -1,4 +1,7 @@
-"""What reconcilers work with: the API, the cache, the fleet, the queue and the clocks. Nothing in it changes."""
+"""What reconcilers work with: the API, the cache, the fleet, the queue and the clocks.
+
+No field is ever replaced, and reconcilers leave no findings for each other in it.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Rig:
             leader="leader-1",
             epoch=lambda: max([3, *self.stale_epochs]),
             secrets=self._secret,
-            dialers=[SshDialer(self._secret)],
+            dialer=SshDialer(self._secret),
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
             timing=FAST,

@@ -42,9 +42,6 @@ class SshDialer:
         self._threads = SshThreads()
         self._socket_directory = Path(tempfile.mkdtemp(prefix="voxfleet-"))
 
-    def serves(self, mac: MacAgent) -> bool:
-        return "ssh" in mac.spec.model_fields_set
-
     def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
         return one.spec.ssh == other.spec.ssh
 

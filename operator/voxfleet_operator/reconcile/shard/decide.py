@@ -12,7 +12,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
-from voxfleet_operator.reconcile.shard.lost_mac import Contact
+from voxfleet_operator.reconcile.shard.lost_mac import ContactState
 
 
 class ReportedState(StrEnum):
@@ -38,35 +38,35 @@ class ShardAction(StrEnum):
     REPLACE = "Replace"  # placement may assign the next attempt
 
 
-TABLE: Mapping[tuple[Contact, ReportedState], ShardAction] = {
-    (Contact.CONNECTED, ReportedState.ABSENT): ShardAction.PUT,
-    (Contact.CONNECTED, ReportedState.ACCEPTED): ShardAction.WAIT,
-    (Contact.CONNECTED, ReportedState.RUNNING): ShardAction.WAIT,
-    (Contact.CONNECTED, ReportedState.PARKED): ShardAction.PUT,
-    (Contact.CONNECTED, ReportedState.FINISHING): ShardAction.WAIT,
-    (Contact.CONNECTED, ReportedState.SUCCEEDED): ShardAction.COMMIT,
-    (Contact.CONNECTED, ReportedState.FAILED): ShardAction.FAIL,
-    (Contact.CONNECTED, ReportedState.DELETING): ShardAction.REVOKE,
-    (Contact.CONNECTED, ReportedState.FOREIGN): ShardAction.REVOKE,
+TABLE: Mapping[tuple[ContactState, ReportedState], ShardAction] = {
+    (ContactState.CONNECTED, ReportedState.ABSENT): ShardAction.PUT,
+    (ContactState.CONNECTED, ReportedState.ACCEPTED): ShardAction.WAIT,
+    (ContactState.CONNECTED, ReportedState.RUNNING): ShardAction.WAIT,
+    (ContactState.CONNECTED, ReportedState.PARKED): ShardAction.PUT,
+    (ContactState.CONNECTED, ReportedState.FINISHING): ShardAction.WAIT,
+    (ContactState.CONNECTED, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (ContactState.CONNECTED, ReportedState.FAILED): ShardAction.FAIL,
+    (ContactState.CONNECTED, ReportedState.DELETING): ShardAction.REVOKE,
+    (ContactState.CONNECTED, ReportedState.FOREIGN): ShardAction.REVOKE,
     # A silent Mac may still be working, but an attempt that it reported as ended has ended.
-    (Contact.SILENT, ReportedState.ABSENT): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.ACCEPTED): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.RUNNING): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.PARKED): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.FINISHING): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.SUCCEEDED): ShardAction.COMMIT,
-    (Contact.SILENT, ReportedState.FAILED): ShardAction.FAIL,
-    (Contact.SILENT, ReportedState.DELETING): ShardAction.WAIT,
-    (Contact.SILENT, ReportedState.FOREIGN): ShardAction.WAIT,
-    (Contact.LOST, ReportedState.ABSENT): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.ACCEPTED): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.RUNNING): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.PARKED): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.FINISHING): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.SUCCEEDED): ShardAction.COMMIT,
-    (Contact.LOST, ReportedState.FAILED): ShardAction.FAIL,
-    (Contact.LOST, ReportedState.DELETING): ShardAction.REPLACE,
-    (Contact.LOST, ReportedState.FOREIGN): ShardAction.REPLACE,
+    (ContactState.SILENT, ReportedState.ABSENT): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.ACCEPTED): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.RUNNING): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.PARKED): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.FINISHING): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (ContactState.SILENT, ReportedState.FAILED): ShardAction.FAIL,
+    (ContactState.SILENT, ReportedState.DELETING): ShardAction.WAIT,
+    (ContactState.SILENT, ReportedState.FOREIGN): ShardAction.WAIT,
+    (ContactState.LOST, ReportedState.ABSENT): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.ACCEPTED): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.RUNNING): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.PARKED): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.FINISHING): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.SUCCEEDED): ShardAction.COMMIT,
+    (ContactState.LOST, ReportedState.FAILED): ShardAction.FAIL,
+    (ContactState.LOST, ReportedState.DELETING): ShardAction.REPLACE,
+    (ContactState.LOST, ReportedState.FOREIGN): ShardAction.REPLACE,
 }
 
 
@@ -80,8 +80,8 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
     return ReportedState(report.state.value)
 
 
-def decide(shard: AudioShard, view: MacView | None, contact: Contact) -> ShardAction:
-    """The action for a shard whose newest attempt is assigned; `view` and `contact` are those of the attempt's Mac."""
+def decide(shard: AudioShard, view: MacView | None, contact: ContactState) -> ShardAction:
+    """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
     return TABLE[contact, reported_state(report, shard.status.spec_digest)]
@@ -125,10 +125,10 @@ def usage_of(shard: AudioShard, record: AttemptRecord, view: MacView | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class PutRefusal:
-    """What follows from a PUT that an agent refused."""
+    """What follows from the HTTP answer by which an agent refused a PUT."""
 
-    revoked: bool
-    """True: the attempt is deleted on its Mac and the next one goes elsewhere. False: the same PUT is sent later."""
+    final: bool
+    """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
     failure_class: FailureClass | None
     message: str
     mac_pauses: bool = False

@@ -7,8 +7,6 @@ nothing but the account of machine time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
@@ -26,7 +24,7 @@ from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
-from voxfleet_operator.reconcile.shard.lost_mac import MacContacts
+from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
     ATTEMPT_CAP,
@@ -47,18 +45,18 @@ NOT_NOW_RETRY_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class ShardReconciler:
-    context: Context
-    backoffs: Backoffs
-    blockers: JobBlockers
-    contacts: MacContacts
+    def __init__(self, context: Context, backoffs: Backoffs, blockers: JobBlockers, lease_clock: LeaseClock) -> None:
+        self._context = context
+        self._backoffs = backoffs
+        self._blockers = blockers
+        self._lease_clock = lease_clock
 
     async def reconcile(self, key: Key) -> float | None:
-        shard = self.context.cache.get(AudioShard, key.namespace, key.name)
+        shard = self._context.cache.get(AudioShard, key.namespace, key.name)
         if shard is None or shard.metadata.deletion_timestamp is not None:
             return None
-        job = self.context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
+        job = self._context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         if job is None or job.metadata.deletion_timestamp is not None or not belongs(shard, job):
             return None
         record = current(shard.status)
@@ -68,13 +66,13 @@ class ShardReconciler:
 
     async def _settle_ended_attempts(self, shard: AudioShard) -> float | None:
         """Records their machine time, and deletes what their Macs still hold of them."""
-        left = superseded(shard, self.context.fleet.views())
+        left = superseded(shard, self._context.fleet.views())
         status = with_usages(shard.status, left.usages)
-        if await write_status(self.context, shard, status) is None:
+        if await write_status(self._context, shard, status) is None:
             return 0.0
         again: float | None = None
         for mac, key in left.deletes:
-            if not await _delete(self.context, shard, mac, key.attempt):
+            if not await _delete(self._context, shard, mac, key.attempt):
                 again = SETTLE_SECONDS
         return again
 
@@ -82,15 +80,17 @@ class ShardReconciler:
 class _AssignedAttempt:
     """A shard's newest attempt, which its Mac runs or is to run."""
 
-    def __init__(self, parts: ShardReconciler, job: AudioBatchJob, shard: AudioShard, record: AttemptRecord) -> None:
-        self._context = parts.context
-        self._backoffs = parts.backoffs
-        self._blockers = parts.blockers
-        self._contacts = parts.contacts
+    def __init__(
+        self, reconciler: ShardReconciler, job: AudioBatchJob, shard: AudioShard, record: AttemptRecord
+    ) -> None:
+        self._context = reconciler._context
+        self._backoffs = reconciler._backoffs
+        self._blockers = reconciler._blockers
+        self._lease_clock = reconciler._lease_clock
         self._job = job
         self._shard = shard
         self._record = record
-        self._view = parts.context.fleet.view(record.mac)
+        self._view = self._context.fleet.view(record.mac)
         self._key = AttemptKey(shard.metadata.uid, record.attempt)
         self._log = log.bind(
             namespace=job.metadata.namespace,
@@ -104,7 +104,7 @@ class _AssignedAttempt:
         if has_ended(self._job):
             return await self._stop()
         await self._delete_superseded()
-        contact = self._contacts.of(self._shard)
+        contact = self._lease_clock.mac_contact(self._shard)
         match decide(self._shard, self._view, contact.state):
             case ShardAction.PUT:
                 return await self._put()
@@ -113,9 +113,7 @@ class _AssignedAttempt:
             case ShardAction.FAIL:
                 return await self._fail()
             case ShardAction.REVOKE:
-                return await self._revoke(
-                    PutRefusal(True, None, "the agent holds this attempt with another spec or deletes it")
-                )
+                return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
             case ShardAction.REPLACE:
                 return await self._replace()
             case ShardAction.WAIT:
@@ -124,7 +122,7 @@ class _AssignedAttempt:
     async def _stop(self) -> float | None:
         if not self._view.connected:
             return None
-        return await self._revoke(PutRefusal(True, None, "the job has ended"))
+        return await self._revoke(None, "the job has ended")
 
     async def _delete_superseded(self) -> None:
         """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write."""
@@ -142,12 +140,10 @@ class _AssignedAttempt:
         except Blocked as blocked:
             return self._block(blocked.blocker)
         if request.spec_digest != self._shard.status.spec_digest:
-            return await self._revoke(
-                PutRefusal(True, None, "what this attempt would do has changed since it was assigned")
-            )
+            return await self._revoke(None, "what this attempt would do has changed since it was assigned")
         self._unblock()
         self._context.leader.check()
-        self._contacts.put_sent(self._record.mac)
+        self._lease_clock.put_sent(self._record.mac)
         try:
             await self._context.fleet.put(self._record.mac, *self._key, request)
         except AgentUnreachable as error:
@@ -175,12 +171,12 @@ class _AssignedAttempt:
             self._context.queue.add(key_of(self._job))
 
     async def _refused(self, refusal: PutRefusal, retry_after_seconds: float | None) -> float | None:
-        if not refusal.revoked:
+        if not refusal.final:
             self._log.warning("agent refuses for now", error=refusal.message)
             return retry_after_seconds or NOT_NOW_RETRY_SECONDS
         if refusal.mac_pauses:
             self._backoffs.mac_failed(self._record.mac, self._context.clock(), retry_after_seconds or 0.0)
-        return await self._revoke(refusal)
+        return await self._revoke(refusal.failure_class, refusal.message)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -217,7 +213,7 @@ class _AssignedAttempt:
             self._backoffs.mac_failed(self._record.mac, self._context.clock())
         return await self._end(status)
 
-    async def _revoke(self, refusal: PutRefusal) -> float | None:
+    async def _revoke(self, failure_class: FailureClass | None, message: str) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if await _delete(self._context, self._shard, self._record.mac, self._record.attempt) is None:
             return UNREACHABLE_RETRY_SECONDS
@@ -225,8 +221,8 @@ class _AssignedAttempt:
         status = attempt_ended(
             self._shard,
             AttemptOutcome.REFUSED,
-            refusal.failure_class,
-            refusal.message,
+            failure_class,
+            message,
             usage_of(self._shard, refused, self._view),
             self._context.timestamp(),
         )

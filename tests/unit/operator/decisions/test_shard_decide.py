@@ -24,7 +24,7 @@ from voxfleet_operator.reconcile.shard.decide import (
     reported_state,
     superseded,
 )
-from voxfleet_operator.reconcile.shard.lost_mac import Contact, contact
+from voxfleet_operator.reconcile.shard.lost_mac import ContactState, contact_state
 from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, failed_for_good
 
 DIGEST = f"sha256:{sha('spec')}"
@@ -107,26 +107,26 @@ WANT: dict[ReportedState, tuple[ShardAction, ShardAction, ShardAction]] = {
 
 
 def test_the_table_is_whole() -> None:
-    assert set(TABLE) == set(product(Contact, ReportedState))
+    assert set(TABLE) == set(product(ContactState, ReportedState))
 
 
-@pytest.mark.parametrize(("reached", "how"), list(product(Contact, ReportedState)))
-def test_every_cell(reached: Contact, how: ReportedState) -> None:
+@pytest.mark.parametrize(("reached", "how"), list(product(ContactState, ReportedState)))
+def test_every_cell(reached: ContactState, how: ReportedState) -> None:
     """From the shard and the view, not from the table itself."""
     shard = shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED))
-    connected = reached is Contact.CONNECTED
+    connected = reached is ContactState.CONNECTED
     if how is ReportedState.ABSENT:
         view = view_with(connected=connected)
     elif how is ReportedState.FOREIGN:
         view = view_with(report(1, AttemptState.RUNNING, f"sha256:{sha('other')}"), connected=connected)
     else:
         view = view_with(report(1, AttemptState(how.value)), connected=connected)
-    assert decide(shard, view, reached) is WANT[how][list(Contact).index(reached)]
+    assert decide(shard, view, reached) is WANT[how][list(ContactState).index(reached)]
 
 
 def test_a_report_of_another_attempt_is_not_seen() -> None:
     shard = shard_with(record(1, "mac-a", AttemptOutcome.LOST), record(2, "mac-a", AttemptOutcome.ASSIGNED))
-    assert decide(shard, view_with(report(1, AttemptState.SUCCEEDED)), Contact.CONNECTED) is ShardAction.PUT
+    assert decide(shard, view_with(report(1, AttemptState.SUCCEEDED)), ContactState.CONNECTED) is ShardAction.PUT
 
 
 def test_a_success_without_a_result_is_not_one() -> None:
@@ -137,17 +137,17 @@ def test_a_success_without_a_result_is_not_one() -> None:
 @pytest.mark.parametrize(
     ("connected", "silent_seconds", "want"),
     [
-        (True, 1e9, Contact.CONNECTED),
-        (False, 0.0, Contact.SILENT),
-        (False, 39.9, Contact.SILENT),
-        (False, 40.0, Contact.LOST),
+        (True, 1e9, ContactState.CONNECTED),
+        (False, 0.0, ContactState.SILENT),
+        (False, 39.9, ContactState.SILENT),
+        (False, 40.0, ContactState.LOST),
     ],
 )
-def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, want: Contact) -> None:
+def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, want: ContactState) -> None:
     view = view_with(connected=connected)
-    assert contact(view, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
+    assert contact_state(view, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
     if not connected:
-        assert contact(None, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
+        assert contact_state(None, silent_seconds=silent_seconds, lease_seconds=30, margin_seconds=10) is want
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_refusals(
     status: int, failure_class: FailureClass | None, revoked: bool, recorded: FailureClass | None
 ) -> None:
     refusal = put_refusal(status, Problem(failure_class=failure_class, message="no"))
-    assert refusal.revoked is revoked
+    assert refusal.final is revoked
     assert refusal.failure_class is recorded
     assert refusal.mac_pauses is (status in (429, 503, 507))
     assert "no" in refusal.message

@@ -163,11 +163,11 @@ def test_what_a_list_lacks_is_gone(record: MacRecord) -> None:
 
 
 def test_losing_contact_names_the_shards_that_may_still_run(record: MacRecord) -> None:
-    record.contact(True, Reason.CONNECTED, "")
+    record.connection_changed(True, Reason.CONNECTED, "")
     record.attempt_reported(status(AttemptState.RUNNING))
-    assert record.contact(False, Reason.SSH_UNREACHABLE, "gone") == {A.shard_uid}
-    assert record.contact(False, Reason.SSH_UNREACHABLE, "gone") is None
-    assert record.contact(False, Reason.SSH_UNREACHABLE, "still gone") == set()
+    assert record.connection_changed(False, Reason.SSH_UNREACHABLE, "gone") == {A.shard_uid}
+    assert record.connection_changed(False, Reason.SSH_UNREACHABLE, "gone") is None
+    assert record.connection_changed(False, Reason.SSH_UNREACHABLE, "still gone") == set()
 
 
 def test_a_view_does_not_change_under_its_reader(record: MacRecord) -> None:
