@@ -64,7 +64,7 @@ class ServicePaths:
 
 @dataclass(frozen=True, slots=True)
 class LocalServices:
-    """What was opened, on this Mac."""
+    """The services that `open_services` has opened on this Mac."""
 
     journal: Journal
     scratch: Scratch
@@ -79,7 +79,7 @@ class LocalServices:
 
 @asynccontextmanager
 async def open_services(paths: ServicePaths) -> AsyncIterator[LocalServices]:
-    """Ends lanes that an earlier agent left behind before anything is used.
+    """Opens the services, and first ends the lanes' children that an earlier agent left behind.
 
     Raises FolderInUseError, JournalError, LaneUserError, LaneBusyError.
     """

@@ -1,4 +1,4 @@
-"""Runs one job on this machine: opens its services, runs its stages, sums them up, and closes in order."""
+"""Runs one job on this machine: opens the services, runs the stages, makes the summary, and closes in order."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def _figures(
 
 
 async def _note(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:
-    """Writes the run's wall time beside its results. index.json does not list it, because a fleet has no such time."""
+    """Writes the run's wall time beside its results. index.json omits the file, because a run on a fleet has none."""
     try:
         await storage.put(f"{specs.output_folder}/{PACE_NAME}", canonical_json(pace.dump()))
     except VoxFleetError as error:
@@ -202,8 +202,7 @@ def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
 async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
     """Refuses to write over a finished run that another state folder knows.
 
-    Nor is any run of a job that was copied from a cluster: it names its UID, and with it the folder that the cluster
-    wrote.
+    Also refuses a job that was copied from a cluster: its UID leads to the folder with the cluster's results.
     """
     if not run_journal.is_new:
         return
@@ -225,7 +224,7 @@ async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Sto
 
 
 def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal) -> None:
-    """Refuses a changed job under the UID of an earlier run, whose results it would get."""
+    """Refuses a changed job that has the UID of an earlier run, because it would get that run's results."""
     file = paths.state / "identity"
     if run_journal.is_new:
         replace_text(file, specs.identity)
@@ -255,7 +254,7 @@ def make_private(folder: Path) -> None:
 
 def _remove_empty(*folders: Path) -> None:
     for folder in folders:
-        with suppress(OSError):  # something else lies in it, or it was never made
+        with suppress(OSError):  # it is not empty, or it was never made
             folder.rmdir()
 
 
