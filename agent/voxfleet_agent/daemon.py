@@ -31,7 +31,7 @@ _log = logger("voxfleet.agent")
 async def run_agent(config: AgentConfig) -> None:
     """Serves until SIGTERM or SIGINT.
 
-    Raises ConfigError, FolderInUseError or JournalError before it serves; afterwards the error that ended it.
+    Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
     token = read_token(config)
     key = ledgers.load_key(config.ledger_key_file)

@@ -1,4 +1,4 @@
-"""Decides whether a caller may act, and how a PUT is answered, in the protocol's order. Pure."""
+"""Decides whether a caller may act, and how a PUT is answered. Checks run in the protocol's order. Pure."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ class PutFacts:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedPut:
-    """The agent already has this attempt; `resume`: it is parked."""
+    """The agent already has this attempt. `resume`: whether it is parked and must be resumed."""
 
     resume: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A new attempt. It parks the older attempts of its shard that still run."""
+    """A new attempt. `supersedes`: older attempts of its shard that wait or run, and must be parked."""
 
     supersedes: tuple[int, ...]
 
 
 def decide_read(caller: Caller, bound: Binding) -> Refusal | None:
-    """Decides whether the caller may read. Its control plane is checked only when it names one."""
+    """Decides whether the caller may read. Checks the caller's control plane only when it names one."""
     if not caller.authenticated:
         return Refusal(401, Problem(message="the bearer token is missing or wrong; see the agent's tokenFile"))
     if bound.control_plane is not None and caller.control_plane not in (None, bound.control_plane):
@@ -84,7 +84,7 @@ def decide_read(caller: Caller, bound: Binding) -> Refusal | None:
 
 
 def decide_mutation(caller: Caller, bound: Binding) -> Refusal | None:
-    """Decides whether the caller may change anything. It must name its control plane and a current epoch."""
+    """Decides whether the caller may change anything. A caller must name its control plane and a current epoch."""
     refusal = decide_read(caller, bound)
     if refusal is not None:
         return refusal

@@ -1,4 +1,4 @@
-"""The events that a stream shows: journaled events after a cursor, and progress, which is not journaled."""
+"""The events of a stream: journaled events after a cursor, and progress, which is not journaled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class EventFeed:
         live.progressed = self._progress_count
 
     def publish_progress(self) -> None:
-        """Shows streams the progress up to now; called once a second, however fast clips end."""
+        """Lets event streams send the progress made so far; called once a second, however fast clips end."""
         if self._progress_count > self._progress_published:
             self._progress_published = self._progress_count
             self._journal.wake()
@@ -49,8 +49,8 @@ class EventFeed:
     async def listing(self) -> AttemptList:
         """Returns all attempts known here, and the cursor after which events continue.
 
-        States come from the journal, as the cursor does: memory learns of a commit a moment later, and a list older
-        than its cursor would lose the changes between the two.
+        States are read from the journal, like the cursor, because memory is updated a moment after each commit: a
+        list older than its cursor would lose the changes between the two.
         """
         progress = {live.key: live.record.progress for live in self._attempts()}
 
@@ -90,7 +90,7 @@ class EventFeed:
             if after < event_table.floor(db):
                 raise UnknownCursor
             events = event_table.after(db, after, limit)
-            if events:  # progress must follow the state changes of its attempt, and never undo one
+            if events:  # an attempt's progress must come after its state changes, and never undo one
                 return EventPage(events, [], progress_count)
             statuses = [
                 status_of(db, self._chain_id, replace(record, progress=progress[record.key]))

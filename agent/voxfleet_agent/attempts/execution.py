@@ -1,4 +1,4 @@
-"""Runs one attempt: slot, stage, durable outcome, cleanup, sealed rows, end."""
+"""Runs one attempt: claims a slot, runs the stage, records the outcome durably, cleans up and seals the lane time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from voxfleet_api.protocol import AttemptState, ShardResult
 from voxfleet_shared import crash_points
 
 STOP_SECONDS = 20
-"""How long a cancelled stage may take before its lane is killed under it."""
+"""How long a cancelled stage may take to end; after that, `stop` raises RuntimeError."""
 
 
 class Execution:
@@ -64,7 +64,7 @@ class Execution:
 
         live.release = release
         live.task = asyncio.create_task(run, name=f"attempt {live.key}")
-        # Not a `finally` in the task: a task that is cancelled before its first step never enters it.
+        # A `finally` in the task would not do: a task that is cancelled before its first step never enters it.
         live.task.add_done_callback(lambda task: self._ended(live, task))
 
     def _ended(self, live: LiveAttempt, task: asyncio.Task[None]) -> None:
@@ -85,7 +85,7 @@ class Execution:
         live.task = None
 
     async def clean(self, live: LiveAttempt) -> int:
-        """Removes the attempt's scratch and returns the residue in bytes, which should be 0."""
+        """Removes the attempt's scratch; returns the bytes that could not be removed, which should be 0."""
         await self._services.scratch.remove_attempt(live.key)
         return self._services.scratch.residue_bytes(live.key)
 
@@ -109,7 +109,7 @@ class Execution:
         seal: Sequence[lane_holds.LaneHold] = (),
         also: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
-        """Writes the new state, its event, the sealed rows of `seal` and the running hold in one transaction."""
+        """Writes the new state, its event, a sealed row for each of `seal`, and the running hold in one transaction."""
         step = transition(live.record.state, event)
         ledger = self._services.ledger
         record = change(replace(live.record, state=step.state))

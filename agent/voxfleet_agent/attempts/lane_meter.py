@@ -9,7 +9,7 @@ from voxfleet_api.protocol import AttemptKey
 
 
 class LaneMeter:
-    """Measures from its creation; each activity starts on the millisecond in which the previous one ends."""
+    """Measures from its creation on; each activity starts at the millisecond at which the previous one ends."""
 
     def __init__(self, clock: Clock, boot_id: str, key: AttemptKey, lane: str) -> None:
         self._clock = clock

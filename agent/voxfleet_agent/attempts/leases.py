@@ -16,7 +16,7 @@ class Lease:
     state: AttemptState
     lease_seconds: int
     renewed_at_seconds: float
-    """A time on the lease clock, like `now_seconds`."""
+    """A time on the lease clock, as `now_seconds` is."""
 
 
 def expired(leases: Iterable[Lease], now_seconds: float) -> list[AttemptKey]:

@@ -22,7 +22,7 @@ class LiveAttempt:
     credentials: S3Credentials | None = None
     task: asyncio.Task[None] | None = None
     release: Callable[[], None] | None = None
-    """Releases the slot, or the request for one; None once that is done."""
+    """Frees the slot, or withdraws the claim to one; None once that is done."""
     stopping: bool = False
     meter: LaneMeter | None = None
     progressed: int = 0

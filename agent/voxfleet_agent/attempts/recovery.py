@@ -22,10 +22,11 @@ class Recovered:
 
 
 async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recovered:
-    """Sweeps scratch, seals lane time up to the last tick, parks running attempts, ends finishing and deleted ones.
+    """Sweeps scratch, seals lane time up to the last tick, parks running attempts, and ends those being finished or
+    deleted.
 
-    No child of the previous process may still run: its lanes' children have been reaped. Recovery may be killed and
-    repeated at any point: the sweep is idempotent, the rest is one transaction.
+    The children of the previous process must have been reaped before. Recovery may be killed and repeated at any
+    point: the sweep is idempotent, and the rest is one transaction.
     """
     swept = await scratch.sweep(owned=())
 

@@ -1,4 +1,4 @@
-"""What the fleet's attempts run with; the daemon puts it together once."""
+"""The services that a fleet's attempts use; the daemon assembles them once."""
 
 from __future__ import annotations
 

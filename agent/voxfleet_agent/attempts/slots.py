@@ -27,7 +27,7 @@ class SlotSource(Protocol[S_co]):
     """A source of free slots."""
 
     def acquire(self, model_digest: str | None) -> SlotGrant[S_co] | None:
-        """A free slot, one that holds this model if possible; None when none is free."""
+        """Returns a free slot, if possible one whose lane has loaded this model; None when no slot is free."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class LaneSlots(Generic[L]):
 
 
 class ControlSlots:
-    """Slots for Plan and Finalize, which use no lane and no MLX and so never wait behind a night's shards."""
+    """Slots for Plan and Finalize, which use neither a lane nor MLX, and so never wait for hours of Process shards."""
 
     def __init__(self, count: int) -> None:
         self.free = count

@@ -60,7 +60,7 @@ TABLE: dict[tuple[AttemptState, AttemptEvent], Transition] = {
     (_S.PARKED, _E.LAPSED): Transition(_S.PARKED),
     (_S.PARKED, _E.RESTARTED): Transition(_S.PARKED),
     (_S.PARKED, _E.DELETE): _ERASE,
-    # A durable outcome needs no lease any more, and only deletion undoes it.
+    # An attempt with a durable outcome needs no lease any more, and only deletion undoes the outcome.
     (_S.FINISHING, _E.PUT): Transition(_S.FINISHING),
     (_S.FINISHING, _E.LAPSED): Transition(_S.FINISHING),
     (_S.FINISHING, _E.RESTARTED): Transition(_S.FINISHING, (_A.FINISH,)),

@@ -104,13 +104,13 @@ class Supervisor:
         )
 
     async def shut_down(self) -> None:
-        """Stops admitting, parks what runs and seals its time."""
+        """Stops admitting attempts, parks those that wait or run, and seals their lane time."""
         self.ready, self.draining = False, True
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*(self.park(live, "the agent stops") for live in list(self._live.values())))
         running = [live.task for live in self._live.values() if live.task is not None]
-        # Attempts past their outcome finish, and so do deletions.
+        # Attempts whose outcome is recorded still finish, and so do deletions.
         await asyncio.gather(*running, *self._background, return_exceptions=True)
 
     # Calls that change something
@@ -138,7 +138,7 @@ class Supervisor:
 
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
         """Starts an attempt, resumes a parked one, or renews a running one."""
-        # In a thread: it touches the file system, where a folder on a dead server never answers.
+        # Runs in a thread, because it touches the file system, where a folder on a dead server never answers.
         spec = await asyncio.to_thread(
             spec_check.check_spec, request, key, self._services.machine, self._services.check_address
         )
@@ -227,7 +227,7 @@ class Supervisor:
         self.feed.publish_progress()
 
     async def tick(self) -> None:
-        """Records how long lanes have been held, which is what a crash would bill."""
+        """Records how long lanes have been held: after a crash, this is the time that is billed."""
         running = [live.meter.hold() for live in self._live.values() if live.meter is not None]
         if running:
 
@@ -310,7 +310,7 @@ class Supervisor:
         async with live.lock:
             if stop:
                 await self._execution.stop(live)
-        if live.task is not None:  # it is past its outcome and ends by itself
+        if live.task is not None:  # its outcome is recorded, so it ends by itself
             await asyncio.wait({live.task})
         async with live.lock:
             await self._execution.clean(live)

@@ -50,7 +50,7 @@ class ReproCheck:
     versions: tuple[VersionDifference, ...]
     pairs: tuple[RowPair, ...]
     not_verified: str | None = None
-    """Why the bundle has no clip to run again, whatever the machine; None: some were run, or none was asked for."""
+    """Why the bundle has no clip to run again, whatever the machine; None: some were run, or no rerun was requested."""
 
     @property
     def same(self) -> bool:

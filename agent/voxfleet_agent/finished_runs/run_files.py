@@ -31,7 +31,7 @@ class RunPace(StatusModel):
     """local.json: how long a run without a cluster took, by its own clock."""
 
     wall_milliseconds: int | None = None
-    """Wall time, with that of the interrupted runs that it resumed; None: some results were not timed."""
+    """Wall time, including the interrupted runs that it resumed; None: some results were not timed."""
     lanes: int
 
 
@@ -94,7 +94,7 @@ class RunFiles:
         return self._parsed(INDEX_NAME, ResultIndex.model_validate_json, await self.read(INDEX_NAME))
 
     async def rows(self, index: ResultIndex) -> Iterator[ResultRow]:
-        """Iterates over the rows, those with a result first, and parses each on demand: a run may have very many.
+        """Iterates over the rows, those with a result first; parses each on demand, because a run may have very many.
 
         Raises UnreadableRun.
         """

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_WORDS = 20_000
-"""The longest differing part of a text that is compared: twice as many words take four times as long, and these take
-seconds."""
+"""The longest differing part of a text that is compared. This many words take seconds; twice as many take four times as
+long."""
 
 _OPENING = "“”„‟‘’‚‛«»‹›「」『』《》〈〉\"'([{¿¡…"
 _CLOSING = "“”„‟‘’‚‛«»‹›「」『』《》〈〉)]}.,;:!?…。、！？，；：।॥،؛؟۔"
-# Excludes what may belong to a number: the point of .5, the inches of 5"
+# Keeps what may belong to a number: the point of .5, the inch mark of 5"
 _EDGES = re.compile(rf"^[{re.escape(_OPENING)}]+|(?:[{re.escape(_CLOSING)}]|(?<!\d)[\"'])+$")
 _ERROR = 2**32  # the cost of an error; the remainder counts missing words
 

@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("Unable to allocate", "Attempting to allocate", "bad_alloc")
 
 
 def gpu_abort(text: str) -> FailureClass | None:
-    """The class of the last Metal fault that `text` names."""
+    """Returns the class of the last Metal fault that `text` names; None when it names none."""
     faults = [(text.rfind(mark), failure_class) for mark, failure_class in _METAL if mark in text]
     return max(faults)[1] if faults else None
 

@@ -1,4 +1,4 @@
-"""The lock that keeps a lane to one child, and the way to end a child whose agent is gone."""
+"""The lock that allows a lane only one child, and the way to end a child whose agent is gone."""
 
 from __future__ import annotations
 

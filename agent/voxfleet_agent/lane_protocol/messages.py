@@ -1,9 +1,10 @@
 """The messages between a lane and its child: JSON, preceded by its length.
 
 The parent sends Load, which the child answers with Loaded or WorkerRefusal, and then up to LANE_BATCHES BatchMessages
-at a time. The child answers a batch with one VerdictMessage for each clip, at once for clips that were inferred
-together, and then BatchDone. It announces every clip before it works on it (DecodingClip, InferringClips): after its
-death the parent knows which clips it was working on. A WorkerRefusal of a batch means that no clip is at fault.
+at a time. The child answers a batch with one VerdictMessage for each clip (clips that were inferred together get theirs
+together) and then with BatchDone. It announces every clip before it works on it (DecodingClip, InferringClips), so that
+the parent knows after its death which clips it was working on. A WorkerRefusal of a batch means that no clip is at
+fault.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Loaded(Message):
 
 
 class DecodingClip(Message):
-    """The decoding thread starts a clip, or has none left (None)."""
+    """The decoding thread starts on this clip, or has none left (None)."""
 
     kind: Literal["Decoding"] = "Decoding"
     index: int | None = None
@@ -127,9 +128,9 @@ class BatchDone(Message):
     kind: Literal["BatchDone"] = "BatchDone"
     number: int
     footprint_bytes: int
-    """At rest, after the memory of the batch was released."""
+    """Measured at rest, after the memory of the batch was released."""
     memory_short: bool = False
-    """Memory was too short for clips together, but not for each alone."""
+    """Memory was too short for several clips together, though each of them fitted alone."""
     readings: WorkerReadings = WorkerReadings()
 
 

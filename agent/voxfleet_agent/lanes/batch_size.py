@@ -30,17 +30,17 @@ class BatchSize:
 
     @property
     def stepped_down(self) -> StepDown | None:
-        """The size that results from the halvings that the lane itself caused; None without any."""
+        """The size after only the halvings that the lane itself caused, and why; None when it caused none."""
         own = [halving for halving in self._halvings if halving.caused_by_lane]
         return StepDown(self._initial >> len(own), own[-1].reason) if own else None
 
     def halve(
         self, sent_batch_size: int, reason: str, *, caused_by_lane: bool, suspects: frozenset[int] = frozenset()
     ) -> bool:
-        """Returns whether the size was halved: not for a batch that was sent before the last halving.
+        """Halves the size and returns True, unless it is 1 or the batch was sent before the last halving.
 
-        `sent_batch_size`: the batch size when the batch was sent; `caused_by_lane`: nobody else on the Mac was the
-        cause; `suspects`: clips each of which may have caused it alone.
+        `sent_batch_size`: the batch size when the batch was sent. `caused_by_lane`: whether the lane itself was the
+        cause, and no other process on the Mac. `suspects`: clips any one of which may be the sole cause.
         """
         if self.size == 1 or sent_batch_size > self.size:
             return False
@@ -48,7 +48,7 @@ class BatchSize:
         return True
 
     def undo_halvings_caused_by(self, index: int) -> None:
-        """Takes back the halvings that this clip explains, because it needs too much memory even alone."""
+        """Undoes the halvings that this clip may have caused, because it needs too much memory even alone."""
         self._halvings = [
             halving for halving in self._halvings if not (halving.caused_by_lane and index in halving.suspects)
         ]

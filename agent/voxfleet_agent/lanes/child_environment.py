@@ -1,4 +1,4 @@
-"""The environment of a lane's child: it holds no secret, and the names that a runbook greps for."""
+"""The environment of a lane's child: no secrets, but the variables that a runbook greps for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxfleet_api.kinds.job_task import Task
 
 
 def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The child inherits no secret of the agent's environment, and nothing that changes a conversion."""
+    """Leaves out the agent's secrets and every variable that could change how audio is converted."""
     environment = {
         "PATH": inherited.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -21,7 +21,7 @@ def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, s
         "TMPDIR": str(folder),
         "HF_HUB_OFFLINE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # The lane can write to its folder: what one child left there must not become the code of the next.
+        # A lane can write to its folder, and what one child left there must not run as code in the next.
         "PYTHONSAFEPATH": "1",
         "PYTHONNOUSERSITE": "1",
     }
@@ -37,7 +37,7 @@ def child_environment(inherited: Mapping[str, str], folder: Path) -> dict[str, s
 def runbook_names(spec: LaneSpec, batch_size: int, folder: Path, quarantine: Path | None) -> dict[str, str]:
     """TMPDIR and the MLX_AUDIO_ names, as the contract declares them.
 
-    The sample rate is missing when the contract leaves it open: then it is the model's own.
+    The sample rate is left out when the contract leaves it open, because then the model's own rate applies.
     """
     contract = spec.contract
     names = {

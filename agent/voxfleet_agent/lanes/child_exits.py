@@ -17,13 +17,13 @@ TOO_MUCH_AT_ONCE = frozenset(
 
 
 class Blame(StrEnum):
-    """Who can be at fault when children end on a clip that they work on alone."""
+    """What can be at fault when a child ends while it works on a single clip."""
 
     CLIP = "Clip"
     CLIP_OR_MAC = "ClipOrMac"
     """The clip, provided that the Mac works for other clips."""
     MAC = "Mac"
-    """Never the clip: any other clip would have met the same."""
+    """Only the Mac: a child that worked on any other clip would have ended in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ChildEnd:
     def caused_by_lane(self) -> bool:
         """Whether the lane itself ran out of memory.
 
-        Not after a GPU timeout: the GPU may have been busy with whatever the user of the screen does.
+        False after a GPU timeout, because the GPU may have been busy with what the Mac's user is doing.
         """
         return self.blame is not Blame.MAC and self.failure_class is not FailureClass.GPU_ABORT_TIMEOUT
 
@@ -53,8 +53,8 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
     """Classifies the end of a child that the agent did not kill; `returncode` as in asyncio.
 
     The class is a GPU abort when stderr names a Metal fault. It is GPU_ABORT_OUT_OF_MEMORY, the Mac's own lack of
-    memory, after a SIGKILL: systems end a process this way when memory is short, whoever took it. It is
-    MEMORY_EXCEEDED when the child gave up because its own request for memory failed, and else LANE_CRASHED.
+    memory, after a SIGKILL: systems end a process this way when memory is short, whichever process took it. It is
+    MEMORY_EXCEEDED when the child gave up because its own request for memory failed, otherwise LANE_CRASHED.
     """
     fault = gpu_abort(stderr_tail)
     if fault is not None:

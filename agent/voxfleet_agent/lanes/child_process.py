@@ -101,7 +101,7 @@ class ChildProcess:
             env=dict(environment),
             cwd=folder,
             limit=MAX_MESSAGE_BYTES,  # a paused reader would not see that a killed child has ended
-            start_new_session=True,  # a Ctrl-C in the agent's terminal is for the agent alone
+            start_new_session=True,  # a Ctrl-C in the agent's terminal must reach the agent only
             user=None if lane_user is None else lane_user.uid,
             group=None if lane_user is None else lane_user.gid,
             extra_groups=None if lane_user is None else (),
@@ -120,7 +120,7 @@ class ChildProcess:
 
     @property
     def stopped_by_agent(self) -> bool:
-        """The agent ended the child without the child being at fault."""
+        """Whether the agent ended the child though the child was not at fault."""
         return self._killed and self._kill_reason is None
 
     @property
@@ -156,7 +156,7 @@ class ChildProcess:
         return answer
 
     def send(self, request: Message) -> None:
-        """Never waits: a child that hangs must not hold up its parent, and few batches are in flight at a time.
+        """Never waits, because a child that hangs must not hold up its parent; few batches are in flight at a time.
 
         When the child is already gone, `receive` raises ChildEndedError after it has returned the child's last answers.
         """
@@ -177,7 +177,7 @@ class ChildProcess:
                     self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
                 case _:
                     return answer
-            await asyncio.sleep(0)  # reading buffered messages never waits: other tasks need their turn
+            await asyncio.sleep(0)  # reading buffered messages never yields, so other tasks get their turn here
 
     async def _read_message(self) -> WorkerAnswer:
         try:
@@ -242,7 +242,7 @@ class ChildProcess:
         self._kill_because(over_memory_cap(footprint_bytes, self.memory_cap_bytes))
 
     def _guard_ended(self, guard: asyncio.Task[None]) -> None:
-        """Kills a child whose memory cannot be measured, and soon ends the channel of one that is gone.
+        """Kills a child whose memory cannot be measured; after a moment, ends the channel of a child that is gone.
 
         The channel must be ended because a process that the child started may still hold it open.
         """

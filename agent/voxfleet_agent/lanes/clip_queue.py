@@ -12,9 +12,9 @@ from voxfleet_api.failures import FailureClass
 
 MAX_DEATHS_ALONE = 2
 MAX_GPU_FAULT_SUSPECTS = 2
-"""Clips on which the GPU failed twice, with no other clip inferred since. With one more, the Mac is at fault."""
+"""The most clips on which the GPU may fail twice while no other clip is inferred. Beyond it, the Mac is at fault."""
 MAX_DEATHS_IN_A_ROW = 32
-"""Deaths without a verdict between them. With more, the machine is at fault, not the clips."""
+"""The most deaths without a verdict between them. Beyond it, the machine is at fault, not the clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class ClipQueue:
     _suspects: deque[ClipTask] = field(default_factory=deque)
     _in_flight: dict[int, _InFlight] = field(default_factory=dict)
     _deaths_alone: dict[int, tuple[FailureClass, ...]] = field(default_factory=dict)
-    """By index: how children ended that worked on this clip alone, where the clip can be at fault."""
+    """By clip index: how the children ended that worked on only this clip, if the clip can be at fault."""
     _mac_deaths_alone: Counter[int] = field(default_factory=Counter)
-    """By index: how many children ended that worked on this clip alone, where only the Mac can be at fault."""
+    """By clip index: how many children ended while working on only this clip, if only the Mac can be at fault."""
     _gpu_fault_suspects: list[PoisonClip] = field(default_factory=list)
     _new_poison: list[PoisonClip] = field(default_factory=list)
     _deaths_in_a_row: int = 0
@@ -69,7 +69,7 @@ class ClipQueue:
 
     @property
     def idle(self) -> bool:
-        """Nothing is in flight."""
+        """Whether nothing is in flight."""
         return not self._in_flight
 
     @property
@@ -78,7 +78,7 @@ class ClipQueue:
 
     @property
     def needs_fresh_child(self) -> bool:
-        """Only suspects after GPU faults remain: whether a fresh child works decides between them and the Mac."""
+        """Whether only suspects after GPU faults remain; a fresh child then shows whether the Mac is at fault."""
         return bool(self._gpu_fault_suspects) and not (self._in_flight or self._waiting or self._suspects)
 
     @property
@@ -87,7 +87,7 @@ class ClipQueue:
 
     @property
     def too_many_deaths(self) -> bool:
-        """There were more deaths in a row than clips can explain."""
+        """Whether there were more deaths in a row than clips can explain."""
         return self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW
 
     @property
@@ -95,7 +95,7 @@ class ClipQueue:
         return any(flight.isolated for flight in self._in_flight.values())
 
     def deaths_alone(self, index: int) -> tuple[FailureClass, ...]:
-        """How children ended that worked on this clip alone, in order."""
+        """How the children ended that worked on only this clip, in order."""
         return self._deaths_alone.get(index, ())
 
     def in_flight(self, index: int) -> ClipTask | None:
@@ -129,7 +129,7 @@ class ClipQueue:
         return self._put_in_flight(clips[:batch_size], batch_size, isolated=False)
 
     def verdict_received(self, index: int, *, inferred: bool) -> ClipTask | None:
-        """Returns the clip that has its verdict; None when it is not in flight. `inferred`: the model did its work."""
+        """Returns the clip, which now has its verdict; None if it is not in flight. `inferred`: the model ran on it."""
         self._deaths_in_a_row = 0
         if inferred:
             self.confirm_poison()
@@ -148,7 +148,7 @@ class ClipQueue:
         return flight.batch_size
 
     def confirm_poison(self) -> None:
-        """The GPU works on something else: the suspects after GPU faults are poison."""
+        """Turns the suspects after GPU faults into poison, now that the GPU has worked without them."""
         self._new_poison += self._gpu_fault_suspects
         self._gpu_fault_suspects.clear()
 
@@ -158,9 +158,10 @@ class ClipQueue:
         return poison
 
     def child_died(self, active: Collection[int], end: ChildEnd) -> bool:
-        """The child died while it worked on the clips `active`. Returns whether only the Mac can be at fault.
+        """Handles the death of a child that worked on the clips `active`; returns whether only the Mac can be at fault.
 
-        A clip on which two children have now died alone goes to no child again; all other clips do.
+        After two children have died while working on only one clip, no child gets it again. All other clips are
+        sent again.
         """
         self._deaths_in_a_row += 1
         lost = [clip for flight in self._in_flight.values() for clip in flight.open.values()]
@@ -175,7 +176,7 @@ class ClipQueue:
         return False
 
     def _too_many_deaths_alone(self, clip: ClipTask, end: ChildEnd) -> bool:
-        """Counts a death on this clip alone; returns whether it was one too many."""
+        """Counts the death of a child that worked on only this clip; returns whether it was one too many."""
         if end.blame is Blame.MAC:
             self._mac_deaths_alone[clip.index] += 1
             return self._mac_deaths_alone[clip.index] >= MAX_DEATHS_ALONE

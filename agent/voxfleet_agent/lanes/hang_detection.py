@@ -1,4 +1,4 @@
-"""When a child that sends nothing counts as hung. Pure."""
+"""Decides when a child that sends nothing counts as hung. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.lanes.work_call import WorkCall
 
 CHECK_SECONDS = 0.25
-"""Time between two checks of a child that owes an answer: its announcements and its processor time change."""
+"""Time between two checks of a child that owes an answer; meanwhile its announcements and processor time change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class HangTimeouts:
     """Time without a message while a clip is decoded, on top of a twentieth of its announced length. It covers a child
     that gets no processor, or waits for the disk."""
     decoding_cpu_seconds: float = 3.0
-    """Processor time of decoding a clip, on top of what its length and size allow. A busy machine does not stretch
-    it."""
+    """Processor time of decoding a clip, on top of what its length and size allow. A busy machine does not use
+    it up."""
 
     def message_timeout_seconds(
         self, *, inferring_milliseconds: int | None, decoding_milliseconds: int | None
@@ -67,7 +67,7 @@ def allowed_seconds(timeouts: HangTimeouts, call: WorkCall, child: ChildProcess,
 def endless_decode(
     timeouts: HangTimeouts, call: WorkCall, child: ChildProcess, max_clip_milliseconds: int
 ) -> ClipTask | None:
-    """The clip on which the decoder has spent more processor time than its length and size allow; None: no clip."""
+    """The clip on which the decoder has spent more processor time than its length and size allow; None without one."""
     clip = None if child.decoding is None else call.queue.in_flight(child.decoding)
     if clip is None or child.inferring:
         return None
@@ -80,5 +80,5 @@ def endless_decode(
 
 
 def _announced_milliseconds(clip: ClipTask | None, max_clip_milliseconds: int) -> int:
-    """The longest length that the contract accepts, when the clip announces none or already has its verdict."""
+    """The clip's announced length; without one, or without a clip, the longest that the contract accepts."""
     return max_clip_milliseconds if clip is None else clip.audio_milliseconds or max_clip_milliseconds

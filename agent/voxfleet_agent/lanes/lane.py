@@ -76,7 +76,7 @@ class ProcessLane:
         self._worker = tuple(worker)
         self._timeouts = timeouts
         self._assignment: tuple[ResolvedModel, LaneSpec] | None = None
-        """What the lane is to work with; None: the lane is stopped, and a call in flight ends."""
+        """The model and spec that the lane is to work with; None: the lane is stopped, and a call of `work` ends."""
         self._child: ChildProcess | None = None
         self._child_assignment: tuple[ResolvedModel, LaneSpec] | None = None
         """What the living child has loaded."""
@@ -130,9 +130,10 @@ class ProcessLane:
         """Yields exactly one verdict for each clip of each batch, as they come, in any order.
 
         A child that dies is replaced. The clips that it was working on go to the next children one at a time. A clip
-        on which two children die alone gets the verdict LANE_CRASHED or MEMORY_EXCEEDED; after a GPU fault, only if
-        the GPU then works without it. Raises VoxFleetError for a failure that another clip would meet too, such as a
-        GPU that fails on all clips, or memory that others on the Mac took. Closing the iterator early ends the child.
+        gets the verdict LANE_CRASHED or MEMORY_EXCEEDED when two children have died while working on only this clip;
+        after a GPU fault, only if the GPU then works without it. Raises VoxFleetError for a failure that another clip
+        would meet too, such as a GPU that fails on all clips, or memory that other processes on the Mac took. Closing
+        the iterator early ends the child.
         """
         async with self._call_lock:
             call = WorkCall(ClipQueue(), BatchFeed(batches))
@@ -164,7 +165,7 @@ class ProcessLane:
     # One step of `work`
 
     async def _step(self, call: WorkCall) -> Sequence[ClipVerdict]:
-        """Sends the batches that the child may have, requests the next one, and handles what comes first."""
+        """Sends the batches that the child may have, requests the next, and handles the first answer or batch."""
         child: ChildProcess | None = None
         try:
             if call.recycling and call.queue.idle:
@@ -217,7 +218,7 @@ class ProcessLane:
         return ()
 
     def _check_for_hang(self, call: WorkCall, child: ChildProcess) -> Sequence[ClipVerdict]:
-        """Kills a child that sent nothing for too long or decodes without end. No answer can come in between."""
+        """Kills a child that is silent for too long or decodes without end. Never awaits: no answer can interfere."""
         timeout_seconds = allowed_seconds(self._timeouts, call, child, self._max_clip_milliseconds)
         if call.seconds_since_activity(child) >= timeout_seconds:
             child.kill_for(f"gave no sign of life for {timeout_seconds:.0f} s")
@@ -225,7 +226,7 @@ class ProcessLane:
         clip = endless_decode(self._timeouts, call, child, self._max_clip_milliseconds)
         if clip is None:
             return ()
-        # The clip alone explains its processor time, however busy the machine is: there is no second try.
+        # Processor time depends on the clip alone, however busy the machine is, so there is no second try.
         call.queue.verdict_received(clip.index, inferred=False)
         child.kill_for("came to no end with decoding a clip")
         return (endless_decode_verdict(clip, call.queue.deaths_alone(clip.index)), *poison_verdicts(call.queue))
@@ -242,7 +243,7 @@ class ProcessLane:
             case BatchDone() if (sent_batch_size := call.queue.batch_done(answer.number)) is not None:
                 self._totals.current_child = answer.readings
                 if answer.memory_short:
-                    # In a child that leaked, the leak may have been the cause.
+                    # While the child is being replaced because of a leak, the leak may be the cause.
                     reason = "memory ran short inside the model"
                     self._halve_batch_size(sent_batch_size, reason, caused_by_lane=not call.recycling)
                 step = child.resting.after_batch(child.memory_cap_bytes, answer.footprint_bytes)
@@ -283,7 +284,7 @@ class ProcessLane:
             _log.warning("batch size halved", lane=self.name, batch_size=self.batch_size, reason=reason)
 
     def _path_for_child(self, clip: ClipTask) -> Path:
-        """A lane user writes audio into the lane's own folder, from which the agent collects it."""
+        """The clip's path, except for audio that a lane user writes: the agent collects it from the lane's folder."""
         if self._lane_user is None or clip.text is None:
             return clip.path
         return self.folder / f"{SYNTHESIZED_PREFIX}{clip.index}{clip.path.suffix}"
@@ -309,7 +310,7 @@ class ProcessLane:
         except ChildEndedError as error:
             if self._child is not None:
                 await self._record_child_end(self._child, error.end)
-            # LANE_CRASHED would say that a clip is at fault. None is, and another Mac may do better.
+            # LANE_CRASHED would blame a clip, but no clip is at fault, and another Mac may do better.
             fault = error.end.failure_class
             raise VoxFleetError(
                 fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
@@ -317,7 +318,7 @@ class ProcessLane:
             ) from error
 
     async def _start_and_load(self) -> ChildProcess:
-        """Starts a child and has it load the assignment, each only where needed. Raises ChildEndedError."""
+        """Starts a child and has it load the assignment, each only if needed. Raises ChildEndedError."""
         if self._assignment is None:
             raise self._stopped_error()
         model, spec = self._assignment

@@ -1,4 +1,4 @@
-"""What a child reports, as a stage and a run record get it: the loaded model, verdicts, readings. Pure."""
+"""Converts what a child reports into the form for stages and run records: loaded model, verdicts, readings. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def loaded_model(answer: Loaded) -> LoadedModel:
 
 
 def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -> ClipVerdict:
-    """`deaths_alone`: how earlier children ended that worked on this clip alone."""
+    """`deaths_alone`: how the earlier children ended that worked on only this clip."""
     audio = answer.spoken
     return ClipVerdict(
         index=answer.index,
@@ -107,7 +107,7 @@ class ReadingsTotal:
 
 
 def merged(first: WorkerReadings, second: WorkerReadings) -> WorkerReadings:
-    """Each peak is the higher of the two, each count their sum."""
+    """Takes the higher of the two for each peak, and the sum for each count."""
     metal = [peak for peak in (first.metal_peak_bytes, second.metal_peak_bytes) if peak is not None]
     return WorkerReadings(
         ring_high_water_bytes=max(first.ring_high_water_bytes, second.ring_high_water_bytes),

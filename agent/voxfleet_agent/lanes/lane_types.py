@@ -45,7 +45,7 @@ class LoadedModel:
 
 
 LANE_BATCHES = 4
-"""Batches that a lane has at a time: one that is inferred, one decoded, one being decoded and one on its way. With
+"""Batches that a lane has at a time: one being inferred, one decoded, one being decoded and one on its way. With
 fewer, the model waits for every other batch: the inferring thread picks up new ones only between two inferences."""
 
 
@@ -63,7 +63,7 @@ class ClipTask:
 
     index: int
     path: Path
-    """The clip; for a text, the file for its audio, within the bytes that the stage reserved."""
+    """The clip's file; for a text, the file to write its audio to, for which the stage has reserved bytes."""
     text: str | None = None
     audio_milliseconds: int = 0
     """The length that the header announces; 0: unknown."""
@@ -99,10 +99,10 @@ class ClipVerdict:
     wait_milliseconds: int = 0
     """Between decoding and inference, inside the lane."""
     infer_milliseconds: int = 0
-    """Inference time of the whole batch that the clip was in."""
+    """Inference time of the whole batch that contained the clip."""
     batch_size: int = 1
     retried_for: tuple[FailureClass, ...] = ()
-    """How the tries before the last one failed, where this clip's own output or the end of its child was the cause."""
+    """How tries before the last one failed; only failures due to this clip's own output or to the end of its child."""
 
     @property
     def retries(self) -> int:
@@ -125,7 +125,7 @@ class Lane(Protocol):
     def stepped_down(self) -> StepDown | None:
         """How far `batch_size` fell since it was last set, and why, as far as model and clips alone caused it.
 
-        None when it did not fall, or when others on the Mac or one clip that needs too much even alone caused it.
+        None when it did not fall, or fell only because of other processes on the Mac or of a clip too large even alone.
         """
         ...
 
@@ -140,11 +140,11 @@ class Lane(Protocol):
     def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         """Yields exactly one verdict for each clip of each batch, as they come, in any order.
 
-        Requests the next batches while the child infers earlier ones, has never more than LANE_BATCHES at a time, and
+        Requests the next batches while the child infers earlier ones, never has more than LANE_BATCHES at a time, and
         splits a batch that is larger than `batch_size`. A child that dies is replaced, and the new child gets the clips
-        without verdict again, suspects one at a time. A clip on which two children end alone gets the verdict
-        LANE_CRASHED or MEMORY_EXCEEDED. Raises VoxFleetError only for a failure that another clip would meet too.
-        Closing the iterator early ends the child.
+        without verdict again, suspects one at a time. A clip gets the verdict LANE_CRASHED or MEMORY_EXCEEDED
+        when two children have died while working on only this clip. Raises VoxFleetError only for a failure that
+        another clip would meet too. Closing the iterator early ends the child.
         """
         ...
 
@@ -153,12 +153,12 @@ class Lane(Protocol):
         ...
 
     def readings(self) -> LaneReadings:
-        """What the lane measured and met since its last `load`."""
+        """What the lane has measured and counted since its last `load`."""
         ...
 
 
 class LaneHandle(Lane, Protocol):
-    """A lane as whoever acquired it sees it: a Lane with a name and a way to end its child."""
+    """An acquired lane: a Lane with a name and a way to end its child."""
 
     @property
     def name(self) -> str:

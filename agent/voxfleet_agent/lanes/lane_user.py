@@ -1,7 +1,7 @@
 """The account that lanes run as, so that the process that decodes strangers' files cannot read the agent's secrets.
 
-Files still belong to the agent. The lane user may read its clips through its group, and can neither add nor replace
-files in the agent's folders, because the agent, which is root, writes there.
+Files still belong to the agent, which runs as root. The lane user may read its clips through its group, but can neither
+add nor replace files in the agent's folders, where only the agent can write.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class LaneUser:
 def make_reachable(folder: Path, *, below: Path) -> None:
     """Creates a folder if need be, and lets every account pass through it and its parents below `below`.
 
-    No account may list them. They hold nothing but folders with rights of their own. Raises ValueError when `folder`
+    No account may list them. They contain only folders that have their own rights. Raises ValueError when `folder`
     does not lie below `below`.
     """
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -130,9 +130,9 @@ class LaneReadableModels:
         return model
 
     def _grant_model(self, folder: Path) -> None:
-        """Files outside the cache keep the rights that their owner gave them."""
+        """Makes the model's files readable; those outside the cache keep the rights that their owner gave them."""
         for name in sorted(path.name for path in folder.iterdir()):
-            file = (folder / name).resolve()  # in the hub's layout, files are links to blobs
+            file = (folder / name).resolve()  # in the hub's cache layout, files are links to blobs
             if file.is_relative_to(self._cache) and file.is_file():
                 self._grant(file, stat.S_IRGRP)
                 self._grant_folder(file.parent)

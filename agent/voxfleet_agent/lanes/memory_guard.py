@@ -12,10 +12,10 @@ from voxfleet_agent import process_memory
 
 SAMPLE_SECONDS = 0.25
 GROWTH_PERCENT = 25
-"""Share of the cap. A child that grew by more than this between its first batches and now, both at rest, leaks and is
+"""Share of the cap. A child whose footprint at rest has grown by more than this since its first batches leaks, and is
 replaced by a fresh one."""
 BASELINE_BATCHES = 3
-"""The first batches fill caches that stay filled."""
+"""The batches that set the baseline, because they fill caches that stay filled."""
 
 
 class MemoryStep(StrEnum):
@@ -25,7 +25,7 @@ class MemoryStep(StrEnum):
 
 
 def memory_step(cap_bytes: int, baseline_bytes: int | None, footprint_bytes: int) -> MemoryStep:
-    """What happens to a child of this footprint.
+    """Decides what happens to a child with this footprint.
 
     `baseline_bytes`: its footprint at rest after its first batches; None when unknown, or when the child works.
     """
@@ -44,7 +44,7 @@ class RestingFootprint:
         self._baseline_bytes = 0
 
     def after_batch(self, cap_bytes: int, footprint_bytes: int) -> MemoryStep:
-        """What happens to the child now that a batch is done."""
+        """Decides what happens to the child now that a batch is done."""
         self._batches += 1
         if self._batches <= BASELINE_BATCHES:
             self._baseline_bytes = max(self._baseline_bytes, footprint_bytes)

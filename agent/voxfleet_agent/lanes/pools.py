@@ -15,7 +15,7 @@ from voxfleet_api.results import LaneReadings
 
 
 class LanePools:
-    """Lanes by pool. A lane has one user from `acquire` to `release`; its child and its model stay after that."""
+    """Lanes by pool. A lane has one user from `acquire` to `release`; its child and model outlast the release."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class WorkCall:
         """The child is to be replaced once it has finished the batches that it has."""
         self._last_sent_seconds = 0.0
         self._cpu_baseline = (0.0, 0.0)
-        """(time of the last activity, processor time of the child at the first look after it), in seconds."""
+        """(time of the last activity, processor time of the child at the first check after it), in seconds."""
 
     def batch_sent(self) -> None:
         """The child got a batch: its time without activity counts from now."""
@@ -88,4 +88,4 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
-        task.exception()  # retrieved, so that asyncio does not complain of it
+        task.exception()  # asyncio logs an exception that is never retrieved

@@ -16,7 +16,7 @@ from voxfleet_api.results import FileRef
 
 FILE_LIMIT_BYTES = 2**30
 SMALL_FILE_BYTES = 16 * 2**20
-"""Larger than any plan; it bounds what is read when the output's server sends something else."""
+"""Larger than any plan; limits how much is read when the output's server sends something else."""
 MAX_FILES = 1_000_000
 
 
@@ -80,7 +80,7 @@ class JobFiles:
 
 @contextmanager
 def _naming_file(name: str) -> Iterator[None]:
-    """Puts the file's name in front of an error's message; names of the job's own files contain no clip's name."""
+    """Puts the file's name in front of an error's message; no name of the job's own files contains that of a clip."""
     try:
         yield
     except VoxFleetError as error:

@@ -12,7 +12,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 NEIGHBOUR_DISTANCE = 64
-"""How far before and behind a clip others of the same origin are searched for."""
+"""How many places before and after a clip are searched for others of the same origin."""
 PROBED_NEIGHBOURS = 3
 
 
@@ -28,13 +28,13 @@ class OutageDetector:
         self._retrier = retrier
         self._output_uri = output_uri
         self._last_readable: dict[str, str] = {}
-        """The object of each origin that was read last."""
+        """By origin: the object that was last read successfully."""
 
     def record_readable(self, uri: str) -> None:
         self._last_readable[_origin(uri)] = uri
 
     async def raise_if_outage(self, failure: VoxFleetError, uri: str, neighbours: Iterable[str]) -> None:
-        """Raises VoxFleetError when other clips would meet the failure too; returns when it is the clip's own.
+        """Raises VoxFleetError when other clips would fail in the same way; returns when the failure is the clip's own.
 
         `neighbours`: addresses of other clips, the nearest first. When nothing at the clip's origin can be read, that
         is an outage, unless the job has readable clips at other origins: then only the clip's origin is down.

@@ -1,4 +1,4 @@
-"""What a stage works with: its spec, and protocols of everything that it may touch outside."""
+"""What a stage works with: its spec, and protocols for everything outside the stage that it may touch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LadderBook(Protocol):
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
         """Limits the stored table's `chosen` to `batch_size` until the table is measured again.
 
-        A job had to step down to `batch_size` for `reason`.
+        `reason`: why a job had to step down to this size.
         """
         ...
 
@@ -134,7 +134,7 @@ class AudioMeter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """Everything that a stage works with. Cancelling a stage's task cancels the stage; it resumes from the journal."""
+    """Everything that a stage works with. Cancelling its task stops it; later it can resume from the journal."""
 
     spec: AttemptSpec
     storage: Storage

@@ -62,7 +62,7 @@ class StageServices:
     ladders: LadderBook
     quarantine: QuarantineStore
     open_budget: Callable[[AttemptSpec], JobFailureBudget]
-    """One budget a job, however many of its attempts run here."""
+    """Returns the job's only budget on this Mac, however many of its attempts run here."""
     stages: Mapping[Stage, StageFunction]
 
 
@@ -145,7 +145,7 @@ def failure_of(error: BaseException) -> AttemptFailure:
             failure_class=FailureClass.SCRATCH_EXHAUSTED,
             message="this Mac's disk is full, read-only or broken; free space, mount it for writing or replace it",
         )
-    # Without a class it is this agent's fault, so another Mac may do better.
+    # An error without a class is this agent's fault, so another Mac may do better.
     name = type(causes[0]).__qualname__
     return AttemptFailure(
         failure_class=FailureClass.RUNTIME_MISMATCH, message=f"the agent met an unforeseen {name}; its log says where"

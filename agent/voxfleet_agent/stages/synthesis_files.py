@@ -61,7 +61,7 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
 async def deliver_audio(
     files: JobFiles, folder: str, index: int, path: Path, synthesized: SynthesizedFile, output: AudioOutput
 ) -> SynthesizedAudioFile:
-    """Uploads a synthesized file under its sha256, so a second upload is harmless. Raises VoxFleetError."""
+    """Uploads a synthesized file under a name with its sha256: a second upload is harmless. Raises VoxFleetError."""
     sha256, size_bytes = await asyncio.to_thread(_sha256_of, path)
     name = f"{folder}/audio/{index:06d}-{sha256}.{output.container.value}"
     await files.write_file(name, path)

@@ -57,7 +57,7 @@ class AttemptSpecs:
     contract: VoiceContractSpec
     uid: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What else changes the run: see MlxAudioSettings.settings."""
+    """Variables that also change the run: see MlxAudioSettings.settings."""
 
     @classmethod
     def of(
@@ -68,7 +68,7 @@ class AttemptSpecs:
 
     @property
     def identity(self) -> str:
-        """The digest of everything that defines a run; another identity is another run, with a folder of its own."""
+        """The digest of everything that defines a run. Unless the job names a UID, its folders are named after it."""
         return _identity(self.job, self.contract, self.settings)
 
     @property

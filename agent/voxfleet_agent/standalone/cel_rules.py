@@ -1,4 +1,4 @@
-"""Checks what the API server checks beside types: the CEL rules and list keys that the kinds declare. Pure."""
+"""Checks what the API server checks besides types: the CEL rules and list keys that the kinds declare. Pure."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _parse(document: _Document, resource: type[R], namespace: str = DEFAULT_NAME
     content = {name: value for name, value in document.content.items() if name in ("metadata", "spec")}
     problems = [*_unknown(document), *_wrong_metadata(document, resource), *_no_json(content, ())]
     try:
-        # The JSON form: like the API server, it accepts neither 5 for "5" nor snake_case.
+        # Validates the JSON form, which, like the API server, accepts neither 5 for "5" nor snake_case.
         text = json.dumps(content, default=str)
         parsed = resource.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -159,7 +159,7 @@ class JobRunner:
         *,
         again: bool = False,
     ) -> tuple[int, ShardResult | AttemptFailure]:
-        """Returns a shard's attempt and outcome: the earlier ones, unless `again` is set, or those of a new attempt."""
+        """Returns a shard's attempt and outcome; runs new attempts if the shard has no result, or if `again` is set."""
         found = self._run_journal.delivered(uid)
         if found is not None and found.result is not None and not again:
             return found.key.attempt, found.result

@@ -1,4 +1,4 @@
-"""Runs some clips of a finished run again through the same stages, and leaves nothing behind."""
+"""Runs some clips of a finished run through the same stages again, and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ async def rerun_clips(
 ) -> list[RowPair]:
     """Pairs each row with the row that its clip gets now, in the order of `rows`.
 
-    `manifest`: the manifest of the finished run. A clip whose bytes have changed since is ChecksumMismatch. Raises
-    RunRefused when nothing can run.
+    `manifest`: the manifest of the finished run. A clip whose bytes have changed since fails with ChecksumMismatch.
+    Raises RunRefused when nothing can run.
     """
     if len(rows) > MAX_CLIPS:
         raise RunRefused(f"{len(rows)} clips are too many at once; at most {MAX_CLIPS} are possible")
@@ -155,7 +155,7 @@ def _locked_folder(scratch: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(scratch: Path) -> None:
-    """Removes this user's folders whose process is dead, because they hold speech. Others of such a name stay."""
+    """Removes this user's folders whose process is dead, because they hold speech; keeps all others."""
     for folder in scratch.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError):
             if folder.lstat().st_uid == os.geteuid():

@@ -52,7 +52,7 @@ def cache_home(environment: Mapping[str, str], home: Path) -> Path:
 
 def _xdg(environment: Mapping[str, str], name: str, default: Path) -> Path:
     named = Path(environment.get(name, ""))
-    return named if named.is_absolute() else default  # the specification: a relative one counts as not set
+    return named if named.is_absolute() else default  # the XDG specification ignores relative paths
 
 
 def without_agent(
@@ -81,7 +81,7 @@ def without_agent(
         settings=ServiceSettings(
             state=run_state,
             journal=run_state / JOURNAL_NAME,
-            # A folder of its own: TMPDIR may be shared, and scratch is locked and swept.
+            # A folder for this run alone: TMPDIR may be shared, while scratch is locked and swept.
             scratch=settings.scratch / f"voxfleet-{specs.name}",
             scratch_quota_bytes=2**62,  # the contract's scratch.maxBytes and the volume's free bytes are the limits
             scratch_min_free_bytes=MIN_FREE_BYTES,

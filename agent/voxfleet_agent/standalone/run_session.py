@@ -1,4 +1,4 @@
-"""Runs one job on this machine: opens its services, runs its stages, sums them up, and closes in order."""
+"""Runs one job on this machine: opens the services, runs the stages, makes the summary, and closes in order."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
 async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
     """Refuses to write over a finished run that another state folder knows, and over a cluster's results.
 
-    A job that was copied from a cluster names its UID, and with it the folder that the cluster wrote.
+    Also refuses a job that was copied from a cluster: its UID leads to the folder with the cluster's results.
     """
     if not run_journal.is_new:
         return
@@ -204,7 +204,7 @@ async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Sto
 
 
 def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal) -> None:
-    """Refuses a changed job under the UID of an earlier run, whose results it would get."""
+    """Refuses a changed job that has the UID of an earlier run, because it would get that run's results."""
     file = paths.state / "identity"
     if run_journal.is_new:
         replace_text(file, specs.identity)
@@ -227,7 +227,7 @@ def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal)
 
 def _remove_empty(*folders: Path) -> None:
     for folder in folders:
-        with suppress(OSError):  # something else lies in it, or it was never made
+        with suppress(OSError):  # it is not empty, or it was never made
             folder.rmdir()
 
 

@@ -14,7 +14,8 @@ from voxfleet_api.protocol import AttemptFailure
 from voxfleet_api.results import Counts
 
 ATTEMPTS_A_RUN = 3
-"""Attempts of a shard whose failure lies in this machine; starting the command again allows as many more."""
+"""The most attempts of a shard whose failure does not concern the whole job; starting the command again allows as many
+more."""
 
 
 class RunEnding(StrEnum):

@@ -48,7 +48,7 @@ def _stored(file: Path) -> Elapsed:
     try:
         stored = json.loads(file.read_text())
         return Elapsed(int(stored["wallMilliseconds"]), str(stored["endedAt"]))
-    except (OSError, ValueError, KeyError, TypeError):  # only two lines of the summary need it
+    except (OSError, ValueError, KeyError, TypeError):  # the file matters only for two lines of the summary
         return Elapsed(0, None)
 
 

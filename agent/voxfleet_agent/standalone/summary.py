@@ -30,7 +30,7 @@ class RunSummary:
     ran: bool
     """Whether this command ran anything; False: the job had already finished, or all its clips had results."""
     inherited: int
-    """Clips whose results lay in the output folder before anything of this run began here; they are not timed."""
+    """Clips whose results were in the output folder before anything of this run began here; they are not timed."""
     ended_at: str | None
     """When anything last ran, in RFC 3339."""
     scratch_high_water_bytes: int
@@ -121,7 +121,7 @@ def _throughput(summary: RunSummary, figures: RowStatistics) -> str:
 
 
 def run_anew(output: str, state: str) -> str:
-    """Says how to run a job anew. Deleting its state alone is not enough: it would inherit what its output holds."""
+    """Says how to run a job anew. Deleting its state is not enough: it would inherit the results in its output."""
     return (
         "to run it anew, write another metadata.name into the job, or delete both folders of this run:"
         f" {output} and {state}"

@@ -40,7 +40,7 @@ class ClipDecoder(Protocol):
 
 OpenClipDecoder = Callable[[Path, VoiceContractSpec, int], ClipDecoder]
 AudibleSpeech = Callable[[Samples, int], Mask]
-"""engine.speech_detection.audible_speech."""
+"""The type of engine.speech_detection.audible_speech."""
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +123,7 @@ class DecodeThread:
                     self._decode(batch, job)
                 if self._queue.empty():
                     self._send(DecodingClip())
-        # The inferring thread must learn of any error: else it would wait for ever.
+        # The inferring thread must learn of any error, or it would wait for ever.
         except BaseException as error:  # noqa: BLE001
             self._emit(DecodeThreadFailed(error))
 
@@ -134,7 +134,7 @@ class DecodeThread:
         try:
             decoder = self._open_decoder(job.clip.path, batch.contract, batch.rate_hz)
             pending: Samples | None = None
-            # A piece is written when the next one comes: the last one waits until the whole clip has been checked.
+            # A piece is written when the next one comes, so the last one waits until the whole clip has been checked.
             for samples in decoder.pieces():
                 if pending is not None:
                     waited_ns += self._write(batch, job, decoder, number, pending)

@@ -99,7 +99,7 @@ class WorkerLoop:
         send: Callable[[Message], None],
         flush: Callable[[], None],
     ) -> None:
-        """`send` may buffer results until `flush`: the parent wakes up for each write, at the lane's expense."""
+        """`send` may buffer results until `flush`, because each write wakes the parent, at the lane's expense."""
         self._backends = backends
         self._inbox = inbox
         self._send = send
@@ -115,7 +115,7 @@ class WorkerLoop:
         self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
         self._primed = False
-        """The model has worked since it last had no clips: from then on, a wait is an underrun of the ring."""
+        """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
     def serve(self) -> None:
         """Never returns. Raises GpuFaultError."""
@@ -177,7 +177,7 @@ class WorkerLoop:
             self._decode_thread.put(self._contract, self._transcriber.sample_rate_hz, self._ring, jobs)
 
     def _finish_batch(self, batch: _OpenBatch) -> None:
-        self._flush()  # if what follows ends the process, no clip of this batch is at fault
+        self._flush()  # so that no clip of this batch is blamed if what follows ends the process
         memory = self._backends.memory
         memory.clear_cache()
         memory_short = self._transcription is not None and self._transcription.memory_short
@@ -248,7 +248,7 @@ class WorkerLoop:
         self._loaded_key = key
 
     def _prepare(self, request: Load) -> Loaded:
-        """Prepares the ring and the work with the loaded model.
+        """Prepares the ring, and transcription or synthesis with the loaded model.
 
         Raises VoxFleetError(CONTRACT_VIOLATION) when they do not fit the memory cap, or when the rate that the model
         synthesizes is not the declared one.
@@ -312,7 +312,7 @@ class WorkerLoop:
 
 
 def _key_of(request: Load) -> tuple[object, ...]:
-    """Everything that a loaded model depends on: requests with equal keys can use the same one."""
+    """Everything that a loaded model depends on: requests with equal keys can share one."""
     common: Sequence[object] = (request.folder, request.digest, request.task)
     if request.task is Task.TRANSCRIBE:
         return (*common, request.transcription, request.contract.output.timestamps)

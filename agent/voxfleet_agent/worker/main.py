@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
         with write_lock:
             answers_out.flush()
 
-    # Importing MLX takes seconds: it comes after the lock, which keeps two children apart.
+    # Importing MLX takes seconds, so it comes after the lock, which rules out a second child.
     from voxfleet_agent.worker.loop import WorkerLoop
     from voxfleet_agent.worker.transcribe import GpuFaultError
 
@@ -133,7 +133,7 @@ def _seed(task: Task) -> int:
 
 
 def _private_channel() -> tuple[BinaryIO, BinaryIO]:
-    """Keeps stdin and stdout from libraries: their prints go to stderr, their reads find nothing."""
+    """Keeps libraries away from stdin and stdout: what they print goes to stderr, and they read nothing."""
     requests_in = os.fdopen(os.dup(0), "rb")
     answers_out = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)

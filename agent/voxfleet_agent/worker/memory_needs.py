@@ -9,8 +9,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 _MIB = 2**20
 _ROOM_PERCENT = 25
-"""Share of what the other needs leave of the cap, for audio that waits for the model. Its batch takes as much again.
-The model's own work needs the rest; only the ladder measures that, and the memory guard bounds it."""
+"""Waiting audio may take this share of the memory that ring, decoding and model leave below the cap, and its batch as
+much again. The rest is for the model's own work, which only the ladder measures and the memory guard bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class MemoryNeeds:
 
     @property
     def least_bytes(self) -> int:
-        """The least that a lane needs: one piece waits, and the model infers it alone."""
+        """The least memory that a lane needs: for one piece that waits, and that the model infers alone."""
         return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes
 
     def room_bytes(self, cap_bytes: int) -> int:

@@ -27,7 +27,7 @@ from voxfleet_api.quantities import duration_milliseconds
 
 Samples = npt.NDArray[np.float32]
 _MILLISECONDS_PER_CHARACTER = 150
-"""Slow speech. The parent derives its timeout from it."""
+"""The pace of slow speech, from which the parent derives its timeout."""
 
 
 class Synthesizer(Protocol):
@@ -52,7 +52,7 @@ class WrittenFile(Protocol):
 
 
 class WriteAudio(Protocol):
-    """audio.encode.write_audio."""
+    """The type of audio.encode.write_audio."""
 
     def __call__(
         self,
@@ -151,7 +151,7 @@ class _Chunks:
         self.count = 0
 
     def counted(self, chunks: Iterable[Samples]) -> Iterator[Samples]:
-        """Counts the chunks and leaves out empty ones, with which some models end their stream."""
+        """Counts the chunks, and leaves out the empty ones with which some models end their stream."""
         for chunk in chunks:
             if chunk.shape[0] > 0:
                 self.count += 1

@@ -40,7 +40,7 @@ Shortfall = Callable[[Transcript, Mask, int], str | None]
 class _ClipState:
     job: ClipJob
     transcripts: dict[int, tuple[int, Transcript]] = field(default_factory=dict)
-    """By number of the piece: its start in milliseconds and its transcript."""
+    """By piece number: the start in milliseconds, and the transcript."""
     decoded: Decoded | None = None
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0
@@ -56,7 +56,7 @@ class _PendingPiece:
     piece: Piece
     samples: Samples
     bisected_for: tuple[FailureClass, ...] = ()
-    """How the groups failed that the piece was in, before the last one."""
+    """How the groups of several pieces that contained this one failed."""
     failure_class: FailureClass | None = None
     reason: str = ""
     transcript: Transcript | None = None
@@ -88,7 +88,7 @@ class ClipTranscription:
         self._waiting: list[_PendingPiece] = []
         self._batch_size = 1
         self.memory_short = False
-        """A group did not fit in memory though each of its pieces did; the reader resets it."""
+        """Whether a group did not fit in memory though each of its pieces did; the reader resets it."""
 
     def add_batch(self, jobs: Iterable[ClipJob], batch_size: int) -> None:
         """Registers the clips of the next batch, before any of their pieces."""
@@ -111,7 +111,7 @@ class ClipTranscription:
         self._waiting.append(_PendingPiece(clip, piece, self._ring.take(piece.slot)))
 
     def add_end(self, decoded: Decoded) -> None:
-        """Records that a clip is decoded to its end, or could not be decoded."""
+        """Records that a clip has been decoded to its end, or could not be decoded."""
         clip = self._clips.get(decoded.job)
         if clip is None:
             return
@@ -124,7 +124,7 @@ class ClipTranscription:
         self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
 
     def infer(self, *, all_waiting: bool) -> bool:
-        """Runs the model when a full batch of pieces waits, or with `all_waiting` on any; returns whether it ran."""
+        """Runs the model if a full batch of pieces waits, or any piece with `all_waiting`; returns whether it ran."""
         if not self._waiting or (len(self._waiting) < self._batch_size and not all_waiting):
             return False
         waiting, self._waiting = self._waiting, []
@@ -174,7 +174,7 @@ class ClipTranscription:
         middle = len(group) // 2
         self._transcribe(group[:middle], enlarged=enlarged)
         self._transcribe(group[middle:], enlarged=enlarged)
-        # A piece that is too large even alone explains the failure of its group: the others would have fitted.
+        # A piece that is too large even alone explains why its group failed: the others would have fitted.
         alone_too_large = any(pending.failure_class is FailureClass.MEMORY_EXCEEDED for pending in group)
         if failure_class is FailureClass.MEMORY_EXCEEDED and not alone_too_large:
             self.memory_short = True
@@ -190,7 +190,7 @@ class ClipTranscription:
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
             reason = self._incomplete(pending)
         if pending.failure_class is not None:
-            # A clip that fails even alone was the cause of its groups' failures.
+            # A clip that fails even alone was the cause when its groups failed.
             clip.retried_for = (*pending.bisected_for, *clip.retried_for)
             self._fail(clip, pending.failure_class, pending.reason)
         elif reason is not None:

@@ -43,7 +43,7 @@ M = TypeVar("M", bound=SpecModel)
 
 
 async def run_finalize(ctx: StageContext) -> ShardResult:
-    """The same spec always gives the same bytes. Raises VoxFleetError, PLAN_MISMATCH when files contradict each other.
+    """Writes the same bytes for the same spec. Raises VoxFleetError; PLAN_MISMATCH when files contradict each other.
 
     The rows pass through one scratch file as large as all parts together; only their offsets stay in memory.
     """

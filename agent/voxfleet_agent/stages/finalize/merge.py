@@ -61,7 +61,7 @@ class RowOffsets:
     def add_part(self, number: int, content: bytes) -> int:
         """Registers the rows of part `number`, one per line in index order; returns the offset where the part begins.
 
-        Raises VoxFleetError(PLAN_MISMATCH) when its lines are not as many as the clips that the commit names.
+        Raises VoxFleetError(PLAN_MISMATCH) unless it has one line for each clip that the commit names.
         """
         ref, start = self._refs[number], self._starts[number]
         indexes = decode(ref.indexes)
@@ -90,7 +90,7 @@ class RowOffsets:
             yield range(start, len(self._sizes))
 
     def parse_row(self, line: bytes, clip: ManifestRow) -> ResultRow:
-        """The clip's row. Raises VoxFleetError(PLAN_MISMATCH) when the line is not a row, or is another clip's."""
+        """The clip's row. Raises VoxFleetError(PLAN_MISMATCH) when the line is no row, or the row of another clip."""
         part = self._refs[bisect_right(self._starts, self._offsets[clip.index]) - 1]
         try:
             row = ResultRow.model_validate_json(line)
@@ -125,7 +125,7 @@ class ResultFiles:
     """Results, errors and transcripts of a job. Only row offsets and sums stay in memory, not rows."""
 
     def __init__(self, files: JobFiles, spool: Spool, offsets: RowOffsets, formats: Sequence[OutputFormat]) -> None:
-        """`offsets` has each clip whose row is in a part; the other clips did not run. `formats` is without JSONL."""
+        """`offsets` has each clip whose row is in a part; the other clips did not run. `formats` excludes JSONL."""
         self._files = files
         self._spool = spool
         self._row_offsets = offsets

@@ -1,4 +1,4 @@
-"""repro/: what another machine needs to run a job again and compare the results. Pure: no clock, no host."""
+"""The files of repro/, with which another machine can run a job again and compare results. Pure: no clock, no host."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ReproBundle(SpecModel):
 
 
 class RunRecords:
-    """The run records of a job. Thousands of attempts ran on a few Macs, so equal values are kept only once."""
+    """The run records of a job. A few Macs may have run thousands of attempts, so equal values are kept only once."""
 
     def __init__(self) -> None:
         self.records: list[RunRecord] = []

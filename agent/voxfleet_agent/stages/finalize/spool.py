@@ -21,7 +21,7 @@ class Spool:
     """A context manager. Every call blocks, and raises VoxFleetError(SCRATCH_EXHAUSTED) when the disk fails."""
 
     def __init__(self, path: Path, size_bytes: int, used_bytes: int = 0) -> None:
-        """`size_bytes`: as reserved. The first `used_bytes` are for `write`; `append` begins after them."""
+        """`size_bytes`: the reserved size. The first `used_bytes` are for `write`; `append` begins after them."""
         with scratch_errors():
             self._descriptor = os.open(path, _FLAGS, 0o600)
         self._size_bytes = size_bytes

@@ -18,7 +18,7 @@ from voxfleet_api.results import ManifestRow, RowError
 MAX_HEADER_RANGES = 1024
 """Ranges that are read for one header. A fragmented m4a needs one for every few seconds of audio."""
 HEADER_TIMEOUT_SECONDS = 600.0
-"""Covers all ranges of one header together: each of them may take long."""
+"""The limit for all ranges of one header together, because each of them may take long."""
 
 
 async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int, source: InputClip) -> ManifestRow:

@@ -137,7 +137,7 @@ def _line_starts(content: bytes) -> Iterator[int]:
 
 
 class PrefixClips(Sequence[InputClip]):
-    """Makes each clip when it is used, because a prefix may hold a hundred thousand."""
+    """The clips of a prefix. Each is made when it is used, because there may be a hundred thousand."""
 
     def __init__(self, prefix_uri: str, names: Sequence[str]) -> None:
         self._prefix_uri = prefix_uri
@@ -189,10 +189,11 @@ async def list_input_clips(
 
 
 def select_names(prefix: PrefixInput, names: Iterable[str], output_folder: str) -> PrefixClips:
-    """The names that match a pattern, without those that the job wrote itself. Pure.
+    """The names that match a pattern, except those that the job wrote itself. Pure.
 
     A pattern applies to the last part of a name. As in a shell, only a pattern that begins with a dot matches a name
-    that does, so that no `.DS_Store` becomes a clip. Raises VoxFleetError(INVALID_INPUT) for a name that is not UTF-8.
+    that begins with one, so that no `.DS_Store` becomes a clip. Raises VoxFleetError(INVALID_INPUT) for a name that is
+    not UTF-8.
     """
     selected = sorted(
         name

@@ -63,7 +63,7 @@ _CONFIG_LIMIT_BYTES = 2**20
 
 
 def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, or timestamps that the model's family does not have.
+    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice or timestamps that the model's family does not support.
 
     The message names all of them. When config.json does not name the family, or the family is not known here, the lane
     makes these checks when it loads the model.

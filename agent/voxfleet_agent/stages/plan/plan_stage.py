@@ -82,7 +82,7 @@ async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
 async def _inspect_all(
     ctx: StageContext, retrier: Retrier, outage_detector: OutageDetector, sources: Sequence[InputClip]
 ) -> InspectedClips:
-    """Uses a fixed number of tasks, however many clips there are."""
+    """Inspects all clips with a fixed number of tasks, however many clips there are."""
     inspected, done = InspectedClips(), 0
     numbered = iter(range(len(sources)))
 

@@ -17,7 +17,7 @@ from voxfleet_api.results import ManifestRow, PlanFile
 
 
 def shard_boundaries(audio_milliseconds: Sequence[int], target_milliseconds: int, max_shards: int) -> tuple[int, ...]:
-    """Shard k holds the clips from boundary k up to, not including, boundary k+1; (0,) when there are no clips.
+    """Shard k holds the clips from boundary k up to, but not including, k+1. Returns (0,) when there are no clips.
 
     The audio of all clips is divided into intervals of `target_milliseconds`, or longer ones when there would be more
     than `max_shards`. Neighbours whose audio starts in the same interval share a shard. No shard is empty.
@@ -44,7 +44,7 @@ class InspectedClips:
 
     def __init__(self) -> None:
         self.weights = array("q")
-        """Milliseconds of each clip, by which shards are cut; 0 for a refused clip, which costs no lane time."""
+        """Milliseconds of each clip, which decide where shards begin; 0 for a refused clip: it costs no lane time."""
         self.audio_milliseconds = 0
         self.manifest = PackedContent()
         """The content of manifest.jsonl."""
@@ -52,7 +52,7 @@ class InspectedClips:
         """Rows that arrived before a row with a lower index."""
 
     def add(self, row: ManifestRow) -> None:
-        """Called once for each index, in any order."""
+        """Adds a row. Must be called once for each index, in any order."""
         self._waiting[row.index] = row
         while (next_row := self._waiting.pop(len(self.weights), None)) is not None:
             self.manifest.append(next_row.line())
@@ -61,7 +61,6 @@ class InspectedClips:
 
 
 def decide_plan(plan_spec: PlanSpec, contract_digest: str, clips: InspectedClips, model: ResolvedModel) -> PlanFile:
-    """Pure."""
     return PlanFile(
         manifest_sha256=clips.manifest.whole_sha256,
         model_digest=model.digest,

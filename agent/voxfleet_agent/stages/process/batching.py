@@ -1,4 +1,4 @@
-"""Which fetched clips make the lane's next batch: full batches of one bucket, unless the lane would sit idle."""
+"""Chooses the fetched clips of the lane's next batch: full batches of one bucket, unless the lane would sit idle."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 def choose_bucket(
     ready: Mapping[int, int], awaited: Mapping[int, int], batch_size: int, *, in_lane: int, fetching: int
 ) -> int | None:
-    """The bucket of the next batch; None when waiting fills a batch and the lane stays busy meanwhile. Pure.
+    """Returns the bucket of the next batch; None when no clip is ready, or a batch can fill while the lane works.
 
     `ready` and `awaited` count the clips of each bucket that are fetched and not fetched yet; `in_lane` counts the
-    clips in the lane, `fetching` those that are being fetched.
+    clips in the lane, `fetching` those that are being fetched. Pure.
     """
     filled = {bucket: count for bucket, count in ready.items() if count}
     if not filled:
@@ -30,7 +30,7 @@ def choose_bucket(
 
 
 class ReadyClips(Generic[T]):
-    """Clips between their fetch and the lane. The caller either adds or drops each awaited clip, once."""
+    """Holds fetched clips until the lane takes them. The caller either adds or drops each awaited clip, once."""
 
     def __init__(self, awaited: Mapping[int, int], batch_size: Callable[[], int]) -> None:
         """`awaited`: how many clips of each bucket will come. `batch_size` may change between batches."""

@@ -36,7 +36,7 @@ class DeliveredParts:
         self.tally = RowTally()
 
     def add(self, part: Part) -> None:
-        """Raises VoxFleetError(PLAN_MISMATCH) when a clip of the part has a row already."""
+        """Adds a part. Raises VoxFleetError(PLAN_MISMATCH) when a clip of the part already has a row."""
         indexes = {row.index for row in part.rows}
         if len(indexes) != len(part.rows) or not indexes.isdisjoint(self.indexes):
             raise plan_mismatch(f"{part.ref.path} holds a clip that has a row already")

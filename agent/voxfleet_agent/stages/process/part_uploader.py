@@ -1,4 +1,4 @@
-"""Part files: each is frozen in the journal, uploaded, then marked as uploaded."""
+"""Part files: each is frozen in the journal, then uploaded, then marked as uploaded."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class PartUploader:
             self._due.set()
 
     def end(self) -> None:
-        """No more rows come; `keep_delivering` returns after its current round."""
+        """Announces that no more rows come, so that `keep_delivering` returns after its current round."""
         self._ended = True
         self._due.set()
 
     async def keep_delivering(self) -> None:
-        """Delivers in rounds beside the lane's work. Rows recorded after the last round are the caller's to deliver."""
+        """Delivers in rounds while the lane works. The caller must deliver the rows recorded after the last round."""
         while not self._ended:
             try:
                 async with asyncio.timeout(PART_SECONDS):
@@ -65,7 +65,7 @@ class PartUploader:
         """Cuts the recorded rows that are in no part yet into parts, and uploads them."""
         while lines := await self._journal.unfrozen_lines(PART_ROWS):
             await self._cut(lines)
-            if len(lines) < PART_ROWS:  # rows that came meanwhile wait for the next round, or parts would be tiny
+            if len(lines) < PART_ROWS:  # later rows wait for the next round, or parts would be tiny
                 return
 
     async def _cut(self, lines: Sequence[tuple[int, bytes]]) -> None:

@@ -173,7 +173,7 @@ class Pipeline:
                 self._files, self._attempt_folder, clip.index, prepared.path, verdict.synthesized, output
             )
         computing_milliseconds = verdict.decode_milliseconds + verdict.infer_milliseconds
-        # A clip that is ready before the model does not count the loading as its wait: that is the attempt's time.
+        # Until the model is loaded, a clip that is ready does not count as waiting: that time is the attempt's.
         waiting_since = max(prepared.ready_at_seconds, self._loaded_at_seconds)
         row = self._rows.from_verdict(
             clip,

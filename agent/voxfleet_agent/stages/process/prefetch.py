@@ -131,7 +131,7 @@ class PrefetchWindow:
     """Bounds the clips between their reservation and their row, by count and by bytes."""
 
     def __init__(self, max_clips: Callable[[], int], max_bytes: int) -> None:
-        """`max_clips` is called each time: it follows the lane's batch size, which may change."""
+        """`max_clips` is called anew each time, because it depends on the lane's batch size, which may change."""
         self._max_clips = max_clips
         self._max_bytes = max_bytes
         self._sizes_bytes: list[int] = []

@@ -76,7 +76,7 @@ async def _resolve_model(ctx: StageContext, process_spec: ProcessSpec, retrier: 
 async def _freeze_base(ctx: StageContext, files: JobFiles, clips: Mapping[int, ManifestRow]) -> DeliveredParts:
     """Decides once which parts the attempt inherits, and uploads base.json.
 
-    When the journal already has a base, that base is used, and the storage is not listed again.
+    If the journal already has a base, uses that one and does not list the storage again.
     """
     content = await ctx.journal.base()
     if content is None:

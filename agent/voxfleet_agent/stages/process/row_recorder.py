@@ -23,7 +23,7 @@ class _RowGroup:
 
 
 class RowRecorder:
-    """Rows that arrive during a journal sync share the next one, because a single sync takes milliseconds on a Mac."""
+    """Records rows. All that arrive during a journal sync share the next one: a sync takes milliseconds on a Mac."""
 
     def __init__(
         self, ctx: StageContext, files: JobFiles, parts: PartUploader, on_recorded: Callable[[], None]
@@ -37,9 +37,9 @@ class RowRecorder:
         self._write_lock = asyncio.Lock()
 
     async def record(self, row: ResultRow, clip: ManifestRow, file: Path | None = None) -> None:
-        """Evidence of a quarantined clip is safe before the row that says so. `file`: the clip as fetched.
+        """Records a row, and before it the evidence if the clip is quarantined. `file`: the clip as fetched.
 
-        Raises VoxFleetError; FAILURE_BUDGET_EXHAUSTED comes only after the row is durable.
+        Raises VoxFleetError, with FAILURE_BUDGET_EXHAUSTED only after the row is durable.
         """
         quarantined = row.status is ClipStatus.QUARANTINED
         if quarantined:

@@ -73,7 +73,7 @@ async def read_clips(files: JobFiles, indexes: range, process_spec: ProcessSpec)
 
 
 MAX_UNREADABLE_CLIPS = 16
-"""After so many unreadable clips, `require_shared_input` looks at the folder instead."""
+"""After this many unreadable clips, `require_shared_input` looks at the folder instead."""
 
 
 async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mapping[int, ManifestRow]) -> None:
