@@ -1,4 +1,4 @@
-"""The environment of a lane's child: it holds no secret, and the names that a runbook greps for."""
+"""The environment of a lane's child. It holds no secret, but does hold the names that a runbook greps for."""
 
 from __future__ import annotations
 
