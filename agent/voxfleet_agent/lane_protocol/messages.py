@@ -10,6 +10,7 @@ fault.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,7 @@ from voxfleet_api.results import Attestation, TimedText
 MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH = struct.Struct(">I")
 REASON_CHARACTERS = 256
-SYNTHESIZED_PREFIX = "spoken-"
+SYNTHESIZED_PREFIX = "synthesized-"
 """Prefix of the names of audio files that a lane writes in its own folder, from where the agent collects them."""
 
 
@@ -56,7 +57,7 @@ class BatchMessage(Message):
     kind: Literal["Batch"] = "Batch"
     number: int
     clips: tuple[ClipMessage, ...]
-    together: int
+    batch_size: int
     """The most pieces that go through the model at once."""
 
 
@@ -86,7 +87,10 @@ class InferringClips(Message):
     audio_milliseconds: int = 0
 
 
-class SynthesizedAudio(Message):
+@dataclass(frozen=True, slots=True)
+class SynthesizedFile:
+    """The audio file that a lane wrote for a text."""
+
     size_bytes: int
     sample_rate_hz: int
     chunks: int
@@ -102,7 +106,7 @@ class VerdictMessage(Message):
     segments: tuple[TimedText, ...] | None = None
     words: tuple[TimedText, ...] | None = None
     language: str | None = None
-    spoken: SynthesizedAudio | None = None
+    synthesized: SynthesizedFile | None = None
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
     decode_milliseconds: int = 0

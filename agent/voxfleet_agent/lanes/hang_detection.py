@@ -1,4 +1,4 @@
-"""Decides when a child that sends nothing counts as hung. Pure."""
+"""When a child that sends nothing counts as hung. HangTimeouts is pure; the functions look at the child."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class ProcessLane:
                 ClipMessage(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
                 for clip in batch.clips
             )
-            child.send(BatchMessage(number=batch.number, clips=clips, together=batch.batch_size))
+            child.send(BatchMessage(number=batch.number, clips=clips, batch_size=batch.batch_size))
             call.batch_sent()
 
     async def _wait(self, call: WorkCall, child: ChildProcess | None) -> Sequence[ClipVerdict]:
@@ -236,7 +236,7 @@ class ProcessLane:
             case VerdictMessage() if (
                 clip := call.queue.verdict_received(answer.index, inferred=answer.failure_class is None)
             ) is not None:
-                if self._lane_user is not None and answer.spoken is not None:
+                if self._lane_user is not None and answer.synthesized is not None:
                     await asyncio.to_thread(self._lane_user.collect_file, self._path_for_child(clip), clip.path)
                 verdict = clip_verdict(answer, call.queue.deaths_alone(answer.index))
                 return (verdict, *poison_verdicts(call.queue))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Loaded, VerdictMessage, WorkerReadings
 from voxfleet_agent.lanes.clip_queue import ClipQueue
-from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LoadedModel, SynthesizedFile
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LoadedModel
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import LaneReadings
 
@@ -26,8 +26,7 @@ def loaded_model(answer: Loaded) -> LoadedModel:
 
 
 def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -> ClipVerdict:
-    """`deaths_alone`: how the earlier children ended that worked on only this clip."""
-    audio = answer.spoken
+    """`deaths_alone`: how earlier children ended that worked on this clip alone."""
     return ClipVerdict(
         index=answer.index,
         failure_class=answer.failure_class,
@@ -36,14 +35,7 @@ def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -
         segments=answer.segments,
         words=answer.words,
         language=answer.language,
-        synthesized=None
-        if audio is None
-        else SynthesizedFile(
-            size_bytes=audio.size_bytes,
-            sample_rate_hz=audio.sample_rate_hz,
-            chunks=audio.chunks,
-            interval_milliseconds=audio.interval_milliseconds,
-        ),
+        synthesized=answer.synthesized,
         audio_milliseconds=answer.audio_milliseconds,
         attestation=answer.attestation,
         decode_milliseconds=answer.decode_milliseconds,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from voxfleet_agent.lane_protocol.messages import SynthesizedFile as SynthesizedFile  # for stages, too
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -72,16 +73,6 @@ class ClipTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SynthesizedFile:
-    """The audio file that the lane wrote to `ClipTask.path`."""
-
-    size_bytes: int
-    sample_rate_hz: int
-    chunks: int
-    interval_milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class ClipVerdict:
     """The outcome of one clip: a transcript, an audio file, or a failure class with its reason."""
 
@@ -93,6 +84,7 @@ class ClipVerdict:
     words: tuple[TimedText, ...] | None = None
     language: str | None = None
     synthesized: SynthesizedFile | None = None
+    """The audio file at `ClipTask.path`."""
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
     decode_milliseconds: int = 0

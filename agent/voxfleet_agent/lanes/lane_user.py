@@ -1,7 +1,7 @@
 """The account that lanes run as, so that the process that decodes strangers' files cannot read the agent's secrets.
 
-Files still belong to the agent, which runs as root. The lane user may read its clips through its group, but can neither
-add nor replace files in the agent's folders, where only the agent can write.
+Files still belong to the agent. The lane user may read its clips through its group. It cannot add or replace files in
+the agent's folders: the agent writes there as root, and would follow what the account planted.
 """
 
 from __future__ import annotations

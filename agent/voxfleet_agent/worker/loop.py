@@ -172,7 +172,7 @@ class WorkerLoop:
             self._send(WorkerRefusal(failure_class=FailureClass.MODEL_UNAVAILABLE, message="the lane holds no model"))
         else:
             jobs = [ClipJob(clip) for clip in batch.clips]
-            self._transcription.add_batch(jobs, batch.together)
+            self._transcription.add_batch(jobs, batch.batch_size)
             self._batches.append(_OpenBatch(batch.number, len(jobs)))
             self._decode_thread.put(self._contract, self._transcriber.sample_rate_hz, self._ring, jobs)
 

@@ -16,7 +16,7 @@ from voxfleet_agent.lane_protocol.messages import (
     ClipMessage,
     InferringClips,
     Message,
-    SynthesizedAudio,
+    SynthesizedFile,
     VerdictMessage,
 )
 from voxfleet_agent.worker.transcribe import GpuFaultError, inference_failure
@@ -43,7 +43,9 @@ class Synthesizer(Protocol):
     def warm_up(self) -> None: ...
 
 
-class WrittenFile(Protocol):
+class WrittenAudio(Protocol):
+    """audio.encode.WrittenAudio."""
+
     @property
     def size_bytes(self) -> int: ...
 
@@ -63,7 +65,7 @@ class WriteAudio(Protocol):
         *,
         max_frames: int | None = None,
         max_bytes: int | None = None,
-    ) -> WrittenFile: ...
+    ) -> WrittenAudio: ...
 
 
 class TextSynthesis:
@@ -91,7 +93,7 @@ class TextSynthesis:
         self._send_verdict(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
         self._send(InferringClips())
 
-    def _write(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedAudio, int] | VoxFleetError:
+    def _write(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedFile, int] | VoxFleetError:
         """Writes the audio file; returns it with its length in milliseconds, or why there is none."""
         clip.path.unlink(missing_ok=True)  # left by the first try
         chunks = _Chunks()
@@ -111,18 +113,18 @@ class TextSynthesis:
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
             return VoxFleetError(*inference_failure(error))
-        audio = SynthesizedAudio(
+        synthesized = SynthesizedFile(
             size_bytes=written.size_bytes,
             sample_rate_hz=self._model.sample_rate_hz,
             chunks=chunks.count,
             interval_milliseconds=self._model.interval_milliseconds,
         )
-        return audio, written.frames * 1000 // self._model.sample_rate_hz
+        return synthesized, written.frames * 1000 // self._model.sample_rate_hz
 
     def _send_verdict(
         self,
         clip: ClipMessage,
-        outcome: tuple[SynthesizedAudio, int] | VoxFleetError,
+        outcome: tuple[SynthesizedFile, int] | VoxFleetError,
         retried_for: tuple[FailureClass, ...],
         infer_milliseconds: int,
     ) -> None:
@@ -135,10 +137,10 @@ class TextSynthesis:
                 retried_for=retried_for,
             )
         else:
-            audio, audio_milliseconds = outcome
+            synthesized, audio_milliseconds = outcome
             verdict = VerdictMessage(
                 index=clip.index,
-                spoken=audio,
+                synthesized=synthesized,
                 audio_milliseconds=audio_milliseconds,
                 infer_milliseconds=infer_milliseconds,
                 retried_for=retried_for,

@@ -93,7 +93,7 @@ async def test_synthesized_audio_becomes_the_agents_file(open_folder: Path, lane
     assert verdict.failure_class is None and verdict.synthesized is not None
     facts = (folder / "spoken.wav").stat()
     assert (facts.st_uid, stat.S_IMODE(facts.st_mode), facts.st_size) == (0, 0o600, verdict.synthesized.size_bytes)
-    assert list(lane.folder.glob("spoken-*")) == []
+    assert list(lane.folder.glob("synthesized-*")) == []
 
 
 @needs_root

@@ -49,7 +49,7 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
     """
     finalize_spec = ctx.spec.finalize
     if finalize_spec is None:
-        raise ValueError("a Finalize attempt needs a finalize order")
+        raise ValueError("a Finalize attempt needs a finalize spec")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
     plan = await read_plan(files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256)
     if plan.boundaries[-1] != finalize_spec.total:

@@ -32,7 +32,7 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     """
     plan_spec = ctx.spec.plan
     if plan_spec is None:
-        raise ValueError("a Plan attempt needs a plan order")
+        raise ValueError("a Plan attempt needs a plan spec")
     retrier = Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry)
     files = JobFiles(ctx.storage, ctx.spec.output_folder, retrier)
     folder = plan_folder(ctx.spec.attempt)

@@ -37,7 +37,7 @@ async def run_process(ctx: StageContext) -> ShardResult:
     """Starts the attempt, or resumes it where an earlier run of this same attempt stopped. Raises VoxFleetError."""
     process_spec, lane = ctx.spec.process, ctx.lane
     if process_spec is None or lane is None:
-        raise ValueError("a Process attempt needs a process order and a lane")
+        raise ValueError("a Process attempt needs a process spec and a lane")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
     plan = await read_plan(files, process_spec.plan_attempt, process_spec.manifest_sha256)
     clips = await read_clips(files, shard_indexes(plan, process_spec, ctx.spec.contract_digest), process_spec)
