@@ -28,7 +28,10 @@ from voxfleet_agent.lane_protocol.messages import (
 )
 from voxfleet_agent.lanes import memory_guard
 from voxfleet_agent.lanes.child_exits import ChildEnd, classify, over_memory_cap
+from voxfleet_agent.lanes.lane_reports import loaded_model
+from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.lane_user import LaneUser
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 LOAD_TIMEOUT_SECONDS = 900.0
@@ -69,7 +72,7 @@ class ChildProcess:
             memory_guard.watch(process.pid, lambda: self.memory_cap_bytes, self._over_cap)
         )
         self._guard.add_done_callback(self._guard_ended)
-        self.loaded: Loaded | None = None
+        self.loaded: LoadedModel | None = None
         self.loaded_digest: str | None = None
         self.resting = memory_guard.RestingFootprint()
         self.decoding: int | None = None
@@ -136,12 +139,29 @@ class ChildProcess:
             return 0.0
         return float(times.user + times.system)
 
-    async def load(self, request: Load) -> Loaded:
-        """Raises ChildEndedError, and VoxFleetError with the class and message of the child's refusal."""
+    async def load(
+        self, model: ResolvedModel, spec: LaneSpec, *, memory_cap_bytes: int, environment: Mapping[str, str]
+    ) -> LoadedModel:
+        """Has the child load a model. `environment`: names that it sets.
+
+        Raises ChildEndedError, and VoxFleetError with the class and message of the child's refusal.
+        """
         self.loaded, self.loaded_digest = None, None
-        self.memory_cap_bytes = request.memory_cap_bytes
+        self.memory_cap_bytes = memory_cap_bytes
         self.resting = memory_guard.RestingFootprint()
-        self.send(request)
+        self.send(
+            Load(
+                folder=model.path,
+                digest=model.digest,
+                task=spec.task,
+                contract=spec.contract,
+                transcription=spec.transcription,
+                synthesis=spec.synthesis,
+                reference=spec.reference,
+                memory_cap_bytes=memory_cap_bytes,
+                environment=dict(environment),
+            )
+        )
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
                 answer = await self.receive()
@@ -152,8 +172,8 @@ class ChildProcess:
             raise VoxFleetError(answer.failure_class, answer.message)
         if not isinstance(answer, Loaded):
             raise await self.protocol_error(f"answered Load with {answer.kind}")
-        self.loaded, self.loaded_digest = answer, request.digest
-        return answer
+        self.loaded, self.loaded_digest = loaded_model(answer), model.digest
+        return self.loaded
 
     def send(self, request: Message) -> None:
         """Never waits, because a child that hangs must not hold up its parent; few batches are in flight at a time.

@@ -16,7 +16,6 @@ from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
     ClipMessage,
-    Load,
     VerdictMessage,
     WorkerAnswer,
     WorkerRefusal,
@@ -27,13 +26,7 @@ from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
-from voxfleet_agent.lanes.lane_reports import (
-    ReadingsTotal,
-    clip_verdict,
-    endless_decode_verdict,
-    loaded_model,
-    poison_verdicts,
-)
+from voxfleet_agent.lanes.lane_reports import ReadingsTotal, clip_verdict, endless_decode_verdict, poison_verdicts
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_agent.lanes.memory_guard import MemoryStep
@@ -124,7 +117,7 @@ class ProcessLane:
             loaded = (await self._ready_child()).loaded
             if loaded is None:
                 raise self._stopped_error()
-            return loaded_model(loaded)
+            return loaded
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         """Yields exactly one verdict for each clip of each batch, as they come, in any order.
@@ -333,8 +326,9 @@ class ProcessLane:
         if child is None:
             raise self._stopped_error()
         if self._child_assignment is not self._assignment:
-            request = self._load_request(model, spec)
-            self._totals.ring_bytes = (await child.load(request)).ring_bytes
+            cap_bytes, names = self._memory_cap_bytes(spec), self._runbook_names(spec)
+            loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
+            self._totals.ring_bytes = loaded.ring_bytes
             self._child_assignment = self._assignment
         return child
 
@@ -346,19 +340,6 @@ class ProcessLane:
             )
             self._child, self._child_assignment = child, None
             _log.info("lane started", lane=self.name, pid=child.pid)
-
-    def _load_request(self, model: ResolvedModel, spec: LaneSpec) -> Load:
-        return Load(
-            folder=model.path,
-            digest=model.digest,
-            task=spec.task,
-            contract=spec.contract,
-            transcription=spec.transcription,
-            synthesis=spec.synthesis,
-            reference=spec.reference,
-            memory_cap_bytes=self._memory_cap_bytes(spec),
-            environment=self._runbook_names(spec),
-        )
 
     def _runbook_names(self, spec: LaneSpec) -> dict[str, str]:
         return runbook_names(spec, self.batch_size, self.folder, self._quarantine)

@@ -1,7 +1,7 @@
 """The account that lanes run as, so that the process that decodes strangers' files cannot read the agent's secrets.
 
 Files still belong to the agent. The lane user may read its clips through its group. It cannot add or replace files in
-the agent's folders: the agent writes there as root, and would follow what the account planted.
+the agent's folders: the agent writes there as root, and what the account planted could mislead it.
 """
 
 from __future__ import annotations
