@@ -198,7 +198,7 @@ Everything goes on running; `make demo-stop` ends it.
   export KUBECONFIG={control_plane.kubeconfig}
 
   {control_plane.kubectl_path} get abj,ash,mac,vc -A
-  .venv/bin/voxfleet why {JOB} -n {NAMESPACE}
+  .venv/bin/voxfleet why {JOB} -n {NAMESPACE}     (or `kubectl voxfleet why`, with .venv/bin in the PATH)
   {control_plane.kubectl_path} explain audiobatchjob.spec
 """)
 
