@@ -114,14 +114,8 @@ class HttpClient:
         self._scheme, self._host, self._port = scheme.encode(), host.encode(), port
         self._timeouts = trust.timeouts
         self.host_header = authority.removesuffix(":443" if scheme == "https" else ":80")
-        try:
-            context = ssl.create_default_context(cafile=trust.ca_bundle) if scheme == "https" else None
-        except (OSError, ssl.SSLError) as error:
-            raise VoxFleetError(
-                FailureClass.ACCESS_DENIED, "https.caBundle in the agent's file holds no readable certificates"
-            ) from error
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=context,
+            ssl_context=_ssl_context(trust.ca_bundle) if scheme == "https" else None,
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=IDLE_CONNECTION_SECONDS,
@@ -204,6 +198,15 @@ def _transport_errors() -> Iterator[None]:
     ) as error:
         # The cause may quote what the server sent.
         raise _transport_error(error) from None
+
+
+def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Trusts `ca_bundle` alone; None: what the machine trusts (macOS: the Keychain; Linux: OpenSSL's folders)."""
+    try:
+        return httpcore2.default_ssl_context() if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle)
+    except (OSError, ssl.SSLError) as error:
+        named = "SSL_CERT_FILE or SSL_CERT_DIR" if ca_bundle is None else "https.caBundle in the agent's file"
+        raise VoxFleetError(FailureClass.ACCESS_DENIED, f"{named} holds no readable certificates") from error
 
 
 def _transport_error(error: Exception) -> VoxFleetError:

@@ -351,6 +351,29 @@ async def test_a_bundle_without_certificates_is_reported(server: WebServer, tmp_
     assert "caBundle" in (await error_of(storage.get(server.url("/in/x.wav"), 1), str(tmp_path))).message
 
 
+async def test_without_a_bundle_the_machines_own_roots_are_trusted(
+    server: WebServer, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = server.url("/in/")
+    https = HttpsConfig(private_networks=("127.0.0.0/8",))
+    async with Storage([prefix], None, https) as storage:
+        assert await class_of(storage.get(f"{prefix}x.wav", 1)) is FailureClass.ACCESS_DENIED
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    async with Storage([prefix], None, https) as storage:
+        assert await storage.get(f"{prefix}x.wav", len(CONTENT)) == CONTENT
+
+
+async def test_roots_that_cannot_be_read_are_named(
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    prefix = server.url("/in/")
+    async with Storage([prefix], None, HttpsConfig(private_networks=("127.0.0.0/8",))) as storage:
+        error = await error_of(storage.get(f"{prefix}x.wav", 1))
+    assert error.failure_class is FailureClass.ACCESS_DENIED
+    assert "SSL_CERT_FILE" in error.message
+
+
 async def test_an_unknown_host_is_transport(https: HttpsConfig) -> None:
     async with Storage(["https://storage.invalid/"], None, https) as storage:
         assert await class_of(storage.get("https://storage.invalid/x", 1), "invalid") is FailureClass.TRANSPORT
