@@ -70,11 +70,23 @@ def list_atomic() -> dict[str, Any]:
     return {"x-kubernetes-list-type": "atomic"}
 
 
-DURATION_PATTERN = r"^([0-9]+(ms|s|m|h))+$"
+DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
 QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+SIZE_PATTERN = r"^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
-"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`."""
+"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`. In a spec it needs `between`."""
+
+
+def between(shortest: str, longest: str) -> dict[str, Any]:
+    """Returns the schema markers of a Duration in a spec: the bounds that the API server checks."""
+    return validations(
+        cel(
+            f"duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')",
+            f"write a duration from {shortest} to {longest}",
+        )
+    )
+
 
 Quantity = Annotated[
     str,
@@ -86,6 +98,17 @@ Quantity = Annotated[
     ),
 ]
 """A byte count, such as `200Mi` or 1048576."""
+
+Size = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    Field(
+        max_length=32,
+        pattern=SIZE_PATTERN,
+        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": SIZE_PATTERN, "minimum": 1},
+    ),
+]
+"""A byte count of at least 1."""
 
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256Hex = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]

@@ -17,6 +17,7 @@ from voxfleet_api.base import (
     StatusModel,
     Timestamp,
     Uri,
+    between,
     cel,
     list_atomic,
     list_map,
@@ -29,7 +30,7 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.selectors import LabelSelector
 
@@ -63,24 +64,17 @@ class Sharding(SpecModel):
     """How clips are grouped into shards."""
 
     target_audio: Annotated[
-        Duration, Field(description="Audio per shard. When a Mac is lost, its shards move to other Macs.")
+        Duration,
+        Field(
+            description="Audio per shard. When a Mac is lost, its shards move to other Macs.",
+            json_schema_extra=between("1s", "10000h"),
+        ),
     ] = "30m"
-
-
-_IMMUTABLE = " && ".join(
-    [f"self.{name} == oldSelf.{name}" for name in ("contractRef", "task", "model", "input", "output", "sharding")]
-    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector", "transcription")]
-    + [
-        f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in ("billingKey", "credentialsSecretRef", "synthesis")
-    ]
-)
 
 
 class AudioBatchJobSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel(_IMMUTABLE, "a job's spec does not change, but for parallelism; apply a job with another name instead"),
         cel(
             "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
             " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
@@ -275,6 +269,7 @@ class AudioBatchJob(
         plural="audiobatchjobs",
         singular="audiobatchjob",
         short_names=("abj",),
+        everyday_name="job",
         scope="Namespaced",
         columns=(
             PrinterColumn("State", "string", _STATE, "State of the job"),
@@ -288,6 +283,7 @@ class AudioBatchJob(
             PrinterColumn("Why", "string", ".status.pendingReason", "Why the next shard has no Mac", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=FrozenSpec("apply a job with another name instead", mutable=("parallelism",)),
     )
 
     spec: AudioBatchJobSpec

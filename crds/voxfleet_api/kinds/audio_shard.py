@@ -24,7 +24,7 @@ from voxfleet_api.base import (
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 from voxfleet_api.results import PlanResult
 
 MAX_ATTEMPTS = 16
@@ -54,7 +54,6 @@ class JobRef(SpecModel):
 class AudioShardSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel("self == oldSelf", "an AudioShard's spec does not change; it belongs to the operator"),
         cel(
             "(self.stage == 'Process') == has(self.ordinal)",
             "ordinal and indexes belong to the Process stage, and only to it",
@@ -176,6 +175,7 @@ class AudioShard(Resource):
         plural="audioshards",
         singular="audioshard",
         short_names=("ash",),
+        everyday_name="shard",
         scope="Namespaced",
         columns=(
             PrinterColumn("Stage", "string", ".spec.stage", "Plan, Process or Finalize"),
@@ -188,6 +188,7 @@ class AudioShard(Resource):
             PrinterColumn("Quarantined", "integer", ".status.clips.quarantined", "Quarantined clips", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=FrozenSpec("it belongs to the operator"),
     )
 
     spec: AudioShardSpec

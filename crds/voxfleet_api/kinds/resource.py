@@ -45,6 +45,16 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class FrozenSpec:
+    """Says that a spec does not change after creation. A new field is immutable too, until it is listed."""
+
+    advice: str
+    """What to do instead."""
+    mutable: tuple[str, ...] = ()
+    """The fields of the spec that may change, by their names in YAML."""
+
+
+@dataclass(frozen=True, slots=True)
 class CrdFacts:
     """The facts of a CRD beside its schema."""
 
@@ -52,8 +62,12 @@ class CrdFacts:
     plural: str
     singular: str
     short_names: tuple[str, ...]
+    everyday_name: str
+    """What people call an object of the kind."""
     scope: str
     columns: tuple[PrinterColumn, ...]
+    frozen_spec: FrozenSpec | None
+    """None: all of the spec may change."""
 
 
 class Resource(StatusModel):
