@@ -1,14 +1,16 @@
 """The base classes of all messages, and the annotations that carry CRD markers.
 
 Messages are strict in two degrees. Those that decide how audio is treated or what is paid (specs, contracts, attempt
-specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer.
+specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer. For the same reason
+their enums are open: `open_enum`.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -69,6 +71,19 @@ def list_map(*keys: str) -> dict[str, Any]:
 def list_atomic() -> dict[str, Any]:
     return {"x-kubernetes-list-type": "atomic"}
 
+
+def open_enum(known: type[StrEnum]) -> AfterValidator:
+    """Marks a text of a status or an envelope as an open enum.
+
+    A value of `known` becomes its member, so that `is` works; another value stays the text that it is. Stands behind
+    OPEN_VALUE, which bounds the text and would make a text of the member again.
+    """
+    members = {member.value: member for member in known}
+    return AfterValidator(lambda text: members.get(text, text))
+
+
+OPEN_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
 
 DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
 QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"

@@ -85,8 +85,8 @@ def _type(node: Schema) -> str:
     if node.get("x-kubernetes-int-or-string"):
         return "quantity"
     if node.get("pattern") == DURATION_PATTERN:
-        bounds = node["x-kubernetes-validations"][0]["message"]
-        return bounds.removeprefix("write a ")
+        advice: str = node["x-kubernetes-validations"][0]["message"]
+        return advice.removeprefix("write a ")
     if "enum" in node:
         return " \\| ".join(f"`{value}`" for value in node["enum"])
     if node["type"] == "array":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voxfleet_api.base import DURATION_PATTERN
+from voxfleet_api.base import DURATION_PATTERN, OPEN_VALUE_PATTERN
 from voxfleet_api.kinds import Resource
 from voxfleet_generate.immutability import immutability_rules
 from voxfleet_generate.not_structural import NotStructural
@@ -41,6 +41,7 @@ _KEPT = {
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 }
+_CONDITION_STATUSES = ["True", "False", "Unknown"]  # Kubernetes' own closed set
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
@@ -107,6 +108,10 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
         result.setdefault("minimum", 0)
     elif result.get("type") == "integer":
         result["format"] = "int64"
+    if not defaults and result.get("enum", _CONDITION_STATUSES) != _CONDITION_STATUSES:
+        # An operator may be newer than the CRDs, so a status takes values that its schema does not list.
+        del result["enum"]
+        result |= {"maxLength": 64, "pattern": OPEN_VALUE_PATTERN}
     return result
 
 

@@ -49,7 +49,7 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
             "conditions": _conditions(status.conditions),
             "clips": status.clips.dump(),
             "quarantine": [
-                {"index": clip.index, "id": clip.id, "class": clip.failure_class.value, "reason": clip.reason}
+                {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason}
                 for clip in status.quarantine
             ],
             "attempts": [line for shard in shards for line in _attempts(shard)],
@@ -149,8 +149,8 @@ def _attempt(shard: AudioShard, record: AttemptRecord) -> Plain:
             "shard": shard.metadata.name,
             "attempt": record.attempt,
             "mac": record.mac,
-            "outcome": record.outcome.value,
-            "class": record.failure_class.value if record.failure_class else None,
+            "outcome": str(record.outcome),
+            "class": str(record.failure_class) if record.failure_class else None,
             "message": record.message,
             "machineSeconds": usage,
             "usage": None if usage or not ended or shard.spec.stage is not Stage.PROCESS else "not verified yet",

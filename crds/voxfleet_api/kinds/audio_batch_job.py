@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Decimal3,
     Digest,
     Duration,
@@ -22,6 +23,7 @@ from voxfleet_api.base import (
     list_atomic,
     list_map,
     list_set,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
@@ -191,7 +193,9 @@ class QuarantinedClip(StatusModel):
 
     index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
-    failure_class: Annotated[FailureClass, Field(alias="class", description="Failure class.")]
+    failure_class: Annotated[
+        str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class.")
+    ]
     reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Digest,
     Message,
     ObservedGeneration,
@@ -19,6 +20,7 @@ from voxfleet_api.base import (
     Uid,
     cel,
     list_map,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
@@ -46,9 +48,17 @@ class AttemptOutcome(StrEnum):
     LOST = "Lost"
 
 
-class JobRef(SpecModel):
+class ReportedJob(StatusModel):
+    """A job as an envelope names it."""
+
     name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the job.")]
     uid: Annotated[Uid, Field(description="UID of the job.")]
+
+
+class JobRef(ReportedJob):
+    """A job as a spec names it."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class AudioShardSpec(
@@ -95,9 +105,10 @@ class AttemptRecord(StatusModel):
 
     attempt: Annotated[int, Field(ge=1, description="Its number.")]
     mac: Annotated[str, Field(max_length=253, description="The MacAgent it belongs to.")]
-    outcome: AttemptOutcome
+    outcome: Annotated[str, OPEN_VALUE, open_enum(AttemptOutcome), Field(description="What became of it.")]
     failure_class: Annotated[
-        FailureClass | None, Field(alias="class", description="Failure class, if it has failed.")
+        Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None,
+        Field(alias="class", description="Failure class, if it has failed."),
     ] = None
     message: Annotated[Message | None, Field(description="Why it ended, for people.")] = None
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None

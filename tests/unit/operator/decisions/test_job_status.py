@@ -26,7 +26,7 @@ from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job.status import only_numbers_moved
+from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.status_writer import differs
 
@@ -215,6 +215,6 @@ def test_progress_may_wait_and_turns_may_not() -> None:
     half = JobShards((committed(job, Stage.PROCESS, 0, succeeded=60), a_shard(job, Stage.PROCESS, 1)))
     done = JobShards((committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40)))
     first, second, third = (plan_job(JobSnapshot(job, shards, None), NOW).status for shards in (idle, half, done))
-    assert differs(first, second) and only_numbers_moved(first, second)
-    assert not only_numbers_moved(second, third)
+    assert differs(first, second) and only_progress_moved(first, second)
+    assert not only_progress_moved(second, third)
     assert not differs(first, plan_job(JobSnapshot(job.model_copy(update={"status": first}), idle, None), LATER).status)
