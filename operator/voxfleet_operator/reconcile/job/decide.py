@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,6 +98,8 @@ class _JobDecider:
 
     def _age_seconds(self) -> float:
         created = self._job.metadata.creation_timestamp
+        if not created:
+            return math.inf
         return (datetime.fromisoformat(self._now) - datetime.fromisoformat(created)).total_seconds()
 
     def _accept(self) -> JobDecision:
