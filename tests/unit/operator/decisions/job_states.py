@@ -16,7 +16,11 @@ from voxfleet_operator.reconcile.job_findings import Blocker
 
 NO_SECRET = Blocker(Reason.SECRET_NOT_FOUND, "create the Secret")
 NO_MAC = "0/2 Macs fit: 2 have no free lane"
-LIVE: dict[str, Any] = {"attempt": 1, "mac": "mac-a", "attempts": [{"attempt": 1, "mac": "mac-a", "outcome": "Assigned"}]}
+LIVE: dict[str, Any] = {
+    "attempt": 1,
+    "mac": "mac-a",
+    "attempts": [{"attempt": 1, "mac": "mac-a", "outcome": "Assigned"}],
+}
 
 
 def job_states() -> dict[str, AudioBatchJob]:
