@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -76,6 +76,12 @@ class Resource(StatusModel):
     crd: ClassVar[CrdFacts]
 
     metadata: ObjectMeta
+
+    if TYPE_CHECKING:
+
+        @property
+        def status(self) -> StatusModel:
+            """The kind's own status."""
 
 
 AGE_COLUMN = PrinterColumn("Age", "date", ".metadata.creationTimestamp", "Time since creation")

@@ -12,7 +12,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState
+from voxfleet_operator.reconcile.lost_mac import ContactState
 
 
 class ReportedState(StrEnum):

@@ -22,9 +22,9 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
     ATTEMPT_CAP,
