@@ -25,6 +25,7 @@ WANTED = {
     "refused for its contract": "Failed",
     "refused for its Secret": "Failed",
     "accepted": "Current",
+    "accepted after a moment": "Current",
     "accepted after it was refused": "Current",
     "planning": "Current",
     "waiting for a Mac to plan it": "Current",

@@ -23,9 +23,11 @@ class Status(StatusModel):
     observed_generation: Annotated[int, Field(description="Seen.")] = -1
 
 
-def kind_with(annotation: Any, *, name: str = "field", frozen: FrozenSpec | None = None) -> type[Resource]:
-    """Makes a kind whose spec has one field."""
-    spec = type("ThingSpec", (SpecModel,), {"__annotations__": {name: annotation}, "__module__": __name__})
+def kind_with(
+    annotation: Any, *, name: str = "field", frozen: FrozenSpec | None = None, **fields: object
+) -> type[Resource]:
+    """Makes a kind whose spec has one field; `fields`: its default, by name."""
+    spec = type("ThingSpec", (SpecModel,), {"__annotations__": {name: annotation}, "__module__": __name__, **fields})
     facts = CrdFacts("Thing", "things", "thing", (), "thing", "Namespaced", (), frozen)
     annotations = {"spec": spec, "status": Status, "crd": ClassVar[CrdFacts]}
     body = {"__annotations__": annotations, "__module__": __name__, "__doc__": "A thing.", "crd": facts}
@@ -99,6 +101,11 @@ def test_a_new_field_of_a_frozen_spec_is_immutable_until_it_is_listed() -> None:
             "fieldPath": ".field",
         }
     ]
+    optional = kind_schema(
+        kind_with(Annotated[Short | None, Field(description="x")], frozen=FrozenSpec("make another"), field=None)
+    )
+    (rule,) = optional["properties"]["spec"]["x-kubernetes-validations"]
+    assert rule["rule"].startswith("has(self.field) == has(oldSelf.field) && ")
     listed = kind_schema(kind_with(text(description="x"), frozen=FrozenSpec("make another", mutable=("field",))))
     assert listed["properties"]["spec"]["x-kubernetes-validations"] == []
     with pytest.raises(NotStructural, match=r"Thing\.spec: FrozenSpec\.mutable names gone, which is no field"):

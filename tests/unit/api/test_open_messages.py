@@ -19,7 +19,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import LedgerRow
 from voxfleet_api.protocol import AttemptState, AttemptStatus, Event, Problem
 from voxfleet_generate.structural import Schema, kind_schema
-from voxfleet_operator.reconcile.shard.decide import ReportedState, put_refusal
+from voxfleet_operator.reconcile.shard.decide import ReportedState, put_refusal, reported_state
 
 STRICT = {VoiceContractSpec, LedgerRow}
 """A contract decides what happens to audio, a row what is paid: these refuse what they do not know."""
@@ -124,6 +124,10 @@ def test_a_failure_class_of_a_newer_agent_sends_the_shard_to_another_mac() -> No
     problem = Problem.load({"class": "SolarFlare", "message": "m", "unknown": 1})
     assert put_refusal(422, problem).failure_class == "SolarFlare"
     assert put_refusal(429, Problem(failure_class=FailureClass.TRANSPORT, message="m")).failure_class == "Transport"
+
+
+def test_a_state_of_a_newer_agent_counts_as_running() -> None:
+    assert reported_state(AttemptStatus.load(ATTEMPT), "d") is ReportedState.RUNNING
 
 
 def test_every_state_of_an_agent_is_one_that_the_operator_decides_on() -> None:

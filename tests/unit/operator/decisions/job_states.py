@@ -41,6 +41,7 @@ def job_states() -> dict[str, AudioBatchJob]:
         "refused for its contract": _with(old, _decided(old)),
         "refused for its Secret": _with(old, _decided(old, contract=True, blocker=NO_SECRET)),
         "accepted": accepted,
+        "accepted after a moment": _with(new, _decided(_with(new, _decided(new)), contract=True)),
         "accepted after it was refused": _with(old, _decided(_with(old, _decided(old)), contract=True)),
         "planning": _with(accepted, _decided(accepted, plan)),
         "waiting for a Mac to plan it": _with(

@@ -43,7 +43,7 @@ class Thing(Resource):
         plural="things",
         singular="thing",
         short_names=("th",),
-        everyday_name="thing",
+        everyday_name="gadget",
         scope="Namespaced",
         columns=(AGE_COLUMN,),
         frozen_spec=None,
@@ -133,7 +133,7 @@ answers = {
     "crd": "things.voxfleet.dev" in generate.outputs()["crds/voxfleet.dev_things.yaml"],
     "reference": "## Thing" in generate.outputs()["docs/reference/api.md"],
     "watched": asyncio.run(watched()),
-    "words": [kind_of(word).crd.kind for word in ("thing", "things", "th")],
+    "words": [kind_of(word).crd.kind for word in ("gadget", "gadgets", "thing", "things", "th")],
     "anywhere": Thing in parse_target("one").kinds,
     "explained": explain(thing),
     "requeue": asyncio.run(known["Thing"].reconcile(key_of(thing))),
@@ -153,7 +153,7 @@ def test_a_new_kind_is_known_everywhere_by_its_own_files(tmp_path: Path) -> None
     answers = json.loads(asked.stdout)
     assert "crds/voxfleet.dev_things.yaml" in answers["outputs"] and answers["crd"] and answers["reference"]
     assert "things" in answers["watched"]
-    assert answers["words"] == ["Thing"] * 3 and answers["anywhere"]
+    assert answers["words"] == ["Thing"] * 5 and answers["anywhere"]
     assert answers["explained"] == {"kind": "Thing", "namespace": "ns", "name": "one", "state": "Big"}
     assert answers["requeue"] == 7.0 and answers["woken"] == ["one"]
     assert answers["leader"] == ["Placement", "Thing"]
