@@ -1,14 +1,16 @@
 """The base classes of all messages, and the annotations that carry CRD markers.
 
 Messages are strict in two degrees. Those that decide how audio is treated or what is paid (specs, contracts, attempt
-specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer.
+specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer. For the same reason
+their enums are open: `open_enum`.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -70,11 +72,36 @@ def list_atomic() -> dict[str, Any]:
     return {"x-kubernetes-list-type": "atomic"}
 
 
-DURATION_PATTERN = r"^([0-9]+(ms|s|m|h))+$"
+def open_enum(known: type[StrEnum]) -> AfterValidator:
+    """Marks a text of a status or an envelope as an open enum.
+
+    A value of `known` becomes its member, so that `is` works; another value stays the text that it is. Stands behind
+    OPEN_VALUE, which bounds the text and would make a text of the member again.
+    """
+    members = {member.value: member for member in known}
+    return AfterValidator(lambda text: members.get(text, text))
+
+
+OPEN_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
+
+DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
 QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+SIZE_PATTERN = r"^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
-"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`."""
+"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`. In a spec it needs `between`."""
+
+
+def between(shortest: str, longest: str) -> dict[str, Any]:
+    """Returns the schema markers of a Duration in a spec: the bounds that the API server checks."""
+    return validations(
+        cel(
+            f"duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')",
+            f"write a duration from {shortest} to {longest}",
+        )
+    )
+
 
 Quantity = Annotated[
     str,
@@ -86,6 +113,17 @@ Quantity = Annotated[
     ),
 ]
 """A byte count, such as `200Mi` or 1048576."""
+
+Size = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    Field(
+        max_length=32,
+        pattern=SIZE_PATTERN,
+        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": SIZE_PATTERN, "minimum": 1},
+    ),
+]
+"""A byte count of at least 1."""
 
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256Hex = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]

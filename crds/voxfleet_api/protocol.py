@@ -1,7 +1,7 @@
 """Messages between operator and agent: HTTP/1.1, JSON, under `/v1`.
 
-Envelopes ignore unknown fields. An AttemptSpec does not: an agent that does not know a field must refuse the attempt
-(RuntimeMismatch) rather than run it differently.
+Envelopes ignore unknown fields and keep unknown values of their enums. An AttemptSpec does not: an agent that does not
+know a field must refuse the attempt (RuntimeMismatch) rather than run it differently.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, SecretStr
 
-from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid
+from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, QuarantinedClip
-from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
@@ -106,7 +106,7 @@ class AttemptSpec(SpecModel):
     finalize: FinalizeSpec | None = None
 
 
-class S3Credentials(SpecModel):
+class S3Credentials(StatusModel):
     """Credentials that stay in memory; SecretStr keeps them out of logs and tracebacks."""
 
     access_key_id: SecretStr
@@ -140,7 +140,7 @@ TERMINAL_STATES = frozenset({AttemptState.SUCCEEDED, AttemptState.FAILED})
 
 
 class AttemptFailure(StatusModel):
-    failure_class: Annotated[FailureClass, Field(alias="class")]
+    failure_class: Annotated[str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class")]
     message: Annotated[str, Field(max_length=1024)]
 
 
@@ -176,10 +176,10 @@ class AttemptStatus(StatusModel):
     spec_digest: str
     control_plane: str
     namespace: str
-    job: JobRef
+    job: ReportedJob
     shard_name: str
-    stage: Stage
-    state: AttemptState
+    stage: Annotated[str, OPEN_VALUE, open_enum(Stage)]
+    state: Annotated[str, OPEN_VALUE, open_enum(AttemptState)]
     lane: str | None = None
     failure: AttemptFailure | None = None
     progress: ShardProgress = ShardProgress()
@@ -244,7 +244,7 @@ class EventType(StrEnum):
 class Event(StatusModel):
     """One line of GET /v1/events?after=CURSOR. A cursor is `<journal id>:<number>`."""
 
-    type: EventType
+    type: Annotated[str, OPEN_VALUE, open_enum(EventType)]
     cursor: str
     attempt: AttemptStatus | None = None
     row: SignedRow | None = None
@@ -272,7 +272,7 @@ class LedgerPage(StatusModel):
 class Problem(StatusModel):
     """Body of every answer whose status is not 2xx."""
 
-    failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
+    failure_class: Annotated[Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None, Field(alias="class")] = None
     message: str
     held_epoch: int | None = None
     """With 412."""

@@ -312,7 +312,7 @@ class Evidence(SpecModel):
     attestation: Attestation | None = None
 
 
-class Counts(SpecModel):
+class Counts(StatusModel):
     succeeded: int = 0
     failed: int = 0
     quarantined: int = 0

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from voxfleet_api.conditions import Reason
 from voxfleet_cli.columns import table
-from voxfleet_cli.explain import UNSEEN_STATE, Plain
+from voxfleet_cli.explainers.explanation import UNSEEN_STATE, Plain
 
 _GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED}
 _BAD = {Reason.FAILED, UNSEEN_STATE}

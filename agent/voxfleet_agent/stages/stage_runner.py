@@ -123,7 +123,7 @@ class StageRunner:
             outcome = failure_of(error)
             log.warning(
                 "attempt failed",
-                failure_class=outcome.failure_class.value,
+                failure_class=str(outcome.failure_class),
                 reason=outcome.message,
                 error=type(error).__qualname__,
                 frames=frames(error),

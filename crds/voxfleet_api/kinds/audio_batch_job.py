@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Decimal3,
     Digest,
     Duration,
@@ -17,10 +18,12 @@ from voxfleet_api.base import (
     StatusModel,
     Timestamp,
     Uri,
+    between,
     cel,
     list_atomic,
     list_map,
     list_set,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
@@ -29,7 +32,7 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.selectors import LabelSelector
 
@@ -63,24 +66,17 @@ class Sharding(SpecModel):
     """How clips are grouped into shards."""
 
     target_audio: Annotated[
-        Duration, Field(description="Audio per shard. When a Mac is lost, its shards move to other Macs.")
+        Duration,
+        Field(
+            description="Audio per shard. When a Mac is lost, its shards move to other Macs.",
+            json_schema_extra=between("1s", "10000h"),
+        ),
     ] = "30m"
-
-
-_IMMUTABLE = " && ".join(
-    [f"self.{name} == oldSelf.{name}" for name in ("contractRef", "task", "model", "input", "output", "sharding")]
-    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector", "transcription")]
-    + [
-        f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in ("billingKey", "credentialsSecretRef", "synthesis")
-    ]
-)
 
 
 class AudioBatchJobSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel(_IMMUTABLE, "a job's spec does not change, but for parallelism; apply a job with another name instead"),
         cel(
             "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
             " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
@@ -197,7 +193,9 @@ class QuarantinedClip(StatusModel):
 
     index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
-    failure_class: Annotated[FailureClass, Field(alias="class", description="Failure class.")]
+    failure_class: Annotated[
+        str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class.")
+    ]
     reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
@@ -275,6 +273,7 @@ class AudioBatchJob(
         plural="audiobatchjobs",
         singular="audiobatchjob",
         short_names=("abj",),
+        everyday_name="job",
         scope="Namespaced",
         columns=(
             PrinterColumn("State", "string", _STATE, "State of the job"),
@@ -288,6 +287,7 @@ class AudioBatchJob(
             PrinterColumn("Why", "string", ".status.pendingReason", "Why the next shard has no Mac", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=FrozenSpec("apply a job with another name instead", mutable=("parallelism",)),
     )
 
     spec: AudioBatchJobSpec

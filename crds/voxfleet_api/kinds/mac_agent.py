@@ -11,6 +11,7 @@ from voxfleet_api.base import (
     ObservedGeneration,
     SpecModel,
     StatusModel,
+    between,
     list_atomic,
     list_map,
     list_set,
@@ -53,9 +54,10 @@ class SshAccess(SpecModel):
 class Access(SpecModel):
     """Lets jobs of some namespaces read and write below some prefixes."""
 
-    namespace_selector: Annotated[LabelSelector, Field(description="Labels of the namespaces; empty: all of them.")] = (
-        LabelSelector()
-    )
+    namespace_selector: Annotated[
+        LabelSelector,
+        Field(description="Labels of the namespaces. As everywhere in Kubernetes, the empty selector `{}` means all."),
+    ]
     uri_prefixes: Annotated[
         tuple[
             Annotated[
@@ -72,7 +74,10 @@ class Access(SpecModel):
 class Disconnect(SpecModel):
     lost_after: Annotated[
         Duration,
-        Field(description="After this time without contact the agent parks its attempts, and another Mac takes over."),
+        Field(
+            description="After this time without contact the agent parks its attempts, and another Mac takes over.",
+            json_schema_extra=between("10s", "24h"),
+        ),
     ] = "10m"
 
 
@@ -144,6 +149,7 @@ class MacAgent(Resource):
         plural="macagents",
         singular="macagent",
         short_names=("mac",),
+        everyday_name="mac",
         scope="Cluster",
         columns=(
             PrinterColumn(
@@ -167,6 +173,7 @@ class MacAgent(Resource):
             PrinterColumn("OS", "string", ".status.machine.os", "Operating system", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=None,
     )
 
     spec: MacAgentSpec

@@ -59,6 +59,7 @@ class VoiceContract(Resource):
         plural="voicecontracts",
         singular="voicecontract",
         short_names=("vc",),
+        everyday_name="contract",
         scope="Namespaced",
         columns=(
             PrinterColumn("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status', "Is it usable?"),
@@ -68,6 +69,7 @@ class VoiceContract(Resource):
             PrinterColumn("Digest", "string", ".status.digest", "Digest of the spec", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=None,
     )
 
     spec: VoiceContractSpec

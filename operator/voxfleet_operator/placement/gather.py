@@ -24,11 +24,11 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
 from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState
 from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
 
 

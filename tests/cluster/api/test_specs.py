@@ -221,6 +221,12 @@ BAD: dict[str, Bad] = {
     ),
     "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
     "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),
+    "mac whose access says nothing of namespaces": Bad(
+        MAC,
+        {"spec.access": [{"uriPrefixes": ["file:///data/"]}]},
+        "spec.access[0].namespaceSelector",
+        "Required value",
+    ),
     "mac without a token": Bad(MAC, {"spec.tokenSecretRef": REMOVE}, "spec.tokenSecretRef", "Required value"),
     "mac that opens a prefix without a slash": Bad(
         MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
@@ -340,7 +346,8 @@ def transition_advice() -> set[str]:
 
 def _messages(node: object) -> list[str]:
     if isinstance(node, dict):
-        own = [rule["message"] for rule in node.get("x-kubernetes-validations", [])]
+        scalar = node.get("type") not in ("object", "array")  # test_bounds asks each of them
+        own = [] if scalar else [rule["message"] for rule in node.get("x-kubernetes-validations", [])]
         return own + [message for child in node.values() for message in _messages(child)]
     if isinstance(node, list):
         return [message for child in node for message in _messages(child)]

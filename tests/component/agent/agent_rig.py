@@ -196,12 +196,12 @@ class Agent:
         listing = (await self.http.get("/v1/attempts")).json()
         for content in listing["attempts"]:
             status = AttemptStatus.load(content)
-            if status.spec_digest == request.spec_digest and status.state.value == state:
+            if status.spec_digest == request.spec_digest and status.state == state:
                 return status
         async with asyncio.timeout(TIMEOUT_SECONDS):
             async for event in self.events(listing["cursor"]):
                 seen = event.attempt
-                if seen is not None and seen.spec_digest == request.spec_digest and seen.state.value == state:
+                if seen is not None and seen.spec_digest == request.spec_digest and seen.state == state:
                     return seen
         raise AssertionError("the stream ended")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from voxfleet_api.clip_limits import beyond_limits
-from voxfleet_api.conditions import Condition, ConditionType, condition
+from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import (
     STATUS_QUARANTINE_ITEMS,
@@ -136,15 +136,27 @@ class JobConditions:
         return tuple(self._items[name] for name in sorted(self._items))
 
 
-def only_numbers_moved(old: AudioBatchJobStatus, new: AudioBatchJobStatus) -> bool:
-    """Whether the change may wait for the next progress write, because no condition, plan or result changed."""
-    return _essence(old) == _essence(new)
+def only_progress_moved(old: AudioBatchJobStatus, new: AudioBatchJobStatus) -> bool:
+    """Whether the change may wait for the next progress write.
+
+    True when no condition, plan or result changed. Waiting for a Mac is progress too: often it is over in a moment.
+    """
+    waits = Reason.WAITING_FOR_MAC in (_state(old), _state(new))
+    return _essence(old, without_state=waits) == _essence(new, without_state=waits)
 
 
-def _essence(status: AudioBatchJobStatus) -> object:
+def _state(status: AudioBatchJobStatus) -> str | None:
+    complete = find(status.conditions, ConditionType.COMPLETE)
+    return None if complete is None else complete.reason
+
+
+def _essence(status: AudioBatchJobStatus, *, without_state: bool) -> object:
     return (
         status.observed_generation,
-        {(item.type, item.status, item.reason) for item in status.conditions},
+        {
+            (item.type, item.status, "" if without_state and item.type == ConditionType.COMPLETE else item.reason)
+            for item in status.conditions
+        },
         status.contract is None,
         status.plan,
         status.results,

@@ -66,6 +66,8 @@ def test_without_a_namespace_both_are_in_default() -> None:
         ("builtin: {name: commands}", "path: default", "spec.model.path: model.path is an absolute folder"),
         ("{name: commands}", "{name: whisper}", "spec.model.builtin.name: "),
         ("  model: {builtin: {name: commands}}\n", "", "spec.model: is missing; write it (The model; `{builtin"),
+        ("targetAudio: 15s", "targetAudio: 0s", "spec.sharding.targetAudio: write a duration from 1s to 10000h"),
+        ("targetAudio: 15s", "targetAudio: 99999999h", "spec.sharding.targetAudio: write a duration from 1s to"),
         ("name: nightly", "name: ../nightly", "metadata.name: write at most 52 small letters"),
         ("name: nightly", f"name: {'n' * 53}", "metadata.name: write at most 52 small letters"),
         ("name: nightly", "name: nightly\n  uid: ../../etc", "metadata.uid: is no UID; leave it out"),
@@ -90,6 +92,8 @@ def test_errors_of_a_job_name_file_document_and_field(old: str, new: str, expect
     ("old", "new", "expected"),
     [
         ("maxClip: 30s", "maxClip: 30 s", "spec.input.maxClip: write a duration such as 30s"),
+        ("maxClip: 30s", "maxClip: 25h", "spec.input.maxClip: write a duration from 1ms to 24h"),
+        ("maxClipBytes: 8Mi", "maxClipBytes: 0", "spec.input.maxClipBytes: write a number of bytes such as 200Mi"),
         ("maxClip: 30s", "maxClip: 1ms", "spec.input.minClip: minClip is longer than maxClip"),
         ("channels: [1, 2]", "channels: [1, 2, 1]", "spec.input.channels[2]: 1 stands already at [0]; write it once"),
         ("quality: soxr_vhq", "quality: default", "spec.conversions.resample.quality: "),

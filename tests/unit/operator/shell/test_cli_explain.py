@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_cli.explain import explain, failed
 from voxfleet_cli.names import UnknownKind, kind_of, parse_target
 
@@ -160,6 +160,6 @@ def test_kinds_have_many_names(word: str) -> None:
 
 def test_targets() -> None:
     assert parse_target("mac/mac-01").kinds == (MacAgent,)
-    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent)
+    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent, VoiceContract)
     with pytest.raises(UnknownKind, match="job, shard, mac, contract"):
         parse_target("pod/x")

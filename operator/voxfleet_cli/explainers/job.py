@@ -1,0 +1,74 @@
+"""Explains an AudioBatchJob."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.failure_texts import TEXTS
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_cli.explainers.explanation import (
+    UNSEEN,
+    UNSEEN_STATE,
+    Explainer,
+    Plain,
+    attempts_of,
+    conditions,
+    identity,
+    without_empty,
+)
+
+
+def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
+    status = job.status
+    complete = find(status.conditions, ConditionType.COMPLETE)
+    return without_empty(
+        {
+            **identity(job),
+            "state": complete.reason if complete else UNSEEN_STATE,
+            "next": _job_next(job),
+            "pending": status.pending_reason,
+            "conditions": conditions(status.conditions),
+            "clips": status.clips.dump(),
+            "quarantine": [
+                {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason}
+                for clip in status.quarantine
+            ],
+            "attempts": [line for shard in shards for line in attempts_of(shard)],
+            "usage": status.usage.dump(),
+            "results": status.results.uri if status.results else None,
+        }
+    )
+
+
+def _job_next(job: AudioBatchJob) -> str:
+    present = job.status.conditions
+    show_results = f"voxfleet results {job.metadata.name} -n {job.metadata.namespace}"
+    failure = find(present, ConditionType.FAILED)
+    if failure is not None and failure.status == "True":
+        advice = TEXTS[FailureClass(failure.reason)].to_do if failure.reason in set(FailureClass) else ""
+        results = f"What was done: {show_results}" if job.status.results else ""
+        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results) if part)
+    if is_true(present, ConditionType.COMPLETE):
+        bad = job.status.clips.quarantined
+        hint = f"; {bad} clips are in quarantine, errors.jsonl names them" if bad else ""
+        return f"nothing: the results are complete{hint}. {show_results}"
+    if not present:
+        return UNSEEN
+    trouble = next((item for item in present if item.type == ConditionType.STALLED and item.status == "True"), None)
+    accepted = find(present, ConditionType.ACCEPTED)
+    if accepted is not None and accepted.status != "True":
+        trouble = accepted
+    if trouble is not None:
+        return trouble.message
+    if job.status.pending_reason:
+        return f"wait, or give it a Mac: {job.status.pending_reason}"
+    return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
+
+
+def _shows(job: AudioBatchJob, shard: AudioShard) -> bool:
+    return shard.spec.job_ref.uid == job.metadata.uid
+
+
+EXPLAINER = Explainer(AudioBatchJob, explain_job, _shows)
