@@ -223,8 +223,8 @@ def test_a_refusal_shows_its_arithmetic_and_the_setting_to_change() -> None:
         " 1000; raise it, or use a Mac with more"
     )
     assert refusal(reservations, Request("b", "clip", 600), volume(capacity_bytes=699)) == (
-        "600 bytes of scratch were needed, but the scratch volume has 699 bytes in all and scratch.minFree is 100; use a"
-        " larger volume"
+        "600 bytes of scratch were needed, but the scratch volume has 699 bytes in all and scratch.minFree is 100; use"
+        " a larger volume"
     )
     reservations.ask(Request("a", "reference", 200, beside_bytes=100))
     assert len(reservations.serve(volume())[0]) == 1
