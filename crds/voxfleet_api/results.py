@@ -267,15 +267,19 @@ class LadderTable(SpecModel):
     versions: dict[str, str]
     sample_rate_hz: int
     memory_cap_bytes: int
+    tail_p95_milliseconds: int | None = None
+    """The contract's slo.offlineTailP95."""
     parameters: int | None = None
     """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]
     memory_knee: int
     """The largest batch size under the memory cap."""
     latency_knee: int
-    """The last batch size whose throughput gained more than its p95 grew."""
+    """The last batch size under the memory cap whose throughput gained more than its p95 grew."""
+    throughput_knee: int
+    """The smallest batch size within 5 % of the best throughput, under the memory cap and slo.offlineTailP95."""
     chosen: int
-    """The smaller of the two knees, or less after a job had to step down."""
+    """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""
 

@@ -151,7 +151,8 @@ def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list
     chosen = Figure(
         "ladder_batch_size",
         float(table.chosen),
-        f"clips a batch, default model; memory knee {table.memory_knee}, latency knee {table.latency_knee}",
+        f"clips a batch, default model; knees: memory {table.memory_knee}, latency {table.latency_knee},"
+        f" throughput {table.throughput_knee}",
     )
     return [*tiers, chosen], table.chosen
 

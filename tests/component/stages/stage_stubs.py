@@ -266,7 +266,8 @@ def ladder_table(chosen: int) -> LadderTable:
         memory_cap_bytes=10_000,
         tiers=tiers,
         memory_knee=2,
-        latency_knee=chosen,
+        latency_knee=1,
+        throughput_knee=chosen,
         chosen=chosen,
     )
 

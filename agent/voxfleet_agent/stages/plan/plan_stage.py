@@ -71,7 +71,7 @@ def _result(plan: PlanFile, content: bytes) -> ShardResult:
 
 
 async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the reference recording or has no scratch for it."""
+    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's recording or has no room for it."""
     reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
     if reference is None:
         return
