@@ -40,7 +40,7 @@ class Pace:
         return (
             f"of {self.seconds:.2f} s the model took {self.model_seconds:.2f} s, in {self.batches:.0f} batches of"
             f" {self.clips / self.batches:.1f} clips; {outside_seconds:.2f} s ({self.outside_model_percent:.0f} %)"
-            " passed without it (waits for audio, checks of transcripts, memory, messages; in an agent also rows and parts);"
+            " passed without it (waits for audio, checks of transcripts, memory, messages; in an agent also rows);"
             f" decoding took {self.decode_seconds:.2f} s beside the model{fetching}"
         )
 
