@@ -247,6 +247,7 @@ class LadderTier(SpecModel):
     audio_milliseconds: int
     """The audio of all rounds."""
     infer_milliseconds: int
+    """Of all rounds, each counted as the median one."""
     clip_p50_milliseconds: int
     """The p50 of a clip's time, which is the time of its batch."""
     clip_p95_milliseconds: int
