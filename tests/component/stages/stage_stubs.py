@@ -213,6 +213,9 @@ class FixedModel:
         return ResolvedModel(self.path, self.digest, files={"model.safetensors": "5" * 64})
 
 
+MEASURING_MILLISECONDS = 20
+
+
 class StubLadders:
     """Records the clips that it is asked to measure."""
 
@@ -226,6 +229,7 @@ class StubLadders:
         self, lane: object, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
+        await asyncio.sleep(MEASURING_MILLISECONDS / 1000)  # measuring takes time
         return ladder_table(self.chosen)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:

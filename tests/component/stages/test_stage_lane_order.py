@@ -11,6 +11,7 @@ import pytest
 from tests.component.stages.stage_reading import interrupted, read_commit, read_run, rows_of
 from tests.component.stages.stage_rig import CONTRACT, TIMEOUT_SECONDS, Job, planned, write_wav
 from tests.component.stages.stage_stubs import (
+    MEASURING_MILLISECONDS,
     MODEL_DIGEST,
     Edges,
     MemoryJournal,
@@ -351,6 +352,7 @@ async def test_the_ladder_measures_the_longest_clips_and_releases_them(job: Job)
     assert max(map(len, lane.batches)) == 2 and read_run(job).readings.batch_size == 2
     assert lane.batch_size == 4, "the next job starts from the lane's own size"
     assert read_run(job).ladder == ladder_table(2)
+    assert read_run(job).ladder_milliseconds >= MEASURING_MILLISECONDS
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
     assert [row.text for row in rows_of(job)] == job.expected_texts()
 
