@@ -247,6 +247,7 @@ class LadderTier(SpecModel):
     audio_milliseconds: int
     """The audio of all rounds."""
     infer_milliseconds: int
+    """Of all rounds, each counted as the median one."""
     clip_p50_milliseconds: int
     """The p50 of a clip's time, which is the time of its batch."""
     clip_p95_milliseconds: int
@@ -267,15 +268,19 @@ class LadderTable(SpecModel):
     versions: dict[str, str]
     sample_rate_hz: int
     memory_cap_bytes: int
+    tail_p95_milliseconds: int | None = None
+    """The contract's slo.offlineTailP95."""
     parameters: int | None = None
     """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]
     memory_knee: int
     """The largest batch size under the memory cap."""
     latency_knee: int
-    """The last batch size whose throughput gained more than its p95 grew."""
+    """The last batch size under the memory cap whose throughput gained more than its p95 grew."""
+    throughput_knee: int
+    """The smallest batch size within 5 % of the best throughput, under the memory cap and slo.offlineTailP95."""
     chosen: int
-    """The smaller of the two knees, or less after a job had to step down."""
+    """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""
 

@@ -32,4 +32,6 @@ class RunRecord(SpecModel):
     retries: dict[str, int] = Field(default_factory=dict)
     """Retries by failure class."""
     ladder: LadderTable | None = None
+    ladder_milliseconds: int = 0
+    """How long the attempt measured its ladder, fetches included; 0 when a stored one was used."""
     readings: LaneReadings = LaneReadings()

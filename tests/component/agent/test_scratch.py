@@ -32,7 +32,7 @@ async def test_reservations_hold_the_quota_and_wait_for_siblings(scratch: Scratc
     first.write_bytes(b"x" * 600)
     waiting = asyncio.create_task(attempt.reserve("b", 500))
     await asyncio.sleep(0)
-    assert not waiting.done() and scratch.shortage(500) is not None
+    assert not waiting.done() and scratch.reserved_bytes == 600
     await attempt.release(first)
     second = await waiting
     await attempt.release(first)
@@ -79,6 +79,66 @@ async def test_min_free_is_kept(tmp_path: Path) -> None:
         await attempt.reserve("a", 1)
     attempt.close()
     scratch.close()
+
+
+async def test_a_volume_that_other_programs_fill_ends_the_wait(tmp_path: Path) -> None:
+    facts = os.statvfs(tmp_path)
+    free_bytes, capacity_bytes = facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
+    scratch = Scratch(
+        tmp_path / "scratch", 1000, min_free_bytes=(free_bytes + capacity_bytes) // 2, patience_seconds=0.05
+    )
+    attempt = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match=r"bytes free and scratch\.minFree is \d+; free the volume") as caught:
+        await attempt.reserve("a", 1)
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    attempt.close()
+    scratch.close()
+
+
+async def test_what_stays_until_the_end_of_an_attempt_is_never_waited_for(scratch: Scratch) -> None:
+    attempt = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match=r"400 .* until the attempt ends and 601 beside them, .*scratch\.quota"):
+        await attempt.reserve_kept("reference", 400, 601)
+    await attempt.reserve_kept("reference", 400, 600)
+    first = await attempt.reserve("a", 600)
+    waiting = asyncio.create_task(attempt.reserve("b", 600))
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it waits for the attempt's own passing bytes"
+    await attempt.release(first)
+    await waiting
+    attempt.close()
+
+
+async def test_two_attempts_keep_no_bytes_that_the_other_needs(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "scratch", 1000, min_free_bytes=0, patience_seconds=0.05)
+    attempts = [scratch.open_attempt(AttemptKey(f"shard-{number}", 1), 10_000) for number in range(2)]
+    await attempts[0].reserve_kept("reference", 400, 400)
+    with pytest.raises(
+        VoxFleetError, match=r"scratch\.quota of this Mac is 1000 and 400 are in use, 400 of them until"
+    ):
+        await attempts[1].reserve_kept("reference", 400, 400)
+    await attempts[0].reserve("a", 400)
+    waiting = asyncio.create_task(attempts[1].reserve_kept("reference", 400, 400))
+    await scratch.remove_attempt(AttemptKey("shard-0", 1))
+    await waiting
+    for attempt in attempts:
+        attempt.close()
+    scratch.close()
+
+
+async def test_a_cancelled_wait_hands_its_turn_on(scratch: Scratch) -> None:
+    attempts = [scratch.open_attempt(AttemptKey(f"shard-{number}", 1), 10_000) for number in range(3)]
+    await attempts[0].reserve("a", 600)
+    first = asyncio.create_task(attempts[1].reserve("a", 600))
+    second = asyncio.create_task(attempts[2].reserve("a", 300))
+    await asyncio.sleep(0)
+    assert not first.done() and not second.done(), "400 are free, and wait for 600"
+    first.cancel()
+    await asyncio.wait({first})
+    await second
+    assert (attempts[1].reserved_bytes, scratch.reserved_bytes) == (0, 900)
+    for attempt in attempts:
+        attempt.close()
 
 
 async def test_an_attempt_keeps_to_its_contract_s_own_limit(scratch: Scratch) -> None:

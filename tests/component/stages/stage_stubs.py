@@ -213,6 +213,9 @@ class FixedModel:
         return ResolvedModel(self.path, self.digest, files={"model.safetensors": "5" * 64})
 
 
+MEASURING_MILLISECONDS = 20
+
+
 class StubLadders:
     """Records the clips that it is asked to measure."""
 
@@ -226,6 +229,7 @@ class StubLadders:
         self, lane: object, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
+        await asyncio.sleep(MEASURING_MILLISECONDS / 1000)  # measuring takes time
         return ladder_table(self.chosen)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
@@ -266,7 +270,8 @@ def ladder_table(chosen: int) -> LadderTable:
         memory_cap_bytes=10_000,
         tiers=tiers,
         memory_knee=2,
-        latency_knee=chosen,
+        latency_knee=1,
+        throughput_knee=chosen,
         chosen=chosen,
     )
 

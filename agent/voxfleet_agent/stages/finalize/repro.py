@@ -173,6 +173,7 @@ def batch_table_csv(ladders: Sequence[LadderTable]) -> bytes:
             "scratch_bytes",
             "memory_knee",
             "latency_knee",
+            "throughput_knee",
             "chosen",
         ]
     )
@@ -197,6 +198,7 @@ def batch_table_csv(ladders: Sequence[LadderTable]) -> bytes:
                     tier.scratch_bytes,
                     table.memory_knee,
                     table.latency_knee,
+                    table.throughput_knee,
                     table.chosen,
                 ]
             )

@@ -16,9 +16,11 @@ from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, tex
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.result_rows import row_error_of
 from voxfleet_agent.stages.stage_context import StageContext
+from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
+from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
 from voxfleet_shared import crash_points
 
@@ -69,7 +71,7 @@ def _result(plan: PlanFile, content: bytes) -> ShardResult:
 
 
 async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's reference recording."""
+    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's recording or has no room for it."""
     reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
     if reference is None:
         return
@@ -77,6 +79,13 @@ async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
     row = await retrier(lambda: inspect_clip(ctx.storage, ctx.spec.contract, 0, source))
     if row.refusal is not None:
         raise VoxFleetError(FailureClass.INVALID_INPUT, f"spec.synthesis.reference: {row.refusal.reason}")
+    spoken_bytes, limit_bytes = worst_case_bytes(ctx.spec.contract), quantity_bytes(ctx.spec.contract.scratch.max_bytes)
+    if (row.size_bytes or 0) + spoken_bytes > limit_bytes:
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT,
+            f"spec.synthesis.reference has {row.size_bytes} bytes and a spoken file of input.maxClip may need"
+            f" {spoken_bytes} beside it, but the contract's scratch.maxBytes is {limit_bytes}; raise it",
+        )
 
 
 async def _inspect_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ class _ShardRun:
     lane_spec: LaneSpec | None = None
     loaded: LoadedModel | None = None
     ladder: LadderTable | None = None
+    ladder_milliseconds: int = 0
     retries: Counter[FailureClass] = field(default_factory=Counter)
 
     async def process(self, clips: ManifestSlice, finished: Set[int]) -> None:
@@ -121,9 +123,11 @@ class _ShardRun:
             return
         lane_spec, clip_source = await self._resolve_lane_spec(), self._clip_source(clips)
         if remaining.lengths:
+            started = time.monotonic()
             self.ladder = await find_or_measure_ladder(
                 self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
             )
+            self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
         recorder = RowRecorder(self.ctx, self.files, self.parts, row_recorded)
         pipeline = Pipeline(self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries)
         batch_size = None if self.ladder is None else self.ladder.chosen
@@ -164,7 +168,9 @@ class _ShardRun:
             # After a crash between the last row and the commit, no clip remains, so this run has not loaded the model.
             loaded = self.loaded or await self.lane.load(self.model, await self._resolve_lane_spec())
             retries = self.retries + self.files.retrier.counts
-            record = make_run_record(self.ctx, self.lane, self.model, loaded, self.ladder, retries)
+            record = make_run_record(
+                self.ctx, self.lane, self.model, loaded, self.ladder, self.ladder_milliseconds, retries
+            )
             ref = await upload_run_record(self.files, name, record)
         crash_points.point("run-uploaded")
         return ref

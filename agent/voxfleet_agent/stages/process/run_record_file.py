@@ -22,6 +22,7 @@ def make_run_record(
     model: ResolvedModel,
     loaded: LoadedModel,
     ladder: LadderTable | None,
+    ladder_milliseconds: int,
     retries: Mapping[FailureClass, int],
 ) -> RunRecord:
     return RunRecord(
@@ -41,6 +42,7 @@ def make_run_record(
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=ladder,
+        ladder_milliseconds=ladder_milliseconds,
         readings=lane.readings(),
     )
 

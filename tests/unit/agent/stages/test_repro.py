@@ -107,7 +107,8 @@ def ladder(chosen: int = 2) -> LadderTable:
         memory_cap_bytes=9000,
         tiers=tiers,
         memory_knee=2,
-        latency_knee=chosen,
+        latency_knee=1,
+        throughput_knee=chosen,
         chosen=chosen,
     )
 
