@@ -32,6 +32,7 @@ from voxfleet_api.failures import FailureClass
 RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
+SKIPPED_NAME = "skipped.jsonl"
 
 
 class Row(BaseModel):
