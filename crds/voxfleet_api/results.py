@@ -216,6 +216,12 @@ class InputSelection(StatusModel):
         ),
     ] = ()
 
+    @property
+    def text(self) -> str:
+        """In one line: `12 listed, 9 taken, 2 Hidden, 1 LinkedFolder`."""
+        skipped = [f"{item.entries} {item.reason}" for item in self.skipped]
+        return ", ".join([f"{self.listed} listed", f"{self.taken} taken", *skipped])
+
 
 class PlanResult(StatusModel):
     """The result of Plan, which is copied into AudioShard.status and from there into the job's status."""

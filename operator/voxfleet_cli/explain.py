@@ -48,6 +48,7 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
             "pending": status.pending_reason,
             "conditions": _conditions(status.conditions),
             "clips": status.clips.dump(),
+            "input": status.plan.selection.text if status.plan and status.plan.selection else None,
             "quarantine": [
                 {"index": clip.index, "id": clip.id, "class": clip.failure_class.value, "reason": clip.reason}
                 for clip in status.quarantine

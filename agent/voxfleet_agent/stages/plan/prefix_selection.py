@@ -115,12 +115,6 @@ def nothing_selected(prefix: PrefixInput, selection: PrefixSelection) -> str:
     return said
 
 
-def selection_text(counts: InputSelection) -> str:
-    """The counts in one line: `12 listed, 9 taken, 2 hidden, 1 linked folder not followed`."""
-    skipped = [f"{item.entries} {item.reason}" for item in counts.skipped]
-    return ", ".join([f"{counts.listed} listed", f"{counts.taken} taken", *skipped])
-
-
 class _Patterns:
     """The include patterns, compared in one Unicode normalization: file systems differ in theirs."""
 

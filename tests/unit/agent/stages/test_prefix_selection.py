@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from voxfleet_agent.stages.plan.hidden_names import is_hidden
 from voxfleet_agent.stages.plan.input_clips import PrefixClips
 from voxfleet_agent.stages.plan.other_spelling import other_spellings
-from voxfleet_agent.stages.plan.prefix_selection import PrefixSelection, nothing_selected, select_clips, selection_text
+from voxfleet_agent.stages.plan.prefix_selection import PrefixSelection, nothing_selected, select_clips
 from voxfleet_agent.storage import Listing
 from voxfleet_agent.storage.listing import SkippedFolder
 from voxfleet_api.kinds.job_input import PrefixInput
@@ -115,7 +115,7 @@ def test_folders_that_were_not_listed_are_counted() -> None:
         ("no/", SkipReason.NOT_READABLE),
         ("sub/", SkipReason.LINKED_FOLDER),
     ]
-    assert selection_text(selection.counts()) == "4 listed, 1 taken, 1 Hidden, 1 LinkedFolder, 1 NotReadable"
+    assert selection.counts().text == "4 listed, 1 taken, 1 Hidden, 1 LinkedFolder, 1 NotReadable"
 
 
 @given(
