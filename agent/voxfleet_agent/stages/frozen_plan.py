@@ -147,8 +147,8 @@ async def require_shared_output(files: JobFiles, plan_attempt: int, *, one_machi
         if files.folder.startswith("file:") and not one_machine:
             raise VoxFleetError(
                 FailureClass.OUTPUT_NOT_SHARED,
-                "this Mac does not see the output folder that Plan wrote, perhaps on another one; use an s3:// output, a folder"
-                " that every Mac mounts at the same path, or select one Mac with macSelector",
+                "this Mac does not see the output folder that Plan wrote, perhaps on another one; use an s3://"
+                " output, a folder that every Mac mounts at the same path, or select one Mac with macSelector",
             ) from error
         raise plan_mismatch(
             "the plan's files are gone from the output; apply the job again under another name"
