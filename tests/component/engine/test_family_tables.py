@@ -15,8 +15,9 @@ from voxfleet_agent.engine.synthesis_families import SYNTHESIS_FAMILIES
 from voxfleet_agent.engine.synthesizer import MlxSynthesizer
 from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, Stream
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.kinds.job_task import Synthesis, Transcription
 from voxfleet_models.families import FAMILIES
 
@@ -87,7 +88,7 @@ def test_a_rate_that_a_config_states_is_the_loaded_model_s(family: str, tiny: Ca
 
 
 def test_the_default_model_hears_what_its_config_states(default_model: MlxTranscriber) -> None:
-    config = json.loads((default_model_folder() / "config.json").read_text())
+    config = json.loads((builtin_model_folder(BuiltinName.COMMANDS) / "config.json").read_text())
     assert heard_rate_hz(config["model_type"], config) == default_model.sample_rate_hz == 16_000
 
 

@@ -94,7 +94,7 @@ async def test_every_entry_is_counted_and_named_only_in_the_output(job: Job) -> 
         "deep/x.md": "NoPatternMatched",
     }
     file = PlanFile.model_validate_json((job.folder / "plan" / "1" / "plan.json").read_bytes())
-    assert plan.selection == file.selection is not None
+    assert plan.selection is not None and plan.selection == file.selection
     assert plan.selection.text == "9 listed, 3 taken, 4 Hidden, 2 NoPatternMatched"
     assert "wav" not in result.model_dump_json()
     assert PlanResult.load(json.loads(json.dumps(plan.dump()))) == plan

@@ -84,7 +84,9 @@ async def list_input_clips(
     else:
         raise invalid_input("spec.input names no clips, no manifest and no prefix")
     if not listed.clips:
-        raise invalid_input("the input has no clips; check spec.input")
+        raise invalid_input(
+            "the input has no clips: the manifest that spec.input.manifest.uri names has no line with one"
+        )
     if len(listed.clips) > MAX_INDEXES:
         raise invalid_input(
             f"the input has {len(listed.clips)} clips; at most {MAX_INDEXES} are possible, split the job"

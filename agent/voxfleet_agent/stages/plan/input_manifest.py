@@ -13,6 +13,7 @@ from voxfleet_agent.stages.plan.input_clip import InputClip, invalid_input, requ
 from voxfleet_agent.stages.plan.manifest_lines import Place, read_lines
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.ranges import MAX_INDEXES
 
 _SHARES = 16
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -43,6 +44,8 @@ class InputManifest(Sequence[InputClip]):
             self._lines.append(place.line)
             self._id_columns.append(place.columns.get("id", 1))
             ids.append(hash(row.id))
+            if len(self) > MAX_INDEXES:
+                raise invalid_input(f"the manifest has more than {MAX_INDEXES} clips; split the job")
         self._check_unique(ids)
 
     @overload
