@@ -77,7 +77,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing at first; if it persists, look for other work on the Mac.",
     ),
     FailureClass.INVALID_INPUT: FailureText(
-        "The job's input cannot be read as written: a malformed manifest, a repeated id, no clips.",
+        "The job's input cannot be read as written: a malformed manifest, a repeated id, a file whose name is"
+        " not UTF-8, no clips.",
         "Correct the input, then apply a job with another name.",
     ),
     FailureClass.MODEL_UNAVAILABLE: FailureText(

@@ -2,6 +2,7 @@
 
     contract.json                          the contract as accepted
     plan/<n>/manifest.jsonl                one ManifestRow per clip
+    plan/<n>/skipped.jsonl                 one SkippedRow per entry of a prefix that became no clip
     plan/<n>/plan.json                     PlanFile; its sha256 is the Plan shard's commit
     parts/<shardUID>/<n>/base.json         AttemptBase: what attempt n inherits, frozen before its first clip
     parts/<shardUID>/<n>/part-<k>-<sha256>.jsonl   ResultRows
@@ -25,12 +26,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic
+from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic, list_map
 from voxfleet_api.failures import FailureClass
 
 RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
+SKIPPED_NAME = "skipped.jsonl"
 
 
 class Row(BaseModel):
@@ -93,6 +95,27 @@ class ManifestRow(Row):
     """The length that the header announces; 0 when the header could not be read."""
     refusal: RowError | None = None
     """The violation that the header shows; Process does not fetch such a clip."""
+
+
+class SkipReason(StrEnum):
+    """Why an entry of a prefix is no clip."""
+
+    HIDDEN = "Hidden"
+    """It, or a folder above it, is hidden or belongs to a system: `.Trashes`, `__MACOSX`, `@eaDir`."""
+    NO_PATTERN_MATCHED = "NoPatternMatched"
+    OWN_OUTPUT = "OwnOutput"
+    """It lies where the job writes."""
+    LINKED_FOLDER = "LinkedFolder"
+    """A symbolic link to a folder; it is not followed."""
+    NOT_READABLE = "NotReadable"
+    """A folder that may not be read."""
+
+
+class SkippedRow(Row):
+    """An entry of the prefix that is no clip. A folder ends in a slash, and stands for everything below it."""
+
+    name: str
+    reason: SkipReason
 
 
 class ClipStatus(StrEnum):
@@ -188,6 +211,41 @@ class ResultRow(Row):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class SkippedEntries(StatusModel):
+    """How many entries of the prefix became no clip for one reason."""
+
+    reason: Annotated[
+        str,
+        Field(
+            max_length=64,
+            pattern=r"^[A-Za-z]+$",
+            description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, or a later one.",
+        ),
+    ]
+    entries: Annotated[int, Field(ge=1, description="Files, and folders that were not entered.")]
+
+
+class InputSelection(StatusModel):
+    """What a prefix holds, and what of it became clips: `listed` is `taken` and all that was skipped."""
+
+    listed: Annotated[int, Field(ge=0, description="Entries of the prefix.")]
+    taken: Annotated[int, Field(ge=0, description="Entries that are clips of the job.")]
+    skipped: Annotated[
+        tuple[SkippedEntries, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("reason"),
+            description="Entries that are no clips, by reason; plan/<attempt>/skipped.jsonl names them.",
+        ),
+    ] = ()
+
+    @property
+    def text(self) -> str:
+        """In one line: `12 listed, 9 taken, 2 Hidden, 1 LinkedFolder`."""
+        skipped = [f"{item.entries} {item.reason}" for item in self.skipped]
+        return ", ".join([f"{self.listed} listed", f"{self.taken} taken", *skipped])
+
+
 class PlanResult(StatusModel):
     """The result of Plan, which is copied into AudioShard.status and from there into the job's status."""
 
@@ -203,6 +261,9 @@ class PlanResult(StatusModel):
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+    selection: Annotated[
+        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+    ] = None
 
 
 class PlanFile(SpecModel):
@@ -214,6 +275,7 @@ class PlanFile(SpecModel):
     boundaries: tuple[int, ...]
     audio_seconds: Decimal3
     contract_digest: Digest
+    selection: InputSelection | None = None
 
 
 class FileRef(SpecModel):

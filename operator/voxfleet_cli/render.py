@@ -36,7 +36,7 @@ def print_explanation(console: Console, plain: Plain) -> None:
     style = "bold green" if state in _GOOD else "bold red" if state in _BAD else "bold yellow"
     _line(console, f"{plain['kind']} {plain['name']}{where}: ", (state, style))
     _line(console, "Next: ", (str(plain["next"]), "bold"))
-    for label in ("job", "stage", "indexes", "digest", "pending", "results"):
+    for label in ("job", "stage", "indexes", "digest", "pending", "input", "results"):
         if label in plain:
             _line(console, f"{label.capitalize()}: {plain[label]}")
     for label in ("clips", "usage", "machine"):

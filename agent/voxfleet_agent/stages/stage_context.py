@@ -159,3 +159,5 @@ class StageContext:
     working: WorkSignal
     """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
     audio_meter: AudioMeter
+    one_machine: bool = False
+    """Whether this machine runs the whole job, so that no folder need be shared with another."""

@@ -21,7 +21,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
-from voxfleet_api.results import Counts
+from voxfleet_api.results import SKIPPED_NAME, Counts, plan_folder
 
 MAX_PART_NAMES = 1_000_000
 
@@ -65,7 +65,7 @@ class JobRunner:
         self._scratch = local.scratch
         self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
         self._storage = storage
-        self._stage_runner = StageRunner(local)
+        self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal
         self._reporter = reporter
         self._done: dict[int, int] = {}
@@ -83,6 +83,9 @@ class JobRunner:
             f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
             f" {plan.shards} shard{'s' * (plan.shards != 1)}"
         )
+        selection = plan.found.selection
+        if selection is not None and selection.skipped:
+            self._reporter.say(f"input.prefix: {selection.text}; {plan_folder(attempt)}/{SKIPPED_NAME} names the rest")
         fan = await self._process(plan)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
         return await self._finalize(plan, committed, tuple(fan.failures))

@@ -97,6 +97,7 @@ async def _run(
         verdict=verdict,
         output=specs.output_folder,
         index_sha256=result.index_sha256,
+        selection=None if result.plan is None else result.plan.found.selection,
         figures=found,
         shards=0 if result.plan is None else result.plan.shards,
         shards_committed=len(result.committed),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from voxfleet_agent.finished_runs.row_statistics import LATENCY, RowStatistics
 from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
+from voxfleet_api.results import SKIPPED_NAME, InputSelection
 
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
 
@@ -20,6 +21,8 @@ class RunSummary:
     output: str
     """The address of the job's own folder."""
     index_sha256: str | None
+    selection: InputSelection | None
+    """What input.prefix held; None for other inputs, and when nothing was planned."""
     figures: RowStatistics | None
     """None: there are no results."""
     shards: int
@@ -63,6 +66,7 @@ def summary_json(summary: RunSummary) -> dict[str, object]:
         "lanes": summary.lanes,
         "wallSeconds": summary.wall_milliseconds / 1000,
         "audioSecondsPerSecond": None if rate is None else round(rate, 2),
+        "input": None if summary.selection is None else summary.selection.dump(),
         "figures": None if summary.figures is None else statistics_json(summary.figures),
         "scratch": {"highWaterBytes": summary.scratch_high_water_bytes, "residueBytes": summary.scratch_residue_bytes},
         "signed": False,
@@ -82,6 +86,8 @@ def summary_text(summary: RunSummary) -> str:
         if summary.inherited == figures.counts.total > 0:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
         lines += [f"  nothing ran: {why}", f"  {run_anew(summary.output, summary.state)}; its figures:"]
+    if summary.selection is not None and summary.selection.skipped:
+        lines.append(f"  input      {summary.selection.text}; plan/<attempt>/{SKIPPED_NAME} names what was skipped")
     if figures is not None:
         counts = figures.counts
         lines.append(

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from voxfleet_agent.addresses import Address
 from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.listing import EnterFolder, Listing, SkippedFolder
 from voxfleet_agent.storage.object_store import STAGING_PREFIX, OpenedObject, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.results import SkipReason
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,6 +26,14 @@ _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO})
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_SKIPPED = {
+    errno.EACCES: SkipReason.NOT_READABLE,
+    errno.EPERM: SkipReason.NOT_READABLE,
+    # Links are not entered: these folders were replaced by links while the prefix was being listed.
+    errno.ELOOP: SkipReason.LINKED_FOLDER,
+    errno.ENOTDIR: SkipReason.LINKED_FOLDER,
+}
+"""Errors of one folder below a prefix that leave its neighbours listed."""
 _IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
@@ -85,35 +95,38 @@ class LocalFiles:
     async def create(self, address: Address, content: Content) -> bool:
         return await self._write(address.path, content, replace=False)
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
-        return await in_thread(lambda: self._walk(address.path, limit))
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        return await in_thread(lambda: self._walk(address.path, limit, enter))
 
     async def aclose(self) -> None:
         pass
 
-    def _walk(self, path: str, limit: int) -> list[str]:
-        names: list[str] = []
-        pending: list[tuple[str, ...]] = [()]
+    def _walk(self, path: str, limit: int, enter: EnterFolder) -> Listing:
+        listing = Listing(exists=_is_folder(path))
+        pending: list[tuple[str, ...]] = [()] if listing.exists else []
         while pending:
             below = pending.pop()
-            with (
-                _file_errors(),
-                suppress(FileNotFoundError),  # without the folder there are no objects, as in S3
-                self._open_folder(path, below) as folder,
-                os.scandir(folder) as entries,
-            ):
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append((*below, entry.name))
-                    elif entry.is_dir():
-                        raise VoxFleetError(
-                            FailureClass.ACCESS_DENIED,
-                            "the prefix holds a link to a folder; name that folder itself",
-                        )
-                    elif not entry.name.startswith(STAGING_PREFIX):
-                        names.append("/".join((*below, entry.name)))
-                        check_count(len(names), limit)
-        return names
+            try:
+                with self._open_folder(path, below) as folder, os.scandir(folder) as entries:
+                    for entry in entries:
+                        name = "/".join((*below, entry.name))
+                        if entry.is_dir(follow_symlinks=False):
+                            if enter(entry.name):
+                                pending.append((*below, entry.name))
+                            else:
+                                listing.skipped.append(SkippedFolder(name, SkipReason.HIDDEN))
+                        elif _links_to_folder(entry):
+                            listing.skipped.append(SkippedFolder(name, SkipReason.LINKED_FOLDER))
+                        elif not entry.name.startswith(STAGING_PREFIX):
+                            listing.names.append(name)
+                            check_count(len(listing.names), limit)
+            except OSError as error:
+                reason = _SKIPPED.get(error.errno or 0) if below else None
+                if reason is not None:
+                    listing.skipped.append(SkippedFolder("/".join(below), reason))
+                elif not isinstance(error, FileNotFoundError):  # a folder that was just deleted holds nothing
+                    raise _file_error(error) from None
+        return listing
 
     def _head(self, path: str) -> ObjectVersion:
         descriptor, version = self._open(path)
@@ -122,7 +135,14 @@ class LocalFiles:
 
     def _open(self, path: str) -> tuple[int, ObjectVersion]:
         with _file_errors(), self._folder(path, create=False) as (folder, name):
-            descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+            try:
+                descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+            except OSError as error:
+                if error.errno == errno.ELOOP and _is_link_loop(name, folder):
+                    raise VoxFleetError(
+                        FailureClass.INPUT_NOT_FOUND, "is a symbolic link that leads back to itself; there is no file"
+                    ) from None
+                raise
             try:
                 state = os.fstat(descriptor)
                 if not stat.S_ISREG(state.st_mode):
@@ -191,6 +211,36 @@ class LocalFiles:
             yield folder
         finally:
             os.close(folder)
+
+
+def _is_folder(path: str) -> bool:
+    """False when nothing has this path. Raises VoxFleetError(INVALID_INPUT) for a file."""
+    with _file_errors():
+        try:
+            mode = Path(path).lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    if not stat.S_ISDIR(mode):
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT,
+            "names a file, not a folder; name the folder that holds it, or list the file in input.clips",
+        )
+    return True
+
+
+def _is_link_loop(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # the link leads back to itself, or to where nothing may be looked up
+        return False
 
 
 def _make_folder(name: str, folder: int) -> None:

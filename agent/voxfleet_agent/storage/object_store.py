@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxfleet_agent.addresses import Address
+from voxfleet_agent.storage.listing import EnterFolder, Listing
 from voxfleet_agent.storage.object_version import ObjectVersion, too_few_bytes
 from voxfleet_agent.storage.upload_content import Content
 
@@ -84,8 +85,8 @@ class ObjectStore(Protocol):
         """Like `put`, but returns False when the object exists, whatever its content."""
         ...
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
-        """Names relative to the address, in any order."""
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        """The objects below the address, in any order. `enter`: which local folders are looked into."""
         ...
 
     async def aclose(self) -> None: ...

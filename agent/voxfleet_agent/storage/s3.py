@@ -15,6 +15,7 @@ from voxfleet_agent.addresses import Address, parse_authority
 from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_errors import error_code
 from voxfleet_agent.storage.http_objects import HttpObjects
+from voxfleet_agent.storage.listing import EnterFolder, Listing
 from voxfleet_agent.storage.object_store import CLEANUP_SECONDS
 from voxfleet_agent.storage.object_version import check_count, check_name
 from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign_request
@@ -70,12 +71,13 @@ class S3Endpoint(HttpObjects):
     async def create(self, address: Address, content: Content) -> bool:
         return await self._upload(address, content, _IF_ABSENT)
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        """S3 has no folders, so `enter` is never asked."""
         above = f"{address.key}/" if address.key else ""
         bucket = Address(address.scheme, address.authority, "")
         query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", above)]
         names: list[str] = []
-        token, empty_pages = "", 0
+        token, empty_pages, exists = "", 0, False
         while True:
             page_query = [*query, ("continuation-token", token)] if token else query
             async with self._request("GET", bucket, query=page_query) as response:
@@ -90,13 +92,14 @@ class S3Endpoint(HttpObjects):
             for name in page_names:
                 check_name(name)
             names.extend(page_names)
+            exists = exists or any(key.startswith(above) for key in keys)
             check_count(len(names), limit)
             empty_pages += not page_names
             if empty_pages > MAX_EMPTY_PAGES:
                 raise _endless_listing()
             last, token = token, text_of(page, "NextContinuationToken")
             if text_of(page, "IsTruncated") != "true" or not token:
-                return names
+                return Listing(names, exists=exists)
             if token == last:
                 raise _endless_listing()
 

@@ -17,6 +17,7 @@ from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_agent.storage.egress_policy import PublicNetworks
 from voxfleet_agent.storage.http_client import Timeouts, Trust
 from voxfleet_agent.storage.http_objects import resumable
+from voxfleet_agent.storage.listing import EnterFolder, Listing, every_folder
 from voxfleet_agent.storage.local_files import LocalFiles, write_all
 from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, too_few_bytes
@@ -196,14 +197,23 @@ class Storage:
     async def list_names(self, prefix: str, limit: int) -> list[str]:
         """The names of all objects below a prefix, relative to it and sorted; empty when there are none.
 
-        Names of https objects are percent-encoded, as in their addresses. Raises INVALID_INPUT for more than `limit`
-        names and ACCESS_DENIED for a link to a folder, which is neither followed nor skipped.
+        Raises INVALID_INPUT for more than `limit` names, and ACCESS_DENIED when a folder below the prefix is a link or
+        may not be read: `list_objects` tells about such folders instead.
+        """
+        listing = await self.list_objects(prefix, limit)
+        listing.require_complete()
+        return sorted(listing.names)
+
+    async def list_objects(self, prefix: str, limit: int, enter: EnterFolder = every_folder) -> Listing:
+        """Everything below a prefix that can be listed, and the folders that were skipped.
+
+        `enter`: which local folders are looked into. Raises INVALID_INPUT for more than `limit` names.
         """
         address = await self._resolve(prefix)
         seconds = self._trust.timeouts.listing_seconds
         try:
             async with asyncio.timeout(seconds):
-                return sorted(await self._store(address).list_names(address, limit))
+                return await self._store(address).list_objects(address, limit, enter)
         except TimeoutError:
             raise VoxFleetError(
                 FailureClass.TRANSPORT, f"the storage does not list the prefix within {seconds:g} s"

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from voxfleet_agent.addresses import Address, Scheme
 from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_objects import HttpObjects
+from voxfleet_agent.storage.listing import EnterFolder, Listing
 from voxfleet_agent.storage.object_store import CLEANUP_SECONDS, STAGING_PREFIX
 from voxfleet_agent.storage.object_version import check_count, check_name
 from voxfleet_agent.storage.upload_content import BytesContent, Content
@@ -56,7 +57,7 @@ class WebFolders(HttpObjects):
     async def create(self, address: Address, content: Content) -> bool:
         return await self._write(address, content, replace=False)
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
         """Names are percent-encoded, as in an address."""
         names: set[str] = set()
         pending, seen = [address.key], {address.key}
@@ -68,7 +69,7 @@ class WebFolders(HttpObjects):
                 elif not is_folder and not key.rpartition("/")[2].startswith(STAGING_PREFIX):
                     names.add(key.removeprefix(f"{address.key}/" if address.key else ""))
             check_count(max(len(names), len(seen) - 1), limit)
-        return list(names)
+        return Listing(list(names), exists=bool(names))
 
     async def _children(self, folder: Address) -> list[tuple[str, bool]]:
         """Returns (key, whether it is a folder) of each direct child; empty when the folder does not exist."""

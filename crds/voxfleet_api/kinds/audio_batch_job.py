@@ -34,6 +34,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import InputSelection
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
@@ -167,6 +168,9 @@ class JobPlan(StatusModel):
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+    selection: Annotated[
+        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+    ] = None
 
 
 class ClipCounts(StatusModel):

@@ -31,6 +31,7 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
             "pending": status.pending_reason,
             "conditions": conditions(status.conditions),
             "clips": status.clips.dump(),
+            "input": status.plan.selection.text if status.plan and status.plan.selection else None,
             "quarantine": [
                 {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason}
                 for clip in status.quarantine

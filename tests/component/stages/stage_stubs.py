@@ -13,7 +13,8 @@ from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage_context import StageJournal
-from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_agent.storage import Listing, ObjectVersion, Storage
+from voxfleet_agent.storage.listing import EnterFolder, every_folder
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import ModelSource
@@ -118,8 +119,10 @@ class WatchedStorage(Storage):
     async def put_file(self, uri: str, path: Path) -> None:
         await self._around("put", uri, lambda: super(WatchedStorage, self).put_file(uri, path))
 
-    async def list_names(self, prefix: str, limit: int) -> list[str]:
-        return await self._around("list", prefix, lambda: super(WatchedStorage, self).list_names(prefix, limit))
+    async def list_objects(self, prefix: str, limit: int, enter: EnterFolder = every_folder) -> Listing:
+        return await self._around(
+            "list", prefix, lambda: super(WatchedStorage, self).list_objects(prefix, limit, enter)
+        )
 
     async def _around(self, verb: str, uri: str, call: Callable[[], Awaitable[T]]) -> T:
         name = f"{verb} {uri.rpartition('/')[2]}"

@@ -334,3 +334,18 @@ def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
     mended = home.run("-f", job)
     assert mended["rc"] == 0 and mended["output"] == failed["output"]
     assert texts(local(mended["output"])) == expected()
+
+
+def test_a_run_tells_what_its_prefix_left_out_in_counts(home: Home, refused: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    (folder / ".Trashes").mkdir(parents=True)
+    for name in ("CALL.WAV", ".Trashes/Jane.wav", "Jane.txt"):
+        shutil.copy(next(refused.glob("*.wav")), folder / name)
+    (folder / "elsewhere").symlink_to(refused)
+    job = home.job("prefix", folder, job={"input": {"prefix": {"uri": f"file://{folder}/", "include": ["*.wav"]}}})
+    summary = home.run("-f", job)
+    skipped = [{"reason": reason, "entries": 1} for reason in ("Hidden", "NoPatternMatched", "LinkedFolder")]
+    assert summary["input"] == {"listed": 4, "taken": 1, "skipped": skipped}
+    told = "4 listed, 1 taken, 1 Hidden, 1 NoPatternMatched, 1 LinkedFolder"
+    assert told in summary["stderr"] and "Jane" not in summary["stderr"]
+    assert told in home.agent("run", "-f", job).stdout, "the table of a run has them too"

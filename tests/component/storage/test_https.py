@@ -24,7 +24,7 @@ from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, egress_policy
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput

@@ -138,6 +138,13 @@ async def test_a_folder_of_a_console_is_not_an_object(s3: Storage, bucket: str, 
     assert await s3.list_names(f"{bucket}folder/", 10) == ["x"]
 
 
+async def test_a_prefix_without_keys_is_told_from_an_empty_folder(s3: Storage, bucket: str) -> None:
+    await s3.put(f"{bucket}made-by-a-console/.keep", b"")
+    made, missing = [await s3.list_objects(f"{bucket}{name}/", 10) for name in ("made-by-a-console", "nope")]
+    assert (made.exists, made.names, made.skipped) == (True, [".keep"], [])
+    assert (missing.exists, missing.names) == (False, [])
+
+
 async def test_sizes_are_bounded(s3: Storage, bucket: str) -> None:
     await s3.put(f"{bucket}x", b"12345")
     assert await class_of(s3.get(f"{bucket}x", 4)) is FailureClass.INVALID_INPUT

@@ -18,7 +18,7 @@ from tests.component.storage.raw_server import Asked, RawServer, head
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages.plan import header_inspection
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.storage import Storage, Timeouts, webdav
 from voxfleet_agent.storage import s3 as s3_module
 from voxfleet_agent.storage.upload_content import BytesContent

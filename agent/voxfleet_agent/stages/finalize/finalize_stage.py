@@ -51,7 +51,9 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
     if finalize_spec is None:
         raise ValueError("a Finalize attempt needs a finalize spec")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
-    plan = await read_plan(files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256)
+    plan = await read_plan(
+        files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256, one_machine=ctx.one_machine
+    )
     if plan.boundaries[-1] != finalize_spec.total:
         raise plan_mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {finalize_spec.total}")
     await (await open_manifest(files, finalize_spec.plan_attempt)).require_sha256(finalize_spec.manifest_sha256)

@@ -7,7 +7,7 @@ import asyncio
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import contract_violation, sniff
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.stages.result_rows import row_error, row_error_of
 from voxfleet_agent.storage import RangeReader, Storage, in_reader_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -40,10 +40,10 @@ async def run_process(ctx: StageContext) -> ShardResult:
     if process_spec is None or lane is None:
         raise ValueError("a Process attempt needs a process spec and a lane")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
-    plan = await read_plan(files, process_spec.plan_attempt, process_spec.manifest_sha256)
+    plan = await read_plan(files, process_spec.plan_attempt, process_spec.manifest_sha256, one_machine=ctx.one_machine)
     clips = await read_clips(files, shard_indexes(plan, process_spec, ctx.spec.contract_digest), process_spec)
     model = await _resolve_model(ctx, process_spec, files.retrier)
-    await require_shared_input(ctx.storage, files.retrier, clips)
+    await require_shared_input(ctx.storage, files.retrier, clips, one_machine=ctx.one_machine)
 
     delivered = await _freeze_base(ctx, files, clips)
     parts = PartUploader(files, ctx.journal, _attempt_path(ctx))

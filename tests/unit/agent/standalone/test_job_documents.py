@@ -58,6 +58,11 @@ def test_without_a_namespace_both_are_in_default() -> None:
         ("  contractRef: {name: voice-commands}\n", "", "spec.contractRef: is missing; write it (The VoiceContract"),
         ("task: Transcribe", "task: Synthesize", "spec.synthesis: task Synthesize needs synthesis"),
         ("task: Transcribe", "task: Translate", "spec.task: "),
+        (
+            'manifest: {uri: "file:///Volumes/audio/clips/manifest.jsonl"}',
+            'prefix: {uri: "file:///Volumes/audio/clips/", include: ["*.mp3", "**/*.wav"]}',
+            "spec.input.prefix.include: a pattern applies to a file's own name, in every folder; write *.wav instead",
+        ),
         ("file:///Volumes/audio/results/", "s3://results/", "s3:// needs credentialsSecretRef"),
         ("file:///Volumes/audio/results/", "file:///Volumes/audio/results", "spec.output.uri: end it with /"),
         ("file:///Volumes/audio/results/", "/Volumes/results/", "spec.output.uri: write file:// before the path"),

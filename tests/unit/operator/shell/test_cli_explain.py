@@ -78,6 +78,16 @@ def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
     assert plain["results"].endswith("index.json")
 
 
+def test_a_job_says_what_its_prefix_left_out() -> None:
+    skipped = [{"reason": "Hidden", "entries": 2}, {"reason": "OfALaterVersion", "entries": 1}]
+    selection = {"listed": 12, "taken": 9, "skipped": skipped}
+    frozen = {"manifestSha256": "a" * 64, "modelDigest": f"sha256:{'a' * 64}", "audioSeconds": "9.000"}
+    plan = {"attempt": 1, "boundaries": [0, 9], **frozen}
+    told = explain(job(plan={**plan, "selection": selection}))["input"]
+    assert told == "12 listed, 9 taken, 2 Hidden, 1 OfALaterVersion"
+    assert "input" not in explain(job(plan=plan)), "a manifest leaves nothing out"
+
+
 def test_attempts_show_their_mac_outcome_and_machine_time() -> None:
     shard = AudioShard.load(
         {
