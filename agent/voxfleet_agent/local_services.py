@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from voxfleet_agent.clock import Clock, SystemClock
 from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig
+from voxfleet_agent.confinement.confinement import Confinement, in_words, preloaded_libraries
+from voxfleet_agent.confinement.guards import preferred
+from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder, make_private
 from voxfleet_agent.journal.journal import Journal
@@ -21,7 +25,7 @@ from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import read_machine
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
-from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.stage_runner import STAGES, StageServices
 
 _log = logger("voxfleet.agent")
@@ -51,6 +55,8 @@ class ServiceSettings:
     quarantine_quota_bytes: int
     pools: tuple[PoolConfig, ...]
     lane_user: str | None = None
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Files that no lane may read, by their field in agent.yaml."""
     of_one_run: bool = False
     """Scratch belongs to one run and is swept before its journal, which may need the room, is opened. `lanes` is
     shared by several runs, each of which claims a numbered folder below it."""
@@ -70,6 +76,7 @@ class ServiceSettings:
             quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
             pools=config.pools,
             lane_user=config.lane_user,
+            secrets={"tokenFile": config.token_file, "ledgerKeyFile": config.ledger_key_file},
         )
 
 
@@ -79,6 +86,7 @@ class LocalServices(StageServices):
 
     clock: Clock
     pools: LanePools
+    confinement: Measured
 
 
 @asynccontextmanager
@@ -95,7 +103,10 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
         journal = await Journal.open(settings.state, settings.journal)
         stack.push_async_callback(journal.close)
         user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
-        machine = await asyncio.to_thread(read_machine, settings.state)
+        machine, confinement = await asyncio.gather(
+            asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
+        )
+        _tell(confinement)
         models = ModelStore(settings.models.path, settings.models.quota_bytes)
         stack.callback(models.close)
         lanes = _claim_lanes(stack, settings.lanes) if settings.of_one_run else settings.lanes
@@ -103,7 +114,13 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             make_reachable(lanes, below=settings.scratch.parent)
             make_reachable(scratch.attempts_path, below=settings.scratch.parent)
             make_reachable(settings.models.path, below=settings.models.path.parent)
-        pools = LanePools(settings.pools, lanes, quarantine=settings.quarantine, lane_user=user)
+        pools = LanePools(
+            settings.pools,
+            lanes,
+            quarantine=settings.quarantine,
+            lane_user=user,
+            confinement=confinement.confinement,
+        )
         stack.push_async_callback(pools.close)
         for pid in await pools.reap_stale():
             _log.warning("ended a lane that an earlier agent left behind", pid=pid)
@@ -120,7 +137,37 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             stages=STAGES,
             clock=clock,
             pools=pools,
+            confinement=confinement,
         )
+
+
+def measure_confinement(settings: ServiceSettings, lane_user: LaneUser | None) -> Measured:
+    """Chooses what confines the lanes by trying it in a child like theirs, which takes about 0.2 s."""
+    attempts = settings.scratch / ATTEMPTS
+    hidden = {**settings.secrets, "the agent's state": settings.state, "the quarantine": settings.quarantine}
+    wanted = Confinement(
+        preferred(sys.platform),
+        clips=attempts,
+        hidden=(*hidden.values(), settings.lanes),
+        read_only=(settings.models.path,),
+        libraries=tuple(preloaded_libraries(os.environ)),
+    )
+    return measure(
+        wanted,
+        Secrets(read=hidden, write={"scratch": attempts, "the model cache": settings.models.path}),
+        None if lane_user is None else (lane_user.uid, lane_user.gid),
+        os.getpid(),
+    )
+
+
+def _tell(confinement: Measured) -> None:
+    told = {"guards": in_words(confinement.guards), "refused": dict(confinement.refused)}
+    if confinement.error:
+        _log.warning("no child of this agent can start as its lanes do", reason=confinement.error, **told)
+    elif confinement.reached:
+        _log.warning("lanes are not fully confined", can_reach=list(confinement.reached), **told)
+    else:
+        _log.info("lanes are confined", **told)
 
 
 def _claim_lanes(stack: AsyncExitStack, folder: Path) -> Path:
