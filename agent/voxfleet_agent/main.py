@@ -76,7 +76,7 @@ def serve(config: ConfigOption) -> None:
     from voxfleet_agent.daemon import run_agent  # slow to import, and the other commands do not need it
 
     agent_config = loaded(config)
-    core_dumps.forbid()
+    core_dumps.hide_memory()
     logs.configure()
     try:
         asyncio.run(run_agent(agent_config))

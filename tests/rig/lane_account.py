@@ -12,6 +12,7 @@ import pytest
 
 from voxfleet_agent.lanes.lane_user import other_members
 
+
 def _shares_its_group(name: str) -> bool:
     """Debian's nobody shares its primary group with others, and so cannot be a lane user."""
     try:

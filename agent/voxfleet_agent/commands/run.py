@@ -129,7 +129,7 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
     from voxfleet_agent.folder_lock import make_private
     from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
-    core_dumps.forbid()
+    core_dumps.hide_memory()
     try:
         if paths.settings.of_one_run:
             make_output_folder(specs.job.spec.output.uri)

@@ -39,6 +39,10 @@ _READ_ANY_FILE = 2
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
+_RESET_PEAK = "/proc/self/clear_refs"
+"""Written to reset the peak of a process's own memory."""
+
+
 def main(arguments: list[str]) -> int:
     """Returns only when the command could not be started."""
     order, command = json.loads(arguments[0]), arguments[1:]
@@ -50,6 +54,7 @@ def main(arguments: list[str]) -> int:
         if order["files"] == FileGuard.LANDLOCK:
             guard = FileGuard.LANDLOCK.value
             linux_syscalls.forbid_new_privileges()
+            _pin(_RESET_PEAK)
             landlock.restrict(_rules(order["readable"], order["writable"]))
         if order["network"] == NetworkGuard.SECCOMP:
             guard = NetworkGuard.SECCOMP.value
@@ -66,10 +71,15 @@ def main(arguments: list[str]) -> int:
         return EXIT_NO_COMMAND
 
 
+def _pin(path: str) -> None:
+    """Keeps a file of /proc open in the worker: a rule of Landlock is bound to an inode, and /proc may replace that."""
+    os.set_inheritable(os.open(path, os.O_PATH), True)
+
+
 def _rules(readable: Iterable[str], writable: Iterable[str]) -> list[tuple[str, int]]:
     return [
         *((path, landlock.READ) for path in (*_SYSTEM, sys.base_prefix, sys.base_exec_prefix)),
-        *((path, landlock.WRITE) for path in _DEVICES),
+        *((path, landlock.WRITE) for path in (*_DEVICES, _RESET_PEAK)),
         *((path, landlock.READ) for path in readable),
         *((path, landlock.WRITE) for path in writable),
     ]

@@ -7,7 +7,6 @@ import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -37,11 +36,6 @@ def drop_capabilities(kept: int) -> None:
     for capability in range(64):
         if capability != kept and _prctl(_PR_CAPBSET_DROP, capability) < 0:
             return  # the kernel knows no more of them, or this account has no right to drop any
-
-
-def hide_memory() -> None:
-    """Keeps other processes of this account from this process's memory, environment and open files. Raises OSError."""
-    _checked(_prctl(_PR_SET_DUMPABLE, 0))
 
 
 def _prctl(option: int, value: int) -> int:
