@@ -141,10 +141,17 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
         )
 
 
-def measure_confinement(settings: ServiceSettings, lane_user: LaneUser | None) -> Measured:
+def measure_confinement(
+    settings: ServiceSettings, lane_user: LaneUser | None, more_secrets: Mapping[str, Path] | None = None
+) -> Measured:
     """Chooses what confines the lanes by trying it in a child like theirs, which takes about 0.2 s."""
     attempts = settings.scratch / ATTEMPTS
-    hidden = {**settings.secrets, "the agent's state": settings.state, "the quarantine": settings.quarantine}
+    hidden = {
+        **settings.secrets,
+        **(more_secrets or {}),
+        "the agent's state": settings.state,
+        "the quarantine": settings.quarantine,
+    }
     wanted = Confinement(
         preferred(sys.platform),
         clips=attempts,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from voxfleet_agent.confinement.confinement import in_words
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
 from voxfleet_agent.folder_lock import FolderInUseError, make_private
@@ -47,7 +48,7 @@ async def run_job(
     """
     make_private(paths.state)
     try:
-        async with _opened(paths, credentials) as (local, storage, run_journal):
+        async with _opened(paths, credentials, reporter) as (local, storage, run_journal):
             return await _run(specs, paths, local, storage, run_journal, reporter)
     finally:
         if paths.settings.of_one_run:
@@ -139,7 +140,7 @@ def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
 
 @asynccontextmanager
 async def _opened(
-    paths: RunPaths, credentials: S3Credentials | None
+    paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
     async with AsyncExitStack() as stack:
         make_private(paths.settings.scratch)
@@ -150,6 +151,11 @@ async def _opened(
             make_private(paths.settings.quarantine)
         storage = await stack.enter_async_context(_storage(paths, credentials))
         await local.quarantine.expire()
+        if local.confinement.reached:
+            reporter.say(
+                f"lanes are not fully confined on this machine ({in_words(local.confinement.guards)}): decoding a"
+                f" hostile clip could reach {', '.join(local.confinement.reached)}"
+            )
         yield local, storage, await RunJournal.load(local.journal)
 
 
