@@ -23,6 +23,7 @@ from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, make_re
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
@@ -50,6 +51,7 @@ class ServiceSettings:
     lanes: Path
     """Holds the folder of each lane, where MLX keeps what it compiled."""
     models: ModelCacheConfig
+    model_access: ModelAccess
     ladders: Path
     quarantine: Path
     quarantine_quota_bytes: int
@@ -70,7 +72,10 @@ class ServiceSettings:
             scratch_quota_bytes=config.scratch.quota_bytes,
             scratch_min_free_bytes=config.scratch.min_free_bytes,
             lanes=config.lane_dir,
-            models=config.models,
+            models=config.cached_models,
+            model_access=ModelAccess(
+                config.models.folders, config.models.hub, own_folders=(config.state_dir, config.scratch.path)
+            ),
             ladders=config.ladder_dir,
             quarantine=config.quarantine_dir,
             quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
@@ -107,7 +112,7 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
         )
         _tell(confinement)
-        models = ModelStore(settings.models.path, settings.models.quota_bytes)
+        models = ModelStore(settings.models.path, settings.models.quota_bytes, settings.model_access)
         stack.callback(models.close)
         lanes = _claim_lanes(stack, settings.lanes) if settings.of_one_run else settings.lanes
         if user is not None:

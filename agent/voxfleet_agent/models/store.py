@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     FileDigests,
@@ -29,7 +30,9 @@ DEFAULT_MODEL = "default"
 class ModelStore:
     """The packaged default model, folders by path, and cached models from the hub or from object storage."""
 
-    def __init__(self, cache_path: Path, quota_bytes: int) -> None:
+    def __init__(self, cache_path: Path, quota_bytes: int, access: ModelAccess | None = None) -> None:
+        """`access`: None allows the shipped model and what the storage allows."""
+        self._access = access or ModelAccess()
         self._cache_path = cache_path
         self._cache = ModelCache(cache_path, quota_bytes)
         self._digests = FileDigests()
@@ -43,7 +46,9 @@ class ModelStore:
         storage's TRANSPORT and THROTTLED, which can be retried.
         """
         if source.path is not None:
-            return await asyncio.to_thread(self._resolve_path, source.path, source.digest)
+            return await asyncio.to_thread(self._resolve_path, source.path, source.digest, storage)
+        if source.hub is not None:
+            self._access.require_hub(source.hub.id)
         await asyncio.to_thread(self._open)
         if source.hub is not None:
             async with self._locks[source.hub.id]:
@@ -65,7 +70,7 @@ class ModelStore:
                 f"the model cache cannot be used: {error.strerror}; check modelCache.path and its permissions",
             ) from error
 
-    def _resolve_path(self, path: str, digest: str | None) -> ResolvedModel:
+    def _resolve_path(self, path: str, digest: str | None, storage: Storage) -> ResolvedModel:
         folder = default_model_folder() if path == DEFAULT_MODEL else Path(path)
         if not folder.is_absolute():
             raise unavailable(f"model.path {path} is not absolute; write a folder that every Mac has")
@@ -73,6 +78,8 @@ class ModelStore:
             raise unavailable(
                 "model.path lies in the model cache; name what it was fetched from: model.hub or model.uri"
             )
+        if path != DEFAULT_MODEL:
+            self._access.require_folder(folder, storage)
         actual, sha256s = self._examine(folder, digest, "the job's model.path")
         return ResolvedModel(folder, actual, files=sha256s)
 
