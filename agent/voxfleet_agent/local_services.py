@@ -19,7 +19,7 @@ from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder, make_private
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
-from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, make_reachable
+from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, LaneUserError, make_reachable
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import read_machine
@@ -101,24 +101,28 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
     Raises FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
     """
     async with AsyncExitStack() as stack:
+        user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
+        if user is not None:
+            make_reachable(settings.scratch, below=settings.scratch.parent)
         scratch = Scratch(settings.scratch, settings.scratch_quota_bytes, settings.scratch_min_free_bytes)
         stack.callback(scratch.close)
         if settings.of_one_run:
             await scratch.sweep(())
         journal = await Journal.open(settings.state, settings.journal)
         stack.push_async_callback(journal.close)
-        user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
-        machine, confinement = await asyncio.gather(
-            asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
-        )
-        _tell(confinement)
-        models = ModelStore(settings.models.path, settings.models.quota_bytes, settings.model_access)
-        stack.callback(models.close)
         lanes = _claim_lanes(stack, settings.lanes) if settings.of_one_run else settings.lanes
         if user is not None:
             make_reachable(lanes, below=settings.scratch.parent)
             make_reachable(scratch.attempts_path, below=settings.scratch.parent)
             make_reachable(settings.models.path, below=settings.models.path.parent)
+        machine, confinement = await asyncio.gather(
+            asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
+        )
+        _tell(confinement)
+        if user is not None:
+            _require_lanes(confinement, user)
+        models = ModelStore(settings.models.path, settings.models.quota_bytes, settings.model_access)
+        stack.callback(models.close)
         pools = LanePools(
             settings.pools,
             lanes,
@@ -167,9 +171,24 @@ def measure_confinement(
     return measure(
         wanted,
         Secrets(read=hidden, write={"scratch": attempts, "the model cache": settings.models.path}),
+        (attempts, settings.models.path, settings.lanes),
         None if lane_user is None else (lane_user.uid, lane_user.gid),
         os.getpid(),
     )
+
+
+def _require_lanes(measured: Measured, user: LaneUser) -> None:
+    """Raises LaneUserError when lanes could not start, or not reach what they work with."""
+    if measured.error:
+        raise LaneUserError(
+            f"laneUser: no lane can start as {user.name}: {measured.error}; let {user.name} read and execute the"
+            " agent's Python and its packages"
+        )
+    if measured.closed:
+        raise LaneUserError(
+            f"laneUser: {user.name} cannot pass through {measured.closed[0]}; run: chmod o+x {measured.closed[0]}, or"
+            " put scratch.path and modelCache.path elsewhere"
+        )
 
 
 def _tell(confinement: Measured) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +40,8 @@ class Measured:
     """What the child could reach nevertheless."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why the system refused a guard, by the guard's name."""
+    closed: tuple[str, ...] = ()
+    """Folders on the way to what lanes work with that their account cannot pass through."""
     error: str = ""
     """Why no child could be asked at all; empty when one answered."""
 
@@ -56,14 +58,21 @@ class Measured:
         return tuple(name for name in self.reached if name not in NETWORK)
 
 
-def measure(wanted: Confinement, secrets: Secrets, account: tuple[int, int] | None, agent_pid: int) -> Measured:
+def measure(
+    wanted: Confinement,
+    secrets: Secrets,
+    needed: Sequence[Path],
+    account: tuple[int, int] | None,
+    agent_pid: int,
+) -> Measured:
     """Tries the wanted guards, then weaker ones. Takes about 0.1 s for each try.
 
+    `needed`: folders that lanes must be able to pass through, so far as they exist.
     `account`: (uid, gid) that lanes run as, when it is not the agent's.
     """
     refused: dict[str, str] = {}
     with ExitStack() as stack:
-        questions = json.dumps(_questions(stack, secrets, agent_pid))
+        questions = json.dumps(_questions(stack, secrets, needed, agent_pid))
         current = wanted
         while True:
             answer = _ask(current, questions, account)
@@ -74,10 +83,11 @@ def measure(wanted: Confinement, secrets: Secrets, account: tuple[int, int] | No
             current = replace(current, guards=weaker(current.guards, guard))
     if answer.returncode != 0:
         return Measured(current, refused=refused, error=(answer.stderr.strip() or f"exit {answer.returncode}")[-300:])
-    return Measured(current, tuple(json.loads(answer.stdout)), refused)
+    found = json.loads(answer.stdout)
+    return Measured(current, tuple(found["reached"]), refused, tuple(found["closed"]))
 
 
-def _questions(stack: ExitStack, secrets: Secrets, agent_pid: int) -> dict[str, object]:
+def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent_pid: int) -> dict[str, object]:
     """Opens the sockets that the child shall try to reach; they close with the stack."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     folder.chmod(0o711)
@@ -98,6 +108,7 @@ def _questions(stack: ExitStack, secrets: Secrets, agent_pid: int) -> dict[str, 
     return {
         "read": {name: str(path) for name, path in secrets.read.items()},
         "write": {name: str(path) for name, path in secrets.write.items()},
+        "enter": [str(path) for path in needed],
         "tcp": tcp.getsockname()[1],
         "udp": udp.getsockname()[1],
         "unix": str(folder / "s"),

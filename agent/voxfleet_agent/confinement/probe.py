@@ -1,9 +1,9 @@
-"""Tries what a lane must not be able to do, and prints the names of what it could do as JSON.
+"""Tries what a lane must not be able to do, and prints what it could do as JSON.
 
     python -I -S probe.py QUESTIONS
 
-QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "tcp": port, "udp": port, "unix": path,
-"agent": pid}. The standard library alone.
+QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "enter": [folder, …], "tcp": port,
+"udp": port, "unix": path, "agent": pid}. The standard library alone.
 """
 
 from __future__ import annotations
@@ -34,8 +34,22 @@ def main(arguments: list[str]) -> int:
     ]
     for name, file in (("the agent's environment", "environ"), ("the agent's memory", "mem")):
         tries.append((name, partial(_read, f"/proc/{questions['agent']}/{file}")))
-    print(json.dumps([name for name, attempt in tries if _succeeds(attempt)]))
+    reached = [name for name, attempt in tries if _succeeds(attempt)]
+    print(json.dumps({"reached": reached, "closed": _closed(questions["enter"])}))
     return 0
+
+
+def _closed(folders: list[str]) -> list[str]:
+    """The first folder on the way to each that this account cannot pass through; folders that do not exist are open."""
+    closed: list[str] = []
+    for folder in folders:
+        for path in (*reversed(Path(folder).parents), Path(folder)):
+            if not os.access(path, os.F_OK):
+                break
+            if not os.access(path, os.X_OK):
+                closed.append(str(path))
+                break
+    return sorted({*closed})
 
 
 def _succeeds(attempt: Callable[[], object]) -> bool:

@@ -40,6 +40,9 @@ def judge_confinement(measured: Measured, lane_user: str | None) -> list[Finding
     if measured.error:
         mend = "let the lanes' account read and execute the agent's Python and its packages"
         return [fail("lane confinement", f"no child can start as lanes do: {measured.error}", mend)]
+    if measured.closed:
+        mend = f"run: chmod o+x {measured.closed[0]}, or put scratch.path and modelCache.path elsewhere"
+        return [fail("lane confinement", f"the lanes' account cannot pass through {measured.closed[0]}", mend)]
     files = [guard for guard in (measured.guards.files.value, lane_user and _LANE_USER) if guard not in (None, "none")]
     reasons = "; ".join(f"{name}: {why}" for name, why in measured.refused.items())
     return [

@@ -124,12 +124,15 @@ def _not_audio() -> VoxFleetError:
 
 
 def make_reachable(folder: Path, *, below: Path) -> None:
-    """Creates a folder if need be, and lets every account pass through it and its parents below `below`.
+    """Creates a folder and its parents if need be, and lets every account pass through it and those below `below`.
 
-    No account may list them. They contain only folders that have their own rights. Raises ValueError when `folder`
-    does not lie below `below`.
+    No account may list them, nor a parent that was missing. They contain only folders that have their own rights.
+    Raises ValueError when `folder` does not lie below `below`.
     """
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    missing = [directory for directory in folder.parents if not directory.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for directory in missing:
+        directory.chmod(0o711)
     for directory in (folder, *folder.parents):
         if directory == below:
             return

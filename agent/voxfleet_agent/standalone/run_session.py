@@ -143,7 +143,8 @@ async def _opened(
     paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
     async with AsyncExitStack() as stack:
-        make_private(paths.settings.scratch)
+        if paths.settings.of_one_run:
+            make_private(paths.settings.scratch)
         local = await _open_services(stack, paths.settings)
         if not local.machine.runtime_compatible:
             raise RunRefused(f"{local.machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")

@@ -46,7 +46,7 @@ def secrets(open_folder: Path) -> Secrets:
 
 def asked(guards: Guards, secrets: Secrets, account: tuple[int, int] | None = None) -> Measured:
     clips = secrets.write["clips"]
-    measured = measure(Confinement(guards, clips), secrets, account, os.getpid())
+    measured = measure(Confinement(guards, clips), secrets, (clips,), account, os.getpid())
     assert measured.error == ""
     return measured
 
@@ -87,7 +87,7 @@ seccomp.ARCHITECTURES[os.uname().machine] = seccomp.Architecture(here.audit_numb
 linux_syscalls.forbid_new_privileges()
 seccomp.restrict()
 read = {{name: pathlib.Path(path) for name, path in json.loads({others!r}).items()}}
-found = measure(Confinement(preferred("linux"), pathlib.Path({str(clips)!r})), Secrets(read), None, os.getpid())
+found = measure(Confinement(preferred("linux"), pathlib.Path({str(clips)!r})), Secrets(read), (), None, os.getpid())
 print(json.dumps([found.guards.files, found.guards.network, dict(found.refused), sorted(found.reached), found.error]))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

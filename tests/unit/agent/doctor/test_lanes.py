@@ -12,7 +12,7 @@ from voxfleet_agent.doctor.lanes import judge_account, judge_confinement
 
 
 def measured(guards: Guards, *reached: str, error: str = "", **refused: str) -> Measured:
-    return Measured(Confinement(guards, Path("/clips")), reached, refused, error)
+    return Measured(Confinement(guards, Path("/clips")), reached, refused, (), error)
 
 
 def test_full_confinement_names_its_guards() -> None:
