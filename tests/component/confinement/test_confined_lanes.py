@@ -29,8 +29,9 @@ from voxfleet_agent.lanes.child_environment import child_environment
 from voxfleet_agent.lanes.lane import WORKER, ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.job_model import BuiltinName
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
 
@@ -124,7 +125,7 @@ async def test_synthesized_audio_leaves_the_lane_as_the_agents_copy(
 
 async def test_the_real_worker_decodes_and_infers_in_confinement(tmp_path: Path, make: MakeLane) -> None:
     lane = make(worker=WORKER)
-    await lane.load(ResolvedModel(default_model_folder(), "sha256:" + "1" * 64), transcribe_spec())
+    await lane.load(ResolvedModel(builtin_model_folder(BuiltinName.COMMANDS), "sha256:" + "1" * 64), transcribe_spec())
     shown = examples()
     chosen = ("wav-44100-09", "flac-16000-02", "mp3-22050-07", "m4a-48000-16")
     clips = [

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from voxfleet_agent.models.model_access import ModelAccess
-from voxfleet_agent.models.store import ModelStore, default_model_folder
+from voxfleet_agent.models.store import ModelStore, builtin_model_folder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 
 NO_STORAGE = Storage(())
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    shutil.copytree(default_model_folder(), tmp_path / "models" / "mine")
+    shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), tmp_path / "models" / "mine")
     return tmp_path / "models"
 
 
@@ -33,7 +33,7 @@ async def loads(source: ModelSource, access: ModelAccess, tmp_path: Path, storag
 
 async def test_without_a_rule_only_the_shipped_model_is_loaded(tmp_path: Path, models: Path) -> None:
     nothing = ModelAccess()
-    assert await loads(ModelSource(path="default"), nothing, tmp_path) == ""
+    assert await loads(ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), nothing, tmp_path) == ""
     by_path = await loads(ModelSource(path=str(models / "mine")), nothing, tmp_path)
     assert "models.folders" in by_path and str(models / "mine") in by_path
     by_hub = await loads(ModelSource(hub=HubModel(id="a/b", revision="main")), nothing, tmp_path)
