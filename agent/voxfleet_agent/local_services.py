@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from voxfleet_agent.clock import Clock, SystemClock
-from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig
+from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_memory
 from voxfleet_agent.confinement.confinement import Confinement, in_words, preloaded_libraries
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
@@ -98,7 +100,7 @@ class LocalServices(StageServices):
 async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalServices]:
     """Ends lanes that an earlier agent left behind before anything is used.
 
-    Raises FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
+    Raises ConfigError, FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
     """
     async with AsyncExitStack() as stack:
         user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
@@ -115,6 +117,8 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             make_reachable(lanes, below=settings.scratch.parent)
             make_reachable(scratch.attempts_path, below=settings.scratch.parent)
             make_reachable(settings.models.path, below=settings.models.path.parent)
+        if not settings.of_one_run:
+            require_memory(psutil.virtual_memory().total, settings.pools)
         machine, confinement = await asyncio.gather(
             asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
         )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from voxfleet_agent.config import ConfigError
 from voxfleet_agent.confinement.confinement import in_words
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
@@ -48,7 +49,7 @@ async def run_job(
     """
     make_private(paths.state)
     try:
-        async with _opened(paths, credentials, reporter) as (local, storage, run_journal):
+        async with open_run(paths, credentials, reporter) as (local, storage, run_journal):
             return await _run(specs, paths, local, storage, run_journal, reporter)
     finally:
         if paths.settings.of_one_run:
@@ -139,9 +140,10 @@ def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
 
 
 @asynccontextmanager
-async def _opened(
+async def open_run(
     paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
+    """Opens what the run's stages run with. Raises RunRefused, OSError."""
     async with AsyncExitStack() as stack:
         if paths.settings.of_one_run:
             make_private(paths.settings.scratch)
@@ -163,7 +165,7 @@ async def _opened(
 async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
     try:
         return await stack.enter_async_context(open_services(settings))
-    except (LaneUserError, LaneBusyError, NoFreeLanesError) as error:
+    except (ConfigError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
     except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error
