@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 
 import typer
 
-from voxfleet_agent import core_dumps, logs
+from voxfleet_agent import core_dumps, logs, mlx_audio_names
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.commands.bench import bench_app
 from voxfleet_agent.commands.compare import COMPARE_EXAMPLES, compare
@@ -78,6 +79,8 @@ def serve(config: ConfigOption) -> None:
     agent_config = loaded(config)
     core_dumps.hide_memory()
     logs.configure()
+    for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+        logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
     try:
         asyncio.run(run_agent(agent_config))
     except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:

@@ -15,7 +15,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from voxfleet_agent import core_dumps
+from voxfleet_agent import core_dumps, mlx_audio_names
 from voxfleet_agent.aws_environment import CredentialsMissing, from_environment, https_of
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
@@ -135,6 +135,8 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
             make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)
         with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
+            for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+                reporter.say(mlx_audio_names.warning(name, nearest))
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
             return asyncio.run(_until_signalled(run_job(specs, paths, credentials, reporter)))
     except asyncio.CancelledError:
