@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from voxfleet_agent import core_dumps
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.confinement.guards import FileGuard, NetworkGuard
 from voxfleet_agent.confinement.measurement import Measured
@@ -22,6 +23,7 @@ def check_lanes(config: AgentConfig, file: Path) -> list[Finding]:
     except LaneUserError as error:
         what, _, mend = str(error).partition("; ")
         return [fail("lane account", what, mend or "name another account in laneUser")]
+    core_dumps.hide_memory()  # as the agent does, whose memory the child shall not read
     settings = ServiceSettings.of(config)
     measured = measure_confinement(settings, user, {"the configuration": file.resolve()})
     return [judge_account(config.lane_user, os.geteuid()), *judge_confinement(measured, config.lane_user)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,9 @@ def test_lanes_of_an_agent_run_as_the_lane_user(open_folder: Path, account_pytho
         _, *lanes = agent.processes()
         assert lanes, "the lane lives on with its model"
         assert {uid for lane in lanes for uid in psutil.Process(lane.pid).uids()} == {ENTRY.pw_uid}
+        if sys.platform == "linux":
+            status = Path(f"/proc/{lanes[0].pid}/status").read_text()
+            assert "Seccomp:\t2" in status and "lanes are confined" in agent.mac.agent.log_tail(10**6)
         key = open_folder / "mac" / "ledger.pem"
         assert as_account("/bin/cat", key).returncode != 0 and key.read_bytes().startswith(b"-----BEGIN")
     rows = [json.loads(line) for line in (specs.local_folder / "results.jsonl").read_text().splitlines()]
