@@ -9,8 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import voxfleet_agent
+import voxfleet_api
+import voxfleet_shared
 from voxfleet_agent.confinement import launch, seatbelt
 from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards
+
+_OWN_PACKAGES = (voxfleet_agent, voxfleet_api, voxfleet_shared)
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,22 @@ def unconfined() -> Confinement:
 
 
 def interpreter_files(worker: Sequence[str]) -> list[Path]:
-    """What a worker's interpreter reads beside the system's own files: its environment and this one's packages."""
+    """What a worker's interpreter reads beside the system's own files: its environment and this one's packages.
+
+    Not all of sys.path: it begins with the folder that the agent was started in, which for a service is the root.
+    """
     environment = Path(worker[0]).parent.parent
     named = [Path(word) for word in worker if word.startswith("/")]
     return [
         *([environment] if (environment / "pyvenv.cfg").exists() else []),
-        *(Path(path) for path in (sys.prefix, sys.base_prefix, *sys.path) if path),
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        *(Path(path) for path in sys.path if Path(path).name in _PACKAGE_FOLDERS),
+        *(
+            Path(path).parent
+            for package in (voxfleet_agent, voxfleet_api, voxfleet_shared)
+            for path in package.__path__
+        ),
         *(path for path in named if path.is_file()),
     ]
 

@@ -119,3 +119,11 @@ print(subprocess.run([sys.executable, "-I", "-c", look], capture_output=True, te
         "hidden": "[]",
     }, found
     assert ENTRY.pw_uid != 0
+
+
+def test_the_folder_that_the_agent_was_started_in_is_not_read(
+    secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m` puts it on sys.path, and a service starts in the root."""
+    monkeypatch.setattr(sys, "path", ["/", "", *sys.path])
+    assert asked(ALL, secrets).reached == ()
