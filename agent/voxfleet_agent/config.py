@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ scratch: {path: /Volumes/scratch/voxfleet, quota: 20Gi, minFree: 1Gi}
 pools:
   - {name: offline, kind: Offline, lanes: 1, memoryCap: 24Gi}
 allow: [file:///data/]
+models: {hub: [mlx-community/*]}
 modelCache: {path: /Users/voxfleet/models, quota: 100Gi}
 """
 
@@ -75,6 +77,12 @@ def _network(text: str) -> str:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
         raise ValueError(f"{error}; write a network such as 10.1.0.0/16") from error
+
+
+def _hub_pattern(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/([\w.-]+|\*)", text):
+        raise ValueError("write owner/name, or owner/* for all models of an owner")
+    return text
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -129,6 +137,15 @@ class ModelCacheConfig(SpecModel):
         return quantity_bytes(self.quota)
 
 
+class ModelsConfig(SpecModel):
+    """What jobs may name as their model, beside the shipped model and what `allow` covers; absent: nothing."""
+
+    folders: Annotated[tuple[AbsolutePath, ...], Field(max_length=32)] = ()
+    """Folders that model.path may name or lie below."""
+    hub: Annotated[tuple[Annotated[str, AfterValidator(_hub_pattern)], ...], Field(max_length=64)] = ()
+    """Models of the Hugging Face hub: `owner/name`, or `owner/*` for all of an owner."""
+
+
 class HttpsConfig(SpecModel):
     """How the agent reaches https:// addresses."""
 
@@ -147,6 +164,7 @@ class AgentConfig(SpecModel):
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """Prefixes that attempts may read and write; empty: none."""
+    models: ModelsConfig = ModelsConfig()
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
@@ -162,7 +180,7 @@ class AgentConfig(SpecModel):
             raise ValueError("pools: two pools have one name")
         if self.scratch.path.is_relative_to(self.state_dir) or self.state_dir.is_relative_to(self.scratch.path):
             raise ValueError("scratch.path and stateDir must not lie in one another: scratch is swept")
-        if self.lane_user is not None and self.models.path.is_relative_to(self.state_dir):
+        if self.lane_user is not None and self.cached_models.path.is_relative_to(self.state_dir):
             raise ValueError(
                 "modelCache.path: with laneUser, models must lie outside stateDir, which is the agent's alone"
             )
@@ -179,7 +197,7 @@ class AgentConfig(SpecModel):
         return self.scratch.path / "quarantine"
 
     @property
-    def models(self) -> ModelCacheConfig:
+    def cached_models(self) -> ModelCacheConfig:
         return self.model_cache or ModelCacheConfig(path=self.state_dir / "models")
 
     @property

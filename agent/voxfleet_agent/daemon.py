@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
@@ -34,6 +35,13 @@ async def run_agent(config: AgentConfig) -> None:
     Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
     token = read_token(config)
+    async with open_agent(config) as services:
+        await _serve(config, services, token, listen_on(config.listen))
+
+
+@asynccontextmanager
+async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
+    """Opens what the fleet's attempts run with. Raises ConfigError, FolderInUseError, JournalError."""
     key = ledgers.load_key(config.ledger_key_file)
     async with AsyncExitStack() as stack:
         try:
@@ -41,9 +49,7 @@ async def run_agent(config: AgentConfig) -> None:
         except (LaneUserError, LaneBusyError) as error:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
-        require_memory(local.machine.memory_bytes, config.pools)
-        ledger = Ledger(key, chain_id, local.machine.hardware_id)
-        await _serve(config, _attempt_services(config, local, ledger), token, listen_on(config.listen))
+        yield _attempt_services(config, local, Ledger(key, chain_id, local.machine.hardware_id))
 
 
 def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger) -> AttemptServices:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 
 import typer
 
-from voxfleet_agent import core_dumps, logs
+from voxfleet_agent import core_dumps, logs, mlx_audio_names
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.commands.bench import bench_app
 from voxfleet_agent.commands.compare import COMPARE_EXAMPLES, compare
@@ -76,8 +77,10 @@ def serve(config: ConfigOption) -> None:
     from voxfleet_agent.daemon import run_agent  # slow to import, and the other commands do not need it
 
     agent_config = loaded(config)
-    core_dumps.forbid()
+    core_dumps.hide_memory()
     logs.configure()
+    for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+        logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
     try:
         asyncio.run(run_agent(agent_config))
     except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:

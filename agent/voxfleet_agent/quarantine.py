@@ -67,7 +67,7 @@ class QuarantineStore:
 
     def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
         self.path = folder
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
         self._clock = clock
         self._change_lock = asyncio.Lock()
         self._usage: QuarantineQuota | None = None
@@ -110,7 +110,7 @@ class QuarantineStore:
         return freed_bytes
 
     def _usage_of(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
-        usage = QuarantineQuota(self._quota_bytes)
+        usage = QuarantineQuota(self.quota_bytes)
         for clip in clips:
             usage.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
         return usage
@@ -165,7 +165,7 @@ class QuarantineStore:
 
         The caller keeps evidence, which is small, even when it does not fit.
         """
-        if size_bytes > self._quota_bytes:
+        if size_bytes > self.quota_bytes:
             return False
         while not usage.fits(size_bytes):
             evicted = usage.next_to_evict(folder, size_bytes)

@@ -15,7 +15,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from voxfleet_agent import core_dumps
+from voxfleet_agent import core_dumps, mlx_audio_names
 from voxfleet_agent.aws_environment import CredentialsMissing, from_environment, https_of
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
@@ -129,12 +129,14 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
     from voxfleet_agent.folder_lock import make_private
     from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
-    core_dumps.forbid()
+    core_dumps.hide_memory()
     try:
         if paths.settings.of_one_run:
             make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)
         with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
+            for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+                reporter.say(mlx_audio_names.warning(name, nearest))
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
             return asyncio.run(_until_signalled(run_job(specs, paths, credentials, reporter)))
     except asyncio.CancelledError:

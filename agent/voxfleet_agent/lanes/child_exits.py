@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voxfleet_agent.confinement.launch import EXIT_NOT_CONFINED
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY
 from voxfleet_api.failures import FailureClass
@@ -62,6 +63,14 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
         return ChildEnd(fault, "the GPU gave up the lane's work", Blame.MAC if victim else Blame.CLIP_OR_MAC)
     if returncode == EXIT_LANE_BUSY:
         return ChildEnd(FailureClass.LANE_CRASHED, "another process holds the lane")
+    if returncode == EXIT_NOT_CONFINED:
+        guard = stderr_tail.strip().rpartition("\n")[2]
+        return ChildEnd(
+            FailureClass.RUNTIME_MISMATCH,
+            f"the system no longer confines the lane as it did when the agent started ({guard[:100]}); restart the"
+            " agent, and see `voxfleet-agent doctor -c FILE`",
+            Blame.MAC,
+        )
     if returncode == -signal.SIGKILL:
         return ChildEnd(
             FailureClass.GPU_ABORT_OUT_OF_MEMORY,

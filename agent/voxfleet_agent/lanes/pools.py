@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.confinement.confinement import Confinement
 from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
@@ -24,8 +25,10 @@ class LanePools:
         *,
         quarantine: Path | None = None,
         lane_user: LaneUser | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
-        """`folder` holds a folder for each lane, `<pool>-<slot>`. Lanes run as `lane_user`, or as the agent when None.
+        """`folder` holds a folder for each lane, `<pool>-<slot>`. Lanes run as `lane_user`, or as the agent when None,
+        within `confinement`, or with all that their account may do when None.
 
         With a lane user, `folder` must lie on the scratch volume, and the lane user must be able to reach it.
         """
@@ -40,6 +43,7 @@ class LanePools:
                     batch_size=config.batch_size,
                     quarantine=quarantine,
                     lane_user=lane_user,
+                    confinement=confinement,
                 )
                 for slot in range(config.lanes)
             ]

@@ -102,7 +102,7 @@ def list_files(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise unavailable(f"the model folder {folder} does not exist on this Mac; put the model there on every Mac")
-    root = _root(folder)
+    root = link_root(folder)
     listed: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -159,7 +159,7 @@ class FileDigests:
         return FileDigest(before.st_size, self._known[key])
 
 
-def _root(folder: Path) -> Path:
+def link_root(folder: Path) -> Path:
     """The folder that links must stay in. A snapshot in a hub cache consists of links to the blobs of its model."""
     real = folder.resolve()
     if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from voxfleet_agent.config import AgentConfig, HttpsConfig, ModelCacheConfig, PoolConfig, checked_prefix
 from voxfleet_agent.local_services import ServiceSettings
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
 from voxfleet_agent.standalone.job_documents import DocumentError
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
@@ -77,6 +78,7 @@ def without_agent(
     cap = specs.contract.batching.memory_cap or str(min(DEFAULT_MEMORY_CAP_BYTES, memory_bytes * 3 // 4 // count))
     pool = PoolConfig(name=POOL_NAME, lanes=count, memory_cap=cap, batch_size=settings.batch_size)
     run_state = state / "runs" / specs.name
+    hub = specs.job.spec.model.hub
     return RunPaths(
         settings=ServiceSettings(
             state=run_state,
@@ -87,6 +89,7 @@ def without_agent(
             scratch_min_free_bytes=MIN_FREE_BYTES,
             lanes=cache / "lanes",
             models=ModelCacheConfig(path=cache / "models"),
+            model_access=ModelAccess(hub=() if hub is None else (hub.id,)),
             ladders=state / "ladders",
             quarantine=settings.quarantine,
             quarantine_quota_bytes=QUARANTINE_QUOTA_BYTES,

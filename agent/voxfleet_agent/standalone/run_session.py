@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from voxfleet_agent.config import ConfigError
+from voxfleet_agent.confinement.confinement import in_words
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
 from voxfleet_agent.folder_lock import FolderInUseError, make_private
@@ -47,7 +49,7 @@ async def run_job(
     """
     make_private(paths.state)
     try:
-        async with _opened(paths, credentials) as (local, storage, run_journal):
+        async with open_run(paths, credentials, reporter) as (local, storage, run_journal):
             return await _run(specs, paths, local, storage, run_journal, reporter)
     finally:
         if paths.settings.of_one_run:
@@ -139,11 +141,13 @@ def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
 
 
 @asynccontextmanager
-async def _opened(
-    paths: RunPaths, credentials: S3Credentials | None
+async def open_run(
+    paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
+    """Opens what the run's stages run with. Raises RunRefused, OSError."""
     async with AsyncExitStack() as stack:
-        make_private(paths.settings.scratch)
+        if paths.settings.of_one_run:
+            make_private(paths.settings.scratch)
         local = await _open_services(stack, paths.settings)
         if not local.machine.runtime_compatible:
             raise RunRefused(f"{local.machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")
@@ -151,13 +155,18 @@ async def _opened(
             make_private(paths.settings.quarantine)
         storage = await stack.enter_async_context(_storage(paths, credentials))
         await local.quarantine.expire()
+        if local.confinement.reached:
+            reporter.say(
+                f"lanes are not fully confined on this machine ({in_words(local.confinement.guards)}): decoding a"
+                f" hostile clip could reach {', '.join(local.confinement.reached)}"
+            )
         yield local, storage, await RunJournal.load(local.journal)
 
 
 async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
     try:
         return await stack.enter_async_context(open_services(settings))
-    except (LaneUserError, LaneBusyError, NoFreeLanesError) as error:
+    except (ConfigError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
     except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error

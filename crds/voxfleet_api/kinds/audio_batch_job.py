@@ -141,7 +141,7 @@ class AudioBatchJobSpec(
     def uris(self) -> tuple[str, ...]:
         """Returns all addresses that the job names, for access checks."""
         reference = self.synthesis.reference if self.synthesis is not None else None
-        others = (self.output.uri, self.model.uri, None if reference is None else reference.uri)
+        others = (self.output.uri, self.model.address, None if reference is None else reference.uri)
         return (*self.input.uris(), *(uri for uri in others if uri is not None))
 
 

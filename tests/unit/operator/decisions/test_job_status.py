@@ -48,6 +48,11 @@ def test_every_address_of_a_job_needs_access() -> None:
     }
 
 
+def test_a_model_by_path_needs_access_and_a_built_in_one_does_not() -> None:
+    by_path, built_in = a_job(model={"path": "/Models/whisper/"}), a_job(model={"builtin": {"name": "commands"}})
+    assert set(by_path.spec.uris()) - set(built_in.spec.uris()) == {"file:///Models/whisper/"}
+
+
 # The verdict.
 
 VERDICTS: dict[str, tuple[dict[str, int], dict[str, int], str | None]] = {
