@@ -40,6 +40,10 @@ class HeaderFacts:
     """Samples of one channel as the header states them; None: only decoding can find out."""
     priming_frames: int = 0
     """Samples of encoder delay before `frames`, where libav does not remove them."""
+    other_formats: tuple[tuple[int, int], ...] = ()
+    """Other (rate in hertz, channels) that the clip may decode to, because its header leaves that to the stream."""
+    own_header: bytes = b""
+    """What the decoder is given ahead of the range, because the file's own header would mislead it."""
     audio_start_bytes: int = 0
     """Where the range begins that the decoder is given."""
     audio_end_bytes: int | None = None
@@ -101,6 +105,11 @@ def unsupported(found: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.UNSUPPORTED_CONTAINER, f"is {found}; containers that can be read: {accepted}")
 
 
+def cut_short(unit: str, announced: int, present: int) -> str:
+    """The sentence of `HeaderFacts.truncation`."""
+    return f"is cut short: its header announces {announced} {unit}, {present} {'is' if present == 1 else 'are'} there"
+
+
 def checked_facts(
     container: Container,
     encoding: Encoding,
@@ -110,17 +119,18 @@ def checked_facts(
     frames: int | None,
     estimated_milliseconds: int = 0,
     priming_frames: int = 0,
+    no_audio: str = "holds no audio",
 ) -> HeaderFacts:
     """Checks the bounds, because values beyond them cost the decoder gigabytes.
 
-    Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR).
+    `no_audio`: what to say of a clip of 0 frames. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR).
     """
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
         raise refused(f"is at {sample_rate_hz} Hz; rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are possible")
     if not 1 <= channels <= MAX_CHANNELS:
         raise refused(f"has {channels} channels; 1 to {MAX_CHANNELS} are possible")
     if frames == 0:
-        raise damaged("holds no audio")
+        raise damaged(no_audio)
     milliseconds = estimated_milliseconds if frames is None else max(1, frames * 1000 // sample_rate_hz)
     if milliseconds > MAX_AUDIO_MILLISECONDS:
         raise refused(f"announces {milliseconds // 3_600_000} hours of audio; at most 24 are possible")

@@ -1,0 +1,183 @@
+"""Accounts for every byte of a file, by one rule for all containers.
+
+A parser claims the ranges that it knows: audio, chunks, headers. What nobody claims is
+
+- ignored where it is a complete tag or padding (one byte value, repeated);
+- skipped, and named in the facts, where it is text or shorter than anything that can be heard;
+- a reason to refuse the clip otherwise, because it may be audio that would be lost without a word.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
+
+INAUDIBLE_MILLISECONDS = 10
+"""No syllable is shorter; fewer bytes than this takes on average hold no word."""
+_BLOCK_BYTES = 2**20
+_MAX_TEXT_BYTES = 65_536
+_TEXT = re.compile(rb"[\t\n\r\f\x1a\x20-\x7e]*")
+_ID3V1_BYTES = 128
+_ID3V1_EXTENDED_BYTES = 227
+_APE_BYTES = 32
+_APE_HAS_HEADER = 1 << 31
+_LYRICS3_END_BYTES = 9
+_MAX_TAGS = 16
+_MAX_LISTED = 64
+
+
+class ByteAccount:
+    """The bytes of one file that its parser knows."""
+
+    def __init__(self, clip: ClipReader) -> None:
+        self._clip = clip
+        self._claimed: list[tuple[int, int]] = []
+        self._skipped: list[SkippedBytes] = []
+
+    def claim(self, offset: int, length: int) -> None:
+        """The parser knows these bytes. A range may overlap others and reach beyond the end of the file."""
+        if length > 0:
+            self._claimed.append((offset, offset + length))
+
+    def skip(self, offset: int, length: int, what: str) -> None:
+        """The parser knows that these bytes are no audio, and has no use for them."""
+        length = min(length, self._clip.size_bytes - offset)
+        if length > 0:
+            self.claim(offset, length)
+            self._skipped.append(SkippedBytes(offset, length, what))
+
+    def unread(self) -> list[tuple[int, int]]:
+        """The (offset, length) of each range that nobody claimed, in order."""
+        gaps = []
+        position = 0
+        for start, end in [*sorted(self._claimed), (self._clip.size_bytes, self._clip.size_bytes)]:
+            if start > position:
+                gaps.append((position, min(start, self._clip.size_bytes) - position))
+            position = max(position, end)
+        return [(offset, length) for offset, length in gaps if length > 0]
+
+    def settled(self, audible_bytes: int) -> tuple[SkippedBytes, ...]:
+        """Returns what is skipped, in the order of the file; fewer than `audible_bytes` hold nothing that can be heard.
+
+        Raises VoxFleetError(DECODE_ERROR) that counts the bytes which may be audio.
+        """
+        skipped = list(self._skipped)
+        lost: list[tuple[int, int]] = []
+        for offset, length in self.unread():
+            start, end = without_tags_and_padding(self._clip, offset, offset + length)
+            if start == end:
+                continue
+            what = _harmless(self._clip, start, end, audible_bytes)
+            if what is None:
+                lost.append((start, end - start))
+            else:
+                skipped.append(SkippedBytes(start, end - start, what))
+        if lost:
+            raise _lost(self._clip, lost)
+        return tuple(sorted(skipped, key=lambda skip: skip.offset_bytes)[:_MAX_LISTED])
+
+
+def audible_bytes(audio_bytes: int, audio_milliseconds: int) -> int:
+    """The bytes that INAUDIBLE_MILLISECONDS of a clip take on average."""
+    return audio_bytes * INAUDIBLE_MILLISECONDS // max(1, audio_milliseconds)
+
+
+def without_tags_and_padding(clip: ClipReader, start: int, end: int) -> tuple[int, int]:
+    """What is left of a range without the complete tags and the padding at its edges; start == end: nothing."""
+    for _ in range(_MAX_TAGS):
+        before = (start, end)
+        start += _padding_bytes(clip, start, end)
+        start += _leading_tag_bytes(clip, start, end)
+        end -= _trailing_tag_bytes(clip, start, end)
+        if (start, end) == before:
+            break
+    return start, end
+
+
+def _padding_bytes(clip: ClipReader, start: int, end: int) -> int:
+    """The length of the zeros at the start, or of the whole range when it repeats one byte."""
+    first = clip.peek(start, 1)
+    position = start
+    while position < end and first:
+        block = clip.peek(position, min(_BLOCK_BYTES, end - position))
+        rest = block.lstrip(first)
+        if not block or rest:
+            return position + len(block) - len(rest) - start if first == b"\0" else 0
+        position += len(block)
+    return end - start
+
+
+def _leading_tag_bytes(clip: ClipReader, start: int, end: int) -> int:
+    head = clip.peek(start, min(_APE_BYTES, end - start))
+    length = 0
+    if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
+        length = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
+    elif head[:8] == b"APETAGEX" and len(head) == _APE_BYTES:
+        length = _APE_BYTES + int.from_bytes(head[12:16], "little")
+    elif head[:4] == b"TAG+" and end - start >= _ID3V1_EXTENDED_BYTES:
+        length = _ID3V1_EXTENDED_BYTES
+    elif head[:3] == b"TAG" and end - start >= _ID3V1_BYTES:
+        length = _ID3V1_BYTES
+    return length if length <= end - start else 0
+
+
+def _trailing_tag_bytes(clip: ClipReader, start: int, end: int) -> int:
+    if end - start >= _ID3V1_BYTES and clip.peek(end - _ID3V1_BYTES, 3) == b"TAG":
+        return _ID3V1_BYTES
+    if end - start < _APE_BYTES:
+        return 0
+    footer = clip.peek(end - _APE_BYTES, _APE_BYTES)
+    length = 0
+    if footer[:8] == b"APETAGEX":
+        size, _, flags = struct.unpack("<III", footer[12:24])
+        length = size + (_APE_BYTES if flags & _APE_HAS_HEADER else 0)
+    elif footer.endswith(b"LYRICS200") and footer[-15:-9].isdigit():
+        length = int(footer[-15:-9]) + 6 + _LYRICS3_END_BYTES
+    return length if length <= end - start else 0
+
+
+def _harmless(clip: ClipReader, start: int, end: int, audible: int) -> str | None:
+    """What bytes look like that cannot be audio worth hearing; None: they may be."""
+    if end - start <= _MAX_TEXT_BYTES and _TEXT.fullmatch(clip.peek(start, end - start)):
+        return "text"
+    if another_file(clip.peek(start, 16)) is not None:
+        return None
+    head = clip.peek(start, 8)
+    if head[:3] == b"ID3" or head == b"APETAGEX" or head[:3] == b"TAG":
+        return "a tag that is cut off" if end - start < max(audible, _APE_BYTES) else None
+    return "bytes of no known format" if end - start < audible else None
+
+
+def another_file(head: bytes) -> str | None:
+    """The kind of audio file that begins with `head`; None: nothing that is known here."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] == b"caff" and head[4:6] == b"\0\x01":
+        return "caf"
+    if head[:4] == b"fLaC":
+        return "flac"
+    return "m4a" if head[4:8] == b"ftyp" else None
+
+
+def _lost(clip: ClipReader, ranges: list[tuple[int, int]]) -> Exception:
+    total = sum(length for _, length in ranges)
+    offset = ranges[0][0]
+    kind = another_file(clip.peek(offset, 16))
+    if kind is not None:
+        return damaged(
+            f"is joined with another file: {total} bytes from byte {offset} on, where {_article(kind)} file begins,"
+            " would not be read; make a clip of each part"
+        )
+    where = f"from byte {offset} on" if len(ranges) == 1 else f"in {len(ranges)} places from byte {offset} on"
+    return damaged(
+        f"holds {total} bytes {where} that its header does not count as audio and that would not be read;"
+        " repair its header, or cut them off"
+    )
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind in ('aiff', 'm4a') else 'a'} {kind}"
