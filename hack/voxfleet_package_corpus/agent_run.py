@@ -77,7 +77,7 @@ def _documents(folder: Path) -> list[dict[str, object]]:
             "metadata": {"name": _JOB},
             "spec": {
                 "contractRef": {"name": _JOB},
-                "model": {"path": "default"},
+                "model": {"builtin": {"name": "commands"}},
                 "input": {"manifest": {"uri": f"{(folder / 'input').as_uri()}/manifest.jsonl"}},
                 "output": {"uri": f"{(folder / 'output').as_uri()}/"},
             },

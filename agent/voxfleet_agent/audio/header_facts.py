@@ -42,6 +42,8 @@ class HeaderFacts:
     """Samples of encoder delay before `frames`, where libav does not remove them."""
     other_formats: tuple[tuple[int, int], ...] = ()
     """Other (rate in hertz, channels) that the clip may decode to, because its header leaves that to the stream."""
+    replication: int = 1
+    """How many times as many samples a packet decodes to because of spectral band replication."""
     own_header: bytes = b""
     """What the decoder is given ahead of the range, because the file's own header would mislead it."""
     audio_start_bytes: int = 0

@@ -68,10 +68,11 @@ def contract_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContr
         return _violation(f"is encoded as {facts.encoding.value}; the contract accepts {names}")
     if Decoder.MLX_AUDIO_IO not in accepted.decoders:
         return _violation("can be decoded by mlx-audio-io alone, which the contract does not list in input.decoders")
-    if facts.sample_rate_hz not in accepted.sample_rates_hz:
+    formats = ((facts.sample_rate_hz, facts.channels), *facts.other_formats)
+    if not any(rate in accepted.sample_rates_hz for rate, _ in formats):
         rates = ", ".join(str(rate) for rate in accepted.sample_rates_hz)
         return _violation(f"is at {facts.sample_rate_hz} Hz; the contract accepts {rates} Hz")
-    if facts.channels not in accepted.channels:
+    if not any(count in accepted.channels for rate, count in formats if rate in accepted.sample_rates_hz):
         counts = ", ".join(str(count) for count in accepted.channels)
         return _violation(f"has {facts.channels} channels; the contract accepts {counts}")
     if size_bytes > quantity_bytes(accepted.max_clip_bytes):
