@@ -107,8 +107,8 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
                 chunks.audio_offset = body + 8 + gap_bytes
                 chunks.announced_bytes = length_bytes - 8 - gap_bytes
                 unfinished = chunks.announced_bytes <= 0 and not _chunks_to_the_end(clip, chunks.audio_offset)
+                account.claim(offset, chunks.audio_offset - offset)
                 if unfinished or body + length_bytes >= clip.size_bytes:
-                    account.claim(offset, clip.size_bytes - offset)
                     break
                 length_bytes = max(length_bytes, 8 + gap_bytes)
         elif not _is_chunk(clip, offset):
@@ -155,12 +155,14 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
     present_bytes = max(0, clip.size_bytes - chunks.audio_offset)
     announced_bytes = max(0, chunks.announced_bytes)
     frame_bytes = channels * bits // 8
-    unfinished = announced_bytes == 0 and announced_frames == 0
-    if frame_bytes and (unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes)):
-        if unfinished and _chunks_to_the_end(clip, chunks.audio_offset):
-            present_bytes = 0
+    unfinished = announced_bytes == 0 and not _chunks_to_the_end(clip, chunks.audio_offset)
+    if unfinished and announced_frames:
+        announced_bytes = announced_frames * frame_bytes
+    elif unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes):
         announced_bytes = present_bytes
-        announced_frames = present_bytes // frame_bytes
+        announced_frames = 0
+    if announced_frames == 0 and frame_bytes:
+        announced_frames = announced_bytes // frame_bytes
     no_audio = f"holds no audio: its SSND chunk has {announced_bytes} bytes of it, less than one sample of each channel"
     rate_hz = _rate_hz(common[8:18])
     # The announced length is checked too: a header that lies about hours is refused for them.
@@ -172,7 +174,10 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         )
     stored_bytes = min(announced_bytes, present_bytes)
     frames = stored_bytes // frame_bytes
-    facts = checked_facts(Container.AIFF, encoding, rate_hz, channels, frames=frames, no_audio=no_audio)
+    truncation = (
+        cut_short("bytes of audio", announced_bytes, present_bytes) if announced_bytes > present_bytes else None
+    )
+    facts = checked_facts(Container.AIFF, encoding, rate_hz, channels, frames=frames, no_audio=truncation or no_audio)
     if chunks.later_audio_bytes:
         raise damaged(
             f"holds its audio in more than one SSND chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
@@ -180,15 +185,14 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         )
     refuse_core_audio(chunks.layout, channels)
     audio_bytes = frames * frame_bytes
+    account.claim(chunks.audio_offset, audio_bytes)
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
     facts = dataclasses.replace(
         facts,
         skipped=account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds)),
-        truncation=cut_short("bytes of audio", announced_bytes, present_bytes)
-        if announced_bytes > present_bytes
-        else None,
+        truncation=truncation,
     )
-    if not unfinished:
+    if not unfinished and truncation is None:
         return facts
     return dataclasses.replace(
         facts,

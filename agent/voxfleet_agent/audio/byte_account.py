@@ -17,6 +17,7 @@ from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
 INAUDIBLE_MILLISECONDS = 10
 """No syllable is shorter; fewer bytes than this takes on average hold no word."""
 _BLOCK_BYTES = 2**20
+_HEAD_BYTES = 16
 _MAX_TEXT_BYTES = 65_536
 _TEXT = re.compile(rb"[\t\n\r\f\x1a\x20-\x7e]*")
 _ID3V1_BYTES = 128
@@ -88,6 +89,8 @@ def without_tags_and_padding(clip: ClipReader, start: int, end: int) -> tuple[in
     """What is left of a range without the complete tags and the padding at its edges; start == end: nothing."""
     for _ in range(_MAX_TAGS):
         before = (start, end)
+        if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
+            break
         start += _padding_bytes(clip, start, end)
         start += _leading_tag_bytes(clip, start, end)
         end -= _trailing_tag_bytes(clip, start, end)
@@ -104,7 +107,10 @@ def _padding_bytes(clip: ClipReader, start: int, end: int) -> int:
         block = clip.peek(position, min(_BLOCK_BYTES, end - position))
         rest = block.lstrip(first)
         if not block or rest:
-            return position + len(block) - len(rest) - start if first == b"\0" else 0
+            length = position + len(block) - len(rest) - start if first == b"\0" else 0
+            # An m4a begins with zeros of its own: the upper bytes of a length.
+            own = (back for back in (1, 2, 3) if another_file(clip.peek(start + length - back, _HEAD_BYTES)) == "m4a")
+            return max(0, length - next(own, 0))
         position += len(block)
     return end - start
 
@@ -142,7 +148,7 @@ def _harmless(clip: ClipReader, start: int, end: int, audible: int) -> str | Non
     """What bytes look like that cannot be audio worth hearing; None: they may be."""
     if end - start <= _MAX_TEXT_BYTES and _TEXT.fullmatch(clip.peek(start, end - start)):
         return "text"
-    if another_file(clip.peek(start, 16)) is not None:
+    if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
         return None
     head = clip.peek(start, 8)
     if head[:3] == b"ID3" or head == b"APETAGEX" or head[:3] == b"TAG":
@@ -166,7 +172,7 @@ def another_file(head: bytes) -> str | None:
 def _lost(clip: ClipReader, ranges: list[tuple[int, int]]) -> Exception:
     total = sum(length for _, length in ranges)
     offset = ranges[0][0]
-    kind = another_file(clip.peek(offset, 16))
+    kind = another_file(clip.peek(offset, _HEAD_BYTES))
     if kind is not None:
         return damaged(
             f"is joined with another file: {total} bytes from byte {offset} on, where {_article(kind)} file begins,"

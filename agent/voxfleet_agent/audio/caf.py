@@ -171,6 +171,9 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
     no_audio = f"holds no audio: its data chunk has {stored_bytes} bytes of it"
     # The announced length is checked too: a header that lies about hours is refused for them.
     checked_facts(Container.CAF, encoding, rate_hz, channels, frames=max(0, announced_frames), no_audio=no_audio)
+    truncation = None
+    if chunks.announced_bytes > chunks.present_bytes:
+        truncation = cut_short("bytes of audio", chunks.announced_bytes, chunks.present_bytes)
     facts = checked_facts(
         Container.CAF,
         encoding,
@@ -178,13 +181,10 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
         channels,
         frames=max(0, frames),
         priming_frames=priming_frames,
-        no_audio=no_audio,
+        no_audio=truncation or no_audio,
     )
-    truncation = None
-    if chunks.announced_bytes > chunks.present_bytes:
-        truncation = cut_short("bytes of audio", chunks.announced_bytes, chunks.present_bytes)
-        if encoding is Encoding.AAC:
-            raise damaged(truncation)
+    if truncation is not None and encoding is Encoding.AAC:
+        raise damaged(truncation)
     if chunks.later_audio_bytes:
         raise damaged(
             f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
@@ -193,7 +193,26 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
     refuse_core_audio(chunks.layout, channels)
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
     skipped = account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds))
-    return dataclasses.replace(facts, skipped=skipped, truncation=truncation)
+    facts = dataclasses.replace(facts, skipped=skipped, truncation=truncation)
+    if truncation is None:
+        return facts
+    return dataclasses.replace(
+        facts,
+        own_header=_plain_header(description, chunks.layout, audio_bytes),
+        audio_start_bytes=chunks.audio_offset,
+        audio_end_bytes=chunks.audio_offset + audio_bytes,
+    )
+
+
+def _plain_header(description: bytes, layout: bytes, audio_bytes: int) -> bytes:
+    """A header of PCM."""
+    chunks = [(b"desc", description), *([(b"chan", layout)] if layout else [])]
+    return (
+        b"caff\0\x01\0\0"
+        + b"".join(name + struct.pack(">q", len(body)) + body for name, body in chunks)
+        + b"data"
+        + struct.pack(">qI", _EDIT_COUNT_BYTES + audio_bytes, 0)
+    )
 
 
 def _pcm(flags: int, bits: int) -> Encoding:

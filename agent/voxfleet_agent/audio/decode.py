@@ -33,6 +33,7 @@ from voxfleet_agent.audio.decoder_agreement import (
     tolerance_frames,
 )
 from voxfleet_agent.audio.decoder_input import decoder_input
+from voxfleet_agent.audio.flac_frames import measured_facts
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
 from voxfleet_agent.audio.windows import WindowRule
@@ -70,8 +71,11 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
             facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
         checksum = None
         if facts.container is Container.FLAC:
-            flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
-            checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
+            clip = ClipReader(file, size_bytes)
+            flac_verification.refuse_other_rate(clip, facts.sample_rate_hz)
+            facts = measured_facts(facts, clip)
+            # The checksum is of all audio, so it says nothing of a part.
+            checksum = flac_verification.sample_checksum(clip) if facts.truncation is None else None
     _refuse_violation(facts, size_bytes, contract)
     if facts.other_formats:
         reader = _open_stream(path, facts, chunk_frames=1)

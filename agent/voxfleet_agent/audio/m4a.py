@@ -80,11 +80,11 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     edited = _edited_duration(track.edits)
     stored_frames = duration * rate_hz // timescale
     frames = edited * rate_hz // movie_timescale if edited else stored_frames
-    fragment_packets = sum(_fragment_packets(body) for body in movie.fragments)
+    cut = _cut(clip, movie, table)
+    fragment_packets = sum(_fragment_packets(body) for _, body in movie.fragments)
     packets = sample_count(table) + fragment_packets
     _refuse_packets(packets, None if movie.fragments else stored_frames, rate_hz, clip.size_bytes)
-    cut = _cut(clip, movie, table)
-    if cut is not None:
+    if cut is not None and not movie.fragments:
         frames = _present_frames(cut.whole_packets, sample_count(table), stored_frames, frames)
     _claim_media(account, movie, tracks)
     # The header of a fragmented file states no length.
@@ -96,14 +96,15 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         frames=None if movie.fragments else frames or None,
         estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
     )
-    media_bytes = sum(length for _, length in movie.media)
+    samples = sample_table(table)
+    audio_bytes = samples.sample_ends[-1] if samples is not None and samples.sample_ends else movie.media_bytes
     return dataclasses.replace(
         facts,
         other_formats=aac.others,
         replication=aac.replication,
         audio_end_bytes=None if cut is None else cut.end_bytes,
         skipped=account.settled(
-            max(media_bytes // max(1, packets), audible_bytes(media_bytes, facts.audio_milliseconds))
+            max(audio_bytes // max(1, packets), audible_bytes(audio_bytes, facts.audio_milliseconds))
         ),
         truncation=None if cut is None else cut.truncation,
     )
@@ -135,9 +136,12 @@ def _cut(clip: ClipReader, movie: Movie, table: memoryview) -> _Cut | None:
     Raises VoxFleetError(DECODE_ERROR) when nothing of a file that is cut short can be decoded.
     """
     if movie.fragments:
-        if movie.truncation is not None:
+        if movie.truncation is None:
+            return None
+        if len(movie.fragments) == 1:
             raise damaged(movie.truncation)
-        return None
+        # The last fragment is the one that is not whole.
+        return _Cut(0, movie.fragments.pop()[0], movie.truncation)
     samples = sample_table(table)
     if samples is None or not samples.sample_ends:
         if movie.truncation is not None:
@@ -149,7 +153,7 @@ def _cut(clip: ClipReader, movie: Movie, table: memoryview) -> _Cut | None:
         return None
     present_bytes = samples.sample_ends[whole - 1] if whole else 0
     truncation = cut_short("bytes of audio", samples.sample_ends[-1], present_bytes)
-    if whole == 0:
+    if whole == 0 or end_bytes < movie.header_end_bytes:
         raise damaged(truncation)
     return _Cut(whole, end_bytes, truncation)
 

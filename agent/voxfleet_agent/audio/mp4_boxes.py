@@ -25,10 +25,17 @@ class Movie:
     """The body of the moov box."""
     media: list[tuple[int, int]] = field(default_factory=list)
     """The (offset, length) of what is there of the body of each mdat box."""
-    fragments: list[memoryview] = field(default_factory=list)
-    """The body of each moof box."""
+    header_end_bytes: int = 0
+    """Where the moov box ends."""
+    fragments: list[tuple[int, memoryview]] = field(default_factory=list)
+    """The offset and the body of each moof box."""
     truncation: str | None = None
     """How the last mdat box ends early."""
+
+    @property
+    def media_bytes(self) -> int:
+        """Of all mdat boxes, as far as they are there."""
+        return sum(length for _, length in self.media)
 
 
 def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
@@ -70,9 +77,9 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
                 raise refused(f"has a header of {length} bytes; at most {_MAX_MOOV_BYTES} are possible")
             body = memoryview(clip.read_exactly(offset + header_bytes, length - header_bytes, "header"))
             if name == b"moov":
-                header = body
+                header, movie.header_end_bytes = body, end
             else:
-                movie.fragments.append(body)
+                movie.fragments.append((offset, body))
         offset = end
     else:
         raise refused(f"has more than {_MAX_FRAGMENTS} fragments")

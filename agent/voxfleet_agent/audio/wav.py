@@ -241,7 +241,7 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
         skipped=account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds)),
         truncation=truncation,
     )
-    if not unfinished and not chunks.hidden_from_decoders:
+    if not unfinished and truncation is None and not chunks.hidden_from_decoders:
         return facts
     return dataclasses.replace(
         facts,
