@@ -202,6 +202,8 @@ def _last_frame_end(clip: ClipReader, start: int, end: int, spare_bytes: int) ->
         return None
     value, found = 0, None
     for position, byte in enumerate(clip.peek(start, end - start), start + 1):
+        if value == 0 == byte:
+            continue  # zeros behind the end change nothing
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
         if value == 0 and position > start + 6 and position >= end - spare_bytes:
             found = position

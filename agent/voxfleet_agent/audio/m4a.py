@@ -135,13 +135,12 @@ def _cut(clip: ClipReader, movie: Movie, table: memoryview) -> _Cut | None:
 
     Raises VoxFleetError(DECODE_ERROR) when nothing of a file that is cut short can be decoded.
     """
-    if movie.fragments:
-        if movie.truncation is None:
-            return None
-        if len(movie.fragments) == 1:
+    if movie.cut_fragment_at is not None and movie.truncation is not None:
+        if not movie.fragments:
             raise damaged(movie.truncation)
-        # The last fragment is the one that is not whole.
-        return _Cut(0, movie.fragments.pop()[0], movie.truncation)
+        return _Cut(0, movie.cut_fragment_at, movie.truncation)
+    if movie.fragments:
+        return None
     samples = sample_table(table)
     if samples is None or not samples.sample_ends:
         if movie.truncation is not None:

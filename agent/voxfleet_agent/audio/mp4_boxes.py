@@ -30,7 +30,9 @@ class Movie:
     fragments: list[tuple[int, memoryview]] = field(default_factory=list)
     """The offset and the body of each moof box."""
     truncation: str | None = None
-    """How the last mdat box ends early."""
+    """How the last mdat or moof box ends early."""
+    cut_fragment_at: int | None = None
+    """Where the fragment begins that ends early; it is not among `fragments`."""
 
     @property
     def media_bytes(self) -> int:
@@ -57,16 +59,19 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
         name, header_bytes, length = found
         end = offset + length
         if end > clip.size_bytes:
-            if name == b"mdat" and header is not None:
-                movie.truncation = cut_short("bytes", end, clip.size_bytes)
-            elif header is not None and movie.media and name in _WITHOUT_AUDIO:
+            if header is None:
+                missing = "" if name == b"moov" else ", and its header (moov) is not among them"
+                raise damaged(cut_short("bytes", end, clip.size_bytes) + missing)
+            if name in _WITHOUT_AUDIO:
                 account.skip(offset, clip.size_bytes - offset, f"a {name.decode()} box that is cut off")
                 break
-            elif header is not None and not _NAME.fullmatch(name):
+            if name not in (b"mdat", b"moof"):
                 break
-            else:
-                missing = "" if header is not None or name == b"moov" else ", and its header (moov) is not among them"
-                raise damaged(cut_short("bytes", end, clip.size_bytes) + missing)
+            movie.truncation = cut_short("bytes", end, clip.size_bytes)
+            if name == b"moof" or movie.fragments:
+                movie.cut_fragment_at = offset if name == b"moof" else movie.fragments.pop()[0]
+                account.claim(movie.cut_fragment_at, clip.size_bytes - movie.cut_fragment_at)
+                break
         account.claim(offset, header_bytes)
         if name == b"mdat":
             movie.media.append((offset + header_bytes, min(end, clip.size_bytes) - offset - header_bytes))
@@ -103,7 +108,7 @@ def _box_at(clip: ClipReader, offset: int) -> tuple[bytes, int, int] | None:
     elif length == 0:
         # Only the last box may leave its length out; zeros that follow the last box are no box.
         length = clip.size_bytes - offset if name == b"mdat" else 0
-    return None if length < header_bytes else (name, header_bytes, length)
+    return None if length < header_bytes or not _NAME.fullmatch(name) else (name, header_bytes, length)
 
 
 def boxes(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:

@@ -221,9 +221,11 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
     checked_facts(
         Container.WAV, encoding, rate_hz, channels, frames=announced_frames, no_audio=_no_audio(chunks, stored_bytes)
     )
-    facts = checked_facts(
-        Container.WAV, encoding, rate_hz, channels, frames=frames, no_audio=_no_audio(chunks, stored_bytes)
+    truncation = (
+        cut_short("bytes of audio", announced_bytes, present_bytes) if announced_bytes > present_bytes else None
     )
+    no_audio = truncation or _no_audio(chunks, stored_bytes)
+    facts = checked_facts(Container.WAV, encoding, rate_hz, channels, frames=frames, no_audio=no_audio)
     if block_bytes != frame_bytes:
         raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make {frame_bytes}")
     if chunks.later_audio_bytes:
@@ -233,9 +235,6 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
         )
     audio_bytes = frames * frame_bytes
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
-    truncation = (
-        cut_short("bytes of audio", announced_bytes, present_bytes) if announced_bytes > present_bytes else None
-    )
     facts = dataclasses.replace(
         facts,
         skipped=account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds)),
