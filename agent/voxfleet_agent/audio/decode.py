@@ -9,7 +9,6 @@ read in blocks at its own rate: `load(duration=...)` decodes a whole flac or m4a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import stat
 import sys
@@ -23,17 +22,18 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import flac_verification, mp3
+from voxfleet_agent.audio import flac_verification
+from voxfleet_agent.audio.clip_warnings import skipped_parts, warnings_of
 from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
+from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
@@ -41,11 +41,14 @@ MAX_PEAK = 4.0
 
 Samples = npt.NDArray[np.float32]
 
-# wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 has up to three frames of encoder delay,
-# decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of padding. Decoders differ in
-# how much of it they cut off.
+# wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 whose header states its length has up to
+# three frames of encoder delay, decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of
+# padding. Decoders differ in how much of it they cut off. Of an mp3 without such a header they give every frame, but
+# for one frame and their own delay of 529 samples.
 _MP3_TOLERANCE_FRAMES = 3 * 1152
+_MP3_COUNTED_TOLERANCE_FRAMES = 1152 + 529
 _AAC_TOLERANCE_FRAMES = 4 * 1024
+_COPY_BYTES = 2**20
 
 
 def open_clip(path: Path) -> BinaryIO:
@@ -64,35 +67,18 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
     """
     with open_clip(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        facts = inspect(file, size_bytes)
-        if facts.container is Container.MP3:
-            facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
+        facts = inspect_whole(file, size_bytes)
         checksum = None
         if facts.container is Container.FLAC:
-            flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
-            checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
+            ((start, end),) = facts.ranges(size_bytes)
+            stream = ClipReader(file, size_bytes).part(start, end)
+            flac_verification.refuse_other_rate(stream, facts.sample_rate_hz)
+            checksum = flac_verification.sample_checksum(stream)
     violation = contract_violation(facts, size_bytes, contract)
     if violation is not None:
-        raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
+        raise VoxFleetError(violation.failure_class or FailureClass.CONTRACT_VIOLATION, violation.reason)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
     return AudioDecoder(path, facts, contract, plan, model_rate_hz, checksum)
-
-
-def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """Compares an mp3's frames with the stated length, or fills it in if there is no Xing header.
-
-    The decoder cannot tell: minimp3 skips damaged frames.
-    """
-    frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
-    if facts.frames is None:
-        return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
-    # The first frame holds the stated length and no audio.
-    if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + _MP3_TOLERANCE_FRAMES:
-        raise damaged(
-            f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
-            f" but its header announces {facts.audio_milliseconds} ms"
-        )
-    return facts
 
 
 def this_resampler() -> Resampler:
@@ -146,7 +132,13 @@ class AudioDecoder:
             channels=self.facts.channels,
             conversions=attested,
             decoder=DECODER,
+            skipped=skipped_parts(self.facts),
         )
+
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]:
+        """What is worth knowing about the clip's file."""
+        return warnings_of(self.facts)
 
     def pieces(self) -> Iterator[Samples]:
         """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.
@@ -224,26 +216,34 @@ class AudioDecoder:
     def _open_stream(self) -> mlx_audio_io.AudioStreamReader:
         chunk_frames = min(self._limit_frames, max(1, BLOCK_SAMPLES // self.facts.channels))
         suffix = f".{self.facts.container}"
-        if self._path.suffix.lower() == suffix:
-            with self._decode_errors(self._path.absolute()):
+        with open_clip(self._path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            ranges = self.facts.ranges(size_bytes)
+            whole = ranges == ((0, size_bytes),)
+            if whole and self._path.suffix.lower() == suffix:
                 # libav mistakes a relative name with a colon for a URL.
-                return mlx_audio_io.stream(self._path.absolute(), chunk_frames=chunk_frames)
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
-            link = Path(folder) / f"clip{suffix}"
-            link.symlink_to(self._path.absolute())
-            with self._decode_errors(link):
-                return mlx_audio_io.stream(link, chunk_frames=chunk_frames)
+                return self._open(self._path.absolute(), chunk_frames)
+            # The decoder keeps the file open: its name may go at once, and its bytes go when it is closed.
+            with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
+                named = Path(folder) / f"clip{suffix}"
+                if whole:
+                    named.symlink_to(self._path.absolute())
+                else:
+                    _copy_ranges(file, ranges, named)
+                return self._open(named, chunk_frames)
+
+    def _open(self, path: Path, chunk_frames: int) -> mlx_audio_io.AudioStreamReader:
+        with self._decode_errors():
+            return mlx_audio_io.stream(path, chunk_frames=chunk_frames)
 
     @contextlib.contextmanager
-    def _decode_errors(self, opened: Path | None = None) -> Iterator[None]:
+    def _decode_errors(self) -> Iterator[None]:
         try:
             yield
         except (ValueError, RuntimeError, MemoryError) as error:
-            detail = str(error)
-            for path in (opened, self._path):
-                if path is not None:
-                    detail = detail.replace(str(path), "the clip").replace(path.name, "the clip")
-            raise damaged(f"cannot be decoded: {detail[:180]}") from error
+            # The library's own words name its calls, and the path of the clip.
+            where = f"behind {self.audio_milliseconds} ms of audio" if self._frames else "from its first sample on"
+            raise damaged(f"cannot be decoded {where}: its {self.facts.encoding} data are damaged") from error
 
     def _mix_down(self, block: Samples, into: Samples) -> None:
         np.copyto(into, block[:, 0])
@@ -271,10 +271,15 @@ class AudioDecoder:
     def _check_length(self) -> None:
         facts = self.facts
         if self._frames == 0:
-            raise damaged("holds no audio")
-        if facts.frames is not None and abs(self._frames - facts.frames) > _tolerance_frames(facts):
+            raise damaged("decodes to no audio")
+        tolerance = _tolerance_frames(facts)
+        if facts.frames is not None and not (
+            facts.frames - facts.undecodable_frames - tolerance <= self._frames <= facts.frames + tolerance
+        ):
+            stated = "its frames hold" if facts.counted else "its header announces"
             raise damaged(
-                f"decodes to {self.audio_milliseconds} ms, but its header announces {facts.audio_milliseconds} ms"
+                f"decodes to {self._frames} samples ({self.audio_milliseconds} ms),"
+                f" but {stated} {facts.frames} ({facts.frames * 1000 // facts.sample_rate_hz} ms)"
             )
         # A length that the header states was checked before; AAC's padding does not violate the contract.
         violation = None if facts.frames is not None else duration_violation(self.audio_milliseconds, self._contract)
@@ -284,8 +289,18 @@ class AudioDecoder:
 
 def _tolerance_frames(facts: HeaderFacts) -> int:
     if facts.container is Container.MP3:
-        return _MP3_TOLERANCE_FRAMES
+        return _MP3_TOLERANCE_FRAMES if facts.trimmed else _MP3_COUNTED_TOLERANCE_FRAMES
     return _AAC_TOLERANCE_FRAMES if facts.encoding is Encoding.AAC else 0
+
+
+def _copy_ranges(file: BinaryIO, ranges: tuple[tuple[int, int], ...], into: Path) -> None:
+    """Writes parts of a clip to a new file, one behind the other. Raises OSError when there is no room for it."""
+    with into.open("xb") as copy:
+        for start, end in ranges:
+            file.seek(start)
+            while start < end and (part := file.read(min(_COPY_BYTES, end - start))):
+                copy.write(part)
+                start += len(part)
 
 
 def _check_level(block: Samples) -> None:
