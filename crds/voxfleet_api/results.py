@@ -144,6 +144,17 @@ class SynthesizedAudioFile(BaseModel):
     """The length of a streamed chunk, rounded to whole frames of the model's codec."""
 
 
+class SkippedPart(BaseModel):
+    """Bytes of a clip's file that the decoder was not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset_bytes: int
+    length_bytes: int
+    what: str
+    """For example `an ID3v2 tag`, `zero bytes`, `bytes of no known format`."""
+
+
 class Attestation(BaseModel):
     """The properties of the file, and the conversions before inference."""
 
@@ -157,6 +168,8 @@ class Attestation(BaseModel):
     """For example `resample:22050->16000:soxr_vhq`, `downmix:2->1:Mean`; empty: none."""
     decoder: str
     """The decoder's name and version."""
+    skipped: Annotated[tuple[SkippedPart, ...], Field(max_length=16)] = ()
+    """What lies around and between the audio: tags, padding, length headers that do not fit, and rubbish."""
     sha256: str | None = None
     """The sha256 of the decoded bytes."""
 

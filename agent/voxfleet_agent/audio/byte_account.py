@@ -10,9 +10,9 @@ A parser claims the ranges that it knows: audio, chunks, headers. What nobody cl
 from __future__ import annotations
 
 import re
-import struct
 
 from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
+from voxfleet_agent.audio.tags import tag_at, trailing_tags
 
 INAUDIBLE_MILLISECONDS = 10
 """No syllable is shorter; fewer bytes than this takes on average hold no word."""
@@ -20,11 +20,6 @@ _BLOCK_BYTES = 2**20
 _HEAD_BYTES = 16
 _MAX_TEXT_BYTES = 65_536
 _TEXT = re.compile(rb"[\t\n\r\f\x1a\x20-\x7e]*")
-_ID3V1_BYTES = 128
-_ID3V1_EXTENDED_BYTES = 227
-_APE_BYTES = 32
-_APE_HAS_HEADER = 1 << 31
-_LYRICS3_END_BYTES = 9
 _MAX_TAGS = 16
 _MAX_LISTED = 64
 
@@ -92,8 +87,14 @@ def without_tags_and_padding(clip: ClipReader, start: int, end: int) -> tuple[in
         if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
             break
         start += _padding_bytes(clip, start, end)
-        start += _leading_tag_bytes(clip, start, end)
-        end -= _trailing_tag_bytes(clip, start, end)
+        part = clip.part(start, end)
+        leading = tag_at(part, 0)
+        if leading is not None and leading.complete:
+            start += leading.end
+            continue
+        trailing = trailing_tags(part, 0)
+        if trailing:
+            end = start + trailing[0].start
         if (start, end) == before:
             break
     return start, end
@@ -115,44 +116,15 @@ def _padding_bytes(clip: ClipReader, start: int, end: int) -> int:
     return end - start
 
 
-def _leading_tag_bytes(clip: ClipReader, start: int, end: int) -> int:
-    head = clip.peek(start, min(_APE_BYTES, end - start))
-    length = 0
-    if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
-        length = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
-    elif head[:8] == b"APETAGEX" and len(head) == _APE_BYTES:
-        length = _APE_BYTES + int.from_bytes(head[12:16], "little")
-    elif head[:4] == b"TAG+" and end - start >= _ID3V1_EXTENDED_BYTES:
-        length = _ID3V1_EXTENDED_BYTES
-    elif head[:3] == b"TAG" and end - start >= _ID3V1_BYTES:
-        length = _ID3V1_BYTES
-    return length if length <= end - start else 0
-
-
-def _trailing_tag_bytes(clip: ClipReader, start: int, end: int) -> int:
-    if end - start >= _ID3V1_BYTES and clip.peek(end - _ID3V1_BYTES, 3) == b"TAG":
-        return _ID3V1_BYTES
-    if end - start < _APE_BYTES:
-        return 0
-    footer = clip.peek(end - _APE_BYTES, _APE_BYTES)
-    length = 0
-    if footer[:8] == b"APETAGEX":
-        size, _, flags = struct.unpack("<III", footer[12:24])
-        length = size + (_APE_BYTES if flags & _APE_HAS_HEADER else 0)
-    elif footer.endswith(b"LYRICS200") and footer[-15:-9].isdigit():
-        length = int(footer[-15:-9]) + 6 + _LYRICS3_END_BYTES
-    return length if length <= end - start else 0
-
-
 def _harmless(clip: ClipReader, start: int, end: int, audible: int) -> str | None:
     """What bytes look like that cannot be audio worth hearing; None: they may be."""
     if end - start <= _MAX_TEXT_BYTES and _TEXT.fullmatch(clip.peek(start, end - start)):
         return "text"
     if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
         return None
-    head = clip.peek(start, 8)
-    if head[:3] == b"ID3" or head == b"APETAGEX" or head[:3] == b"TAG":
-        return "a tag that is cut off" if end - start < max(audible, _APE_BYTES) else None
+    tag = tag_at(clip.part(start, end), 0)
+    if tag is not None:
+        return f"{tag.name} that is cut off"
     return "bytes of no known format" if end - start < audible else None
 
 

@@ -23,25 +23,20 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import flac_verification, mp3
+from voxfleet_agent.audio import flac_verification
+from voxfleet_agent.audio.clip_warnings import skipped_parts, warnings_of
 from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
-from voxfleet_agent.audio.decoder_agreement import (
-    MP3_TOLERANCE_FRAMES,
-    agreed_facts,
-    refuse_other_length,
-    tolerance_frames,
-)
+from voxfleet_agent.audio.decoder_agreement import agreed_facts, refuse_other_length, tolerance_frames
 from voxfleet_agent.audio.decoder_input import decoder_input
-from voxfleet_agent.audio.flac_frames import measured_facts
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
+from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
@@ -66,16 +61,14 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
     """
     with open_clip(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        facts = inspect(file, size_bytes)
-        if facts.container is Container.MP3:
-            facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
+        facts = inspect_whole(file, size_bytes)
         checksum = None
         if facts.container is Container.FLAC:
-            clip = ClipReader(file, size_bytes)
-            flac_verification.refuse_other_rate(clip, facts.sample_rate_hz)
-            facts = measured_facts(facts, clip)
+            ((start, end),) = facts.ranges(size_bytes)
+            stream = ClipReader(file, size_bytes).part(start, end)
+            flac_verification.refuse_other_rate(stream, facts.sample_rate_hz)
             # The checksum is of all audio, so it says nothing of a part.
-            checksum = flac_verification.sample_checksum(clip) if facts.truncation is None else None
+            checksum = flac_verification.sample_checksum(stream) if facts.truncation is None else None
     _refuse_violation(facts, size_bytes, contract)
     if facts.other_formats:
         reader = _open_stream(path, facts, chunk_frames=1)
@@ -89,23 +82,6 @@ def _refuse_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContra
     violation = contract_violation(facts, size_bytes, contract)
     if violation is not None:
         raise VoxFleetError(violation.failure_class or FailureClass.CONTRACT_VIOLATION, violation.reason)
-
-
-def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """Compares an mp3's frames with the stated length, or fills it in if there is no Xing header.
-
-    The decoder cannot tell: minimp3 skips damaged frames.
-    """
-    frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
-    if facts.frames is None:
-        return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
-    # The first frame holds the stated length and no audio.
-    if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + MP3_TOLERANCE_FRAMES:
-        raise damaged(
-            f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
-            f" but its header announces {facts.audio_milliseconds} ms"
-        )
-    return facts
 
 
 def this_resampler() -> Resampler:
@@ -159,7 +135,13 @@ class AudioDecoder:
             channels=self.facts.channels,
             conversions=attested,
             decoder=DECODER,
+            skipped=skipped_parts(self.facts),
         )
+
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]:
+        """What is worth knowing about the clip's file."""
+        return warnings_of(self.facts)
 
     def pieces(self) -> Iterator[Samples]:
         """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.

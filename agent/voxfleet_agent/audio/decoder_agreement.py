@@ -4,8 +4,9 @@ Rate and channels must be the header's, or one of the formats that the header le
 differ from the header's by the container's tolerance:
 
 - wav, aiff, flac and PCM in caf state it exactly: none.
-- An mp3 has up to three frames of encoder delay, decoder delay and padding, of which decoders cut off more or less:
-  three frames of 1152 samples, which are 26 to 72 ms at the usual rates.
+- An mp3 whose length header the decoder is given has up to three frames of delay and padding, of which decoders cut off
+  more or less: three frames of 1152 samples. Of an mp3 without one they give every frame, but for one frame and their
+  own delay of 529 samples; what lies before the file they may leave out.
 - An AAC track has up to 2112 samples of delay and one packet of padding: four packets. With spectral band replication
   a packet decodes to twice as many samples.
 """
@@ -17,7 +18,8 @@ import dataclasses
 from voxfleet_agent.audio.header_facts import HeaderFacts, damaged
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
-MP3_TOLERANCE_FRAMES = 3 * 1152
+_MP3_TOLERANCE_FRAMES = 3 * 1152
+_MP3_COUNTED_TOLERANCE_FRAMES = 1152 + 529
 _AAC_TOLERANCE_PACKETS = 4
 _AAC_PACKET_FRAMES = 1024
 
@@ -25,7 +27,7 @@ _AAC_PACKET_FRAMES = 1024
 def tolerance_frames(facts: HeaderFacts) -> int:
     """By how many samples of one channel the decoder may differ from the header."""
     if facts.container is Container.MP3:
-        return MP3_TOLERANCE_FRAMES
+        return _MP3_TOLERANCE_FRAMES if facts.trimmed else _MP3_COUNTED_TOLERANCE_FRAMES
     if facts.encoding is Encoding.AAC:
         return _AAC_TOLERANCE_PACKETS * _AAC_PACKET_FRAMES * facts.replication
     return 0
@@ -58,15 +60,21 @@ def agreed_facts(facts: HeaderFacts, rate_hz: int, channels: int) -> HeaderFacts
 
 
 def refuse_other_length(facts: HeaderFacts, decoded_frames: int) -> None:
-    """Raises VoxFleetError(DECODE_ERROR) when the decoded samples are not as many as the header says."""
-    if decoded_frames == 0:
-        raise damaged(
-            "decodes to no audio"
-            if facts.frames is None
-            else f"decodes to no audio, but its header announces {facts.frames} samples of each channel"
-        )
-    if facts.frames is not None and abs(decoded_frames - facts.frames) > tolerance_frames(facts):
-        raise damaged(f"decodes to {decoded_frames} samples of each channel, but its header announces {facts.frames}")
+    """Raises VoxFleetError(DECODE_ERROR) when the decoded samples are not as many as the header or the frames say."""
+    if facts.frames is None:
+        if decoded_frames == 0:
+            raise damaged("decodes to no audio")
+        return
+    tolerance = tolerance_frames(facts)
+    fewest = facts.frames - facts.undecodable_frames - tolerance
+    if decoded_frames == 0 or not fewest <= decoded_frames <= facts.frames + tolerance:
+        decoded = _length(facts, decoded_frames) if decoded_frames else "no audio"
+        stated = "its frames hold" if facts.counted else "its header announces"
+        raise damaged(f"decodes to {decoded}, but {stated} {_length(facts, facts.frames)}")
+
+
+def _length(facts: HeaderFacts, frames: int) -> str:
+    return f"{frames} samples of each channel ({frames * 1000 // facts.sample_rate_hz} ms)"
 
 
 def _format(rate_hz: int, channels: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,19 +13,20 @@ _COPY_BYTES = 2**20
 def decoder_input(clip: Path, facts: HeaderFacts, folder: Path) -> Path:
     """Returns a path in the empty `folder` whose suffix is the container's: libraries trust names.
 
-    It is a link where the decoder is given the whole file, and a copy of the range otherwise. Raises OSError.
+    It is a link where the decoder is given the whole file, and a copy of its audio otherwise. Raises OSError, also when
+    there is no room for the copy.
     """
     path = folder / f"clip.{facts.container}"
-    if not facts.own_header and facts.audio_start_bytes == 0 and facts.audio_end_bytes is None:
+    size_bytes = clip.stat().st_size
+    ranges = facts.ranges(size_bytes)
+    if not facts.own_header and ranges == ((0, size_bytes),):
         path.symlink_to(clip.absolute())
         return path
     with clip.open("rb") as source, path.open("xb") as target:
         target.write(facts.own_header)
-        source.seek(facts.audio_start_bytes)
-        if facts.audio_end_bytes is None:
-            shutil.copyfileobj(source, target, _COPY_BYTES)
-        else:
-            _copy(source, target, facts.audio_end_bytes - facts.audio_start_bytes)
+        for start, end in ranges:
+            source.seek(start)
+            _copy(source, target, end - start)
     return path
 
 

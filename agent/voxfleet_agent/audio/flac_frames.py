@@ -90,6 +90,7 @@ def measured_facts(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
     return dataclasses.replace(
         facts,
         frames=samples,
+        counted=True,
         audio_milliseconds=max(1, samples * 1000 // facts.sample_rate_hz),
         audio_end_bytes=None if audio_end == clip.size_bytes else audio_end,
         skipped=account.settled(average),

@@ -53,8 +53,25 @@ class HeaderFacts:
     skipped: tuple[SkippedBytes, ...] = ()
     """Bytes that are neither audio nor part of the format, in the order of the file; complete tags and padding are left
     out."""
+    explained: tuple[SkippedBytes, ...] = ()
+    """Complete tags, padding and length headers that the decoder is not given either, in the order of the file."""
+    cut_out: tuple[tuple[int, int], ...] = ()
+    """(start, end) of the bytes within the range that the decoder is not given, in the order of the file."""
+    counted: bool = False
+    """Whether `frames` were counted in the whole file; a header only states them."""
+    trimmed: bool = False
+    """Whether the decoder is given an mp3's length header, by which it cuts off the encoder's delay and padding."""
+    undecodable_frames: int = 0
+    """Samples of one channel, out of `frames`, whose bytes lie partly before the file; a decoder may leave them out."""
     truncation: str | None = None
     """How the file ends early, as the end of a sentence that begins with the clip; None: it is whole."""
+
+    def ranges(self, size_bytes: int) -> tuple[tuple[int, int], ...]:
+        """(start, end) of what the decoder is given of a file of this size, in the order of the file."""
+        end = size_bytes if self.audio_end_bytes is None else self.audio_end_bytes
+        starts = (self.audio_start_bytes, *(cut_end for _, cut_end in self.cut_out))
+        ends = (*(cut_start for cut_start, _ in self.cut_out), end)
+        return tuple(zip(starts, ends, strict=True))
 
 
 class Reader(Protocol):
@@ -68,15 +85,21 @@ class Reader(Protocol):
 class ClipReader:
     """Reads a clip of known size."""
 
-    def __init__(self, reader: Reader, size_bytes: int) -> None:
+    def __init__(self, reader: Reader, size_bytes: int, start: int = 0) -> None:
         self._reader = reader
+        self._start = start
         self.size_bytes = size_bytes
 
+    def part(self, start: int, end: int) -> ClipReader:
+        """A reader of the bytes from `start` to `end`, whose offsets count from `start`."""
+        return ClipReader(self._reader, end - start, self._start + start)
+
     def peek(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset`; fewer at the end of the file."""
-        if offset >= self.size_bytes:
+        """Up to `count` bytes from `offset`; fewer at the end of the file, none before its start."""
+        if not 0 <= offset < self.size_bytes:
             return b""
-        self._reader.seek(offset)
+        self._reader.seek(self._start + offset)
+        count = min(count, self.size_bytes - offset)
         parts = []
         while count > 0:
             part = self._reader.read(count)

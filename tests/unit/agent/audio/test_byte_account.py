@@ -42,7 +42,8 @@ def account_of(content: bytes, claimed_bytes: int) -> ByteAccount:
         (b"\r\n", "text"),
         (b"\r\n------WebKitFormBoundary7MA4YWxkTrZu0gW--\r\n", "text"),
         (NOISE[: AUDIBLE_BYTES - 1], "bytes of no known format"),
-        (ID3V2[:-3], "a tag that is cut off"),
+        (ID3V2[:-3], "an ID3v2 tag that is cut off"),
+        (ID3V2[:10] + NOISE[:15], "an ID3v2 tag that is cut off"),
     ],
 )
 def test_what_is_no_audio_is_left_out(rest: bytes, skipped: str | None) -> None:

@@ -76,7 +76,8 @@ def test_lengths_differ_by_no_more_than_the_tolerance_of_the_container(
         with pytest.raises(VoxFleetError) as caught:
             refuse_other_length(facts, decoded)
         assert caught.value.message == (
-            f"decodes to {decoded} samples of each channel, but its header announces 100000"
+            f"decodes to {decoded} samples of each channel ({decoded * 1000 // 22_050} ms),"
+            " but its header announces 100000 samples of each channel (4535 ms)"
         )
 
 

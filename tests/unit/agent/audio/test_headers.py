@@ -397,7 +397,8 @@ def test_a_cut_clip_is_refused_unless_the_contract_accepts_it() -> None:
     facts = facts_of(content)
     assert facts.truncation is not None
     error = contract_violation(facts, len(content), contract())
-    assert error == RowError(failure_class=FailureClass.DECODE_ERROR, reason=facts.truncation)
+    advice = "a contract with input.truncated: Accept takes what is there"
+    assert error == RowError(failure_class=FailureClass.DECODE_ERROR, reason=f"{facts.truncation}; {advice}")
     assert contract_violation(facts, len(content), contract(truncated="Accept")) is None
 
 
