@@ -113,7 +113,7 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
                 length_bytes = max(length_bytes, 8 + gap_bytes)
         elif not _is_chunk(clip, offset):
             if chunks.audio_offset >= 0 and name in _KNOWN_CHUNKS:
-                account.skip(offset, clip.size_bytes - offset, f"a {name.decode().strip()} chunk that is cut off")
+                account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode().strip()} chunk")
             break
         elif name == b"CHAN":
             chunks.layout = clip.peek(body, min(length_bytes, _LAYOUT_BYTES))
@@ -181,7 +181,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
     if chunks.later_audio_bytes:
         raise damaged(
             f"holds its audio in more than one SSND chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; make a clip of each part"
+            " be read; split the file"
         )
     refuse_core_audio(chunks.layout, channels)
     audio_bytes = frames * frame_bytes

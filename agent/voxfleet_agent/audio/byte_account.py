@@ -148,7 +148,7 @@ def _lost(clip: ClipReader, ranges: list[tuple[int, int]]) -> Exception:
     if kind is not None:
         return damaged(
             f"is joined with another file: {total} bytes from byte {offset} on, where {_article(kind)} file begins,"
-            " would not be read; make a clip of each part"
+            " would not be read; split the file"
         )
     where = f"from byte {offset} on" if len(ranges) == 1 else f"in {len(ranges)} places from byte {offset} on"
     return damaged(

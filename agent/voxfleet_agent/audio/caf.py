@@ -107,7 +107,7 @@ def _chunks(clip: ClipReader, account: ByteAccount, offset: int) -> _Chunks:
         elif name == b"data":
             chunks.later_audio_bytes += max(0, min(length_bytes, remaining_bytes) - _EDIT_COUNT_BYTES)
         elif name in _KNOWN_CHUNKS and length_bytes > remaining_bytes and chunks.audio_offset >= 0:
-            account.skip(offset, clip.size_bytes - offset, f"a {name.decode()} chunk that is cut off")
+            account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode()} chunk")
             break
         elif not _is_chunk(clip, offset) and chunks.audio_offset >= 0:
             break
@@ -188,7 +188,7 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
     if chunks.later_audio_bytes:
         raise damaged(
             f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; make a clip of each part"
+            " be read; split the file"
         )
     refuse_core_audio(chunks.layout, channels)
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")

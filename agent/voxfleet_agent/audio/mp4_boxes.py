@@ -63,7 +63,7 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
                 missing = "" if name == b"moov" else ", and its header (moov) is not among them"
                 raise damaged(cut_short("bytes", end, clip.size_bytes) + missing)
             if name in _WITHOUT_AUDIO:
-                account.skip(offset, clip.size_bytes - offset, f"a {name.decode()} box that is cut off")
+                account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode()} box")
                 break
             if name not in (b"mdat", b"moof"):
                 break

@@ -149,7 +149,7 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
             _read_format(clip, chunks, body, length_bytes)
         elif not _is_chunk(clip, offset):
             if chunks.audio_offset >= 0 and name in _KNOWN_CHUNKS:
-                account.skip(offset, clip.size_bytes - offset, f"a {name.decode().strip()} chunk that is cut off")
+                account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode().strip()} chunk")
             break
         offset = _next_chunk(clip, account, chunks, offset, length_bytes)
     if chunks.audio_offset < 0 and chunks.empty_at is None:
@@ -231,7 +231,7 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
     if chunks.later_audio_bytes:
         raise damaged(
             f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; make a clip of each part"
+            " be read; split the file"
         )
     audio_bytes = frames * frame_bytes
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")

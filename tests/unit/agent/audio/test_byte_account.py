@@ -76,7 +76,7 @@ def test_another_file_behind_the_first_is_named(head: bytes, kind: str, padding:
     begins = len(NOISE) + len(padding)
     assert caught.value.message == (
         f"is joined with another file: {len(head)} bytes from byte {begins} on, where {kind} file begins,"
-        " would not be read; make a clip of each part"
+        " would not be read; split the file"
     )
 
 

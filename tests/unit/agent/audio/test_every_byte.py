@@ -67,7 +67,7 @@ def test_joined_files_are_refused_with_the_bytes_of_the_second(container: str, s
     first, rest = WHOLE[container], WHOLE[second]
     assert refusal_of(first + rest) == (
         f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
-        f" where {ARTICLES[second]} file begins, would not be read; make a clip of each part"
+        f" where {ARTICLES[second]} file begins, would not be read; split the file"
     )
 
 
@@ -226,7 +226,7 @@ def test_no_audio_is_said_only_where_there_is_none(content: bytes, says: str) ->
 def test_audio_in_several_chunks_is_refused_with_the_bytes_of_the_later_ones(content: bytes, kind: str) -> None:
     assert refusal_of(content) == (
         f"holds its audio in more than one {kind} chunk: {len(NOISE)} bytes of the later ones would not be read;"
-        " make a clip of each part"
+        " split the file"
     )
 
 
@@ -251,7 +251,7 @@ def test_a_chunk_of_no_audio_that_is_cut_off_is_skipped_and_told(content: bytes,
     facts = facts_of(content)
     (skipped,) = facts.skipped
     assert skipped.offset_bytes + skipped.length_bytes == len(content)
-    assert skipped.what in (f"a {name} chunk that is cut off", f"a {name} box that is cut off")
+    assert skipped.what in (f"a cut-off {name} chunk", f"a cut-off {name} box")
     assert facts.truncation is None
 
 
