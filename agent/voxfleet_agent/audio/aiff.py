@@ -156,9 +156,12 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
     announced_bytes = max(0, chunks.announced_bytes)
     frame_bytes = channels * bits // 8
     unfinished = announced_bytes == 0 and not _chunks_to_the_end(clip, chunks.audio_offset)
+    open_ended = not (unfinished and announced_frames) and (
+        unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes)
+    )
     if unfinished and announced_frames:
         announced_bytes = announced_frames * frame_bytes
-    elif unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes):
+    elif open_ended:
         announced_bytes = present_bytes
         announced_frames = 0
     if announced_frames == 0 and frame_bytes:
@@ -191,6 +194,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         facts,
         skipped=account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds)),
         truncation=truncation,
+        open_ended=open_ended,
     )
     if not unfinished and truncation is None:
         return facts

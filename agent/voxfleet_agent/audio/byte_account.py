@@ -20,6 +20,7 @@ _BLOCK_BYTES = 2**20
 _HEAD_BYTES = 16
 _MAX_TEXT_BYTES = 65_536
 _TEXT = re.compile(rb"[\t\n\r\f\x1a\x20-\x7e]*")
+_FILE_START = re.compile(rb"RIFF.{4}WAVEfmt |FORM.{4}AIF[FC]|caff\x00\x01..desc", re.DOTALL)
 _MAX_TAGS = 16
 _MAX_LISTED = 64
 
@@ -34,8 +35,12 @@ class ByteAccount:
 
     def claim(self, offset: int, length: int) -> None:
         """The parser knows these bytes. A range may overlap others and reach beyond the end of the file."""
-        if length > 0:
-            self._claimed.append((offset, offset + length))
+        if length <= 0:
+            return
+        end = offset + length
+        if self._claimed and self._claimed[-1][1] == offset:
+            offset, _ = self._claimed.pop()
+        self._claimed.append((offset, end))
 
     def skip(self, offset: int, length: int, what: str) -> None:
         """The parser knows that these bytes are no audio, and has no use for them."""
@@ -73,6 +78,17 @@ class ByteAccount:
         if lost:
             raise _lost(self._clip, lost)
         return tuple(sorted(skipped, key=lambda skip: skip.offset_bytes)[:_MAX_LISTED])
+
+
+def refuse_joined(clip: ClipReader, start: int) -> None:
+    """Raises VoxFleetError(DECODE_ERROR) when another wav, aiff or caf file begins behind `start`; reads all of it."""
+    position = start
+    while window := clip.peek(position, _BLOCK_BYTES + _HEAD_BYTES):
+        found = _FILE_START.search(window)
+        if found is not None:
+            at = position + found.start()
+            raise _lost(clip, [(at, clip.size_bytes - at)])
+        position += _BLOCK_BYTES
 
 
 def audible_bytes(audio_bytes: int, audio_milliseconds: int) -> int:

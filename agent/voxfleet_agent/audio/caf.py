@@ -64,6 +64,8 @@ class _Chunks:
     """Of audio."""
     present_bytes: int = 0
     """From `audio_offset` to the end of the file."""
+    open_ended: bool = False
+    """The audio lasts to the end of the file."""
     later_audio_bytes: int = 0
     """In data chunks behind the first."""
 
@@ -97,7 +99,7 @@ def _chunks(clip: ClipReader, account: ByteAccount, offset: int) -> _Chunks:
             chunks.audio_offset = body + _EDIT_COUNT_BYTES
             chunks.present_bytes = max(0, remaining_bytes - _EDIT_COUNT_BYTES)
             # -1 means up to the end of the file, and a recorder that died leaves 0.
-            to_the_end = length_bytes == -1 or (
+            chunks.open_ended = to_the_end = length_bytes == -1 or (
                 0 <= length_bytes <= _EDIT_COUNT_BYTES and not _chunks_to_the_end(clip, body + length_bytes)
             )
             chunks.announced_bytes = chunks.present_bytes if to_the_end else length_bytes - _EDIT_COUNT_BYTES
@@ -193,7 +195,7 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
     refuse_core_audio(chunks.layout, channels)
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
     skipped = account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds))
-    facts = dataclasses.replace(facts, skipped=skipped, truncation=truncation)
+    facts = dataclasses.replace(facts, skipped=skipped, truncation=truncation, open_ended=chunks.open_ended)
     if truncation is None:
         return facts
     return dataclasses.replace(

@@ -44,6 +44,8 @@ class HeaderFacts:
     """Other (rate in hertz, channels) that the clip may decode to, because its header leaves that to the stream."""
     replication: int = 1
     """How many times as many samples a packet decodes to because of spectral band replication."""
+    open_ended: bool = False
+    """The header states no length: the audio lasts to the end of the file, and only a search finds what joins it."""
     own_header: bytes = b""
     """What the decoder is given ahead of the range, because the file's own header would mislead it."""
     audio_start_bytes: int = 0

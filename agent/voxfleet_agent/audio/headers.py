@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 
 from voxfleet_agent.audio.aiff import inspect_aiff
+from voxfleet_agent.audio.byte_account import refuse_joined
 from voxfleet_agent.audio.caf import inspect_caf
 from voxfleet_agent.audio.flac import inspect_flac
 from voxfleet_agent.audio.flac_frames import measured_facts
@@ -47,6 +48,8 @@ def inspect_whole(reader: Reader, size_bytes: int) -> HeaderFacts:
     if parse is inspect_mp3:
         return count_mp3(clip)
     facts = parse(clip)
+    if facts.open_ended:
+        refuse_joined(clip, facts.audio_start_bytes + 1)
     return _with_counted_flac(facts, clip) if facts.container is Container.FLAC else facts
 
 

@@ -20,7 +20,7 @@ from voxfleet_agent.audio.header_facts import (
     unsupported,
 )
 from voxfleet_agent.audio.mp4_boxes import Movie, boxes, child, find, read_movie
-from voxfleet_agent.audio.mp4_samples import sample_count, sample_table
+from voxfleet_agent.audio.mp4_samples import SampleTable, sample_count, sample_table
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -80,13 +80,14 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     edited = _edited_duration(track.edits)
     stored_frames = duration * rate_hz // timescale
     frames = edited * rate_hz // movie_timescale if edited else stored_frames
-    cut = _cut(clip, movie, table)
+    samples = sample_table(table)
+    cut = _cut(clip, movie, samples)
     fragment_packets = sum(_fragment_packets(body) for _, body in movie.fragments)
     packets = sample_count(table) + fragment_packets
     _refuse_packets(packets, None if movie.fragments else stored_frames, rate_hz, clip.size_bytes)
     if cut is not None and not movie.fragments:
         frames = _present_frames(cut.whole_packets, sample_count(table), stored_frames, frames)
-    _claim_media(account, movie, tracks)
+    _claim_media(account, movie, [samples, *(_samples(other) for other in tracks if other is not track)])
     # The header of a fragmented file states no length.
     facts = checked_facts(
         Container.M4A,
@@ -96,8 +97,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         frames=None if movie.fragments else frames or None,
         estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
     )
-    samples = sample_table(table)
-    audio_bytes = samples.sample_ends[-1] if samples is not None and samples.sample_ends else movie.media_bytes
+    audio_bytes = samples.total_bytes if samples is not None and samples.samples else movie.media_bytes
     return dataclasses.replace(
         facts,
         other_formats=aac.others,
@@ -130,7 +130,12 @@ def _video_stream_type(descriptor: memoryview | None) -> int | None:
     return None if descriptor is None else _decoder_config(descriptor[4:])[0]
 
 
-def _cut(clip: ClipReader, movie: Movie, table: memoryview) -> _Cut | None:
+def _samples(track: _Track) -> SampleTable | None:
+    table = find(find(track.media, b"minf") or _NOTHING, b"stbl")
+    return None if table is None else sample_table(table)
+
+
+def _cut(clip: ClipReader, movie: Movie, samples: SampleTable | None) -> _Cut | None:
     """How the audio ends early; None: it is all there.
 
     Raises VoxFleetError(DECODE_ERROR) when nothing of a file that is cut short can be decoded.
@@ -141,17 +146,14 @@ def _cut(clip: ClipReader, movie: Movie, table: memoryview) -> _Cut | None:
         return _Cut(0, movie.cut_fragment_at, movie.truncation)
     if movie.fragments:
         return None
-    samples = sample_table(table)
-    if samples is None or not samples.sample_ends:
+    if samples is None or not samples.samples:
         if movie.truncation is not None:
             raise damaged(movie.truncation)
         return None
     whole, end_bytes = samples.whole_samples(clip.size_bytes)
-    if whole == len(samples.sample_ends):
-        # What is cut off is no audio.
-        return None
-    present_bytes = samples.sample_ends[whole - 1] if whole else 0
-    truncation = cut_short("bytes of audio", samples.sample_ends[-1], present_bytes)
+    if whole == samples.samples:
+        return None  # what is cut off is no audio
+    truncation = cut_short("bytes of audio", samples.total_bytes, samples.bytes_before(whole))
     if whole == 0 or end_bytes < movie.header_end_bytes:
         raise damaged(truncation)
     return _Cut(whole, end_bytes, truncation)
@@ -163,18 +165,15 @@ def _present_frames(whole_packets: int, packets: int, stored_frames: int, played
     return min(played_frames, max(1, stored_frames * whole_packets // packets - delay_frames))
 
 
-def _claim_media(account: ByteAccount, movie: Movie, tracks: list[_Track]) -> None:
+def _claim_media(account: ByteAccount, movie: Movie, tables: list[SampleTable | None]) -> None:
     """Claims what the tables of all tracks, chapters and pictures too, refer to. Fragments name no places."""
-    tables = [
-        None if table is None else sample_table(table)
-        for table in (find(find(track.media, b"minf") or _NOTHING, b"stbl") for track in tracks)
-    ]
-    if movie.fragments or any(table is None for table in tables):
+    known = [table for table in tables if table is not None]
+    if movie.fragments or movie.cut_fragment_at is not None or len(known) < len(tables):
         for offset, length in movie.media:
             account.claim(offset, length)
         return
-    for table in tables:
-        for offset, length in table.extents() if table is not None else ():
+    for table in known:
+        for offset, length in table.extents():
             account.claim(offset, length)
 
 

@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 from voxfleet_agent.audio.mp4_boxes import find
 
-_MAX_CHUNKS = 1_000_000
-_MAX_SAMPLES = 8_000_000
+_MAX_SAMPLES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SampleTable:
-    """Chunks of samples that lie one behind the other."""
+    """Chunks of samples that lie one behind the other. A track may have a million of either."""
 
     sample_ends: array[int]
     """The bytes of all samples up to and with each one."""
-    chunks: tuple[tuple[int, int, int], ...]
-    """(offset in the file, first sample, number of samples) of each chunk."""
+    chunk_offsets: array[int]
+    """In the file."""
+    chunk_firsts: array[int]
+    """The number of each chunk's first sample, from 0 on, and behind them the number of samples."""
 
-    def extents(self) -> list[tuple[int, int]]:
+    @property
+    def samples(self) -> int:
+        return len(self.sample_ends)
+
+    @property
+    def total_bytes(self) -> int:
+        return self.bytes_before(self.samples)
+
+    def bytes_before(self, sample: int) -> int:
+        """Of all samples ahead of this one."""
+        return self.sample_ends[sample - 1] if sample else 0
+
+    def extents(self) -> Iterator[tuple[int, int]]:
         """The (offset, length) of each chunk."""
-        return [(offset, self._bytes(first, count)) for offset, first, count in self.chunks]
+        for number, offset in enumerate(self.chunk_offsets):
+            first, end = self.chunk_firsts[number], self.chunk_firsts[number + 1]
+            yield offset, self.bytes_before(end) - self.bytes_before(first)
 
     def whole_samples(self, size_bytes: int) -> tuple[int, int]:
         """How many samples come ahead of the first that a file of `size_bytes` ends inside of, and where they end."""
         end_bytes = 0
-        for offset, first, count in self.chunks:
-            if offset + self._bytes(first, count) > size_bytes:
-                whole = sum(1 for number in range(1, count + 1) if offset + self._bytes(first, number) <= size_bytes)
-                return first + whole, offset + self._bytes(first, whole) if whole else end_bytes
-            end_bytes = max(end_bytes, offset + self._bytes(first, count))
-        return len(self.sample_ends), end_bytes
-
-    def _bytes(self, first: int, count: int) -> int:
-        if count == 0:
-            return 0
-        return self.sample_ends[first + count - 1] - (self.sample_ends[first - 1] if first else 0)
+        for number, (offset, length) in enumerate(self.extents()):
+            if offset + length <= size_bytes:
+                end_bytes = max(end_bytes, offset + length)
+                continue
+            first = sample = self.chunk_firsts[number]
+            while offset + self.bytes_before(sample + 1) - self.bytes_before(first) <= size_bytes:
+                sample += 1
+            if sample > first:
+                end_bytes = max(end_bytes, offset + self.bytes_before(sample) - self.bytes_before(first))
+            return sample, end_bytes
+        return self.samples, end_bytes
 
 
 def sample_table(table: memoryview) -> SampleTable | None:
@@ -49,16 +66,14 @@ def sample_table(table: memoryview) -> SampleTable | None:
     runs = _runs(find(table, b"stsc"))
     if ends is None or offsets is None or runs is None:
         return None
-    chunks = []
-    sample = 0
+    firsts = array("Q", [0])
     for number, (first_chunk, samples) in enumerate(runs):
         next_chunk = runs[number + 1][0] if number + 1 < len(runs) else len(offsets) + 1
-        for chunk in range(first_chunk, min(next_chunk, len(offsets) + 1)):
-            if sample + samples > len(ends):
+        for _ in range(first_chunk, min(next_chunk, len(offsets) + 1)):
+            if firsts[-1] + samples > len(ends):
                 return None
-            chunks.append((offsets[chunk - 1], sample, samples))
-            sample += samples
-    return SampleTable(ends, tuple(chunks)) if sample == len(ends) else None
+            firsts.append(firsts[-1] + samples)
+    return SampleTable(ends, offsets, firsts) if len(firsts) == len(offsets) + 1 and firsts[-1] == len(ends) else None
 
 
 def sample_count(table: memoryview) -> int:
@@ -76,20 +91,27 @@ def _sample_ends(table: memoryview) -> array[int] | None:
         return None
     if fixed_bytes:
         return array("Q", range(fixed_bytes, fixed_bytes * (count + 1), fixed_bytes))
-    if len(sizes) < 12 + 4 * count:
-        return None
-    return array("Q", accumulate(struct.unpack_from(f">{count}I", sizes, 12)))
+    numbers = _numbers(sizes[12:], "I", count)
+    return None if numbers is None else array("Q", accumulate(numbers))
 
 
-def _chunk_offsets(table: memoryview) -> tuple[int, ...] | None:
-    for name, code, width in ((b"stco", "I", 4), (b"co64", "Q", 8)):
+def _chunk_offsets(table: memoryview) -> array[int] | None:
+    for name, code in ((b"stco", "I"), (b"co64", "Q")):
         box = find(table, name)
         if box is not None and len(box) >= 8:
-            count = int.from_bytes(box[4:8], "big")
-            if count > _MAX_CHUNKS or len(box) < 8 + width * count:
-                return None
-            return struct.unpack_from(f">{count}{code}", box, 8)
+            return _numbers(box[8:], code, int.from_bytes(box[4:8], "big"))
     return None
+
+
+def _numbers(body: memoryview, code: str, count: int) -> array[int] | None:
+    """`count` big-endian numbers of 4 bytes (I) or 8 (Q)."""
+    numbers = array(code)
+    if len(body) < count * numbers.itemsize:
+        return None
+    numbers.frombytes(body[: count * numbers.itemsize])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def _runs(box: memoryview | None) -> list[tuple[int, int]] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, cut_short, damaged, refused
+from voxfleet_agent.audio.tags import trailing_tags
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
 _PCM = 0x0001
@@ -210,9 +211,11 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
     encoding = _encoding(format_chunk, bits)
     present_bytes = clip.size_bytes - chunks.audio_offset if chunks.audio_offset >= 0 else 0
     announced_bytes = chunks.announced_bytes
-    unfinished = announced_bytes == 0
-    if unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes):
-        announced_bytes = present_bytes
+    unfinished = announced_bytes == 0 and chunks.audio_offset >= 0
+    open_ended = unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes)
+    if open_ended:
+        tags = trailing_tags(clip, chunks.audio_offset)
+        announced_bytes = present_bytes = (tags[0].start if tags else clip.size_bytes) - chunks.audio_offset
     frame_bytes = channels * bits // 8
     stored_bytes = min(announced_bytes, present_bytes)
     frames = stored_bytes // frame_bytes if frame_bytes else 0
@@ -239,8 +242,10 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
         facts,
         skipped=account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds)),
         truncation=truncation,
+        open_ended=open_ended,
     )
-    if not unfinished and truncation is None and not chunks.hidden_from_decoders:
+    tagged = open_ended and chunks.audio_offset + stored_bytes < clip.size_bytes
+    if not (unfinished or tagged or truncation or chunks.hidden_from_decoders):
         return facts
     return dataclasses.replace(
         facts,

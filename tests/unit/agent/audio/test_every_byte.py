@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.audio.audio_bytes import aiff, box, caf, caf_chunk, wav
 
-from voxfleet_agent.audio.flac_frames import measured_facts
-from voxfleet_agent.audio.header_facts import ClipReader
-from voxfleet_agent.audio.headers import HeaderFacts, inspect
+from voxfleet_agent.audio.headers import HeaderFacts, inspect, inspect_whole
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container
 
@@ -30,9 +28,7 @@ M4A = (CLIPS / "m4a-44100-28.m4a").read_bytes()
 def facts_of(content: bytes) -> HeaderFacts:
     """As decoding sees it: a FLAC file's frames are counted."""
     facts = inspect(io.BytesIO(content), len(content))
-    if facts.container is Container.FLAC:
-        return measured_facts(facts, ClipReader(io.BytesIO(content), len(content)))
-    return facts
+    return inspect_whole(io.BytesIO(content), len(content)) if facts.container is Container.FLAC else facts
 
 
 def refusal_of(content: bytes) -> str:
@@ -58,7 +54,7 @@ WHOLE_FRAMES = {"wav": FRAMES, "aiff": FRAMES, "caf": FRAMES, "flac": 63_683, "m
 def test_a_whole_file_has_nothing_to_tell(container: str) -> None:
     facts = facts_of(WHOLE[container])
     assert (facts.frames, facts.skipped, facts.truncation) == (WHOLE_FRAMES[container], (), None)
-    assert (facts.own_header, facts.audio_start_bytes, facts.audio_end_bytes) == (b"", 0, None)
+    assert (facts.own_header, facts.ranges(len(WHOLE[container]))) == (b"", ((0, len(WHOLE[container])),))
 
 
 @pytest.mark.parametrize("container", WHOLE)
@@ -199,6 +195,43 @@ def test_lengths_that_were_never_filled_in_mean_to_the_end(content: bytes) -> No
         given = facts.own_header + content[facts.audio_start_bytes : facts.audio_end_bytes]
         assert (facts_of(given).frames, facts_of(given).own_header) == (FRAMES, b"")
         assert given.endswith(NOISE)
+
+
+@pytest.mark.parametrize("container", ["wav", "aiff", "caf"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        wav(audio=NOISE, announced_bytes=0),
+        wav(audio=NOISE, announced_bytes=0xFFFFFFFF),
+        aiff(audio=NOISE, frames=0, announced_bytes=0),
+        caf(audio=NOISE, announced_bytes=-1),
+    ],
+)
+def test_joined_files_without_lengths_are_found_by_a_search(first: bytes, container: str) -> None:
+    rest = WHOLE[container]
+    content = first + rest
+    with pytest.raises(VoxFleetError) as caught:
+        inspect_whole(io.BytesIO(content), len(content))
+    assert caught.value.message == (
+        f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
+        f" where {ARTICLES[container]} file begins, would not be read; split the file"
+    )
+
+
+@pytest.mark.parametrize("announced_bytes", [0, 0xFFFFFFFF])
+def test_tags_behind_an_open_end_are_no_audio(announced_bytes: int) -> None:
+    content = wav(audio=NOISE, announced_bytes=announced_bytes) + b"TAG" + bytes(range(125))
+    facts = facts_of(content)
+    assert (facts.frames, facts.skipped) == (FRAMES, ())
+    assert (facts.own_header + content[facts.audio_start_bytes : facts.audio_end_bytes]).endswith(NOISE)
+
+
+def test_an_unfinished_recording_behind_a_tag_is_found() -> None:
+    tag = b"ID3\x03\x00\x00\x00\x00\x00\x14" + bytes(range(20))
+    content = tag + wav(audio=NOISE, announced_bytes=0)
+    facts = facts_of(content)
+    assert facts.frames == FRAMES
+    assert content[facts.audio_start_bytes : facts.audio_end_bytes] == NOISE
 
 
 @pytest.mark.parametrize(
