@@ -42,8 +42,8 @@ MAX_PEAK = 4.0
 Samples = npt.NDArray[np.float32]
 
 # wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 whose header states its length has up to
-# three frames of encoder delay, decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of
-# padding. Decoders differ in how much of it they cut off. Of an mp3 without such a header they give every frame, but
+# three frames of encoder delay, decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame
+# of padding. Decoders differ in how much of it they cut off. Of an mp3 without such a header they give every frame, but
 # for one frame and their own delay of 529 samples.
 _MP3_TOLERANCE_FRAMES = 3 * 1152
 _MP3_COUNTED_TOLERANCE_FRAMES = 1152 + 529

@@ -20,7 +20,7 @@ from voxfleet_agent.audio.refused_formats import file_name, known_file_name
 from voxfleet_agent.audio.tags import Tag, leading_tags, trailing_tags, zeros_start
 from voxfleet_agent.audio.wav import inspect_wav
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.contract_input import Container, Decoder, Truncated
+from voxfleet_api.kinds.contract_input import Decoder, Truncated
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import RowError
@@ -28,6 +28,7 @@ from voxfleet_api.results import RowError
 __all__ = ["HeaderFacts", "Reader", "contract_violation", "duration_violation", "inspect", "inspect_whole", "sniff"]
 
 _HEAD_BYTES = 64
+_FLAC_HEADER_BYTES = 42
 
 
 def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
@@ -44,10 +45,7 @@ def inspect_whole(reader: Reader, size_bytes: int) -> HeaderFacts:
     """As `inspect`, and reads as much of the file as it takes to know the range that is audio."""
     clip = ClipReader(reader, size_bytes)
     parse = sniff(clip)
-    if parse is inspect_mp3:
-        return count_mp3(clip)
-    facts = parse(clip)
-    return _without_zeros_behind(facts, clip) if facts.container is Container.FLAC else facts
+    return count_mp3(clip) if parse is inspect_mp3 else parse(clip)
 
 
 def sniff(clip: ClipReader) -> Callable[[ClipReader], HeaderFacts]:
@@ -97,31 +95,24 @@ def _inspect_between_tags(
     start = leading[-1].end if leading else 0
     trailing = trailing_tags(clip, start)
     end = trailing[0].start if trailing else clip.size_bytes
-    tags = (*leading, *trailing)
+    explained = [SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in (*leading, *trailing)]
+    skipped: list[SkippedBytes] = []
+    if parse is inspect_flac and end - start > 3 and not any(clip.peek(end - 3, 3)):
+        # libav takes zeros behind the last frame for damage. Two of them may be its checksum.
+        padding_start = max(start + _FLAC_HEADER_BYTES, zeros_start(clip, start, end) + 2)
+        if padding_start < end:
+            padding_of(padding_start, end, explained, skipped)
+            end = padding_start
     facts = parse(clip.part(start, end))
     return dataclasses.replace(
         facts,
         audio_start_bytes=start + facts.audio_start_bytes,
         audio_end_bytes=end if facts.audio_end_bytes is None else start + facts.audio_end_bytes,
-        skipped=tuple(dataclasses.replace(part, offset_bytes=start + part.offset_bytes) for part in facts.skipped),
-        explained=tuple(SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in tags),
-    )
-
-
-def _without_zeros_behind(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """libav takes zeros behind the last frame of a FLAC file for damage."""
-    end = clip.size_bytes if facts.audio_end_bytes is None else facts.audio_end_bytes
-    # Two zeros may be the checksum of the last frame.
-    zeros = min(end, zeros_start(clip, facts.audio_start_bytes, end) + 2)
-    if zeros == end:
-        return facts
-    explained, skipped = list(facts.explained), list(facts.skipped)
-    padding_of(zeros, end, explained, skipped)
-    return dataclasses.replace(
-        facts,
-        audio_end_bytes=zeros,
+        skipped=(
+            *(dataclasses.replace(part, offset_bytes=start + part.offset_bytes) for part in facts.skipped),
+            *skipped,
+        ),
         explained=tuple(sorted(explained, key=lambda part: part.offset_bytes)),
-        skipped=tuple(skipped),
     )
 
 

@@ -94,7 +94,7 @@ def test_the_decoded_length_is_checked_against_the_header(
     content[21:26] = bytes([content[21] & 0xF0]) + announced_frames.to_bytes(4, "big")
     error = refusal(write(tmp_path / "x.flac", bytes(content)))
     assert error.failure_class is FailureClass.DECODE_ERROR
-    assert f"its header announces {announced_frames * 1000 // RATE_HZ} ms" in error.message
+    assert f"its header announces {announced_frames} ({announced_frames * 1000 // RATE_HZ} ms)" in error.message
 
 
 def test_a_flac_that_does_not_state_its_length_is_decoded(tmp_path: Path, saved: dict[str, bytes]) -> None:
@@ -138,7 +138,7 @@ def test_a_gap_in_an_mp3(
     content = content[:half] + bytes(size_bytes) + content[half + size_bytes :]
     error = refusal(write(tmp_path / "x.mp3", content))
     assert error.failure_class is FailureClass.DECODE_ERROR
-    assert "holds no audio for" in error.message
+    assert "bytes at byte" in error.message
 
 
 @pytest.mark.parametrize("tail", [bytes(5_000), b"TAG" + bytes(125), b"APETAGEX" + bytes(200), b"ID3\x04" + bytes(90)])

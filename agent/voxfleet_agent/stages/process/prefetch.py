@@ -74,7 +74,7 @@ class FetchedClips:
         self._retries = retries
 
     def reservation(self, clip: ManifestRow) -> tuple[str, int]:
-        return f"clip-{clip.index}", clip.size_bytes or 0
+        return f"clip-{clip.index}", (clip.size_bytes or 0) + clip.decode_scratch_bytes
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
         started = time.monotonic()
@@ -94,7 +94,7 @@ class FetchedClips:
         return PreparedClip(
             clip,
             path,
-            version.size_bytes,
+            self.reservation(clip)[1],
             retries=retrier.counts.total(),
             fetch_milliseconds=round((now - started) * 1000),
             ready_at_seconds=now,
