@@ -91,6 +91,8 @@ class ManifestRow(Row):
     """The expected digest, when the input names one."""
     audio_milliseconds: int = 0
     """The length that the header announces; 0 when the header could not be read."""
+    decode_scratch_bytes: int = 0
+    """The scratch that decoding may take beside the file, for a copy of the part of it that is audio."""
     refusal: RowError | None = None
     """The violation that the header shows; Process does not fetch such a clip."""
 

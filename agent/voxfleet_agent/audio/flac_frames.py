@@ -86,7 +86,9 @@ def measured_facts(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
         truncation = cut_short(_UNIT, stated, samples)
     account = ByteAccount(clip)
     account.claim(0, tail_start if end is None else end)
-    audio_end = walk.last_start if end is None else end
+    # A checksum may end in zeros, which look like padding behind it; the decoder takes two more zeros than there are.
+    checksum_zeros = 0 if end is None else len(clip.peek(end, 2)) - len(clip.peek(end, 2).lstrip(b"\0"))
+    audio_end = walk.last_start if end is None else end + checksum_zeros
     return dataclasses.replace(
         facts,
         frames=samples,

@@ -75,6 +75,16 @@ class HeaderFacts:
         ends = (*(cut_start for cut_start, _ in self.cut_out), end)
         return tuple(zip(starts, ends, strict=True))
 
+    def copy_bytes(self, size_bytes: int) -> int:
+        """The most scratch that decoding takes: for a copy of the ranges, if they are not the whole file.
+
+        Those of an mp3 are known only when all of its frames have been counted.
+        """
+        ranges = self.ranges(size_bytes)
+        if ranges == ((0, size_bytes),) and (self.counted or self.container is not Container.MP3):
+            return 0
+        return len(self.own_header) + sum(end - start for start, end in ranges)
+
 
 class Reader(Protocol):
     """The part of a seekable binary file that the parsers use."""

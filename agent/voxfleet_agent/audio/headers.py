@@ -17,8 +17,9 @@ from voxfleet_agent.audio.flac_frames import measured_facts
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, Reader, SkippedBytes, damaged, unsupported
 from voxfleet_agent.audio.m4a import inspect_m4a
 from voxfleet_agent.audio.mp3 import begins_with_frame, count_mp3, holds_frames, inspect_mp3
+from voxfleet_agent.audio.mp3_walk import padding_of
 from voxfleet_agent.audio.refused_formats import file_name, known_file_name
-from voxfleet_agent.audio.tags import Tag, leading_tags, trailing_tags
+from voxfleet_agent.audio.tags import Tag, leading_tags, trailing_tags, zeros_start
 from voxfleet_agent.audio.wav import inspect_wav
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, Decoder, Truncated
@@ -29,6 +30,7 @@ from voxfleet_api.results import RowError
 __all__ = ["HeaderFacts", "Reader", "contract_violation", "duration_violation", "inspect", "inspect_whole", "sniff"]
 
 _HEAD_BYTES = 64
+_FLAC_HEADER_BYTES = 42
 
 
 def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
@@ -100,14 +102,21 @@ def _inspect_between_tags(
     start = leading[-1].end if leading else 0
     trailing = trailing_tags(clip, start)
     end = trailing[0].start if trailing else clip.size_bytes
-    tags = (*leading, *trailing)
+    explained = [SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in (*leading, *trailing)]
+    skipped: list[SkippedBytes] = []
+    if parse is inspect_flac and end - start > 3 and not any(clip.peek(end - 3, 3)):
+        # libav takes zeros behind the last frame for damage. Two of them may be its checksum.
+        padding_start = max(start + _FLAC_HEADER_BYTES, zeros_start(clip, start, end) + 2)
+        if padding_start < end:
+            padding_of(padding_start, end, explained, skipped)
+            end = padding_start
     facts = parse(clip.part(start, end))
     return dataclasses.replace(
         facts,
         audio_start_bytes=start + facts.audio_start_bytes,
         audio_end_bytes=end if facts.audio_end_bytes is None else start + facts.audio_end_bytes,
-        skipped=_shifted(facts.skipped, start),
-        explained=tuple(SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in tags),
+        skipped=(*_shifted(facts.skipped, start), *skipped),
+        explained=tuple(sorted(explained, key=lambda part: part.offset_bytes)),
     )
 
 
@@ -117,7 +126,7 @@ def _with_counted_flac(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
     return dataclasses.replace(
         counted,
         audio_end_bytes=end if counted.audio_end_bytes is None else start + counted.audio_end_bytes,
-        skipped=(*facts.skipped, *_shifted(counted.skipped, start)),
+        skipped=(*_shifted(counted.skipped, start), *facts.skipped),
     )
 
 

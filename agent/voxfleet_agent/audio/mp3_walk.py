@@ -140,9 +140,7 @@ class _Walker:
             )
         walk.skipped = sorted([*walk.skipped, *self._gaps], key=lambda part: part.offset_bytes)
         if walk.as_stated and walk.cut_frame is not None:
-            last_end = walk.runs[-1][1]
-            what = "the beginning of a frame more than the header announces"
-            walk.skipped.append(SkippedBytes(last_end, self._end - last_end, what))
+            walk.skipped.append(walk.explained.pop())
             walk.cut_frame = None
         return walk
 
@@ -255,6 +253,7 @@ class _Walker:
         there_bytes = self._end - self._offset
         whole = "" if length_bytes is None else f" of {length_bytes} bytes"
         verb = "is" if there_bytes == 1 else "are"
+        self._walk.explained.append(SkippedBytes(self._offset, there_bytes, "the beginning of a frame"))
         self._walk.cut_frame = f"is cut short: it ends inside a frame{whole}, of which {there_bytes} {verb} there"
         self._offset = self._end
 

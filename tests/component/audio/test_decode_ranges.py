@@ -98,6 +98,19 @@ def test_a_cut_flac_decodes_to_its_whole_frames(tmp_path: Path, lost: int) -> No
     assert np.array_equal(part, whole[: len(part)])
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0" * 500, b"\r\nthe end"])
+def test_a_flac_whose_checksum_ends_in_a_zero_is_whole(tmp_path: Path, behind: bytes) -> None:
+    for seed in range(5_000):
+        path = save(tmp_path / "x.flac", noise(64, seed=seed), RATE_HZ, "pcm16")
+        content = path.read_bytes()
+        if content.endswith(b"\0"):
+            break
+    else:
+        pytest.fail("no checksum ends in a zero")
+    _, samples = decoded(tmp_path / "y", content + behind)
+    assert np.array_equal(samples, stored(noise(64, seed=seed), 16)[1][:, 0])
+
+
 def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *arguments], check=True)
 
