@@ -93,6 +93,8 @@ class ManifestRow(Row):
     """The expected digest, when the input names one."""
     audio_milliseconds: int = 0
     """The length that the header announces; 0 when the header could not be read."""
+    decode_scratch_bytes: int = 0
+    """The scratch that decoding may take beside the file, for a copy of the part of it that is audio."""
     refusal: RowError | None = None
     """The violation that the header shows; Process does not fetch such a clip."""
 
@@ -167,6 +169,17 @@ class SynthesizedAudioFile(BaseModel):
     """The length of a streamed chunk, rounded to whole frames of the model's codec."""
 
 
+class SkippedPart(BaseModel):
+    """Bytes of a clip's file that the decoder was not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset_bytes: int
+    length_bytes: int
+    what: str
+    """For example `an ID3v2 tag`, `zero bytes`, `bytes of no known format`."""
+
+
 class Attestation(BaseModel):
     """The properties of the file, and the conversions before inference."""
 
@@ -180,6 +193,8 @@ class Attestation(BaseModel):
     """For example `resample:22050->16000:soxr_vhq`, `downmix:2->1:Mean`; empty: none."""
     decoder: str
     """The decoder's name and version."""
+    skipped: Annotated[tuple[SkippedPart, ...], Field(max_length=16)] = ()
+    """What lies around and between the audio: tags, padding, length headers that do not fit, and rubbish."""
     sha256: str | None = None
     """The sha256 of the decoded bytes."""
 

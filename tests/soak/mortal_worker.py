@@ -32,7 +32,7 @@ from voxfleet_agent.worker.transcribe import Transcriber
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 Samples = npt.NDArray[np.float32]
 
@@ -103,6 +103,10 @@ class MortalClip:
     @property
     def attestation(self) -> Attestation:
         return self._clip.attestation
+
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]:
+        return self._clip.warnings
 
     def pieces(self) -> Iterator[Samples]:
         for piece in self._clip.pieces():

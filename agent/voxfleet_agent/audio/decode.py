@@ -23,29 +23,26 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import flac_verification, mp3
+from voxfleet_agent.audio import flac_verification
+from voxfleet_agent.audio.clip_warnings import skipped_parts, warnings_of
 from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
+from voxfleet_agent.audio.decoder_agreement import agreed_facts, refuse_other_length, tolerance_frames
+from voxfleet_agent.audio.decoder_input import decoder_input
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
+from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
+from voxfleet_api.kinds.contract_input import Container, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
 """Lossy codecs exceed 1.0 slightly; a bit-flipped mp3 reaches 18."""
 
 Samples = npt.NDArray[np.float32]
-
-# wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 has up to three frames of encoder delay,
-# decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of padding. Decoders differ in
-# how much of it they cut off.
-_MP3_TOLERANCE_FRAMES = 3 * 1152
-_AAC_TOLERANCE_FRAMES = 4 * 1024
 
 
 def open_clip(path: Path) -> BinaryIO:
@@ -64,35 +61,27 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
     """
     with open_clip(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        facts = inspect(file, size_bytes)
-        if facts.container is Container.MP3:
-            facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
+        facts = inspect_whole(file, size_bytes)
         checksum = None
         if facts.container is Container.FLAC:
-            flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
-            checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
-    violation = contract_violation(facts, size_bytes, contract)
-    if violation is not None:
-        raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
+            ((start, end),) = facts.ranges(size_bytes)
+            stream = ClipReader(file, size_bytes).part(start, end)
+            flac_verification.refuse_other_rate(stream, facts.sample_rate_hz)
+            # The checksum is of all audio, so it says nothing of a part.
+            checksum = flac_verification.sample_checksum(stream) if facts.truncation is None else None
+    _refuse_violation(facts, size_bytes, contract)
+    if facts.other_formats:
+        reader = _open_stream(path, facts, chunk_frames=1)
+        facts = agreed_facts(facts, reader.sample_rate, reader.channels)
+        _refuse_violation(dataclasses.replace(facts, other_formats=()), size_bytes, contract)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
     return AudioDecoder(path, facts, contract, plan, model_rate_hz, checksum)
 
 
-def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """Compares an mp3's frames with the stated length, or fills it in if there is no Xing header.
-
-    The decoder cannot tell: minimp3 skips damaged frames.
-    """
-    frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
-    if facts.frames is None:
-        return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
-    # The first frame holds the stated length and no audio.
-    if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + _MP3_TOLERANCE_FRAMES:
-        raise damaged(
-            f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
-            f" but its header announces {facts.audio_milliseconds} ms"
-        )
-    return facts
+def _refuse_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> None:
+    violation = contract_violation(facts, size_bytes, contract)
+    if violation is not None:
+        raise VoxFleetError(violation.failure_class or FailureClass.CONTRACT_VIOLATION, violation.reason)
 
 
 def this_resampler() -> Resampler:
@@ -124,7 +113,7 @@ class AudioDecoder:
             (duration_milliseconds(contract.input.max_clip) + SPARE_MILLISECONDS) * facts.sample_rate_hz // 1000
         )
         if facts.frames is not None:
-            self._limit_frames = min(self._limit_frames, facts.frames + _tolerance_frames(facts) + 1)
+            self._limit_frames = min(self._limit_frames, facts.frames + tolerance_frames(facts) + 1)
 
     @property
     def audio_milliseconds(self) -> int:
@@ -146,7 +135,13 @@ class AudioDecoder:
             channels=self.facts.channels,
             conversions=attested,
             decoder=DECODER,
+            skipped=skipped_parts(self.facts),
         )
+
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]:
+        """What is worth knowing about the clip's file."""
+        return warnings_of(self.facts)
 
     def pieces(self) -> Iterator[Samples]:
         """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.
@@ -193,16 +188,14 @@ class AudioDecoder:
     def _blocks(self) -> Iterator[Samples]:
         """Yields blocks, (n, channels) float32, as stored, finite and within MAX_PEAK."""
         facts = self.facts
-        reader = self._open_stream()
-        if reader.sample_rate != facts.sample_rate_hz or reader.channels != facts.channels:
-            raise damaged(
-                f"decodes to {reader.channels} channels at {reader.sample_rate} Hz,"
-                f" but its header says {facts.channels} at {facts.sample_rate_hz} Hz"
-            )
+        reader = _open_stream(self._path, facts, min(self._limit_frames, max(1, BLOCK_SAMPLES // facts.channels)))
+        agreed_facts(dataclasses.replace(facts, other_formats=()), reader.sample_rate, reader.channels)
         # Apple's decoder removes the delay itself.
         delay_frames = 0 if sys.platform == "darwin" else facts.priming_frames
         while not reader.at_eof():
-            with self._decode_errors():
+            with _decode_errors(
+                f"the decoder finds no valid {facts.encoding} behind sample {self._frames} of each channel"
+            ):
                 chunk, _ = reader.read_chunk()
             block: Samples = np.asarray(chunk)
             if len(block) == 0:
@@ -221,30 +214,6 @@ class AudioDecoder:
                 self._checksum.add(block)
             yield block
 
-    def _open_stream(self) -> mlx_audio_io.AudioStreamReader:
-        chunk_frames = min(self._limit_frames, max(1, BLOCK_SAMPLES // self.facts.channels))
-        suffix = f".{self.facts.container}"
-        if self._path.suffix.lower() == suffix:
-            with self._decode_errors(self._path.absolute()):
-                # libav mistakes a relative name with a colon for a URL.
-                return mlx_audio_io.stream(self._path.absolute(), chunk_frames=chunk_frames)
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
-            link = Path(folder) / f"clip{suffix}"
-            link.symlink_to(self._path.absolute())
-            with self._decode_errors(link):
-                return mlx_audio_io.stream(link, chunk_frames=chunk_frames)
-
-    @contextlib.contextmanager
-    def _decode_errors(self, opened: Path | None = None) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, RuntimeError, MemoryError) as error:
-            detail = str(error)
-            for path in (opened, self._path):
-                if path is not None:
-                    detail = detail.replace(str(path), "the clip").replace(path.name, "the clip")
-            raise damaged(f"cannot be decoded: {detail[:180]}") from error
-
     def _mix_down(self, block: Samples, into: Samples) -> None:
         np.copyto(into, block[:, 0])
         for channel in range(1, block.shape[1]):
@@ -257,7 +226,7 @@ class AudioDecoder:
         resample = self._plan.resample
         if resample is None:
             return samples
-        with self._decode_errors():
+        with _decode_errors(f"{len(samples)} samples cannot be resampled to {self._model_rate_hz} Hz"):
             resampled = mlx_audio_io.resample(
                 samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
             )
@@ -270,22 +239,29 @@ class AudioDecoder:
 
     def _check_length(self) -> None:
         facts = self.facts
-        if self._frames == 0:
-            raise damaged("holds no audio")
-        if facts.frames is not None and abs(self._frames - facts.frames) > _tolerance_frames(facts):
-            raise damaged(
-                f"decodes to {self.audio_milliseconds} ms, but its header announces {facts.audio_milliseconds} ms"
-            )
+        refuse_other_length(facts, self._frames)
         # A length that the header states was checked before; AAC's padding does not violate the contract.
         violation = None if facts.frames is not None else duration_violation(self.audio_milliseconds, self._contract)
         if violation is not None:
             raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
 
 
-def _tolerance_frames(facts: HeaderFacts) -> int:
-    if facts.container is Container.MP3:
-        return _MP3_TOLERANCE_FRAMES
-    return _AAC_TOLERANCE_FRAMES if facts.encoding is Encoding.AAC else 0
+def _open_stream(path: Path, facts: HeaderFacts, chunk_frames: int) -> mlx_audio_io.AudioStreamReader:
+    with (
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder,
+        _decode_errors(f"the decoder finds no {facts.encoding} in this {facts.container} file"),
+    ):
+        # The reader keeps the file open, so its name may go.
+        return mlx_audio_io.stream(decoder_input(path, facts, Path(folder)), chunk_frames=chunk_frames)
+
+
+@contextlib.contextmanager
+def _decode_errors(what: str) -> Iterator[None]:
+    """Says what is known of the clip: the decoder's own words name files, and functions of its own."""
+    try:
+        yield
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise damaged(f"cannot be decoded: {what}") from error
 
 
 def _check_level(block: Samples) -> None:

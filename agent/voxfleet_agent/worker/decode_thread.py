@@ -17,7 +17,7 @@ from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -34,6 +34,9 @@ class ClipDecoder(Protocol):
 
     @property
     def attestation(self) -> Attestation: ...
+
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]: ...
 
     def pieces(self) -> Iterator[Samples]: ...
 
@@ -74,6 +77,7 @@ class Decoded:
     decode_milliseconds: int
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
+    warnings: tuple[RowWarning, ...] = ()
     failure: VoxFleetError | None = None
 
 
@@ -146,7 +150,7 @@ class DecodeThread:
                 waited_ns += self._write(batch, job, decoder, number, pending)
                 number += 1
             if number == 0 and not job.abandoned:
-                failure = VoxFleetError(FailureClass.DECODE_ERROR, "holds no audio")
+                failure = VoxFleetError(FailureClass.DECODE_ERROR, "decodes to no audio")
         except VoxFleetError as error:
             failure = error
         except OSError:
@@ -163,6 +167,7 @@ class DecodeThread:
                 decode_milliseconds=(time.monotonic_ns() - started_ns - waited_ns) // 1_000_000,
                 audio_milliseconds=decoder.audio_milliseconds if done and decoder is not None else 0,
                 attestation=decoder.attestation if done and decoder is not None else None,
+                warnings=decoder.warnings if done and decoder is not None else (),
                 failure=failure,
             )
         )

@@ -43,7 +43,7 @@ from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation, TimedText
+from voxfleet_api.results import Attestation, RowWarning, TimedText
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -81,6 +81,7 @@ class Decoder:
         self.attestation = Attestation(
             container="wav", encoding="float32", sample_rate_hz=RATE_HZ, channels=1, decoder=""
         )
+        self.warnings: tuple[RowWarning, ...] = ()
         self.audio_milliseconds = 0
         self.piece_starts_milliseconds: list[int] = []
         self._samples = np.frombuffer(path.read_bytes()[44:], "<f4")

@@ -74,7 +74,7 @@ class FetchedClips:
         self._retries = retries
 
     def reservation(self, clip: ManifestRow) -> tuple[str, int]:
-        return f"clip-{clip.index}", clip.size_bytes or 0
+        return f"clip-{clip.index}", clip_scratch_bytes(clip)
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
         started = time.monotonic()
@@ -94,7 +94,7 @@ class FetchedClips:
         return PreparedClip(
             clip,
             path,
-            version.size_bytes,
+            clip_scratch_bytes(clip),
             retries=retrier.counts.total(),
             fetch_milliseconds=round((now - started) * 1000),
             ready_at_seconds=now,
@@ -108,6 +108,11 @@ class FetchedClips:
         uris = (neighbour.uri or "" for neighbour in neighbours if neighbour.refusal is None)
         await self._outage_detector.raise_if_outage(failure, clip.uri or "", uris)
         return row_error_of(failure)
+
+
+def clip_scratch_bytes(clip: ManifestRow) -> int:
+    """The scratch of a recording: its file, and beside it the copy of its audio that decoding may make."""
+    return (clip.size_bytes or 0) + clip.decode_scratch_bytes
 
 
 class ReservedOutputs:

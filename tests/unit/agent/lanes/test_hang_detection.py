@@ -15,7 +15,7 @@ from voxfleet_agent.worker import decode_thread
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Mask, Piece, Samples
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 SECOND_NS = 10**9
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)))
@@ -34,6 +34,7 @@ class OneSecond:
 
     audio_milliseconds = 1000
     attestation = Attestation(container="wav", encoding="pcm16", sample_rate_hz=16_000, channels=1, decoder="")
+    warnings: tuple[RowWarning, ...] = ()
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
