@@ -40,6 +40,7 @@ from voxfleet_agent.worker.decode_thread import (
     Piece,
 )
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
 from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Shortfall, Transcriber
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -305,7 +306,8 @@ class WorkerLoop:
         if request.reference is None:
             return None, rate_hz
         try:
-            pieces = list(self._backends.open_decoder(request.reference, request.contract, rate_hz).pieces())
+            decoder = self._backends.open_decoder(request.reference, request.contract, rate_hz)
+            pieces = list(decoder.pieces(MixdownJudge().examine))
         except VoxFleetError as error:
             raise VoxFleetError(error.failure_class, f"synthesis.reference: {error.message}") from error
         return np.concatenate(pieces), rate_hz

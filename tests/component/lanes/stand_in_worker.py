@@ -27,13 +27,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.decode_memory import working_set_bytes
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
@@ -43,7 +44,7 @@ from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation, TimedText
+from voxfleet_api.results import Attestation, RowWarning, TimedText
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -83,13 +84,14 @@ class Decoder:
         )
         self.audio_milliseconds = 0
         self.piece_starts_milliseconds: list[int] = []
+        self.warnings: tuple[RowWarning, ...] = ()
         self._samples = np.frombuffer(path.read_bytes()[44:], "<f4")
         windows = contract.conversions.windows
         self._frames = self._samples.shape[0]
         if windows is not None:
             self._frames = duration_milliseconds(windows.length) * RATE_HZ // 1000
 
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
         for start in range(0, self._samples.shape[0], self._frames):
             samples = self._samples[start : start + self._frames]
             if samples[0] == np.float32(-0.02):
@@ -222,7 +224,7 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
 
 
 def audible_speech(samples: Samples, sample_rate_hz: int) -> Mask:
-    return np.zeros(0, np.bool_)
+    return np.ones(samples.shape[0] * 50 // sample_rate_hz, np.bool_)
 
 
 def shortfall(transcript: Transcript, speech: Mask, min_coverage_percent: int) -> str | None:
