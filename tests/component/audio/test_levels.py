@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
@@ -34,6 +35,10 @@ def noise(level: float) -> Samples:
 
 def delayed(milliseconds: float) -> Samples:
     return np.roll(VOICE, int(RATE_HZ * milliseconds / 1000))
+
+
+def apart_by(milliseconds: float) -> Samples:
+    return channels(VOICE, delayed(milliseconds))
 
 
 def inverted_from(seconds: float) -> Samples:
@@ -72,7 +77,7 @@ ORDINARY: dict[str, Callable[[], Samples]] = {
     "two speakers": lambda: channels(VOICE, VOICE[::-1]),
     "noise in both": lambda: channels(VOICE + noise(0.01), VOICE + noise(0.01)),
     "a room": lambda: channels(echo(1), echo(2)),
-    **{f"{apart} ms apart": lambda apart=apart: channels(VOICE, delayed(apart)) for apart in (0.3, 0.7, 1, 2, 20)},
+    **{f"{apart} ms apart": partial(apart_by, apart) for apart in (0.3, 0.7, 1, 2, 20)},
     "inverted, 1 ms apart": lambda: channels(VOICE, -delayed(1)),
     "hum that cancels": lambda: channels(VOICE + HUM, VOICE - HUM),
     "a constant part that cancels": lambda: channels(VOICE + 0.3, VOICE - 0.3),
@@ -164,7 +169,7 @@ def test_sound_above_the_models_rate_is_not_a_success(tmp_path: Path) -> None:
 
 def test_a_tone_above_the_models_rate_beside_speech_is_a_warning(tmp_path: Path) -> None:
     voice, _ = mlx_audio_io.load(CLIPS / "wav-48000-13.wav")
-    samples = np.array(voice)[:, :1] * 0.3
+    samples: Samples = np.array(voice)[:, :1] * np.float32(0.3)
     samples += sine(15_000, 0.4, len(samples), 48_000).reshape(-1, 1)
     _, (warning,), _ = judged(save(tmp_path / "clip.wav", samples, 48_000))
     assert warning.code is WarningCode.LEVEL_LOST and "from the loudest second (-11 dB)" in warning.message

@@ -17,10 +17,15 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     cut                                       synthesized audio that ends at the token limit
     link:PATH                                 a link to PATH in place of the synthesized audio
     rest:BEHAVIOUR                            the behaviour after the batch, when its memory is released
+    long:MIB                                  a transcript of this size
+    permission                                no permission to read a file
+
+The key `load` says what it does as it is loaded.
 """
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import json
 import os
@@ -141,6 +146,7 @@ class Model:
 
     def warm_up(self) -> None:
         (self._folder / "loads").open("a").write("x")
+        behave(self._behaviours.get("load", ""), crowd=False)
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
         numbers = [round(float(samples[0]) * 100) for samples in clips]
@@ -206,6 +212,10 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
         _kept.append(np.ones(int(detail) * 2**20, np.uint8))
     if what == "hang":
         threading.Event().wait()
+    if what == "long":
+        return "x" * (int(detail) * 2**20)
+    if what == "permission":
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if what == "cut":
         raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, "the model stopped at its token limit")
     if what == "link":

@@ -188,6 +188,7 @@ async def _commit(
         indexes=encode(clips),
         parts=tuple(delivered.refs),
         counts=delivered.tally.counts,
+        warnings=delivered.tally.warnings,
         run=await run.deliver_run_record() if inferred else None,
     )
     content = canonical_json(commit.dump())
@@ -197,4 +198,5 @@ async def _commit(
         commit_sha256=sha256_hex(content),
         counts=commit.counts,
         quarantine=delivered.tally.first_quarantined,
+        warnings=commit.warnings,
     )

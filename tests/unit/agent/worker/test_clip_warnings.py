@@ -31,9 +31,12 @@ class Model:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = list(texts)
+        self._said = ""
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
-        return [Transcript(self._texts[0] if enlarged else self._texts.pop(0)) for _ in clips]
+        if not enlarged:
+            self._said = self._texts.pop(0)
+        return [Transcript(self._said) for _ in clips]
 
     def warm_up(self) -> None: ...
 
