@@ -24,7 +24,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Convert the clip, or accept its container in the VoiceContract.",
     ),
     FailureClass.CONTRACT_VIOLATION: FailureText(
-        "The clip's rate, channels, length or size is not accepted, and no declared conversion changes that.",
+        "The clip's rate, channels, length or size is not accepted, and no declared conversion changes that; or a"
+        " declared conversion would silence it.",
         "Record or convert as the contract says, or declare the conversion in the VoiceContract.",
     ),
     FailureClass.DECODE_ERROR: FailureText("The clip is truncated or damaged.", _DATA_TO_DO),
@@ -37,8 +38,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
     ),
     FailureClass.MEMORY_EXCEEDED: FailureText(
-        "The clip alone needs more memory than its lane may use.",
-        "Shorten the clip, declare conversions.windows, or raise memoryCap.",
+        "The clip alone, or the model as it is loaded, needs more memory than its lane may use.",
+        "Shorten the clip, declare conversions.windows, use a smaller model, or raise memoryCap.",
     ),
     FailureClass.TRUNCATED_OUTPUT: FailureText(
         "The transcript covers too little of the speech, was cut by the token budget, or is empty although"
@@ -59,14 +60,16 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
     ),
     FailureClass.RUNTIME_MISMATCH: FailureText(
-        "The Mac's agent does not understand the attempt, or its MLX packages do not fit together.",
-        "Upgrade the agent on this Mac.",
+        "The Mac cannot run the attempt: its agent does not understand it, its MLX packages do not fit together, or its"
+        " lane does not start, load the model or reach its files.",
+        "Read the message; upgrade the agent on this Mac, or correct its laneUser, scratch or disk.",
     ),
     FailureClass.SCRATCH_EXHAUSTED: FailureText(
         "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."
     ),
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureText(
-        "The GPU had no memory left.", "Nothing at first; if it persists, use a smaller model or a larger Mac."
+        "The GPU or the Mac had no memory left, and the lane was below its own cap.",
+        "Nothing at first; if it persists, use a smaller model or a larger Mac.",
     ),
     FailureClass.GPU_ABORT_TIMEOUT: FailureText(
         "The GPU driver ended work that took too long.",

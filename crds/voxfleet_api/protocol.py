@@ -21,7 +21,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.results import Counts, PlanResult
+from voxfleet_api.results import Counts, PlanResult, WarningCounts
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"
@@ -158,6 +158,8 @@ class ShardResult(StatusModel):
     """The counts of a Process or Finalize attempt, inherited clips included."""
     quarantine: tuple[QuarantinedClip, ...] = ()
     """The first quarantined clips, by index."""
+    warnings: WarningCounts = ()
+    """The warnings of the same rows that `counts` counts."""
 
 
 class LedgerSpan(StatusModel):

@@ -21,6 +21,8 @@ Rows use snake_case (data people read them), the other files camelCase.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -68,6 +70,10 @@ class WarningCode(StrEnum):
     """The file ends early; the contract accepts what is there."""
 
 
+MAX_WARNING_CODES = 16
+"""The most codes that a status has room for."""
+
+
 class RowWarning(BaseModel):
     """A warning of one clip."""
 
@@ -75,6 +81,33 @@ class RowWarning(BaseModel):
 
     code: WarningCode
     message: Annotated[str, Field(max_length=256)]
+
+
+class WarningCount(StatusModel):
+    """How many clips have a warning with this code."""
+
+    code: Annotated[
+        str, Field(max_length=64, pattern="^[A-Z][A-Za-z]*$", description="What the rows warn of, a WarningCode.")
+    ]
+    clips: Annotated[int, Field(description="Clips whose rows have such a warning.")]
+
+
+WarningCounts = Annotated[
+    tuple[WarningCount, ...],
+    Field(
+        max_length=MAX_WARNING_CODES,
+        json_schema_extra=list_map("code"),
+        description="Warnings in the rows of the committed clips, by code. A clip with a warning is no failure.",
+    ),
+]
+
+
+def warning_counts(counts: Iterable[WarningCount]) -> tuple[WarningCount, ...]:
+    """Adds counts up, one a code, in the order of the codes. Pure."""
+    clips: Counter[str] = Counter()
+    for count in counts:
+        clips[count.code] += count.clips
+    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(clips.items()) if number)
 
 
 class ManifestRow(Row):
@@ -413,6 +446,7 @@ class Commit(SpecModel):
     indexes: Ranges
     parts: tuple[PartRef, ...]
     counts: Counts
+    warnings: WarningCounts = ()
     run: FileRef | None = None
     """The reference of run.json; absent when the attempt inherited everything."""
 
@@ -424,6 +458,7 @@ class ResultIndex(SpecModel):
     manifest_sha256: Sha256Hex
     total: int
     counts: Counts
+    warnings: WarningCounts = ()
     files: tuple[FileRef, ...]
 
 

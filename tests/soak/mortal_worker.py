@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -24,6 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.soak.schedule import Moment, Victim
 
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.worker import main
 from voxfleet_agent.worker.decode_thread import ClipDecoder
@@ -108,8 +109,8 @@ class MortalClip:
     def warnings(self) -> tuple[RowWarning, ...]:
         return self._clip.warnings
 
-    def pieces(self) -> Iterator[Samples]:
-        for piece in self._clip.pieces():
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
+        for piece in self._clip.pieces(examine):
             self._fate.reached(Moment.DECODE)
             yield piece
 

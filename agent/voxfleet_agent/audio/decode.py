@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -31,12 +31,13 @@ from voxfleet_agent.audio.decoder_agreement import agreed_facts, refuse_other_le
 from voxfleet_agent.audio.decoder_input import decoder_input
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
+from voxfleet_agent.audio.levels import MixdownLevels, QuietedStretch, ResampledLevels
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation, RowWarning
+from voxfleet_api.results import Attestation
 
 DECODER = f"mlx-audio-io {version('mlx-audio-io')}"
 MAX_PEAK = 4.0
@@ -103,11 +104,15 @@ class AudioDecoder:
         self.facts = facts
         self.piece_starts_milliseconds: list[int] = []
         """The start in the clip of each piece so far."""
+        self.warnings = warnings_of(facts)
+        """What is worth knowing about the clip; final after the last piece."""
         self._path = path
         self._contract = contract
         self._plan = plan
         self._model_rate_hz = model_rate_hz
         self._checksum = checksum
+        self._mixdown_levels: MixdownLevels | None = None
+        self._resampled_levels = ResampledLevels()
         self._frames = 0
         self._limit_frames = (
             (duration_milliseconds(contract.input.max_clip) + SPARE_MILLISECONDS) * facts.sample_rate_hz // 1000
@@ -138,22 +143,24 @@ class AudioDecoder:
             skipped=skipped_parts(self.facts),
         )
 
-    @property
-    def warnings(self) -> tuple[RowWarning, ...]:
-        """What is worth knowing about the clip's file."""
-        return warnings_of(self.facts)
-
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None] = lambda stretch: None) -> Iterator[Samples]:
         """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.
 
-        Call it once. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), possibly after some pieces, because the
-        clip's length is known only at its end.
+        `examine` gets each stretch that the mix makes much quieter; what it raises ends the iteration. Call it once.
+        Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), possibly after some pieces, because the clip's length
+        is known only at its end, and so is whether a conversion has silenced it.
         """
+        facts = self.facts
+        if facts.channels > 1:
+            self._mixdown_levels = MixdownLevels(facts.sample_rate_hz, facts.channels, examine)
         windows = self._contract.conversions.windows
         if windows is None or self._fits_in(windows):
             yield self._whole_clip()
-            return
-        yield from self._windows(WindowRule.of(windows, self.facts.sample_rate_hz))
+        else:
+            yield from self._windows(WindowRule.of(windows, facts.sample_rate_hz))
+        if self._plan.resample is not None:
+            lost = self._resampled_levels.finish(self._plan.attested[-1])
+            self.warnings += () if lost is None else (lost,)
 
     def _fits_in(self, windows: Windows) -> bool:
         length_frames = duration_milliseconds(windows.length) * self.facts.sample_rate_hz // 1000
@@ -220,6 +227,8 @@ class AudioDecoder:
             into += block[:, channel]
         if block.shape[1] > 1:
             into /= np.float32(block.shape[1])
+        if self._mixdown_levels is not None:
+            self._mixdown_levels.add(block, into)
 
     def _piece(self, start_frame: int, samples: Samples) -> Samples:
         self.piece_starts_milliseconds.append(start_frame * 1000 // self.facts.sample_rate_hz)
@@ -230,12 +239,16 @@ class AudioDecoder:
             resampled = mlx_audio_io.resample(
                 samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
             )
-        return np.asarray(resampled).reshape(-1)
+        resampled = np.asarray(resampled).reshape(-1)
+        self._resampled_levels.add(samples, self.facts.sample_rate_hz, resampled, self._model_rate_hz)
+        return resampled
 
     def _check_decoded(self) -> None:
         self._check_length()
         if self._checksum is not None:
             self._checksum.verify()
+        if self._mixdown_levels is not None:
+            self._mixdown_levels.finish()
 
     def _check_length(self) -> None:
         facts = self.facts

@@ -68,6 +68,7 @@ def statistics_json(statistics: RowStatistics) -> dict[str, object]:
     return {
         "counts": statistics.counts.model_dump(by_alias=True),
         "classes": statistics.classes,
+        "warnings": statistics.warnings,
         "audioSeconds": statistics.audio_milliseconds / 1000,
         "inferSeconds": statistics.infer_milliseconds / 1000,
         "audioSecondsPerInferSecond": _rounded(statistics.audio_seconds_per_infer_second),

@@ -11,7 +11,6 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.confinement.confinement import Confinement, unconfined
-from voxfleet_agent.lane_protocol.failure_marks import GPU_ABORTS
 from voxfleet_agent.lane_protocol.messages import (
     SYNTHESIZED_PREFIX,
     BatchDone,
@@ -23,7 +22,7 @@ from voxfleet_agent.lane_protocol.messages import (
 )
 from voxfleet_agent.lanes.batch_size import BatchSize
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
-from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd
+from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd, load_failure_class
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
@@ -313,10 +312,8 @@ class ProcessLane:
         except ChildEndedError as error:
             if self._child is not None:
                 await self._record_child_end(self._child, error.end)
-            # LANE_CRASHED would blame a clip, but no clip is at fault, and another Mac may do better.
-            fault = error.end.failure_class
             raise VoxFleetError(
-                fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
+                load_failure_class(error.end),
                 f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
             ) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sys
 from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +23,7 @@ from voxfleet_agent.models.model_files import (
 from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.access_advice import denial
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 
@@ -103,7 +106,9 @@ class ModelStore:
             check_contents(where, folder, names)
             digests = self._digests.of(folder, names)
         except OSError as error:
-            raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path and permissions") from error
+            if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                raise unavailable(f"{where} cannot be read: {denial(error.errno, sys.platform)}") from error
+            raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path") from error
         actual = model_digest(digests)
         if digest is not None and digest != actual:
             raise VoxFleetError(

@@ -20,6 +20,9 @@ from voxfleet_api.results import (
     RowError,
     SynthesizedAudioFile,
     Timings,
+    WarningCode,
+    WarningCount,
+    warning_counts,
 )
 
 _REASON_LIMIT = 256
@@ -146,11 +149,13 @@ class RowTally:
 
     def __init__(self) -> None:
         self._statuses: Counter[ClipStatus] = Counter()
+        self._warned: Counter[WarningCode] = Counter()
         self._quarantined: list[QuarantinedClip] = []
 
     def add(self, rows: Iterable[ResultRow]) -> None:
         for row in rows:
             self._statuses[row.status] += 1
+            self._warned.update({warning.code for warning in row.warnings})
             if row.status is ClipStatus.QUARANTINED and row.error is not None and row.error.failure_class is not None:
                 self._quarantined.append(
                     QuarantinedClip(
@@ -171,6 +176,11 @@ class RowTally:
             quarantined=self._statuses[ClipStatus.QUARANTINED],
             not_run=self._statuses[ClipStatus.NOT_RUN],
         )
+
+    @property
+    def warnings(self) -> tuple[WarningCount, ...]:
+        """Clips with a warning, by its code."""
+        return warning_counts(WarningCount(code=code.value, clips=clips) for code, clips in self._warned.items())
 
     @property
     def first_quarantined(self) -> tuple[QuarantinedClip, ...]:

@@ -95,6 +95,7 @@ def summary_text(summary: RunSummary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
+        lines += [f"  warnings   {number} {name}" for name, number in figures.warnings.items()]
         lines.append(_throughput(summary, figures))
         latency = figures.spreads.get(LATENCY)
         if latency is not None:

@@ -7,11 +7,13 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from voxfleet_agent.addresses import Address
+from voxfleet_agent.storage.access_advice import denial
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_agent.storage.listing import EnterFolder, Listing, SkippedFolder
 from voxfleet_agent.storage.object_store import STAGING_PREFIX, OpenedObject, RangeReader
@@ -330,9 +332,7 @@ def _file_errors() -> Iterator[None]:
 
 def _file_error(error: OSError) -> VoxFleetError:
     if error.errno in _NO_ACCESS:
-        return VoxFleetError(
-            FailureClass.ACCESS_DENIED, "the file system denies access; check the owner and the permissions"
-        )
+        return VoxFleetError(FailureClass.ACCESS_DENIED, denial(error.errno, sys.platform))
     if error.errno in _NO_OBJECT:
         return VoxFleetError(FailureClass.INPUT_NOT_FOUND, "the object does not exist, or this Mac does not see it")
     if error.errno in _IMPOSSIBLE:

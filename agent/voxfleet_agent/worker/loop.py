@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import queue
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
-from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
@@ -40,6 +41,7 @@ from voxfleet_agent.worker.decode_thread import (
     Piece,
 )
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
 from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Shortfall, Transcriber
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -124,12 +126,7 @@ class WorkerLoop:
             try:
                 self._handle(item)
             except OSError as error:
-                self._send(
-                    WorkerRefusal(
-                        failure_class=FailureClass.SCRATCH_EXHAUSTED,
-                        message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
-                    )
-                )
+                self._send(file_refusal(error))
             finally:
                 self._flush()
 
@@ -219,10 +216,7 @@ class WorkerLoop:
             traceback.print_exc(file=sys.stderr)
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
-            return WorkerRefusal(
-                failure_class=FailureClass.MODEL_UNAVAILABLE,
-                message=f"the model in {request.folder} cannot be loaded: {type(error).__name__}: {error}"[:1024],
-            )
+            return load_refusal(error, request)
 
     def _load_model(self, request: Load) -> None:
         """Loads the requested model unless it is already in memory."""
@@ -305,10 +299,52 @@ class WorkerLoop:
         if request.reference is None:
             return None, rate_hz
         try:
-            pieces = list(self._backends.open_decoder(request.reference, request.contract, rate_hz).pieces())
+            decoder = self._backends.open_decoder(request.reference, request.contract, rate_hz)
+            pieces = list(decoder.pieces(MixdownJudge().examine))
         except VoxFleetError as error:
             raise VoxFleetError(error.failure_class, f"synthesis.reference: {error.message}") from error
         return np.concatenate(pieces), rate_hz
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DENIALS = (errno.EACCES, errno.EPERM)
+
+
+def file_refusal(error: OSError) -> WorkerRefusal:
+    """The answer when a file of the lane or of a clip cannot be used: no clip is at fault. Pure."""
+    if error.errno in DISK_ERRORS:
+        return WorkerRefusal(
+            failure_class=FailureClass.SCRATCH_EXHAUSTED,
+            message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
+        )
+    what = "check that laneUser may reach scratch.path" if error.errno in DENIALS else "look at the agent's log"
+    return WorkerRefusal(
+        failure_class=FailureClass.RUNTIME_MISMATCH,
+        message=f"the lane cannot open a file that the agent gave it: {error.strerror or type(error).__name__}; {what}",
+    )
+
+
+def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
+    """The answer when a model's code raised `error` as it was loaded. Pure."""
+    if isinstance(error, MemoryError) or names_lack_of_memory(str(error)):
+        return WorkerRefusal(
+            failure_class=FailureClass.MEMORY_EXCEEDED,
+            message=f"there is no memory to load the model in {request.folder}: the lane may take"
+            f" {request.memory_cap_bytes >> 20} MiB; use a smaller model, or raise batching.memoryCap and the pool's"
+            " memoryCap",
+        )
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS + DENIALS:
+        return WorkerRefusal(
+            failure_class=FailureClass.MODEL_UNAVAILABLE,
+            message=f"the model in {request.folder} cannot be read by the lane: {error.strerror}; check the disk, and"
+            " that laneUser may read the folder",
+        )
+    return WorkerRefusal(
+        failure_class=FailureClass.MODEL_UNAVAILABLE,
+        message=f"the model in {request.folder} cannot be loaded, its code raised {type(error).__name__}: {error}"[
+            :1024
+        ],
+    )
 
 
 def _key_of(request: Load) -> tuple[object, ...]:

@@ -34,7 +34,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import InputSelection
+from voxfleet_api.results import InputSelection, WarningCounts
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
@@ -248,6 +248,7 @@ class AudioBatchJobStatus(StatusModel):
             description="The first quarantined clips; errors.jsonl has all of them.",
         ),
     ] = ()
+    warnings: WarningCounts = ()
     macs: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],
         Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),

@@ -27,7 +27,7 @@ from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
-from voxfleet_api.results import PlanResult
+from voxfleet_api.results import PlanResult, WarningCounts
 
 MAX_ATTEMPTS = 16
 
@@ -174,6 +174,7 @@ class AudioShardStatus(
             description="The first quarantined clips of the shard.",
         ),
     ] = ()
+    warnings: WarningCounts = ()
     scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 

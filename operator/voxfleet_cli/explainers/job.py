@@ -36,6 +36,7 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
                 {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason}
                 for clip in status.quarantine
             ],
+            "warnings": {warned.code: warned.clips for warned in status.warnings},
             "attempts": [line for shard in shards for line in attempts_of(shard)],
             "usage": status.usage.dump(),
             "results": status.results.uri if status.results else None,

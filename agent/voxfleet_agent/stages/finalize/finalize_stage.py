@@ -97,6 +97,7 @@ async def _write_index(
         manifest_sha256=finalize_spec.manifest_sha256,
         total=finalize_spec.total,
         counts=merged.tally.counts,
+        warnings=merged.tally.warnings,
         files=(*results, *(file_ref(name, content) for name, content in contents.items())),
     )
     content = canonical_json(index.dump())
@@ -104,7 +105,10 @@ async def _write_index(
     crash_points.point("index-uploaded")
     ctx.progress(finalize_spec.total, finalize_spec.total)
     return ShardResult(
-        commit_sha256=sha256_hex(content), counts=index.counts, quarantine=merged.tally.first_quarantined
+        commit_sha256=sha256_hex(content),
+        counts=index.counts,
+        quarantine=merged.tally.first_quarantined,
+        warnings=index.warnings,
     )
 
 

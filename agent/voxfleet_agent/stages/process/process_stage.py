@@ -194,6 +194,7 @@ async def _commit(
         indexes=encode(clips),
         parts=tuple(delivered.refs),
         counts=delivered.tally.counts,
+        warnings=delivered.tally.warnings,
         run=await run.deliver_run_record() if inferred else None,
     )
     content = canonical_json(commit.dump())
@@ -203,4 +204,5 @@ async def _commit(
         commit_sha256=sha256_hex(content),
         counts=commit.counts,
         quarantine=delivered.tally.first_quarantined,
+        warnings=commit.warnings,
     )

@@ -19,7 +19,7 @@ from voxfleet_api.kinds.audio_batch_job import (
 )
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import job_folder
+from voxfleet_api.results import job_folder, warning_counts
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
@@ -44,6 +44,7 @@ def with_facts(
                 committed=sum(shard.status.commit is not None for shard in shards.process),
             ),
             "quarantine": first_quarantined(shards.process),
+            "warnings": warning_counts(count for shard in shards.process for count in shard.status.warnings),
             "macs": macs_of(job, shards.all),
             "pending_reason": None if ended else pending_reason,
             "usage": job_usage(shards.all, ended=ended),

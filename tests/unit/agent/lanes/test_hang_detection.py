@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage
 from voxfleet_agent.worker import decode_thread
@@ -39,8 +40,9 @@ class OneSecond:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.piece_starts_milliseconds = [0]
+        self.warnings: tuple[RowWarning, ...] = ()
 
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
         self._clock.now_ns += SECOND_NS
         yield np.zeros(100, np.float32)
 

@@ -9,7 +9,7 @@ from tests.unit.agent.audio.audio_bytes import flac, wav
 from tests.unit.agent.audio.mp3_bytes import ID3V1, RATE_HZ, frames, id3v2
 
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.stages.process.prefetch import clip_scratch_bytes
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
