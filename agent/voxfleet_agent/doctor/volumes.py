@@ -14,6 +14,7 @@ import psutil
 
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_agent.durable_files import sync_file
 
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"}
@@ -158,17 +159,8 @@ def _write_speed(folder: Path) -> float:
         started = time.monotonic()
         for _ in range(_SPEED_BYTES // _MIB):
             os.write(descriptor, block)
-        _sync(descriptor)
+        sync_file(descriptor)
         return _SPEED_BYTES / max(time.monotonic() - started, 1e-6)
     finally:
         os.close(descriptor)
         path.unlink()
-
-
-def _sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)

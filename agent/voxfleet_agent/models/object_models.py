@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
+from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     MAX_FILES,
@@ -49,7 +50,7 @@ class ObjectModels:
         SCRATCH_EXHAUSTED when the disk or the cache is full, and the storage's TRANSPORT and THROTTLED.
         """
         try:
-            origin = await asyncio.to_thread(storage.origin, uri)
+            origin = storage.origin(uri)
         except VoxFleetError as error:
             raise unavailable(f"{_WHERE}: {error.message}") from error
         async with self._locks[origin]:
@@ -110,7 +111,8 @@ class ObjectModels:
     ) -> PinnedModel:
         check_contents(_WHERE, folder, files)
         kept = self._cache.adopt(folder, _cache_name(digest))
-        self._cache.origin(_key(origin)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
+        record = json.dumps({"digest": digest, "versions": _record(versions)})
+        replace_file(self._cache.origin(_key(origin)), record.encode())
         return self._pin(kept, digest, files)
 
     def _pin(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> PinnedModel:

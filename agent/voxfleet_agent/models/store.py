@@ -43,7 +43,8 @@ class ModelStore:
         storage's TRANSPORT and THROTTLED, which can be retried.
         """
         if source.path is not None:
-            return await asyncio.to_thread(self._resolve_path, source.path, source.digest)
+            path, digest = source.path, source.digest
+            return await storage.call_at(path, lambda: self._resolve_path(path, digest))
         await asyncio.to_thread(self._open)
         if source.hub is not None:
             async with self._locks[source.hub.id]:

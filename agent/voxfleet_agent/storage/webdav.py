@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from voxfleet_agent.addresses import Address, Scheme
 from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_objects import HttpObjects
-from voxfleet_agent.storage.object_store import CLEANUP_SECONDS, STAGING_PREFIX
+from voxfleet_agent.storage.object_store import CLEANUP_SECONDS
 from voxfleet_agent.storage.object_version import check_count, check_name
+from voxfleet_agent.storage.staging_names import STAGING_PREFIX
 from voxfleet_agent.storage.upload_content import BytesContent, Content
 from voxfleet_agent.storage.xml_documents import read_document, text_of
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -15,7 +15,7 @@ import pytest
 from tests.component.storage.errors import class_of, error_of
 
 from voxfleet_agent.storage import Storage
-from voxfleet_agent.storage.object_store import STAGING_PREFIX
+from voxfleet_agent.storage.staging_names import STAGING_PREFIX
 from voxfleet_api.failures import FailureClass
 
 
