@@ -20,12 +20,15 @@ from pathlib import Path
 
 from voxfleet_agent.clock import Clock, timestamp
 from voxfleet_agent.durable_files import sync_file, sync_file_at, sync_folder
+from voxfleet_agent.logs import logger
 from voxfleet_agent.scratch import remove_entry, writing_scratch
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Evidence
+
+_log = logger("voxfleet.quarantine")
 
 EVIDENCE_NAME = "evidence.json"
 CLIP_NAME = "clip"
@@ -180,7 +183,11 @@ class QuarantineStore:
         clips = self.clips()
         self._usage = self._usage_of(clips)
         expired = [clip for clip in clips if clip.expires_at <= now]
-        self.discard(expired)
+        for clip in expired:
+            try:
+                self.discard([clip])
+            except PermissionError:
+                _log.warning("a quarantined clip cannot be removed; check its owner", namespace=clip.namespace, job=clip.job)
         for namespace in _subfolders(self.path):
             for job in _subfolders(namespace):
                 for entry in _subfolders(job):

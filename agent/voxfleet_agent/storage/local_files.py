@@ -1,4 +1,4 @@
-"""Local files below the allowed folders. Links are resolved first; then the path is opened part by part, without them."""
+"""Local files below the allowed folders. Links are resolved first; then no part of the path is followed as one."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MAX_THREADS = 16
 CALL_SECONDS = 60.0
 SILENT_SECONDS = 5.0
 """How long a call may take while the mount answers nothing at all."""
-CANCEL_SECONDS = 5.0
+CANCEL_SECONDS = 2.0
 """How long a cancelled caller waits for its call to end, before it leaves the call behind."""
 
 _log = logger("voxfleet.storage")
