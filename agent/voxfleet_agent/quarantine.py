@@ -187,7 +187,9 @@ class QuarantineStore:
             try:
                 self.discard([clip])
             except PermissionError:
-                _log.warning("a quarantined clip cannot be removed; check its owner", namespace=clip.namespace, job=clip.job)
+                _log.warning(
+                    "a quarantined clip cannot be removed; check its owner", namespace=clip.namespace, job=clip.job
+                )
         for namespace in _subfolders(self.path):
             for job in _subfolders(namespace):
                 for entry in _subfolders(job):

@@ -15,10 +15,11 @@ import pytest
 
 import voxfleet_agent
 
-_CALLS = (
-    "access chmod close fstat fstatvfs fsync ftruncate link listdir lseek lstat mkdir open pread read readlink remove"
-    " rename replace rmdir scandir stat statvfs unlink write"
-).split()
+_CALLS = [
+    "access", "chmod", "close", "fstat", "fstatvfs", "fsync", "ftruncate", "link", "listdir", "lseek", "lstat", "mkdir",
+    "open", "pread", "read", "readlink", "remove", "rename", "replace", "rmdir", "scandir", "stat", "statvfs", "unlink",
+    "write",
+]  # fmt: skip
 _AGENT = str(Path(voxfleet_agent.__file__).parent)
 
 

@@ -106,6 +106,9 @@ class S3Endpoint(HttpObjects):
 
     async def _upload(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
         """Returns False when the condition did not hold."""
+        if any(part in ("", ".", "..") for part in address.key.split("/")):
+            # Some servers keep keys as paths: there, such a key would lead out of the allowed prefix.
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "an output's name has an empty part, `.` or `..`")
         if content.size_bytes > ONE_REQUEST_BYTES:
             return await self._upload_in_parts(address, content, condition)
         async with self._request("PUT", address, condition, content=content) as response:

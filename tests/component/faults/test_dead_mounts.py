@@ -119,6 +119,8 @@ def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
         asyncio.run(stop())
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=60
+    )
     assert ended.returncode == EXIT_CODE
     assert b"does not end by itself" in ended.stderr + ended.stdout

@@ -411,7 +411,9 @@ async def test_what_a_killed_writer_left_is_removed_and_nothing_else(data: Path,
     assert sorted(path.name for path in (data / "deep").iterdir()) == [foreign.name, "result"]
 
 
-ODD_NAMES = ["a%2Fb", "100%25", "%2e%2e", "a%5Cb", "back\\slash", "..;x", "x%00y", "...", " lead", "trail ", "new\nline", "*?"]
+ODD_NAMES = [
+    "a%2Fb", "100%25", "%2e%2e", "a%5Cb", "back\\slash", "..;x", "x%00y", "...", " lead", "trail ", "new\nline", "*?",
+]  # fmt: skip
 
 
 async def test_every_name_that_a_listing_gives_can_be_read(data: Path, storage: Storage, tmp_path: Path) -> None:
