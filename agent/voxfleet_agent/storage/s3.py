@@ -34,8 +34,8 @@ MAX_EMPTY_PAGES = 100
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
-_REFUSED = (400, 401, 403)
-"""How endpoints refuse a key that has ended: ExpiredToken is a 400."""
+_REFUSED = (400, 401, 403, 404)
+"""How endpoints refuse a key that has ended: ExpiredToken is a 400, and to some an unknown key is a 404."""
 _IF_ABSENT = {"If-None-Match": "*"}
 
 

@@ -44,4 +44,5 @@ def test_an_attempt_goes_on_with_renewed_credentials(tmp_path: Path) -> None:
             renewed.set()
             status = agent.until_ended(spec, cursor)
             assert status.result is not None, status.failure
+            assert status.result.counts is not None and status.result.counts.succeeded == CLIPS
             agent.succeed(specs.finalize(plan, [(spec, status.result)]), new)
