@@ -53,6 +53,28 @@ class RowError(BaseModel):
     reason: Annotated[str, Field(max_length=256)]
 
 
+class WarningCode(StrEnum):
+    """What is worth knowing about a clip and no failure. The list is closed: people count and filter by it."""
+
+    BYTES_SKIPPED = "BytesSkipped"
+    """The file holds bytes that are neither audio nor part of its format; they were not decoded."""
+    LEVEL_LOST = "LevelLost"
+    """A declared conversion made the clip much quieter."""
+    NO_AUDIBLE_SPEECH = "NoAudibleSpeech"
+    """The model wrote a text where no speech is audible."""
+    TRUNCATED_AUDIO = "TruncatedAudio"
+    """The file ends early; the contract accepts what is there."""
+
+
+class RowWarning(BaseModel):
+    """A warning of one clip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: WarningCode
+    message: Annotated[str, Field(max_length=256)]
+
+
 class ManifestRow(Row):
     """A clip as Plan lists it."""
 
@@ -151,6 +173,7 @@ class ResultRow(Row):
     language: str | None = None
     audio: SynthesizedAudioFile | None = None
     error: RowError | None = None
+    warnings: tuple[RowWarning, ...] = ()
     audio_milliseconds: int = 0
     sha256: str | None = None
     etag: str | None = None

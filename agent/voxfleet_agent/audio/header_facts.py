@@ -17,6 +17,16 @@ SCRATCH_PREFIX = "decode-"
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedBytes:
+    """Bytes of a file that no decoder is given and no parser explains."""
+
+    offset_bytes: int
+    length_bytes: int
+    what: str
+    """What they look like, for example `an APE tag that is cut off` or `bytes of no known format`."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderFacts:
     """What a header says about its audio."""
 
@@ -30,6 +40,15 @@ class HeaderFacts:
     """Samples of one channel as the header states them; None: only decoding can find out."""
     priming_frames: int = 0
     """Samples of encoder delay before `frames`, where libav does not remove them."""
+    audio_start_bytes: int = 0
+    """Where the range begins that the decoder is given."""
+    audio_end_bytes: int | None = None
+    """Where that range ends; None: at the end of the file."""
+    skipped: tuple[SkippedBytes, ...] = ()
+    """Bytes that are neither audio nor part of the format, in the order of the file; complete tags and padding are left
+    out."""
+    truncation: str | None = None
+    """How the file ends early, as the end of a sentence that begins with the clip; None: it is whole."""
 
 
 class Reader(Protocol):

@@ -16,7 +16,7 @@ from voxfleet_agent.audio.mp3 import begins_with_frame, inspect_mp3
 from voxfleet_agent.audio.refused_formats import file_name
 from voxfleet_agent.audio.wav import inspect_wav
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.contract_input import Decoder
+from voxfleet_api.kinds.contract_input import Decoder, Truncated
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.results import RowError
@@ -76,6 +76,8 @@ def contract_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContr
         return _violation(f"has {facts.channels} channels; the contract accepts {counts}")
     if size_bytes > quantity_bytes(accepted.max_clip_bytes):
         return _violation(f"has {size_bytes} bytes; the contract accepts at most {accepted.max_clip_bytes}")
+    if facts.truncation is not None and accepted.truncated is Truncated.REFUSE:
+        return RowError(failure_class=FailureClass.DECODE_ERROR, reason=facts.truncation[:256])
     if facts.frames is None:
         return None  # only decoding finds the length
     return duration_violation(facts.audio_milliseconds, contract)

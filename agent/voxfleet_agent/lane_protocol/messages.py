@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, TimedText
+from voxfleet_api.results import Attestation, RowWarning, TimedText
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH = struct.Struct(">I")
@@ -109,6 +109,7 @@ class VerdictMessage(Message):
     synthesized: SynthesizedFile | None = None
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
+    warnings: tuple[RowWarning, ...] = ()
     decode_milliseconds: int = 0
     wait_milliseconds: int = 0
     infer_milliseconds: int = 0

@@ -38,6 +38,7 @@ def clip_verdict(answer: VerdictMessage, deaths_alone: Sequence[FailureClass]) -
         synthesized=answer.synthesized,
         audio_milliseconds=answer.audio_milliseconds,
         attestation=answer.attestation,
+        warnings=answer.warnings,
         decode_milliseconds=answer.decode_milliseconds,
         wait_milliseconds=answer.wait_milliseconds,
         infer_milliseconds=answer.infer_milliseconds,

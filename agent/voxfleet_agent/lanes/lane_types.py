@@ -12,7 +12,7 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, LaneReadings, TimedText
+from voxfleet_api.results import Attestation, LaneReadings, RowWarning, TimedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class ClipVerdict:
     """The audio file at `ClipTask.path`."""
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
+    warnings: tuple[RowWarning, ...] = ()
     decode_milliseconds: int = 0
     wait_milliseconds: int = 0
     """Between decoding and inference, inside the lane."""

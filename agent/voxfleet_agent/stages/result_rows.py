@@ -97,6 +97,7 @@ class RowFactory:
             language=verdict.language if succeeded else None,
             audio=audio,
             error=error,
+            warnings=verdict.warnings,
             audio_milliseconds=verdict.audio_milliseconds,
             sha256=sha256,
             etag=clip.etag,

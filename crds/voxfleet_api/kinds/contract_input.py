@@ -35,6 +35,13 @@ class Decoder(StrEnum):
     MLX_AUDIO_IO = "mlx-audio-io"
 
 
+class Truncated(StrEnum):
+    """What becomes of a file that ends early."""
+
+    REFUSE = "Refuse"
+    ACCEPT = "Accept"
+
+
 class ResampleQuality(StrEnum):
     """The resampler's modes, by mlx-audio-io's names. `default` is missing because its meaning differs by platform."""
 
@@ -107,6 +114,13 @@ class ContractInput(
     min_clip: Annotated[Duration, Field(description="The shortest accepted clip.")] = "100ms"
     max_clip: Annotated[Duration, Field(description="The longest accepted clip.")] = "10m"
     max_clip_bytes: Annotated[Quantity, Field(description="The largest accepted file.")] = "200Mi"
+    truncated: Annotated[
+        Truncated,
+        Field(
+            description="What becomes of a file that ends before the length that its header announces, or inside a"
+            " frame. Refuse: it is quarantined. Accept: what is there is processed, and its row says so."
+        ),
+    ] = Truncated.REFUSE
     decoders: Annotated[
         tuple[Decoder, ...],
         Field(
