@@ -140,7 +140,7 @@ class HttpsConfig(SpecModel):
     """How the agent reaches https:// addresses."""
 
     ca_bundle: AbsolutePath | None = None
-    """Certificates to trust instead of the system's own."""
+    """Certificates to trust beside those that the system trusts."""
     private_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=32)] = ()
     """Non-public networks that the agent may reach; absent: none, not even loopback."""
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -47,14 +48,12 @@ def files_off_the_loop(folder: Path) -> Iterator[None]:
 
 def _by_agent() -> str | None:
     """The function of the agent for which the call is made, if any: not that of a test or of asyncio."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith(_AGENT):
             return f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}"
         if "/tests/" in code.co_filename and not code.co_filename.endswith("loop_guard.py"):
-            return None
-        if frame.f_back is None:
             return None
         frame = frame.f_back
     return None
@@ -62,13 +61,8 @@ def _by_agent() -> str | None:
 
 def _touches(folder: Path, arguments: tuple[object, ...], options: dict[str, object]) -> bool:
     for value in (*arguments[:2], *(options[name] for name in options if name.endswith("dir_fd"))):
-        if isinstance(value, int) and not isinstance(value, bool):
-            path = _path_of(value)
-        elif isinstance(value, str | os.PathLike):
-            path = os.fspath(value)
-        else:
-            continue
-        if isinstance(path, str) and Path(path).is_absolute() and Path(path).is_relative_to(folder):
+        path = _path_of(value) if isinstance(value, int) else value
+        if isinstance(path, str | Path) and Path(path).is_relative_to(folder):
             return True
     return False
 

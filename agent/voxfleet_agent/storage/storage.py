@@ -24,7 +24,7 @@ from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_
 from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_agent.storage.s3 import S3Endpoint
 from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file, scratch_errors
-from voxfleet_agent.storage.webdav import WebFolders
+from voxfleet_agent.storage.web_objects import WebObjects
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials
 
@@ -65,7 +65,7 @@ class Storage:
         self._trust = Trust(PublicNetworks(https.private_networks), https.ca_bundle, timeouts or Timeouts())
         self._mounts = mounts or Mounts(self._allowed.folders)
         self._local = LocalFiles(self._allowed.folders, self._mounts)
-        self._web = WebFolders(self._allowed.resolve, self._trust)
+        self._web = WebObjects(self._allowed.resolve, self._trust)
         self._s3: S3Endpoint | None = None
         self._retired: list[S3Endpoint] = []
         self._partials: dict[Path, _PartialDownload] = {}
@@ -224,8 +224,8 @@ class Storage:
     async def list_names(self, prefix: str, limit: int) -> list[str]:
         """The names of all objects below a prefix, relative to it and sorted; empty when there are none.
 
-        Names of https objects are percent-encoded, as in their addresses. Raises INVALID_INPUT for more than `limit`
-        names and ACCESS_DENIED for a link to a folder, which is neither followed nor skipped.
+        Raises INVALID_INPUT for more than `limit` names and for an https:// address, and ACCESS_DENIED for a link to a
+        folder, which is neither followed nor skipped.
         """
         address = self._allowed.resolve(prefix)
         seconds = self._trust.timeouts.listing_seconds

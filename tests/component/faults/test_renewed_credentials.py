@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
-from tests.component.faults.fault_run import BUCKET, INPUT, LOOPBACK, QUICK, credentials
+from tests.component.faults.fault_run import BUCKET, INPUT, LOOPBACK, QUICK, credentials, open_storage, upload
 from tests.component.storage.proxy import FaultProxy, Request
 from tests.rig.agent_process import TIMEOUT_SECONDS, AgentProcess
 from tests.rig.job_specs import JobSpecs
@@ -15,6 +16,11 @@ from voxfleet_corpus.sounds import SPEECH
 from voxfleet_dev.s3 import S3Server
 
 CLIPS = 5
+
+
+async def put_clips(server: S3Server) -> None:
+    async with open_storage(server) as storage:
+        await upload(storage, {f"clip-{number}.wav": SPEECH.read_bytes() for number in range(CLIPS)})
 
 
 def test_an_attempt_goes_on_with_renewed_credentials(tmp_path: Path) -> None:
@@ -27,9 +33,8 @@ def test_an_attempt_goes_on_with_renewed_credentials(tmp_path: Path) -> None:
 
     # Two gateways to the same buckets: where the one has ended, only the keys of the other are known.
     with S3Server(tmp_path / "s3") as first, S3Server(tmp_path / "s3") as second, FaultProxy(first.port) as proxy:
-        (first.bucket(BUCKET) / "clips").mkdir()
-        for number in range(CLIPS):
-            (first.bucket(BUCKET) / "clips" / f"clip-{number}.wav").write_bytes(SPEECH.read_bytes())
+        first.bucket(BUCKET)
+        asyncio.run(put_clips(first))
         old, new = credentials(first, proxy.endpoint), credentials(second, proxy.endpoint)
         specs = JobSpecs(INPUT, f"s3://{BUCKET}/out", QUICK)
         with AgentProcess(tmp_path / "mac", [f"s3://{BUCKET}/"], https=LOOPBACK) as agent:
