@@ -32,7 +32,7 @@ class CallAbandoned(Exception):
 
 
 class _Call:
-    def __init__(self, work: Callable[[], None], discard: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], object], discard: Callable[[], object]) -> None:
         self.work, self.discard = work, discard
         self.ended: Future[None] = Future()
         self.progressed_at = time.monotonic()
@@ -105,12 +105,12 @@ class MountCalls:
             else:
                 return results[0]
 
-    def start(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[], object]) -> None:
         """Runs `work` without waiting for it, unless every thread is left behind: then not at all."""
         with suppress(VoxFleetError):
             self._submit(work, lambda: None)
 
-    def _submit(self, work: Callable[[], None], discard: Callable[[], None]) -> _Call:
+    def _submit(self, work: Callable[[], object], discard: Callable[[], object]) -> _Call:
         call = _Call(work, discard)
         with self._lock:
             if len(self._hanging()) >= self._max_threads:
