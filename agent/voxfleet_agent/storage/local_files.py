@@ -7,14 +7,21 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from voxfleet_agent.addresses import Address
 from voxfleet_agent.durable_files import sync_file, sync_folder
+from voxfleet_agent.storage.local_paths import (
+    Place,
+    file_errors,
+    lies_below,
+    open_folder,
+    parent_folder,
+    real_path,
+)
 from voxfleet_agent.storage.mount_calls import MountCalls, progress
 from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import OpenedObject, RangeReader
@@ -28,24 +35,9 @@ SWEPT_ENTRIES = 200_000
 """How many entries one sweep looks at."""
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO})
-_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-_IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an object really lies. Both paths are real paths."""
-
-    calls: MountCalls
-    folder: str
-    """The allowed folder that contains it."""
-    path: str
 
 
 class LocalFiles:
@@ -113,23 +105,23 @@ class LocalFiles:
     async def aclose(self) -> None:
         pass
 
-    async def _locate(self, address: Address) -> _Place:
+    async def _locate(self, address: Address) -> Place:
         """Resolves links. Raises VoxFleetError(ACCESS_DENIED) when the object lies outside the allowed folders."""
-        allowed = next(folder for folder in self._folders if _lies_below(address.path, folder))
+        allowed = next(folder for folder in self._folders if lies_below(address.path, folder))
         calls = self._mounts.of(address.path)
-        folder, path = await calls.run(lambda: (_real_path(allowed), _real_path(address.path)))
-        if _lies_below(path, folder):
-            return _Place(calls, folder, path)
+        folder, path = await calls.run(lambda: (real_path(allowed), real_path(address.path)))
+        if lies_below(path, folder):
+            return Place(calls, folder, path)
         unanswered: VoxFleetError | None = None
         for other in self._folders:  # a link may lead from one allowed folder into another
             others = self._mounts.of(other)
             try:
-                folder = await others.run(lambda other=other: _real_path(other))  # type: ignore[misc] # bound here
+                folder = await others.run(lambda other=other: real_path(other))  # type: ignore[misc] # bound here
             except VoxFleetError as error:
                 unanswered = error
                 continue
-            if _lies_below(path, folder):
-                return _Place(others, folder, path)
+            if lies_below(path, folder):
+                return Place(others, folder, path)
         raise unanswered or VoxFleetError(
             FailureClass.ACCESS_DENIED,
             "a link leads outside what this agent may touch; add the prefix that it leads to to `allow` in the agent's"
@@ -170,28 +162,19 @@ class _StagedFile:
     """Its name to be."""
 
     def write(self, block: bytes) -> None:
-        with _file_errors(), self.file.use() as descriptor:
+        with file_errors(), self.file.use() as descriptor:
             write_all(descriptor, block)
 
 
-def _lies_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder if folder == "/" else f"{folder}/")
-
-
-def _real_path(path: str) -> str:
-    with _file_errors():
-        return os.path.realpath(path)
-
-
-def _walk(place: _Place, limit: int) -> list[str]:
+def _walk(place: Place, limit: int) -> list[str]:
     names: list[str] = []
     pending: list[tuple[str, ...]] = [()]
     while pending:
         below = pending.pop()
         with (
-            _file_errors(),
+            file_errors(),
             suppress(FileNotFoundError),  # without the folder there are no objects, as in S3
-            _open_folder(place.folder, place.path, below) as folder,
+            open_folder(place.folder, place.path, below) as folder,
             os.scandir(folder) as entries,
         ):
             for entry in entries:
@@ -209,19 +192,19 @@ def _walk(place: _Place, limit: int) -> list[str]:
     return names
 
 
-def _head(place: _Place) -> ObjectVersion:
+def _head(place: Place) -> ObjectVersion:
     descriptor, version = _open(place)
     os.close(descriptor)
     return version
 
 
-def _open_owned(place: _Place) -> tuple[OwnedFile, ObjectVersion]:
+def _open_owned(place: Place) -> tuple[OwnedFile, ObjectVersion]:
     descriptor, version = _open(place)
     return OwnedFile(descriptor), version
 
 
-def _open(place: _Place) -> tuple[int, ObjectVersion]:
-    with _file_errors(), _parent(place, create=False) as (folder, name):
+def _open(place: Place) -> tuple[int, ObjectVersion]:
+    with file_errors(), parent_folder(place, create=False) as (folder, name):
         descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
         try:
             state = os.fstat(descriptor)
@@ -235,7 +218,7 @@ def _open(place: _Place) -> tuple[int, ObjectVersion]:
         return descriptor, _version(state)
 
 
-def _read(place: _Place, version: ObjectVersion, start: int, stop: int) -> bytes:
+def _read(place: Place, version: ObjectVersion, start: int, stop: int) -> bytes:
     descriptor, current = _open(place)
     try:
         if current != version:
@@ -245,7 +228,7 @@ def _read(place: _Place, version: ObjectVersion, start: int, stop: int) -> bytes
         os.close(descriptor)
 
 
-def _copy(place: _Place, target: int, version: ObjectVersion) -> str:
+def _copy(place: Place, target: int, version: ObjectVersion) -> str:
     source, current = _open(place)
     try:
         if current != version:
@@ -269,49 +252,12 @@ def _copy(place: _Place, target: int, version: ObjectVersion) -> str:
         os.close(source)
 
 
-def _stage(place: _Place) -> _StagedFile:
-    with _file_errors(), _parent(place, create=True) as (folder, name):
+def _stage(place: Place) -> _StagedFile:
+    with file_errors(), parent_folder(place, create=True) as (folder, name):
         staging = staging_name()
         descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
         hold(descriptor)
         return _StagedFile(OwnedFile(os.dup(folder)), OwnedFile(descriptor), staging, name)
-
-
-@contextmanager
-def _parent(place: _Place, *, create: bool) -> Iterator[tuple[int, str]]:
-    """Returns (descriptor of the folder that contains the path, name in that folder). Raises OSError."""
-    if place.path == place.folder:
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
-    parent, _, name = place.path.rpartition("/")
-    with _open_folder(place.folder, parent or "/", create=create) as folder:
-        yield folder, name
-
-
-@contextmanager
-def _open_folder(allowed: str, path: str, below: tuple[str, ...] = (), *, create: bool = False) -> Iterator[int]:
-    """A descriptor of a folder, or of one `below` it. Raises OSError.
-
-    Opens the path part by part, so that a link that replaced a folder since the check cannot lead elsewhere.
-    """
-    folder = os.open(allowed, _FOLDER_FLAGS)
-    try:
-        for part in (*Path(path).relative_to(allowed).parts, *below):
-            if create:
-                _make_folder(part, folder)
-            inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _make_folder(name: str, folder: int) -> None:
-    try:
-        os.mkdir(name, dir_fd=folder)
-    except FileExistsError:
-        return
-    sync_folder(folder)
 
 
 async def _blocks(calls: MountCalls, file: OwnedFile, start: int) -> AsyncGenerator[bytes, None]:
@@ -325,7 +271,7 @@ async def _blocks(calls: MountCalls, file: OwnedFile, start: int) -> AsyncGenera
 
 
 def _pread(descriptor: int, size_bytes: int, offset: int) -> bytes:
-    with _file_errors():
+    with file_errors():
         return os.pread(descriptor, size_bytes, offset)
 
 
@@ -337,7 +283,7 @@ def write_all(descriptor: int, block: bytes) -> None:
 
 
 def _publish(staged: _StagedFile, *, replace: bool) -> bool:
-    with _file_errors(), staged.file.use() as descriptor, staged.folder.use() as folder:
+    with file_errors(), staged.file.use() as descriptor, staged.folder.use() as folder:
         sync_file(descriptor)
         progress()  # a write that was given up must not appear hours later
         if replace:
@@ -372,7 +318,7 @@ def _exists(folder: int, name: str) -> bool:
 
 
 def _unstage(staged: _StagedFile) -> None:
-    with _file_errors():
+    with file_errors():
         try:
             # Unlinked only after the last use, which may be a publication that nobody waits for any more.
             with suppress(FileNotFoundError), staged.folder.use() as folder:  # it was renamed
@@ -382,7 +328,7 @@ def _unstage(staged: _StagedFile) -> None:
             staged.folder.close()
 
 
-def _remove_unfinished(place: _Place, now: float) -> int:
+def _remove_unfinished(place: Place, now: float) -> int:
     """`now`: seconds since the epoch."""
     removed = 0
     pending: list[tuple[str, ...]] = [()]
@@ -390,9 +336,9 @@ def _remove_unfinished(place: _Place, now: float) -> int:
     while pending and seen < SWEPT_ENTRIES:
         below = pending.pop()
         with (
-            _file_errors(),
+            file_errors(),
             suppress(FileNotFoundError),
-            _open_folder(place.folder, place.path, below) as folder,
+            open_folder(place.folder, place.path, below) as folder,
             os.scandir(folder) as entries,
         ):
             for entry in islice(entries, SWEPT_ENTRIES - seen):
@@ -419,29 +365,3 @@ def _remove_left_behind(folder: int, name: str, now: float) -> bool:
 
 def _version(state: os.stat_result) -> ObjectVersion:
     return ObjectVersion(state.st_size, f"{state.st_mtime_ns // 1000:x}-{state.st_size:x}")
-
-
-@contextmanager
-def _file_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _file_error(error) from None  # the cause would show the path
-    except ValueError:
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have") from None
-
-
-def _file_error(error: OSError) -> VoxFleetError:
-    if error.errno in _NO_ACCESS:
-        return VoxFleetError(
-            FailureClass.ACCESS_DENIED, "the file system denies access; check the owner and the permissions"
-        )
-    if error.errno in _NO_OBJECT:
-        return VoxFleetError(FailureClass.INPUT_NOT_FOUND, "the object does not exist, or this Mac does not see it")
-    if error.errno in _IMPOSSIBLE:
-        return VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have")
-    if error.errno in _FULL:
-        # A shared folder is full for every Mac, and a retry succeeds once there is room.
-        return VoxFleetError(FailureClass.TRANSPORT, "the output's disk is full; make room")
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return VoxFleetError(FailureClass.TRANSPORT, f"the file system answered: {reason}")

@@ -72,9 +72,7 @@ class WebObjects(HttpObjects):
 
 
 def _only_read() -> VoxFleetError:
-    return VoxFleetError(
-        FailureClass.ACCESS_DENIED, "web servers are only read; write outputs to a local folder or a bucket"
-    )
+    return VoxFleetError(FailureClass.ACCESS_DENIED, "a web server is only read; write outputs to a folder or a bucket")
 
 
 def _check_encoding(response: HttpResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
@@ -13,14 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.component.faults.fault_run import QUICK
+from tests.rig.agent_config import write_agent_config
 from tests.rig.agent_process import AgentProcess
 from tests.rig.fuse_mount import FuseMount, needs_fuse
 from tests.rig.job_specs import JobSpecs
 
+from voxfleet_agent.config import AgentConfig
+from voxfleet_agent.doctor import volumes
+from voxfleet_agent.doctor.finding import Health
+from voxfleet_agent.doctor.volumes import check_volumes
 from voxfleet_agent.exit_deadline import EXIT_CODE, EXIT_SECONDS
-from voxfleet_api.failures import FailureClass
+from voxfleet_agent.models.store import ModelStore
+from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
+from voxfleet_api.kinds.job_model import BuiltinModel, ModelSource
 from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus
 from voxfleet_corpus.sounds import SPEECH
 
@@ -105,6 +115,36 @@ def test_a_lease_on_a_dead_mount_expires_and_the_agent_stops(site: Site) -> None
     site.agent.put(dead)
     os.kill(site.agent.mac.agent.pid, signal.SIGTERM)
     assert site.agent.mac.agent.wait_exit(EXIT_SECONDS) == 0
+
+
+@needs_fuse
+async def test_a_models_folder_on_a_dead_mount_stops_no_other_model(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    models = ModelStore(tmp_path / "cache", 2**30)
+    storage = Storage([], mounts=Mounts(call_seconds=0.2))
+    dead = ModelSource(path=str(tmp_path / "mount"))
+    with FuseMount(tmp_path / "mount", {"config.json": b"{}"}) as mount:
+        mount.hang()
+        ends = await asyncio.gather(*(models.resolve(dead, storage) for _ in range(40)), return_exceptions=True)
+        builtin = await models.resolve(ModelSource(builtin=BuiltinModel(name="commands")), storage)
+    failures = [end for end in ends if isinstance(end, VoxFleetError)]
+    assert {(end.failure_class, dead.path in end.message) for end in failures} == {(FailureClass.TRANSPORT, True)}
+    assert len(failures) == 40 and builtin.digest
+
+
+@needs_fuse
+def test_doctor_names_a_dead_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volumes, "ANSWER_SECONDS", 0.2)
+    for name in ("mount", "disk"):
+        (tmp_path / name).mkdir()
+    content = yaml.safe_load(write_agent_config(tmp_path).read_text())
+    allow = [f"{(tmp_path / name).as_uri()}/" for name in ("mount", "disk", "gone")]
+    config = AgentConfig.load({**content, "allow": allow})
+    with FuseMount(tmp_path / "mount", {}) as mount:
+        mount.hang()
+        found = [finding for finding in check_volumes(config) if finding.name == "allow"]
+    assert [finding.health for finding in found] == [Health.FAIL, Health.OK, Health.WARN]
+    assert str(tmp_path / "mount") in found[0].found
 
 
 def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
