@@ -128,7 +128,9 @@ async def test_a_models_folder_on_a_dead_mount_stops_no_other_model(tmp_path: Pa
         ends = await asyncio.gather(*(models.resolve(dead, storage) for _ in range(40)), return_exceptions=True)
         builtin = await models.resolve(ModelSource(builtin=BuiltinModel(name="commands")), storage)
     failures = [end for end in ends if isinstance(end, VoxFleetError)]
-    assert {(end.failure_class, dead.path in end.message) for end in failures} == {(FailureClass.TRANSPORT, True)}
+    assert {(end.failure_class, str(tmp_path / "mount") in end.message) for end in failures} == {
+        (FailureClass.TRANSPORT, True)
+    }
     assert len(failures) == 40 and builtin.digest
 
 
