@@ -14,10 +14,11 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse_address
+from voxfleet_agent.durable_files import sync_file, sync_folder
 from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
-from voxfleet_api.base import Quantity, SpecModel
+from voxfleet_api.base import Duration, Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
-from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
 EXAMPLE = """\
 stateDir: /Users/voxfleet/state
@@ -82,6 +83,12 @@ def _network(text: str) -> str:
 def _hub_pattern(text: str) -> str:
     if not re.fullmatch(r"[\w.-]+/([\w.-]+|\*)", text):
         raise ValueError("write owner/name, or owner/* for all models of an owner")
+    return text
+
+
+def _file_timeout(text: str) -> str:
+    if not 1_000 <= duration_milliseconds(text) <= 3_600_000:
+        raise ValueError("write a duration from 1s to 1h")
     return text
 
 
@@ -150,7 +157,7 @@ class HttpsConfig(SpecModel):
     """How the agent reaches https:// addresses."""
 
     ca_bundle: AbsolutePath | None = None
-    """Certificates to trust instead of the system's own."""
+    """Certificates to trust beside those that the system trusts."""
     private_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=32)] = ()
     """Non-public networks that the agent may reach; absent: none, not even loopback."""
 
@@ -168,6 +175,8 @@ class AgentConfig(SpecModel):
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
+    file_timeout: Annotated[Duration, AfterValidator(_file_timeout)] = "60s"
+    """How long a call of a file:// folder or of a model's folder may make no progress before it fails as Transport."""
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """The user that lanes run as, so that they cannot read the ledger key; it requires that the agent runs as root."""
     control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
@@ -204,6 +213,10 @@ class AgentConfig(SpecModel):
     def ladder_dir(self) -> Path:
         """Holds the measured ladders, one file each."""
         return self.state_dir / "ladders"
+
+    @property
+    def file_timeout_seconds(self) -> float:
+        return duration_milliseconds(self.file_timeout) / 1000
 
     @property
     def journal_file(self) -> Path:
@@ -268,7 +281,8 @@ def create_private_file(file: Path, content: bytes) -> bool:
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(content)
         opened.flush()
-        os.fsync(opened.fileno())
+        sync_file(opened.fileno())
+    sync_folder(file.parent)
     return True
 
 

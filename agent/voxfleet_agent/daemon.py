@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -23,20 +24,20 @@ from voxfleet_agent.server.app import AgentServer, build_app, build_server, list
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.stage_runner import STAGES
-from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.protocol import S3Credentials
 
 _log = logger("voxfleet.agent")
 
 
-async def run_agent(config: AgentConfig) -> None:
-    """Serves until SIGTERM or SIGINT.
+async def run_agent(config: AgentConfig, stopping: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT. `stopping` is called once, before anything is stopped.
 
     Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
     token = read_token(config)
     async with open_agent(config) as services:
-        await _serve(config, services, token, listen_on(config.listen))
+        await _serve(config, services, token, listen_on(config.listen), stopping)
 
 
 @asynccontextmanager
@@ -53,8 +54,10 @@ async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
 
 
 def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger) -> AttemptServices:
+    mounts = Mounts(AllowList(config.allow).folders, config.file_timeout_seconds)
+
     def open_storage(credentials: S3Credentials | None) -> Storage:
-        return Storage(config.allow, credentials, config.https)
+        return Storage(config.allow, credentials, config.https, mounts=mounts)
 
     return AttemptServices(
         journal=local.journal,
@@ -74,7 +77,13 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
     )
 
 
-async def _serve(config: AgentConfig, services: AttemptServices, token: str, listener: socket.socket) -> None:
+async def _serve(
+    config: AgentConfig,
+    services: AttemptServices,
+    token: str,
+    listener: socket.socket,
+    stopping: Callable[[], None],
+) -> None:
     supervisor = Supervisor(services)
     try:
         await supervisor.start(config.control_plane)
@@ -95,16 +104,17 @@ async def _serve(config: AgentConfig, services: AttemptServices, token: str, lis
     routes = Routes(services, supervisor, Authenticator(token), metrics)
     server = build_server(build_app(routes))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(_signalled())
+    signalled = asyncio.create_task(_signalled())
     _log.info("listening", host=listener.getsockname()[0], port=listener.getsockname()[1])
     try:
-        await asyncio.wait({serving, stopping, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, signalled, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping()
         if not supervisor.failed.done():
             await _stop(supervisor, routes, server, serving)
             return
         supervisor.failed.result()
     finally:
-        stopping.cancel()
+        signalled.cancel()
         serving.cancel()
         listener.close()
 

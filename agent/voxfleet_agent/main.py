@@ -23,6 +23,7 @@ from voxfleet_agent.commands.replay import REPLAY_EXAMPLES, replay
 from voxfleet_agent.commands.repro import repro_app
 from voxfleet_agent.commands.run import RUN_EXAMPLES, run
 from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file
+from voxfleet_agent.exit_deadline import exit_within
 from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_api.ledger import LedgerError
@@ -82,7 +83,7 @@ def serve(config: ConfigOption) -> None:
     for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
         logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
     try:
-        asyncio.run(run_agent(agent_config))
+        asyncio.run(run_agent(agent_config, exit_within))
     except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:
         raise give_up(error) from error
 

@@ -53,7 +53,10 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The storage refused the credentials, or the MacAgent's access list does not include the address.",
         "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access.",
     ),
-    FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it persists."),
+    FailureClass.TRANSPORT: FailureText(
+        "The connection to the storage failed, or a file system does not answer.",
+        "Nothing, unless it persists; a mount that the message names: check its server and mount it again.",
+    ),
     FailureClass.THROTTLED: FailureText("The storage asked to slow down.", "Nothing, or lower the job's parallelism."),
     FailureClass.MACHINE_LOST: FailureText(
         "The Mac was out of contact for longer than its lease.",

@@ -20,6 +20,7 @@ from voxfleet_agent.aws_environment import CredentialsMissing, from_environment,
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
+from voxfleet_agent.exit_deadline import exit_within
 from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
@@ -158,6 +159,7 @@ async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSum
     def park() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
+        exit_within()
         task.cancel()
 
     for number in numbers:

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import psutil
 
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_agent.durable_files import sync_file
+from voxfleet_agent.storage import Mounts
+from voxfleet_agent.storage.mount_calls import progress
+from voxfleet_api.failures import VoxFleetError
 
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"}
@@ -22,6 +27,8 @@ _PURGED_FOLDERS = ("/tmp", "/private/tmp", "/var/tmp", "/private/var/tmp", "/var
 _SPEED_BYTES = 64 * 2**20
 _SLOW_MIB_PER_SECOND = 200
 _MIB = 2**20
+ANSWER_SECONDS = 30.0
+"""How long a volume may make no progress while it is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,26 @@ class Volume:
 
 def check_volumes(config: AgentConfig) -> list[Finding]:
     """Runs all checks; writes and removes one file of 64 MiB in the scratch folder, and makes no folder."""
+    mounts = Mounts(AllowList(config.allow).folders, ANSWER_SECONDS)
+    try:
+        found = mounts.of(str(config.scratch.path)).run_blocking(lambda: _check_scratch(config))
+    except VoxFleetError as error:
+        found = [fail("scratch", error.message, "mount its volume again, or correct scratch.path")]
+    return [*found, *(_check_allowed(mounts, folder) for folder in AllowList(config.allow).folders)]
+
+
+def _check_allowed(mounts: Mounts, folder: str) -> Finding:
+    try:
+        exists = mounts.of(folder).run_blocking(lambda: Path(folder).is_dir())
+    except (VoxFleetError, OSError) as error:
+        message = error.message if isinstance(error, VoxFleetError) else f"{folder}: {error.strerror}"
+        return fail("allow", message, "mount it again, or take it out of allow: its attempts would wait and fail")
+    if not exists:
+        return warn("allow", f"{folder} does not exist", "mount it, or correct allow: attempts there would fail")
+    return ok("allow", f"{folder} answers")
+
+
+def _check_scratch(config: AgentConfig) -> list[Finding]:
     scratch = config.scratch
     if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
         return [judge_unmounted(mount), *judge_modes(_modes(config))]
@@ -158,17 +185,9 @@ def _write_speed(folder: Path) -> float:
         started = time.monotonic()
         for _ in range(_SPEED_BYTES // _MIB):
             os.write(descriptor, block)
-        _sync(descriptor)
+            progress()
+        sync_file(descriptor)
         return _SPEED_BYTES / max(time.monotonic() - started, 1e-6)
     finally:
         os.close(descriptor)
         path.unlink()
-
-
-def _sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)

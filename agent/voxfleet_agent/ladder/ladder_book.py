@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from voxfleet_agent import blas
+from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.ladder import knees, measure
 from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -61,17 +61,9 @@ class LadderFiles:
         return tables, unreadable
 
     def put(self, key: str, table: LadderTable) -> None:
-        """Replaces the file atomically, and syncs it."""
+        """Replaces the file atomically and durably."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = self.folder / f".{key}-{secrets.token_hex(4)}.tmp"
-        try:
-            with unfinished.open("xb") as opened:
-                opened.write(table.model_dump_json(by_alias=True, exclude_none=True).encode())
-                opened.flush()
-                os.fsync(opened.fileno())
-            unfinished.rename(self.folder / f"{key}.json")
-        finally:
-            unfinished.unlink(missing_ok=True)
+        replace_file(self.folder / f"{key}.json", table.model_dump_json(by_alias=True, exclude_none=True).encode())
         others = [file for file in self._files() if file.stem != key]
         for surplus in others[MAX_TABLES - 1 :]:
             surplus.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ the agent's folders: the agent writes there as root, and what the account plante
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import pwd
@@ -150,7 +149,7 @@ class LaneReadableModels:
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         model = await self._models.resolve(source, storage)
-        await asyncio.to_thread(self._grant_model, model.path)
+        await storage.call_at(str(model.path), lambda: self._grant_model(model.path))
         return model
 
     def _grant_model(self, folder: Path) -> None:

@@ -49,7 +49,8 @@ class ModelStore:
         if source.builtin is not None:
             return await asyncio.to_thread(self._resolve_builtin, source.builtin.name, source.digest)
         if source.path is not None:
-            return await asyncio.to_thread(self._resolve_path, source.path, source.digest, storage)
+            path, digest = source.path, source.digest
+            return await storage.call_at(path, lambda: self._resolve_path(path, digest, storage))
         if source.hub is not None:
             self._access.require_hub(source.hub.id)
         await asyncio.to_thread(self._open)

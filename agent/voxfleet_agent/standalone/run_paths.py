@@ -13,6 +13,8 @@ from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
 from voxfleet_agent.standalone.job_documents import DocumentError
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
+from voxfleet_agent.storage import CALL_SECONDS, Mounts
+from voxfleet_api.failures import VoxFleetError
 
 POOL_NAME = "local"
 JOURNAL_NAME = "journal.sqlite3"
@@ -33,6 +35,7 @@ class RunPaths:
     """`settings.state` holds the journal and the log of this run alone."""
     allow: tuple[str, ...]
     https: HttpsConfig
+    file_timeout_seconds: float = CALL_SECONDS
 
     @property
     def state(self) -> Path:
@@ -111,6 +114,7 @@ def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = Non
         settings=replace(ServiceSettings.of(config), state=run_state, journal=run_state / JOURNAL_NAME),
         allow=config.allow,
         https=config.https,
+        file_timeout_seconds=config.file_timeout_seconds,
     )
 
 
@@ -122,14 +126,18 @@ def make_output_folder(uri: str) -> None:
     if not uri.startswith(_FILE_SCHEME):
         return
     folder = Path(uri.removeprefix(_FILE_SCHEME))
+    calls = Mounts().of(str(folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        calls.run_blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
+        writable = calls.run_blocking(lambda: os.access(folder, os.W_OK | os.X_OK))
+    except VoxFleetError as error:
+        raise DocumentError(f"spec.output.uri: {error.message}") from error
     except OSError as error:
         raise DocumentError(
             f"spec.output.uri: {folder} cannot be created ({error.strerror}); write a folder that this account may"
             " write to"
         ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not writable:
         raise DocumentError(
             f"spec.output.uri: this account may not write to {folder}; correct its permissions, or write another folder"
         )

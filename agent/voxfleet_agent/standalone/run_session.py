@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.config import ConfigError
 from voxfleet_agent.confinement.confinement import in_words
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
@@ -26,7 +27,7 @@ from voxfleet_agent.standalone.run_paths import RunPaths
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
 from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
 from voxfleet_agent.standalone.summary import RunSummary, run_anew
-from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -183,7 +184,8 @@ async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> Lo
 
 def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
     try:
-        return Storage(paths.allow, credentials, paths.https)
+        mounts = Mounts(AllowList(paths.allow).folders, paths.file_timeout_seconds)
+        return Storage(paths.allow, credentials, paths.https, mounts=mounts)
     except VoxFleetError as error:
         message = f"{error.message}; write prefixes such as file:///data/ or s3://bucket/ with --allow"
         raise RunRefused(message) from error

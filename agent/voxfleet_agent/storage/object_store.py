@@ -15,8 +15,6 @@ from voxfleet_agent.storage.upload_content import Content
 READER_BLOCK_BYTES = 2**16
 CLEANUP_SECONDS = 10.0
 """How long a failed or cancelled upload waits for its leftovers to be removed."""
-STAGING_PREFIX = ".voxfleet-unfinished-"
-"""The prefix of temporary names of incomplete uploads; listings hide them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class JobOutput(SpecModel):
         Uri,
         Field(
             description="Prefix of the results; the job writes into a folder of its own below it.",
-            pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$",
+            pattern=r"^(file:///|s3://[a-z0-9]).*/$",
         ),
     ]
     formats: Annotated[

@@ -154,41 +154,6 @@ async def test_a_redirect_to_what_is_no_address_is_refused(
         assert await class_of(storage.get(server.url("/in/x"), 10), location) is FailureClass.ACCESS_DENIED
 
 
-def multistatus(*hrefs: str) -> bytes:
-    answers = (
-        f"<D:response><D:href>{href}</D:href><D:propstat><D:prop><D:resourcetype>"
-        f"{'<D:collection/>' if href.endswith('/') else ''}</D:resourcetype></D:prop></D:propstat></D:response>"
-        for href in hrefs
-    )
-    return f'<D:multistatus xmlns:D="DAV:">{"".join(answers)}</D:multistatus>'.encode()
-
-
-async def test_a_folder_whose_children_are_no_addresses_has_none_of_them(
-    server: WebServer, authority: Authority
-) -> None:
-    server.pages["/in/"] = Page(multistatus("http://[", "/in/a.wav", "//[x]/in/b.wav"), status=207)
-    async with web(server, authority) as storage:
-        assert await storage.list_names(server.url("/in/"), 10) == ["a.wav"]
-
-
-@pytest.mark.parametrize(
-    ("href", "expected"),
-    [
-        ("/in/../", FailureClass.ACCESS_DENIED),
-        ("/in/%2e%2e/", FailureClass.ACCESS_DENIED),
-        ("/in/%252e%252e/", FailureClass.ACCESS_DENIED),
-        (f"/in/{'a' * 1025}/", FailureClass.INVALID_INPUT),
-    ],
-)
-async def test_no_listing_leads_out_of_the_allowed_prefix(
-    server: WebServer, authority: Authority, href: str, expected: FailureClass
-) -> None:
-    server.pages["/in/"] = Page(multistatus("/in/", href), status=207)
-    async with web(server, authority) as storage:
-        assert await class_of(storage.list_names(server.url("/in/"), 10)) is expected
-    assert [asked.target for asked in server.asked] == ["/in/"]
-
-
 async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer, authority: Authority) -> None:
     """Each reader needs a second range, and so a connection, for which the event loop resolves the host in a thread."""
     junk = b"LIST" + struct.pack("<I", 200_000) + os.urandom(200_000)

@@ -46,6 +46,7 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         ("allow", ["file:///data/../etc/"], "`..`"),
         ("allow", ["https://2130706433/"], "host"),
         ("https", {"privateNetworks": ["ten"]}, "10.1.0.0/16"),
+        ("fileTimeout", "0s", "from 1s to 1h"),
         ("color", "red", "unknown field"),
     ],
 )

@@ -51,6 +51,8 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
     if finalize_spec is None:
         raise ValueError("a Finalize attempt needs a finalize spec")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
+    # Attempts end before Finalize begins: what is unfinished now stays so.
+    await files.retrier(lambda: ctx.storage.remove_unfinished(f"{ctx.spec.output_folder}/"))
     plan = await read_plan(
         files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256, one_machine=ctx.one_machine
     )

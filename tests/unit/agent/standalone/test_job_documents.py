@@ -66,7 +66,7 @@ def test_without_a_namespace_both_are_in_default() -> None:
         ("file:///Volumes/audio/results/", "s3://results/", "s3:// needs credentialsSecretRef"),
         ("file:///Volumes/audio/results/", "file:///Volumes/audio/results", "spec.output.uri: end it with /"),
         ("file:///Volumes/audio/results/", "/Volumes/results/", "spec.output.uri: write file:// before the path"),
-        ("file:///Volumes/audio/results/", "results", "spec.output.uri: begin it with file:/// or s3:// or https://"),
+        ("file:///Volumes/audio/results/", "results", "spec.output.uri: begin it with file:/// or s3://, such as"),
         ("builtin: {name: commands}", "path: models/mine", "spec.model.path: model.path is an absolute folder"),
         ("builtin: {name: commands}", "path: default", "spec.model.path: model.path is an absolute folder"),
         ("{name: commands}", "{name: whisper}", "spec.model.builtin.name: "),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from voxfleet_agent.storage import local_files
+from voxfleet_agent.storage import local_paths
 from voxfleet_agent.storage.access_advice import denial
 from voxfleet_api.failures import FailureClass
 
@@ -28,5 +28,5 @@ from voxfleet_api.failures import FailureClass
 def test_the_reason_fits_the_errno(number: int, platform: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(words, denial(number, platform))
     monkeypatch.setattr(sys, "platform", platform)
-    error = local_files._file_error(OSError(number, ""))
+    error = local_paths.file_error(OSError(number, ""))
     assert (error.failure_class, error.message) == (FailureClass.ACCESS_DENIED, denial(number, platform))
