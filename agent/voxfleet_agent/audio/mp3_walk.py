@@ -29,6 +29,8 @@ MAX_PADDING_BYTES = 4096
 """The most zeros that count as padding; more may stand for audio that was never written."""
 _WINDOW_BYTES = 2**20
 _MAX_GAPS = 64
+_MAX_PARTS = 20_000
+"""Tags, length headers and paddings of one file: more than any real one has, and few enough to hold."""
 _TEXT = frozenset((*range(32, 127), *b"\t\r\n\0"))
 
 
@@ -114,6 +116,8 @@ class _Walker:
             if frame is None or not frame.like(self._first):
                 self._close_run()
                 self._pass_over(frame)
+                if len(self._walk.explained) > _MAX_PARTS:
+                    raise damaged(f"holds more than {_MAX_PARTS} tags or paddings between its frames")
                 self._run_start = self._offset
                 continue
             following = self._offset + frame.length_bytes

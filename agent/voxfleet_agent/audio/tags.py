@@ -21,6 +21,7 @@ _APE_HAS_HEADER = 1 << 31
 _LYRICS_START = b"LYRICSBEGIN"
 _LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
 _MAX_LYRICS_BYTES = 2**20
+_LYRICS_READ_BYTES = 4096
 _MAX_TAGS = 64
 _ZEROS_READ_BYTES = 2**16
 
@@ -108,11 +109,15 @@ def _id3v2_at(clip: ClipReader, offset: int, head: bytes) -> Tag | None:
 
 
 def _lyrics_at(clip: ClipReader, offset: int) -> Tag:
-    text = clip.peek(offset, _MAX_LYRICS_BYTES)
-    ends = [position + len(mark) for mark in _LYRICS_ENDS if (position := text.find(mark)) >= 0]
-    if not ends:
-        return Tag(offset, clip.size_bytes, "a Lyrics3 tag", complete=False)
-    return Tag(offset, offset + min(ends), "a Lyrics3 tag")
+    longest_mark = max(map(len, _LYRICS_ENDS))
+    for start in range(offset, offset + _MAX_LYRICS_BYTES, _LYRICS_READ_BYTES):
+        text = clip.peek(start, _LYRICS_READ_BYTES + longest_mark)
+        ends = [position + len(mark) for mark in _LYRICS_ENDS if (position := text.find(mark)) >= 0]
+        if ends:
+            return Tag(offset, start + min(ends), "a Lyrics3 tag")
+        if len(text) <= _LYRICS_READ_BYTES:
+            break
+    return Tag(offset, clip.size_bytes, "a Lyrics3 tag", complete=False)
 
 
 def _cut_at_end(clip: ClipReader, offset: int, length: int, name: str) -> Tag:

@@ -323,3 +323,8 @@ def test_a_list_of_parts_is_bounded() -> None:
     parts = skipped_parts(facts_of(content))
     assert len(parts) == 16
     assert sum(part.length_bytes for part in parts) == 40 * len(ID3V1)
+
+
+def test_a_file_of_nothing_but_tags_is_refused() -> None:
+    content = frames(3) + lyrics3(b"") * 25_000 + frames(3)
+    assert "more than 20000 tags" in refusal_of(content).message
