@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxfleet_api.failures import FailureClass
-from voxfleet_corpus.case import Case, poison, refused
+from voxfleet_corpus.case import Case, refused
 from voxfleet_corpus.mp4 import lead_elsewhere
 from voxfleet_corpus.mpeg import id3
 from voxfleet_corpus.sounds import Sounds
@@ -62,4 +62,6 @@ def _behind_a_tag(sounds: Sounds, bait: Path) -> Iterator[Case]:
     yield lure("tag-hls", _stream(bait), "an HLS stream between an ID3 tag and mp3 frames")
     yield lure("tag-concat", _concat(bait), "a list that ffmpeg joins, between an ID3 tag and mp3 frames")
     hidden = id3(bytes(40)) + _stream(bait) + b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt "
-    yield refused("lure-tag-wav", "tag-wav.wav", hidden, _CONTAINER, "an HLS stream between an ID3 tag and a wav header")
+    yield refused(
+        "lure-tag-wav", "tag-wav.wav", hidden, _CONTAINER, "an HLS stream between an ID3 tag and a wav header"
+    )
