@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.component.audio.audio_rig import Samples, contract, decode, save, tone, write
+from tests.component.audio.audio_rig import Samples, contract, decode, noise, save, tone, write
 from tests.unit.agent.audio.mp3_bytes import ID3V1, ape, id3v2
 
 from voxfleet_agent.audio.decode import open_decoder
@@ -141,8 +141,11 @@ def test_a_tag_in_front_of_another_container_is_not_its_audio(tmp_path: Path, co
 
 
 def test_a_decoder_that_fails_is_told_without_its_own_words(tmp_path: Path) -> None:
-    content = save(tmp_path / "x.flac", tone(RATE_HZ, RATE_HZ), RATE_HZ, "pcm16").read_bytes()
+    content = save(tmp_path / "x.flac", noise(RATE_HZ), RATE_HZ, "pcm16").read_bytes()
+    middle = len(content) // 2
     with pytest.raises(VoxFleetError) as caught:
-        decode(write(tmp_path / "cut.flac", content[: len(content) // 2]), contract(), RATE_HZ)
+        decode(
+            write(tmp_path / "hit.flac", content[:middle] + b"\x55" * 40 + content[middle + 40 :]), contract(), RATE_HZ
+        )
     assert not any(word in caught.value.message for word in ("libav", "stream()", "backend", str(tmp_path)))
-    assert "flac" in caught.value.message
+    assert caught.value.message.startswith("cannot be decoded: the decoder finds no valid flac behind sample ")
