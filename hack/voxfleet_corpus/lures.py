@@ -13,7 +13,6 @@ from voxfleet_corpus.mpeg import id3
 from voxfleet_corpus.sounds import Sounds
 
 _CONTAINER = FailureClass.UNSUPPORTED_CONTAINER
-_DECODE = FailureClass.DECODE_ERROR
 _CONTRACT = FailureClass.CONTRACT_VIOLATION
 
 
