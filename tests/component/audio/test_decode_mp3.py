@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.component.audio.audio_rig import Samples, contract, decode, save, tone, write
+from tests.component.audio.audio_rig import Samples, contract, decode, noise, save, tone, write
 from tests.unit.agent.audio.mp3_bytes import ID3V1, ape, id3v2
 
 from voxfleet_agent.audio.decode import open_decoder
@@ -141,8 +141,13 @@ def test_a_tag_in_front_of_another_container_is_not_its_audio(tmp_path: Path, co
 
 
 def test_a_decoder_that_fails_is_told_without_its_own_words(tmp_path: Path) -> None:
-    content = save(tmp_path / "x.flac", tone(RATE_HZ, RATE_HZ), RATE_HZ, "pcm16").read_bytes()
+    content = save(tmp_path / "x.m4a", noise(2 * RATE_HZ), RATE_HZ).read_bytes()
+    middle = len(content) // 2
     with pytest.raises(VoxFleetError) as caught:
-        decode(write(tmp_path / "cut.flac", content[: len(content) // 2]), contract(), RATE_HZ)
+        decode(
+            write(tmp_path / "hit.m4a", content[:middle] + bytes(3_000) + content[middle + 3_000 :]),
+            contract(),
+            RATE_HZ,
+        )
     assert not any(word in caught.value.message for word in ("libav", "stream()", "backend", str(tmp_path)))
-    assert "flac" in caught.value.message
+    assert caught.value.message.startswith("cannot be decoded: the decoder finds no valid aac behind sample ")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.component.audio.audio_rig import Samples, contract, decode, noise, save, stored, write
-from tests.unit.agent.audio.audio_bytes import aiff, caf, wav
+from tests.unit.agent.audio.audio_bytes import aiff, box, caf, wav
 
 from voxfleet_agent.audio.decode import AudioDecoder, open_decoder
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -186,6 +186,30 @@ def test_pictures_make_no_film(tmp_path: Path, rate: int) -> None:
         return
     with pytest.raises(VoxFleetError, match="is an MP4 film: it has a video track"):
         open_decoder(tmp_path / "x.m4a", contract(), 16_000)
+
+
+def with_chapters(content: bytes, chapter_track: int) -> bytes:
+    """The last track, which is audio, says that another one has its chapters; moov lies behind mdat."""
+    moov, track = content.index(b"moov") - 4, content.rindex(b"trak") - 4
+    reference = box(b"tref", box(b"chap", struct.pack(">I", chapter_track)))
+    (length,) = struct.unpack_from(">I", content, track)
+    grown = content[: track + length] + reference + content[track + length :]
+    for at in (moov, track):
+        (length,) = struct.unpack_from(">I", grown, at)
+        grown = grown[:at] + struct.pack(">I", length + len(reference)) + grown[at + 4 :]
+    return grown
+
+
+def test_a_track_of_chapters_makes_no_film_at_any_rate(tmp_path: Path) -> None:
+    ffmpeg(
+        *("-f", "lavfi", "-i", "color=red:s=64x64:r=25:d=2", "-i", CLIPS / "wav-16000-01.wav"),
+        *("-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "mpeg4", "-f", "mp4", tmp_path / "film.m4a"),
+    )
+    film = (tmp_path / "film.m4a").read_bytes()
+    with pytest.raises(VoxFleetError, match="is an MP4 film"):
+        open_decoder(tmp_path / "film.m4a", contract(), 16_000)
+    decoder, _ = decode(write(tmp_path / "book.m4a", with_chapters(film, 1)), contract(), 16_000)
+    assert abs(decoder.audio_milliseconds - 1_672) < 64
 
 
 @pytest.mark.parametrize("container", ["flac", "m4a", "aiff", "caf", "wav"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.agent.audio.audio_bytes import aiff, flac, wav
+from tests.unit.agent.audio.audio_bytes import aiff, wav
 from tests.unit.agent.audio.mp3_bytes import (
     FRAME_AT_24_KHZ,
     FRAME_BYTES,
@@ -35,6 +36,9 @@ from voxfleet_api.results import WarningCode
 AUDIO = frames(10)
 NOISE = bytes(range(1, 200)) * 3  # holds no frame
 PICTURE = b"APIC\0\0\x40\0\0\0\0image/png\0\3\0\x89PNG" + NOISE * 20
+
+
+FLAC_CLIP = Path(__file__).parents[4] / "examples" / "clips" / "flac-48000-30.flac"
 
 
 def facts_of(content: bytes) -> HeaderFacts:
@@ -236,7 +240,7 @@ def test_frames_whose_bytes_come_before_the_file_are_told(begin: int, undecodabl
     assert [re.findall(r"\d+", warning.message) for warning in warnings_of(facts)] == [["36"]] * undecodable
 
 
-@pytest.mark.parametrize("make", [wav, flac, aiff])
+@pytest.mark.parametrize("make", [wav, FLAC_CLIP.read_bytes, aiff])
 def test_a_tag_in_front_of_another_container_is_told_by_what_lies_behind_it(make: object) -> None:
     assert callable(make)
     inner, tag = make(), id3v2(PICTURE)
@@ -249,7 +253,7 @@ def test_a_tag_in_front_of_another_container_is_told_by_what_lies_behind_it(make
 
 
 def test_tags_and_zeros_behind_flac_are_left_out() -> None:
-    inner = flac() + b"\xff\xf8frame"
+    inner = FLAC_CLIP.read_bytes()
     for back in (ID3V1, ape(b"x"), bytes(4096), bytes(100) + ID3V1):
         facts = facts_of(inner + back)
         ((start, end),) = facts.ranges(len(inner + back))
