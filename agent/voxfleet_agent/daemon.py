@@ -11,7 +11,7 @@ from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_gpu_memory, require_memory
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
@@ -42,6 +42,7 @@ async def run_agent(config: AgentConfig) -> None:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
         require_memory(local.machine.memory_bytes, config.pools)
+        require_gpu_memory(local.machine.gpu_working_set_bytes, config.pools)
         ledger = Ledger(key, chain_id, local.machine.hardware_id)
         await _serve(config, _attempt_services(config, local, ledger), token, listen_on(config.listen))
 

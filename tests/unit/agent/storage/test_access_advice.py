@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 
 import pytest
 
@@ -26,6 +27,6 @@ from voxfleet_api.failures import FailureClass
 )
 def test_the_reason_fits_the_errno(number: int, platform: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(words, denial(number, platform))
-    monkeypatch.setattr(local_files.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     error = local_files._file_error(OSError(number, ""))
     assert (error.failure_class, error.message) == (FailureClass.ACCESS_DENIED, denial(number, platform))
