@@ -302,3 +302,18 @@ def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
             f" of which {SYSTEM_MEMORY_PERCENT} % stay with the system: lower memoryCap or lanes to at most"
             f" {usable // 2**20} MiB together"
         )
+
+
+def require_gpu_memory(working_set_bytes: int | None, pools: Sequence[PoolConfig]) -> None:
+    """Raises ConfigError, with the arithmetic, when the lanes' caps exceed what the GPU may wire; None: no such limit.
+
+    MLX wires what a model uses. Beyond this size macOS pages it out while the GPU waits, or ends the work.
+    """
+    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
+    if working_set_bytes is not None and caps > working_set_bytes:
+        parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
+        raise ConfigError(
+            f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine's GPU may wire"
+            f" {working_set_bytes // 2**20} MiB: lower memoryCap or lanes to at most that together, or raise the limit"
+            f" with `sudo sysctl iogpu.wired_limit_mb={-(-caps // 2**20)}`, which leaves less for the system"
+        )

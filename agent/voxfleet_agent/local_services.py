@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from voxfleet_agent.clock import Clock, SystemClock
-from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_memory
+from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_gpu_memory, require_memory
 from voxfleet_agent.confinement.confinement import Confinement, in_words, preloaded_libraries
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
@@ -122,6 +122,8 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
         machine, confinement = await asyncio.gather(
             asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
         )
+        if not settings.of_one_run:
+            require_gpu_memory(machine.gpu_working_set_bytes, settings.pools)
         _tell(confinement)
         if user is not None:
             _require_lanes(confinement, user)

@@ -137,7 +137,11 @@ class MortalModel:
 class MortalMemory:
     def __init__(self, memory: MemoryControl, fate: Fate) -> None:
         self._fate = fate
-        self.set_cache_limit, self.clear_cache = memory.set_cache_limit, memory.clear_cache
+        self.set_limits, self.clear_cache, self.cached_bytes = (
+            memory.set_limits,
+            memory.clear_cache,
+            memory.cached_bytes,
+        )
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
         self._countal_peak_bytes = memory.metal_peak_bytes
 

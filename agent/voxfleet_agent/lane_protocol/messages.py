@@ -133,7 +133,7 @@ class BatchDone(Message):
     kind: Literal["BatchDone"] = "BatchDone"
     number: int
     footprint_bytes: int
-    """Measured at rest, after the memory of the batch was released."""
+    """Measured at rest, without what MLX keeps for reuse."""
     memory_short: bool = False
     """Memory was too short for several clips together, though each of them fitted alone."""
     readings: WorkerReadings = WorkerReadings()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
+from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
@@ -50,14 +51,14 @@ from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 Item = LaneRequest | Piece | Decoded | DecodeThreadFailed
-_CACHE_PERCENT = 25
-"""Share of the memory cap that MLX may at most keep for reuse."""
 
 
 class MemoryControl(Protocol):
     """The part of engine.mlx_memory that is used here."""
 
-    def set_cache_limit(self, limit_bytes: int) -> None: ...
+    def set_limits(self, limits: MlxLimits) -> None: ...
+
+    def cached_bytes(self) -> int: ...
 
     def clear_cache(self) -> None: ...
 
@@ -116,6 +117,8 @@ class WorkerLoop:
         self._transcription: ClipTranscription | None = None
         self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
+        self._interpreter_bytes = backends.memory.footprint_bytes()
+        """The footprint before any model."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
@@ -176,14 +179,13 @@ class WorkerLoop:
     def _finish_batch(self, batch: _OpenBatch) -> None:
         self._flush()  # so that no clip of this batch is blamed if what follows ends the process
         memory = self._backends.memory
-        memory.clear_cache()
         memory_short = self._transcription is not None and self._transcription.memory_short
         if self._transcription is not None:
             self._transcription.memory_short = False
         self._send(
             BatchDone(
                 number=batch.number,
-                footprint_bytes=memory.footprint_bytes(),
+                footprint_bytes=max(0, memory.footprint_bytes() - memory.cached_bytes()),
                 memory_short=memory_short,
                 readings=self._readings(),
             )
@@ -205,7 +207,7 @@ class WorkerLoop:
         self._contract = request.contract
         reset_peak()
         self._backends.memory.reset_metal_peak()
-        self._backends.memory.set_cache_limit(request.memory_cap_bytes * _CACHE_PERCENT // 100)
+        self._backends.memory.set_limits(mlx_limits(request.memory_cap_bytes, self._interpreter_bytes))
         try:
             self._load_model(request)
             return self._prepare(request)
@@ -271,13 +273,15 @@ class WorkerLoop:
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:
                 raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, refusal)
+            limits = needs.limits(request.memory_cap_bytes, self._interpreter_bytes)
+            self._backends.memory.set_limits(limits)
             self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
             self._transcription = ClipTranscription(
                 model,
                 self._ring,
                 self._backends.shortfall,
                 request.contract.completeness.min_coverage_percent,
-                needs.room_bytes(request.memory_cap_bytes),
+                needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes),
                 self._send,
             )
         else:

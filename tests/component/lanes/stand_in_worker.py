@@ -16,7 +16,7 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     leak:MIB                                  takes memory that it never releases
     cut                                       synthesized audio that ends at the token limit
     link:PATH                                 a link to PATH in place of the synthesized audio
-    rest:BEHAVIOUR                            the behaviour after the batch, when its memory is released
+    rest:BEHAVIOUR                            the behaviour after the batch, when its memory is measured
     long:MIB                                  a transcript of this size
     permission                                no permission to read a file
 
@@ -40,6 +40,7 @@ import numpy.typing as npt
 
 from voxfleet_agent.audio.decode_memory import working_set_bytes
 from voxfleet_agent.audio.levels import QuietedStretch
+from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
@@ -63,10 +64,13 @@ _at_rest = ""
 class Memory:
     """Without MLX there is no memory to release."""
 
-    def set_cache_limit(self, limit_bytes: int) -> None: ...
+    def set_limits(self, limits: MlxLimits) -> None: ...
 
-    def clear_cache(self) -> None:
+    def clear_cache(self) -> None: ...
+
+    def cached_bytes(self) -> int:
         behave(_at_rest, crowd=False)
+        return 0
 
     def footprint_bytes(self) -> int:
         return footprint_bytes()

@@ -188,6 +188,18 @@ def test_quarantine_shows_the_first_clips_only() -> None:
     assert [clip.index for clip in status.quarantine] == list(range(5, 5 + STATUS_QUARANTINE_ITEMS))
 
 
+def test_the_warnings_of_all_shards_add_up() -> None:
+    job = a_job()
+    level, skipped = {"code": "LevelLost", "clips": 2}, {"code": "BytesSkipped", "clips": 3}
+    shards = [
+        a_shard(job, Stage.PROCESS, 0, warnings=[level]),
+        a_shard(job, Stage.PROCESS, 1, warnings=[skipped, level]),
+        a_shard(job, Stage.FINALIZE, 0, warnings=[skipped, {"code": "LevelLost", "clips": 4}]),
+    ]
+    status = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).status
+    assert [(count.code, count.clips) for count in status.warnings] == [("BytesSkipped", 3), ("LevelLost", 4)]
+
+
 counts = st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15))
 
 
