@@ -60,8 +60,12 @@ class JobRunner:
         storage: Storage,
         run_journal: RunJournal,
         reporter: ProgressReporter,
+        *,
+        retry_failed: bool = False,
     ) -> None:
+        """`retry_failed`: plan a finished job again if clips failed or did not run, and give them another try."""
         self._specs = specs
+        self._retry_failed = retry_failed
         self._scratch = local.scratch
         self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
         self._storage = storage
@@ -75,7 +79,12 @@ class JobRunner:
     async def run(self) -> RunResult:
         """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
         specs = self._specs
-        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned)
+        again = self._retry_failed and self._has_failed_clips()
+        if again:
+            self._reporter.say("plans again: clips failed before, and their causes may be mended")
+        attempt, outcome = await self._deliver(
+            specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned, again=again
+        )
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
             return RunResult(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
         plan = FrozenPlan(attempt, outcome.plan)
@@ -87,6 +96,16 @@ class JobRunner:
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
         return await self._finalize(plan, committed, tuple(fan.failures))
 
+    def _has_failed_clips(self) -> bool:
+        """Whether the job was finalized with clips that failed or did not run."""
+        plan = self._run_journal.delivered(self._specs.shard_uid(Stage.PLAN))
+        final = self._run_journal.delivered(self._specs.shard_uid(Stage.FINALIZE))
+        if plan is None or final is None or final.result is None or final.spec.finalize is None:
+            return False
+        counts = final.result.counts
+        planned_since = final.spec.finalize.plan_attempt != plan.key.attempt
+        return not planned_since and counts is not None and counts.failed + counts.not_run > 0
+
     def _planned(self, done: int, total: int) -> None:
         self._reporter.clips("Plan", done, total)
 
@@ -94,7 +113,14 @@ class JobRunner:
         fan = _FanOut(deque())
         for ordinal in range(plan.shards):
             found = self._run_journal.delivered(self._specs.shard_uid(Stage.PROCESS, ordinal))
-            if found is None or found.result is None:
+            process_spec = None if found is None else found.spec.process
+            # What was delivered under an earlier Plan is inherited, row by row, by an attempt under this one.
+            if (
+                found is None
+                or found.result is None
+                or process_spec is None
+                or process_spec.plan_attempt != plan.attempt
+            ):
                 fan.waiting.append(ordinal)
             else:
                 fan.committed[ordinal] = Committed(ordinal, found.key.attempt, found.result)
@@ -120,7 +146,7 @@ class JobRunner:
                 self._done[ordinal] = done
                 self._reporter.clips("Process", sum(self._done.values()), plan.total)
 
-            attempt, outcome = await self._deliver(uid, spec_of, lane, progressed)
+            attempt, outcome = await self._deliver(uid, spec_of, lane, progressed, again=True)
             if isinstance(outcome, ShardResult):
                 fan.committed[ordinal] = Committed(ordinal, attempt, outcome)
             else:

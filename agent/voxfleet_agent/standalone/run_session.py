@@ -39,7 +39,12 @@ class RunRefused(Exception):
 
 
 async def run_job(
-    specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
+    specs: AttemptSpecs,
+    paths: RunPaths,
+    credentials: S3Credentials | None,
+    reporter: ProgressReporter,
+    *,
+    retry_failed: bool = False,
 ) -> RunSummary:
     """Runs the whole job. Cancelling it parks the run, and the summary says so.
 
@@ -48,7 +53,8 @@ async def run_job(
     make_private(paths.state)
     try:
         async with _opened(paths, credentials) as (local, storage, run_journal):
-            return await _run(specs, paths, local, storage, run_journal, reporter)
+            runner = JobRunner(specs, local, storage, run_journal, reporter, retry_failed=retry_failed)
+            return await _run(specs, paths, local, storage, run_journal, reporter, runner)
     finally:
         if paths.settings.of_one_run:
             _remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
@@ -61,11 +67,11 @@ async def _run(
     storage: Storage,
     run_journal: RunJournal,
     reporter: ProgressReporter,
+    runner: JobRunner,
 ) -> RunSummary:
     await _require_own_output(specs, paths, storage, run_journal)
     _require_same(specs, paths, run_journal)
     stopwatch = Stopwatch(paths.state / "elapsed.json")
-    runner = JobRunner(specs, local, storage, run_journal, reporter)
     result = RunResult(None, (), ())
     try:
         result = await runner.run()

@@ -18,6 +18,7 @@ from tests.component.standalone.conftest import (
     PATIENCE_SECONDS,
     Finished,
     Home,
+    copy_clips,
     expected_texts,
     files_below,
     local,
@@ -26,6 +27,7 @@ from tests.component.standalone.conftest import (
 
 from voxfleet_agent.models.store import default_model_folder
 from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.results import ClipStatus
 from voxfleet_dev.s3 import S3Server
 from voxfleet_shared.crash_points import EXIT_CODE
@@ -114,6 +116,44 @@ def test_progress_and_logs_contain_no_name_and_no_transcript(finished: Finished)
     assert logs and "lane started" in logs[0]
     for text in (finished.stderr, *logs):
         assert not any(name in text for name in (*GOOD, BAD)) and expected_texts()[GOOD[0]] not in text
+
+
+def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mended(home: Home, tmp_path: Path) -> None:
+    folder = copy_clips(tmp_path / "mended", GOOD[:4])
+    away = folder / "away.flac"
+    (folder / "flac-16000-02.flac").rename(away)
+    job = home.job("mended", folder, job={"sharding": {"targetAudio": "30m"}})
+    first = home.run("-f", job)
+    assert (first["rc"], first["figures"]["classes"]) == (1, {"InputNotFound": 1})
+    shown = home.agent("run", "-f", job)
+    assert (
+        shown.returncode == 1 and "nothing ran" in shown.stdout and "--retry-failed tries these again" in shown.stdout
+    )
+
+    still = home.run("-f", job, "--retry-failed")
+    assert (still["rc"], still["ran"], still["output"]) == (1, True, first["output"])
+    away.rename(folder / "flac-16000-02.flac")
+    killed = home.agent("run", "-f", job, "--retry-failed", VOXFLEET_CRASH_AT="base-frozen")
+    assert killed.returncode == EXIT_CODE
+    mended = home.run("-f", job)
+    assert (mended["rc"], mended["ending"], mended["output"]) == (0, "Complete", first["output"])
+    rows = {row.custom_id: row for row in rows_of(local(first["output"]))}
+    assert {name: row.text for name, row in rows.items()} == {name: expected()[name] for name in GOOD[:4]}
+    bundle = ReproBundle.model_validate_json((local(first["output"]) / "repro" / "bundle.json").read_bytes())
+    assert {run.attempt for run in bundle.runs} == {row.attempt for row in rows.values()}
+    assert not home.run("-f", job, "--retry-failed")["ran"], "no clip failed"
+
+
+def test_a_retry_runs_no_other_clip_again(home: Home, tmp_path: Path) -> None:
+    folder = copy_clips(tmp_path / "kept", GOOD[:3])
+    away = folder / "away.flac"
+    (folder / "flac-16000-02.flac").rename(away)
+    job = home.job("kept", folder, job={"sharding": {"targetAudio": "30m"}})
+    assert home.run("-f", job)["rc"] == 1
+    away.rename(folder / "flac-16000-02.flac")
+    mended = home.run("-f", job, "--retry-failed")
+    attempts = {row.custom_id: row.attempt for row in rows_of(local(mended["output"]))}
+    assert mended["rc"] == 0 and attempts == {"wav-16000-01": 1, "flac-16000-02": 2, "mp3-16000-03": 1}
 
 
 def test_work_from_before_a_crash_is_not_repeated(home: Home, clips: Path) -> None:

@@ -46,7 +46,7 @@ def make_run_record(
 
 
 async def find_run_record(files: JobFiles, name: str) -> FileRef | None:
-    """The run.json that an earlier run of this same attempt uploaded; it is never replaced. None when there is none.
+    """A run.json that was uploaded before; it is never replaced. None when there is none.
 
     Raises VoxFleetError(PLAN_MISMATCH) when it is not a run record.
     """
