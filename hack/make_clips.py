@@ -34,13 +34,13 @@ KEPT_PERCENT = 40
 # AAC fills its last frame of 1024 samples, 64 ms at 16 kHz, which the header does not count.
 LENGTH_TOLERANCE_SECONDS = 0.1
 
-# All words that the default model knows.
+# All words that the built-in model `commands` knows.
 _WORDS = (
     "zero one two three four five six seven eight nine ten yes no stop go start pause up down left right on off "
     "open close play next back louder quieter hello goodbye help cancel confirm record send delete"
 )
 VOCABULARY = tuple(_WORDS.split())
-# The espeak-ng voices that the default model transcribes best (about one word in 240 wrong), and words per minute.
+# The espeak-ng voices that this model transcribes best (about one word in 240 wrong), and words per minute.
 VOICES = ("en-us", "en-gb", "en-gb-x-rp", "en-029", "en-us+f3", "en-gb+f2", "en-us+m3", "en-gb+m3")
 SPEEDS = (130, 150, 170)
 

@@ -53,7 +53,7 @@ app.command(epilog=INSTALL_EXAMPLES)(install)
 def init(config: ConfigOption) -> None:
     """Creates the ledger key and the token (mode 0600) unless they exist; prints the public key.
 
-    Put the public key into MacAgent.spec.ledgerPublicKey, and the token into the Secret of MacAgent.spec.tokenRef.
+    Put the public key into MacAgent.spec.ledgerPublicKey, the token into the Secret of MacAgent.spec.tokenSecretRef.
     """
     agent_config = loaded(config)
     try:

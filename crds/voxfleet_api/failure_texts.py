@@ -50,7 +50,7 @@ TEXTS: dict[FailureClass, FailureText] = {
     ),
     FailureClass.ACCESS_DENIED: FailureText(
         "The storage refused the credentials, or the MacAgent's access list does not include the address.",
-        "Correct the Secret of credentialsRef, or add the prefix to MacAgent.spec.access.",
+        "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access.",
     ),
     FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it persists."),
     FailureClass.THROTTLED: FailureText("The storage asked to slow down.", "Nothing, or lower the job's parallelism."),

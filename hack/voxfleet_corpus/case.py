@@ -49,7 +49,7 @@ class Case:
     place: Callable[[Path], None] | None = None
     """Makes something other than a plain file of `content` at a path. Raises OSError where this user may not."""
     text: str | None = None
-    """The transcript, where the audio is whole and the default model transcribes it correctly."""
+    """The transcript, where the audio is whole and the built-in model `commands` transcribes it correctly."""
     uri: str | None = field(default=None)
     """The manifest's uri, where it differs from the file's own name."""
     sha256: str | None = None

@@ -15,7 +15,7 @@ from make_clips import EXAMPLES, ClipToolError
 
 SPEECH = EXAMPLES / "wav-16000-01.wav"
 TEXT = "hello one two three"
-"""The words of SPEECH, and the default model's transcript of it."""
+"""The words of SPEECH, and the built-in model `commands`'s transcript of it."""
 RATE_HZ = 16_000
 
 _PROGRAM = ("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y")

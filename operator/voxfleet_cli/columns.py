@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from voxfleet_api.kinds import Resource
 from voxfleet_api.kinds.resource import PrinterColumn
 
-_CONDITION = re.compile(r'\.status\.conditions\[\?\(@\.type=="(\w+)"\)\]\.(\w+)')
+_ITEM = re.compile(r'([\w.]+)\[\?\(@\.(\w+)=="(\w+)"\)\]\.(\w+)')
 
 
 def header(kind: type[Resource], *, wide: bool, namespaced: bool) -> list[str]:
@@ -39,12 +39,11 @@ def cell(plain: dict[str, object], column: PrinterColumn, now: datetime) -> str:
 
 
 def look_up(plain: dict[str, object], json_path: str) -> object:
-    """The value at a path of a kind that the CRDs use: fields, or one field of a condition given its type."""
-    match = _CONDITION.fullmatch(json_path)
+    """The value at a path of a kind that the CRDs use: fields, or a field of the first list item with some value."""
+    match = _ITEM.fullmatch(json_path)
     if match:
-        conditions = look_up(plain, ".status.conditions")
-        found = (item for item in _maps(conditions) if item.get("type") == match[1])
-        return next((item.get(match[2]) for item in found), None)
+        found = (item for item in _maps(look_up(plain, match[1])) if item.get(match[2]) == match[3])
+        return next((item.get(match[4]) for item in found), None)
     value: object = plain
     for name in json_path.strip(".").split("."):
         if not isinstance(value, dict):

@@ -72,9 +72,9 @@ def agent_throughput(directory: Path, pool: Pool) -> float:
     with Rig(directory, macs=1, readable=pool.folder) as rig:
         clips = len(pool.clips)
         rig.submit("throughput", pool.manifest("throughput", clips), sharding=ONE_SHARD)
-        work_seconds = float(rig.completed("throughput", clips).status.usage.productive)
+        work_seconds = float(rig.completed("throughput", clips).status.usage.productive_seconds)
     if work_seconds <= 0:
-        raise MeasurementFailed("job throughput: status.usage.productive is 0 though every clip succeeded")
+        raise MeasurementFailed("job throughput: status.usage.productive_seconds is 0 though every clip succeeded")
     return pool.total_audio_seconds / work_seconds
 
 

@@ -31,7 +31,7 @@ from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.stages.process.batching import sort_into_buckets
 from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
 from voxfleet_api.results import LadderTable
 from voxfleet_dev.mac import agent_environment
@@ -132,7 +132,7 @@ class LaneBench:
     async def _model(self) -> ResolvedModel:
         self._directory.mkdir(parents=True, exist_ok=True)
         models = ModelStore(self._directory / "models", 2**30)
-        return await models.resolve(ModelSource(path="default"), Storage((), None))
+        return await models.resolve(ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), Storage((), None))
 
 
 def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list[Figure], int]:

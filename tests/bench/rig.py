@@ -76,6 +76,7 @@ class Rig:
         """`kubectl apply` of a job over a manifest's clips."""
         body: dict[str, object] = {
             "contractRef": {"name": "bench"},
+            "model": {"builtin": {"name": "commands"}},
             "input": {"manifest": {"uri": f"file://{manifest}"}},
             "output": {"uri": f"file://{self.directory}/results/"},
             **spec,

@@ -13,7 +13,8 @@ from tests.bench.lane_figures import LaneBench
 from tests.bench.loops import ARRAY_WAYS, Way
 from tests.bench.report import Figure, Goal
 
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
+from voxfleet_api.kinds.job_model import BuiltinName
 
 COMMAND_LINE_CLIPS = len(KINDS)
 ROUNDS = 5
@@ -27,7 +28,7 @@ Say = Callable[[str], None]
 
 def throughput_figures(directory: Path, pool: Pool, batch_size: int, say: Say) -> list[Figure]:
     """`batch_size`: of the lane alone. Raises MeasurementFailed, ChildFailed, KubectlFailed."""
-    model = default_model_folder()
+    model = builtin_model_folder(BuiltinName.COMMANDS)
     say(f"mlx_audio.stt.generate, {COMMAND_LINE_CLIPS} clips, a process each")
     command_line = command_line_throughput(model, pool.first(COMMAND_LINE_CLIPS))
     say(f"{command_line:.2f} {SPEED}")

@@ -126,6 +126,7 @@ class Fleet:
         manifest.write_text("".join(f"{line}\n" for line in chosen))
         body = {
             "contractRef": {"name": "contract"},
+            "model": {"builtin": {"name": "commands"}},
             "input": {"manifest": {"uri": f"file://{manifest}"}},
             "output": {"uri": f"file://{self.shared}/results/"},
             "sharding": {"targetAudio": "8s"},

@@ -41,7 +41,9 @@ def test_a_batch_from_apply_to_bill(make_fleet: MakeFleet) -> None:
     assert report.ledger_verified
     assert sum(report.milliseconds_by_mac.values()) == seconds_milliseconds(job.status.usage.machine_seconds) > 0
     usage = job.status.usage
-    parts = [seconds_milliseconds(part) for part in (usage.productive, usage.retry, usage.overhead)]
+    parts = [
+        seconds_milliseconds(part) for part in (usage.productive_seconds, usage.retry_seconds, usage.overhead_seconds)
+    ]
     assert sum(parts) == seconds_milliseconds(usage.machine_seconds)
 
     fleet.submit("second")

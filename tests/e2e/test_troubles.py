@@ -55,7 +55,7 @@ def test_a_wrong_agent_token(fleet: Fleet) -> None:
             "stringData": {"token": "not-the-token"},
         }
     )
-    fleet.register(mac, {"tokenRef": {"name": "wrong", "key": "token"}})
+    fleet.register(mac, {"tokenSecretRef": {"name": "wrong", "key": "token"}})
     message = reachable(fleet, mac, "AgentTokenRefused")
     assert "Secret wrong" in message and "tokenFile" in message
     assert_other_work_goes_on(fleet)
@@ -63,7 +63,7 @@ def test_a_wrong_agent_token(fleet: Fleet) -> None:
 
 def test_a_missing_secret(fleet: Fleet) -> None:
     mac = fleet.macs[1]
-    fleet.register(mac, {"tokenRef": {"name": "nowhere", "key": "token"}})
+    fleet.register(mac, {"tokenSecretRef": {"name": "nowhere", "key": "token"}})
     message = reachable(fleet, mac, "SecretNotFound")
     assert "nowhere" in message and fleet.namespace in message
     assert_other_work_goes_on(fleet)

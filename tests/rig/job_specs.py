@@ -11,13 +11,13 @@ from tests.rig.attempt_spec import attempt_spec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_input import JobInput
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
 
-MODEL = ModelSource(path="default")
+MODEL = ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS))
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="The run's model, if it is not where the job has it: default, a folder, an address, or owner/name@revision"
-        " of the hub.",
+        help="The run's model, if it is not where the job has it: commands, a folder, an address, or"
+        " owner/name@revision of the hub.",
         show_default=False,
         metavar="MODEL",
     ),

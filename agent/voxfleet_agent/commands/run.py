@@ -83,9 +83,9 @@ def run(
 
     Without -c it may touch what the job names, and honours TMPDIR and the MLX_AUDIO_ names (see `voxfleet-agent env`);
     a name that contradicts the contract is refused. With -c it uses that agent's scratch, lanes, model cache and
-    allow-list, which only works while that agent does not run. A job that names credentialsRef gets AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL from the environment. No machine-hours
-    are signed.
+    allow-list, which only works while that agent does not run. A job that names credentialsSecretRef gets
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL from the environment.
+    No machine-hours are signed.
 
     Ends with 0 when the job is complete, 1 when it failed or is beyond the contract's limits, 2 when documents,
     environment, options, input or model are wrong and nothing ran, 130 when it was interrupted.
@@ -107,7 +107,7 @@ def _prepare(
 ) -> tuple[AttemptSpecs, RunPaths, S3Credentials | None]:
     documents = read_files(files)
     job, contract = documents.job, documents.contract.spec
-    credentials = from_environment(os.environ) if job.spec.credentials_ref is not None else None
+    credentials = from_environment(os.environ) if job.spec.credentials_secret_ref is not None else None
     if config is not None:
         if allow or state is not None:
             name, field = ("--allow", "allow") if allow else ("--state", "stateDir")

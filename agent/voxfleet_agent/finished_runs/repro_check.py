@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from voxfleet_agent.finished_runs.comparison import RowPair
 from voxfleet_agent.stages.finalize.repro import ReproBundle
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import Counts
@@ -83,20 +83,26 @@ def model_of(bundle: ReproBundle, text: str | None) -> ModelSource:
     """
     if text is not None:
         return model_source(text, bundle.model_revision)
-    model = bundle.model or ModelSource(path="default")
+    model = bundle.model
+    if model is None:
+        raise ModelNotNamed("this run names no model because nothing ran; name one with --model")
     if model.hub is None or bundle.model_revision is None:
         return model
     return model.model_copy(update={"hub": HubModel(id=model.hub.id, revision=bundle.model_revision)})
 
 
 def model_source(text: str, revision: str | None) -> ModelSource:
-    """Parses `default`, a folder's path, an address, or `owner/name@revision` of the hub.
+    """Parses the name of a built-in model, a folder's path, an address, or `owner/name@revision` of the hub.
 
     `revision`: the revision that the bundle names. Raises ModelNotNamed.
     """
-    unclear = ModelNotNamed(f"--model {text}: write default, a folder's path, an address, or owner/name@revision")
+    unclear = ModelNotNamed(
+        f"--model {text}: write {', '.join(BuiltinName)}, a folder's path, an address, or owner/name@revision"
+    )
     try:
-        if text == "default" or text.startswith("/"):
+        if text in list(BuiltinName):
+            return ModelSource(builtin=BuiltinModel(name=BuiltinName(text)))
+        if text.startswith("/"):
             return ModelSource(path=text)
         if text.startswith(("file:///", "s3://", "https://")):
             return ModelSource(uri=f"{text.rstrip('/')}/")

@@ -21,13 +21,11 @@ from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
-
-DEFAULT_MODEL = "default"
+from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 
 
 class ModelStore:
-    """The packaged default model, folders by path, and cached models from the hub or from object storage."""
+    """The packaged models, folders by path, and cached models from the hub or from object storage."""
 
     def __init__(self, cache_path: Path, quota_bytes: int) -> None:
         self._cache_path = cache_path
@@ -42,6 +40,8 @@ class ModelStore:
         Raises VoxFleetError: MODEL_UNAVAILABLE, MODEL_MISMATCH, SCRATCH_EXHAUSTED when disk or cache are full, and the
         storage's TRANSPORT and THROTTLED, which can be retried.
         """
+        if source.builtin is not None:
+            return await asyncio.to_thread(self._resolve_builtin, source.builtin.name, source.digest)
         if source.path is not None:
             return await asyncio.to_thread(self._resolve_path, source.path, source.digest)
         await asyncio.to_thread(self._open)
@@ -50,7 +50,7 @@ class ModelStore:
                 return await asyncio.to_thread(self._resolve_hub, source.hub, source.digest)
         if source.uri is not None:
             return await self._objects.resolve(source.uri, source.digest, storage)
-        raise unavailable("the job names no model; write model.path, model.hub or model.uri")
+        raise unavailable("the job names no model; write model.builtin, model.path, model.uri or model.hub")
 
     def close(self) -> None:
         """Unlocks the cache, so that another process can open it."""
@@ -65,8 +65,13 @@ class ModelStore:
                 f"the model cache cannot be used: {error.strerror}; check modelCache.path and its permissions",
             ) from error
 
+    def _resolve_builtin(self, name: BuiltinName, digest: str | None) -> ResolvedModel:
+        folder = builtin_model_folder(name)
+        actual, sha256s = self._examine(folder, digest, f"the built-in model {name}")
+        return ResolvedModel(folder, actual, files=sha256s)
+
     def _resolve_path(self, path: str, digest: str | None) -> ResolvedModel:
-        folder = default_model_folder() if path == DEFAULT_MODEL else Path(path)
+        folder = Path(path)
         if not folder.is_absolute():
             raise unavailable(f"model.path {path} is not absolute; write a folder that every Mac has")
         if folder.resolve().is_relative_to(self._cache_path.resolve()):
@@ -103,6 +108,6 @@ class ModelStore:
         return actual, {name: file.sha256 for name, file in digests.items()}
 
 
-def default_model_folder() -> Path:
-    """The model that ships with the agent."""
-    return Path(str(files("voxfleet_agent.models") / "default_model"))
+def builtin_model_folder(name: BuiltinName) -> Path:
+    """The folder of a model that ships with the agent."""
+    return Path(str(files("voxfleet_agent.models") / "builtin" / name))

@@ -225,7 +225,7 @@ class Storage:
         if self._credentials is None:
             raise VoxFleetError(
                 FailureClass.ACCESS_DENIED,
-                "s3:// needs the job's credentialsRef: this agent has no credentials of its own",
+                "s3:// needs the job's credentialsSecretRef: this agent has no credentials of its own",
             )
         if self._s3 is None:
             self._s3 = S3Endpoint(self._credentials, self._trust)

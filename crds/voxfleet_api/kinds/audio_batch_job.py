@@ -72,7 +72,7 @@ _IMMUTABLE = " && ".join(
     + [f"self.{name} == oldSelf.{name}" for name in ("macSelector", "transcription")]
     + [
         f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in ("billingKey", "credentialsRef", "synthesis")
+        for name in ("billingKey", "credentialsSecretRef", "synthesis")
     ]
 )
 
@@ -82,14 +82,14 @@ class AudioBatchJobSpec(
     json_schema_extra=validations(
         cel(_IMMUTABLE, "a job's spec does not change, but for parallelism; apply a job with another name instead"),
         cel(
-            "has(self.credentialsRef) || !(self.output.uri.startsWith('s3://')"
+            "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
             " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
             " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
             " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))"
             " || (has(self.model.uri) && self.model.uri.startsWith('s3://'))"
             " || (has(self.synthesis) && has(self.synthesis.reference)"
             " && self.synthesis.reference.uri.startsWith('s3://')))",
-            "s3:// needs credentialsRef: agents use no credentials of their own",
+            "s3:// needs credentialsSecretRef: agents use no credentials of their own",
         ),
         cel(
             "(self.task == 'Synthesize') == has(self.synthesis)",
@@ -113,14 +113,16 @@ class AudioBatchJobSpec(
 
     contract_ref: Annotated[LocalRef, Field(description="The VoiceContract, in the same namespace.")]
     task: Annotated[Task, Field(description="What to do with the clips.")] = Task.TRANSCRIBE
-    model: Annotated[ModelSource, Field(description="The model.")] = ModelSource(path="default")
+    model: Annotated[
+        ModelSource, Field(description="The model; `{builtin: {name: commands}}` is a small one, for trials only.")
+    ]
     input: Annotated[JobInput, Field(description="The clips.")]
     output: Annotated[JobOutput, Field(description="Where results go.")]
     transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
     synthesis: Annotated[
         Synthesis | None, Field(description="How the model synthesizes speech; only for Synthesize.")
     ] = None
-    credentials_ref: Annotated[
+    credentials_secret_ref: Annotated[
         LocalRef | None,
         Field(
             description="Secret in the same namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where needed,"
@@ -205,9 +207,9 @@ class JobUsage(StatusModel):
 
     machine_hours: Annotated[str, Field(max_length=32, description="machineSeconds in hours, for people.")] = "0.0000"
     machine_seconds: Annotated[Decimal3, Field(description="Lane time of all attempts.")] = "0.000"
-    productive: Annotated[Decimal3, Field(description="Seconds of work that was committed.")] = "0.000"
-    retry: Annotated[Decimal3, Field(description="Seconds of work of attempts that were superseded.")] = "0.000"
-    overhead: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
+    productive_seconds: Annotated[Decimal3, Field(description="Seconds of work that was committed.")] = "0.000"
+    retry_seconds: Annotated[Decimal3, Field(description="Seconds of work of attempts that were superseded.")] = "0.000"
+    overhead_seconds: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the sum.")] = 0
     settled: Annotated[bool, Field(description="True when every attempt has ended and its rows are verified.")] = False

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from voxfleet_api.base import Digest, SpecModel, Uri, cel, validations
+
+
+class BuiltinName(StrEnum):
+    """The models that ship with the agent."""
+
+    COMMANDS = "commands"
+
+
+class BuiltinModel(SpecModel):
+    """A model that ships with the agent, for trials: it knows a few words."""
+
+    name: Annotated[BuiltinName, Field(description="Its name; `commands` knows digits and a few commands.")]
 
 
 class HubModel(SpecModel):
@@ -22,23 +35,21 @@ class ModelSource(
     SpecModel,
     json_schema_extra=validations(
         cel(
-            "[has(self.path), has(self.hub), has(self.uri)].filter(x, x).size() == 1",
-            "write exactly one of model.path, model.hub and model.uri; path: default is the model that ships with the"
-            " agent",
+            "[has(self.builtin), has(self.path), has(self.uri), has(self.hub)].filter(x, x).size() == 1",
+            "write exactly one of model.builtin, model.path, model.uri and model.hub",
         ),
         cel(
-            "!has(self.path) || self.path == 'default' || self.path.startsWith('/')",
-            "model.path is an absolute folder on the Mac, or default for the model that ships with the agent",
+            "!has(self.path) || self.path.startsWith('/')",
+            "model.path is an absolute folder on the Mac; the model that ships with the agent is builtin:"
+            " {name: commands}",
             field_path=".path",
         ),
     ),
 ):
     """Where the model comes from. Weights are safetensors, and code from a model folder never runs."""
 
-    path: Annotated[
-        str | None,
-        Field(max_length=1024, description="A folder on every Mac, or `default`: the model that ships with the agent."),
-    ] = None
+    builtin: Annotated[BuiltinModel | None, Field(description="A small model that ships with the agent.")] = None
+    path: Annotated[str | None, Field(max_length=1024, description="An absolute folder that every Mac has.")] = None
     hub: Annotated[HubModel | None, Field(description="A model of the Hugging Face hub.")] = None
     uri: Annotated[
         Uri | None,

@@ -12,6 +12,7 @@ from voxfleet_api.base import (
     SpecModel,
     StatusModel,
     list_atomic,
+    list_map,
     list_set,
 )
 from voxfleet_api.conditions import Conditions
@@ -45,7 +46,7 @@ class SshAccess(SpecModel):
             description="Pinned host keys, the preferred one first. No key is ever trusted on first use.",
         ),
     ]
-    identity_ref: Annotated[SecretKeyRef, Field(description="Private key, in the operator's namespace.")]
+    identity_secret_ref: Annotated[SecretKeyRef, Field(description="Private key, in the operator's namespace.")]
     agent_port: Annotated[Port, Field(description="The agent's loopback port on the Mac.")] = 8765
 
 
@@ -79,7 +80,9 @@ class MacAgentSpec(SpecModel):
     """A Mac: its transport, what it may run, and the key that signs its machine-hours."""
 
     ssh: Annotated[SshAccess, Field(description="How to reach the agent.")]
-    token_ref: Annotated[SecretKeyRef, Field(description="The agent's bearer token, in the operator's namespace.")]
+    token_secret_ref: Annotated[
+        SecretKeyRef, Field(description="The agent's bearer token, in the operator's namespace.")
+    ]
     ledger_public_key: Annotated[
         str,
         Field(
@@ -101,6 +104,14 @@ class MacAgentSpec(SpecModel):
     disconnect: Annotated[Disconnect, Field(description="When a silent Mac counts as lost.")] = Disconnect()
 
 
+class MachinePool(StatusModel):
+    """A named group of lanes."""
+
+    name: Annotated[str, Field(max_length=63, description="Name of the pool.")]
+    kind: Annotated[str, Field(max_length=63, description="Offline: batches.")]
+    lanes: Annotated[int, Field(description="Lanes of the pool.")]
+
+
 class Machine(StatusModel):
     """Facts that the agent reports."""
 
@@ -108,7 +119,9 @@ class Machine(StatusModel):
     chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
     memory_bytes: Annotated[int, Field(description="Memory of the machine.")]
     os: Annotated[str, Field(max_length=128, description="Operating system and its version.")]
-    lanes: Annotated[int, Field(description="Offline lanes.")]
+    pools: Annotated[
+        tuple[MachinePool, ...], Field(max_length=16, json_schema_extra=list_map("name"), description="Its pools.")
+    ]
     versions: Annotated[
         dict[str, Annotated[str, Field(max_length=64)]],
         Field(max_length=32, description="Versions of the agent and its packages, by name."),
@@ -137,7 +150,12 @@ class MacAgent(Resource):
                 "Available", "string", '.status.conditions[?(@.type=="Available")].status', "Accepts attempts?"
             ),
             PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Available")].reason', "Why, or why not"),
-            PrinterColumn("Lanes", "integer", ".status.machine.lanes", "Offline lanes"),
+            PrinterColumn(
+                "Lanes",
+                "integer",
+                '.status.machine.pools[?(@.kind=="Offline")].lanes',
+                "Lanes of the first offline pool",
+            ),
             PrinterColumn("Chip", "string", ".status.machine.chip", "Chip"),
             PrinterColumn(
                 "Ledger",

@@ -144,7 +144,7 @@ class MacSession:
     def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
         return (
             self._context.dialer.same_connection(old, new)
-            and old.spec.token_ref == new.spec.token_ref
+            and old.spec.token_secret_ref == new.spec.token_secret_ref
             and old.spec.ledger_public_key == new.spec.ledger_public_key
         )
 
@@ -182,7 +182,7 @@ class MacSession:
             raise _duplicate(twin)
         mac = self.mac  # both Secrets are read for one version; an update that matters to what follows redials
         opening = await self._context.dialer.dial(mac)
-        ref = mac.spec.token_ref
+        ref = mac.spec.token_secret_ref
         token = _token(await self._context.secrets(ref.name, ref.key), ref)
         async with (
             opening as connection,
@@ -321,7 +321,7 @@ class MacSession:
             self._context.on_change(self._name, frozenset(shard_uids))
 
     def _explain(self, refusal: AgentRefused) -> tuple[Reason, str]:
-        ref = self.mac.spec.token_ref
+        ref = self.mac.spec.token_secret_ref
         if refusal.status == 401:
             return (
                 Reason.AGENT_TOKEN_REFUSED,

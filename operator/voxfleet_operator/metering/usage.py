@@ -81,9 +81,9 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
     return JobUsage(
         machine_hours=hours_text(machine),
         machine_seconds=seconds_text(machine),
-        productive=seconds_text(productive),
-        retry=seconds_text(retry),
-        overhead=seconds_text(overhead),
+        productive_seconds=seconds_text(productive),
+        retry_seconds=seconds_text(retry),
+        overhead_seconds=seconds_text(overhead),
         audio_seconds=seconds_text(audio),
         rows=rows,
         settled=settled,

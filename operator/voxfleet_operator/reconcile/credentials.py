@@ -53,14 +53,14 @@ def s3_credentials(data: Mapping[str, bytes], namespace: str, name: str) -> S3Cr
 
 async def job_credentials(context: Context, job: AudioBatchJob) -> S3Credentials | None:
     """None if the job names no Secret. Raises Blocked."""
-    if job.spec.credentials_ref is None:
+    if job.spec.credentials_secret_ref is None:
         return None
-    namespace, name = job.metadata.namespace, job.spec.credentials_ref.name
+    namespace, name = job.metadata.namespace, job.spec.credentials_secret_ref.name
     try:
         return s3_credentials(await context.api.secret(namespace, name), namespace, name)
     except SecretNotFound as error:
         message = (
-            f"Secret {namespace}/{name}, which spec.credentialsRef names, does not exist; create it"
+            f"Secret {namespace}/{name}, which spec.credentialsSecretRef names, does not exist; create it"
             " with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
         raise Blocked(Blocker(Reason.SECRET_NOT_FOUND, message)) from error

@@ -21,6 +21,7 @@ JOB: Json = {
     "metadata": {"name": "case"},
     "spec": {
         "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
         "input": {"manifest": {"uri": "file:///data/manifest.jsonl"}},
         "output": {"uri": "file:///data/results/"},
     },
@@ -31,6 +32,7 @@ SPEAK: Json = {
     "metadata": {"name": "case"},
     "spec": {
         "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
         "task": "Synthesize",
         "synthesis": {"mode": "Preset", "voice": "default"},
         "input": {"clips": [{"id": "a", "text": "one two three"}]},
@@ -52,9 +54,9 @@ MAC: Json = {
             "host": "mac.example",
             "user": "voxfleet",
             "hostKeys": [HOST_KEY],
-            "identityRef": {"name": "fleet-ssh", "key": "id_ed25519"},
+            "identitySecretRef": {"name": "fleet-ssh", "key": "id_ed25519"},
         },
-        "tokenRef": {"name": "mac", "key": "token"},
+        "tokenSecretRef": {"name": "mac", "key": "token"},
         "ledgerPublicKey": "A" * 43 + "=",
     },
 }

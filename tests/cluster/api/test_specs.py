@@ -116,18 +116,22 @@ BAD: dict[str, Bad] = {
     "job without input": Bad(JOB, {"spec.input": {}}, "spec.input", "exactly one of input.prefix"),
     "job with two models": Bad(
         JOB,
-        {"spec.model": {"path": "default", "hub": {"id": "a/b", "revision": "main"}}},
+        {"spec.model.hub": {"id": "a/b", "revision": "main"}},
         "spec.model",
-        "exactly one of model.path, model.hub and model.uri",
+        "exactly one of model.builtin, model.path, model.uri and model.hub",
+    ),
+    "job without a model": Bad(JOB, {"spec.model": REMOVE}, "spec.model", "Required value"),
+    "job with an unknown built-in model": Bad(
+        JOB, {"spec.model.builtin.name": "whisper"}, "spec.model.builtin.name", 'supported values: "commands"'
     ),
     "job with a relative model path": Bad(
-        JOB, {"spec.model": {"path": "models/mine"}}, "spec.model.path", "absolute folder on the Mac, or default"
+        JOB, {"spec.model": {"path": "models/mine"}}, "spec.model.path", "absolute folder on the Mac"
     ),
     "job whose output is a web address without TLS": Bad(
         JOB, {"spec.output.uri": "http://example.com/out/"}, "spec.output.uri", "should match"
     ),
     "job that reads a model from s3 without credentials": Bad(
-        JOB, {"spec.model": {"uri": "s3://models/mine/"}}, "spec", "s3:// needs credentialsRef"
+        JOB, {"spec.model": {"uri": "s3://models/mine/"}}, "spec", "s3:// needs credentialsSecretRef"
     ),
     "job with a clip that is sound and text": Bad(
         JOB,
@@ -175,7 +179,7 @@ BAD: dict[str, Bad] = {
         JOB, {"spec.output.uri": "file:///data/results"}, "spec.output.uri", "should match"
     ),
     "job that reads s3 without credentials": Bad(
-        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}}, "spec", "s3:// needs credentialsRef"
+        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}}, "spec", "s3:// needs credentialsSecretRef"
     ),
     "job with two clips of one id": Bad(
         JOB,
@@ -217,7 +221,7 @@ BAD: dict[str, Bad] = {
     ),
     "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
     "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),
-    "mac without a token": Bad(MAC, {"spec.tokenRef": REMOVE}, "spec.tokenRef", "Required value"),
+    "mac without a token": Bad(MAC, {"spec.tokenSecretRef": REMOVE}, "spec.tokenSecretRef", "Required value"),
     "mac that opens a prefix without a slash": Bad(
         MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
     ),
@@ -264,7 +268,7 @@ GOOD: dict[str, Json] = {
     "job with a hub model": changed(JOB, {"spec.model": {"hub": {"id": "org/model", "revision": "main"}}}),
     "job with an absolute model path": changed(JOB, {"spec.model": {"path": "/models/mine"}}),
     "job with s3 and credentials": changed(
-        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}, "spec.credentialsRef": {"name": "s3"}}
+        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}, "spec.credentialsSecretRef": {"name": "s3"}}
     ),
     "job with the longest name": changed(JOB, {"metadata.name": "n" * 52}),
     "job with a selector": changed(

@@ -50,7 +50,7 @@ def patch_status(control_plane: ControlPlane, status: Json) -> str:
     [
         pytest.param({"billingKey": "other"}, id="changed"),
         pytest.param({"billingKey": None}, id="removed"),
-        pytest.param({"credentialsRef": {"name": "s3"}}, id="added"),
+        pytest.param({"credentialsSecretRef": {"name": "s3"}}, id="added"),
         pytest.param({"output": {"uri": "file:///elsewhere/"}}, id="output"),
         pytest.param({"sharding": {"targetAudio": "1m"}}, id="defaulted field"),
         pytest.param({"macSelector": {"matchLabels": {"site": "berlin"}}}, id="selector"),

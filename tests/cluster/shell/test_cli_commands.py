@@ -51,6 +51,7 @@ def jobs(installed_crds: ControlPlane, namespace: str) -> str:
     """Three jobs in a namespace: done, broken and new."""
     spec = {
         "contractRef": {"name": "calls"},
+        "model": {"builtin": {"name": "commands"}},
         "input": {"prefix": {"uri": "file:///in/"}},
         "output": {"uri": "file:///out/"},
     }

@@ -35,7 +35,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import (
@@ -210,7 +210,7 @@ def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) ->
     stage_spec = ProcessSpec(
         plan_attempt=1,
         manifest_sha256="b" * 64,
-        model=ModelSource(path="default"),
+        model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
         model_digest=MODEL.digest,
         boundaries_digest="sha256:" + "c" * 64,
         ordinal=0,
@@ -222,7 +222,7 @@ def process_spec(shard: str = "shard-1", attempt: int = 1, **changes: object) ->
 def plan_spec(shard: str = "plan-1", attempt: int = 1, uri: str = "file:///data/in/") -> AttemptSpec:
     stage_spec = PlanSpec(
         input=JobInput(prefix=PrefixInput(uri=uri)),
-        model=ModelSource(path="default"),
+        model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
         shard_audio_milliseconds=60_000,
         max_shards=10,
     )

@@ -11,7 +11,7 @@ from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import Storage
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
@@ -19,7 +19,9 @@ MEMORY_CAP_BYTES = 2 * 2**30
 
 
 async def default_model(folder: Path) -> ResolvedModel:
-    return await ModelStore(folder / "models", 2**30).resolve(ModelSource(path="default"), Storage([]))
+    return await ModelStore(folder / "models", 2**30).resolve(
+        ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), Storage([])
+    )
 
 
 def transcribe_spec(contract: VoiceContractSpec) -> LaneSpec:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from voxfleet_agent.engine.transcriber import MlxTranscriber
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_models import make_model
 
@@ -46,7 +47,7 @@ def examples() -> dict[str, tuple[Samples, str]]:
 
 @pytest.fixture(scope="session")
 def default_model() -> MlxTranscriber:
-    model = MlxTranscriber(default_model_folder(), Transcription(), Timestamps.WORD)
+    model = MlxTranscriber(builtin_model_folder(BuiltinName.COMMANDS), Transcription(), Timestamps.WORD)
     model.warm_up()
     return model
 

@@ -15,9 +15,10 @@ from voxfleet_agent.engine.ctc_batches import bucket_frames, collapse
 from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, read_output
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.kinds.job_task import Transcription
 
 Samples = npt.NDArray[np.float32]
@@ -124,10 +125,10 @@ def test_collapse(path: list[int], tokens: list[tuple[int, int, int]]) -> None:
 def test_a_model_without_masks_is_not_batched(tmp_path: Path, examples: Examples) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    config = json.loads((default_model_folder() / "config.json").read_text())
+    config = json.loads((builtin_model_folder(BuiltinName.COMMANDS) / "config.json").read_text())
     config["encoder"]["mask_padding"] = False
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").symlink_to(default_model_folder() / "model.safetensors")
+    (folder / "model.safetensors").symlink_to(builtin_model_folder(BuiltinName.COMMANDS) / "model.safetensors")
     model = load(folder, Timestamps.WORD)
     assert not model.batches
     samples, text = next(iter(examples.values()))
@@ -164,7 +165,7 @@ def test_settings_that_the_model_does_not_have_fail_at_the_load(tiny: Tiny) -> N
         ({"max_tokens": 64}, "transcription.maxTokens"),
     ):
         with pytest.raises(VoxFleetError, match=named) as caught:
-            load(default_model_folder(), **settings)
+            load(builtin_model_folder(BuiltinName.COMMANDS), **settings)
         assert caught.value.failure_class is FailureClass.INVALID_INPUT
     with pytest.raises(VoxFleetError, match="timestamps: Word") as caught:
         load(tiny("sensevoice"), Timestamps.WORD)

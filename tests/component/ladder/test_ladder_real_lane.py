@@ -19,7 +19,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import LadderTable
@@ -50,7 +50,9 @@ def good_clips(count: int) -> list[ClipTask]:
 
 @pytest.fixture
 async def model(tmp_path: Path) -> ResolvedModel:
-    return await ModelStore(tmp_path / "models", 2**30).resolve(ModelSource(path="default"), Storage((), None))
+    return await ModelStore(tmp_path / "models", 2**30).resolve(
+        ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), Storage((), None)
+    )
 
 
 async def test_the_default_models_ladder_is_measured_stored_and_shown(model: ResolvedModel, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import Storage
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -47,7 +47,7 @@ def example_clips() -> Examples:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
     models = ModelStore(tmp_path_factory.mktemp("models"), 2**30)
-    return await models.resolve(ModelSource(path="default"), Storage((), None))
+    return await models.resolve(ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), Storage((), None))
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

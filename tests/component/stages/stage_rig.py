@@ -37,7 +37,7 @@ from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptKey, AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
@@ -185,7 +185,7 @@ class Job:
     ) -> ShardResult:
         plan_spec = PlanSpec(
             input=job_input or self.prefix_input(),
-            model=ModelSource(path="default"),
+            model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             shard_audio_milliseconds=shard_audio_milliseconds,
             max_shards=5000,
         )
@@ -195,7 +195,7 @@ class Job:
         process_spec = ProcessSpec(
             plan_attempt=1,
             manifest_sha256=plan.manifest_sha256,
-            model=ModelSource(path="default"),
+            model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             model_digest=plan.model_digest,
             boundaries_digest=digest_of(list(plan.boundaries)),
             ordinal=ordinal,

@@ -26,7 +26,7 @@ from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, ScratchLimit
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.results import ClipStatus, ResultRow, TimedText
 
 SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
@@ -371,7 +371,7 @@ async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) 
         len(content),
     )
     assert (run.shard_uid, run.attempt, run.chip, run.memory_bytes, run.os) == ("shard-0", 1, "M4", 2**34, "macOS 26")
-    assert run.model == ModelSource(path="default")
+    assert run.model == ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS))
     assert (run.model_digest, run.model_files) == (MODEL_DIGEST, {"model.safetensors": "5" * 64})
     assert (run.sample_rate_hz, run.seed, run.environment) == (16000, 7, {"MLX_AUDIO_BATCH_SIZE": "2"})
     assert run.scratch_path == str(job.root / "scratch-1" / "attempts") and run.readings.ring_bytes == 64

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from tests.component.standalone.conftest import BAD, GOOD, Finished, Home, copy_clips, files_below, local, rows_of
 
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.kinds.job_model import BuiltinName
 
 
 def rewritten(folder: Path, copy: Path, index: int, text: str) -> Path:
@@ -194,7 +195,7 @@ def test_a_missing_file_is_not_taken_for_another_file_of_its_run(finished: Finis
 
 def test_other_weights_are_an_error_and_another_version_a_warning(finished: Finished, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(default_model_folder(), model)
+    shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), model)
     with (model / "config.json").open("a") as file:
         file.write("\n")
     run = tmp_path / "run"

@@ -25,9 +25,10 @@ from tests.component.standalone.conftest import (
     rows_of,
 )
 
-from voxfleet_agent.models.store import default_model_folder
+from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.repro import ReproBundle
+from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.results import ClipStatus
 from voxfleet_dev.s3 import S3Server
 from voxfleet_shared.crash_points import EXIT_CODE
@@ -266,7 +267,7 @@ def test_fan_out_halts_and_the_rest_is_reported_as_not_run(home: Home, clips: Pa
         ({"paralelism": 2}, {}, "spec.paralelism: unknown field; write parallelism"),
         ({}, {"MLX_AUDIO_SAMPLE_RATE_HZ": "44100"}, "MLX_AUDIO_SAMPLE_RATE_HZ=44100 in the environment and"),
         ({}, {"MLX_AUDIO_BATCH_SIZE": "many"}, "MLX_AUDIO_BATCH_SIZE=many: write a whole number from 1 to 8"),
-        ({"output": {"uri": "s3://out/"}, "credentialsRef": {"name": "s3"}}, {}, "s3:// needs AWS_ACCESS_KEY_ID"),
+        ({"output": {"uri": "s3://out/"}, "credentialsSecretRef": {"name": "s3"}}, {}, "s3:// needs AWS_ACCESS_KEY_ID"),
     ],
 )
 def test_wrong_documents_or_settings_end_with_2_and_say_why(
@@ -346,7 +347,7 @@ def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Pa
         "AWS_SECRET_ACCESS_KEY": s3_server.secret_access_key,
         "AWS_ENDPOINT_URL": s3_server.endpoint,
     }
-    changes = {"output": {"uri": "s3://local-runs/"}, "credentialsRef": {"name": "s3"}}
+    changes = {"output": {"uri": "s3://local-runs/"}, "credentialsSecretRef": {"name": "s3"}}
     job = home.job("in-s3", refused, job=changes, quarantine=ALL)
     summary = home.run("-f", job, **aws)
     assert summary["rc"] == 0, summary
@@ -361,7 +362,7 @@ def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Pa
 
 def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
     model = home.folder / "model"
-    shutil.copytree(default_model_folder(), model)
+    shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), model)
     job = home.job("mended", clips, job={"model": {"path": str(model)}}, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="plan-uploaded").returncode == EXIT_CODE
     settings = (model / "config.json").read_bytes()

@@ -106,7 +106,7 @@ def test_status_starts_unobserved_and_holds_no_other_default(kind: type[Resource
 
 def test_defaults_are_written_out_without_absent_fields() -> None:
     spec = kind_schema(AudioBatchJob)["properties"]["spec"]["properties"]
-    assert spec["model"]["default"] == {"path": "default"}
+    assert "default" not in spec["model"]
     assert spec["sharding"]["default"] == {"targetAudio": "30m"}
     assert "default" not in spec["billingKey"]
 

@@ -50,7 +50,7 @@ class SshDialer:
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
         access = mac.spec.ssh
-        return self._open(access, await self._secrets(access.identity_ref.name, access.identity_ref.key))
+        return self._open(access, await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key))
 
     def close(self) -> None:
         self._threads.shutdown()

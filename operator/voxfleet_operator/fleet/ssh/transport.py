@@ -105,7 +105,7 @@ async def connect(
     Compares the host key before it sends anything secret or personal (user name, client key).
     """
     pins = pinned_keys(access.host_keys)
-    key = private_key(identity_pem, f"Secret {access.identity_ref.name}, key {access.identity_ref.key},")
+    key = private_key(identity_pem, f"Secret {access.identity_secret_ref.name}, key {access.identity_secret_ref.key},")
     connection = await _connect_tcp(access, threads, timeouts)
     try:
         transport = _transport(connection, pins, timeouts)
@@ -218,8 +218,8 @@ def _log_in(
 def _login_refused(where: str, access: SshAccess, key: paramiko.PKey) -> DialError:
     return DialError(
         Reason.SSH_AUTHENTICATION_FAILED,
-        f"{where} refused user {access.user} with key {key.fingerprint} of Secret {access.identity_ref.name}, key"
-        f" {access.identity_ref.key}; add its public key to the user's authorized_keys or fix spec.ssh.user",
+        f"{where} refused user {access.user} with key {key.fingerprint} of Secret {access.identity_secret_ref.name},"
+        f" key {access.identity_secret_ref.key}; add its public key to the user's authorized_keys or fix spec.ssh.user",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine
+from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.availability import (
@@ -43,7 +43,7 @@ def machine(facts: MachineFacts) -> Machine:
         chip=facts.chip,
         memory_bytes=facts.memory_bytes,
         os=facts.os,
-        lanes=offline_lanes(facts),
+        pools=tuple(MachinePool(name=pool.name, kind=pool.kind, lanes=pool.lanes) for pool in facts.pools),
         versions=facts.versions,
     )
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.models.store import ModelStore, default_model_folder
+from voxfleet_agent.models.store import ModelStore, builtin_model_folder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 
 NO_STORAGE = Storage([])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(default_model_folder(), tmp_path / "model"))
+    return Path(shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), tmp_path / "model"))
 
 
 @pytest.fixture
@@ -42,9 +42,11 @@ async def refusal(
     return caught.value.message
 
 
-async def test_default_is_the_packaged_model_and_every_file_has_its_sha256(folder: Path, models: ModelStore) -> None:
-    model = await models.resolve(ModelSource(path="default"), NO_STORAGE)
-    assert (model.path, model.revision) == (default_model_folder(), None)
+async def test_a_built_in_model_is_the_packaged_one_and_every_file_has_its_sha256(
+    folder: Path, models: ModelStore
+) -> None:
+    model = await models.resolve(ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), NO_STORAGE)
+    assert (model.path, model.revision) == (builtin_model_folder(BuiltinName.COMMANDS), None)
     assert model.digest == await digest(folder, models)
     assert model.files == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("config.json", "model.safetensors")
@@ -223,5 +225,7 @@ async def test_two_agents_do_not_share_a_cache(models: ModelStore, tmp_path: Pat
     assert "another agent" in await refusal(source, ModelStore(tmp_path / "cache", 10**9))
 
 
-def test_the_model_ships_with_the_package() -> None:
-    assert {"config.json", "model.safetensors"} <= {file.name for file in default_model_folder().iterdir()}
+def test_the_built_in_model_ships_with_the_package() -> None:
+    assert {"config.json", "model.safetensors"} <= {
+        file.name for file in builtin_model_folder(BuiltinName.COMMANDS).iterdir()
+    }

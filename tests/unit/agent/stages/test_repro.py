@@ -17,7 +17,7 @@ from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table_csv, r
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import FinalizeSpec
 from voxfleet_api.results import (
@@ -120,7 +120,7 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
         memory_bytes=2**34,
         os="macOS 26",
         versions={"mlx": "0.32.4"},
-        model=ModelSource(path="default"),
+        model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
         model_digest=DIGEST,
         model_files={"model.safetensors": "5" * 64},
         sample_rate_hz=16000,
@@ -154,7 +154,7 @@ def test_the_bundle_is_a_pure_function_of_its_inputs(seed: int) -> None:
     assert [(ref.path, ref.sha256) for ref in bundle.files] == [
         (name, sha256_hex(files[name])) for name in ("repro/metrics.json", "repro/batch-table.csv")
     ]
-    assert bundle.model == ModelSource(path="default")
+    assert bundle.model == ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS))
     assert (bundle.contract, bundle.contract_digest, bundle.model_files) == (
         CONTRACT,
         digest_of(CONTRACT),

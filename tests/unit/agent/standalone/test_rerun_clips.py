@@ -37,7 +37,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, Quarantine
-from voxfleet_api.kinds.job_model import HubModel, ModelSource
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import ClipStatus, Counts, FileRef, ManifestRow, ResultRow, Timings
@@ -113,7 +113,13 @@ def test_a_seed_always_chooses_the_same_clips_and_only_those_with_a_result() -> 
 
 
 def test_clips_run_again_as_a_job_that_the_api_would_accept() -> None:
-    setup = RunSetup(CONTRACT, Task.TRANSCRIBE, ModelSource(path="default"), Transcription(max_tokens=99), None)
+    setup = RunSetup(
+        CONTRACT,
+        Task.TRANSCRIBE,
+        ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
+        Transcription(max_tokens=99),
+        None,
+    )
     clip = ManifestRow(index=7, custom_id="a/clip 7.wav", uri="file:///clips/a/clip%207.wav")
     job = rerun_job(setup, [(row(7), clip)], "file:///tmp/out/")
     assert violations(job.spec, "spec") == []
@@ -122,7 +128,13 @@ def test_clips_run_again_as_a_job_that_the_api_would_accept() -> None:
 
 
 def test_texts_are_synthesized_again_too() -> None:
-    setup = RunSetup(CONTRACT, Task.SYNTHESIZE, ModelSource(path="default"), Transcription(), Synthesis(voice="serena"))
+    setup = RunSetup(
+        CONTRACT,
+        Task.SYNTHESIZE,
+        ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
+        Transcription(),
+        Synthesis(voice="serena"),
+    )
     synthesized = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED)
     job = rerun_job(setup, [(synthesized, ManifestRow(index=0, custom_id="a", text="hello"))], "file:///tmp/out/")
     assert violations(job.spec, "spec") == []
@@ -153,19 +165,19 @@ def test_a_pair_is_the_same_when_its_outcome_is() -> None:
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("default", {"path": "default"}),
+        ("commands", {"builtin": {"name": "commands"}}),
         ("/models/mine", {"path": "/models/mine"}),
         ("s3://models/mine", {"uri": "s3://models/mine/"}),
         ("mlx/parakeet", {"hub": {"id": "mlx/parakeet", "revision": "c0ffee"}}),
         ("mlx/parakeet@main", {"hub": {"id": "mlx/parakeet", "revision": "main"}}),
     ],
 )
-def test_a_model_is_named_by_default_path_address_or_hub_name(text: str, source: dict[str, object]) -> None:
+def test_a_model_is_named_by_builtin_name_path_address_or_hub_name(text: str, source: dict[str, object]) -> None:
     assert model_source(text, "c0ffee") == ModelSource.load(source)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "models/mine/here", "../mine", "mlx/parakeet", "s3://", "/" + "a" * 5000, f"a/b@{'c' * 99}"]
+    "text", ["", "default", "models/mine/here", "../mine", "mlx/parakeet", "s3://", "/" + "a" * 5000, f"a/b@{'c' * 99}"]
 )
 def test_text_that_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(ModelNotNamed, match="--model"):
@@ -179,7 +191,8 @@ def test_without_a_named_model_the_job_s_model_is_used_at_the_commit_of_the_run(
     assert model_of(ran, "/models/mine") == ModelSource(path="/models/mine")
     mine = ModelSource(path="/models/mine")
     assert model_of(BUNDLE.model_copy(update={"model": mine}), None) == mine
-    assert model_of(BUNDLE.model_copy(update={"model": None}), None) == ModelSource(path="default")
+    with pytest.raises(ModelNotNamed, match="nothing ran; name one with --model"):
+        model_of(BUNDLE.model_copy(update={"model": None}), None)
 
 
 def test_a_run_without_anything_to_repeat_says_so_and_why() -> None:
@@ -223,6 +236,7 @@ kind: AudioBatchJob
 metadata: {name: j}
 spec:
   contractRef: {name: c}
+  model: {builtin: {name: commands}}
   task: Synthesize
   input: {clips: [{id: a, text: hello}]}
   output: {uri: "file:///out/"}

@@ -19,6 +19,7 @@ def contract(**spec: object) -> dict[str, Any]:
 def job_body(name: str = "job", **spec: object) -> dict[str, Any]:
     body = {
         "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
         "input": {"prefix": {"uri": "file:///data/in/"}},
         "output": {"uri": "file:///data/out/"},
         **spec,
@@ -32,9 +33,9 @@ def mac_agent(name: str, **spec: object) -> dict[str, Any]:
             "host": "127.0.0.1",
             "user": "voxfleet",
             "hostKeys": ["ssh-ed25519 " + "A" * 68],
-            "identityRef": {"name": "fleet", "key": "id"},
+            "identitySecretRef": {"name": "fleet", "key": "id"},
         },
-        "tokenRef": {"name": name, "key": "token"},
+        "tokenSecretRef": {"name": name, "key": "token"},
         "ledgerPublicKey": "A" * 43 + "=",
         "access": [{"uriPrefixes": ["file:///data/"]}],
         "disconnect": {"lostAfter": f"{LEASE_SECONDS}s"},

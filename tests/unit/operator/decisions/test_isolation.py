@@ -44,7 +44,7 @@ def state(world: World, name: str) -> str:
 async def test_a_secret_that_goes_away_blocks_its_job_alone() -> None:
     world = World(seed=3)
     world.api.secrets["team", "s3"] = S3
-    world.api.add(job_body("first", credentialsRef={"name": "s3"}))
+    world.api.add(job_body("first", credentialsSecretRef={"name": "s3"}))
     await until(world, lambda: world.job("first").status.plan is not None)
     del world.api.secrets["team", "s3"]
     world.clock.seconds += 5

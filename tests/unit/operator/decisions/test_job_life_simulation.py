@@ -144,8 +144,8 @@ async def test_a_job_without_trouble_runs_each_shard_once_and_says_so() -> None:
     ]  # fmt: skip
     assert all(shard.status.attempt == 1 for shard in world.shards())
     assert job.status.macs == ("mac-a", "mac-b")
-    assert (job.status.usage.machine_seconds, job.status.usage.productive) == ("5.550", "5.000")
-    assert (job.status.usage.retry, job.status.usage.overhead) == ("0.000", "0.550")
+    assert (job.status.usage.machine_seconds, job.status.usage.productive_seconds) == ("5.550", "5.000")
+    assert (job.status.usage.retry_seconds, job.status.usage.overhead_seconds) == ("0.000", "0.550")
     assert job.status.results is not None and job.status.results.uri.endswith("/index.json")
     states = [reason for name, reason, _ in world.journal.published if name == "job"]
     assert states == ["Planning", "Running", "Finalizing", "Finished"]
@@ -196,7 +196,7 @@ async def test_a_mac_that_is_gone_for_good_is_replaced_after_its_lease_and_its_t
     await world.settle()
     assert_ended_well(world)
     assert lost not in world.agents["mac-a"].runs, "what it brings back is deleted there"
-    assert world.job().status.usage.overhead == "0.660"
+    assert world.job().status.usage.overhead_seconds == "0.660"
 
 
 async def test_a_late_result_is_ignored() -> None:
@@ -219,7 +219,7 @@ async def test_a_late_result_is_ignored() -> None:
     assert_ended_well(world)
     shard = next(shard for shard in world.shards() if shard.metadata.uid == late.shard_uid)
     assert shard.status.commit is not None and shard.status.commit.attempt == 2
-    assert world.job().status.usage.retry == "1.000"
+    assert world.job().status.usage.retry_seconds == "1.000"
 
 
 async def test_a_fault_of_the_job_fails_it_at_once_and_the_rest_does_not_run() -> None:
@@ -254,7 +254,7 @@ async def test_attempts_end_at_their_cap() -> None:
 
 async def test_a_missing_secret_blocks_its_job_alone() -> None:
     world = World(seed=8)
-    world.api.add(job_body("blocked", credentialsRef={"name": "s3"}))
+    world.api.add(job_body("blocked", credentialsSecretRef={"name": "s3"}))
     world.api.add(job_body())
     await world.settle(300)
     accepted = find(world.job("blocked").status.conditions, ConditionType.ACCEPTED)

@@ -62,7 +62,9 @@ def test_usage_is_the_exact_sum(per_shard: list[list[AttemptUsage]]) -> None:
     assert usage.settled and usage.rows == sum(item.rows for item in everything)
     machine = seconds_milliseconds(usage.machine_seconds)
     assert machine == sum(item.machine_milliseconds for item in everything)
-    parts = [seconds_milliseconds(text) for text in (usage.productive, usage.retry, usage.overhead)]
+    parts = [
+        seconds_milliseconds(text) for text in (usage.productive_seconds, usage.retry_seconds, usage.overhead_seconds)
+    ]
     assert sum(parts) == machine
     assert parts[0] == sum(found[-1].work_milliseconds for found in per_shard)
     assert not job_usage(shards, ended=False).settled

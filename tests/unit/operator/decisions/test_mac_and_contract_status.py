@@ -91,7 +91,9 @@ def test_mac_conditions(name: str) -> None:
 def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:
     mac = MacAgent.load(mac_agent("mac-a"))
     status = mac_status(mac, CONNECTED, NOW)
-    assert status.machine is not None and status.machine.lanes == 1
+    assert status.machine is not None and [(pool.name, pool.kind, pool.lanes) for pool in status.machine.pools] == [
+        ("offline", "Offline", 1)
+    ]
     known = mac.model_copy(update={"status": status})
     assert mac_status(known, replace(SILENT, reason=Reason.SSH_UNREACHABLE), LATER).machine == status.machine
     busy = facts(Agent("mac-a", Clock(), World().random, sequence=99))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from voxfleet_api.kinds import MacAgent, VoiceContract
-from voxfleet_cli.columns import age, header, row, table
+from voxfleet_cli.columns import age, header, look_up, row, table
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CONTRACT = VoiceContract.load(
@@ -40,6 +40,14 @@ def test_cells_come_from_fields_and_conditions() -> None:
         "RESAMPLE": "",
         "AGE": "60m",
     }
+
+
+def test_a_path_may_choose_a_list_item() -> None:
+    pools = [{"name": "day", "kind": "Interactive", "lanes": 1}, {"name": "night", "kind": "Offline", "lanes": 3}]
+    path = '.status.machine.pools[?(@.kind=="Offline")].lanes'
+    assert look_up({"status": {"machine": {"pools": pools}}}, path) == 3
+    assert look_up({"status": {"machine": {"pools": pools[:1]}}}, path) is None
+    assert look_up({"status": {}}, path) is None
 
 
 def test_wide_shows_more() -> None:

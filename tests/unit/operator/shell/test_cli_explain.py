@@ -21,6 +21,7 @@ def condition(type_: str, status: str, reason: str, message: str = "") -> dict[s
 def job(*conditions: dict[str, str], **status: Any) -> AudioBatchJob:
     spec = {
         "contractRef": {"name": "calls"},
+        "model": {"builtin": {"name": "commands"}},
         "input": {"prefix": {"uri": "file:///in/"}},
         "output": {"uri": "file:///out/"},
     }
@@ -136,9 +137,9 @@ def test_a_mac_names_the_cause_and_not_its_consequence() -> None:
                     "host": "h",
                     "user": "u",
                     "hostKeys": [f"ssh-ed25519 {'A' * 68}"],
-                    "identityRef": {"name": "n", "key": "k"},
+                    "identitySecretRef": {"name": "n", "key": "k"},
                 },
-                "tokenRef": {"name": "n", "key": "k"},
+                "tokenSecretRef": {"name": "n", "key": "k"},
                 "ledgerPublicKey": KEY,
             },
             "status": {

@@ -15,6 +15,7 @@ def metadata(name: str, namespace: str = "ns") -> dict[str, str]:
 def job(name: str, contract: str) -> AudioBatchJob:
     spec = {
         "contractRef": {"name": contract},
+        "model": {"builtin": {"name": "commands"}},
         "input": {"prefix": {"uri": "file:///in/"}},
         "output": {"uri": "file:///out/"},
     }

@@ -12,7 +12,12 @@ from voxfleet_operator.kube import Unreadable, parse
 
 def test_neither_message_nor_traceback_quotes_a_value() -> None:
     clips = [{"id": "c1", "uri": "ftp://calls/somebody.wav"}]
-    spec = {"contractRef": {"name": "c"}, "input": {"clips": clips}, "output": {"uri": "file:///out/"}}
+    spec = {
+        "contractRef": {"name": "c"},
+        "model": {"builtin": {"name": "commands"}},
+        "input": {"clips": clips},
+        "output": {"uri": "file:///out/"},
+    }
     with pytest.raises(
         Unreadable, match=r"AudioBatchJob team/night cannot be read: spec\.input\.clips\.0\.uri"
     ) as caught:
