@@ -30,7 +30,7 @@ from voxfleet_agent.standalone.mlx_audio_settings import (
     with_defaults,
 )
 from voxfleet_agent.standalone.progress import progress_reporter
-from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder
+from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder, remove_traces
 from voxfleet_agent.standalone.run_verdict import RunEnding
 from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.protocol import S3Credentials
@@ -136,23 +136,32 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
     from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
     core_dumps.forbid()
+    is_new, refused = not paths.state.exists(), False
+    made: tuple[Path, ...] = ()
     try:
         if paths.settings.of_one_run:
-            make_output_folder(specs.job.spec.output.uri)
+            made = make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)
         with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
-            return asyncio.run(
-                _until_signalled(run_job(specs, paths, credentials, reporter, retry_failed=retry_failed))
-            )
+            running = run_job(specs, paths, credentials, reporter, retry_failed=retry_failed)
+            summary = asyncio.run(_until_signalled(running))
+        refused = summary.verdict.ending is RunEnding.REFUSED
+        return summary
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
         raise give_up(error, 2) from error
-    except (RunRefused, OSError) as error:
+    except RunRefused as error:
+        refused = True
+        raise give_up(error) from error
+    except OSError as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
         raise give_up(f"{paths.settings.journal}: {error}; free its volume, and the same command goes on") from error
+    finally:
+        if refused and is_new:
+            remove_traces(paths, specs.output_folder, made)
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:

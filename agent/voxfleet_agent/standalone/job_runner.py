@@ -60,12 +60,8 @@ class JobRunner:
         storage: Storage,
         run_journal: RunJournal,
         reporter: ProgressReporter,
-        *,
-        retry_failed: bool = False,
     ) -> None:
-        """`retry_failed`: plan a finished job again if clips failed or did not run, and give them another try."""
         self._specs = specs
-        self._retry_failed = retry_failed
         self._scratch = local.scratch
         self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
         self._storage = storage
@@ -76,22 +72,29 @@ class JobRunner:
         self.worked = False
         """Whether this run had anything left to do."""
 
-    async def run(self) -> RunResult:
-        """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
+    async def plan(self, *, retry_failed: bool) -> FrozenPlan | tuple[AttemptFailure, ...]:
+        """The job's plan, or why it has none. Raises asyncio.CancelledError when the run is parked.
+
+        `retry_failed`: a finished job is planned again if clips failed or did not run, and these get another try.
+        """
         specs = self._specs
-        again = self._retry_failed and self._has_failed_clips()
+        again = retry_failed and self._has_failed_clips()
         if again:
             self._reporter.say("plans again: clips failed before, and their causes may be mended")
         attempt, outcome = await self._deliver(
             specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned, again=again
         )
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
-            return RunResult(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
+            return () if isinstance(outcome, ShardResult) else (outcome,)
         plan = FrozenPlan(attempt, outcome.plan)
         self._reporter.say(
             f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
             f" {plan.shards} shard{'s' * (plan.shards != 1)}"
         )
+        return plan
+
+    async def run(self, plan: FrozenPlan) -> RunResult:
+        """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
         fan = await self._process(plan)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
         return await self._finalize(plan, committed, tuple(fan.failures))

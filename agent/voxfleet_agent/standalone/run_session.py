@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
@@ -16,11 +15,12 @@ from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.local_services import LocalServices, NoFreeLanesError, ServiceSettings, open_services
 from voxfleet_agent.scratch import ATTEMPTS
-from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, FrozenPlan
 from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
+from voxfleet_agent.standalone.output_owner import OutputOwner, OutputTaken, claim_output, owner_of
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
-from voxfleet_agent.standalone.run_paths import RunPaths
+from voxfleet_agent.standalone.run_paths import RunPaths, remove_empty
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
 from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
 from voxfleet_agent.standalone.summary import RunSummary, run_anew
@@ -53,11 +53,10 @@ async def run_job(
     make_private(paths.state)
     try:
         async with _opened(paths, credentials) as (local, storage, run_journal):
-            runner = JobRunner(specs, local, storage, run_journal, reporter, retry_failed=retry_failed)
-            return await _run(specs, paths, local, storage, run_journal, reporter, runner)
+            return await _run(specs, paths, local, storage, run_journal, reporter, retry_failed)
     finally:
         if paths.settings.of_one_run:
-            _remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
+            remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
 
 
 async def _run(
@@ -67,14 +66,24 @@ async def _run(
     storage: Storage,
     run_journal: RunJournal,
     reporter: ProgressReporter,
-    runner: JobRunner,
+    retry_failed: bool,
 ) -> RunSummary:
-    await _require_own_output(specs, paths, storage, run_journal)
+    if run_journal.is_new:
+        await _require_no_results(specs, paths, storage)
+    owner = owner_of(paths.state)
+    await _claim_output(specs, paths, storage, owner, write=False)
     _require_same(specs, paths, run_journal)
+    runner = JobRunner(specs, local, storage, run_journal, reporter)
     stopwatch = Stopwatch(paths.state / "elapsed.json")
     result = RunResult(None, (), ())
     try:
-        result = await runner.run()
+        plan = await runner.plan(retry_failed=retry_failed)
+        if isinstance(plan, FrozenPlan):
+            # Only now, because a job that Plan refuses leaves nothing behind.
+            await _claim_output(specs, paths, storage, owner, write=True)
+            result = await runner.run(plan)
+        else:
+            result = RunResult(None, (), plan)
         verdict = _verdict(specs, result)
     except asyncio.CancelledError:
         verdict = RunVerdict(RunEnding.PARKED, "interrupted")
@@ -185,13 +194,23 @@ def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
         raise RunRefused(message) from error
 
 
-async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
+async def _claim_output(
+    specs: AttemptSpecs, paths: RunPaths, storage: Storage, owner: OutputOwner, *, write: bool
+) -> None:
+    """Raises RunRefused when another state folder began what is in the output."""
+    try:
+        await claim_output(storage, specs.output_folder, owner, paths.settings.journal.name, write=write)
+    except OutputTaken as error:
+        raise RunRefused(str(error)) from error
+    except VoxFleetError as error:
+        raise RunRefused(f"{specs.output_folder}: {error.message}") from error
+
+
+async def _require_no_results(specs: AttemptSpecs, paths: RunPaths, storage: Storage) -> None:
     """Refuses to write over a finished run that another state folder knows, and over a cluster's results.
 
     Also refuses a job that was copied from a cluster: its UID leads to the folder with the cluster's results.
     """
-    if not run_journal.is_new:
-        return
     try:
         finished = await storage.exists(f"{specs.output_folder}/{INDEX_NAME}")
         foreign = specs.job.metadata.uid and await storage.list_names(f"{specs.output_folder}/plan/", MAX_PLAN_FILES)
@@ -229,12 +248,6 @@ def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal)
             "metadata.uid: the run with this UID was begun here with other documents or other MLX_AUDIO_ names; write"
             " and set what it was begun with, or leave metadata.uid out for a run of its own"
         )
-
-
-def _remove_empty(*folders: Path) -> None:
-    for folder in folders:
-        with suppress(OSError):  # it is not empty, or it was never made
-            folder.rmdir()
 
 
 class InheritedResults:

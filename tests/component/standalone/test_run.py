@@ -157,6 +157,24 @@ def test_a_retry_runs_no_other_clip_again(home: Home, tmp_path: Path) -> None:
     assert mended["rc"] == 0 and attempts == {"wav-16000-01": 1, "flac-16000-02": 2, "mp3-16000-03": 1}
 
 
+def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Home, clips: Path) -> None:
+    job = home.job("shared", clips, quarantine=LENIENT)
+    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2").returncode == EXIT_CODE
+    other = home.folder / "other-state"
+    refused = home.agent("run", "-f", job, "--state", other)
+    assert refused.returncode == 1 and f"state folder {home.state}/voxfleet/runs/shared-" in refused.stderr
+    assert not list(other.glob("runs/*")), "a refused run leaves no folder"
+    assert home.run("-f", job)["rc"] == 0
+
+
+def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    job = home.job("nothing", tmp_path, job={"input": {"prefix": {"uri": f"file://{tmp_path}/in/"}}})
+    ended = home.run("-f", job)
+    assert (ended["rc"], ended["ending"]) == (2, "Refused")
+    assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
+
+
 def test_work_from_before_a_crash_is_not_repeated(home: Home, clips: Path) -> None:
     job = home.job("crashed", clips, quarantine=LENIENT)
     crashed = home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2")
@@ -199,6 +217,7 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
     """The run inherits the results in the output, as from another Mac's attempt, and reports no throughput for them."""
     home = Home(tmp_path, cache)
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
+    lost = finished.home.state.rename(finished.home.folder / "lost")
     try:
         refused = home.agent("run", "-f", finished.job)
         assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
@@ -216,6 +235,7 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
         assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
         assert "nothing ran: all clips had results" in home.agent("run", "-f", finished.job).stdout
     finally:
+        lost.rename(finished.home.state)
         shutil.rmtree(finished.home.folder / "out")
         (finished.home.folder / "kept").rename(finished.home.folder / "out")
 
@@ -223,7 +243,8 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
 def test_a_run_that_inherits_some_clips_reports_no_throughput(home: Home, clips: Path) -> None:
     job = home.job("halfway", clips, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
-    summary = home.run("-f", job, "--state", home.folder / "elsewhere")
+    shutil.rmtree(home.state)
+    summary = home.run("-f", job)
     assert summary["rc"] == 0 and texts(local(summary["output"])) == expected()
     assert summary["ran"] and 0 < summary["inherited"] < 7 and summary["audioSecondsPerSecond"] is None
     compared = home.invoke("compare", summary["output"], summary["output"], "-o", "json")
