@@ -38,6 +38,7 @@ def make_run_record(
         sample_rate_hz=loaded.sample_rate_hz,
         scratch_path=str(ctx.scratch.path.parent),
         environment=dict(loaded.environment),
+        blas=loaded.blas,
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=ladder,
