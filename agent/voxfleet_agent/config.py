@@ -14,9 +14,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse_address
 from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
-from voxfleet_api.base import Quantity, SpecModel
+from voxfleet_api.base import Duration, Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
-from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
 EXAMPLE = """\
 stateDir: /Users/voxfleet/state
@@ -123,10 +123,16 @@ class PoolConfig(SpecModel):
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
     quota: Quantity = "100Gi"
+    unload_after: Duration = "15m"
+    """How long a lane without work keeps its model in memory."""
 
     @property
     def quota_bytes(self) -> int:
         return quantity_bytes(self.quota)
+
+    @property
+    def unload_after_seconds(self) -> float:
+        return duration_milliseconds(self.unload_after) / 1000
 
 
 class HttpsConfig(SpecModel):

@@ -58,6 +58,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
+        unload_after_seconds=config.models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
         quarantine=local.quarantine,
