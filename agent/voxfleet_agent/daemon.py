@@ -15,7 +15,7 @@ from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
-from voxfleet_agent.local_services import LocalServices, ServiceSettings, open_services
+from voxfleet_agent.local_services import LocalServices, ServiceSettings, VolumeMissingError, open_services
 from voxfleet_agent.logs import logger
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
@@ -38,7 +38,7 @@ async def run_agent(config: AgentConfig) -> None:
     async with AsyncExitStack() as stack:
         try:
             local = await stack.enter_async_context(open_services(ServiceSettings.of(config)))
-        except (LaneUserError, LaneBusyError) as error:
+        except (VolumeMissingError, LaneUserError, LaneBusyError) as error:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
         require_memory(local.machine.memory_bytes, config.pools)

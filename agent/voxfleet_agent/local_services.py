@@ -23,6 +23,7 @@ from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.stage_runner import STAGES, StageServices
+from voxfleet_agent.volumes import unmounted_volume
 
 _log = logger("voxfleet.agent")
 
@@ -32,6 +33,10 @@ MAX_RUNS_AT_A_TIME = 16
 
 class NoFreeLanesError(Exception):
     """As many runs as share a folder of lanes go on at this moment."""
+
+
+class VolumeMissingError(Exception):
+    """A folder of this agent should lie on a volume that is not mounted; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,22 @@ class LocalServices(StageServices):
     pools: LanePools
 
 
+def require_volumes(settings: ServiceSettings) -> None:
+    """Raises VolumeMissingError before anything makes a folder on the start disk in the volume's place."""
+    for field, folder in (("scratch.path", settings.scratch), ("models.path", settings.models.path)):
+        if (volume := unmounted_volume(folder)) is not None:
+            raise VolumeMissingError(
+                f"{field}: the volume {volume} is not mounted, and {folder} would fill the start disk; mount it"
+            )
+
+
 @asynccontextmanager
 async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalServices]:
     """Ends lanes that an earlier agent left behind before anything is used.
 
-    Raises FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
+    Raises VolumeMissingError, FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
     """
+    require_volumes(settings)
     async with AsyncExitStack() as stack:
         scratch = Scratch(settings.scratch, settings.scratch_quota_bytes, settings.scratch_min_free_bytes)
         stack.callback(scratch.close)

@@ -6,14 +6,14 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_agent.volumes import unmounted_volume
 
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"}
@@ -36,7 +36,7 @@ class Volume:
 def check_volumes(config: AgentConfig) -> list[Finding]:
     """Runs all checks; writes and removes one file of 64 MiB in the scratch folder, and makes no folder."""
     scratch = config.scratch
-    if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
+    if (mount := unmounted_volume(scratch.path)) is not None:
         return [judge_unmounted(mount), *judge_modes(_modes(config))]
     try:
         volume = read_volume(scratch.path)
@@ -51,16 +51,7 @@ def check_volumes(config: AgentConfig) -> list[Finding]:
         return [fail("scratch", f"{scratch.path}: {error.strerror}", "correct scratch.path, or its owner")]
 
 
-def unmounted(path: Path, is_mount: Callable[[str], bool]) -> Path | None:
-    """Returns the mount point below /Volumes of this path when no volume is mounted there, None otherwise."""
-    if path.parts[:2] != ("/", "Volumes") or len(path.parts) < 3:
-        return None
-    mount_point = Path(*path.parts[:3])
-    # /Volumes holds the start volume as a link to /
-    return None if is_mount(os.path.realpath(mount_point)) else mount_point
-
-
-def judge_unmounted(mount_point: Path) -> Finding:
+def judge_unmounted(mount_point: PurePath) -> Finding:
     return fail(
         "scratch",
         f"the volume {mount_point} is not mounted: scratch would fill the start disk",

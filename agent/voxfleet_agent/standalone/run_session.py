@@ -13,7 +13,14 @@ from voxfleet_agent.folder_lock import FolderInUseError, make_private
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
-from voxfleet_agent.local_services import LocalServices, NoFreeLanesError, ServiceSettings, open_services
+from voxfleet_agent.local_services import (
+    LocalServices,
+    NoFreeLanesError,
+    ServiceSettings,
+    VolumeMissingError,
+    open_services,
+    require_volumes,
+)
 from voxfleet_agent.scratch import ATTEMPTS
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, FrozenPlan
 from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
@@ -157,7 +164,6 @@ async def _opened(
     paths: RunPaths, credentials: S3Credentials | None
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
     async with AsyncExitStack() as stack:
-        make_private(paths.settings.scratch)
         local = await _open_services(stack, paths.settings)
         if not local.machine.runtime_compatible:
             raise RunRefused(f"{local.machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")
@@ -170,8 +176,10 @@ async def _opened(
 
 async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
     try:
+        require_volumes(settings)
+        make_private(settings.scratch)
         return await stack.enter_async_context(open_services(settings))
-    except (LaneUserError, LaneBusyError, NoFreeLanesError) as error:
+    except (VolumeMissingError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
     except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error
