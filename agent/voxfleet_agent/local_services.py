@@ -88,7 +88,7 @@ class LocalServices(StageServices):
 
 def require_volumes(settings: ServiceSettings) -> None:
     """Raises VolumeMissingError before anything makes a folder on the start disk in the volume's place."""
-    for field, folder in (("scratch.path", settings.scratch), ("models.path", settings.models.path)):
+    for field, folder in (("scratch.path", settings.scratch), ("modelCache.path", settings.models.path)):
         if (volume := unmounted_volume(folder)) is not None:
             raise VolumeMissingError(
                 f"{field}: the volume {volume} is not mounted, and {folder} would fill the start disk; mount it"
