@@ -138,10 +138,16 @@ class PoolConfig(SpecModel):
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
     quota: Quantity = "100Gi"
+    unload_after: Duration = "15m"
+    """How long a lane without work keeps its model in memory."""
 
     @property
     def quota_bytes(self) -> int:
         return quantity_bytes(self.quota)
+
+    @property
+    def unload_after_seconds(self) -> float:
+        return duration_milliseconds(self.unload_after) / 1000
 
 
 class ModelsConfig(SpecModel):

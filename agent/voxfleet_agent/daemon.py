@@ -17,7 +17,7 @@ from voxfleet_agent.config import AgentConfig, ConfigError, read_token
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
-from voxfleet_agent.local_services import LocalServices, ServiceSettings, open_services
+from voxfleet_agent.local_services import LocalServices, ServiceSettings, VolumeMissingError, open_services
 from voxfleet_agent.logs import logger
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
@@ -47,7 +47,7 @@ async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
     async with AsyncExitStack() as stack:
         try:
             local = await stack.enter_async_context(open_services(ServiceSettings.of(config)))
-        except (LaneUserError, LaneBusyError) as error:
+        except (VolumeMissingError, LaneUserError, LaneBusyError) as error:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
         yield _attempt_services(config, local, Ledger(key, chain_id, local.machine.hardware_id))
@@ -67,6 +67,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
+        unload_after_seconds=config.model_cache.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
         quarantine=local.quarantine,

@@ -30,6 +30,7 @@ from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.stage_runner import STAGES, StageServices
+from voxfleet_agent.volumes import unmounted_volume
 
 _log = logger("voxfleet.agent")
 
@@ -39,6 +40,10 @@ MAX_RUNS_AT_A_TIME = 16
 
 class NoFreeLanesError(Exception):
     """As many runs as share a folder of lanes go on at this moment."""
+
+
+class VolumeMissingError(Exception):
+    """A folder of this agent should lie on a volume that is not mounted; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,23 @@ class LocalServices(StageServices):
     confinement: Measured
 
 
+def require_volumes(settings: ServiceSettings) -> None:
+    """Raises VolumeMissingError before anything makes a folder on the start disk in the volume's place."""
+    for option, folder in (("scratch.path", settings.scratch), ("modelCache.path", settings.models.path)):
+        if (volume := unmounted_volume(folder)) is not None:
+            raise VolumeMissingError(
+                f"{option}: the volume {volume} is not mounted, and {folder} would fill the start disk; mount it"
+            )
+
+
 @asynccontextmanager
 async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalServices]:
     """Ends lanes that an earlier agent left behind before anything is used.
 
-    Raises ConfigError, FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
+    Raises VolumeMissingError, ConfigError, FolderInUseError, JournalError, NoFreeLanesError, LaneUserError,
+    LaneBusyError.
     """
+    require_volumes(settings)
     async with AsyncExitStack() as stack:
         user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
         if user is not None:

@@ -59,19 +59,27 @@ def read_machine(state_dir: Path) -> LocalMachine:
     )
 
 
-def _hardware_id(state_dir: Path) -> str:
+def host_id() -> str:
+    """Tells this machine from others, whatever its name and however often it starts. Raises OSError."""
     if sys.platform == "darwin":
         listing = _output(["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"])
         match = re.search(r'"IOPlatformUUID" = "([^"]+)"', listing)
         if match is None:
             raise OSError("ioreg names no IOPlatformUUID")
         return f"mac-{match.group(1).lower()}"
+    machine_id = Path("/etc/machine-id")
+    # The name of a machine without an id, such as a container, is all that it has.
+    base = machine_id.read_bytes().strip() if machine_id.exists() else b""
+    return f"linux-{hashlib.sha256(base or platform.node().encode()).hexdigest()[:32]}"
+
+
+def _hardware_id(state_dir: Path) -> str:
+    if sys.platform == "darwin":
+        return host_id()
     # Several agents may share one Linux machine, as in tests; each counts as a Mac.
     file = state_dir / "hardware-id"
     create_private_file(file, secrets.token_hex(16).encode())
-    machine_id = Path("/etc/machine-id")
-    base = machine_id.read_bytes() if machine_id.exists() else b""
-    return f"linux-{hashlib.sha256(base.strip() + file.read_bytes()).hexdigest()[:32]}"
+    return f"linux-{hashlib.sha256(host_id().encode() + file.read_bytes()).hexdigest()[:32]}"
 
 
 def _boot_id() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -73,16 +75,24 @@ def init(config: ConfigOption) -> None:
 
 
 @app.command(epilog="Example: voxfleet-agent serve --config agent.yaml")
-def serve(config: ConfigOption) -> None:
-    """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error."""
+def serve(
+    config: ConfigOption,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", help="Log here, in at most 5 files of 20 MiB, and not to standard error."),
+    ] = None,
+) -> None:
+    """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error, or to --log-file."""
     from voxfleet_agent.daemon import run_agent  # slow to import, and the other commands do not need it
 
     agent_config = loaded(config)
     core_dumps.hide_memory()
-    logs.configure()
-    for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
-        logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
     try:
+        logs.configure(file=log_file)
+        if log_file is not None:
+            logs.bound_standard_error()
+        for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+            logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
         asyncio.run(run_agent(agent_config, exit_within))
     except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:
         raise give_up(error) from error

@@ -162,12 +162,26 @@ class Scratch:
             returning_bytes += 0 if request.kept else max(request.size_bytes, written_bytes)
         return unwritten_bytes, returning_bytes
 
+    def _require_in_place(self) -> None:
+        """Raises VoxFleetError(SCRATCH_EXHAUSTED) when another folder has taken the place of the opened one."""
+        try:
+            in_place = os.path.samestat(self.attempts_path.lstat(), os.fstat(self._folder))
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise VoxFleetError(
+                FailureClass.SCRATCH_EXHAUSTED,
+                "the folder of scratch.path is not the one that this agent opened: its volume was unmounted, or the"
+                " folder was replaced; mount the volume and restart the agent",
+            )
+
     def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
         """The attempt's folder, empty: it is created or cleared. `limit_bytes`: the contract's scratch.maxBytes.
 
         Files that an earlier run left in it have no reservation any more. No link is followed. Raises
-        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
+        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full, read-only or no longer mounted.
         """
+        self._require_in_place()
         with writing_scratch(), contextlib.suppress(FileExistsError):  # from an earlier run; `os.open` refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
         descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)

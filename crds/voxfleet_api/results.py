@@ -345,6 +345,8 @@ class AttemptBase(SpecModel):
 
     shard_uid: Uid
     attempt: int
+    plan_attempt: int
+    """The Plan whose clips the parts hold."""
     parts: tuple[PartRef, ...]
 
 
@@ -447,8 +449,8 @@ class Commit(SpecModel):
     parts: tuple[PartRef, ...]
     counts: Counts
     warnings: WarningCounts = ()
-    run: FileRef | None = None
-    """The reference of run.json; absent when the attempt inherited everything."""
+    runs: tuple[FileRef, ...] = ()
+    """The run.json of each attempt whose inferred rows the commit delivers; an attempt that was killed has none."""
 
 
 class ResultIndex(SpecModel):

@@ -28,6 +28,8 @@ class RunRecord(SpecModel):
     scratch_path: str
     environment: dict[str, str] = Field(default_factory=dict)
     """TMPDIR and the MLX_AUDIO_ variables of the worker's environment."""
+    blas: str
+    """The library of linear algebra that the worker had loaded; its file's name holds its version."""
     seed: int
     retries: dict[str, int] = Field(default_factory=dict)
     """Retries by failure class."""

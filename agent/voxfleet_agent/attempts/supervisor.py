@@ -44,6 +44,7 @@ MAX_WAITING_CONTROL = 64
 WATCH_SECONDS = 1.0
 TICK_SECONDS = 3.0
 SWEEP_SECONDS = 300.0
+UNLOAD_SECONDS = 10.0
 
 _log = logger("voxfleet.supervisor")
 
@@ -95,6 +96,7 @@ class Supervisor:
             self._every(WATCH_SECONDS, self.watch),
             self._every(TICK_SECONDS, self.tick),
             self._every(SWEEP_SECONDS, self.sweep),
+            self._every(UNLOAD_SECONDS, self.unload_idle),
         ):
             self._loops.append(self._spawn(coroutine))
         self.ready = True
@@ -244,6 +246,13 @@ class Supervisor:
                     lane_holds.tick(db, hold)
 
             await self._services.journal.write(work, wake=False)
+
+    async def unload_idle(self) -> None:
+        """Gives back the memory of models that nothing has used for a while."""
+        unloaded = await self._services.pools.unload_idle(self._services.unload_after_seconds)
+        if unloaded:
+            _log.info("unloaded idle models", lanes=unloaded)
+            self.lanes.grant_waiting()
 
     async def sweep(self) -> None:
         """Removes scratch that no attempt owns, expired quarantined clips, and old tombstones."""

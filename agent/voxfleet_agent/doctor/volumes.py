@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 
@@ -18,6 +16,7 @@ from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 from voxfleet_agent.durable_files import sync_file
 from voxfleet_agent.storage import Mounts
 from voxfleet_agent.storage.mount_calls import progress
+from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import VoxFleetError
 
 _NETWORK_FILESYSTEMS = frozenset(
@@ -63,7 +62,7 @@ def _check_allowed(mounts: Mounts, folder: str) -> Finding:
 
 def _check_scratch(config: AgentConfig) -> list[Finding]:
     scratch = config.scratch
-    if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
+    if (mount := unmounted_volume(scratch.path)) is not None:
         return [judge_unmounted(mount), *judge_modes(_modes(config))]
     try:
         volume = read_volume(scratch.path)
@@ -78,16 +77,7 @@ def _check_scratch(config: AgentConfig) -> list[Finding]:
         return [fail("scratch", f"{scratch.path}: {error.strerror}", "correct scratch.path, or its owner")]
 
 
-def unmounted(path: Path, is_mount: Callable[[str], bool]) -> Path | None:
-    """Returns the mount point below /Volumes of this path when no volume is mounted there, None otherwise."""
-    if path.parts[:2] != ("/", "Volumes") or len(path.parts) < 3:
-        return None
-    mount_point = Path(*path.parts[:3])
-    # /Volumes holds the start volume as a link to /
-    return None if is_mount(os.path.realpath(mount_point)) else mount_point
-
-
-def judge_unmounted(mount_point: Path) -> Finding:
+def judge_unmounted(mount_point: PurePath) -> Finding:
     return fail(
         "scratch",
         f"the volume {mount_point} is not mounted: scratch would fill the start disk",

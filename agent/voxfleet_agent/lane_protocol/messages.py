@@ -69,6 +69,7 @@ class Loaded(Message):
     parameters: int
     ring_bytes: int
     seed: int
+    blas: str
     environment: dict[str, str] = Field(default_factory=dict)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,16 +120,18 @@ def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = Non
     )
 
 
-def make_output_folder(uri: str) -> None:
+def make_output_folder(uri: str) -> tuple[Path, ...]:
     """Creates the folder of a file:// address, because storage makes folders only below an existing one.
 
-    Raises DocumentError when this account cannot write there.
+    Returns the folders that did not exist, the innermost first. Raises DocumentError when this account cannot write
+    there.
     """
     if not uri.startswith(_FILE_SCHEME):
-        return
+        return ()
     folder = Path(uri.removeprefix(_FILE_SCHEME))
     calls = Mounts().of(str(folder))
     try:
+        missing = calls.run_blocking(lambda: tuple(path for path in (folder, *folder.parents) if not path.exists()))
         calls.run_blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
         writable = calls.run_blocking(lambda: os.access(folder, os.W_OK | os.X_OK))
     except VoxFleetError as error:
@@ -141,3 +145,26 @@ def make_output_folder(uri: str) -> None:
         raise DocumentError(
             f"spec.output.uri: this account may not write to {folder}; correct its permissions, or write another folder"
         )
+    return missing
+
+
+def remove_traces(paths: RunPaths, output_folder: str, made: Sequence[Path]) -> None:
+    """Removes what a run left that was refused before anything ran: its state, its nonce, and the folders it made."""
+    shutil.rmtree(paths.state, ignore_errors=True)
+    remove_empty(paths.state.parent)
+    if output_folder.startswith(_FILE_SCHEME):
+        folder = Path(output_folder.removeprefix(_FILE_SCHEME))
+        nonces = set(folder.glob("plan/*/nonce"))
+        if nonces == {path for path in folder.rglob("*") if not path.is_dir()}:  # otherwise it is another run's
+            for nonce in nonces:
+                nonce.unlink(missing_ok=True)
+                remove_empty(nonce.parent)
+            remove_empty(folder / "plan", folder)
+    remove_empty(*made)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Removes those of the folders that are empty, in this order."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or it was never made
+            folder.rmdir()

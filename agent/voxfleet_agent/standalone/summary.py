@@ -95,6 +95,10 @@ def summary_text(summary: RunSummary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
+        if summary.index_sha256 is not None and counts.failed + counts.not_run:
+            lines.append(
+                "             once their causes are mended, the same command with --retry-failed tries these again"
+            )
         lines += [f"  warnings   {number} {name}" for name, number in figures.warnings.items()]
         lines.append(_throughput(summary, figures))
         latency = figures.spreads.get(LATENCY)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from voxfleet_agent import blas
 from voxfleet_agent.aws_environment import from_environment, https_of
 from voxfleet_agent.config import ModelCacheConfig
 from voxfleet_agent.finished_runs.comparison import RowPair
@@ -111,7 +112,7 @@ async def _local_versions(environment: Mapping[str, str], home: Path) -> dict[st
     state = state_home(environment, home)
     make_private(state)
     machine = await asyncio.to_thread(read_machine, state)
-    return {**machine.versions, "chip": machine.chip, "os": machine.os}
+    return {**machine.versions, "chip": machine.chip, "os": machine.os, "blas": blas.in_use()}
 
 
 async def _pairs(

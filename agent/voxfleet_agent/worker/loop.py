@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
@@ -294,6 +295,7 @@ class WorkerLoop:
             parameters=parameters,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._backends.seed(request.task),
+            blas=blas.in_use(),
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 

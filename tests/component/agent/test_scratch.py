@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent import volumes
+from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.folder_lock import FolderInUseError
+from voxfleet_agent.local_services import ServiceSettings, VolumeMissingError, require_volumes
 from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -59,6 +62,37 @@ async def test_a_resumed_attempt_begins_with_an_empty_folder(scratch: Scratch, t
     assert list(attempt.path.iterdir()) == []
     assert [path.name for path in outside.iterdir()] == ["precious"] and (sibling / "clip-1").exists()
     attempt.close()
+
+
+async def test_an_attempt_is_refused_when_another_folder_lies_in_the_place_of_scratch(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    scratch.attempts_path.rename(tmp_path / "unmounted")
+    for _ in range(2):
+        with pytest.raises(VoxFleetError, match="its volume was unmounted") as caught:
+            scratch.open_attempt(KEY, 100)
+        assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+        scratch.attempts_path.mkdir(exist_ok=True)
+    assert list(scratch.attempts_path.iterdir()) == []
+
+
+def test_an_agent_does_not_start_without_the_volume_of_its_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"UUID=1 {tmp_path}/volume ext4 defaults 0 1\n")
+    monkeypatch.setattr(volumes, "_FSTAB", fstab)
+    config = AgentConfig.load(
+        {
+            "stateDir": f"{tmp_path}/state",
+            "tokenFile": f"{tmp_path}/token",
+            "ledgerKeyFile": f"{tmp_path}/key",
+            "scratch": {"path": f"{tmp_path}/volume/scratch", "quota": "1Gi"},
+        }
+    )
+    with pytest.raises(VolumeMissingError, match=f"scratch.path: the volume {tmp_path}/volume is not mounted"):
+        require_volumes(ServiceSettings.of(config))
+    assert not (tmp_path / "volume").exists()
 
 
 async def test_a_reservation_that_can_never_fit_is_refused(scratch: Scratch) -> None:

@@ -149,7 +149,9 @@ class StubLane:
 
     async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
         self.loaded.append(lane_spec)
-        return LoadedModel(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
+        return LoadedModel(
+            RATE_HZ, "stub", True, 1000, 64, 7, "stub BLAS", {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}
+        )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         iterator = aiter(batches)

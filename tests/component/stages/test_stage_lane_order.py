@@ -405,9 +405,9 @@ async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) 
     job.add_clips(2)
     plan = planned(await job.plan())
     await job.process(plan, lane=StubLane(batch_size=2))
-    run, ref = read_run(job), read_commit(job).run
+    run, (ref,) = read_run(job), read_commit(job).runs
     content = (job.attempt_files(1) / "run.json").read_bytes()
-    assert ref is not None and (ref.path, ref.sha256, ref.size_bytes) == (
+    assert (ref.path, ref.sha256, ref.size_bytes) == (
         "parts/shard-0/1/run.json",
         sha256_hex(content),
         len(content),
@@ -421,13 +421,13 @@ async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) 
     assert puts[-2:] == ["after put run.json", "after put commit.json"]
 
 
-async def test_an_attempt_that_inherits_everything_ran_nothing(job: Job) -> None:
+async def test_an_attempt_that_inherits_everything_names_the_runs_it_inherits(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     await interrupted(job, plan, "before put commit.json")
     lane = StubLane()
     await job.process(plan, attempt=2, lane=lane)
-    assert (read_commit(job, 2).run, lane.loaded) == (None, [])
+    assert ([ref.path for ref in read_commit(job, 2).runs], lane.loaded) == (["parts/shard-0/1/run.json"], [])
     assert not (job.attempt_files(2) / "run.json").exists()
 
 

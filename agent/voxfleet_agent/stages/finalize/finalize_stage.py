@@ -164,9 +164,8 @@ async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
 async def _read_runs(files: JobFiles, commits: Sequence[Commit]) -> Sequence[RunRecord]:
     runs = RunRecords()
     for commit in commits:
-        if commit.run is not None:
-            content = await files.read_verified(commit.run.path, commit.run.sha256)
-            runs.add(_parsed(RunRecord, commit.run.path, content))
+        for ref in commit.runs:
+            runs.add(_parsed(RunRecord, ref.path, await files.read_verified(ref.path, ref.sha256)))
     return runs.records
 
 

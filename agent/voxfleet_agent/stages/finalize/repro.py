@@ -38,6 +38,7 @@ class BundleSetting(SpecModel):
     scratch_path: str
     """The scratch folder, without the attempt's own folder in it."""
     environment: dict[str, str]
+    blas: str
     seed: int
 
 
@@ -214,6 +215,7 @@ def _setting(run: RunRecord) -> BundleSetting:
         sample_rate_hz=run.sample_rate_hz,
         scratch_path=run.scratch_path,
         environment=run.environment,
+        blas=run.blas,
         seed=run.seed,
     )
 

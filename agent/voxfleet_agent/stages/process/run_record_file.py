@@ -39,6 +39,7 @@ def make_run_record(
         sample_rate_hz=loaded.sample_rate_hz,
         scratch_path=str(ctx.scratch.path.parent),
         environment=dict(loaded.environment),
+        blas=loaded.blas,
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=ladder,
@@ -48,7 +49,7 @@ def make_run_record(
 
 
 async def find_run_record(files: JobFiles, name: str) -> FileRef | None:
-    """The run.json that an earlier run of this same attempt uploaded; it is never replaced. None when there is none.
+    """A run.json that was uploaded before; it is never replaced. None when there is none.
 
     Raises VoxFleetError(PLAN_MISMATCH) when it is not a run record.
     """

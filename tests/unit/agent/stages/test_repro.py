@@ -127,6 +127,7 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
         sample_rate_hz=16000,
         scratch_path="/Volumes/scratch",
         environment={"MLX_AUDIO_BATCH_SIZE": "2"},
+        blas="Accelerate",
         seed=7,
         ladder=table,
     )
