@@ -67,7 +67,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
-        unload_after_seconds=config.model_cache.unload_after_seconds,
+        unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
         quarantine=local.quarantine,
