@@ -43,7 +43,10 @@ def print_explanation(console: Console, plain: Plain) -> None:
         if label in plain:
             _line(console, f"{label.capitalize()}: " + ", ".join(_pair(*item) for item in plain[label].items()))
     _rows(console, "Conditions", plain.get("conditions", []), ("type", "status", "reason", "message"))
+    _rows(console, "Failed clips", plain.get("failures", []), ("index", "id", "class", "reason"))
     _rows(console, "Quarantined clips", plain.get("quarantine", []), ("index", "id", "class", "reason"))
+    if "rest" in plain:
+        _line(console, str(plain["rest"]))
     columns = ("shard", "attempt", "mac", "outcome", "class", "machineSeconds", "usage", "message")
     _rows(console, "Attempts", plain.get("attempts", []), columns)
 

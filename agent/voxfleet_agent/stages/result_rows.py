@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from voxfleet_agent.lanes.lane_types import ClipVerdict
 from voxfleet_agent.stages.stage_context import Provenance
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.results import (
     Attestation,
@@ -151,22 +151,25 @@ class RowTally:
         self._statuses: Counter[ClipStatus] = Counter()
         self._warned: Counter[WarningCode] = Counter()
         self._quarantined: list[QuarantinedClip] = []
+        self._failed: list[FailedClip] = []
 
     def add(self, rows: Iterable[ResultRow]) -> None:
         for row in rows:
             self._statuses[row.status] += 1
             self._warned.update({warning.code for warning in row.warnings})
-            if row.status is ClipStatus.QUARANTINED and row.error is not None and row.error.failure_class is not None:
-                self._quarantined.append(
-                    QuarantinedClip(
-                        index=row.index,
-                        id=row.custom_id[:_ID_LIMIT],
-                        failure_class=row.error.failure_class,
-                        reason=row.error.reason,
-                        sha256=row.sha256,
-                    )
+            if row.error is not None and row.error.failure_class is not None:
+                failed = FailedClip(
+                    index=row.index,
+                    id=row.custom_id[:_ID_LIMIT],
+                    failure_class=row.error.failure_class,
+                    reason=row.error.reason,
                 )
-        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_QUARANTINE_ITEMS]
+                if row.status is ClipStatus.QUARANTINED:
+                    self._quarantined.append(QuarantinedClip(**failed.model_dump(), sha256=row.sha256))
+                elif row.status is ClipStatus.FAILED:
+                    self._failed.append(failed)
+        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_CLIPS]
+        self._failed = sorted(self._failed, key=lambda clip: clip.index)[:STATUS_CLIPS]
 
     @property
     def counts(self) -> Counts:
@@ -186,3 +189,8 @@ class RowTally:
     def first_quarantined(self) -> tuple[QuarantinedClip, ...]:
         """Quarantined clips by index, as many as the job's status has room for."""
         return tuple(self._quarantined)
+
+    @property
+    def first_failed(self) -> tuple[FailedClip, ...]:
+        """Failed clips by index, as many as the job's status has room for."""
+        return tuple(self._failed)

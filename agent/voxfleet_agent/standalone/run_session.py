@@ -100,10 +100,10 @@ async def _run(
     finally:
         elapsed = stopwatch.stop(runner.worked)
     lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
-    found, inherited = None, 0
+    found, ladder_milliseconds, inherited = None, 0, 0
     if result.index_sha256 is not None:
         inheritance = InheritedResults(specs, run_journal, result)
-        found = await _statistics(specs, storage, inheritance, reporter)
+        found, ladder_milliseconds = await _statistics(specs, storage, inheritance, reporter)
         inherited = inheritance.clips
         if not runner.worked and found is None:
             raise RunRefused(
@@ -128,6 +128,7 @@ async def _run(
         shards_committed=len(result.committed),
         lanes=lanes,
         wall_milliseconds=elapsed.milliseconds,
+        ladder_milliseconds=ladder_milliseconds,
         ran=runner.worked and not all_inherited,
         inherited=inherited,
         ended_at=elapsed.ended_at,
@@ -140,13 +141,16 @@ async def _run(
 
 async def _statistics(
     specs: AttemptSpecs, storage: Storage, inheritance: InheritedResults, reporter: ProgressReporter
-) -> RowStatistics | None:
+) -> tuple[RowStatistics | None, int]:
+    """Returns (what the rows add up to, milliseconds of lane time that measured batch sizes)."""
     files = RunFiles(specs.output_folder, storage)
     try:
-        return row_statistics(inheritance.counted(await files.rows(await files.index())))
+        index = await files.index()
+        measured = sum(run.ladder_milliseconds for run in (await files.bundle(index)).runs)
+        return row_statistics(inheritance.counted(await files.rows(index))), measured
     except UnreadableRun as error:
         reporter.say(f"the results are written, but cannot be read back: {error}")
-        return None
+        return None, 0
 
 
 async def _write_pace(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:

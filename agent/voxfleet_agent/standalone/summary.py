@@ -30,6 +30,8 @@ class RunSummary:
     lanes: int
     wall_milliseconds: int
     """Wall time of this run and of the interrupted runs that it resumed."""
+    ladder_milliseconds: int
+    """Lane time within it that measured batch sizes, and transcribed nothing that counts."""
     ran: bool
     """Whether this command ran anything; False: the job had already finished, or all its clips had results."""
     inherited: int
@@ -65,6 +67,7 @@ def summary_json(summary: RunSummary) -> dict[str, object]:
         "shards": {"total": summary.shards, "committed": summary.shards_committed},
         "lanes": summary.lanes,
         "wallSeconds": summary.wall_milliseconds / 1000,
+        "ladderSeconds": summary.ladder_milliseconds / 1000,
         "audioSecondsPerSecond": None if rate is None else round(rate, 2),
         "input": None if summary.selection is None else summary.selection.dump(),
         "figures": None if summary.figures is None else statistics_json(summary.figures),
@@ -101,6 +104,8 @@ def summary_text(summary: RunSummary) -> str:
             )
         lines += [f"  warnings   {number} {name}" for name, number in figures.warnings.items()]
         lines.append(_throughput(summary, figures))
+        if summary.ladder_milliseconds:
+            lines.append(f"  ladder     {summary.ladder_milliseconds / 1000:.1f} s of it measured batch sizes, once")
         latency = figures.spreads.get(LATENCY)
         if latency is not None:
             lines.append(

@@ -38,7 +38,8 @@ from voxfleet_api.results import InputSelection, WarningCounts
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
-STATUS_QUARANTINE_ITEMS = 20
+STATUS_CLIPS = 20
+"""The most quarantined, and the most failed, clips that a status names."""
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
@@ -192,15 +193,20 @@ class ShardCounts(StatusModel):
     committed: Annotated[int, Field(description="With a recorded result.")] = 0
 
 
-class QuarantinedClip(StatusModel):
-    """A clip that was refused for its own data."""
+class FailedClip(StatusModel):
+    """A clip that has no result, for a reason outside its data."""
 
     index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
     failure_class: Annotated[
         str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class.")
     ]
-    reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
+    reason: Annotated[str, Field(max_length=256, description="Why it has no result.")]
+
+
+class QuarantinedClip(FailedClip):
+    """A clip that was refused for its own data."""
+
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
 
@@ -243,9 +249,17 @@ class AudioBatchJobStatus(StatusModel):
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
-            max_length=STATUS_QUARANTINE_ITEMS,
+            max_length=STATUS_CLIPS,
             json_schema_extra=list_map("index"),
             description="The first quarantined clips; errors.jsonl has all of them.",
+        ),
+    ] = ()
+    failures: Annotated[
+        tuple[FailedClip, ...],
+        Field(
+            max_length=STATUS_CLIPS,
+            json_schema_extra=list_map("index"),
+            description="The first failed clips; errors.jsonl has all of them.",
         ),
     ] = ()
     warnings: WarningCounts = ()

@@ -110,6 +110,7 @@ async def _write_index(
         commit_sha256=sha256_hex(content),
         counts=index.counts,
         quarantine=merged.tally.first_quarantined,
+        failures=merged.tally.first_failed,
         warnings=index.warnings,
     )
 

@@ -51,6 +51,8 @@ class BundleRun(SpecModel):
     """Index into `settings`."""
     ladder: int | None = None
     """Index into `ladders`."""
+    ladder_milliseconds: int = 0
+    """How long the attempt measured batch sizes; 0 when it found the ladder measured."""
     retries: dict[str, int]
     readings: LaneReadings
 
@@ -140,6 +142,7 @@ def repro_files(
                 attempt=run.attempt,
                 setting=settings.index(_setting(run)),
                 ladder=None if run.ladder is None else ladders.index(run.ladder),
+                ladder_milliseconds=run.ladder_milliseconds,
                 retries=run.retries,
                 readings=run.readings,
             )

@@ -223,5 +223,6 @@ async def _commit(
         commit_sha256=sha256_hex(content),
         counts=commit.counts,
         quarantine=delivered.tally.first_quarantined,
+        failures=delivered.tally.first_failed,
         warnings=commit.warnings,
     )

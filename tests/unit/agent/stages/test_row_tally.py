@@ -1,4 +1,4 @@
-"""Warnings are counted from the rows themselves, each clip once a code, however its rows are split and inherited."""
+"""What rows add up to: warnings, each clip once a code, however rows are split and inherited; and the first clips."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
 from voxfleet_agent.stages.process.inherited_parts import DeliveredParts, parse_part
 from voxfleet_agent.stages.result_rows import RowTally
 from voxfleet_api.digest import sha256_hex
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.results import (
     MAX_WARNING_CODES,
     ClipStatus,
     ResultRow,
+    RowError,
     RowWarning,
     WarningCode,
     WarningCount,
@@ -77,3 +80,15 @@ def test_an_inherited_part_counts_like_an_own_one() -> None:
 
 def test_a_status_has_room_for_every_code() -> None:
     assert len(WarningCode) <= MAX_WARNING_CODES
+
+
+def test_the_first_failed_clips_are_named_beside_the_quarantined_ones() -> None:
+    tally = RowTally()
+    for index in reversed(range(2 * STATUS_CLIPS)):
+        failure = FailureClass.DECODE_ERROR if index % 2 else FailureClass.INPUT_NOT_FOUND
+        status = ClipStatus.QUARANTINED if index % 2 else ClipStatus.FAILED
+        error = RowError(failure_class=failure, reason="why")
+        tally.add([ResultRow(index=index, custom_id=f"c{index}", status=status, error=error)])
+    assert [clip.index for clip in tally.first_failed] == list(range(0, 2 * STATUS_CLIPS, 2))
+    assert [clip.index for clip in tally.first_quarantined] == list(range(1, 2 * STATUS_CLIPS, 2))
+    assert (tally.first_failed[0].id, tally.first_failed[0].failure_class) == ("c0", "InputNotFound")
