@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import stat
 import struct
 import sys
@@ -79,6 +80,9 @@ class FuseMount:
     def _serve(self) -> None:
         while True:
             self._answers.wait()
+            readable, _, _ = select.select([self._device], [], [], 0.05)
+            if not readable or not self._answers.is_set():  # `hang` may have come while this waited for a request
+                continue
             try:
                 request = os.read(self._device, _BUFFER_BYTES)
             except OSError as error:

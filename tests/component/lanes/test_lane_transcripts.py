@@ -194,7 +194,7 @@ async def test_a_fifo_is_refused_at_once(ready: ProcessLane, tmp_path: Path) -> 
 async def test_a_clip_that_is_gone_is_the_machines_fault(ready: ProcessLane, tmp_path: Path) -> None:
     with pytest.raises(VoxFleetError, match="No such file") as caught:
         await transcribe(ready, tmp_path / "gone.wav")
-    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH
 
 
 async def test_the_child_opens_no_network_socket(ready: ProcessLane, example_clips: Examples) -> None:

@@ -20,6 +20,7 @@ from tests.component.standalone.conftest import EXAMPLES
 from tests.rig.agent_process import AgentProcess
 
 from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.config import AgentConfig, ConfigError, create_private_file, load_config, read_token
 from voxfleet_agent.daemon import open_agent
 from voxfleet_agent.lanes.pools import LanePools
@@ -38,7 +39,7 @@ from voxfleet_dev.processes import free_port
 
 TESTS = Path(__file__).parents[2]
 HOSTS = ("https://127.0.0.1:9/", "https://[::1]:9/")
-NOT_IN_A_RUN = "a run has no port, signs no machine-hours and obeys no control plane"
+NOT_IN_A_RUN = "a run has no port, signs no machine-hours, obeys no control plane and ends before a model is idle"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ async def private_networks(opened: Opened) -> object:
     return ["AccessDenied" in await refusal(opened.storage.head(f"{host}x")) for host in HOSTS]
 
 
+async def unload_after(opened: Opened) -> object:
+    assert isinstance(opened.services, AttemptServices)
+    return opened.services.unload_after_seconds
+
+
+async def file_timeout(opened: Opened) -> object:
+    """How long each call may make no progress; waiting for it would take a second at least."""
+    return opened.storage._mounts._call_seconds
+
+
 async def ca_bundle(opened: Opened) -> object:
     reasons = [await refusal(opened.storage.head(f"{host}x")) for host in HOSTS]
     return any("caBundle" in reason for reason in reasons)
@@ -190,6 +201,8 @@ ROWS: dict[str, Row | Elsewhere] = {
     "models.hub": Row(model_hub),
     "modelCache.path": Row(model_cache_path),
     "modelCache.quota": Row(model_cache_quota),
+    "modelCache.unloadAfter": Row(unload_after, in_a_run=False),
+    "fileTimeout": Row(file_timeout),
     "https.caBundle": Row(ca_bundle),
     "https.privateNetworks": Row(private_networks),
     "laneUser": Elsewhere(
@@ -255,7 +268,8 @@ def agent_yaml(folder: Path, number: int) -> Path:
         "pools": [{"name": f"pool-{number}", "lanes": number + 1, "memoryCap": "1Gi", "batchSize": number + 1}],
         "allow": [f"file://{folder}/data/", *shared],
         "models": {"folders": [f"{folder}/models"], "hub": [f"voxfleet-tests/none-{number}"]},
-        "modelCache": {"path": f"{folder}/cache", "quota": ("1Gi", "1")[number]},
+        "modelCache": {"path": f"{folder}/cache", "quota": ("1Gi", "1")[number], "unloadAfter": f"{number + 1}m"},
+        "fileTimeout": f"{number + 1}s",
         "https": {"privateNetworks": ["127.0.0.0/8"], "caBundle": f"{folder}/no.pem"}
         if number
         else {"privateNetworks": ["::1/128"]},
