@@ -31,7 +31,7 @@ from voxfleet_agent.standalone.mlx_audio_settings import (
     with_defaults,
 )
 from voxfleet_agent.standalone.progress import progress_reporter
-from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder, remove_traces
+from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder, remove_empty
 from voxfleet_agent.standalone.run_verdict import RunEnding
 from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.protocol import S3Credentials
@@ -137,7 +137,6 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
     from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
     core_dumps.hide_memory()
-    is_new, refused = not paths.state.exists(), False
     made: tuple[Path, ...] = ()
     try:
         if paths.settings.of_one_run:
@@ -148,23 +147,17 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
                 reporter.say(mlx_audio_names.warning(name, nearest))
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
             running = run_job(specs, paths, credentials, reporter, retry_failed=retry_failed)
-            summary = asyncio.run(_until_signalled(running))
-        refused = summary.verdict.ending is RunEnding.REFUSED
-        return summary
+            return asyncio.run(_until_signalled(running))
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
         raise give_up(error, 2) from error
-    except RunRefused as error:
-        refused = True
-        raise give_up(error) from error
-    except OSError as error:
+    except (RunRefused, OSError) as error:
         raise give_up(error) from error
     except sqlite3.Error as error:
         raise give_up(f"{paths.settings.journal}: {error}; free its volume, and the same command goes on") from error
     finally:
-        if refused and is_new:
-            remove_traces(paths, specs.output_folder, made)
+        remove_empty(*made)
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.machine import host_id
 from voxfleet_agent.storage import Storage
 from voxfleet_api.base import StatusModel
@@ -64,8 +65,8 @@ async def claim_output(
     """
     uri = f"{output_folder}/{OWNER_NAME}"
     found = await _read(storage, uri)
-    other_journal = None if found is None else Path(found.state) / journal_name
-    claim = decide_claim(mine, found, other_state_exists=other_journal is not None and other_journal.exists())
+    exists = found is not None and await _exists(storage, Path(found.state) / journal_name)
+    claim = decide_claim(mine, found, other_state_exists=exists)
     if claim is Claim.REFUSE and found is not None:
         raise OutputTaken(_refusal(output_folder, mine, found))
     if claim is not Claim.TAKE or not write:
@@ -88,10 +89,8 @@ def owner_of(state: Path) -> OutputOwner:
     try:
         owner_id = file.read_text()
     except FileNotFoundError:
-        owner_id = ""
-    if not owner_id:
         owner_id = secrets.token_hex(16)
-        file.write_text(owner_id)
+        replace_file(file, owner_id.encode())
     return OutputOwner(owner_id=owner_id, machine=host_id(), state=str(state))
 
 
@@ -105,6 +104,14 @@ def _refusal(output_folder: str, mine: OutputOwner, found: OutputOwner) -> str:
         f"{output_folder} belongs to a run on another machine (state folder {found.state} there); go on there, delete"
         f" {output_folder}/{OWNER_NAME} to take the output over, or write another metadata.name"
     )
+
+
+async def _exists(storage: Storage, journal: Path) -> bool:
+    """Also of what this account may not look at, or what does not answer: it may well exist."""
+    try:
+        return await storage.call_at(str(journal), journal.exists)
+    except (OSError, VoxFleetError):
+        return True
 
 
 async def _read(storage: Storage, uri: str) -> OutputOwner | None:

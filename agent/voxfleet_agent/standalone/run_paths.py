@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ MIN_FREE_BYTES = 2**30
 QUARANTINE_QUOTA_BYTES = 2**30
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
 MAX_LANES = 16
-_FILE_SCHEME = "file://"
+FILE_SCHEME = "file://"
 
 
 class OptionError(Exception):
@@ -126,9 +125,9 @@ def make_output_folder(uri: str) -> tuple[Path, ...]:
     Returns the folders that did not exist, the innermost first. Raises DocumentError when this account cannot write
     there.
     """
-    if not uri.startswith(_FILE_SCHEME):
+    if not uri.startswith(FILE_SCHEME):
         return ()
-    folder = Path(uri.removeprefix(_FILE_SCHEME))
+    folder = Path(uri.removeprefix(FILE_SCHEME))
     calls = Mounts().of(str(folder))
     try:
         missing = calls.run_blocking(lambda: tuple(path for path in (folder, *folder.parents) if not path.exists()))
@@ -148,19 +147,19 @@ def make_output_folder(uri: str) -> tuple[Path, ...]:
     return missing
 
 
-def remove_traces(paths: RunPaths, output_folder: str, made: Sequence[Path]) -> None:
-    """Removes what a run left that was refused before anything ran: its state, its nonce, and the folders it made."""
-    shutil.rmtree(paths.state, ignore_errors=True)
-    remove_empty(paths.state.parent)
-    if output_folder.startswith(_FILE_SCHEME):
-        folder = Path(output_folder.removeprefix(_FILE_SCHEME))
-        nonces = set(folder.glob("plan/*/nonce"))
-        if nonces == {path for path in folder.rglob("*") if not path.is_dir()}:  # otherwise it is another run's
-            for nonce in nonces:
-                nonce.unlink(missing_ok=True)
-                remove_empty(nonce.parent)
-            remove_empty(folder / "plan", folder)
-    remove_empty(*made)
+def remove_plan_traces(folder: Path) -> None:
+    """Removes what a refused Plan wrote into a local output folder: its nonces, and the folders around them.
+
+    A folder with anything else in it stays as it is. Raises OSError.
+    """
+    plans = [*(folder / "plan").iterdir()] if (folder / "plan").is_dir() else []
+    only_plans = {path.name for path in folder.iterdir()} <= {"plan"} if folder.is_dir() else False
+    if not only_plans or any({path.name for path in plan.iterdir()} != {"nonce"} for plan in plans):
+        return
+    for plan in plans:
+        (plan / "nonce").unlink(missing_ok=True)
+        plan.rmdir()
+    remove_empty(folder / "plan", folder)
 
 
 def remove_empty(*folders: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.config import ConfigError
@@ -30,7 +32,7 @@ from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
 from voxfleet_agent.standalone.output_owner import OutputOwner, OutputTaken, claim_output, owner_of
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
-from voxfleet_agent.standalone.run_paths import RunPaths, remove_empty
+from voxfleet_agent.standalone.run_paths import FILE_SCHEME, RunPaths, remove_empty, remove_plan_traces
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
 from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
 from voxfleet_agent.standalone.summary import RunSummary, run_anew
@@ -63,10 +65,29 @@ async def run_job(
     make_private(paths.state)
     try:
         async with open_run(paths, credentials, reporter) as (local, storage, run_journal):
-            return await _run(specs, paths, local, storage, run_journal, reporter, retry_failed)
+            is_new = run_journal.is_new
+            try:
+                summary = await _run(specs, paths, local, storage, run_journal, reporter, retry_failed)
+            except RunRefused:
+                if is_new:
+                    await _remove_traces(specs, paths, storage)
+                raise
+            if is_new and summary.verdict.ending is RunEnding.REFUSED:
+                await _remove_traces(specs, paths, storage)
+            return summary
     finally:
         if paths.settings.of_one_run:
             remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
+
+
+async def _remove_traces(specs: AttemptSpecs, paths: RunPaths, storage: Storage) -> None:
+    """A job that was refused before anything ran leaves no folder. Call it while this process holds the run's locks."""
+    shutil.rmtree(paths.state, ignore_errors=True)
+    remove_empty(paths.state.parent)
+    if specs.output_folder.startswith(FILE_SCHEME):
+        folder = Path(specs.output_folder.removeprefix(FILE_SCHEME))
+        with suppress(OSError, VoxFleetError):  # the refusal matters more
+            await storage.call_at(str(folder), lambda: remove_plan_traces(folder))
 
 
 async def _run(

@@ -71,3 +71,19 @@ async def test_another_machine_s_output_is_taken_over_by_hand_only(tmp_path: Pat
 def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+async def test_a_state_folder_that_may_not_be_looked_at_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, mine = f"file://{made(tmp_path / 'out')}", owner_of(made(tmp_path / "mine"))
+    other = mine.model_copy(update={"owner_id": "other", "state": "/home/else/state"})
+    (tmp_path / "out" / OWNER_NAME).write_text(other.model_dump_json(by_alias=True))
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    async with Storage([f"{output}/"]) as storage:
+        with pytest.raises(OutputTaken, match="state folder /home/else/state"):
+            await claim_output(storage, output, mine, "journal", write=True)
