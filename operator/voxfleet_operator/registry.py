@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -16,19 +16,11 @@ from voxfleet_operator.triggers import Triggers
 
 
 @cache
-def registrations(paths: tuple[str, ...] = tuple(reconcile.__path__)) -> tuple[Registration, ...]:
-    """Reads registration.py of each folder below `paths`. Raises TypeError naming the module that holds none."""
-    return tuple(_registrations(paths))
-
-
-def _registrations(paths: Iterable[str]) -> Iterable[Registration]:
-    for folder in iter_modules(paths):
-        if not folder.ispkg:
-            continue
-        module = import_module(f"{reconcile.__name__}.{folder.name}.registration")
-        if not isinstance(module.REGISTRATION, Registration):
-            raise TypeError(f"{module.__name__}: REGISTRATION is no Registration")
-        yield module.REGISTRATION
+def registrations() -> tuple[Registration, ...]:
+    """Reads `registration.py` of each folder below reconcile/. Raises ImportError naming a folder that has none."""
+    folders = [module.name for module in iter_modules(reconcile.__path__) if module.ispkg]
+    modules = [import_module(f"{reconcile.__name__}.{folder}.registration") for folder in folders]
+    return tuple(module.REGISTRATION for module in modules)
 
 
 def triggers() -> Triggers:
