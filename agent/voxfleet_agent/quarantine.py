@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from voxfleet_agent.clock import Clock, timestamp
+from voxfleet_agent.durable_files import sync_file, sync_file_at, sync_folder
+from voxfleet_agent.logs import logger
 from voxfleet_agent.scratch import remove_entry, writing_scratch
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Evidence
+
+_log = logger("voxfleet.quarantine")
 
 EVIDENCE_NAME = "evidence.json"
 CLIP_NAME = "clip"
@@ -67,7 +69,7 @@ class QuarantineStore:
 
     def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
         self.path = folder
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
         self._clock = clock
         self._change_lock = asyncio.Lock()
         self._usage: QuarantineQuota | None = None
@@ -110,7 +112,7 @@ class QuarantineStore:
         return freed_bytes
 
     def _usage_of(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
-        usage = QuarantineQuota(self._quota_bytes)
+        usage = QuarantineQuota(self.quota_bytes)
         for clip in clips:
             usage.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
         return usage
@@ -153,9 +155,11 @@ class QuarantineStore:
                 _write_file(clip_folder, _KEPT_NAME, record_json)
                 if clip is not None:
                     _link_or_copy(clip, clip_folder, CLIP_NAME)
+                sync_folder(clip_folder)
             finally:
                 os.close(clip_folder)
             os.rename(unfinished, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+            sync_folder(descriptor)
             self._usage.add(folder, name, size_bytes)
         finally:
             os.close(descriptor)
@@ -165,7 +169,7 @@ class QuarantineStore:
 
         The caller keeps evidence, which is small, even when it does not fit.
         """
-        if size_bytes > self._quota_bytes:
+        if size_bytes > self.quota_bytes:
             return False
         while not usage.fits(size_bytes):
             evicted = usage.next_to_evict(folder, size_bytes)
@@ -179,7 +183,13 @@ class QuarantineStore:
         clips = self.clips()
         self._usage = self._usage_of(clips)
         expired = [clip for clip in clips if clip.expires_at <= now]
-        self.discard(expired)
+        for clip in expired:
+            try:
+                self.discard([clip])
+            except PermissionError:
+                _log.warning(
+                    "a quarantined clip cannot be removed; check its owner", namespace=clip.namespace, job=clip.job
+                )
         for namespace in _subfolders(self.path):
             for job in _subfolders(namespace):
                 for entry in _subfolders(job):
@@ -258,7 +268,7 @@ def _read_clip(namespace: str, job: str, folder: Path) -> RetainedClip:
             size_bytes = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
         record = _RetentionRecord.model_validate_json((folder / _KEPT_NAME).read_bytes())
         kept_at, expires_at = (datetime.fromisoformat(text) for text in (record.kept_at, record.expires_at))
-    except (FileNotFoundError, ValidationError, ValueError):
+    except (OSError, ValueError):  # also a clip that another account made unreadable
         pass
     return RetainedClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
 
@@ -267,16 +277,21 @@ def _write_file(folder: int, name: str, content: bytes) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        file.flush()
+        sync_file(file.fileno())
 
 
 def _link_or_copy(source: Path, folder: int, name: str) -> None:
     """Links the file where the file system can, so that no byte is written twice; scratch then unlinks its own name."""
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+        sync_file_at(source)
     except OSError:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with source.open("rb") as opened, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(opened, file)
+            file.flush()
+            sync_file(file.fileno())
 
 
 class QuarantineQuota:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, FailedClip, QuarantinedClip
 from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
@@ -21,7 +21,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.results import Counts, PlanResult
+from voxfleet_api.results import Counts, PlanResult, WarningCounts
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"
@@ -158,6 +158,10 @@ class ShardResult(StatusModel):
     """The counts of a Process or Finalize attempt, inherited clips included."""
     quarantine: tuple[QuarantinedClip, ...] = ()
     """The first quarantined clips, by index."""
+    failures: tuple[FailedClip, ...] = ()
+    """The first failed clips, by index."""
+    warnings: WarningCounts = ()
+    """The warnings of the same rows that `counts` counts."""
 
 
 class LedgerSpan(StatusModel):

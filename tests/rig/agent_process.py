@@ -103,13 +103,22 @@ class AgentProcess:
         self.status(spec)
         return status
 
-    def put(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
+    def put(
+        self,
+        spec: AttemptSpec,
+        credentials: Mapping[str, str] | None = None,
+        lease_seconds: int = LEASE_SECONDS,
+    ) -> AttemptStatus:
         """Puts an attempt and does not wait for it. Raises httpx.HTTPError, like every call of the agent."""
         body = spec.dump()
-        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": LEASE_SECONDS}
+        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": lease_seconds}
         if credentials is not None:
             request["credentials"] = dict(credentials)
         return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))
+
+    def delete(self, spec: AttemptSpec) -> None:
+        """Deletes an attempt and does not wait for it."""
+        self._recorded(self._http.delete(_path(spec)))
 
     def status(self, spec: AttemptSpec) -> AttemptStatus:
         return AttemptStatus.model_validate_json(self.get(_path(spec)))

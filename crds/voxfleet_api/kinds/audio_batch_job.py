@@ -34,10 +34,12 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import InputSelection, WarningCounts
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
-STATUS_QUARANTINE_ITEMS = 20
+STATUS_CLIPS = 20
+"""The most quarantined, and the most failed, clips that a status names."""
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
@@ -48,7 +50,7 @@ class JobOutput(SpecModel):
         Uri,
         Field(
             description="Prefix of the results; the job writes into a folder of its own below it.",
-            pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$",
+            pattern=r"^(file:///|s3://[a-z0-9]).*/$",
         ),
     ]
     formats: Annotated[
@@ -140,7 +142,7 @@ class AudioBatchJobSpec(
     def uris(self) -> tuple[str, ...]:
         """Returns all addresses that the job names, for access checks."""
         reference = self.synthesis.reference if self.synthesis is not None else None
-        others = (self.output.uri, self.model.uri, None if reference is None else reference.uri)
+        others = (self.output.uri, self.model.address, None if reference is None else reference.uri)
         return (*self.input.uris(), *(uri for uri in others if uri is not None))
 
 
@@ -167,6 +169,9 @@ class JobPlan(StatusModel):
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+    selection: Annotated[
+        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+    ] = None
 
 
 class ClipCounts(StatusModel):
@@ -188,15 +193,20 @@ class ShardCounts(StatusModel):
     committed: Annotated[int, Field(description="With a recorded result.")] = 0
 
 
-class QuarantinedClip(StatusModel):
-    """A clip that was refused for its own data."""
+class FailedClip(StatusModel):
+    """A clip that has no result, for a reason outside its data."""
 
     index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
     failure_class: Annotated[
         str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class.")
     ]
-    reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
+    reason: Annotated[str, Field(max_length=256, description="Why it has no result.")]
+
+
+class QuarantinedClip(FailedClip):
+    """A clip that was refused for its own data."""
+
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
 
@@ -239,11 +249,20 @@ class AudioBatchJobStatus(StatusModel):
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
-            max_length=STATUS_QUARANTINE_ITEMS,
+            max_length=STATUS_CLIPS,
             json_schema_extra=list_map("index"),
             description="The first quarantined clips; errors.jsonl has all of them.",
         ),
     ] = ()
+    failures: Annotated[
+        tuple[FailedClip, ...],
+        Field(
+            max_length=STATUS_CLIPS,
+            json_schema_extra=list_map("index"),
+            description="The first failed clips; errors.jsonl has all of them.",
+        ),
+    ] = ()
+    warnings: WarningCounts = ()
     macs: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],
         Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),

@@ -25,9 +25,9 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
-from voxfleet_api.results import PlanResult
+from voxfleet_api.results import PlanResult, WarningCounts
 
 MAX_ATTEMPTS = 16
 
@@ -169,11 +169,20 @@ class AudioShardStatus(
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
-            max_length=STATUS_QUARANTINE_ITEMS,
+            max_length=STATUS_CLIPS,
             json_schema_extra=list_map("index"),
             description="The first quarantined clips of the shard.",
         ),
     ] = ()
+    failures: Annotated[
+        tuple[FailedClip, ...],
+        Field(
+            max_length=STATUS_CLIPS,
+            json_schema_extra=list_map("index"),
+            description="The first failed clips of the shard.",
+        ),
+    ] = ()
+    warnings: WarningCounts = ()
     scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 

@@ -41,7 +41,10 @@ class Batching(SpecModel):
 
     ladder: Annotated[
         Ladder | None,
-        Field(description="Measure batch sizes and use the better knee; absent: the Mac's default batch size."),
+        Field(
+            description="Measure batch sizes and use the smallest within 5 % of the best throughput, under the memory"
+            " cap and slo.offlineTailP95; absent: the Mac's default batch size."
+        ),
     ] = None
     memory_cap: Annotated[
         Size | None, Field(description="Most memory that a lane may use; absent: the cap of the Mac's pool.")
@@ -133,6 +136,19 @@ class Completeness(SpecModel):
             " model gives times; 0: not checked.",
         ),
     ] = 90
+
+
+class Slo(SpecModel):
+    """How long a clip may be at work."""
+
+    offline_tail_p95: Annotated[
+        Duration | None,
+        Field(
+            description="The longest p95 of a clip's inference, which takes as long as its whole batch; it bounds the"
+            " batch size that a ladder chooses. Absent: throughput and memory alone decide.",
+            json_schema_extra=between("1ms", "24h"),
+        ),
+    ] = None
 
 
 class ScratchLimit(SpecModel):

@@ -17,6 +17,7 @@ from voxfleet_api.kinds.contract_limits import (
     Quarantine,
     Retries,
     ScratchLimit,
+    Slo,
 )
 from voxfleet_api.kinds.contract_output import ContractOutput
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
@@ -40,6 +41,7 @@ class VoiceContractSpec(SpecModel):
         FailureBudget()
     )
     completeness: Annotated[Completeness, Field(description="When a transcript counts as cut short.")] = Completeness()
+    slo: Annotated[Slo, Field(description="How long a clip may be at work.")] = Slo()
     scratch: Annotated[ScratchLimit, Field(description="Scratch of one attempt.")] = ScratchLimit()
 
 

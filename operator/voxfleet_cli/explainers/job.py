@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_batch_job import FailedClip
+from voxfleet_api.results import job_folder
 from voxfleet_cli.explainers.explanation import (
     UNSEEN,
     UNSEEN_STATE,
@@ -31,15 +33,34 @@ def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
             "pending": status.pending_reason,
             "conditions": conditions(status.conditions),
             "clips": status.clips.dump(),
-            "quarantine": [
-                {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason}
-                for clip in status.quarantine
-            ],
+            "input": status.plan.selection.text if status.plan and status.plan.selection else None,
+            "failures": _clips(status.failures),
+            "quarantine": _clips(status.quarantine),
+            "rest": _rest(job),
+            "warnings": {warned.code: warned.clips for warned in status.warnings},
             "attempts": [line for shard in shards for line in attempts_of(shard)],
             "usage": status.usage.dump(),
             "results": status.results.uri if status.results else None,
         }
     )
+
+
+def _clips(clips: Iterable[FailedClip]) -> list[Plain]:
+    return [
+        {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason} for clip in clips
+    ]
+
+
+def _rest(job: AudioBatchJob) -> str | None:
+    """Where the clips without a result stand that the status has no room for."""
+    status = job.status
+    shown = len(status.failures) + len(status.quarantine)
+    total = status.clips.failed + status.clips.quarantined
+    if total <= shown:
+        return None
+    folder = job_folder(job.spec.output.uri, job.metadata.name, job.metadata.uid)
+    place = f"{folder}/errors.jsonl" if status.results else f"{folder}/errors.jsonl, once the job is finalized"
+    return f"{shown} of {total} clips without a result are shown; all are in {place}"
 
 
 def _job_next(job: AudioBatchJob) -> str:

@@ -231,6 +231,9 @@ BAD: dict[str, Bad] = {
     "mac that opens a prefix without a slash": Bad(
         MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
     ),
+    "job that writes to a web address": Bad(
+        JOB, {"spec.output.uri": "https://example.com/out/"}, "spec.output.uri", "should match"
+    ),
 }
 
 GOOD: dict[str, Json] = {
@@ -267,7 +270,6 @@ GOOD: dict[str, Json] = {
     "job that speaks a manifest of texts": changed(
         SPEAK, {"spec.input": {"manifest": {"uri": "https://example.com/texts.jsonl"}}}
     ),
-    "job that writes to a web address": changed(JOB, {"spec.output.uri": "https://example.com/out/"}),
     "job with a model of objects": changed(
         JOB, {"spec.model": {"uri": "https://example.com/model/", "digest": "sha256:" + "0" * 64}}
     ),

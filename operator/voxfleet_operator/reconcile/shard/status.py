@@ -115,6 +115,8 @@ def committed(
                 "plan": result.plan,
                 "clips": None if counts is None else ShardClipCounts(**counts.model_dump()),
                 "quarantine": result.quarantine,
+                "failures": result.failures,
+                "warnings": result.warnings,
                 **_scratch(status, report),
             }
         ),

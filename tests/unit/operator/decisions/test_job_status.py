@@ -23,7 +23,7 @@ from tests.unit.operator.decisions.memory_api import sha
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
@@ -46,6 +46,11 @@ def test_every_address_of_a_job_needs_access() -> None:
         "https://models.example/tts/",
         "file:///voices/anna.wav",
     }
+
+
+def test_a_model_by_path_needs_access_and_a_built_in_one_does_not() -> None:
+    by_path, built_in = a_job(model={"path": "/Models/whisper/"}), a_job(model={"builtin": {"name": "commands"}})
+    assert set(by_path.spec.uris()) - set(built_in.spec.uris()) == {"file:///Models/whisper/"}
 
 
 # The verdict.
@@ -166,7 +171,7 @@ def test_someone_elses_shard_is_ignored() -> None:
     assert JobShards.of(job, [own, renamed, foreign]).all == (own,)
 
 
-def test_quarantine_shows_the_first_clips_only() -> None:
+def test_the_first_quarantined_and_failed_clips_are_named() -> None:
     job = a_job()
 
     def clips(first: int) -> list[dict[str, object]]:
@@ -176,11 +181,24 @@ def test_quarantine_shows_the_first_clips_only() -> None:
         ]
 
     shards = [
-        a_shard(job, Stage.PROCESS, 1, quarantine=clips(60)),
-        a_shard(job, Stage.PROCESS, 0, quarantine=clips(5)),
+        a_shard(job, Stage.PROCESS, 1, quarantine=clips(60), failures=clips(100)),
+        a_shard(job, Stage.PROCESS, 0, quarantine=clips(5), failures=clips(30)[:5]),
     ]
     status = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).status
-    assert [clip.index for clip in status.quarantine] == list(range(5, 5 + STATUS_QUARANTINE_ITEMS))
+    assert [clip.index for clip in status.quarantine] == list(range(5, 5 + STATUS_CLIPS))
+    assert [clip.index for clip in status.failures] == [*range(30, 35), *range(100, 100 + STATUS_CLIPS - 5)]
+
+
+def test_the_warnings_of_all_shards_add_up() -> None:
+    job = a_job()
+    level, skipped = {"code": "LevelLost", "clips": 2}, {"code": "BytesSkipped", "clips": 3}
+    shards = [
+        a_shard(job, Stage.PROCESS, 0, warnings=[level]),
+        a_shard(job, Stage.PROCESS, 1, warnings=[skipped, level]),
+        a_shard(job, Stage.FINALIZE, 0, warnings=[skipped, {"code": "LevelLost", "clips": 4}]),
+    ]
+    status = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).status
+    assert [(count.code, count.clips) for count in status.warnings] == [("BytesSkipped", 3), ("LevelLost", 4)]
 
 
 counts = st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15))
