@@ -82,7 +82,8 @@ def open_enum(known: type[StrEnum]) -> AfterValidator:
     return AfterValidator(lambda text: members.get(text, text))
 
 
-OPEN_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+OPEN_VALUE_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
+"""CamelCase, as the reason of a condition: whatever a status or an envelope holds can become one."""
 OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
 
 DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Duration,
     ObservedGeneration,
     SpecModel,
@@ -113,7 +114,7 @@ class MachinePool(StatusModel):
     """A named group of lanes."""
 
     name: Annotated[str, Field(max_length=63, description="Name of the pool.")]
-    kind: Annotated[str, Field(max_length=63, description="Offline: batches.")]
+    kind: Annotated[str, OPEN_VALUE, Field(description="Offline: batches.")]
     lanes: Annotated[int, Field(description="Lanes of the pool.")]
 
 
