@@ -68,8 +68,13 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
-def list_atomic() -> dict[str, Any]:
-    return {"x-kubernetes-list-type": "atomic"}
+def list_atomic(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "atomic", **(validations(*rules) if rules else {})}
+
+
+def list_unique() -> dict[str, Any]:
+    """A set whose order counts: CEL compares `set` and `map` lists without it, so a frozen field is neither."""
+    return list_atomic(cel("self.all(x, self.exists_one(y, x == y))", "write each value once"))
 
 
 def open_enum(known: type[StrEnum]) -> AfterValidator:
