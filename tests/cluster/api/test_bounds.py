@@ -17,6 +17,7 @@ from voxfleet_generate.structural import kind_schema
 BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
     "spec.synthesis.streamingInterval": (SPEAK, {}),
+    "spec.slo.offlineTailP95": (CONTRACT, {"spec.batching.ladder": {}}),
     "spec.conversions.windows.seek": (CONTRACT, {"spec.conversions.windows.length": "30s"}),
 }
 """What else a spec must have around a field, so that only the field is wrong."""
