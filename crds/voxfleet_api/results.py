@@ -113,11 +113,15 @@ WarningCounts = Annotated[
 
 
 def warning_counts(counts: Iterable[WarningCount]) -> tuple[WarningCount, ...]:
-    """Adds counts up, one a code, in the order of the codes. Pure."""
+    """Adds counts up, one a code, in the order of the codes. Pure.
+
+    Of more codes than a status has room for, those with the most clips stay: Macs of several versions may know more.
+    """
     clips: Counter[str] = Counter()
     for count in counts:
         clips[count.code] += count.clips
-    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(clips.items()) if number)
+    most = sorted(clips.items(), key=lambda item: (-item[1], item[0]))[:MAX_WARNING_CODES]
+    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(most) if number)
 
 
 class ManifestRow(Row):
