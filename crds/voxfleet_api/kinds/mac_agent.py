@@ -77,7 +77,8 @@ class Disconnect(SpecModel):
         Duration,
         Field(
             description="After this time without contact the agent parks its attempts, and another Mac takes over.",
-            json_schema_extra=between("10s", "24h"),
+            # A change of the operator's leader takes 10 s and longer, in which no lease is renewed.
+            json_schema_extra=between("30s", "24h"),
         ),
     ] = "10m"
 

@@ -13,6 +13,7 @@ from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
 from voxfleet_api.kinds import KINDS
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import kind_schema
+from voxfleet_operator.leader import LEASE_SECONDS
 
 BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
@@ -54,6 +55,12 @@ def test_no_duration_is_zero_or_endless(installed_crds: ControlPlane, kind: str,
     longest = "10001h" if path == "spec.sharding.targetAudio" else TOO_LONG[0]
     for value in (longest, *TOO_LONG[1:]):
         assert f"{path}: " in refusal(installed_crds, kind, path, value), value
+
+
+def test_a_mac_is_not_lost_while_the_operator_changes_its_leader(installed_crds: ControlPlane) -> None:
+    seconds = 3 * LEASE_SECONDS
+    told = refusal(installed_crds, "MacAgent", "spec.disconnect.lostAfter", f"{seconds - 1}s")
+    assert f"write a duration from {seconds}s to 24h" in told
 
 
 @pytest.mark.parametrize(("kind", "path"), spec_fields(SIZE_PATTERN))
