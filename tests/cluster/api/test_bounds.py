@@ -64,6 +64,6 @@ def test_a_mac_is_not_lost_while_the_operator_changes_its_leader(installed_crds:
 
 
 @pytest.mark.parametrize(("kind", "path"), spec_fields(SIZE_PATTERN))
-def test_no_size_is_zero(installed_crds: ControlPlane, kind: str, path: str) -> None:
-    for value in (0, "0", "0Gi", -1):
+def test_no_size_is_zero_or_endless(installed_crds: ControlPlane, kind: str, path: str) -> None:
+    for value in (0, "0", "0Gi", -1, 10**15, 2**63, str(10**15), "1000000Ti", "999999999999999Ti"):
         assert f"{path}: " in refusal(installed_crds, kind, path, value), value
