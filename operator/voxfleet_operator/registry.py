@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from voxfleet_operator import reconcile
 from voxfleet_operator.placement.reconcile import PlacementReconciler, placement_woken_by
@@ -17,10 +18,19 @@ from voxfleet_operator.triggers import Triggers
 
 @cache
 def registrations() -> tuple[Registration, ...]:
-    """Reads `registration.py` of each folder below reconcile/. Raises ImportError naming a folder that has none."""
+    """Reads `registration.py` of each folder below reconcile/.
+
+    Raises ImportError naming a folder that has none, and TypeError naming one without a REGISTRATION.
+    """
     folders = [module.name for module in iter_modules(reconcile.__path__) if module.ispkg]
-    modules = [import_module(f"{reconcile.__name__}.{folder}.registration") for folder in folders]
-    return tuple(module.REGISTRATION for module in modules)
+    return tuple(_registration_of(import_module(f"{reconcile.__name__}.{folder}.registration")) for folder in folders)
+
+
+def _registration_of(module: ModuleType) -> Registration:
+    found = getattr(module, "REGISTRATION", None)
+    if not isinstance(found, Registration):
+        raise TypeError(f"{module.__name__} has no REGISTRATION; write one for the kind of this folder")
+    return found
 
 
 def triggers() -> Triggers:
