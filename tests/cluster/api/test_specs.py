@@ -61,6 +61,24 @@ BAD: dict[str, Bad] = {
         "spec.slo.offlineTailP95",
         "offlineTailP95 bounds a ladder; write batching.ladder too",
     ),
+    "job with a pattern of folders": Bad(
+        JOB,
+        {"spec.input": {"prefix": {"uri": "file:///data/", "include": ["**/*.wav"]}}},
+        "spec.input.prefix.include",
+        "a pattern applies to a file's own name, in every folder",
+    ),
+    "job with a pattern twice": Bad(
+        JOB,
+        {"spec.input": {"prefix": {"uri": "file:///data/", "include": ["*.wav", "*.wav"]}}},
+        "spec.input.prefix.include",
+        "write each value once",
+    ),
+    "job with a format twice": Bad(
+        JOB,
+        {"spec.output": {"uri": "file:///data/results/", "formats": ["txt", "txt"]}},
+        "spec.output.formats",
+        "write each value once",
+    ),
     "contract with an encoding that is not read": Bad(
         CONTRACT, {"spec.input.encodings": ["mulaw"]}, "spec.input.encodings", "supported values"
     ),
