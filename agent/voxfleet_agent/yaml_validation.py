@@ -20,7 +20,7 @@ Location = tuple[int | str, ...]
 
 _URI_PATTERN = "^(file:///|s3://"
 _ADVICE = {
-    SIZE_PATTERN: "write a number of bytes such as 200Mi or 20Gi, at least 1",
+    SIZE_PATTERN: "write a number of bytes such as 200Mi or 20Gi, from 1 to 999999Ti",
     QUANTITY_PATTERN: "write a number of bytes such as 200Mi or 20Gi",
     DURATION_PATTERN: "write a duration such as 30s or 1h30m",
 }

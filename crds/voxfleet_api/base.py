@@ -68,8 +68,13 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
-def list_atomic() -> dict[str, Any]:
-    return {"x-kubernetes-list-type": "atomic"}
+def list_atomic(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "atomic", **(validations(*rules) if rules else {})}
+
+
+def list_unique() -> dict[str, Any]:
+    """A set whose order counts: CEL compares `set` and `map` lists without it, so a frozen field is neither."""
+    return list_atomic(cel("self.all(x, self.exists_one(y, x == y))", "write each value once"))
 
 
 def open_enum(known: type[StrEnum]) -> AfterValidator:
@@ -82,12 +87,15 @@ def open_enum(known: type[StrEnum]) -> AfterValidator:
     return AfterValidator(lambda text: members.get(text, text))
 
 
-OPEN_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+OPEN_VALUE_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
+"""CamelCase, as the reason of a condition: whatever a status or an envelope holds can become one."""
 OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
 
 DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
 QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-SIZE_PATTERN = r"^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+SIZE_PATTERN = r"^[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T))$"
+MAX_SIZE_BYTES = 999_999 * 2**40
+"""The largest Size. It leaves room in 64 bits, where sizes are added up and stored."""
 
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
 """A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`. In a spec it needs `between`."""
@@ -120,10 +128,15 @@ Size = Annotated[
     Field(
         max_length=32,
         pattern=SIZE_PATTERN,
-        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": SIZE_PATTERN, "minimum": 1},
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": SIZE_PATTERN,
+            "minimum": 1,
+            "maximum": 10**15 - 1,
+        },
     ),
 ]
-"""A byte count of at least 1."""
+"""A byte count from 1 to MAX_SIZE_BYTES."""
 
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256Hex = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]

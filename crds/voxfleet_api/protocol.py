@@ -184,6 +184,8 @@ class AttemptStatus(StatusModel):
     shard_name: str
     stage: Annotated[str, OPEN_VALUE, open_enum(Stage)]
     state: Annotated[str, OPEN_VALUE, open_enum(AttemptState)]
+    ended: bool = False
+    """Whether the state is terminal, for a reader that does not know it."""
     lane: str | None = None
     failure: AttemptFailure | None = None
     progress: ShardProgress = ShardProgress()
@@ -191,6 +193,10 @@ class AttemptStatus(StatusModel):
     ledger: LedgerSpan | None = None
     scratch_high_water_bytes: int = 0
     scratch_residue_bytes: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended or self.state in TERMINAL_STATES
 
 
 class AttemptList(StatusModel):
@@ -216,7 +222,7 @@ def identity_claim(identity: Identity) -> dict[str, object]:
 
 class PoolFacts(StatusModel):
     name: str
-    kind: str
+    kind: Annotated[str, OPEN_VALUE]
     lanes: int
     free_lanes: int
 

@@ -28,7 +28,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic, list_map
+from voxfleet_api.base import (
+    OPEN_VALUE,
+    Decimal3,
+    Digest,
+    Ranges,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Uid,
+    list_atomic,
+    list_map,
+    open_enum,
+)
 from voxfleet_api.failures import FailureClass
 
 RESULTS_NAME = "results.jsonl"
@@ -86,9 +98,7 @@ class RowWarning(BaseModel):
 class WarningCount(StatusModel):
     """How many clips have a warning with this code."""
 
-    code: Annotated[
-        str, Field(max_length=64, pattern="^[A-Z][A-Za-z]*$", description="What the rows warn of, a WarningCode.")
-    ]
+    code: Annotated[str, OPEN_VALUE, open_enum(WarningCode), Field(description="What the rows warn of.")]
     clips: Annotated[int, Field(description="Clips whose rows have such a warning.")]
 
 
@@ -103,11 +113,15 @@ WarningCounts = Annotated[
 
 
 def warning_counts(counts: Iterable[WarningCount]) -> tuple[WarningCount, ...]:
-    """Adds counts up, one a code, in the order of the codes. Pure."""
+    """Adds counts up, one a code, in the order of the codes. Pure.
+
+    Of more codes than a status has room for, those with the most clips stay: Macs of several versions may know more.
+    """
     clips: Counter[str] = Counter()
     for count in counts:
         clips[count.code] += count.clips
-    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(clips.items()) if number)
+    most = sorted(clips.items(), key=lambda item: (-item[1], item[0]))[:MAX_WARNING_CODES]
+    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(most) if number)
 
 
 class ManifestRow(Row):
@@ -264,11 +278,9 @@ class SkippedEntries(StatusModel):
 
     reason: Annotated[
         str,
-        Field(
-            max_length=64,
-            pattern=r"^[A-Za-z]+$",
-            description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, or a later one.",
-        ),
+        OPEN_VALUE,
+        open_enum(SkipReason),
+        Field(description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, or a later one."),
     ]
     entries: Annotated[int, Field(ge=1, description="Files, and folders that were not entered.")]
 

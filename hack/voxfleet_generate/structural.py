@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voxfleet_api.base import DURATION_PATTERN, OPEN_VALUE_PATTERN
+from voxfleet_api.base import DURATION_PATTERN
 from voxfleet_api.kinds import Resource
 from voxfleet_generate.immutability import immutability_rules
 from voxfleet_generate.not_structural import NotStructural
@@ -42,6 +42,7 @@ _KEPT = {
     "x-kubernetes-validations",
 }
 _CONDITION_STATUSES = ["True", "False", "Unknown"]  # Kubernetes' own closed set
+_COPIED_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"  # a spec that a status copies has values such as `pcm_s16le`
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
@@ -111,7 +112,7 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
     if not defaults and result.get("enum", _CONDITION_STATUSES) != _CONDITION_STATUSES:
         # An operator may be newer than the CRDs, so a status takes values that its schema does not list.
         del result["enum"]
-        result |= {"maxLength": 64, "pattern": OPEN_VALUE_PATTERN}
+        result |= {"maxLength": 64, "pattern": _COPIED_VALUE_PATTERN}
     return result
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 from voxfleet_api.conditions import ConditionType, is_true
@@ -16,10 +17,20 @@ from voxfleet_cli.explainers.explanation import Explainer, Plain
 
 @cache
 def explainers_by_kind() -> Mapping[type[Resource], Explainer[Any]]:
-    """Finds the EXPLAINER of each module in explainers/; nothing else lists them."""
-    modules = [import_module(f"{explainers.__name__}.{module.name}") for module in iter_modules(explainers.__path__)]
-    found = [getattr(module, "EXPLAINER", None) for module in modules]
-    return {item.kind: item for item in found if isinstance(item, Explainer)}
+    """Finds the EXPLAINER of each module in explainers/; nothing else lists them.
+
+    Raises TypeError naming a module that has none; only `explanation`, which they share, needs none.
+    """
+    names = [f"{explainers.__name__}.{module.name}" for module in iter_modules(explainers.__path__)]
+    found = [_explainer_of(import_module(name)) for name in names if name != Explainer.__module__]
+    return {item.kind: item for item in found}
+
+
+def _explainer_of(module: ModuleType) -> Explainer[Any]:
+    found = getattr(module, "EXPLAINER", None)
+    if not isinstance(found, Explainer):
+        raise TypeError(f"{module.__name__} has no EXPLAINER; write one, or move what explainers share to explanation")
+    return found
 
 
 def needs_shards(resource: Resource) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from voxfleet_operator import reconcile
 from voxfleet_operator.placement.reconcile import PlacementReconciler, placement_woken_by
@@ -16,19 +17,20 @@ from voxfleet_operator.triggers import Triggers
 
 
 @cache
-def registrations(paths: tuple[str, ...] = tuple(reconcile.__path__)) -> tuple[Registration, ...]:
-    """Reads registration.py of each folder below `paths`. Raises TypeError naming the module that holds none."""
-    return tuple(_registrations(paths))
+def registrations() -> tuple[Registration, ...]:
+    """Reads `registration.py` of each folder below reconcile/.
+
+    Raises ImportError naming a folder that has none, and TypeError naming one without a REGISTRATION.
+    """
+    folders = [module.name for module in iter_modules(reconcile.__path__) if module.ispkg]
+    return tuple(_registration_of(import_module(f"{reconcile.__name__}.{folder}.registration")) for folder in folders)
 
 
-def _registrations(paths: Iterable[str]) -> Iterable[Registration]:
-    for folder in iter_modules(paths):
-        if not folder.ispkg:
-            continue
-        module = import_module(f"{reconcile.__name__}.{folder.name}.registration")
-        if not isinstance(module.REGISTRATION, Registration):
-            raise TypeError(f"{module.__name__}: REGISTRATION is no Registration")
-        yield module.REGISTRATION
+def _registration_of(module: ModuleType) -> Registration:
+    found = getattr(module, "REGISTRATION", None)
+    if not isinstance(found, Registration):
+        raise TypeError(f"{module.__name__} has no REGISTRATION; write one for the kind of this folder")
+    return found
 
 
 def triggers() -> Triggers:

@@ -18,7 +18,6 @@ from voxfleet_api.ledger import SignedRow, public_key, verify
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
-    TERMINAL_STATES,
     AttemptList,
     AttemptSpec,
     AttemptState,
@@ -98,7 +97,7 @@ class AgentProcess:
         """Runs one attempt to its end. Raises httpx.TransportError when the agent dies."""
         cursor = self.attempts().cursor
         status = self.put(spec, credentials)
-        if status.state not in TERMINAL_STATES:
+        if not status.ended:
             status = self.until_ended(spec, cursor)
         self.status(spec)
         return status
@@ -129,7 +128,7 @@ class AgentProcess:
             status = event.attempt
             if status is None or (status.shard_uid, status.attempt) != (spec.shard_uid, spec.attempt):
                 continue
-            if status.state in TERMINAL_STATES:
+            if status.ended:
                 return status
         raise httpx.RemoteProtocolError("the stream of events ended")
 

@@ -12,9 +12,9 @@ from voxfleet_api.kinds.resource import Resource
 from voxfleet_api.kinds.voice_contract import VoiceContract
 
 
-def found_kinds(package: str, paths: list[str]) -> tuple[type[Resource], ...]:
-    """Returns the kinds that the modules of a package define, by name."""
-    modules = [import_module(f"{package}.{module.name}") for module in iter_modules(paths)]
+def _found_kinds() -> tuple[type[Resource], ...]:
+    """Returns the kinds that the modules of this package define, by name."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
     kinds = {
         value
         for module in modules
@@ -24,6 +24,6 @@ def found_kinds(package: str, paths: list[str]) -> tuple[type[Resource], ...]:
     return tuple(sorted(kinds, key=lambda kind: kind.crd.kind))
 
 
-KINDS = found_kinds(__name__, __path__)
+KINDS = _found_kinds()
 
-__all__ = ["KINDS", "AudioBatchJob", "AudioShard", "MacAgent", "Resource", "VoiceContract", "found_kinds"]
+__all__ = ["KINDS", "AudioBatchJob", "AudioShard", "MacAgent", "Resource", "VoiceContract"]

@@ -23,6 +23,7 @@ from voxfleet_api.base import (
     list_atomic,
     list_map,
     list_set,
+    list_unique,
     open_enum,
     validations,
 )
@@ -58,7 +59,7 @@ class JobOutput(SpecModel):
         Field(
             min_length=1,
             max_length=len(OutputFormat),
-            json_schema_extra=list_set(),
+            json_schema_extra=list_unique(),
             description="Formats among the contract's; results.jsonl is always written.",
         ),
     ] = (OutputFormat.JSONL,)

@@ -145,7 +145,8 @@ class Slo(SpecModel):
         Duration | None,
         Field(
             description="The longest p95 of a clip's inference, which takes as long as its whole batch; it bounds the"
-            " batch size that a ladder chooses. Absent: throughput and memory alone decide.",
+            " batch size that batching.ladder chooses. When no measured batch size keeps to it, the smallest is used."
+            " Absent: throughput and memory alone decide.",
             json_schema_extra=between("1ms", "24h"),
         ),
     ] = None

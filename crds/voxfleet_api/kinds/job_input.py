@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import Sha256Hex, SpecModel, Uri, cel, list_map, list_set, validations
+from voxfleet_api.base import Sha256Hex, SpecModel, Uri, cel, list_map, list_unique, validations
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
 
 
@@ -28,7 +28,7 @@ class PrefixInput(
         Field(
             min_length=1,
             max_length=16,
-            json_schema_extra=list_set(),
+            json_schema_extra=list_unique(),
             description="Patterns of file names, such as `*.wav`; absent: all. Hidden files and folders, and those of"
             " operating systems, are never clips, unless a pattern that begins with a dot names the file.",
         ),

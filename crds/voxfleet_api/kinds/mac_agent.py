@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Duration,
     ObservedGeneration,
     SpecModel,
@@ -76,7 +77,8 @@ class Disconnect(SpecModel):
         Duration,
         Field(
             description="After this time without contact the agent parks its attempts, and another Mac takes over.",
-            json_schema_extra=between("10s", "24h"),
+            # A change of the operator's leader takes 10 s and longer, in which no lease is renewed.
+            json_schema_extra=between("30s", "24h"),
         ),
     ] = "10m"
 
@@ -113,7 +115,7 @@ class MachinePool(StatusModel):
     """A named group of lanes."""
 
     name: Annotated[str, Field(max_length=63, description="Name of the pool.")]
-    kind: Annotated[str, Field(max_length=63, description="Offline: batches.")]
+    kind: Annotated[str, OPEN_VALUE, Field(description="Offline: batches.")]
     lanes: Annotated[int, Field(description="Lanes of the pool.")]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel
+from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel, cel, validations
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions
 from voxfleet_api.kinds.contract_limits import (
@@ -23,7 +23,17 @@ from voxfleet_api.kinds.contract_output import ContractOutput
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
 
 
-class VoiceContractSpec(SpecModel):
+class VoiceContractSpec(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            # A status copies this spec without the defaults of absent fields.
+            "!has(self.slo) || !has(self.slo.offlineTailP95) || (has(self.batching) && has(self.batching.ladder))",
+            "offlineTailP95 bounds a ladder; write batching.ladder too",
+            field_path=".slo.offlineTailP95",
+        ),
+    ),
+):
     """The audio requirements. A job copies them when it is accepted; a later edit never reaches a running job."""
 
     input: Annotated[ContractInput, Field(description="The audio that is accepted.")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
@@ -129,11 +129,7 @@ class HeldSlots:
 
     def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
         """The attempts that hold lanes, also as the agent reports: one that was given up may still be cleaning up."""
-        reported = {
-            key
-            for key, report in view.attempts.items()
-            if report.lane is not None and report.state not in TERMINAL_STATES
-        }
+        reported = {key for key, report in view.attempts.items() if report.lane is not None and not report.has_ended}
         return self.lanes.get(mac, set()) | reported
 
 

@@ -13,10 +13,12 @@ from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
 from voxfleet_api.kinds import KINDS
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import kind_schema
+from voxfleet_operator.leader import LEASE_SECONDS
 
 BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
     "spec.synthesis.streamingInterval": (SPEAK, {}),
+    "spec.slo.offlineTailP95": (CONTRACT, {"spec.batching.ladder": {}}),
     "spec.conversions.windows.seek": (CONTRACT, {"spec.conversions.windows.length": "30s"}),
 }
 """What else a spec must have around a field, so that only the field is wrong."""
@@ -55,7 +57,13 @@ def test_no_duration_is_zero_or_endless(installed_crds: ControlPlane, kind: str,
         assert f"{path}: " in refusal(installed_crds, kind, path, value), value
 
 
+def test_a_mac_is_not_lost_while_the_operator_changes_its_leader(installed_crds: ControlPlane) -> None:
+    seconds = 3 * LEASE_SECONDS
+    told = refusal(installed_crds, "MacAgent", "spec.disconnect.lostAfter", f"{seconds - 1}s")
+    assert f"write a duration from {seconds}s to 24h" in told
+
+
 @pytest.mark.parametrize(("kind", "path"), spec_fields(SIZE_PATTERN))
-def test_no_size_is_zero(installed_crds: ControlPlane, kind: str, path: str) -> None:
-    for value in (0, "0", "0Gi", -1):
+def test_no_size_is_zero_or_endless(installed_crds: ControlPlane, kind: str, path: str) -> None:
+    for value in (0, "0", "0Gi", -1, 10**15, 2**63, str(10**15), "1000000Ti", "999999999999999Ti"):
         assert f"{path}: " in refusal(installed_crds, kind, path, value), value

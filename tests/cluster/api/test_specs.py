@@ -55,6 +55,30 @@ BAD: dict[str, Bad] = {
     "contract with a field that is not built": Bad(
         CONTRACT, {"spec.slo": {"interactiveP95": "1s"}}, "spec.slo", "unknown field"
     ),
+    "contract with a bound for a ladder that it does not have": Bad(
+        CONTRACT,
+        {"spec.slo": {"offlineTailP95": "30s"}},
+        "spec.slo.offlineTailP95",
+        "offlineTailP95 bounds a ladder; write batching.ladder too",
+    ),
+    "job with a pattern of folders": Bad(
+        JOB,
+        {"spec.input": {"prefix": {"uri": "file:///data/", "include": ["**/*.wav"]}}},
+        "spec.input.prefix.include",
+        "a pattern applies to a file's own name, in every folder",
+    ),
+    "job with a pattern twice": Bad(
+        JOB,
+        {"spec.input": {"prefix": {"uri": "file:///data/", "include": ["*.wav", "*.wav"]}}},
+        "spec.input.prefix.include",
+        "write each value once",
+    ),
+    "job with a format twice": Bad(
+        JOB,
+        {"spec.output": {"uri": "file:///data/results/", "formats": ["txt", "txt"]}},
+        "spec.output.formats",
+        "write each value once",
+    ),
     "contract with an encoding that is not read": Bad(
         CONTRACT, {"spec.input.encodings": ["mulaw"]}, "spec.input.encodings", "supported values"
     ),
@@ -246,6 +270,9 @@ GOOD: dict[str, Json] = {
     "contract": CONTRACT,
     "contract with equal shortest and longest clip": changed(
         CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}
+    ),
+    "contract with a bound for its ladder": changed(
+        CONTRACT, {"spec.slo": {"offlineTailP95": "30s"}, "spec.batching": {"ladder": {}}}
     ),
     "contract with bytes as a number": changed(CONTRACT, {"spec.input.maxClipBytes": 1048576}),
     "contract with everything": changed(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field
 
 import generate
-from voxfleet_api.base import Duration, SpecModel, StatusModel, between, list_atomic, list_map
+from voxfleet_api.base import Duration, SpecModel, StatusModel, between, list_atomic, list_map, list_set
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.resource import CrdFacts, FrozenSpec
 from voxfleet_generate.crds import crd
@@ -108,6 +108,9 @@ def test_a_new_field_of_a_frozen_spec_is_immutable_until_it_is_listed() -> None:
     assert rule["rule"].startswith("has(self.field) == has(oldSelf.field) && ")
     listed = kind_schema(kind_with(text(description="x"), frozen=FrozenSpec("make another", mutable=("field",))))
     assert listed["properties"]["spec"]["x-kubernetes-validations"] == []
+    reordered = Annotated[tuple[Short, ...], Field(description="x", max_length=2, json_schema_extra=list_set())]
+    with pytest.raises(NotStructural, match=r"Thing\.spec\.field: a set of a frozen spec may be reordered"):
+        kind_schema(kind_with(reordered, frozen=FrozenSpec("make another")))
     with pytest.raises(NotStructural, match=r"Thing\.spec: FrozenSpec\.mutable names gone, which is no field"):
         kind_schema(kind_with(text(description="x"), frozen=FrozenSpec("make another", mutable=("gone",))))
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
-from typing import Literal, get_args, get_origin
+from enum import Enum, StrEnum
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
-from pydantic import BaseModel
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from voxfleet_api import protocol
-from voxfleet_api.base import ApiModel, StatusModel
-from voxfleet_api.conditions import Condition
+from voxfleet_api.base import OPEN_VALUE, OPEN_VALUE_PATTERN, ApiModel, StatusModel
+from voxfleet_api.conditions import Condition, ConditionType, Reason, condition
 from voxfleet_api.failures import RULES, FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import LedgerRow
-from voxfleet_api.protocol import AttemptState, AttemptStatus, Event, Problem
+from voxfleet_api.protocol import AttemptState, AttemptStatus, Event, EventType, Problem
+from voxfleet_api.results import SkipReason, WarningCode
 from voxfleet_generate.structural import Schema, kind_schema
 from voxfleet_operator.reconcile.shard.decide import ReportedState, put_refusal, reported_state
 
@@ -101,6 +104,56 @@ def test_unknown_values_are_kept_and_known_ones_become_members() -> None:
     assert Event.load({"type": "Weather", "cursor": "j:1"}).type == "Weather"
 
 
+def test_a_result_of_a_newer_agent_is_read() -> None:
+    result = {
+        "commitSha256": "a" * 64,
+        "warnings": [{"code": "Mp3Repaired", "clips": 2}, {"code": "LevelLost", "clips": 1}],
+        "plan": {
+            "manifestSha256": "b" * 64,
+            "modelDigest": "sha256:" + "c" * 64,
+            "boundaries": [0, 1],
+            "audioSeconds": "1.000",
+            "selection": {
+                "listed": 4,
+                "taken": 1,
+                "skipped": [{"reason": "Exfat2Shadow", "entries": 2}, {"reason": "Hidden", "entries": 1}],
+            },
+        },
+    }
+    status = AttemptStatus.load({**ATTEMPT, "state": "Succeeded", "result": result})
+    assert status.result is not None and status.result.plan is not None
+    assert status.result.plan.selection is not None
+    assert [count.code for count in status.result.warnings] == ["Mp3Repaired", WarningCode.LEVEL_LOST]
+    assert isinstance(status.result.warnings[1].code, WarningCode)
+    skipped = status.result.plan.selection.skipped
+    assert skipped[0].reason == "Exfat2Shadow" and isinstance(skipped[1].reason, SkipReason)
+    assert status.dump()["result"] == {**result, "quarantine": [], "failures": []}
+
+
+OPEN_VALUES: TypeAdapter[str] = TypeAdapter(Annotated[str, OPEN_VALUE])
+
+
+@given(st.from_regex(OPEN_VALUE_PATTERN, fullmatch=True).filter(lambda text: len(text) <= 64))
+def test_every_open_value_can_be_the_reason_of_a_condition(value: str) -> None:
+    OPEN_VALUES.validate_python(value)
+    made = condition((), ConditionType.COMMITTED, False, value, "m", generation=1, now="2026-11-20T22:00:00Z")
+    assert made.reason == value
+
+
+@pytest.mark.parametrize("value", ["gpu-abort.v2", "solarFlare", "Solar_Flare", "Solar Flare", "9Lives", ""])
+def test_what_no_condition_can_hold_is_no_open_value(value: str) -> None:
+    with pytest.raises(ValidationError):
+        OPEN_VALUES.validate_python(value)
+
+
+@pytest.mark.parametrize(
+    "known", [AttemptOutcome, AttemptState, EventType, FailureClass, Reason, SkipReason, Stage, WarningCode]
+)
+def test_every_known_member_is_an_open_value(known: type[StrEnum]) -> None:
+    for member in known:
+        OPEN_VALUES.validate_python(member.value)
+
+
 def test_a_status_of_a_newer_operator_is_read() -> None:
     record = {"attempt": 1, "mac": "m", "outcome": "Evicted", "class": "SolarFlare", "cost": 1}
     spec = {"jobRef": {"name": "j", "uid": "u"}, "stage": "Plan"}
@@ -126,8 +179,11 @@ def test_a_failure_class_of_a_newer_agent_sends_the_shard_to_another_mac() -> No
     assert put_refusal(429, Problem(failure_class=FailureClass.TRANSPORT, message="m")).failure_class == "Transport"
 
 
-def test_a_state_of_a_newer_agent_counts_as_running() -> None:
+def test_a_state_of_a_newer_agent_counts_as_running_until_it_has_ended() -> None:
     assert reported_state(AttemptStatus.load(ATTEMPT), "d") is ReportedState.RUNNING
+    ended = AttemptStatus.load({**ATTEMPT, "ended": True})
+    assert ended.has_ended and reported_state(ended, "d") is ReportedState.FAILED
+    assert reported_state(AttemptStatus.load({**ATTEMPT, "state": "Failed"}), "d") is ReportedState.FAILED
 
 
 def test_every_state_of_an_agent_is_one_that_the_operator_decides_on() -> None:

@@ -78,7 +78,9 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
     if report.state is AttemptState.SUCCEEDED and report.result is None:
         return ReportedState.FOREIGN  # success with nothing to commit, which this protocol does not allow
     if not isinstance(report.state, AttemptState):
-        return ReportedState.RUNNING  # a newer agent's state: it works on it in its own way, and the lease bounds it
+        # A newer agent's state. What it means is unknown, but not whether the agent still works on the attempt: a Mac
+        # in contact renews its leases, so only `ended` bounds the wait.
+        return ReportedState.FAILED if report.has_ended else ReportedState.RUNNING
     return ReportedState(report.state.value)
 
 

@@ -13,6 +13,7 @@ from voxfleet_agent.stages.result_rows import RowTally
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.results import (
     MAX_WARNING_CODES,
     ClipStatus,
@@ -92,3 +93,12 @@ def test_the_first_failed_clips_are_named_beside_the_quarantined_ones() -> None:
     assert [clip.index for clip in tally.first_failed] == list(range(0, 2 * STATUS_CLIPS, 2))
     assert [clip.index for clip in tally.first_quarantined] == list(range(1, 2 * STATUS_CLIPS, 2))
     assert (tally.first_failed[0].id, tally.first_failed[0].failure_class) == ("c0", "InputNotFound")
+
+
+@given(st.lists(st.integers(min_value=0, max_value=9), min_size=MAX_WARNING_CODES + 1, max_size=2 * MAX_WARNING_CODES))
+def test_of_too_many_codes_those_with_the_most_clips_stay(clips: list[int]) -> None:
+    """As the operator sums shards of Macs whose versions know different codes."""
+    total = warning_counts(WarningCount(code=f"Code{n:02d}", clips=number) for n, number in enumerate(clips))
+    assert ShardResult(commit_sha256="a" * 64, warnings=total).warnings == total
+    assert [count.code for count in total] == sorted(count.code for count in total)
+    assert sorted(count.clips for count in total) == sorted(sorted(filter(None, clips))[-MAX_WARNING_CODES:])

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from voxfleet_api.kinds import KINDS
 from voxfleet_cli.explain import explainers_by_kind
+from voxfleet_cli.explainers import mac as mac_explainer
 from voxfleet_dev.locations import REPOSITORY
+from voxfleet_operator.reconcile.mac import registration as mac_registration
 from voxfleet_operator.registry import registrations
 
 FOLDERS = ("crds", "operator", "hack")
@@ -163,6 +169,30 @@ def test_every_kind_has_its_reconciler_and_its_explainer() -> None:
     kinds = set(KINDS)
     assert {item.kind for item in registrations()} == kinds == set(explainers_by_kind())
     assert len(registrations()) == len(KINDS)
+
+
+@pytest.fixture
+def uncached() -> Iterator[None]:
+    for found in (registrations, explainers_by_kind):
+        found.cache_clear()
+    yield
+    for found in (registrations, explainers_by_kind):
+        found.cache_clear()
+
+
+@pytest.mark.usefixtures("uncached")
+@pytest.mark.parametrize("value", [None, "text"], ids=["absent", "of another type"])
+def test_a_module_without_its_fact_is_named(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    for module, name, find in (
+        (mac_registration, "REGISTRATION", registrations),
+        (mac_explainer, "EXPLAINER", explainers_by_kind),
+    ):
+        if value is None:
+            monkeypatch.delattr(module, name)
+        else:
+            monkeypatch.setattr(module, name, value)
+        with pytest.raises(TypeError, match=rf"{re.escape(module.__name__)} has no {name}"):
+            find()
 
 
 def test_no_two_kinds_share_a_word() -> None:
