@@ -44,9 +44,9 @@ class ManifestInput(SpecModel):
     uri: Annotated[
         Uri,
         Field(
-            description='The manifest: JSON Lines, one `{"id", "uri", "sha256"}` or `{"id", "text"}` a line, or CSV with'
-            " a header that names the columns `id,uri,sha256,text`; columns that no clip needs may be absent. A clip's"
-            " `uri` may be relative to the manifest's folder."
+            description='The manifest: JSON Lines, one `{"id", "uri", "sha256"}` or `{"id", "text"}` a line, or CSV'
+            " with a header that names the columns `id,uri,sha256,text`; columns that no clip needs may be absent. A"
+            " clip's `uri` may be relative to the manifest's folder."
         ),
     ]
 
