@@ -28,7 +28,11 @@ TEXTS: dict[FailureClass, FailureText] = {
         " declared conversion would silence it.",
         "Record or convert as the contract says, or declare the conversion in the VoiceContract.",
     ),
-    FailureClass.DECODE_ERROR: FailureText("The clip is truncated or damaged.", _DATA_TO_DO),
+    FailureClass.DECODE_ERROR: FailureText(
+        "The clip is truncated or damaged, is joined with another file, or holds bytes that nobody reads.",
+        "Repair, split or remove the clip, then run a job with the repaired clips; to take what a truncated file holds,"
+        " declare `input.truncated: Accept` in the VoiceContract.",
+    ),
     FailureClass.INPUT_CHANGED: FailureText(
         "The object is not the version that the plan recorded.",
         "Do not write to inputs while a job runs; run a new job.",
@@ -50,8 +54,10 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The object does not exist.", "Correct the address, or upload the object."
     ),
     FailureClass.ACCESS_DENIED: FailureText(
-        "The storage refused the credentials, or the MacAgent's access list does not include the address.",
-        "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access.",
+        "The storage refused the credentials, or the MacAgent's access list or `allow` in the Mac's agent.yaml does not"
+        " include the address.",
+        "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access, or to `allow` in the"
+        " Mac's agent.yaml.",
     ),
     FailureClass.TRANSPORT: FailureText(
         "The connection to the storage failed, or a file system does not answer.",

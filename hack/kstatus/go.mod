@@ -1,4 +1,4 @@
-// What the kstatus library (Flux, Argo-style waiters, kpt) says of an object; for tests.
+// What the kstatus library (Flux, kpt) says of an object; for tests.
 module voxfleet.dev/hack/kstatus
 
 go 1.26.0

@@ -1,4 +1,4 @@
-"""Figures of one lane: its speed on the pool, its memory over many lengths, and the default model's ladder."""
+"""Figures of one lane: its speed on the pool, its memory over many lengths, and the built-in model's ladder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def set_blas() -> None:
 
 
 class LaneBench:
-    """A lane with the default model, in a process of its own."""
+    """A lane with the built-in model, in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -152,7 +152,7 @@ def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list
     chosen = Figure(
         "ladder_batch_size",
         float(table.chosen),
-        f"clips a batch, default model; knees: memory {table.memory_knee}, latency {table.latency_knee},"
+        f"clips a batch, built-in model; knees: memory {table.memory_knee}, latency {table.latency_knee},"
         f" throughput {table.throughput_knee}",
     )
     return [*tiers, chosen], table.chosen

@@ -39,12 +39,16 @@ class PrefixInput(
 
 
 class ManifestInput(SpecModel):
-    """A JSON Lines file with one `{"id", "uri", "sha256"}` per clip, or `{"id", "text"}` for Synthesize.
+    """A file that lists the clips: an `id` with a `uri` and perhaps its `sha256`, or with a `text` for Synthesize."""
 
-    `uri` may be relative to the manifest.
-    """
-
-    uri: Annotated[Uri, Field(description="The manifest.")]
+    uri: Annotated[
+        Uri,
+        Field(
+            description='The manifest: JSON Lines, one `{"id", "uri", "sha256"}` or `{"id", "text"}` a line, or CSV'
+            " with a header that names the columns `id,uri,sha256,text`; columns that no clip needs may be absent. A"
+            " clip's `uri` may be relative to the manifest's folder."
+        ),
+    ]
 
 
 class ClipInput(

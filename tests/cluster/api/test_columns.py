@@ -43,7 +43,7 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
             "shards": {"total": 834, "committed": 821},
             "usage": {"machineHours": "1234.5678", "machineSeconds": "4444444.080"},
             "macs": ["mac-studio-01", "mac-studio-02"],
-            "pendingReason": "0/12 Macs fit: 3 draining, 5 lack memory, 4 outside their window",
+            "pendingReason": "0/12 Macs fit: 3 are unschedulable, 4 pause after a failure, 5 have no free lane",
         },
     ),
     "AudioShard": (

@@ -1,4 +1,4 @@
-"""The default model's ladder on a real lane, from measuring to the picture."""
+"""The built-in model's ladder on a real lane, from measuring to the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real worker with the real default model: transcripts, verdicts and attestations."""
+"""The real worker with the real built-in model: transcripts, verdicts and attestations."""
 
 from __future__ import annotations
 
