@@ -12,7 +12,7 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent import quarantine as quarantine_module
 from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
-from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.scratch import Scratch, remove_entry
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds import contract_limits
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
@@ -265,12 +265,11 @@ async def test_what_cannot_be_removed_stays_counted_and_ends_nothing(
     folder = quarantine.open(spec())
     await folder.keep(evidence(1), clip_file(tmp_path, 8000))
     before = quarantine.size_bytes
-    remove = quarantine_module.remove_entry
 
     def fail(parent: int, name: str) -> int:
         if name.startswith("000001") or name.endswith("left"):
             raise OSError(errno.EIO, "Input/output error")
-        return remove(parent, name)
+        return remove_entry(parent, name)
 
     monkeypatch.setattr(quarantine_module, "remove_entry", fail)
     await folder.keep(evidence(2), clip_file(tmp_path, 8000))

@@ -80,7 +80,8 @@ async def test_a_sweep_that_fails_does_not_fail_the_job(job: Job, monkeypatch: p
         raise VoxFleetError(FailureClass.ACCESS_DENIED, "may not be read")
 
     monkeypatch.setattr(Storage, "remove_unfinished", denied)
-    assert (await job.finalize(plan, commits)).counts.succeeded == 5
+    counts = (await job.finalize(plan, commits)).counts
+    assert counts is not None and counts.succeeded == 5
 
 
 def test_a_hundred_thousand_rows_take_little_memory_in_the_supervisor(tmp_path: Path) -> None:

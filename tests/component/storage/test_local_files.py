@@ -20,7 +20,9 @@ from tests.component.storage.errors import class_of, error_of
 from tests.rig.loop_guard import files_off_the_loop
 
 from voxfleet_agent.addresses import Address
+from voxfleet_agent.durable_files import sync_file
 from voxfleet_agent.storage import Storage, local_files
+from voxfleet_agent.storage.local_paths import open_folder
 from voxfleet_agent.storage.staging_names import STAGING_PREFIX, staging_name
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES
 from voxfleet_api.failures import FailureClass
@@ -422,7 +424,7 @@ async def test_a_sweep_leaves_what_it_may_not_touch_and_goes_on(
     (data / "open" / staging_name()).symlink_to("nowhere")
     other_machine = data / "open" / f"{STAGING_PREFIX}000000000000-1234"
     other_machine.symlink_to("nowhere")
-    enter = local_files.open_folder
+    enter = open_folder
 
     def refuse(allowed: str, path: str, below: tuple[str, ...] = ()) -> contextlib.AbstractContextManager[int]:
         if below == ("closed",):
@@ -440,7 +442,7 @@ async def test_a_large_file_is_synced_piece_by_piece(
     """One sync of everything may take longer than a mount may be silent."""
     monkeypatch.setattr(local_files, "SYNC_BYTES", BLOCK_BYTES)
     sizes: list[int] = []
-    sync = local_files.sync_file
+    sync = sync_file
 
     def synced(descriptor: int) -> None:
         sizes.append(os.fstat(descriptor).st_size)
