@@ -173,9 +173,8 @@ class QuarantineStore:
             return False
         while not usage.fits(size_bytes):
             evicted = usage.next_to_evict(folder, size_bytes)
-            if evicted is None:
+            if evicted is None or not self._removed(*evicted):
                 return False
-            self._remove(*evicted)
         return True
 
     def _expire(self) -> int:
@@ -184,31 +183,39 @@ class QuarantineStore:
         self._usage = self._usage_of(clips)
         expired = [clip for clip in clips if clip.expires_at <= now]
         for clip in expired:
-            try:
-                self.discard([clip])
-            except PermissionError:
-                _log.warning(
-                    "a quarantined clip cannot be removed; check its owner", namespace=clip.namespace, job=clip.job
-                )
+            self._removed(Path(clip.namespace, clip.job), clip.name)
         for namespace in _subfolders(self.path):
             for job in _subfolders(namespace):
                 for entry in _subfolders(job):
                     if entry.name.startswith(_UNFINISHED):
-                        self._remove(Path(namespace.name, job.name), entry.name)
+                        self._removed(Path(namespace.name, job.name), entry.name)
         return len(expired)
+
+    def _removed(self, folder: Path, name: str) -> bool:
+        """Like `_remove`, but a clip that cannot be removed stays, and counts: no work may end because of it."""
+        try:
+            self._remove(folder, name)
+        except OSError as error:
+            _log.warning(
+                "a quarantined clip cannot be removed; check its owner and its volume",
+                namespace=folder.parent.name,
+                job=folder.name,
+                error=error.strerror,
+            )
+            return False
+        return True
 
     def _remove(self, folder: Path, name: str) -> int:
         """Removes a clip, and folders that become empty; returns how many of the clip's entries were unlinked."""
+        removed = 0
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = self._open(folder, create=False)
+            try:
+                removed = remove_entry(descriptor, name)
+            finally:
+                os.close(descriptor)
         if self._usage is not None:
             self._usage.remove(folder, name)
-        try:
-            descriptor = self._open(folder, create=False)
-        except FileNotFoundError:
-            return 0
-        try:
-            removed = remove_entry(descriptor, name)
-        finally:
-            os.close(descriptor)
         for empty in (self.path / folder, self.path / folder.parent):
             with contextlib.suppress(OSError):  # the folder holds another clip
                 empty.rmdir()
@@ -285,13 +292,14 @@ def _link_or_copy(source: Path, folder: int, name: str) -> None:
     """Links the file where the file system can, so that no byte is written twice; scratch then unlinks its own name."""
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
-        sync_file_at(source)
     except OSError:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with source.open("rb") as opened, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(opened, file)
             file.flush()
             sync_file(file.fileno())
+    else:
+        sync_file_at(source)
 
 
 class QuarantineQuota:

@@ -100,7 +100,7 @@ class Execution:
         _, late = await asyncio.wait({task}, timeout=STOP_SECONDS)
         if late:
             await self._leave_behind(live, task)
-        live.task = None
+        live.task = live.storage = None
 
     async def _leave_behind(self, live: LiveAttempt, task: asyncio.Task[None]) -> None:
         self._left_behind.add(task)
@@ -236,15 +236,19 @@ class Execution:
             live.storage = self._services.open_storage(live.credentials)
             return live.storage
 
-        return await self._stage_runner.run(
-            live.record.spec,
-            lane,
-            open_storage,
-            progress=progress,
-            working=working,
-            audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
-            log=live.log(),
-        )
+        try:
+            return await self._stage_runner.run(
+                live.record.spec,
+                lane,
+                open_storage,
+                progress=progress,
+                working=working,
+                audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+                log=live.log(),
+            )
+        finally:
+            if live.task is task:
+                live.storage = None
 
     async def _begin_work(self, live: LiveAttempt, meter: LaneMeter) -> None:
         setup = meter.switch(Activity.WORK)

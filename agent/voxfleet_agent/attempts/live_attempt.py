@@ -23,7 +23,7 @@ class LiveAttempt:
     renewed_at_seconds: float = 0.0
     credentials: S3Credentials | None = None
     storage: Storage | None = None
-    """What the latest run of the stage reads and writes."""
+    """What the running stage reads and writes; None while none runs."""
     lane: LaneHandle | None = None
     """The lane of the latest run."""
     task: asyncio.Task[None] | None = None

@@ -27,7 +27,9 @@ class ModelAccess:
     def require_folder(self, folder: Path, storage: Storage) -> None:
         """Raises VoxFleetError(MODEL_UNAVAILABLE). Links are followed, and nothing in the folder is looked at."""
         real = os.path.realpath(folder)
-        if not any(_below(real, os.path.realpath(allowed)) for allowed in self.folders) and not _covers(storage, real):
+        # The likeliest first: another folder's mount may be dead, and resolving it would hang.
+        folders = sorted(self.folders, key=lambda allowed: not folder.is_relative_to(allowed))
+        if not any(_below(real, os.path.realpath(allowed)) for allowed in folders) and not _covers(storage, real):
             raise unavailable(
                 f"model.path {folder} lies outside what this agent may load models from; add its folder to"
                 " models.folders in the agent's file, or write model.hub or model.uri"

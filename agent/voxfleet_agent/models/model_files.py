@@ -42,6 +42,7 @@ _REMOTE_CODE = "auto_map"
 _OTHER_MODEL = "--"
 """Separates the name of a hub model from that of a class in it."""
 _CHUNK_BYTES = 4 * 2**20
+_LOCK_WAIT_SECONDS = 0.2
 _SETTLED_SECONDS = 2.0
 """A file that changed more recently than this may change again within the same time stamp."""
 
@@ -142,8 +143,13 @@ class FileDigests:
 
     def of(self, folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
         """The files' digests by name. Raises OSError."""
-        with self._locks[folder]:
+        lock = self._locks[folder]
+        while not lock.acquire(timeout=_LOCK_WAIT_SECONDS):
+            progress()  # whoever holds it may read for minutes, and is watched by its own caller
+        try:
             return {name: self._of(folder / name) for name in names}
+        finally:
+            lock.release()
 
     def _of(self, path: Path) -> FileDigest:
         with open_regular(path) as file:

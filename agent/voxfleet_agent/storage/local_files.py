@@ -38,6 +38,9 @@ from voxfleet_api.results import SkipReason
 SWEPT_ENTRIES = 200_000
 """How many entries one sweep looks at."""
 
+SYNC_BYTES = 64 * 2**20
+"""How much a slow disk must write within the time of one call; no call can tell progress while it syncs."""
+
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -147,8 +150,13 @@ class LocalFiles:
         staged = await calls.run(lambda: _stage(place), _unstage)
         removed = False
         try:
+            unsynced_bytes = 0
             async for block in content.blocks(0, content.size_bytes):
                 await calls.run(lambda block=block: staged.write(block))  # type: ignore[misc] # bound here
+                unsynced_bytes += len(block)
+                if unsynced_bytes >= SYNC_BYTES:
+                    await calls.run(staged.sync)
+                    unsynced_bytes = 0
             created = await calls.run(lambda: _publish(staged, replace=replace))
             await calls.run(lambda: _unstage(staged))
             removed = True
@@ -176,6 +184,10 @@ class _StagedFile:
     def write(self, block: bytes) -> None:
         with file_errors(), self.file.use() as descriptor:
             write_all(descriptor, block)
+
+    def sync(self) -> None:
+        with file_errors(), self.file.use() as descriptor:
+            sync_file(descriptor)
 
 
 def _walk(place: Place, limit: int, enter: EnterFolder) -> Listing:
@@ -381,38 +393,34 @@ def _unstage(staged: _StagedFile) -> None:
 
 
 def _remove_unfinished(place: Place, now: float) -> int:
-    """`now`: seconds since the epoch."""
+    """What cannot be read or removed stays: its neighbours still go. `now`: seconds since the epoch."""
     removed = 0
     pending: list[tuple[str, ...]] = [()]
     seen = 0
     while pending and seen < SWEPT_ENTRIES:
         below = pending.pop()
         with (
-            file_errors(),
-            suppress(FileNotFoundError),
+            suppress(OSError),
             open_folder(place.folder, place.path, below) as folder,
             os.scandir(folder) as entries,
         ):
             for entry in islice(entries, SWEPT_ENTRIES - seen):
                 progress()
                 seen += 1
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append((*below, entry.name))
-                elif entry.name.startswith(STAGING_PREFIX):
-                    with suppress(FileNotFoundError):  # its writer, or another sweep, was faster
+                with suppress(OSError):  # its writer, or another sweep, was faster; or it belongs to another account
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((*below, entry.name))
+                    elif entry.name.startswith(STAGING_PREFIX):
                         removed += _remove_left_behind(folder, entry.name, now)
     return removed
 
 
 def _remove_left_behind(folder: int, name: str, now: float) -> bool:
-    descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
-    try:
-        left_behind = is_left_behind(name, descriptor, now - os.fstat(descriptor).st_mtime)
-        if left_behind:
-            os.unlink(name, dir_fd=folder)
-        return left_behind
-    finally:
-        os.close(descriptor)
+    age_seconds = now - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+    left_behind = is_left_behind(name, age_seconds, lambda: os.open(name, _READ_FLAGS, dir_fd=folder))
+    if left_behind:
+        os.unlink(name, dir_fd=folder)
+    return left_behind
 
 
 def _version(state: os.stat_result) -> ObjectVersion:

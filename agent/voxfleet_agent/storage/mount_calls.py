@@ -120,7 +120,12 @@ class MountCalls:
                 self._queued.notify()
             elif self._threads < self._max_threads:
                 self._threads += 1
-                threading.Thread(target=self._serve, name=f"files {self.folder}", daemon=True).start()
+                try:
+                    threading.Thread(target=self._serve, name=f"files {self.folder}", daemon=True).start()
+                except BaseException:
+                    self._threads -= 1
+                    self._queue.remove(call)
+                    raise
         return call
 
     def _serve(self) -> None:
@@ -150,7 +155,13 @@ class MountCalls:
             if not call.abandoned:
                 _end(call.ended, error)
         if call.abandoned and error is None:
+            self._discard(call)
+
+    def _discard(self, call: _Call) -> None:
+        try:
             call.discard()
+        except Exception as error:  # noqa: BLE001 -- nobody waits for it, and the thread must go on
+            _log.warning("a late result was not cleaned up", folder=self.folder, error=type(error).__name__)
 
     def _remaining_seconds(self, call: _Call) -> float:
         """How long the caller may still wait."""

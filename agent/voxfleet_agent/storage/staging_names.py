@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import secrets
 import socket
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -28,16 +30,22 @@ def hold(descriptor: int) -> None:
         return
 
 
-def is_left_behind(name: str, descriptor: int, age_seconds: float) -> bool:
-    """Whether nobody writes this file any more. A lock proves it for writers of this machine only."""
+def is_left_behind(name: str, age_seconds: float, open_file: Callable[[], int]) -> bool:
+    """Whether nobody writes this file any more. A lock proves it for writers of this machine only.
+
+    `open_file` returns a descriptor; it is called only when name and age do not tell. Raises its OSError.
+    """
     if age_seconds > FORGOTTEN_SECONDS:
         return True
     if not name.startswith(f"{STAGING_PREFIX}{_machine()}-"):
         return False
+    descriptor = open_file()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
+    finally:
+        os.close(descriptor)
     return True
 
 

@@ -84,9 +84,18 @@ class Storage:
             await endpoint.aclose()
 
     def renew_credentials(self, credentials: S3Credentials) -> None:
-        """Signs every later request with these, also those of calls that go on. Raises VoxFleetError(ACCESS_DENIED)."""
+        """Signs every later request with these, also those of calls that go on.
+
+        Invalid ones fail the next call, as they fail the first one of a new Storage.
+        """
         self._credentials = credentials
-        if self._s3 is not None and not self._s3.renew_credentials(credentials):
+        if self._s3 is None:
+            return
+        try:
+            renewed = self._s3.renew_credentials(credentials)
+        except VoxFleetError:
+            renewed = False  # opening the next endpoint says what is wrong with them
+        if not renewed:
             self._retired.append(self._s3)  # calls that go on still use it
             self._s3 = None
 

@@ -20,8 +20,11 @@ from tests.component.storage.errors import class_of, error_of
 from tests.rig.loop_guard import files_off_the_loop
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage import Storage
-from voxfleet_agent.storage.staging_names import STAGING_PREFIX
+from voxfleet_agent.durable_files import sync_file
+from voxfleet_agent.storage import Storage, local_files
+from voxfleet_agent.storage.local_paths import open_folder
+from voxfleet_agent.storage.staging_names import STAGING_PREFIX, staging_name
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES
 from voxfleet_api.failures import FailureClass
 
 
@@ -409,6 +412,45 @@ async def test_what_a_killed_writer_left_is_removed_and_nothing_else(data: Path,
     await writers[1].wait()
     assert await storage.remove_unfinished(f"{data.as_uri()}/") == 1
     assert sorted(path.name for path in (data / "deep").iterdir()) == [foreign.name, "result"]
+
+
+async def test_a_sweep_leaves_what_it_may_not_touch_and_goes_on(
+    data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two folders one may not be entered; beside the other's leftover lies a name that cannot be opened."""
+    for name in ("closed", "open"):
+        (data / name).mkdir()
+        (data / name / staging_name()).write_bytes(b"half")
+    (data / "open" / staging_name()).symlink_to("nowhere")
+    other_machine = data / "open" / f"{STAGING_PREFIX}000000000000-1234"
+    other_machine.symlink_to("nowhere")
+    enter = open_folder
+
+    def refuse(allowed: str, path: str, below: tuple[str, ...] = ()) -> contextlib.AbstractContextManager[int]:
+        if below == ("closed",):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return enter(allowed, path, below)
+
+    monkeypatch.setattr(local_files, "open_folder", refuse)
+    assert await storage.remove_unfinished(f"{data.as_uri()}/") == 1
+    assert all(path.is_symlink() for path in (data / "open").iterdir())
+
+
+async def test_a_large_file_is_synced_piece_by_piece(
+    data: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sync of everything may take longer than a mount may be silent."""
+    monkeypatch.setattr(local_files, "SYNC_BYTES", BLOCK_BYTES)
+    sizes: list[int] = []
+    sync = sync_file
+
+    def synced(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(local_files, "sync_file", synced)
+    await storage.put(uri(data / "large"), bytes(2 * BLOCK_BYTES + 1))
+    assert sizes == [BLOCK_BYTES, 2 * BLOCK_BYTES, 2 * BLOCK_BYTES + 1]
 
 
 ODD_NAMES = [

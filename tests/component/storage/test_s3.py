@@ -106,6 +106,20 @@ async def test_renewed_credentials_sign_the_rest_of_an_upload(
         proxy.switch(s3_server.port)
 
 
+@pytest.mark.parametrize("field", ["access_key_id", "region"])
+async def test_invalid_renewed_credentials_fail_like_a_first_attempt_s(bucket: str, field: str) -> None:
+    good = S3Credentials(
+        access_key_id=SecretStr("key"), secret_access_key=SecretStr("secret"), endpoint_url="https://s3.example.com"
+    )
+    value = SecretStr("two\nlines") if field == "access_key_id" else "two\nlines"
+    bad = good.model_copy(update={field: value})
+    async with Storage([bucket], good) as renewed, Storage([bucket], bad) as first:
+        renewed.origin(f"{bucket}x")  # opens the endpoint
+        renewed.renew_credentials(bad)
+        for storage in (renewed, first):
+            assert await class_of(storage.get(f"{bucket}x", 10)) is FailureClass.ACCESS_DENIED
+
+
 async def test_an_empty_object_is_an_object(s3: Storage, bucket: str, scratch: Path) -> None:
     await s3.put_once(f"{bucket}empty", b"")
     version, reader = await s3.open_reader(f"{bucket}empty")

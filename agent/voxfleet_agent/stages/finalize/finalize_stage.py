@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
@@ -20,6 +21,7 @@ from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import (
@@ -37,6 +39,8 @@ from voxfleet_shared import crash_points
 
 READS_AT_A_TIME = 8
 
+_log = logger("voxfleet.stages")
+
 _SPOOL_NAME = "rows"
 
 M = TypeVar("M", bound=SpecModel)
@@ -52,7 +56,15 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
         raise ValueError("a Finalize attempt needs a finalize spec")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
     # Attempts end before Finalize begins: what is unfinished now stays so.
-    await files.retrier(lambda: ctx.storage.remove_unfinished(f"{ctx.spec.output_folder}/"))
+    try:
+        await ctx.storage.remove_unfinished(f"{ctx.spec.output_folder}/")
+    except VoxFleetError as error:  # what stays unfinished harms no result; an outage shows at the next read
+        _log.warning(
+            "unfinished files were not swept",
+            namespace=ctx.spec.namespace,
+            job=ctx.spec.job.name,
+            failure_class=error.failure_class.value,
+        )
     plan = await read_plan(
         files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256, one_machine=ctx.one_machine
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -93,3 +94,15 @@ def test_hub_models_are_named_or_all_of_an_owner(pattern: str, *, allowed: bool)
         return
     with pytest.raises(VoxFleetError, match=r"models\.hub"):
         access.require_hub("mlx-community/whisper")
+
+
+def test_a_folder_that_matches_as_written_needs_no_other_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = os.path.realpath
+
+    def resolved(path: Path | str) -> str:
+        assert "dead" not in str(path), "this mount hangs"
+        return resolve(path)
+
+    monkeypatch.setattr(os.path, "realpath", resolved)
+    access = ModelAccess(folders=(tmp_path / "dead", tmp_path / "models"))
+    access.require_folder(tmp_path / "models" / "speech", Storage([]))

@@ -163,3 +163,28 @@ def test_each_allowed_folder_has_threads_of_its_own() -> None:
     mounts = Mounts(["/data/a", "/data/b"])
     assert mounts.of("/data/a/x") is mounts.of("/data/a/y/z") is not mounts.of("/data/b/x")
     assert mounts.of("/proc/1").folder == "/proc", "a mount that no prefix names"
+
+
+async def test_a_late_result_that_cannot_be_thrown_away_leaves_its_thread_at_work(hang: threading.Event) -> None:
+    calls = MountCalls("/data", seconds=0.05, max_threads=1)
+
+    def discard(_: bool) -> None:
+        raise OSError("the server reset the connection")
+
+    with pytest.raises(VoxFleetError):
+        await calls.run(hang.wait, discard)
+    hang.set()
+    assert await asyncio.wait_for(asyncio.to_thread(answer_of, calls), WAIT_SECONDS) == 3
+
+
+async def test_a_thread_that_cannot_start_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = MountCalls("/data", max_threads=1)
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            calls.start(lambda: None)
+    assert await asyncio.wait_for(calls.run(lambda: 3), WAIT_SECONDS) == 3
