@@ -69,9 +69,9 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
     ),
     FailureClass.RUNTIME_MISMATCH: FailureText(
-        "The Mac cannot run the attempt: its agent does not understand it, its MLX packages do not fit together, or its"
-        " lane does not start, load the model or reach its files.",
-        "Read the message; upgrade the agent on this Mac, or correct its laneUser, scratch or disk.",
+        "The Mac cannot run the attempt: its agent does not understand it, its MLX packages do not fit together, its"
+        " own file does not allow the model, or its lane does not start, load the model or reach its files.",
+        "Read the message; upgrade the agent on this Mac, or correct models, laneUser, scratch or disk in its file.",
     ),
     FailureClass.SCRATCH_EXHAUSTED: FailureText(
         "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from voxfleet_agent.models.model_files import unavailable
 from voxfleet_agent.storage import Storage
-from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.failures import FailureClass, VoxFleetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +24,35 @@ class ModelAccess:
     """The agent's own, which no model may contain or lie in."""
 
     def require_folder(self, folder: Path, storage: Storage) -> None:
-        """Raises VoxFleetError(MODEL_UNAVAILABLE). Links are followed, and nothing in the folder is looked at."""
+        """Raises VoxFleetError(RUNTIME_MISMATCH). Links are followed, and nothing in the folder is looked at."""
         real = os.path.realpath(folder)
         # The likeliest first: another folder's mount may be dead, and resolving it would hang.
         folders = sorted(self.folders, key=lambda allowed: not folder.is_relative_to(allowed))
         if not any(_below(real, os.path.realpath(allowed)) for allowed in folders) and not _covers(storage, real):
-            raise unavailable(
+            raise _refused_here(
                 f"model.path {folder} lies outside what this agent may load models from; add its folder to"
                 " models.folders in the agent's file, or write model.hub or model.uri"
             )
         for own in self.own_folders:
             own_real = os.path.realpath(own)
             if _below(real, own_real) or _below(own_real, real):
-                raise unavailable(f"model.path {folder} overlaps folders of the agent itself; put the model elsewhere")
+                raise _refused_here(
+                    f"model.path {folder} overlaps folders of the agent itself; put the model elsewhere"
+                )
 
     def require_hub(self, hub_id: str) -> None:
-        """Raises VoxFleetError(MODEL_UNAVAILABLE)."""
+        """Raises VoxFleetError(RUNTIME_MISMATCH)."""
         if not any(fnmatchcase(hub_id, pattern) for pattern in self.hub):
             owner = hub_id.partition("/")[0]
-            raise unavailable(
+            raise _refused_here(
                 f"the hub model {hub_id} is none that this agent may load; add {hub_id} or {owner}/* to models.hub in"
                 " the agent's file"
             )
+
+
+def _refused_here(message: str) -> VoxFleetError:
+    """The lists are those of one Mac, and another Mac's may allow the model: the job must not fail for them."""
+    return VoxFleetError(FailureClass.RUNTIME_MISMATCH, message)
 
 
 def _below(path: str, folder: str) -> bool:

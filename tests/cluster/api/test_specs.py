@@ -82,12 +82,6 @@ BAD: dict[str, Bad] = {
     "contract with an encoding that is not read": Bad(
         CONTRACT, {"spec.input.encodings": ["mulaw"]}, "spec.input.encodings", "supported values"
     ),
-    "job with a pattern of folders": Bad(
-        JOB,
-        {"spec.input": {"prefix": {"uri": "s3://calls/", "include": ["**/*.wav"]}}},
-        "spec.input.prefix.include",
-        "write *.wav instead of **/*.wav",
-    ),
     "contract with another decoder": Bad(
         CONTRACT, {"spec.input.decoders": ["ffmpeg"]}, "spec.input.decoders", 'supported values: "mlx-audio-io"'
     ),

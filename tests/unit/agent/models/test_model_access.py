@@ -28,7 +28,7 @@ async def loads(source: ModelSource, access: ModelAccess, tmp_path: Path, storag
     try:
         await ModelStore(tmp_path / "cache", 10**9, access).resolve(source, storage)
     except VoxFleetError as error:
-        return f"{error.message}" if error.failure_class is FailureClass.MODEL_UNAVAILABLE else repr(error)
+        return f"{error.message}" if error.failure_class is FailureClass.RUNTIME_MISMATCH else repr(error)
     return ""
 
 
