@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench bench-io soak clean
+.PHONY: help setup demo demo-stop lock test check generate bench bench-io soak corpus clean
 export PYTHON
 
 BIN := .venv/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+CORPUS_ARGS ?=
 BENCH_IO_ARGS ?=
 
 help: ## Show the targets
@@ -41,6 +42,9 @@ bench-io: setup ## Measure reading and writing audio beside librosa and soundfil
 
 soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
+
+corpus: setup ## Run the audio files inside other projects' packages through the agent and compare with the recorded table; CORPUS_ARGS=--record
+	@$(BIN)/python -m voxfleet_package_corpus $(CORPUS_ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

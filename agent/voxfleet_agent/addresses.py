@@ -1,9 +1,8 @@
-"""Object addresses, and which of them an agent may touch."""
+"""Object addresses, and which of them an agent may touch. Pure: no file system is asked."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an object is stored. `key` neither begins nor ends with a slash; for a local file it is the real path."""
+    """Where an object is stored."""
 
     scheme: Scheme
     authority: str
     """Nothing for a local file, the bucket for S3, and host and port in lower case for https: `example.com:443`."""
     key: str
-    """Literal, but percent-encoded for an https address."""
+    """Literal, but percent-encoded for an https address. One slash at the end of an address is not part of it."""
     query: str = ""
     """The query of an https address without the question mark. It may be secret, as in a presigned URL."""
 
@@ -45,25 +44,23 @@ class AllowList:
 
     def __init__(self, prefixes: Iterable[str]) -> None:
         parsed = [parse_address(prefix) for prefix in prefixes]
-        self._folders = [os.path.realpath(address.path) for address in parsed if address.scheme is Scheme.FILE]
-        self._remote = [
-            (address.scheme, address.authority, address.key) for address in parsed if address.scheme is not Scheme.FILE
-        ]
+        self._allowed = [(address.scheme, address.authority, address.key) for address in parsed]
+
+    @property
+    def folders(self) -> list[str]:
+        """The allowed local folders, as they were written."""
+        return [f"/{key}" for scheme, _, key in self._allowed if scheme is Scheme.FILE]
 
     def resolve(self, uri: str) -> Address:
         """The address behind a URI. Raises VoxFleetError(ACCESS_DENIED).
 
-        URIs are literal, as S3 keys are: `%20` is three characters of a name. Symbolic links in a local path are
-        resolved, so none can lead out of the allowed folders.
+        URIs are literal, as S3 keys are: `%20` is three characters of a name. A local path may still lead out through a
+        link, which LocalFiles refuses.
         """
         address = parse_address(uri)
-        if address.scheme is Scheme.FILE:
-            path = os.path.realpath(address.path)
-            if self.folder_above(path) is not None:
-                return Address(Scheme.FILE, "", path.lstrip("/"))
-        elif any(
+        if any(
             (address.scheme, address.authority) == (scheme, authority) and _below(address.key, prefix)
-            for scheme, authority, prefix in self._remote
+            for scheme, authority, prefix in self._allowed
         ):
             return address
         raise _denied(
@@ -71,13 +68,13 @@ class AllowList:
             " a run without one, with --allow"
         )
 
-    def folder_above(self, path: str) -> str | None:
-        """The allowed folder that contains this real path; both are real paths."""
-        return next((folder for folder in self._folders if os.path.commonpath((folder, path)) == folder), None)
-
 
 def parse_address(uri: str) -> Address:
-    """Parses a URI. Raises VoxFleetError(ACCESS_DENIED) unless it is absolute and normalized."""
+    """Parses a URI. Raises VoxFleetError(ACCESS_DENIED) unless it is absolute and, but for S3's keys, normalized.
+
+    S3's keys are literal texts in which no slash, dot or percent sign has a meaning. Local names are literal too, but
+    `.` and `..` are no names. What a web server makes of an odd path nobody knows, so https addresses are strict.
+    """
     scheme, separator, rest = uri.partition("://")
     authority, _, key = rest.partition("/")
     if not separator or scheme not in tuple(Scheme) or (scheme == Scheme.FILE) != (authority == ""):
@@ -86,8 +83,13 @@ def parse_address(uri: str) -> Address:
         return _parse_https(rest)
     if scheme == Scheme.S3 and not _BUCKET.fullmatch(authority):
         raise _denied("the address names no bucket; write s3://bucket/name")
+    if scheme == Scheme.S3 and key and not key.strip("/"):
+        raise _denied("the address names nothing but slashes; write s3://bucket/name")
     key = key.removesuffix("/")
-    _check_segments(key)
+    if scheme == Scheme.FILE and key and any(part in ("", ".", "..") for part in key.split("/")):
+        raise _denied("the address has an empty part, `.` or `..`; write it in its shortest form")
+    if scheme == Scheme.FILE and "\0" in key:
+        raise _denied("the address has a NUL character, which no file's name has")
     return Address(Scheme(scheme), authority, key)
 
 
@@ -106,7 +108,7 @@ def _parse_https(rest: str) -> Address:
     if _BROKEN_ESCAPE.search(location):
         raise _denied("the https address has a percent sign that begins no escape; write %25")
     key = quote(key.removesuffix("/"), safe=_UNESCAPED)
-    _check_segments(key)
+    _check_web_path(key)
     return Address(Scheme.HTTPS, parse_authority(authority), key, quote(query, safe=f"{_UNESCAPED}?[]"))
 
 
@@ -143,7 +145,7 @@ def _is_number(label: str) -> bool:
     return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", label) is not None
 
 
-def _check_segments(key: str) -> None:
+def _check_web_path(key: str) -> None:
     if key:
         for segment in key.split("/"):
             _check_segment(segment)

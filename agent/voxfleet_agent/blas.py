@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,14 @@ def loaded_openblas() -> str | None:
     lines = _MEMORY_MAP.read_text().splitlines() if _MEMORY_MAP.exists() else ()
     files = (line.split()[-1] for line in lines)
     return next((file for file in files if Path(file).name.startswith("libopenblas")), None)
+
+
+def in_use(platform: str = sys.platform) -> str:
+    """The BLAS that MLX computes with in this process; texts may differ between two of them."""
+    if platform == "darwin":
+        return "Accelerate"
+    loaded = loaded_openblas()
+    return "bundled with mlx" if loaded is None else Path(loaded).resolve().name
 
 
 def threads_per_lane(environment: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse_address
+from voxfleet_agent.durable_files import sync_file, sync_folder
 from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
-from voxfleet_api.base import Quantity, SpecModel
+from voxfleet_api.base import Duration, Quantity, SpecModel
 from voxfleet_api.failures import VoxFleetError
-from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
 EXAMPLE = """\
 stateDir: /Users/voxfleet/state
@@ -27,6 +29,7 @@ scratch: {path: /Volumes/scratch/voxfleet, quota: 20Gi, minFree: 1Gi}
 pools:
   - {name: offline, kind: Offline, lanes: 1, memoryCap: 24Gi}
 allow: [file:///data/]
+models: {hub: [mlx-community/*]}
 modelCache: {path: /Users/voxfleet/models, quota: 100Gi}
 """
 
@@ -77,6 +80,18 @@ def _network(text: str) -> str:
         raise ValueError(f"{error}; write a network such as 10.1.0.0/16") from error
 
 
+def _hub_pattern(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/([\w.-]+|\*)", text):
+        raise ValueError("write owner/name, or owner/* for all models of an owner")
+    return text
+
+
+def _file_timeout(text: str) -> str:
+    if not 1_000 <= duration_milliseconds(text) <= 3_600_000:
+        raise ValueError("write a duration from 1s to 1h")
+    return text
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
@@ -123,17 +138,32 @@ class PoolConfig(SpecModel):
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
     quota: Quantity = "100Gi"
+    unload_after: Duration = "15m"
+    """How long a lane without work keeps its model in memory."""
 
     @property
     def quota_bytes(self) -> int:
         return quantity_bytes(self.quota)
+
+    @property
+    def unload_after_seconds(self) -> float:
+        return duration_milliseconds(self.unload_after) / 1000
+
+
+class ModelsConfig(SpecModel):
+    """What jobs may name as their model, beside the shipped model and what `allow` covers; absent: nothing."""
+
+    folders: Annotated[tuple[AbsolutePath, ...], Field(max_length=32)] = ()
+    """Folders that model.path may name or lie below."""
+    hub: Annotated[tuple[Annotated[str, AfterValidator(_hub_pattern)], ...], Field(max_length=64)] = ()
+    """Models of the Hugging Face hub: `owner/name`, or `owner/*` for all of an owner."""
 
 
 class HttpsConfig(SpecModel):
     """How the agent reaches https:// addresses."""
 
     ca_bundle: AbsolutePath | None = None
-    """Certificates to trust instead of the system's own."""
+    """Certificates to trust beside those that the system trusts."""
     private_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=32)] = ()
     """Non-public networks that the agent may reach; absent: none, not even loopback."""
 
@@ -147,9 +177,12 @@ class AgentConfig(SpecModel):
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """Prefixes that attempts may read and write; empty: none."""
+    models: ModelsConfig = ModelsConfig()
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
+    file_timeout: Annotated[Duration, AfterValidator(_file_timeout)] = "60s"
+    """How long a call of a file:// folder or of a model's folder may make no progress before it fails as Transport."""
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """The user that lanes run as, so that they cannot read the ledger key; it requires that the agent runs as root."""
     control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
@@ -162,7 +195,7 @@ class AgentConfig(SpecModel):
             raise ValueError("pools: two pools have one name")
         if self.scratch.path.is_relative_to(self.state_dir) or self.state_dir.is_relative_to(self.scratch.path):
             raise ValueError("scratch.path and stateDir must not lie in one another: scratch is swept")
-        if self.lane_user is not None and self.models.path.is_relative_to(self.state_dir):
+        if self.lane_user is not None and self.cached_models.path.is_relative_to(self.state_dir):
             raise ValueError(
                 "modelCache.path: with laneUser, models must lie outside stateDir, which is the agent's alone"
             )
@@ -179,13 +212,17 @@ class AgentConfig(SpecModel):
         return self.scratch.path / "quarantine"
 
     @property
-    def models(self) -> ModelCacheConfig:
+    def cached_models(self) -> ModelCacheConfig:
         return self.model_cache or ModelCacheConfig(path=self.state_dir / "models")
 
     @property
     def ladder_dir(self) -> Path:
         """Holds the measured ladders, one file each."""
         return self.state_dir / "ladders"
+
+    @property
+    def file_timeout_seconds(self) -> float:
+        return duration_milliseconds(self.file_timeout) / 1000
 
     @property
     def journal_file(self) -> Path:
@@ -250,7 +287,8 @@ def create_private_file(file: Path, content: bytes) -> bool:
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(content)
         opened.flush()
-        os.fsync(opened.fileno())
+        sync_file(opened.fileno())
+    sync_folder(file.parent)
     return True
 
 
@@ -269,4 +307,19 @@ def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
             f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine has {total_bytes // 2**20} MiB,"
             f" of which {SYSTEM_MEMORY_PERCENT} % stay with the system: lower memoryCap or lanes to at most"
             f" {usable // 2**20} MiB together"
+        )
+
+
+def require_gpu_memory(working_set_bytes: int | None, pools: Sequence[PoolConfig]) -> None:
+    """Raises ConfigError, with the arithmetic, when the lanes' caps exceed what the GPU may wire; None: no such limit.
+
+    MLX wires what a model uses. Beyond this size macOS pages it out while the GPU waits, or ends the work.
+    """
+    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
+    if working_set_bytes is not None and caps > working_set_bytes:
+        parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
+        raise ConfigError(
+            f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine's GPU may wire"
+            f" {working_set_bytes // 2**20} MiB: lower memoryCap or lanes to at most that together, or raise the limit"
+            f" with `sudo sysctl iogpu.wired_limit_mb={-(-caps // 2**20)}`, which leaves less for the system"
         )

@@ -5,50 +5,59 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token, require_memory
+from voxfleet_agent.config import AgentConfig, ConfigError, read_token
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
-from voxfleet_agent.local_services import LocalServices, ServiceSettings, open_services
+from voxfleet_agent.local_services import LocalServices, ServiceSettings, VolumeMissingError, open_services
 from voxfleet_agent.logs import logger
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.stage_runner import STAGES
-from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.protocol import S3Credentials
 
 _log = logger("voxfleet.agent")
 
 
-async def run_agent(config: AgentConfig) -> None:
-    """Serves until SIGTERM or SIGINT.
+async def run_agent(config: AgentConfig, stopping: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT. `stopping` is called once, before anything is stopped.
 
     Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
     token = read_token(config)
+    async with open_agent(config) as services:
+        await _serve(config, services, token, listen_on(config.listen), stopping)
+
+
+@asynccontextmanager
+async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
+    """Opens what the fleet's attempts run with. Raises ConfigError, FolderInUseError, JournalError."""
     key = ledgers.load_key(config.ledger_key_file)
     async with AsyncExitStack() as stack:
         try:
             local = await stack.enter_async_context(open_services(ServiceSettings.of(config)))
-        except (LaneUserError, LaneBusyError) as error:
+        except (VolumeMissingError, LaneUserError, LaneBusyError) as error:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
-        require_memory(local.machine.memory_bytes, config.pools)
-        ledger = Ledger(key, chain_id, local.machine.hardware_id)
-        await _serve(config, _attempt_services(config, local, ledger), token, listen_on(config.listen))
+        yield _attempt_services(config, local, Ledger(key, chain_id, local.machine.hardware_id))
 
 
 def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger) -> AttemptServices:
+    mounts = Mounts(AllowList(config.allow).folders, config.file_timeout_seconds)
+
     def open_storage(credentials: S3Credentials | None) -> Storage:
-        return Storage(config.allow, credentials, config.https)
+        return Storage(config.allow, credentials, config.https, mounts=mounts)
 
     return AttemptServices(
         journal=local.journal,
@@ -58,6 +67,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
+        unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
         quarantine=local.quarantine,
@@ -68,7 +78,13 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger)
     )
 
 
-async def _serve(config: AgentConfig, services: AttemptServices, token: str, listener: socket.socket) -> None:
+async def _serve(
+    config: AgentConfig,
+    services: AttemptServices,
+    token: str,
+    listener: socket.socket,
+    stopping: Callable[[], None],
+) -> None:
     supervisor = Supervisor(services)
     try:
         await supervisor.start(config.control_plane)
@@ -89,16 +105,17 @@ async def _serve(config: AgentConfig, services: AttemptServices, token: str, lis
     routes = Routes(services, supervisor, Authenticator(token), metrics)
     server = build_server(build_app(routes))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(_signalled())
+    signalled = asyncio.create_task(_signalled())
     _log.info("listening", host=listener.getsockname()[0], port=listener.getsockname()[1])
     try:
-        await asyncio.wait({serving, stopping, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, signalled, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping()
         if not supervisor.failed.done():
             await _stop(supervisor, routes, server, serving)
             return
         supervisor.failed.result()
     finally:
-        stopping.cancel()
+        signalled.cancel()
         serving.cancel()
         listener.close()
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from voxfleet_agent.clock import Clock, SystemClock
-from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig
+from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_gpu_memory, require_memory
+from voxfleet_agent.confinement.confinement import Confinement, in_words, preloaded_libraries
+from voxfleet_agent.confinement.guards import preferred
+from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder, make_private
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
-from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, make_reachable
+from voxfleet_agent.lanes.lane_user import LaneReadableModels, LaneUser, LaneUserError, make_reachable
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.logs import logger
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
-from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.stage_runner import STAGES, StageServices
+from voxfleet_agent.volumes import unmounted_volume
 
 _log = logger("voxfleet.agent")
 
@@ -32,6 +40,10 @@ MAX_RUNS_AT_A_TIME = 16
 
 class NoFreeLanesError(Exception):
     """As many runs as share a folder of lanes go on at this moment."""
+
+
+class VolumeMissingError(Exception):
+    """A folder of this agent should lie on a volume that is not mounted; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +58,14 @@ class ServiceSettings:
     lanes: Path
     """Holds the folder of each lane, where MLX keeps what it compiled."""
     models: ModelCacheConfig
+    model_access: ModelAccess
     ladders: Path
     quarantine: Path
     quarantine_quota_bytes: int
     pools: tuple[PoolConfig, ...]
     lane_user: str | None = None
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Files that no lane may read, by their field in agent.yaml."""
     of_one_run: bool = False
     """Scratch belongs to one run and is swept before its journal, which may need the room, is opened. `lanes` is
     shared by several runs, each of which claims a numbered folder below it."""
@@ -64,12 +79,16 @@ class ServiceSettings:
             scratch_quota_bytes=config.scratch.quota_bytes,
             scratch_min_free_bytes=config.scratch.min_free_bytes,
             lanes=config.lane_dir,
-            models=config.models,
+            models=config.cached_models,
+            model_access=ModelAccess(
+                config.models.folders, config.models.hub, own_folders=(config.state_dir, config.scratch.path)
+            ),
             ladders=config.ladder_dir,
             quarantine=config.quarantine_dir,
             quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
             pools=config.pools,
             lane_user=config.lane_user,
+            secrets={"tokenFile": config.token_file, "ledgerKeyFile": config.ledger_key_file},
         )
 
 
@@ -79,31 +98,60 @@ class LocalServices(StageServices):
 
     clock: Clock
     pools: LanePools
+    confinement: Measured
+
+
+def require_volumes(settings: ServiceSettings) -> None:
+    """Raises VolumeMissingError before anything makes a folder on the start disk in the volume's place."""
+    for option, folder in (("scratch.path", settings.scratch), ("modelCache.path", settings.models.path)):
+        if (volume := unmounted_volume(folder)) is not None:
+            raise VolumeMissingError(
+                f"{option}: the volume {volume} is not mounted, and {folder} would fill the start disk; mount it"
+            )
 
 
 @asynccontextmanager
 async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalServices]:
     """Ends lanes that an earlier agent left behind before anything is used.
 
-    Raises FolderInUseError, JournalError, NoFreeLanesError, LaneUserError, LaneBusyError.
+    Raises VolumeMissingError, ConfigError, FolderInUseError, JournalError, NoFreeLanesError, LaneUserError,
+    LaneBusyError.
     """
+    require_volumes(settings)
     async with AsyncExitStack() as stack:
+        user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
+        if user is not None:
+            make_reachable(settings.scratch, below=settings.scratch.parent)
         scratch = Scratch(settings.scratch, settings.scratch_quota_bytes, settings.scratch_min_free_bytes)
         stack.callback(scratch.close)
         if settings.of_one_run:
             await scratch.sweep(())
         journal = await Journal.open(settings.state, settings.journal)
         stack.push_async_callback(journal.close)
-        user = None if settings.lane_user is None else LaneUser.from_name(settings.lane_user)
-        machine = await asyncio.to_thread(read_machine, settings.state)
-        models = ModelStore(settings.models.path, settings.models.quota_bytes)
-        stack.callback(models.close)
         lanes = _claim_lanes(stack, settings.lanes) if settings.of_one_run else settings.lanes
         if user is not None:
             make_reachable(lanes, below=settings.scratch.parent)
             make_reachable(scratch.attempts_path, below=settings.scratch.parent)
             make_reachable(settings.models.path, below=settings.models.path.parent)
-        pools = LanePools(settings.pools, lanes, quarantine=settings.quarantine, lane_user=user)
+        if not settings.of_one_run:
+            require_memory(psutil.virtual_memory().total, settings.pools)
+        machine, confinement = await asyncio.gather(
+            asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
+        )
+        if not settings.of_one_run:
+            require_gpu_memory(machine.gpu_working_set_bytes, settings.pools)
+        _tell(confinement)
+        if user is not None:
+            _require_lanes(confinement, user)
+        models = ModelStore(settings.models.path, settings.models.quota_bytes, settings.model_access)
+        stack.callback(models.close)
+        pools = LanePools(
+            settings.pools,
+            lanes,
+            quarantine=settings.quarantine,
+            lane_user=user,
+            confinement=confinement.confinement,
+        )
         stack.push_async_callback(pools.close)
         for pid in await pools.reap_stale():
             _log.warning("ended a lane that an earlier agent left behind", pid=pid)
@@ -120,7 +168,59 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             stages=STAGES,
             clock=clock,
             pools=pools,
+            confinement=confinement,
         )
+
+
+def measure_confinement(
+    settings: ServiceSettings, lane_user: LaneUser | None, more_secrets: Mapping[str, Path] | None = None
+) -> Measured:
+    """Chooses what confines the lanes by trying it in a child like theirs, which takes about 0.2 s."""
+    attempts = settings.scratch / ATTEMPTS
+    hidden = {
+        **settings.secrets,
+        **(more_secrets or {}),
+        "the agent's state": settings.state,
+        "the quarantine": settings.quarantine,
+    }
+    wanted = Confinement(
+        preferred(sys.platform),
+        clips=attempts,
+        hidden=(*hidden.values(), settings.lanes),
+        read_only=(settings.models.path,),
+        libraries=tuple(preloaded_libraries(os.environ)),
+    )
+    return measure(
+        wanted,
+        Secrets(read=hidden, write={"scratch": attempts, "the model cache": settings.models.path}),
+        (attempts, settings.models.path, settings.lanes),
+        None if lane_user is None else (lane_user.uid, lane_user.gid),
+        os.getpid(),
+    )
+
+
+def _require_lanes(measured: Measured, user: LaneUser) -> None:
+    """Raises LaneUserError when lanes could not start, or not reach what they work with."""
+    if measured.error:
+        raise LaneUserError(
+            f"laneUser: no lane can start as {user.name}: {measured.error}; let {user.name} read and execute the"
+            " agent's Python and its packages"
+        )
+    if measured.closed:
+        raise LaneUserError(
+            f"laneUser: {user.name} cannot pass through {measured.closed[0]}; run: chmod o+x {measured.closed[0]}, or"
+            " put scratch.path and modelCache.path elsewhere"
+        )
+
+
+def _tell(confinement: Measured) -> None:
+    told = {"guards": in_words(confinement.guards), "refused": dict(confinement.refused)}
+    if confinement.error:
+        _log.warning("no child of this agent can start as its lanes do", reason=confinement.error, **told)
+    elif confinement.reached:
+        _log.warning("lanes are not fully confined", can_reach=list(confinement.reached), **told)
+    else:
+        _log.info("lanes are confined", **told)
 
 
 def _claim_lanes(stack: AsyncExitStack, folder: Path) -> Path:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 import traceback
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 import structlog
 
 Logger = structlog.stdlib.BoundLogger
 
+ROTATED_FILE_BYTES = 20 * 2**20
+ROTATED_FILES = 5
+STANDARD_ERROR_BYTES = 2**20
 
-def configure(level: int = logging.INFO) -> None:
-    """Routes the agent's own events and those of libraries through one JSON formatter."""
+
+def configure(level: int = logging.INFO, file: Path | None = None) -> None:
+    """Routes the agent's own events and those of libraries through one JSON formatter.
+
+    `file`: where they go instead of standard error; it is rotated. Raises OSError.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -25,7 +36,7 @@ def configure(level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if file is None else _rotated(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -41,6 +52,20 @@ def configure(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for noisy in ("uvicorn.error", "httpx", "httpx2", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _rotated(file: Path) -> logging.Handler:
+    return RotatingFileHandler(file, maxBytes=ROTATED_FILE_BYTES, backupCount=ROTATED_FILES - 1, encoding="utf-8")
+
+
+def bound_standard_error() -> None:
+    """Empties the file that standard error goes to, if it is one and has grown.
+
+    launchd appends to it for ever, and only native code and crashes of Python write there.
+    """
+    state = os.fstat(sys.stderr.fileno())
+    if stat.S_ISREG(state.st_mode) and state.st_size > STANDARD_ERROR_BYTES:
+        os.ftruncate(sys.stderr.fileno(), 0)
 
 
 def logger(name: str) -> Logger:

@@ -21,7 +21,12 @@ PROBE_SECONDS = 60
 VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "voxfleet")
 
 # Runs in a separate process. Accessing AudioInfo loads the native code, which runs the library's own check.
-_PROBE = "import json, mlx_audio_io as io; io.AudioInfo; print(json.dumps(io.show_build_info(), default=str))"
+_PROBE = """
+import json, mlx.core as mx, mlx_audio_io as io
+io.AudioInfo
+gpu = mx.device_info() if mx.metal.is_available() else {}
+print(json.dumps({"build": io.show_build_info(), "gpu": gpu}, default=str))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,13 @@ class LocalMachine:
     versions: dict[str, str]
     runtime_compatible: bool
     runtime_message: str
+    gpu_working_set_bytes: int | None = None
+    """The most memory that the GPU may wire, for all processes together; None without Metal."""
 
 
 def read_machine(state_dir: Path) -> LocalMachine:
     """Reads everything once, which takes about a second. Raises OSError when the state folder cannot be written."""
-    compatible, message = _probe_runtime()
+    compatible, message, gpu_working_set_bytes = _probe_runtime()
     return LocalMachine(
         hardware_id=_hardware_id(state_dir),
         boot_id=_boot_id(),
@@ -48,22 +55,31 @@ def read_machine(state_dir: Path) -> LocalMachine:
         versions=_versions(),
         runtime_compatible=compatible,
         runtime_message=message,
+        gpu_working_set_bytes=gpu_working_set_bytes,
     )
 
 
-def _hardware_id(state_dir: Path) -> str:
+def host_id() -> str:
+    """Tells this machine from others, whatever its name and however often it starts. Raises OSError."""
     if sys.platform == "darwin":
         listing = _output(["/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice"])
         match = re.search(r'"IOPlatformUUID" = "([^"]+)"', listing)
         if match is None:
             raise OSError("ioreg names no IOPlatformUUID")
         return f"mac-{match.group(1).lower()}"
+    machine_id = Path("/etc/machine-id")
+    # The name of a machine without an id, such as a container, is all that it has.
+    base = machine_id.read_bytes().strip() if machine_id.exists() else b""
+    return f"linux-{hashlib.sha256(base or platform.node().encode()).hexdigest()[:32]}"
+
+
+def _hardware_id(state_dir: Path) -> str:
+    if sys.platform == "darwin":
+        return host_id()
     # Several agents may share one Linux machine, as in tests; each counts as a Mac.
     file = state_dir / "hardware-id"
     create_private_file(file, secrets.token_hex(16).encode())
-    machine_id = Path("/etc/machine-id")
-    base = machine_id.read_bytes() if machine_id.exists() else b""
-    return f"linux-{hashlib.sha256(base.strip() + file.read_bytes()).hexdigest()[:32]}"
+    return f"linux-{hashlib.sha256(host_id().encode() + file.read_bytes()).hexdigest()[:32]}"
 
 
 def _boot_id() -> str:
@@ -89,8 +105,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _probe_runtime() -> tuple[bool, str]:
-    """Returns (compatible, message): whether mlx-audio-io loads with the installed mlx."""
+def _probe_runtime() -> tuple[bool, str, int | None]:
+    """Returns (compatible, message, gpu_working_set_bytes); compatible: mlx-audio-io loads with the installed mlx."""
     try:
         probe = subprocess.run(  # noqa: S603 -- our own interpreter and our own program
             [sys.executable, "-c", _PROBE],
@@ -101,11 +117,18 @@ def _probe_runtime() -> tuple[bool, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"mlx-audio-io did not load within {PROBE_SECONDS} s"
+        return False, f"mlx-audio-io did not load within {PROBE_SECONDS} s", None
     if probe.returncode != 0:
         lines = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
-        return False, f"mlx-audio-io does not load: {lines[-1]}"[:512]
-    return check_build_info(json.loads(probe.stdout))
+        return False, f"mlx-audio-io does not load: {lines[-1]}"[:512], None
+    answer = json.loads(probe.stdout)
+    return *check_build_info(answer["build"]), gpu_working_set_bytes(answer["gpu"])
+
+
+def gpu_working_set_bytes(device: dict[str, object]) -> int | None:
+    """What MLX's `device_info()` says of Metal's working set; None when it says nothing."""
+    size = device.get("max_recommended_working_set_size")
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def check_build_info(info: dict[str, object]) -> tuple[bool, str]:

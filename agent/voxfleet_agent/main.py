@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from voxfleet_agent import core_dumps, logs
+from voxfleet_agent import core_dumps, logs, mlx_audio_names
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.commands.bench import bench_app
 from voxfleet_agent.commands.compare import COMPARE_EXAMPLES, compare
@@ -22,6 +25,7 @@ from voxfleet_agent.commands.replay import REPLAY_EXAMPLES, replay
 from voxfleet_agent.commands.repro import repro_app
 from voxfleet_agent.commands.run import RUN_EXAMPLES, run
 from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file
+from voxfleet_agent.exit_deadline import exit_within
 from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_api.ledger import LedgerError
@@ -71,15 +75,25 @@ def init(config: ConfigOption) -> None:
 
 
 @app.command(epilog="Example: voxfleet-agent serve --config agent.yaml")
-def serve(config: ConfigOption) -> None:
-    """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error."""
+def serve(
+    config: ConfigOption,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", help="Log here, in at most 5 files of 20 MiB, and not to standard error."),
+    ] = None,
+) -> None:
+    """Serves attempts on the loopback address until SIGTERM; logs JSON lines to standard error, or to --log-file."""
     from voxfleet_agent.daemon import run_agent  # slow to import, and the other commands do not need it
 
     agent_config = loaded(config)
-    core_dumps.forbid()
-    logs.configure()
+    core_dumps.hide_memory()
     try:
-        asyncio.run(run_agent(agent_config))
+        logs.configure(file=log_file)
+        if log_file is not None:
+            logs.bound_standard_error()
+        for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+            logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
+        asyncio.run(run_agent(agent_config, exit_within))
     except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:
         raise give_up(error) from error
 

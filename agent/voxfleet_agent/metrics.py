@@ -57,7 +57,7 @@ class AgentMetrics(Collector):
             "voxfleet_agent_failed_attempts", "Failed attempts known here, by class.", labels=["class"]
         )
         for failure_class, count in failures.items():
-            failed.add_metric([failure_class.value], count)
+            failed.add_metric([str(failure_class)], count)
         lanes = GaugeMetricFamily("voxfleet_agent_lanes", "Lanes of a pool.", labels=["pool"])
         free = GaugeMetricFamily("voxfleet_agent_free_lanes", "Lanes of a pool that nobody holds.", labels=["pool"])
         for pool in reading.pools:

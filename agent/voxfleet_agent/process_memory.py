@@ -13,25 +13,30 @@ from pathlib import Path
 
 import psutil
 
-_RUSAGE_INFO_V0 = 0
+_RUSAGE_INFO_V4 = 4
+_V0_FIELDS = """
+    user_time system_time pkg_idle_wkups interrupt_wkups pageins wired_size resident_size phys_footprint
+    proc_start_abstime proc_exit_abstime
+"""
+_V1_FIELDS = """
+    child_user_time child_system_time child_pkg_idle_wkups child_interrupt_wkups child_pageins child_elapsed_abstime
+"""
+_V2_FIELDS = "diskio_bytesread diskio_byteswritten"
+_V3_FIELDS = """
+    cpu_time_qos_default cpu_time_qos_maintenance cpu_time_qos_background cpu_time_qos_utility cpu_time_qos_legacy
+    cpu_time_qos_user_initiated cpu_time_qos_user_interactive billed_system_time serviced_system_time
+"""
+_V4_FIELDS = """
+    logical_writes lifetime_max_phys_footprint instructions cycles billed_energy serviced_energy
+    interval_max_phys_footprint runnable_time
+"""
+_COUNTERS = f"{_V0_FIELDS} {_V1_FIELDS} {_V2_FIELDS} {_V3_FIELDS} {_V4_FIELDS}"
 
 
-class _RusageInfoV0(ctypes.Structure):
-    """`struct rusage_info_v0` of macOS's sys/resource.h."""
+class RusageInfoV4(ctypes.Structure):
+    """`struct rusage_info_v4` of macOS's sys/resource.h (bsd/sys/resource.h of Apple's xnu), in its order."""
 
-    _fields_ = (
-        ("uuid", ctypes.c_uint8 * 16),
-        ("user_time", ctypes.c_uint64),
-        ("system_time", ctypes.c_uint64),
-        ("idle_wakeups", ctypes.c_uint64),
-        ("interrupt_wakeups", ctypes.c_uint64),
-        ("pageins", ctypes.c_uint64),
-        ("wired_size", ctypes.c_uint64),
-        ("resident_size", ctypes.c_uint64),
-        ("phys_footprint", ctypes.c_uint64),
-        ("start_time", ctypes.c_uint64),
-        ("exit_time", ctypes.c_uint64),
-    )
+    _fields_ = (("uuid", ctypes.c_uint8 * 16), *((name, ctypes.c_uint64) for name in _COUNTERS.split()))
 
 
 def footprint_bytes(pid: int | None = None) -> int:
@@ -41,15 +46,15 @@ def footprint_bytes(pid: int | None = None) -> int:
     set. Raises psutil.NoSuchProcess.
     """
     pid = os.getpid() if pid is None else pid
-    return _phys_footprint(pid) if sys.platform == "darwin" else int(psutil.Process(pid).memory_info().rss)
+    return int(_rusage(pid).phys_footprint) if sys.platform == "darwin" else int(psutil.Process(pid).memory_info().rss)
 
 
-def _phys_footprint(pid: int) -> int:
+def _rusage(pid: int) -> RusageInfoV4:
     system = ctypes.CDLL(ctypes.util.find_library("proc"), use_errno=True)
-    usage = _RusageInfoV0()
-    if system.proc_pid_rusage(pid, _RUSAGE_INFO_V0, ctypes.byref(usage)) != 0:
+    usage = RusageInfoV4()
+    if system.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(usage)) != 0:
         raise psutil.NoSuchProcess(pid)
-    return int(usage.phys_footprint)
+    return usage
 
 
 _PROC_STATUS = Path("/proc/self/status")
@@ -58,10 +63,13 @@ _RESET_PEAK = "5"
 
 
 def peak_bytes() -> int:
-    """The peak of this process's resident set: on Linux since `reset_peak`, on macOS since the process started.
+    """The peak of this process's memory, as `footprint_bytes` counts it.
 
-    On Linux, getrusage is not used, because its peak starts at the size of the parent at the fork.
+    On macOS it is the largest physical footprint of the process's whole life; elsewhere the resident set, on Linux
+    since `reset_peak`. On Linux, getrusage is not used, because its peak starts at the size of the parent at the fork.
     """
+    if sys.platform == "darwin":
+        return int(_rusage(os.getpid()).lifetime_max_phys_footprint)
     if _PROC_STATUS.exists():
         match = re.search(r"^VmHWM:\s*(\d+) kB$", _PROC_STATUS.read_text(), re.MULTILINE)
         return 0 if match is None else int(match[1]) * 1024

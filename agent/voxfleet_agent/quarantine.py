@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from voxfleet_agent.clock import Clock, timestamp
+from voxfleet_agent.durable_files import sync_file, sync_file_at, sync_folder
+from voxfleet_agent.logs import logger
 from voxfleet_agent.scratch import remove_entry, writing_scratch
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Evidence
+
+_log = logger("voxfleet.quarantine")
 
 EVIDENCE_NAME = "evidence.json"
 CLIP_NAME = "clip"
@@ -67,7 +69,7 @@ class QuarantineStore:
 
     def __init__(self, folder: Path, quota_bytes: int, clock: Clock) -> None:
         self.path = folder
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
         self._clock = clock
         self._change_lock = asyncio.Lock()
         self._usage: QuarantineQuota | None = None
@@ -110,7 +112,7 @@ class QuarantineStore:
         return freed_bytes
 
     def _usage_of(self, clips: Sequence[RetainedClip]) -> QuarantineQuota:
-        usage = QuarantineQuota(self._quota_bytes)
+        usage = QuarantineQuota(self.quota_bytes)
         for clip in clips:
             usage.add(Path(clip.namespace, clip.job), clip.name, clip.size_bytes)
         return usage
@@ -153,9 +155,11 @@ class QuarantineStore:
                 _write_file(clip_folder, _KEPT_NAME, record_json)
                 if clip is not None:
                     _link_or_copy(clip, clip_folder, CLIP_NAME)
+                sync_folder(clip_folder)
             finally:
                 os.close(clip_folder)
             os.rename(unfinished, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+            sync_folder(descriptor)
             self._usage.add(folder, name, size_bytes)
         finally:
             os.close(descriptor)
@@ -165,13 +169,12 @@ class QuarantineStore:
 
         The caller keeps evidence, which is small, even when it does not fit.
         """
-        if size_bytes > self._quota_bytes:
+        if size_bytes > self.quota_bytes:
             return False
         while not usage.fits(size_bytes):
             evicted = usage.next_to_evict(folder, size_bytes)
-            if evicted is None:
+            if evicted is None or not self._removed(*evicted):
                 return False
-            self._remove(*evicted)
         return True
 
     def _expire(self) -> int:
@@ -179,26 +182,40 @@ class QuarantineStore:
         clips = self.clips()
         self._usage = self._usage_of(clips)
         expired = [clip for clip in clips if clip.expires_at <= now]
-        self.discard(expired)
+        for clip in expired:
+            self._removed(Path(clip.namespace, clip.job), clip.name)
         for namespace in _subfolders(self.path):
             for job in _subfolders(namespace):
                 for entry in _subfolders(job):
                     if entry.name.startswith(_UNFINISHED):
-                        self._remove(Path(namespace.name, job.name), entry.name)
+                        self._removed(Path(namespace.name, job.name), entry.name)
         return len(expired)
+
+    def _removed(self, folder: Path, name: str) -> bool:
+        """Like `_remove`, but a clip that cannot be removed stays, and counts: no work may end because of it."""
+        try:
+            self._remove(folder, name)
+        except OSError as error:
+            _log.warning(
+                "a quarantined clip cannot be removed; check its owner and its volume",
+                namespace=folder.parent.name,
+                job=folder.name,
+                error=error.strerror,
+            )
+            return False
+        return True
 
     def _remove(self, folder: Path, name: str) -> int:
         """Removes a clip, and folders that become empty; returns how many of the clip's entries were unlinked."""
+        removed = 0
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = self._open(folder, create=False)
+            try:
+                removed = remove_entry(descriptor, name)
+            finally:
+                os.close(descriptor)
         if self._usage is not None:
             self._usage.remove(folder, name)
-        try:
-            descriptor = self._open(folder, create=False)
-        except FileNotFoundError:
-            return 0
-        try:
-            removed = remove_entry(descriptor, name)
-        finally:
-            os.close(descriptor)
         for empty in (self.path / folder, self.path / folder.parent):
             with contextlib.suppress(OSError):  # the folder holds another clip
                 empty.rmdir()
@@ -258,7 +275,7 @@ def _read_clip(namespace: str, job: str, folder: Path) -> RetainedClip:
             size_bytes = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
         record = _RetentionRecord.model_validate_json((folder / _KEPT_NAME).read_bytes())
         kept_at, expires_at = (datetime.fromisoformat(text) for text in (record.kept_at, record.expires_at))
-    except (FileNotFoundError, ValidationError, ValueError):
+    except (OSError, ValueError):  # also a clip that another account made unreadable
         pass
     return RetainedClip(namespace, job, folder.name, folder, size_bytes, kept_at, expires_at)
 
@@ -267,6 +284,8 @@ def _write_file(folder: int, name: str, content: bytes) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        file.flush()
+        sync_file(file.fileno())
 
 
 def _link_or_copy(source: Path, folder: int, name: str) -> None:
@@ -277,6 +296,10 @@ def _link_or_copy(source: Path, folder: int, name: str) -> None:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with source.open("rb") as opened, os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(opened, file)
+            file.flush()
+            sync_file(file.fileno())
+    else:
+        sync_file_at(source)
 
 
 class QuarantineQuota:

@@ -7,11 +7,12 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 
 from voxfleet_agent.folder_lock import lock_folder
+from voxfleet_agent.scratch_reservations import Request, Reservations, Volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_shared import crash_points
@@ -19,6 +20,10 @@ from voxfleet_shared import crash_points
 ATTEMPTS = "attempts"
 SWEEP_ENTRIES = 10_000
 """The most entries that one sweep unlinks, so that it never blocks the agent for long; the next sweep continues."""
+PATIENCE_SECONDS = 300.0
+"""How long an attempt that has no bytes of its own to wait for waits for others. Its lane stands still meanwhile."""
+CHECK_SECONDS = 1.0
+"""How often a waiting attempt looks whether other programs have freed the volume."""
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -42,7 +47,9 @@ def writing_scratch() -> Iterator[None]:
 class Scratch:
     """All scratch of one agent. It writes and sweeps only `<path>/attempts/`, and touches nothing else."""
 
-    def __init__(self, path: Path, quota_bytes: int, min_free_bytes: int) -> None:
+    def __init__(
+        self, path: Path, quota_bytes: int, min_free_bytes: int, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Creates the folders and locks them for this process. Raises FolderInUseError when another agent uses them."""
         self._lock = lock_folder(path)
         self.attempts_path = path / ATTEMPTS
@@ -51,53 +58,130 @@ class Scratch:
         os.fchmod(self._folder, 0o700)
         self.quota_bytes = quota_bytes
         self.min_free_bytes = min_free_bytes
-        self._reserved: dict[Path, int] = {}
-        self._freed = asyncio.Condition()
+        self._patience_seconds = patience_seconds
+        self._reservations = Reservations(quota_bytes)
+        self._decisions: dict[Request, asyncio.Future[VoxFleetError | None]] = {}
+        """Of the requests that wait: None once granted, or why not."""
 
     @property
     def reserved_bytes(self) -> int:
-        return sum(self._reserved.values())
+        return self._reservations.used_bytes
 
-    def shortage(self, size_bytes: int = 0) -> str | None:
-        """Why `size_bytes` more do not fit at this moment; None when they fit."""
-        if self.reserved_bytes + size_bytes > self.quota_bytes:
-            return f"scratch.quota is {self.quota_bytes} bytes and {self.reserved_bytes} are in use"
-        unwritten_bytes = sum(max(0, size - _size_bytes(path)) for path, size in self._reserved.items())
-        volume = os.fstatvfs(self._folder)
-        free_bytes = volume.f_bavail * volume.f_frsize
-        if free_bytes - unwritten_bytes - size_bytes < self.min_free_bytes:
-            return f"the scratch volume has {free_bytes} bytes free and scratch.minFree is {self.min_free_bytes}"
-        return None
+    def reserved_by(self, owner: str) -> int:
+        return self._reservations.used_by(owner)
 
-    async def reserve(
-        self, path: Path, size_bytes: int, attempt_shortage: Callable[[], str | None], *, wait: bool = True
-    ) -> None:
-        """Waits until the bytes fit into scratch and `attempt_shortage` returns None.
+    def shortage(self) -> str | None:
+        """Why no attempt should begin at this moment; None when one may."""
+        volume = self._volume()
+        if volume.free_bytes >= volume.min_free_bytes:
+            return None
+        return (
+            f"the scratch volume has {volume.free_bytes} bytes free and scratch.minFree is {volume.min_free_bytes};"
+            " free the volume"
+        )
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when no release can make them fit, or when they do not fit now and
-        `wait` is false.
+    async def reserve(self, request: Request, *, wait: bool) -> None:
+        """Waits until the request is granted; see scratch_reservations for what it may wait for.
+
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) when it can never be granted, when it is not granted now and `wait` is
+        false, and when the owner has waited for others for as long as it may.
         """
-        async with self._freed:
-            if path in self._reserved:
-                raise ValueError(f"{path.name} is reserved already")
-            while (shortage := attempt_shortage() or self.shortage(size_bytes)) is not None:
-                if size_bytes > self.quota_bytes or not self._reserved or not wait:
-                    raise _scratch_exhausted(size_bytes, shortage)
-                await self._freed.wait()
-            self._reserved[path] = size_bytes
+        self._reservations.ask(request)
+        decision: asyncio.Future[VoxFleetError | None] = asyncio.get_running_loop().create_future()
+        self._decisions[request] = decision
+        try:
+            self._serve()
+            if not wait:
+                self._give_up(request, "at once")
+            await self._decide(request, decision)
+        except BaseException:
+            self._reservations.withdraw(request)
+            self._reservations.release(request.owner, request.name)
+            raise
+        finally:
+            del self._decisions[request]
+            self._serve()  # whoever stood behind it
         crash_points.point("reserved")
 
-    async def free(self, path: Path) -> None:
-        async with self._freed:
-            if self._reserved.pop(path, None) is not None:
-                self._freed.notify_all()
+    async def _decide(self, request: Request, decision: asyncio.Future[VoxFleetError | None]) -> None:
+        now_seconds = asyncio.get_running_loop().time
+        check_seconds = min(CHECK_SECONDS, self._patience_seconds)
+        idle_since_seconds = now_seconds()
+        while not decision.done():
+            await asyncio.wait({decision}, timeout=check_seconds)
+            self._serve()
+            if decision.done():
+                break
+            if not self._reservations.is_idle(request.owner):
+                idle_since_seconds = now_seconds()
+            elif now_seconds() - idle_since_seconds >= self._patience_seconds:
+                self._give_up(request, f"within {self._patience_seconds:.0f} s")
+        error = decision.result()
+        if error is not None:
+            raise error
+
+    def free(self, owner: str, name: str) -> None:
+        if self._reservations.release(owner, name):
+            self._serve()
+
+    def _serve(self) -> None:
+        """Decides on everything that waits."""
+        if all(decision.done() for decision in self._decisions.values()):
+            return
+        granted, refused = self._reservations.serve(self._volume())
+        for request in granted:
+            self._decisions[request].set_result(None)
+        for request, obstacle in refused:
+            self._decisions[request].set_result(_scratch_exhausted(obstacle.reason))
+
+    def _give_up(self, request: Request, when: str) -> None:
+        """Refuses a request that still waits."""
+        decision = self._decisions[request]
+        if not decision.done():
+            obstacle = self._reservations.obstacle(request, self._volume())
+            reason = "other attempts on this Mac wait for scratch" if obstacle is None else obstacle.reason
+            decision.set_result(_scratch_exhausted(f"{reason} (it was not to be had {when})"))
+
+    def _volume(self) -> Volume:
+        facts = os.fstatvfs(self._folder)
+        available_bytes, unwritten_bytes, returning_bytes = facts.f_bavail * facts.f_frsize, self.reserved_bytes, 0
+        if available_bytes - unwritten_bytes - self._reservations.waiting_bytes < self.min_free_bytes:
+            unwritten_bytes, returning_bytes = self._unwritten_and_returning_bytes()
+        return Volume(
+            capacity_bytes=facts.f_blocks * facts.f_frsize,
+            free_bytes=available_bytes - unwritten_bytes,
+            returning_bytes=returning_bytes,
+            min_free_bytes=self.min_free_bytes,
+        )
+
+    def _unwritten_and_returning_bytes(self) -> tuple[int, int]:
+        unwritten_bytes = returning_bytes = 0
+        for request in self._reservations.granted():
+            written_bytes = _size_bytes(self.attempts_path / request.owner / request.name)
+            unwritten_bytes += max(0, request.size_bytes - written_bytes)
+            returning_bytes += 0 if request.kept else max(request.size_bytes, written_bytes)
+        return unwritten_bytes, returning_bytes
+
+    def _require_in_place(self) -> None:
+        """Raises VoxFleetError(SCRATCH_EXHAUSTED) when another folder has taken the place of the opened one."""
+        try:
+            in_place = os.path.samestat(self.attempts_path.lstat(), os.fstat(self._folder))
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise VoxFleetError(
+                FailureClass.SCRATCH_EXHAUSTED,
+                "the folder of scratch.path is not the one that this agent opened: its volume was unmounted, or the"
+                " folder was replaced; mount the volume and restart the agent",
+            )
 
     def open_attempt(self, key: AttemptKey, limit_bytes: int) -> AttemptScratch:
         """The attempt's folder, empty: it is created or cleared. `limit_bytes`: the contract's scratch.maxBytes.
 
         Files that an earlier run left in it have no reservation any more. No link is followed. Raises
-        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only.
+        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full, read-only or no longer mounted.
         """
+        self._require_in_place()
         with writing_scratch(), contextlib.suppress(FileExistsError):  # from an earlier run; `os.open` refuses a link
             os.mkdir(str(key), 0o700, dir_fd=self._folder)
         descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
@@ -107,7 +191,8 @@ class Scratch:
         except BaseException:
             os.close(descriptor)
             raise
-        return AttemptScratch(self, self.attempts_path / str(key), descriptor, limit_bytes)
+        self._reservations.open(str(key), limit_bytes)
+        return AttemptScratch(self, str(key), descriptor)
 
     async def remove_attempt(self, key: AttemptKey) -> int:
         """Removes the attempt's folder and frees its bytes; returns how many entries were unlinked.
@@ -115,11 +200,11 @@ class Scratch:
         Never follows a link. A second call unlinks nothing and returns 0.
         """
         removed = await asyncio.to_thread(remove_entry, self._folder, str(key))
-        folder = self.attempts_path / str(key)
-        async with self._freed:
-            for path in [path for path in self._reserved if path.is_relative_to(folder)]:
-                del self._reserved[path]
-            self._freed.notify_all()
+        self._reservations.close(str(key))
+        for request, decision in self._decisions.items():
+            if request.owner == str(key) and not decision.done():
+                decision.set_result(_scratch_exhausted("the attempt's scratch was removed"))
+        self._serve()
         return removed
 
     def residue_bytes(self, key: AttemptKey) -> int:
@@ -152,46 +237,40 @@ class Scratch:
 class AttemptScratch:
     """One attempt's folder; implements stages.stage_context.StageScratch."""
 
-    def __init__(self, scratch: Scratch, path: Path, descriptor: int, limit_bytes: int) -> None:
+    def __init__(self, scratch: Scratch, owner: str, descriptor: int) -> None:
         self._scratch = scratch
-        self._path = path
+        self._owner = owner
         self._descriptor = descriptor
-        self._limit_bytes = limit_bytes
-        self._sizes: dict[Path, int] = {}
         self.high_water_bytes = 0
 
     @property
     def path(self) -> Path:
-        return self._path
+        return self._scratch.attempts_path / self._owner
 
     @property
     def reserved_bytes(self) -> int:
-        return sum(self._sizes.values())
+        return self._scratch.reserved_by(self._owner)
 
     async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
         """Raises ValueError for a name that is not plain or is reserved already, VoxFleetError(SCRATCH_EXHAUSTED)."""
+        return await self._reserve(Request(self._owner, name, size_bytes), wait=wait)
+
+    async def reserve_kept(self, name: str, size_bytes: int, beside_bytes: int) -> Path:
+        """Raises as `reserve` does."""
+        return await self._reserve(Request(self._owner, name, size_bytes, beside_bytes), wait=True)
+
+    async def _reserve(self, request: Request, *, wait: bool) -> Path:
+        name = request.name
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ValueError("a scratch name is one plain file name")
-        path = self._path / name
-
-        def attempt_shortage() -> str | None:
-            if self.reserved_bytes + size_bytes <= self._limit_bytes:
-                return None
-            return f"the contract's scratch.maxBytes is {self._limit_bytes} and {self.reserved_bytes} are in use"
-
-        if size_bytes > self._limit_bytes:
-            raise _scratch_exhausted(size_bytes, attempt_shortage() or "")
-        await self._scratch.reserve(path, size_bytes, attempt_shortage, wait=wait)
-        self._sizes[path] = size_bytes
+        await self._scratch.reserve(request, wait=wait)
         self.high_water_bytes = max(self.high_water_bytes, self.reserved_bytes)
-        return path
+        return self.path / name
 
     async def release(self, path: Path) -> None:
-        if self._sizes.pop(path, None) is None:
-            return
-        with contextlib.suppress(FileNotFoundError):  # reserved, but never written
+        with contextlib.suppress(FileNotFoundError):  # reserved, but never written, or released already
             os.unlink(path.name, dir_fd=self._descriptor)
-        await self._scratch.free(path)
+        self._scratch.free(self._owner, path.name)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -231,11 +310,8 @@ def _empty(folder: int) -> None:
         remove_entry(folder, name)
 
 
-def _scratch_exhausted(size_bytes: int, shortage: str) -> VoxFleetError:
-    return VoxFleetError(
-        FailureClass.SCRATCH_EXHAUSTED,
-        f"{size_bytes} bytes of scratch were needed, but {shortage}; raise it or free the volume",
-    )
+def _scratch_exhausted(reason: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, reason)
 
 
 def _unlink(folder: int, name: str) -> int:

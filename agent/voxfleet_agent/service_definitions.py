@@ -28,12 +28,17 @@ class Service:
     config: Path
     user: str
     log_file: Path
-    """The log file on macOS; systemd keeps logs itself."""
+    """The log file on macOS, which the agent rotates; systemd keeps logs itself."""
     writable: tuple[Path, ...]
     """The folders that the agent writes to."""
     switches_user: bool = False
     """Whether lanes run as another user, which the agent must be allowed to become."""
     environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def crash_file(self) -> Path:
+        """Where native code and crashes of Python write on macOS; the agent empties it at its start if it is large."""
+        return self.log_file.with_name(f"{self.log_file.stem}-stderr{self.log_file.suffix}")
 
     @property
     def account(self) -> str:
@@ -54,15 +59,15 @@ def launchd_plist(service: Service) -> bytes:
     return plistlib.dumps(
         {
             "Label": LABEL,
-            "ProgramArguments": ["/bin/sh", "-c", _AWAKE, *service.command],
+            "ProgramArguments": ["/bin/sh", "-c", _AWAKE, *service.command, "--log-file", str(service.log_file)],
             "UserName": service.account,
             "RunAtLoad": True,
             "KeepAlive": True,
             "ThrottleInterval": _RESTART_SECONDS,
             "ExitTimeOut": STOP_SECONDS,
             "ProcessType": "Interactive",  # other types are throttled when nobody is logged in
-            "StandardErrorPath": str(service.log_file),
-            "StandardOutPath": str(service.log_file),
+            "StandardErrorPath": str(service.crash_file),
+            "StandardOutPath": str(service.crash_file),
             "Umask": 0o077,
             "EnvironmentVariables": dict(service.environment),
             "SoftResourceLimits": {"Core": 0, "NumberOfFiles": _OPEN_FILES},

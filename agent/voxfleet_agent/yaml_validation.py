@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from voxfleet_api.base import DURATION_PATTERN, QUANTITY_PATTERN
+from voxfleet_api.base import DURATION_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -20,6 +20,7 @@ Location = tuple[int | str, ...]
 
 _URI_PATTERN = "^(file:///|s3://"
 _ADVICE = {
+    SIZE_PATTERN: "write a number of bytes such as 200Mi or 20Gi, from 1 to 999999Ti",
     QUANTITY_PATTERN: "write a number of bytes such as 200Mi or 20Gi",
     DURATION_PATTERN: "write a duration such as 30s or 1h30m",
 }

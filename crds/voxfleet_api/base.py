@@ -1,14 +1,16 @@
 """The base classes of all messages, and the annotations that carry CRD markers.
 
 Messages are strict in two degrees. Those that decide how audio is treated or what is paid (specs, contracts, attempt
-specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer.
+specs) refuse unknown fields; envelopes and status ignore them, so that either side may be newer. For the same reason
+their enums are open: `open_enum`.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -66,15 +68,48 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
-def list_atomic() -> dict[str, Any]:
-    return {"x-kubernetes-list-type": "atomic"}
+def list_atomic(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "atomic", **(validations(*rules) if rules else {})}
 
 
-DURATION_PATTERN = r"^([0-9]+(ms|s|m|h))+$"
+def list_unique() -> dict[str, Any]:
+    """A set whose order counts: CEL compares `set` and `map` lists without it, so a frozen field is neither."""
+    return list_atomic(cel("self.all(x, self.exists_one(y, x == y))", "write each value once"))
+
+
+def open_enum(known: type[StrEnum]) -> AfterValidator:
+    """Marks a text of a status or an envelope as an open enum.
+
+    A value of `known` becomes its member, so that `is` works; another value stays the text that it is. Stands behind
+    OPEN_VALUE, which bounds the text and would make a text of the member again.
+    """
+    members = {member.value: member for member in known}
+    return AfterValidator(lambda text: members.get(text, text))
+
+
+OPEN_VALUE_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
+"""CamelCase, as the reason of a condition: whatever a status or an envelope holds can become one."""
+OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
+
+DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
 QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+SIZE_PATTERN = r"^[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T))$"
+MAX_SIZE_BYTES = 999_999 * 2**40
+"""The largest Size. It leaves room in 64 bits, where sizes are added up and stored."""
 
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
-"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`."""
+"""A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`. In a spec it needs `between`."""
+
+
+def between(shortest: str, longest: str) -> dict[str, Any]:
+    """Returns the schema markers of a Duration in a spec: the bounds that the API server checks."""
+    return validations(
+        cel(
+            f"duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')",
+            f"write a duration from {shortest} to {longest}",
+        )
+    )
+
 
 Quantity = Annotated[
     str,
@@ -86,6 +121,22 @@ Quantity = Annotated[
     ),
 ]
 """A byte count, such as `200Mi` or 1048576."""
+
+Size = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    Field(
+        max_length=32,
+        pattern=SIZE_PATTERN,
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": SIZE_PATTERN,
+            "minimum": 1,
+            "maximum": 10**15 - 1,
+        },
+    ),
+]
+"""A byte count from 1 to MAX_SIZE_BYTES."""
 
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256Hex = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]

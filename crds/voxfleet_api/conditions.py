@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from voxfleet_api.base import Message, StatusModel, Timestamp, list_map
+from voxfleet_api.base import OPEN_VALUE_PATTERN, Message, StatusModel, Timestamp, list_map
 
 MESSAGE_LIMIT = 1024
 
@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
+    RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUARANTINED = "Quarantined"
     AVAILABLE = "Available"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     PENDING = "Pending"
     PLANNING = "Planning"
     RUNNING = "Running"
+    WAITING_FOR_MAC = "WaitingForMac"
     FINALIZING = "Finalizing"
     FINISHED = "Finished"
     FAILED = "Failed"
@@ -78,7 +80,7 @@ class Condition(StatusModel):
     type: Annotated[str, Field(max_length=63, description="What the condition describes.")]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
     reason: Annotated[
-        str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$", description="Why, as one word for programs.")
+        str, Field(max_length=128, pattern=OPEN_VALUE_PATTERN, description="Why, as one word for programs.")
     ]
     message: Annotated[Message, Field(description="Why, and what to do, for people.")] = ""
     observed_generation: Annotated[int, Field(description="metadata.generation that the condition describes.")] = 0

@@ -24,10 +24,15 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Convert the clip, or accept its container in the VoiceContract.",
     ),
     FailureClass.CONTRACT_VIOLATION: FailureText(
-        "The clip's rate, channels, length or size is not accepted, and no declared conversion changes that.",
+        "The clip's rate, channels, length or size is not accepted, and no declared conversion changes that; or a"
+        " declared conversion would silence it.",
         "Record or convert as the contract says, or declare the conversion in the VoiceContract.",
     ),
-    FailureClass.DECODE_ERROR: FailureText("The clip is truncated or damaged.", _DATA_TO_DO),
+    FailureClass.DECODE_ERROR: FailureText(
+        "The clip is truncated or damaged, is joined with another file, or holds bytes that nobody reads.",
+        "Repair, split or remove the clip, then run a job with the repaired clips; to take what a truncated file holds,"
+        " declare `input.truncated: Accept` in the VoiceContract.",
+    ),
     FailureClass.INPUT_CHANGED: FailureText(
         "The object is not the version that the plan recorded.",
         "Do not write to inputs while a job runs; run a new job.",
@@ -37,8 +42,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
     ),
     FailureClass.MEMORY_EXCEEDED: FailureText(
-        "The clip alone needs more memory than its lane may use.",
-        "Shorten the clip, declare conversions.windows, or raise memoryCap.",
+        "The clip alone, or the model as it is loaded, needs more memory than its lane may use.",
+        "Shorten the clip, declare conversions.windows, use a smaller model, or raise memoryCap.",
     ),
     FailureClass.TRUNCATED_OUTPUT: FailureText(
         "The transcript covers too little of the speech, was cut by the token budget, or is empty although"
@@ -49,24 +54,31 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The object does not exist.", "Correct the address, or upload the object."
     ),
     FailureClass.ACCESS_DENIED: FailureText(
-        "The storage refused the credentials, or the MacAgent's access list does not include the address.",
-        "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access.",
+        "The storage refused the credentials, or the MacAgent's access list or `allow` in the Mac's agent.yaml does not"
+        " include the address.",
+        "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access, or to `allow` in the"
+        " Mac's agent.yaml.",
     ),
-    FailureClass.TRANSPORT: FailureText("The connection to the storage failed.", "Nothing, unless it persists."),
+    FailureClass.TRANSPORT: FailureText(
+        "The connection to the storage failed, or a file system does not answer.",
+        "Nothing, unless it persists; a mount that the message names: check its server and mount it again.",
+    ),
     FailureClass.THROTTLED: FailureText("The storage asked to slow down.", "Nothing, or lower the job's parallelism."),
     FailureClass.MACHINE_LOST: FailureText(
         "The Mac was out of contact for longer than its lease.",
         "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
     ),
     FailureClass.RUNTIME_MISMATCH: FailureText(
-        "The Mac's agent does not understand the attempt, or its MLX packages do not fit together.",
-        "Upgrade the agent on this Mac.",
+        "The Mac cannot run the attempt: its agent does not understand it, its MLX packages do not fit together, its"
+        " own file does not allow the model, or its lane does not start, load the model or reach its files.",
+        "Read the message; upgrade the agent on this Mac, or correct models, laneUser, scratch or disk in its file.",
     ),
     FailureClass.SCRATCH_EXHAUSTED: FailureText(
         "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."
     ),
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureText(
-        "The GPU had no memory left.", "Nothing at first; if it persists, use a smaller model or a larger Mac."
+        "The GPU or the Mac had no memory left, and the lane was below its own cap.",
+        "Nothing at first; if it persists, use a smaller model or a larger Mac.",
     ),
     FailureClass.GPU_ABORT_TIMEOUT: FailureText(
         "The GPU driver ended work that took too long.",
@@ -77,7 +89,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing at first; if it persists, look for other work on the Mac.",
     ),
     FailureClass.INVALID_INPUT: FailureText(
-        "The job's input cannot be read as written: a malformed manifest, a repeated id, no clips.",
+        "The job's input cannot be read as written: a malformed manifest, a repeated id, a file whose name is"
+        " not UTF-8, no clips.",
         "Correct the input, then apply a job with another name.",
     ),
     FailureClass.MODEL_UNAVAILABLE: FailureText(

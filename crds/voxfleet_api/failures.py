@@ -95,6 +95,11 @@ RULES: dict[FailureClass, FailureRule] = {
 }
 
 
+def rule_of(failure_class: str) -> FailureRule:
+    """Returns the rule of a class; of one that only a newer agent knows: another Mac may fare better."""
+    return RULES[FailureClass(failure_class)] if failure_class in set(FailureClass) else _MACHINE
+
+
 class VoxFleetError(Exception):
     """An error with a class of the taxonomy and a message that says what to do.
 

@@ -1,7 +1,7 @@
 """Messages between operator and agent: HTTP/1.1, JSON, under `/v1`.
 
-Envelopes ignore unknown fields. An AttemptSpec does not: an agent that does not know a field must refuse the attempt
-(RuntimeMismatch) rather than run it differently.
+Envelopes ignore unknown fields and keep unknown values of their enums. An AttemptSpec does not: an agent that does not
+know a field must refuse the attempt (RuntimeMismatch) rather than run it differently.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, SecretStr
 
-from voxfleet_api.base import Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid
+from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, QuarantinedClip
-from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, FailedClip, QuarantinedClip
+from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.results import Counts, PlanResult
+from voxfleet_api.results import Counts, PlanResult, WarningCounts
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"
@@ -106,7 +106,7 @@ class AttemptSpec(SpecModel):
     finalize: FinalizeSpec | None = None
 
 
-class S3Credentials(SpecModel):
+class S3Credentials(StatusModel):
     """Credentials that stay in memory; SecretStr keeps them out of logs and tracebacks."""
 
     access_key_id: SecretStr
@@ -140,7 +140,7 @@ TERMINAL_STATES = frozenset({AttemptState.SUCCEEDED, AttemptState.FAILED})
 
 
 class AttemptFailure(StatusModel):
-    failure_class: Annotated[FailureClass, Field(alias="class")]
+    failure_class: Annotated[str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class")]
     message: Annotated[str, Field(max_length=1024)]
 
 
@@ -158,6 +158,10 @@ class ShardResult(StatusModel):
     """The counts of a Process or Finalize attempt, inherited clips included."""
     quarantine: tuple[QuarantinedClip, ...] = ()
     """The first quarantined clips, by index."""
+    failures: tuple[FailedClip, ...] = ()
+    """The first failed clips, by index."""
+    warnings: WarningCounts = ()
+    """The warnings of the same rows that `counts` counts."""
 
 
 class LedgerSpan(StatusModel):
@@ -176,10 +180,12 @@ class AttemptStatus(StatusModel):
     spec_digest: str
     control_plane: str
     namespace: str
-    job: JobRef
+    job: ReportedJob
     shard_name: str
-    stage: Stage
-    state: AttemptState
+    stage: Annotated[str, OPEN_VALUE, open_enum(Stage)]
+    state: Annotated[str, OPEN_VALUE, open_enum(AttemptState)]
+    ended: bool = False
+    """Whether the state is terminal, for a reader that does not know it."""
     lane: str | None = None
     failure: AttemptFailure | None = None
     progress: ShardProgress = ShardProgress()
@@ -187,6 +193,10 @@ class AttemptStatus(StatusModel):
     ledger: LedgerSpan | None = None
     scratch_high_water_bytes: int = 0
     scratch_residue_bytes: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended or self.state in TERMINAL_STATES
 
 
 class AttemptList(StatusModel):
@@ -212,7 +222,7 @@ def identity_claim(identity: Identity) -> dict[str, object]:
 
 class PoolFacts(StatusModel):
     name: str
-    kind: str
+    kind: Annotated[str, OPEN_VALUE]
     lanes: int
     free_lanes: int
 
@@ -244,7 +254,7 @@ class EventType(StrEnum):
 class Event(StatusModel):
     """One line of GET /v1/events?after=CURSOR. A cursor is `<journal id>:<number>`."""
 
-    type: EventType
+    type: Annotated[str, OPEN_VALUE, open_enum(EventType)]
     cursor: str
     attempt: AttemptStatus | None = None
     row: SignedRow | None = None
@@ -272,7 +282,7 @@ class LedgerPage(StatusModel):
 class Problem(StatusModel):
     """Body of every answer whose status is not 2xx."""
 
-    failure_class: Annotated[FailureClass | None, Field(alias="class")] = None
+    failure_class: Annotated[Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None, Field(alias="class")] = None
     message: str
     held_epoch: int | None = None
     """With 412."""

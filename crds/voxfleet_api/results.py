@@ -2,6 +2,7 @@
 
     contract.json                          the contract as accepted
     plan/<n>/manifest.jsonl                one ManifestRow per clip
+    plan/<n>/skipped.jsonl                 one SkippedRow per entry of a prefix that became no clip
     plan/<n>/plan.json                     PlanFile; its sha256 is the Plan shard's commit
     parts/<shardUID>/<n>/base.json         AttemptBase: what attempt n inherits, frozen before its first clip
     parts/<shardUID>/<n>/part-<k>-<sha256>.jsonl   ResultRows
@@ -20,17 +21,32 @@ Rows use snake_case (data people read them), the other files camelCase.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from voxfleet_api.base import Decimal3, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, list_atomic
+from voxfleet_api.base import (
+    OPEN_VALUE,
+    Decimal3,
+    Digest,
+    Ranges,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Uid,
+    list_atomic,
+    list_map,
+    open_enum,
+)
 from voxfleet_api.failures import FailureClass
 
 RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
+SKIPPED_NAME = "skipped.jsonl"
 
 
 class Row(BaseModel):
@@ -66,6 +82,10 @@ class WarningCode(StrEnum):
     """The file ends early; the contract accepts what is there."""
 
 
+MAX_WARNING_CODES = 16
+"""The most codes that a status has room for."""
+
+
 class RowWarning(BaseModel):
     """A warning of one clip."""
 
@@ -73,6 +93,35 @@ class RowWarning(BaseModel):
 
     code: WarningCode
     message: Annotated[str, Field(max_length=256)]
+
+
+class WarningCount(StatusModel):
+    """How many clips have a warning with this code."""
+
+    code: Annotated[str, OPEN_VALUE, open_enum(WarningCode), Field(description="What the rows warn of.")]
+    clips: Annotated[int, Field(description="Clips whose rows have such a warning.")]
+
+
+WarningCounts = Annotated[
+    tuple[WarningCount, ...],
+    Field(
+        max_length=MAX_WARNING_CODES,
+        json_schema_extra=list_map("code"),
+        description="Warnings in the rows of the committed clips, by code. A clip with a warning is no failure.",
+    ),
+]
+
+
+def warning_counts(counts: Iterable[WarningCount]) -> tuple[WarningCount, ...]:
+    """Adds counts up, one a code, in the order of the codes. Pure.
+
+    Of more codes than a status has room for, those with the most clips stay: Macs of several versions may know more.
+    """
+    clips: Counter[str] = Counter()
+    for count in counts:
+        clips[count.code] += count.clips
+    most = sorted(clips.items(), key=lambda item: (-item[1], item[0]))[:MAX_WARNING_CODES]
+    return tuple(WarningCount(code=code, clips=number) for code, number in sorted(most) if number)
 
 
 class ManifestRow(Row):
@@ -91,8 +140,31 @@ class ManifestRow(Row):
     """The expected digest, when the input names one."""
     audio_milliseconds: int = 0
     """The length that the header announces; 0 when the header could not be read."""
+    decode_scratch_bytes: int = 0
+    """The scratch that decoding may take beside the file, for a copy of the part of it that is audio."""
     refusal: RowError | None = None
     """The violation that the header shows; Process does not fetch such a clip."""
+
+
+class SkipReason(StrEnum):
+    """Why an entry of a prefix is no clip."""
+
+    HIDDEN = "Hidden"
+    """It, or a folder above it, is hidden or belongs to a system: `.Trashes`, `__MACOSX`, `@eaDir`."""
+    NO_PATTERN_MATCHED = "NoPatternMatched"
+    OWN_OUTPUT = "OwnOutput"
+    """It lies where the job writes."""
+    LINKED_FOLDER = "LinkedFolder"
+    """A symbolic link to a folder; it is not followed."""
+    NOT_READABLE = "NotReadable"
+    """A folder that may not be read."""
+
+
+class SkippedRow(Row):
+    """An entry of the prefix that is no clip. A folder ends in a slash, and stands for everything below it."""
+
+    name: str
+    reason: SkipReason
 
 
 class ClipStatus(StrEnum):
@@ -144,6 +216,17 @@ class SynthesizedAudioFile(BaseModel):
     """The length of a streamed chunk, rounded to whole frames of the model's codec."""
 
 
+class SkippedPart(BaseModel):
+    """Bytes of a clip's file that the decoder was not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset_bytes: int
+    length_bytes: int
+    what: str
+    """For example `an ID3v2 tag`, `zero bytes`, `bytes of no known format`."""
+
+
 class Attestation(BaseModel):
     """The properties of the file, and the conversions before inference."""
 
@@ -157,6 +240,8 @@ class Attestation(BaseModel):
     """For example `resample:22050->16000:soxr_vhq`, `downmix:2->1:Mean`; empty: none."""
     decoder: str
     """The decoder's name and version."""
+    skipped: Annotated[tuple[SkippedPart, ...], Field(max_length=16)] = ()
+    """What lies around and between the audio: tags, padding, length headers that do not fit, and rubbish."""
     sha256: str | None = None
     """The sha256 of the decoded bytes."""
 
@@ -188,6 +273,39 @@ class ResultRow(Row):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class SkippedEntries(StatusModel):
+    """How many entries of the prefix became no clip for one reason."""
+
+    reason: Annotated[
+        str,
+        OPEN_VALUE,
+        open_enum(SkipReason),
+        Field(description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, or a later one."),
+    ]
+    entries: Annotated[int, Field(ge=1, description="Files, and folders that were not entered.")]
+
+
+class InputSelection(StatusModel):
+    """What a prefix holds, and what of it became clips: `listed` is `taken` and all that was skipped."""
+
+    listed: Annotated[int, Field(ge=0, description="Entries of the prefix.")]
+    taken: Annotated[int, Field(ge=0, description="Entries that are clips of the job.")]
+    skipped: Annotated[
+        tuple[SkippedEntries, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("reason"),
+            description="Entries that are no clips, by reason; plan/<attempt>/skipped.jsonl names them.",
+        ),
+    ] = ()
+
+    @property
+    def text(self) -> str:
+        """In one line: `12 listed, 9 taken, 2 Hidden, 1 LinkedFolder`."""
+        skipped = [f"{item.entries} {item.reason}" for item in self.skipped]
+        return ", ".join([f"{self.listed} listed", f"{self.taken} taken", *skipped])
+
+
 class PlanResult(StatusModel):
     """The result of Plan, which is copied into AudioShard.status and from there into the job's status."""
 
@@ -203,6 +321,9 @@ class PlanResult(StatusModel):
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+    selection: Annotated[
+        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+    ] = None
 
 
 class PlanFile(SpecModel):
@@ -214,6 +335,7 @@ class PlanFile(SpecModel):
     boundaries: tuple[int, ...]
     audio_seconds: Decimal3
     contract_digest: Digest
+    selection: InputSelection | None = None
 
 
 class FileRef(SpecModel):
@@ -235,6 +357,8 @@ class AttemptBase(SpecModel):
 
     shard_uid: Uid
     attempt: int
+    plan_attempt: int
+    """The Plan whose clips the parts hold."""
     parts: tuple[PartRef, ...]
 
 
@@ -247,6 +371,7 @@ class LadderTier(SpecModel):
     audio_milliseconds: int
     """The audio of all rounds."""
     infer_milliseconds: int
+    """Of all rounds, each counted as the median one."""
     clip_p50_milliseconds: int
     """The p50 of a clip's time, which is the time of its batch."""
     clip_p95_milliseconds: int
@@ -267,15 +392,19 @@ class LadderTable(SpecModel):
     versions: dict[str, str]
     sample_rate_hz: int
     memory_cap_bytes: int
+    tail_p95_milliseconds: int | None = None
+    """The contract's slo.offlineTailP95."""
     parameters: int | None = None
     """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]
     memory_knee: int
     """The largest batch size under the memory cap."""
     latency_knee: int
-    """The last batch size whose throughput gained more than its p95 grew."""
+    """The last batch size under the memory cap whose throughput gained more than its p95 grew."""
+    throughput_knee: int
+    """The smallest batch size within 5 % of the best throughput, under the memory cap and slo.offlineTailP95."""
     chosen: int
-    """The smaller of the two knees, or less after a job had to step down."""
+    """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""
 
@@ -312,7 +441,7 @@ class Evidence(SpecModel):
     attestation: Attestation | None = None
 
 
-class Counts(SpecModel):
+class Counts(StatusModel):
     succeeded: int = 0
     failed: int = 0
     quarantined: int = 0
@@ -331,8 +460,9 @@ class Commit(SpecModel):
     indexes: Ranges
     parts: tuple[PartRef, ...]
     counts: Counts
-    run: FileRef | None = None
-    """The reference of run.json; absent when the attempt inherited everything."""
+    warnings: WarningCounts = ()
+    runs: tuple[FileRef, ...] = ()
+    """The run.json of each attempt whose inferred rows the commit delivers; an attempt that was killed has none."""
 
 
 class ResultIndex(SpecModel):
@@ -342,6 +472,7 @@ class ResultIndex(SpecModel):
     manifest_sha256: Sha256Hex
     total: int
     counts: Counts
+    warnings: WarningCounts = ()
     files: tuple[FileRef, ...]
 
 

@@ -28,8 +28,12 @@ class RunRecord(SpecModel):
     scratch_path: str
     environment: dict[str, str] = Field(default_factory=dict)
     """TMPDIR and the MLX_AUDIO_ variables of the worker's environment."""
+    blas: str
+    """The library of linear algebra that the worker had loaded; its file's name holds its version."""
     seed: int
     retries: dict[str, int] = Field(default_factory=dict)
     """Retries by failure class."""
     ladder: LadderTable | None = None
+    ladder_milliseconds: int = 0
+    """How long the attempt measured its ladder, fetches included; 0 when a stored one was used."""
     readings: LaneReadings = LaneReadings()

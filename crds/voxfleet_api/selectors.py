@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import SpecModel, cel, list_atomic, list_set, validations
+from voxfleet_api.base import SpecModel, cel, list_atomic, validations
 
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
@@ -36,7 +36,9 @@ class LabelRequirement(
     operator: Annotated[SelectorOperator, Field(description="How the label's value is compared.")]
     values: Annotated[
         tuple[LabelValue, ...] | None,
-        Field(max_length=32, json_schema_extra=list_set(), description="For In and NotIn: the values to compare with."),
+        Field(
+            max_length=32, json_schema_extra=list_atomic(), description="For In and NotIn: the values to compare with."
+        ),
     ] = None
 
     def matches(self, labels: Mapping[str, str]) -> bool:

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxfleet_api.failures import FailureClass
-from voxfleet_corpus.case import Case, poison, refused
+from voxfleet_corpus.case import Case, refused
 from voxfleet_corpus.mp4 import lead_elsewhere
 from voxfleet_corpus.mpeg import id3
 from voxfleet_corpus.sounds import Sounds
 
 _CONTAINER = FailureClass.UNSUPPORTED_CONTAINER
-_DECODE = FailureClass.DECODE_ERROR
 _CONTRACT = FailureClass.CONTRACT_VIOLATION
 
 
@@ -57,9 +56,11 @@ def _texts(bait: Path) -> Iterator[Case]:
 def _behind_a_tag(sounds: Sounds, bait: Path) -> Iterator[Case]:
     # A demuxer that probes contents looks behind the tag, finds text, and opens the file that it names.
     def lure(id: str, body: bytes, note: str) -> Case:
-        return poison(f"lure-{id}", f"{id}.mp3", id3(bytes(40)) + body + sounds.bare_mp3, _DECODE, note)
+        return refused(f"lure-{id}", f"{id}.mp3", id3(bytes(40)) + body + sounds.bare_mp3, _CONTAINER, note)
 
     yield lure("tag-hls", _stream(bait), "an HLS stream between an ID3 tag and mp3 frames")
     yield lure("tag-concat", _concat(bait), "a list that ffmpeg joins, between an ID3 tag and mp3 frames")
     hidden = id3(bytes(40)) + _stream(bait) + b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt "
-    yield poison("lure-tag-wav", "tag-wav.wav", hidden, _DECODE, "an HLS stream between an ID3 tag and a wav header")
+    yield refused(
+        "lure-tag-wav", "tag-wav.wav", hidden, _CONTAINER, "an HLS stream between an ID3 tag and a wav header"
+    )

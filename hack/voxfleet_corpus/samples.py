@@ -44,7 +44,13 @@ def cases(sounds: Sounds) -> Iterator[Case]:
     yield good("samples-clipped", "clipped.wav", _floats(np.clip(speech * 4, -1, 1)), "speech cut off at full scale")
     yield good("samples-over", "over.wav", _floats(speech * (2 / np.abs(speech).max())), "6 dB over full scale")
     opposed = np.stack([speech, -speech], axis=1)
-    yield good("samples-opposed", "opposed.wav", _floats(opposed, 2), "the declared downmix cancels both channels", "")
+    yield poison(
+        "samples-opposed",
+        "opposed.wav",
+        _floats(opposed, 2),
+        FailureClass.CONTRACT_VIOLATION,
+        "the declared downmix cancels both channels",
+    )
     yield good(
         "samples-left-only", "left.wav", _floats(np.stack([speech, speech * 0], axis=1), 2), "one channel silent", TEXT
     )

@@ -143,7 +143,9 @@ def _lengths(sounds: Sounds) -> Iterator[Case]:
     yield refused("wav-one-frame-short", "short1.wav", announcing(len(pcm) + 2), _DECODE, "promises one frame too many")
     yield refused("wav-half-there", "half.wav", announcing(2 * len(pcm)), _DECODE, "promises twice its audio")
     yield refused("wav-no-samples", "none.wav", announcing(0, b""), _DECODE, "a header and no audio")
-    yield refused("wav-zero-length", "zero.wav", announcing(0), _DECODE, "says that it has no audio")
+    yield good("wav-zero-length", "zero.wav", announcing(0), "the recorder died before it wrote its length", TEXT)
+    yield refused("wav-half-announced", "short.wav", announcing(len(pcm) // 2), _DECODE, "half of it is not announced")
+    yield refused("wav-two-files", "joined.wav", announcing(len(pcm)) * 2, _DECODE, "two files in one")
     yield refused("wav-one-sample", "one.wav", announcing(2, pcm[:2]), _CONTRACT, "shorter than minClip")
     yield refused("wav-20-ms", "20ms.wav", announcing(640, pcm[:640]), _CONTRACT, "shorter than minClip")
     yield good("wav-100-ms", "100ms.wav", announcing(3200, bytes(3200)), "exactly minClip, silent", "")
@@ -170,7 +172,7 @@ def _chunks(sounds: Sounds) -> Iterator[Case]:
         "wav-two-data", "parts.wav", riff(fmt(), data, data), _DECODE, "two audio chunks; readers stop after one"
     )
     unpadded = riff(fmt(), b"LIST\3\0\0\0odd", data)
-    yield refused("wav-unpadded", "unpadded.wav", unpadded, _DECODE, "an odd chunk without its pad byte")
+    yield good("wav-unpadded", "unpadded.wav", unpadded, "an odd chunk without its pad byte", TEXT)
     yield refused(
         "wav-10000-chunks", "chunks.wav", riff(fmt(), junk, data), _DECODE, "audio behind 10,000 empty chunks"
     )
@@ -179,7 +181,7 @@ def _chunks(sounds: Sounds) -> Iterator[Case]:
     nested = data
     for _ in range(200):
         nested = chunk(b"LIST", b"wavl" + nested[:60_000])
-    yield refused("wav-nested", "nested.wav", riff(fmt(), nested), _DECODE, "lists in lists and no audio chunk")
+    yield refused("wav-nested", "nested.wav", riff(fmt(), nested), _CONTRACT, "lists of waves and no audio chunk")
     yield refused("wav-no-format", "noformat.wav", riff(data), _DECODE, "audio without a format")
     yield refused("wav-format-last", "late.wav", riff(data, fmt()), _DECODE, "the format behind the audio")
     both = riff(fmt(), fmt(channels=2, rate_hz=48_000), data)

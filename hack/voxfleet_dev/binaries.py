@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver, kubectl, kube-controller-manager and versitygw (an S3 server) in the right version.
+"""etcd, kube-apiserver, kubectl, kube-controller-manager, versitygw (an S3 server) and kstatus in the right version.
 
 They come from $KUBEBUILDER_ASSETS or PATH when their versions fit. Otherwise they are built once into the cache, from
 the Go modules below hack/.
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def linker_flags(self) -> str:
-        if self.module == "versitygw":
+        if self.module in ("versitygw", "kstatus"):
             return f"-s -w -X main.Version=v{self.version}"
         if self.module != "controlplane/kubernetes":
             return "-s -w"
@@ -70,6 +70,7 @@ SOURCES = {
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kubectl": _kubernetes("kubectl", "version", "--client"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "kstatus": Source("kstatus", "sigs.k8s.io/cli-utils", "."),
     "versitygw": Source("versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from voxfleet_api import API_VERSION
+from voxfleet_api.base import DURATION_PATTERN
 from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import Resource
@@ -83,6 +84,9 @@ def _rows(node: Schema, path: str) -> Iterator[str]:
 def _type(node: Schema) -> str:
     if node.get("x-kubernetes-int-or-string"):
         return "quantity"
+    if node.get("pattern") == DURATION_PATTERN:
+        advice: str = node["x-kubernetes-validations"][0]["message"]
+        return advice.removeprefix("write a ")
     if "enum" in node:
         return " \\| ".join(f"`{value}`" for value in node["enum"])
     if node["type"] == "array":
@@ -96,7 +100,9 @@ def _type(node: Schema) -> str:
 
 
 def _rules(node: Schema) -> Iterator[dict[str, str]]:
-    yield from node.get("x-kubernetes-validations", ())
+    """Yields the rules of the node and of the objects and lists below it; those of scalars stand with their types."""
+    if node.get("type") in ("object", "array"):
+        yield from node.get("x-kubernetes-validations", ())
     for child in node.get("properties", {}).values():
         yield from _rules(child)
     if "items" in node:

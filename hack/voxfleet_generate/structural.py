@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from voxfleet_api.base import DURATION_PATTERN
 from voxfleet_api.kinds import Resource
+from voxfleet_generate.immutability import immutability_rules
+from voxfleet_generate.not_structural import NotStructural
 
 Schema = dict[str, Any]
 
@@ -38,11 +41,9 @@ _KEPT = {
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 }
+_CONDITION_STATUSES = ["True", "False", "Unknown"]  # Kubernetes' own closed set
+_COPIED_VALUE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]*$"  # a spec that a status copies has values such as `pcm_s16le`
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
-
-
-class NotStructural(Exception):
-    """A type that no CRD can express, or that lacks a bound or a description; the message names the field."""
 
 
 def kind_schema(kind: type[Resource]) -> Schema:
@@ -55,6 +56,9 @@ def kind_schema(kind: type[Resource]) -> Schema:
     spec["description"] = "The desired state."
     status["description"] = "The observed state; only the operator writes it."
     status["default"] = {"observedGeneration": -1}
+    if kind.crd.frozen_spec is not None:
+        rules = immutability_rules(kind.crd.frozen_spec, spec, f"{name}.spec")
+        spec["x-kubernetes-validations"] = [*rules, *spec.get("x-kubernetes-validations", ())]
     schema: Schema = {
         "type": "object",
         "description": _one_line(root["description"]),
@@ -102,9 +106,13 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
         # The API server allows no type here; the pattern applies to text, the minimum to numbers.
         del result["type"]
         result["anyOf"] = _INT_OR_STRING
-        result["minimum"] = 0
+        result.setdefault("minimum", 0)
     elif result.get("type") == "integer":
         result["format"] = "int64"
+    if not defaults and result.get("enum", _CONDITION_STATUSES) != _CONDITION_STATUSES:
+        # An operator may be newer than the CRDs, so a status takes values that its schema does not list.
+        del result["enum"]
+        result |= {"maxLength": 64, "pattern": _COPIED_VALUE_PATTERN}
     return result
 
 
@@ -152,6 +160,8 @@ def _check(node: Schema, path: str) -> None:
         case "string":
             if "maxLength" not in node and "enum" not in node:
                 raise NotStructural(f"{path}: a string needs max_length")
+            if node.get("pattern") == DURATION_PATTERN and not _has_bounds(node):
+                raise NotStructural(f"{path}: a duration needs bounds; write json_schema_extra=between(…, …)")
         case "number":
             raise NotStructural(f"{path}: the API has no floats; write an integer unit or a decimal string")
         case "integer" | "boolean" | None:
@@ -173,6 +183,11 @@ def _check_object(node: Schema, path: str) -> None:
         if not child.get("description"):
             raise NotStructural(f"{path}.{name}: has no description; kubectl explain would say nothing")
         _check(child, f"{path}.{name}")
+
+
+def _has_bounds(node: Schema) -> bool:
+    rules = " ".join(rule["rule"] for rule in node.get("x-kubernetes-validations", ()))
+    return "duration(self) >=" in rules and "duration(self) <=" in rules
 
 
 def _check_list_keys(node: Schema, path: str) -> None:

@@ -14,9 +14,9 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
+from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
 from voxfleet_cli.columns import header, row, table
-from voxfleet_cli.explain import explain, failed
+from voxfleet_cli.explain import explain, failed, needs_shards
 from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_operator.command import operator
@@ -42,6 +42,8 @@ class ListOutput(StrEnum):
 
 EPILOG = "Exit codes: 0 fine, 1 the job has failed, 2 wrong usage, 3 not found, 4 the cluster gave no answer."
 
+_NAMES = ", ".join(kind.crd.everyday_name for kind in KINDS)
+
 app = typer.Typer(
     name="voxfleet",
     help="Batch speech work on a fleet of Macs.",
@@ -61,7 +63,7 @@ KubeContext = Annotated[str | None, typer.Option(help="Context of the kubeconfig
 
 @app.command(epilog=f"Examples: voxfleet why nightly -n calls; voxfleet why mac/mac-01 -o json. {EPILOG}")
 def why(
-    target: Annotated[str, typer.Argument(metavar="KIND/NAME|NAME", help="A job, a shard, a Mac or a contract.")],
+    target: Annotated[str, typer.Argument(metavar="KIND/NAME|NAME", help=f"{_NAMES}, or just a name.")],
     namespace: Namespace = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
     kubeconfig: Kubeconfig = None,
@@ -73,7 +75,7 @@ def why(
 
 @app.command(name="get", epilog=f"Examples: voxfleet get jobs -A; voxfleet get macs -o wide. {EPILOG}")
 def get_(
-    kind: Annotated[str, typer.Argument(help="jobs, shards, macs or contracts.")],
+    kind: Annotated[str, typer.Argument(help=f"{_NAMES}, or in the plural.")],
     namespace: Namespace = None,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
     output: Annotated[ListOutput, typer.Option("--output", "-o", help="table, wide, json or yaml.")] = ListOutput.TABLE,
@@ -108,13 +110,11 @@ async def _why(target: Target, namespace: str | None, output: Output, kube: Kube
 
 
 async def _shards_of(kube: Kube, resource: Resource) -> list[AudioShard]:
-    if isinstance(resource, AudioBatchJob):
-        shards, _ = await kube.list(AudioShard, resource.metadata.namespace)
-        return [shard for shard in shards if shard.spec.job_ref.uid == resource.metadata.uid]
-    if isinstance(resource, MacAgent):
-        shards, _ = await kube.list(AudioShard)
-        return [shard for shard in shards if shard.status.mac == resource.metadata.name]
-    return []
+    """Of the object's namespace, or of all namespaces for one that has none."""
+    if not needs_shards(resource):
+        return []
+    shards, _ = await kube.list(AudioShard, resource.metadata.namespace)
+    return shards
 
 
 async def _get(

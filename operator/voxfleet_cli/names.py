@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_api.kinds import KINDS, Resource
 from voxfleet_operator.kube import Kube
-
-_EVERYDAY: dict[str, type[Resource]] = {
-    "job": AudioBatchJob,
-    "shard": AudioShard,
-    "mac": MacAgent,
-    "contract": VoiceContract,
-}
 
 
 class UnknownKind(Exception):
@@ -26,14 +19,13 @@ class NoSuchObject(Exception):
 def kind_of(word: str) -> type[Resource]:
     """Understands `job`, `jobs`, `abj` and `audiobatchjob(s)`, in upper or lower case. Raises UnknownKind."""
     names: dict[str, type[Resource]] = {}
-    for everyday, kind in _EVERYDAY.items():
-        names |= {everyday: kind, f"{everyday}s": kind}
     for kind in KINDS:
         facts = kind.crd
-        names |= dict.fromkeys((facts.singular, facts.plural, *facts.short_names), kind)
+        everyday = (facts.everyday_name, f"{facts.everyday_name}s")
+        names |= dict.fromkeys((*everyday, facts.singular, facts.plural, *facts.short_names), kind)
     found = names.get(word.lower())
     if found is None:
-        raise UnknownKind(f"{word!r} is no kind; write one of {', '.join(_EVERYDAY)}")
+        raise UnknownKind(f"{word!r} is no kind; write one of {', '.join(kind.crd.everyday_name for kind in KINDS)}")
     return found
 
 
@@ -46,9 +38,9 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Understands `kind/name`, or just the name of a job, a shard or a Mac. Raises UnknownKind."""
+    """Understands `kind/name`, or just a name, which is looked for in every kind. Raises UnknownKind."""
     word, slash, name = text.partition("/")
-    return Target((kind_of(word),), name) if slash else Target((AudioBatchJob, AudioShard, MacAgent), word)
+    return Target((kind_of(word),), name) if slash else Target(KINDS, word)
 
 
 async def find_object(kube: Kube, target: Target, namespace: str) -> Resource:

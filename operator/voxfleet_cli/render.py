@@ -11,7 +11,7 @@ from rich.text import Text
 
 from voxfleet_api.conditions import Reason
 from voxfleet_cli.columns import table
-from voxfleet_cli.explain import UNSEEN_STATE, Plain
+from voxfleet_cli.explainers.explanation import UNSEEN_STATE, Plain
 
 _GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED}
 _BAD = {Reason.FAILED, UNSEEN_STATE}
@@ -36,14 +36,17 @@ def print_explanation(console: Console, plain: Plain) -> None:
     style = "bold green" if state in _GOOD else "bold red" if state in _BAD else "bold yellow"
     _line(console, f"{plain['kind']} {plain['name']}{where}: ", (state, style))
     _line(console, "Next: ", (str(plain["next"]), "bold"))
-    for label in ("job", "stage", "indexes", "digest", "pending", "results"):
+    for label in ("job", "stage", "indexes", "digest", "pending", "input", "results"):
         if label in plain:
             _line(console, f"{label.capitalize()}: {plain[label]}")
     for label in ("clips", "usage", "machine"):
         if label in plain:
             _line(console, f"{label.capitalize()}: " + ", ".join(_pair(*item) for item in plain[label].items()))
     _rows(console, "Conditions", plain.get("conditions", []), ("type", "status", "reason", "message"))
+    _rows(console, "Failed clips", plain.get("failures", []), ("index", "id", "class", "reason"))
     _rows(console, "Quarantined clips", plain.get("quarantine", []), ("index", "id", "class", "reason"))
+    if "rest" in plain:
+        _line(console, str(plain["rest"]))
     columns = ("shard", "attempt", "mac", "outcome", "class", "machineSeconds", "usage", "message")
     _rows(console, "Attempts", plain.get("attempts", []), columns)
 

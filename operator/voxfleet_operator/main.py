@@ -27,8 +27,8 @@ from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.registry import reconcilers
-from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
+from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.watch import CrdsMissing, Watch
 from voxfleet_operator.workers import Workers
 
@@ -91,6 +91,7 @@ async def _operate(options: OperatorOptions) -> None:
             fleet=fleet,
             leader=leader,
             queue=queue,
+            triggers=triggers(),
             events=recorder,
             options=ReconcileOptions(
                 control_plane=control_plane,
@@ -117,7 +118,7 @@ def _start_watch(
     """Returns the watch, and a task that ends when the operator is to stop and raises if the watch has failed."""
 
     def on_change(resource: Resource) -> None:
-        for key in keys_of_change(resource, cache):
+        for key in triggers().keys_of_change(resource, cache):
             queue.add(key)
 
     watch, watch_stop = Watch(kube, cache, on_change, lambda: queue.add(PLACEMENT)), asyncio.Event()
@@ -169,7 +170,7 @@ def _make_fleet(
     raising: set[asyncio.Task[None]] = set()
 
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
-        for key in keys_of_mac_change(mac, shard_uids, cache):
+        for key in triggers().keys_of_mac_change(mac, shard_uids, cache):
             queue.add(key)
 
     async def raise_epoch(held: int) -> None:

@@ -1,39 +1,46 @@
-"""Every reconciler, by the kind of its keys. A new kind is added here."""
+"""Every kind's reconciler and triggers, found in the folders below reconcile/. Nothing else lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
-from voxfleet_operator.placement.reconcile import PlacementReconciler
-from voxfleet_operator.queue import PLACEMENT, Key
-from voxfleet_operator.reconcile.backoffs import Backoffs
+from voxfleet_operator import reconcile
+from voxfleet_operator.placement.reconcile import PlacementReconciler, placement_woken_by
+from voxfleet_operator.queue import PLACEMENT
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.contract.reconcile import ContractReconciler
-from voxfleet_operator.reconcile.job.reconcile import JobReconciler
-from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
-from voxfleet_operator.reconcile.mac.reconcile import MacReconciler
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
-from voxfleet_operator.reconcile.shard.reconcile import ShardReconciler
+from voxfleet_operator.reconcile.registration import Reconciler, Registration, SharedFindings
+from voxfleet_operator.triggers import Triggers
 
 
-class Reconciler(Protocol):
-    async def reconcile(self, key: Key) -> float | None:
-        """Brings the world closer to what the object asks for.
+@cache
+def registrations() -> tuple[Registration, ...]:
+    """Reads `registration.py` of each folder below reconcile/.
 
-        Returns the seconds after which to run again if nothing wakes the key earlier, or None.
-        """
-        ...
+    Raises ImportError naming a folder that has none, and TypeError naming one without a REGISTRATION.
+    """
+    folders = [module.name for module in iter_modules(reconcile.__path__) if module.ispkg]
+    return tuple(_registration_of(import_module(f"{reconcile.__name__}.{folder}.registration")) for folder in folders)
+
+
+def _registration_of(module: ModuleType) -> Registration:
+    found = getattr(module, "REGISTRATION", None)
+    if not isinstance(found, Registration):
+        raise TypeError(f"{module.__name__} has no REGISTRATION; write one for the kind of this folder")
+    return found
+
+
+def triggers() -> Triggers:
+    return Triggers((placement_woken_by, *(item.woken_by for item in registrations())))
 
 
 def reconcilers(context: Context) -> Mapping[str, Reconciler]:
-    """Makes the reconcilers and the state that some of them share, which the next process has to find anew."""
-    backoffs, blockers, pending_reasons, lease_clock = Backoffs(), JobBlockers(), PendingReasons(), LeaseClock(context)
+    """Makes the reconcilers, by the kind of their keys."""
+    findings = SharedFindings.empty(context)
     return {
-        VoiceContract.crd.kind: ContractReconciler(context),
-        AudioBatchJob.crd.kind: JobReconciler(context, blockers, pending_reasons),
-        AudioShard.crd.kind: ShardReconciler(context, backoffs, blockers, lease_clock),
-        MacAgent.crd.kind: MacReconciler(context),
-        PLACEMENT.kind: PlacementReconciler(context, backoffs, blockers, pending_reasons, lease_clock),
+        PLACEMENT.kind: PlacementReconciler(context, findings),
+        **{item.kind.crd.kind: item.make(context, findings) for item in registrations()},
     }

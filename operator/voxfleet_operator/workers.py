@@ -11,7 +11,7 @@ from voxfleet_operator.kube import ApiUnavailable, Conflict, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import Key, QueueClosed, WorkQueue
-from voxfleet_operator.registry import Reconciler
+from voxfleet_operator.reconcile.registration import Reconciler
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from tests.bench.audit import operator_requests
 from tests.bench.clips import Pool
 from tests.bench.failure import MeasurementFailed
+from tests.bench.pace import Pace, pace_of_job
 from tests.bench.report import Figure, Goal
-from tests.bench.rig import Rig
+from tests.bench.rig import LADDER_CONTRACT, Rig
 
 SMALL_JOB_CLIPS = 8
 REQUESTS_GOAL_CLIPS = 1000
@@ -67,15 +68,15 @@ def two_mac_figures(directory: Path, pool: Pool, clips: int, say: Say) -> list[F
     ]
 
 
-def agent_throughput(directory: Path, pool: Pool) -> float:
-    """Audio seconds a second of Work, one Mac with one lane. Raises MeasurementFailed, ChildFailed, KubectlFailed."""
-    with Rig(directory, macs=1, readable=pool.folder) as rig:
+def agent_pace(directory: Path, pool: Pool) -> Pace:
+    """Work of one Mac with one lane and a ladder. Raises MeasurementFailed, ChildFailed, KubectlFailed."""
+    with Rig(directory, macs=1, readable=pool.folder, contract=LADDER_CONTRACT) as rig:
         clips = len(pool.clips)
         rig.submit("throughput", pool.manifest("throughput", clips), sharding=ONE_SHARD)
         work_seconds = float(rig.completed("throughput", clips).status.usage.productive_seconds)
     if work_seconds <= 0:
         raise MeasurementFailed("job throughput: status.usage.productive_seconds is 0 though every clip succeeded")
-    return pool.total_audio_seconds / work_seconds
+    return pace_of_job(directory / "results", pool.total_audio_seconds, work_seconds)
 
 
 def _run_job(rig: Rig, name: str, manifest: Path, clips: int, **spec: object) -> JobLoad:

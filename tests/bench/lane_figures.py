@@ -1,4 +1,4 @@
-"""Figures of one lane: its speed on the pool, its memory over many lengths, and the default model's ladder."""
+"""Figures of one lane: its speed on the pool, its memory over many lengths, and the built-in model's ladder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.bench.agent_alone import BENCH_CONTRACT
 from tests.bench.baselines import check_words
 from tests.bench.clips import Pool
 from tests.bench.failure import MeasurementFailed
+from tests.bench.pace import Pace, pace_of_verdicts
 from tests.bench.report import Figure, Goal
 from tests.bench.resident import slope
 
@@ -57,15 +58,15 @@ def set_blas() -> None:
 
 
 class LaneBench:
-    """A lane with the default model, in a process of its own."""
+    """A lane with the built-in model, in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lane = ProcessLane("bench-0", directory / "lane")
 
-    def throughput(self, pool: Pool, batch_size: int) -> float:
-        """Audio seconds a second of `Lane.work` on a loaded lane, shortest clips first."""
-        return asyncio.run(self._throughput(pool, batch_size))
+    def pace(self, pool: Pool, batch_size: int) -> Pace:
+        """`Lane.work` on a loaded lane, shortest clips first."""
+        return asyncio.run(self._pace(pool, batch_size))
 
     def ladder(self, pool: Pool) -> LadderTable:
         """Measured on the pool's longest clips. Raises MeasurementFailed."""
@@ -75,7 +76,7 @@ class LaneBench:
         """Bytes a clip by which the child grows over clips of as many lengths, and its size at the end."""
         return asyncio.run(self._footprint_slope(durations))
 
-    async def _throughput(self, pool: Pool, batch_size: int) -> float:
+    async def _pace(self, pool: Pool, batch_size: int) -> Pace:
         lengths = [round(seconds * 1000) for seconds in pool.audio_seconds]
         tasks = [ClipTask(index, clip.path, None, lengths[index]) for index, clip in enumerate(pool.clips)]
         batches = [
@@ -94,7 +95,7 @@ class LaneBench:
             await self._lane.kill()
         texts = {verdict.index: verdict.text or "" for verdict in verdicts}
         check_words("the lane", pool, [texts[index] for index in range(len(tasks))])
-        return pool.total_audio_seconds / seconds
+        return pace_of_verdicts(verdicts, pool.total_audio_seconds, seconds)
 
     async def _ladder(self, pool: Pool) -> LadderTable:
         longest = sorted(range(len(pool.clips)), key=lambda index: -pool.audio_seconds[index])[:LADDER_CLIPS]
@@ -151,7 +152,8 @@ def ladder_figures(bench: LaneBench, pool: Pool, console: Console) -> tuple[list
     chosen = Figure(
         "ladder_batch_size",
         float(table.chosen),
-        f"clips a batch, default model; memory knee {table.memory_knee}, latency knee {table.latency_knee}",
+        f"clips a batch, built-in model; knees: memory {table.memory_knee}, latency {table.latency_knee},"
+        f" throughput {table.throughput_knee}",
     )
     return [*tiers, chosen], table.chosen
 

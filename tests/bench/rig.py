@@ -29,15 +29,18 @@ OPERATOR_NAMESPACE, NAMESPACE = "voxfleet-system", "bench"
 READY_TIMEOUT_SECONDS = 90.0
 JOB_TIMEOUT_SECONDS = 600.0
 POLL_SECONDS = 0.25
+SPEC: dict[str, object] = {
+    "input": {"containers": ["wav", "flac", "mp3", "m4a"], "sampleRatesHz": [16000, 44100], "channels": [1, 2]},
+    "conversions": {"resample": {"toHz": 16000, "quality": "soxr_vhq"}, "downmix": {"mode": "Mean"}},
+}
 CONTRACT: dict[str, object] = {
     "apiVersion": API_VERSION,
     "kind": "VoiceContract",
     "metadata": {"name": "bench"},
-    "spec": {
-        "input": {"containers": ["wav", "flac", "mp3", "m4a"], "sampleRatesHz": [16000, 44100], "channels": [1, 2]},
-        "conversions": {"resample": {"toHz": 16000, "quality": "soxr_vhq"}, "downmix": {"mode": "Mean"}},
-    },
+    "spec": SPEC,
 }
+LADDER_CONTRACT: dict[str, object] = {**CONTRACT, "spec": {**SPEC, "batching": {"ladder": {}}}}
+"""The Mac measures its batch sizes before it works; that is Setup."""
 
 
 class Rig:
@@ -46,8 +49,9 @@ class Rig:
     Jobs are watched with small HTTP requests: a kubectl process each time would take processor time from the agents.
     """
 
-    def __init__(self, directory: Path, *, macs: int, readable: Path) -> None:
+    def __init__(self, directory: Path, *, macs: int, readable: Path, contract: dict[str, object] = CONTRACT) -> None:
         self.directory = directory
+        self._contract = contract
         self.control_plane = ControlPlane(directory / "control-plane")
         identity = generate_identity()
         allow = [f"file://{readable}/", f"file://{directory}/results/"]
@@ -141,7 +145,7 @@ class Rig:
             self.control_plane.kubectl("create", "namespace", namespace)
         for mac in self.macs:
             self.control_plane.apply(*mac.secret_manifests(OPERATOR_NAMESPACE), mac.mac_agent_manifest())
-        self.control_plane.apply(CONTRACT, namespace=NAMESPACE)
+        self.control_plane.apply(self._contract, namespace=NAMESPACE)
         self._stack.callback(self.operator.stop)
         self.operator.start()
         self.wait_for("every Mac available", self._macs_are_available, READY_TIMEOUT_SECONDS)

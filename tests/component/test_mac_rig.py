@@ -14,7 +14,7 @@ from voxfleet_dev.mac import Mac
 
 @pytest.fixture
 def mac(tmp_path: Path) -> Mac:
-    mac = Mac("mac-a", tmp_path / "mac-a", allow=["file:///data/"], lanes=2, lost_after="10s")
+    mac = Mac("mac-a", tmp_path / "mac-a", allow=["file:///data/"], lanes=2, lost_after="30s")
     mac.write_files()
     return mac
 
@@ -29,7 +29,7 @@ def test_agent_accepts_the_configuration(mac: Mac) -> None:
 def test_manifest_is_a_mac_agent(mac: Mac) -> None:
     agent = MacAgent.load(mac.mac_agent_manifest())
     assert agent.spec.ssh.port == mac.sshd.port
-    assert agent.spec.disconnect.lost_after == "10s"
+    assert agent.spec.disconnect.lost_after == "30s"
     public_key(agent.spec.ledger_public_key)
 
 

@@ -82,11 +82,12 @@ def test_an_unknown_contract(fleet: Fleet) -> None:
 
 
 def test_a_model_path_that_does_not_exist(fleet: Fleet) -> None:
-    fleet.submit("job", CLIPS, model={"path": "/models/nowhere"})
+    nowhere = f"{fleet.shared}/nowhere"
+    fleet.submit("job", CLIPS, model={"path": nowhere})
     message = fleet.wait_for_condition(
         lambda: fleet.job("job"), ConditionType.FAILED, "True", "ModelUnavailable"
     ).message
-    assert "/models/nowhere" in message
+    assert nowhere in message
     assert_other_work_goes_on(fleet)
 
 

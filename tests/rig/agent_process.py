@@ -18,7 +18,6 @@ from voxfleet_api.ledger import SignedRow, public_key, verify
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
-    TERMINAL_STATES,
     AttemptList,
     AttemptSpec,
     AttemptState,
@@ -98,18 +97,27 @@ class AgentProcess:
         """Runs one attempt to its end. Raises httpx.TransportError when the agent dies."""
         cursor = self.attempts().cursor
         status = self.put(spec, credentials)
-        if status.state not in TERMINAL_STATES:
+        if not status.ended:
             status = self.until_ended(spec, cursor)
         self.status(spec)
         return status
 
-    def put(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
+    def put(
+        self,
+        spec: AttemptSpec,
+        credentials: Mapping[str, str] | None = None,
+        lease_seconds: int = LEASE_SECONDS,
+    ) -> AttemptStatus:
         """Puts an attempt and does not wait for it. Raises httpx.HTTPError, like every call of the agent."""
         body = spec.dump()
-        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": LEASE_SECONDS}
+        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": lease_seconds}
         if credentials is not None:
             request["credentials"] = dict(credentials)
         return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))
+
+    def delete(self, spec: AttemptSpec) -> None:
+        """Deletes an attempt and does not wait for it."""
+        self._recorded(self._http.delete(_path(spec)))
 
     def status(self, spec: AttemptSpec) -> AttemptStatus:
         return AttemptStatus.model_validate_json(self.get(_path(spec)))
@@ -120,7 +128,7 @@ class AgentProcess:
             status = event.attempt
             if status is None or (status.shard_uid, status.attempt) != (spec.shard_uid, spec.attempt):
                 continue
-            if status.state in TERMINAL_STATES:
+            if status.ended:
                 return status
         raise httpx.RemoteProtocolError("the stream of events ended")
 

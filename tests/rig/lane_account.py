@@ -10,7 +10,21 @@ from pathlib import Path
 
 import pytest
 
-ACCOUNT = "nobody"
+from voxfleet_agent.lanes.lane_user import other_members
+
+
+def _shares_its_group(name: str) -> bool:
+    """Debian's nobody shares its primary group with others, and so cannot be a lane user."""
+    try:
+        return bool(other_members(pwd.getpwnam(name)))
+    except KeyError:
+        return True
+
+
+ACCOUNT = next(
+    (name for name in ("games", "news", "www-data", "_www", "daemon") if not _shares_its_group(name)),
+    "nobody",
+)
 ENTRY = pwd.getpwnam(ACCOUNT)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process under another account")
 

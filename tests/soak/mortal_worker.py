@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -24,6 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.soak.schedule import Moment, Victim
 
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.worker import main
 from voxfleet_agent.worker.decode_thread import ClipDecoder
@@ -32,7 +33,7 @@ from voxfleet_agent.worker.transcribe import Transcriber
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 Samples = npt.NDArray[np.float32]
 
@@ -104,8 +105,12 @@ class MortalClip:
     def attestation(self) -> Attestation:
         return self._clip.attestation
 
-    def pieces(self) -> Iterator[Samples]:
-        for piece in self._clip.pieces():
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]:
+        return self._clip.warnings
+
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
+        for piece in self._clip.pieces(examine):
             self._fate.reached(Moment.DECODE)
             yield piece
 
@@ -132,7 +137,11 @@ class MortalModel:
 class MortalMemory:
     def __init__(self, memory: MemoryControl, fate: Fate) -> None:
         self._fate = fate
-        self.set_cache_limit, self.clear_cache = memory.set_cache_limit, memory.clear_cache
+        self.set_limits, self.clear_cache, self.cached_bytes = (
+            memory.set_limits,
+            memory.clear_cache,
+            memory.cached_bytes,
+        )
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
         self._countal_peak_bytes = memory.metal_peak_bytes
 

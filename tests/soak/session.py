@@ -18,7 +18,7 @@ from tests.soak.findings import Findings, count_repeated, count_rows, double_bil
 from tests.soak.mortal_worker import Order, done_file
 from tests.soak.schedule import Kill, Schedule, Victim
 
-from voxfleet_api.failures import RULES, Remedy
+from voxfleet_api.failures import Remedy, rule_of
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Quarantine
@@ -183,7 +183,7 @@ class Session:
     def _ended(self, spec: AttemptSpec, status: AttemptStatus) -> ShardResult:
         self.findings.residue_bytes += status.scratch_residue_bytes
         failure = status.failure
-        if failure is not None and RULES[failure.failure_class].remedy is Remedy.OTHER_MAC:
+        if failure is not None and rule_of(failure.failure_class).remedy is Remedy.OTHER_MAC:
             raise MachineFailed(failure.message)
         if status.result is None:
             raise RunFailed(f"{spec.stage} failed: {failure}")

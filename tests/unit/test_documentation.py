@@ -113,7 +113,14 @@ def test_a_command_is_what_the_program_accepts(found: Found) -> None:
 def test_the_pages_are_read() -> None:
     """A pattern that finds nothing any more would pass everything."""
     pages = {found.page for found in documents()}
-    assert pages == {"README.md", "accept-audio.md", "speak-texts.md", "run-without-a-cluster.md", "add-a-mac.md"}
+    assert pages == {
+        "README.md",
+        "accept-audio.md",
+        "choose-clips.md",
+        "speak-texts.md",
+        "run-without-a-cluster.md",
+        "add-a-mac.md",
+    }
     told = {found.text for found in commands()}
     assert {
         "voxfleet-agent run -f job.yaml",

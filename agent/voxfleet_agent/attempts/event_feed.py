@@ -12,7 +12,7 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import span
-from voxfleet_api.protocol import AttemptList, AttemptStatus, EventType
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptList, AttemptStatus, EventType
 
 
 class UnknownCursor(Exception):
@@ -116,6 +116,7 @@ def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -
         shard_name=record.spec.shard_name,
         stage=record.spec.stage,
         state=record.state,
+        ended=record.state in TERMINAL_STATES,
         lane=record.lane,
         failure=record.failure,
         progress=record.progress,

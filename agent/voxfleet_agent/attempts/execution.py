@@ -17,12 +17,17 @@ from voxfleet_agent.journal import attempt_table, lane_holds
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner
+from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptState, ShardResult
 from voxfleet_shared import crash_points
 
 STOP_SECONDS = 20
-"""How long a cancelled stage may take to end; after that, `stop` raises RuntimeError."""
+"""How long a cancelled stage may take to end; after that, `stop` leaves it behind."""
+KILL_SECONDS = 5
+"""How long the lane of a stage that was left behind may take to end."""
+MAX_LEFT_BEHIND = 8
+"""With more stages that do not end, the agent does: a new process begins without them."""
 
 
 class Execution:
@@ -43,6 +48,8 @@ class Execution:
         self._fatal = fatal
         self._lanes = lanes
         self._control = control
+        self._left_behind: set[asyncio.Task[None]] = set()
+        self._kills: set[asyncio.Future[None]] = set()
 
     def start(self, live: LiveAttempt) -> None:
         """Claims a slot at once and runs the attempt when it is granted."""
@@ -65,24 +72,51 @@ class Execution:
         live.release = release
         live.task = asyncio.create_task(run, name=f"attempt {live.key}")
         # A `finally` in the task would not do: a task that is cancelled before its first step never enters it.
-        live.task.add_done_callback(lambda task: self._ended(live, task))
+        live.task.add_done_callback(lambda task: self._ended(live, task, withdraw))
 
-    def _ended(self, live: LiveAttempt, task: asyncio.Task[None]) -> None:
+    def _ended(self, live: LiveAttempt, task: asyncio.Task[None], withdraw: Callable[[], None]) -> None:
+        if task in self._left_behind:
+            # By now, `live` may belong to the next run of the attempt.
+            self._left_behind.remove(task)
+            withdraw()
+            if not task.cancelled():
+                task.exception()  # what such a stage meets is no longer of interest
+            return
         if live.release is not None:
             live.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fatal(error)
 
     async def stop(self, live: LiveAttempt) -> None:
-        """Ends the attempt's task and with it the lane's child. The caller holds `live.lock`."""
-        if live.task is None:
+        """Ends the attempt's task and with it the lane's child. The caller holds `live.lock`.
+
+        A task that hangs is left behind: it holds its slot until it ends, and changes nothing any more.
+        """
+        task = live.task
+        if task is None:
             return
         live.stopping = True
-        live.task.cancel()
-        _, late = await asyncio.wait({live.task}, timeout=STOP_SECONDS)
+        task.cancel()
+        _, late = await asyncio.wait({task}, timeout=STOP_SECONDS)
         if late:
-            raise RuntimeError(f"attempt {live.key} does not stop within {STOP_SECONDS} s")
-        live.task = None
+            await self._leave_behind(live, task)
+        live.task = live.storage = None
+
+    async def _leave_behind(self, live: LiveAttempt, task: asyncio.Task[None]) -> None:
+        self._left_behind.add(task)
+        live.release = None
+        live.log().error("the stage does not end and is left behind", left_behind=len(self._left_behind))
+        if len(self._left_behind) > MAX_LEFT_BEHIND:
+            self._fatal(RuntimeError(f"{len(self._left_behind)} stages do not end"))
+        if live.lane is not None:
+            killing = asyncio.ensure_future(live.lane.kill())
+            self._kills.add(killing)
+            killing.add_done_callback(self._kills.discard)
+            await asyncio.wait({killing}, timeout=KILL_SECONDS)
+
+    def _is_current(self, live: LiveAttempt) -> bool:
+        """Whether the task that asks still runs the attempt."""
+        return live.task is asyncio.current_task() and not live.stopping
 
     async def clean(self, live: LiveAttempt) -> int:
         """Removes the attempt's scratch; returns the bytes that could not be removed, which should be 0."""
@@ -136,7 +170,7 @@ class Execution:
         return [] if meter is None else [meter.stop()]
 
     async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[SlotGrant[LaneHandle]]) -> None:
-        lane = (await claim).slot
+        lane = live.lane = (await claim).slot
         try:
             await self._run(live, lane)
         except BaseException:
@@ -157,7 +191,7 @@ class Execution:
         if live.record.state is not AttemptState.RUNNING:
             return
         end = await self._run_stage(live, lane)
-        if live.stopping:
+        if not self._is_current(live):
             raise asyncio.CancelledError
 
         def ended(record: JournaledAttempt) -> JournaledAttempt:
@@ -185,26 +219,36 @@ class Execution:
             )
 
     async def _run_stage(self, live: LiveAttempt, lane: LaneHandle | None) -> StageEnd:
-        meter = live.meter
+        meter, task = live.meter, live.task
 
         def progress(done: int, total: int) -> None:
-            live.set_progress(done, total)
-            self._progressed(live)
+            if live.task is task:
+                live.set_progress(done, total)
+                self._progressed(live)
 
         async def working() -> None:
             if meter is not None and meter.activity is Activity.SETUP:
                 async with live.lock:
-                    await self._begin_work(live, meter)
+                    if live.meter is meter:
+                        await self._begin_work(live, meter)
 
-        return await self._stage_runner.run(
-            live.record.spec,
-            lane,
-            lambda: self._services.open_storage(live.credentials),
-            progress=progress,
-            working=working,
-            audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
-            log=live.log(),
-        )
+        def open_storage() -> Storage:
+            live.storage = self._services.open_storage(live.credentials)
+            return live.storage
+
+        try:
+            return await self._stage_runner.run(
+                live.record.spec,
+                lane,
+                open_storage,
+                progress=progress,
+                working=working,
+                audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+                log=live.log(),
+            )
+        finally:
+            if live.task is task:
+                live.storage = None
 
     async def _begin_work(self, live: LiveAttempt, meter: LaneMeter) -> None:
         setup = meter.switch(Activity.WORK)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import Logger, logger
+from voxfleet_agent.storage import Storage
 from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 
 
@@ -20,6 +22,10 @@ class LiveAttempt:
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
     credentials: S3Credentials | None = None
+    storage: Storage | None = None
+    """What the running stage reads and writes; None while none runs."""
+    lane: LaneHandle | None = None
+    """The lane of the latest run."""
     task: asyncio.Task[None] | None = None
     release: Callable[[], None] | None = None
     """Frees the slot, or withdraws the claim to one; None once that is done."""
@@ -32,6 +38,12 @@ class LiveAttempt:
     @property
     def key(self) -> AttemptKey:
         return self.record.key
+
+    def set_credentials(self, credentials: S3Credentials | None) -> None:
+        """A running stage goes on with new ones."""
+        self.credentials = credentials
+        if self.storage is not None and credentials is not None:
+            self.storage.renew_credentials(credentials)
 
     def set_progress(self, done: int, total: int) -> None:
         self.record = replace(self.record, progress=ShardProgress(done=done, total=total))

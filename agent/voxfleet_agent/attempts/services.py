@@ -20,6 +20,8 @@ class AttemptServices(StageServices):
     clock: Clock
     lanes: SlotSource[LaneHandle]
     pools: PoolView
+    unload_after_seconds: float
+    """How long a lane without work keeps its model in memory."""
     open_storage: Callable[[S3Credentials | None], Storage]
     check_address: Callable[[str], None]
     """Raises VoxFleetError(ACCESS_DENIED) for an address that this agent may not touch."""

@@ -43,6 +43,8 @@ class PoolView(Protocol):
 
     def readings(self) -> Mapping[str, LaneReadings]: ...
 
+    async def unload_idle(self, after_seconds: float) -> int: ...
+
 
 class AcquirablePools(PoolView, Protocol[L]):
     """All lanes of this agent; lanes.pools.LanePools implements it."""
@@ -107,7 +109,7 @@ class SlotQueue(Generic[S]):
     def claim(self, model_digest: str | None = None) -> asyncio.Future[SlotGrant[S]]:
         claim: asyncio.Future[SlotGrant[S]] = asyncio.get_running_loop().create_future()
         self._waiting.append((claim, model_digest))
-        self._grant_waiting()
+        self.grant_waiting()
         return claim
 
     def withdraw(self, claim: asyncio.Future[SlotGrant[S]]) -> None:
@@ -116,9 +118,10 @@ class SlotQueue(Generic[S]):
             claim.cancel()
         elif not claim.cancelled():
             claim.result().give_back()
-        self._grant_waiting()
+        self.grant_waiting()
 
-    def _grant_waiting(self) -> None:
+    def grant_waiting(self) -> None:
+        """Grants free slots to the claims that wait for them."""
         while self._waiting:
             claim, model_digest = self._waiting[0]
             if not claim.done():

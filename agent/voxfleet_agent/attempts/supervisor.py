@@ -44,6 +44,7 @@ MAX_WAITING_CONTROL = 64
 WATCH_SECONDS = 1.0
 TICK_SECONDS = 3.0
 SWEEP_SECONDS = 300.0
+UNLOAD_SECONDS = 10.0
 
 _log = logger("voxfleet.supervisor")
 
@@ -61,6 +62,8 @@ class Supervisor:
         self._admission = asyncio.Lock()
         self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._lapsing: dict[AttemptKey, asyncio.Task[None]] = {}
+        """Attempts whose lease has expired and that are being parked."""
         self.ready = False
         self.draining = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,6 +96,7 @@ class Supervisor:
             self._every(WATCH_SECONDS, self.watch),
             self._every(TICK_SECONDS, self.tick),
             self._every(SWEEP_SECONDS, self.sweep),
+            self._every(UNLOAD_SECONDS, self.unload_idle),
         ):
             self._loops.append(self._spawn(coroutine))
         self.ready = True
@@ -138,7 +142,7 @@ class Supervisor:
 
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
         """Starts an attempt, resumes a parked one, or renews a running one."""
-        # Runs in a thread, because it touches the file system, where a folder on a dead server never answers.
+        # Runs in a thread, because a spec may name thousands of clips.
         spec = await asyncio.to_thread(
             spec_check.check_spec, request, key, self._services.machine, self._services.check_address
         )
@@ -200,7 +204,7 @@ class Supervisor:
                 lambda record: replace(record, lane=None, scratch_residue_bytes=residue_bytes),
                 seal=self._execution.end_hold(live),
             )
-            live.credentials = None
+            live.set_credentials(None)
 
     # Calls that only read
 
@@ -223,7 +227,13 @@ class Supervisor:
             for live in self._live.values()
         ]
         lapsed = leases.expired(held, self._services.clock.lease_seconds())
-        await asyncio.gather(*(self.park(self._live[key], "its lease expired") for key in lapsed))
+        for key in lapsed:
+            if key not in self._lapsing:
+                self._lapsing[key] = self._spawn(self.park(self._live[key], "its lease expired"))
+                self._lapsing[key].add_done_callback(lambda task, key=key: self._lapsing.pop(key))  # type: ignore[misc] # bound here
+        if self._lapsing:
+            # One that hangs must not keep the others' leases from expiring.
+            await asyncio.wait(self._lapsing.values(), timeout=WATCH_SECONDS)
         self.feed.publish_progress()
 
     async def tick(self) -> None:
@@ -236,6 +246,13 @@ class Supervisor:
                     lane_holds.tick(db, hold)
 
             await self._services.journal.write(work, wake=False)
+
+    async def unload_idle(self) -> None:
+        """Gives back the memory of models that nothing has used for a while."""
+        unloaded = await self._services.pools.unload_idle(self._services.unload_after_seconds)
+        if unloaded:
+            _log.info("unloaded idle models", lanes=unloaded)
+            self.lanes.grant_waiting()
 
     async def sweep(self) -> None:
         """Removes scratch that no attempt owns, expired quarantined clips, and old tombstones."""
@@ -304,7 +321,7 @@ class Supervisor:
     def _lease(self, live: LiveAttempt, request: AttemptRequest) -> None:
         live.lease_seconds = request.lease_seconds
         live.renewed_at_seconds = self._services.clock.lease_seconds()
-        live.credentials = request.credentials
+        live.set_credentials(request.credentials)
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:

@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -23,14 +23,18 @@ import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 
-from voxfleet_agent.audio import flac_verification, mp3
+from voxfleet_agent.audio import flac_verification
+from voxfleet_agent.audio.clip_warnings import skipped_parts, warnings_of
 from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_conversions
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
+from voxfleet_agent.audio.decoder_agreement import agreed_facts, refuse_other_length, tolerance_frames
+from voxfleet_agent.audio.decoder_input import decoder_input
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
-from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect
+from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
+from voxfleet_agent.audio.levels import MixdownLevels, QuietedStretch, ResampledLevels
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.contract_input import Container, Encoding, Windows
+from voxfleet_api.kinds.contract_input import Container, Windows
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import Attestation
@@ -40,12 +44,6 @@ MAX_PEAK = 4.0
 """Lossy codecs exceed 1.0 slightly; a bit-flipped mp3 reaches 18."""
 
 Samples = npt.NDArray[np.float32]
-
-# wav, flac, aiff and PCM in caf state the exact number of samples. An mp3 has up to three frames of encoder delay,
-# decoder delay and padding; an AAC track has up to 2112 samples of delay and one frame of padding. Decoders differ in
-# how much of it they cut off.
-_MP3_TOLERANCE_FRAMES = 3 * 1152
-_AAC_TOLERANCE_FRAMES = 4 * 1024
 
 
 def open_clip(path: Path) -> BinaryIO:
@@ -64,35 +62,27 @@ def open_decoder(path: Path, contract: VoiceContractSpec, model_rate_hz: int) ->
     """
     with open_clip(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        facts = inspect(file, size_bytes)
-        if facts.container is Container.MP3:
-            facts = _with_counted_frames(facts, ClipReader(file, size_bytes))
+        facts = inspect_whole(file, size_bytes)
         checksum = None
         if facts.container is Container.FLAC:
-            flac_verification.refuse_other_rate(ClipReader(file, size_bytes), facts.sample_rate_hz)
-            checksum = flac_verification.sample_checksum(ClipReader(file, size_bytes))
-    violation = contract_violation(facts, size_bytes, contract)
-    if violation is not None:
-        raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
+            ((start, end),) = facts.ranges(size_bytes)
+            stream = ClipReader(file, size_bytes).part(start, end)
+            flac_verification.refuse_other_rate(stream, facts.sample_rate_hz)
+            # The checksum is of all audio, so it says nothing of a part.
+            checksum = flac_verification.sample_checksum(stream) if facts.truncation is None else None
+    _refuse_violation(facts, size_bytes, contract)
+    if facts.other_formats:
+        reader = _open_stream(path, facts, chunk_frames=1)
+        facts = agreed_facts(facts, reader.sample_rate, reader.channels)
+        _refuse_violation(dataclasses.replace(facts, other_formats=()), size_bytes, contract)
     plan = plan_conversions(facts, contract.conversions, model_rate_hz, this_resampler())
     return AudioDecoder(path, facts, contract, plan, model_rate_hz, checksum)
 
 
-def _with_counted_frames(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
-    """Compares an mp3's frames with the stated length, or fills it in if there is no Xing header.
-
-    The decoder cannot tell: minimp3 skips damaged frames.
-    """
-    frames = mp3.count_frames(clip) * mp3.samples_in_frame(facts.sample_rate_hz)
-    if facts.frames is None:
-        return dataclasses.replace(facts, frames=frames, audio_milliseconds=frames * 1000 // facts.sample_rate_hz)
-    # The first frame holds the stated length and no audio.
-    if frames - mp3.samples_in_frame(facts.sample_rate_hz) > facts.frames + _MP3_TOLERANCE_FRAMES:
-        raise damaged(
-            f"holds {frames * 1000 // facts.sample_rate_hz} ms of frames,"
-            f" but its header announces {facts.audio_milliseconds} ms"
-        )
-    return facts
+def _refuse_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> None:
+    violation = contract_violation(facts, size_bytes, contract)
+    if violation is not None:
+        raise VoxFleetError(violation.failure_class or FailureClass.CONTRACT_VIOLATION, violation.reason)
 
 
 def this_resampler() -> Resampler:
@@ -114,17 +104,21 @@ class AudioDecoder:
         self.facts = facts
         self.piece_starts_milliseconds: list[int] = []
         """The start in the clip of each piece so far."""
+        self.warnings = warnings_of(facts)
+        """What is worth knowing about the clip; final after the last piece."""
         self._path = path
         self._contract = contract
         self._plan = plan
         self._model_rate_hz = model_rate_hz
         self._checksum = checksum
+        self._mixdown_levels: MixdownLevels | None = None
+        self._resampled_levels = ResampledLevels()
         self._frames = 0
         self._limit_frames = (
             (duration_milliseconds(contract.input.max_clip) + SPARE_MILLISECONDS) * facts.sample_rate_hz // 1000
         )
         if facts.frames is not None:
-            self._limit_frames = min(self._limit_frames, facts.frames + _tolerance_frames(facts) + 1)
+            self._limit_frames = min(self._limit_frames, facts.frames + tolerance_frames(facts) + 1)
 
     @property
     def audio_milliseconds(self) -> int:
@@ -146,19 +140,27 @@ class AudioDecoder:
             channels=self.facts.channels,
             conversions=attested,
             decoder=DECODER,
+            skipped=skipped_parts(self.facts),
         )
 
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None] = lambda stretch: None) -> Iterator[Samples]:
         """Yields (N,) float32, one channel at the model's rate: the whole clip, or the declared windows in order.
 
-        Call it once. Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), possibly after some pieces, because the
-        clip's length is known only at its end.
+        `examine` gets each stretch that the mix makes much quieter; what it raises ends the iteration. Call it once.
+        Raises VoxFleetError(CONTRACT_VIOLATION | DECODE_ERROR), possibly after some pieces, because the clip's length
+        is known only at its end, and so is whether a conversion has silenced it.
         """
+        facts = self.facts
+        if facts.channels > 1:
+            self._mixdown_levels = MixdownLevels(facts.sample_rate_hz, facts.channels, examine)
         windows = self._contract.conversions.windows
         if windows is None or self._fits_in(windows):
             yield self._whole_clip()
-            return
-        yield from self._windows(WindowRule.of(windows, self.facts.sample_rate_hz))
+        else:
+            yield from self._windows(WindowRule.of(windows, facts.sample_rate_hz))
+        if self._plan.resample is not None:
+            lost = self._resampled_levels.finish(self._plan.attested[-1])
+            self.warnings += () if lost is None else (lost,)
 
     def _fits_in(self, windows: Windows) -> bool:
         length_frames = duration_milliseconds(windows.length) * self.facts.sample_rate_hz // 1000
@@ -193,16 +195,14 @@ class AudioDecoder:
     def _blocks(self) -> Iterator[Samples]:
         """Yields blocks, (n, channels) float32, as stored, finite and within MAX_PEAK."""
         facts = self.facts
-        reader = self._open_stream()
-        if reader.sample_rate != facts.sample_rate_hz or reader.channels != facts.channels:
-            raise damaged(
-                f"decodes to {reader.channels} channels at {reader.sample_rate} Hz,"
-                f" but its header says {facts.channels} at {facts.sample_rate_hz} Hz"
-            )
+        reader = _open_stream(self._path, facts, min(self._limit_frames, max(1, BLOCK_SAMPLES // facts.channels)))
+        agreed_facts(dataclasses.replace(facts, other_formats=()), reader.sample_rate, reader.channels)
         # Apple's decoder removes the delay itself.
         delay_frames = 0 if sys.platform == "darwin" else facts.priming_frames
         while not reader.at_eof():
-            with self._decode_errors():
+            with _decode_errors(
+                f"the decoder finds no valid {facts.encoding} behind sample {self._frames} of each channel"
+            ):
                 chunk, _ = reader.read_chunk()
             block: Samples = np.asarray(chunk)
             if len(block) == 0:
@@ -221,71 +221,60 @@ class AudioDecoder:
                 self._checksum.add(block)
             yield block
 
-    def _open_stream(self) -> mlx_audio_io.AudioStreamReader:
-        chunk_frames = min(self._limit_frames, max(1, BLOCK_SAMPLES // self.facts.channels))
-        suffix = f".{self.facts.container}"
-        if self._path.suffix.lower() == suffix:
-            with self._decode_errors(self._path.absolute()):
-                # libav mistakes a relative name with a colon for a URL.
-                return mlx_audio_io.stream(self._path.absolute(), chunk_frames=chunk_frames)
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder:
-            link = Path(folder) / f"clip{suffix}"
-            link.symlink_to(self._path.absolute())
-            with self._decode_errors(link):
-                return mlx_audio_io.stream(link, chunk_frames=chunk_frames)
-
-    @contextlib.contextmanager
-    def _decode_errors(self, opened: Path | None = None) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, RuntimeError, MemoryError) as error:
-            detail = str(error)
-            for path in (opened, self._path):
-                if path is not None:
-                    detail = detail.replace(str(path), "the clip").replace(path.name, "the clip")
-            raise damaged(f"cannot be decoded: {detail[:180]}") from error
-
     def _mix_down(self, block: Samples, into: Samples) -> None:
         np.copyto(into, block[:, 0])
         for channel in range(1, block.shape[1]):
             into += block[:, channel]
         if block.shape[1] > 1:
             into /= np.float32(block.shape[1])
+        if self._mixdown_levels is not None:
+            self._mixdown_levels.add(block, into)
 
     def _piece(self, start_frame: int, samples: Samples) -> Samples:
         self.piece_starts_milliseconds.append(start_frame * 1000 // self.facts.sample_rate_hz)
         resample = self._plan.resample
         if resample is None:
             return samples
-        with self._decode_errors():
+        with _decode_errors(f"{len(samples)} samples cannot be resampled to {self._model_rate_hz} Hz"):
             resampled = mlx_audio_io.resample(
                 samples, self.facts.sample_rate_hz, self._model_rate_hz, quality=resample.quality.value
             )
-        return np.asarray(resampled).reshape(-1)
+        resampled = np.asarray(resampled).reshape(-1)
+        self._resampled_levels.add(samples, self.facts.sample_rate_hz, resampled, self._model_rate_hz)
+        return resampled
 
     def _check_decoded(self) -> None:
         self._check_length()
         if self._checksum is not None:
             self._checksum.verify()
+        if self._mixdown_levels is not None:
+            self._mixdown_levels.finish()
 
     def _check_length(self) -> None:
         facts = self.facts
-        if self._frames == 0:
-            raise damaged("holds no audio")
-        if facts.frames is not None and abs(self._frames - facts.frames) > _tolerance_frames(facts):
-            raise damaged(
-                f"decodes to {self.audio_milliseconds} ms, but its header announces {facts.audio_milliseconds} ms"
-            )
+        refuse_other_length(facts, self._frames)
         # A length that the header states was checked before; AAC's padding does not violate the contract.
         violation = None if facts.frames is not None else duration_violation(self.audio_milliseconds, self._contract)
         if violation is not None:
             raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, violation.reason)
 
 
-def _tolerance_frames(facts: HeaderFacts) -> int:
-    if facts.container is Container.MP3:
-        return _MP3_TOLERANCE_FRAMES
-    return _AAC_TOLERANCE_FRAMES if facts.encoding is Encoding.AAC else 0
+def _open_stream(path: Path, facts: HeaderFacts, chunk_frames: int) -> mlx_audio_io.AudioStreamReader:
+    with (
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder,
+        _decode_errors(f"the decoder finds no {facts.encoding} in this {facts.container} file"),
+    ):
+        # The reader keeps the file open, so its name may go.
+        return mlx_audio_io.stream(decoder_input(path, facts, Path(folder)), chunk_frames=chunk_frames)
+
+
+@contextlib.contextmanager
+def _decode_errors(what: str) -> Iterator[None]:
+    """Says what is known of the clip: the decoder's own words name files, and functions of its own."""
+    try:
+        yield
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise damaged(f"cannot be decoded: {what}") from error
 
 
 def _check_level(block: Samples) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxfleet_agent.audio.levels import STRETCH_SAMPLES
 from voxfleet_agent.audio.windows import WindowRule
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
@@ -19,10 +20,20 @@ Measured with mlx-audio-io 1.3.24 from 8,000 to 384,000 Hz: 12.0 bytes; with sox
 _DECODER_BYTES = 48 * 2**20
 """The bytes of libav's tables for 16 MiB of m4a header, its pending samples, and its blocks."""
 
+_STRETCHES = 2
+"""The stretch whose levels are compared, and the copies and spectra that looking for speech in it takes."""
+
 
 def working_set_bytes(contract: VoiceContractSpec) -> int:
     """The bytes for the largest clip that the contract accepts: its samples in one channel, and their resampling."""
-    return _DECODER_BYTES + max(_piece_bytes(contract, rate_hz) for rate_hz in contract.input.sample_rates_hz)
+    stretch_bytes = 0
+    if contract.conversions.downmix is not None:
+        stretch_bytes = _STRETCHES * STRETCH_SAMPLES * _FLOAT_BYTES
+    return (
+        _DECODER_BYTES
+        + stretch_bytes
+        + max(_piece_bytes(contract, rate_hz) for rate_hz in contract.input.sample_rates_hz)
+    )
 
 
 def _piece_bytes(contract: VoiceContractSpec, rate_hz: int) -> int:

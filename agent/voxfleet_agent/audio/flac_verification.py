@@ -7,10 +7,10 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from voxfleet_agent.audio.flac_frames import metadata_end
 from voxfleet_agent.audio.header_facts import ClipReader, damaged
 
 _INFO_OFFSET = 8
-_MAX_BLOCKS = 65_536
 _FRAME_SYNC = (b"\xff\xf8", b"\xff\xf9")
 _RATES_HZ = (88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 
@@ -50,13 +50,7 @@ def sample_checksum(clip: ClipReader) -> SampleChecksum | None:
 
 def refuse_other_rate(clip: ClipReader, rate_hz: int) -> None:
     """Raises VoxFleetError(DECODE_ERROR) when the rate in the first frame is not `rate_hz`, the stream's rate."""
-    offset = 4
-    for _ in range(_MAX_BLOCKS):
-        header = clip.read_exactly(offset, 4, "metadata")
-        offset += 4 + int.from_bytes(header[1:4], "big")
-        if header[0] & 0x80:
-            break
-    frame = clip.read_exactly(offset, 4, "metadata")
+    frame = clip.read_exactly(metadata_end(clip), 4, "metadata")
     if not frame.startswith(_FRAME_SYNC):
         raise damaged("has no audio behind its metadata")
     code = frame[2] & 0xF

@@ -1,203 +1,230 @@
-"""MPEG audio layer III headers: ID3v2 tags, the first frame, and the length in its Xing, Info or VBRI header."""
+"""MP3 files: where their audio lies among tags, padding and rubbish, and how long it is."""
 
 from __future__ import annotations
 
-import functools
-import struct
+import dataclasses
+import itertools
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, damaged, unsupported
-from voxfleet_agent.audio.refused_formats import file_name
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, SkippedBytes, checked_facts, damaged
+from voxfleet_agent.audio.mp3_walk import MAX_SKIPPED_BYTES, Walk, looks_like, padding_of, walk_frames
+from voxfleet_agent.audio.mpeg_frames import (
+    HEADER_BYTES,
+    LENGTH_HEADER_BYTES,
+    Frame,
+    parse_frame,
+    stated_length,
+)
+from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
-_SEARCH_BYTES = 65_536
-_WALK_BYTES = 2**20
-_TRAILING_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
-_MAX_TAGS = 16
-_ID3V1_BYTES = 128  # a tag at the end of the file
-_STREAMS = ("a raw AAC stream", "an MPEG layer")
-_VERSIONS = {3: 1, 2: 2, 0: 25}  # MPEG 1, 2, 2.5
-_KBITS_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_KBITS_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_RATES_HZ = {1: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 25: (11_025, 12_000, 8_000)}
-_MONO = 3
+_SEARCHED_TAG_BYTES = 2**20
+"""How much of a tag is searched whose end is not followed by a frame."""
+_RUN_FRAMES = 3
+"""Frames in a row that are no accident: four bytes are a header once in 16,000 times."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    version: int
-    rate_hz: int
-    channels: int
-    bits_per_second: int
-    length_bytes: int
+class _Place:
+    """Where the first frame is, and what is around the frames."""
 
-    @property
-    def samples(self) -> int:
-        return samples_in_frame(self.rate_hz)
-
-    @property
-    def side_info_bytes(self) -> int:
-        if self.version == 1:
-            return 17 if self.channels == 1 else 32
-        return 9 if self.channels == 1 else 17
+    offset: int
+    frame: Frame
+    end: int
+    """Where the tags at the end of the file begin."""
+    explained: tuple[SkippedBytes, ...]
+    skipped: tuple[SkippedBytes, ...]
 
 
-def _tags_bytes(clip: ClipReader) -> int:
-    """The length of all ID3v2 tags at the start of the file."""
-    total = 0
-    for _ in range(_MAX_TAGS):
-        length = id3_bytes(clip, total)
-        if length == 0:
-            break
-        total += length
-    return total
-
-
-def id3_bytes(clip: ClipReader, offset: int = 0) -> int:
-    """The length of the ID3v2 tag at `offset`; 0 without one."""
-    head = clip.peek(offset, 10)
-    if len(head) < 10 or head[:3] != b"ID3":
-        return 0
-    if any(byte & 0x80 for byte in head[6:10]):
-        raise damaged("begins with a broken ID3 tag")
-    length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-    footer = 10 if head[5] & 0x10 else 0
-    return 10 + length + footer
-
-
-def begins_with_frame(clip: ClipReader) -> bool:
-    """Whether the file begins with a layer III frame that is followed by a second one or fills the whole file."""
-    frame = _parse(clip.peek(0, 4))
+def begins_with_frame(clip: ClipReader, offset: int = 0) -> bool:
+    """Whether a layer III frame is at `offset`, and behind it another one, a tag or the end of the file."""
+    frame = parse_frame(clip.peek(offset, HEADER_BYTES))
     if frame is None:
         return False
-    return frame.length_bytes >= clip.size_bytes or _parse(clip.peek(frame.length_bytes, 4)) is not None
+    following = offset + frame.length_bytes
+    if following >= clip.size_bytes or tag_at(clip, following) is not None:
+        return True
+    after = parse_frame(clip.peek(following, HEADER_BYTES))
+    return after is not None and after.like(frame)
+
+
+def holds_frames(clip: ClipReader) -> bool:
+    """Whether frames follow each other from somewhere in the first MAX_SKIPPED_BYTES of the file."""
+    return _find_run(clip, 0, MAX_SKIPPED_BYTES) is not None
 
 
 def inspect_mp3(clip: ClipReader) -> HeaderFacts:
-    """Raises VoxFleetError(UNSUPPORTED_CONTAINER | DECODE_ERROR | CONTRACT_VIOLATION)."""
-    tag_bytes = _tags_bytes(clip)
-    behind = clip.peek(tag_bytes, 64)
-    if behind.startswith(b"fLaC"):
-        raise unsupported("a FLAC file behind an ID3 tag")
-    if file_name(behind).startswith(_STREAMS):
-        raise unsupported(f"{file_name(behind)} behind an ID3 tag")
-    if behind.startswith(b"RIFF"):
-        raise unsupported("a wav file behind an ID3 tag")
-    offset, frame = _first_frame(clip, tag_bytes)
-    if clip.peek(tag_bytes, offset - tag_bytes).strip(b"\0"):
-        # A decoder may take such bytes for a playlist and ignore the frames that follow.
-        raise damaged("holds something else between its tag and its audio")
-    audio_bytes = clip.size_bytes - offset
-    if audio_bytes > _ID3V1_BYTES and clip.peek(clip.size_bytes - _ID3V1_BYTES, 3) == b"TAG":
-        audio_bytes -= _ID3V1_BYTES
-    head = clip.peek(offset, min(frame.length_bytes, 512))
-    frame_count, stream_bytes, padding_samples = _stated_length(head, frame)
-    if stream_bytes is not None and stream_bytes > audio_bytes:
-        raise damaged(f"is cut short: its header announces {stream_bytes} bytes, {audio_bytes} are there")
-    frames = None if frame_count is None else max(0, frame_count * frame.samples - padding_samples)
-    return checked_facts(
+    """Reads both ends of the file, and takes its first frame's word for the length of the rest.
+
+    Raises VoxFleetError(DECODE_ERROR | CONTRACT_VIOLATION).
+    """
+    place = _locate(clip)
+    frame = place.frame
+    stated = stated_length(frame, clip.peek(place.offset, min(frame.length_bytes, LENGTH_HEADER_BYTES)))
+    truncation, frames = None, None
+    if stated is not None:
+        there_bytes = clip.size_bytes - place.offset
+        if stated.stream_bytes is not None and stated.stream_bytes > there_bytes:
+            truncation = f"is cut short: its header announces {stated.stream_bytes} bytes, {there_bytes} are there"
+        else:
+            samples = (stated.frames or 0) * frame.samples - stated.padding_samples
+            frames = samples if samples > 0 else None
+    facts = checked_facts(
         Container.MP3,
         Encoding.MP3,
         frame.rate_hz,
         frame.channels,
         frames=frames,
-        estimated_milliseconds=audio_bytes * 8_000 // frame.bits_per_second,
+        estimated_milliseconds=(place.end - place.offset) * 8_000 // frame.bits_per_second,
+    )
+    return dataclasses.replace(
+        facts,
+        audio_start_bytes=place.offset,
+        audio_end_bytes=place.end,
+        explained=place.explained,
+        skipped=place.skipped,
+        truncation=truncation,
     )
 
 
-def count_frames(clip: ClipReader) -> int:
-    """Counts all frames of a file that `inspect_mp3` accepted, because a decoder skips frames that it cannot read.
+def count_mp3(clip: ClipReader) -> HeaderFacts:
+    """Walks the whole file, and counts its frames instead of trusting its header.
 
-    Raises VoxFleetError(DECODE_ERROR) for a gap between frames and for a last frame that is cut short.
+    A decoder cannot tell what is missing: it passes over bytes that it cannot read, and stops where the first header
+    says. It is therefore given the frames alone, and that header only if it tells the truth. Raises
+    VoxFleetError(DECODE_ERROR | CONTRACT_VIOLATION).
     """
-    offset, _ = _first_frame(clip, _tags_bytes(clip))
+    place = _locate(clip)
+    walk = walk_frames(clip, place.offset, place.end)
+    frame = place.frame
+    if walk.frames == 0:
+        raise damaged(f"holds no complete frame of audio in the {place.end - place.offset} bytes behind its tags")
+    samples = walk.frames * frame.samples
+    explained = [*place.explained, *walk.explained]
+    runs = list(walk.runs)
+    stated = walk.stated
+    trimmed = False
+    if stated is not None:
+        trimmed = walk.as_stated and stated.decoders_know_it and samples > stated.padding_samples
+        start, end = walk.stated_range
+        if trimmed:
+            samples -= stated.padding_samples
+            runs.insert(0, (start, end))
+        else:
+            explained.append(SkippedBytes(start, end - start, "a length header"))
+    runs = _joined(runs)
+    facts = checked_facts(Container.MP3, Encoding.MP3, frame.rate_hz, frame.channels, frames=samples)
+    return dataclasses.replace(
+        facts,
+        audio_start_bytes=runs[0][0],
+        audio_end_bytes=runs[-1][1],
+        cut_out=tuple((before[1], after[0]) for before, after in itertools.pairwise(runs)),
+        explained=tuple(sorted(explained, key=lambda part: part.offset_bytes)),
+        skipped=(*place.skipped, *walk.skipped),
+        counted=True,
+        trimmed=trimmed,
+        undecodable_frames=walk.undecodable * frame.samples,
+        truncation=_truncation(walk, frame),
+    )
+
+
+def _truncation(walk: Walk, frame: Frame) -> str | None:
+    stated = walk.stated
+    if stated is not None and stated.frames is not None and walk.frames < stated.frames and not walk.as_stated:
+        missing = (stated.frames - walk.frames) * frame.samples * 1000 // frame.rate_hz
+        return (
+            f"is cut short: its header announces {stated.frames} frames, {walk.frames} are there"
+            f" ({missing} ms are missing)"
+        )
+    return walk.cut_frame
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in runs:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _locate(clip: ClipReader) -> _Place:
+    """Raises VoxFleetError(DECODE_ERROR) when no frames are near the start of the file."""
+    tags = leading_tags(clip)
+    tags_end = tags[-1].end if tags else 0
+    ahead = clip.peek(tags_end, MAX_SKIPPED_BYTES)
+    offset = tags_end + len(ahead) - len(ahead.lstrip(b"\0"))
+    last = tags[-1] if tags else None
+    skipped: list[SkippedBytes] = []
+    if (last is not None and not last.complete) or not begins_with_frame(clip, offset):
+        found = _find_run(clip, tags_end, MAX_SKIPPED_BYTES)
+        inside = None if last is None else _run_inside(clip, last, found)
+        if last is not None and inside is not None:
+            tags, offset = tags[:-1], inside
+            what = f"{last.name} whose length is not the one that it states"
+            skipped.append(SkippedBytes(last.start, inside - last.start, what))
+        elif found is not None:
+            offset = found
+            rubbish = clip.peek(tags_end, found - tags_end)
+            skipped.append(SkippedBytes(tags_end, found - tags_end, looks_like(rubbish)))
+        else:
+            raise _no_frames(clip, tags, tags_end)
+    explained = [SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in tags]
+    if offset > tags_end and not skipped:
+        padding_of(tags_end, offset, explained, skipped)
+    frame = parse_frame(clip.peek(offset, HEADER_BYTES))
+    if frame is None:
+        raise _no_frames(clip, tags, tags_end)
+    trailing = trailing_tags(clip, offset + frame.length_bytes)
+    explained += [SkippedBytes(tag.start, tag.end - tag.start, tag.name) for tag in trailing]
+    end = trailing[0].start if trailing else clip.size_bytes
+    return _Place(offset, frame, end, tuple(explained), tuple(skipped))
+
+
+def _no_frames(clip: ClipReader, tags: tuple[Tag, ...], tags_end: int) -> Exception:
+    if tags and not tags[-1].complete:
+        return damaged(f"ends inside {tags[-1].name} at byte {tags[-1].start}; no frames are in front of its end")
+    rest_bytes = clip.size_bytes - tags_end
+    behind = f"behind {tags[-1].name}, which ends at byte {tags_end}" if tags else "in it"
+    if rest_bytes == 0:
+        return damaged(f"holds nothing {behind}")
+    searched = min(rest_bytes, MAX_SKIPPED_BYTES)
+    return damaged(f"holds no layer III frames in the first {searched} of the {rest_bytes} bytes {behind}")
+
+
+def _find_run(clip: ClipReader, start: int, search_bytes: int) -> int | None:
+    """Where frames begin that follow each other, at `start` or at most `search_bytes` behind it."""
+    window = clip.peek(start, search_bytes)
+    position = window.find(b"\xff")
+    while 0 <= position <= len(window) - HEADER_BYTES:
+        if parse_frame(window[position : position + HEADER_BYTES]) is not None and _is_run(clip, start + position):
+            return start + position
+        position = window.find(b"\xff", position + 1)
+    return None
+
+
+def _is_run(clip: ClipReader, offset: int) -> bool:
+    first = frame = parse_frame(clip.peek(offset, HEADER_BYTES))
     count = 0
-    start, window = offset, b""
-    while offset < clip.size_bytes:
-        head = window[offset - start : offset - start + 4]
-        if len(head) < 4:
-            start, window = offset, clip.peek(offset, _WALK_BYTES)
-            head = window[:4]
-        frame = _parse(head)
-        if frame is None:
-            _refuse_gap(clip, offset)
-            break
+    while first is not None and frame is not None and frame.like(first) and count < _RUN_FRAMES:
         offset += frame.length_bytes
         if offset > clip.size_bytes:
-            raise damaged("is cut short: it ends inside a frame")
+            return count > 1
         count += 1
-    return count
+        frame = parse_frame(clip.peek(offset, HEADER_BYTES))
+    return count >= _RUN_FRAMES or (count > 1 and (offset == clip.size_bytes or tag_at(clip, offset) is not None))
 
 
-def samples_in_frame(rate_hz: int) -> int:
-    """The samples of one channel in a frame. MPEG 1, which has twice as many, covers the rates from 32 kHz up."""
-    return 1152 if rate_hz >= min(_RATES_HZ[1]) else 576
-
-
-def _refuse_gap(clip: ClipReader, offset: int) -> None:
-    """Raises VoxFleetError(DECODE_ERROR) unless only tags or zeros follow `offset`."""
-    gap_start = offset
-    while window := clip.peek(offset, _WALK_BYTES):
-        rest = window.lstrip(b"\0")
-        if rest:
-            if rest.startswith(_TRAILING_TAGS):
-                return
-            raise damaged(f"holds no audio for {offset + len(window) - len(rest) - gap_start} bytes or more within it")
-        offset += len(window)
-
-
-def _first_frame(clip: ClipReader, start: int) -> tuple[int, _Frame]:
-    window = clip.peek(start, _SEARCH_BYTES)
-    position = window.find(b"\xff")
-    while 0 <= position < len(window) - 3:
-        frame = _parse(window[position : position + 4])
-        if frame is not None:
-            following = start + position + frame.length_bytes
-            if following >= clip.size_bytes or _parse(clip.peek(following, 4)) is not None:
-                return start + position, frame
-        position = window.find(b"\xff", position + 1)
-    raise damaged("is an mp3 file without a layer III frame near its start")
-
-
-@functools.lru_cache(maxsize=4096)
-def _parse(head: bytes) -> _Frame | None:
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+def _run_inside(clip: ClipReader, tag: Tag, found: int | None) -> int | None:
+    """Where frames begin inside a tag that claims too much; they go on beyond its end, or the file ends there."""
+    start = tag.start + HEADER_BYTES
+    begin = _find_run(clip, start, min(_SEARCHED_TAG_BYTES, tag.end - start + HEADER_BYTES))
+    if begin is None:
         return None
-    version = _VERSIONS.get((head[1] >> 3) & 0x3)
-    layer = (head[1] >> 1) & 0x3
-    bitrate_index = head[2] >> 4
-    rate_index = (head[2] >> 2) & 0x3
-    if version is None or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
-        return None
-    kbits = (_KBITS_MPEG1 if version == 1 else _KBITS_MPEG2)[bitrate_index - 1]
-    rate_hz = _RATES_HZ[version][rate_index]
-    padding = (head[2] >> 1) & 0x1
-    length_bytes = (144 if version == 1 else 72) * kbits * 1000 // rate_hz + padding
-    return _Frame(version, rate_hz, 1 if head[3] >> 6 == _MONO else 2, kbits * 1000, length_bytes)
-
-
-def _stated_length(head: bytes, frame: _Frame) -> tuple[int | None, int | None, int]:
-    """Returns (frames after the first, bytes of the stream, samples that the encoder added); None or 0 if unstated."""
-    xing = 4 + frame.side_info_bytes
-    if head[xing : xing + 4] in (b"Xing", b"Info") and len(head) >= xing + 8:
-        return _xing(head[xing:])
-    if head[36:40] == b"VBRI" and len(head) >= 54:
-        stream_bytes, frame_count = struct.unpack(">II", head[46:54])
-        return frame_count or None, stream_bytes or None, 0
-    return None, None, 0
-
-
-def _xing(tag: bytes) -> tuple[int | None, int | None, int]:
-    (flags,) = struct.unpack(">I", tag[4:8])
-    position = 8
-    values: list[int | None] = []
-    for flag in (0x1, 0x2):
-        values.append(None)
-        if flags & flag and len(tag) >= position + 4:
-            (values[-1],) = struct.unpack(">I", tag[position : position + 4])
-            position += 4
-    position += (100 if flags & 0x4 else 0) + (4 if flags & 0x8 else 0)
-    # The encoder's tag begins with 9 bytes of name and has delay and padding as two 12-bit numbers at byte 21.
-    gap = tag[position + 21 : position + 24]
-    padding = (gap[0] << 4 | gap[1] >> 4) + ((gap[1] & 0xF) << 8 | gap[2]) if len(gap) == 3 else 0
-    return values[0] or None, values[1] or None, padding
+    if not tag.complete:
+        return begin
+    offset = begin
+    while offset < tag.end and (frame := parse_frame(clip.peek(offset, HEADER_BYTES))) is not None:
+        offset += frame.length_bytes
+    return begin if offset == found else None

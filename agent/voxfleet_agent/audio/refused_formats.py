@@ -29,8 +29,12 @@ _STARTS = (
     (b".RMF", "a RealMedia file"),
     (b".ra\xfd", "a RealAudio file"),
     (b"FLV", "a Flash Video file"),
+    (b"\x00\x00\x01\xba", "an MPEG program stream (mpg, vob)"),
+    (b"FWS", "a Flash film"),
+    (b"CWS", "a Flash film"),
     (b"MThd", "a MIDI file"),
     (b"#EXTM3U", "a playlist (m3u)"),
+    (b"ffconcat", "a list of files that ffmpeg joins"),
     (b"[playlist]", "a playlist (pls)"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -41,6 +45,7 @@ _STARTS = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
     (b"\xcf\xfa\xed\xfe", "a program"),
 )
 _OGG_CODECS = ((b"OpusHead", "Opus"), (b"\x01vorbis", "Vorbis"), (b"\x7fFLAC", "FLAC"), (b"Speex", "Speex"))
@@ -94,6 +99,16 @@ _ENCODINGS = {
 
 def file_name(head: bytes) -> str:
     """Names a file of no accepted container by `head`, its first 64 bytes or all of it."""
+    name = known_file_name(head)
+    if name is not None:
+        return name
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return "a broken MPEG audio stream"
+    return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
+
+
+def known_file_name(head: bytes) -> str | None:
+    """As `file_name`; None when these bytes begin no format that is known here."""
     if head.startswith(b"OggS"):
         return next((f"an Ogg file of {codec}" for marker, codec in _OGG_CODECS if marker in head), "an Ogg file")
     if head.startswith(b"\x1aE\xdf\xa3"):
@@ -109,10 +124,10 @@ def file_name(head: bytes) -> str:
         return "a raw AAC stream (LOAS)"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         layer = {1: "III", 2: "II", 3: "I"}.get((head[1] >> 1) & 0x3)
-        return f"an MPEG layer {layer} audio stream" if layer in ("I", "II") else "a broken MPEG audio stream"
+        return f"an MPEG layer {layer} audio stream" if layer in ("I", "II") else None
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{", b"["):
         return "a text file (HTML, XML or JSON)"
-    return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
+    return None
 
 
 def encoding_name(code: bytes) -> str:

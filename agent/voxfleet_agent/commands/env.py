@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from voxfleet_agent import mlx_audio_names
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.standalone import mlx_audio_settings
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
@@ -48,5 +49,7 @@ def env(
             settings = mlx_audio_settings.settle_settings(os.environ, Path.home(), contract, task)
     except (DocumentError, SettingsConflict) as error:
         raise give_up(error, 2) from error
+    for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+        typer.echo(mlx_audio_names.warning(name, nearest), err=True)
     for line in settings.export_lines():
         typer.echo(line)

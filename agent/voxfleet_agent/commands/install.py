@@ -81,7 +81,7 @@ def _service(config_file: Path, config: AgentConfig, user: str) -> Service:
         config=config_file,
         user=user,
         log_file=config.state_dir / "agent.log",
-        writable=(config.state_dir, config.scratch.path, config.models.path, *local),
+        writable=(config.state_dir, config.scratch.path, config.cached_models.path, *local),
         switches_user=config.lane_user is not None,
         environment=(("LD_PRELOAD", preload),) if preload and sys.platform == "linux" else (),
     )

@@ -41,7 +41,7 @@ def ladder(
         typer.Option("--forget", help="Remove the ladders after showing them; the next job of each measures anew."),
     ] = False,
 ) -> None:
-    """Shows the measured batch sizes: memory, speed, both knees, and which batch size is used and why.
+    """Shows the measured batch sizes: memory, speed, the knees, and which batch size is used and why.
 
     A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
     declares batching.ladder. A job that ran out of memory lowers it for the next ones, until it is forgotten:
@@ -125,6 +125,7 @@ def _marks(table: LadderTable, tier: LadderTier) -> list[str]:
         (tier.batch_size == table.chosen, "used"),
         (tier.batch_size == table.memory_knee, "memory knee"),
         (tier.batch_size == table.latency_knee, "latency knee"),
+        (tier.batch_size == table.throughput_knee, "throughput knee"),
         (knees.memory_bytes(tier) > table.memory_cap_bytes, "over the cap"),
     )
     return [text for holds, text in marks if holds]

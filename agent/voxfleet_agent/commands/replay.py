@@ -65,7 +65,7 @@ def replay(
     from voxfleet_agent.standalone import verification  # slow to import
     from voxfleet_agent.standalone.run_session import RunRefused
 
-    core_dumps.forbid()
+    core_dumps.hide_memory()
     try:
         state = state_home(os.environ, Path.home())
         make_private(state)

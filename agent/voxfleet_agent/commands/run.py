@@ -15,11 +15,12 @@ from typing import Annotated
 import psutil
 import typer
 
-from voxfleet_agent import core_dumps
+from voxfleet_agent import core_dumps, mlx_audio_names
 from voxfleet_agent.aws_environment import CredentialsMissing, from_environment, https_of
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
+from voxfleet_agent.exit_deadline import exit_within
 from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
@@ -30,7 +31,7 @@ from voxfleet_agent.standalone.mlx_audio_settings import (
     with_defaults,
 )
 from voxfleet_agent.standalone.progress import progress_reporter
-from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder
+from voxfleet_agent.standalone.run_paths import OptionError, RunPaths, make_output_folder, remove_empty
 from voxfleet_agent.standalone.run_verdict import RunEnding
 from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.protocol import S3Credentials
@@ -41,6 +42,7 @@ RUN_EXAMPLES = """Examples:
   voxfleet-agent run -f job.yaml -f contract.yaml         the laptop baseline
   voxfleet-agent run -f night.yaml --lanes 2 -o json
   voxfleet-agent run -f job.yaml -f contract.yaml -c agent.yaml
+  voxfleet-agent run -f night.yaml --allow file:///archive/ --retry-failed
   MLX_AUDIO_BATCH_SIZE=8 TMPDIR=/Volumes/fast voxfleet-agent run -f night.yaml
 """
 EXIT_CODES = {RunEnding.COMPLETE: 0, RunEnding.FAILED: 1, RunEnding.REFUSED: 2, RunEnding.PARKED: 130}
@@ -66,14 +68,19 @@ def run(
         Path | None,
         typer.Option("--state", help="Where journals and ladders are kept.", metavar="FOLDER", show_default=False),
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Try clips of a finished run again that failed or did not run."),
+    ] = False,
     output: TextOption = TextFormat.TEXT,
 ) -> None:
     """Runs the very same AudioBatchJob as a fleet does, on this machine and without a cluster.
 
     It writes the same output folder. The job's name, what its documents say and the MLX_AUDIO_ names that change a run
     make the folder's name, so the same command goes on where an earlier one stopped, by Ctrl-C or by a crash. Of a run
-    that had finished it says so and prints its summary; another metadata.name runs it anew. Progress goes to standard
-    error, the summary to standard output.
+    that had finished it says so and prints its summary; --retry-failed tries those of its clips again that failed, once
+    the cause is mended, and another metadata.name runs it anew. Progress goes to standard error, the summary to
+    standard output.
 
     Without -c it may touch what the job names, and honours TMPDIR and the MLX_AUDIO_ names (see `voxfleet-agent env`);
     a name that contradicts the contract is refused. With -c it uses that agent's scratch, lanes, model cache and
@@ -88,7 +95,7 @@ def run(
         specs, paths, credentials = _prepare(file, config, lanes, allow or [], state)
     except (DocumentError, SettingsConflict, OptionError, CredentialsMissing) as error:
         raise give_up(error, 2) from error
-    summary = _run(specs, paths, credentials)
+    summary = _run(specs, paths, credentials, retry_failed)
     if output is TextFormat.JSON:
         typer.echo(json.dumps(summary_json(summary), indent=2))
     else:
@@ -125,18 +132,22 @@ def _prepare(
     return specs, paths, credentials
 
 
-def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None) -> RunSummary:
+def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None, retry_failed: bool) -> RunSummary:
     from voxfleet_agent.folder_lock import make_private
     from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
 
-    core_dumps.forbid()
+    core_dumps.hide_memory()
+    made: tuple[Path, ...] = ()
     try:
         if paths.settings.of_one_run:
-            make_output_folder(specs.job.spec.output.uri)
+            made = make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)
         with log_into(paths.log), progress_reporter(sys.stderr) as reporter:
+            for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
+                reporter.say(mlx_audio_names.warning(name, nearest))
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
-            return asyncio.run(_until_signalled(run_job(specs, paths, credentials, reporter)))
+            running = run_job(specs, paths, credentials, reporter, retry_failed=retry_failed)
+            return asyncio.run(_until_signalled(running))
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
@@ -145,6 +156,8 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
         raise give_up(error) from error
     except sqlite3.Error as error:
         raise give_up(f"{paths.settings.journal}: {error}; free its volume, and the same command goes on") from error
+    finally:
+        remove_empty(*made)
 
 
 async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:
@@ -156,6 +169,7 @@ async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSum
     def park() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
+        exit_within()
         task.cancel()
 
     for number in numbers:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_agent.durable_files import sync_file
+from voxfleet_agent.storage import Mounts
+from voxfleet_agent.storage.mount_calls import progress
+from voxfleet_agent.volumes import unmounted_volume
+from voxfleet_api.failures import VoxFleetError
 
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "davfs", "9p", "ceph", "glusterfs"}
@@ -22,6 +26,8 @@ _PURGED_FOLDERS = ("/tmp", "/private/tmp", "/var/tmp", "/private/var/tmp", "/var
 _SPEED_BYTES = 64 * 2**20
 _SLOW_MIB_PER_SECOND = 200
 _MIB = 2**20
+ANSWER_SECONDS = 30.0
+"""How long a volume may make no progress while it is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,28 @@ class Volume:
 
 def check_volumes(config: AgentConfig) -> list[Finding]:
     """Runs all checks; writes and removes one file of 64 MiB in the scratch folder, and makes no folder."""
+    mounts = Mounts(AllowList(config.allow).folders, ANSWER_SECONDS)
+    try:
+        found = mounts.of(str(config.scratch.path)).run_blocking(lambda: _check_scratch(config))
+    except VoxFleetError as error:
+        found = [fail("scratch", error.message, "mount its volume again, or correct scratch.path")]
+    return [*found, *(_check_allowed(mounts, folder) for folder in AllowList(config.allow).folders)]
+
+
+def _check_allowed(mounts: Mounts, folder: str) -> Finding:
+    try:
+        exists = mounts.of(folder).run_blocking(lambda: Path(folder).is_dir())
+    except (VoxFleetError, OSError) as error:
+        message = error.message if isinstance(error, VoxFleetError) else f"{folder}: {error.strerror}"
+        return fail("allow", message, "mount it again, or take it out of allow: its attempts would wait and fail")
+    if not exists:
+        return warn("allow", f"{folder} does not exist", "mount it, or correct allow: attempts there would fail")
+    return ok("allow", f"{folder} answers")
+
+
+def _check_scratch(config: AgentConfig) -> list[Finding]:
     scratch = config.scratch
-    if sys.platform == "darwin" and (mount := unmounted(scratch.path, os.path.ismount)) is not None:
+    if (mount := unmounted_volume(scratch.path)) is not None:
         return [judge_unmounted(mount), *judge_modes(_modes(config))]
     try:
         volume = read_volume(scratch.path)
@@ -51,16 +77,7 @@ def check_volumes(config: AgentConfig) -> list[Finding]:
         return [fail("scratch", f"{scratch.path}: {error.strerror}", "correct scratch.path, or its owner")]
 
 
-def unmounted(path: Path, is_mount: Callable[[str], bool]) -> Path | None:
-    """Returns the mount point below /Volumes of this path when no volume is mounted there, None otherwise."""
-    if path.parts[:2] != ("/", "Volumes") or len(path.parts) < 3:
-        return None
-    mount_point = Path(*path.parts[:3])
-    # /Volumes holds the start volume as a link to /
-    return None if is_mount(os.path.realpath(mount_point)) else mount_point
-
-
-def judge_unmounted(mount_point: Path) -> Finding:
+def judge_unmounted(mount_point: PurePath) -> Finding:
     return fail(
         "scratch",
         f"the volume {mount_point} is not mounted: scratch would fill the start disk",
@@ -158,17 +175,9 @@ def _write_speed(folder: Path) -> float:
         started = time.monotonic()
         for _ in range(_SPEED_BYTES // _MIB):
             os.write(descriptor, block)
-        _sync(descriptor)
+            progress()
+        sync_file(descriptor)
         return _SPEED_BYTES / max(time.monotonic() - started, 1e-6)
     finally:
         os.close(descriptor)
         path.unlink()
-
-
-def _sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)

@@ -51,8 +51,25 @@ _FRAMES_AT_ONCE = 2048
 Floats = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What was found in each frame of FRAME_MILLISECONDS; each array is (F,)."""
+
+    in_speech: npt.NDArray[np.bool_]
+    """Whether one of its blocks sounds like speech."""
+    audible: npt.NDArray[np.bool_]
+    """Whether it contains audible speech: it is in speech, and loud enough."""
+    level: Floats
+    """Between 150 and 4000 Hz, in decibels of full scale."""
+
+
 def audible_speech(samples: Floats, sample_rate_hz: int) -> npt.NDArray[np.bool_]:
     """(F,) bool: whether each frame of FRAME_MILLISECONDS contains audible speech. `samples`: (N,) float32."""
+    return detect(samples, sample_rate_hz).audible
+
+
+def detect(samples: Floats, sample_rate_hz: int) -> Detection:
+    """`samples`: (N,) float32."""
     frames = _measure(samples, sample_rate_hz)
     count = len(frames.level)
     in_speech = np.zeros(count, dtype=bool)
@@ -62,7 +79,11 @@ def audible_speech(samples: Floats, sample_rate_hz: int) -> npt.NDArray[np.bool_
         if _sounds_like_speech(frames, block):
             in_speech[block] = True
             loudest = max(loudest, float(np.percentile(frames.level[block], 95)))
-    return in_speech & (frames.level > max(loudest - AUDIBLE_RANGE_DECIBELS, QUIETEST_DECIBELS))
+    return Detection(
+        in_speech=in_speech,
+        audible=in_speech & (frames.level > max(loudest - AUDIBLE_RANGE_DECIBELS, QUIETEST_DECIBELS)),
+        level=frames.level,
+    )
 
 
 @dataclass(frozen=True, slots=True)

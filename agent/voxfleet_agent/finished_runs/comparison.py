@@ -21,6 +21,7 @@ class OutcomeDifference:
 
     index: int
     """The clip's index in the first run."""
+    custom_id: str
     outcome_a: str
     """The row's status, with the failure class if there is one."""
     outcome_b: str
@@ -123,7 +124,9 @@ def _difference(a: ResultRow, b: ResultRow) -> OutcomeDifference | None:
         return None
     texts = texts_differ(a, b)
     rate = None if texts is None else texts.word_error_percent
-    return OutcomeDifference(a.index, outcome(a), outcome(b), rate, what_differs(a, b, texts), a.text, b.text)
+    return OutcomeDifference(
+        a.index, a.custom_id, outcome(a), outcome(b), rate, what_differs(a, b, texts), a.text, b.text
+    )
 
 
 def texts_differ(a: ResultRow, b: ResultRow) -> TextDifference | None:
@@ -203,7 +206,12 @@ def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
     values: dict[str, set[str]] = {}
     for setting in bundle.settings:
         names = {name: value for name, value in setting.environment.items() if name not in _FOLDER_VARIABLES}
-        for name, value in {**names, "os": setting.os, "model's rate": f"{setting.sample_rate_hz} Hz"}.items():
+        for name, value in {
+            **names,
+            "os": setting.os,
+            "BLAS": setting.blas,
+            "model's rate": f"{setting.sample_rate_hz} Hz",
+        }.items():
             values.setdefault(name, set()).add(value)
     yield from ((name, ", ".join(sorted(values[name]))) for name in sorted(values))
 

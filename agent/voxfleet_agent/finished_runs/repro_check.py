@@ -132,7 +132,7 @@ def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[Ve
     """Returns the packages, chip and OS that differ from the bundle's machines; `here`: this machine's, by name."""
     there: dict[str, set[str]] = {}
     for setting in bundle.settings:
-        for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os}.items():
+        for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os, "blas": setting.blas}.items():
             there.setdefault(name, set()).add(version)
     return [
         VersionDifference(name, tuple(sorted(there.get(name, ()))), here.get(name, "missing"))

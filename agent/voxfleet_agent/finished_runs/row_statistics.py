@@ -19,6 +19,8 @@ class RowStatistics:
     counts: Counts
     classes: dict[str, int]
     """Rows without a result, by failure class."""
+    warnings: dict[str, int]
+    """Rows with a warning, by its code."""
     audio_milliseconds: int
     """Audio of the clips that have a result."""
     infer_milliseconds: int
@@ -40,10 +42,12 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
     """Reads the rows once and keeps numbers only."""
     status: Counter[ClipStatus] = Counter()
     classes: Counter[str] = Counter()
+    warned: Counter[str] = Counter()
     values = {name: array("q") for name in (*TIMINGS, LATENCY)}
     audio_milliseconds, infer_milliseconds = 0, 0.0
     for row in rows:
         status[row.status] += 1
+        warned.update({warning.code.value for warning in row.warnings})
         if row.error is not None and row.error.failure_class is not None:
             classes[row.error.failure_class.value] += 1
         if row.status is ClipStatus.SUCCEEDED and row.timings is not None:
@@ -59,6 +63,7 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
             not_run=status[ClipStatus.NOT_RUN],
         ),
         classes=dict(sorted(classes.items())),
+        warnings=dict(sorted(warned.items())),
         audio_milliseconds=audio_milliseconds,
         infer_milliseconds=round(infer_milliseconds),
         spreads={name: percentiles(times) for name, times in values.items() if times},

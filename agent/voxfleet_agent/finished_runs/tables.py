@@ -53,6 +53,7 @@ def _rate(statistics: RowStatistics, wall_milliseconds: int | None) -> float | N
 def _difference_json(difference: OutcomeDifference, show_text: bool) -> dict[str, object]:
     shown: dict[str, object] = {
         "index": difference.index,
+        "id": difference.custom_id,
         "a": difference.outcome_a,
         "b": difference.outcome_b,
         "what": difference.what,
@@ -68,6 +69,7 @@ def statistics_json(statistics: RowStatistics) -> dict[str, object]:
     return {
         "counts": statistics.counts.model_dump(by_alias=True),
         "classes": statistics.classes,
+        "warnings": statistics.warnings,
         "audioSeconds": statistics.audio_milliseconds / 1000,
         "inferSeconds": statistics.infer_milliseconds / 1000,
         "audioSecondsPerInferSecond": _rounded(statistics.audio_seconds_per_infer_second),
@@ -89,13 +91,13 @@ def comparison_tables(comparison: Comparison, *, show_text: bool) -> list[Table]
             machines.add_row(name, ", ".join(a) or _ABSENT, ", ".join(b) or _ABSENT)
         tables.append(machines)
     if comparison.differences:
-        headings = ["Index", "A", "B", "Word errors", "What differs"] + (
+        headings = ["Index", "Id", "A", "B", "Word errors", "What differs"] + (
             ["Text of A", "Text of B"] if show_text else []
         )
         differences = Table(*headings, title="Clips with another outcome")
         for difference in comparison.differences:
             rate = difference.word_error_percent
-            cells = [str(difference.index), difference.outcome_a, difference.outcome_b]
+            cells = [str(difference.index), difference.custom_id, difference.outcome_a, difference.outcome_b]
             cells += [_ABSENT if rate is None else f"{rate:.1f} %", difference.what]
             differences.add_row(*cells, *([difference.text_a or "", difference.text_b or ""] if show_text else []))
         tables.append(differences)
@@ -158,6 +160,7 @@ def pairs_json(pairs: Sequence[RowPair], *, show_text: bool) -> list[dict[str, o
 def _pair_json(pair: RowPair, show_text: bool) -> dict[str, object]:
     shown: dict[str, object] = {
         "index": pair.before.index,
+        "id": pair.before.custom_id,
         "same": pair.same,
         "class": pair.failure_class,
         "audioSeconds": pair.before.audio_milliseconds / 1000,
@@ -178,14 +181,14 @@ def _row_json(row: ResultRow, show_text: bool) -> dict[str, object]:
 
 
 def pairs_table(pairs: Sequence[RowPair], *, show_text: bool) -> Table:
-    table = Table("Index", title="Clips that ran again: milliseconds then > now")
+    table = Table("Index", "Id", title="Clips that ran again: milliseconds then > now")
     for heading in ("Audio s", *(name.capitalize() for name in _SHOWN), "Batch"):
         table.add_column(heading, justify="right")
     for heading in ("Same", *(("Text then", "Text now") if show_text else ())):
         table.add_column(heading)
     for pair in pairs:
         before, after = pair.before, pair.after
-        cells = [str(before.index), f"{before.audio_milliseconds / 1000:.1f}"]
+        cells = [str(before.index), before.custom_id, f"{before.audio_milliseconds / 1000:.1f}"]
         cells += [f"{_timing(before, name)} > {_timing(after, name)}" for name in _SHOWN]
         cells += [f"{before.batch_size or _ABSENT} > {after.batch_size or _ABSENT}", _outcome_cell(pair)]
         table.add_row(*cells, *([before.text or "", after.text or ""] if show_text else []))

@@ -2,40 +2,41 @@
 
 Memory knee: the largest batch size of the unbroken series of tiers at or under the memory cap; 1 when even the first
 tier exceeds it. A tier's memory is the larger of its process's peak and Metal's peak, which overlap on unified memory.
+Only these tiers count for the other knees, because a tier that swaps says nothing about the others.
+
+Throughput knee: the smallest batch size whose throughput is within 5 % of the best, among the tiers whose p95 keeps to
+the contract's slo.offlineTailP95. It is the batch size of an offline pool, which is paid by the machine-hour.
 
 Latency knee: the last tier whose throughput gains more than its p95 grows,
 
     throughput(k) / throughput(previous)  >  p95(k) / p95(previous),
 
-starting at the smallest tier. The comparison uses two fitted lines instead of single measurements: the time of a batch
-is modelled as `fixed + each x k`, and both coefficients are fitted by least squares of the relative error, once to the
-mean time of a batch (throughput) and once to its p95. Near its maximum the ratio of gain to growth is flat, so with 2 %
-of noise a comparison of neighbouring measurements would move the knee by several tiers; the lines use every tier and do
-not. With two tiers, the measurements are compared directly. Only tiers under the cap count, because a tier that swaps
-says nothing about the others.
-
-The smaller knee is used until a job has to step down from it.
+starting at the smallest tier. Near its maximum the ratio of gain to growth is flat, so 2 % of noise would move this
+knee by several tiers. Therefore the time of a batch is modelled as `fixed + each x k`; both coefficients are fitted by
+least squares of the relative error, once to the mean time of a batch (throughput) and once to its p95. Where the line
+misses what was measured by more than noise explains, the measured time counts. With two tiers nothing is fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from voxfleet_api.results import LadderTable, LadderTier
 
 ROUNDING = 1e-9
 """Relative; a gain that exceeds the growth by less than this does not count."""
+TOLERANCE = 0.05
+"""Relative: throughputs that differ by less are as good as equal."""
+MISFIT = 0.2
+"""Relative; beyond what noise explains, a measured time is used instead of the fitted one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knees:
     memory: int
     latency: int
-
-    @property
-    def chosen(self) -> int:
-        return min(self.memory, self.latency)
+    throughput: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +55,52 @@ def memory_bytes(tier: LadderTier) -> int:
     return max(tier.peak_rss_bytes, tier.metal_peak_bytes or 0)
 
 
-def decide_knees(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> Knees:
-    """Both knees of `tiers`, in ascending order of batch size. Raises ValueError for no tiers or another order."""
+def decide_knees(tiers: Sequence[LadderTier], memory_cap_bytes: int, tail_p95_milliseconds: int | None = None) -> Knees:
+    """All knees of `tiers`, in ascending order of batch size. Raises ValueError for no tiers or another order."""
     sizes = [tier.batch_size for tier in tiers]
     if not sizes or sizes != sorted(set(sizes)):
         raise ValueError(f"a ladder needs tiers of ascending batch sizes, not {sizes}")
     fitting = _fitting(tiers, memory_cap_bytes)
     if not fitting:
-        return Knees(memory=1, latency=sizes[0])
-    return Knees(memory=fitting[-1].batch_size, latency=_latency_knee(fitting))
+        return Knees(memory=1, latency=sizes[0], throughput=1)
+    return Knees(
+        memory=fitting[-1].batch_size,
+        latency=_latency_knee(fitting),
+        throughput=_throughput_knee(_in_time(fitting, tail_p95_milliseconds) or fitting[:1]),
+    )
 
 
 def explain(table: LadderTable) -> str:
-    """Explains in words which batch size is used and which knee determined it."""
+    """Explains in words which batch size is used and what determined it."""
     fitting = _fitting(table.tiers, table.memory_cap_bytes)
     used = f"{table.chosen} is used"
     if table.stepped_down_for is not None:
-        knee = min(table.memory_knee, table.latency_knee)
-        return f"{used} and no longer {knee}, the knee: a job had to step down, because {table.stepped_down_for}"
+        return (
+            f"{used} and no longer {table.throughput_knee}, the throughput knee: a job had to step down, because"
+            f" {table.stepped_down_for}"
+        )
     if not fitting:
         return f"{used}: even batch size {table.tiers[0].batch_size} needs more than the memory cap"
-    if table.latency_knee < fitting[-1].batch_size:
-        return f"{used}, the latency knee: beyond it a clip's p95 grows more than the throughput gains"
-    if len(fitting) < len(table.tiers):
-        return f"{used}, the memory knee: the next batch size needs more than the memory cap"
+    in_time = _in_time(fitting, table.tail_p95_milliseconds)
+    if not in_time:
+        return f"{used}: even its p95 is longer than slo.offlineTailP95"
     if len(table.tiers) == 1:
         return f"{used}: no larger batch size could be measured"
-    return f"{used}, the largest measured: throughput still gains more than a clip's p95 grows"
+    limits = ["slo.offlineTailP95"] if in_time != fitting else []
+    limits += ["the memory cap"] if len(fitting) < len(table.tiers) else []
+    under = f" under {' and '.join(limits)}" if limits else ""
+    return f"{used}, the throughput knee: the smallest within 5 % of the best throughput{under}"
+
+
+def _in_time(tiers: Sequence[LadderTier], tail_p95_milliseconds: int | None) -> list[LadderTier]:
+    return [
+        tier for tier in tiers if tail_p95_milliseconds is None or tier.clip_p95_milliseconds <= tail_p95_milliseconds
+    ]
+
+
+def _throughput_knee(tiers: Sequence[LadderTier]) -> int:
+    enough = (1 - TOLERANCE) * max(tier.audio_seconds_per_second for tier in tiers)
+    return next(tier.batch_size for tier in tiers if tier.audio_seconds_per_second >= enough)
 
 
 def _fitting(tiers: Sequence[LadderTier], memory_cap_bytes: int) -> list[LadderTier]:
@@ -96,16 +116,22 @@ def _latency_knee(tiers: Sequence[LadderTier]) -> int:
     sizes = [tier.batch_size for tier in tiers]
     if len(sizes) == 1:
         return sizes[0]
-    mean = _fit(sizes, [tier.batch_size / max(tier.audio_seconds_per_second, 1e-9) for tier in tiers])
-    p95 = _fit(sizes, [float(max(1, tier.clip_p95_milliseconds)) for tier in tiers])
+    mean = _smoothed({tier.batch_size: tier.batch_size / max(tier.audio_seconds_per_second, 1e-9) for tier in tiers})
+    p95 = _smoothed({tier.batch_size: float(max(1, tier.clip_p95_milliseconds)) for tier in tiers})
     knee = sizes[0]
     for size in sizes[1:]:
-        gain = (size / mean.at(size)) / (knee / mean.at(knee))
-        growth = p95.at(size) / p95.at(knee)
+        gain = (size / mean[size]) / (knee / mean[knee])
+        growth = p95[size] / p95[knee]
         if gain <= growth * (1 + ROUNDING):
             break
         knee = size
     return knee
+
+
+def _smoothed(times: Mapping[int, float]) -> dict[int, float]:
+    """Times by batch size: those of the fitted line, or the measured ones where the line misses them."""
+    line = _fit(list(times), list(times.values()))
+    return {size: line.at(size) if abs(line.at(size) - time) <= MISFIT * time else time for size, time in times.items()}
 
 
 def _fit(sizes: Sequence[int], times: Sequence[float]) -> _Line:

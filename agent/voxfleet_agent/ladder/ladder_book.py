@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from voxfleet_agent import blas
+from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.ladder import knees, measure
-from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec, LoadedModel
+from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
+from voxfleet_api.results import LadderTable
 
 KEY_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
 MAX_TABLES = 500
@@ -60,17 +61,9 @@ class LadderFiles:
         return tables, unreadable
 
     def put(self, key: str, table: LadderTable) -> None:
-        """Replaces the file atomically, and syncs it."""
+        """Replaces the file atomically and durably."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = self.folder / f".{key}-{secrets.token_hex(4)}.tmp"
-        try:
-            with unfinished.open("xb") as opened:
-                opened.write(table.model_dump_json(by_alias=True, exclude_none=True).encode())
-                opened.flush()
-                os.fsync(opened.fileno())
-            unfinished.rename(self.folder / f"{key}.json")
-        finally:
-            unfinished.unlink(missing_ok=True)
+        replace_file(self.folder / f"{key}.json", table.model_dump_json(by_alias=True, exclude_none=True).encode())
         others = [file for file in self._files() if file.stem != key]
         for surplus in others[MAX_TABLES - 1 :]:
             surplus.unlink(missing_ok=True)
@@ -155,7 +148,7 @@ class MacLadderBook:
         if not measured.tiers:
             _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
             return None
-        table = self._make_table(model, contract_digest, cap_bytes, measured.tiers, measured.loaded_model)
+        table = self._make_table(model, spec.contract, contract_digest, cap_bytes, measured)
         try:
             await asyncio.to_thread(self._files.put, self._key(model, contract_digest), table)
         except OSError as error:
@@ -166,24 +159,28 @@ class MacLadderBook:
     def _make_table(
         self,
         model: ResolvedModel,
+        contract: VoiceContractSpec,
         contract_digest: str,
         cap_bytes: int,
-        tiers: tuple[LadderTier, ...],
-        loaded_model: LoadedModel,
+        measured: measure.MeasuredLadder,
     ) -> LadderTable:
-        decided = knees.decide_knees(tiers, cap_bytes)
+        tail_p95 = contract.slo.offline_tail_p95
+        tail_p95_milliseconds = None if tail_p95 is None else duration_milliseconds(tail_p95)
+        decided = knees.decide_knees(measured.tiers, cap_bytes, tail_p95_milliseconds)
         return LadderTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
             chip=self._chip,
             versions=self._versions,
-            sample_rate_hz=loaded_model.sample_rate_hz,
+            sample_rate_hz=measured.loaded_model.sample_rate_hz,
             memory_cap_bytes=cap_bytes,
-            parameters=loaded_model.parameters,
-            tiers=tiers,
+            tail_p95_milliseconds=tail_p95_milliseconds,
+            parameters=measured.loaded_model.parameters,
+            tiers=measured.tiers,
             memory_knee=decided.memory,
             latency_knee=decided.latency,
-            chosen=decided.chosen,
+            throughput_knee=decided.throughput,
+            chosen=decided.throughput,
         )
 
     def _cap_bytes(self, spec: LaneSpec) -> int:

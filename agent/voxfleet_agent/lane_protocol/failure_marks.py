@@ -11,7 +11,6 @@ _METAL = (
     ("kIOGPUCommandBufferCallbackErrorImpactingInteractivity", FailureClass.GPU_ABORT_TIMEOUT),
     ("kIOGPUCommandBufferCallbackErrorOutOfMemory", FailureClass.GPU_ABORT_OUT_OF_MEMORY),
 )
-GPU_ABORTS = frozenset(failure_class for _, failure_class in _METAL)
 
 _OUT_OF_MEMORY = ("Unable to allocate", "Attempting to allocate", "bad_alloc")
 """How MLX, Metal and C++ report that an allocation failed."""

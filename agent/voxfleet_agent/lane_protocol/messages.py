@@ -69,6 +69,7 @@ class Loaded(Message):
     parameters: int
     ring_bytes: int
     seed: int
+    blas: str
     environment: dict[str, str] = Field(default_factory=dict)
 
 
@@ -133,7 +134,7 @@ class BatchDone(Message):
     kind: Literal["BatchDone"] = "BatchDone"
     number: int
     footprint_bytes: int
-    """Measured at rest, after the memory of the batch was released."""
+    """Measured at rest, without what MLX keeps for reuse."""
     memory_short: bool = False
     """Memory was too short for several clips together, though each of them fitted alone."""
     readings: WorkerReadings = WorkerReadings()
@@ -153,10 +154,35 @@ REQUEST: TypeAdapter[LaneRequest] = TypeAdapter(Annotated[LaneRequest, Field(dis
 ANSWER: TypeAdapter[WorkerAnswer] = TypeAdapter(Annotated[WorkerAnswer, Field(discriminator="kind")])
 
 
+class MessageTooLargeError(ValueError):
+    """A message is longer than MAX_MESSAGE_BYTES."""
+
+
 def frame(message: Message) -> bytes:
-    """Raises ValueError for a message beyond MAX_MESSAGE_BYTES."""
+    """Raises MessageTooLargeError for a message beyond MAX_MESSAGE_BYTES."""
     body = message.model_dump_json().encode()
     return LENGTH.pack(checked_length(len(body))) + body
+
+
+def answer_frame(answer: Message) -> bytes:
+    """As `frame`; but a verdict that is too large becomes one that says so, because its clip is at fault."""
+    try:
+        return frame(answer)
+    except MessageTooLargeError:
+        if not isinstance(answer, VerdictMessage):
+            raise
+        return frame(
+            answer.model_copy(
+                update={
+                    "failure_class": FailureClass.INFERENCE_ERROR,
+                    "reason": f"the transcript takes more than {MAX_MESSAGE_BYTES >> 20} MiB, as when a model repeats"
+                    " itself; lower transcription.maxTokens, or declare conversions.windows",
+                    "text": None,
+                    "segments": None,
+                    "words": None,
+                }
+            )
+        )
 
 
 def can_be_buffered(message: Message) -> bool:
@@ -169,7 +195,7 @@ def can_be_buffered(message: Message) -> bool:
 
 def checked_length(length_bytes: int) -> int:
     if length_bytes > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of {length_bytes} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
+        raise MessageTooLargeError(f"a message of {length_bytes} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
     return length_bytes
 
 

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voxfleet_agent.confinement.launch import EXIT_NOT_CONFINED
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY
 from voxfleet_api.failures import FailureClass
@@ -61,12 +62,24 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
         victim = fault is FailureClass.GPU_ABORT_INNOCENT_VICTIM
         return ChildEnd(fault, "the GPU gave up the lane's work", Blame.MAC if victim else Blame.CLIP_OR_MAC)
     if returncode == EXIT_LANE_BUSY:
-        return ChildEnd(FailureClass.LANE_CRASHED, "another process holds the lane")
+        return ChildEnd(
+            FailureClass.RUNTIME_MISMATCH,
+            "another process holds the lane; end the other agent that uses this scratch folder",
+            Blame.MAC,
+        )
+    if returncode == EXIT_NOT_CONFINED:
+        guard = stderr_tail.strip().rpartition("\n")[2]
+        return ChildEnd(
+            FailureClass.RUNTIME_MISMATCH,
+            f"the system no longer confines the lane as it did when the agent started ({guard[:100]}); restart the"
+            " agent, and see `voxfleet-agent doctor -c FILE`",
+            Blame.MAC,
+        )
     if returncode == -signal.SIGKILL:
         return ChildEnd(
             FailureClass.GPU_ABORT_OUT_OF_MEMORY,
-            "the lane's process was ended by SIGKILL below its memory cap, as systems do when others on the Mac took"
-            " the memory",
+            "something other than the agent ended the lane's process by SIGKILL, below its memory cap, as systems do"
+            " when others on the Mac took the memory",
             Blame.MAC,
         )
     if returncode == -signal.SIGABRT and names_lack_of_memory(stderr_tail):
@@ -76,6 +89,38 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
             FailureClass.LANE_CRASHED, f"the lane's process was ended by {signal.Signals(-returncode).name}"
         )
     return ChildEnd(FailureClass.LANE_CRASHED, f"the lane's process ended with status {returncode}")
+
+
+STOPPED_BY_AGENT = ChildEnd(FailureClass.LANE_CRASHED, "the agent stopped the lane's process", Blame.MAC)
+
+
+def load_timed_out(timeout_seconds: float) -> ChildEnd:
+    """The end of a child that the agent killed because it did not answer Load."""
+    return ChildEnd(
+        FailureClass.RUNTIME_MISMATCH,
+        f"the lane's process did not load its model within {timeout_seconds:.0f} s; look at the load of this Mac and of"
+        " the disk that holds the model, or use a smaller model",
+        Blame.MAC,
+    )
+
+
+def not_measurable(error: BaseException) -> ChildEnd:
+    """The end of a child that the agent killed because nothing could guard the Mac against its growth."""
+    return ChildEnd(
+        FailureClass.RUNTIME_MISMATCH,
+        f"the memory of the lane's process cannot be measured ({type(error).__name__}); the agent must run as root to"
+        " measure a process of laneUser",
+        Blame.MAC,
+    )
+
+
+def load_failure_class(end: ChildEnd) -> FailureClass:
+    """The class of an attempt whose lane ended twice as it loaded its model.
+
+    LANE_CRASHED would blame a clip, but no clip is at fault, and another Mac may do better.
+    """
+    crashed = end.failure_class is FailureClass.LANE_CRASHED
+    return FailureClass.RUNTIME_MISMATCH if crashed else end.failure_class
 
 
 def over_memory_cap(footprint_bytes: int, cap_bytes: int) -> ChildEnd:

@@ -27,7 +27,14 @@ from voxfleet_agent.lane_protocol.messages import (
     frame,
 )
 from voxfleet_agent.lanes import memory_guard
-from voxfleet_agent.lanes.child_exits import ChildEnd, classify, over_memory_cap
+from voxfleet_agent.lanes.child_exits import (
+    STOPPED_BY_AGENT,
+    ChildEnd,
+    classify,
+    load_timed_out,
+    not_measurable,
+    over_memory_cap,
+)
 from voxfleet_agent.lanes.lane_reports import loaded_model
 from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.lane_user import LaneUser
@@ -162,12 +169,17 @@ class ChildProcess:
                 environment=dict(environment),
             )
         )
+        receiving = asyncio.create_task(self.receive())
         try:
-            async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
-                answer = await self.receive()
-        except TimeoutError:
-            self.kill_for(f"did not load its model within {LOAD_TIMEOUT_SECONDS:.0f} s")
-            raise await self.ended_error() from None
+            # Not asyncio.timeout: cancelling `receive` kills the child, and its end would have no reason.
+            done, _ = await asyncio.wait({receiving}, timeout=LOAD_TIMEOUT_SECONDS)
+            if not done:
+                self._kill_because(load_timed_out(LOAD_TIMEOUT_SECONDS))
+            answer = await receiving
+        except asyncio.CancelledError:
+            receiving.cancel()
+            self.kill()
+            raise
         if isinstance(answer, WorkerRefusal):
             raise VoxFleetError(answer.failure_class, answer.message)
         if not isinstance(answer, Loaded):
@@ -220,6 +232,8 @@ class ChildProcess:
             self.kill_for("closed its channel to the agent")
             await self._process.wait()
         await self._drain_stderr()
+        if self.stopped_by_agent:
+            return ChildEndedError(STOPPED_BY_AGENT)
         return ChildEndedError(
             self._kill_reason or classify(self._process.returncode, self._stderr_tail.decode(errors="replace"))
         )
@@ -270,7 +284,7 @@ class ChildProcess:
             return
         error = guard.exception()
         if error is not None:
-            self.kill_for(f"could not be measured ({type(error).__name__})")
+            self._kill_because(not_measurable(error))
         asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._answers.feed_eof)
 
     def _kill_because(self, end: ChildEnd) -> None:

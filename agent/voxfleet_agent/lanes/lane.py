@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from voxfleet_agent.lane_protocol.failure_marks import GPU_ABORTS
+from voxfleet_agent.confinement.confinement import Confinement, unconfined
 from voxfleet_agent.lane_protocol.messages import (
     SYNTHESIZED_PREFIX,
     BatchDone,
@@ -22,15 +22,16 @@ from voxfleet_agent.lane_protocol.messages import (
 )
 from voxfleet_agent.lanes.batch_size import BatchSize
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
-from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd
+from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd, load_failure_class
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal, clip_verdict, endless_decode_verdict, poison_verdicts
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
-from voxfleet_agent.lanes.lane_user import LaneUser
+from voxfleet_agent.lanes.lane_user import LaneUser, collect_file
 from voxfleet_agent.lanes.memory_guard import MemoryStep
 from voxfleet_agent.lanes.work_call import BatchFeed, WorkCall
+from voxfleet_agent.models.model_files import link_root
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
@@ -56,16 +57,21 @@ class ProcessLane:
         batch_size: int = DEFAULT_BATCH_SIZE,
         quarantine: Path | None = None,
         lane_user: LaneUser | None = None,
+        confinement: Confinement | None = None,
         worker: Sequence[str] = WORKER,
         timeouts: HangTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """`folder`: the lane's own, for its lock and temporary files; it is created when missing."""
+        """`folder`: the lane's own, for its lock and temporary files; it is created when missing.
+
+        `confinement`: what its children may reach; None: whatever their account may.
+        """
         self.name = name
         self.folder = folder
         self._pool_cap_bytes = memory_cap_bytes
         self._batch_size = BatchSize(batch_size)
         self._quarantine = quarantine
         self._lane_user = lane_user
+        self._confinement = confinement or unconfined()
         self._worker = tuple(worker)
         self._timeouts = timeouts
         self._assignment: tuple[ResolvedModel, LaneSpec] | None = None
@@ -73,6 +79,8 @@ class ProcessLane:
         self._child: ChildProcess | None = None
         self._child_assignment: tuple[ResolvedModel, LaneSpec] | None = None
         """What the living child has loaded."""
+        self._child_reads: Path | None = None
+        """The model's folder that the living child was started for."""
         self._totals = ReadingsTotal()
         self._call_lock = asyncio.Lock()
         self._start_lock = asyncio.Lock()
@@ -229,8 +237,9 @@ class ProcessLane:
             case VerdictMessage() if (
                 clip := call.queue.verdict_received(answer.index, inferred=answer.failure_class is None)
             ) is not None:
-                if self._lane_user is not None and answer.synthesized is not None:
-                    await asyncio.to_thread(self._lane_user.collect_file, self._path_for_child(clip), clip.path)
+                if answer.synthesized is not None:
+                    owner = os.geteuid() if self._lane_user is None else self._lane_user.uid
+                    await asyncio.to_thread(collect_file, self._path_for_child(clip), clip.path, owner)
                 verdict = clip_verdict(answer, call.queue.deaths_alone(answer.index))
                 return (verdict, *poison_verdicts(call.queue))
             case BatchDone() if (sent_batch_size := call.queue.batch_done(answer.number)) is not None:
@@ -277,8 +286,8 @@ class ProcessLane:
             _log.warning("batch size halved", lane=self.name, batch_size=self.batch_size, reason=reason)
 
     def _path_for_child(self, clip: ClipTask) -> Path:
-        """The clip's path, except for audio that a lane user writes: the agent collects it from the lane's folder."""
-        if self._lane_user is None or clip.text is None:
+        """The clip's path, except for audio that the lane writes: the agent collects it from the lane's folder."""
+        if clip.text is None:
             return clip.path
         return self.folder / f"{SYNTHESIZED_PREFIX}{clip.index}{clip.path.suffix}"
 
@@ -303,10 +312,8 @@ class ProcessLane:
         except ChildEndedError as error:
             if self._child is not None:
                 await self._record_child_end(self._child, error.end)
-            # LANE_CRASHED would blame a clip, but no clip is at fault, and another Mac may do better.
-            fault = error.end.failure_class
             raise VoxFleetError(
-                fault if fault in GPU_ABORTS else FailureClass.RUNTIME_MISMATCH,
+                load_failure_class(error.end),
                 f"lane {self.name} ended twice as it loaded its model: {error.end.reason}",
             ) from error
 
@@ -320,8 +327,11 @@ class ProcessLane:
                 await self._kill_child()
             else:  # it ended while it had nothing to do
                 await self._record_child_end(self._child, (await self._child.ended_error()).end)
+        folder = await asyncio.to_thread(link_root, model.path)
+        if self._child is not None and self._confinement.bounds_models and self._child_reads != folder:
+            await self._stop_child(self._child)  # it can read no other model than its own
         if self._child is None:
-            await self._start_child(spec)
+            await self._start_child(spec, folder)
         child = self._child
         if child is None:
             raise self._stopped_error()
@@ -332,13 +342,14 @@ class ProcessLane:
             self._child_assignment = self._assignment
         return child
 
-    async def _start_child(self, spec: LaneSpec) -> None:
+    async def _start_child(self, spec: LaneSpec, model_folder: Path) -> None:
         async with self._start_lock:
             environment = child_environment(os.environ, self.folder) | self._runbook_names(spec)
+            command = self._confinement.command(self._worker, self.folder, model_folder)
             child = await ChildProcess.start(
-                self._worker, self.folder, environment, self._memory_cap_bytes(spec), self._lane_user
+                command, self.folder, environment, self._memory_cap_bytes(spec), self._lane_user
             )
-            self._child, self._child_assignment = child, None
+            self._child, self._child_assignment, self._child_reads = child, None, model_folder
             _log.info("lane started", lane=self.name, pid=child.pid)
 
     def _runbook_names(self, spec: LaneSpec) -> dict[str, str]:

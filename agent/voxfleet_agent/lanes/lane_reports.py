@@ -21,6 +21,7 @@ def loaded_model(answer: Loaded) -> LoadedModel:
         parameters=answer.parameters,
         ring_bytes=answer.ring_bytes,
         seed=answer.seed,
+        blas=answer.blas,
         environment=dict(answer.environment),
     )
 

@@ -41,6 +41,7 @@ class LoadedModel:
     ring_bytes: int
     seed: int
     """Seeds the model's random choices anew before each clip or text."""
+    blas: str
     environment: Mapping[str, str] = field(default_factory=dict)
     """The runbook names, as the child sees them."""
 

@@ -6,7 +6,7 @@ the agent's folders: the agent writes there as root, and what the account plante
 
 from __future__ import annotations
 
-import asyncio
+import grp
 import os
 import pwd
 import shutil
@@ -36,7 +36,8 @@ class LaneUser:
 
     @classmethod
     def from_name(cls, name: str) -> LaneUser:
-        """Raises LaneUserError when there is no such account, when it is root, or when the agent is not root."""
+        """Raises LaneUserError when there is no such account, when it is root or shares its primary group, or when the
+        agent is not root."""
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
@@ -46,6 +47,13 @@ class LaneUser:
         if os.geteuid() != 0:
             raise LaneUserError(
                 f"laneUser: only root can run lanes as {name}; run the agent as root or remove the field"
+            )
+        others = other_members(entry)
+        if others:
+            raise LaneUserError(
+                f"laneUser: the primary group of {name} is also that of {', '.join(others[:3])}"
+                f"{', …' if others[3:] else ''}, who could read every clip; give {name} a group of its own"
+                " (docs/how-to/add-a-mac.md says how)"
             )
         return cls(name, entry.pw_uid, entry.pw_gid)
 
@@ -73,27 +81,6 @@ class LaneUser:
         finally:
             os.close(folder)
 
-    def collect_file(self, written: Path, path: Path) -> None:
-        """Moves a file from the lane's folder to `path` in a folder of the agent's, as a copy that the agent owns.
-
-        Never follows a link that the lane put in the file's place. Raises OSError, and VoxFleetError(LANE_CRASHED) for
-        anything but a file that the lane owns.
-        """
-        try:
-            source = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._not_audio() from error
-        with os.fdopen(source, "rb") as file:
-            facts = os.fstat(source)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != self.uid:
-                raise self._not_audio()
-            with os.fdopen(os.open(path, _NEW_FILE_FLAGS, 0o600), "wb") as target:
-                shutil.copyfileobj(file, target, _COPY_BYTES)
-        written.unlink()
-
-    def _not_audio(self) -> VoxFleetError:
-        return VoxFleetError(FailureClass.LANE_CRASHED, "the lane put something else where its audio should be")
-
     def _grant_passage(self, folder: int) -> None:
         facts = os.fstat(folder)
         if facts.st_gid != self.gid:
@@ -102,13 +89,49 @@ class LaneUser:
             os.fchmod(folder, stat.S_IMODE(facts.st_mode) | stat.S_IXGRP)
 
 
-def make_reachable(folder: Path, *, below: Path) -> None:
-    """Creates a folder if need be, and lets every account pass through it and its parents below `below`.
+def other_members(account: pwd.struct_passwd) -> list[str]:
+    """The other accounts that this machine lists as members of the account's primary group, sorted."""
+    try:
+        named = grp.getgrgid(account.pw_gid).gr_mem
+    except KeyError:
+        named = []  # the group has no name, and no members but those whose primary group it is
+    primary = [entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == account.pw_gid]
+    return sorted({*named, *primary} - {account.pw_name})
 
-    No account may list them. They contain only folders that have their own rights. Raises ValueError when `folder`
-    does not lie below `below`.
+
+def collect_file(written: Path, path: Path, owner: int) -> None:
+    """Moves a file from the lane's folder to `path` in a folder of the agent's, as a copy that the lane cannot change.
+
+    Never follows a link that the lane put in the file's place. `owner`: the lane's uid. Raises OSError, and
+    VoxFleetError(LANE_CRASHED) for anything but a file that the lane owns.
     """
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        source = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_audio() from error
+    with os.fdopen(source, "rb") as file:
+        facts = os.fstat(source)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != owner:
+            raise _not_audio()
+        with os.fdopen(os.open(path, _NEW_FILE_FLAGS, 0o600), "wb") as target:
+            shutil.copyfileobj(file, target, _COPY_BYTES)
+    written.unlink()
+
+
+def _not_audio() -> VoxFleetError:
+    return VoxFleetError(FailureClass.LANE_CRASHED, "the lane put something else where its audio should be")
+
+
+def make_reachable(folder: Path, *, below: Path) -> None:
+    """Creates a folder and its parents if need be, and lets every account pass through it and those below `below`.
+
+    No account may list them, nor a parent that was missing. They contain only folders that have their own rights.
+    Raises ValueError when `folder` does not lie below `below`.
+    """
+    missing = [directory for directory in folder.parents if not directory.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for directory in missing:
+        directory.chmod(0o711)
     for directory in (folder, *folder.parents):
         if directory == below:
             return
@@ -126,7 +149,7 @@ class LaneReadableModels:
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         model = await self._models.resolve(source, storage)
-        await asyncio.to_thread(self._grant_model, model.path)
+        await storage.call_at(str(model.path), lambda: self._grant_model(model.path))
         return model
 
     def _grant_model(self, folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.confinement.confinement import Confinement
 from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
@@ -24,8 +26,11 @@ class LanePools:
         *,
         quarantine: Path | None = None,
         lane_user: LaneUser | None = None,
+        confinement: Confinement | None = None,
+        now_seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` holds a folder for each lane, `<pool>-<slot>`. Lanes run as `lane_user`, or as the agent when None.
+        """`folder` holds a folder for each lane, `<pool>-<slot>`. Lanes run as `lane_user`, or as the agent when None,
+        within `confinement`, or with all that their account may do when None.
 
         With a lane user, `folder` must lie on the scratch volume, and the lane user must be able to reach it.
         """
@@ -40,12 +45,15 @@ class LanePools:
                     batch_size=config.batch_size,
                     quarantine=quarantine,
                     lane_user=lane_user,
+                    confinement=confinement,
                 )
                 for slot in range(config.lanes)
             ]
             for config in self._configs
         }
         self._acquired: set[str] = set()
+        self._now_seconds = now_seconds
+        self._released_at_seconds: dict[str, float] = {}
 
     @property
     def lanes(self) -> tuple[ProcessLane, ...]:
@@ -65,7 +73,29 @@ class LanePools:
 
     def release(self, lane: ProcessLane) -> None:
         """Frees the lane; a second call does nothing."""
-        self._acquired.discard(lane.name)
+        if lane.name in self._acquired:
+            self._acquired.discard(lane.name)
+            self._released_at_seconds[lane.name] = self._now_seconds()
+
+    async def unload_idle(self, after_seconds: float) -> int:
+        """Ends the children of lanes that hold a model and had no work for this long; returns how many.
+
+        A child's end gives all of its memory back, which unloading a model inside it does not.
+        """
+        now_seconds = self._now_seconds()
+        idle = [
+            lane
+            for lane in self.lanes
+            if lane.name not in self._acquired
+            and lane.loaded_digest is not None
+            and now_seconds - self._released_at_seconds.get(lane.name, now_seconds) >= after_seconds
+        ]
+        self._acquired.update(lane.name for lane in idle)
+        try:
+            await asyncio.gather(*(lane.kill() for lane in idle))
+        finally:
+            self._acquired.difference_update(lane.name for lane in idle)
+        return len(idle)
 
     def facts(self) -> tuple[PoolFacts, ...]:
         return tuple(

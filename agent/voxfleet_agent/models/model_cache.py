@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxfleet_agent.durable_files import sync_file_at, sync_folder
 from voxfleet_agent.models.model_files import unavailable
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -121,11 +122,11 @@ class ModelCache:
         """Moves a complete folder from `incoming` to its name, durably and atomically."""
         target = self._path / name
         for path in (*folder.rglob("*"), folder):
-            _sync(path)
+            sync_file_at(path)
         with self._lock:
             if not target.exists():
                 folder.rename(target)
-                _sync(target.parent)
+                sync_folder(target.parent)
         return target
 
     def remove(self, name: str) -> None:
@@ -146,14 +147,6 @@ class ModelCache:
                 in_use = pinned or name == incoming or name in self._reserved
                 cached.append(CachedModel(name, size_bytes, folder.stat().st_mtime, in_use))
         return cached
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ import os
 import stat
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from voxfleet_agent.storage.mount_calls import progress
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 PATTERNS = (
@@ -40,6 +42,7 @@ _REMOTE_CODE = "auto_map"
 _OTHER_MODEL = "--"
 """Separates the name of a hub model from that of a class in it."""
 _CHUNK_BYTES = 4 * 2**20
+_LOCK_WAIT_SECONDS = 0.2
 _SETTLED_SECONDS = 2.0
 """A file that changed more recently than this may change again within the same time stamp."""
 
@@ -102,7 +105,7 @@ def list_files(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise unavailable(f"the model folder {folder} does not exist on this Mac; put the model there on every Mac")
-    root = _root(folder)
+    root = link_root(folder)
     listed: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -135,12 +138,18 @@ class FileDigests:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], str] = {}
-        self._lock = threading.Lock()
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        """By folder: one on a file system that hangs must not stop the others."""
 
     def of(self, folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
         """The files' digests by name. Raises OSError."""
-        with self._lock:
+        lock = self._locks[folder]
+        while not lock.acquire(timeout=_LOCK_WAIT_SECONDS):
+            progress()  # whoever holds it may read for minutes, and is watched by its own caller
+        try:
             return {name: self._of(folder / name) for name in names}
+        finally:
+            lock.release()
 
     def _of(self, path: Path) -> FileDigest:
         with open_regular(path) as file:
@@ -149,6 +158,7 @@ class FileDigests:
             if key not in self._known:
                 digest = hashlib.sha256()
                 while chunk := file.read(_CHUNK_BYTES):
+                    progress()
                     digest.update(chunk)
                 after = os.fstat(file.fileno())
                 if (after.st_size, after.st_ctime_ns) != (before.st_size, before.st_ctime_ns):
@@ -159,7 +169,7 @@ class FileDigests:
         return FileDigest(before.st_size, self._known[key])
 
 
-def _root(folder: Path) -> Path:
+def link_root(folder: Path) -> Path:
     """The folder that links must stay in. A snapshot in a hub cache consists of links to the blobs of its model."""
     real = folder.resolve()
     if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):

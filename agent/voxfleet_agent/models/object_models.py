@@ -9,8 +9,9 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
+from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     MAX_FILES,
@@ -25,7 +26,7 @@ from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 SUMS_NAME = "SHA256SUMS"
-"""The list of files at an https:// address, as few servers list folders: `<sha256>  <name>` lines of sha256sum."""
+"""The list of files at an https:// address, as web servers list no folders: `<sha256>  <name>` lines of sha256sum."""
 _SUMS_LIMIT_BYTES = 2**20
 _MAX_NAME_CHARACTERS, _MAX_PARTS, _MAX_PART_BYTES = 512, 16, 255
 """Limits that every file system allows below the cache's folder."""
@@ -49,7 +50,7 @@ class ObjectModels:
         SCRATCH_EXHAUSTED when the disk or the cache is full, and the storage's TRANSPORT and THROTTLED.
         """
         try:
-            origin = await asyncio.to_thread(storage.origin, uri)
+            origin = storage.origin(uri)
         except VoxFleetError as error:
             raise unavailable(f"{_WHERE}: {error.message}") from error
         async with self._locks[origin]:
@@ -110,7 +111,8 @@ class ObjectModels:
     ) -> PinnedModel:
         check_contents(_WHERE, folder, files)
         kept = self._cache.adopt(folder, _cache_name(digest))
-        self._cache.origin(_key(origin)).write_text(json.dumps({"digest": digest, "versions": _record(versions)}))
+        record = json.dumps({"digest": digest, "versions": _record(versions)})
+        replace_file(self._cache.origin(_key(origin)), record.encode())
         return self._pin(kept, digest, files)
 
     def _pin(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> PinnedModel:
@@ -146,13 +148,12 @@ class _Objects:
 
 async def _list(uri: str, storage: Storage) -> _Objects:
     """Raises VoxFleetError."""
-    encoded = uri.startswith("https://")
-    sums = await _read_sums(uri, storage) if encoded else None
-    if sums is not None:
+    if uri.startswith("https://"):
+        sums = await _read_sums(uri, storage)
         suffixes = {name: quote(name) for name in sums}
     else:
-        listed = await storage.list_names(uri, MAX_FILES)
-        suffixes = {unquote(name) if encoded else name: name for name in listed}
+        sums = {}
+        suffixes = {name: name for name in await storage.list_names(uri, MAX_FILES)}
     parts = {name: PurePosixPath(name).parts for name in suffixes}
     if any(".." in split or PurePosixPath(name).is_absolute() or "\0" in name for name, split in parts.items()):
         raise unavailable(f"{_WHERE} holds a name that leads out of it; rename the object")
@@ -164,16 +165,18 @@ async def _list(uri: str, storage: Storage) -> _Objects:
         raise unavailable(f"{_WHERE} holds a file and a folder of one name; rename one of them")
     visible = sorted(name for name, split in parts.items() if not any(part.startswith(".") for part in split))
     check_names(_WHERE, visible)
-    return _Objects({name: await storage.head(uri + suffixes[name]) for name in visible}, suffixes, sums or {})
+    return _Objects({name: await storage.head(uri + suffixes[name]) for name in visible}, suffixes, sums)
 
 
-async def _read_sums(uri: str, storage: Storage) -> dict[str, str] | None:
-    """sha256 by name from SHA256SUMS; None without that file."""
+async def _read_sums(uri: str, storage: Storage) -> dict[str, str]:
+    """sha256 by name from SHA256SUMS."""
     try:
         content = await storage.get(f"{uri}{SUMS_NAME}", _SUMS_LIMIT_BYTES)
     except VoxFleetError as error:
         if error.failure_class is FailureClass.INPUT_NOT_FOUND:
-            return None
+            raise unavailable(
+                f"{_WHERE} has no {SUMS_NAME}, which a web address needs; make it with `sha256sum *`"
+            ) from error
         raise
     lines = [_SUMS_LINE.fullmatch(line) for line in content.decode(errors="replace").splitlines() if line.strip()]
     sums = {line.group(2).removeprefix("./"): line.group(1) for line in lines if line is not None}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sys
 from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
 from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
 from voxfleet_agent.models.model_files import (
     FileDigests,
@@ -20,6 +23,7 @@ from voxfleet_agent.models.model_files import (
 from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.access_advice import denial
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 
@@ -27,7 +31,9 @@ from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 class ModelStore:
     """The packaged models, folders by path, and cached models from the hub or from object storage."""
 
-    def __init__(self, cache_path: Path, quota_bytes: int) -> None:
+    def __init__(self, cache_path: Path, quota_bytes: int, access: ModelAccess | None = None) -> None:
+        """`access`: None allows the shipped model and what the storage allows."""
+        self._access = access or ModelAccess()
         self._cache_path = cache_path
         self._cache = ModelCache(cache_path, quota_bytes)
         self._digests = FileDigests()
@@ -43,7 +49,10 @@ class ModelStore:
         if source.builtin is not None:
             return await asyncio.to_thread(self._resolve_builtin, source.builtin.name, source.digest)
         if source.path is not None:
-            return await asyncio.to_thread(self._resolve_path, source.path, source.digest)
+            path, digest = source.path, source.digest
+            return await storage.call_at(path, lambda: self._resolve_path(path, digest, storage))
+        if source.hub is not None:
+            self._access.require_hub(source.hub.id)
         await asyncio.to_thread(self._open)
         if source.hub is not None:
             async with self._locks[source.hub.id]:
@@ -70,7 +79,7 @@ class ModelStore:
         actual, sha256s = self._examine(folder, digest, f"the built-in model {name}")
         return ResolvedModel(folder, actual, files=sha256s)
 
-    def _resolve_path(self, path: str, digest: str | None) -> ResolvedModel:
+    def _resolve_path(self, path: str, digest: str | None, storage: Storage) -> ResolvedModel:
         folder = Path(path)
         if not folder.is_absolute():
             raise unavailable(f"model.path {path} is not absolute; write a folder that every Mac has")
@@ -78,6 +87,7 @@ class ModelStore:
             raise unavailable(
                 "model.path lies in the model cache; name what it was fetched from: model.hub or model.uri"
             )
+        self._access.require_folder(folder, storage)
         actual, sha256s = self._examine(folder, digest, "the job's model.path")
         return ResolvedModel(folder, actual, files=sha256s)
 
@@ -97,7 +107,9 @@ class ModelStore:
             check_contents(where, folder, names)
             digests = self._digests.of(folder, names)
         except OSError as error:
-            raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path and permissions") from error
+            if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                raise unavailable(f"{where} cannot be read: {denial(error.errno, sys.platform)}") from error
+            raise unavailable(f"{where} cannot be read: {error.strerror}; check model.path") from error
         actual = model_digest(digests)
         if digest is not None and digest != actual:
             raise VoxFleetError(

@@ -112,9 +112,9 @@ class ManifestStream:
         return bool(self._block)
 
 
-async def read_plan(files: JobFiles, attempt: int, manifest_sha256: str) -> PlanFile:
+async def read_plan(files: JobFiles, attempt: int, manifest_sha256: str, *, one_machine: bool = False) -> PlanFile:
     """The job's frozen plan. Raises VoxFleetError(OUTPUT_NOT_SHARED | PLAN_MISMATCH)."""
-    await require_shared_output(files, attempt)
+    await require_shared_output(files, attempt, one_machine=one_machine)
     plan_name = f"{plan_folder(attempt)}/plan.json"
     try:
         plan = PlanFile.model_validate_json(await files.read(plan_name, SMALL_FILE_BYTES))
@@ -133,21 +133,22 @@ def nonce_name(plan_attempt: int) -> str:
     return f"{plan_folder(plan_attempt)}/nonce"
 
 
-async def require_shared_output(files: JobFiles, plan_attempt: int) -> None:
+async def require_shared_output(files: JobFiles, plan_attempt: int, *, one_machine: bool = False) -> None:
     """Checks that this Mac sees the nonce that Plan wrote.
 
-    Raises VoxFleetError: OUTPUT_NOT_SHARED when the output is a local folder, else PLAN_MISMATCH.
+    Raises VoxFleetError: OUTPUT_NOT_SHARED when the output is a local folder of one Mac among several, else
+    PLAN_MISMATCH.
     """
     try:
         await files.read(nonce_name(plan_attempt), SMALL_FILE_BYTES)
     except VoxFleetError as error:
         if error.failure_class is not FailureClass.INPUT_NOT_FOUND:
             raise
-        if files.folder.startswith("file:"):
+        if files.folder.startswith("file:") and not one_machine:
             raise VoxFleetError(
                 FailureClass.OUTPUT_NOT_SHARED,
-                "this Mac does not see the output folder that Plan wrote on another one; use an s3:// output, a folder"
-                " that every Mac mounts at the same path, or select one Mac with macSelector",
+                "this Mac does not see the output folder that Plan wrote, perhaps on another one; use an s3://"
+                " output, a folder that every Mac mounts at the same path, or select one Mac with macSelector",
             ) from error
         raise plan_mismatch(
             "the plan's files are gone from the output; apply the job again under another name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 
-from voxfleet_agent.addresses import Scheme, parse_address
+from voxfleet_agent.addresses import Scheme
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
@@ -19,7 +19,7 @@ PROBED_NEIGHBOURS = 3
 class OutageDetector:
     """Probes other objects to find out whether an origin can be read.
 
-    An origin is a bucket, a web server, or this Mac's own folders.
+    An origin is a bucket, a web server, or a mounted file system of this Mac.
     """
 
     def __init__(self, storage: Storage, retrier: Retrier, output_uri: str) -> None:
@@ -31,7 +31,7 @@ class OutageDetector:
         """By origin: the object that was last read successfully."""
 
     def record_readable(self, uri: str) -> None:
-        self._last_readable[_origin(uri)] = uri
+        self._last_readable[self._origin(uri)] = uri
 
     async def raise_if_outage(self, failure: VoxFleetError, uri: str, neighbours: Iterable[str]) -> None:
         """Raises VoxFleetError when other clips would fail in the same way; returns when the failure is the clip's own.
@@ -47,7 +47,7 @@ class OutageDetector:
 
     def _probe_uris(self, failure_class: FailureClass, uri: str, neighbours: Iterable[str]) -> Iterator[str]:
         """Objects to probe; if any of them answers, there is no outage."""
-        origin = _origin(uri)
+        origin = self._origin(uri)
         readable = self._last_readable.get(origin)
         if failure_class is FailureClass.ACCESS_DENIED:
             # On a web server, each address may have its own permission with its own expiry.
@@ -55,7 +55,9 @@ class OutageDetector:
         elif readable is not None:
             yield readable
         else:
-            same_origin = list(islice((other for other in neighbours if _origin(other) == origin), PROBED_NEIGHBOURS))
+            same_origin = list(
+                islice((other for other in neighbours if self._origin(other) == origin), PROBED_NEIGHBOURS)
+            )
             elsewhere = [
                 other
                 for other_origin, other in self._last_readable.items()
@@ -65,6 +67,12 @@ class OutageDetector:
             yield from elsewhere[-1:]
             if not same_origin:
                 yield self._output_uri
+
+    def _origin(self, uri: str) -> str:
+        try:
+            return self._storage.outage_domain(uri)
+        except VoxFleetError:
+            return ""  # a text, or an address that Plan refused as invalid
 
     async def _probe(self, uris: list[str]) -> None:
         await self._retrier(lambda: self._probe_any(uris))
@@ -87,14 +95,6 @@ def nearest_first(index: int, indexes: Container[int]) -> Iterator[int]:
     """Other indexes up to NEIGHBOUR_DISTANCE away, the nearest first. Pure."""
     for distance in range(1, NEIGHBOUR_DISTANCE + 1):
         yield from (other for other in (index - distance, index + distance) if other in indexes)
-
-
-def _origin(uri: str) -> str:
-    try:
-        address = parse_address(uri)
-    except VoxFleetError:
-        return ""  # a text, or an address that Plan refused as invalid
-    return f"{address.scheme}://{address.authority}"
 
 
 def _is_remote(origin: str) -> bool:

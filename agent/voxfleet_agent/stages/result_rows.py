@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from voxfleet_agent.lanes.lane_types import ClipVerdict
 from voxfleet_agent.stages.stage_context import Provenance
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.results import (
     Attestation,
@@ -20,6 +20,9 @@ from voxfleet_api.results import (
     RowError,
     SynthesizedAudioFile,
     Timings,
+    WarningCode,
+    WarningCount,
+    warning_counts,
 )
 
 _REASON_LIMIT = 256
@@ -146,22 +149,27 @@ class RowTally:
 
     def __init__(self) -> None:
         self._statuses: Counter[ClipStatus] = Counter()
+        self._warned: Counter[WarningCode] = Counter()
         self._quarantined: list[QuarantinedClip] = []
+        self._failed: list[FailedClip] = []
 
     def add(self, rows: Iterable[ResultRow]) -> None:
         for row in rows:
             self._statuses[row.status] += 1
-            if row.status is ClipStatus.QUARANTINED and row.error is not None and row.error.failure_class is not None:
-                self._quarantined.append(
-                    QuarantinedClip(
-                        index=row.index,
-                        id=row.custom_id[:_ID_LIMIT],
-                        failure_class=row.error.failure_class,
-                        reason=row.error.reason,
-                        sha256=row.sha256,
-                    )
+            self._warned.update({warning.code for warning in row.warnings})
+            if row.error is not None and row.error.failure_class is not None:
+                failed = FailedClip(
+                    index=row.index,
+                    id=row.custom_id[:_ID_LIMIT],
+                    failure_class=row.error.failure_class,
+                    reason=row.error.reason,
                 )
-        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_QUARANTINE_ITEMS]
+                if row.status is ClipStatus.QUARANTINED:
+                    self._quarantined.append(QuarantinedClip(**failed.model_dump(), sha256=row.sha256))
+                elif row.status is ClipStatus.FAILED:
+                    self._failed.append(failed)
+        self._quarantined = sorted(self._quarantined, key=lambda clip: clip.index)[:STATUS_CLIPS]
+        self._failed = sorted(self._failed, key=lambda clip: clip.index)[:STATUS_CLIPS]
 
     @property
     def counts(self) -> Counts:
@@ -173,6 +181,16 @@ class RowTally:
         )
 
     @property
+    def warnings(self) -> tuple[WarningCount, ...]:
+        """Clips with a warning, by its code."""
+        return warning_counts(WarningCount(code=code.value, clips=clips) for code, clips in self._warned.items())
+
+    @property
     def first_quarantined(self) -> tuple[QuarantinedClip, ...]:
         """Quarantined clips by index, as many as the job's status has room for."""
         return tuple(self._quarantined)
+
+    @property
+    def first_failed(self) -> tuple[FailedClip, ...]:
+        """Failed clips by index, as many as the job's status has room for."""
+        return tuple(self._failed)

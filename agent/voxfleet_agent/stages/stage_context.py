@@ -94,10 +94,18 @@ class StageScratch(Protocol):
     def path(self) -> Path: ...
 
     async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
-        """Reserves bytes for one file and returns its path. Waits until they fit the quota, minFree and the contract.
+        """Reserves bytes for one file that is released without needing more scratch, and returns its path.
 
-        Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can never fit, or when they do not fit now and `wait` is
-        false.
+        Waits until they fit the quota, minFree and the contract. Raises VoxFleetError(SCRATCH_EXHAUSTED) when they can
+        never fit, when they do not fit now and `wait` is false, and when others hold them for too long.
+        """
+        ...
+
+    async def reserve_kept(self, name: str, size_bytes: int, beside_bytes: int) -> Path:
+        """Reserves bytes for one file that stays until the attempt ends; raises as `reserve` does.
+
+        `beside_bytes`: the largest file that the attempt will reserve beside it; without room for it, the attempt could
+        never go on.
         """
         ...
 
@@ -151,3 +159,5 @@ class StageContext:
     working: WorkSignal
     """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
     audio_meter: AudioMeter
+    one_machine: bool = False
+    """Whether this machine runs the whole job, so that no folder need be shared with another."""

@@ -75,8 +75,10 @@ class StageEnd:
 
 
 class StageRunner:
-    def __init__(self, services: StageServices) -> None:
+    def __init__(self, services: StageServices, *, one_machine: bool = False) -> None:
+        """`one_machine`: see StageContext."""
         self._services = services
+        self._one_machine = one_machine
         machine = services.machine
         self._provenance = Provenance(
             chip=machine.chip, versions=machine.versions, memory_bytes=machine.memory_bytes, os=machine.os
@@ -117,13 +119,14 @@ class StageRunner:
                     provenance=self._provenance,
                     progress=progress,
                     audio_meter=audio_meter,
+                    one_machine=self._one_machine,
                 )
                 outcome = await self._services.stages[spec.stage](context)
         except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent
             outcome = failure_of(error)
             log.warning(
                 "attempt failed",
-                failure_class=outcome.failure_class.value,
+                failure_class=str(outcome.failure_class),
                 reason=outcome.message,
                 error=type(error).__qualname__,
                 frames=frames(error),

@@ -51,7 +51,8 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
                 FailureClass.INVALID_INPUT,
                 f"has {version.size_bytes} bytes; the contract accepts at most {limit_bytes}",
             )
-        path = await ctx.scratch.reserve("reference", version.size_bytes)
+        beside_bytes = worst_case_bytes(ctx.spec.contract)
+        path = await ctx.scratch.reserve_kept("reference", version.size_bytes, beside_bytes)
         await retrier(lambda: ctx.storage.download(reference.uri, path, version))
     except VoxFleetError as error:
         raise VoxFleetError(error.failure_class, f"spec.synthesis.reference: {error.message}") from error

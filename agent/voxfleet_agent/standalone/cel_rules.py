@@ -27,12 +27,12 @@ def violations(value: ApiModel, field: str) -> list[str]:
 
 def _violations(value: ApiModel, field: str) -> Iterator[str]:
     plain = value.dump()
-    for rule in _rules(value.model_config.get("json_schema_extra")):
-        if not _holds(rule["rule"], plain):
-            yield f"{field}{rule.get('fieldPath', '')}: {rule['message']}"
+    yield from _broken(value.model_config.get("json_schema_extra"), plain, field)
     for name, info in type(value).model_fields.items():
         member, inner = getattr(value, name), f"{field}.{info.alias or name}"
         if isinstance(info.json_schema_extra, dict):
+            if plain.get(info.alias or name) is not None:
+                yield from _broken(info.json_schema_extra, plain[info.alias or name], inner)
             yield from _repeated(info.json_schema_extra, plain.get(info.alias or name), inner)
         if isinstance(member, ApiModel):
             yield from _violations(member, inner)
@@ -40,6 +40,12 @@ def _violations(value: ApiModel, field: str) -> Iterator[str]:
             for number, item in enumerate(member):
                 if isinstance(item, ApiModel):
                     yield from _violations(item, f"{inner}[{number}]")
+
+
+def _broken(extra: object, plain: object, field: str) -> Iterator[str]:
+    for rule in _rules(extra):
+        if not _holds(rule["rule"], plain):
+            yield f"{field}{rule.get('fieldPath', '')}: {rule['message']}"
 
 
 def _rules(extra: object) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
-from voxfleet_api.results import Counts
+from voxfleet_api.results import SKIPPED_NAME, Counts, plan_folder
 
 MAX_PART_NAMES = 1_000_000
 
@@ -65,27 +65,52 @@ class JobRunner:
         self._scratch = local.scratch
         self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
         self._storage = storage
-        self._stage_runner = StageRunner(local)
+        self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal
         self._reporter = reporter
         self._done: dict[int, int] = {}
         self.worked = False
         """Whether this run had anything left to do."""
 
-    async def run(self) -> RunResult:
-        """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
+    async def plan(self, *, retry_failed: bool) -> FrozenPlan | tuple[AttemptFailure, ...]:
+        """The job's plan, or why it has none. Raises asyncio.CancelledError when the run is parked.
+
+        `retry_failed`: a finished job is planned again if clips failed or did not run, and these get another try.
+        """
         specs = self._specs
-        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned)
+        again = retry_failed and self._has_failed_clips()
+        if again:
+            self._reporter.say("plans again: clips failed before, and their causes may be mended")
+        attempt, outcome = await self._deliver(
+            specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned, again=again
+        )
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
-            return RunResult(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
+            return () if isinstance(outcome, ShardResult) else (outcome,)
         plan = FrozenPlan(attempt, outcome.plan)
         self._reporter.say(
             f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
             f" {plan.shards} shard{'s' * (plan.shards != 1)}"
         )
+        selection = plan.found.selection
+        if selection is not None and selection.skipped:
+            self._reporter.say(f"input.prefix: {selection.text}; {plan_folder(attempt)}/{SKIPPED_NAME} names the rest")
+        return plan
+
+    async def run(self, plan: FrozenPlan) -> RunResult:
+        """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
         fan = await self._process(plan)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
         return await self._finalize(plan, committed, tuple(fan.failures))
+
+    def _has_failed_clips(self) -> bool:
+        """Whether the job was finalized with clips that failed or did not run."""
+        plan = self._run_journal.delivered(self._specs.shard_uid(Stage.PLAN))
+        final = self._run_journal.delivered(self._specs.shard_uid(Stage.FINALIZE))
+        if plan is None or final is None or final.result is None or final.spec.finalize is None:
+            return False
+        counts = final.result.counts
+        planned_since = final.spec.finalize.plan_attempt != plan.key.attempt
+        return not planned_since and counts is not None and counts.failed + counts.not_run > 0
 
     def _planned(self, done: int, total: int) -> None:
         self._reporter.clips("Plan", done, total)
@@ -94,7 +119,14 @@ class JobRunner:
         fan = _FanOut(deque())
         for ordinal in range(plan.shards):
             found = self._run_journal.delivered(self._specs.shard_uid(Stage.PROCESS, ordinal))
-            if found is None or found.result is None:
+            process_spec = None if found is None else found.spec.process
+            # What was delivered under an earlier Plan is inherited, row by row, by an attempt under this one.
+            if (
+                found is None
+                or found.result is None
+                or process_spec is None
+                or process_spec.plan_attempt != plan.attempt
+            ):
                 fan.waiting.append(ordinal)
             else:
                 fan.committed[ordinal] = Committed(ordinal, found.key.attempt, found.result)
@@ -120,7 +152,7 @@ class JobRunner:
                 self._done[ordinal] = done
                 self._reporter.clips("Process", sum(self._done.values()), plan.total)
 
-            attempt, outcome = await self._deliver(uid, spec_of, lane, progressed)
+            attempt, outcome = await self._deliver(uid, spec_of, lane, progressed, again=True)
             if isinstance(outcome, ShardResult):
                 fan.committed[ordinal] = Committed(ordinal, attempt, outcome)
             else:

@@ -39,7 +39,7 @@ from voxfleet_api.results import ClipStatus, ManifestRow, ResultRow
 FOLDER_PREFIX = "voxfleet-again-"
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_TRIES = 16
-_ONE_SHARD = Sharding(target_audio="100000h")
+_ONE_SHARD = Sharding(target_audio="10000h")
 
 
 @dataclass(frozen=True, slots=True)

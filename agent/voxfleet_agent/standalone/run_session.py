@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from voxfleet_agent.addresses import AllowList
+from voxfleet_agent.config import ConfigError
+from voxfleet_agent.confinement.confinement import in_words
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.run_files import PACE_NAME, RunFiles, RunPace, UnreadableRun
 from voxfleet_agent.folder_lock import FolderInUseError, make_private
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
-from voxfleet_agent.local_services import LocalServices, NoFreeLanesError, ServiceSettings, open_services
+from voxfleet_agent.local_services import (
+    LocalServices,
+    NoFreeLanesError,
+    ServiceSettings,
+    VolumeMissingError,
+    open_services,
+    require_volumes,
+)
 from voxfleet_agent.scratch import ATTEMPTS
-from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
+from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, FrozenPlan
 from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
+from voxfleet_agent.standalone.output_owner import OutputOwner, OutputTaken, claim_output, owner_of
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
-from voxfleet_agent.standalone.run_paths import RunPaths
+from voxfleet_agent.standalone.run_paths import FILE_SCHEME, RunPaths, remove_empty, remove_plan_traces
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
 from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
 from voxfleet_agent.standalone.summary import RunSummary, run_anew
-from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -39,7 +51,12 @@ class RunRefused(Exception):
 
 
 async def run_job(
-    specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
+    specs: AttemptSpecs,
+    paths: RunPaths,
+    credentials: S3Credentials | None,
+    reporter: ProgressReporter,
+    *,
+    retry_failed: bool = False,
 ) -> RunSummary:
     """Runs the whole job. Cancelling it parks the run, and the summary says so.
 
@@ -47,11 +64,30 @@ async def run_job(
     """
     make_private(paths.state)
     try:
-        async with _opened(paths, credentials) as (local, storage, run_journal):
-            return await _run(specs, paths, local, storage, run_journal, reporter)
+        async with open_run(paths, credentials, reporter) as (local, storage, run_journal):
+            is_new = run_journal.is_new
+            try:
+                summary = await _run(specs, paths, local, storage, run_journal, reporter, retry_failed)
+            except RunRefused:
+                if is_new:
+                    await _remove_traces(specs, paths, storage)
+                raise
+            if is_new and summary.verdict.ending is RunEnding.REFUSED:
+                await _remove_traces(specs, paths, storage)
+            return summary
     finally:
         if paths.settings.of_one_run:
-            _remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
+            remove_empty(paths.settings.scratch / ATTEMPTS, paths.settings.scratch)
+
+
+async def _remove_traces(specs: AttemptSpecs, paths: RunPaths, storage: Storage) -> None:
+    """A job that was refused before anything ran leaves no folder. Call it while this process holds the run's locks."""
+    shutil.rmtree(paths.state, ignore_errors=True)
+    remove_empty(paths.state.parent)
+    if specs.output_folder.startswith(FILE_SCHEME):
+        folder = Path(specs.output_folder.removeprefix(FILE_SCHEME))
+        with suppress(OSError, VoxFleetError):  # the refusal matters more
+            await storage.call_at(str(folder), lambda: remove_plan_traces(folder))
 
 
 async def _run(
@@ -61,24 +97,34 @@ async def _run(
     storage: Storage,
     run_journal: RunJournal,
     reporter: ProgressReporter,
+    retry_failed: bool,
 ) -> RunSummary:
-    await _require_own_output(specs, paths, storage, run_journal)
+    if run_journal.is_new:
+        await _require_no_results(specs, paths, storage)
+    owner = owner_of(paths.state)
+    await _claim_output(specs, paths, storage, owner, write=False)
     _require_same(specs, paths, run_journal)
-    stopwatch = Stopwatch(paths.state / "elapsed.json")
     runner = JobRunner(specs, local, storage, run_journal, reporter)
+    stopwatch = Stopwatch(paths.state / "elapsed.json")
     result = RunResult(None, (), ())
     try:
-        result = await runner.run()
+        plan = await runner.plan(retry_failed=retry_failed)
+        if isinstance(plan, FrozenPlan):
+            # Only now, because a job that Plan refuses leaves nothing behind.
+            await _claim_output(specs, paths, storage, owner, write=True)
+            result = await runner.run(plan)
+        else:
+            result = RunResult(None, (), plan)
         verdict = _verdict(specs, result)
     except asyncio.CancelledError:
         verdict = RunVerdict(RunEnding.PARKED, "interrupted")
     finally:
         elapsed = stopwatch.stop(runner.worked)
     lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
-    found, inherited = None, 0
+    found, ladder_milliseconds, inherited = None, 0, 0
     if result.index_sha256 is not None:
         inheritance = InheritedResults(specs, run_journal, result)
-        found = await _statistics(specs, storage, inheritance, reporter)
+        found, ladder_milliseconds = await _statistics(specs, storage, inheritance, reporter)
         inherited = inheritance.clips
         if not runner.worked and found is None:
             raise RunRefused(
@@ -97,11 +143,13 @@ async def _run(
         verdict=verdict,
         output=specs.output_folder,
         index_sha256=result.index_sha256,
+        selection=None if result.plan is None else result.plan.found.selection,
         figures=found,
         shards=0 if result.plan is None else result.plan.shards,
         shards_committed=len(result.committed),
         lanes=lanes,
         wall_milliseconds=elapsed.milliseconds,
+        ladder_milliseconds=ladder_milliseconds,
         ran=runner.worked and not all_inherited,
         inherited=inherited,
         ended_at=elapsed.ended_at,
@@ -114,13 +162,16 @@ async def _run(
 
 async def _statistics(
     specs: AttemptSpecs, storage: Storage, inheritance: InheritedResults, reporter: ProgressReporter
-) -> RowStatistics | None:
+) -> tuple[RowStatistics | None, int]:
+    """Returns (what the rows add up to, milliseconds of lane time that measured batch sizes)."""
     files = RunFiles(specs.output_folder, storage)
     try:
-        return row_statistics(inheritance.counted(await files.rows(await files.index())))
+        index = await files.index()
+        measured = sum(run.ladder_milliseconds for run in (await files.bundle(index)).runs)
+        return row_statistics(inheritance.counted(await files.rows(index))), measured
     except UnreadableRun as error:
         reporter.say(f"the results are written, but cannot be read back: {error}")
-        return None
+        return None, 0
 
 
 async def _write_pace(specs: AttemptSpecs, storage: Storage, pace: RunPace, reporter: ProgressReporter) -> None:
@@ -138,11 +189,11 @@ def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
 
 
 @asynccontextmanager
-async def _opened(
-    paths: RunPaths, credentials: S3Credentials | None
+async def open_run(
+    paths: RunPaths, credentials: S3Credentials | None, reporter: ProgressReporter
 ) -> AsyncIterator[tuple[LocalServices, Storage, RunJournal]]:
+    """Opens what the run's stages run with. Raises RunRefused, OSError."""
     async with AsyncExitStack() as stack:
-        make_private(paths.settings.scratch)
         local = await _open_services(stack, paths.settings)
         if not local.machine.runtime_compatible:
             raise RunRefused(f"{local.machine.runtime_message}; `voxfleet-agent doctor` says how to mend it")
@@ -150,13 +201,21 @@ async def _opened(
             make_private(paths.settings.quarantine)
         storage = await stack.enter_async_context(_storage(paths, credentials))
         await local.quarantine.expire()
+        if local.confinement.reached:
+            reporter.say(
+                f"lanes are not fully confined on this machine ({in_words(local.confinement.guards)}): decoding a"
+                f" hostile clip could reach {', '.join(local.confinement.reached)}"
+            )
         yield local, storage, await RunJournal.load(local.journal)
 
 
 async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
     try:
+        require_volumes(settings)
+        if settings.of_one_run:
+            make_private(settings.scratch)
         return await stack.enter_async_context(open_services(settings))
-    except (LaneUserError, LaneBusyError, NoFreeLanesError) as error:
+    except (ConfigError, VolumeMissingError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
     except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error
@@ -173,19 +232,30 @@ async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> Lo
 
 def _storage(paths: RunPaths, credentials: S3Credentials | None) -> Storage:
     try:
-        return Storage(paths.allow, credentials, paths.https)
+        mounts = Mounts(AllowList(paths.allow).folders, paths.file_timeout_seconds)
+        return Storage(paths.allow, credentials, paths.https, mounts=mounts)
     except VoxFleetError as error:
         message = f"{error.message}; write prefixes such as file:///data/ or s3://bucket/ with --allow"
         raise RunRefused(message) from error
 
 
-async def _require_own_output(specs: AttemptSpecs, paths: RunPaths, storage: Storage, run_journal: RunJournal) -> None:
+async def _claim_output(
+    specs: AttemptSpecs, paths: RunPaths, storage: Storage, owner: OutputOwner, *, write: bool
+) -> None:
+    """Raises RunRefused when another state folder began what is in the output."""
+    try:
+        await claim_output(storage, specs.output_folder, owner, paths.settings.journal.name, write=write)
+    except OutputTaken as error:
+        raise RunRefused(str(error)) from error
+    except VoxFleetError as error:
+        raise RunRefused(f"{specs.output_folder}: {error.message}") from error
+
+
+async def _require_no_results(specs: AttemptSpecs, paths: RunPaths, storage: Storage) -> None:
     """Refuses to write over a finished run that another state folder knows, and over a cluster's results.
 
     Also refuses a job that was copied from a cluster: its UID leads to the folder with the cluster's results.
     """
-    if not run_journal.is_new:
-        return
     try:
         finished = await storage.exists(f"{specs.output_folder}/{INDEX_NAME}")
         foreign = specs.job.metadata.uid and await storage.list_names(f"{specs.output_folder}/plan/", MAX_PLAN_FILES)
@@ -223,12 +293,6 @@ def _require_same(specs: AttemptSpecs, paths: RunPaths, run_journal: RunJournal)
             "metadata.uid: the run with this UID was begun here with other documents or other MLX_AUDIO_ names; write"
             " and set what it was begun with, or leave metadata.uid out for a run of its own"
         )
-
-
-def _remove_empty(*folders: Path) -> None:
-    for folder in folders:
-        with suppress(OSError):  # it is not empty, or it was never made
-            folder.rmdir()
 
 
 class InheritedResults:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from voxfleet_agent.standalone.attempt_specs import Committed
 from voxfleet_api import clip_limits
-from voxfleet_api.failures import RULES, Remedy
+from voxfleet_api.failures import Remedy, rule_of
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.protocol import AttemptFailure
 from voxfleet_api.results import Counts
@@ -35,12 +35,12 @@ class RunVerdict:
 
 def may_try_again(failure: AttemptFailure, tries: int) -> bool:
     """Whether another attempt of this run may succeed after `tries` attempts."""
-    return RULES[failure.failure_class].remedy is not Remedy.NOTHING and tries < ATTEMPTS_A_RUN
+    return rule_of(failure.failure_class).remedy is not Remedy.NOTHING and tries < ATTEMPTS_A_RUN
 
 
 def concerns_job(failure: AttemptFailure) -> bool:
     """Whether every other shard would fail in the same way."""
-    return RULES[failure.failure_class].remedy is Remedy.NOTHING
+    return rule_of(failure.failure_class).remedy is Remedy.NOTHING
 
 
 def committed_beyond_halt(committed: Iterable[Committed], halt_percent: int | None) -> tuple[int, int] | None:

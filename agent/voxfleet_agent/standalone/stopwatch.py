@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from voxfleet_agent.clock import SystemClock, timestamp
+from voxfleet_agent.durable_files import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,5 @@ def _stored(file: Path) -> Elapsed:
 
 
 def replace_text(file: Path, text: str) -> None:
-    """Replaces a file's content atomically, even when the process is killed. Raises OSError."""
-    unfinished = file.with_suffix(".tmp")
-    unfinished.write_text(text)
-    unfinished.rename(file)
+    """Replaces a file's content atomically and durably. Raises OSError."""
+    replace_file(file, text.encode())

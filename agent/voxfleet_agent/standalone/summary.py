@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from voxfleet_agent.finished_runs.row_statistics import LATENCY, RowStatistics
 from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
+from voxfleet_api.results import SKIPPED_NAME, InputSelection
 
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
 
@@ -20,6 +21,8 @@ class RunSummary:
     output: str
     """The address of the job's own folder."""
     index_sha256: str | None
+    selection: InputSelection | None
+    """What input.prefix held; None for other inputs, and when nothing was planned."""
     figures: RowStatistics | None
     """None: there are no results."""
     shards: int
@@ -27,6 +30,8 @@ class RunSummary:
     lanes: int
     wall_milliseconds: int
     """Wall time of this run and of the interrupted runs that it resumed."""
+    ladder_milliseconds: int
+    """Lane time within it that measured batch sizes, and transcribed nothing that counts."""
     ran: bool
     """Whether this command ran anything; False: the job had already finished, or all its clips had results."""
     inherited: int
@@ -62,7 +67,9 @@ def summary_json(summary: RunSummary) -> dict[str, object]:
         "shards": {"total": summary.shards, "committed": summary.shards_committed},
         "lanes": summary.lanes,
         "wallSeconds": summary.wall_milliseconds / 1000,
+        "ladderSeconds": summary.ladder_milliseconds / 1000,
         "audioSecondsPerSecond": None if rate is None else round(rate, 2),
+        "input": None if summary.selection is None else summary.selection.dump(),
         "figures": None if summary.figures is None else statistics_json(summary.figures),
         "scratch": {"highWaterBytes": summary.scratch_high_water_bytes, "residueBytes": summary.scratch_residue_bytes},
         "signed": False,
@@ -82,6 +89,8 @@ def summary_text(summary: RunSummary) -> str:
         if summary.inherited == figures.counts.total > 0:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
         lines += [f"  nothing ran: {why}", f"  {run_anew(summary.output, summary.state)}; its figures:"]
+    if summary.selection is not None and summary.selection.skipped:
+        lines.append(f"  input      {summary.selection.text}; plan/<attempt>/{SKIPPED_NAME} names what was skipped")
     if figures is not None:
         counts = figures.counts
         lines.append(
@@ -89,7 +98,14 @@ def summary_text(summary: RunSummary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
+        if summary.index_sha256 is not None and counts.failed + counts.not_run:
+            lines.append(
+                "             once their causes are mended, the same command with --retry-failed tries these again"
+            )
+        lines += [f"  warnings   {number} {name}" for name, number in figures.warnings.items()]
         lines.append(_throughput(summary, figures))
+        if summary.ladder_milliseconds:
+            lines.append(f"  ladder     {summary.ladder_milliseconds / 1000:.1f} s of it measured batch sizes, once")
         latency = figures.spreads.get(LATENCY)
         if latency is not None:
             lines.append(

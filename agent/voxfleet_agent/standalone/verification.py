@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from voxfleet_agent import blas
 from voxfleet_agent.aws_environment import from_environment, https_of
 from voxfleet_agent.config import ModelCacheConfig
 from voxfleet_agent.finished_runs.comparison import RowPair
@@ -23,6 +24,7 @@ from voxfleet_agent.finished_runs.repro_check import (
 from voxfleet_agent.finished_runs.run_files import RunFiles, open_run
 from voxfleet_agent.folder_lock import make_private
 from voxfleet_agent.machine import read_machine
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_agent.standalone.mlx_audio_settings import settle_settings
@@ -90,9 +92,11 @@ async def _model_problems(
     bundle: ReproBundle, source: ModelSource, environment: Mapping[str, str], home: Path
 ) -> list[str]:
     credentials = from_environment(environment) if (source.uri or "").startswith("s3://") else None
-    allow = [] if source.uri is None else [source.uri]
+    named = source.address
+    allow = [] if named is None else [named]
     cache = ModelCacheConfig(path=cache_home(environment, home) / "models")
-    models = ModelStore(cache.path, cache.quota_bytes)
+    access = ModelAccess(hub=() if source.hub is None else (source.hub.id,))
+    models = ModelStore(cache.path, cache.quota_bytes, access)
     try:
         async with Storage(allow, credentials, https_of(credentials)) as storage:
             resolved = await models.resolve(source, storage)
@@ -108,7 +112,7 @@ async def _local_versions(environment: Mapping[str, str], home: Path) -> dict[st
     state = state_home(environment, home)
     make_private(state)
     machine = await asyncio.to_thread(read_machine, state)
-    return {**machine.versions, "chip": machine.chip, "os": machine.os}
+    return {**machine.versions, "chip": machine.chip, "os": machine.os, "blas": blas.in_use()}
 
 
 async def _pairs(

@@ -7,8 +7,20 @@ message contains an address.
 
 from voxfleet_agent.storage.blocking_calls import in_reader_thread
 from voxfleet_agent.storage.http_client import Timeouts
+from voxfleet_agent.storage.listing import Listing
+from voxfleet_agent.storage.mount_calls import CALL_SECONDS
+from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion
 from voxfleet_agent.storage.storage import Storage
 
-__all__ = ["ObjectVersion", "RangeReader", "Storage", "Timeouts", "in_reader_thread"]
+__all__ = [
+    "CALL_SECONDS",
+    "Listing",
+    "Mounts",
+    "ObjectVersion",
+    "RangeReader",
+    "Storage",
+    "Timeouts",
+    "in_reader_thread",
+]

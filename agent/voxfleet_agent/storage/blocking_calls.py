@@ -11,15 +11,21 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+CANCEL_SECONDS = 10.0
+
+
 async def in_thread(call: Callable[[], T]) -> T:
-    """Like asyncio.to_thread, but a cancelled caller waits until the thread no longer uses its files."""
+    """Like asyncio.to_thread, but a cancelled caller waits for the call, so that nothing uses its files any more.
+
+    It waits for CANCEL_SECONDS at most: a disk may hang. For computing and for the disk of this agent alone; files of
+    jobs go through MountCalls.
+    """
     task = asyncio.create_task(asyncio.to_thread(call))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nothing else retrieves it
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nothing else retrieves it
+        await asyncio.wait([task], timeout=CANCEL_SECONDS)
         raise
 
 

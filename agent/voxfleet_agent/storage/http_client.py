@@ -201,11 +201,15 @@ def _transport_errors() -> Iterator[None]:
 
 
 def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Trusts `ca_bundle` alone; None: what the machine trusts (macOS: the Keychain; Linux: OpenSSL's folders)."""
+    """Trusts what the machine trusts (macOS: the Keychain; Linux: OpenSSL's folders), and `ca_bundle`."""
+    named = "SSL_CERT_FILE or SSL_CERT_DIR"
     try:
-        return httpcore2.default_ssl_context() if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle)
+        context = httpcore2.default_ssl_context()
+        if ca_bundle is not None:
+            named = "https.caBundle in the agent's file"
+            context.load_verify_locations(cafile=ca_bundle)
+        return context
     except (OSError, ssl.SSLError) as error:
-        named = "SSL_CERT_FILE or SSL_CERT_DIR" if ca_bundle is None else "https.caBundle in the agent's file"
         raise VoxFleetError(FailureClass.ACCESS_DENIED, f"{named} holds no readable certificates") from error
 
 

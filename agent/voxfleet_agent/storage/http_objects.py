@@ -25,7 +25,7 @@ def resumable(version: ObjectVersion) -> bool:
 
 
 class HttpObjects(ABC):
-    """What S3 and WebDAV have in common."""
+    """What S3 endpoints and web servers have in common."""
 
     @abstractmethod
     def get(self, address: Address, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:

@@ -1,214 +1,341 @@
-"""Local files below the allowed folders. After the check, no path component is followed as a symbolic link."""
+"""Local files below the allowed folders. Links are resolved first; then no part of the path is followed as one."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import secrets
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.storage.blocking_calls import in_thread
-from voxfleet_agent.storage.object_store import STAGING_PREFIX, OpenedObject, RangeReader
+from voxfleet_agent.durable_files import sync_file, sync_folder
+from voxfleet_agent.storage.listing import EnterFolder, Listing, SkippedFolder
+from voxfleet_agent.storage.local_paths import (
+    Place,
+    file_error,
+    file_errors,
+    lies_below,
+    open_folder,
+    parent_folder,
+    real_path,
+)
+from voxfleet_agent.storage.mount_calls import MountCalls, progress
+from voxfleet_agent.storage.mounts import Mounts
+from voxfleet_agent.storage.object_store import OpenedObject, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
-from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
+from voxfleet_agent.storage.owned_file import OwnedFile
+from voxfleet_agent.storage.staging_names import STAGING_PREFIX, hold, is_left_behind, staging_name
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content, scratch_errors
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.results import SkipReason
+
+SWEPT_ENTRIES = 200_000
+"""How many entries one sweep looks at."""
+
+SYNC_BYTES = 64 * 2**20
+"""How much a slow disk must write within the time of one call; no call can tell progress while it syncs."""
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO})
-_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-_IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SKIPPED = {
+    errno.EACCES: SkipReason.NOT_READABLE,
+    errno.EPERM: SkipReason.NOT_READABLE,
+    # Links are not entered: these folders were replaced by links while the prefix was being listed.
+    errno.ELOOP: SkipReason.LINKED_FOLDER,
+    errno.ENOTDIR: SkipReason.LINKED_FOLDER,
+}
+"""Errors of one folder below a prefix that leave its neighbours listed."""
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
 class LocalFiles:
-    """Every address must come from the allow-list: its path is a real path below an allowed folder."""
+    """Objects below the allowed folders. Every touch of a file system goes through the threads of its own mount."""
 
-    def __init__(self, folder_above: Callable[[str], str | None]) -> None:
-        """`folder_above`: finds the allowed folder that contains a real path."""
-        self._folder_above = folder_above
+    def __init__(self, folders: Sequence[str], mounts: Mounts) -> None:
+        """`folders`: the allowed folders, as they were written."""
+        self._folders = sorted(folders, key=len, reverse=True)
+        self._mounts = mounts
 
     async def head(self, address: Address) -> ObjectVersion:
-        return await in_thread(lambda: self._head(address.path))
+        place = await self._locate(address)
+        return await place.calls.run(lambda: _head(place))
 
     @asynccontextmanager
     async def open(
         self, address: Address, version: ObjectVersion | None = None, start: int = 0
     ) -> AsyncIterator[OpenedObject]:
-        descriptor, current = await in_thread(lambda: self._open(address.path))
+        place = await self._locate(address)
+        file, current = await place.calls.run(lambda: _open_owned(place), lambda opened: opened[0].close())
         try:
             if version is not None and current != version:
                 raise changed()
-            yield OpenedObject(current, start, _blocks(descriptor, start))
+            yield OpenedObject(current, start, _blocks(place.calls, file, start))
         finally:
-            os.close(descriptor)
+            place.calls.start(file.close)
 
     async def open_reader(self, address: Address) -> tuple[ObjectVersion, RangeReader]:
-        version = await self.head(address)
-        return version, RangeReader(
-            lambda start, stop: self._read(address.path, version, start, stop), version.size_bytes
-        )
+        place = await self._locate(address)
+        version = await place.calls.run(lambda: _head(place))
 
-    def copy(self, address: Address, descriptor: int, version: ObjectVersion) -> str:
-        """Writes the whole object to an open file and returns its sha256 in hex. Blocks.
+        def fetch(start: int, stop: int) -> bytes:
+            return place.calls.run_blocking(lambda: _read(place, version, start, stop))
 
-        Raises OSError for errors of the target, VoxFleetError for those of the source.
+        return version, RangeReader(fetch, version.size_bytes)
+
+    async def copy(self, address: Address, target: OwnedFile, version: ObjectVersion) -> str:
+        """Replaces the content of an open file with the object; returns the sha256 in hex.
+
+        Raises VoxFleetError(SCRATCH_EXHAUSTED) for errors of the target.
         """
-        source, current = self._open(address.path)
-        try:
-            if current != version:
-                raise changed()
-            digest, size_bytes = hashlib.sha256(), 0
-            while block := _pread(source, BLOCK_BYTES, size_bytes):
-                size_bytes += len(block)
-                if size_bytes > version.size_bytes:
-                    raise changed()
-                digest.update(block)
-                write_all(descriptor, block)
-            if size_bytes != version.size_bytes or _version(os.fstat(source)) != version:
-                raise changed()
-            return digest.hexdigest()
-        finally:
-            os.close(source)
+        place = await self._locate(address)
+
+        def copy() -> str:
+            with target.use() as descriptor:
+                return _copy(place, descriptor, version)
+
+        return await place.calls.run(copy)
 
     async def put(self, address: Address, content: Content) -> None:
-        await self._write(address.path, content, replace=True)
+        await self._write(address, content, replace=True)
 
     async def create(self, address: Address, content: Content) -> bool:
-        return await self._write(address.path, content, replace=False)
+        return await self._write(address, content, replace=False)
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
-        return await in_thread(lambda: self._walk(address.path, limit))
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        place = await self._locate(address)
+        return await place.calls.run(lambda: _walk(place, limit, enter))
+
+    async def remove_unfinished(self, address: Address) -> int:
+        """Removes what killed writers left below a folder; returns the number of files."""
+        place = await self._locate(address)
+        return await place.calls.run(lambda: _remove_unfinished(place, time.time()))
 
     async def aclose(self) -> None:
         pass
 
-    def _walk(self, path: str, limit: int) -> list[str]:
-        names: list[str] = []
-        pending: list[tuple[str, ...]] = [()]
-        while pending:
-            below = pending.pop()
-            with (
-                _file_errors(),
-                suppress(FileNotFoundError),  # without the folder there are no objects, as in S3
-                self._open_folder(path, below) as folder,
-                os.scandir(folder) as entries,
-            ):
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append((*below, entry.name))
-                    elif entry.is_dir():
-                        raise VoxFleetError(
-                            FailureClass.ACCESS_DENIED,
-                            "the prefix holds a link to a folder; name that folder itself",
-                        )
-                    elif not entry.name.startswith(STAGING_PREFIX):
-                        names.append("/".join((*below, entry.name)))
-                        check_count(len(names), limit)
-        return names
-
-    def _head(self, path: str) -> ObjectVersion:
-        descriptor, version = self._open(path)
-        os.close(descriptor)
-        return version
-
-    def _open(self, path: str) -> tuple[int, ObjectVersion]:
-        with _file_errors(), self._folder(path, create=False) as (folder, name):
-            descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+    async def _locate(self, address: Address) -> Place:
+        """Resolves links. Raises VoxFleetError(ACCESS_DENIED) when the object lies outside the allowed folders."""
+        allowed = next(folder for folder in self._folders if lies_below(address.path, folder))
+        calls = self._mounts.of(address.path)
+        folder, path = await calls.run(lambda: (real_path(allowed), real_path(address.path)))
+        if lies_below(path, folder):
+            return Place(calls, folder, path)
+        unanswered: VoxFleetError | None = None
+        for other in self._folders:  # a link may lead from one allowed folder into another
+            others = self._mounts.of(other)
             try:
-                state = os.fstat(descriptor)
-                if not stat.S_ISREG(state.st_mode):
-                    raise VoxFleetError(
-                        FailureClass.ACCESS_DENIED, "is not a regular file; folders, pipes and devices are not read"
-                    )
-            except BaseException:
-                os.close(descriptor)
-                raise
-            return descriptor, _version(state)
+                folder = await others.run(lambda other=other: real_path(other))  # type: ignore[misc] # bound here
+            except VoxFleetError as error:
+                unanswered = error
+                continue
+            if lies_below(path, folder):
+                return Place(others, folder, path)
+        raise unanswered or VoxFleetError(
+            FailureClass.ACCESS_DENIED,
+            "a link leads outside what this agent may touch; add the prefix that it leads to to `allow` in the agent's"
+            " file or, for a run without one, with --allow",
+        )
 
-    def _read(self, path: str, version: ObjectVersion, start: int, stop: int) -> bytes:
-        descriptor, current = self._open(path)
-        try:
-            if current != version:
-                raise changed()
-            return _pread(descriptor, stop - start, start)
-        finally:
-            os.close(descriptor)
-
-    async def _write(self, path: str, content: Content, *, replace: bool) -> bool:
+    async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
         """Writes under a temporary name, syncs, publishes atomically. Returns False if the object already existed."""
-        staging = f"{STAGING_PREFIX}{secrets.token_hex(8)}"
-        folder, name, descriptor = await in_thread(lambda: self._stage(path, staging))
+        place = await self._locate(address)
+        calls = place.calls
+        staged = await calls.run(lambda: _stage(place), _unstage)
+        removed = False
         try:
-            try:
-                async for block in content.blocks(0, content.size_bytes):
-                    await in_thread(lambda block=block: _write_block(descriptor, block))  # type: ignore[misc] # bound here
-                return await in_thread(lambda: _publish(folder, descriptor, staging, name, replace=replace))
-            finally:
-                await in_thread(lambda: _unstage(folder, descriptor, staging))
+            unsynced_bytes = 0
+            async for block in content.blocks(0, content.size_bytes):
+                await calls.run(lambda block=block: staged.write(block))  # type: ignore[misc] # bound here
+                unsynced_bytes += len(block)
+                if unsynced_bytes >= SYNC_BYTES:
+                    await calls.run(staged.sync)
+                    unsynced_bytes = 0
+            created = await calls.run(lambda: _publish(staged, replace=replace))
+            await calls.run(lambda: _unstage(staged))
+            removed = True
+            return created
         finally:
-            os.close(folder)
+            if not removed:
+                await self._clean_up(calls, staged)
 
-    def _stage(self, path: str, staging: str) -> tuple[int, str, int]:
-        with _file_errors(), self._folder(path, create=True) as (folder, name):
-            descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
-            return os.dup(folder), name, descriptor
+    async def _clean_up(self, calls: MountCalls, staged: _StagedFile) -> None:
+        """After a failure: errors are ignored, because the one that led here matters more."""
+        with suppress(VoxFleetError):
+            await calls.run(lambda: _unstage(staged))
 
-    @contextmanager
-    def _folder(self, path: str, *, create: bool) -> Iterator[tuple[int, str]]:
-        """Returns (descriptor of the folder that contains the path, name in that folder). Raises OSError."""
-        if path == self._folder_above(path):
-            raise VoxFleetError(FailureClass.ACCESS_DENIED, "is an allowed folder itself; name an object in it")
-        parent, _, name = path.rpartition("/")
-        with self._open_folder(parent or "/", create=create) as folder:
-            yield folder, name
 
-    @contextmanager
-    def _open_folder(self, path: str, below: tuple[str, ...] = (), *, create: bool = False) -> Iterator[int]:
-        """A descriptor of a folder, or of one `below` it. Raises OSError.
+@dataclass(frozen=True, slots=True)
+class _StagedFile:
+    """A file under its temporary name."""
 
-        Opens the path part by part, so that a link that replaced a folder since the check cannot lead elsewhere.
-        """
-        above = self._folder_above(path)
-        if above is None:
-            raise VoxFleetError(FailureClass.ACCESS_DENIED, "lies outside what this agent may touch")
-        folder = os.open(above, _FOLDER_FLAGS)
+    folder: OwnedFile
+    file: OwnedFile
+    staging: str
+    name: str
+    """Its name to be."""
+
+    def write(self, block: bytes) -> None:
+        with file_errors(), self.file.use() as descriptor:
+            write_all(descriptor, block)
+
+    def sync(self) -> None:
+        with file_errors(), self.file.use() as descriptor:
+            sync_file(descriptor)
+
+
+def _walk(place: Place, limit: int, enter: EnterFolder) -> Listing:
+    listing = Listing(exists=_is_folder(place.path))
+    pending: list[tuple[str, ...]] = [()] if listing.exists else []
+    while pending:
+        below = pending.pop()
         try:
-            for part in (*Path(path).relative_to(above).parts, *below):
-                if create:
-                    _make_folder(part, folder)
-                inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
-                os.close(folder)
-                folder = inner
-            yield folder
-        finally:
-            os.close(folder)
+            with open_folder(place.folder, place.path, below) as folder, os.scandir(folder) as entries:
+                for entry in entries:
+                    progress()
+                    name = "/".join((*below, entry.name))
+                    if entry.is_dir(follow_symlinks=False):
+                        if enter(entry.name):
+                            pending.append((*below, entry.name))
+                        else:
+                            listing.skipped.append(SkippedFolder(name, SkipReason.HIDDEN))
+                    elif _links_to_folder(entry):
+                        listing.skipped.append(SkippedFolder(name, SkipReason.LINKED_FOLDER))
+                    elif not entry.name.startswith(STAGING_PREFIX):
+                        listing.names.append(name)
+                        check_count(len(listing.names), limit)
+        except OSError as error:
+            reason = _SKIPPED.get(error.errno or 0) if below else None
+            if reason is not None:
+                listing.skipped.append(SkippedFolder("/".join(below), reason))
+            elif not isinstance(error, FileNotFoundError):  # a folder that was just deleted holds nothing
+                raise file_error(error) from None
+    return listing
 
 
-def _make_folder(name: str, folder: int) -> None:
+def _is_folder(path: str) -> bool:
+    """False when nothing has this path. Raises VoxFleetError(INVALID_INPUT) for a file."""
+    with file_errors():
+        try:
+            mode = Path(path).lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    if not stat.S_ISDIR(mode):
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT,
+            "names a file, not a folder; name the folder that holds it, or list the file in input.clips",
+        )
+    return True
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        os.mkdir(name, dir_fd=folder)
-    except FileExistsError:
-        return
-    os.fsync(folder)
+        return entry.is_dir()
+    except OSError:  # the link leads back to itself, or to where nothing may be looked up
+        return False
 
 
-async def _blocks(descriptor: int, start: int) -> AsyncGenerator[bytes, None]:
-    while block := await in_thread(lambda: _pread(descriptor, BLOCK_BYTES, start)):  # noqa: B023 -- awaited at once
+def _head(place: Place) -> ObjectVersion:
+    descriptor, version = _open(place)
+    os.close(descriptor)
+    return version
+
+
+def _open_owned(place: Place) -> tuple[OwnedFile, ObjectVersion]:
+    descriptor, version = _open(place)
+    return OwnedFile(descriptor), version
+
+
+def _open(place: Place) -> tuple[int, ObjectVersion]:
+    with file_errors(), parent_folder(place, create=False) as (folder, name):
+        try:
+            descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+        except OSError as error:
+            if error.errno == errno.ELOOP and _is_link_loop(name, folder):
+                raise VoxFleetError(
+                    FailureClass.INPUT_NOT_FOUND, "is a symbolic link that leads back to itself; there is no file"
+                ) from None
+            raise
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise VoxFleetError(
+                    FailureClass.ACCESS_DENIED, "is not a regular file; folders, pipes and devices are not read"
+                )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor, _version(state)
+
+
+def _is_link_loop(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def _read(place: Place, version: ObjectVersion, start: int, stop: int) -> bytes:
+    descriptor, current = _open(place)
+    try:
+        if current != version:
+            raise changed()
+        return _pread(descriptor, stop - start, start)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(place: Place, target: int, version: ObjectVersion) -> str:
+    source, current = _open(place)
+    try:
+        if current != version:
+            raise changed()
+        with scratch_errors():
+            if os.fstat(target).st_size > 0:
+                os.ftruncate(target, 0)
+        digest, size_bytes = hashlib.sha256(), 0
+        while block := _pread(source, BLOCK_BYTES, size_bytes):
+            progress()
+            size_bytes += len(block)
+            if size_bytes > version.size_bytes:
+                raise changed()
+            digest.update(block)
+            with scratch_errors():
+                write_all(target, block)
+        if size_bytes != version.size_bytes or _version(os.fstat(source)) != version:
+            raise changed()
+        return digest.hexdigest()
+    finally:
+        os.close(source)
+
+
+def _stage(place: Place) -> _StagedFile:
+    with file_errors(), parent_folder(place, create=True) as (folder, name):
+        staging = staging_name()
+        descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
+        hold(descriptor)
+        return _StagedFile(OwnedFile(os.dup(folder)), OwnedFile(descriptor), staging, name)
+
+
+async def _blocks(calls: MountCalls, file: OwnedFile, start: int) -> AsyncGenerator[bytes, None]:
+    def read() -> bytes:
+        with file.use() as descriptor:
+            return _pread(descriptor, BLOCK_BYTES, start)
+
+    while block := await calls.run(read):
         yield block
         start += len(block)
 
 
 def _pread(descriptor: int, size_bytes: int, offset: int) -> bytes:
-    with _file_errors():
+    with file_errors():
         return os.pread(descriptor, size_bytes, offset)
 
 
@@ -219,19 +346,15 @@ def write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _write_block(descriptor: int, block: bytes) -> None:
-    with _file_errors():
-        write_all(descriptor, block)
-
-
-def _publish(folder: int, descriptor: int, staging: str, name: str, *, replace: bool) -> bool:
-    with _file_errors():
-        os.fsync(descriptor)
+def _publish(staged: _StagedFile, *, replace: bool) -> bool:
+    with file_errors(), staged.file.use() as descriptor, staged.folder.use() as folder:
+        sync_file(descriptor)
+        progress()  # a write that was given up must not appear hours later
         if replace:
-            os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
-        elif not _link(folder, staging, name):
+            os.rename(staged.staging, staged.name, src_dir_fd=folder, dst_dir_fd=folder)
+        elif not _link(folder, staged.staging, staged.name):
             return False
-        os.fsync(folder)
+        sync_folder(folder)
         return True
 
 
@@ -258,37 +381,47 @@ def _exists(folder: int, name: str) -> bool:
     return True
 
 
-def _unstage(folder: int, descriptor: int, staging: str) -> None:
-    os.close(descriptor)
-    with suppress(FileNotFoundError):  # it was renamed
-        os.unlink(staging, dir_fd=folder)
+def _unstage(staged: _StagedFile) -> None:
+    with file_errors():
+        try:
+            # Unlinked only after the last use, which may be a publication that nobody waits for any more.
+            with suppress(FileNotFoundError), staged.folder.use() as folder:  # it was renamed
+                os.unlink(staged.staging, dir_fd=folder)
+        finally:
+            staged.file.close()
+            staged.folder.close()
+
+
+def _remove_unfinished(place: Place, now: float) -> int:
+    """What cannot be read or removed stays: its neighbours still go. `now`: seconds since the epoch."""
+    removed = 0
+    pending: list[tuple[str, ...]] = [()]
+    seen = 0
+    while pending and seen < SWEPT_ENTRIES:
+        below = pending.pop()
+        with (
+            suppress(OSError),
+            open_folder(place.folder, place.path, below) as folder,
+            os.scandir(folder) as entries,
+        ):
+            for entry in islice(entries, SWEPT_ENTRIES - seen):
+                progress()
+                seen += 1
+                with suppress(OSError):  # its writer, or another sweep, was faster; or it belongs to another account
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((*below, entry.name))
+                    elif entry.name.startswith(STAGING_PREFIX):
+                        removed += _remove_left_behind(folder, entry.name, now)
+    return removed
+
+
+def _remove_left_behind(folder: int, name: str, now: float) -> bool:
+    age_seconds = now - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+    left_behind = is_left_behind(name, age_seconds, lambda: os.open(name, _READ_FLAGS, dir_fd=folder))
+    if left_behind:
+        os.unlink(name, dir_fd=folder)
+    return left_behind
 
 
 def _version(state: os.stat_result) -> ObjectVersion:
     return ObjectVersion(state.st_size, f"{state.st_mtime_ns // 1000:x}-{state.st_size:x}")
-
-
-@contextmanager
-def _file_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _file_error(error) from None  # the cause would show the path
-    except ValueError:
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have") from None
-
-
-def _file_error(error: OSError) -> VoxFleetError:
-    if error.errno in _NO_ACCESS:
-        return VoxFleetError(
-            FailureClass.ACCESS_DENIED, "the file system denies access; check the owner and the permissions"
-        )
-    if error.errno in _NO_OBJECT:
-        return VoxFleetError(FailureClass.INPUT_NOT_FOUND, "the object does not exist, or this Mac does not see it")
-    if error.errno in _IMPOSSIBLE:
-        return VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have")
-    if error.errno in _FULL:
-        # A shared folder is full for every Mac, and a retry succeeds once there is room.
-        return VoxFleetError(FailureClass.TRANSPORT, "the output's disk is full; make room")
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return VoxFleetError(FailureClass.TRANSPORT, f"the file system answered: {reason}")

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxfleet_agent.addresses import Address
+from voxfleet_agent.storage.listing import EnterFolder, Listing
 from voxfleet_agent.storage.object_version import ObjectVersion, too_few_bytes
 from voxfleet_agent.storage.upload_content import Content
 
 READER_BLOCK_BYTES = 2**16
 CLEANUP_SECONDS = 10.0
 """How long a failed or cancelled upload waits for its leftovers to be removed."""
-STAGING_PREFIX = ".voxfleet-unfinished-"
-"""The prefix of temporary names of incomplete uploads; listings hide them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,8 @@ class ObjectStore(Protocol):
         """Like `put`, but returns False when the object exists, whatever its content."""
         ...
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
-        """Names relative to the address, in any order."""
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        """The objects below the address, in any order. `enter`: which local folders are looked into."""
         ...
 
     async def aclose(self) -> None: ...

@@ -15,6 +15,7 @@ from voxfleet_agent.addresses import Address, parse_authority
 from voxfleet_agent.storage.http_client import HttpClient, HttpResponse, Trust
 from voxfleet_agent.storage.http_errors import error_code
 from voxfleet_agent.storage.http_objects import HttpObjects
+from voxfleet_agent.storage.listing import EnterFolder, Listing
 from voxfleet_agent.storage.object_store import CLEANUP_SECONDS
 from voxfleet_agent.storage.object_version import check_count, check_name
 from voxfleet_agent.storage.s3_signing import EMPTY_SHA256, encode_path, encode_query, sign_request
@@ -34,6 +35,8 @@ MAX_EMPTY_PAGES = 100
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)/?")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_REFUSED = (400, 401, 403, 404)
+"""How endpoints refuse a key that has ended: ExpiredToken is a 400, and to some an unknown key is a 404."""
 _IF_ABSENT = {"If-None-Match": "*"}
 
 
@@ -43,20 +46,22 @@ class S3Endpoint(HttpObjects):
     def __init__(self, credentials: S3Credentials, trust: Trust) -> None:
         """Raises VoxFleetError(ACCESS_DENIED) for an invalid endpoint, region or key."""
         self._credentials = credentials
-        self._region = credentials.region or DEFAULT_REGION
-        if not _REGION.fullmatch(self._region):
-            raise VoxFleetError(
-                FailureClass.ACCESS_DENIED, "AWS_REGION of the job's Secret is not the name of a region"
-            )
-        token = credentials.session_token
-        in_headers = [credentials.access_key_id.get_secret_value(), *([token.get_secret_value()] if token else [])]
-        if not all(map(_HEADER_VALUE.fullmatch, in_headers)):  # later errors would quote them
-            raise VoxFleetError(
-                FailureClass.ACCESS_DENIED,
-                "AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN of the job's Secret has a character that no such key has",
-            )
-        scheme, self.authority = _endpoint(credentials.endpoint_url or f"https://s3.{self._region}.amazonaws.com")
+        self._region = _region(credentials)
+        _check_keys(credentials)
+        scheme, self.authority = _endpoint(credentials)
         self._client = HttpClient(scheme, self.authority, trust)
+        self._scheme = scheme
+
+    def renew_credentials(self, credentials: S3Credentials) -> bool:
+        """Signs every later request with these; returns False, and changes nothing, when they are of another endpoint.
+
+        Raises VoxFleetError(ACCESS_DENIED) like the constructor.
+        """
+        _check_keys(credentials)
+        if (_region(credentials), _endpoint(credentials)) != (self._region, (self._scheme, self.authority)):
+            return False
+        self._credentials = credentials
+        return True
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -70,12 +75,13 @@ class S3Endpoint(HttpObjects):
     async def create(self, address: Address, content: Content) -> bool:
         return await self._upload(address, content, _IF_ABSENT)
 
-    async def list_names(self, address: Address, limit: int) -> list[str]:
+    async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
+        """S3 has no folders, so `enter` is never asked."""
         above = f"{address.key}/" if address.key else ""
         bucket = Address(address.scheme, address.authority, "")
         query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", above)]
         names: list[str] = []
-        token, empty_pages = "", 0
+        token, empty_pages, exists = "", 0, False
         while True:
             page_query = [*query, ("continuation-token", token)] if token else query
             async with self._request("GET", bucket, query=page_query) as response:
@@ -90,18 +96,22 @@ class S3Endpoint(HttpObjects):
             for name in page_names:
                 check_name(name)
             names.extend(page_names)
+            exists = exists or any(key.startswith(above) for key in keys)
             check_count(len(names), limit)
             empty_pages += not page_names
             if empty_pages > MAX_EMPTY_PAGES:
                 raise _endless_listing()
             last, token = token, text_of(page, "NextContinuationToken")
             if text_of(page, "IsTruncated") != "true" or not token:
-                return names
+                return Listing(names, exists=exists)
             if token == last:
                 raise _endless_listing()
 
     async def _upload(self, address: Address, content: Content, condition: Mapping[str, str]) -> bool:
         """Returns False when the condition did not hold."""
+        if any(part in ("", ".", "..") for part in address.key.split("/")):
+            # Some servers keep keys as paths: there, such a key would lead out of the allowed prefix.
+            raise VoxFleetError(FailureClass.ACCESS_DENIED, "an output's name has an empty part, `.` or `..`")
         if content.size_bytes > ONE_REQUEST_BYTES:
             return await self._upload_in_parts(address, content, condition)
         async with self._request("PUT", address, condition, content=content) as response:
@@ -189,27 +199,49 @@ class S3Endpoint(HttpObjects):
         start, stop = part or (0, 0 if content is None else content.size_bytes)
         body_sha256 = EMPTY_SHA256 if content is None else await content.sha256(start, stop)
         encoded_query = encode_query(query)
-        signed = sign_request(
-            method,
-            path,
-            encoded_query,
-            {"Host": self._client.host_header, **(headers or {})},
-            body_sha256,
-            self._credentials,
-            self._region,
-            datetime.now(UTC),
-        )
         target = f"{path}?{encoded_query}" if encoded_query else path
-        async with self._client.request(method, target, signed, content, part) as response:
-            yield response
+        while True:
+            credentials = self._credentials
+            signed = sign_request(
+                method,
+                path,
+                encoded_query,
+                {"Host": self._client.host_header, **(headers or {})},
+                body_sha256,
+                credentials,
+                self._region,
+                datetime.now(UTC),
+            )
+            async with self._client.request(method, target, signed, content, part) as response:
+                if response.status not in _REFUSED or credentials == self._credentials:
+                    yield response
+                    return
+            # The credentials were renewed while the request was under way: what it was signed with may have ended.
 
 
 def _endless_listing() -> VoxFleetError:
     return VoxFleetError(FailureClass.INVALID_INPUT, "the storage's list of the prefix does not end")
 
 
-def _endpoint(url: str) -> tuple[Literal["http", "https"], str]:
-    match = _ENDPOINT.fullmatch(url)
+def _region(credentials: S3Credentials) -> str:
+    region = credentials.region or DEFAULT_REGION
+    if not _REGION.fullmatch(region):
+        raise VoxFleetError(FailureClass.ACCESS_DENIED, "AWS_REGION of the job's Secret is not the name of a region")
+    return region
+
+
+def _check_keys(credentials: S3Credentials) -> None:
+    token = credentials.session_token
+    in_headers = [credentials.access_key_id.get_secret_value(), *([token.get_secret_value()] if token else [])]
+    if not all(map(_HEADER_VALUE.fullmatch, in_headers)):  # later errors would quote them
+        raise VoxFleetError(
+            FailureClass.ACCESS_DENIED,
+            "AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN of the job's Secret has a character that no such key has",
+        )
+
+
+def _endpoint(credentials: S3Credentials) -> tuple[Literal["http", "https"], str]:
+    match = _ENDPOINT.fullmatch(credentials.endpoint_url or f"https://s3.{_region(credentials)}.amazonaws.com")
     if match is None:
         raise VoxFleetError(
             FailureClass.ACCESS_DENIED, "AWS_ENDPOINT_URL of the job's Secret is not https://host or https://host:port"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 BLOCK_BYTES = 2**20
@@ -63,8 +64,8 @@ class BlockContent(ABC):
 class FileContent(BlockContent):
     """The content of an open file. Raises VoxFleetError(SCRATCH_EXHAUSTED) when it cannot be read."""
 
-    def __init__(self, descriptor: int, size_bytes: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: OwnedFile, size_bytes: int) -> None:
+        self._file = file
         self._size_bytes = size_bytes
 
     @property
@@ -78,8 +79,8 @@ class FileContent(BlockContent):
             start += len(block)
 
     def _read(self, size_bytes: int, offset: int) -> bytes:
-        with scratch_errors():
-            block = os.pread(self._descriptor, size_bytes, offset)
+        with scratch_errors(), self._file.use() as descriptor:
+            block = os.pread(descriptor, size_bytes, offset)
         if not block:
             raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, "a file in scratch became shorter while it was read")
         return block
@@ -89,14 +90,15 @@ class FileContent(BlockContent):
 def open_file(path: Path) -> Iterator[FileContent]:
     """Opens a file in scratch. Raises VoxFleetError(SCRATCH_EXHAUSTED) unless it is a regular file."""
     with scratch_errors():
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = OwnedFile(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
     try:
-        state = os.fstat(descriptor)
+        with file.use() as descriptor:
+            state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, "what should be uploaded is not a regular file")
-        yield FileContent(descriptor, state.st_size)
+        yield FileContent(file, state.st_size)
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message
+from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -35,7 +37,10 @@ class ClipDecoder(Protocol):
     @property
     def attestation(self) -> Attestation: ...
 
-    def pieces(self) -> Iterator[Samples]: ...
+    @property
+    def warnings(self) -> tuple[RowWarning, ...]: ...
+
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]: ...
 
 
 OpenClipDecoder = Callable[[Path, VoiceContractSpec, int], ClipDecoder]
@@ -61,8 +66,11 @@ class Piece:
     slot: RingSlot
     start_milliseconds: int
     speech: Mask
-    """Where speech is audible in the piece. The decoding thread detects it, so that the model need not wait for it."""
+    """Where speech is audible in the piece, or was in its channels. The decoding thread detects it, so that the model
+    need not wait for it."""
     written_ns: int
+    quieted: str | None = None
+    """What a conversion did to the level of the clip so far, when it is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class Decoded:
     decode_milliseconds: int
     audio_milliseconds: int = 0
     attestation: Attestation | None = None
+    warnings: tuple[RowWarning, ...] = ()
     failure: VoxFleetError | None = None
 
 
@@ -131,22 +140,23 @@ class DecodeThread:
         started_ns, waited_ns, number = time.monotonic_ns(), 0, 0
         failure: VoxFleetError | None = None
         decoder: ClipDecoder | None = None
+        judge = MixdownJudge()
         try:
             decoder = self._open_decoder(job.clip.path, batch.contract, batch.rate_hz)
             pending: Samples | None = None
             # A piece is written when the next one comes, so the last one waits until the whole clip has been checked.
-            for samples in decoder.pieces():
+            for samples in decoder.pieces(judge.examine):
                 if pending is not None:
-                    waited_ns += self._write(batch, job, decoder, number, pending)
+                    waited_ns += self._write(batch, job, decoder, judge, number, pending)
                     number += 1
                 pending = samples
                 if job.abandoned:
                     break
             if pending is not None and not job.abandoned:
-                waited_ns += self._write(batch, job, decoder, number, pending)
+                waited_ns += self._write(batch, job, decoder, judge, number, pending)
                 number += 1
             if number == 0 and not job.abandoned:
-                failure = VoxFleetError(FailureClass.DECODE_ERROR, "holds no audio")
+                failure = VoxFleetError(FailureClass.DECODE_ERROR, "decodes to no audio")
         except VoxFleetError as error:
             failure = error
         except OSError:
@@ -163,20 +173,31 @@ class DecodeThread:
                 decode_milliseconds=(time.monotonic_ns() - started_ns - waited_ns) // 1_000_000,
                 audio_milliseconds=decoder.audio_milliseconds if done and decoder is not None else 0,
                 attestation=decoder.attestation if done and decoder is not None else None,
+                warnings=(*decoder.warnings, *judge.warnings) if decoder is not None else (),
                 failure=failure,
             )
         )
 
-    def _write(self, batch: _Batch, job: ClipJob, decoder: ClipDecoder, number: int, samples: Samples) -> int:
+    def _write(
+        self,
+        batch: _Batch,
+        job: ClipJob,
+        decoder: ClipDecoder,
+        judge: MixdownJudge,
+        number: int,
+        samples: Samples,
+    ) -> int:
         """Returns how long it waited for room in the ring, in nanoseconds."""
         if samples.nbytes > batch.ring.size_bytes:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
                 f"a piece of {samples.nbytes} bytes is longer than the ring of {batch.ring.size_bytes} bytes",
             )
+        start_milliseconds = decoder.piece_starts_milliseconds[number]
         speech = self._audible_speech(samples, batch.rate_hz)
+        speech = speech | judge.speech(start_milliseconds, len(speech))
         started_ns = time.monotonic_ns()
         slot = batch.ring.write(samples)
         written_ns = time.monotonic_ns()
-        self._emit(Piece(job, number, slot, decoder.piece_starts_milliseconds[number], speech, written_ns))
+        self._emit(Piece(job, number, slot, start_milliseconds, speech, written_ns, judge.note))
         return written_ns - started_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import queue
@@ -16,8 +17,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
-from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
+from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
@@ -40,6 +43,7 @@ from voxfleet_agent.worker.decode_thread import (
     Piece,
 )
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
 from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Shortfall, Transcriber
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -48,14 +52,14 @@ from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 Item = LaneRequest | Piece | Decoded | DecodeThreadFailed
-_CACHE_PERCENT = 25
-"""Share of the memory cap that MLX may at most keep for reuse."""
 
 
 class MemoryControl(Protocol):
     """The part of engine.mlx_memory that is used here."""
 
-    def set_cache_limit(self, limit_bytes: int) -> None: ...
+    def set_limits(self, limits: MlxLimits) -> None: ...
+
+    def cached_bytes(self) -> int: ...
 
     def clear_cache(self) -> None: ...
 
@@ -114,6 +118,8 @@ class WorkerLoop:
         self._transcription: ClipTranscription | None = None
         self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
+        self._interpreter_bytes = backends.memory.footprint_bytes()
+        """The footprint before any model."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
@@ -124,12 +130,7 @@ class WorkerLoop:
             try:
                 self._handle(item)
             except OSError as error:
-                self._send(
-                    WorkerRefusal(
-                        failure_class=FailureClass.SCRATCH_EXHAUSTED,
-                        message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
-                    )
-                )
+                self._send(file_refusal(error))
             finally:
                 self._flush()
 
@@ -179,14 +180,13 @@ class WorkerLoop:
     def _finish_batch(self, batch: _OpenBatch) -> None:
         self._flush()  # so that no clip of this batch is blamed if what follows ends the process
         memory = self._backends.memory
-        memory.clear_cache()
         memory_short = self._transcription is not None and self._transcription.memory_short
         if self._transcription is not None:
             self._transcription.memory_short = False
         self._send(
             BatchDone(
                 number=batch.number,
-                footprint_bytes=memory.footprint_bytes(),
+                footprint_bytes=max(0, memory.footprint_bytes() - memory.cached_bytes()),
                 memory_short=memory_short,
                 readings=self._readings(),
             )
@@ -208,7 +208,7 @@ class WorkerLoop:
         self._contract = request.contract
         reset_peak()
         self._backends.memory.reset_metal_peak()
-        self._backends.memory.set_cache_limit(request.memory_cap_bytes * _CACHE_PERCENT // 100)
+        self._backends.memory.set_limits(mlx_limits(request.memory_cap_bytes, self._interpreter_bytes))
         try:
             self._load_model(request)
             return self._prepare(request)
@@ -219,10 +219,7 @@ class WorkerLoop:
             traceback.print_exc(file=sys.stderr)
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
-            return WorkerRefusal(
-                failure_class=FailureClass.MODEL_UNAVAILABLE,
-                message=f"the model in {request.folder} cannot be loaded: {type(error).__name__}: {error}"[:1024],
-            )
+            return load_refusal(error, request)
 
     def _load_model(self, request: Load) -> None:
         """Loads the requested model unless it is already in memory."""
@@ -277,13 +274,15 @@ class WorkerLoop:
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:
                 raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, refusal)
+            limits = needs.limits(request.memory_cap_bytes, self._interpreter_bytes)
+            self._backends.memory.set_limits(limits)
             self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
             self._transcription = ClipTranscription(
                 model,
                 self._ring,
                 self._backends.shortfall,
                 request.contract.completeness.min_coverage_percent,
-                needs.room_bytes(request.memory_cap_bytes),
+                needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes),
                 self._send,
             )
         else:
@@ -296,6 +295,7 @@ class WorkerLoop:
             parameters=parameters,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._backends.seed(request.task),
+            blas=blas.in_use(),
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
@@ -305,10 +305,52 @@ class WorkerLoop:
         if request.reference is None:
             return None, rate_hz
         try:
-            pieces = list(self._backends.open_decoder(request.reference, request.contract, rate_hz).pieces())
+            decoder = self._backends.open_decoder(request.reference, request.contract, rate_hz)
+            pieces = list(decoder.pieces(MixdownJudge().examine))
         except VoxFleetError as error:
             raise VoxFleetError(error.failure_class, f"synthesis.reference: {error.message}") from error
         return np.concatenate(pieces), rate_hz
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DENIALS = (errno.EACCES, errno.EPERM)
+
+
+def file_refusal(error: OSError) -> WorkerRefusal:
+    """The answer when a file of the lane or of a clip cannot be used: no clip is at fault. Pure."""
+    if error.errno in DISK_ERRORS:
+        return WorkerRefusal(
+            failure_class=FailureClass.SCRATCH_EXHAUSTED,
+            message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
+        )
+    what = "check that laneUser may reach scratch.path" if error.errno in DENIALS else "look at the agent's log"
+    return WorkerRefusal(
+        failure_class=FailureClass.RUNTIME_MISMATCH,
+        message=f"the lane cannot open a file that the agent gave it: {error.strerror or type(error).__name__}; {what}",
+    )
+
+
+def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
+    """The answer when a model's code raised `error` as it was loaded. Pure."""
+    if isinstance(error, MemoryError) or names_lack_of_memory(str(error)):
+        return WorkerRefusal(
+            failure_class=FailureClass.MEMORY_EXCEEDED,
+            message=f"there is no memory to load the model in {request.folder}: the lane may take"
+            f" {request.memory_cap_bytes >> 20} MiB; use a smaller model, or raise batching.memoryCap and the pool's"
+            " memoryCap",
+        )
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS + DENIALS:
+        return WorkerRefusal(
+            failure_class=FailureClass.MODEL_UNAVAILABLE,
+            message=f"the model in {request.folder} cannot be read by the lane: {error.strerror}; check the disk, and"
+            " that laneUser may read the folder",
+        )
+    return WorkerRefusal(
+        failure_class=FailureClass.MODEL_UNAVAILABLE,
+        message=f"the model in {request.folder} cannot be loaded, its code raised {type(error).__name__}: {error}"[
+            :1024
+        ],
+    )
 
 
 def _key_of(request: Load) -> tuple[object, ...]:

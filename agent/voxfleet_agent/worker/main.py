@@ -29,9 +29,9 @@ from voxfleet_agent.lane_protocol.messages import (
     SYNTHESIZED_PREFIX,
     LaneRequest,
     Message,
+    answer_frame,
     can_be_buffered,
     checked_length,
-    frame,
 )
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
 
     def send(message: Message) -> None:
         with write_lock:
-            answers_out.write(frame(message))
+            answers_out.write(answer_frame(message))
             if not can_be_buffered(message):
                 answers_out.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, longest_piece_milliseconds, piece_frames, ring_frames
+from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 _MIB = 2**20
@@ -38,9 +39,17 @@ class MemoryNeeds:
         """The least memory that a lane needs: for one piece that waits, and that the model infers alone."""
         return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes
 
-    def room_bytes(self, cap_bytes: int) -> int:
-        """The most audio that may wait outside of the ring, padding included; at least the longest piece."""
-        remaining_bytes = cap_bytes - self.ring_bytes - self.decode_bytes - self.model_bytes
+    def limits(self, cap_bytes: int, interpreter_bytes: int) -> MlxLimits:
+        """What MLX may take under the cap; its cache gets only what the lane does not need."""
+        other_bytes = interpreter_bytes + self.ring_bytes + self.decode_bytes
+        return mlx_limits(cap_bytes, other_bytes, cap_bytes - self.least_bytes)
+
+    def room_bytes(self, cap_bytes: int, cache_bytes: int) -> int:
+        """The most audio that may wait outside of the ring, padding included; at least the longest piece.
+
+        `cache_bytes`: what MLX may keep for reuse.
+        """
+        remaining_bytes = cap_bytes - self.ring_bytes - self.decode_bytes - self.model_bytes - cache_bytes
         return max(self.piece_bytes, remaining_bytes * _ROOM_PERCENT // 100)
 
     def refusal(self, cap_bytes: int) -> str | None:

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
+from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import TimedText
+from voxfleet_api.results import RowWarning, TimedText, WarningCode
+
+LEAST_SPEECH_MILLISECONDS = 100
+"""A text needs this much audible speech. Half of what completeness asks of a short word: the detector may miss its
+ends."""
 
 
 class GpuFaultError(Exception):
@@ -46,6 +51,8 @@ class _ClipState:
     infer_milliseconds: int = 0
     batch_size: int = 1
     retried_for: tuple[FailureClass, ...] = ()
+    unspoken_milliseconds: list[int] = field(default_factory=list)
+    """Starts of the pieces with a text and without audible speech."""
 
 
 @dataclass(slots=True)
@@ -196,14 +203,19 @@ class ClipTranscription:
         elif reason is not None:
             self._fail(clip, FailureClass.TRUNCATED_OUTPUT, reason)
         elif pending.transcript is not None:
-            clip.transcripts[pending.piece.number] = (pending.piece.start_milliseconds, pending.transcript)
+            piece = pending.piece
+            clip.transcripts[piece.number] = (piece.start_milliseconds, pending.transcript)
+            if pending.transcript.text and int(piece.speech.sum()) * FRAME_MILLISECONDS < LEAST_SPEECH_MILLISECONDS:
+                clip.unspoken_milliseconds.append(piece.start_milliseconds)
             self._finish_if_complete(clip)
 
     def _incomplete(self, pending: _PendingPiece) -> str | None:
         """Why the transcript does not cover the speech of the piece; None when it does or there is none."""
         if pending.failure_class is not None or pending.transcript is None:
             return None
-        return self._shortfall(pending.transcript, pending.piece.speech, self._min_coverage_percent)
+        reason = self._shortfall(pending.transcript, pending.piece.speech, self._min_coverage_percent)
+        quieted = pending.piece.quieted
+        return reason if reason is None or quieted is None else f"{reason}; {quieted}"
 
     def _finish_if_complete(self, clip: _ClipState) -> None:
         """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
@@ -222,6 +234,7 @@ class ClipTranscription:
                 language=whole.language,
                 audio_milliseconds=decoded.audio_milliseconds,
                 attestation=decoded.attestation,
+                warnings=(*decoded.warnings, *no_audible_speech(clip.unspoken_milliseconds, decoded.pieces)),
                 decode_milliseconds=decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
@@ -242,6 +255,7 @@ class ClipTranscription:
                 reason=reason[:REASON_CHARACTERS],
                 audio_milliseconds=0 if decoded is None else decoded.audio_milliseconds,
                 attestation=None if decoded is None else decoded.attestation,
+                warnings=() if decoded is None else decoded.warnings,
                 decode_milliseconds=0 if decoded is None else decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
@@ -259,6 +273,18 @@ class ClipTranscription:
         indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
         frames = sum(pending.samples.shape[0] for pending in group)
         self._send(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
+
+
+def no_audible_speech(starts_milliseconds: Sequence[int], pieces: int) -> tuple[RowWarning, ...]:
+    """The warning for a clip whose pieces with these starts have a text and no audible speech."""
+    if not starts_milliseconds:
+        return ()
+    where = "the clip"
+    if pieces > 1:
+        seconds = min(starts_milliseconds) / 1000
+        where = f"{len(starts_milliseconds)} of its {pieces} windows, the first from {seconds:.1f} s on"
+    message = f"no speech is audible in {where}, yet the model wrote a text; read it before you use it"
+    return (RowWarning(code=WarningCode.NO_AUDIBLE_SPEECH, message=message),)
 
 
 def join_windows(windows: Sequence[tuple[int, Transcript]]) -> Transcript:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Decimal3,
     Digest,
     Duration,
@@ -17,10 +18,13 @@ from voxfleet_api.base import (
     StatusModel,
     Timestamp,
     Uri,
+    between,
     cel,
     list_atomic,
     list_map,
     list_set,
+    list_unique,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
@@ -29,12 +33,14 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, LocalRef, PrinterColumn, Resource
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import InputSelection, WarningCounts
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
-STATUS_QUARANTINE_ITEMS = 20
+STATUS_CLIPS = 20
+"""The most quarantined, and the most failed, clips that a status names."""
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
@@ -45,7 +51,7 @@ class JobOutput(SpecModel):
         Uri,
         Field(
             description="Prefix of the results; the job writes into a folder of its own below it.",
-            pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9]).*/$",
+            pattern=r"^(file:///|s3://[a-z0-9]).*/$",
         ),
     ]
     formats: Annotated[
@@ -53,7 +59,7 @@ class JobOutput(SpecModel):
         Field(
             min_length=1,
             max_length=len(OutputFormat),
-            json_schema_extra=list_set(),
+            json_schema_extra=list_unique(),
             description="Formats among the contract's; results.jsonl is always written.",
         ),
     ] = (OutputFormat.JSONL,)
@@ -63,24 +69,17 @@ class Sharding(SpecModel):
     """How clips are grouped into shards."""
 
     target_audio: Annotated[
-        Duration, Field(description="Audio per shard. When a Mac is lost, its shards move to other Macs.")
+        Duration,
+        Field(
+            description="Audio per shard. When a Mac is lost, its shards move to other Macs.",
+            json_schema_extra=between("1s", "10000h"),
+        ),
     ] = "30m"
-
-
-_IMMUTABLE = " && ".join(
-    [f"self.{name} == oldSelf.{name}" for name in ("contractRef", "task", "model", "input", "output", "sharding")]
-    + [f"self.{name} == oldSelf.{name}" for name in ("macSelector", "transcription")]
-    + [
-        f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in ("billingKey", "credentialsSecretRef", "synthesis")
-    ]
-)
 
 
 class AudioBatchJobSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel(_IMMUTABLE, "a job's spec does not change, but for parallelism; apply a job with another name instead"),
         cel(
             "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
             " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
@@ -144,7 +143,7 @@ class AudioBatchJobSpec(
     def uris(self) -> tuple[str, ...]:
         """Returns all addresses that the job names, for access checks."""
         reference = self.synthesis.reference if self.synthesis is not None else None
-        others = (self.output.uri, self.model.uri, None if reference is None else reference.uri)
+        others = (self.output.uri, self.model.address, None if reference is None else reference.uri)
         return (*self.input.uris(), *(uri for uri in others if uri is not None))
 
 
@@ -171,6 +170,9 @@ class JobPlan(StatusModel):
         ),
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
+    selection: Annotated[
+        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+    ] = None
 
 
 class ClipCounts(StatusModel):
@@ -192,13 +194,20 @@ class ShardCounts(StatusModel):
     committed: Annotated[int, Field(description="With a recorded result.")] = 0
 
 
-class QuarantinedClip(StatusModel):
-    """A clip that was refused for its own data."""
+class FailedClip(StatusModel):
+    """A clip that has no result, for a reason outside its data."""
 
     index: Annotated[int, Field(description="Number of the clip in the manifest, from 0.")]
     id: Annotated[str, Field(max_length=128, description="The clip's id.")]
-    failure_class: Annotated[FailureClass, Field(alias="class", description="Failure class.")]
-    reason: Annotated[str, Field(max_length=256, description="What is wrong with the clip.")]
+    failure_class: Annotated[
+        str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class.")
+    ]
+    reason: Annotated[str, Field(max_length=256, description="Why it has no result.")]
+
+
+class QuarantinedClip(FailedClip):
+    """A clip that was refused for its own data."""
+
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
 
@@ -241,11 +250,20 @@ class AudioBatchJobStatus(StatusModel):
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
-            max_length=STATUS_QUARANTINE_ITEMS,
+            max_length=STATUS_CLIPS,
             json_schema_extra=list_map("index"),
             description="The first quarantined clips; errors.jsonl has all of them.",
         ),
     ] = ()
+    failures: Annotated[
+        tuple[FailedClip, ...],
+        Field(
+            max_length=STATUS_CLIPS,
+            json_schema_extra=list_map("index"),
+            description="The first failed clips; errors.jsonl has all of them.",
+        ),
+    ] = ()
+    warnings: WarningCounts = ()
     macs: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],
         Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),
@@ -275,6 +293,7 @@ class AudioBatchJob(
         plural="audiobatchjobs",
         singular="audiobatchjob",
         short_names=("abj",),
+        everyday_name="job",
         scope="Namespaced",
         columns=(
             PrinterColumn("State", "string", _STATE, "State of the job"),
@@ -288,6 +307,7 @@ class AudioBatchJob(
             PrinterColumn("Why", "string", ".status.pendingReason", "Why the next shard has no Mac", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=FrozenSpec("apply a job with another name instead", mutable=("parallelism",)),
     )
 
     spec: AudioBatchJobSpec

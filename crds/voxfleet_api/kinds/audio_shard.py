@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Digest,
     Message,
     ObservedGeneration,
@@ -19,13 +20,14 @@ from voxfleet_api.base import (
     Uid,
     cel,
     list_map,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS, QuarantinedClip
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
-from voxfleet_api.results import PlanResult
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
+from voxfleet_api.results import PlanResult, WarningCounts
 
 MAX_ATTEMPTS = 16
 
@@ -46,15 +48,22 @@ class AttemptOutcome(StrEnum):
     LOST = "Lost"
 
 
-class JobRef(SpecModel):
+class ReportedJob(StatusModel):
+    """A job as an envelope names it."""
+
     name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the job.")]
     uid: Annotated[Uid, Field(description="UID of the job.")]
+
+
+class JobRef(ReportedJob):
+    """A job as a spec names it."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class AudioShardSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel("self == oldSelf", "an AudioShard's spec does not change; it belongs to the operator"),
         cel(
             "(self.stage == 'Process') == has(self.ordinal)",
             "ordinal and indexes belong to the Process stage, and only to it",
@@ -96,9 +105,10 @@ class AttemptRecord(StatusModel):
 
     attempt: Annotated[int, Field(ge=1, description="Its number.")]
     mac: Annotated[str, Field(max_length=253, description="The MacAgent it belongs to.")]
-    outcome: AttemptOutcome
+    outcome: Annotated[str, OPEN_VALUE, open_enum(AttemptOutcome), Field(description="What became of it.")]
     failure_class: Annotated[
-        FailureClass | None, Field(alias="class", description="Failure class, if it has failed.")
+        Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None,
+        Field(alias="class", description="Failure class, if it has failed."),
     ] = None
     message: Annotated[Message | None, Field(description="Why it ended, for people.")] = None
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
@@ -159,11 +169,20 @@ class AudioShardStatus(
     quarantine: Annotated[
         tuple[QuarantinedClip, ...],
         Field(
-            max_length=STATUS_QUARANTINE_ITEMS,
+            max_length=STATUS_CLIPS,
             json_schema_extra=list_map("index"),
             description="The first quarantined clips of the shard.",
         ),
     ] = ()
+    failures: Annotated[
+        tuple[FailedClip, ...],
+        Field(
+            max_length=STATUS_CLIPS,
+            json_schema_extra=list_map("index"),
+            description="The first failed clips of the shard.",
+        ),
+    ] = ()
+    warnings: WarningCounts = ()
     scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 
@@ -176,6 +195,7 @@ class AudioShard(Resource):
         plural="audioshards",
         singular="audioshard",
         short_names=("ash",),
+        everyday_name="shard",
         scope="Namespaced",
         columns=(
             PrinterColumn("Stage", "string", ".spec.stage", "Plan, Process or Finalize"),
@@ -188,6 +208,7 @@ class AudioShard(Resource):
             PrinterColumn("Quarantined", "integer", ".status.clips.quarantined", "Quarantined clips", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=FrozenSpec("it belongs to the operator"),
     )
 
     spec: AudioShardSpec

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import Duration, Quantity, SpecModel, cel, list_set, validations
+from voxfleet_api.base import Duration, Size, SpecModel, between, cel, list_set, validations
 
 
 class Container(StrEnum):
@@ -111,9 +111,13 @@ class ContractInput(
             description="Accepted channel counts, as stored in the file.",
         ),
     ]
-    min_clip: Annotated[Duration, Field(description="The shortest accepted clip.")] = "100ms"
-    max_clip: Annotated[Duration, Field(description="The longest accepted clip.")] = "10m"
-    max_clip_bytes: Annotated[Quantity, Field(description="The largest accepted file.")] = "200Mi"
+    min_clip: Annotated[
+        Duration, Field(description="The shortest accepted clip.", json_schema_extra=between("1ms", "24h"))
+    ] = "100ms"
+    max_clip: Annotated[
+        Duration, Field(description="The longest accepted clip.", json_schema_extra=between("1ms", "24h"))
+    ] = "10m"
+    max_clip_bytes: Annotated[Size, Field(description="The largest accepted file.")] = "200Mi"
     truncated: Annotated[
         Truncated,
         Field(
@@ -175,10 +179,14 @@ class Windows(
     A window ends at the quietest moment within its last `seek`; each sample lies in exactly one window.
     """
 
-    length: Annotated[Duration, Field(description="The longest window.")]
-    seek: Annotated[Duration, Field(description="The last part of a window, in which its quiet end is searched.")] = (
-        "5s"
-    )
+    length: Annotated[Duration, Field(description="The longest window.", json_schema_extra=between("100ms", "1h"))]
+    seek: Annotated[
+        Duration,
+        Field(
+            description="The last part of a window, in which its quiet end is searched.",
+            json_schema_extra=between("1ms", "1h"),
+        ),
+    ] = "5s"
 
 
 class Conversions(SpecModel):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import Duration, Quantity, SpecModel, cel, list_set, validations
+from voxfleet_api.base import Duration, Size, SpecModel, between, cel, list_set, validations
 
 
 class Buffer(SpecModel):
@@ -41,10 +41,13 @@ class Batching(SpecModel):
 
     ladder: Annotated[
         Ladder | None,
-        Field(description="Measure batch sizes and use the better knee; absent: the Mac's default batch size."),
+        Field(
+            description="Measure batch sizes and use the smallest within 5 % of the best throughput, under the memory"
+            " cap and slo.offlineTailP95; absent: the Mac's default batch size."
+        ),
     ] = None
     memory_cap: Annotated[
-        Quantity | None, Field(description="Most memory that a lane may use; absent: the cap of the Mac's pool.")
+        Size | None, Field(description="Most memory that a lane may use; absent: the cap of the Mac's pool.")
     ] = None
 
 
@@ -58,9 +61,11 @@ class RetryClass(StrEnum):
 class Backoff(SpecModel):
     """Full jitter: a delay is a random part of a bound that grows with each retry. A longer Retry-After is honoured."""
 
-    initial: Annotated[Duration, Field(description="The delay before the first retry.")] = "1s"
+    initial: Annotated[
+        Duration, Field(description="The delay before the first retry.", json_schema_extra=between("1ms", "1h"))
+    ] = "1s"
     factor_percent: Annotated[int, Field(ge=100, le=1000, description="Growth from one retry to the next.")] = 200
-    cap: Annotated[Duration, Field(description="The longest delay.")] = "60s"
+    cap: Annotated[Duration, Field(description="The longest delay.", json_schema_extra=between("1ms", "1h"))] = "60s"
 
 
 class Retries(SpecModel):
@@ -101,7 +106,8 @@ class Quarantine(SpecModel):
         Duration | None,
         Field(
             description="How long the Mac keeps a fetched clip that was quarantined; absent: not at all. A clip that"
-            " was refused for its header was never fetched."
+            " was refused for its header was never fetched.",
+            json_schema_extra=between("1m", "8760h"),
         ),
     ] = None
 
@@ -132,5 +138,19 @@ class Completeness(SpecModel):
     ] = 90
 
 
+class Slo(SpecModel):
+    """How long a clip may be at work."""
+
+    offline_tail_p95: Annotated[
+        Duration | None,
+        Field(
+            description="The longest p95 of a clip's inference, which takes as long as its whole batch; it bounds the"
+            " batch size that batching.ladder chooses. When no measured batch size keeps to it, the smallest is used."
+            " Absent: throughput and memory alone decide.",
+            json_schema_extra=between("1ms", "24h"),
+        ),
+    ] = None
+
+
 class ScratchLimit(SpecModel):
-    max_bytes: Annotated[Quantity, Field(description="Most scratch of one attempt.")] = "20Gi"
+    max_bytes: Annotated[Size, Field(description="Most scratch of one attempt.")] = "20Gi"

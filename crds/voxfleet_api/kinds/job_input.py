@@ -6,27 +6,49 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import Sha256Hex, SpecModel, Uri, cel, list_map, list_set, validations
+from voxfleet_api.base import Sha256Hex, SpecModel, Uri, cel, list_map, list_unique, validations
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
 
 
-class PrefixInput(SpecModel):
+class PrefixInput(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            "!has(self.include) || self.include.all(pattern, !pattern.contains('/'))",
+            "a pattern applies to a file's own name, in every folder; write *.wav instead of **/*.wav",
+            field_path=".include",
+        ),
+    ),
+):
     """All objects under a prefix."""
 
     uri: Annotated[Uri, Field(description="The prefix; ends with a slash.", pattern=r"^(file:///|s3://[a-z0-9]).*/$")]
     include: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
-        Field(max_length=16, json_schema_extra=list_set(), description="Name patterns, such as `*.wav`; absent: all."),
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra=list_unique(),
+            description="Patterns of file names, such as `*.wav`; absent: all. Hidden files and folders, and those of"
+            " operating systems, are never clips, unless a pattern that begins with a dot names the file.",
+        ),
     ] = ("*",)
+    match_case: Annotated[
+        bool, Field(description="Whether `*.wav` leaves out `CALL.WAV`; by default, patterns ignore case.")
+    ] = False
 
 
 class ManifestInput(SpecModel):
-    """A JSON Lines file with one `{"id", "uri", "sha256"}` per clip, or `{"id", "text"}` for Synthesize.
+    """A file that lists the clips: an `id` with a `uri` and perhaps its `sha256`, or with a `text` for Synthesize."""
 
-    `uri` may be relative to the manifest.
-    """
-
-    uri: Annotated[Uri, Field(description="The manifest.")]
+    uri: Annotated[
+        Uri,
+        Field(
+            description='The manifest: JSON Lines, one `{"id", "uri", "sha256"}` or `{"id", "text"}` a line, or CSV'
+            " with a header that names the columns `id,uri,sha256,text`; columns that no clip needs may be absent. A"
+            " clip's `uri` may be relative to the manifest's folder."
+        ),
+    ]
 
 
 class ClipInput(

@@ -62,3 +62,10 @@ class ModelSource(
         Digest | None,
         Field(description="The digest that the model's files must have; absent: the digest that Plan computes."),
     ] = None
+
+    @property
+    def address(self) -> str | None:
+        """The address of the model's folder, for access checks; None for the shipped model and those of the hub."""
+        if self.path is not None and self.path.startswith("/"):
+            return f"file://{self.path.rstrip('/')}/"
+        return self.uri

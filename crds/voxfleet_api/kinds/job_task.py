@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import Duration, SpecModel, Uri, cel, validations
+from voxfleet_api.base import Duration, SpecModel, Uri, between, cel, validations
 
 MAX_TEXT_CHARACTERS = 5_000
 """The longest text of one clip to synthesize."""
@@ -85,7 +85,11 @@ class Synthesis(
         int, Field(ge=25, le=400, description="Speed; a model that cannot change it accepts only 100.")
     ] = 100
     streaming_interval: Annotated[
-        Duration, Field(description="Length of a streamed chunk; rounded to whole frames of the model's codec.")
+        Duration,
+        Field(
+            description="Length of a streamed chunk; rounded to whole frames of the model's codec.",
+            json_schema_extra=between("10ms", "60s"),
+        ),
     ] = "2s"
     max_tokens: Annotated[
         int | None, Field(ge=16, le=131_072, description="Token budget of a text; absent: the model's own.")

@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Duration,
     ObservedGeneration,
     SpecModel,
     StatusModel,
+    between,
     list_atomic,
     list_map,
     list_set,
@@ -53,9 +55,10 @@ class SshAccess(SpecModel):
 class Access(SpecModel):
     """Lets jobs of some namespaces read and write below some prefixes."""
 
-    namespace_selector: Annotated[LabelSelector, Field(description="Labels of the namespaces; empty: all of them.")] = (
-        LabelSelector()
-    )
+    namespace_selector: Annotated[
+        LabelSelector,
+        Field(description="Labels of the namespaces. As everywhere in Kubernetes, the empty selector `{}` means all."),
+    ]
     uri_prefixes: Annotated[
         tuple[
             Annotated[
@@ -72,7 +75,11 @@ class Access(SpecModel):
 class Disconnect(SpecModel):
     lost_after: Annotated[
         Duration,
-        Field(description="After this time without contact the agent parks its attempts, and another Mac takes over."),
+        Field(
+            description="After this time without contact the agent parks its attempts, and another Mac takes over.",
+            # A change of the operator's leader takes 10 s and longer, in which no lease is renewed.
+            json_schema_extra=between("30s", "24h"),
+        ),
     ] = "10m"
 
 
@@ -108,7 +115,7 @@ class MachinePool(StatusModel):
     """A named group of lanes."""
 
     name: Annotated[str, Field(max_length=63, description="Name of the pool.")]
-    kind: Annotated[str, Field(max_length=63, description="Offline: batches.")]
+    kind: Annotated[str, OPEN_VALUE, Field(description="Offline: batches.")]
     lanes: Annotated[int, Field(description="Lanes of the pool.")]
 
 
@@ -144,6 +151,7 @@ class MacAgent(Resource):
         plural="macagents",
         singular="macagent",
         short_names=("mac",),
+        everyday_name="mac",
         scope="Cluster",
         columns=(
             PrinterColumn(
@@ -167,6 +175,7 @@ class MacAgent(Resource):
             PrinterColumn("OS", "string", ".status.machine.os", "Operating system", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=None,
     )
 
     spec: MacAgentSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -45,6 +45,16 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class FrozenSpec:
+    """Says that a spec does not change after creation. A new field is immutable too, until it is listed."""
+
+    advice: str
+    """What to do instead."""
+    mutable: tuple[str, ...] = ()
+    """The fields of the spec that may change, by their names in YAML."""
+
+
+@dataclass(frozen=True, slots=True)
 class CrdFacts:
     """The facts of a CRD beside its schema."""
 
@@ -52,8 +62,12 @@ class CrdFacts:
     plural: str
     singular: str
     short_names: tuple[str, ...]
+    everyday_name: str
+    """What people call an object of the kind."""
     scope: str
     columns: tuple[PrinterColumn, ...]
+    frozen_spec: FrozenSpec | None
+    """None: all of the spec may change."""
 
 
 class Resource(StatusModel):
@@ -62,6 +76,12 @@ class Resource(StatusModel):
     crd: ClassVar[CrdFacts]
 
     metadata: ObjectMeta
+
+    if TYPE_CHECKING:
+
+        @property
+        def status(self) -> StatusModel:
+            """The kind's own status."""
 
 
 AGE_COLUMN = PrinterColumn("Age", "date", ".metadata.creationTimestamp", "Time since creation")

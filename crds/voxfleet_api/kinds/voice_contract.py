@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel
+from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel, cel, validations
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions
 from voxfleet_api.kinds.contract_limits import (
@@ -17,12 +17,23 @@ from voxfleet_api.kinds.contract_limits import (
     Quarantine,
     Retries,
     ScratchLimit,
+    Slo,
 )
 from voxfleet_api.kinds.contract_output import ContractOutput
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
 
 
-class VoiceContractSpec(SpecModel):
+class VoiceContractSpec(
+    SpecModel,
+    json_schema_extra=validations(
+        cel(
+            # A status copies this spec without the defaults of absent fields.
+            "!has(self.slo) || !has(self.slo.offlineTailP95) || (has(self.batching) && has(self.batching.ladder))",
+            "offlineTailP95 bounds a ladder; write batching.ladder too",
+            field_path=".slo.offlineTailP95",
+        ),
+    ),
+):
     """The audio requirements. A job copies them when it is accepted; a later edit never reaches a running job."""
 
     input: Annotated[ContractInput, Field(description="The audio that is accepted.")]
@@ -40,6 +51,7 @@ class VoiceContractSpec(SpecModel):
         FailureBudget()
     )
     completeness: Annotated[Completeness, Field(description="When a transcript counts as cut short.")] = Completeness()
+    slo: Annotated[Slo, Field(description="How long a clip may be at work.")] = Slo()
     scratch: Annotated[ScratchLimit, Field(description="Scratch of one attempt.")] = ScratchLimit()
 
 
@@ -59,6 +71,7 @@ class VoiceContract(Resource):
         plural="voicecontracts",
         singular="voicecontract",
         short_names=("vc",),
+        everyday_name="contract",
         scope="Namespaced",
         columns=(
             PrinterColumn("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status', "Is it usable?"),
@@ -68,6 +81,7 @@ class VoiceContract(Resource):
             PrinterColumn("Digest", "string", ".status.digest", "Digest of the spec", priority=1),
             AGE_COLUMN,
         ),
+        frozen_spec=None,
     )
 
     spec: VoiceContractSpec

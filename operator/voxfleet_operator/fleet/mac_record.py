@@ -8,7 +8,7 @@ from types import MappingProxyType
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptState, AttemptStatus, MachineFacts
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
 
@@ -48,7 +48,7 @@ class MacRecord:
         self._render(connected=connected, reason=reason, message=message)
         if old.connected == connected:
             return set()
-        return {key.shard_uid for key, status in self._attempts.items() if status.state not in TERMINAL_STATES}
+        return {key.shard_uid for key, status in self._attempts.items() if not status.has_ended}
 
     def machine_reported(self, machine: MachineFacts) -> bool:
         """Takes the facts about the machine; returns whether they changed."""
@@ -81,7 +81,7 @@ class MacRecord:
     def attempt_accepted(self, status: AttemptStatus) -> set[str]:
         """Takes the answer to a PUT, unless the attempt is known: an event may have overtaken it."""
         known = AttemptKey(status.shard_uid, status.attempt) in self._attempts
-        return set() if known or status.state in TERMINAL_STATES else self.attempt_reported(status)
+        return set() if known or status.has_ended else self.attempt_reported(status)
 
     def attempt_gone(self, key: AttemptKey) -> set[str]:
         self._waiting.pop(key, None)
@@ -104,9 +104,9 @@ class MacRecord:
         return self._release()
 
     def _store(self, key: AttemptKey, status: AttemptStatus) -> None:
-        if status.state in TERMINAL_STATES and status.ledger is not None and not self.book.covers(status.ledger):
+        if status.has_ended and status.ledger is not None and not self.book.covers(status.ledger):
             self._waiting[key] = status
-            self._attempts.setdefault(key, status.model_copy(update={"state": AttemptState.FINISHING}))
+            self._attempts.setdefault(key, status.model_copy(update={"state": AttemptState.FINISHING, "ended": False}))
         else:
             self._waiting.pop(key, None)
             self._attempts[key] = status

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobUsage
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptStatus
+from voxfleet_api.protocol import AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
 
 NO_ROWS = AttemptUsage(chain_id="", first_sequence=0, last_sequence=-1, rows=0, complete=True)
@@ -36,7 +36,7 @@ def _sealed(report: AttemptStatus | None, verified: AttemptUsage | None, *, expe
     """Whether no more rows can arrive."""
     if report is None:
         return expecting  # the agent has sealed everything and forgotten the attempt
-    if report.state not in TERMINAL_STATES:
+    if not report.has_ended:
         return False
     if report.ledger is None:
         return True

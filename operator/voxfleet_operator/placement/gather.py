@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
@@ -24,11 +24,11 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
 from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState
 from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
 
 
@@ -129,11 +129,7 @@ class HeldSlots:
 
     def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
         """The attempts that hold lanes, also as the agent reports: one that was given up may still be cleaning up."""
-        reported = {
-            key
-            for key, report in view.attempts.items()
-            if report.lane is not None and report.state not in TERMINAL_STATES
-        }
+        reported = {key for key, report in view.attempts.items() if report.lane is not None and not report.has_ended}
         return self.lanes.get(mac, set()) | reported
 
 

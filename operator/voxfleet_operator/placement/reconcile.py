@@ -12,22 +12,20 @@ import structlog
 from pydantic import ValidationError
 
 from voxfleet_api.digest import digest_of
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_operator.cache import key_of
+from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.kube import Forbidden, Invalid
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import Assignment
-from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.backoffs import Backoffs
+from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
 from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
@@ -38,19 +36,17 @@ REFUSED_BACKOFF_STEP = 4
 log = structlog.get_logger(__name__)
 
 
+def placement_woken_by(changed: Resource, _: Cache) -> set[Key]:
+    """Jobs, shards and Macs change who is next and what fits."""
+    return {PLACEMENT} if isinstance(changed, AudioBatchJob | AudioShard | MacAgent) else set()
+
+
 class PlacementReconciler:
-    def __init__(
-        self,
-        context: Context,
-        backoffs: Backoffs,
-        blockers: JobBlockers,
-        pending_reasons: PendingReasons,
-        lease_clock: LeaseClock,
-    ) -> None:
+    def __init__(self, context: Context, findings: SharedFindings) -> None:
         self._context = context
-        self._backoffs = backoffs
-        self._pending_reasons = pending_reasons
-        self._gatherer = PlacementGatherer(context, backoffs, blockers, lease_clock)
+        self._backoffs = findings.backoffs
+        self._pending_reasons = findings.pending_reasons
+        self._gatherer = PlacementGatherer(context, findings.backoffs, findings.blockers, findings.lease_clock)
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():

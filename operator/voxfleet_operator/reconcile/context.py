@@ -15,6 +15,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
 from voxfleet_operator.queue import Key
+from voxfleet_operator.triggers import Triggers
 
 R = TypeVar("R", bound=Resource)
 
@@ -82,6 +83,7 @@ class Context:
     fleet: Fleet
     leader: Leadership
     queue: Requeue
+    triggers: Triggers
     events: Events
     options: ReconcileOptions
     clock: Callable[[], float]

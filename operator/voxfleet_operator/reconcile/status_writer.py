@@ -9,12 +9,11 @@ import json
 from typing import TypeVar
 
 from voxfleet_api.base import StatusModel
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_api.kinds import Resource
 from voxfleet_operator.kube import Conflict, NotFound
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.triggers import keys_of_change
 
-R = TypeVar("R", AudioBatchJob, AudioShard, MacAgent, VoiceContract)
+R = TypeVar("R", bound=Resource)
 
 
 async def write_status(context: Context, resource: R, status: StatusModel) -> R | None:
@@ -65,7 +64,7 @@ async def read_again(context: Context, resource: R) -> None:
 def observe(context: Context, resource: Resource) -> None:
     """Puts an object that was just read or written into the cache and queues the keys that it concerns."""
     if context.cache.put(resource):
-        for key in keys_of_change(resource, context.cache):
+        for key in context.triggers.keys_of_change(resource, context.cache):
             context.queue.add(key)
 
 

@@ -17,6 +17,7 @@ from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.shard.status import assigned, attempt_ended
 from voxfleet_operator.reconcile.status_writer import differs, write_status
+from voxfleet_operator.registry import triggers
 
 NOW = "2026-11-20T22:00:00Z"
 DIGEST = "sha256:" + "a" * 64
@@ -101,6 +102,7 @@ async def test_a_conflict_brings_the_newer_object_into_the_cache(kube: Kube, sha
         fleet=None,  # type: ignore[arg-type] # no Mac takes part
         leader=Held(),
         queue=queue,
+        triggers=triggers(),
         events=Silent(),
         options=ReconcileOptions("control-plane"),
         clock=lambda: 0.0,

@@ -124,6 +124,9 @@ class StubPools:
         resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
         return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
 
+    async def unload_idle(self, after_seconds: float) -> int:
+        return 0
+
     def acquire(self, pool: str, digest: str | None = None) -> StubLane | None:
         return self._free.pop(0) if self._free else None
 
@@ -196,12 +199,12 @@ class Agent:
         listing = (await self.http.get("/v1/attempts")).json()
         for content in listing["attempts"]:
             status = AttemptStatus.load(content)
-            if status.spec_digest == request.spec_digest and status.state.value == state:
+            if status.spec_digest == request.spec_digest and status.state == state:
                 return status
         async with asyncio.timeout(TIMEOUT_SECONDS):
             async for event in self.events(listing["cursor"]):
                 seen = event.attempt
-                if seen is not None and seen.spec_digest == request.spec_digest and seen.state.value == state:
+                if seen is not None and seen.spec_digest == request.spec_digest and seen.state == state:
                     return seen
         raise AssertionError("the stream ended")
 
@@ -282,6 +285,7 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         machine=MACHINE,
         lanes=LaneSlots(pools),
         pools=pools,
+        unload_after_seconds=900,
         models=NoModels(),
         ladders=NoLadders(),
         quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sqlite3
 import threading
@@ -17,15 +18,19 @@ from tests.component.agent.agent_rig import (
     TIMEOUT_SECONDS,
     TOKEN,
     Agent,
+    ControlledStage,
+    StubLane,
     plan_spec,
     process_spec,
     request_for,
     running_agent,
 )
 
+from voxfleet_agent.attempts import execution
 from voxfleet_agent.journal import attempt_table
+from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem, ShardResult
 
 
 async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:
@@ -168,3 +173,74 @@ async def test_bad_requests_get_a_problem(agent: Agent) -> None:
         assert answer.status_code == status and Problem.load(answer.json()).message
     assert (await agent.http.get("/v1/ledger", params={"limit": "0"})).status_code == 400
     assert (await agent.http.post("/v1/attempts")).status_code == 405
+
+
+async def test_a_stage_that_does_not_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its attempt parks and is deleted, its lease and those of others expire, and its lane comes back with its end."""
+    monkeypatch.setattr(execution, "STOP_SECONDS", 0.05)
+    ends = asyncio.Event()
+    async with running_agent(tmp_path, lanes=2) as agent:
+
+        async def stubborn(context: StageContext) -> ShardResult:
+            agent.stage.entered.put_nowait(context)
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ends.wait()
+                    return COMMIT
+
+        other = request_for(process_spec("shard-2"), lease_seconds=10)
+        first = request_for(process_spec(), lease_seconds=10)
+        with monkeypatch.context() as patch:
+            patch.setattr(ControlledStage, "__call__", lambda _, context: stubborn(context))
+            await agent.put(first)
+            stubborn_lane = (await agent.stage_entered()).lane
+        await agent.put(other)
+        await agent.stage_entered()
+        agent.clock.advance(10)
+        await agent.supervisor.watch()
+        for request in (first, other):
+            await agent.until(request, "Parked")
+        assert isinstance(stubborn_lane, StubLane) and stubborn_lane.kills == 1
+        assert agent.pools.facts()[0].free_lanes == 1, "nobody else gets the lane of a stage that goes on"
+        assert (await agent.http.post("/v1/renew", headers=agent.headers())).json() == {"renewed": 0}
+
+        await agent.put(first)  # resumes on the other lane
+        await agent.stage_entered()
+        freed = asyncio.Event()
+        release = agent.pools.release
+
+        def release_and_tell(lane: StubLane) -> None:
+            release(lane)
+            freed.set()
+
+        monkeypatch.setattr(agent.pools, "release", release_and_tell)
+        ends.set()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await freed.wait()
+        assert (await agent.status(first)).state is AttemptState.RUNNING, "what is left behind changes nothing"
+        agent.stage.answers.put_nowait(COMMIT)
+        await agent.until(first, "Succeeded")
+        assert (await agent.http.delete("/v1/attempts/shard-1/1", headers=agent.headers())).status_code == 204
+    assert not agent.supervisor.failed.done()
+
+
+async def test_with_too_many_stages_left_behind_the_agent_ends(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(execution, "MAX_LEFT_BEHIND", 0)
+    ends = asyncio.Event()
+
+    async def stubborn(_: ControlledStage, context: StageContext) -> ShardResult:
+        agent.stage.entered.put_nowait(context)
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await ends.wait()
+                return COMMIT
+
+    monkeypatch.setattr(ControlledStage, "__call__", stubborn)
+    await agent.put(REQUEST)
+    await agent.stage_entered()
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None
+    await agent.supervisor.park(live, "a test")
+    assert isinstance(agent.supervisor.failed.exception(), RuntimeError)
+    ends.set()

@@ -35,7 +35,7 @@ async def test_events_resume_after_a_cursor_and_are_trimmed_by_an_ack(agent: Age
             seen.append(event)
         if event.attempt is not None and event.attempt.state is AttemptState.SUCCEEDED:
             break
-    kinds = [event.attempt.state.value if event.attempt else event.row and event.row.row.activity for event in seen]
+    kinds = [event.attempt.state if event.attempt else event.row and event.row.row.activity for event in seen]
     assert kinds == ["Accepted", "Running", "Setup", "Work", "Finishing", "Cleanup", "Succeeded"]
     middle = seen[3].cursor
     resumed = []

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent import volumes
+from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.folder_lock import FolderInUseError
+from voxfleet_agent.local_services import ServiceSettings, VolumeMissingError, require_volumes
 from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -32,7 +35,7 @@ async def test_reservations_hold_the_quota_and_wait_for_siblings(scratch: Scratc
     first.write_bytes(b"x" * 600)
     waiting = asyncio.create_task(attempt.reserve("b", 500))
     await asyncio.sleep(0)
-    assert not waiting.done() and scratch.shortage(500) is not None
+    assert not waiting.done() and scratch.reserved_bytes == 600
     await attempt.release(first)
     second = await waiting
     await attempt.release(first)
@@ -61,6 +64,37 @@ async def test_a_resumed_attempt_begins_with_an_empty_folder(scratch: Scratch, t
     attempt.close()
 
 
+async def test_an_attempt_is_refused_when_another_folder_lies_in_the_place_of_scratch(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    scratch.attempts_path.rename(tmp_path / "unmounted")
+    for _ in range(2):
+        with pytest.raises(VoxFleetError, match="its volume was unmounted") as caught:
+            scratch.open_attempt(KEY, 100)
+        assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+        scratch.attempts_path.mkdir(exist_ok=True)
+    assert list(scratch.attempts_path.iterdir()) == []
+
+
+def test_an_agent_does_not_start_without_the_volume_of_its_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"UUID=1 {tmp_path}/volume ext4 defaults 0 1\n")
+    monkeypatch.setattr(volumes, "_FSTAB", fstab)
+    config = AgentConfig.load(
+        {
+            "stateDir": f"{tmp_path}/state",
+            "tokenFile": f"{tmp_path}/token",
+            "ledgerKeyFile": f"{tmp_path}/key",
+            "scratch": {"path": f"{tmp_path}/volume/scratch", "quota": "1Gi"},
+        }
+    )
+    with pytest.raises(VolumeMissingError, match=f"scratch.path: the volume {tmp_path}/volume is not mounted"):
+        require_volumes(ServiceSettings.of(config))
+    assert not (tmp_path / "volume").exists()
+
+
 async def test_a_reservation_that_can_never_fit_is_refused(scratch: Scratch) -> None:
     attempt = scratch.open_attempt(KEY, 10_000)
     with pytest.raises(VoxFleetError) as caught:
@@ -79,6 +113,66 @@ async def test_min_free_is_kept(tmp_path: Path) -> None:
         await attempt.reserve("a", 1)
     attempt.close()
     scratch.close()
+
+
+async def test_a_volume_that_other_programs_fill_ends_the_wait(tmp_path: Path) -> None:
+    facts = os.statvfs(tmp_path)
+    free_bytes, capacity_bytes = facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
+    scratch = Scratch(
+        tmp_path / "scratch", 1000, min_free_bytes=(free_bytes + capacity_bytes) // 2, patience_seconds=0.05
+    )
+    attempt = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match=r"bytes free and scratch\.minFree is \d+; free the volume") as caught:
+        await attempt.reserve("a", 1)
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    attempt.close()
+    scratch.close()
+
+
+async def test_what_stays_until_the_end_of_an_attempt_is_never_waited_for(scratch: Scratch) -> None:
+    attempt = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match=r"400 .* until the attempt ends and 601 beside them, .*scratch\.quota"):
+        await attempt.reserve_kept("reference", 400, 601)
+    await attempt.reserve_kept("reference", 400, 600)
+    first = await attempt.reserve("a", 600)
+    waiting = asyncio.create_task(attempt.reserve("b", 600))
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it waits for the attempt's own passing bytes"
+    await attempt.release(first)
+    await waiting
+    attempt.close()
+
+
+async def test_two_attempts_keep_no_bytes_that_the_other_needs(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "scratch", 1000, min_free_bytes=0, patience_seconds=0.05)
+    attempts = [scratch.open_attempt(AttemptKey(f"shard-{number}", 1), 10_000) for number in range(2)]
+    await attempts[0].reserve_kept("reference", 400, 400)
+    with pytest.raises(
+        VoxFleetError, match=r"scratch\.quota of this Mac is 1000 and 400 are in use, 400 of them until"
+    ):
+        await attempts[1].reserve_kept("reference", 400, 400)
+    await attempts[0].reserve("a", 400)
+    waiting = asyncio.create_task(attempts[1].reserve_kept("reference", 400, 400))
+    await scratch.remove_attempt(AttemptKey("shard-0", 1))
+    await waiting
+    for attempt in attempts:
+        attempt.close()
+    scratch.close()
+
+
+async def test_a_cancelled_wait_hands_its_turn_on(scratch: Scratch) -> None:
+    attempts = [scratch.open_attempt(AttemptKey(f"shard-{number}", 1), 10_000) for number in range(3)]
+    await attempts[0].reserve("a", 600)
+    first = asyncio.create_task(attempts[1].reserve("a", 600))
+    second = asyncio.create_task(attempts[2].reserve("a", 300))
+    await asyncio.sleep(0)
+    assert not first.done() and not second.done(), "400 are free, and wait for 600"
+    first.cancel()
+    await asyncio.wait({first})
+    await second
+    assert (attempts[1].reserved_bytes, scratch.reserved_bytes) == (0, 900)
+    for attempt in attempts:
+        attempt.close()
 
 
 async def test_an_attempt_keeps_to_its_contract_s_own_limit(scratch: Scratch) -> None:

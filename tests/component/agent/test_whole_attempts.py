@@ -45,7 +45,7 @@ class Whole:
         """Runs Plan; returns the spec of the first shard, which has not begun."""
         return next(self.job.process(self.agent.plan(self.job)))
 
-    def states(self) -> dict[str, AttemptState]:
+    def states(self) -> dict[str, str]:
         """Returns the state of every attempt that the agent knows, by shard."""
         return {status.shard_uid: status.state for status in self.agent.attempts().attempts}
 
@@ -204,7 +204,7 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
 def test_a_model_path_that_does_not_exist_fails_with_its_class(whole: Whole) -> None:
     status = whole.agent.run(replace(whole.job, model=ModelSource(path="/no/such/model")).plan())
     assert status.state is AttemptState.FAILED
-    assert status.failure is not None and status.failure.failure_class.value == "ModelUnavailable"
+    assert status.failure is not None and status.failure.failure_class == "ModelUnavailable"
 
 
 def _put_until_loaded(whole: Whole) -> AttemptSpec:

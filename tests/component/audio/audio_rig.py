@@ -16,6 +16,7 @@ from voxfleet_api.kinds.contract_input import (
     Downmix,
     Resample,
     ResampleQuality,
+    Truncated,
     Windows,
 )
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -33,6 +34,7 @@ def contract(
     max_clip: str = "10m",
     min_clip: str = "1ms",
     channels: tuple[int, ...] = tuple(range(1, 9)),
+    truncated: Truncated = Truncated.REFUSE,
 ) -> VoiceContractSpec:
     return VoiceContractSpec(
         input=ContractInput(
@@ -41,6 +43,7 @@ def contract(
             channels=channels,
             max_clip=max_clip,
             min_clip=min_clip,
+            truncated=truncated,
         ),
         conversions=Conversions(
             resample=None if to_hz is None else Resample(to_hz=to_hz, quality=quality),

@@ -12,7 +12,6 @@ from tests.component.audio.audio_rig import Samples, contract, decode, noise, sa
 from tests.unit.agent.audio.audio_bytes import FLOAT, aiff, caf, caf_chunk, core_audio_layout, wav
 
 from voxfleet_agent.audio.decode import open_decoder
-from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode, Resample, ResampleQuality
 
@@ -69,32 +68,31 @@ def test_a_flac_of_2_to_the_36_samples(tmp_path: Path, saved: dict[str, bytes]) 
 
 
 @pytest.mark.parametrize(
-    ("announced_frames", "max_clip", "failure_class", "most_milliseconds"),
-    [(48_000, "1h", FailureClass.DECODE_ERROR, 1_000), (0, "10s", FailureClass.CONTRACT_VIOLATION, 11_000)],
+    ("announced_frames", "max_clip", "failure_class"),
+    [(48_000, "1h", FailureClass.DECODE_ERROR), (0, "10s", FailureClass.CONTRACT_VIOLATION)],
 )
 def test_what_a_header_hides_is_not_decoded(
-    tmp_path: Path, announced_frames: int, max_clip: str, failure_class: FailureClass, most_milliseconds: int
+    tmp_path: Path, announced_frames: int, max_clip: str, failure_class: FailureClass
 ) -> None:
     """Minutes of silence in a few kB, all of which `load` would decode whatever `duration` says."""
     path = save(tmp_path / "x.flac", np.zeros((300 * 48_000, 1), np.float32), 48_000, "pcm16")
     content = bytearray(path.read_bytes())
     content[21:26] = bytes([content[21] & 0xF0]) + announced_frames.to_bytes(4, "big")
-    decoding = open_decoder(write(path, bytes(content)), contract(max_clip=max_clip), 16_000)
     with pytest.raises(VoxFleetError) as caught:
-        list(decoding.pieces())
+        open_decoder(write(path, bytes(content)), contract(max_clip=max_clip), 16_000)
     assert caught.value.failure_class is failure_class
-    assert decoding.audio_milliseconds <= most_milliseconds + BLOCK_SAMPLES * 1000 // 48_000
 
 
 @pytest.mark.parametrize("announced_frames", [2 * RATE_HZ - 1, 2 * RATE_HZ + 1, 3 * RATE_HZ])
-def test_the_decoded_length_is_checked_against_the_header(
+def test_the_counted_length_is_checked_against_the_header(
     tmp_path: Path, saved: dict[str, bytes], announced_frames: int
 ) -> None:
     content = bytearray(saved["flac"])
     content[21:26] = bytes([content[21] & 0xF0]) + announced_frames.to_bytes(4, "big")
     error = refusal(write(tmp_path / "x.flac", bytes(content)))
     assert error.failure_class is FailureClass.DECODE_ERROR
-    assert f"its header announces {announced_frames * 1000 // RATE_HZ} ms" in error.message
+    assert f"its header announces {announced_frames}" in error.message
+    assert f"{2 * RATE_HZ}" in error.message
 
 
 def test_a_flac_that_does_not_state_its_length_is_decoded(tmp_path: Path, saved: dict[str, bytes]) -> None:
@@ -138,7 +136,7 @@ def test_a_gap_in_an_mp3(
     content = content[:half] + bytes(size_bytes) + content[half + size_bytes :]
     error = refusal(write(tmp_path / "x.mp3", content))
     assert error.failure_class is FailureClass.DECODE_ERROR
-    assert "holds no audio for" in error.message
+    assert "bytes at byte" in error.message
 
 
 @pytest.mark.parametrize("tail", [bytes(5_000), b"TAG" + bytes(125), b"APETAGEX" + bytes(200), b"ID3\x04" + bytes(90)])

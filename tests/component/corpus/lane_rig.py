@@ -1,4 +1,4 @@
-"""A real lane with the default model, and its verdicts on clips, without a stage."""
+"""A real lane with the built-in model, and its verdicts on clips, without a stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def transcribe_spec(contract: VoiceContractSpec) -> LaneSpec:
 
 @asynccontextmanager
 async def open_lane(folder: Path, contract: VoiceContractSpec, batch_size: int = 4) -> AsyncIterator[ProcessLane]:
-    """A lane that has loaded the default model."""
+    """A lane that has loaded the built-in model."""
     lane = ProcessLane("offline-0", folder / "lane", memory_cap_bytes=MEMORY_CAP_BYTES, batch_size=batch_size)
     try:
         await lane.load(await default_model(folder), transcribe_spec(contract))

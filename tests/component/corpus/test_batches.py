@@ -1,6 +1,6 @@
 """A clip's transcript does not depend on the clips beside it: the examples, and the odd but good files of the corpus.
 
-The default model is of a family that batches; all other families go through the model one clip at a time.
+The built-in model is of a family that batches; all other families go through the model one clip at a time.
 """
 
 from __future__ import annotations

@@ -47,10 +47,11 @@ class Trace:
         self._file = file
 
     def opened(self) -> set[str]:
-        """Absolute paths that were opened successfully."""
+        """Absolute paths that were opened successfully; not those opened as paths alone, as a lane's bounds are."""
         return {
             path
             for line in self._lines()
+            if "O_PATH" not in line
             for path in re.findall(r"(?:open|creat)\w*\(.*\)\s*= \d+<([^>]*)>", line)
             if path.startswith("/")
         }

@@ -14,7 +14,15 @@ from voxfleet_dev.mac import Mac, agent_environment
 
 def run_doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "voxfleet_agent", "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=agent_environment(), check=False, timeout=300)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=agent_environment(),
+        check=False,
+        timeout=300,
+        cwd="/",  # as a service: what lies below the folder that it was started in is no package
+    )
 
 
 def test_the_doctor_finds_problems_and_leaves_scratch_unchanged(tmp_path: Path) -> None:
@@ -31,6 +39,8 @@ def test_the_doctor_finds_problems_and_leaves_scratch_unchanged(tmp_path: Path) 
     assert found["token"]["health"] == "fail" and "chmod 600" in found["token"]["mend"]
     assert found["ledger key"]["health"] == "ok"
     assert "MiB/s" in found["scratch speed"]["found"]
+    if sys.platform == "linux":
+        assert found["lane network"]["health"] == found["lane files"]["health"] == "ok", found
     assert [*mac.scratch.iterdir()] == []
 
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from voxfleet_agent.engine.model_rates import heard_rate_hz, spoken_rate_hz
 from voxfleet_agent.engine.synthesis_families import SYNTHESIS_FAMILIES
+from voxfleet_agent.engine.synthesizer import MlxSynthesizer
+from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, Stream
+from voxfleet_agent.models.store import builtin_model_folder
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_model import BuiltinName
+from voxfleet_api.kinds.job_task import Synthesis, Transcription
+from voxfleet_models.families import FAMILIES
 
 FETCHES_ON_IMPORT = {"llama", "qwen3"}
 """Families that fetch their codec from the hub on import."""
@@ -60,3 +71,30 @@ def test_synthesis_families_accept_what_the_table_says(name: str) -> None:
         "streaming_interval": family.streams,
     }
     assert {keyword for keyword, used in asked.items() if used} <= taken
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_rate_that_a_config_states_is_the_loaded_model_s(family: str, tiny: Callable[[str], Path]) -> None:
+    folder = tiny(family)
+    config = json.loads((folder / "config.json").read_text())
+    if family in TRANSCRIPTION_FAMILIES:
+        rate_hz = MlxTranscriber(folder, Transcription(), Timestamps.NONE).sample_rate_hz
+        assert heard_rate_hz(config["model_type"], config) == rate_hz
+    else:
+        assert (
+            spoken_rate_hz(config["model_type"], config)
+            == MlxSynthesizer(folder, Synthesis(voice="anna")).sample_rate_hz
+        )
+
+
+def test_the_default_model_hears_what_its_config_states(default_model: MlxTranscriber) -> None:
+    config = json.loads((builtin_model_folder(BuiltinName.COMMANDS) / "config.json").read_text())
+    assert heard_rate_hz(config["model_type"], config) == default_model.sample_rate_hz == 16_000
+
+
+def test_a_rate_is_only_told_where_it_is_known() -> None:
+    assert heard_rate_hz("of another world", {"sample_rate": 8000}) is None
+    assert heard_rate_hz("parakeet", {"preprocessor": {"sample_rate": 8000}}) == 8000
+    assert heard_rate_hz("sensevoice", {"frontend_conf": {"fs": True}}) == 16_000
+    assert spoken_rate_hz("sesame", {"sample_rate": 8000}) is None
+    assert spoken_rate_hz("kokoro", {"sample_rate": "24000"}) is None

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.engine.transcriber import MlxTranscriber
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import ObjectVersion, Storage
@@ -26,6 +28,7 @@ from voxfleet_api.kinds.job_task import Transcription
 Tiny = Callable[[str], Path]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 QUOTA_BYTES = 10**9
+ACCESS = ModelAccess((Path(tempfile.gettempdir()),), hub=("voxfleet-tests/*", "a/b"))
 
 
 class CountingStorage(Storage):
@@ -62,7 +65,7 @@ def storage(tmp_path: Path) -> CountingStorage:
 
 @pytest.fixture
 def models(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "cache", QUOTA_BYTES)
+    return ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS)
 
 
 def at(folder: Path, digest: str | None = None) -> ModelSource:
@@ -90,7 +93,7 @@ async def test_a_model_is_the_same_by_path_hub_and_address(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     folder = tiny(family)
     put_into_hub_cache(folder, tmp_path / "cache", f"voxfleet-tests/{family}")
-    models, storage = ModelStore(tmp_path / "cache", QUOTA_BYTES), Storage([f"file://{folder}/"])
+    models, storage = ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS), Storage([f"file://{folder}/"])
     hub = HubModel(id=f"voxfleet-tests/{family}", revision="main")
     by_path = await models.resolve(ModelSource(path=str(folder)), storage)
     by_hub = await models.resolve(ModelSource(hub=hub), storage)
@@ -137,12 +140,12 @@ async def test_a_restarted_agent_finds_it_and_hashes_it_again(
 ) -> None:
     first = await models.resolve(at(objects), storage)
     models.close()
-    restarted = ModelStore(tmp_path / "cache", QUOTA_BYTES)
+    restarted = ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS)
     assert (await restarted.resolve(at(objects), storage)).files == first.files
     assert len(storage.downloads) == 3
     restarted.close()
     (first.path / "tokens.json").write_text("[]")  # a damaged disk
-    mended = await ModelStore(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    mended = await ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS).resolve(at(objects), storage)
     assert len(storage.downloads) == 6 and mended.digest == first.digest
     assert (mended.path / "tokens.json").read_text() != "[]"
 
@@ -313,7 +316,7 @@ async def test_the_least_recently_used_is_evicted_and_models_in_use_stay(
         (copy / "tokens.json").write_text(f'["{number}"]')
         copies.append(copy)
     room_for_two = 2 * size_bytes(copies[0]) + 100
-    models = ModelStore(tmp_path / "cache", room_for_two)
+    models = ModelStore(tmp_path / "cache", room_for_two, ACCESS)
     held: list[ResolvedModel] = [await models.resolve(at(copies[0]), storage)]
     forgotten = (await models.resolve(at(copies[1]), storage)).path
     gc.collect()
@@ -343,5 +346,5 @@ async def test_partial_fetches_of_a_killed_agent_are_removed(
     left = tmp_path / "cache" / "incoming" / "left" / "model"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
-    await ModelStore(tmp_path / "cache", QUOTA_BYTES).resolve(at(objects), storage)
+    await ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS).resolve(at(objects), storage)
     assert not left.exists()

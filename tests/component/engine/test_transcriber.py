@@ -45,7 +45,7 @@ def model_of(tiny: Tiny, default_model: MlxTranscriber) -> Callable[[str], MlxTr
 
 @pytest.fixture(scope="module")
 def transcripts(default_model: MlxTranscriber, examples: Examples) -> dict[str, Transcript]:
-    """The default model's transcripts, one clip at a time."""
+    """The built-in model's transcripts, one clip at a time."""
     return {name: default_model.transcribe([samples])[0] for name, (samples, _) in examples.items()}
 
 

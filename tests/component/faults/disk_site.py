@@ -11,7 +11,6 @@ from tests.component.faults.fault_run import QUICK
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
-from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.protocol import AttemptSpec, AttemptState, ShardResult
 from voxfleet_api.results import PlanResult, ResultRow
@@ -45,7 +44,7 @@ class Site:
         specs = JobSpecs(JobInput(prefix=PrefixInput(uri=inputs)), outputs, QUICK, number=next(self.jobs))
         return specs, self.agent.plan(specs)
 
-    def fail(self, specs: JobSpecs, plan: PlanResult) -> FailureClass:
+    def fail(self, specs: JobSpecs, plan: PlanResult) -> str:
         """Runs the shard's first attempt, which must fail; its class."""
         (spec,) = specs.process(plan, 1)
         status = self.agent.run(spec)

@@ -50,13 +50,14 @@ def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> No
     third = next(line for line in lines if line.lstrip("│ ").startswith("3 "))
     assert "300" in third and "used, memory knee" in third
     assert "over the cap" in next(line for line in lines if line.lstrip("│ ").startswith("4 "))
-    assert "3 is used, the memory knee: the next batch size needs more than the memory cap." in lines
+    why = "the throughput knee: the smallest within 5 % of the best throughput under the memory cap"
+    assert f"3 is used, {why}." in lines
 
 
 def test_a_step_down_is_shown_with_its_reason(config: Path, tmp_path: Path) -> None:
     why = "the GPU gave up the lane's work"
     store(tmp_path, of_model("a").model_copy(update={"chosen": 1, "stepped_down_for": why}))
-    explanation = "1 is used and no longer 3, the knee: a job had to step down, because the GPU gave up the lane's work"
+    explanation = f"1 is used and no longer 3, the throughput knee: a job had to step down, because {why}"
     lines = ladder(config).output.splitlines()
     assert f"{explanation}." in lines
     assert "used" in next(line for line in lines if line.lstrip("│ ").startswith("1 "))

@@ -1,4 +1,4 @@
-"""A lane with the default model, started once a module, and lanes whose model misbehaves."""
+"""A lane with the built-in model, started once a module, and lanes whose model misbehaves."""
 
 from __future__ import annotations
 

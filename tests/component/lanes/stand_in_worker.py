@@ -16,24 +16,31 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     leak:MIB                                  takes memory that it never releases
     cut                                       synthesized audio that ends at the token limit
     link:PATH                                 a link to PATH in place of the synthesized audio
-    rest:BEHAVIOUR                            the behaviour after the batch, when its memory is released
+    rest:BEHAVIOUR                            the behaviour after the batch, when its memory is measured
+    long:MIB                                  a transcript of this size
+    permission                                no permission to read a file
+
+The key `load` says what it does as it is loaded.
 """
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.decode_memory import working_set_bytes
+from voxfleet_agent.audio.levels import QuietedStretch
+from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
@@ -43,7 +50,7 @@ from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation, TimedText
+from voxfleet_api.results import Attestation, RowWarning, TimedText
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -57,10 +64,13 @@ _at_rest = ""
 class Memory:
     """Without MLX there is no memory to release."""
 
-    def set_cache_limit(self, limit_bytes: int) -> None: ...
+    def set_limits(self, limits: MlxLimits) -> None: ...
 
-    def clear_cache(self) -> None:
+    def clear_cache(self) -> None: ...
+
+    def cached_bytes(self) -> int:
         behave(_at_rest, crowd=False)
+        return 0
 
     def footprint_bytes(self) -> int:
         return footprint_bytes()
@@ -83,13 +93,14 @@ class Decoder:
         )
         self.audio_milliseconds = 0
         self.piece_starts_milliseconds: list[int] = []
+        self.warnings: tuple[RowWarning, ...] = ()
         self._samples = np.frombuffer(path.read_bytes()[44:], "<f4")
         windows = contract.conversions.windows
         self._frames = self._samples.shape[0]
         if windows is not None:
             self._frames = duration_milliseconds(windows.length) * RATE_HZ // 1000
 
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
         for start in range(0, self._samples.shape[0], self._frames):
             samples = self._samples[start : start + self._frames]
             if samples[0] == np.float32(-0.02):
@@ -139,6 +150,7 @@ class Model:
 
     def warm_up(self) -> None:
         (self._folder / "loads").open("a").write("x")
+        behave(self._behaviours.get("load", ""), crowd=False)
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
         numbers = [round(float(samples[0]) * 100) for samples in clips]
@@ -204,6 +216,10 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
         _kept.append(np.ones(int(detail) * 2**20, np.uint8))
     if what == "hang":
         threading.Event().wait()
+    if what == "long":
+        return "x" * (int(detail) * 2**20)
+    if what == "permission":
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if what == "cut":
         raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, "the model stopped at its token limit")
     if what == "link":
@@ -222,7 +238,7 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
 
 
 def audible_speech(samples: Samples, sample_rate_hz: int) -> Mask:
-    return np.zeros(0, np.bool_)
+    return np.ones(samples.shape[0] * 50 // sample_rate_hz, np.bool_)
 
 
 def shortfall(transcript: Transcript, speech: Mask, min_coverage_percent: int) -> str | None:

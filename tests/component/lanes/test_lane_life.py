@@ -383,3 +383,29 @@ async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
         await pools.close()
     assert not child.is_running()
     assert pools.loaded_models() == ()
+
+
+async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_written_time(
+    tmp_path: Path, model: ResolvedModel
+) -> None:
+    now_seconds = 1000.0
+    pools = LanePools([PoolConfig(name="offline", lanes=2)], tmp_path, now_seconds=lambda: now_seconds)
+    try:
+        busy, idle = pools.acquire("offline"), pools.acquire("offline")
+        assert busy is not None and idle is not None
+        await busy.load(model, transcribe_spec())
+        await idle.load(model, transcribe_spec())
+        pools.release(idle)
+        now_seconds += 59
+        assert (await pools.unload_idle(60), idle.loaded_digest) == (0, model.digest)
+        now_seconds += 1
+        child = psutil.Process(pid_of(idle))
+        unloading = asyncio.create_task(pools.unload_idle(60))
+        await asyncio.sleep(0)
+        assert pools.acquire("offline") is None, "a lane that is being unloaded is not lent"
+        assert await unloading == 1
+        assert not child.is_running() and (busy.loaded_digest, idle.loaded_digest) == (model.digest, None)
+        assert pools.acquire("offline") is idle
+        assert (await idle.load(model, transcribe_spec())).sample_rate_hz > 0
+    finally:
+        await pools.close()

@@ -1,4 +1,4 @@
-"""The real worker with the real default model: transcripts, verdicts and attestations."""
+"""The real worker with the real built-in model: transcripts, verdicts and attestations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import array
 import os
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,8 @@ from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.contract_input import Conversions, Resample, Windows
+from voxfleet_api.kinds.contract_input import Conversions, Resample, Truncated, Windows
+from voxfleet_api.results import WarningCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,6 +50,7 @@ async def test_a_verdict_says_what_was_done(ready: ProcessLane, example_clips: E
         "channels": 2,
         "conversions": ("downmix:2->1:Mean", "resample:44100->16000:soxr_vhq"),
         "decoder": "mlx-audio-io 1.3.24",
+        "skipped": (),
         "sha256": None,
     }
     assert (stereo.index, stereo.batch_size, stereo.audio_milliseconds) == (7, 1, 1263)
@@ -63,6 +66,35 @@ async def test_bytes_determine_the_container_and_names_do_not(
     verdict = await transcribe(ready, disguised)
     assert verdict.text == text
     assert verdict.attestation is not None and verdict.attestation.container == "mp3"
+
+
+async def test_a_row_is_warned_of_bytes_that_were_not_decoded(
+    ready: ProcessLane, example_clips: Examples, tmp_path: Path
+) -> None:
+    path, text, _ = example_clips["mp3-16000-03"]
+    content = path.read_bytes()
+    rubbish = tmp_path / "x.mp3"
+    rubbish.write_bytes(content + b"\r\n--boundary--\r\n")
+    verdict = await transcribe(ready, rubbish)
+    assert verdict.text == text
+    assert [(warning.code, warning.message) for warning in verdict.warnings] == [
+        (WarningCode.BYTES_SKIPPED, f"16 of its bytes were not decoded: 16 at byte {len(content)} (text)")
+    ]
+    assert (await transcribe(ready, path)).warnings == ()
+
+
+async def test_a_cut_file_is_transcribed_where_the_contract_says_so(
+    lane: ProcessLane, model: ResolvedModel, example_clips: Examples, tmp_path: Path
+) -> None:
+    spec = transcribe_spec()
+    accepted = spec.contract.input.model_copy(update={"truncated": Truncated.ACCEPT})
+    accepting = spec.contract.model_copy(update={"input": accepted})
+    await lane.load(model, replace(spec, contract=accepting))
+    cut = tmp_path / "x.mp3"
+    cut.write_bytes(example_clips["mp3-16000-03"][0].read_bytes()[:-10])
+    verdict = await transcribe(lane, cut)
+    assert verdict.failure_class is None
+    assert [warning.code for warning in verdict.warnings] == [WarningCode.TRUNCATED_AUDIO]
 
 
 def pcm_wav(path: Path, audio: bytes) -> Path:
@@ -162,7 +194,7 @@ async def test_a_fifo_is_refused_at_once(ready: ProcessLane, tmp_path: Path) -> 
 async def test_a_clip_that_is_gone_is_the_machines_fault(ready: ProcessLane, tmp_path: Path) -> None:
     with pytest.raises(VoxFleetError, match="No such file") as caught:
         await transcribe(ready, tmp_path / "gone.wav")
-    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH
 
 
 async def test_the_child_opens_no_network_socket(ready: ProcessLane, example_clips: Examples) -> None:

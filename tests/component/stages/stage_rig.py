@@ -79,6 +79,7 @@ class Job:
     """None: `ladders` is used."""
     quarantine: QuarantineFolder | None = None
     """None: a stub that keeps everything."""
+    one_machine: bool = False
     work_signals: int = 0
     """How often an attempt has called `StageContext.working`."""
     progress: list[tuple[int, int]] = field(default_factory=list)
@@ -160,6 +161,7 @@ class Job:
             progress=lambda done, total: self.progress.append((done, total)),
             working=self._signal_work,
             audio_meter=self._meter,
+            one_machine=self.one_machine,
         )
 
     async def _signal_work(self) -> None:

@@ -13,7 +13,8 @@ from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage_context import StageJournal
-from voxfleet_agent.storage import ObjectVersion, Storage
+from voxfleet_agent.storage import Listing, ObjectVersion, Storage
+from voxfleet_agent.storage.listing import EnterFolder, every_folder
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import ModelSource
@@ -118,8 +119,10 @@ class WatchedStorage(Storage):
     async def put_file(self, uri: str, path: Path) -> None:
         await self._around("put", uri, lambda: super(WatchedStorage, self).put_file(uri, path))
 
-    async def list_names(self, prefix: str, limit: int) -> list[str]:
-        return await self._around("list", prefix, lambda: super(WatchedStorage, self).list_names(prefix, limit))
+    async def list_objects(self, prefix: str, limit: int, enter: EnterFolder = every_folder) -> Listing:
+        return await self._around(
+            "list", prefix, lambda: super(WatchedStorage, self).list_objects(prefix, limit, enter)
+        )
 
     async def _around(self, verb: str, uri: str, call: Callable[[], Awaitable[T]]) -> T:
         name = f"{verb} {uri.rpartition('/')[2]}"
@@ -146,7 +149,9 @@ class StubLane:
 
     async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
         self.loaded.append(lane_spec)
-        return LoadedModel(RATE_HZ, "stub", True, 1000, 64, 7, {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)})
+        return LoadedModel(
+            RATE_HZ, "stub", True, 1000, 64, 7, "stub BLAS", {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}
+        )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
         iterator = aiter(batches)
@@ -213,6 +218,9 @@ class FixedModel:
         return ResolvedModel(self.path, self.digest, files={"model.safetensors": "5" * 64})
 
 
+MEASURING_MILLISECONDS = 20
+
+
 class StubLadders:
     """Records the clips that it is asked to measure."""
 
@@ -226,6 +234,7 @@ class StubLadders:
         self, lane: object, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
+        await asyncio.sleep(MEASURING_MILLISECONDS / 1000)  # measuring takes time
         return ladder_table(self.chosen)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
@@ -266,7 +275,8 @@ def ladder_table(chosen: int) -> LadderTable:
         memory_cap_bytes=10_000,
         tiers=tiers,
         memory_knee=2,
-        latency_knee=chosen,
+        latency_knee=1,
+        throughput_knee=chosen,
         chosen=chosen,
     )
 

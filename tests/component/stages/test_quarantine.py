@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,8 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent import quarantine as quarantine_module
 from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
-from voxfleet_agent.scratch import Scratch
-from voxfleet_api.failures import FailureClass
+from voxfleet_agent.scratch import Scratch, remove_entry
+from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds import contract_limits
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -255,3 +256,39 @@ async def test_the_quarantine_is_not_residue_of_an_attempt(quarantine: Quarantin
     (kept,) = quarantine.clips()
     assert (kept.path / "clip").read_bytes() == b"x" * 100
     scratch.close()
+
+
+async def test_what_cannot_be_removed_stays_counted_and_ends_nothing(
+    quarantine: QuarantineStore, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume fails. Every attempt keeps at least its evidence, and the agent goes on."""
+    folder = quarantine.open(spec())
+    await folder.keep(evidence(1), clip_file(tmp_path, 8000))
+    before = quarantine.size_bytes
+
+    def fail(parent: int, name: str) -> int:
+        if name.startswith("000001") or name.endswith("left"):
+            raise OSError(errno.EIO, "Input/output error")
+        return remove_entry(parent, name)
+
+    monkeypatch.setattr(quarantine_module, "remove_entry", fail)
+    await folder.keep(evidence(2), clip_file(tmp_path, 8000))
+    assert names(quarantine) == ["000001-DecodeError", "000002-DecodeError"]
+    assert quarantine.count == 2 and quarantine.size_bytes > before
+    (quarantine.path / "speech" / "nightly-0f0f0f0f" / ".unfinished-left").mkdir()
+    clock.now += timedelta(hours=2)
+    await quarantine.expire()
+    assert names(quarantine) == ["000001-DecodeError"]
+    assert quarantine.count == 1 and quarantine.size_bytes == before
+
+
+async def test_a_linked_clip_that_cannot_be_synced_says_so(
+    quarantine: QuarantineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(quarantine_module, "sync_file_at", full)
+    with pytest.raises(VoxFleetError) as caught:
+        await quarantine.open(spec()).keep(evidence(), clip_file(tmp_path))
+    assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED

@@ -14,6 +14,8 @@ from tests.component.stages.stage_stubs import StubLane
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.finalize.job_metrics import JobMetrics
 from voxfleet_agent.stages.finalize.repro import ReproBundle
+from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.staging_names import hold, staging_name
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
@@ -59,6 +61,27 @@ async def test_the_same_commits_give_the_same_bytes_on_any_mac_in_any_attempt(jo
     again = await job.finalize(plan, list(reversed(commits)), attempt=7)
     assert [(job.folder / name).read_bytes() for name in FILES] == before
     assert again == first
+
+
+async def test_what_killed_writers_left_in_the_output_goes(job: Job) -> None:
+    plan, commits = await processed(job)
+    left, alive = (next(job.folder.glob("parts/*/1")) / staging_name() for _ in range(2))
+    left.write_bytes(b"half a part")
+    with alive.open("wb") as writing:
+        hold(writing.fileno())
+        await job.finalize(plan, commits)
+    assert not left.exists() and alive.exists()
+
+
+async def test_a_sweep_that_fails_does_not_fail_the_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, commits = await processed(job)
+
+    async def denied(*_: object) -> int:
+        raise VoxFleetError(FailureClass.ACCESS_DENIED, "may not be read")
+
+    monkeypatch.setattr(Storage, "remove_unfinished", denied)
+    counts = (await job.finalize(plan, commits)).counts
+    assert counts is not None and counts.succeeded == 5
 
 
 def test_a_hundred_thousand_rows_take_little_memory_in_the_supervisor(tmp_path: Path) -> None:

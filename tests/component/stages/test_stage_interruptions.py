@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
-from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.process.pipeline import UNRECORDED_BATCHES
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import AttemptBase, ClipStatus, Commit, PlanResult
@@ -139,7 +139,7 @@ async def run_with(root: Path, clips: int, interruptions: list[Interruption], ba
     for attempt in attempts:
         # The journal refuses a second row. Only clips that were in flight at an interruption may run twice.
         repeated = sum(count - 1 for count in Counter(attempt.lane.worked_on).values())
-        assert repeated <= len(interruptions) * BATCHES_AHEAD * batch_size
+        assert repeated <= len(interruptions) * UNRECORDED_BATCHES * batch_size
         frozen = AttemptBase.model_validate_json((job.attempt_files(attempt.number) / "base.json").read_bytes())
         inherited = {index for part in frozen.parts for index in decode(part.indexes)}
         assert inherited.isdisjoint(attempt.lane.worked_on), "an inherited clip is not worked on again"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.component.stages.stage_reading import interrupted, read_commit, read_run, rows_of
 from tests.component.stages.stage_rig import CONTRACT, TIMEOUT_SECONDS, Job, planned, write_wav
 from tests.component.stages.stage_stubs import (
+    MEASURING_MILLISECONDS,
     MODEL_DIGEST,
     Edges,
     MemoryJournal,
@@ -18,9 +20,10 @@ from tests.component.stages.stage_stubs import (
     ladder_table,
 )
 
-from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, LaneSpec, LoadedModel
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
+from voxfleet_agent.stages.process import pipeline
+from voxfleet_agent.stages.process.pipeline import UNRECORDED_BATCHES, WINDOW
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -112,7 +115,10 @@ async def test_a_busy_lane_gets_a_fuller_batch(job: Job) -> None:
     assert list(map(sorted, lane.batches)) == [[0], [1, 2, 3, 4]]
 
 
-async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(job: Job) -> None:
+async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "WINDOW", replace(pipeline.WINDOW, audio_milliseconds=1000, min_clips=2))
     job.add_clips(30)
     plan = planned(await job.plan())
     lane, seen = StubLane(batch_size=2), []
@@ -124,33 +130,68 @@ async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(job:
     lane.before = count
     scratch = job.open_scratch()
     await job.process(plan, lane=lane, scratch=scratch)
-    assert 2 < max(seen) <= BATCHES_AHEAD * 2
+    assert 2 < max(seen) <= 5, "a clip has 200 ms"
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
 
 
-async def test_a_lane_that_is_full_finds_the_next_batch_fetched(job: Job) -> None:
-    clips = 2 * (LANE_BATCHES + 1)
-    job.add_clips(clips)
+class WaitingLane(StubLane):
+    """Gives no verdict before `enough` happens."""
+
+    enough: asyncio.Event
+
+    async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
+        await self.enough.wait()
+        async for batch in batches:
+            for task in batch:
+                yield await self.verdict(task, len(batch))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+async def test_a_lane_finds_the_next_clips_fetched_whatever_its_batch_size(job: Job, batch_size: int) -> None:
+    """A model that does not batch takes one clip at a time, and fetches take as long for it as for any other."""
+    job.add_clips(WINDOW.min_clips)
     plan = planned(await job.plan())
-    fetched = asyncio.Event()
+    lane = WaitingLane(batch_size=batch_size)
+    lane.enough = asyncio.Event()
 
     def watch(name: str) -> None:
-        if sum(passed.startswith("after download") for passed in job.edges.passed) == clips:
-            fetched.set()
-
-    class Full(StubLane):
-        """Gives no verdict before the next batch, beyond those that a lane holds, is fetched."""
-
-        async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:
-            await fetched.wait()
-            async for batch in batches:
-                for task in batch:
-                    yield await self.verdict(task, len(batch))
+        if sum(passed.startswith("after download") for passed in job.edges.passed) == WINDOW.min_clips:
+            lane.enough.set()
 
     job.edges = Edges(watch)
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await job.process(plan, lane=Full(batch_size=2))
-    assert len(rows_of(job)) == clips
+        await job.process(plan, lane=lane)
+    assert len(rows_of(job)) == WINDOW.min_clips
+
+
+async def test_a_lane_gets_no_more_than_a_crash_may_repeat(job: Job) -> None:
+    job.add_clips(30)
+    plan = planned(await job.plan())
+    lane, held, as_many, most = StubLane(batch_size=2), asyncio.Event(), asyncio.Event(), 0
+
+    class Held(MemoryJournal):
+        async def record_rows(self, rows: Sequence[ResultRow]) -> None:
+            await held.wait()
+            await super().record_rows(rows)
+
+    async def count(task: ClipTask) -> None:
+        nonlocal most
+        if not held.is_set():
+            most = len(lane.worked_on) + 1
+            if most == UNRECORDED_BATCHES * 2:
+                as_many.set()
+
+    async def release() -> None:
+        await as_many.wait()
+        for _ in range(100):  # a lane that could have more would take it now
+            await asyncio.sleep(0)
+        held.set()
+
+    lane.before = count
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await asyncio.gather(job.process(plan, lane=lane, journal=Held(job.edges)), release())
+    assert most == UNRECORDED_BATCHES * 2
+    assert len(rows_of(job)) == 30
 
 
 async def test_a_contract_s_scratch_limit_narrows_the_window(job: Job) -> None:
@@ -311,6 +352,7 @@ async def test_the_ladder_measures_the_longest_clips_and_releases_them(job: Job)
     assert max(map(len, lane.batches)) == 2 and read_run(job).readings.batch_size == 2
     assert lane.batch_size == 4, "the next job starts from the lane's own size"
     assert read_run(job).ladder == ladder_table(2)
+    assert read_run(job).ladder_milliseconds >= MEASURING_MILLISECONDS
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
     assert [row.text for row in rows_of(job)] == job.expected_texts()
 
@@ -363,9 +405,9 @@ async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) 
     job.add_clips(2)
     plan = planned(await job.plan())
     await job.process(plan, lane=StubLane(batch_size=2))
-    run, ref = read_run(job), read_commit(job).run
+    run, (ref,) = read_run(job), read_commit(job).runs
     content = (job.attempt_files(1) / "run.json").read_bytes()
-    assert ref is not None and (ref.path, ref.sha256, ref.size_bytes) == (
+    assert (ref.path, ref.sha256, ref.size_bytes) == (
         "parts/shard-0/1/run.json",
         sha256_hex(content),
         len(content),
@@ -379,13 +421,13 @@ async def test_run_json_records_where_and_how_and_the_commit_names_it(job: Job) 
     assert puts[-2:] == ["after put run.json", "after put commit.json"]
 
 
-async def test_an_attempt_that_inherits_everything_ran_nothing(job: Job) -> None:
+async def test_an_attempt_that_inherits_everything_names_the_runs_it_inherits(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
     await interrupted(job, plan, "before put commit.json")
     lane = StubLane()
     await job.process(plan, attempt=2, lane=lane)
-    assert (read_commit(job, 2).run, lane.loaded) == (None, [])
+    assert ([ref.path for ref in read_commit(job, 2).runs], lane.loaded) == (["parts/shard-0/1/run.json"], [])
     assert not (job.attempt_files(2) / "run.json").exists()
 
 

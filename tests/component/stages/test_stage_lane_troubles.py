@@ -20,13 +20,13 @@ from voxfleet_agent.lanes.lane_types import LaneSpec, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder
+from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, Slo
 from voxfleet_api.kinds.job_task import Task, Transcription
 
 MakeLane = Callable[..., ProcessLane]
 OUT_OF_MEMORY = "Execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
 TIMEOUT = "Execution failed: Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)"
-LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
+LADDER = CONTRACT.model_copy(update={"batching": Batching(ladder=Ladder(to=8)), "slo": Slo(offline_tail_p95="600ms")})
 
 
 @pytest.fixture

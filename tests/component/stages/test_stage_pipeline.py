@@ -22,7 +22,6 @@ from tests.component.stages.stage_stubs import (
 
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.stages.process import part_uploader
-from voxfleet_agent.stages.process.pipeline import BATCHES_AHEAD
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
@@ -72,22 +71,6 @@ async def test_a_part_is_uploaded_in_time_while_the_lane_is_busy(job: Job, monke
     lane.before = wait_for_part
     await asyncio.wait_for(job.process(plan, lane=lane), 30)
     assert len(part_names(job)) == 2
-
-
-async def test_fetching_stays_a_few_clips_ahead_and_scratch_is_empty_at_the_end(job: Job) -> None:
-    job.add_clips(12)
-    plan = planned(await job.plan())
-    lane, seen = StubLane(), []
-
-    async def count(task: ClipTask) -> None:
-        await asyncio.gather(*(asyncio.sleep(0) for _ in range(50)))
-        seen.append(len(job.scratch_files()))
-
-    lane.before = count
-    scratch = job.open_scratch()
-    await job.process(plan, lane=lane, scratch=scratch)
-    assert max(seen) <= BATCHES_AHEAD
-    assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
 
 
 async def test_a_cancelled_attempt_releases_its_scratch(job: Job) -> None:

@@ -56,6 +56,7 @@ async def test_plan_json_is_written_last(job: Job) -> None:
         "after put nonce",
         "after put contract.json",
         "after put manifest.jsonl",
+        "after put skipped.jsonl",
         "after put plan.json",
     ]
 

@@ -18,7 +18,8 @@ from tests.component.stages.stage_stubs import (
 )
 
 from voxfleet_agent.stages.process.process_stage import run_process
-from voxfleet_agent.storage import ObjectVersion
+from voxfleet_agent.storage import Listing, ObjectVersion
+from voxfleet_agent.storage.listing import EnterFolder, every_folder
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
@@ -131,6 +132,23 @@ async def test_a_mac_without_the_input_folder_is_asked_to_share_it(job: Job) -> 
     assert caught.value.failure_class is FailureClass.INPUT_NOT_SHARED
 
 
+async def test_one_machine_is_not_told_to_share_its_folders(job: Job) -> None:
+    job.add_clips(2)
+    job.one_machine = True
+    plan = planned(await job.plan())
+    job.clips.rename(job.root / "unmounted")
+    with pytest.raises(VoxFleetError, match="mount the volume again or put the clips back") as lost_input:
+        await job.process(plan)
+    (job.root / "unmounted").rename(job.clips)
+    (job.folder / "plan" / "1" / "nonce").unlink()
+    with pytest.raises(VoxFleetError, match="gone from the output") as lost_output:
+        await job.process(plan)
+    assert lost_input.value.failure_class is FailureClass.INPUT_NOT_FOUND
+    assert lost_output.value.failure_class is FailureClass.PLAN_MISMATCH
+    for error in (lost_input.value, lost_output.value):
+        assert not any(word in error.message for word in ("s3://", "macSelector", "another one", "every Mac"))
+
+
 async def test_a_clip_that_was_deleted_since_plan_fails_alone(job: Job) -> None:
     job.add_clips(2)
     plan = planned(await job.plan())
@@ -185,10 +203,10 @@ async def test_the_check_of_the_input_folder_is_retried(job: Job, verb: str) -> 
             self.fault(f"head {uri.rpartition('/')[2]}")
             return await super().head(uri)
 
-        async def list_names(self, prefix: str, limit: int) -> list[str]:
+        async def list_objects(self, prefix: str, limit: int, enter: EnterFolder = every_folder) -> Listing:
             if prefix == f"{job.clips.as_uri()}/":
                 self.fault("list ")
-            return await super().list_names(prefix, limit)
+            return await super().list_objects(prefix, limit, enter)
 
     if verb == "head":
         (job.clips / "000.wav").unlink()

@@ -11,11 +11,12 @@ from tests.component.stages.stage_rig import CONTRACT, Job, commit_ref, planned,
 from tests.component.stages.stage_stubs import StubLane, synthesized_bytes
 
 from voxfleet_agent.lanes.lane_types import ClipTask
+from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import ContractInput
-from voxfleet_api.kinds.contract_limits import Batching, Ladder
+from voxfleet_api.kinds.contract_limits import Batching, Ladder, ScratchLimit
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode, Task, VoiceReference
@@ -141,6 +142,42 @@ async def test_the_reference_recording_is_fetched_once_and_is_in_the_lane_spec(s
     await synthesis_job.process(plan, lane=lane)
     assert synthesis_job.edges.passed.count("after download voice.wav") == 1
     assert len(rows_of(synthesis_job)) == 3
+
+
+@pytest.mark.parametrize("missing_bytes", [0, 1], ids=["just enough", "one byte too few"])
+async def test_a_reference_leaves_room_for_what_is_spoken_or_ends_the_attempt(
+    synthesis_job: Job, missing_bytes: int
+) -> None:
+    voice = synthesis_job.root / "voice.wav"
+    write_wav(voice, 9)
+    with_reference(synthesis_job, voice)
+    plan = planned(await planned_texts(synthesis_job))
+    voice_bytes, spoken_bytes = voice.stat().st_size, worst_case_bytes(synthesis_job.contract)
+    quota_bytes = voice_bytes + spoken_bytes - missing_bytes
+    scratch = Scratch(synthesis_job.root / "scratch", quota_bytes=quota_bytes, min_free_bytes=0)
+    if missing_bytes:
+        with pytest.raises(
+            VoxFleetError, match=rf"{voice_bytes} bytes .* {spoken_bytes} beside .* {quota_bytes}"
+        ) as caught:
+            await synthesis_job.process(plan, scratch=scratch)
+        assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
+    else:
+        await synthesis_job.process(plan, scratch=scratch)
+        assert len(rows_of(synthesis_job)) == 3
+
+
+async def test_a_contract_without_scratch_for_the_reference_fails_the_plan(synthesis_job: Job) -> None:
+    voice = synthesis_job.root / "voice.wav"
+    write_wav(voice, 9)
+    with_reference(synthesis_job, voice)
+    limit_bytes = voice.stat().st_size + worst_case_bytes(synthesis_job.contract) - 1
+    limit = ScratchLimit(max_bytes=str(limit_bytes))
+    synthesis_job.contract = synthesis_job.contract.model_copy(update={"scratch": limit})
+    with pytest.raises(
+        VoxFleetError, match=rf"spec\.synthesis\.reference .* scratch\.maxBytes is {limit_bytes}"
+    ) as caught:
+        await planned_texts(synthesis_job)
+    assert caught.value.failure_class is FailureClass.INVALID_INPUT
 
 
 async def test_a_reference_that_the_contract_refuses_fails_the_plan(synthesis_job: Job) -> None:

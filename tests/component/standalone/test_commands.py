@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.component.standalone.conftest import Home, copy_clips, files_below
+from tests.rig.agent_config import write_agent_config
 from typer.testing import CliRunner
 
 from voxfleet_agent.main import app
@@ -38,6 +39,15 @@ def test_env_of_an_agent_is_its_configuration(home: Home) -> None:
     config.write_text(yaml.safe_dump(settings))
     names = exported(home.invoke("env", "-c", config, MLX_AUDIO_BATCH_SIZE="8").stdout)
     assert (names["TMPDIR"], names["MLX_AUDIO_BATCH_SIZE"]) == ("/x", "4")
+
+
+def test_a_misspelt_name_is_warned_of_by_env_run_and_serve(home: Home, refused: Path) -> None:
+    told = "MLX_AUDIO_BATCHSIZE is set, and nothing reads it; did you mean MLX_AUDIO_BATCH_SIZE?"
+    assert told in home.invoke("env", MLX_AUDIO_BATCHSIZE="8").stderr
+    assert told not in home.invoke("env", MLX_AUDIO_BATCH_SIZE="8", MLX_AUDIO_CACHE_DIR="/x").stderr
+    assert told in home.run("-f", home.job("typo", refused), MLX_AUDIO_BATCHSIZE="8")["stderr"]
+    config = write_agent_config(home.folder)  # without a token, so that `serve` ends at once
+    assert told in home.agent("serve", "-c", config, MLX_AUDIO_BATCHSIZE="8").stderr
 
 
 def test_retained_clips_are_listed_and_discarded(home: Home) -> None:

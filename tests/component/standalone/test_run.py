@@ -18,6 +18,7 @@ from tests.component.standalone.conftest import (
     PATIENCE_SECONDS,
     Finished,
     Home,
+    copy_clips,
     expected_texts,
     files_below,
     local,
@@ -26,6 +27,7 @@ from tests.component.standalone.conftest import (
 
 from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_agent.scratch import Scratch
+from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.results import ClipStatus
 from voxfleet_dev.s3 import S3Server
@@ -117,6 +119,62 @@ def test_progress_and_logs_contain_no_name_and_no_transcript(finished: Finished)
         assert not any(name in text for name in (*GOOD, BAD)) and expected_texts()[GOOD[0]] not in text
 
 
+def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mended(home: Home, tmp_path: Path) -> None:
+    folder = copy_clips(tmp_path / "mended", GOOD[:4])
+    away = folder / "away.flac"
+    (folder / "flac-16000-02.flac").rename(away)
+    job = home.job("mended", folder, job={"sharding": {"targetAudio": "30m"}})
+    first = home.run("-f", job)
+    assert (first["rc"], first["figures"]["classes"]) == (1, {"InputNotFound": 1})
+    shown = home.agent("run", "-f", job)
+    assert (
+        shown.returncode == 1 and "nothing ran" in shown.stdout and "--retry-failed tries these again" in shown.stdout
+    )
+
+    still = home.run("-f", job, "--retry-failed")
+    assert (still["rc"], still["ran"], still["output"]) == (1, True, first["output"])
+    away.rename(folder / "flac-16000-02.flac")
+    killed = home.agent("run", "-f", job, "--retry-failed", VOXFLEET_CRASH_AT="base-frozen")
+    assert killed.returncode == EXIT_CODE
+    mended = home.run("-f", job)
+    assert (mended["rc"], mended["ending"], mended["output"]) == (0, "Complete", first["output"])
+    rows = {row.custom_id: row for row in rows_of(local(first["output"]))}
+    assert {name: row.text for name, row in rows.items()} == {name: expected()[name] for name in GOOD[:4]}
+    bundle = ReproBundle.model_validate_json((local(first["output"]) / "repro" / "bundle.json").read_bytes())
+    assert {run.attempt for run in bundle.runs} == {row.attempt for row in rows.values()}
+    assert not home.run("-f", job, "--retry-failed")["ran"], "no clip failed"
+
+
+def test_a_retry_runs_no_other_clip_again(home: Home, tmp_path: Path) -> None:
+    folder = copy_clips(tmp_path / "kept", GOOD[:3])
+    away = folder / "away.flac"
+    (folder / "flac-16000-02.flac").rename(away)
+    job = home.job("kept", folder, job={"sharding": {"targetAudio": "30m"}})
+    assert home.run("-f", job)["rc"] == 1
+    away.rename(folder / "flac-16000-02.flac")
+    mended = home.run("-f", job, "--retry-failed")
+    attempts = {row.custom_id: row.attempt for row in rows_of(local(mended["output"]))}
+    assert mended["rc"] == 0 and attempts == {"wav-16000-01": 1, "flac-16000-02": 2, "mp3-16000-03": 1}
+
+
+def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Home, clips: Path) -> None:
+    job = home.job("shared", clips, quarantine=LENIENT)
+    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2").returncode == EXIT_CODE
+    other = home.folder / "other-state"
+    refused = home.agent("run", "-f", job, "--state", other)
+    assert refused.returncode == 1 and f"state folder {home.state}/voxfleet/runs/shared-" in refused.stderr
+    assert not list(other.glob("runs/*")), "a refused run leaves no folder"
+    assert home.run("-f", job)["rc"] == 0
+
+
+def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    job = home.job("nothing", tmp_path, job={"input": {"prefix": {"uri": f"file://{tmp_path}/in/"}}})
+    ended = home.run("-f", job)
+    assert (ended["rc"], ended["ending"]) == (2, "Refused")
+    assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
+
+
 def test_work_from_before_a_crash_is_not_repeated(home: Home, clips: Path) -> None:
     job = home.job("crashed", clips, quarantine=LENIENT)
     crashed = home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2")
@@ -159,6 +217,7 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
     """The run inherits the results in the output, as from another Mac's attempt, and reports no throughput for them."""
     home = Home(tmp_path, cache)
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
+    lost = finished.home.state.rename(finished.home.folder / "lost")
     try:
         refused = home.agent("run", "-f", finished.job)
         assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
@@ -176,6 +235,7 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
         assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
         assert "nothing ran: all clips had results" in home.agent("run", "-f", finished.job).stdout
     finally:
+        lost.rename(finished.home.state)
         shutil.rmtree(finished.home.folder / "out")
         (finished.home.folder / "kept").rename(finished.home.folder / "out")
 
@@ -183,7 +243,8 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
 def test_a_run_that_inherits_some_clips_reports_no_throughput(home: Home, clips: Path) -> None:
     job = home.job("halfway", clips, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
-    summary = home.run("-f", job, "--state", home.folder / "elsewhere")
+    shutil.rmtree(home.state)
+    summary = home.run("-f", job)
     assert summary["rc"] == 0 and texts(local(summary["output"])) == expected()
     assert summary["ran"] and 0 < summary["inherited"] < 7 and summary["audioSecondsPerSecond"] is None
     compared = home.invoke("compare", summary["output"], summary["output"], "-o", "json")
@@ -334,3 +395,18 @@ def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
     mended = home.run("-f", job)
     assert mended["rc"] == 0 and mended["output"] == failed["output"]
     assert texts(local(mended["output"])) == expected()
+
+
+def test_a_run_tells_what_its_prefix_left_out_in_counts(home: Home, refused: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    (folder / ".Trashes").mkdir(parents=True)
+    for name in ("CALL.WAV", ".Trashes/Jane.wav", "Jane.txt"):
+        shutil.copy(next(refused.glob("*.wav")), folder / name)
+    (folder / "elsewhere").symlink_to(refused)
+    job = home.job("prefix", folder, job={"input": {"prefix": {"uri": f"file://{folder}/", "include": ["*.wav"]}}})
+    summary = home.run("-f", job)
+    skipped = [{"reason": reason, "entries": 1} for reason in ("Hidden", "NoPatternMatched", "LinkedFolder")]
+    assert summary["input"] == {"listed": 4, "taken": 1, "skipped": skipped}
+    told = "4 listed, 1 taken, 1 Hidden, 1 NoPatternMatched, 1 LinkedFolder"
+    assert told in summary["stderr"] and "Jane" not in summary["stderr"]
+    assert told in home.agent("run", "-f", job).stdout, "the table of a run has them too"

@@ -1,4 +1,4 @@
-"""Storages on a real S3 server, a fault proxy, certificates and a real WebDAV server."""
+"""Storages on a real S3 server, a fault proxy and certificates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from tests.component.storage.certificates import Authority
 from tests.component.storage.errors import LOOPBACK
 from tests.component.storage.proxy import FaultProxy
-from tests.component.storage.web_server import WebDavServer
 
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_api.protocol import S3Credentials
@@ -71,10 +70,3 @@ def scratch(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
-def web_dav(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDavServer]:
-    """A real WebDAV server that all tests of the run share; each uses its own folder."""
-    with WebDavServer(authority, tmp_path_factory.mktemp("web-dav")) as server:
-        yield server

@@ -129,6 +129,10 @@ class FaultProxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def switch(self, upstream_port: int) -> None:
+        """Requests go to another server from now on, also one that `plan` holds back at this moment."""
+        self._upstream_port = upstream_port
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()

@@ -19,7 +19,7 @@ from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -152,41 +152,6 @@ async def test_a_redirect_to_what_is_no_address_is_refused(
     server.pages["/in/x"] = Page(status=302, headers={"Location": location})
     async with web(server, authority) as storage:
         assert await class_of(storage.get(server.url("/in/x"), 10), location) is FailureClass.ACCESS_DENIED
-
-
-def multistatus(*hrefs: str) -> bytes:
-    answers = (
-        f"<D:response><D:href>{href}</D:href><D:propstat><D:prop><D:resourcetype>"
-        f"{'<D:collection/>' if href.endswith('/') else ''}</D:resourcetype></D:prop></D:propstat></D:response>"
-        for href in hrefs
-    )
-    return f'<D:multistatus xmlns:D="DAV:">{"".join(answers)}</D:multistatus>'.encode()
-
-
-async def test_a_folder_whose_children_are_no_addresses_has_none_of_them(
-    server: WebServer, authority: Authority
-) -> None:
-    server.pages["/in/"] = Page(multistatus("http://[", "/in/a.wav", "//[x]/in/b.wav"), status=207)
-    async with web(server, authority) as storage:
-        assert await storage.list_names(server.url("/in/"), 10) == ["a.wav"]
-
-
-@pytest.mark.parametrize(
-    ("href", "expected"),
-    [
-        ("/in/../", FailureClass.ACCESS_DENIED),
-        ("/in/%2e%2e/", FailureClass.ACCESS_DENIED),
-        ("/in/%252e%252e/", FailureClass.ACCESS_DENIED),
-        (f"/in/{'a' * 1025}/", FailureClass.INVALID_INPUT),
-    ],
-)
-async def test_no_listing_leads_out_of_the_allowed_prefix(
-    server: WebServer, authority: Authority, href: str, expected: FailureClass
-) -> None:
-    server.pages["/in/"] = Page(multistatus("/in/", href), status=207)
-    async with web(server, authority) as storage:
-        assert await class_of(storage.list_names(server.url("/in/"), 10)) is expected
-    assert [asked.target for asked in server.asked] == ["/in/"]
 
 
 async def test_readers_leave_threads_for_the_rest_of_the_agent(server: WebServer, authority: Authority) -> None:

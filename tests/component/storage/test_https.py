@@ -24,7 +24,7 @@ from tests.component.storage.web_server import Page, WebServer
 
 from voxfleet_agent.config import HttpsConfig
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.storage import ObjectVersion, Storage, Timeouts, egress_policy
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -205,7 +205,7 @@ async def test_a_presigned_query_is_sent_and_never_shown(
         await error_of(storage.get(server.url(f"{path}?{query}"), 1), "5ec2e7", "AK%2F2026", "nope")
     server.asked.clear()
     assert await class_of(storage.put(server.url(f"/in/out?{query}"), b""), "5ec2e7") is FailureClass.ACCESS_DENIED
-    assert server.asked == [], "an output has no query"
+    assert server.asked == [], "https is only read"
     assert "5ec2e7" not in repr(storage._allowed.resolve(server.url(f"/in/x.wav?{query}")))
     server.pages["/in/moved"] = redirect(f"x.wav?{query}")
     assert await storage.get(server.url("/in/moved"), 300_000) == CONTENT
@@ -446,3 +446,11 @@ def wav_behind(chunk_bytes: int) -> bytes:
     ]
     body = b"".join(name + struct.pack("<I", len(content)) + content for name, content in chunks)
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
+
+
+async def test_https_is_only_read(storage: Storage, server: WebServer) -> None:
+    for call in (storage.put(server.url("/in/x"), b""), storage.put_once(server.url("/in/x"), b"")):
+        error = await error_of(call)
+        assert error.failure_class is FailureClass.ACCESS_DENIED and "a bucket" in error.message
+    assert await class_of(storage.list_names(server.url("/in/"), 10)) is FailureClass.INVALID_INPUT
+    assert server.asked == []

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import httpcore2
 import pytest
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 from tests.component.storage.certificates import Authority
 from tests.component.storage.conftest import OpenS3
 from tests.component.storage.errors import LOOPBACK, class_of, error_of
-from tests.component.storage.proxy import FaultProxy, InTurn, Status
+from tests.component.storage.proxy import FaultProxy, InTurn, Request, Status
 
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_agent.storage import s3 as s3_module
@@ -53,12 +54,70 @@ async def test_keys_are_taken_literally(s3: Storage, bucket: str, key: str) -> N
     assert await s3.list_names(bucket, 10) == [key]
 
 
-@pytest.mark.parametrize("key", ["/a", "a//b", "a/../b", "..", "./a", "a/%2e%2e/b", "a%2Fb", "a/..;x/b"])
-async def test_ambiguous_keys_are_refused(open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str) -> None:
+HOSTILE_KEYS = ["/a", "a//b", "a/../b", "../b", "./a", "a/%2e%2e/b", "a%2Fb", "a/..;x/b", "a\\b", "a/.", "//x", "a%00"]
+
+
+@pytest.mark.parametrize("key", HOSTILE_KEYS)
+async def test_keys_that_look_hostile_are_read_as_they_are(
+    open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str
+) -> None:
+    """The gateway makes a path of the key, but its signature must be right for the key as it is."""
     storage = open_s3(proxy.endpoint)
-    for call in (storage.put_once(f"{bucket}{key}", b"x"), storage.get(f"{bucket}{key}", 1)):
+    assert await class_of(storage.get(f"{bucket}{key}", 1)) in (
+        FailureClass.INPUT_NOT_FOUND,
+        FailureClass.INVALID_INPUT,
+    )
+    (request,) = {request.target for request in proxy.requests}
+    assert request == f"/{bucket.removeprefix('s3://')}{quote(key, safe='/~')}"
+
+
+@pytest.mark.parametrize("key", ["/a", "a//b", "a/../b", "../b", "./a", "a/."])
+async def test_no_output_has_such_a_key(open_s3: OpenS3, bucket: str, proxy: FaultProxy, key: str) -> None:
+    """A server that keeps keys as paths would write elsewhere."""
+    storage = open_s3(proxy.endpoint)
+    for call in (storage.put_once(f"{bucket}{key}", b"x"), storage.put(f"{bucket}{key}", b"x")):
         assert await class_of(call) is FailureClass.ACCESS_DENIED
     assert proxy.requests == []
+
+
+async def test_renewed_credentials_sign_the_rest_of_an_upload(
+    open_s3: OpenS3, s3_server: S3Server, bucket: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old key ends while a part is under way: what was signed with it is refused, and sent again."""
+    monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 5 * 2**20)
+    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)
+    content = os.urandom(5 * 2**20 + 1000)
+    storage = open_s3(proxy.endpoint)
+    with S3Server(s3_server.directory) as renewed:
+        credentials = S3Credentials(
+            access_key_id=SecretStr(renewed.access_key_id),
+            secret_access_key=SecretStr(renewed.secret_access_key),
+            endpoint_url=proxy.endpoint,
+        )
+
+        def revoke(request: Request) -> None:
+            if "partNumber=2" in request.target and request.number == 0:
+                storage.renew_credentials(credentials)
+                proxy.switch(renewed.port)
+
+        proxy.plan = revoke
+        await storage.put(f"{bucket}x", content)
+        assert await storage.get(f"{bucket}x", len(content)) == content
+        proxy.switch(s3_server.port)
+
+
+@pytest.mark.parametrize("field", ["access_key_id", "region"])
+async def test_invalid_renewed_credentials_fail_like_a_first_attempt_s(bucket: str, field: str) -> None:
+    good = S3Credentials(
+        access_key_id=SecretStr("key"), secret_access_key=SecretStr("secret"), endpoint_url="https://s3.example.com"
+    )
+    value = SecretStr("two\nlines") if field == "access_key_id" else "two\nlines"
+    bad = good.model_copy(update={field: value})
+    async with Storage([bucket], good) as renewed, Storage([bucket], bad) as first:
+        renewed.origin(f"{bucket}x")  # opens the endpoint
+        renewed.renew_credentials(bad)
+        for storage in (renewed, first):
+            assert await class_of(storage.get(f"{bucket}x", 10)) is FailureClass.ACCESS_DENIED
 
 
 async def test_an_empty_object_is_an_object(s3: Storage, bucket: str, scratch: Path) -> None:
@@ -136,6 +195,13 @@ async def test_a_folder_of_a_console_is_not_an_object(s3: Storage, bucket: str, 
     await s3.put(f"{bucket}folder/x", b"")
     assert await s3.list_names(bucket, 10) == ["folder/x"]
     assert await s3.list_names(f"{bucket}folder/", 10) == ["x"]
+
+
+async def test_a_prefix_without_keys_is_told_from_an_empty_folder(s3: Storage, bucket: str) -> None:
+    await s3.put(f"{bucket}made-by-a-console/.keep", b"")
+    made, missing = [await s3.list_objects(f"{bucket}{name}/", 10) for name in ("made-by-a-console", "nope")]
+    assert (made.exists, made.names, made.skipped) == (True, [".keep"], [])
+    assert (missing.exists, missing.names) == (False, [])
 
 
 async def test_sizes_are_bounded(s3: Storage, bucket: str) -> None:

@@ -12,7 +12,8 @@ from tests.component.storage.errors import class_of
 
 from voxfleet_agent.models.model_files import FileDigests, check_contents, check_names, list_files
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip, list_input_clips
+from voxfleet_agent.stages.plan.input_clip import InputClip
+from voxfleet_agent.stages.plan.input_clips import list_input_clips
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError

@@ -1,22 +1,17 @@
-"""An https server whose responses a test decides, and a real WebDAV server."""
+"""An https server whose responses a test decides."""
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Self
 
 from tests.component.storage.certificates import Authority
-
-from voxfleet_dev.processes import Child, accepts_connections, free_port
 
 
 @dataclass
@@ -90,7 +85,7 @@ class WebServer:
             def do_GET(self) -> None:
                 site._answer(self)
 
-            do_HEAD = do_PUT = do_PROPFIND = do_MKCOL = do_MOVE = do_DELETE = do_GET  # noqa: N815 -- the names that http.server calls
+            do_HEAD = do_PUT = do_GET  # noqa: N815 -- the names that http.server calls
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -137,38 +132,3 @@ def _decide(page: Page, header: Callable[[str], str | None]) -> tuple[int, bytes
         return 416, b"", {"Content-Range": f"bytes */{total}"}
     stop = min(int(asked[2]) + 1 if asked[2] else total, total, start + (page.most_bytes or total))
     return 206, page.content[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{total}", **validators}
-
-
-class WebDavServer:
-    """WsgiDAV in a separate process, over TLS, on a folder below `directory`."""
-
-    def __init__(self, authority: Authority, directory: Path) -> None:
-        self.folder = directory / "files"
-        self.folder.mkdir(parents=True)
-        self._port = free_port()
-        configuration = directory / "wsgidav.json"
-        settings = {
-            "host": "127.0.0.1",
-            "port": self._port,
-            "provider_mapping": {"/": str(self.folder)},
-            "simple_dc": {"user_mapping": {"*": True}},
-            "ssl_certificate": str(authority.server_file),
-            "ssl_private_key": str(authority.server_file),
-            "verbose": 1,
-        }
-        configuration.write_text(json.dumps(settings))
-        program = "import sys; from wsgidav.server.server_cli import run; sys.exit(run())"
-        arguments: list[str | Path] = ["--server", "cheroot", "--config", configuration]
-        self._child = Child("wsgidav", [sys.executable, "-c", program, *arguments], directory / "wsgidav.log")
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self._port}/"
-
-    def __enter__(self) -> Self:
-        self._child.start()
-        self._child.wait_until(lambda: accepts_connections(self._port), 30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._child.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -63,25 +62,19 @@ def test_addresses_below_a_prefix_are_resolved(uri: str, expected: Address) -> N
         "file:///data/in/../other/a.wav",
         "file:///data/in/./a.wav",
         "file:///data/in//a.wav",
-        "file:///data/in/%2e%2e/other/a.wav",
-        "file:///data/in/..%2fother/a.wav",
-        "file:///data/in/%2E./a.wav",
         "file:///data/in/a\0.wav",
-        "file:///data/in/a%00.wav",
         "file://host/data/in/a.wav",
         "file:/data/in/a.wav",
         "/data/in/a.wav",
         "s3://calls/2025/a.wav",
         "s3://calls/20260/a.wav",
-        "s3://calls/2026/../2025/a.wav",
         "s3://calls.evil/2026/a.wav",
         "s3:///2026/a.wav",
         "S3://calls/2026/a.wav",
         "http://calls/2026/a.wav",
         "s3://../2026/a.wav",
+        "s3://out//",
         "s3://user@calls/2026/a.wav",
-        "file:///data/in/%252e%252e/other/a.wav",
-        "file:///data/in/..;x/other/a.wav",
         "https://clips.example/2025/a.wav",
         "https://clips.example/20260/a.wav",
         "https://clips.example/2026/../2025/a.wav",
@@ -137,17 +130,15 @@ def test_an_empty_allow_list_allows_nothing() -> None:
         AllowList([]).resolve("file:///data/in/a.wav")
 
 
-def test_a_link_may_be_the_allowed_folder_but_not_lead_out_of_it(tmp_path: Path) -> None:
-    real, other = tmp_path / "real", tmp_path / "other"
-    real.mkdir()
-    other.mkdir()
-    (tmp_path / "alias").symlink_to(real)
-    (real / "out").symlink_to(other)
-    allowed = AllowList([f"file://{tmp_path}/alias/"])
-    assert allowed.resolve(f"file://{tmp_path}/alias/a.wav").path == f"{real}/a.wav"
-    assert allowed.resolve(f"file://{real}/a.wav").path == f"{real}/a.wav"
-    with pytest.raises(VoxFleetError):
-        allowed.resolve(f"file://{tmp_path}/alias/out/a.wav")
+@pytest.mark.parametrize("rest", ["%2e%2e/x", "..%2fx", "a%00", "..;x/a", "%252e%252e/x", "a\\b", "...", "a;b"])
+def test_names_are_literal_in_local_folders_and_buckets(rest: str) -> None:
+    assert ALLOWED.resolve(f"file:///data/in/{rest}").key == f"data/in/{rest}"
+    assert ALLOWED.resolve(f"s3://calls/2026/{rest}").key == f"2026/{rest}"
+
+
+@pytest.mark.parametrize("rest", ["/a", "a//b", "../a", "a/../../b", "./a", ".", "..", "//", "a\0b"])
+def test_a_slash_or_a_dot_means_nothing_in_a_key(rest: str) -> None:
+    assert ALLOWED.resolve(f"s3://calls/2026/{rest}").key == f"2026/{rest}".removesuffix("/")
 
 
 def test_the_root_may_be_allowed() -> None:
@@ -193,13 +184,14 @@ def test_disguised_ip_addresses_are_refused(host: str) -> None:
     st.sampled_from(["file:///data/in/", "https://clips.example/2026/"]),
 )
 def test_whatever_is_resolved_lies_below_a_prefix(rest: str, prefix: str) -> None:
-    """Both for servers that decode percent signs and for those that do not."""
+    """Web servers may decode percent signs, once or more; the file system does not."""
     try:
         address = ALLOWED.resolve(f"{prefix}{rest}")
     except VoxFleetError:
         return
     folder = "/data/in" if address.scheme is FILE else "/2026"
-    for key in (address.key, unquote(address.key), unquote(unquote(address.key))):
+    decoded = (unquote(address.key), unquote(unquote(address.key))) if address.scheme is HTTPS else ()
+    for key in (address.key, *decoded):
         assert posixpath.normpath(f"/{key}").startswith(folder)
 
 

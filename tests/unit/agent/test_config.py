@@ -12,6 +12,7 @@ from voxfleet_agent.config import (
     create_private_file,
     load_config,
     read_private_file,
+    require_gpu_memory,
     require_memory,
 )
 
@@ -46,6 +47,7 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         ("allow", ["file:///data/../etc/"], "`..`"),
         ("allow", ["https://2130706433/"], "host"),
         ("https", {"privateNetworks": ["ten"]}, "10.1.0.0/16"),
+        ("fileTimeout", "0s", "from 1s to 1h"),
         ("color", "red", "unknown field"),
     ],
 )
@@ -105,3 +107,14 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
         read_private_file(file, "tokenFile")
     with pytest.raises(ConfigError, match="voxfleet-agent init --config FILE"):
         read_private_file(tmp_path / "none", "tokenFile")
+
+
+def test_caps_beyond_what_the_gpu_may_wire_are_refused_with_the_arithmetic() -> None:
+    pools = [PoolConfig(name="a", lanes=2, memory_cap="6Gi"), PoolConfig(name="b", lanes=1, memory_cap="1Gi")]
+    require_gpu_memory(None, pools)
+    require_gpu_memory(13 * GIB, pools)
+    with pytest.raises(
+        ConfigError, match=r"2 x 6Gi \(a\) \+ 1 x 1Gi \(b\) = 13312 MiB; .* GPU may wire 13311 MiB"
+    ) as told:
+        require_gpu_memory(13 * GIB - 1, pools)
+    assert "iogpu.wired_limit_mb=13312" in str(told.value)

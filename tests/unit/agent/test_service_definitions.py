@@ -34,7 +34,12 @@ def test_the_plist_is_a_daemon_that_keeps_the_machine_awake_and_dumps_no_core() 
     shell, flag, script, python, *_ = plist["ProgramArguments"]
     assert (shell, flag, python) == ("/bin/sh", "-c", "/opt/vox fleet/bin/python")
     assert script.startswith("/usr/bin/caffeinate -i -s -w $$ &")
-    assert plist["ProgramArguments"][-2:] == ["--config", "/Users/voxfleet/agent.yaml"]
+    state = "/Users/voxfleet/state"
+    assert plist["ProgramArguments"][-4:] == [
+        *("--config", "/Users/voxfleet/agent.yaml"),
+        *("--log-file", f"{state}/agent.log"),
+    ]
+    assert plist["StandardErrorPath"] == plist["StandardOutPath"] == f"{state}/agent-stderr.log"
     assert plist["KeepAlive"] is True and plist["RunAtLoad"] is True
     assert plist["SoftResourceLimits"]["Core"] == plist["HardResourceLimits"]["Core"] == 0
     assert "LimitLoadToSessionType" not in plist, "a LaunchDaemon, not an agent of a session"

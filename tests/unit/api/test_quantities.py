@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from voxfleet_api import quantities
+from voxfleet_api.base import MAX_SIZE_BYTES, SIZE_PATTERN, Size
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,22 @@ def test_seconds_add_up_exactly(parts: list[int]) -> None:
 )
 def test_hours_round_half_up(milliseconds: int, hours: str) -> None:
     assert quantities.hours_text(milliseconds) == hours
+
+
+SIZES: TypeAdapter[str] = TypeAdapter(Size)
+
+
+@given(st.from_regex(SIZE_PATTERN, fullmatch=True))
+def test_every_size_leaves_room_in_64_bits(text: str) -> None:
+    assert 1 <= quantities.quantity_bytes(SIZES.validate_python(text)) <= MAX_SIZE_BYTES < 2**62
+
+
+@pytest.mark.parametrize("size", [1, 10**15 - 1, "1", "1048576Ki", "200Mi", "20Gi", "999999T", "999999Ti"])
+def test_sizes_that_people_write(size: object) -> None:
+    assert SIZES.validate_python(size) == str(size)
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**15, "0Gi", "1000000Ti", "999999999999999Ti", "1Pi", "01"])
+def test_sizes_out_of_bounds(size: object) -> None:
+    with pytest.raises(ValidationError):
+        SIZES.validate_python(size)

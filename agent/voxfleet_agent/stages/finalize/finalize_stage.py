@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
@@ -20,6 +21,7 @@ from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import (
@@ -37,6 +39,8 @@ from voxfleet_shared import crash_points
 
 READS_AT_A_TIME = 8
 
+_log = logger("voxfleet.stages")
+
 _SPOOL_NAME = "rows"
 
 M = TypeVar("M", bound=SpecModel)
@@ -51,7 +55,19 @@ async def run_finalize(ctx: StageContext) -> ShardResult:
     if finalize_spec is None:
         raise ValueError("a Finalize attempt needs a finalize spec")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
-    plan = await read_plan(files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256)
+    # Attempts end before Finalize begins: what is unfinished now stays so.
+    try:
+        await ctx.storage.remove_unfinished(f"{ctx.spec.output_folder}/")
+    except VoxFleetError as error:  # what stays unfinished harms no result; an outage shows at the next read
+        _log.warning(
+            "unfinished files were not swept",
+            namespace=ctx.spec.namespace,
+            job=ctx.spec.job.name,
+            failure_class=error.failure_class.value,
+        )
+    plan = await read_plan(
+        files, finalize_spec.plan_attempt, finalize_spec.manifest_sha256, one_machine=ctx.one_machine
+    )
     if plan.boundaries[-1] != finalize_spec.total:
         raise plan_mismatch(f"the manifest has {plan.boundaries[-1]} clips, the job's status {finalize_spec.total}")
     await (await open_manifest(files, finalize_spec.plan_attempt)).require_sha256(finalize_spec.manifest_sha256)
@@ -95,6 +111,7 @@ async def _write_index(
         manifest_sha256=finalize_spec.manifest_sha256,
         total=finalize_spec.total,
         counts=merged.tally.counts,
+        warnings=merged.tally.warnings,
         files=(*results, *(file_ref(name, content) for name, content in contents.items())),
     )
     content = canonical_json(index.dump())
@@ -102,7 +119,11 @@ async def _write_index(
     crash_points.point("index-uploaded")
     ctx.progress(finalize_spec.total, finalize_spec.total)
     return ShardResult(
-        commit_sha256=sha256_hex(content), counts=index.counts, quarantine=merged.tally.first_quarantined
+        commit_sha256=sha256_hex(content),
+        counts=index.counts,
+        quarantine=merged.tally.first_quarantined,
+        failures=merged.tally.first_failed,
+        warnings=index.warnings,
     )
 
 
@@ -156,9 +177,8 @@ async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
 async def _read_runs(files: JobFiles, commits: Sequence[Commit]) -> Sequence[RunRecord]:
     runs = RunRecords()
     for commit in commits:
-        if commit.run is not None:
-            content = await files.read_verified(commit.run.path, commit.run.sha256)
-            runs.add(_parsed(RunRecord, commit.run.path, content))
+        for ref in commit.runs:
+            runs.add(_parsed(RunRecord, ref.path, await files.read_verified(ref.path, ref.sha256)))
     return runs.records
 
 

@@ -33,6 +33,8 @@ class JobMetrics(SpecModel):
     audio_milliseconds: int
     """The audio of all clips."""
     failure_classes: dict[str, int]
+    warnings: dict[str, int]
+    """Number of clips by the code of a warning."""
     retries: int
     batch_sizes: dict[str, int]
     """Number of clips by the size of their batch."""
@@ -66,6 +68,7 @@ class JobMetricsSum:
     def __init__(self) -> None:
         self._statuses: Counter[ClipStatus] = Counter()
         self._classes: Counter[str] = Counter()
+        self._warned: Counter[str] = Counter()
         self._batches: Counter[int] = Counter()
         self._timed: dict[ClipStatus, _TimingSums] = {}
         self._audio_milliseconds = 0
@@ -76,6 +79,7 @@ class JobMetricsSum:
             self._statuses[row.status] += 1
             self._audio_milliseconds += row.audio_milliseconds
             self._retries += row.retries or 0
+            self._warned.update({warning.code.value for warning in row.warnings})
             if row.error is not None and row.error.failure_class is not None:
                 self._classes[row.error.failure_class.value] += 1
             if row.batch_size is not None and row.timings is not None:
@@ -87,6 +91,7 @@ class JobMetricsSum:
             clips={status.value: self._statuses[status] for status in ClipStatus},
             audio_milliseconds=self._audio_milliseconds,
             failure_classes=dict(self._classes),
+            warnings=dict(self._warned),
             retries=self._retries,
             batch_sizes={str(size): count for size, count in self._batches.items()},
             timings={status.value: timed.metrics() for status, timed in self._timed.items()},

@@ -38,6 +38,7 @@ class BundleSetting(SpecModel):
     scratch_path: str
     """The scratch folder, without the attempt's own folder in it."""
     environment: dict[str, str]
+    blas: str
     seed: int
 
 
@@ -50,6 +51,8 @@ class BundleRun(SpecModel):
     """Index into `settings`."""
     ladder: int | None = None
     """Index into `ladders`."""
+    ladder_milliseconds: int = 0
+    """How long the attempt measured batch sizes; 0 when it found the ladder measured."""
     retries: dict[str, int]
     readings: LaneReadings
 
@@ -139,6 +142,7 @@ def repro_files(
                 attempt=run.attempt,
                 setting=settings.index(_setting(run)),
                 ladder=None if run.ladder is None else ladders.index(run.ladder),
+                ladder_milliseconds=run.ladder_milliseconds,
                 retries=run.retries,
                 readings=run.readings,
             )
@@ -173,6 +177,7 @@ def batch_table_csv(ladders: Sequence[LadderTable]) -> bytes:
             "scratch_bytes",
             "memory_knee",
             "latency_knee",
+            "throughput_knee",
             "chosen",
         ]
     )
@@ -197,6 +202,7 @@ def batch_table_csv(ladders: Sequence[LadderTable]) -> bytes:
                     tier.scratch_bytes,
                     table.memory_knee,
                     table.latency_knee,
+                    table.throughput_knee,
                     table.chosen,
                 ]
             )
@@ -212,6 +218,7 @@ def _setting(run: RunRecord) -> BundleSetting:
         sample_rate_hz=run.sample_rate_hz,
         scratch_path=run.scratch_path,
         environment=run.environment,
+        blas=run.blas,
         seed=run.seed,
     )
 

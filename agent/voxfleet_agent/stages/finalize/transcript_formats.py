@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.results import ResultRow, TimedText
+
+_ARROW = re.compile(r"-{2,}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +25,41 @@ class Cue:
 
 
 def cues(segments: Iterable[TimedText]) -> list[Cue]:
-    """The segments that have text, in order. None is empty, and none begins before the previous one ends."""
-    ordered: list[Cue] = []
-    previous_end = 0
+    """The segments that have text, in order. None is empty, and none begins before the previous one ends.
+
+    Where segments overlap, the earlier one is shown until the next begins; those that begin together share a cue.
+    """
+    texts: dict[int, list[str]] = {}
+    ends: dict[int, int] = {}
     for segment in sorted(segments, key=lambda segment: (segment.start_milliseconds, segment.end_milliseconds)):
         text = " ".join(segment.text.replace("\0", "\N{REPLACEMENT CHARACTER}").split())
         if text:
-            start = max(segment.start_milliseconds, previous_end)
-            previous_end = max(segment.end_milliseconds, start + 1)
-            ordered.append(Cue(start, previous_end, text))
-    return ordered
+            texts.setdefault(segment.start_milliseconds, []).append(text)
+            ends[segment.start_milliseconds] = segment.end_milliseconds
+    starts = sorted(texts)
+    nexts = [*starts[1:], math.inf]
+    return [
+        Cue(start, int(min(max(ends[start], start + 1), following)), " ".join(texts[start]))
+        for start, following in zip(starts, nexts, strict=False)
+    ]
 
 
 def srt(row: ResultRow) -> bytes:
     """SubRip: cues numbered from 1, a comma before the milliseconds, one empty line after each cue.
 
-    SubRip has no escapes, so an arrow in the text, which would look like a line of times, loses a dash.
+    SubRip has no escapes: `<` and `&` stand for themselves. An arrow in the text, which would look like a line of
+    times, keeps one dash.
     """
     blocks = [
         f"{number}\n{_cue_time(cue.start_milliseconds, ',')} --> {_cue_time(cue.end_milliseconds, ',')}\n"
-        f"{cue.text.replace('-->', '->')}\n\n"
+        f"{_ARROW.sub('->', cue.text)}\n\n"
         for number, cue in enumerate(_cues(row), start=1)
     ]
     return "".join(blocks).encode()
 
 
 def vtt(row: ResultRow) -> bytes:
-    """WebVTT (W3C): the signature line, then cues. Their text is escaped, so that no word looks like a tag."""
+    """WebVTT (W3C): the signature line, then cues. Their text is escaped, so that nothing looks like a tag or arrow."""
     blocks = ["WEBVTT\n"] + [
         f"\n{_cue_time(cue.start_milliseconds, '.')} --> {_cue_time(cue.end_milliseconds, '.')}\n{_escaped(cue.text)}\n"
         for cue in _cues(row)

@@ -7,7 +7,7 @@ import asyncio
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import contract_violation, sniff
 from voxfleet_agent.stages.failure_scope import SCOPE_OF, FailureScope
-from voxfleet_agent.stages.plan.input_clips import InputClip
+from voxfleet_agent.stages.plan.input_clip import InputClip
 from voxfleet_agent.stages.result_rows import row_error, row_error_of
 from voxfleet_agent.storage import RangeReader, Storage, in_reader_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -46,8 +46,12 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
         if SCOPE_OF[error.failure_class] is FailureScope.CLIP or error.failure_class is FailureClass.ACCESS_DENIED:
             return row.model_copy(update={"refusal": row_error_of(error)})
         raise
-    audio_milliseconds = 0 if facts is None else facts.audio_milliseconds
-    return row.model_copy(update={"audio_milliseconds": audio_milliseconds, "refusal": refusal})
+    if facts is not None:
+        copy_bytes = facts.copy_bytes(version.size_bytes)
+        row = row.model_copy(
+            update={"audio_milliseconds": facts.audio_milliseconds, "decode_scratch_bytes": copy_bytes}
+        )
+    return row.model_copy(update={"refusal": refusal})
 
 
 def _parse_and_check(
@@ -60,7 +64,8 @@ def _parse_and_check(
     if refusal is not None:
         return None, refusal
     facts = parse(clip)
-    return facts, contract_violation(facts, size_bytes, contract)
+    refusal = contract_violation(facts, size_bytes, contract) or refuse_copy(facts, size_bytes, contract)
+    return facts, refusal
 
 
 class HeaderReader:
@@ -84,6 +89,18 @@ class HeaderReader:
     def close(self) -> None:
         """Makes the next read fail, to end a reader thread whose caller timed out."""
         self._closed = True
+
+
+def refuse_copy(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
+    """The refusal of a file that does not fit into scratch together with the copy that its decoder needs. Pure."""
+    copy_bytes = facts.copy_bytes(size_bytes)
+    if size_bytes + copy_bytes <= quantity_bytes(contract.scratch.max_bytes):
+        return None
+    reason = (
+        f"has {size_bytes} bytes, and its decoder needs a copy of the {copy_bytes} that are audio; the contract's"
+        f" scratch.maxBytes is {contract.scratch.max_bytes}"
+    )
+    return row_error(FailureClass.CONTRACT_VIOLATION, reason)
 
 
 def refuse_size(size_bytes: int, contract: VoiceContractSpec) -> RowError | None:

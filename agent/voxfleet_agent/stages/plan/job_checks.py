@@ -6,6 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from voxfleet_agent.engine.model_rates import (
+    heard_rate_hz,
+    heard_rate_problems,
+    spoken_rate_hz,
+    spoken_rate_problems,
+)
 from voxfleet_agent.engine.synthesis_families import check_synthesis, synthesis_family_of, voices_in
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, check_transcription
 from voxfleet_agent.models.model_files import open_regular
@@ -63,12 +69,18 @@ _CONFIG_LIMIT_BYTES = 2**20
 
 
 def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice or timestamps that the model's family does not support.
+    """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, timestamps or a rate that the model does not support.
 
     The message names all of them. When config.json does not name the family, or the family is not known here, the lane
     makes these checks when it loads the model.
     """
     config = _config(folder / "config.json")
+    problems = [*_family_problems(folder, config, spec), *_rate_problems(config, spec)]
+    if problems:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
+
+
+def _family_problems(folder: Path, config: dict[str, object], spec: AttemptSpec) -> Iterator[str]:
     name = _string_field(config, "model_type")
     try:
         if spec.task is Task.TRANSCRIBE and name in TRANSCRIPTION_FAMILIES:
@@ -78,7 +90,16 @@ def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
             voices = None if family.speakers_by_model else voices_in(folder)
             check_synthesis(name, family, spec.synthesis, voices)
     except VoxFleetError as error:
-        raise VoxFleetError(FailureClass.INVALID_INPUT, error.message) from error
+        yield error.message
+
+
+def _rate_problems(config: dict[str, object], spec: AttemptSpec) -> Iterator[str]:
+    name = _string_field(config, "model_type")
+    if spec.task is Task.TRANSCRIBE:
+        heard_hz = heard_rate_hz(name, config)
+        return heard_rate_problems(spec.contract, heard_hz) if heard_hz is not None else iter(())
+    spoken_hz = spoken_rate_hz(name, config)
+    return spoken_rate_problems(spec.contract, spoken_hz) if spoken_hz is not None else iter(())
 
 
 def _config(file: Path) -> dict[str, object]:

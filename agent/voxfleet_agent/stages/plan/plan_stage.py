@@ -10,23 +10,27 @@ from voxfleet_agent.stages.frozen_plan import nonce_name
 from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
-from voxfleet_agent.stages.plan.input_clips import InputClip, list_input_clips
+from voxfleet_agent.stages.plan.input_clip import InputClip
+from voxfleet_agent.stages.plan.input_clips import list_input_clips
 from voxfleet_agent.stages.plan.job_checks import require_contract_allows, require_model_supports
+from voxfleet_agent.stages.plan.other_spelling import SpellingLookup
 from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, text_row
 from voxfleet_agent.stages.request_retries import Retrier
-from voxfleet_agent.stages.result_rows import row_error_of
+from voxfleet_agent.stages.result_rows import row_error, row_error_of
 from voxfleet_agent.stages.stage_context import StageContext
+from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
-from voxfleet_api.results import ManifestRow, PlanFile, PlanResult, plan_folder
+from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.results import SKIPPED_NAME, ManifestRow, PlanFile, PlanResult, plan_folder
 from voxfleet_shared import crash_points
 
 HEADERS_AT_A_TIME = 16
 
 
 async def run_plan(ctx: StageContext) -> ShardResult:
-    """Writes contract.json, manifest.jsonl and, last, plan.json, which never changes once it exists.
+    """Writes contract.json, manifest.jsonl, skipped.jsonl and, last, plan.json, which never changes once it exists.
 
     Raises VoxFleetError.
     """
@@ -45,12 +49,15 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     await _check_reference(ctx, retrier)
     model = await retrier(lambda: ctx.models.resolve(plan_spec.model, ctx.storage))
     await asyncio.to_thread(require_model_supports, model.path, ctx.spec)
-    sources = await list_input_clips(ctx.storage, retrier, plan_spec.input, ctx.spec.task, ctx.spec.output_folder)
+    listed = await list_input_clips(ctx.storage, retrier, plan_spec.input, ctx.spec.task, ctx.spec.output_folder)
     outage_detector = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
-    clips = await _inspect_all(ctx, retrier, outage_detector, sources)
-    plan = decide_plan(plan_spec, ctx.spec.contract_digest, clips, model)
+    clips = await _inspect_all(ctx, retrier, outage_detector, listed.clips)
+    selection = None if listed.selection is None else listed.selection.counts()
+    plan = decide_plan(plan_spec, ctx.spec.contract_digest, clips, model, selection)
     await files.write("contract.json", canonical_json(ctx.spec.contract.dump()))
     await files.write(manifest_name, clips.manifest)
+    if listed.selection is not None:
+        await files.write(f"{folder}/{SKIPPED_NAME}", await asyncio.to_thread(listed.selection.skipped_rows))
     content = canonical_json(plan.dump())
     await files.write_once(plan_name, content)
     crash_points.point("plan-uploaded")
@@ -69,7 +76,7 @@ def _result(plan: PlanFile, content: bytes) -> ShardResult:
 
 
 async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
-    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's reference recording."""
+    """Raises VoxFleetError(INVALID_INPUT) when the contract refuses the voice's recording or has no room for it."""
     reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
     if reference is None:
         return
@@ -77,6 +84,13 @@ async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:
     row = await retrier(lambda: inspect_clip(ctx.storage, ctx.spec.contract, 0, source))
     if row.refusal is not None:
         raise VoxFleetError(FailureClass.INVALID_INPUT, f"spec.synthesis.reference: {row.refusal.reason}")
+    spoken_bytes, limit_bytes = worst_case_bytes(ctx.spec.contract), quantity_bytes(ctx.spec.contract.scratch.max_bytes)
+    if (row.size_bytes or 0) + spoken_bytes > limit_bytes:
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT,
+            f"spec.synthesis.reference has {row.size_bytes} bytes and a spoken file of input.maxClip may need"
+            f" {spoken_bytes} beside it, but the contract's scratch.maxBytes is {limit_bytes}; raise it",
+        )
 
 
 async def _inspect_all(
@@ -84,12 +98,13 @@ async def _inspect_all(
 ) -> InspectedClips:
     """Inspects all clips with a fixed number of tasks, however many clips there are."""
     inspected, done = InspectedClips(), 0
+    speller = SpellingLookup(ctx.storage)
     numbered = iter(range(len(sources)))
 
     async def inspect_next() -> None:
         nonlocal done
         for index in numbered:
-            inspected.add(await _inspect(ctx, retrier, outage_detector, index, sources))
+            inspected.add(await _inspect(ctx, retrier, outage_detector, speller, index, sources))
             done += 1
             ctx.progress(done, len(sources))
 
@@ -100,9 +115,17 @@ async def _inspect_all(
 
 
 async def _inspect(
-    ctx: StageContext, retrier: Retrier, outage_detector: OutageDetector, index: int, sources: Sequence[InputClip]
+    ctx: StageContext,
+    retrier: Retrier,
+    outage_detector: OutageDetector,
+    speller: SpellingLookup,
+    index: int,
+    sources: Sequence[InputClip],
 ) -> ManifestRow:
     source = sources[index]
+    if source.problem is not None:
+        refusal = row_error(FailureClass.INVALID_INPUT, source.problem)
+        return ManifestRow(index=index, custom_id=source.custom_id, refusal=refusal)
     if source.text is not None:
         return text_row(index, source.custom_id, source.text)
     uri = source.uri or ""
@@ -116,4 +139,7 @@ async def _inspect(
         )
     if row.size_bytes is not None:
         outage_detector.record_readable(uri)
+    if row.refusal is not None and row.refusal.failure_class is FailureClass.INPUT_NOT_FOUND:
+        reason = f"{row.refusal.reason}{await speller.hint(uri)}"
+        return row.model_copy(update={"refusal": row_error(FailureClass.INPUT_NOT_FOUND, reason)})
     return row

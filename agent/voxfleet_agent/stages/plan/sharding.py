@@ -13,7 +13,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
 from voxfleet_api.protocol import PlanSpec
 from voxfleet_api.quantities import seconds_text
-from voxfleet_api.results import ManifestRow, PlanFile
+from voxfleet_api.results import InputSelection, ManifestRow, PlanFile
 
 
 def shard_boundaries(audio_milliseconds: Sequence[int], target_milliseconds: int, max_shards: int) -> tuple[int, ...]:
@@ -60,7 +60,13 @@ class InspectedClips:
             self.audio_milliseconds += next_row.audio_milliseconds
 
 
-def decide_plan(plan_spec: PlanSpec, contract_digest: str, clips: InspectedClips, model: ResolvedModel) -> PlanFile:
+def decide_plan(
+    plan_spec: PlanSpec,
+    contract_digest: str,
+    clips: InspectedClips,
+    model: ResolvedModel,
+    selection: InputSelection | None = None,
+) -> PlanFile:
     return PlanFile(
         manifest_sha256=clips.manifest.whole_sha256,
         model_digest=model.digest,
@@ -68,6 +74,7 @@ def decide_plan(plan_spec: PlanSpec, contract_digest: str, clips: InspectedClips
         boundaries=shard_boundaries(clips.weights, plan_spec.shard_audio_milliseconds, plan_spec.max_shards),
         audio_seconds=seconds_text(clips.audio_milliseconds),
         contract_digest=contract_digest,
+        selection=selection,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -13,7 +13,7 @@ from voxfleet_agent.stages.result_rows import RowTally, is_row_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import AttemptBase, ManifestRow, PartRef, ResultRow, attempt_folder
+from voxfleet_api.results import AttemptBase, ClipStatus, ManifestRow, PartRef, ResultRow, attempt_folder
 
 _BASE = re.compile(r"([1-9][0-9]*)/base\.json")
 _PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")
@@ -28,11 +28,16 @@ class Part:
 
 
 class DeliveredParts:
-    """Parts that together hold at most one row per clip. Only the indexes and the tally of the rows stay in memory."""
+    """Parts that together hold at most one row per clip.
+
+    Of the rows, only their indexes, attempts and tally stay in memory.
+    """
 
     def __init__(self) -> None:
         self.refs: list[PartRef] = []
         self.indexes: set[int] = set()
+        self.inferring_attempts: set[int] = set()
+        """The attempts that ran the model for any of the rows."""
         self.tally = RowTally()
 
     def add(self, part: Part) -> None:
@@ -41,6 +46,9 @@ class DeliveredParts:
         if len(indexes) != len(part.rows) or not indexes.isdisjoint(self.indexes):
             raise plan_mismatch(f"{part.ref.path} holds a clip that has a row already")
         self.indexes |= indexes
+        self.inferring_attempts |= {
+            row.attempt for row in part.rows if row.attempt is not None and row.batch_size is not None
+        }
         self.refs.append(part.ref)
         self.tally.add(part.rows)
 
@@ -59,6 +67,34 @@ async def read_part(files: JobFiles, path: str, sha256: str) -> Part:
     return parse_part(path, sha256, await files.read(path))
 
 
+@dataclass(slots=True)
+class Inheritance:
+    """What an attempt takes over from the attempts before it."""
+
+    delivered: DeliveredParts = field(default_factory=DeliveredParts)
+    kept_rows: list[ResultRow] = field(default_factory=list)
+    """Rows of parts that cannot be taken over whole."""
+
+    def add(self, part: Part, clips: Mapping[int, ManifestRow], *, same_plan: bool) -> None:
+        """Takes over what is usable of a part.
+
+        Rows of an earlier Plan are taken over one by one, and those that failed are not: somebody planned the job again
+        because the cause is mended.
+        """
+        if usable(part, clips, self.delivered.indexes | {row.index for row in self.kept_rows}) and (
+            same_plan or not any(row.status is ClipStatus.FAILED for row in part.rows)
+        ):
+            self.delivered.add(part)
+        elif not same_plan:
+            known = self.delivered.indexes | {row.index for row in self.kept_rows}
+            for row in part.rows:
+                clip = clips.get(row.index)
+                if clip is None or row.index in known or row.status is ClipStatus.FAILED or not is_row_of(row, clip):
+                    continue
+                known.add(row.index)
+                self.kept_rows.append(row)
+
+
 def usable(part: Part, clips: Mapping[int, ManifestRow], delivered: Set[int]) -> bool:
     """Whether a part has rows, all for these clips in their planned versions, and only one for each clip.
 
@@ -74,14 +110,14 @@ def usable(part: Part, clips: Mapping[int, ManifestRow], delivered: Set[int]) ->
 
 
 async def collect_inherited_parts(
-    files: JobFiles, spec: AttemptSpec, clips: Mapping[int, ManifestRow]
-) -> DeliveredParts:
+    files: JobFiles, spec: AttemptSpec, plan_attempt: int, clips: Mapping[int, ManifestRow]
+) -> Inheritance:
     """Collects parts from the latest earlier attempt that froze a base: first the parts of that base, then its own.
 
     The storage is listed once. A part that is missing from the listing, damaged, or made from other versions of its
     clips is left out, and its clips run again; so nothing here can make a result wrong.
     """
-    delivered = DeliveredParts()
+    inheritance = Inheritance()
     names = await files.names_below(f"parts/{spec.shard_uid}")
     for attempt in earlier_attempts(names, spec.attempt):
         base = await _read_base(files, spec.shard_uid, attempt)
@@ -89,10 +125,10 @@ async def collect_inherited_parts(
             candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
             for path, sha256 in candidates:
                 part = await _read_part_if_intact(files, path, sha256)
-                if part is not None and usable(part, clips, delivered.indexes):
-                    delivered.add(part)
+                if part is not None:
+                    inheritance.add(part, clips, same_plan=base.plan_attempt == plan_attempt)
             break
-    return delivered
+    return inheritance
 
 
 def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:

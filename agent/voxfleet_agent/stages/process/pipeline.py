@@ -14,7 +14,7 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.process.batching import ReadyClips
 from voxfleet_agent.stages.process.part_uploader import PartUploader
-from voxfleet_agent.stages.process.prefetch import ClipSource, PrefetchWindow, PreparedClip
+from voxfleet_agent.stages.process.prefetch import ClipSource, PrefetchWindow, PreparedClip, WindowLimits
 from voxfleet_agent.stages.process.row_recorder import RowRecorder
 from voxfleet_agent.stages.result_rows import RowFactory
 from voxfleet_agent.stages.stage_context import StageContext
@@ -22,9 +22,11 @@ from voxfleet_agent.stages.synthesis_files import deliver_audio
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import ManifestRow, Timings, attempt_folder
 
-BATCHES_AHEAD = LANE_BATCHES + 2
-"""The batches inside the lane, one that is filling up, and one whose rows are being written."""
-WINDOW_BYTES = 512 * 2**20
+UNRECORDED_BATCHES = LANE_BATCHES + 2
+"""Batches between lane and row: those inside the lane and two whose rows are being written. A crash repeats these."""
+WINDOW = WindowLimits(audio_milliseconds=600_000, min_clips=48, max_clips=256, bytes=512 * 2**20)
+"""Ten minutes of audio are seconds of a fast lane's work: time for several fetches from far away."""
+FETCHES_AT_A_TIME = 16
 REFUSED_AT_A_TIME = 8
 
 
@@ -51,7 +53,11 @@ class Pipeline:
         self._retries = retries
         self._attempt_folder = attempt_folder(ctx.spec.shard_uid, ctx.spec.attempt)
         self._rows = RowFactory(ctx.spec.attempt, ctx.provenance, ctx.spec.contract.output.timestamps)
-        self._window = PrefetchWindow(lambda: BATCHES_AHEAD * self._lane.batch_size, WINDOW_BYTES)
+        self._window = PrefetchWindow(WINDOW)
+        self._fetches = asyncio.Semaphore(FETCHES_AT_A_TIME)
+        self._unrecorded = 0
+        """Clips that the lane has got and whose rows are not durable yet."""
+        self._recorded = asyncio.Event()
         self._reserved_paths: set[Path] = set()
         self._in_lane: dict[int, PreparedClip] = {}
         self._loaded_at_seconds = 0.0
@@ -120,7 +126,8 @@ class Pipeline:
             for index in indexes:
                 clip = clips[index]
                 name, size_bytes = self._clip_source.reservation(clip)
-                await self._window.acquire(size_bytes)
+                await self._fetches.acquire()
+                await self._window.acquire(clip.audio_milliseconds, size_bytes)
                 path = await self._ctx.scratch.reserve(name, size_bytes)
                 self._reserved_paths.add(path)
                 ready.start_fetch()
@@ -129,6 +136,7 @@ class Pipeline:
     async def _prepare(self, ready: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path) -> None:
         """Passes the prepared clip on to the lane, or records its row when the preparation failed."""
         prepared = await self._clip_source.prepare(clip, path)
+        self._fetches.release()
         if prepared.error is None:
             ready.add(bucket, prepared)
             return
@@ -158,6 +166,10 @@ class Pipeline:
     async def _lane_batches(self, ready: ReadyClips[PreparedClip]) -> AsyncGenerator[list[ClipTask], None]:
         async with aclosing(ready.batches()) as batches:
             async for batch in batches:
+                while self._unrecorded and self._unrecorded + len(batch) > UNRECORDED_BATCHES * self._lane.batch_size:
+                    self._recorded.clear()
+                    await self._recorded.wait()
+                self._unrecorded += len(batch)
                 self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
                 yield [prepared.task() for prepared in batch]
 
@@ -191,6 +203,8 @@ class Pipeline:
             audio=audio,
         )
         await self._recorder.record(row, clip, prepared.fetched)
+        self._unrecorded -= 1
+        self._recorded.set()
         await self._release(prepared)
         for cause in verdict.retried_for:
             self._retries[cause] += 1
@@ -199,7 +213,7 @@ class Pipeline:
     async def _release(self, prepared: PreparedClip) -> None:
         await self._ctx.scratch.release(prepared.path)
         self._reserved_paths.discard(prepared.path)
-        self._window.release(prepared.size_bytes)
+        self._window.release(prepared.clip.audio_milliseconds, prepared.size_bytes)
 
 
 def _to_milliseconds(seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,7 +74,7 @@ class FetchedClips:
         self._retries = retries
 
     def reservation(self, clip: ManifestRow) -> tuple[str, int]:
-        return f"clip-{clip.index}", clip.size_bytes or 0
+        return f"clip-{clip.index}", clip_scratch_bytes(clip)
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
         started = time.monotonic()
@@ -94,7 +94,7 @@ class FetchedClips:
         return PreparedClip(
             clip,
             path,
-            version.size_bytes,
+            clip_scratch_bytes(clip),
             retries=retrier.counts.total(),
             fetch_milliseconds=round((now - started) * 1000),
             ready_at_seconds=now,
@@ -108,6 +108,11 @@ class FetchedClips:
         uris = (neighbour.uri or "" for neighbour in neighbours if neighbour.refusal is None)
         await self._outage_detector.raise_if_outage(failure, clip.uri or "", uris)
         return row_error_of(failure)
+
+
+def clip_scratch_bytes(clip: ManifestRow) -> int:
+    """The scratch of a recording: its file, and beside it the copy of its audio that decoding may make."""
+    return (clip.size_bytes or 0) + clip.decode_scratch_bytes
 
 
 class ReservedOutputs:
@@ -127,25 +132,48 @@ class ReservedOutputs:
         return PreparedClip(clip, path, self._size_bytes, ready_at_seconds=time.monotonic())
 
 
-class PrefetchWindow:
-    """Bounds the clips between their reservation and their row, by count and by bytes."""
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How much may be under way at once. The batch size plays no part: a lane that takes one clip at a time empties the
+    window as fast as one that takes eight, and a fetch takes as long for either."""
 
-    def __init__(self, max_clips: Callable[[], int], max_bytes: int) -> None:
-        """`max_clips` is called anew each time, because it depends on the lane's batch size, which may change."""
-        self._max_clips = max_clips
-        self._max_bytes = max_bytes
-        self._sizes_bytes: list[int] = []
+    audio_milliseconds: int
+    min_clips: int
+    """As many may be under way however long they are, so that full batches of long clips come together."""
+    max_clips: int
+    bytes: int
+
+
+class PrefetchWindow:
+    """Bounds the clips between their reservation and their row by audio, number and bytes."""
+
+    def __init__(self, limits: WindowLimits) -> None:
+        self._limits = limits
+        self._clips = 0
+        self._audio_milliseconds = 0
+        self._bytes = 0
         self._released = asyncio.Event()
 
-    async def acquire(self, size_bytes: int) -> None:
+    async def acquire(self, audio_milliseconds: int, size_bytes: int) -> None:
         """Waits for room. A clip larger than the whole window passes alone. Only one caller may wait at a time."""
-        while self._sizes_bytes and (
-            len(self._sizes_bytes) >= self._max_clips() or sum(self._sizes_bytes) + size_bytes > self._max_bytes
-        ):
+        while not self._has_room(audio_milliseconds, size_bytes):
             self._released.clear()
             await self._released.wait()
-        self._sizes_bytes.append(size_bytes)
+        self._clips += 1
+        self._audio_milliseconds += audio_milliseconds
+        self._bytes += size_bytes
 
-    def release(self, size_bytes: int) -> None:
-        self._sizes_bytes.remove(size_bytes)
+    def release(self, audio_milliseconds: int, size_bytes: int) -> None:
+        self._clips -= 1
+        self._audio_milliseconds -= audio_milliseconds
+        self._bytes -= size_bytes
         self._released.set()
+
+    def _has_room(self, audio_milliseconds: int, size_bytes: int) -> bool:
+        limits = self._limits
+        if not self._clips:
+            return True
+        if self._clips >= limits.max_clips or self._bytes + size_bytes > limits.bytes:
+            return False
+        short_enough = self._audio_milliseconds + audio_milliseconds <= limits.audio_milliseconds
+        return short_enough or self._clips < limits.min_clips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -39,12 +40,12 @@ async def run_process(ctx: StageContext) -> ShardResult:
     if process_spec is None or lane is None:
         raise ValueError("a Process attempt needs a process spec and a lane")
     files = JobFiles(ctx.storage, ctx.spec.output_folder, Retrier(ctx.spec.contract.retries, ctx.budget.spend_retry))
-    plan = await read_plan(files, process_spec.plan_attempt, process_spec.manifest_sha256)
+    plan = await read_plan(files, process_spec.plan_attempt, process_spec.manifest_sha256, one_machine=ctx.one_machine)
     clips = await read_clips(files, shard_indexes(plan, process_spec, ctx.spec.contract_digest), process_spec)
     model = await _resolve_model(ctx, process_spec, files.retrier)
-    await require_shared_input(ctx.storage, files.retrier, clips)
+    await require_shared_input(ctx.storage, files.retrier, clips, one_machine=ctx.one_machine)
 
-    delivered = await _freeze_base(ctx, files, clips)
+    delivered = await _freeze_base(ctx, files, process_spec.plan_attempt, clips)
     parts = PartUploader(files, ctx.journal, _attempt_path(ctx))
     await parts.resume()
     finished = delivered.indexes | await ctx.journal.recorded_indexes()
@@ -73,17 +74,27 @@ async def _resolve_model(ctx: StageContext, process_spec: ProcessSpec, retrier: 
     return model
 
 
-async def _freeze_base(ctx: StageContext, files: JobFiles, clips: Mapping[int, ManifestRow]) -> DeliveredParts:
+async def _freeze_base(
+    ctx: StageContext, files: JobFiles, plan_attempt: int, clips: Mapping[int, ManifestRow]
+) -> DeliveredParts:
     """Decides once which parts the attempt inherits, and uploads base.json.
 
     If the journal already has a base, uses that one and does not list the storage again.
     """
     content = await ctx.journal.base()
     if content is None:
-        delivered = await collect_inherited_parts(files, ctx.spec, clips)
-        base = AttemptBase(shard_uid=ctx.spec.shard_uid, attempt=ctx.spec.attempt, parts=tuple(delivered.refs))
+        inheritance = await collect_inherited_parts(files, ctx.spec, plan_attempt, clips)
+        delivered = inheritance.delivered
+        base = AttemptBase(
+            shard_uid=ctx.spec.shard_uid,
+            attempt=ctx.spec.attempt,
+            plan_attempt=plan_attempt,
+            parts=tuple(delivered.refs),
+        )
         content = canonical_json(base.dump())
         await ctx.journal.freeze_base(content)
+        if inheritance.kept_rows:  # a crash before this only costs their clips another run
+            await ctx.journal.record_rows(inheritance.kept_rows)
     else:
         delivered = DeliveredParts()
         for ref in AttemptBase.model_validate_json(content).parts:
@@ -104,6 +115,7 @@ class _ShardRun:
     lane_spec: LaneSpec | None = None
     loaded: LoadedModel | None = None
     ladder: LadderTable | None = None
+    ladder_milliseconds: int = 0
     retries: Counter[FailureClass] = field(default_factory=Counter)
 
     async def process(self, clips: ManifestSlice, finished: Set[int]) -> None:
@@ -121,9 +133,11 @@ class _ShardRun:
             return
         lane_spec, clip_source = await self._resolve_lane_spec(), self._clip_source(clips)
         if remaining.lengths:
+            started = time.monotonic()
             self.ladder = await find_or_measure_ladder(
                 self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
             )
+            self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
         recorder = RowRecorder(self.ctx, self.files, self.parts, row_recorded)
         pipeline = Pipeline(self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries)
         batch_size = None if self.ladder is None else self.ladder.chosen
@@ -156,7 +170,18 @@ class _ShardRun:
                 self.model, self.ctx.spec.contract_digest, step_down.batch_size, step_down.reason
             )
 
-    async def deliver_run_record(self) -> FileRef:
+    async def deliver_run_records(self, attempts: Set[int]) -> tuple[FileRef, ...]:
+        """References of the run.json of these attempts of the shard; uploads this attempt's own if it is among them."""
+        refs: list[FileRef | None] = []
+        for attempt in sorted(attempts):
+            if attempt == self.ctx.spec.attempt:
+                refs.append(await self._deliver_run_record())
+            else:
+                name = f"{attempt_folder(self.ctx.spec.shard_uid, attempt)}/run.json"
+                refs.append(await find_run_record(self.files, name))
+        return tuple(ref for ref in refs if ref is not None)
+
+    async def _deliver_run_record(self) -> FileRef:
         """Uploads run.json, once per attempt."""
         name = f"{_attempt_path(self.ctx)}/run.json"
         ref = await find_run_record(self.files, name)
@@ -164,7 +189,9 @@ class _ShardRun:
             # After a crash between the last row and the commit, no clip remains, so this run has not loaded the model.
             loaded = self.loaded or await self.lane.load(self.model, await self._resolve_lane_spec())
             retries = self.retries + self.files.retrier.counts
-            record = make_run_record(self.ctx, self.lane, self.model, loaded, self.ladder, retries)
+            record = make_run_record(
+                self.ctx, self.lane, self.model, loaded, self.ladder, self.ladder_milliseconds, retries
+            )
             ref = await upload_run_record(self.files, name, record)
         crash_points.point("run-uploaded")
         return ref
@@ -174,12 +201,10 @@ async def _commit(
     ctx: StageContext, files: JobFiles, clips: Mapping[int, ManifestRow], delivered: DeliveredParts, run: _ShardRun
 ) -> ShardResult:
     """Adds the attempt's own parts to `delivered`, which holds the inherited ones, and uploads commit.json."""
-    inferred = False
     for part in await ctx.journal.parts():
         content = await ctx.journal.part_content(part.number)
         own = await asyncio.to_thread(parse_part, part.ref.path, part.ref.sha256, content)
         delivered.add(own)
-        inferred = inferred or any(row.batch_size is not None for row in own.rows)
     if delivered.indexes != set(clips):
         raise plan_mismatch("the attempt's parts do not hold one row for each of its clips")
     commit = Commit(
@@ -188,7 +213,8 @@ async def _commit(
         indexes=encode(clips),
         parts=tuple(delivered.refs),
         counts=delivered.tally.counts,
-        run=await run.deliver_run_record() if inferred else None,
+        warnings=delivered.tally.warnings,
+        runs=await run.deliver_run_records(delivered.inferring_attempts),
     )
     content = canonical_json(commit.dump())
     await files.write_once(f"{_attempt_path(ctx)}/commit.json", content)
@@ -197,4 +223,6 @@ async def _commit(
         commit_sha256=sha256_hex(content),
         counts=commit.counts,
         quarantine=delivered.tally.first_quarantined,
+        failures=delivered.tally.first_failed,
+        warnings=commit.warnings,
     )

@@ -22,6 +22,7 @@ def make_run_record(
     model: ResolvedModel,
     loaded: LoadedModel,
     ladder: LadderTable | None,
+    ladder_milliseconds: int,
     retries: Mapping[FailureClass, int],
 ) -> RunRecord:
     return RunRecord(
@@ -38,15 +39,17 @@ def make_run_record(
         sample_rate_hz=loaded.sample_rate_hz,
         scratch_path=str(ctx.scratch.path.parent),
         environment=dict(loaded.environment),
+        blas=loaded.blas,
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=ladder,
+        ladder_milliseconds=ladder_milliseconds,
         readings=lane.readings(),
     )
 
 
 async def find_run_record(files: JobFiles, name: str) -> FileRef | None:
-    """The run.json that an earlier run of this same attempt uploaded; it is never replaced. None when there is none.
+    """A run.json that was uploaded before; it is never replaced. None when there is none.
 
     Raises VoxFleetError(PLAN_MISMATCH) when it is not a run record.
     """

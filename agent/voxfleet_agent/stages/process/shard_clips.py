@@ -76,11 +76,13 @@ MAX_UNREADABLE_CLIPS = 16
 """After this many unreadable clips, `require_shared_input` looks at the folder instead."""
 
 
-async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mapping[int, ManifestRow]) -> None:
-    """Raises VoxFleetError(INPUT_NOT_SHARED) when this Mac cannot see the local folder that Plan read.
+async def require_shared_input(
+    storage: Storage, retrier: Retrier, clips: Mapping[int, ManifestRow], *, one_machine: bool = False
+) -> None:
+    """Raises VoxFleetError when this Mac cannot see the local folder that Plan read.
 
     One readable clip, or one file in the folder, is enough: a clip that was deleted after Plan, or that cannot be
-    read, is that clip's own failure.
+    read, is that clip's own failure. The class is INPUT_NOT_SHARED or, on `one_machine`, INPUT_NOT_FOUND.
     """
     folder, unreadable = None, 0
     for clip in clips.values():
@@ -99,15 +101,25 @@ async def require_shared_input(storage: Storage, retrier: Retrier, clips: Mappin
     if folder is None:
         return
     try:
-        if await retrier(partial(storage.list_names, folder, limit=2**62)):
+        if (await retrier(partial(storage.list_objects, folder, limit=2**62))).names:
             return
         problem = "finds no file in the input folder"
     except VoxFleetError as error:
         if error.failure_class is not FailureClass.ACCESS_DENIED:
             raise
         problem = f"may not read the input ({error.message})"
-    raise VoxFleetError(
+    raise _lost_input(problem, one_machine=one_machine)
+
+
+def _lost_input(problem: str, *, one_machine: bool) -> VoxFleetError:
+    if one_machine:
+        return VoxFleetError(
+            FailureClass.INPUT_NOT_FOUND,
+            f"this machine {problem}, which it read when it planned this run; mount the volume again or put the clips"
+            " back, then run the same command",
+        )
+    return VoxFleetError(
         FailureClass.INPUT_NOT_SHARED,
-        f"this Mac {problem}, which Plan read on another one; use s3://, a folder that every Mac mounts at the same"
-        " path, or select one Mac with macSelector",
+        f"this Mac {problem}, which Plan read, perhaps on another one; use s3://, a folder that every Mac mounts at the"
+        " same path, or select one Mac with macSelector",
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
@@ -15,7 +17,11 @@ from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, v
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
-from voxfleet_operator.reconcile.shard.status import failed_condition
+from voxfleet_operator.reconcile.shard.status import failed_condition, is_live
+
+PLANNING = "the input is listed and its headers are read"
+RUNNING = "shards run as lanes get free"
+FINALIZING = "results are merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,13 @@ class JobDecision:
     create: tuple[NewShard, ...] = ()
     records_plan: bool = False
     """Whether the status freezes the plan. Process shards follow on the next pass, from the plan that was written."""
+    again_seconds: float | None = None
+    """After how long the same snapshot leads to another decision."""
+
+
+REFUSAL_GRACE_SECONDS = 10
+"""How long after its creation a job may lack what it names. GitOps applies a job and its contract in one go, in any
+order, and gives up at the first Stalled."""
 
 
 def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
@@ -62,20 +75,32 @@ class _JobDecider:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return JobDecision(job.status, add_finalizer=True)
         blocker = self._snapshot.blocker
+        if job.status.contract is None:
+            return self._accept() if blocker is None else self._refuse(blocker)
         if blocker is None:
             self._conditions.drop(ConditionType.STALLED)
         else:
             self._conditions.set(ConditionType.STALLED, True, blocker.reason, blocker.message)
-        if job.status.contract is None:
-            return self._accept() if blocker is None else self._refuse(blocker)
         if job.status.plan is None:
             return self._plan()
         return self._process(job.status.plan)
 
     def _refuse(self, blocker: Blocker) -> JobDecision:
+        grace_seconds = REFUSAL_GRACE_SECONDS - self._age_seconds()
+        problem, other = ConditionType.STALLED, ConditionType.RECONCILING
+        if grace_seconds > 0:
+            problem, other = other, problem
+        self._conditions.set(problem, True, blocker.reason, blocker.message)
+        self._conditions.drop(other)
         self._conditions.set(ConditionType.ACCEPTED, False, blocker.reason, blocker.message)
         self._state(Reason.PENDING, blocker.message)
-        return JobDecision(self._status(self._job.status))
+        return JobDecision(self._status(self._job.status), again_seconds=max(grace_seconds, 0.0) or None)
+
+    def _age_seconds(self) -> float:
+        created = self._job.metadata.creation_timestamp
+        if not created:
+            return math.inf
+        return (datetime.fromisoformat(self._now) - datetime.fromisoformat(created)).total_seconds()
 
     def _accept(self) -> JobDecision:
         job, contract = self._job, self._snapshot.contract
@@ -83,9 +108,11 @@ class _JobDecider:
             name = job.spec.contract_ref.name
             message = f"VoiceContract {name} does not exist in namespace {job.metadata.namespace}; create it"
             return self._refuse(Blocker(Reason.CONTRACT_NOT_FOUND, message))
+        self._conditions.drop(ConditionType.RECONCILING)
+        self._conditions.drop(ConditionType.STALLED)
         accepted = AcceptedContract(digest=digest_of(contract.spec), spec=contract.spec)
         self._conditions.set(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the contract is copied into status")
-        self._state(Reason.PLANNING, "the input is listed and its headers are read")
+        self._state(Reason.PLANNING, PLANNING)
         return JobDecision(self._status(job.status.model_copy(update={"contract": accepted, "start_time": self._now})))
 
     def _plan(self) -> JobDecision:
@@ -96,9 +123,10 @@ class _JobDecider:
         if failed is not None:
             return self._fail(failed.reason, failed.message)
         if shard.status.commit is None or shard.status.plan is None:
+            self._progress(Reason.PLANNING, PLANNING)
             return JobDecision(self._status(self._job.status))
         plan = frozen_plan(shard.status.commit, shard.status.plan)
-        self._state(Reason.RUNNING, "shards run as lanes get free")
+        self._state(Reason.RUNNING, RUNNING)
         return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
 
     def _process(self, plan: JobPlan) -> JobDecision:
@@ -108,31 +136,40 @@ class _JobDecider:
             create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
             return JobDecision(self._status(self._job.status), create=create)
         if not self._shards.processed(total):
+            self._progress(Reason.RUNNING, RUNNING)
             return JobDecision(self._status(self._job.status))
         return self._finalize()
 
     def _finalize(self) -> JobDecision:
         shard = self._shards.finalize
         if shard is None:
-            self._state(Reason.FINALIZING, "results are merged")
+            self._state(Reason.FINALIZING, FINALIZING)
             return JobDecision(self._status(self._job.status), create=(NewShard(Stage.FINALIZE),))
         if shard.status.commit is None and failed_condition(shard) is None:
-            self._state(Reason.FINALIZING, "results are merged")
+            self._progress(Reason.FINALIZING, FINALIZING)
             return JobDecision(self._status(self._job.status))
         status = self._status(self._job.status, ended=True)
         failed = verdict(self._job, status.clips, self._shards)
         if failed is not None:
             return self._fail(*failed)
+        self._conditions.drop(ConditionType.STALLED)
         self._conditions.set(ConditionType.COMPLETE, True, Reason.FINISHED, "all results are in status.results")
         return JobDecision(self._ended())
 
     def _fail(self, reason: str, message: str) -> JobDecision:
         self._conditions.set(ConditionType.FAILED, True, reason, message)
+        self._conditions.set(ConditionType.STALLED, True, reason, message)
         self._state(Reason.FAILED, message)
         return JobDecision(self._ended())
 
     def _ended(self) -> AudioBatchJobStatus:
         return self._status(self._job.status.model_copy(update={"completion_time": self._now}), ended=True)
+
+    def _progress(self, reason: Reason, message: str) -> None:
+        """Tells a job on which no Mac works, because none takes its next shard, from one that moves on."""
+        if self._snapshot.pending_reason is not None and not any(is_live(shard) for shard in self._shards.all):
+            reason, message = Reason.WAITING_FOR_MAC, "no Mac takes its next shard; status.pendingReason says why"
+        self._state(reason, message)
 
     def _state(self, reason: Reason, message: str) -> None:
         self._conditions.set(ConditionType.COMPLETE, False, reason, message)

@@ -16,7 +16,7 @@ from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.deletion import PlacedAttempt, plan_deletion
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job.status import only_numbers_moved
+from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
@@ -67,7 +67,9 @@ class JobReconciler:
             self._announce(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
-        return BLOCKED_RETRY_SECONDS if snapshot.blocker is not None else wait_seconds
+        if snapshot.blocker is not None:
+            return BLOCKED_RETRY_SECONDS
+        return decision.again_seconds if decision.again_seconds is not None else wait_seconds
 
     async def _gather(self, job: AudioBatchJob, shards: JobShards) -> JobSnapshot:
         return JobSnapshot(
@@ -95,7 +97,7 @@ class JobReconciler:
         """The wait in seconds; None if there is nothing to write. Only progress waits, for its interval."""
         if not differs(job.status, status):
             return None
-        if not only_numbers_moved(job.status, status):
+        if not only_progress_moved(job.status, status):
             return 0.0
         last = self._written_seconds.get(job.metadata.uid)
         if last is None:

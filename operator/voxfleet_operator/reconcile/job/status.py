@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from voxfleet_api.clip_limits import beyond_limits
-from voxfleet_api.conditions import Condition, ConditionType, condition
+from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import (
-    STATUS_QUARANTINE_ITEMS,
+    STATUS_CLIPS,
     AudioBatchJobStatus,
     ClipCounts,
+    FailedClip,
     JobPlan,
-    QuarantinedClip,
     ScratchReport,
     ShardCounts,
     StoredFile,
 )
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import job_folder
+from voxfleet_api.results import job_folder, warning_counts
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
 
 MAX_MACS = 256
+
+C = TypeVar("C", bound=FailedClip)
 
 
 def shard_total(plan: JobPlan | None) -> int:
@@ -43,7 +46,9 @@ def with_facts(
                 total=shard_total(status.plan),
                 committed=sum(shard.status.commit is not None for shard in shards.process),
             ),
-            "quarantine": first_quarantined(shards.process),
+            "quarantine": first_clips(clip for shard in shards.process for clip in shard.status.quarantine),
+            "failures": first_clips(clip for shard in shards.process for clip in shard.status.failures),
+            "warnings": warning_counts(count for shard in shards.process for count in shard.status.warnings),
             "macs": macs_of(job, shards.all),
             "pending_reason": None if ended else pending_reason,
             "usage": job_usage(shards.all, ended=ended),
@@ -86,9 +91,9 @@ def clip_counts(plan: JobPlan | None, shards: JobShards, *, ended: bool) -> Clip
     )
 
 
-def first_quarantined(shards: Iterable[AudioShard]) -> tuple[QuarantinedClip, ...]:
-    clips = (clip for shard in shards for clip in shard.status.quarantine)
-    return tuple(sorted(clips, key=lambda clip: clip.index)[:STATUS_QUARANTINE_ITEMS])
+def first_clips(clips: Iterable[C]) -> tuple[C, ...]:
+    """The first clips by index, as many as a status names."""
+    return tuple(sorted(clips, key=lambda clip: clip.index)[:STATUS_CLIPS])
 
 
 def macs_of(job: AudioBatchJob, shards: Iterable[AudioShard]) -> tuple[str, ...]:
@@ -136,15 +141,27 @@ class JobConditions:
         return tuple(self._items[name] for name in sorted(self._items))
 
 
-def only_numbers_moved(old: AudioBatchJobStatus, new: AudioBatchJobStatus) -> bool:
-    """Whether the change may wait for the next progress write, because no condition, plan or result changed."""
-    return _essence(old) == _essence(new)
+def only_progress_moved(old: AudioBatchJobStatus, new: AudioBatchJobStatus) -> bool:
+    """Whether the change may wait for the next progress write.
+
+    True when no condition, plan or result changed. Waiting for a Mac is progress too: often it is over in a moment.
+    """
+    waits = Reason.WAITING_FOR_MAC in (_state(old), _state(new))
+    return _essence(old, without_state=waits) == _essence(new, without_state=waits)
 
 
-def _essence(status: AudioBatchJobStatus) -> object:
+def _state(status: AudioBatchJobStatus) -> str | None:
+    complete = find(status.conditions, ConditionType.COMPLETE)
+    return None if complete is None else complete.reason
+
+
+def _essence(status: AudioBatchJobStatus, *, without_state: bool) -> object:
     return (
         status.observed_generation,
-        {(item.type, item.status, item.reason) for item in status.conditions},
+        {
+            (item.type, item.status, "" if without_state and item.type == ConditionType.COMPLETE else item.reason)
+            for item in status.conditions
+        },
         status.contract is None,
         status.plan,
         status.results,

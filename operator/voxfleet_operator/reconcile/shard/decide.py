@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState
+from voxfleet_operator.reconcile.lost_mac import ContactState
 
 
 class ReportedState(StrEnum):
@@ -77,6 +77,10 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
         return ReportedState.FOREIGN
     if report.state is AttemptState.SUCCEEDED and report.result is None:
         return ReportedState.FOREIGN  # success with nothing to commit, which this protocol does not allow
+    if not isinstance(report.state, AttemptState):
+        # A newer agent's state. What it means is unknown, but not whether the agent still works on the attempt: a Mac
+        # in contact renews its leases, so only `ended` bounds the wait.
+        return ReportedState.FAILED if report.has_ended else ReportedState.RUNNING
     return ReportedState(report.state.value)
 
 
@@ -129,7 +133,7 @@ class PutRefusal:
 
     final: bool
     """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
-    failure_class: FailureClass | None
+    failure_class: str | None
     message: str
     mac_pauses: bool = False
     """Whether other shards avoid the Mac for a while, too, because it has no room."""
@@ -156,8 +160,8 @@ def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
     return newest.mac
 
 
-def _retryable(failure_class: FailureClass | None) -> FailureClass | None:
+def _retryable(failure_class: str | None) -> str | None:
     """Only a 422 may fail a shard for good: all other refusals are about the Mac and not about the job."""
-    if failure_class is None or RULES[failure_class].remedy is Remedy.NOTHING:
+    if failure_class is None or rule_of(failure_class).remedy is Remedy.NOTHING:
         return None
     return failure_class

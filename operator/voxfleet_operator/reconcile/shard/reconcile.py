@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
-from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
@@ -22,9 +22,9 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
-from voxfleet_operator.reconcile.shard.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
     ATTEMPT_CAP,
@@ -209,11 +209,11 @@ class _AssignedAttempt:
             self._context.timestamp(),
             report,
         )
-        if RULES[failure.failure_class].remedy is Remedy.OTHER_MAC:
+        if rule_of(failure.failure_class).remedy is Remedy.OTHER_MAC:
             self._backoffs.mac_failed(self._record.mac, self._context.clock())
         return await self._end(status)
 
-    async def _revoke(self, failure_class: FailureClass | None, message: str) -> float | None:
+    async def _revoke(self, failure_class: str | None, message: str) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if await _delete(self._context, self._shard, self._record.mac, self._record.attempt) is None:
             return UNREACHABLE_RETRY_SECONDS
@@ -254,7 +254,7 @@ class _AssignedAttempt:
         why = find(written.status.conditions, ConditionType.COMMITTED)
         self._log.warning(
             "attempt ended",
-            outcome=None if ended is None else ended.outcome.value,
+            outcome=None if ended is None else str(ended.outcome),
             reason=Reason.UNKNOWN.value if why is None else why.reason,
             for_good=is_failed(written),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find, is_true, truncate
-from voxfleet_api.failures import RULES, FailureClass, Remedy
+from voxfleet_api.failures import RULES, FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import (
     AttemptOutcome,
@@ -115,6 +115,8 @@ def committed(
                 "plan": result.plan,
                 "clips": None if counts is None else ShardClipCounts(**counts.model_dump()),
                 "quarantine": result.quarantine,
+                "failures": result.failures,
+                "warnings": result.warnings,
                 **_scratch(status, report),
             }
         ),
@@ -128,7 +130,7 @@ def committed(
 def attempt_ended(
     shard: AudioShard,
     outcome: AttemptOutcome,
-    failure_class: FailureClass | None,
+    failure_class: str | None,
     message: str,
     usage: AttemptUsage | None,
     now: str,
@@ -156,9 +158,9 @@ def attempt_ended(
     return status.model_copy(update={"conditions": (*others, failed)})
 
 
-def failed_for_good(failure_class: FailureClass | None, attempts: int) -> str | None:
+def failed_for_good(failure_class: str | None, attempts: int) -> str | None:
     """The reason, if no further attempt would help or is allowed; otherwise None."""
-    if failure_class is not None and RULES[failure_class].remedy is Remedy.NOTHING:
+    if failure_class is not None and rule_of(failure_class).remedy is Remedy.NOTHING:
         return failure_class
     return Reason.ATTEMPTS_EXHAUSTED if attempts >= ATTEMPT_CAP else None
 
@@ -178,7 +180,7 @@ def with_usages(status: AudioShardStatus, usages: Iterable[tuple[int, AttemptUsa
 def _end_current(
     status: AudioShardStatus,
     outcome: AttemptOutcome,
-    failure_class: FailureClass | None,
+    failure_class: str | None,
     message: str | None,
     usage: AttemptUsage | None,
 ) -> AudioShardStatus:

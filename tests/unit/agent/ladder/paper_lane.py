@@ -52,6 +52,7 @@ class PaperLane:
             parameters=1_000_000,
             ring_bytes=MIB,
             seed=0,
+            blas="paper",
         )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:

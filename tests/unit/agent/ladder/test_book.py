@@ -49,7 +49,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
     table = await table_of(make_book(tmp_path), lane, tmp_path)
     assert table is not None
-    assert (table.memory_knee, table.latency_knee, table.chosen) == (8, 3, 3)
+    assert (table.memory_knee, table.latency_knee, table.throughput_knee, table.chosen) == (8, 3, 7, 7)
     assert (table.sample_rate_hz, table.parameters, table.chip) == (16_000, 1_000_000, "M4")
     assert (lane.children, lane.loaded) == (8, False)
 
@@ -161,7 +161,8 @@ async def test_a_step_down_is_kept_until_the_table_is_measured_anew(tmp_path: Pa
         assert found is not None and (found.chosen, found.stepped_down_for) == (2, "memory ran short")
         assert found.tiers == measured.tiers
         assert explain(found) == (
-            f"2 is used and no longer {measured.chosen}, the knee: a job had to step down, because memory ran short"
+            f"2 is used and no longer {measured.chosen}, the throughput knee: a job had to step down, because memory"
+            " ran short"
         )
         assert await table_of(later, PaperLane(), tmp_path) == found
     fresh = await table_of(make_book(tmp_path, mlx="1.1"), PaperLane(fixed_milliseconds=300), tmp_path)

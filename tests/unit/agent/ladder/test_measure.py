@@ -47,6 +47,14 @@ async def test_a_tier_sums_up_its_batches(tmp_path: Path) -> None:
     assert tier.metal_peak_bytes is None
 
 
+async def test_a_moment_of_other_work_on_the_mac_does_not_decide_between_tiers(tmp_path: Path) -> None:
+    quiet = (await measured(PaperLane(), tmp_path, range(4, 5))).tiers[0]
+    stalls = iter([0, 5000, 0, 5000, 0, 0, 0])
+    noisy = (await measured(PaperLane(disturb=lambda took: took + next(stalls)), tmp_path, range(4, 5))).tiers[0]
+    assert noisy.audio_seconds_per_second == quiet.audio_seconds_per_second
+    assert noisy.clip_p95_milliseconds > quiet.clip_p95_milliseconds, "a clip's tail is what it was"
+
+
 async def test_the_warm_up_counts_for_memory_and_not_for_time(tmp_path: Path) -> None:
     took = iter([9000.0, *([10.0] * 100)])
     lane = PaperLane(disturb=lambda _: next(took))

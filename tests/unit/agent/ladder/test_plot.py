@@ -34,7 +34,7 @@ def test_one_picture_has_all_four_axes(tmp_path: Path) -> None:
         "p95 of a clip",
         "batch size x sample rate",
         "Batch sizes measured on M4",
-        "5 is used, the latency knee",
+        "6 is used, the throughput knee",
     ):
         assert words in picture
     assert "not known for this model" not in picture

@@ -53,7 +53,7 @@ METAL = (
         (-signal.SIGSEGV, "an earlier bad_alloc", FailureClass.LANE_CRASHED),
         (EXIT_GPU_FAULT, METAL.format(what="x", code=2, name="Timeout"), FailureClass.GPU_ABORT_TIMEOUT),
         (1, "Traceback", FailureClass.LANE_CRASHED),
-        (EXIT_LANE_BUSY, "", FailureClass.LANE_CRASHED),
+        (EXIT_LANE_BUSY, "", FailureClass.RUNTIME_MISMATCH),
         (None, "", FailureClass.LANE_CRASHED),
     ],
 )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage
 from voxfleet_agent.worker import decode_thread
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Mask, Piece, Samples
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation
+from voxfleet_api.results import Attestation, RowWarning
 
 SECOND_NS = 10**9
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)))
@@ -34,12 +35,14 @@ class OneSecond:
 
     audio_milliseconds = 1000
     attestation = Attestation(container="wav", encoding="pcm16", sample_rate_hz=16_000, channels=1, decoder="")
+    warnings: tuple[RowWarning, ...] = ()
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.piece_starts_milliseconds = [0]
+        self.warnings: tuple[RowWarning, ...] = ()
 
-    def pieces(self) -> Iterator[Samples]:
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
         self._clock.now_ns += SECOND_NS
         yield np.zeros(100, np.float32)
 

@@ -131,9 +131,12 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 def test_waiting_audio_and_its_batch_fit_under_any_cap(spare_mib: int) -> None:
     needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
     cap_bytes = needs.least_bytes + spare_mib * MIB
-    room_bytes = needs.room_bytes(cap_bytes)
+    limits = needs.limits(cap_bytes, 100 * MIB)
+    room_bytes = needs.room_bytes(cap_bytes, limits.cache_bytes)
     assert room_bytes >= needs.piece_bytes
-    assert needs.ring_bytes + needs.decode_bytes + 2 * room_bytes + needs.model_bytes <= cap_bytes
+    fixed_bytes = needs.ring_bytes + needs.decode_bytes + needs.model_bytes
+    assert fixed_bytes + 2 * room_bytes + limits.cache_bytes <= cap_bytes
+    assert limits.cache_bytes <= limits.memory_bytes < cap_bytes
 
 
 @pytest.mark.parametrize(

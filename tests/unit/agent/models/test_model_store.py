@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.store import ModelStore, builtin_model_folder
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -24,9 +25,13 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), tmp_path / "model"))
 
 
+def access_below(folder: Path) -> ModelAccess:
+    return ModelAccess((folder,), ("voxfleet-tests/*",))
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "cache", 10**9)
+    return ModelStore(tmp_path / "cache", 10**9, access_below(tmp_path))
 
 
 async def digest(folder: Path, models: ModelStore) -> str:
@@ -222,7 +227,7 @@ async def test_a_hub_model_that_cannot_be_fetched_says_what_to_do(
 async def test_two_agents_do_not_share_a_cache(models: ModelStore, tmp_path: Path) -> None:
     source = ModelSource(uri="file:///nowhere/")
     await refusal(source, models)  # opens the cache
-    assert "another agent" in await refusal(source, ModelStore(tmp_path / "cache", 10**9))
+    assert "another agent" in await refusal(source, ModelStore(tmp_path / "cache", 10**9, access_below(tmp_path)))
 
 
 def test_the_built_in_model_ships_with_the_package() -> None:

@@ -18,7 +18,7 @@ from voxfleet_agent.stages.process.batching import (
     edge_milliseconds,
     sort_into_buckets,
 )
-from voxfleet_agent.stages.process.prefetch import PrefetchWindow
+from voxfleet_agent.stages.process.prefetch import PrefetchWindow, WindowLimits
 
 DAY_MILLISECONDS = 24 * 3_600_000
 
@@ -143,30 +143,50 @@ async def test_a_smaller_batch_size_counts_from_the_next_batch_on() -> None:
 # The window
 
 
-async def test_the_window_is_bounded_by_count_and_by_bytes() -> None:
-    max_clips = 3
-    window = PrefetchWindow(lambda: max_clips, 100)
-    await window.acquire(40)
-    await window.acquire(60)
-    third = asyncio.create_task(window.acquire(1))
+LIMITS = WindowLimits(audio_milliseconds=1000, min_clips=2, max_clips=4, bytes=100)
+
+
+async def waits(window: PrefetchWindow, audio_milliseconds: int, size_bytes: int) -> asyncio.Task[None]:
+    """A call of `acquire` that finds no room."""
+    waiting = asyncio.create_task(window.acquire(audio_milliseconds, size_bytes))
     await asyncio.sleep(0)
-    assert not third.done(), "its bytes do not fit"
-    window.release(40)
+    assert not waiting.done()
+    return waiting
+
+
+async def test_the_window_is_bounded_by_bytes() -> None:
+    window = PrefetchWindow(LIMITS)
+    await window.acquire(1, 40)
+    await window.acquire(1, 60)
+    third = await waits(window, 1, 1)
+    window.release(1, 40)
     await third
-    await window.acquire(1)
-    fourth = asyncio.create_task(window.acquire(1))
-    await asyncio.sleep(0)
-    assert not fourth.done(), "there are as many as may be"
-    max_clips = 4
-    window.release(1)
+
+
+async def test_the_window_is_bounded_by_audio_but_holds_enough_clips_for_batches() -> None:
+    window = PrefetchWindow(LIMITS)
+    await window.acquire(800, 1)
+    await window.acquire(800, 1)
+    third = await waits(window, 100, 1)
+    window.release(800, 1)
+    await third
+    fourth = await waits(window, 101, 1)
+    window.release(100, 1)
     await fourth
 
 
+async def test_the_window_is_bounded_by_count() -> None:
+    window = PrefetchWindow(LIMITS)
+    for _ in range(4):
+        await window.acquire(1, 1)
+    fifth = await waits(window, 1, 1)
+    window.release(1, 1)
+    await fifth
+
+
 async def test_a_clip_larger_than_the_window_passes_alone() -> None:
-    window = PrefetchWindow(lambda: 3, 100)
-    await window.acquire(500)
-    small = asyncio.create_task(window.acquire(1))
-    await asyncio.sleep(0)
-    assert not small.done()
-    window.release(500)
+    window = PrefetchWindow(LIMITS)
+    await window.acquire(5000, 500)
+    small = await waits(window, 1, 1)
+    window.release(5000, 500)
     await small

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
-from voxfleet_agent.stages.plan.input_clips import InputManifest
+from voxfleet_agent.stages.plan.input_manifest import InputManifest
 from voxfleet_agent.stages.plan.job_checks import require_contract_allows
 from voxfleet_agent.stages.plan.sharding import text_row
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes

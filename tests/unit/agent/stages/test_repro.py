@@ -107,7 +107,8 @@ def ladder(chosen: int = 2) -> LadderTable:
         memory_cap_bytes=9000,
         tiers=tiers,
         memory_knee=2,
-        latency_knee=chosen,
+        latency_knee=1,
+        throughput_knee=chosen,
         chosen=chosen,
     )
 
@@ -126,6 +127,7 @@ def run(shard: int, *, chip: str = "M4", table: LadderTable | None = None) -> Ru
         sample_rate_hz=16000,
         scratch_path="/Volumes/scratch",
         environment={"MLX_AUDIO_BATCH_SIZE": "2"},
+        blas="Accelerate",
         seed=7,
         ladder=table,
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-import json
-import os
 
 import pytest
 from hypothesis import given, settings
@@ -15,19 +13,14 @@ from hypothesis import strategies as st
 from voxfleet_agent.stages.finalize import merge
 from voxfleet_agent.stages.finalize.merge import RowOffsets, require_one_row_each
 from voxfleet_agent.stages.frozen_plan import ManifestSlice, ManifestStream
-from voxfleet_agent.stages.plan.input_clips import InputManifest, select_names
 from voxfleet_agent.stages.plan.sharding import shard_boundaries
 from voxfleet_agent.stages.process.inherited_parts import Part, earlier_attempts, parse_part, uploaded_parts, usable
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Retries
-from voxfleet_api.kinds.job_input import PrefixInput
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import ClipStatus, ManifestRow, PartRef, ResultRow
-
-MANIFEST = "file:///data/in/manifest.jsonl"
 
 
 def clip(index: int, etag: str = "v1") -> ManifestRow:
@@ -78,72 +71,6 @@ def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     interval = max(target, -(-sum(lengths) // max_shards))
     for first, end in itertools.pairwise(found):
         assert sum(lengths[first:end]) - lengths[end - 1] <= interval
-
-
-# Input clips
-
-
-def test_a_manifest_s_lines_become_clips() -> None:
-    lines = [{"id": "a", "uri": "a.wav", "sha256": "0" * 64}, {"id": "b", "uri": "s3://other/b.wav"}]
-    content = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\n"
-    first, second = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
-    assert (first.custom_id, first.uri, first.sha256) == ("a", "file:///data/in/a.wav", "0" * 64)
-    assert (second.custom_id, second.uri, second.sha256) == ("b", "s3://other/b.wav", None)
-
-
-@pytest.mark.parametrize(
-    ("second_line", "words"),
-    [
-        (b"not json", "line 2 .*JSON"),
-        (b'{"id": "b"}', "line 2 .*uri"),
-        (b'{"uri": "b.wav"}', "line 2 .*id"),
-        (b'{"id": "", "uri": "b.wav"}', "line 2 .*id"),
-        (b'{"id": "b", "uri": "b.wav", "sha256": "123"}', "line 2 .*sha256"),
-        (b'{"id": "b", "uri": "b.wav", "weight": 1}', "line 2 .*weight"),
-        (b'{"id": "a", "uri": "b.wav"}', "line 2 .*id of line 1"),
-        (b"\xff\xfe", "line 2 "),
-        (b'{"id": "b", "text": "hello"}', "line 2 .*a text, but task Transcribe needs recordings"),
-        (b'{"id": "b", "uri": "b.wav", "text": "hello"}', "line 2 .*not both"),
-    ],
-)
-def test_a_bad_manifest_line_is_named(second_line: bytes, words: str) -> None:
-    with pytest.raises(VoxFleetError, match=words) as caught:
-        InputManifest(MANIFEST, b'{"id": "a", "uri": "private.wav"}\n' + second_line, Task.TRANSCRIBE)
-    assert caught.value.failure_class is FailureClass.INVALID_INPUT
-    assert "wav" not in caught.value.message
-
-
-def test_a_manifest_s_lines_are_read_in_any_order_and_empty_ones_are_skipped() -> None:
-    content = b'\n  \r\n{"id":"a","uri":"a.wav"}\r\n\n{"id":"b","uri":"b.wav"}\n{"id":"c","uri":"c.wav"}'
-    manifest = InputManifest(MANIFEST, content, Task.TRANSCRIBE)
-    assert [source.custom_id for source in manifest] == ["a", "b", "c"]
-    assert (manifest[-1].custom_id, [source.custom_id for source in manifest[1:]]) == ("c", ["b", "c"])
-    with pytest.raises(VoxFleetError, match="line 6 of the manifest: id"):
-        InputManifest(MANIFEST, content.replace(b'"id":"c"', b'"id":""'), Task.TRANSCRIBE)
-    with pytest.raises(VoxFleetError, match="line 6 of the manifest has the id of line 3"):
-        InputManifest(MANIFEST, content.replace(b'"id":"c"', b'"id":"a"'), Task.TRANSCRIBE)
-
-
-def test_patterns_apply_to_the_last_part_of_a_name_and_hidden_files_stay_hidden() -> None:
-    names = ["b.wav", "a/c.wav", "a/.x.wav", ".DS_Store", "d.mp3", "out/job-1/nonce.wav"]
-    uri = "file:///data/in/"
-
-    def ids(*include: str) -> list[str]:
-        return [
-            item.custom_id for item in select_names(PrefixInput(uri=uri, include=include), names, f"{uri}out/job-1")
-        ]
-
-    assert ids("*.wav") == ["a/c.wav", "b.wav"]
-    assert ids("*") == ["a/c.wav", "b.wav", "d.mp3"]
-    assert ids(".*", "d.*") == [".DS_Store", "a/.x.wav", "d.mp3"]
-
-
-def test_a_name_that_no_row_can_hold_is_refused_before_anything_runs() -> None:
-    names = ["a.wav", os.fsdecode(b"\xff.wav")]
-    with pytest.raises(VoxFleetError, match="UTF-8") as caught:
-        select_names(PrefixInput(uri="file:///data/in/", include=("*.wav",)), names, "file:///data/out")
-    assert caught.value.failure_class is FailureClass.INVALID_INPUT
-    assert len(select_names(PrefixInput(uri="file:///data/in/", include=("a.*",)), names, "file:///data/out")) == 1
 
 
 # Inherited parts

@@ -1,21 +1,22 @@
-"""Transcript files, read back by readers that follow the formats' specifications strictly."""
+"""Transcript files, read back by other people's readers."""
 
 from __future__ import annotations
 
 import html
 import json
 import re
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+import srt  # type: ignore[import-untyped] # it ships no types
+import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import transcript_formats
 from voxfleet_agent.stages.finalize.transcript_formats import Cue, cues
 from voxfleet_api.results import ClipStatus, ResultRow, TimedText
-
-_TIME = r"(\d{2,}):([0-5]\d):([0-5]\d)%s(\d{3})"
 
 
 def row(*segments: TimedText, text: str = "one two") -> ResultRow:
@@ -28,44 +29,36 @@ def at(start: int, end: int, text: str) -> TimedText:
     return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
 
 
-def read_cues(body: str, separator: str) -> list[Cue]:
-    """Reads blocks of one line of times and one line of text."""
-    line = re.compile(f"{_TIME % separator} --> {_TIME % separator}")
-    parsed = []
-    for block in body.split("\n\n"):
-        times, text = block.split("\n")
-        match = line.fullmatch(times)
-        assert match is not None, times
-        start, end = (
-            ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1000 + int(rest)
-            for hours, minutes, seconds, rest in (match.groups()[:4], match.groups()[4:])
-        )
-        parsed.append(Cue(start, end, text))
-    return parsed
-
-
 def read_srt(content: bytes) -> list[Cue]:
-    if not content:
-        return []
-    text = content.decode()
-    assert text.endswith("\n\n")
-    blocks = text.removesuffix("\n\n").split("\n\n")
-    for number, block in enumerate(blocks, start=1):
-        assert block.startswith(f"{number}\n")
-    return read_cues("\n\n".join(block.partition("\n")[2] for block in blocks), ",")
+    """With the library `srt`, which refuses what lies between cues."""
+    found = list(srt.parse(content.decode(), ignore_errors=False))
+    assert [cue.index for cue in found] == list(range(1, len(found) + 1))
+    assert not any(cue.proprietary for cue in found), "nothing follows the times"
+    return [Cue(_milliseconds(cue.start), _milliseconds(cue.end), cue.content) for cue in found]
 
 
 def read_vtt(content: bytes) -> list[Cue]:
+    """With the library `webvtt`, whose captions keep the text as it is written."""
     text = content.decode()
     assert text.startswith("WEBVTT\n")
-    body = text.removeprefix("WEBVTT\n")
-    if not body:
-        return []
-    assert body.startswith("\n") and body.endswith("\n")
-    found = read_cues(body[1:-1], ".")
-    for cue in found:
-        assert "-->" not in cue.text and "<" not in cue.text and not re.search(r"&(?!amp;|lt;|gt;)", cue.text)
-    return [Cue(cue.start_milliseconds, cue.end_milliseconds, html.unescape(cue.text)) for cue in found]
+    found = webvtt.from_string(text).captions
+    for caption in found:
+        assert not caption.identifier and not caption.settings
+        assert "<" not in caption.raw_text and not re.search(r"&(?!amp;|lt;|gt;)", caption.raw_text)
+    return [Cue(_vtt_milliseconds(cue.start), _vtt_milliseconds(cue.end), html.unescape(cue.raw_text)) for cue in found]
+
+
+def _milliseconds(time: timedelta) -> int:
+    return time // timedelta(milliseconds=1)
+
+
+def _vtt_milliseconds(time: str) -> int:
+    hours, minutes, seconds = time.split(":")
+    return (int(hours) * 60 + int(minutes)) * 60_000 + int(seconds.replace(".", ""))
+
+
+def without_arrows(found: list[Cue]) -> list[Cue]:
+    return [Cue(cue.start_milliseconds, cue.end_milliseconds, re.sub("--+>", "->", cue.text)) for cue in found]
 
 
 def test_both_formats_of_two_cues() -> None:
@@ -79,8 +72,40 @@ def test_both_formats_of_two_cues() -> None:
     )
 
 
+ODD_TEXTS = [
+    "-->",
+    "---->",
+    "-- -->>",
+    "00:00:01,000 --> 00:00:02,000",
+    "00:00:01.000 ---> 00:00:02.000 line:0",
+    "00:00:01,000 - > 00:00:02,000",
+    "1\n00:00:01,000 --> 00:00:02,000\ntwo\n\n2",
+    "  <b>x</b> & y\n\nz\r\n1\n",
+    "&amp; &#x3c;i> </c.loud> <00:00:01.000>",
+    "42",
+    "-1.5",
+    "NOTE x",
+    "STYLE",
+    "REGION",
+    "WEBVTT",
+    "\u2028para\u2029\x0b\x0c\x1c\x1d\x1e\x85",
+    "\x00\ufeff",
+    "\ufeffWEBVTT",
+    "\x00",
+    "\u200b",
+    "{\\an8}top",
+    "",
+    " \n ",
+]
+# Times beyond 99 hours have three digits.
 SEGMENTS = st.lists(
-    st.builds(at, st.integers(0, 400_000_000), st.integers(0, 400_000_000), st.text(max_size=20)), max_size=8
+    st.builds(
+        at,
+        st.integers(0, 20) | st.integers(0, 400_000_000),
+        st.integers(0, 20) | st.integers(0, 400_000_000),
+        st.text("0123:,.->\n\r <&;b\u2028", max_size=30) | st.text(max_size=20) | st.sampled_from(ODD_TEXTS),
+    ),
+    max_size=8,
 )
 
 
@@ -91,16 +116,32 @@ def test_cues_are_never_empty_and_times_never_go_back(segments: list[TimedText])
     assert all(cue.text.strip() and "\n" not in cue.text and "\0" not in cue.text for cue in found)
     assert all(0 <= cue.start_milliseconds < cue.end_milliseconds for cue in found)
     assert all(first.end_milliseconds <= second.start_milliseconds for first, second in pairwise(found))
-    assert len(found) == sum(bool(segment.text.split()) for segment in segments)
+    assert sorted(word for cue in found for word in cue.text.split()) == sorted(
+        word for segment in segments for word in segment.text.replace("\0", "\ufffd").split()
+    )
+
+
+def test_overlapping_cues_end_where_the_next_begins_and_never_behind_the_audio() -> None:
+    nested = [at(0, 900, "long"), at(500, 400, "backwards"), at(600, 700, "in"), at(600, 600, "zero"), at(900, 900, "")]
+    assert cues(nested) == [Cue(0, 500, "long"), Cue(500, 501, "backwards"), Cue(600, 700, "zero in")]
 
 
 @settings(deadline=None)
 @given(SEGMENTS)
-def test_a_strict_reader_finds_the_cues_again(segments: list[TimedText]) -> None:
+def test_other_readers_find_the_cues_again(segments: list[TimedText]) -> None:
     found = cues(segments)
     assert read_vtt(transcript_formats.vtt(row(*segments))) == found
-    without_arrows = [Cue(cue.start_milliseconds, cue.end_milliseconds, cue.text.replace("-->", "->")) for cue in found]
-    assert read_srt(transcript_formats.srt(row(*segments))) == without_arrows
+    assert read_srt(transcript_formats.srt(row(*segments))) == without_arrows(found)
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_no_text_ends_its_cue(text: str) -> None:
+    three = row(at(0, 1000, "before"), at(1000, 2000, text), at(359_999_999, 999_999_999, "behind"))
+    found = cues(three.segments or ())
+    assert len(found) == 2 + bool(text.strip())
+    assert read_vtt(transcript_formats.vtt(three)) == found
+    assert read_srt(transcript_formats.srt(three)) == without_arrows(found)
+    assert transcript_formats.srt(three).count(b"-->") == transcript_formats.vtt(three).count(b"-->") == len(found)
 
 
 def test_words_make_cues_where_there_are_no_segments() -> None:

@@ -56,6 +56,7 @@ SETTING = BundleSetting(
     sample_rate_hz=16000,
     scratch_path="/scratch",
     environment={},
+    blas="Accelerate",
     seed=0,
 )
 BUNDLE = ReproBundle(
@@ -209,10 +210,11 @@ def test_a_bundle_s_differences_are_named() -> None:
     assert [text.partition(":")[0] for text in model_differences(BUNDLE, other)] == ["model.safetensors", "more.json"]
     assert model_differences(BUNDLE, {"config.json": "c" * 64}) == ["model.safetensors: is missing here"]
 
-    same = {**SETTING.versions, "chip": SETTING.chip, "os": SETTING.os}
+    same = {**SETTING.versions, "chip": SETTING.chip, "os": SETTING.os, "blas": SETTING.blas}
     assert version_differences(BUNDLE, same) == []
-    found = version_differences(BUNDLE, {**same, "mlx": "0.33.0", "chip": "Apple M2"})
+    found = version_differences(BUNDLE, {**same, "mlx": "0.33.0", "chip": "Apple M2", "blas": "other"})
     assert [(item.name, item.there, item.here) for item in found] == [
+        ("blas", ("Accelerate",), "other"),
         ("chip", ("Apple M4",), "Apple M2"),
         ("mlx", ("0.32.4",), "0.33.0"),
     ]

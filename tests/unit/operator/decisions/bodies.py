@@ -37,7 +37,7 @@ def mac_agent(name: str, **spec: object) -> dict[str, Any]:
         },
         "tokenSecretRef": {"name": name, "key": "token"},
         "ledgerPublicKey": "A" * 43 + "=",
-        "access": [{"uriPrefixes": ["file:///data/"]}],
+        "access": [{"namespaceSelector": {}, "uriPrefixes": ["file:///data/"]}],
         "disconnect": {"lostAfter": f"{LEASE_SECONDS}s"},
         **spec,
     }

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
-from voxfleet_api import API_VERSION
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_api import API_VERSION, kinds
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Invalid, NotFound, SecretNotFound
 from voxfleet_operator.queue import Key
 
@@ -20,9 +20,7 @@ R = TypeVar("R", bound=Resource)
 START = datetime(2026, 11, 20, 22, tzinfo=UTC)
 
 
-KINDS: dict[str, type[Resource]] = {
-    kind.crd.kind: kind for kind in (VoiceContract, AudioBatchJob, AudioShard, MacAgent)
-}
+KINDS: dict[str, type[Resource]] = {kind.crd.kind: kind for kind in kinds.KINDS}
 
 
 def sha(text: str) -> str:

@@ -273,6 +273,7 @@ async def test_a_job_waits_for_its_contract() -> None:
     await world.settle(100)
     accepted = find(world.job().status.conditions, ConditionType.ACCEPTED)
     assert accepted is not None and (accepted.status, accepted.reason) == ("False", "ContractNotFound")
+    assert is_true(world.job().status.conditions, ConditionType.STALLED), "its grace ended without any other event"
     body = dict(world.api.objects[Key("VoiceContract", "team", "contract")])
     world.api.add({**body, "metadata": {"name": "late", "namespace": "team"}})
     await world.settle()

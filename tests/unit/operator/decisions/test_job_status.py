@@ -17,16 +17,17 @@ from tests.unit.operator.decisions.job_objects import (
     failed,
     reasons,
 )
+from tests.unit.operator.decisions.job_states import job_states
 from tests.unit.operator.decisions.memory_api import sha
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import STATUS_QUARANTINE_ITEMS
+from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job.status import only_numbers_moved
+from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.status_writer import differs
 
@@ -45,6 +46,11 @@ def test_every_address_of_a_job_needs_access() -> None:
         "https://models.example/tts/",
         "file:///voices/anna.wav",
     }
+
+
+def test_a_model_by_path_needs_access_and_a_built_in_one_does_not() -> None:
+    by_path, built_in = a_job(model={"path": "/Models/whisper/"}), a_job(model={"builtin": {"name": "commands"}})
+    assert set(by_path.spec.uris()) - set(built_in.spec.uris()) == {"file:///Models/whisper/"}
 
 
 # The verdict.
@@ -165,7 +171,7 @@ def test_someone_elses_shard_is_ignored() -> None:
     assert JobShards.of(job, [own, renamed, foreign]).all == (own,)
 
 
-def test_quarantine_shows_the_first_clips_only() -> None:
+def test_the_first_quarantined_and_failed_clips_are_named() -> None:
     job = a_job()
 
     def clips(first: int) -> list[dict[str, object]]:
@@ -175,11 +181,24 @@ def test_quarantine_shows_the_first_clips_only() -> None:
         ]
 
     shards = [
-        a_shard(job, Stage.PROCESS, 1, quarantine=clips(60)),
-        a_shard(job, Stage.PROCESS, 0, quarantine=clips(5)),
+        a_shard(job, Stage.PROCESS, 1, quarantine=clips(60), failures=clips(100)),
+        a_shard(job, Stage.PROCESS, 0, quarantine=clips(5), failures=clips(30)[:5]),
     ]
     status = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).status
-    assert [clip.index for clip in status.quarantine] == list(range(5, 5 + STATUS_QUARANTINE_ITEMS))
+    assert [clip.index for clip in status.quarantine] == list(range(5, 5 + STATUS_CLIPS))
+    assert [clip.index for clip in status.failures] == [*range(30, 35), *range(100, 100 + STATUS_CLIPS - 5)]
+
+
+def test_the_warnings_of_all_shards_add_up() -> None:
+    job = a_job()
+    level, skipped = {"code": "LevelLost", "clips": 2}, {"code": "BytesSkipped", "clips": 3}
+    shards = [
+        a_shard(job, Stage.PROCESS, 0, warnings=[level]),
+        a_shard(job, Stage.PROCESS, 1, warnings=[skipped, level]),
+        a_shard(job, Stage.FINALIZE, 0, warnings=[skipped, {"code": "LevelLost", "clips": 4}]),
+    ]
+    status = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).status
+    assert [(count.code, count.clips) for count in status.warnings] == [("BytesSkipped", 3), ("LevelLost", 4)]
 
 
 counts = st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15))
@@ -215,6 +234,41 @@ def test_progress_may_wait_and_turns_may_not() -> None:
     half = JobShards((committed(job, Stage.PROCESS, 0, succeeded=60), a_shard(job, Stage.PROCESS, 1)))
     done = JobShards((committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40)))
     first, second, third = (plan_job(JobSnapshot(job, shards, None), NOW).status for shards in (idle, half, done))
-    assert differs(first, second) and only_numbers_moved(first, second)
-    assert not only_numbers_moved(second, third)
+    assert differs(first, second) and only_progress_moved(first, second)
+    assert not only_progress_moved(second, third)
     assert not differs(first, plan_job(JobSnapshot(job.model_copy(update={"status": first}), idle, None), LATER).status)
+
+
+# What a state is called, and when it is looked at again.
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("its contract is not there yet", Reason.PENDING),
+        ("planning", Reason.PLANNING),
+        ("waiting for a Mac to plan it", Reason.WAITING_FOR_MAC),
+        ("running", Reason.RUNNING),
+        ("waiting for a Mac", Reason.WAITING_FOR_MAC),
+        ("finalizing", Reason.FINALIZING),
+    ],
+)
+def test_a_job_that_waits_for_a_mac_is_told_from_one_that_moves_on(name: str, state: Reason) -> None:
+    assert reasons(job_states()[name].status)["Complete"] == ("False", state)
+
+
+def test_waiting_for_a_mac_is_written_with_the_progress_and_other_states_at_once() -> None:
+    states = job_states()
+    running, waiting, planning = states["running"].status, states["waiting for a Mac"].status, states["planning"].status
+    assert only_progress_moved(running, waiting) and only_progress_moved(waiting, running)
+    assert not only_progress_moved(planning, running)
+    assert not only_progress_moved(waiting, states["failed"].status)
+
+
+def test_a_missing_contract_is_looked_for_until_the_grace_ends_and_then_only_when_it_changes() -> None:
+    states = job_states()
+    young, old = states["its contract is not there yet"], states["refused for its contract"]
+    assert plan_job(JobSnapshot(young, JobShards(()), None), NOW).again_seconds == REFUSAL_GRACE_SECONDS
+    assert plan_job(JobSnapshot(old, JobShards(()), None), NOW).again_seconds is None
+    refused = plan_job(JobSnapshot(young, JobShards(()), None), LATER).status
+    assert reasons(refused)["Stalled"] == ("True", "ContractNotFound") and "Reconciling" not in reasons(refused)

@@ -18,7 +18,7 @@ from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, Placemen
 
 NOW = 100.0
 MODEL = "sha256:" + "0" * 64
-ACCESS = (Access(uri_prefixes=("file:///data/",)),)
+ACCESS = (Access(namespace_selector=LabelSelector(), uri_prefixes=("file:///data/",)),)
 
 
 def a_job(name: str = "job", namespace: str = "team", **fields: object) -> PlacementJob:

@@ -14,6 +14,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem, ShardResult
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import NO_ROWS
+from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
 from voxfleet_operator.reconcile.shard.decide import (
     TABLE,
     ReportedState,
@@ -24,7 +25,6 @@ from voxfleet_operator.reconcile.shard.decide import (
     reported_state,
     superseded,
 )
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState, contact_state
 from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, failed_for_good
 
 DIGEST = f"sha256:{sha('spec')}"

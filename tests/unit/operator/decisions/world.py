@@ -17,8 +17,8 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.registry import reconcilers
-from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
+from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.triggers import all_keys
 
 MARGIN_SECONDS = 10
 
@@ -101,6 +101,7 @@ class World:
             fleet=self.fleet,
             leader=Leader(self.clock.seconds),
             queue=self.queue,
+            triggers=triggers(),
             events=self.journal,
             options=ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0),
             clock=self.clock.monotonic,
@@ -120,11 +121,11 @@ class World:
         for kind, resource in batch:
             changed = self.cache.remove(resource) if kind == "DELETED" else self.cache.put(resource)
             if changed:
-                for key in keys_of_change(resource, self.cache):
+                for key in triggers().keys_of_change(resource, self.cache):
                     self.queue.add(key)
 
     def refresh(self, mac: str) -> None:
-        for key in keys_of_mac_change(mac, self.fleet.refresh(mac), self.cache):
+        for key in triggers().keys_of_mac_change(mac, self.fleet.refresh(mac), self.cache):
             self.queue.add(key)
 
     async def reconcile(self, count: int = 1) -> None:

@@ -101,6 +101,14 @@ def test_a_chain_that_became_shorter_is_an_error(book: LedgerBook) -> None:
     assert book.error is not None and "chain-1#1" in book.error and "restored" in book.error
 
 
+def test_an_ended_attempt_in_an_unknown_state_waits_for_its_rows_too(record: MacRecord) -> None:
+    ended = status(AttemptState.RUNNING, 0).model_copy(update={"state": "Evicted", "ended": True})
+    record.attempt_reported(ended)
+    assert record.lacks_rows and not record.view.attempts[A].has_ended
+    record.rows_delivered(chain(OURS))
+    assert record.view.attempts[A] == ended
+
+
 def test_a_new_chain_starts_over(book: LedgerBook) -> None:
     book.add(chain(OURS, OURS))
     book.resume("chain-2", -1)

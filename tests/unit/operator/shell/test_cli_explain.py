@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_cli.explain import explain, failed
 from voxfleet_cli.names import UnknownKind, kind_of, parse_target
 
@@ -76,6 +76,32 @@ def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
     assert "voxfleet results nightly" in plain["next"]
     assert plain["quarantine"] == [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 differs"}]
     assert plain["results"].endswith("index.json")
+
+
+def test_a_job_names_its_failed_clips_and_where_the_rest_stands() -> None:
+    lost = [{"index": index, "id": f"c{index}", "class": "InputNotFound", "reason": "gone"} for index in range(20)]
+    results = {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64}
+    counts = {"total": 50, "failed": 30, "quarantined": 1, "succeeded": 19}
+    bad = [{"index": 40, "id": "c40", "class": "DecodeError", "reason": "cut short"}]
+    plain = explain(job(clips=counts, failures=lost, quarantine=bad, results=results))
+    assert plain["failures"] == lost and plain["quarantine"] == bad
+    assert plain["rest"].startswith("21 of 31 clips without a result are shown; all are in ")
+    assert plain["rest"].endswith("/errors.jsonl")
+    early = explain(job(clips=counts, failures=lost, quarantine=bad))
+    assert early["rest"].endswith("/errors.jsonl, once the job is finalized")
+    assert "rest" not in explain(
+        job(clips={"total": 21, "failed": 20, "quarantined": 1}, failures=lost, quarantine=bad)
+    )
+
+
+def test_a_job_says_what_its_prefix_left_out() -> None:
+    skipped = [{"reason": "Hidden", "entries": 2}, {"reason": "OfALaterVersion", "entries": 1}]
+    selection = {"listed": 12, "taken": 9, "skipped": skipped}
+    frozen = {"manifestSha256": "a" * 64, "modelDigest": f"sha256:{'a' * 64}", "audioSeconds": "9.000"}
+    plan = {"attempt": 1, "boundaries": [0, 9], **frozen}
+    told = explain(job(plan={**plan, "selection": selection}))["input"]
+    assert told == "12 listed, 9 taken, 2 Hidden, 1 OfALaterVersion"
+    assert "input" not in explain(job(plan=plan)), "a manifest leaves nothing out"
 
 
 def test_attempts_show_their_mac_outcome_and_machine_time() -> None:
@@ -160,6 +186,6 @@ def test_kinds_have_many_names(word: str) -> None:
 
 def test_targets() -> None:
     assert parse_target("mac/mac-01").kinds == (MacAgent,)
-    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent)
+    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent, VoiceContract)
     with pytest.raises(UnknownKind, match="job, shard, mac, contract"):
         parse_target("pod/x")

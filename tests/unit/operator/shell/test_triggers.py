@@ -5,7 +5,8 @@ from __future__ import annotations
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.queue import PLACEMENT, Key
-from voxfleet_operator.triggers import all_keys, keys_of_change, keys_of_mac_change
+from voxfleet_operator.registry import triggers
+from voxfleet_operator.triggers import all_keys
 
 
 def metadata(name: str, namespace: str = "ns") -> dict[str, str]:
@@ -41,18 +42,21 @@ def cache_of(*resources: Resource) -> Cache:
 
 
 def test_a_shard_wakes_its_job_and_placement() -> None:
-    keys = keys_of_change(SHARD, cache_of())
+    keys = triggers().keys_of_change(SHARD, cache_of())
     assert keys == {Key("AudioShard", "ns", "a-00000"), Key("AudioBatchJob", "ns", "a"), PLACEMENT}
 
 
 def test_a_contract_wakes_the_jobs_that_name_it() -> None:
     cache = cache_of(job("a", "calls"), job("b", "other"))
-    assert keys_of_change(CONTRACT, cache) == {Key("VoiceContract", "ns", "calls"), Key("AudioBatchJob", "ns", "a")}
+    assert triggers().keys_of_change(CONTRACT, cache) == {
+        Key("VoiceContract", "ns", "calls"),
+        Key("AudioBatchJob", "ns", "a"),
+    }
 
 
 def test_a_mac_wakes_itself_placement_and_the_shards_it_speaks_of() -> None:
-    keys = keys_of_mac_change("mac-01", ["uid-a-00000", "uid-unknown"], cache_of(SHARD))
-    assert keys == {Key("MacAgent", "", "mac-01"), *keys_of_change(SHARD, cache_of())}
+    keys = triggers().keys_of_mac_change("mac-01", ["uid-a-00000", "uid-unknown"], cache_of(SHARD))
+    assert keys == {Key("MacAgent", "", "mac-01"), *triggers().keys_of_change(SHARD, cache_of())}
 
 
 def test_a_new_leader_looks_at_everything() -> None:

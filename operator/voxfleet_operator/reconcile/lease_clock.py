@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.shard.lost_mac import ContactState, contact_state
+from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,95 @@
+"""Explains an AudioBatchJob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.failure_texts import TEXTS
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_batch_job import FailedClip
+from voxfleet_api.results import job_folder
+from voxfleet_cli.explainers.explanation import (
+    UNSEEN,
+    UNSEEN_STATE,
+    Explainer,
+    Plain,
+    attempts_of,
+    conditions,
+    identity,
+    without_empty,
+)
+
+
+def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
+    status = job.status
+    complete = find(status.conditions, ConditionType.COMPLETE)
+    return without_empty(
+        {
+            **identity(job),
+            "state": complete.reason if complete else UNSEEN_STATE,
+            "next": _job_next(job),
+            "pending": status.pending_reason,
+            "conditions": conditions(status.conditions),
+            "clips": status.clips.dump(),
+            "input": status.plan.selection.text if status.plan and status.plan.selection else None,
+            "failures": _clips(status.failures),
+            "quarantine": _clips(status.quarantine),
+            "rest": _rest(job),
+            "warnings": {warned.code: warned.clips for warned in status.warnings},
+            "attempts": [line for shard in shards for line in attempts_of(shard)],
+            "usage": status.usage.dump(),
+            "results": status.results.uri if status.results else None,
+        }
+    )
+
+
+def _clips(clips: Iterable[FailedClip]) -> list[Plain]:
+    return [
+        {"index": clip.index, "id": clip.id, "class": str(clip.failure_class), "reason": clip.reason} for clip in clips
+    ]
+
+
+def _rest(job: AudioBatchJob) -> str | None:
+    """Where the clips without a result stand that the status has no room for."""
+    status = job.status
+    shown = len(status.failures) + len(status.quarantine)
+    total = status.clips.failed + status.clips.quarantined
+    if total <= shown:
+        return None
+    folder = job_folder(job.spec.output.uri, job.metadata.name, job.metadata.uid)
+    place = f"{folder}/errors.jsonl" if status.results else f"{folder}/errors.jsonl, once the job is finalized"
+    return f"{shown} of {total} clips without a result are shown; all are in {place}"
+
+
+def _job_next(job: AudioBatchJob) -> str:
+    present = job.status.conditions
+    show_results = f"voxfleet results {job.metadata.name} -n {job.metadata.namespace}"
+    failure = find(present, ConditionType.FAILED)
+    if failure is not None and failure.status == "True":
+        advice = TEXTS[FailureClass(failure.reason)].to_do if failure.reason in set(FailureClass) else ""
+        results = f"What was done: {show_results}" if job.status.results else ""
+        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results) if part)
+    if is_true(present, ConditionType.COMPLETE):
+        bad = job.status.clips.quarantined
+        hint = f"; {bad} clips are in quarantine, errors.jsonl names them" if bad else ""
+        return f"nothing: the results are complete{hint}. {show_results}"
+    if not present:
+        return UNSEEN
+    trouble = next((item for item in present if item.type == ConditionType.STALLED and item.status == "True"), None)
+    accepted = find(present, ConditionType.ACCEPTED)
+    if accepted is not None and accepted.status != "True":
+        trouble = accepted
+    if trouble is not None:
+        return trouble.message
+    if job.status.pending_reason:
+        return f"wait, or give it a Mac: {job.status.pending_reason}"
+    return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
+
+
+def _shows(job: AudioBatchJob, shard: AudioShard) -> bool:
+    return shard.spec.job_ref.uid == job.metadata.uid
+
+
+EXPLAINER = Explainer(AudioBatchJob, explain_job, _shows)

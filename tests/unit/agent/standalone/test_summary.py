@@ -1,0 +1,54 @@
+"""What the summary of a run tells."""
+
+from __future__ import annotations
+
+from voxfleet_agent.finished_runs.row_statistics import row_statistics
+from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
+from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.results import ClipStatus, ResultRow, RowError
+
+HEARD = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED, text="yes", audio_milliseconds=2000)
+LOST = ResultRow(
+    index=1,
+    custom_id="b",
+    status=ClipStatus.FAILED,
+    error=RowError(failure_class=FailureClass.INPUT_NOT_FOUND, reason="gone"),
+)
+
+
+def summary(*rows: ResultRow, ladder_milliseconds: int = 0) -> RunSummary:
+    return RunSummary(
+        job="nightly",
+        namespace="default",
+        uid="uid",
+        verdict=RunVerdict(RunEnding.FAILED, "1 clip failed"),
+        output="file:///out/nightly-1",
+        index_sha256="a" * 64,
+        selection=None,
+        figures=row_statistics(rows),
+        shards=1,
+        shards_committed=1,
+        lanes=1,
+        wall_milliseconds=10_000,
+        ladder_milliseconds=ladder_milliseconds,
+        ran=True,
+        inherited=0,
+        ended_at=None,
+        scratch_high_water_bytes=0,
+        scratch_residue_bytes=0,
+        state="/state",
+        log="/state/log.jsonl",
+    )
+
+
+def test_the_time_that_measured_batch_sizes_is_told_apart() -> None:
+    measured = summary(HEARD, ladder_milliseconds=4_200)
+    assert "4.2 s of it measured batch sizes" in summary_text(measured)
+    assert (summary_json(measured)["wallSeconds"], summary_json(measured)["ladderSeconds"]) == (10.0, 4.2)
+    assert "batch sizes" not in summary_text(summary(HEARD))
+
+
+def test_failed_clips_come_with_the_way_to_try_them_again() -> None:
+    assert "--retry-failed tries these again" in summary_text(summary(HEARD, LOST))
+    assert "--retry-failed" not in summary_text(summary(HEARD))
