@@ -201,10 +201,15 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     agent.succeed(spec)
 
 
-def test_a_model_path_that_does_not_exist_fails_with_its_class(whole: Whole) -> None:
-    status = whole.agent.run(replace(whole.job, model=ModelSource(path="/no/such/model")).plan())
+@pytest.mark.parametrize(
+    ("path", "failure_class"), [(f"{CLIPS}/no such model", "ModelUnavailable"), ("/no/such/model", "RuntimeMismatch")]
+)
+def test_a_model_path_that_is_missing_or_not_allowed_fails_with_its_class(
+    whole: Whole, path: str, failure_class: str
+) -> None:
+    status = whole.agent.run(replace(whole.job, model=ModelSource(path=path)).plan())
     assert status.state is AttemptState.FAILED
-    assert status.failure is not None and status.failure.failure_class == "ModelUnavailable"
+    assert status.failure is not None and status.failure.failure_class == failure_class
 
 
 def _put_until_loaded(whole: Whole) -> AttemptSpec:
