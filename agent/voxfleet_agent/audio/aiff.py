@@ -18,6 +18,7 @@ from voxfleet_agent.audio.header_facts import (
     refused,
     unsupported,
 )
+from voxfleet_agent.audio.iff_chunks import MAX_CHUNKS, IffChunks
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -31,9 +32,8 @@ _ENCODINGS = {
     (b"FL32", 32): Encoding.FLOAT32,
 }
 _PCM_CODES = (b"NONE", b"twos", b"sowt", b"in24", b"in32")
-_MAX_CHUNKS = 256
 _FORM_BYTES = 12
-_CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ .()%-]{4}")
+_IFF_CHUNKS = IffChunks("big", re.compile(rb"[A-Za-z0-9_ .()%-]{4}"), (b"SSND", b"COMM"))
 _KNOWN_CHUNKS = {
     b"NAME",
     b"AUTH",
@@ -89,7 +89,7 @@ def inspect_aiff(clip: ClipReader) -> HeaderFacts:
 def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunks:
     chunks = _Chunks()
     offset = _FORM_BYTES
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = clip.peek(offset, 12)
         if len(head) < 8 or another_file(head) is not None:
             break
@@ -106,12 +106,12 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
             else:
                 chunks.audio_offset = body + 8 + gap_bytes
                 chunks.announced_bytes = length_bytes - 8 - gap_bytes
-                unfinished = chunks.announced_bytes <= 0 and not _chunks_to_the_end(clip, chunks.audio_offset)
+                unfinished = chunks.announced_bytes <= 0 and not _IFF_CHUNKS.reach_the_end(clip, chunks.audio_offset)
                 account.claim(offset, chunks.audio_offset - offset)
                 if unfinished or body + length_bytes >= clip.size_bytes:
                     break
                 length_bytes = max(length_bytes, 8 + gap_bytes)
-        elif not _is_chunk(clip, offset):
+        elif not _IFF_CHUNKS.begins_at(clip, offset):
             if chunks.audio_offset >= 0 and name in _KNOWN_CHUNKS:
                 account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode().strip()} chunk")
             break
@@ -119,30 +119,10 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
             chunks.layout = clip.peek(body, min(length_bytes, _LAYOUT_BYTES))
         account.claim(offset, 8 + length_bytes)
         offset = body + length_bytes
-        if length_bytes % 2 and (clip.peek(offset, 1) == b"\0" or not _is_chunk(clip, offset)):
+        if length_bytes % 2 and (clip.peek(offset, 1) == b"\0" or not _IFF_CHUNKS.begins_at(clip, offset)):
             account.claim(offset, 1)
             offset += 1
     return chunks
-
-
-def _is_chunk(clip: ClipReader, offset: int) -> bool:
-    """Whether a chunk begins at `offset` that ends within the file, or audio."""
-    head = clip.peek(offset, 12)
-    if len(head) < 8 or another_file(head) is not None or not _CHUNK_NAME.fullmatch(head[:4]):
-        return False
-    return head[:4] in (b"SSND", b"COMM") or offset + 8 + int.from_bytes(head[4:8], "big") <= clip.size_bytes
-
-
-def _chunks_to_the_end(clip: ClipReader, offset: int) -> bool:
-    """Whether nothing but whole chunks follows: an SSND chunk ahead of them is really empty."""
-    for _ in range(_MAX_CHUNKS):
-        if offset >= clip.size_bytes:
-            return True
-        if not _is_chunk(clip, offset):
-            return False
-        length_bytes = int.from_bytes(clip.peek(offset + 4, 4), "big")
-        offset += 8 + length_bytes + length_bytes % 2
-    return True
 
 
 def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, chunks: _Chunks) -> HeaderFacts:
@@ -155,7 +135,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
     present_bytes = max(0, clip.size_bytes - chunks.audio_offset)
     announced_bytes = max(0, chunks.announced_bytes)
     frame_bytes = channels * bits // 8
-    unfinished = announced_bytes == 0 and not _chunks_to_the_end(clip, chunks.audio_offset)
+    unfinished = announced_bytes == 0 and not _IFF_CHUNKS.reach_the_end(clip, chunks.audio_offset)
     open_ended = not (unfinished and announced_frames) and (
         unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes)
     )

@@ -7,8 +7,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, cut_short, damaged, refused
+from voxfleet_agent.audio.iff_chunks import MAX_CHUNKS, IffChunks
 from voxfleet_agent.audio.tags import trailing_tags
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -50,9 +51,8 @@ _NAMES = {
 }
 _SUB_FORMAT = bytes.fromhex("000000001000800000aa00389b71")
 """The rest of a sub-format GUID that begins with a format tag."""
-_MAX_CHUNKS = 256
 _RIFF_BYTES = 12
-_CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ .%-]{4}")
+_IFF_CHUNKS = IffChunks("little", re.compile(rb"[A-Za-z0-9_ .%-]{4}"), (b"data",))
 _KNOWN_CHUNKS = {
     b"LIST",
     b"list",
@@ -119,7 +119,7 @@ def inspect_wav(clip: ClipReader) -> HeaderFacts:
 def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
     chunks = _Chunks()
     offset = _RIFF_BYTES
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if chunks.audio_offset < 0 and chunks.format_chunk is None:
             head = clip.read_exactly(offset, 8, "chunk list, before any audio")
         else:
@@ -131,7 +131,7 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
         if name == b"data" and chunks.audio_offset < 0:
             if chunks.format_chunk is None:
                 raise damaged("has its audio before its format chunk")
-            if length_bytes == 0 and _chunks_to_the_end(clip, body):
+            if length_bytes == 0 and _IFF_CHUNKS.reach_the_end(clip, body):
                 chunks.hidden_from_decoders = True
                 chunks.empty_at = body
             else:
@@ -148,7 +148,7 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
             )
         elif name == b"fmt ":
             _read_format(clip, chunks, body, length_bytes)
-        elif not _is_chunk(clip, offset):
+        elif not _IFF_CHUNKS.begins_at(clip, offset):
             if chunks.audio_offset >= 0 and name in _KNOWN_CHUNKS:
                 account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode().strip()} chunk")
             break
@@ -157,8 +157,8 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
         raise damaged(
             f"ends behind {clip.size_bytes} bytes without any audio"
             if offset >= clip.size_bytes - 7
-            else f"has no audio within its first {_MAX_CHUNKS} chunks"
-            if _is_chunk(clip, offset)
+            else f"has no audio within its first {MAX_CHUNKS} chunks"
+            if _IFF_CHUNKS.begins_at(clip, offset)
             else f"has no audio ahead of byte {offset}, where its chunk list breaks off"
         )
     return chunks
@@ -179,31 +179,11 @@ def _next_chunk(clip: ClipReader, account: ByteAccount, chunks: _Chunks, offset:
     account.claim(offset, 8 + length_bytes)
     if length_bytes % 2 == 0 or end >= clip.size_bytes:
         return end
-    if clip.peek(end, 1) != b"\0" and _is_chunk(clip, end) and not _is_chunk(clip, end + 1):
+    if clip.peek(end, 1) != b"\0" and _IFF_CHUNKS.begins_at(clip, end) and not _IFF_CHUNKS.begins_at(clip, end + 1):
         chunks.hidden_from_decoders |= chunks.audio_offset < 0
         return end
     account.claim(end, 1)
     return end + 1
-
-
-def _is_chunk(clip: ClipReader, offset: int) -> bool:
-    """Whether a chunk begins at `offset` that ends within the file, or audio."""
-    head = clip.peek(offset, 12)
-    if len(head) < 8 or another_file(head) is not None or not _CHUNK_NAME.fullmatch(head[:4]):
-        return False
-    return head[:4] == b"data" or offset + 8 + int.from_bytes(head[4:8], "little") <= clip.size_bytes
-
-
-def _chunks_to_the_end(clip: ClipReader, offset: int) -> bool:
-    """Whether nothing but whole chunks follows: a data chunk ahead of them is really empty."""
-    for _ in range(_MAX_CHUNKS):
-        if offset >= clip.size_bytes:
-            return True
-        if not _is_chunk(clip, offset):
-            return False
-        (length_bytes,) = struct.unpack("<I", clip.peek(offset + 4, 4))
-        offset += 8 + length_bytes + length_bytes % 2
-    return True
 
 
 def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: _Chunks) -> HeaderFacts:

@@ -78,11 +78,7 @@ def interpreter_files(worker: Sequence[str]) -> list[Path]:
         Path(sys.prefix),
         Path(sys.base_prefix),
         *(Path(path) for path in sys.path if Path(path).name in _PACKAGE_FOLDERS),
-        *(
-            Path(path).parent
-            for package in (voxfleet_agent, voxfleet_api, voxfleet_shared)
-            for path in package.__path__
-        ),
+        *(Path(path).parent for package in _OWN_PACKAGES for path in package.__path__),
         *(path for path in named if path.is_file()),
     ]
 
