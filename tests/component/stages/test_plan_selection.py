@@ -130,6 +130,20 @@ async def test_a_folder_that_is_not_there_is_not_an_empty_one(job: Job) -> None:
     assert not (job.folder / "plan" / "1" / "plan.json").exists()
 
 
+async def test_an_address_with_percent_escapes_is_told_the_name_without_them(job: Job) -> None:
+    write_wav(job.clips / "a b.wav", 1)
+    write_wav(job.clips / "c%20d.wav", 2)
+    clips = (
+        ClipInput(id="escaped", uri=(job.clips / "a b.wav").as_uri()),
+        ClipInput(id="literal", uri=f"{job.clips.as_uri()}/c%20d.wav"),
+    )
+    await job.plan(job_input=JobInput(clips=clips))
+    escaped, literal = [row.refusal for row in job.manifest()]
+    assert escaped is not None and escaped.failure_class is FailureClass.INPUT_NOT_FOUND
+    assert "it exists without the percent escapes" in escaped.reason
+    assert literal is None
+
+
 @pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
 async def test_a_name_in_the_other_unicode_spelling_is_found_out(job: Job, written: str, stored: str) -> None:
     def spelled(form: str, name: str) -> str:

@@ -1,6 +1,7 @@
-"""Finds a missing object under the other Unicode spelling of its name.
+"""Finds a missing object under another spelling of its name.
 
 `é` is one character (NFC) or two (NFD). People see no difference; object stores and most file systems do.
+Many programs write `%20` for a blank (Python's `Path.as_uri`, say), but addresses of files and keys are literal.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import product
 from typing import Literal
+from urllib.parse import unquote
 
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _Form = Literal["NFC", "NFD"]
 _FORMS: tuple[_Form, ...] = ("NFC", "NFD")
-_WORDS: dict[_Form, str] = {"NFC": "composed (NFC)", "NFD": "decomposed (NFD)"}
-
+_ACCENTS: dict[_Form, str] = {
+    "NFC": "it exists with composed (NFC) accents: write them so, or rename it",
+    "NFD": "it exists with decomposed (NFD) accents: write them so, or rename it",
+}
+_UNESCAPED = "it exists without the percent escapes: addresses are literal, so write its name as it is"
 
 MAX_LOOKED_UP = 1000
-"""How many of a job's missing clips are looked up, each with at most four requests."""
+"""How many of a job's missing clips are looked up, each with at most five requests."""
 
 
 class SpellingLookup:
@@ -30,7 +35,7 @@ class SpellingLookup:
         self._left = MAX_LOOKED_UP
 
     async def hint(self, uri: str) -> str:
-        if self._left == 0 or uri.isascii():
+        if self._left == 0 or (uri.isascii() and "%" not in uri):
             return ""
         self._left -= 1
         return await spelling_hint(self._storage, uri)
@@ -41,17 +46,17 @@ async def spelling_hint(storage: Storage, uri: str) -> str:
 
     Raises nothing: the failure that led here matters more.
     """
-    for form, candidate in other_spellings(uri):
+    for advice, candidate in other_spellings(uri):
         try:
             if await _exists(storage, candidate):
-                return f"; it exists with {_WORDS[form]} accents: write them so, or rename it"
+                return f"; {advice}"
         except VoxFleetError:
             return ""
     return ""
 
 
-def other_spellings(uri: str) -> Iterator[tuple[_Form, str]]:
-    """(the form of what differs, address) for each other spelling of an address, at most four. Pure.
+def other_spellings(uri: str) -> Iterator[tuple[str, str]]:
+    """(what to do if it exists, address) for each other spelling of an address, at most five. Pure.
 
     Folder and name are spelled apart, because they are often made on different machines.
     """
@@ -63,7 +68,20 @@ def other_spellings(uri: str) -> Iterator[tuple[_Form, str]]:
         spelled = unicodedata.normalize(folder_form, folder) + slash + other_name + end
         if spelled not in seen:
             seen.add(spelled)
-            yield (form if other_name != name else folder_form), spelled
+            yield _ACCENTS[form if other_name != name else folder_form], spelled
+    if (plain := _without_escapes(uri)) not in seen:
+        yield _UNESCAPED, plain
+
+
+def _without_escapes(uri: str) -> str:
+    """The address itself where a web server reads the escapes, and where they stand for no text."""
+    if uri.startswith("https://"):
+        return uri
+    try:
+        plain = unquote(uri, errors="strict")
+    except UnicodeDecodeError:
+        return uri
+    return plain if plain.isprintable() else uri
 
 
 async def _exists(storage: Storage, uri: str) -> bool:

@@ -155,4 +155,19 @@ def test_a_name_s_other_spellings_are_those_that_differ() -> None:
     assert nfd in [address for _, address in other_spellings(name)]
     assert name in [address for _, address in other_spellings(nfd)]
     assert len(list(other_spellings(name))) == 3, "folder and name are spelled apart"
-    assert [form for form, _ in other_spellings("file:///data/ü/")] == ["NFD"]
+    assert ["(NFD)" in advice for advice, _ in other_spellings("file:///data/ü/")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("escaped", "plain"),
+    [
+        ("file:///data/a%20b.wav", ["file:///data/a b.wav"]),
+        ("s3://calls/%C3%BC/a.wav", ["s3://calls/ü/a.wav"]),
+        ("s3://calls/100%.wav", []),
+        ("file:///data/%FF.wav", []),  # no UTF-8
+        ("file:///data/a%00.wav", []),
+        ("https://host/a%20b.wav", []),  # the server reads the escape
+    ],
+)
+def test_a_name_with_percent_escapes_is_looked_up_without_them(escaped: str, plain: list[str]) -> None:
+    assert [address for _, address in other_spellings(escaped)] == plain
