@@ -139,9 +139,11 @@ BEFORE_IT_IS_DECIDED = (
     "commit-uploaded",
 )
 """The crash points in the order in which an attempt reaches them; each restart of the agent reaches the next one."""
+DECIDED = ("row-sealed@2", "outcome-recorded")
+EDGES = (*BEFORE_IT_IS_DECIDED, *DECIDED)
 
 
-@pytest.mark.parametrize("edges", [BEFORE_IT_IS_DECIDED, ("row-sealed@2",), ("outcome-recorded",)])
+@pytest.mark.parametrize("edges", [BEFORE_IT_IS_DECIDED, *((edge,) for edge in DECIDED)], ids=lambda edges: edges[-1])
 def test_an_agent_killed_at_a_crash_point_resumes_without_losing_or_repeating_a_clip(
     whole: Whole, edges: tuple[str, ...]
 ) -> None:
