@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-stop lock test check generate bench bench-io soak corpus clean
 export PYTHON
+# Where it is set, each of the hundreds of Pythons that a target starts compiles everything that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PYTEST_ARGS ?=

@@ -1,9 +1,10 @@
-"""Fixtures that start a fleet of its own for each test, on the shared control plane."""
+"""Fleets on the shared control plane: one of its own for a test that kills, one for the tests that only break a Mac."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -27,18 +28,26 @@ def served_kinds(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-@pytest.fixture
-def make_fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[MakeFleet]:
-    """Builds a fleet without starting it; stops whatever was started at the end."""
+@contextmanager
+def making_fleets(control_plane: ControlPlane, folder: Path) -> Iterator[MakeFleet]:
+    """Builds fleets without starting them; stops whatever was started at the end."""
     fleets: list[Fleet] = []
 
     def make(*, macs: int = 2, lost_after: str = "10m") -> Fleet:
         namespace = f"e2e-{next(_numbers)}"
-        served_kinds.kubectl("create", "namespace", namespace)
-        fleet = Fleet(served_kinds, tmp_path / namespace, namespace, macs=macs, lost_after=lost_after)
+        control_plane.kubectl("create", "namespace", namespace)
+        fleet = Fleet(control_plane, folder / namespace, namespace, macs=macs, lost_after=lost_after)
         fleets.append(fleet)
         return fleet.__enter__()
 
-    yield make
-    for fleet in reversed(fleets):
-        fleet.__exit__()
+    try:
+        yield make
+    finally:
+        for fleet in reversed(fleets):
+            fleet.__exit__()
+
+
+@pytest.fixture
+def make_fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[MakeFleet]:
+    with making_fleets(served_kinds, tmp_path) as make:
+        yield make

@@ -175,14 +175,17 @@ class Fleet:
     def wait_for_condition(
         self, read: Callable[[], AudioBatchJob | MacAgent], type_: ConditionType, status: str, reason: str
     ) -> Condition:
+        """Returns the condition as it was when it had this status and reason."""
+        seen: list[Condition] = []
+
         def holds() -> bool:
             found = find(read().status.conditions, type_)
+            if found is not None:
+                seen.append(found)
             return found is not None and (found.status, found.reason) == (status, reason)
 
         self.wait_for(f"{type_}={status} with reason {reason}", holds)
-        found = find(read().status.conditions, type_)
-        assert found is not None
-        return found
+        return seen[-1]
 
     def rows(self, job: AudioBatchJob) -> list[ResultRow]:
         return read_rows(result_folder(job))

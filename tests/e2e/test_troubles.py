@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from tests.e2e.conftest import MakeFleet
+from tests.e2e.conftest import MakeFleet, making_fleets
 from tests.e2e.fleet import EXPECTED, Fleet
 
 from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.sshd import Sshd
 
 CLIPS = [*EXPECTED][:4]
+_numbers = itertools.count(1)
 
 
-@pytest.fixture
-def fleet(make_fleet: MakeFleet) -> Fleet:
+@pytest.fixture(scope="module")
+def fleet(served_kinds: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two running Macs; the first is registered correctly, the second by each test."""
-    fleet = make_fleet()
-    fleet.start()
-    return fleet
+    with making_fleets(served_kinds, tmp_path_factory.mktemp("troubles")) as make:
+        fleet = make()
+        fleet.start()
+        yield fleet
 
 
 def assert_other_work_goes_on(fleet: Fleet) -> None:
-    fleet.submit("healthy", CLIPS)
-    job = fleet.wait_for_end("healthy")
+    name = f"healthy-{next(_numbers)}"
+    fleet.submit(name, CLIPS)
+    job = fleet.wait_for_end(name)
     assert is_true(job.status.conditions, ConditionType.COMPLETE)
 
 
@@ -72,57 +78,51 @@ def test_a_missing_secret(fleet: Fleet) -> None:
 
 
 def test_an_unknown_contract(fleet: Fleet) -> None:
-    fleet.submit("job", CLIPS, contractRef={"name": "late"})
+    fleet.submit("uncontracted", CLIPS, contractRef={"name": "late"})
     message = fleet.wait_for_condition(
-        lambda: fleet.job("job"), ConditionType.ACCEPTED, "False", "ContractNotFound"
+        lambda: fleet.job("uncontracted"), ConditionType.ACCEPTED, "False", "ContractNotFound"
     ).message
     assert "late" in message
     assert_other_work_goes_on(fleet)
-    assert not is_true(fleet.job("job").status.conditions, ConditionType.FAILED)
+    assert not is_true(fleet.job("uncontracted").status.conditions, ConditionType.FAILED)
 
 
 def test_a_model_path_that_does_not_exist(fleet: Fleet) -> None:
     nowhere = f"{fleet.shared}/nowhere"
-    fleet.submit("job", CLIPS, model={"path": nowhere})
+    fleet.submit("modelless", CLIPS, model={"path": nowhere})
     message = fleet.wait_for_condition(
-        lambda: fleet.job("job"), ConditionType.FAILED, "True", "ModelUnavailable"
+        lambda: fleet.job("modelless"), ConditionType.FAILED, "True", "ModelUnavailable"
     ).message
     assert nowhere in message
     assert_other_work_goes_on(fleet)
 
 
-@pytest.mark.parametrize(
-    ("byte", "instead"),
-    [
-        pytest.param(b'"monotonicMilliseconds": ', b'"monotonicMilliseconds": 9', id="a digit more"),
-        pytest.param(b'"row": {', b'"row": [', id="no JSON any more"),
-    ],
-)
-def test_a_changed_ledger_row_is_named_and_not_counted(fleet: Fleet, byte: bytes, instead: bytes) -> None:
-    fleet.submit("job", CLIPS)
+def test_a_changed_ledger_row_is_named_and_not_counted(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.start()
+    fleet.submit("job", CLIPS, sharding={"targetAudio": "1s"})  # a shard for each clip, and so rows of both Macs
     fleet.wait_for_end("job")
-    mac = next(mac for mac in fleet.macs if rows_of(mac))
+    first, second = fleet.macs
+    assert_refused_once_changed(fleet, first, b'"monotonicMilliseconds": ', b'"monotonicMilliseconds": 9')
+    verified = find(fleet.mac_agent(second).status.conditions, ConditionType.LEDGER_VERIFIED)
+    assert verified is None or verified.status == "True"
+    assert_refused_once_changed(fleet, second, b'"row": {', b'"row": [')  # no JSON any more
+
+
+def assert_refused_once_changed(fleet: Fleet, mac: Mac, old: bytes, new: bytes) -> None:
     fleet.operator.stop()
     mac.agent.stop()
-    tamper(mac, byte, instead)
+    tamper(mac, old, new)
     mac.restart_agent()
     fleet.operator.start()
     message = fleet.wait_for_condition(
         lambda: fleet.mac_agent(mac), ConditionType.LEDGER_VERIFIED, "False", "RowRefused"
     ).message
     assert "#0" in message and "was changed" in message
-    other = next(each for each in fleet.macs if each is not mac)
-    verified = find(fleet.mac_agent(other).status.conditions, ConditionType.LEDGER_VERIFIED)
-    assert verified is None or verified.status == "True"
 
 
 def journal(mac: Mac) -> sqlite3.Connection:
     return sqlite3.connect(mac.directory / "state" / "journal.sqlite3")
-
-
-def rows_of(mac: Mac) -> int:
-    with closing(journal(mac)) as connection:
-        return int(connection.execute("SELECT count(*) FROM ledger_rows").fetchone()[0])
 
 
 def tamper(mac: Mac, old: bytes, new: bytes) -> None:

@@ -128,7 +128,7 @@ def test_a_job_from_its_plan_to_its_index(whole: Whole) -> None:
     assert by_shard == {spec.shard_uid: 3 for spec, _ in ended}  # Plan and Finalize hold no lane
 
 
-EDGES = (
+BEFORE_IT_IS_DECIDED = (
     "base-frozen",
     "reserved@3",
     "row-recorded@4",
@@ -137,30 +137,37 @@ EDGES = (
     "part-marked",
     "run-uploaded",
     "commit-uploaded",
-    "row-sealed@2",
-    "outcome-recorded",
 )
+"""The crash points in the order in which an attempt reaches them; each restart of the agent reaches the next one."""
+DECIDED = ("row-sealed@2", "outcome-recorded")
+EDGES = (*BEFORE_IT_IS_DECIDED, *DECIDED)
 
 
-@pytest.mark.parametrize("edge", EDGES)
-def test_an_agent_killed_at_a_crash_point_resumes_without_losing_or_repeating_a_clip(whole: Whole, edge: str) -> None:
+@pytest.mark.parametrize("edges", [BEFORE_IT_IS_DECIDED, *((edge,) for edge in DECIDED)], ids=lambda edges: edges[-1])
+def test_an_agent_killed_at_a_crash_point_resumes_without_losing_or_repeating_a_clip(
+    whole: Whole, edges: tuple[str, ...]
+) -> None:
     agent = whole.agent
     spec = whole.first_shard()
-    cursor = agent.attempts().cursor
     agent.mac.kill_agent()
-    agent.mac.restart_agent({VARIABLE: edge})
-    agent.put(spec)
-    with pytest.raises(httpx.TransportError):
-        agent.until_ended(spec, cursor)
-    left = agent.mac.agent.descendants()
-    assert agent.mac.agent.wait_exit(EXIT_SECONDS) == EXIT_CODE
-    assert wait_ended(left, 30) == []
+    agent.mac.restart_agent({VARIABLE: edges[0]})
+    decided = edges != BEFORE_IT_IS_DECIDED
+    sealed = agent.ledger()
+    for edge, following in zip(edges, [*edges[1:], None], strict=True):
+        cursor = agent.attempts().cursor
+        agent.put(spec)
+        with pytest.raises(httpx.TransportError):
+            agent.until_ended(spec, cursor)
+        left = agent.mac.agent.descendants()
+        assert agent.mac.agent.wait_exit(EXIT_SECONDS) == EXIT_CODE, edge
+        assert wait_ended(left, 30) == []
 
-    agent.mac.restart_agent()
-    before = agent.ledger()
-    decided = edge in ("row-sealed@2", "outcome-recorded")
-    assert whole.states()[spec.shard_uid] is (AttemptState.SUCCEEDED if decided else AttemptState.PARKED)
-    assert whole.scratch_entries() == []
+        agent.mac.restart_agent({VARIABLE: following} if following else None)
+        state = AttemptState.SUCCEEDED if decided else AttemptState.PARKED
+        assert whole.states()[spec.shard_uid] is state, edge
+        assert whole.scratch_entries() == [], edge
+        before, sealed = sealed, agent.ledger()
+        assert sealed[: len(before)] == before, edge
     status = agent.run(spec)
     assert status.state is AttemptState.SUCCEEDED, status.failure
     rows = committed_rows(whole, status)
@@ -168,8 +175,8 @@ def test_an_agent_killed_at_a_crash_point_resumes_without_losing_or_repeating_a_
     assert_transcripts(rows)
     assert whole.scratch_entries() == []
     after = agent.ledger()
-    assert after[: len(before)] == before
-    assert (len(after) == len(before)) is decided
+    assert after[: len(sealed)] == sealed
+    assert (len(after) == len(sealed)) is decided
     assert [signed.row.sequence for signed in after] == list(range(len(after)))
 
 
@@ -201,15 +208,12 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     agent.succeed(spec)
 
 
-@pytest.mark.parametrize(
-    ("path", "failure_class"), [(f"{CLIPS}/no such model", "ModelUnavailable"), ("/no/such/model", "RuntimeMismatch")]
-)
-def test_a_model_path_that_is_missing_or_not_allowed_fails_with_its_class(
-    whole: Whole, path: str, failure_class: str
-) -> None:
-    status = whole.agent.run(replace(whole.job, model=ModelSource(path=path)).plan())
-    assert status.state is AttemptState.FAILED
-    assert status.failure is not None and status.failure.failure_class == failure_class
+def test_a_model_path_that_is_missing_or_not_allowed_fails_with_its_class(whole: Whole) -> None:
+    paths = {f"{CLIPS}/no such model": "ModelUnavailable", "/no/such/model": "RuntimeMismatch"}
+    for number, (path, failure_class) in enumerate(paths.items()):
+        status = whole.agent.run(replace(whole.job, model=ModelSource(path=path), number=number).plan())
+        assert status.state is AttemptState.FAILED
+        assert status.failure is not None and status.failure.failure_class == failure_class
 
 
 def _put_until_loaded(whole: Whole) -> AttemptSpec:

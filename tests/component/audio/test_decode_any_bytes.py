@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.component.audio.audio_rig import contract, noise, save, write
 from tests.unit.agent.audio.audio_bytes import FLOAT, aiff, caf, caf_of_aac, wav
@@ -31,8 +31,6 @@ STARTS = (
 KINDS = ("wav", "float.wav", "flac", "mp3", "m4a", "aiff", "caf", "aac.caf")
 RATE_HZ = 16_000
 MAX_GROWTH_BYTES = 400 * 2**20
-
-_settings = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @functools.cache
@@ -83,14 +81,14 @@ def test_the_intact_file_is_decoded(folder: Path, kind: str) -> None:
     check(folder, valid(kind), intact=True)
 
 
-@settings(_settings, max_examples=150)
+@settings(max_examples=150)
 @given(start=st.sampled_from((b"", *STARTS)), rest=st.binary(max_size=4_000))
 def test_random_bytes(folder: Path, start: bytes, rest: bytes) -> None:
     check(folder, start + rest)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(_settings, max_examples=25)
+@settings(max_examples=25)
 @given(keep=st.integers(0, 999))
 def test_truncations(folder: Path, kind: str, keep: int) -> None:
     content = valid(kind)
@@ -98,7 +96,7 @@ def test_truncations(folder: Path, kind: str, keep: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(_settings, max_examples=40)
+@settings(max_examples=40)
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=30))
 @example(flips=[(0.0, 0)])
 def test_bit_flips(folder: Path, kind: str, flips: list[tuple[float, int]]) -> None:
@@ -109,7 +107,7 @@ def test_bit_flips(folder: Path, kind: str, flips: list[tuple[float, int]]) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(_settings, max_examples=60)
+@settings(max_examples=60)
 @given(
     edits=st.lists(
         st.tuples(

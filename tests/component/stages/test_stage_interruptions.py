@@ -148,7 +148,7 @@ async def run_with(root: Path, clips: int, interruptions: list[Interruption], ba
 INTERRUPTIONS = st.builds(Interruption, st.integers(1, 80), st.sampled_from(Kind), st.sampled_from(Then))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(clips=st.integers(1, 7), interruptions=st.lists(INTERRUPTIONS, max_size=5), batch_size=st.integers(1, 3))
 @example(
     clips=5,

@@ -296,7 +296,6 @@ def _damaged(seed: bytes, edits: list[tuple[int, int]], keep: int) -> bytes:
     return bytes(content[: max(1, keep % (len(content) + 1))])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=512) | st.builds(bytes.__add__, st.sampled_from(STARTS), st.binary(max_size=512)))
 @example(b"RIFF")
 @example(b"\xff\xfa\x10\x00")
@@ -304,7 +303,7 @@ def test_random_bytes_give_facts_or_an_error(content: bytes) -> None:
     _check_inspection(content)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.sampled_from(
         [

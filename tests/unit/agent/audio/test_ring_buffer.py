@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot, ring_frames
@@ -86,7 +86,6 @@ def test_a_full_ring_makes_the_writer_wait() -> None:
     np.testing.assert_array_equal(ring.take(written[0]), samples(3, 0.2))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.data())
 def test_no_piece_is_lost_or_overwritten(size: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, size), min_size=1, max_size=60))

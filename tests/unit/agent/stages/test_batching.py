@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.process.batching import (
@@ -25,7 +25,6 @@ DAY_MILLISECONDS = 24 * 3_600_000
 # Buckets
 
 
-@settings(deadline=None)
 @given(st.integers(1, DAY_MILLISECONDS))
 def test_a_bucket_s_shortest_clip_is_at_most_a_fifth_shorter_than_its_longest(milliseconds: int) -> None:
     bucket = bucket_of(milliseconds)
@@ -41,7 +40,6 @@ def test_a_day_of_lengths_has_few_buckets() -> None:
     assert bucket_of(0) == UNKNOWN_LENGTH
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 60_000), max_size=50))
 def test_clips_are_sorted_by_length_and_unknown_ones_come_last(lengths: list[int]) -> None:
     buckets = sort_into_buckets(enumerate(lengths))
@@ -87,7 +85,6 @@ def test_the_next_batch(
     assert choose_bucket(ready, awaited, 4, in_lane=in_lane, fetching=fetching) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40), st.integers(1, 5), st.integers(0, 2**32))
 def test_every_fetched_clip_is_in_one_batch(clips: list[tuple[int, bool]], size: int, seed: int) -> None:
     """Clips are added or dropped in any order, and verdicts come at any time."""

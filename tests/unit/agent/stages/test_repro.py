@@ -7,7 +7,7 @@ import io
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
@@ -52,7 +52,6 @@ def row(index: int, infer: int, *, batch_size: int = 1, fetch: int = 0) -> Resul
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=300))
 def test_percentiles_are_values_that_occurred(values: list[int]) -> None:
     found = percentiles(values)

@@ -57,7 +57,6 @@ def test_boundaries(lengths: list[int], target: int, max_shards: int, expected: 
     assert shard_boundaries(lengths, target, max_shards) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 20_000), st.integers(1, 20))
 def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     lengths: list[int], target: int, max_shards: int
@@ -141,7 +140,6 @@ def offsets_of(total: int, *parts: tuple[PartRef, bytes]) -> RowOffsets:
     return offsets
 
 
-@settings(deadline=None)
 @given(st.permutations(range(8)), st.integers(1, 8), st.sets(st.integers(0, 7)))
 def test_every_row_is_located_whichever_part_holds_it(order: list[int], part_rows: int, absent: set[int]) -> None:
     there = [index for index in order if index not in absent]
@@ -169,7 +167,6 @@ def test_a_part_whose_rows_are_of_other_clips_is_refused() -> None:
         offsets.parse_row(row(2).line(), clip(1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_ranges_hold_every_clip_once_and_few_bytes(sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -183,7 +180,6 @@ def test_ranges_hold_every_clip_once_and_few_bytes(sizes: list[int]) -> None:
         assert len(indexes) == 1 or (len(indexes) <= 4 and sum(offsets.locate(index)[1] for index in indexes) <= 3000)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=8))
 def test_commits_must_name_each_clip_once(indexes: list[int]) -> None:
     if sorted(indexes) == [0, 1, 2, 3]:
@@ -202,7 +198,7 @@ def test_a_row_of_another_clip_or_version_is_refused(wrong: ResultRow) -> None:
 # The manifest
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 12), st.integers(30, 300), st.lists(st.integers(0, 14), max_size=5))
 def test_a_manifest_is_read_in_slices_whatever_its_blocks(count: int, block: int, stops: list[int]) -> None:
     content = b"".join(clip(index).line() for index in range(count))

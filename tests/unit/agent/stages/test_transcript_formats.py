@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 import srt  # type: ignore[import-untyped] # it ships no types
 import webvtt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import transcript_formats
@@ -109,7 +109,6 @@ SEGMENTS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(SEGMENTS)
 def test_cues_are_never_empty_and_times_never_go_back(segments: list[TimedText]) -> None:
     found = cues(segments)
@@ -126,7 +125,6 @@ def test_overlapping_cues_end_where_the_next_begins_and_never_behind_the_audio()
     assert cues(nested) == [Cue(0, 500, "long"), Cue(500, 501, "backwards"), Cue(600, 700, "zero in")]
 
 
-@settings(deadline=None)
 @given(SEGMENTS)
 def test_other_readers_find_the_cues_again(segments: list[TimedText]) -> None:
     found = cues(segments)

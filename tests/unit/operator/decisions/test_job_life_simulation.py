@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
 from tests.unit.operator.decisions.world import World
@@ -94,7 +94,7 @@ def assert_ended_well(world: World) -> None:
     assert seconds_milliseconds(job.status.usage.machine_seconds) == paid
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     macs=st.integers(1, 3),
@@ -117,7 +117,7 @@ async def test_any_order_of_losses_lags_and_restarts(
     assert_ended_well(world)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 250), before=st.integers(0, 60))
 async def test_a_deleted_job_leaves_nothing_on_any_mac(seed: int, steps: int, before: int) -> None:
     world = World(seed)
