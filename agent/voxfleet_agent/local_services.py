@@ -14,7 +14,7 @@ import psutil
 
 from voxfleet_agent.clock import Clock, SystemClock
 from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_gpu_memory, require_memory
-from voxfleet_agent.confinement.confinement import Confinement, in_words, preloaded_libraries
+from voxfleet_agent.confinement.confinement import Confinement, in_words, needed_libraries
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
 from voxfleet_agent.failure_budget import MacFailureBudgets
@@ -188,7 +188,7 @@ def measure_confinement(
         clips=attempts,
         hidden=(*hidden.values(), settings.lanes),
         read_only=(settings.models.path,),
-        libraries=tuple(preloaded_libraries(os.environ)),
+        libraries=tuple(needed_libraries(os.environ)),
     )
     return measure(
         wanted,

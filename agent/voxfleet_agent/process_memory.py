@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import errno
 import os
 import re
 import resource
@@ -43,7 +44,7 @@ def footprint_bytes(pid: int | None = None) -> int:
     """The memory that the system charges to a process, by default to this one.
 
     It is the physical footprint on macOS, which counts Metal's buffers and compressed pages, and elsewhere the resident
-    set. Raises psutil.NoSuchProcess.
+    set. Raises psutil.NoSuchProcess, and psutil.AccessDenied for a process that this account may not look at.
     """
     pid = os.getpid() if pid is None else pid
     return int(_rusage(pid).phys_footprint) if sys.platform == "darwin" else int(psutil.Process(pid).memory_info().rss)
@@ -53,8 +54,13 @@ def _rusage(pid: int) -> RusageInfoV4:
     system = ctypes.CDLL(ctypes.util.find_library("proc"), use_errno=True)
     usage = RusageInfoV4()
     if system.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(usage)) != 0:
-        raise psutil.NoSuchProcess(pid)
+        raise _not_measured(pid, ctypes.get_errno())
     return usage
+
+
+def _not_measured(pid: int, error: int) -> psutil.Error:
+    """A process that cannot be looked at still lives, and must not count as gone. `error`: an errno."""
+    return psutil.NoSuchProcess(pid) if error == errno.ESRCH else psutil.AccessDenied(pid)
 
 
 _PROC_STATUS = Path("/proc/self/status")

@@ -17,6 +17,9 @@ from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards
 
 _OWN_PACKAGES = (voxfleet_agent, voxfleet_api, voxfleet_shared)
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_LIBRARY_FOLDERS = ("lib", "lib64", "lib32")
+_STATE_OF_SERVICES = Path("/var/lib")
+_LIBRARY = re.compile(r"\.so(\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ class Confinement:
     read_only: tuple[Path, ...] = ()
     """What lanes may read and not write, named where a guard refuses by name."""
     libraries: tuple[Path, ...] = ()
-    """What the loader reads beside the interpreter's own: see `preloaded_libraries`."""
+    """What the loader reads beside the interpreter's own: see `needed_libraries`."""
+    drops_rights: bool = sys.platform == "linux"
+    """Whether a child has no capabilities and gets none from set-user-id programs, even where there is no guard."""
 
     def command(self, worker: Sequence[str], lane_folder: Path, model_folder: Path | None) -> tuple[str, ...]:
         """The command that starts `worker` in these bounds."""
@@ -45,7 +50,7 @@ class Confinement:
                 home=Path.home(),
             )
             return (seatbelt.SANDBOX_EXEC, "-p", text, *worker)
-        if self.guards == UNGUARDED:
+        if self.guards == UNGUARDED and not self.drops_rights:
             return tuple(worker)
         order = {
             "files": self.guards.files,
@@ -63,7 +68,7 @@ class Confinement:
 
 def unconfined() -> Confinement:
     """No bounds, for tests and measurements of one lane."""
-    return Confinement(UNGUARDED, Path("/nonexistent"))
+    return Confinement(UNGUARDED, Path("/nonexistent"), drops_rights=False)
 
 
 def interpreter_files(worker: Sequence[str]) -> list[Path]:
@@ -83,9 +88,30 @@ def interpreter_files(worker: Sequence[str]) -> list[Path]:
     ]
 
 
-def preloaded_libraries(environment: Mapping[str, str]) -> list[Path]:
-    """The libraries of LD_PRELOAD, which the loader reads in every process (ld.so(8))."""
-    return [Path(name) for name in re.split("[: ]", environment.get("LD_PRELOAD", "")) if name.startswith("/")]
+def needed_libraries(environment: Mapping[str, str]) -> list[Path]:
+    """What the loader reads in every process because of LD_PRELOAD (ld.so(8)), and where this one's libraries lie."""
+    preloaded = [Path(name) for name in re.split("[: ]", environment.get("LD_PRELOAD", "")) if name.startswith("/")]
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return preloaded
+    return [*preloaded, *library_folders(maps)]
+
+
+def library_folders(maps: str) -> list[Path]:
+    """Folders of the mapped libraries, sorted; the library alone where its folder is not one of libraries. Pure.
+
+    Package managers keep an interpreter's libraries in places of their own, as Homebrew and Guix do, and libraries that
+    are loaded later lie beside those that are. `maps`: as in /proc/<pid>/maps.
+    """
+    found: set[Path] = set()
+    for line in maps.splitlines():
+        _, slash, rest = line.partition("/")
+        library = Path(slash + rest.removesuffix(" (deleted)"))
+        if _LIBRARY.search(library.name):
+            folder = library.parent
+            found.add(folder if folder.name in _LIBRARY_FOLDERS and folder != _STATE_OF_SERVICES else library)
+    return sorted(found)
 
 
 def in_words(guards: Guards) -> str:

@@ -31,10 +31,10 @@ WRITE = READ_DATA | _WRITE_FILE | _TRUNCATE | _REMOVE_AND_MAKE | _REFER
 
 
 def restrict(rules: Iterable[tuple[str, int]]) -> None:
-    """Allows this thread, and what it executes, only these (path, rights). Paths that do not exist are left out.
+    """Allows this thread, and what it executes, only these (path, rights). Paths that cannot be opened are left out.
 
     What a newer kernel can also refuse is refused: TCP, abstract sockets, and signals to processes outside. Raises
-    OSError where the kernel has no Landlock.
+    OSError where the kernel has no Landlock, and, with the path as its filename, for one that no rule can name.
     """
     version = linux_syscalls.call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     handled = _handled(version)
@@ -71,12 +71,14 @@ def _create(version: int, handled: int) -> int:
 def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # what this account cannot reach needs no rule
+    except OSError:
+        return  # missing, closed to this account, or on a mount that is dead: the lane meets the same error there
     try:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _OF_FILES
         rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor))
         linux_syscalls.call(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -27,7 +28,8 @@ EXIT_NO_COMMAND = 127
 """As a shell has it."""
 
 _SYSTEM = (
-    "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store",
+    "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store", "/gnu/store",
+    "/home/linuxbrew/.linuxbrew/Cellar", "/home/linuxbrew/.linuxbrew/lib", "/home/linuxbrew/.linuxbrew/opt",
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/alternatives",
     "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/os-release",
     "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf",
@@ -51,18 +53,20 @@ def main(arguments: list[str]) -> int:
         if order["network"] == NetworkGuard.NAMESPACE:
             guard = NetworkGuard.NAMESPACE.value
             network_namespace.enter()
+        with suppress(OSError):  # the guards below then need rights of root, or are refused
+            linux_syscalls.forbid_new_privileges()
         if order["files"] == FileGuard.LANDLOCK:
             guard = FileGuard.LANDLOCK.value
-            linux_syscalls.forbid_new_privileges()
             _pin(_RESET_PEAK)
             landlock.restrict(_rules(order["readable"], order["writable"]))
         if order["network"] == NetworkGuard.SECCOMP:
             guard = NetworkGuard.SECCOMP.value
-            linux_syscalls.forbid_new_privileges()
             seccomp.restrict()
+        guard = "capabilities"
         linux_syscalls.drop_capabilities(_READ_ANY_FILE)
     except OSError as error:
-        print(f"{guard}: {error.strerror}", file=sys.stderr, flush=True)
+        where = "" if error.filename is None else f": {error.filename}"
+        print(f"{guard}: {error.strerror}{where}", file=sys.stderr, flush=True)
         return EXIT_NOT_CONFINED
     try:
         os.execv(command[0], command)  # noqa: S606 -- the worker's command, from the agent
@@ -72,8 +76,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _pin(path: str) -> None:
-    """Keeps a file of /proc open in the worker: a rule of Landlock is bound to an inode, and /proc may replace that."""
-    os.set_inheritable(os.open(path, os.O_PATH), True)
+    """Keeps a file of /proc open in the worker: a rule of Landlock is bound to an inode, and /proc may replace that.
+
+    Kernels may lack the file; peaks are then those of the worker's whole life.
+    """
+    with suppress(OSError):
+        os.set_inheritable(os.open(path, os.O_PATH), True)
 
 
 def _rules(readable: Iterable[str], writable: Iterable[str]) -> list[tuple[str, int]]:

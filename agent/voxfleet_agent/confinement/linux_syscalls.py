@@ -9,6 +9,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITIES_OF_64_BITS = 0x20080522
+"""_LINUX_CAPABILITY_VERSION_3 of linux/capability.h."""
 
 
 def call(number: int, *arguments: int | None) -> int:
@@ -32,10 +34,19 @@ def forbid_new_privileges() -> None:
 
 
 def drop_capabilities(kept: int) -> None:
-    """What root executes from here on has at most one capability; an account without rights has none anyway."""
+    """This process and what it executes have at most the capability `kept`, below 32, and only if it had it before.
+
+    The bounding set limits what root gets anew when it executes a program; the process's own sets hold what an account
+    without root's number was given, as systemd does. Raises OSError.
+    """
     for capability in range(64):
         if capability != kept and _prctl(_PR_CAPBSET_DROP, capability) < 0:
-            return  # the kernel knows no more of them, or this account has no right to drop any
+            break  # the kernel knows no more of them, or this account has no right to drop any
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_OF_64_BITS, 0)
+    effective_permitted_inheritable = (ctypes.c_uint32 * 6)()
+    _checked(int(_libc.capget(header, effective_permitted_inheritable)))
+    left = effective_permitted_inheritable[1] & (1 << kept)
+    _checked(int(_libc.capset(header, (ctypes.c_uint32 * 6)(left, left, 0, 0, 0, 0))))
 
 
 def _prctl(option: int, value: int) -> int:

@@ -88,7 +88,7 @@ def measure(
 
 
 def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent_pid: int) -> dict[str, object]:
-    """Opens the sockets that the child shall try to reach; they close with the stack."""
+    """Opens the sockets and the file that the child shall try to reach; they close with the stack."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     folder.chmod(0o711)
     tcp, udp, local = (
@@ -105,10 +105,12 @@ def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent
     (folder / "s").chmod(0o666)
     for stream in (tcp, local):
         stream.listen()
+    (folder / "file").touch(0o600)
     return {
         "read": {name: str(path) for name, path in secrets.read.items()},
         "write": {name: str(path) for name, path in secrets.write.items()},
         "enter": [str(path) for path in needed],
+        "change": str(folder / "file"),
         "tcp": tcp.getsockname()[1],
         "udp": udp.getsockname()[1],
         "unix": str(folder / "s"),

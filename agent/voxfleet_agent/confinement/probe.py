@@ -2,12 +2,13 @@
 
     python -I -S probe.py QUESTIONS
 
-QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "enter": [folder, …], "tcp": port,
+QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "enter": [folder, …], "change": file, "tcp": port,
 "udp": port, "unix": path, "agent": pid}. The standard library alone.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -18,6 +19,8 @@ from pathlib import Path
 
 PROBE_NAME = ".lane-probe"
 _TIMEOUT_SECONDS = 2.0
+_READ_ANY_FILE = 2
+"""CAP_DAC_READ_SEARCH, the one capability that a lane may have."""
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +37,13 @@ def main(arguments: list[str]) -> int:
     ]
     for name, file in (("the agent's environment", "environ"), ("the agent's memory", "mem")):
         tries.append((name, partial(_read, f"/proc/{questions['agent']}/{file}")))
-    reached = [name for name, attempt in tries if _succeeds(attempt)]
+    file = questions["change"]
+    for change in (partial(os.chmod, file, 0o600), partial(os.utime, file), partial(_set_attribute, file)):
+        tries.append(("rights and attributes of files", change))
+    for flags in (os.O_WRONLY, os.O_RDONLY | os.O_TRUNC):
+        tries.append(("the content of files", partial(_open, file, flags)))
+    tries += [("the content of files", partial(os.truncate, file, 0)), ("capabilities", _require_capabilities)]
+    reached = [*dict.fromkeys(name for name, attempt in tries if _succeeds(attempt))]
     print(json.dumps({"reached": reached, "closed": _closed(questions["enter"])}))
     return 0
 
@@ -64,7 +73,25 @@ def _read(path: str) -> None:
     if Path(path).is_dir():
         next(Path(path).iterdir(), None)
         return
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    _open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def _open(path: str, flags: int) -> None:
+    os.close(os.open(path, flags))
+
+
+def _set_attribute(path: str) -> None:
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, "Python sets attributes on Linux only")
+    os.setxattr(path, "user.voxfleet", b"")
+
+
+def _require_capabilities() -> None:
+    """Raises OSError unless this process has capabilities that a lane should not have."""
+    status = Path("/proc/self/status").read_text()
+    effective = next((line for line in status.splitlines() if line.startswith("CapEff:")), "CapEff: 0")
+    if not int(effective.split()[1], 16) & ~(1 << _READ_ANY_FILE):
+        raise PermissionError
 
 
 def _write(folder: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 from tests.rig.lane_account import ENTRY, as_account, needs_root
 
-from voxfleet_agent.confinement.confinement import Confinement
+from voxfleet_agent.confinement import launch
+from voxfleet_agent.confinement.confinement import Confinement, library_folders
 from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards, NetworkGuard, preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
 
@@ -21,6 +23,8 @@ ALL = preferred("linux")
 NETWORK = {"TCP", "UDP", "a socket in the file system"}
 FILES = {"key", "token", "configuration", "state", "other lane", "model of another job"}
 AGENT = {"the agent's environment", "the agent's memory"}
+CHANGES = {"rights and attributes of files", "the content of files"}
+RIGHTS = {"capabilities"} if os.geteuid() == 0 else set()
 
 
 @pytest.fixture
@@ -44,16 +48,22 @@ def secrets(open_folder: Path) -> Secrets:
     )
 
 
-def asked(guards: Guards, secrets: Secrets, account: tuple[int, int] | None = None) -> Measured:
+def asked(guards: Guards, secrets: Secrets, drops_rights: bool = True) -> Measured:
     clips = secrets.write["clips"]
-    measured = measure(Confinement(guards, clips), secrets, (clips,), account, os.getpid())
+    measured = measure(Confinement(guards, clips, drops_rights=drops_rights), secrets, (clips,), None, os.getpid())
     assert measured.error == ""
     return measured
 
 
 def test_a_child_without_guards_reaches_everything(secrets: Secrets) -> None:
     """Otherwise the tests below would prove nothing."""
-    assert {*asked(UNGUARDED, secrets).reached} == NETWORK | FILES | AGENT | {*secrets.write}
+    reached = {*asked(UNGUARDED, secrets, drops_rights=False).reached}
+    assert reached == NETWORK | FILES | AGENT | CHANGES | RIGHTS | {*secrets.write}
+
+
+def test_a_child_without_guards_has_none_of_the_rights_of_root(secrets: Secrets) -> None:
+    reached = {*asked(UNGUARDED, secrets).reached}
+    assert reached >= NETWORK | FILES and not reached & {"capabilities"}
 
 
 def test_a_fully_confined_child_reaches_nothing(secrets: Secrets) -> None:
@@ -63,12 +73,13 @@ def test_a_fully_confined_child_reaches_nothing(secrets: Secrets) -> None:
 
 def test_a_namespace_leaves_only_sockets_in_the_file_system(secrets: Secrets) -> None:
     measured = asked(Guards(FileGuard.LANDLOCK, NetworkGuard.NAMESPACE), secrets)
-    assert measured.reached == ("a socket in the file system",)
+    assert measured.reached == ("a socket in the file system", "rights and attributes of files")
 
 
 def test_without_landlock_the_files_are_told_as_reached(secrets: Secrets) -> None:
     measured = asked(Guards(FileGuard.NONE, NetworkGuard.SECCOMP), secrets)
     assert measured.reached_network == () and {*measured.reached_files} >= FILES
+    assert "rights and attributes of files" not in measured.reached
 
 
 def test_a_container_that_forbids_the_guards_is_told_and_lanes_still_start(secrets: Secrets) -> None:
@@ -101,6 +112,27 @@ print(json.dumps([found.guards.files, found.guards.network, dict(found.refused),
     assert {*reached} >= FILES | NETWORK
 
 
+def test_a_path_that_cannot_be_opened_costs_no_guard(secrets: Secrets, tmp_path: Path) -> None:
+    """As on a mount that is dead: opening it fails in a way that is neither absence nor a lack of rights."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    wanted = Confinement(ALL, secrets.write["clips"], libraries=(loop, tmp_path / "missing"))
+    measured = measure(wanted, secrets, (), None, os.getpid())
+    assert (measured.guards, measured.reached, dict(measured.refused), measured.error) == (ALL, (), {}, "")
+
+
+def test_a_system_without_the_peak_of_memory_costs_no_guard(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels may lack /proc/self/clear_refs (CONFIG_PROC_PAGE_MONITOR)."""
+    program = Path(launch.__file__).read_text().replace('"/proc/self/clear_refs"', '"/proc/self/not_there"')
+    package = secrets.write["clips"].parent / "agent" / "voxfleet_agent"
+    shutil.copytree(Path(launch.__file__).parent, package / "confinement")
+    (package / "__init__.py").touch()
+    (package / "confinement" / "launch.py").write_text(program)
+    monkeypatch.setattr(launch, "__file__", str(package / "confinement" / "launch.py"))
+    measured = asked(ALL, secrets)
+    assert (measured.guards, measured.reached, dict(measured.refused)) == (ALL, (), {})
+
+
 @needs_root
 def test_the_memory_of_a_supervisor_is_hidden_from_its_own_account(account_python: Path) -> None:
     """The account's own processes may read each other; a lane without `laneUser` is such a process."""
@@ -127,3 +159,87 @@ def test_the_folder_that_the_agent_was_started_in_is_not_read(
     """`python -m` puts it on sys.path, and a service starts in the root."""
     monkeypatch.setattr(sys, "path", ["/", "", *sys.path])
     assert asked(ALL, secrets).reached == ()
+
+
+def test_the_filter_refuses_what_landlock_does_not_govern(secrets: Secrets, tmp_path: Path) -> None:
+    """Asked with arguments that are worth nothing: the filter answers before the kernel looks at them."""
+    file = tmp_path / "file"
+    file.write_text("kept")
+    program = f"""
+import ctypes, errno, os
+from voxfleet_agent.confinement import seccomp
+libc = ctypes.CDLL(None, use_errno=True)
+here = seccomp.ARCHITECTURES[os.uname().machine]
+def answer(call, *arguments):
+    libc.syscall(call, *(ctypes.c_long(argument) for argument in (*arguments, 0, 0, 0, 0)))
+    return ctypes.get_errno()
+print({{answer(call, -1, -1, -1) for call in here.refused}} == {{errno.EPERM}})
+print({{answer(call, -1, -1, -1) for call in here.unknown}} == {{errno.ENOSYS}})
+print(answer(56 if here.has_x32 else 220, 0x10000000) == errno.EPERM)
+for flags in (os.O_RDONLY | os.O_TRUNC, 3 | os.O_TRUNC):
+    try: os.open({str(file)!r}, flags)
+    except PermissionError: print(True)
+"""
+    guards = Guards(FileGuard.NONE, NetworkGuard.SECCOMP)
+    command = Confinement(guards, secrets.write["clips"]).command((sys.executable, "-c", program), tmp_path, None)
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True"] * 5 and file.read_text() == "kept"
+
+
+def test_threads_and_processes_start_within_the_filter(secrets: Secrets, tmp_path: Path) -> None:
+    """The C library asks for clone3 first, and must fall back on clone."""
+    program = """
+import subprocess, sys, threading
+thread = threading.Thread(target=print, args=("thread",)); thread.start(); thread.join()
+print(subprocess.run([sys.executable, "-c", "print('process')"], capture_output=True, text=True).stdout.strip())
+"""
+    command = Confinement(ALL, secrets.write["clips"]).command((sys.executable, "-c", program), tmp_path, None)
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["thread", "process"]
+
+
+@needs_root
+def test_rights_that_a_service_gave_to_its_account_do_not_reach_a_lane(account_python: Path, tmp_path: Path) -> None:
+    """Ambient capabilities, as of systemd, outlast the start of another program, and no bounding set is theirs."""
+    program = """
+import ctypes, os, pathlib, sys
+libc = ctypes.CDLL(None)
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+libc.prctl(8, 1)  # keeps what is permitted when the account changes
+os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+libc.capset(header, (ctypes.c_uint32 * 6)(1 << 10, 1 << 10, 1 << 10, 0, 0, 0))
+if libc.prctl(47, 2, 10, 0, 0) != 0: sys.exit("no ambient capabilities")
+from voxfleet_agent.confinement.confinement import Confinement
+from voxfleet_agent.confinement.guards import UNGUARDED
+shown = (sys.executable, "-c", "print(*[l for l in open('/proc/self/status') if l.startswith('CapEff')])")
+bounds = Confinement(UNGUARDED, pathlib.Path("/"), drops_rights=sys.argv[2] == "drops")
+command = bounds.command(shown, pathlib.Path("/"), None)
+os.execv(command[0], command)
+"""
+    found = {}
+    for how in ("keeps", "drops"):
+        ran = subprocess.run(
+            [str(account_python), "-c", program, str(ENTRY.pw_uid), how], capture_output=True, text=True, cwd="/"
+        )
+        found[how] = ran.stdout.split()[-1:] or ran.stderr
+    assert found == {"keeps": ["0000000000000400"], "drops": ["0000000000000000"]}
+
+
+@pytest.mark.parametrize(
+    ("mapped", "granted"),
+    [
+        (
+            "/home/linuxbrew/.linuxbrew/Cellar/openssl@3/3.3.1/lib/libssl.so.3",
+            "/home/linuxbrew/.linuxbrew/Cellar/openssl@3/3.3.1/lib",
+        ),
+        ("/gnu/store/0a-gcc-11-lib/lib/libstdc++.so.6", "/gnu/store/0a-gcc-11-lib/lib"),
+        ("/home/voice/shim.so", "/home/voice/shim.so"),
+        ("/var/lib/libshim.so", "/var/lib/libshim.so"),
+        ("/opt/a b/lib/liba.so.1 (deleted)", "/opt/a b/lib"),
+        ("/home/voice/notes.txt", None),
+        ("[heap]", None),
+        ("", None),
+    ],
+)
+def test_libraries_of_the_interpreter_are_found_wherever_they_lie(mapped: str, granted: str | None) -> None:
+    line = f"7f0000000000-7f0000001000 r-xp 00000000 08:01 12 {mapped}"
+    assert library_folders(line) == ([] if granted is None else [Path(granted)])

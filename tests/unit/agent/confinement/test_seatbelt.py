@@ -70,5 +70,5 @@ def test_the_worker_is_started_by_sandbox_exec_with_its_model_and_folder_allowed
 
 
 def test_without_guards_the_command_is_the_workers_own() -> None:
-    bounds = Confinement(Guards(FileGuard.NONE, NetworkGuard.NONE), Path("/s"))
+    bounds = Confinement(Guards(FileGuard.NONE, NetworkGuard.NONE), Path("/s"), drops_rights=False)
     assert bounds.command(("/python", "-m", "worker"), Path("/lane"), None) == ("/python", "-m", "worker")

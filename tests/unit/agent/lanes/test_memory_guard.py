@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import sys
+
 import psutil
 import pytest
 
+from voxfleet_agent import process_memory
 from voxfleet_agent.lanes.memory_guard import BASELINE_BATCHES, MemoryStep, RestingFootprint, memory_step, watch
 
 CAP = 1000
@@ -57,3 +62,21 @@ async def test_the_watch_ends_with_the_child() -> None:
 
     await watch(7, lambda: CAP, exceeded.append, gone)
     assert exceeded == []
+
+
+@pytest.mark.parametrize(("error", "raised"), [(errno.ESRCH, psutil.NoSuchProcess), (errno.EPERM, psutil.AccessDenied)])
+def test_a_child_that_macos_does_not_let_the_agent_measure_is_not_gone(
+    monkeypatch: pytest.MonkeyPatch, error: int, raised: type[psutil.Error]
+) -> None:
+    """Else nothing would guard the Mac against its growth."""
+
+    class LibProc:
+        @staticmethod
+        def proc_pid_rusage(*_: object) -> int:
+            ctypes.set_errno(error)
+            return -1
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: LibProc())
+    with pytest.raises(raised):
+        process_memory.footprint_bytes(7)
