@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from voxfleet_agent.addresses import parse_address
 from voxfleet_agent.durable_files import sync_file, sync_folder
 from voxfleet_agent.yaml_validation import YAML_ERRORS, problems, yaml_problem
-from voxfleet_api.base import Duration, Quantity, SpecModel
+from voxfleet_api.base import Duration, Quantity, Size, SpecModel
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
@@ -103,7 +103,7 @@ class Listen(SpecModel):
 
 class ScratchConfig(SpecModel):
     path: AbsolutePath
-    quota: Quantity
+    quota: Size
     min_free: Quantity = "1Gi"
     quarantine_quota: Quantity = "1Gi"
     """Room for the clips that contracts ask to retain; the oldest are evicted first."""
@@ -125,7 +125,7 @@ class PoolConfig(SpecModel):
     name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     kind: Literal["Offline"] = "Offline"
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
-    memory_cap: Quantity = "4Gi"
+    memory_cap: Size = "4Gi"
     """The cap per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
     """The batch size until a ladder is measured."""
@@ -137,7 +137,7 @@ class PoolConfig(SpecModel):
 
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
-    quota: Quantity = "100Gi"
+    quota: Size = "100Gi"
     unload_after: Duration = "15m"
     """How long a lane without work keeps its model in memory."""
 

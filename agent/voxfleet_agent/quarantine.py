@@ -21,7 +21,8 @@ from pathlib import Path
 from voxfleet_agent.clock import Clock, timestamp
 from voxfleet_agent.durable_files import sync_file, sync_file_at, sync_folder
 from voxfleet_agent.logs import logger
-from voxfleet_agent.scratch import remove_entry, writing_scratch
+from voxfleet_agent.scratch import remove_entry
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.protocol import AttemptSpec
@@ -123,9 +124,9 @@ class QuarantineStore:
             return await asyncio.to_thread(self._expire)
 
     async def keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:
-        """Raises VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full or read-only."""
+        """Raises VoxFleetError when the volume takes nothing; see `scratch_error`."""
         async with self._change_lock:
-            with writing_scratch():
+            with scratch_errors():
                 await asyncio.to_thread(self._keep, folder, evidence, clip, retain_milliseconds)
 
     def _keep(self, folder: Path, evidence: Evidence, clip: Path | None, retain_milliseconds: int) -> None:

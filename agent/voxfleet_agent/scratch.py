@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from itertools import islice
 from pathlib import Path
 
 from voxfleet_agent.folder_lock import lock_folder
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.scratch_reservations import Request, Reservations, Volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -26,22 +26,6 @@ CHECK_SECONDS = 1.0
 """How often a waiting attempt looks whether other programs have freed the volume."""
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-
-
-@contextlib.contextmanager
-def writing_scratch() -> Iterator[None]:
-    """Turns the OSError of a full or read-only volume into VoxFleetError(SCRATCH_EXHAUSTED)."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise VoxFleetError(
-            FailureClass.SCRATCH_EXHAUSTED,
-            f"scratch cannot be written: {os.strerror(error.errno or 0)}; free the volume of scratch.path or mount it"
-            " for writing",
-        ) from error
 
 
 class Scratch:
@@ -179,14 +163,16 @@ class Scratch:
         """The attempt's folder, empty: it is created or cleared. `limit_bytes`: the contract's scratch.maxBytes.
 
         Files that an earlier run left in it have no reservation any more. No link is followed. Raises
-        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full, read-only or no longer mounted.
+        VoxFleetError(SCRATCH_EXHAUSTED) when the volume is full, read-only or no longer mounted, and
+        VoxFleetError(RUNTIME_MISMATCH) when this agent may not use it.
         """
         self._require_in_place()
-        with writing_scratch(), contextlib.suppress(FileExistsError):  # from an earlier run; `os.open` refuses a link
-            os.mkdir(str(key), 0o700, dir_fd=self._folder)
-        descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
+        with scratch_errors():
+            with contextlib.suppress(FileExistsError):  # from an earlier run; `os.open` refuses a link
+                os.mkdir(str(key), 0o700, dir_fd=self._folder)
+            descriptor = os.open(str(key), _FOLDER_FLAGS, dir_fd=self._folder)
         try:
-            with writing_scratch():
+            with scratch_errors():
                 _empty(descriptor)
         except BaseException:
             os.close(descriptor)

@@ -21,7 +21,7 @@ Location = tuple[int | str, ...]
 _URI_PATTERN = "^(file:///|s3://"
 _ADVICE = {
     SIZE_PATTERN: "write a number of bytes such as 200Mi or 20Gi, from 1 to 999999Ti",
-    QUANTITY_PATTERN: "write a number of bytes such as 200Mi or 20Gi",
+    QUANTITY_PATTERN: "write a number of bytes such as 200Mi or 20Gi, from 0 to 999999Ti",
     DURATION_PATTERN: "write a duration such as 30s or 1h30m",
 }
 

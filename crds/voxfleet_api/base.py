@@ -92,10 +92,10 @@ OPEN_VALUE_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
 OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
 
 DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
-QUANTITY_PATTERN = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+QUANTITY_PATTERN = r"^(0|[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T)))$"
 SIZE_PATTERN = r"^[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T))$"
 MAX_SIZE_BYTES = 999_999 * 2**40
-"""The largest Size. It leaves room in 64 bits, where sizes are added up and stored."""
+"""The largest Size and Quantity. It leaves room in 64 bits, where sizes are added up and stored."""
 
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]
 """A Go duration without fractions or signs, such as `100ms`, `10m` or `1h30m`. In a spec it needs `between`."""
@@ -117,10 +117,10 @@ Quantity = Annotated[
     Field(
         max_length=32,
         pattern=QUANTITY_PATTERN,
-        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN},
+        json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maximum": 10**15 - 1},
     ),
 ]
-"""A byte count, such as `200Mi` or 1048576."""
+"""A byte count from 0 to MAX_SIZE_BYTES, such as `200Mi` or 1048576."""
 
 Size = Annotated[
     str,

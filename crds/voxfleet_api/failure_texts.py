@@ -74,7 +74,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Read the message; upgrade the agent on this Mac, or correct models, laneUser, scratch or disk in its file.",
     ),
     FailureClass.SCRATCH_EXHAUSTED: FailureText(
-        "The Mac's scratch folder has no room left.", "Free or enlarge the scratch volume of this Mac."
+        "The Mac's scratch folder has no room left, or its volume is not there, read-only or broken.",
+        "Free, enlarge, mount or replace the scratch volume of this Mac.",
     ),
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureText(
         "The GPU or the Mac had no memory left, and the lane was below its own cap.",
@@ -89,8 +90,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing at first; if it persists, look for other work on the Mac.",
     ),
     FailureClass.INVALID_INPUT: FailureText(
-        "The job's input cannot be read as written: a malformed manifest, a repeated id, a file whose name is"
-        " not UTF-8, no clips.",
+        "The job's input cannot be read as written: a malformed manifest, a repeated id, a name that is not UTF-8 or"
+        " that no file can have, a folder or a pipe in place of a file, no clips.",
         "Correct the input, then apply a job with another name.",
     ),
     FailureClass.MODEL_UNAVAILABLE: FailureText(

@@ -86,10 +86,21 @@ def explain(table: LadderTable) -> str:
         return f"{used}: even its p95 is longer than slo.offlineTailP95"
     if len(table.tiers) == 1:
         return f"{used}: no larger batch size could be measured"
-    limits = ["slo.offlineTailP95"] if in_time != fitting else []
-    limits += ["the memory cap"] if len(fitting) < len(table.tiers) else []
+    limits = _deciding_limits(table, fitting, in_time)
     under = f" under {' and '.join(limits)}" if limits else ""
     return f"{used}, the throughput knee: the smallest within 5 % of the best throughput{under}"
+
+
+def _deciding_limits(table: LadderTable, fitting: Sequence[LadderTier], in_time: Sequence[LadderTier]) -> list[str]:
+    """The limits without which another batch size would be the throughput knee."""
+    knee = _throughput_knee(in_time)
+    without = {
+        "slo.offlineTailP95": fitting,
+        "the memory cap": _in_time(table.tiers, table.tail_p95_milliseconds),
+    }
+    alone = [limit for limit, tiers in without.items() if _throughput_knee(tiers) != knee]
+    # Where each limit suffices, it takes both to be lifted.
+    return alone or ([*without] if _throughput_knee(table.tiers) != knee else [])
 
 
 def _in_time(tiers: Sequence[LadderTier], tail_p95_milliseconds: int | None) -> list[LadderTier]:

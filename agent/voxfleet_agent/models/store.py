@@ -9,6 +9,7 @@ from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
+from voxfleet_agent.access_advice import denial
 from voxfleet_agent.models.hub_models import cache_name, fetched_snapshot
 from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.model_cache import ModelCache, PinnedModel
@@ -23,7 +24,6 @@ from voxfleet_agent.models.model_files import (
 from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
-from voxfleet_agent.storage.access_advice import denial
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 

@@ -5,8 +5,6 @@ The fleet's attempts and the attempts of a run without a cluster both go through
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.models.resolved_model import ModelResolver
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import AttemptScratch, Scratch
+from voxfleet_agent.scratch_errors import is_disk_error
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
@@ -38,8 +37,6 @@ from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, Shard
 from voxfleet_api.quantities import quantity_bytes
 
 _MESSAGE_LIMIT = 1024
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-_DISK_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 
 StageFunction = Callable[[StageContext], Awaitable[ShardResult]]
 OpenStorage = Callable[[], AbstractAsyncContextManager[Storage]]
@@ -143,7 +140,7 @@ def failure_of(error: BaseException) -> AttemptFailure:
     known = next((cause for cause in causes if isinstance(cause, VoxFleetError)), None)
     if known is not None:
         return AttemptFailure(failure_class=known.failure_class, message=known.message[:_MESSAGE_LIMIT])
-    if any(_is_disk_error(cause) for cause in causes):
+    if any(is_disk_error(cause) for cause in causes):
         return AttemptFailure(
             failure_class=FailureClass.SCRATCH_EXHAUSTED,
             message="this Mac's disk is full, read-only or broken; free space, mount it for writing or replace it",
@@ -153,13 +150,6 @@ def failure_of(error: BaseException) -> AttemptFailure:
     return AttemptFailure(
         failure_class=FailureClass.RUNTIME_MISMATCH, message=f"the agent met an unforeseen {name}; its log says where"
     )
-
-
-def _is_disk_error(error: BaseException) -> bool:
-    if isinstance(error, sqlite3.OperationalError):
-        # Errors that Python itself raises carry no code. The low byte of an extended code is its primary code.
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_CODES
-    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -94,7 +94,11 @@ class HttpResponse:
 
     async def error(self) -> VoxFleetError:
         """The error for an unexpected status."""
-        return status_error(self.status, self.headers, await self.read(ERROR_BODY_BYTES), time.time())
+        return self.error_in(await self.read(ERROR_BODY_BYTES))
+
+    def error_in(self, body: bytes) -> VoxFleetError:
+        """The error for an unexpected status, or for an error that the body of a 200 tells."""
+        return status_error(self.status, self.headers, body, time.time())
 
     async def finish(self) -> None:
         """Reads the end of a body of which every byte has arrived, so that the connection can be used again."""
@@ -210,7 +214,8 @@ def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_bundle)
         return context
     except (OSError, ssl.SSLError) as error:
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, f"{named} holds no readable certificates") from error
+        # This Mac's own fault: another one may have its certificates.
+        raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{named} holds no readable certificates") from error
 
 
 def _transport_error(error: Exception) -> VoxFleetError:

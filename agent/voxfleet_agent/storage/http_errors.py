@@ -9,22 +9,38 @@ from email.utils import parsedate_to_datetime
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
-_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 
+_EXPIRED = (FailureClass.ACCESS_DENIED, "the storage credentials have expired; renew the job's Secret")
+_SLOW_DOWN = (FailureClass.THROTTLED, "the storage asks to slow down")
 _BY_CODE: dict[str, tuple[FailureClass, str]] = {
-    "ExpiredToken": (FailureClass.ACCESS_DENIED, "the storage credentials have expired; renew the job's Secret"),
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "InvalidToken": (FailureClass.ACCESS_DENIED, "AWS_SESSION_TOKEN of the job's Secret is wrong"),
     "InvalidAccessKeyId": (FailureClass.ACCESS_DENIED, "the storage does not know the access key of the job's Secret"),
     "XAdminUserNotFound": (FailureClass.ACCESS_DENIED, "the storage does not know the access key of the job's Secret"),
     "SignatureDoesNotMatch": (FailureClass.ACCESS_DENIED, "the secret key of the job's Secret is wrong"),
+    "RequestExpired": (FailureClass.ACCESS_DENIED, "this Mac's clock is wrong: the storage refuses its requests"),
     "RequestTimeTooSkewed": (FailureClass.ACCESS_DENIED, "this Mac's clock is wrong: the storage refuses its requests"),
     "AuthorizationHeaderMalformed": (
         FailureClass.ACCESS_DENIED,
         "the storage refuses the signature; check AWS_REGION of the job's Secret",
     ),
     "NoSuchBucket": (FailureClass.INPUT_NOT_FOUND, "the bucket does not exist"),
-    "SlowDown": (FailureClass.THROTTLED, "the storage asks to slow down"),
+    "InvalidObjectState": (FailureClass.INVALID_INPUT, "the object is archived; restore it first"),
+    "QuotaExceeded": (FailureClass.TRANSPORT, "the storage is full; make room"),
+    "Throttling": _SLOW_DOWN,
+    "ThrottlingException": _SLOW_DOWN,
+    "RequestLimitExceeded": _SLOW_DOWN,
+    "SlowDown": _SLOW_DOWN,
     "RequestTimeout": (FailureClass.TRANSPORT, "the storage did not get the request in time"),
     "InternalError": (FailureClass.TRANSPORT, "the storage has an internal error"),
+    # The bytes did not arrive as they were sent, or an upload in parts was ended meanwhile: sending them again helps.
+    "BadDigest": (FailureClass.TRANSPORT, "the storage got other bytes than were sent"),
+    "XAmzContentSHA256Mismatch": (FailureClass.TRANSPORT, "the storage got other bytes than were sent"),
+    "IncompleteBody": (FailureClass.TRANSPORT, "the storage got fewer bytes than were sent"),
+    "NoSuchUpload": (FailureClass.TRANSPORT, "the storage has ended the upload in parts"),
+    "InvalidPart": (FailureClass.TRANSPORT, "the storage has lost a part of the upload"),
     "OperationAborted": (FailureClass.TRANSPORT, "another request is changing the same object"),
     "ConditionalRequestConflict": (FailureClass.TRANSPORT, "another request is changing the same object"),
 }
@@ -42,9 +58,9 @@ _BY_STATUS: dict[int, tuple[FailureClass, str]] = {
     416: (FailureClass.INPUT_CHANGED, "the object is shorter than the version that Plan saw"),
     423: (FailureClass.TRANSPORT, "the object is locked"),
     425: (FailureClass.TRANSPORT, "the storage wants the request again"),
-    429: (FailureClass.THROTTLED, "the storage asks to slow down"),
+    429: _SLOW_DOWN,
     501: (FailureClass.INVALID_INPUT, "the storage does not support this kind of request"),
-    503: (FailureClass.THROTTLED, "the storage asks to slow down"),
+    503: _SLOW_DOWN,
     507: (FailureClass.TRANSPORT, "the storage is full; make room"),
 }
 

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from voxfleet_agent.addresses import Address
 from voxfleet_agent.durable_files import sync_file, sync_folder
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.storage.listing import EnterFolder, Listing, SkippedFolder
 from voxfleet_agent.storage.local_paths import (
     Place,
     file_error,
     file_errors,
     lies_below,
+    not_regular,
     open_folder,
     parent_folder,
     real_path,
@@ -31,7 +33,7 @@ from voxfleet_agent.storage.object_store import OpenedObject, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
 from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_agent.storage.staging_names import STAGING_PREFIX, hold, is_left_behind, staging_name
-from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content, scratch_errors
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.results import SkipReason
 
@@ -265,9 +267,7 @@ def _open(place: Place) -> tuple[int, ObjectVersion]:
         try:
             state = os.fstat(descriptor)
             if not stat.S_ISREG(state.st_mode):
-                raise VoxFleetError(
-                    FailureClass.ACCESS_DENIED, "is not a regular file; folders, pipes and devices are not read"
-                )
+                raise not_regular()
         except BaseException:
             os.close(descriptor)
             raise

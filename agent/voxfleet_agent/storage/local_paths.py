@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxfleet_agent.access_advice import denial
 from voxfleet_agent.durable_files import sync_folder
-from voxfleet_agent.storage.access_advice import denial
 from voxfleet_agent.storage.mount_calls import MountCalls
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO})
-_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
+_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NOT_REGULAR = frozenset({errno.EISDIR, errno.ENXIO})
 _IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -86,7 +87,7 @@ def file_errors() -> Iterator[None]:
     except OSError as error:
         raise file_error(error) from None  # the cause would show the path
     except ValueError:
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have") from None
+        raise _impossible() from None
 
 
 def file_error(error: OSError) -> VoxFleetError:
@@ -94,10 +95,22 @@ def file_error(error: OSError) -> VoxFleetError:
         return VoxFleetError(FailureClass.ACCESS_DENIED, denial(error.errno, sys.platform))
     if error.errno in _NO_OBJECT:
         return VoxFleetError(FailureClass.INPUT_NOT_FOUND, "the object does not exist, or this Mac does not see it")
+    if error.errno in _NOT_REGULAR:
+        return not_regular()
     if error.errno in _IMPOSSIBLE:
-        return VoxFleetError(FailureClass.ACCESS_DENIED, "the address is not one that a file can have")
+        return _impossible()
     if error.errno in _FULL:
         # A shared folder is full for every Mac, and a retry succeeds once there is room.
         return VoxFleetError(FailureClass.TRANSPORT, "the output's disk is full; make room")
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return VoxFleetError(FailureClass.TRANSPORT, f"the file system answered: {reason}")
+
+
+def not_regular() -> VoxFleetError:
+    return VoxFleetError(
+        FailureClass.INVALID_INPUT, "is not a regular file; folders, pipes, sockets and devices are not read"
+    )
+
+
+def _impossible() -> VoxFleetError:
+    return VoxFleetError(FailureClass.INVALID_INPUT, "the address is too long for a file, or no file can have it")

@@ -166,11 +166,12 @@ class S3Endpoint(HttpObjects):
             if response.status != 200:
                 raise await response.error()
             # S3 sends 200 before it has finished, then spaces; the body reports an error.
-            code = error_code(await response.read_delayed(DOCUMENT_BYTES))
+            body = await response.read_delayed(DOCUMENT_BYTES)
+            code = error_code(body)
             if code == "PreconditionFailed" and condition:
                 return False
             if code is not None:
-                raise VoxFleetError(FailureClass.TRANSPORT, f"the storage could not join the parts ({code})")
+                raise response.error_in(body)
         return True
 
     async def _abort(self, address: Address, upload: str) -> None:

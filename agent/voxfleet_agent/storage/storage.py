@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 from voxfleet_agent.addresses import Address, AllowList, Scheme, parse_address
 from voxfleet_agent.config import HttpsConfig
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_agent.storage.egress_policy import PublicNetworks
 from voxfleet_agent.storage.http_client import Timeouts, Trust
@@ -24,7 +25,7 @@ from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, too_few_bytes
 from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_agent.storage.s3 import S3Endpoint
-from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file, scratch_errors
+from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file
 from voxfleet_agent.storage.web_objects import WebObjects
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import S3Credentials

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -99,14 +100,3 @@ def open_file(path: Path) -> Iterator[FileContent]:
         yield FileContent(file, state.st_size)
     finally:
         file.close()
-
-
-@contextmanager
-def scratch_errors() -> Iterator[None]:
-    """Turns OSError into VoxFleetError(SCRATCH_EXHAUSTED): the disk of this Mac failed, and another Mac may succeed."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        # The cause would quote the path.
-        raise VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, f"this Mac's scratch answered: {reason}") from None

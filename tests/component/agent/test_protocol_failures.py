@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -140,7 +141,7 @@ def unfit_requests() -> dict[str, tuple[AttemptRequest, FailureClass, str]]:
             FailureClass.RUNTIME_MISMATCH,
             "contractDigest",
         ),
-        "another stage's order": (request_for(spec, stage="Plan"), FailureClass.INVALID_INPUT, "order"),
+        "another stage's order": (request_for(spec, stage="Plan"), FailureClass.RUNTIME_MISMATCH, "order"),
         "an address outside": (
             request_for(spec, outputFolder="file:///etc/out"),
             FailureClass.ACCESS_DENIED,
@@ -156,6 +157,19 @@ async def test_a_spec_that_cannot_run_here_is_refused_with_its_class(agent: Agen
     problem = Problem.load(answer.json())
     assert answer.status_code == 422 and problem.failure_class is failure_class and word in problem.message
     assert (await agent.http.get("/v1/attempts")).json()["attempts"] == []
+
+
+async def test_a_spec_that_only_another_operator_sends_is_not_the_job_s_fault(agent: Agent) -> None:
+    other_attempt = request_for(process_spec("shard-2"))
+    answer = await agent.http.put("/v1/attempts/shard-1/1", json=other_attempt.dump(), headers=agent.headers())
+    assert answer.status_code == 422 and Problem.load(answer.json()).failure_class is FailureClass.RUNTIME_MISMATCH
+    body = other_attempt.dump()
+    body["spec"]["billingKey"] = "\ud800"
+    headers = agent.headers() | {"Content-Type": "application/json"}
+    answer = await agent.http.put("/v1/attempts/shard-2/1", content=json.dumps(body), headers=headers)
+    problem = Problem.load(answer.json())
+    assert answer.status_code == 422 and problem.failure_class is FailureClass.RUNTIME_MISMATCH
+    assert "specDigest: what came is not UTF-8" in problem.message
 
 
 async def test_a_plan_input_outside_the_allowed_prefixes_is_refused(agent: Agent) -> None:

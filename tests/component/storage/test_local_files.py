@@ -158,8 +158,8 @@ async def test_only_regular_files_are_read(data: Path, storage: Storage) -> None
     os.mkfifo(data / "pipe")
     (data / "folder").mkdir()
     for special in (data / "pipe", data / "folder"):
-        assert await class_of(storage.get(uri(special), 10)) is FailureClass.ACCESS_DENIED
-        assert await class_of(storage.open_reader(uri(special))) is FailureClass.ACCESS_DENIED
+        assert await class_of(storage.get(uri(special), 10)) is FailureClass.INVALID_INPUT
+        assert await class_of(storage.open_reader(uri(special))) is FailureClass.INVALID_INPUT
 
 
 async def test_links_lead_nowhere_outside(data: Path, storage: Storage, tmp_path: Path) -> None:

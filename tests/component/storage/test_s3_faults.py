@@ -124,6 +124,28 @@ async def test_an_upload_in_parts_whose_answer_was_lost_may_be_repeated(
     assert await storage.list_names(bucket, 10) == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("SlowDown", FailureClass.THROTTLED),
+        ("InternalError", FailureClass.TRANSPORT),
+        ("AccessDenied", FailureClass.TRANSPORT),  # of a request that began with 200; the next one tells
+    ],
+)
+async def test_an_error_behind_a_200_has_the_class_of_its_code(
+    open_s3: OpenS3,
+    bucket: str,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    expected: FailureClass,
+) -> None:
+    monkeypatch.setattr(s3_module, "ONE_REQUEST_BYTES", 2**20)
+    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)
+    proxy.plan = InTurn(None, Status(200, body=f"<Error><Code>{code}</Code></Error>".encode()), only="POST")
+    assert await class_of(open_s3(proxy.endpoint).put_once(f"{bucket}x", bytes(2**20 + 1))) is expected
+
+
 @pytest.mark.parametrize(("retry_after", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), (None, None)])
 async def test_retry_after_comes_with_the_error(
     open_s3: OpenS3, bucket: str, proxy: FaultProxy, retry_after: str | None, seconds: float | None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from voxfleet_api import quantities
-from voxfleet_api.base import MAX_SIZE_BYTES, SIZE_PATTERN, Size
+from voxfleet_api.base import MAX_SIZE_BYTES, QUANTITY_PATTERN, SIZE_PATTERN, Size
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_duration_refuses(text: str) -> None:
         quantities.duration_milliseconds(text)
 
 
-@pytest.mark.parametrize(("text", "size"), [("7", 7), ("200Mi", 209_715_200), ("3k", 3000), ("2Gi", 2**31)])
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("7", 7), ("200Mi", 209_715_200), ("3k", 3000), ("2Gi", 2**31)])
 def test_quantity(text: str, size: int) -> None:
     assert quantities.quantity_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "Mi", "1.5Gi", "-1", "1 Gi", "1KB"])
+@pytest.mark.parametrize("text", ["", "Mi", "1.5Gi", "-1", "1 Gi", "1KB", "007", "1000000Ti", "9" * 16])
 def test_quantity_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         quantities.quantity_bytes(text)
@@ -48,6 +48,11 @@ def test_seconds_add_up_exactly(parts: list[int]) -> None:
 )
 def test_hours_round_half_up(milliseconds: int, hours: str) -> None:
     assert quantities.hours_text(milliseconds) == hours
+
+
+@given(st.from_regex(QUANTITY_PATTERN, fullmatch=True))
+def test_every_quantity_leaves_room_in_64_bits(text: str) -> None:
+    assert 0 <= quantities.quantity_bytes(text) <= MAX_SIZE_BYTES < 2**62
 
 
 SIZES: TypeAdapter[str] = TypeAdapter(Size)

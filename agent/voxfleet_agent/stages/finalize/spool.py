@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Self
 
-from voxfleet_agent.scratch import writing_scratch
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.storage.blocking_calls import in_thread
-from voxfleet_agent.storage.upload_content import BLOCK_BYTES, BlockContent, scratch_errors
+from voxfleet_agent.storage.upload_content import BLOCK_BYTES, BlockContent
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,7 +43,7 @@ class Spool:
     def write(self, offset: int, content: bytes) -> None:
         if offset + len(content) > self._size_bytes:
             raise ValueError("more was written than reserved")
-        with writing_scratch():
+        with scratch_errors():
             view = memoryview(content)
             while view:
                 written = os.pwrite(self._descriptor, view, offset)

@@ -12,17 +12,21 @@ _SYSTEM_NAMES = frozenset(
         "icon\r",
         # Windows
         "$recycle.bin",
+        "recycler",
+        "found.000",
         "system volume information",
         "desktop.ini",
         "thumbs.db",
         # Linux
         "lost+found",
-        # Synology and QNAP: indexes, recycle bins, snapshots
+        # Synology, QNAP and NetApp: indexes, recycle bins, snapshots, unfinished uploads
         "@eadir",
         "@recently-snapshot",
         "@recycle",
         "#recycle",
         "#snapshot",
+        "@tmp",
+        "~snapshot",
     }
 )
 """In lower case."""
@@ -31,9 +35,9 @@ _SYSTEM_NAMES = frozenset(
 def is_hidden(part: str) -> bool:
     """Whether a file's or folder's own name hides it: `.Trashes`, `._call.wav`, `@eaDir`.
 
-    Two dots hide nothing: `...And Justice for All.wav` is a title.
+    Two dots hide nothing: `...And Justice for All.wav` is a title. Nor does one alone, which may be a part of a key.
     """
-    return (part.startswith(".") and not part.startswith("..")) or part.lower() in _SYSTEM_NAMES
+    return (part.startswith(".") and part != "." and not part.startswith("..")) or part.lower() in _SYSTEM_NAMES
 
 
 def is_below_hidden(name: str) -> bool:

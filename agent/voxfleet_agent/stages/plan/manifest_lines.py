@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,19 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FOREIGN = {b"\x1f\x8b": "a gzip file; unpack it", b"PK\x03\x04": "a zip or spreadsheet file; export it as CSV"}
+_FOREIGN = {
+    b"\x1f\x8b": "a gzip file; unpack it",
+    b"BZh": "a bzip2 file; unpack it",
+    b"\xfd7zXZ": "an xz file; unpack it",
+    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it",
+    b"PK\x03\x04": "a zip or spreadsheet file; export it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet; export it as CSV",
+    b"PAR1": "a Parquet file; export it as CSV",
+}
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""A byte-order mark. One in the middle of a file begins what was joined to it."""
+_BLANKS = f"{_MARK} \t\r\n\v\f"
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 
 class InputManifestLine(BaseModel):
@@ -65,15 +78,15 @@ def read_lines(content: bytes, example: str) -> Iterator[tuple[Place, InputManif
     Raises VoxFleetError(INVALID_INPUT) naming line, column and what to write.
     """
     lines = _Lines(to_utf8(content))
-    number, first = next(((number, text) for number, text in lines if text.strip()), (1, "{"))
-    if first.lstrip()[0] in "{[":
+    number, first = next(((number, text) for number, text in lines if text.strip(_BLANKS)), (1, "{"))
+    if first.lstrip(_BLANKS)[0] in "{[":
         yield from _json_lines(lines, example)
     else:
         yield from _csv_rows(lines, number, first, example)
 
 
 def to_utf8(content: bytes) -> bytes:
-    """Without byte-order mark; lines end with a line feed. Raises VoxFleetError(INVALID_INPUT)."""
+    """Without byte-order mark at its beginning. Raises VoxFleetError(INVALID_INPUT)."""
     for magic, what in _FOREIGN.items():
         if content.startswith(magic):
             raise invalid_input(f"the manifest is {what}")
@@ -84,7 +97,7 @@ def to_utf8(content: bytes) -> bytes:
             content = content.decode(encoding).encode()
         except UnicodeError as error:
             raise invalid_input(f"the manifest is damaged {encoding.upper()}; save it as UTF-8") from error
-    return content if b"\n" in content else content.replace(b"\r", b"\n")
+    return content
 
 
 def _guess(content: bytes) -> str:
@@ -93,30 +106,27 @@ def _guess(content: bytes) -> str:
 
 
 class _Lines:
-    """Numbered lines, from 1, decoded one by one; may be read more than once."""
+    """Numbered lines, from 1, decoded one by one; may be read more than once. Each ends with LF, CRLF or CR."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        start, number = 0, 0
-        while start < len(self._content):
-            end = self._content.find(b"\n", start) + 1 or len(self._content)
-            number += 1
+        for number, found in enumerate(_LINE.finditer(self._content), start=1):
+            line = found[0]
             try:
-                yield number, self._content[start:end].decode()
+                yield number, line.decode()
             except UnicodeDecodeError as error:
-                column = len(self._content[start : start + error.start].decode()) + 1
-                byte = self._content[start + error.start]
+                column = len(line[: error.start].decode()) + 1
                 raise invalid_input(
-                    f"line {number}, column {column} of the manifest: the byte 0x{byte:02X} is not UTF-8; save the"
-                    " manifest as UTF-8"
+                    f"line {number}, column {column} of the manifest: the byte 0x{line[error.start]:02X} is not UTF-8;"
+                    " save the manifest as UTF-8"
                 ) from None
-            start = end
 
 
 def _json_lines(lines: _Lines, example: str) -> Iterator[tuple[Place, InputManifestLine]]:
-    for number, text in lines:
+    for number, line in lines:
+        text = line.lstrip(_MARK)
         if text.strip():
             fields = _parse(number, text, example)
             yield _validated(Place(number, _Columns(text)), fields, f"write {example}")
@@ -125,7 +135,7 @@ def _json_lines(lines: _Lines, example: str) -> Iterator[tuple[Place, InputManif
 def _parse(number: int, text: str, example: str) -> object:
     try:
         parsed: object = json.loads(text, object_pairs_hook=_unique)
-    except (json.JSONDecodeError, RecursionError, _RepeatedField) as error:
+    except (ValueError, RecursionError, _RepeatedField) as error:
         raise _syntax_error(number, text, error, example) from None
     if not isinstance(parsed, dict):
         raise invalid_input(
@@ -158,8 +168,12 @@ def _syntax_error(number: int, text: str, error: Exception, example: str) -> Vox
         what = "holds a part of an object; write each object on one line"
     elif isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
         what = "something follows the object; write one object a line, without a comma behind it"
+    elif isinstance(error, json.JSONDecodeError):
+        what = f"is not JSON ({error.msg})"
     else:
-        what = f"is not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else 'nested too deeply'})"
+        what = (
+            "is not read: it is nested too deeply" if isinstance(error, RecursionError) else "holds a number too long"
+        )
     return invalid_input(f"line {number}, column {column} of the manifest: {what}; write {example}")
 
 
@@ -175,22 +189,33 @@ class _Columns(dict[str, int]):
 
 
 def _csv_rows(lines: _Lines, number: int, first: str, example: str) -> Iterator[tuple[Place, InputManifestLine]]:
-    announced = first.strip().lower() if first.lower().startswith("sep=") else None
-    header_line = next((text for _, text in lines if text.strip() and text.strip().lower() != announced), "")
+    announced = _bare(first) if _bare(first).startswith("sep=") else None
+    header_line = next((text for _, text in lines if text.strip(_BLANKS) and _bare(text) != announced), "")
     delimiter = announced[4:5] if announced else _delimiter(header_line)
     if delimiter not in _DELIMITERS or not set(_names(header_line, delimiter)) & set(COLUMNS):
         raise invalid_input(
             f"line {number}, column 1 of the manifest begins neither a JSON object nor a CSV header; write {example} on"
             " each line, or CSV with a header such as id,uri,sha256; comments are not read"
         )
-    reader = csv.reader((text for _, text in lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        (text for _, text in lines),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=f"{delimiter} " in header_line,  # whoever writes `id, uri` writes `a, "b.wav"`
+    )
     names: list[str] | None = None
     line = 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and delimiter.join(cells).strip().lower() != announced:
+            if any(cell.strip(_BLANKS) for cell in cells) and _bare(delimiter.join(cells)) != announced:
+                own_names = [cell.strip(_BLANKS).lower() for cell in cells]
                 if names is None:
-                    names = _checked_header(line, [cell.strip().lower() for cell in cells])
+                    names = _checked_header(line, own_names)
+                elif own_names == names:
+                    raise invalid_input(
+                        f"line {line}, column 1 of the manifest repeats the header; delete the line, which begins what"
+                        " was joined to the file"
+                    )
                 else:
                     yield _csv_row(line, names, cells)
             line = reader.line_num + 1
@@ -207,7 +232,12 @@ def _delimiter(header: str) -> str:
 
 
 def _names(header: str, delimiter: str) -> list[str]:
-    return [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
+    return [name.strip(_BLANKS).strip('"').strip().lower() for name in header.split(delimiter)]
+
+
+def _bare(line: str) -> str:
+    """A line without its end and a mark, for comparison. A tab at its end stays: it may be a delimiter."""
+    return line.strip(f"{_MARK} \r\n").lower()
 
 
 def _checked_header(line: int, names: list[str]) -> list[str]:

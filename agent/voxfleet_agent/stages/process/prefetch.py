@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_agent.scratch import writing_scratch
+from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.result_rows import checksum_mismatch, row_error_of
@@ -127,7 +127,7 @@ class ReservedOutputs:
         return f"clip-{clip.index}.{self._container}", self._size_bytes
 
     async def prepare(self, clip: ManifestRow, path: Path) -> PreparedClip:
-        with writing_scratch():
+        with scratch_errors():
             await asyncio.to_thread(path.unlink, missing_ok=True)  # left by an earlier run of this attempt
         return PreparedClip(clip, path, self._size_bytes, ready_at_seconds=time.monotonic())
 

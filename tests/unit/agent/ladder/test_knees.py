@@ -206,7 +206,6 @@ def test_any_measurement_gives_knees_among_the_tiers(case: tuple[list[LadderTier
         assert knees.memory in fitting
         assert knees.latency <= knees.memory
         assert knees.throughput in fitting
-    assert str(knees.throughput) in explain(make_table(tiers, cap_bytes))
 
 
 @given(ladders(), positive)
@@ -248,6 +247,23 @@ def test_a_slower_machine_has_the_same_knees(case: tuple[list[LadderTier], int],
             2500,
             "5 is used, the throughput knee: the smallest within 5 % of the best throughput under slo.offlineTailP95",
         ),
+        (
+            make_tiers(2000, 100, peaks=[MIB] * 6 + [9 * MIB] * 2),
+            2500,
+            "5 is used, the throughput knee: the smallest within 5 % of the best throughput under slo.offlineTailP95",
+        ),
+        (
+            make_tiers(2000, 100, peaks=[MIB] * 5 + [9 * MIB] * 3),
+            2500,
+            "5 is used, the throughput knee: the smallest within 5 % of the best throughput under slo.offlineTailP95"
+            " and the memory cap",
+        ),
+        (
+            # The tiers that no limit allows are not faster.
+            make_tiers(0, 100, peaks=[MIB] * 6 + [9 * MIB] * 2),
+            500,
+            "1 is used, the throughput knee: the smallest within 5 % of the best throughput",
+        ),
         (make_tiers(2000, 100), 100, "1 is used: even its p95 is longer than slo.offlineTailP95"),
         ([make_tier(1, 10, peak_bytes=2 * MIB)], None, "1 is used: even batch size 1 needs more than the memory cap"),
         ([make_tier(1, 10)], None, "1 is used: no larger batch size could be measured"),
@@ -255,3 +271,23 @@ def test_a_slower_machine_has_the_same_knees(case: tuple[list[LadderTier], int],
 )
 def test_the_choice_is_explained(tiers: list[LadderTier], tail_p95_milliseconds: int | None, words: str) -> None:
     assert explain(make_table(tiers, MIB, tail_p95_milliseconds)) == words
+
+
+@given(ladders(), st.one_of(st.none(), positive))
+def test_a_limit_is_named_when_without_it_another_batch_size_is_used(
+    case: tuple[list[LadderTier], int], tail_p95_milliseconds: int | None
+) -> None:
+    tiers, cap_bytes = case
+    table = make_table(tiers, cap_bytes, tail_p95_milliseconds)
+    said = explain(table)
+    assert said.startswith(f"{table.chosen} is used")
+    no_cap, no_tail = 10**18, None
+    if "even" in said or "no larger" in said:
+        return
+    decided_by_tail = decide_knees(tiers, cap_bytes, no_tail).throughput != table.chosen
+    decided_by_cap = decide_knees(tiers, no_cap, tail_p95_milliseconds).throughput != table.chosen
+    by_both = decide_knees(tiers, no_cap, no_tail).throughput != table.chosen and not (
+        decided_by_tail or decided_by_cap
+    )
+    assert ("slo.offlineTailP95" in said) == (decided_by_tail or by_both)
+    assert ("the memory cap" in said) == (decided_by_cap or by_both)

@@ -50,11 +50,17 @@ def test_lines_become_clips() -> None:
         f"\ufeff{A}\n{B}\n".encode("utf-32-le"),
         f"{A}\r\n\r\n{B}\r\n".encode(),
         f"{A}\r{B}".encode(),
+        f"{A}\r{B}\r\n\n".encode(),
+        f"\ufeff\n{A}\n\ufeff{B}\n".encode(),
+        f"\ufeff\ufeff{A}\n{B}".encode("utf-16-le"),
         f"\n\n  \n{A}\n\t\n\t{B} \t".encode(),
         f"{A}\n{B}".encode(),
         b"id,uri\na,a.wav\nb,b.wav\n",
         b"\xef\xbb\xbfid,uri\r\na,a.wav\r\n,\r\nb,b.wav\r\n",
         b"ID;Uri\na;a.wav\nb;b.wav",
+        b"id,uri\ra,a.wav\r\nb,b.wav\n",
+        b'id, uri\na, a.wav\nb, "b.wav"\n',
+        b"sep=\t\nid\turi\na\ta.wav\nb\tb.wav\n",
         b"sep=;\r\nid;uri\r\na;a.wav\r\nb;b.wav",
         b"\n uri\tid\na.wav\ta\n\nb.wav\tb\n",
         b'"uri","text","id","sha256"\ra.wav,,a,\r"b.wav","","b",""\r',
@@ -68,6 +74,7 @@ def test_what_spreadsheets_and_editors_write_is_read(content: bytes) -> None:
 def test_csv_keeps_every_character_of_a_field() -> None:
     content = f'id,uri,sha256\n" 1","a, ""b"";\n c.wav ",{SHA256.upper()}\n'
     assert read(content) == [InputClip(" 1", 'file:///data/in/a, "b";\n c.wav ', SHA256)]
+    assert read('id,uri\r\n"a\rb",a.wav\r\n') == [InputClip("a\rb", "file:///data/in/a.wav")]
     assert read('text,id\n"one,\ntwo",a\n', Task.SYNTHESIZE) == [InputClip("a", text="one,\ntwo")]
 
 
@@ -111,6 +118,7 @@ def test_a_name_is_relative_to_its_manifest(manifest: str, uri: str, address: st
         ("{", "holds a part of an object; write each object on one line"),
         ("{" * 100_000, "line 2, column "),
         ("[" * 100_000, "line 2, column "),
+        (f'{{"id": "b", "uri": {"1" * 5000}}}', "line 2, column 1 of the manifest: holds a number too long"),
         ('{"id": "b", "text": "hello"}', "line 2, column 13 of the manifest is a text, but task Transcribe needs rec"),
         ('{"id": "b", "uri": "b.wav", "text": "hello"}', "line 2, column 29 of the manifest needs either uri or text"),
         ('{"id": "\\ud800", "uri": "b.wav"}', "line 2, column 2 of the manifest: id "),
@@ -144,6 +152,7 @@ def test_a_wrong_line_of_json_is_named_without_its_content(second_line: str | by
         ("# clips\nid,uri\na,a.wav\n", "line 1, column 1 of the manifest begins neither"),
         ('id,uri\n"a\nb",a.wav\nc\n', "line 4, column 2 of the manifest: the row has 1 fields and the header 2"),
         ("id,uri\na,b,c.wav\n", "line 2, column 3 of the manifest: the row has 3 fields and the header 2"),
+        ("id,uri\na,a.wav\n\ufeffID,uri\nb,b.wav\n", "line 3, column 1 of the manifest repeats the header; delete"),
         ("id,uri\na,a.wav\na,b.wav\n", "line 3, column 1 of the manifest has the id of line 2"),
         ("uri,id\na.wav,a\nb.wav,\n", "line 3, column 2 of the manifest: id is missing; write a value for each of"),
         ("id,uri,sha256\na,a.wav,123\n", "line 2, column 3 of the manifest: sha256 "),
@@ -156,6 +165,8 @@ def test_a_wrong_line_of_json_is_named_without_its_content(second_line: str | by
         (b"\xff\xfei\0d\0,", "the manifest is damaged UTF-16-LE"),
         (b"\x1f\x8b\x08", "the manifest is a gzip file; unpack it"),
         (b"PK\x03\x04", "the manifest is a zip or spreadsheet file; export it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "the manifest is an old spreadsheet; export it as CSV"),
+        (b"\x28\xb5\x2f\xfd\x04", "the manifest is a zstd file; unpack it"),
     ],
 )
 def test_a_wrong_csv_file_is_told_by_line_and_column(content: str | bytes, words: str) -> None:

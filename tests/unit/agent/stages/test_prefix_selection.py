@@ -67,6 +67,9 @@ def test_accents_match_in_either_spelling() -> None:
         "__MACOSX/a.wav",
         "sub/@eaDir/a.wav",
         "#recycle/a.wav",
+        "@tmp/a.wav",
+        "~snapshot/daily/a.wav",
+        "RECYCLER/S-1-5/a.wav",
         "$RECYCLE.BIN/S-1-5/a.wav",
         "System Volume Information/a.wav",
         "lost+found/#12.wav",
@@ -79,7 +82,8 @@ def test_what_is_hidden_or_a_system_s_own_is_no_clip(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["...And Justice for All.wav", "..;x.wav", "a.b/c.wav", "a/../b.wav", "lost found/a.wav"]
+    "name",
+    ["...And Justice for All.wav", "..;x.wav", "a.b/c.wav", "a/../b.wav", "./a.wav", "a/./b.wav", "lost found/a.wav"],
 )
 def test_what_only_looks_hidden_is_a_clip(name: str) -> None:
     assert select([name]).names == [name]

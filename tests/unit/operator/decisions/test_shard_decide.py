@@ -153,8 +153,11 @@ def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, wan
 @pytest.mark.parametrize(
     ("status", "failure_class", "revoked", "recorded"),
     [
+        (400, None, True, None),
+        (400, FailureClass.INVALID_INPUT, True, None),
         (401, None, False, None),
         (403, None, False, None),
+        (404, None, True, None),
         (412, None, False, None),
         (409, None, True, None),
         (410, None, True, None),
@@ -163,7 +166,9 @@ def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, wan
         (429, None, True, None),
         (429, FailureClass.INVALID_INPUT, True, None),
         (503, None, True, None),
+        (422, "OfAnAgentToCome", True, "OfAnAgentToCome"),
         (507, None, True, FailureClass.SCRATCH_EXHAUSTED),
+        (507, FailureClass.INVALID_INPUT, True, FailureClass.SCRATCH_EXHAUSTED),
         (500, None, True, None),
     ],
 )
