@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent import volumes
-from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.folder_lock import FolderInUseError
-from voxfleet_agent.local_services import ServiceSettings, VolumeMissingError, require_volumes
 from voxfleet_agent.scratch import SWEEP_ENTRIES, Scratch, writing_scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -74,25 +71,6 @@ async def test_an_attempt_is_refused_when_another_folder_lies_in_the_place_of_sc
         assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
         scratch.attempts_path.mkdir(exist_ok=True)
     assert list(scratch.attempts_path.iterdir()) == []
-
-
-def test_an_agent_does_not_start_without_the_volume_of_its_scratch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fstab = tmp_path / "fstab"
-    fstab.write_text(f"UUID=1 {tmp_path}/volume ext4 defaults 0 1\n")
-    monkeypatch.setattr(volumes, "_FSTAB", fstab)
-    config = AgentConfig.load(
-        {
-            "stateDir": f"{tmp_path}/state",
-            "tokenFile": f"{tmp_path}/token",
-            "ledgerKeyFile": f"{tmp_path}/key",
-            "scratch": {"path": f"{tmp_path}/volume/scratch", "quota": "1Gi"},
-        }
-    )
-    with pytest.raises(VolumeMissingError, match=f"scratch.path: the volume {tmp_path}/volume is not mounted"):
-        require_volumes(ServiceSettings.of(config))
-    assert not (tmp_path / "volume").exists()
 
 
 async def test_a_reservation_that_can_never_fit_is_refused(scratch: Scratch) -> None:
