@@ -194,6 +194,26 @@ async def test_cleanup_twice_unlinks_nothing_the_second_time(scratch: Scratch) -
     assert await scratch.sweep(owned=()) == 0
 
 
+async def test_a_run_that_ends_late_leaves_the_next_run_its_scratch(scratch: Scratch) -> None:
+    late = scratch.open_attempt(KEY, 10_000)
+    path = await late.reserve("clip-1", 600)
+    waiting = asyncio.create_task(late.reserve("clip-2", 600))
+    await asyncio.sleep(0)
+    current = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match="runs again"):
+        await asyncio.wait_for(waiting, 10)
+    (await current.reserve("clip-1", 500)).write_bytes(b"x")
+    await current.reserve("clip-2", 500)
+    await late.release(path)
+    with pytest.raises(VoxFleetError, match="runs again"):
+        await late.reserve("clip-3", 0)
+    late.close()
+    assert path.read_bytes() == b"x" and current.reserved_bytes == 1000
+    await current.release(path)
+    assert not path.exists() and current.reserved_bytes == 500
+    current.close()
+
+
 async def test_a_planted_link_is_removed_and_never_followed(scratch: Scratch, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
