@@ -17,7 +17,13 @@ from voxfleet_agent.config import AgentConfig, ConfigError, read_token
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
-from voxfleet_agent.local_services import LocalServices, ServiceSettings, VolumeMissingError, open_services
+from voxfleet_agent.local_services import (
+    LocalServices,
+    ServiceSettings,
+    VolumeMissingError,
+    open_services,
+    warn_of_unmounted,
+)
 from voxfleet_agent.logs import logger
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
@@ -50,12 +56,15 @@ async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
         except (VolumeMissingError, LaneUserError, LaneBusyError) as error:
             raise ConfigError(str(error)) from error
         chain_id = await local.journal.write(lambda db: open_chain(db, public_key_text(key)))
-        yield _attempt_services(config, local, Ledger(key, chain_id, local.machine.hardware_id))
+        allowed = AllowList(config.allow).folders
+        mounts = Mounts(allowed, config.file_timeout_seconds)
+        # A volume that does not answer must not keep the agent from serving what lies elsewhere.
+        warning = asyncio.create_task(warn_of_unmounted((*allowed, *map(str, config.models.folders)), mounts))
+        stack.callback(warning.cancel)
+        yield _attempt_services(config, local, Ledger(key, chain_id, local.machine.hardware_id), mounts)
 
 
-def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger) -> AttemptServices:
-    mounts = Mounts(AllowList(config.allow).folders, config.file_timeout_seconds)
-
+def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger, mounts: Mounts) -> AttemptServices:
     def open_storage(credentials: S3Credentials | None) -> Storage:
         return Storage(config.allow, credentials, config.https, mounts=mounts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,9 @@ from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import ATTEMPTS, Scratch
 from voxfleet_agent.stages.stage_runner import STAGES, StageServices
+from voxfleet_agent.storage import Mounts, require_mounted
 from voxfleet_agent.volumes import unmounted_volume
+from voxfleet_api.failures import VoxFleetError
 
 _log = logger("voxfleet.agent")
 
@@ -103,11 +105,27 @@ class LocalServices(StageServices):
 
 def require_volumes(settings: ServiceSettings) -> None:
     """Raises VolumeMissingError before anything makes a folder on the start disk in the volume's place."""
-    for option, folder in (("scratch.path", settings.scratch), ("modelCache.path", settings.models.path)):
+    names = (
+        ("scratch", "state", "model cache") if settings.of_one_run else ("scratch.path", "stateDir", "modelCache.path")
+    )
+    folders = (settings.scratch, settings.state, settings.models.path, settings.quarantine)
+    for option, folder in zip((*names, "quarantine"), folders, strict=True):
         if (volume := unmounted_volume(folder)) is not None:
             raise VolumeMissingError(
                 f"{option}: the volume {volume} is not mounted, and {folder} would fill the start disk; mount it"
             )
+
+
+async def warn_of_unmounted(folders: Iterable[str], mounts: Mounts) -> None:
+    """Logs which folders of jobs cannot be used now. Not an error: jobs that do not need them run nevertheless."""
+
+    async def check(folder: str) -> None:
+        try:
+            await mounts.of(folder).run(lambda: require_mounted(folder))
+        except VoxFleetError as error:
+            _log.warning("attempts that need this folder will fail", folder=folder, reason=error.message)
+
+    await asyncio.gather(*map(check, folders))
 
 
 @asynccontextmanager

@@ -46,6 +46,8 @@ class Scratch:
         self._reservations = Reservations(quota_bytes)
         self._decisions: dict[Request, asyncio.Future[VoxFleetError | None]] = {}
         """Of the requests that wait: None once granted, or why not."""
+        self._runs: dict[str, AttemptScratch] = {}
+        """The last run of each attempt. An earlier one may have been left behind, and ends late."""
 
     @property
     def reserved_bytes(self) -> int:
@@ -80,7 +82,7 @@ class Scratch:
             await self._decide(request, decision)
         except BaseException:
             self._reservations.withdraw(request)
-            self._reservations.release(request.owner, request.name)
+            self._reservations.release(request)
             raise
         finally:
             del self._decisions[request]
@@ -104,9 +106,16 @@ class Scratch:
         if error is not None:
             raise error
 
-    def free(self, owner: str, name: str) -> None:
-        if self._reservations.release(owner, name):
+    def is_granted(self, request: Request) -> bool:
+        return self._reservations.is_granted(request)
+
+    def free(self, request: Request) -> None:
+        if self._reservations.release(request):
             self._serve()
+
+    def is_current(self, run: AttemptScratch) -> bool:
+        """Whether the run is its attempt's last one, and its scratch was not removed."""
+        return self._runs.get(run.owner) is run
 
     def _serve(self) -> None:
         """Decides on everything that waits."""
@@ -177,8 +186,15 @@ class Scratch:
         except BaseException:
             os.close(descriptor)
             raise
+        self._refuse_waiting(str(key))
         self._reservations.open(str(key), limit_bytes)
-        return AttemptScratch(self, str(key), descriptor)
+        run = self._runs[str(key)] = AttemptScratch(self, str(key), descriptor)
+        return run
+
+    def _refuse_waiting(self, owner: str) -> None:
+        for request, decision in self._decisions.items():
+            if request.owner == owner and not decision.done():
+                decision.set_result(_scratch_was_removed())
 
     async def remove_attempt(self, key: AttemptKey) -> int:
         """Removes the attempt's folder and frees its bytes; returns how many entries were unlinked.
@@ -186,10 +202,9 @@ class Scratch:
         Never follows a link. A second call unlinks nothing and returns 0.
         """
         removed = await asyncio.to_thread(remove_entry, self._folder, str(key))
+        self._runs.pop(str(key), None)
         self._reservations.close(str(key))
-        for request, decision in self._decisions.items():
-            if request.owner == str(key) and not decision.done():
-                decision.set_result(_scratch_exhausted("the attempt's scratch was removed"))
+        self._refuse_waiting(str(key))
         self._serve()
         return removed
 
@@ -221,42 +236,54 @@ class Scratch:
 
 
 class AttemptScratch:
-    """One attempt's folder; implements stages.stage_context.StageScratch."""
+    """One run's hold of its attempt's folder; implements stages.stage_context.StageScratch.
+
+    A run that was left behind may end while the next run of its attempt works in the same folder: it reserves, frees
+    and removes nothing there.
+    """
 
     def __init__(self, scratch: Scratch, owner: str, descriptor: int) -> None:
         self._scratch = scratch
-        self._owner = owner
+        self.owner = owner
         self._descriptor = descriptor
+        self._requests: dict[str, Request] = {}
+        """Granted ones by file name."""
         self.high_water_bytes = 0
 
     @property
     def path(self) -> Path:
-        return self._scratch.attempts_path / self._owner
+        return self._scratch.attempts_path / self.owner
 
     @property
     def reserved_bytes(self) -> int:
-        return self._scratch.reserved_by(self._owner)
+        return self._scratch.reserved_by(self.owner)
 
     async def reserve(self, name: str, size_bytes: int, *, wait: bool = True) -> Path:
         """Raises ValueError for a name that is not plain or is reserved already, VoxFleetError(SCRATCH_EXHAUSTED)."""
-        return await self._reserve(Request(self._owner, name, size_bytes), wait=wait)
+        return await self._reserve(Request(self.owner, name, size_bytes), wait=wait)
 
     async def reserve_kept(self, name: str, size_bytes: int, beside_bytes: int) -> Path:
         """Raises as `reserve` does."""
-        return await self._reserve(Request(self._owner, name, size_bytes, beside_bytes), wait=True)
+        return await self._reserve(Request(self.owner, name, size_bytes, beside_bytes), wait=True)
 
     async def _reserve(self, request: Request, *, wait: bool) -> Path:
         name = request.name
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ValueError("a scratch name is one plain file name")
+        if not self._scratch.is_current(self):
+            raise _scratch_was_removed()
         await self._scratch.reserve(request, wait=wait)
+        self._requests[name] = request
         self.high_water_bytes = max(self.high_water_bytes, self.reserved_bytes)
         return self.path / name
 
     async def release(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):  # reserved, but never written, or released already
+        request = self._requests.pop(path.name, None)
+        if request is None or not self._scratch.is_granted(request):
+            return
+        with contextlib.suppress(FileNotFoundError):  # it was never written
             os.unlink(path.name, dir_fd=self._descriptor)
-        self._scratch.free(self._owner, path.name)
+        self._scratch.free(request)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -298,6 +325,10 @@ def _empty(folder: int) -> None:
 
 def _scratch_exhausted(reason: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.SCRATCH_EXHAUSTED, reason)
+
+
+def _scratch_was_removed() -> VoxFleetError:
+    return _scratch_exhausted("the attempt's scratch was removed, or the attempt runs again")
 
 
 def _unlink(folder: int, name: str) -> int:

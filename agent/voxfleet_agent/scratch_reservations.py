@@ -143,9 +143,17 @@ class Reservations:
         """Takes back a request that may still wait."""
         self._waiting = [each for each in self._waiting if each is not request]
 
-    def release(self, owner: str, name: str) -> bool:
-        """Gives a file's bytes back; returns False when there is no such reservation."""
-        return owner in self._owners and self._owners[owner].granted.pop(name, None) is not None
+    def is_granted(self, request: Request) -> bool:
+        """Whether this very request holds its bytes, not one of the same name."""
+        owner = self._owners.get(request.owner)
+        return owner is not None and owner.granted.get(request.name) is request
+
+    def release(self, request: Request) -> bool:
+        """Gives a file's bytes back; returns False when the request does not hold them."""
+        if not self.is_granted(request):
+            return False
+        del self._owners[request.owner].granted[request.name]
+        return True
 
     def serve(self, volume: Volume) -> tuple[list[Request], list[tuple[Request, Obstacle]]]:
         """Decides on all that wait: (granted, refused with the reason). What is in neither list goes on waiting."""

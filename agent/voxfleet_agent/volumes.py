@@ -1,11 +1,12 @@
 """Whether the volume that a path should lie on is mounted.
 
-A folder of that name on the start disk would otherwise be filled, or looked into and found empty. Nothing here asks the
-file system of the volume, which may not answer.
+A folder of that name on the start disk would otherwise be filled, or looked into and found empty. Links above the path
+are resolved, so what asks about a job's path does so in the threads of its mount.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection
 from pathlib import Path, PurePath
@@ -13,16 +14,21 @@ from pathlib import Path, PurePath
 import psutil
 
 _FSTAB = Path("/etc/fstab")
-_NO_MOUNT_POINT = frozenset({"none", "swap"})
+_NO_MOUNT_POINT = frozenset({"none", "swap", "/"})
+"""What fstab(5) has in place of a mount point, and what is always mounted."""
 
 
 def unmounted_volume(path: PurePath, platform: str = sys.platform) -> PurePath | None:
-    """The mount point above `path` where no volume is mounted; None when all is well, or when nothing is expected."""
+    """The mount point above `path` where no volume is mounted; None when all is well, or when nothing is expected.
+
+    Raises OSError.
+    """
+    real = PurePath(os.path.realpath(path))
+    expected = _expected_on_macos(real) if platform == "darwin" else _expected_on_linux(path, real)
+    if not expected:
+        return None
     # The kernel answers from memory, on Linux (/proc/self/mounts) as on macOS (getfsstat with MNT_NOWAIT).
-    mounted = {part.mountpoint for part in psutil.disk_partitions(all=True)}
-    missing = missing_mount(path, _expected_mounts(path, platform), mounted)
-    # /Volumes holds the start volume as a link to /
-    return None if missing is None or Path(missing).is_symlink() else missing
+    return missing_mount(real, expected, {part.mountpoint for part in psutil.disk_partitions(all=True)})
 
 
 def missing_mount(path: PurePath, expected: Collection[str], mounted: Collection[str]) -> PurePath | None:
@@ -31,14 +37,23 @@ def missing_mount(path: PurePath, expected: Collection[str], mounted: Collection
     return next((point for point in above if str(point) not in mounted), None)
 
 
-def _expected_mounts(path: PurePath, platform: str) -> list[str]:
-    if platform == "darwin":  # volumes are mounted at /Volumes/<name>, whatever /etc/fstab says
-        return [str(PurePath(*path.parts[:3]))] if path.parts[:2] == ("/", "Volumes") and len(path.parts) > 2 else []
-    return mount_points_of(_FSTAB.read_text()) if _FSTAB.exists() else []
+def _expected_on_macos(real: PurePath) -> list[str]:
+    """Volumes are mounted at /Volumes/<name>; there, the start volume is a link to /."""
+    return [str(PurePath(*real.parts[:3]))] if real.parts[:2] == ("/", "Volumes") and len(real.parts) > 2 else []
+
+
+def _expected_on_linux(path: PurePath, real: PurePath) -> list[str]:
+    """What /etc/fstab mounts above the path as it is written or above its real one, by real names."""
+    try:
+        points = mount_points_of(_FSTAB.read_text(errors="surrogateescape"))
+    except OSError:  # there is none, as in containers, or this account may not read it: nothing is known
+        return []
+    written = [os.path.realpath(point) for point in points if path.is_relative_to(point)]
+    return [*written, *(point for point in points if real.is_relative_to(point))]
 
 
 def mount_points_of(fstab: str) -> list[str]:
-    """The mount points that an fstab(5) names. Pure."""
+    """The mount points that an fstab(5) names, but for `/`. Pure."""
     lines = (line.split() for line in fstab.splitlines() if not line.lstrip().startswith("#"))
     points = (fields[1].replace("\\040", " ") for fields in lines if len(fields) > 1)
     return [point for point in points if point not in _NO_MOUNT_POINT]

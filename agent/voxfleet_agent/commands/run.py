@@ -134,11 +134,12 @@ def _prepare(
 
 def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None, retry_failed: bool) -> RunSummary:
     from voxfleet_agent.folder_lock import make_private
-    from voxfleet_agent.standalone.run_session import RunRefused, run_job  # slow to import
+    from voxfleet_agent.standalone.run_session import RunRefused, refuse_unmounted, run_job  # slow to import
 
     core_dumps.hide_memory()
     made: tuple[Path, ...] = ()
     try:
+        refuse_unmounted(paths.settings)
         if paths.settings.of_one_run:
             made = make_output_folder(specs.job.spec.output.uri)
         make_private(paths.state)

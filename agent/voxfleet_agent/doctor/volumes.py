@@ -14,7 +14,7 @@ from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 from voxfleet_agent.durable_files import sync_file
-from voxfleet_agent.storage import Mounts
+from voxfleet_agent.storage import Mounts, require_mounted
 from voxfleet_agent.storage.mount_calls import progress
 from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import VoxFleetError
@@ -51,13 +51,18 @@ def check_volumes(config: AgentConfig) -> list[Finding]:
 
 def _check_allowed(mounts: Mounts, folder: str) -> Finding:
     try:
-        exists = mounts.of(folder).run_blocking(lambda: Path(folder).is_dir())
+        exists = mounts.of(folder).run_blocking(lambda: _is_folder(folder))
     except (VoxFleetError, OSError) as error:
         message = error.message if isinstance(error, VoxFleetError) else f"{folder}: {error.strerror}"
         return fail("allow", message, "mount it again, or take it out of allow: its attempts would wait and fail")
     if not exists:
         return warn("allow", f"{folder} does not exist", "mount it, or correct allow: attempts there would fail")
     return ok("allow", f"{folder} answers")
+
+
+def _is_folder(path: str) -> bool:
+    require_mounted(path)
+    return Path(path).is_dir()
 
 
 def _check_scratch(config: AgentConfig) -> list[Finding]:

@@ -24,6 +24,7 @@ from voxfleet_agent.models.model_files import (
 from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
 
@@ -67,6 +68,11 @@ class ModelStore:
 
     def _open(self) -> None:
         try:
+            if (volume := unmounted_volume(self._cache_path)) is not None:
+                raise VoxFleetError(
+                    FailureClass.SCRATCH_EXHAUSTED,
+                    f"modelCache.path: the volume {volume} is not mounted; mount it and restart the agent",
+                )
             self._cache.open()
         except OSError as error:
             raise VoxFleetError(

@@ -27,6 +27,7 @@ from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_paths import without_agent
 from voxfleet_agent.standalone.run_session import RunRefused, run_job
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec, JobOutput, Sharding
 from voxfleet_api.kinds.contract_limits import FailureBudget
@@ -130,7 +131,9 @@ def usual_batch_size(rows: Sequence[ResultRow]) -> int:
 
 @contextmanager
 def private_folder(scratch: Path) -> Iterator[Path]:
-    """Makes a new 0700 folder and removes it afterwards; after a kill, the next call removes it."""
+    """Makes a new 0700 folder and removes it afterwards; after a kill, the next call removes it. Raises RunRefused."""
+    if (volume := unmounted_volume(scratch)) is not None:
+        raise RunRefused(f"the volume {volume} is not mounted, and {scratch} would fill the start disk; mount it")
     make_private(scratch)
     resolved = scratch.resolve()
     _remove_abandoned(resolved)

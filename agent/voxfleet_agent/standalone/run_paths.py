@@ -14,7 +14,7 @@ from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, named_addresses
 from voxfleet_agent.standalone.job_documents import DocumentError
 from voxfleet_agent.standalone.mlx_audio_settings import MlxAudioSettings
-from voxfleet_agent.storage import CALL_SECONDS, Mounts
+from voxfleet_agent.storage import CALL_SECONDS, Mounts, require_mounted
 from voxfleet_api.failures import VoxFleetError
 
 POOL_NAME = "local"
@@ -130,6 +130,7 @@ def make_output_folder(uri: str) -> tuple[Path, ...]:
     folder = Path(uri.removeprefix(FILE_SCHEME))
     calls = Mounts().of(str(folder))
     try:
+        calls.run_blocking(lambda: require_mounted(str(folder)))
         missing = calls.run_blocking(lambda: tuple(path for path in (folder, *folder.parents) if not path.exists()))
         calls.run_blocking(lambda: folder.mkdir(parents=True, exist_ok=True))
         writable = calls.run_blocking(lambda: os.access(folder, os.W_OK | os.X_OK))

@@ -62,6 +62,7 @@ async def run_job(
 
     Raises RunRefused or OSError before anything runs.
     """
+    refuse_unmounted(paths.settings)
     make_private(paths.state)
     try:
         async with open_run(paths, credentials, reporter) as (local, storage, run_journal):
@@ -209,13 +210,21 @@ async def open_run(
         yield local, storage, await RunJournal.load(local.journal)
 
 
-async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
+def refuse_unmounted(settings: ServiceSettings) -> None:
+    """Raises RunRefused. Call it before anything makes a folder of the run."""
     try:
         require_volumes(settings)
+    except VolumeMissingError as error:
+        raise RunRefused(str(error)) from error
+
+
+async def _open_services(stack: AsyncExitStack, settings: ServiceSettings) -> LocalServices:
+    refuse_unmounted(settings)
+    try:
         if settings.of_one_run:
             make_private(settings.scratch)
         return await stack.enter_async_context(open_services(settings))
-    except (ConfigError, VolumeMissingError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
+    except (ConfigError, LaneUserError, LaneBusyError, NoFreeLanesError) as error:
         raise RunRefused(str(error)) from error
     except JournalError as error:
         raise RunRefused(f"{error}; or this very run goes on in another process") from error

@@ -8,6 +8,7 @@ message contains an address.
 from voxfleet_agent.storage.blocking_calls import in_reader_thread
 from voxfleet_agent.storage.http_client import Timeouts
 from voxfleet_agent.storage.listing import Listing
+from voxfleet_agent.storage.local_paths import require_mounted
 from voxfleet_agent.storage.mount_calls import CALL_SECONDS
 from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import RangeReader
@@ -23,4 +24,5 @@ __all__ = [
     "Storage",
     "Timeouts",
     "in_reader_thread",
+    "require_mounted",
 ]

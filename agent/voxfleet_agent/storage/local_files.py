@@ -26,6 +26,7 @@ from voxfleet_agent.storage.local_paths import (
     open_folder,
     parent_folder,
     real_path,
+    require_mounted,
 )
 from voxfleet_agent.storage.mount_calls import MountCalls, progress
 from voxfleet_agent.storage.mounts import Mounts
@@ -123,10 +124,14 @@ class LocalFiles:
         pass
 
     async def _locate(self, address: Address) -> Place:
-        """Resolves links. Raises VoxFleetError(ACCESS_DENIED) when the object lies outside the allowed folders."""
+        """Resolves links.
+
+        Raises VoxFleetError: ACCESS_DENIED when the object lies outside the allowed folders, and TRANSPORT when its
+        volume is not mounted.
+        """
         allowed = next(folder for folder in self._folders if lies_below(address.path, folder))
         calls = self._mounts.of(address.path)
-        folder, path = await calls.run(lambda: (real_path(allowed), real_path(address.path)))
+        folder, path = await calls.run(lambda: _real_paths(allowed, address.path))
         if lies_below(path, folder):
             return Place(calls, folder, path)
         unanswered: VoxFleetError | None = None
@@ -190,6 +195,11 @@ class _StagedFile:
     def sync(self) -> None:
         with file_errors(), self.file.use() as descriptor:
             sync_file(descriptor)
+
+
+def _real_paths(allowed: str, path: str) -> tuple[str, str]:
+    require_mounted(path)
+    return real_path(allowed), real_path(path)
 
 
 def _walk(place: Place, limit: int, enter: EnterFolder) -> Listing:

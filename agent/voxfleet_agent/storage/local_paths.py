@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from voxfleet_agent.access_advice import denial
 from voxfleet_agent.durable_files import sync_folder
 from voxfleet_agent.storage.mount_calls import MountCalls
+from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +42,14 @@ def lies_below(path: str, folder: str) -> bool:
 def real_path(path: str) -> str:
     with file_errors():
         return os.path.realpath(path)
+
+
+def require_mounted(path: str) -> None:
+    """Raises VoxFleetError(TRANSPORT) when the volume that the path should lie on is not mounted."""
+    with file_errors():
+        volume = unmounted_volume(PurePath(path))
+    if volume is not None:
+        raise VoxFleetError(FailureClass.TRANSPORT, f"the volume {volume} is not mounted; mount it")
 
 
 @contextmanager

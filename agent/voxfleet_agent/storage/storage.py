@@ -20,6 +20,7 @@ from voxfleet_agent.storage.http_client import Timeouts, Trust
 from voxfleet_agent.storage.http_objects import resumable
 from voxfleet_agent.storage.listing import EnterFolder, Listing, every_folder
 from voxfleet_agent.storage.local_files import LocalFiles, write_all
+from voxfleet_agent.storage.local_paths import require_mounted
 from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, too_few_bytes
@@ -125,9 +126,15 @@ class Storage:
     async def call_at(self, path: str, work: Callable[[], T]) -> T:
         """Runs blocking work on files below an absolute path that no address names, such as a model's folder.
 
-        Raises what `work` raises, and VoxFleetError(TRANSPORT) when their file system does not answer.
+        Raises what `work` raises, and VoxFleetError(TRANSPORT) when their file system does not answer or is not
+        mounted.
         """
-        return await self._mounts.of(path).run(work)
+
+        def mounted_work() -> T:
+            require_mounted(path)
+            return work()
+
+        return await self._mounts.of(path).run(mounted_work)
 
     async def head(self, uri: str) -> ObjectVersion:
         address = self._allowed.resolve(uri)

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent import volumes
-from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.folder_lock import FolderInUseError
-from voxfleet_agent.local_services import ServiceSettings, VolumeMissingError, require_volumes
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
@@ -73,25 +70,6 @@ async def test_an_attempt_is_refused_when_another_folder_lies_in_the_place_of_sc
         assert caught.value.failure_class is FailureClass.SCRATCH_EXHAUSTED
         scratch.attempts_path.mkdir(exist_ok=True)
     assert list(scratch.attempts_path.iterdir()) == []
-
-
-def test_an_agent_does_not_start_without_the_volume_of_its_scratch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fstab = tmp_path / "fstab"
-    fstab.write_text(f"UUID=1 {tmp_path}/volume ext4 defaults 0 1\n")
-    monkeypatch.setattr(volumes, "_FSTAB", fstab)
-    config = AgentConfig.load(
-        {
-            "stateDir": f"{tmp_path}/state",
-            "tokenFile": f"{tmp_path}/token",
-            "ledgerKeyFile": f"{tmp_path}/key",
-            "scratch": {"path": f"{tmp_path}/volume/scratch", "quota": "1Gi"},
-        }
-    )
-    with pytest.raises(VolumeMissingError, match=f"scratch.path: the volume {tmp_path}/volume is not mounted"):
-        require_volumes(ServiceSettings.of(config))
-    assert not (tmp_path / "volume").exists()
 
 
 async def test_a_reservation_that_can_never_fit_is_refused(scratch: Scratch) -> None:
@@ -204,6 +182,26 @@ async def test_cleanup_twice_unlinks_nothing_the_second_time(scratch: Scratch) -
     assert scratch.residue_bytes(KEY) == 0 and scratch.reserved_bytes == 0
     assert await scratch.remove_attempt(KEY) == 0
     assert await scratch.sweep(owned=()) == 0
+
+
+async def test_a_run_that_ends_late_leaves_the_next_run_its_scratch(scratch: Scratch) -> None:
+    late = scratch.open_attempt(KEY, 10_000)
+    path = await late.reserve("clip-1", 600)
+    waiting = asyncio.create_task(late.reserve("clip-2", 600))
+    await asyncio.sleep(0)
+    current = scratch.open_attempt(KEY, 10_000)
+    with pytest.raises(VoxFleetError, match="runs again"):
+        await asyncio.wait_for(waiting, 10)
+    (await current.reserve("clip-1", 500)).write_bytes(b"x")
+    await current.reserve("clip-2", 500)
+    await late.release(path)
+    with pytest.raises(VoxFleetError, match="runs again"):
+        await late.reserve("clip-3", 0)
+    late.close()
+    assert path.read_bytes() == b"x" and current.reserved_bytes == 1000
+    await current.release(path)
+    assert not path.exists() and current.reserved_bytes == 500
+    current.close()
 
 
 async def test_a_planted_link_is_removed_and_never_followed(scratch: Scratch, tmp_path: Path) -> None:

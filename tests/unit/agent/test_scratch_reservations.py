@@ -24,7 +24,7 @@ class Attempt:
     passing_bytes: list[int]
     window: int
     waiting: Request | None = None
-    passing: list[str] = field(default_factory=list)
+    passing: list[Request] = field(default_factory=list)
     asked: int = 0
     has_kept: bool = False
     ended: str | None = None
@@ -102,8 +102,8 @@ class Play:
         return False
 
     def release_one(self, attempt: Attempt) -> None:
-        name = attempt.passing.pop(self.random.randrange(len(attempt.passing)))
-        assert self.reservations.release(attempt.name, name)
+        request = attempt.passing.pop(self.random.randrange(len(attempt.passing)))
+        assert self.reservations.release(request)
         self.serve()
 
     def serve(self) -> None:
@@ -115,7 +115,7 @@ class Play:
             if request.kept:
                 attempt.has_kept = True
             else:
-                attempt.passing.append(request.name)
+                attempt.passing.append(request)
         for request, obstacle in refused:
             self.end(self.attempts[request.owner], obstacle.reason)
 
@@ -246,9 +246,9 @@ def test_the_bytes_that_come_back_go_to_whoever_has_none() -> None:
     reservations.ask(large)
     reservations.ask(small)
     assert reservations.serve(volume())[0] == [], "20 are free, and wait for 90"
-    reservations.release("busy", "one")
+    reservations.release(first)
     assert reservations.serve(volume())[0] == []
-    reservations.release("busy", "two")
+    reservations.release(second)
     assert reservations.serve(volume())[0] == [large]
 
 
