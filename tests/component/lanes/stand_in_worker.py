@@ -154,7 +154,8 @@ class Model:
         self._folder = folder
 
     def warm_up(self) -> None:
-        (self._folder / "loads").open("a").write("x")
+        with (self._folder / "loads").open("a") as loads:
+            loads.write("x")
         behave(self._behaviours.get("load", ""), crowd=False)
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
