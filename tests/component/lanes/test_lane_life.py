@@ -24,6 +24,7 @@ from tests.component.lanes.lane_rig import (
     transcribe,
     transcribe_spec,
 )
+from tests.rig.fuse_mount import FuseMount, needs_fuse
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
@@ -409,3 +410,29 @@ async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_writt
         assert (await idle.load(model, transcribe_spec())).sample_rate_hz > 0
     finally:
         await pools.close()
+
+
+@needs_fuse
+async def test_a_lane_asks_the_file_system_of_its_model_nothing(tmp_path: Path, stand_in: MakeLane) -> None:
+    """The child does, which can be killed; a thread that hangs on a dead mount cannot."""
+    (tmp_path / "mount").mkdir()
+    lane = stand_in()
+    with FuseMount(tmp_path / "mount", {"config.json": b"{}"}) as mount:
+        mount.hang()
+        async with asyncio.timeout(60):
+            await lane.load(ResolvedModel(tmp_path / "mount", "sha256:" + "1" * 64), transcribe_spec())
+
+
+async def test_whatever_a_child_left_stops_no_other(
+    tmp_path: Path, stand_in: MakeLane, stand_in_model: ResolvedModel
+) -> None:
+    """A hostile clip may have taken the child over, and the lane's folder outlives it."""
+    lane = stand_in()
+    for kind in ("decode-", "synthesized-"):
+        (lane.folder / f"{kind}folder" / "inner").mkdir(parents=True)
+        (lane.folder / f"{kind}file").touch()
+        (lane.folder / f"{kind}link").symlink_to(tmp_path)
+    (tmp_path / "kept").touch()
+    await lane.load(stand_in_model, transcribe_spec())
+    left = sorted(path.name for path in lane.folder.iterdir() if path.name.startswith(("decode-", "synthesized-")))
+    assert left == [] and (tmp_path / "kept").exists()
