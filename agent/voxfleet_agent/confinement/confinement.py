@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +43,10 @@ class Confinement:
         models = () if model_folder is None else (model_folder,)
         if FileGuard.SEATBELT in (self.guards.files, self.guards.network):
             text = seatbelt.profile(
-                hidden=self.hidden,
-                read_only=(self.clips, *self.read_only),
-                readable=(self.clips, *models),
-                writable=(lane_folder,),
+                hidden=_with_targets(self.hidden),
+                read_only=_with_targets((self.clips, *self.read_only)),
+                readable=_with_targets((*interpreter_files(worker), self.clips, *models)),
+                writable=_with_targets((lane_folder,)),
                 home=Path.home(),
             )
             return (seatbelt.SANDBOX_EXEC, "-p", text, *worker)
@@ -64,6 +64,11 @@ class Confinement:
     def bounds_models(self) -> bool:
         """Whether a child can read only the model that it was started for."""
         return self.guards.files is not FileGuard.NONE
+
+
+def _with_targets(paths: Iterable[Path]) -> list[Path]:
+    """The paths, and what they lead to where they are links."""
+    return [spelled for path in paths for spelled in (path.absolute(), path.resolve())]
 
 
 def unconfined() -> Confinement:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -34,7 +36,7 @@ def acquire(lane_dir: Path) -> int:
 
     Raises LaneBusyError.
     """
-    descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _open(lane_dir / LOCK_NAME, os.O_CREAT)
     if not _try_lock(descriptor):
         os.close(descriptor)
         raise LaneBusyError(f"another process holds {lane_dir / LOCK_NAME}")
@@ -52,9 +54,13 @@ def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
     LaneBusyError when the holder is unknown, runs under another account, or does not end.
     """
     try:
-        descriptor = os.open(lane_dir / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _open(lane_dir / LOCK_NAME)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise LaneBusyError(
+            f"{lane_dir / LOCK_NAME} belongs to another account, as of an agent that ran as root; remove {lane_dir}"
+        ) from error
     try:
         if _try_lock(descriptor):
             return None
@@ -76,6 +82,24 @@ def reap_stale(lane_dir: Path, uid: int | None = None) -> int | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Opens the lock file; removes what no process can hold as a lock. Raises OSError.
+
+    The lane's account can write in the folder, and a child that a hostile clip took over must not stop the next ones.
+    """
+    flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR):
+            raise
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+    return os.open(path, flags, 0o600)
 
 
 def _try_lock(descriptor: int) -> bool:

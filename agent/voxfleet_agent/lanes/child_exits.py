@@ -64,7 +64,8 @@ def classify(returncode: int | None, stderr_tail: str) -> ChildEnd:
     if returncode == EXIT_LANE_BUSY:
         return ChildEnd(
             FailureClass.RUNTIME_MISMATCH,
-            "another process holds the lane; end the other agent that uses this scratch folder",
+            "another process holds the lane; end the other agent that uses this scratch folder, or restart the Mac if"
+            " the agent's log tells of a process that does not end",
             Blame.MAC,
         )
     if returncode == EXIT_NOT_CONFINED:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
+import structlog
 
 from voxfleet_agent.lane_protocol.messages import (
     ANSWER,
@@ -45,6 +46,11 @@ LOAD_TIMEOUT_SECONDS = 900.0
 _STDERR_TAIL_BYTES = 16_384
 _DRAIN_SECONDS = 5.0
 _STOP_SECONDS = 10.0
+_END_SECONDS = 30.0
+"""How long a killed process may take to end. One that waits in the kernel, for a disk or a GPU driver that does not
+answer, ends only when that answers."""
+
+_log = structlog.get_logger(__name__)
 
 
 class ChildEndedError(Exception):
@@ -71,6 +77,9 @@ class ChildProcess:
         self._answers = answers
         self._stderr_tail = b""
         self._killed = False
+        self._channel_end: asyncio.TimerHandle | None = None
+        """Ends the channel to a killed child, which could stay open for as long as the process does."""
+        self._left_behind = False
         self._kill_reason: ChildEnd | None = None
         """Why the agent killed a child that misbehaved."""
         self.memory_cap_bytes = memory_cap_bytes
@@ -230,7 +239,7 @@ class ChildProcess:
                 await self._process.wait()
         except TimeoutError:
             self.kill_for("closed its channel to the agent")
-            await self._process.wait()
+            await self._wait_for_end()
         await self._drain_stderr()
         if self.stopped_by_agent:
             return ChildEndedError(STOPPED_BY_AGENT)
@@ -259,9 +268,12 @@ class ChildProcess:
         await self.end()
 
     async def end(self) -> None:
-        """Kills the child with SIGKILL and reaps it; a second call does nothing."""
+        """Kills the child with SIGKILL and reaps it; a second call does nothing.
+
+        A process that does not end is left behind. It holds the lane's lock, so that no other child works beside it.
+        """
         self.kill()
-        await self._process.wait()
+        await self._wait_for_end()
         await self._drain_stderr()
         self._requests.close()
 
@@ -271,6 +283,19 @@ class ChildProcess:
             # Process.kill would reap a child that has just ended, and asyncio would lose its exit status.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
+            if self._channel_end is None:
+                self._channel_end = asyncio.get_running_loop().call_later(_END_SECONDS, self._answers.feed_eof)
+
+    async def _wait_for_end(self) -> None:
+        """Waits for a process that was killed, but not without an end."""
+        if self._left_behind:
+            return
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._left_behind = True
+            _log.error("the process of a lane was killed and does not end; restart the Mac", pid=self.pid)
 
     def _over_cap(self, footprint_bytes: int) -> None:
         self._kill_because(over_memory_cap(footprint_bytes, self.memory_cap_bytes))

@@ -31,7 +31,6 @@ from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, Loa
 from voxfleet_agent.lanes.lane_user import LaneUser, collect_file
 from voxfleet_agent.lanes.memory_guard import MemoryStep
 from voxfleet_agent.lanes.work_call import BatchFeed, WorkCall
-from voxfleet_agent.models.model_files import link_root
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
@@ -327,11 +326,10 @@ class ProcessLane:
                 await self._kill_child()
             else:  # it ended while it had nothing to do
                 await self._record_child_end(self._child, (await self._child.ended_error()).end)
-        folder = await asyncio.to_thread(link_root, model.path)
-        if self._child is not None and self._confinement.bounds_models and self._child_reads != folder:
+        if self._child is not None and self._confinement.bounds_models and self._child_reads != model.readable:
             await self._stop_child(self._child)  # it can read no other model than its own
         if self._child is None:
-            await self._start_child(spec, folder)
+            await self._start_child(spec, model.readable)
         child = self._child
         if child is None:
             raise self._stopped_error()

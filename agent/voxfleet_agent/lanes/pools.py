@@ -60,16 +60,21 @@ class LanePools:
         return tuple(lane for lanes in self._lanes.values() for lane in lanes)
 
     def acquire(self, pool: str, digest: str | None = None) -> ProcessLane | None:
-        """A free lane, if possible one that has loaded the model `digest`; None when no lane is free.
+        """A free lane, if possible one that has loaded the model `digest`, else one without a model; None without any.
 
         Raises KeyError for an unknown pool.
         """
         free = [lane for lane in self._lanes[pool] if lane.name not in self._acquired]
         if not free:
             return None
-        lane = next((lane for lane in free if digest is not None and lane.loaded_digest == digest), free[0])
+        lane = min(free, key=lambda lane: self._cost(lane, digest))
         self._acquired.add(lane.name)
         return lane
+
+    def _cost(self, lane: ProcessLane, digest: str | None) -> tuple[bool, bool, float]:
+        """Least for the lane to take: another model that is given up for this one must be loaded again."""
+        loaded = lane.loaded_digest
+        return (loaded is None or loaded != digest, loaded is not None, self._released_at_seconds.get(lane.name, 0.0))
 
     def release(self, lane: ProcessLane) -> None:
         """Frees the lane; a second call does nothing."""

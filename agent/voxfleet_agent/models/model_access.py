@@ -28,6 +28,8 @@ class ModelAccess:
         real = os.path.realpath(folder)
         # The likeliest first: another folder's mount may be dead, and resolving it would hang.
         folders = sorted(self.folders, key=lambda allowed: not folder.is_relative_to(allowed))
+        # An allowed folder may be a link itself, as all below /var and /tmp are on macOS.
+        folders += [Path(allowed) for allowed in storage.allowed_folders if folder.is_relative_to(allowed)]
         if not any(_below(real, os.path.realpath(allowed)) for allowed in folders) and not _covers(storage, real):
             raise _refused_here(
                 f"model.path {folder} lies outside what this agent may load models from; add its folder to"

@@ -22,6 +22,13 @@ class ResolvedModel:
     """The commit of a hub model."""
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 by file name below the folder."""
+    links_stay_in: Path | None = None
+    """The folder that holds what its links lead to; None: `path`."""
+
+    @property
+    def readable(self) -> Path:
+        """The folder that a lane must be able to read. Asks no file system, which may be dead by now."""
+        return self.links_stay_in or self.path
 
 
 class ModelResolver(Protocol):

@@ -17,6 +17,7 @@ from voxfleet_agent.models.model_files import (
     FileDigests,
     check_contents,
     check_names,
+    link_root,
     list_files,
     model_digest,
     unavailable,
@@ -95,12 +96,12 @@ class ModelStore:
             )
         self._access.require_folder(folder, storage)
         actual, sha256s = self._examine(folder, digest, "the job's model.path")
-        return ResolvedModel(folder, actual, files=sha256s)
+        return ResolvedModel(folder, actual, files=sha256s, links_stay_in=link_root(folder))
 
     def _resolve_hub(self, hub: HubModel, digest: str | None) -> ResolvedModel:
         with fetched_snapshot(hub, self._cache) as (folder, revision):
             actual, sha256s = self._examine(folder, digest, f"the hub model {hub.id}")
-            model = PinnedModel(folder, actual, revision, sha256s)
+            model = PinnedModel(folder, actual, revision, sha256s, link_root(folder))
             self._cache.pin(cache_name(hub), model)
             return model
 

@@ -101,6 +101,11 @@ class Storage:
             self._retired.append(self._s3)  # calls that go on still use it
             self._s3 = None
 
+    @property
+    def allowed_folders(self) -> list[str]:
+        """The local folders of the allow-list, as they were written."""
+        return self._allowed.folders
+
     def check(self, uri: str) -> None:
         """Raises VoxFleetError(ACCESS_DENIED) for an address outside the allow-list."""
         self._allowed.resolve(uri)

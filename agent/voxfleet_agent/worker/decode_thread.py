@@ -126,15 +126,18 @@ class DecodeThread:
     def _run(self) -> None:
         try:
             while True:
-                batch = self._queue.get()
-                for job in batch.jobs:
-                    self._send(DecodingClip(index=job.clip.index))
-                    self._decode(batch, job)
+                self._decode_batch(self._queue.get())
                 if self._queue.empty():
                     self._send(DecodingClip())
         # The inferring thread must learn of any error, or it would wait for ever.
         except BaseException as error:  # noqa: BLE001
             self._emit(DecodeThreadFailed(error))
+
+    def _decode_batch(self, batch: _Batch) -> None:
+        """In a frame of its own, so that a thread without work holds no ring."""
+        for job in batch.jobs:
+            self._send(DecodingClip(index=job.clip.index))
+            self._decode(batch, job)
 
     def _decode(self, batch: _Batch, job: ClipJob) -> None:
         started_ns, waited_ns, number = time.monotonic_ns(), 0, 0

@@ -179,18 +179,22 @@ class WorkerLoop:
 
     def _finish_batch(self, batch: _OpenBatch) -> None:
         self._flush()  # so that no clip of this batch is blamed if what follows ends the process
-        memory = self._backends.memory
         memory_short = self._transcription is not None and self._transcription.memory_short
         if self._transcription is not None:
             self._transcription.memory_short = False
         self._send(
             BatchDone(
                 number=batch.number,
-                footprint_bytes=max(0, memory.footprint_bytes() - memory.cached_bytes()),
+                footprint_bytes=self._resting_bytes(),
                 memory_short=memory_short,
                 readings=self._readings(),
             )
         )
+
+    def _resting_bytes(self) -> int:
+        """The footprint without what MLX keeps for reuse, which is counted on its own."""
+        memory = self._backends.memory
+        return max(0, memory.footprint_bytes() - memory.cached_bytes())
 
     def _readings(self) -> WorkerReadings:
         ring = self._ring
@@ -269,7 +273,7 @@ class WorkerLoop:
                 request.contract,
                 rate_hz,
                 decode_bytes=self._backends.working_set_bytes(request.contract),
-                model_bytes=self._backends.memory.footprint_bytes(),
+                model_bytes=self._resting_bytes(),
             )
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:

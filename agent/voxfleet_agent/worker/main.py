@@ -15,6 +15,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -60,10 +61,9 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
         print(error, file=sys.stderr)
         return EXIT_LANE_BUSY
 
-    for leftover in lane_dir.glob(f"{SCRATCH_PREFIX}*"):
-        shutil.rmtree(leftover)  # links to clips, left by a killed child
-    for leftover in lane_dir.glob(f"{SYNTHESIZED_PREFIX}*"):
-        leftover.unlink()
+    for prefix in (SCRATCH_PREFIX, SYNTHESIZED_PREFIX):
+        for leftover in lane_dir.glob(f"{prefix}*"):
+            _remove(leftover)
 
     write_lock = threading.Lock()
 
@@ -86,6 +86,15 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
     except GpuFaultError as error:
         print(error, file=sys.stderr, flush=True)
     os._exit(EXIT_GPU_FAULT)
+
+
+def _remove(leftover: Path) -> None:
+    """Removes what a killed child left, of whatever kind: one that a hostile clip took over must not stop the next."""
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+        return
+    with suppress(OSError):
+        leftover.unlink()
 
 
 def default_backends() -> WorkerBackends:

@@ -193,7 +193,9 @@ class ClipTranscription:
             return
         reason = self._incomplete(pending)
         if reason is not None:
+            started_ns = time.monotonic_ns()
             self._transcribe([pending], enlarged=True)
+            clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
             reason = self._incomplete(pending)
         if pending.failure_class is not None:

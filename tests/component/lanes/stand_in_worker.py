@@ -9,6 +9,7 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     kill                                      SIGKILL, as from the system
     grow:MIB                                  takes memory and waits
     hang                                      waits for ever
+    fork-hang                                 waits for ever, as does a process that holds its channel
     short | short-once                        a transcript cut by the token limit, always or on the first try
     read:PATH                                 the transcript says whether the file can be read
     once:PATH:BEHAVIOUR                       the behaviour, unless PATH exists; creates PATH
@@ -27,13 +28,17 @@ from __future__ import annotations
 
 import errno
 import faulthandler
+import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +154,8 @@ class Model:
         self._folder = folder
 
     def warm_up(self) -> None:
-        (self._folder / "loads").open("a").write("x")
+        with (self._folder / "loads").open("a") as loads:
+            loads.write("x")
         behave(self._behaviours.get("load", ""), crowd=False)
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
@@ -214,7 +220,9 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
         threading.Event().wait()
     if what == "leak":
         _kept.append(np.ones(int(detail) * 2**20, np.uint8))
-    if what == "hang":
+    if what == "fork-hang" and os.fork() == 0:
+        _hold_channel()
+    if what in ("hang", "fork-hang"):
         threading.Event().wait()
     if what == "long":
         return "x" * (int(detail) * 2**20)
@@ -235,6 +243,17 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
             return "denied"
         return "read"
     return None
+
+
+def _hold_channel() -> NoReturn:
+    """Holds the pipes alone, and not the lane's lock, until the agent closes its end of them."""
+    for number in range(3, 256):
+        with suppress(OSError):
+            if not stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.close(number)
+            elif fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                os.read(number, 1)
+    os._exit(0)
 
 
 def audible_speech(samples: Samples, sample_rate_hz: int) -> Mask:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, contract, run, tasks, tone, transcribe_spec
 
+from voxfleet_agent.lanes import child_process
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -368,3 +371,45 @@ async def test_an_error_of_the_feed_is_raised(stand_in: MakeLane, stand_in_model
         async with aclosing(lane.work(feed())) as verdicts:
             _ = [verdict async for verdict in verdicts]
     assert lane.pid is not None  # it was working on nothing
+
+
+HOLDER = """
+import ctypes, sys
+if ctypes.CDLL(None, use_errno=True).ptrace(0x4206, int(sys.argv[1]), None, None) != 0: sys.exit("cannot trace")
+print("held", flush=True); sys.stdin.read()
+"""
+
+
+@asynccontextmanager
+async def held(pid: int) -> AsyncIterator[None]:
+    """The system does not tell the parent of a process that it has ended while another one traces it (PTRACE_SEIZE)."""
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, str(pid), stdin=PIPE, stdout=PIPE)
+    assert holder.stdin is not None and holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    try:
+        yield
+    finally:
+        holder.stdin.close()
+        await holder.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may trace any process")
+@pytest.mark.parametrize("how", ["kill", "channel"])
+async def test_a_killed_child_that_does_not_end_holds_up_nobody(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """As one that waits in the kernel for a disk or a GPU driver."""
+    monkeypatch.setattr(child_process, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(child_process, "_DRAIN_SECONDS", 0.1)
+    lane = stand_in(
+        {"5": f"once:{tmp_path / 'marker'}:fork-hang"} if how == "channel" else {},
+        timeouts=HangTimeouts(inferring_seconds=0.5),
+    )
+    await lane.load(stand_in_model, transcribe_spec())
+    assert lane.pid is not None
+    async with asyncio.timeout(15), held(lane.pid):
+        if how == "kill":
+            await lane.kill()
+            await lane.load(stand_in_model, transcribe_spec())
+        verdicts = {verdict.index: verdict for verdict in await run(lane, tasks(tmp_path, [5, 6], 10))}
+    assert {index: verdict.text for index, verdict in verdicts.items()} == {0: "clip 5", 1: "clip 6"}

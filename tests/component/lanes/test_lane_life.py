@@ -24,9 +24,10 @@ from tests.component.lanes.lane_rig import (
     transcribe,
     transcribe_spec,
 )
+from tests.rig.fuse_mount import FuseMount, needs_fuse
 
 from voxfleet_agent.config import PoolConfig
-from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, reap_stale
+from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, acquire, reap_stale
 from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY, LENGTH, frame
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
@@ -371,14 +372,16 @@ async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
         assert first.batch_size == 3
         assert pools.acquire("offline") is None
         assert [(fact.name, fact.lanes, fact.free_lanes) for fact in pools.facts()] == [("offline", 2, 0)]
-        await second.load(model, transcribe_spec())
+        await first.load(model, transcribe_spec())
         assert pools.loaded_models() == (model.digest,)
         pools.release(first)
         pools.release(second)
         pools.release(second)
         assert [fact.free_lanes for fact in pools.facts()] == [2]
-        assert pools.acquire("offline", model.digest) is second
-        child = psutil.Process(pid_of(second))
+        assert pools.acquire("offline", "sha256:" + "2" * 64) is second, "another job's model stays loaded"
+        pools.release(second)
+        assert pools.acquire("offline", model.digest) is first
+        child = psutil.Process(pid_of(first))
     finally:
         await pools.close()
     assert not child.is_running()
@@ -409,3 +412,48 @@ async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_writt
         assert (await idle.load(model, transcribe_spec())).sample_rate_hz > 0
     finally:
         await pools.close()
+
+
+@needs_fuse
+async def test_a_lane_asks_the_file_system_of_its_model_nothing(tmp_path: Path, stand_in: MakeLane) -> None:
+    """The child does, which can be killed; a thread that hangs on a dead mount cannot."""
+    (tmp_path / "mount").mkdir()
+    lane = stand_in()
+    with FuseMount(tmp_path / "mount", {"config.json": b"{}"}) as mount:
+        mount.hang()
+        async with asyncio.timeout(60):
+            await lane.load(ResolvedModel(tmp_path / "mount", "sha256:" + "1" * 64), transcribe_spec())
+
+
+async def test_whatever_a_child_left_stops_no_other(
+    tmp_path: Path, stand_in: MakeLane, stand_in_model: ResolvedModel
+) -> None:
+    """A hostile clip may have taken the child over, and the lane's folder outlives it."""
+    lane = stand_in()
+    for kind in ("decode-", "synthesized-"):
+        (lane.folder / f"{kind}folder" / "inner").mkdir(parents=True)
+        (lane.folder / f"{kind}file").touch()
+        (lane.folder / f"{kind}link").symlink_to(tmp_path)
+    (tmp_path / "kept").touch()
+    await lane.load(stand_in_model, transcribe_spec())
+    left = sorted(path.name for path in lane.folder.iterdir() if path.name.startswith(("decode-", "synthesized-")))
+    assert left == [] and (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("what", ["link", "folder"])
+async def test_what_is_no_lock_is_removed_and_holds_no_lane(tmp_path: Path, what: str) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("content")
+
+    def put_in_its_place(folder: Path) -> Path:
+        if what == "link":
+            folder.mkdir()
+            (folder / LOCK_NAME).symlink_to(kept)
+        else:
+            (folder / LOCK_NAME / "inner").mkdir(parents=True)
+        return folder
+
+    assert reap_stale(put_in_its_place(tmp_path / "lane-0")) is None
+    os.close(acquire(put_in_its_place(tmp_path / "lane-1")))
+    assert (tmp_path / "lane-1" / LOCK_NAME).is_file() and not (tmp_path / "lane-1" / LOCK_NAME).is_symlink()
+    assert kept.read_text() == "content"

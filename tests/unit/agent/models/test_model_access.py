@@ -64,6 +64,10 @@ async def test_links_are_followed_before_the_rule_is_asked(tmp_path: Path, model
     assert "models.folders" in await loads(ModelSource(path=str(allowed / "out")), ModelAccess((allowed,)), tmp_path)
     (tmp_path / "link").symlink_to(models)
     assert await loads(ModelSource(path=str(models / "mine")), ModelAccess((tmp_path / "link",)), tmp_path) == ""
+    by_link = Storage([f"file://{tmp_path / 'link'}/"])
+    assert await loads(ModelSource(path=str(tmp_path / "link" / "mine")), ModelAccess(), tmp_path, by_link) == ""
+    for outside in (models / "mine", tmp_path / "link" / ".." / "other", allowed / "outside"):
+        assert "models.folders" in await loads(ModelSource(path=str(outside)), ModelAccess(), tmp_path, by_link)
     dotted = f"{allowed}/../models/mine"
     assert "models.folders" in await loads(ModelSource(path=dotted), ModelAccess((allowed,)), tmp_path)
 

@@ -124,7 +124,9 @@ async def test_links_within_a_hub_snapshot_count_as_their_files(
     snapshot.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
         (snapshot / name).symlink_to(f"../../blobs/{name}")
-    assert await digest(snapshot, models) == await digest(folder, models)
+    model = await models.resolve(ModelSource(path=str(snapshot)), NO_STORAGE)
+    assert model.digest == await digest(folder, models)
+    assert model.readable == tmp_path / "models--a--b", "a confined lane reads what the links lead to"
 
 
 async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path, models: ModelStore) -> None:

@@ -1,18 +1,21 @@
-"""How much audio may wait outside of the ring."""
+"""How much audio may wait outside of the ring, and what counts as inference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.lane_protocol.messages import ClipMessage, Message
-from voxfleet_agent.worker.decode_thread import ClipJob, Piece, Samples
+from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictMessage
+from voxfleet_agent.worker import transcribe
+from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_api.failures import FailureClass
 
 ROOM_FRAMES = 1000
 
@@ -58,3 +61,26 @@ def test_a_batch_is_inferred_before_its_padding_outgrows_the_room(frames: tuple[
         transcription.add_piece(piece)
     transcription.infer(all_waiting=True)
     assert model.padded_frames == padded
+
+
+def test_the_second_try_of_a_cut_transcript_counts_as_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a row calls it waiting."""
+    now_ns, sent = 0, list[Message]()
+
+    class Slow(Model):
+        def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+            nonlocal now_ns
+            now_ns += 3_000_000_000 if enlarged else 2_000_000_000
+            return [Transcript("", token_limit_reached=not enlarged) for _ in clips]
+
+    monkeypatch.setattr(transcribe, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
+    ring = RingBuffer(100)
+    shortfall = lambda transcript, *_: "cut" if transcript.token_limit_reached else None  # noqa: E731
+    transcription = ClipTranscription(Slow(), ring, shortfall, 0, 400, sent.append)
+    job = ClipJob(ClipMessage(index=0, path=Path("/clip")))
+    transcription.add_batch([job], batch_size=1)
+    transcription.add_piece(Piece(job, 0, ring.write(np.zeros(100, np.float32)), 0, np.zeros(0, np.bool_), 0))
+    transcription.add_end(Decoded(job, pieces=1, decode_milliseconds=0))
+    transcription.infer(all_waiting=True)
+    (verdict,) = (message for message in sent if isinstance(message, VerdictMessage))
+    assert (verdict.infer_milliseconds, verdict.retried_for) == (5_000, (FailureClass.TRUNCATED_OUTPUT,))

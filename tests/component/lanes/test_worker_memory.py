@@ -1,0 +1,75 @@
+"""What a worker counts as its model's memory, and what it lets go of when it has no work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.component.lanes.lane_rig import contract, load_request
+from tests.component.lanes.stand_in_worker import Memory, audible_speech, backends
+
+from voxfleet_agent.audio.levels import QuietedStretch
+from voxfleet_agent.audio.ring_buffer import RingBuffer
+from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Loaded, Message
+from voxfleet_agent.worker.decode_thread import ClipJob, DecodeThread, Samples
+from voxfleet_agent.worker.loop import Item, WorkerLoop
+from voxfleet_api.results import Attestation, RowWarning
+
+MIB = 2**20
+
+
+class KeepsForReuse(Memory):
+    """Of 900 MiB, MLX keeps 800 for reuse, which it gives back when something needs them."""
+
+    def cached_bytes(self) -> int:
+        return 800 * MIB
+
+    def footprint_bytes(self) -> int:
+        return 900 * MIB
+
+
+def test_what_mlx_keeps_for_reuse_is_not_counted_as_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a lane that has worked refuses contracts that a fresh one accepts, and batches less."""
+    monkeypatch.chdir(tmp_path)
+    inbox, sent = queue.SimpleQueue[Item](), queue.SimpleQueue[Message]()
+    loop = WorkerLoop(replace(backends({}), memory=KeepsForReuse()), inbox, sent.put, lambda: None)
+    threading.Thread(target=loop.serve, daemon=True).start()
+    inbox.put(load_request(tmp_path).model_copy(update={"memory_cap_bytes": 800 * MIB}))
+    assert isinstance(sent.get(timeout=30), Loaded)
+
+
+class Second:
+    """One second of silence."""
+
+    attestation = Attestation(container="wav", encoding="float32", sample_rate_hz=16_000, channels=1, decoder="")
+    warnings: tuple[RowWarning, ...] = ()
+    audio_milliseconds = 1000
+
+    def __init__(self) -> None:
+        self.piece_starts_milliseconds = [0]
+
+    def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
+        yield np.zeros(16_000, np.float32)
+
+
+def test_a_decoding_thread_without_work_holds_no_ring() -> None:
+    """The next contract's ring is made beside it, and the old one would be counted as the model's memory."""
+    idle, emitted = threading.Event(), queue.SimpleQueue[object]()
+
+    def send(message: Message) -> None:
+        if message == DecodingClip():
+            idle.set()
+
+    thread = DecodeThread(lambda *_: Second(), audible_speech, send, emitted.put)
+    ring = RingBuffer(16_000)
+    thread.put(contract(), 16_000, ring, [ClipJob(ClipMessage(index=0, path=Path("/clip")))])
+    assert idle.wait(timeout=30)
+    held = weakref.ref(ring)
+    del ring
+    assert held() is None
