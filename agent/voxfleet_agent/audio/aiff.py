@@ -7,7 +7,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.channel_layouts import refuse_core_audio
 from voxfleet_agent.audio.header_facts import (
     ClipReader,
@@ -19,6 +19,7 @@ from voxfleet_agent.audio.header_facts import (
     unsupported,
 )
 from voxfleet_agent.audio.iff_chunks import MAX_CHUNKS, IffChunks
+from voxfleet_agent.audio.joined_files import another_file
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 

@@ -8,7 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.channel_layouts import refuse_core_audio, refuse_count
 from voxfleet_agent.audio.header_facts import (
     ClipReader,
@@ -19,6 +19,7 @@ from voxfleet_agent.audio.header_facts import (
     refused,
     unsupported,
 )
+from voxfleet_agent.audio.joined_files import another_file
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -114,7 +115,7 @@ def _chunks(clip: ClipReader, account: ByteAccount, offset: int) -> _Chunks:
         elif not _is_chunk(clip, offset) and chunks.audio_offset >= 0:
             break
         if length_bytes < 0:
-            raise damaged(f"has a chunk of negative length ({length_bytes} bytes) at byte {offset}")
+            raise damaged(f"has a chunk of negative length ({length_bytes} bytes) at byte {clip.in_file(offset)}")
         if name == b"chan":
             chunks.layout = clip.peek(body, min(length_bytes, _LAYOUT_BYTES))
         elif name == b"pakt":

@@ -7,7 +7,15 @@ import itertools
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, SkippedBytes, checked_facts, damaged
-from voxfleet_agent.audio.mp3_walk import MAX_SKIPPED_BYTES, Walk, looks_like, padding_of, walk_frames
+from voxfleet_agent.audio.joined_files import joined, other_audio
+from voxfleet_agent.audio.mp3_walk import (
+    MAX_SKIPPED_BYTES,
+    SEARCHED_TAG_BYTES,
+    Walk,
+    looks_like,
+    padding_of,
+    walk_frames,
+)
 from voxfleet_agent.audio.mpeg_frames import (
     HEADER_BYTES,
     LENGTH_HEADER_BYTES,
@@ -18,8 +26,6 @@ from voxfleet_agent.audio.mpeg_frames import (
 from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
-_SEARCHED_TAG_BYTES = 2**20
-"""How much of a tag is searched whose end is not followed by a frame."""
 _RUN_FRAMES = 3
 """Frames in a row that are no accident: four bytes are a header once in 16,000 times."""
 
@@ -167,6 +173,9 @@ def _locate(clip: ClipReader) -> _Place:
         elif found is not None:
             offset = found
             rubbish = clip.peek(tags_end, found - tags_end)
+            other = other_audio(rubbish)
+            if other is not None:
+                raise joined(clip, tags_end + other[0], other[1])
             skipped.append(SkippedBytes(tags_end, found - tags_end, looks_like(rubbish)))
         else:
             raise _no_frames(clip, tags, tags_end)
@@ -219,7 +228,7 @@ def _is_run(clip: ClipReader, offset: int) -> bool:
 def _run_inside(clip: ClipReader, tag: Tag, found: int | None) -> int | None:
     """Where frames begin inside a tag that claims too much; they go on beyond its end, or the file ends there."""
     start = tag.start + HEADER_BYTES
-    begin = _find_run(clip, start, min(_SEARCHED_TAG_BYTES, tag.end - start + HEADER_BYTES))
+    begin = _find_run(clip, start, min(SEARCHED_TAG_BYTES, tag.end - start + HEADER_BYTES))
     if begin is None:
         return None
     if not tag.complete:

@@ -54,7 +54,9 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
         found = _box_at(clip, offset)
         if found is None or (found[0] == b"ftyp" and offset > 0) or (found[0] == b"moov" and header is not None):
             if header is None:
-                raise damaged(f"has a list of boxes that breaks off at byte {offset}, ahead of its header (moov)")
+                raise damaged(
+                    f"has a list of boxes that breaks off at byte {clip.in_file(offset)}, ahead of its header (moov)"
+                )
             break
         name, header_bytes, length = found
         end = offset + length

@@ -48,6 +48,7 @@ _STARTS = (
     (b"MZ", "a program"),
     (b"\xcf\xfa\xed\xfe", "a program"),
 )
+_MARK_BYTES = 4
 _OGG_CODECS = ((b"OpusHead", "Opus"), (b"\x01vorbis", "Vorbis"), (b"\x7fFLAC", "FLAC"), (b"Speex", "Speex"))
 _ENCODINGS = {
     b"alac": "ALAC",
@@ -107,17 +108,22 @@ def file_name(head: bytes) -> str:
     return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
 
 
-def known_file_name(head: bytes) -> str | None:
-    """As `file_name`; None when these bytes begin no format that is known here."""
+def marked_file_name(head: bytes) -> str | None:
+    """The name of a format whose mark, at least four bytes long, `head` begins with; None: it begins with none."""
     if head.startswith(b"OggS"):
         return next((f"an Ogg file of {codec}" for marker, codec in _OGG_CODECS if marker in head), "an Ogg file")
     if head.startswith(b"\x1aE\xdf\xa3"):
         if b"webm" in head:
             return "a WebM file"
         return "a Matroska file" if b"matroska" in head else "a Matroska or WebM file"
-    for start, name in _STARTS:
-        if head.startswith(start):
-            return name
+    return next((name for start, name in _STARTS if len(start) >= _MARK_BYTES and head.startswith(start)), None)
+
+
+def known_file_name(head: bytes) -> str | None:
+    """As `file_name`; None when these bytes begin no format that is known here."""
+    name = marked_file_name(head) or next((name for start, name in _STARTS if head.startswith(start)), None)
+    if name is not None:
+        return name
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return "a raw AAC stream (ADTS)"
     if len(head) > 1 and head[0] == 0x56 and head[1] & 0xE0 == 0xE0:

@@ -159,7 +159,7 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
             if offset >= clip.size_bytes - 7
             else f"has no audio within its first {MAX_CHUNKS} chunks"
             if _IFF_CHUNKS.begins_at(clip, offset)
-            else f"has no audio ahead of byte {offset}, where its chunk list breaks off"
+            else f"has no audio ahead of byte {clip.in_file(offset)}, where its chunk list breaks off"
         )
     return chunks
 

@@ -6,13 +6,17 @@ Each number and noun of a message is derived from the file that it is about.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.agent.audio.audio_bytes import aiff, box, caf, caf_chunk, wav
+from tests.unit.agent.audio.mp3_bytes import frames as mp3_frames
 
+from voxfleet_agent.audio.flac_frames import metadata_end
+from voxfleet_agent.audio.header_facts import ClipReader
 from voxfleet_agent.audio.headers import HeaderFacts, inspect, inspect_whole
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container
@@ -22,6 +26,7 @@ FRAMES = 1_600
 NOISE = bytes((7 * number + 131) % 251 + 1 for number in range(2 * FRAMES))
 """Audio of 100 ms in 16-bit samples at 16 kHz without any zero, so that no part of it looks like padding."""
 FLAC = (CLIPS / "flac-48000-30.flac").read_bytes()
+TAG = b"ID3\x03\x00\x00\x00\x00\x00\x14" + bytes(range(20))
 M4A = (CLIPS / "m4a-44100-28.m4a").read_bytes()
 
 
@@ -47,6 +52,13 @@ WHOLE: dict[str, bytes] = {
     "m4a": M4A,
 }
 ARTICLES = {"wav": "a wav", "aiff": "an aiff", "caf": "a caf", "flac": "a flac", "m4a": "an m4a"}
+OGG = b"OggS\0\x02" + bytes(22) + b"\x01\x1eOpusHead" + NOISE
+SECONDS = {
+    **{container: (content, f"{ARTICLES[container]} file") for container, content in WHOLE.items()},
+    "mp3": (mp3_frames(12), "an mp3 stream"),
+    "ogg": (OGG, "an Ogg file of Opus"),
+}
+"""What may be joined behind a file: its bytes, and what it is called."""
 WHOLE_FRAMES = {"wav": FRAMES, "aiff": FRAMES, "caf": FRAMES, "flac": 63_683, "m4a": 57_065}
 
 
@@ -57,14 +69,20 @@ def test_a_whole_file_has_nothing_to_tell(container: str) -> None:
     assert (facts.own_header, facts.ranges(len(WHOLE[container]))) == (b"", ((0, len(WHOLE[container])),))
 
 
-@pytest.mark.parametrize("container", WHOLE)
-@pytest.mark.parametrize("second", WHOLE)
+@pytest.mark.parametrize("container", [*WHOLE, "streamed flac", "tagged flac", "mp3"])
+@pytest.mark.parametrize("second", SECONDS)
 def test_joined_files_are_refused_with_the_bytes_of_the_second(container: str, second: str) -> None:
-    first, rest = WHOLE[container], WHOLE[second]
-    assert refusal_of(first + rest) == (
-        f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
-        f" where {ARTICLES[second]} file begins, would not be read; split the file"
-    )
+    if container == second == "mp3":
+        return  # a stream of frames, which is decoded whole
+    firsts = {**WHOLE, "streamed flac": streamed(FLAC), "tagged flac": TAG + FLAC, "mp3": mp3_frames(12)}
+    (rest, kind), first = SECONDS[second], firsts[container]
+    for behind in (b"", bytes(200)):
+        with pytest.raises(VoxFleetError) as caught:
+            inspect_whole(io.BytesIO(first + rest + behind), len(first + rest + behind))
+        assert caught.value.message == (
+            f"is joined with another file: {len(rest + behind)} bytes from byte {len(first)} on,"
+            f" where {kind} begins, would not be read; split the file"
+        )
 
 
 @pytest.mark.parametrize("container", WHOLE)
@@ -166,6 +184,12 @@ def test_frames_that_are_missing_within_a_flac_are_named() -> None:
     assert message.startswith("jumps from frame 4 to frame 9")
 
 
+def test_flac_frames_that_begin_again_are_told_apart_from_missing_ones() -> None:
+    frames = FLAC[metadata_end(ClipReader(io.BytesIO(FLAC), len(FLAC))) :]
+    message = refusal_of(FLAC + frames)
+    assert re.fullmatch(rf"goes back from frame \d+ to frame 0 at byte {len(FLAC)}: streams are joined .*", message)
+
+
 def test_more_samples_than_a_flac_announces_are_told() -> None:
     frames = WHOLE_FRAMES["flac"]
     fewer = FLAC[:21] + bytes([FLAC[21] & 0xF0]) + (frames - 1).to_bytes(4, "big") + FLAC[26:]
@@ -197,7 +221,7 @@ def test_lengths_that_were_never_filled_in_mean_to_the_end(content: bytes) -> No
         assert given.endswith(NOISE)
 
 
-@pytest.mark.parametrize("container", ["wav", "aiff", "caf"])
+@pytest.mark.parametrize("second", SECONDS)
 @pytest.mark.parametrize(
     "first",
     [
@@ -207,14 +231,14 @@ def test_lengths_that_were_never_filled_in_mean_to_the_end(content: bytes) -> No
         caf(audio=NOISE, announced_bytes=-1),
     ],
 )
-def test_joined_files_without_lengths_are_found_by_a_search(first: bytes, container: str) -> None:
-    rest = WHOLE[container]
+def test_joined_files_without_lengths_are_found_by_a_search(first: bytes, second: str) -> None:
+    rest, kind = SECONDS[second]
     content = first + rest
     with pytest.raises(VoxFleetError) as caught:
         inspect_whole(io.BytesIO(content), len(content))
     assert caught.value.message == (
         f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
-        f" where {ARTICLES[container]} file begins, would not be read; split the file"
+        f" where {kind} begins, would not be read; split the file"
     )
 
 
