@@ -51,6 +51,10 @@ class ByteAccount:
             offset, _ = self._claimed.pop()
         self._claimed.append((offset, end))
 
+    def claim_rest(self, offset: int) -> None:
+        """The parser knows what lies from here to the end of the file."""
+        self.claim(offset, self._clip.size_bytes - offset)
+
     def skip(self, offset: int, length: int, what: str) -> None:
         """The parser knows that these bytes are no audio, and has no use for them."""
         length = min(length, self._clip.size_bytes - offset)

@@ -72,7 +72,7 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
             movie.truncation = cut_short("bytes", end, clip.size_bytes)
             if name == b"moof" or movie.fragments:
                 movie.cut_fragment_at = offset if name == b"moof" else movie.fragments.pop()[0]
-                account.claim(movie.cut_fragment_at, clip.size_bytes - movie.cut_fragment_at)
+                account.claim_rest(movie.cut_fragment_at)
                 break
         account.claim(offset, header_bytes)
         if name == b"mdat":
