@@ -62,6 +62,10 @@ class ByteAccount:
             self.claim(offset, length)
             self._skipped.append(SkippedBytes(offset, length, what))
 
+    def refuse_unread_audio(self) -> None:
+        """Before a clip is told to hold no audio. Raises VoxFleetError(DECODE_ERROR) for bytes that may be some."""
+        self.settled(1)
+
     def unread(self) -> list[tuple[int, int]]:
         """The (offset, length) of each range that nobody claimed, in order."""
         gaps = []

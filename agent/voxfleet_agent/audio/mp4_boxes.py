@@ -14,7 +14,21 @@ _MAX_BOXES = 4_096
 _MAX_MOOV_BYTES = 16 * 2**20
 _MAX_FRAGMENTS = 65_536
 _NAME = re.compile(rb"[ -~\xa9]{4}")
-_WITHOUT_AUDIO = {b"free", b"skip", b"wide", b"udta", b"meta", b"uuid", b"sidx", b"mfra", b"emsg", b"styp", b"pdin"}
+_WITHOUT_AUDIO = {
+    b"free",
+    b"skip",
+    b"wide",
+    b"udta",
+    b"meta",
+    b"uuid",
+    b"sidx",
+    b"mfra",
+    b"emsg",
+    b"styp",
+    b"pdin",
+    b"ssix",
+    b"prft",
+}
 
 
 @dataclass(slots=True)
@@ -77,8 +91,10 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
         account.claim(offset, header_bytes)
         if name == b"mdat":
             movie.media.append((offset + header_bytes, min(end, clip.size_bytes) - offset - header_bytes))
-        else:
+        elif name in _WITHOUT_AUDIO or name in (b"ftyp", b"moov", b"moof"):
             account.claim(offset, length)
+        else:
+            account.skip(offset, length, f"a {name.decode('latin-1').strip()} box, which is not known")
         if name in (b"moov", b"moof"):
             if length > _MAX_MOOV_BYTES:
                 raise refused(f"has a header of {length} bytes; at most {_MAX_MOOV_BYTES} are possible")

@@ -278,6 +278,7 @@ def test_no_audio_is_said_only_where_there_is_none(content: bytes, says: str) ->
         (wav(audio=NOISE) + b"data" + struct.pack("<I", len(NOISE)) + NOISE, "data"),
         (aiff(audio=NOISE) + b"SSND" + struct.pack(">III", 8 + len(NOISE), 0, 0) + NOISE, "SSND"),
         (caf(audio=NOISE, after=caf_chunk(b"data", bytes(4) + NOISE)), "data"),
+        (caf(audio=b"", after=caf_chunk(b"data", bytes(4) + NOISE)), "data"),
     ],
 )
 def test_audio_in_several_chunks_is_refused_with_the_bytes_of_the_later_ones(content: bytes, kind: str) -> None:
@@ -312,6 +313,38 @@ def test_a_chunk_of_no_audio_that_is_cut_off_is_skipped_and_told(content: bytes,
     assert facts.truncation is None
 
 
+@pytest.mark.parametrize("length", [4, len(NOISE)])
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda body: wav(audio=NOISE) + b"DATA" + struct.pack("<I", len(body)) + body, "a DATA chunk"),
+        (lambda body: wav(audio=NOISE, extra=b"slnt" + struct.pack("<I", len(body)) + body), "a slnt chunk"),
+        (lambda body: aiff(audio=NOISE) + b"SND " + struct.pack(">I", len(body)) + body, "a SND chunk"),
+        (lambda body: caf(audio=NOISE, after=caf_chunk(b"zzzz", body)), "a zzzz chunk"),
+        (lambda body: M4A + box(b"abcd", body), "a abcd box"),
+    ],
+)
+def test_a_chunk_of_an_unknown_name_is_told(make: Callable[[bytes], bytes], what: str, length: int) -> None:
+    facts = facts_of(make(NOISE[:length]))
+    (skipped,) = facts.skipped
+    assert skipped.what == f"{what}, which is not known"
+    assert skipped.length_bytes in (length + 8, length + 12)
+    assert facts.truncation is None
+
+
+@pytest.mark.parametrize(
+    ("content", "left_bytes"),
+    [
+        (wav(audio=NOISE, announced_bytes=1), len(NOISE) - 2),  # a byte of padding
+        (caf(audio=NOISE, announced_bytes=5), len(NOISE) - 1),
+        (aiff(audio=NOISE, frames=1), len(NOISE) - 2),
+        (aiff(audio=NOISE, skipped=NOISE), len(NOISE)),
+    ],
+)
+def test_audio_that_a_header_leaves_out_is_counted(content: bytes, left_bytes: int) -> None:
+    assert refusal_of(content).startswith(f"holds {left_bytes} bytes from byte ")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -321,7 +354,9 @@ def test_a_chunk_of_no_audio_that_is_cut_off_is_skipped_and_told(content: bytes,
         wav(audio=NOISE)[:4] + b"\xff" * 4 + wav(audio=NOISE)[8:],
         wav(audio=NOISE, extra=b"junk\x00\x00\x00\x00"),
         aiff(audio=NOISE) + b"ANNO" + struct.pack(">I", 4) + b"note",
-        aiff(audio=NOISE, skipped=b"12345678"),
+        aiff(audio=NOISE, skipped=bytes(8)),
+        aiff(audio=NOISE + bytes(300)),  # SSND is padded, COMM counts the samples
+        aiff(audio=NOISE, extra=b"NAME" + struct.pack(">I", 3) + b"abc"),  # no byte of padding
         caf(audio=NOISE, after=caf_chunk(b"free", bytes(range(100)))),
         M4A + box(b"free", bytes(range(200))),
         M4A + box(b"uuid", bytes(range(200))),

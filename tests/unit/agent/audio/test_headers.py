@@ -215,6 +215,11 @@ def test_accepts(
             "1600 samples of each channel in its COMM chunk and 800 in",
         ),
         (aiff()[:30], FailureClass.DECODE_ERROR, "ends inside its COMM chunk"),
+        (
+            aiff() + b"COMM" + struct.pack(">I", 18) + bytes(18),
+            FailureClass.DECODE_ERROR,
+            "two COMM chunks that contradict each other",
+        ),
         (aiff()[:12], FailureClass.DECODE_ERROR, "without its COMM chunk"),
         (aiff()[:38], FailureClass.DECODE_ERROR, "without its SSND chunk"),
         (b"FORM\x00\x00\x10\x008SVX" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "an IFF file, but not AIFF"),
