@@ -23,9 +23,10 @@ from voxfleet_agent.audio.mpeg_frames import (
     parse_frame,
     stated_length,
 )
-from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags
+from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags, zeros_end
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
+_MAX_LEADING_ZEROS = 2**20
 _RUN_FRAMES = 3
 """Frames in a row that are no accident: four bytes are a header once in 16,000 times."""
 
@@ -55,8 +56,13 @@ def begins_with_frame(clip: ClipReader, offset: int = 0) -> bool:
 
 
 def holds_frames(clip: ClipReader) -> bool:
-    """Whether frames follow each other from somewhere in the first MAX_SKIPPED_BYTES of the file."""
-    return _find_run(clip, 0, MAX_SKIPPED_BYTES) is not None
+    """Whether frames follow each other from somewhere in the first MAX_SKIPPED_BYTES behind the file's zeros."""
+    return _find_run(clip, leading_zeros_end(clip, 0), MAX_SKIPPED_BYTES) is not None
+
+
+def leading_zeros_end(clip: ClipReader, start: int) -> int:
+    """Where the zeros end that begin at `start`, of which Plan reads no more than _MAX_LEADING_ZEROS."""
+    return zeros_end(clip.part(0, min(clip.size_bytes, start + _MAX_LEADING_ZEROS)), start)
 
 
 def inspect_mp3(clip: ClipReader) -> HeaderFacts:
@@ -159,12 +165,11 @@ def _locate(clip: ClipReader) -> _Place:
     """Raises VoxFleetError(DECODE_ERROR) when no frames are near the start of the file."""
     tags = leading_tags(clip)
     tags_end = tags[-1].end if tags else 0
-    ahead = clip.peek(tags_end, MAX_SKIPPED_BYTES)
-    offset = tags_end + len(ahead) - len(ahead.lstrip(b"\0"))
+    offset = leading_zeros_end(clip, tags_end)
     last = tags[-1] if tags else None
     skipped: list[SkippedBytes] = []
     if (last is not None and not last.complete) or not begins_with_frame(clip, offset):
-        found = _find_run(clip, tags_end, MAX_SKIPPED_BYTES)
+        found = _find_run(clip, offset, MAX_SKIPPED_BYTES)
         inside = None if last is None else _run_inside(clip, last, found)
         if last is not None and inside is not None:
             tags, offset = tags[:-1], inside

@@ -49,6 +49,8 @@ _STARTS = (
     (b"\xcf\xfa\xed\xfe", "a program"),
 )
 _MARK_BYTES = 4
+_LAYER_3, _NO_BIT_RATE, _NO_RATE = 1, 15, 3
+"""Values in an MPEG audio header."""
 _OGG_CODECS = ((b"OpusHead", "Opus"), (b"\x01vorbis", "Vorbis"), (b"\x7fFLAC", "FLAC"), (b"Speex", "Speex"))
 _ENCODINGS = {
     b"alac": "ALAC",
@@ -104,6 +106,8 @@ def file_name(head: bytes) -> str:
     if name is not None:
         return name
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        if head[1] >> 1 & 0x3 == _LAYER_3 and len(head) > 2 and head[2] >> 4 == 0:
+            return "an mp3 stream of free format, whose frames state no length"
         return "a broken MPEG audio stream"
     return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
 
@@ -129,6 +133,8 @@ def known_file_name(head: bytes) -> str | None:
     if len(head) > 1 and head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
         return "a raw AAC stream (LOAS)"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        if len(head) > 2 and (head[2] >> 4 == _NO_BIT_RATE or head[2] >> 2 & 0x3 == _NO_RATE):
+            return None
         layer = {1: "III", 2: "II", 3: "I"}.get((head[1] >> 1) & 0x3)
         return f"an MPEG layer {layer} audio stream" if layer in ("I", "II") else None
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{", b"["):
@@ -138,5 +144,9 @@ def known_file_name(head: bytes) -> str | None:
 
 def encoding_name(code: bytes) -> str:
     """The name of a four-character code of QuickTime, MPEG-4, AIFF or CAF."""
-    printable = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)
-    return _ENCODINGS.get(code, f"encoding '{printable}'")
+    return _ENCODINGS.get(code, f"encoding '{printable(code)}'")
+
+
+def printable(code: bytes) -> str:
+    """A four-character code as text, for messages."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)

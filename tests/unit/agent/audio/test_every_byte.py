@@ -410,6 +410,15 @@ def header_first() -> bytes:
     return shifted(M4A[:at] + moov, len(moov)) + M4A[at : at + length]
 
 
+@pytest.mark.parametrize("first", [b"", box(b"wide"), box(b"free", bytes(9))])
+def test_a_quicktime_file_without_a_file_type_is_read(first: bytes) -> None:
+    for content, names in ((header_first(), (b"moov",)), (M4A, (b"mdat", b"free"))):
+        start = min(content.index(name) - 4 for name in names)
+        old = first + shifted(content, len(first) - start)[start:]
+        facts = facts_of(old)
+        assert (facts.container, facts.frames, facts.skipped) == (Container.M4A, WHOLE_FRAMES["m4a"], ())
+
+
 def test_a_cut_m4a_has_its_whole_packets() -> None:
     whole = header_first()
     assert facts_of(whole).truncation is None

@@ -154,7 +154,14 @@ def test_accepts(
         (b"\xff\xf1\x50\x80" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "raw AAC stream (ADTS)"),
         (b"\xff\xfd\x90\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "MPEG layer II audio stream"),
         (b"<!doctype html><p>404", FailureClass.UNSUPPORTED_CONTAINER, "text file (HTML"),
-        (b"RIFF\x24\x00\x00\x00AVI " + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "but not of audio"),
+        (
+            b"RIFF\x24\x00\x00\x00AVI " + bytes(60),
+            FailureClass.UNSUPPORTED_CONTAINER,
+            "not of audio (its type is 'AVI ')",
+        ),
+        (b"RIFF\x24\x00", FailureClass.DECODE_ERROR, "ends inside its header, behind 6 bytes"),
+        (b"\xff\xfb\x00\x00" + bytes(600), FailureClass.UNSUPPORTED_CONTAINER, "an mp3 stream of free format"),
+        (box(b"styp", b"msdh") + box(b"moof"), FailureClass.DECODE_ERROR, "without its header (moov)"),
         (b"\x00" * 64, FailureClass.UNSUPPORTED_CONTAINER, "(00 00 00 00)"),
         (
             b"ID3\x04\x00\x00\x00\x00\x00\x02ab\xff\xf1\x50\x80" + bytes(60),

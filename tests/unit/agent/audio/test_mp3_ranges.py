@@ -207,12 +207,7 @@ def test_another_file_is_never_taken_for_rubbish(before: bytes, other: bytes, ki
 FALSE_TAGS = [
     id3v2(NOISE, length=len(NOISE) + 1000),
     id3v2(NOISE, length=len(NOISE) + 10**6),
-    ape(b"x" * 40, header=True)[:12]
-    + (32 + 3000).to_bytes(4, "little")
-    + bytes([0, 0, 0, 0])
-    + bytes.fromhex("000000a0")
-    + bytes(8)
-    + NOISE,
+    ape(b"x" * 40, header=True, length=3000),
     b"LYRICSBEGINla la",
 ]
 
@@ -312,6 +307,19 @@ def test_a_known_format_in_front_of_frames_is_named() -> None:
         assert error.failure_class is FailureClass.UNSUPPORTED_CONTAINER
         assert name in error.message
         assert f"{name}" in refusal_of(id3v2(bytes(9)) + front + AUDIO).message
+
+
+@pytest.mark.parametrize("length", [32 + 5 * FRAME_BYTES, 32 + 1000])
+def test_an_ape_tag_at_the_end_takes_no_frames(length: int) -> None:
+    content = AUDIO + ape(b"x" * 40, length=length)
+    assert given_to_the_decoder(content) == AUDIO
+    assert facts_of(content).frames == 10 * FRAME_SAMPLES
+
+
+@pytest.mark.parametrize("zeros", [MAX_SKIPPED_BYTES + 1, 300_000])
+def test_any_number_of_zeros_may_precede_the_frames(zeros: int) -> None:
+    assert given_to_the_decoder(bytes(zeros) + AUDIO) == AUDIO
+    assert given_to_the_decoder(b"\xff" * 3000 + AUDIO) == AUDIO
 
 
 PARTS = st.sampled_from(
