@@ -65,6 +65,8 @@ class HeaderFacts:
     """Whether the decoder is given an mp3's length header, by which it cuts off the encoder's delay and padding."""
     undecodable_frames: int = 0
     """Samples of one channel, out of `frames`, whose bytes lie partly before the file; a decoder may leave them out."""
+    unplayed_frames: int = 0
+    """Samples of one channel that are stored and that an edit list leaves out, beyond an encoder's own delay."""
     truncation: str | None = None
     """How the file ends early, as the end of a sentence that begins with the clip; None: it is whole."""
 

@@ -36,6 +36,8 @@ _MIXED_CHANNELS = (3,)
 _PACKET_FRAMES = 1024
 _MIN_PACKET_FRAMES = 960
 _SPARE_PACKETS = 8
+_DELAY_PACKETS = 4
+"""Encoders have up to 2112 samples of delay and a packet of padding, which their edit lists leave out."""
 _NOTHING = memoryview(b"")
 
 
@@ -81,6 +83,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     edited = _edited_duration(track.edits)
     stored_frames = duration * rate_hz // timescale
     frames = edited * rate_hz // movie_timescale if edited else stored_frames
+    unplayed = stored_frames - frames
     samples = sample_table(table)
     packets = sample_count(table) + announced_samples(movie)
     _refuse_packets(packets, None if movie.fragments else stored_frames, rate_hz, clip.size_bytes)
@@ -109,6 +112,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         facts,
         other_formats=aac.others,
         replication=aac.replication,
+        unplayed_frames=unplayed if unplayed > _DELAY_PACKETS * _PACKET_FRAMES * aac.replication else 0,
         audio_end_bytes=None if cut is None else cut.end_bytes,
         skipped=account.settled(
             max(audio_bytes // max(1, packets), audible_bytes(audio_bytes, facts.audio_milliseconds))

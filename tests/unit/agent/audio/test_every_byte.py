@@ -15,6 +15,7 @@ import pytest
 from tests.unit.agent.audio.audio_bytes import aiff, box, caf, caf_chunk, wav
 from tests.unit.agent.audio.mp3_bytes import frames as mp3_frames
 
+from voxfleet_agent.audio.clip_warnings import warnings_of
 from voxfleet_agent.audio.flac_frames import metadata_end
 from voxfleet_agent.audio.header_facts import ClipReader
 from voxfleet_agent.audio.headers import HeaderFacts, inspect, inspect_whole
@@ -408,6 +409,20 @@ def header_first() -> bytes:
     (length,) = struct.unpack_from(">I", M4A, at)
     moov = M4A[at + length :]
     return shifted(M4A[:at] + moov, len(moov)) + M4A[at : at + length]
+
+
+@pytest.mark.parametrize("left_out_ms", [0, 40, 600])
+def test_stored_audio_that_an_edit_list_leaves_out_is_told(left_out_ms: int) -> None:
+    at = M4A.index(b"elst") + 12
+    (played_ms,) = struct.unpack_from(">I", M4A, at)
+    facts = facts_of(M4A[:at] + struct.pack(">I", played_ms - left_out_ms) + M4A[at + 4 :])
+    warnings = [warning.message for warning in warnings_of(facts)]
+    if left_out_ms < 100:
+        assert warnings == []
+        return
+    (message,) = warnings
+    (told_ms,) = re.findall(r"leaves out (\d+) ms", message)
+    assert 0 <= int(told_ms) - left_out_ms <= 60  # and the encoder's delay
 
 
 @pytest.mark.parametrize("first", [b"", box(b"wide"), box(b"free", bytes(9))])
