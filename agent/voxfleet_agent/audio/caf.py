@@ -241,6 +241,9 @@ def _pcm(flags: int, bits: int) -> Encoding:
 def _aac_frames(chunks: _Chunks) -> tuple[int, int]:
     """Returns (valid samples of one channel, samples of encoder delay before them)."""
     if not chunks.packets:
+        if chunks.announced_bytes > chunks.present_bytes:
+            short = cut_short("bytes of audio", chunks.announced_bytes, chunks.present_bytes)
+            raise damaged(f"{short}, and its packet table, without which AAC cannot be decoded, is not among them")
         raise damaged("is a CAF file of AAC without its packet table")
     packets, valid_frames, priming_frames, remainder_frames = _PACKETS.unpack(chunks.packets)
     if not 0 <= packets <= chunks.packet_table_bytes:  # each packet takes at least one byte of the table

@@ -249,6 +249,11 @@ def test_accepts(
         (caf(announced_bytes=2**62), FailureClass.CONTRACT_VIOLATION, "hours of audio"),
         (caf(extra=caf_chunk(b"free", b"", -5)), FailureClass.DECODE_ERROR, "negative length"),
         (caf(code=b"aac ", packet_frames=1024, packet_bytes=0), FailureClass.DECODE_ERROR, "without its packet table"),
+        (
+            caf(code=b"aac ", packet_frames=1024, packet_bytes=0, audio=bytes(900), announced_bytes=1004),
+            FailureClass.DECODE_ERROR,
+            "announces 1000 bytes of audio, 900 are there, and its packet table,",
+        ),
         (caf(code=b"aac ", packet_frames=2048, packet_bytes=0), FailureClass.CONTRACT_VIOLATION, "of 2048 samples"),
         (
             caf(
