@@ -7,7 +7,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.channel_layouts import refuse_core_audio
 from voxfleet_agent.audio.header_facts import (
     ClipReader,
@@ -19,6 +19,7 @@ from voxfleet_agent.audio.header_facts import (
     unsupported,
 )
 from voxfleet_agent.audio.iff_chunks import MAX_CHUNKS, IffChunks
+from voxfleet_agent.audio.joined_files import another_file
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -69,8 +70,12 @@ class _Chunks:
     audio_offset: int = -1
     announced_bytes: int = 0
     """Of audio; 0 or less: never filled in."""
+    unfinished: bool = False
+    """The length of the audio was never filled in."""
     later_audio_bytes: int = 0
     """In SSND chunks behind the first."""
+    hidden_from_decoders: bool = False
+    """Decoders would not find the audio."""
 
 
 def inspect_aiff(clip: ClipReader) -> HeaderFacts:
@@ -95,10 +100,13 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
             break
         name, length_bytes = struct.unpack(">4sI", head[:8])
         body = offset + 8
-        if name == b"COMM" and chunks.common is None:
+        if name == b"COMM":
             if length_bytes < needed_bytes:
                 raise damaged(f"has a COMM chunk of {length_bytes} bytes; it needs {needed_bytes}")
+            earlier = chunks.common
             chunks.common = clip.read_exactly(body, min(length_bytes, _MAX_COMMON_BYTES), "COMM chunk")
+            if earlier not in (None, chunks.common):
+                raise damaged("has two COMM chunks that contradict each other")
         elif name == b"SSND":
             (gap_bytes,) = struct.unpack(">I4x", clip.read_exactly(body, 8, "SSND chunk"))
             if chunks.audio_offset >= 0:
@@ -106,9 +114,11 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
             else:
                 chunks.audio_offset = body + 8 + gap_bytes
                 chunks.announced_bytes = length_bytes - 8 - gap_bytes
-                unfinished = chunks.announced_bytes <= 0 and not _IFF_CHUNKS.reach_the_end(clip, chunks.audio_offset)
-                account.claim(offset, chunks.audio_offset - offset)
-                if unfinished or body + length_bytes >= clip.size_bytes:
+                chunks.unfinished = chunks.announced_bytes <= 0 and not _IFF_CHUNKS.reach_the_end(
+                    clip, chunks.audio_offset
+                )
+                account.claim(offset, 16)
+                if chunks.unfinished or body + length_bytes >= clip.size_bytes:
                     break
                 length_bytes = max(length_bytes, 8 + gap_bytes)
         elif not _IFF_CHUNKS.begins_at(clip, offset):
@@ -117,11 +127,16 @@ def _chunks(clip: ClipReader, account: ByteAccount, needed_bytes: int) -> _Chunk
             break
         elif name == b"CHAN":
             chunks.layout = clip.peek(body, min(length_bytes, _LAYOUT_BYTES))
-        account.claim(offset, 8 + length_bytes)
+        elif name not in _KNOWN_CHUNKS:
+            account.skip(offset, 8 + length_bytes, f"a {name.decode().strip()} chunk, which is not known")
+        if name != b"SSND":  # whose audio is claimed as far as it is decoded
+            account.claim(offset, 8 + length_bytes)
         offset = body + length_bytes
         if length_bytes % 2 and (clip.peek(offset, 1) == b"\0" or not _IFF_CHUNKS.begins_at(clip, offset)):
             account.claim(offset, 1)
             offset += 1
+        elif length_bytes % 2:
+            chunks.hidden_from_decoders |= chunks.audio_offset < 0
     return chunks
 
 
@@ -135,7 +150,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
     present_bytes = max(0, clip.size_bytes - chunks.audio_offset)
     announced_bytes = max(0, chunks.announced_bytes)
     frame_bytes = channels * bits // 8
-    unfinished = announced_bytes == 0 and not _IFF_CHUNKS.reach_the_end(clip, chunks.audio_offset)
+    unfinished = chunks.unfinished
     open_ended = not (unfinished and announced_frames) and (
         unfinished or (announced_bytes >= _UNKNOWN_LENGTH_BYTES and announced_bytes > present_bytes)
     )
@@ -148,24 +163,29 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         announced_frames = announced_bytes // frame_bytes
     no_audio = f"holds no audio: its SSND chunk has {announced_bytes} bytes of it, less than one sample of each channel"
     rate_hz = _rate_hz(common[8:18])
+    if chunks.later_audio_bytes:
+        raise damaged(
+            f"holds its audio in more than one SSND chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
+            " be read; split the file"
+        )
+    if announced_frames == 0:
+        account.refuse_unread_audio()
     # The announced length is checked too: a header that lies about hours is refused for them.
     checked_facts(Container.AIFF, encoding, rate_hz, channels, frames=announced_frames, no_audio=no_audio)
-    if announced_frames != announced_bytes // frame_bytes:
+    if announced_frames > announced_bytes // frame_bytes:
         raise damaged(
             f"announces {announced_frames} samples of each channel in its COMM chunk"
             f" and {announced_bytes // frame_bytes} in its SSND chunk"
         )
+    surplus = announced_bytes >= (announced_frames + 1) * frame_bytes
+    if surplus:
+        announced_bytes = announced_frames * frame_bytes
     stored_bytes = min(announced_bytes, present_bytes)
     frames = stored_bytes // frame_bytes
     truncation = (
         cut_short("bytes of audio", announced_bytes, present_bytes) if announced_bytes > present_bytes else None
     )
     facts = checked_facts(Container.AIFF, encoding, rate_hz, channels, frames=frames, no_audio=truncation or no_audio)
-    if chunks.later_audio_bytes:
-        raise damaged(
-            f"holds its audio in more than one SSND chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; split the file"
-        )
     refuse_core_audio(chunks.layout, channels)
     audio_bytes = frames * frame_bytes
     account.claim(chunks.audio_offset, audio_bytes)
@@ -176,7 +196,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         truncation=truncation,
         open_ended=open_ended,
     )
-    if not unfinished and truncation is None:
+    if not (unfinished or surplus or truncation or chunks.hidden_from_decoders):
         return facts
     return dataclasses.replace(
         facts,

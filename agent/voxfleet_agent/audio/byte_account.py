@@ -12,16 +12,25 @@ from __future__ import annotations
 import re
 
 from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
+from voxfleet_agent.audio.joined_files import (
+    FILE_START,
+    HEAD_BYTES,
+    another_file,
+    ends_in_a_stream,
+    joined,
+    other_audio,
+    stream_at,
+)
 from voxfleet_agent.audio.tags import tag_at, trailing_tags
 
 INAUDIBLE_MILLISECONDS = 10
 """No syllable is shorter; fewer bytes than this takes on average hold no word."""
 _BLOCK_BYTES = 2**20
-_HEAD_BYTES = 16
 _MAX_TEXT_BYTES = 65_536
 _TEXT = re.compile(rb"[\t\n\r\f\x1a\x20-\x7e]*")
-_FILE_START = re.compile(rb"RIFF.{4}WAVEfmt |FORM.{4}AIF[FC]|caff\x00\x01..desc", re.DOTALL)
 _MAX_TAGS = 16
+_STREAM_BYTES = 2**14
+"""What three frames of any stream fit into."""
 _MAX_LISTED = 64
 
 
@@ -42,12 +51,20 @@ class ByteAccount:
             offset, _ = self._claimed.pop()
         self._claimed.append((offset, end))
 
+    def claim_rest(self, offset: int) -> None:
+        """The parser knows what lies from here to the end of the file."""
+        self.claim(offset, self._clip.size_bytes - offset)
+
     def skip(self, offset: int, length: int, what: str) -> None:
         """The parser knows that these bytes are no audio, and has no use for them."""
         length = min(length, self._clip.size_bytes - offset)
         if length > 0:
             self.claim(offset, length)
             self._skipped.append(SkippedBytes(offset, length, what))
+
+    def refuse_unread_audio(self) -> None:
+        """Before a clip is told to hold no audio. Raises VoxFleetError(DECODE_ERROR) for bytes that may be some."""
+        self.settled(1)
 
     def unread(self) -> list[tuple[int, int]]:
         """The (offset, length) of each range that nobody claimed, in order."""
@@ -81,14 +98,24 @@ class ByteAccount:
 
 
 def refuse_joined(clip: ClipReader, start: int) -> None:
-    """Raises VoxFleetError(DECODE_ERROR) when another wav, aiff or caf file begins behind `start`; reads all of it."""
-    position = start
-    while window := clip.peek(position, _BLOCK_BYTES + _HEAD_BYTES):
-        found = _FILE_START.search(window)
+    """Raises VoxFleetError(DECODE_ERROR) when another file begins behind `start`; reads all of it."""
+    tags = trailing_tags(clip, start)
+    at = joined_at(clip, start, tags[0].start if tags else clip.size_bytes)
+    if at is not None:
+        raise _lost(clip, [(at, clip.size_bytes - at)])
+
+
+def joined_at(clip: ClipReader, start: int, end: int) -> int | None:
+    """Where another file begins between `start` and `end`, or a stream that lasts to the end; None: nowhere."""
+    tail = max(start, end - _STREAM_BYTES)
+    streamed = ends_in_a_stream(clip.peek(tail, end - tail))
+    for position in range(start, end, _BLOCK_BYTES):
+        window = clip.peek(position, min(_BLOCK_BYTES + HEAD_BYTES, end - position))
+        mark = FILE_START.search(window)
+        found = (None if mark is None else mark.start()) if not streamed else (other_audio(window) or (None,))[0]
         if found is not None:
-            at = position + found.start()
-            raise _lost(clip, [(at, clip.size_bytes - at)])
-        position += _BLOCK_BYTES
+            return position + found
+    return None
 
 
 def audible_bytes(audio_bytes: int, audio_milliseconds: int) -> int:
@@ -100,7 +127,7 @@ def without_tags_and_padding(clip: ClipReader, start: int, end: int) -> tuple[in
     """What is left of a range without the complete tags and the padding at its edges; start == end: nothing."""
     for _ in range(_MAX_TAGS):
         before = (start, end)
-        if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
+        if another_file(clip.peek(start, HEAD_BYTES)) is not None:
             break
         start += _padding_bytes(clip, start, end)
         part = clip.part(start, end)
@@ -126,7 +153,11 @@ def _padding_bytes(clip: ClipReader, start: int, end: int) -> int:
         if not block or rest:
             length = position + len(block) - len(rest) - start if first == b"\0" else 0
             # An m4a begins with zeros of its own: the upper bytes of a length.
-            own = (back for back in (1, 2, 3) if another_file(clip.peek(start + length - back, _HEAD_BYTES)) == "m4a")
+            own = (
+                back
+                for back in (1, 2, 3)
+                if another_file(clip.peek(start + length - back, HEAD_BYTES)) == "an m4a file"
+            )
             return max(0, length - next(own, 0))
         position += len(block)
     return end - start
@@ -136,42 +167,24 @@ def _harmless(clip: ClipReader, start: int, end: int, audible: int) -> str | Non
     """What bytes look like that cannot be audio worth hearing; None: they may be."""
     if end - start <= _MAX_TEXT_BYTES and _TEXT.fullmatch(clip.peek(start, end - start)):
         return "text"
-    if another_file(clip.peek(start, _HEAD_BYTES)) is not None:
+    if another_file(clip.peek(start, HEAD_BYTES)) is not None:
         return None
     tag = tag_at(clip.part(start, end), 0)
-    if tag is not None:
+    if tag is not None and other_audio(clip.peek(start, min(end - start, _BLOCK_BYTES))) is None:
         return f"{tag.name} that is cut off"
     return "bytes of no known format" if end - start < audible else None
-
-
-def another_file(head: bytes) -> str | None:
-    """The kind of audio file that begins with `head`; None: nothing that is known here."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        return "wav"
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return "aiff"
-    if head[:4] == b"caff" and head[4:6] == b"\0\x01":
-        return "caf"
-    if head[:4] == b"fLaC":
-        return "flac"
-    return "m4a" if head[4:8] == b"ftyp" else None
 
 
 def _lost(clip: ClipReader, ranges: list[tuple[int, int]]) -> Exception:
     total = sum(length for _, length in ranges)
     offset = ranges[0][0]
-    kind = another_file(clip.peek(offset, _HEAD_BYTES))
+    kind = another_file(clip.peek(offset, HEAD_BYTES)) or stream_at(clip.peek(offset, _STREAM_BYTES), 0)
     if kind is not None:
-        return damaged(
-            f"is joined with another file: {total} bytes from byte {offset} on, where {_article(kind)} file begins,"
-            " would not be read; split the file"
-        )
-    where = f"from byte {offset} on" if len(ranges) == 1 else f"in {len(ranges)} places from byte {offset} on"
+        return joined(clip, offset, kind)
+    where = f"from byte {clip.in_file(offset)} on"
+    if len(ranges) > 1:
+        where = f"in {len(ranges)} places {where}"
     return damaged(
         f"holds {total} bytes {where} that its header does not count as audio and that would not be read;"
         " repair its header, or cut them off"
     )
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind in ('aiff', 'm4a') else 'a'} {kind}"

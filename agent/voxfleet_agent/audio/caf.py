@@ -8,7 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.channel_layouts import refuse_core_audio, refuse_count
 from voxfleet_agent.audio.header_facts import (
     ClipReader,
@@ -19,6 +19,7 @@ from voxfleet_agent.audio.header_facts import (
     refused,
     unsupported,
 )
+from voxfleet_agent.audio.joined_files import another_file
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
@@ -64,6 +65,8 @@ class _Chunks:
     """Of audio."""
     present_bytes: int = 0
     """From `audio_offset` to the end of the file."""
+    unfinished: bool = False
+    """The length of the audio was never filled in, which decoders do not expect."""
     open_ended: bool = False
     """The audio lasts to the end of the file."""
     later_audio_bytes: int = 0
@@ -102,6 +105,7 @@ def _chunks(clip: ClipReader, account: ByteAccount, offset: int) -> _Chunks:
             chunks.open_ended = to_the_end = length_bytes == -1 or (
                 0 <= length_bytes <= _EDIT_COUNT_BYTES and not _chunks_to_the_end(clip, body + length_bytes)
             )
+            chunks.unfinished = to_the_end and length_bytes >= 0
             chunks.announced_bytes = chunks.present_bytes if to_the_end else length_bytes - _EDIT_COUNT_BYTES
             if to_the_end or length_bytes >= remaining_bytes:
                 account.claim(offset, clip.size_bytes - offset)
@@ -113,8 +117,11 @@ def _chunks(clip: ClipReader, account: ByteAccount, offset: int) -> _Chunks:
             break
         elif not _is_chunk(clip, offset) and chunks.audio_offset >= 0:
             break
+        elif name not in _KNOWN_CHUNKS and length_bytes >= 0:
+            shown = name.decode("ascii", "replace").strip()
+            account.skip(offset, 12 + length_bytes, f"a {shown} chunk, which is not known")
         if length_bytes < 0:
-            raise damaged(f"has a chunk of negative length ({length_bytes} bytes) at byte {offset}")
+            raise damaged(f"has a chunk of negative length ({length_bytes} bytes) at byte {clip.in_file(offset)}")
         if name == b"chan":
             chunks.layout = clip.peek(body, min(length_bytes, _LAYOUT_BYTES))
         elif name == b"pakt":
@@ -171,6 +178,13 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
             f"is a CAF file of {encoding_name(code)}; accepted are AAC, PCM of 16, 24 or 32 bits and 32-bit float"
         )
     no_audio = f"holds no audio: its data chunk has {stored_bytes} bytes of it"
+    if chunks.later_audio_bytes:
+        raise damaged(
+            f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
+            " be read; split the file"
+        )
+    if announced_frames == 0 and encoding is not Encoding.AAC:
+        account.refuse_unread_audio()
     # The announced length is checked too: a header that lies about hours is refused for them.
     checked_facts(Container.CAF, encoding, rate_hz, channels, frames=max(0, announced_frames), no_audio=no_audio)
     truncation = None
@@ -187,16 +201,12 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
     )
     if truncation is not None and encoding is Encoding.AAC:
         raise damaged(truncation)
-    if chunks.later_audio_bytes:
-        raise damaged(
-            f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; split the file"
-        )
     refuse_core_audio(chunks.layout, channels)
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
     skipped = account.settled(audible_bytes(audio_bytes, facts.audio_milliseconds))
     facts = dataclasses.replace(facts, skipped=skipped, truncation=truncation, open_ended=chunks.open_ended)
-    if truncation is None:
+    hidden = encoding is not Encoding.AAC and (chunks.unfinished or audio_bytes < stored_bytes)
+    if truncation is None and not hidden:
         return facts
     return dataclasses.replace(
         facts,
@@ -231,6 +241,9 @@ def _pcm(flags: int, bits: int) -> Encoding:
 def _aac_frames(chunks: _Chunks) -> tuple[int, int]:
     """Returns (valid samples of one channel, samples of encoder delay before them)."""
     if not chunks.packets:
+        if chunks.announced_bytes > chunks.present_bytes:
+            short = cut_short("bytes of audio", chunks.announced_bytes, chunks.present_bytes)
+            raise damaged(f"{short}, and its packet table, without which AAC cannot be decoded, is not among them")
         raise damaged("is a CAF file of AAC without its packet table")
     packets, valid_frames, priming_frames, remainder_frames = _PACKETS.unpack(chunks.packets)
     if not 0 <= packets <= chunks.packet_table_bytes:  # each packet takes at least one byte of the table

@@ -19,6 +19,10 @@ def warnings_of(facts: HeaderFacts) -> tuple[RowWarning, ...]:
         milliseconds = max(1, facts.undecodable_frames * 1000 // facts.sample_rate_hz)
         message = f"{milliseconds} ms at its start may be missing: part of their bytes come before the first frame"
         warnings.append(_warning(WarningCode.BYTES_SKIPPED, message))
+    if facts.unplayed_frames:
+        milliseconds = max(1, facts.unplayed_frames * 1000 // facts.sample_rate_hz)
+        message = f"its edit list leaves out {milliseconds} ms of stored audio, which were not transcribed"
+        warnings.append(_warning(WarningCode.BYTES_SKIPPED, message))
     if facts.truncation is not None:
         warnings.append(_warning(WarningCode.TRUNCATED_AUDIO, f"{facts.truncation}; what is there was taken"))
     return tuple(warnings)

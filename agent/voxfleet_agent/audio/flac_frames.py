@@ -9,7 +9,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes, without_tags_and_padding
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes, joined_at, without_tags_and_padding
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, cut_short, damaged
 
 _INFO_OFFSET = 8
@@ -67,13 +67,17 @@ def measured_facts(facts: HeaderFacts, clip: ClipReader) -> HeaderFacts:
     """
     start = metadata_end(clip)
     walk = _walk(clip, start)
-    stated = int.from_bytes(clip.read_exactly(_INFO_OFFSET + 10, 8, "header"), "big") & ((1 << 36) - 1)
+    walk.end = joined_at(clip, walk.last_start + 1, walk.end) or walk.end
+    info = clip.read_exactly(_INFO_OFFSET, _INFO_BYTES, "header")
+    stated = int.from_bytes(info[10:18], "big") & ((1 << 36) - 1)
+    largest_frame_bytes = int.from_bytes(info[7:10], "big")
     _, tail_start = without_tags_and_padding(clip, walk.last_start, walk.end)
     average = audible_bytes(
         walk.last_start - start, max(1, (walk.samples - walk.last_samples) * 1000 // facts.sample_rate_hz)
     )
     spare = clip.size_bytes if walk.samples == stated else average
-    end = _last_frame_end(clip, walk.last_start, tail_start, spare)
+    largest_end = min(tail_start, walk.last_start + (largest_frame_bytes or clip.size_bytes))
+    end = _last_frame_end(clip, walk.last_start, largest_end, spare + largest_end - tail_start)
     samples, truncation = walk.samples, None
     if end is None:
         samples -= walk.last_samples
@@ -114,10 +118,13 @@ def metadata_end(clip: ClipReader) -> int:
 def _walk(clip: ClipReader, start: int) -> _Walk:
     first = _frame_at(clip.peek(start, _MAX_HEADER_BYTES))
     if first is None:
-        raise damaged(f"has no audio behind its metadata, which ends at byte {start} of {clip.size_bytes}")
+        raise damaged(
+            f"has no audio behind its metadata, which ends at byte {clip.in_file(start)} of {clip.whole_bytes}"
+        )
     walk = _Walk(first.samples, start, first.samples, clip.size_bytes)
     frame = first
     stray: _Frame | None = None
+    stray_at = 0
     position = start + 1
     while position < clip.size_bytes:
         window = clip.peek(position, _WINDOW_BYTES + _MAX_HEADER_BYTES)
@@ -134,10 +141,15 @@ def _walk(clip: ClipReader, start: int) -> _Walk:
             if found.number != _next_number(frame):
                 # Audio may look like one frame header, but not like two that count on.
                 if stray is not None and found.number == _next_number(stray):
+                    if stray.number < frame.number:
+                        raise damaged(
+                            f"goes back from frame {frame.number} to frame {stray.number} at byte"
+                            f" {clip.in_file(stray_at)}: streams are joined without their headers; split the file"
+                        )
                     raise damaged(
                         f"jumps from frame {frame.number} to frame {stray.number}: the audio between them is missing"
                     )
-                stray = found
+                stray, stray_at = found, position + at
                 continue
             frame, stray = found, None
             walk.samples += found.samples

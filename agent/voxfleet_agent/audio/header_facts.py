@@ -65,6 +65,8 @@ class HeaderFacts:
     """Whether the decoder is given an mp3's length header, by which it cuts off the encoder's delay and padding."""
     undecodable_frames: int = 0
     """Samples of one channel, out of `frames`, whose bytes lie partly before the file; a decoder may leave them out."""
+    unplayed_frames: int = 0
+    """Samples of one channel that are stored and that an edit list leaves out, beyond an encoder's own delay."""
     truncation: str | None = None
     """How the file ends early, as the end of a sentence that begins with the clip; None: it is whole."""
 
@@ -97,14 +99,20 @@ class Reader(Protocol):
 class ClipReader:
     """Reads a clip of known size."""
 
-    def __init__(self, reader: Reader, size_bytes: int, start: int = 0) -> None:
+    def __init__(self, reader: Reader, size_bytes: int, start: int = 0, whole_bytes: int | None = None) -> None:
         self._reader = reader
         self._start = start
         self.size_bytes = size_bytes
+        self.whole_bytes = size_bytes if whole_bytes is None else whole_bytes
+        """Of the file that this may be a part of."""
 
     def part(self, start: int, end: int) -> ClipReader:
         """A reader of the bytes from `start` to `end`, whose offsets count from `start`."""
-        return ClipReader(self._reader, end - start, self._start + start)
+        return ClipReader(self._reader, end - start, self._start + start, self.whole_bytes)
+
+    def in_file(self, offset: int) -> int:
+        """The offset in the whole file, for messages."""
+        return self._start + offset
 
     def peek(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`; fewer at the end of the file, none before its start."""

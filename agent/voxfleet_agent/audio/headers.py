@@ -18,7 +18,7 @@ from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, Reader, S
 from voxfleet_agent.audio.m4a import inspect_m4a
 from voxfleet_agent.audio.mp3 import begins_with_frame, count_mp3, holds_frames, inspect_mp3
 from voxfleet_agent.audio.mp3_walk import padding_of
-from voxfleet_agent.audio.refused_formats import file_name, known_file_name
+from voxfleet_agent.audio.refused_formats import file_name, known_file_name, printable
 from voxfleet_agent.audio.tags import Tag, leading_tags, trailing_tags, zeros_start
 from voxfleet_agent.audio.wav import inspect_wav
 from voxfleet_api.failures import FailureClass
@@ -31,6 +31,8 @@ __all__ = ["HeaderFacts", "Reader", "contract_violation", "duration_violation", 
 
 _HEAD_BYTES = 64
 _FLAC_HEADER_BYTES = 42
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot")
+"""QuickTime had no ftyp at first; a segment of a stream begins with styp."""
 
 
 def inspect(reader: Reader, size_bytes: int) -> HeaderFacts:
@@ -81,12 +83,14 @@ def sniff(clip: ClipReader) -> Callable[[ClipReader], HeaderFacts]:
 
 def _parser(head: bytes) -> Callable[[ClipReader], HeaderFacts] | None:
     if head[:4] == b"RIFF":
+        if len(head) < 12:
+            raise damaged(f"ends inside its header, behind {len(head)} bytes")
         if head[8:12] != b"WAVE":
-            raise unsupported("a RIFF file, but not of audio (such as an AVI film)")
+            raise unsupported(f"a RIFF file, but not of audio (its type is '{printable(head[8:12])}')")
         return inspect_wav
     if head[:4] == b"fLaC":
         return inspect_flac
-    if head[4:8] == b"ftyp":
+    if head[4:8] in _FIRST_BOXES:
         return inspect_m4a
     if head[:4] == b"FORM":
         return inspect_aiff

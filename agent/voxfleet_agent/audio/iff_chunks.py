@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from voxfleet_agent.audio.byte_account import another_file
 from voxfleet_agent.audio.header_facts import ClipReader
+from voxfleet_agent.audio.joined_files import another_file
 
 MAX_CHUNKS = 256
 

@@ -25,6 +25,8 @@ QUIETED_DECIBELS = 12.0
 """A conversion that costs this much is worth a warning: twice the 6 dB of one silent channel of two."""
 EXAMINED_DECIBELS = 9.0
 """Where the mix is this far below the sum of the channels' powers, speech is looked for in both."""
+HUM_FREE_DECIBELS = 12.0
+"""By how much quieter the differences of samples are than speech."""
 STRETCH_SECONDS = 2.0
 STRETCH_SAMPLES = 2**21
 """The most samples of a stretch, all channels together; with many channels, stretches are shorter."""
@@ -98,16 +100,25 @@ class MixdownLevels:
         total, mixed = _channel_powers(channels, self._window), _powers(mix, self._window)
         self._loudest_mix = max(self._loudest_mix, float(mixed.max()))
         examined = (total > _power(SILENT_DECIBELS)) & (total > mixed * _power(EXAMINED_DECIBELS))
-        if examined.any():
-            by_channel = np.array(
-                [_powers(channels[:, channel], self._window)[examined] for channel in range(channels.shape[1])]
-            )
-            self._loudest_channel = max(self._loudest_channel, float(by_channel.max()))
+        if examined.any() or self._cancels_without_hum(channels, mix):
+            by_channel = _powers_by_channel(channels, self._window)
+            if examined.any():
+                by_channel = by_channel[:, examined]
+                self._loudest_channel = max(self._loudest_channel, float(by_channel.max()))
             loudest = int(by_channel.sum(axis=1).argmax())
             before = np.ascontiguousarray(channels[:, loudest])
             self._examine(QuietedStretch(self._start, self._rate_hz, loudest + 1, before, mix.copy()))
         self._start += self._filled
         self._filled = 0
+
+    def _cancels_without_hum(self, channels: Samples, mix: Samples) -> bool:
+        """Whether the mix is quieter above mains hum, which the differences of samples hardly hold."""
+        if len(mix) < 2:
+            return False
+        total = _channel_powers(np.diff(channels, axis=0), self._window)
+        mixed = _powers(np.diff(mix), self._window)
+        loud = total > _power(SILENT_DECIBELS - HUM_FREE_DECIBELS)
+        return bool((loud & (total > mixed * _power(EXAMINED_DECIBELS))).any())
 
 
 def silent_mix(what: str, before_decibels: float, after_decibels: float) -> str:
@@ -170,6 +181,11 @@ def _windows(samples: npt.NDArray[np.float32], window: int) -> npt.NDArray[np.fl
     count = max(1, len(samples) // window)
     length = len(samples) // count
     return samples[: count * length].reshape(count, length, *samples.shape[1:])
+
+
+def _powers_by_channel(channels: Samples, window: int) -> Powers:
+    """(channels, k): the power of each window of each channel without its constant part."""
+    return np.array([_powers(channels[:, channel], window) for channel in range(channels.shape[1])])
 
 
 def _powers(samples: Samples, window: int) -> Powers:

@@ -20,6 +20,7 @@ from voxfleet_agent.audio.header_facts import (
     unsupported,
 )
 from voxfleet_agent.audio.mp4_boxes import Movie, boxes, child, find, read_movie
+from voxfleet_agent.audio.mp4_fragments import Fragment, announced_samples, drop_cut, fragments_of, refuse_gaps
 from voxfleet_agent.audio.mp4_samples import SampleTable, sample_count, sample_table
 from voxfleet_agent.audio.refused_formats import encoding_name
 from voxfleet_api.kinds.contract_input import Container, Encoding
@@ -35,6 +36,8 @@ _MIXED_CHANNELS = (3,)
 _PACKET_FRAMES = 1024
 _MIN_PACKET_FRAMES = 960
 _SPARE_PACKETS = 8
+_DELAY_PACKETS = 4
+"""Encoders have up to 2112 samples of delay and a packet of padding, which their edit lists leave out."""
 _NOTHING = memoryview(b"")
 
 
@@ -80,21 +83,28 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     edited = _edited_duration(track.edits)
     stored_frames = duration * rate_hz // timescale
     frames = edited * rate_hz // movie_timescale if edited else stored_frames
+    unplayed = stored_frames - frames
     samples = sample_table(table)
-    cut = _cut(clip, movie, samples)
-    fragment_packets = sum(_fragment_packets(body) for _, body in movie.fragments)
-    packets = sample_count(table) + fragment_packets
+    packets = sample_count(table) + announced_samples(movie)
     _refuse_packets(packets, None if movie.fragments else stored_frames, rate_hz, clip.size_bytes)
-    if cut is not None and not movie.fragments:
+    fragments = fragments_of(movie, track.number, clip)
+    drop_cut(movie, fragments, clip)
+    refuse_gaps(fragments, timescale, clip)
+    cut = _cut(clip, movie, samples)
+    if fragments:
+        # The header of a fragmented file states no length.
+        packets = sample_count(table) + sum(fragment.samples for fragment in fragments)
+        frames = packets * _PACKET_FRAMES * aac.replication
+    elif cut is not None:
         frames = _present_frames(cut.whole_packets, sample_count(table), stored_frames, frames)
-    _claim_media(account, movie, [samples, *(_samples(other) for other in tracks if other is not track)])
-    # The header of a fragmented file states no length.
+    tables = [samples, *(_samples(other) for other in tracks if other is not track)]
+    _claim_media(account, movie, tables, fragments)
     facts = checked_facts(
         Container.M4A,
         Encoding.AAC,
         rate_hz,
         aac.channels,
-        frames=None if movie.fragments else frames or None,
+        frames=frames or None,
         estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
     )
     audio_bytes = samples.total_bytes if samples is not None and samples.samples else movie.media_bytes
@@ -102,6 +112,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         facts,
         other_formats=aac.others,
         replication=aac.replication,
+        unplayed_frames=unplayed if unplayed > _DELAY_PACKETS * _PACKET_FRAMES * aac.replication else 0,
         audio_end_bytes=None if cut is None else cut.end_bytes,
         skipped=account.settled(
             max(audio_bytes // max(1, packets), audible_bytes(audio_bytes, facts.audio_milliseconds))
@@ -165,16 +176,20 @@ def _present_frames(whole_packets: int, packets: int, stored_frames: int, played
     return min(played_frames, max(1, stored_frames * whole_packets // packets - delay_frames))
 
 
-def _claim_media(account: ByteAccount, movie: Movie, tables: list[SampleTable | None]) -> None:
-    """Claims what the tables of all tracks, chapters and pictures too, refer to. Fragments name no places."""
+def _claim_media(
+    account: ByteAccount, movie: Movie, tables: list[SampleTable | None], fragments: list[Fragment]
+) -> None:
+    """Claims what the tables and fragments of all tracks, chapters and pictures too, refer to."""
     known = [table for table in tables if table is not None]
-    if movie.fragments or movie.cut_fragment_at is not None or len(known) < len(tables):
+    if len(known) < len(tables) and not fragments:
         for offset, length in movie.media:
             account.claim(offset, length)
         return
-    for table in known:
-        for offset, length in table.extents():
+    for extents in (*(table.extents() for table in known), *(fragment.extents for fragment in fragments)):
+        for offset, length in extents:
             account.claim(offset, length)
+    if movie.cut_fragment_at is not None:
+        account.claim_rest(movie.cut_fragment_at)
 
 
 def _refuse_external_audio(references: memoryview | None) -> None:
@@ -193,17 +208,6 @@ def _refuse_packets(packets: int, stored_frames: int | None, rate_hz: int, size_
         raise damaged(f"announces {packets} packets of AAC, more than there can be")
     if packets * _MIN_PACKET_FRAMES * 1000 > MAX_AUDIO_MILLISECONDS * rate_hz:
         raise refused("announces more than 24 hours of audio; at most 24 are possible")
-
-
-def _fragment_packets(moof: memoryview) -> int:
-    """The number of packets that the runs (trun) of a fragment's tracks (traf) announce."""
-    return sum(
-        int.from_bytes(run[4:8], "big")
-        for name, traf in boxes(moof)
-        if name == b"traf"
-        for run_name, run in boxes(traf)
-        if run_name == b"trun"
-    )
 
 
 def _track(body: memoryview) -> _Track:

@@ -7,7 +7,15 @@ import itertools
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, SkippedBytes, checked_facts, damaged
-from voxfleet_agent.audio.mp3_walk import MAX_SKIPPED_BYTES, Walk, looks_like, padding_of, walk_frames
+from voxfleet_agent.audio.joined_files import joined, other_audio
+from voxfleet_agent.audio.mp3_walk import (
+    MAX_SKIPPED_BYTES,
+    SEARCHED_TAG_BYTES,
+    Walk,
+    looks_like,
+    padding_of,
+    walk_frames,
+)
 from voxfleet_agent.audio.mpeg_frames import (
     HEADER_BYTES,
     LENGTH_HEADER_BYTES,
@@ -15,11 +23,10 @@ from voxfleet_agent.audio.mpeg_frames import (
     parse_frame,
     stated_length,
 )
-from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags
+from voxfleet_agent.audio.tags import Tag, leading_tags, tag_at, trailing_tags, zeros_end
 from voxfleet_api.kinds.contract_input import Container, Encoding
 
-_SEARCHED_TAG_BYTES = 2**20
-"""How much of a tag is searched whose end is not followed by a frame."""
+_MAX_LEADING_ZEROS = 2**20
 _RUN_FRAMES = 3
 """Frames in a row that are no accident: four bytes are a header once in 16,000 times."""
 
@@ -49,8 +56,13 @@ def begins_with_frame(clip: ClipReader, offset: int = 0) -> bool:
 
 
 def holds_frames(clip: ClipReader) -> bool:
-    """Whether frames follow each other from somewhere in the first MAX_SKIPPED_BYTES of the file."""
-    return _find_run(clip, 0, MAX_SKIPPED_BYTES) is not None
+    """Whether frames follow each other from somewhere in the first MAX_SKIPPED_BYTES behind the file's zeros."""
+    return _find_run(clip, leading_zeros_end(clip, 0), MAX_SKIPPED_BYTES) is not None
+
+
+def leading_zeros_end(clip: ClipReader, start: int) -> int:
+    """Where the zeros end that begin at `start`, of which Plan reads no more than _MAX_LEADING_ZEROS."""
+    return zeros_end(clip.part(0, min(clip.size_bytes, start + _MAX_LEADING_ZEROS)), start)
 
 
 def inspect_mp3(clip: ClipReader) -> HeaderFacts:
@@ -153,12 +165,11 @@ def _locate(clip: ClipReader) -> _Place:
     """Raises VoxFleetError(DECODE_ERROR) when no frames are near the start of the file."""
     tags = leading_tags(clip)
     tags_end = tags[-1].end if tags else 0
-    ahead = clip.peek(tags_end, MAX_SKIPPED_BYTES)
-    offset = tags_end + len(ahead) - len(ahead.lstrip(b"\0"))
+    offset = leading_zeros_end(clip, tags_end)
     last = tags[-1] if tags else None
     skipped: list[SkippedBytes] = []
     if (last is not None and not last.complete) or not begins_with_frame(clip, offset):
-        found = _find_run(clip, tags_end, MAX_SKIPPED_BYTES)
+        found = _find_run(clip, offset, MAX_SKIPPED_BYTES)
         inside = None if last is None else _run_inside(clip, last, found)
         if last is not None and inside is not None:
             tags, offset = tags[:-1], inside
@@ -167,6 +178,9 @@ def _locate(clip: ClipReader) -> _Place:
         elif found is not None:
             offset = found
             rubbish = clip.peek(tags_end, found - tags_end)
+            other = other_audio(rubbish)
+            if other is not None:
+                raise joined(clip, tags_end + other[0], other[1])
             skipped.append(SkippedBytes(tags_end, found - tags_end, looks_like(rubbish)))
         else:
             raise _no_frames(clip, tags, tags_end)
@@ -219,7 +233,7 @@ def _is_run(clip: ClipReader, offset: int) -> bool:
 def _run_inside(clip: ClipReader, tag: Tag, found: int | None) -> int | None:
     """Where frames begin inside a tag that claims too much; they go on beyond its end, or the file ends there."""
     start = tag.start + HEADER_BYTES
-    begin = _find_run(clip, start, min(_SEARCHED_TAG_BYTES, tag.end - start + HEADER_BYTES))
+    begin = _find_run(clip, start, min(SEARCHED_TAG_BYTES, tag.end - start + HEADER_BYTES))
     if begin is None:
         return None
     if not tag.complete:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
+from voxfleet_agent.audio.joined_files import joined, other_audio
 from voxfleet_agent.audio.mpeg_frames import (
     HEADER_BYTES,
     LENGTH_HEADER_BYTES,
@@ -20,13 +21,15 @@ from voxfleet_agent.audio.mpeg_frames import (
     parse_frame,
     stated_length,
 )
-from voxfleet_agent.audio.tags import tag_at, zeros_end
+from voxfleet_agent.audio.tags import Tag, tag_at, zeros_end
 from voxfleet_api.failures import VoxFleetError
 
 MAX_SKIPPED_BYTES = 65_536
 """The most bytes of no known format that are skipped in one place."""
 MAX_PADDING_BYTES = 4096
 """The most zeros that count as padding; more may stand for audio that was never written."""
+SEARCHED_TAG_BYTES = 2**20
+"""How much of a tag is searched whose end is not followed by a frame."""
 _WINDOW_BYTES = 2**20
 _MAX_GAPS = 64
 _MAX_PARTS = 20_000
@@ -136,7 +139,9 @@ class _Walker:
 
     def result(self) -> Walk:
         walk = self._walk
-        if self._gaps and not walk.as_stated:
+        # Encoders that count their own length header announce one frame more; so does a file that has lost one.
+        complete = walk.stated is not None and walk.frames == walk.stated.frames
+        if self._gaps and not complete:
             gap = self._gaps[0]
             raise damaged(
                 f"holds {gap.length_bytes} bytes at byte {gap.offset_bytes} ({gap.what}) where a frame should be"
@@ -185,6 +190,12 @@ class _Walker:
         if other is not None:
             self._refuse_change(other)
         tag = tag_at(clip, start)
+        inside = None if tag is None else self._frames_inside(tag)
+        if tag is not None and inside is not None:
+            what = f"{tag.name} whose length is not the one that it states"
+            walk.skipped.append(SkippedBytes(tag.start, inside - tag.start, what))
+            self._offset, self._at_boundary = inside, True
+            return
         if tag is not None:
             part = SkippedBytes(tag.start, tag.end - tag.start, tag.name if tag.complete else f"{tag.name} cut off")
             (walk.explained if tag.complete else walk.skipped).append(part)
@@ -201,6 +212,24 @@ class _Walker:
             return
         self._skip(start)
 
+    def _frames_inside(self, tag: Tag) -> int | None:
+        """Where frames begin in a tag that claims too much: what follows it is neither its end nor the next frame.
+
+        Raises VoxFleetError(DECODE_ERROR) when it is another file that begins there.
+        """
+        behind = zeros_end(self._clip, tag.end)
+        goes_on = behind > tag.end or parse_frame(self._clip.peek(tag.end, HEADER_BYTES)) is not None
+        if tag.complete and (goes_on or tag.end >= self._end or tag_at(self._clip, tag.end) is not None):
+            return None
+        begin = tag.start + HEADER_BYTES
+        found = other_audio(self._clip.peek(begin, min(SEARCHED_TAG_BYTES, tag.end - begin) + HEADER_BYTES))
+        if found is None:
+            return None
+        at = begin + found[0]
+        if parse_frame(self._clip.peek(at, HEADER_BYTES)) is None:
+            raise joined(self._clip, at, found[1])
+        return at
+
     def _may_continue(self, offset: int) -> bool:
         """Whether a tag, or behind a tag or a length header a frame, is at `offset`: nothing is lost before it."""
         if tag_at(self._clip, offset) is not None:
@@ -214,6 +243,7 @@ class _Walker:
         """Skips bytes that nothing explains, to the next frames or to the end."""
         following = self._next_frames(start + 1)
         end = self._end if following is None else following
+        self._refuse_other_audio(start, end)
         if end - start > MAX_SKIPPED_BYTES:
             raise damaged(
                 f"holds {end - start} bytes from byte {start} on that do not continue its frames;"
@@ -229,6 +259,19 @@ class _Walker:
         if len(self._gaps) + len(self._walk.skipped) > _MAX_GAPS:
             raise damaged(f"holds bytes that are no frames in more than {_MAX_GAPS} places")
         self._offset = end
+
+    def _refuse_other_audio(self, start: int, end: int) -> None:
+        """Raises VoxFleetError(DECODE_ERROR) when another file or stream begins in what is to be skipped."""
+        found = other_audio(self._clip.peek(start, min(end - start, MAX_SKIPPED_BYTES)))
+        if found is None:
+            return
+        at, kind = start + found[0], found[1]
+        frame = parse_frame(self._clip.peek(at, HEADER_BYTES))
+        raise (
+            joined(self._clip, at, kind)
+            if frame is None or frame.like(self._first)
+            else _change(self._first, frame, at)
+        )
 
     def _next_frames(self, start: int) -> int | None:
         """Where the next two frames of this stream are, at most MAX_SKIPPED_BYTES behind `start`."""

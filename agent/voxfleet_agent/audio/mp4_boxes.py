@@ -14,7 +14,21 @@ _MAX_BOXES = 4_096
 _MAX_MOOV_BYTES = 16 * 2**20
 _MAX_FRAGMENTS = 65_536
 _NAME = re.compile(rb"[ -~\xa9]{4}")
-_WITHOUT_AUDIO = {b"free", b"skip", b"wide", b"udta", b"meta", b"uuid", b"sidx", b"mfra", b"emsg", b"styp", b"pdin"}
+_WITHOUT_AUDIO = {
+    b"free",
+    b"skip",
+    b"wide",
+    b"udta",
+    b"meta",
+    b"uuid",
+    b"sidx",
+    b"mfra",
+    b"emsg",
+    b"styp",
+    b"pdin",
+    b"ssix",
+    b"prft",
+}
 
 
 @dataclass(slots=True)
@@ -54,7 +68,9 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
         found = _box_at(clip, offset)
         if found is None or (found[0] == b"ftyp" and offset > 0) or (found[0] == b"moov" and header is not None):
             if header is None:
-                raise damaged(f"has a list of boxes that breaks off at byte {offset}, ahead of its header (moov)")
+                raise damaged(
+                    f"has a list of boxes that breaks off at byte {clip.in_file(offset)}, ahead of its header (moov)"
+                )
             break
         name, header_bytes, length = found
         end = offset + length
@@ -70,13 +86,15 @@ def read_movie(clip: ClipReader, account: ByteAccount) -> Movie:
             movie.truncation = cut_short("bytes", end, clip.size_bytes)
             if name == b"moof" or movie.fragments:
                 movie.cut_fragment_at = offset if name == b"moof" else movie.fragments.pop()[0]
-                account.claim(movie.cut_fragment_at, clip.size_bytes - movie.cut_fragment_at)
+                account.claim_rest(movie.cut_fragment_at)
                 break
         account.claim(offset, header_bytes)
         if name == b"mdat":
             movie.media.append((offset + header_bytes, min(end, clip.size_bytes) - offset - header_bytes))
-        else:
+        elif name in _WITHOUT_AUDIO or name in (b"ftyp", b"moov", b"moof"):
             account.claim(offset, length)
+        else:
+            account.skip(offset, length, f"a {name.decode('latin-1').strip()} box, which is not known")
         if name in (b"moov", b"moof"):
             if length > _MAX_MOOV_BYTES:
                 raise refused(f"has a header of {length} bytes; at most {_MAX_MOOV_BYTES} are possible")

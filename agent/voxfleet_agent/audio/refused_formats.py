@@ -48,6 +48,9 @@ _STARTS = (
     (b"MZ", "a program"),
     (b"\xcf\xfa\xed\xfe", "a program"),
 )
+_MARK_BYTES = 4
+_LAYER_3, _NO_BIT_RATE, _NO_RATE = 1, 15, 3
+"""Values in an MPEG audio header."""
 _OGG_CODECS = ((b"OpusHead", "Opus"), (b"\x01vorbis", "Vorbis"), (b"\x7fFLAC", "FLAC"), (b"Speex", "Speex"))
 _ENCODINGS = {
     b"alac": "ALAC",
@@ -103,26 +106,35 @@ def file_name(head: bytes) -> str:
     if name is not None:
         return name
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        if head[1] >> 1 & 0x3 == _LAYER_3 and len(head) > 2 and head[2] >> 4 == 0:
+            return "an mp3 stream of free format, whose frames state no length"
         return "a broken MPEG audio stream"
     return f"not an audio file that can be told by its first bytes ({head[:4].hex(' ')})"
 
 
-def known_file_name(head: bytes) -> str | None:
-    """As `file_name`; None when these bytes begin no format that is known here."""
+def marked_file_name(head: bytes) -> str | None:
+    """The name of a format whose mark, at least four bytes long, `head` begins with; None: it begins with none."""
     if head.startswith(b"OggS"):
         return next((f"an Ogg file of {codec}" for marker, codec in _OGG_CODECS if marker in head), "an Ogg file")
     if head.startswith(b"\x1aE\xdf\xa3"):
         if b"webm" in head:
             return "a WebM file"
         return "a Matroska file" if b"matroska" in head else "a Matroska or WebM file"
-    for start, name in _STARTS:
-        if head.startswith(start):
-            return name
+    return next((name for start, name in _STARTS if len(start) >= _MARK_BYTES and head.startswith(start)), None)
+
+
+def known_file_name(head: bytes) -> str | None:
+    """As `file_name`; None when these bytes begin no format that is known here."""
+    name = marked_file_name(head) or next((name for start, name in _STARTS if head.startswith(start)), None)
+    if name is not None:
+        return name
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return "a raw AAC stream (ADTS)"
     if len(head) > 1 and head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
         return "a raw AAC stream (LOAS)"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        if len(head) > 2 and (head[2] >> 4 == _NO_BIT_RATE or head[2] >> 2 & 0x3 == _NO_RATE):
+            return None
         layer = {1: "III", 2: "II", 3: "I"}.get((head[1] >> 1) & 0x3)
         return f"an MPEG layer {layer} audio stream" if layer in ("I", "II") else None
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{", b"["):
@@ -132,5 +144,9 @@ def known_file_name(head: bytes) -> str | None:
 
 def encoding_name(code: bytes) -> str:
     """The name of a four-character code of QuickTime, MPEG-4, AIFF or CAF."""
-    printable = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)
-    return _ENCODINGS.get(code, f"encoding '{printable}'")
+    return _ENCODINGS.get(code, f"encoding '{printable(code)}'")
+
+
+def printable(code: bytes) -> str:
+    """A four-character code as text, for messages."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in code)

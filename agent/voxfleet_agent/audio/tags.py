@@ -6,6 +6,7 @@ id3.org.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ _ID3V1_EXTENDED_BYTES = 227
 _ID3V2_BYTES = 10
 _APE_BYTES = 32
 _APE_START = b"APETAGEX"
+_APE_ITEM = re.compile(rb".{3}[\x00-\x03].{4}[\x20-\x7e]{2,255}\x00", re.DOTALL)
+"""The bytes of its value, flags and a name."""
+_MAX_APE_ITEM_BYTES = 8 + 256
 _APE_IS_HEADER = 1 << 29
 _APE_HAS_HEADER = 1 << 31
 _LYRICS_START = b"LYRICSBEGIN"
@@ -153,7 +157,10 @@ def _ape_before(clip: ClipReader, end: int, foot: bytes) -> Tag | None:
         return None
     with_header = start - _APE_BYTES
     if flags & _APE_HAS_HEADER and with_header >= 0 and clip.peek(with_header, 8) == _APE_START:
-        start = with_header
+        return Tag(with_header, end, "an APE tag")
+    # Nothing but its first item tells an old tag, without a header, from one that claims too much.
+    if start < end - _APE_BYTES and not _APE_ITEM.match(clip.peek(start, _MAX_APE_ITEM_BYTES)):
+        return None
     return Tag(start, end, "an APE tag")
 
 

@@ -82,6 +82,7 @@ _KNOWN_CHUNKS = {
     b"elm1",
     b"regn",
     b"ovwf",
+    b"ds64",
 }
 """Chunks that hold no audio."""
 _FORMAT_BYTES = 40
@@ -152,6 +153,8 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
             if chunks.audio_offset >= 0 and name in _KNOWN_CHUNKS:
                 account.skip(offset, clip.size_bytes - offset, f"a cut-off {name.decode().strip()} chunk")
             break
+        elif name not in _KNOWN_CHUNKS:
+            account.skip(offset, 8 + length_bytes, f"a {name.decode().strip()} chunk, which is not known")
         offset = _next_chunk(clip, account, chunks, offset, length_bytes)
     if chunks.audio_offset < 0 and chunks.empty_at is None:
         raise damaged(
@@ -159,7 +162,7 @@ def _chunks(clip: ClipReader, account: ByteAccount) -> _Chunks:
             if offset >= clip.size_bytes - 7
             else f"has no audio within its first {MAX_CHUNKS} chunks"
             if _IFF_CHUNKS.begins_at(clip, offset)
-            else f"has no audio ahead of byte {offset}, where its chunk list breaks off"
+            else f"has no audio ahead of byte {clip.in_file(offset)}, where its chunk list breaks off"
         )
     return chunks
 
@@ -200,6 +203,8 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
     stored_bytes = min(announced_bytes, present_bytes)
     frames = stored_bytes // frame_bytes if frame_bytes else 0
     announced_frames = announced_bytes // frame_bytes if frame_bytes else 0
+    if announced_frames == 0 and frame_bytes:
+        account.refuse_unread_audio()
     # The announced length is checked too: a header that lies about hours is refused for them.
     checked_facts(
         Container.WAV, encoding, rate_hz, channels, frames=announced_frames, no_audio=_no_audio(chunks, stored_bytes)

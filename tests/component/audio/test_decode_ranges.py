@@ -60,6 +60,10 @@ def test_a_cut_file_decodes_to_the_samples_that_are_there(
         lambda _, big: aiff(audio=big, frames=0, announced_bytes=0),
         lambda _, big: aiff(audio=big, frames=FRAMES, announced_bytes=0),
         lambda _, big: aiff(audio=big, frames=0),
+        lambda _, big: aiff(audio=big + bytes(300), frames=FRAMES),
+        lambda _, big: aiff(audio=big, frames=FRAMES, extra=b"NAME" + struct.pack(">I", 3) + b"abc"),
+        lambda little, _: caf(audio=little + b"x"),
+        lambda little, _: caf(audio=little, announced_bytes=3),
         lambda little, _: caf(audio=little, announced_bytes=0),
         lambda little, _: caf(audio=little, announced_bytes=-1),
     ],
@@ -130,16 +134,61 @@ def test_a_cut_m4a_decodes_to_its_whole_packets(tmp_path: Path, lost: int) -> No
     assert np.allclose(part[:-spare], whole[: len(part) - spare], atol=1e-3)
 
 
-def test_fragments_that_are_whole_are_decoded(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def fragmented(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("fragments") / "x.m4a"
     ffmpeg(
         *("-i", CLIPS / "m4a-44100-28.m4a", "-c", "copy", "-frag_duration", "300000"),
-        *("-movflags", "empty_moov+default_base_moof", tmp_path / "x.m4a"),
+        *("-movflags", "empty_moov+default_base_moof", path),
     )
-    content = (tmp_path / "x.m4a").read_bytes()
-    starts = [at - 4 for at in range(len(content)) if content.startswith(b"moof", at)]
+    return path.read_bytes()
+
+
+def places(content: bytes, name: bytes) -> list[int]:
+    return [at - 4 for at in range(len(content)) if content.startswith(name, at)]
+
+
+def without(content: bytes, name: bytes, number: int) -> bytes:
+    """With a box hidden in free space."""
+    at = places(content, name)[number] + 4
+    return content[:at] + b"free" + content[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda one, starts: one[: starts[2]] + one[starts[3] :], "jumps from [0-9]+ to [0-9]+ ms at byte {2}"),
+        (lambda one, starts: one[: starts[3]] + one[starts[2] :], "jumps from [0-9]+ to [0-9]+ ms at byte {3}"),
+        (lambda one, _: without(one, b"moof", 2), "jumps from [0-9]+ to [0-9]+ ms at byte {3}"),
+        (lambda one, _: without(one, b"trun", 2), "jumps from [0-9]+ to [0-9]+ ms at byte {3}"),
+        (
+            lambda one, starts: one[: places(one, b"mdat")[2]] + one[starts[3] :],
+            "has samples of its fragment at byte {2}",
+        ),
+        (
+            lambda one, starts: one[: starts[-1]] + one[places(one, b"mdat")[-2] : starts[-1]],
+            "holds [0-9]+ bytes from byte",
+        ),
+    ],
+)
+def test_a_fragment_that_is_lost_is_no_success(
+    tmp_path: Path, fragmented: bytes, change: Callable[[bytes, list[int]], bytes], says: str
+) -> None:
+    starts = places(fragmented, b"moof")
+    path = write(tmp_path / "x.m4a", change(fragmented, starts))
+    with pytest.raises(VoxFleetError, match=says.format(*starts)) as caught:
+        open_decoder(path, ACCEPTED(), 16_000)
+    assert caught.value.failure_class is FailureClass.DECODE_ERROR
+
+
+def test_fragments_that_are_whole_are_decoded(tmp_path: Path, fragmented: bytes) -> None:
+    content = fragmented
+    starts = places(content, b"moof")
     assert len(starts) > 3
     whole, _ = decode(write(tmp_path / "whole.m4a", content), contract(), 16_000)
-    for cut_at in (starts[-2] + 20, starts[-2] + 300):  # inside moof, and inside its mdat
+    assert whole.facts.frames is not None
+    media = places(content, b"mdat")[-2]
+    for cut_at in (starts[-2] + 20, media, media + 1, media + 7, media + 8, starts[-2] + 300):
         decoder, _ = decode(write(tmp_path / "cut.m4a", content[:cut_at]), ACCEPTED(), 16_000)
         assert decoder.facts.audio_end_bytes == starts[-2]
         assert 0 < decoder.audio_milliseconds < whole.audio_milliseconds

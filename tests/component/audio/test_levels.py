@@ -101,6 +101,7 @@ SILENCED: dict[str, Callable[[], Samples]] = {
     "inverted, with a constant part": lambda: channels(VOICE + 0.2, -VOICE + 0.2),
     "inverted, with hum that stays": lambda: channels(VOICE + 0.2 * HUM, -VOICE + 0.2 * HUM),
     "inverted, with noise that stays": lambda: channels(VOICE + noise(0.002), -VOICE + noise(0.002)),
+    "inverted, with louder mains hum that stays": lambda: channels(VOICE + sine(50, 0.2), -VOICE + sine(50, 0.2)),
     "a tone": lambda: channels(sine(440, 0.5), sine(440, -0.5)),
 }
 

@@ -38,9 +38,12 @@ def id3v2(
     return b"ID3" + rest + body + (b"3DI" + rest if footer else b"")
 
 
-def ape(items: bytes = b"", *, header: bool = False) -> bytes:
+def ape(value: bytes = b"", *, header: bool = False, length: int | None = None) -> bytes:
+    """An APE tag of one item; `length`: a false one."""
+    items = struct.pack("<II", len(value), 0) + b"Title\0" + value
+
     def mark(flags: int) -> bytes:
-        return b"APETAGEX" + struct.pack("<IIII8x", 2000, 32 + len(items), 1, flags)
+        return b"APETAGEX" + struct.pack("<IIII8x", 2000, 32 + len(items) if length is None else length, 1, flags)
 
     return (mark(0xA0000000) if header else b"") + items + mark(0x80000000 if header else 0)
 

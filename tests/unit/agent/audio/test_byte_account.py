@@ -8,8 +8,9 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.agent.audio.mp3_bytes import frames as mp3_frames
 
-from voxfleet_agent.audio.byte_account import ByteAccount, another_file, audible_bytes
+from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
 from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -62,11 +63,18 @@ def test_what_may_be_audio_is_refused_with_its_bytes(length: int) -> None:
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"RIFF\x00\x10\x00\x00WAVE", "a wav"),
-        (b"FORM\x00\x00\x10\x00AIFC", "an aiff"),
-        (b"caff\x00\x01\x00\x00desc", "a caf"),
-        (b"fLaC\x00\x00\x00\x22", "a flac"),
-        (b"\x00\x00\x00\x20ftypM4A ", "an m4a"),
+        (b"RIFF\x00\x10\x00\x00WAVE", "a wav file"),
+        (b"RIFF\x00\x10\x00\x00AVI ", "a RIFF file"),
+        (b"FORM\x00\x00\x10\x00AIFC", "an aiff file"),
+        (b"caff\x00\x01\x00\x00desc", "a caf file"),
+        (b"fLaC\x00\x00\x00\x22", "a flac file"),
+        (b"\x00\x00\x00\x20ftypM4A ", "an m4a file"),
+        (b"OggS\x00\x02" + bytes(22) + b"OpusHead", "an Ogg file of Opus"),
+        (b"RF64\xff\xff\xff\xffWAVE", "an RF64 file"),
+        (b"wvpk\x00\x10\x00\x00\x10\x04", "a WavPack file"),
+        (mp3_frames(3), "an mp3 stream"),
+        ((b"\xff\xf1\x60\x40\x06\x1f\xfc" + b"\x01" * 41) * 8, "a raw AAC stream (ADTS)"),
+        ((b"\xff\xfd\x18\x04" + b"\x01" * 140) * 3, "an MPEG layer II audio stream"),
     ],
 )
 @pytest.mark.parametrize("padding", [b"", bytes(9)])
@@ -75,7 +83,7 @@ def test_another_file_behind_the_first_is_named(head: bytes, kind: str, padding:
         account_of(NOISE + padding + head, len(NOISE)).settled(AUDIBLE_BYTES)
     begins = len(NOISE) + len(padding)
     assert caught.value.message == (
-        f"is joined with another file: {len(head)} bytes from byte {begins} on, where {kind} file begins,"
+        f"is joined with another file: {len(head)} bytes from byte {begins} on, where {kind} begins,"
         " would not be read; split the file"
     )
 
@@ -104,7 +112,3 @@ def test_claimed_and_unread_bytes_are_all_bytes(size: int, claims: list[tuple[in
 def test_ten_milliseconds_are_not_heard() -> None:
     assert audible_bytes(32_000, 1_000) == 320
     assert audible_bytes(100, 0) == 1_000
-
-
-def test_a_wave_of_pictures_is_no_audio_file() -> None:
-    assert another_file(b"RIFF\x00\x10\x00\x00AVI ") is None

@@ -6,13 +6,18 @@ Each number and noun of a message is derived from the file that it is about.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.agent.audio.audio_bytes import aiff, box, caf, caf_chunk, wav
+from tests.unit.agent.audio.mp3_bytes import frames as mp3_frames
 
+from voxfleet_agent.audio.clip_warnings import warnings_of
+from voxfleet_agent.audio.flac_frames import metadata_end
+from voxfleet_agent.audio.header_facts import ClipReader
 from voxfleet_agent.audio.headers import HeaderFacts, inspect, inspect_whole
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container
@@ -22,6 +27,7 @@ FRAMES = 1_600
 NOISE = bytes((7 * number + 131) % 251 + 1 for number in range(2 * FRAMES))
 """Audio of 100 ms in 16-bit samples at 16 kHz without any zero, so that no part of it looks like padding."""
 FLAC = (CLIPS / "flac-48000-30.flac").read_bytes()
+TAG = b"ID3\x03\x00\x00\x00\x00\x00\x14" + bytes(range(20))
 M4A = (CLIPS / "m4a-44100-28.m4a").read_bytes()
 
 
@@ -47,6 +53,13 @@ WHOLE: dict[str, bytes] = {
     "m4a": M4A,
 }
 ARTICLES = {"wav": "a wav", "aiff": "an aiff", "caf": "a caf", "flac": "a flac", "m4a": "an m4a"}
+OGG = b"OggS\0\x02" + bytes(22) + b"\x01\x1eOpusHead" + NOISE
+SECONDS = {
+    **{container: (content, f"{ARTICLES[container]} file") for container, content in WHOLE.items()},
+    "mp3": (mp3_frames(12), "an mp3 stream"),
+    "ogg": (OGG, "an Ogg file of Opus"),
+}
+"""What may be joined behind a file: its bytes, and what it is called."""
 WHOLE_FRAMES = {"wav": FRAMES, "aiff": FRAMES, "caf": FRAMES, "flac": 63_683, "m4a": 57_065}
 
 
@@ -57,14 +70,20 @@ def test_a_whole_file_has_nothing_to_tell(container: str) -> None:
     assert (facts.own_header, facts.ranges(len(WHOLE[container]))) == (b"", ((0, len(WHOLE[container])),))
 
 
-@pytest.mark.parametrize("container", WHOLE)
-@pytest.mark.parametrize("second", WHOLE)
+@pytest.mark.parametrize("container", [*WHOLE, "streamed flac", "tagged flac", "mp3"])
+@pytest.mark.parametrize("second", SECONDS)
 def test_joined_files_are_refused_with_the_bytes_of_the_second(container: str, second: str) -> None:
-    first, rest = WHOLE[container], WHOLE[second]
-    assert refusal_of(first + rest) == (
-        f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
-        f" where {ARTICLES[second]} file begins, would not be read; split the file"
-    )
+    if container == second == "mp3":
+        return  # a stream of frames, which is decoded whole
+    firsts = {**WHOLE, "streamed flac": streamed(FLAC), "tagged flac": TAG + FLAC, "mp3": mp3_frames(12)}
+    (rest, kind), first = SECONDS[second], firsts[container]
+    for behind in (b"", bytes(200)):
+        with pytest.raises(VoxFleetError) as caught:
+            inspect_whole(io.BytesIO(first + rest + behind), len(first + rest + behind))
+        assert caught.value.message == (
+            f"is joined with another file: {len(rest + behind)} bytes from byte {len(first)} on,"
+            f" where {kind} begins, would not be read; split the file"
+        )
 
 
 @pytest.mark.parametrize("container", WHOLE)
@@ -166,6 +185,12 @@ def test_frames_that_are_missing_within_a_flac_are_named() -> None:
     assert message.startswith("jumps from frame 4 to frame 9")
 
 
+def test_flac_frames_that_begin_again_are_told_apart_from_missing_ones() -> None:
+    frames = FLAC[metadata_end(ClipReader(io.BytesIO(FLAC), len(FLAC))) :]
+    message = refusal_of(FLAC + frames)
+    assert re.fullmatch(rf"goes back from frame \d+ to frame 0 at byte {len(FLAC)}: streams are joined .*", message)
+
+
 def test_more_samples_than_a_flac_announces_are_told() -> None:
     frames = WHOLE_FRAMES["flac"]
     fewer = FLAC[:21] + bytes([FLAC[21] & 0xF0]) + (frames - 1).to_bytes(4, "big") + FLAC[26:]
@@ -197,7 +222,7 @@ def test_lengths_that_were_never_filled_in_mean_to_the_end(content: bytes) -> No
         assert given.endswith(NOISE)
 
 
-@pytest.mark.parametrize("container", ["wav", "aiff", "caf"])
+@pytest.mark.parametrize("second", SECONDS)
 @pytest.mark.parametrize(
     "first",
     [
@@ -207,14 +232,14 @@ def test_lengths_that_were_never_filled_in_mean_to_the_end(content: bytes) -> No
         caf(audio=NOISE, announced_bytes=-1),
     ],
 )
-def test_joined_files_without_lengths_are_found_by_a_search(first: bytes, container: str) -> None:
-    rest = WHOLE[container]
+def test_joined_files_without_lengths_are_found_by_a_search(first: bytes, second: str) -> None:
+    rest, kind = SECONDS[second]
     content = first + rest
     with pytest.raises(VoxFleetError) as caught:
         inspect_whole(io.BytesIO(content), len(content))
     assert caught.value.message == (
         f"is joined with another file: {len(rest)} bytes from byte {len(first)} on,"
-        f" where {ARTICLES[container]} file begins, would not be read; split the file"
+        f" where {kind} begins, would not be read; split the file"
     )
 
 
@@ -254,6 +279,7 @@ def test_no_audio_is_said_only_where_there_is_none(content: bytes, says: str) ->
         (wav(audio=NOISE) + b"data" + struct.pack("<I", len(NOISE)) + NOISE, "data"),
         (aiff(audio=NOISE) + b"SSND" + struct.pack(">III", 8 + len(NOISE), 0, 0) + NOISE, "SSND"),
         (caf(audio=NOISE, after=caf_chunk(b"data", bytes(4) + NOISE)), "data"),
+        (caf(audio=b"", after=caf_chunk(b"data", bytes(4) + NOISE)), "data"),
     ],
 )
 def test_audio_in_several_chunks_is_refused_with_the_bytes_of_the_later_ones(content: bytes, kind: str) -> None:
@@ -288,6 +314,38 @@ def test_a_chunk_of_no_audio_that_is_cut_off_is_skipped_and_told(content: bytes,
     assert facts.truncation is None
 
 
+@pytest.mark.parametrize("length", [4, len(NOISE)])
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda body: wav(audio=NOISE) + b"DATA" + struct.pack("<I", len(body)) + body, "a DATA chunk"),
+        (lambda body: wav(audio=NOISE, extra=b"slnt" + struct.pack("<I", len(body)) + body), "a slnt chunk"),
+        (lambda body: aiff(audio=NOISE) + b"SND " + struct.pack(">I", len(body)) + body, "a SND chunk"),
+        (lambda body: caf(audio=NOISE, after=caf_chunk(b"zzzz", body)), "a zzzz chunk"),
+        (lambda body: M4A + box(b"abcd", body), "a abcd box"),
+    ],
+)
+def test_a_chunk_of_an_unknown_name_is_told(make: Callable[[bytes], bytes], what: str, length: int) -> None:
+    facts = facts_of(make(NOISE[:length]))
+    (skipped,) = facts.skipped
+    assert skipped.what == f"{what}, which is not known"
+    assert skipped.length_bytes in (length + 8, length + 12)
+    assert facts.truncation is None
+
+
+@pytest.mark.parametrize(
+    ("content", "left_bytes"),
+    [
+        (wav(audio=NOISE, announced_bytes=1), len(NOISE) - 2),  # a byte of padding
+        (caf(audio=NOISE, announced_bytes=5), len(NOISE) - 1),
+        (aiff(audio=NOISE, frames=1), len(NOISE) - 2),
+        (aiff(audio=NOISE, skipped=NOISE), len(NOISE)),
+    ],
+)
+def test_audio_that_a_header_leaves_out_is_counted(content: bytes, left_bytes: int) -> None:
+    assert refusal_of(content).startswith(f"holds {left_bytes} bytes from byte ")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -297,7 +355,9 @@ def test_a_chunk_of_no_audio_that_is_cut_off_is_skipped_and_told(content: bytes,
         wav(audio=NOISE)[:4] + b"\xff" * 4 + wav(audio=NOISE)[8:],
         wav(audio=NOISE, extra=b"junk\x00\x00\x00\x00"),
         aiff(audio=NOISE) + b"ANNO" + struct.pack(">I", 4) + b"note",
-        aiff(audio=NOISE, skipped=b"12345678"),
+        aiff(audio=NOISE, skipped=bytes(8)),
+        aiff(audio=NOISE + bytes(300)),  # SSND is padded, COMM counts the samples
+        aiff(audio=NOISE, extra=b"NAME" + struct.pack(">I", 3) + b"abc"),  # no byte of padding
         caf(audio=NOISE, after=caf_chunk(b"free", bytes(range(100)))),
         M4A + box(b"free", bytes(range(200))),
         M4A + box(b"uuid", bytes(range(200))),
@@ -349,6 +409,29 @@ def header_first() -> bytes:
     (length,) = struct.unpack_from(">I", M4A, at)
     moov = M4A[at + length :]
     return shifted(M4A[:at] + moov, len(moov)) + M4A[at : at + length]
+
+
+@pytest.mark.parametrize("left_out_ms", [0, 40, 600])
+def test_stored_audio_that_an_edit_list_leaves_out_is_told(left_out_ms: int) -> None:
+    at = M4A.index(b"elst") + 12
+    (played_ms,) = struct.unpack_from(">I", M4A, at)
+    facts = facts_of(M4A[:at] + struct.pack(">I", played_ms - left_out_ms) + M4A[at + 4 :])
+    warnings = [warning.message for warning in warnings_of(facts)]
+    if left_out_ms < 100:
+        assert warnings == []
+        return
+    (message,) = warnings
+    (told_ms,) = re.findall(r"leaves out (\d+) ms", message)
+    assert 0 <= int(told_ms) - left_out_ms <= 60  # and the encoder's delay
+
+
+@pytest.mark.parametrize("first", [b"", box(b"wide"), box(b"free", bytes(9))])
+def test_a_quicktime_file_without_a_file_type_is_read(first: bytes) -> None:
+    for content, names in ((header_first(), (b"moov",)), (M4A, (b"mdat", b"free"))):
+        start = min(content.index(name) - 4 for name in names)
+        old = first + shifted(content, len(first) - start)[start:]
+        facts = facts_of(old)
+        assert (facts.container, facts.frames, facts.skipped) == (Container.M4A, WHOLE_FRAMES["m4a"], ())
 
 
 def test_a_cut_m4a_has_its_whole_packets() -> None:

@@ -154,7 +154,14 @@ def test_accepts(
         (b"\xff\xf1\x50\x80" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "raw AAC stream (ADTS)"),
         (b"\xff\xfd\x90\x00" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "MPEG layer II audio stream"),
         (b"<!doctype html><p>404", FailureClass.UNSUPPORTED_CONTAINER, "text file (HTML"),
-        (b"RIFF\x24\x00\x00\x00AVI " + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "but not of audio"),
+        (
+            b"RIFF\x24\x00\x00\x00AVI " + bytes(60),
+            FailureClass.UNSUPPORTED_CONTAINER,
+            "not of audio (its type is 'AVI ')",
+        ),
+        (b"RIFF\x24\x00", FailureClass.DECODE_ERROR, "ends inside its header, behind 6 bytes"),
+        (b"\xff\xfb\x00\x00" + bytes(600), FailureClass.UNSUPPORTED_CONTAINER, "an mp3 stream of free format"),
+        (box(b"styp", b"msdh") + box(b"moof"), FailureClass.DECODE_ERROR, "without its header (moov)"),
         (b"\x00" * 64, FailureClass.UNSUPPORTED_CONTAINER, "(00 00 00 00)"),
         (
             b"ID3\x04\x00\x00\x00\x00\x00\x02ab\xff\xf1\x50\x80" + bytes(60),
@@ -215,6 +222,11 @@ def test_accepts(
             "1600 samples of each channel in its COMM chunk and 800 in",
         ),
         (aiff()[:30], FailureClass.DECODE_ERROR, "ends inside its COMM chunk"),
+        (
+            aiff() + b"COMM" + struct.pack(">I", 18) + bytes(18),
+            FailureClass.DECODE_ERROR,
+            "two COMM chunks that contradict each other",
+        ),
         (aiff()[:12], FailureClass.DECODE_ERROR, "without its COMM chunk"),
         (aiff()[:38], FailureClass.DECODE_ERROR, "without its SSND chunk"),
         (b"FORM\x00\x00\x10\x008SVX" + bytes(60), FailureClass.UNSUPPORTED_CONTAINER, "an IFF file, but not AIFF"),
@@ -237,6 +249,11 @@ def test_accepts(
         (caf(announced_bytes=2**62), FailureClass.CONTRACT_VIOLATION, "hours of audio"),
         (caf(extra=caf_chunk(b"free", b"", -5)), FailureClass.DECODE_ERROR, "negative length"),
         (caf(code=b"aac ", packet_frames=1024, packet_bytes=0), FailureClass.DECODE_ERROR, "without its packet table"),
+        (
+            caf(code=b"aac ", packet_frames=1024, packet_bytes=0, audio=bytes(900), announced_bytes=1004),
+            FailureClass.DECODE_ERROR,
+            "announces 1000 bytes of audio, 900 are there, and its packet table,",
+        ),
         (caf(code=b"aac ", packet_frames=2048, packet_bytes=0), FailureClass.CONTRACT_VIOLATION, "of 2048 samples"),
         (
             caf(

@@ -166,6 +166,11 @@ def test_a_gap_within_the_frames_is_refused_with_its_place_and_length(gap: bytes
     assert f"holds {len(gap)} bytes at byte {len(AUDIO)} (" in error.message
 
 
+def test_a_lost_frame_is_no_length_header_that_counts_itself() -> None:
+    content = xing(20, 21 * FRAME_BYTES) + AUDIO + bytes(FRAME_BYTES) + frames(9)
+    assert f"holds {FRAME_BYTES} bytes at byte {FRAME_BYTES + len(AUDIO)} (" in refusal_of(content).message
+
+
 def test_a_gap_is_skipped_when_the_header_says_that_no_frame_is_missing() -> None:
     facts = facts_of(xing(20) + AUDIO + NOISE + AUDIO)
     assert facts.frames == 20 * FRAME_SAMPLES
@@ -177,11 +182,45 @@ def test_more_rubbish_than_is_skipped_is_refused_with_its_length() -> None:
     assert f"holds {len(rubbish)} bytes from byte {len(AUDIO)} on" in refusal_of(AUDIO + rubbish).message
 
 
-def test_a_change_of_the_stream_is_refused_with_its_place() -> None:
-    message = refusal_of(AUDIO + FRAME_OF_STEREO * 3).message
-    assert message.startswith(f"changes from 1 to 2 channels at byte {len(AUDIO)};")
-    message = refusal_of(AUDIO + FRAME_AT_24_KHZ * 3).message
-    assert message.startswith(f"changes from 16000 to 24000 Hz at byte {len(AUDIO)};")
+@pytest.mark.parametrize("between", [b"", ID3V1, NOISE, b"text"])
+def test_a_change_of_the_stream_is_refused_with_its_place(between: bytes) -> None:
+    at = len(AUDIO + between)
+    message = refusal_of(AUDIO + between + FRAME_OF_STEREO * 3).message
+    assert message.startswith(f"changes from 1 to 2 channels at byte {at};")
+    message = refusal_of(AUDIO + between + FRAME_AT_24_KHZ * 3).message
+    assert message.startswith(f"changes from 16000 to 24000 Hz at byte {at};")
+
+
+@pytest.mark.parametrize("before", [AUDIO, AUDIO + NOISE, NOISE])
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [(wav(), "a wav file"), (aiff(), "an aiff file"), (FLAC_CLIP.read_bytes()[:5000], "a flac file")],
+)
+def test_another_file_is_never_taken_for_rubbish(before: bytes, other: bytes, kind: str) -> None:
+    content = before + other + AUDIO
+    assert refusal_of(content).message == (
+        f"is joined with another file: {len(content) - len(before)} bytes from byte {len(before)} on,"
+        f" where {kind} begins, would not be read; split the file"
+    )
+
+
+FALSE_TAGS = [
+    id3v2(NOISE, length=len(NOISE) + 1000),
+    id3v2(NOISE, length=len(NOISE) + 10**6),
+    ape(b"x" * 40, header=True, length=3000),
+    b"LYRICSBEGINla la",
+]
+
+
+@pytest.mark.parametrize("tag", FALSE_TAGS)
+@pytest.mark.parametrize("front", [b"", AUDIO])
+def test_a_tag_that_claims_frames_is_cut_to_what_lies_before_them(front: bytes, tag: bytes) -> None:
+    content = front + tag + frames(20)
+    facts = facts_of(content)
+    assert given_to_the_decoder(content) == front + frames(20)
+    (part,) = facts.skipped
+    assert (part.offset_bytes, part.length_bytes) == (len(front), len(tag))
+    assert part.what.endswith("tag whose length is not the one that it states")
 
 
 def test_messages_of_files_without_frames_count_what_is_there() -> None:
@@ -268,6 +307,19 @@ def test_a_known_format_in_front_of_frames_is_named() -> None:
         assert error.failure_class is FailureClass.UNSUPPORTED_CONTAINER
         assert name in error.message
         assert f"{name}" in refusal_of(id3v2(bytes(9)) + front + AUDIO).message
+
+
+@pytest.mark.parametrize("length", [32 + 5 * FRAME_BYTES, 32 + 1000])
+def test_an_ape_tag_at_the_end_takes_no_frames(length: int) -> None:
+    content = AUDIO + ape(b"x" * 40, length=length)
+    assert given_to_the_decoder(content) == AUDIO
+    assert facts_of(content).frames == 10 * FRAME_SAMPLES
+
+
+@pytest.mark.parametrize("zeros", [MAX_SKIPPED_BYTES + 1, 300_000])
+def test_any_number_of_zeros_may_precede_the_frames(zeros: int) -> None:
+    assert given_to_the_decoder(bytes(zeros) + AUDIO) == AUDIO
+    assert given_to_the_decoder(b"\xff" * 3000 + AUDIO) == AUDIO
 
 
 PARTS = st.sampled_from(

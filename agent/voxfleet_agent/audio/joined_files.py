@@ -1,0 +1,126 @@
+"""What begins another file or stream among bytes that a parser does not know: nobody would read its audio."""
+
+from __future__ import annotations
+
+import re
+
+from voxfleet_agent.audio.header_facts import ClipReader, damaged
+from voxfleet_agent.audio.mpeg_frames import HEADER_BYTES, parse_frame
+from voxfleet_agent.audio.refused_formats import marked_file_name
+from voxfleet_api.failures import VoxFleetError
+
+HEAD_BYTES = 64
+"""`another_file` looks at no more."""
+FILE_START = re.compile(
+    rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc|fLaC[\x00\x80]\x00\x00\x22"
+    rb"|\x00\x00\x00[\x08-\x7f]ftyp|OggS\x00\x02.{8}|wvpk.{4}[\x02-\x10]\x04\x00|\x1aE\xdf\xa3.{1,8}\x42\x86\x81\x01",
+    re.DOTALL,
+)
+"""Marks of files, long enough that audio does not hold them by accident."""
+_RUN_FRAMES = 3
+"""Frames in a row that are no accident."""
+_ADTS_HEADER_BYTES = 7
+_KBITS_LAYER_2 = {
+    3: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""By version, MPEG 1 and 2."""
+_RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000)}
+_Link = tuple[str, tuple[int, ...], int]
+"""(what stream it is, what its frames have in common, bytes of this frame)."""
+
+
+def another_file(head: bytes) -> str | None:
+    """The kind of audio file that begins with `head`, with its article; None: nothing that is known here."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "a wav file"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "an aiff file"
+    if head[:4] == b"caff" and head[4:6] == b"\0\x01":
+        return "a caf file"
+    if head[:4] == b"fLaC":
+        return "a flac file"
+    if head[4:8] == b"ftyp":
+        return "an m4a file"
+    if len(head) >= 12 and head[:4] in (b"RIFF", b"FORM"):
+        return f"{'a RIFF' if head[:4] == b'RIFF' else 'an IFF'} file"
+    return marked_file_name(head)
+
+
+def other_audio(content: bytes) -> tuple[int, str] | None:
+    """Where in `content` another file or a stream of frames begins, and its kind with its article; None: nowhere."""
+    found = FILE_START.search(content)
+    end = len(content) if found is None else found.start()
+    position = content.find(b"\xff", 0, end)
+    while position >= 0:
+        what = stream_at(content, position)
+        if what is not None:
+            return position, what
+        position = content.find(b"\xff", position + 1, end)
+    return None if found is None else (end, another_file(content[end : end + HEAD_BYTES]) or "a file")
+
+
+def stream_at(content: bytes, start: int) -> str | None:
+    """What stream's frames follow each other from `start` on, three or all up to the end; None: none do."""
+    first = link = _link(content[start : start + _ADTS_HEADER_BYTES])
+    count = 0
+    while first is not None and link is not None and link[:2] == first[:2] and count < _RUN_FRAMES:
+        start += link[2]
+        if start > len(content):
+            break
+        count += 1
+        link = _link(content[start : start + _ADTS_HEADER_BYTES])
+    if first is None or count < _RUN_FRAMES - 1 or (count < _RUN_FRAMES and start != len(content)):
+        return None
+    return first[0]
+
+
+def ends_in_a_stream(content: bytes) -> bool:
+    """Whether three or more frames follow each other up to the end of `content`, zeros behind them left out; the last
+    one may be cut off."""
+    position = content.find(b"\xff")
+    while position >= 0:
+        first = link = _link(content[position : position + _ADTS_HEADER_BYTES])
+        at, count = position, 0
+        while first is not None and link is not None and link[:2] == first[:2]:
+            at, count = at + link[2], count + 1
+            link = _link(content[at : at + _ADTS_HEADER_BYTES])
+        if not content[at:].strip(b"\0") and count >= _RUN_FRAMES:
+            return True
+        position = content.find(b"\xff", position + 1)
+    return False
+
+
+def joined(clip: ClipReader, offset: int, kind: str) -> VoxFleetError:
+    """The refusal of a clip for another file that begins at `offset`."""
+    start = clip.in_file(offset)
+    return damaged(
+        f"is joined with another file: {clip.whole_bytes - start} bytes from byte {start} on, where {kind} begins,"
+        " would not be read; split the file"
+    )
+
+
+def _link(head: bytes) -> _Link | None:
+    """The frame that begins with `head`: of MPEG layer II or III, or of AAC (ADTS)."""
+    if len(head) < HEADER_BYTES or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    frame = parse_frame(head[:HEADER_BYTES])
+    if frame is not None:
+        return "an mp3 stream", (frame.rate_hz, frame.channels), frame.length_bytes
+    if head[1] & 0xF6 == 0xF0:
+        return _adts(head)
+    version, layer, bits, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if layer != 2 or version not in _RATES_HZ or bits in (0, 15) or rate == 3:
+        return None
+    rate_hz = _RATES_HZ[version][rate]
+    length = 144_000 * _KBITS_LAYER_2[version][bits - 1] // rate_hz + (head[2] >> 1 & 1)
+    return "an MPEG layer II audio stream", (rate_hz,), length
+
+
+def _adts(head: bytes) -> _Link | None:
+    if len(head) < _ADTS_HEADER_BYTES or head[2] >> 2 & 0xF > 12:
+        return None
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if length < _ADTS_HEADER_BYTES:
+        return None
+    return "a raw AAC stream (ADTS)", (head[1], head[2], head[3] & 0xF0), length
