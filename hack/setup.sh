@@ -127,6 +127,9 @@ virtual_environment() {
     "$VENV_PYTHON" -m uv pip install --quiet --python "$VENV_PYTHON" --no-deps -e . </dev/null
     # The development rig is not in the wheel: a .pth file makes it importable in this environment only.
     printf '%s\n' "$PWD/hack" >"$("$VENV_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/voxfleet_dev.pth"
+    # A confined lane may write no file: what it imports and nothing else does would be compiled at each of its starts.
+    env -u PYTHONDONTWRITEBYTECODE "$VENV_PYTHON" -c \
+        'import voxfleet_agent.worker.main, voxfleet_agent.engine.transcriber, voxfleet_agent.engine.synthesizer'
     fingerprint >"$STAMP"
 }
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from voxfleet_agent import core_dumps, logs
 from voxfleet_agent.main import app
 from voxfleet_api.results import ResultIndex, ResultRow
 from voxfleet_dev.mac import agent_environment
@@ -67,18 +69,24 @@ class Home:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def invoke(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command in this process; for commands that start no child process."""
+        """Runs the command in this process; for commands that load no model, as a start costs more than they do."""
         variables: dict[str, str | None] = {**dict.fromkeys(os.environ), **self.environment(**more)}
-        ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
+        with pytest.MonkeyPatch.context() as patch, capture_logs():
+            # Both would change this process for good.
+            patch.setattr(core_dumps, "hide_memory", lambda: None)
+            patch.setattr(logs, "configure", lambda: None)
+            ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
         if ended.exception is not None and not isinstance(ended.exception, SystemExit):
             raise ended.exception
         return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
 
     def run(self, *words: str | Path, **more: str) -> dict[str, Any]:
         """Runs `run`; returns its summary, with its exit code as `rc`."""
-        ended = self.agent("run", *words, "-o", "json", **more)
-        assert ended.stdout, ended.stderr
-        return {**json.loads(ended.stdout), "rc": ended.returncode, "stderr": ended.stderr}
+        return _summary(self.agent("run", *words, "-o", "json", **more))
+
+    def run_here(self, *words: str | Path, **more: str) -> dict[str, Any]:
+        """As `run`, in this process; for a run that loads no model."""
+        return _summary(self.invoke("run", *words, "-o", "json", **more))
 
     def job(self, name: str, clips: Path, *, job: dict[str, Any] | None = None, **contract: Any) -> Path:
         """Writes the YAML of a job over a folder's manifest.jsonl, with changes to its spec and its contract's."""
@@ -98,6 +106,11 @@ class Home:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump_all(documents))
         return file
+
+
+def _summary(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert ended.stdout, ended.stderr
+    return {**json.loads(ended.stdout), "rc": ended.returncode, "stderr": ended.stderr}
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_a_misspelt_name_is_warned_of_by_env_run_and_serve(home: Home, refused: 
     told = "MLX_AUDIO_BATCHSIZE is set, and nothing reads it; did you mean MLX_AUDIO_BATCH_SIZE?"
     assert told in home.invoke("env", MLX_AUDIO_BATCHSIZE="8").stderr
     assert told not in home.invoke("env", MLX_AUDIO_BATCH_SIZE="8", MLX_AUDIO_CACHE_DIR="/x").stderr
-    assert told in home.run("-f", home.job("typo", refused), MLX_AUDIO_BATCHSIZE="8")["stderr"]
+    assert told in home.run_here("-f", home.job("typo", refused), MLX_AUDIO_BATCHSIZE="8")["stderr"]
     config = write_agent_config(home.folder)  # without a token, so that `serve` ends at once
     assert told in home.agent("serve", "-c", config, MLX_AUDIO_BATCHSIZE="8").stderr
 
@@ -54,7 +54,7 @@ def test_retained_clips_are_listed_and_discarded(home: Home) -> None:
     clips = copy_clips(home.folder / "clips", ("rate-8000", "wrong-checksum"))
     kept = home.folder / "kept here"
     job = home.job("kept", clips, quarantine={"maxPercent": 100, "retainFor": "1h"})
-    summary = home.run("-f", job, MLX_AUDIO_QUARANTINE_DIR=str(kept))
+    summary = home.run_here("-f", job, MLX_AUDIO_QUARANTINE_DIR=str(kept))
     assert summary["rc"] == 0, summary
 
     def agent(*words: str) -> tuple[int, str, str]:

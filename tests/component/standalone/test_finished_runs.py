@@ -128,8 +128,9 @@ def test_the_worst_clips_run_again_from_where_the_input_has_them(home: Home) -> 
     assert not files_below(home.scratch)
 
 
-def verified(home: Home, bundle: Path, *words: str | Path) -> tuple[int, dict[str, Any]]:
-    ended = home.agent("repro", "verify", bundle, *words, "-o", "json")
+def verified(home: Home, bundle: Path, *words: str | Path, here: bool = False) -> tuple[int, dict[str, Any]]:
+    """`here`: in this process, where no clip runs again."""
+    ended = (home.invoke if here else home.agent)("repro", "verify", bundle, *words, "-o", "json")
     assert ended.stdout, ended.stderr
     return ended.returncode, json.loads(ended.stdout)
 
@@ -156,16 +157,16 @@ def test_a_clip_with_another_text_is_named_by_its_class(finished: Finished, tmp_
 
 
 def test_a_run_in_which_nothing_reached_the_model_is_not_blamed_on_this_machine(home: Home, refused: Path) -> None:
-    summary = home.run("-f", home.job("early", refused, quarantine={"maxClips": 0}))
+    summary = home.run_here("-f", home.job("early", refused, quarantine={"maxClips": 0}))
     assert summary["ending"] == "Failed"
     assert summary["stderr"].partition("planned: 1 clip, ")[2].partition("\n")[0].endswith(" 1 shard")
     bundle = local(summary["output"]) / "repro" / "bundle.json"
-    code, found = verified(home, bundle)
+    code, found = verified(home, bundle, here=True)
     assert code == 2 and found["same"] and found["model"] == found["versions"] == found["clips"] == []
     assert "no clip of this run reached the model" in found["notVerified"]
-    shown = home.agent("repro", "verify", bundle)
+    shown = home.invoke("repro", "verify", bundle)
     assert "NOT VERIFIED" in shown.stdout and "1 were quarantined" in shown.stdout and "DIFFERENT" not in shown.stdout
-    again = home.agent("replay", local(summary["output"]))
+    again = home.invoke("replay", local(summary["output"]))
     assert again.returncode == 2 and "no clip of this run reached the model" in again.stderr
 
 
@@ -184,7 +185,7 @@ def test_a_changed_file_is_named(finished: Finished, tmp_path: Path, name: str) 
     shutil.copytree(finished.folder, tmp_path / "run")
     with (tmp_path / "run" / name).open("ab") as file:
         file.write(b" ")
-    code, found = verified(finished.home, tmp_path / "run" / "repro" / "bundle.json", "--sample", "0")
+    code, found = verified(finished.home, tmp_path / "run" / "repro" / "bundle.json", "--sample", "0", here=True)
     assert code == 1 and found["files"] == [f"{name}: was changed"]
 
 

@@ -58,7 +58,7 @@ def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
 
 def test_a_finished_run_prints_its_summary_again_and_says_that_nothing_ran(finished: Finished) -> None:
     before = {path: path.stat().st_mtime_ns for path in files_below(finished.folder)}
-    ended = finished.home.agent("run", "-f", finished.job)
+    ended = finished.home.invoke("run", "-f", finished.job)
     assert ended.returncode == 0 and "done: Complete" in ended.stdout
     ended_at = json.loads(next(finished.home.state.glob("voxfleet/runs/*/elapsed.json")).read_bytes())["endedAt"]
     assert f"nothing ran: this job had finished before ({ended_at})" in ended.stdout
@@ -66,17 +66,17 @@ def test_a_finished_run_prints_its_summary_again_and_says_that_nothing_ran(finis
     assert f"delete both folders of this run: file://{finished.folder} and {state}" in ended.stdout
     assert f"{len(GOOD)} with a result, 1 quarantined" in ended.stdout
     assert "no machine-hours were signed" in ended.stdout and str(finished.folder) in ended.stdout
-    again = finished.home.run("-f", finished.job)
+    again = finished.home.run_here("-f", finished.job)
     assert (again["ran"], again["endedAt"]) == (False, ended_at)
     assert {path: path.stat().st_mtime_ns for path in files_below(finished.folder)} == before
 
 
 def test_another_environment_is_another_run(home: Home, refused: Path) -> None:
     job = home.job("tuned", refused, quarantine=ALL)
-    first = home.run("-f", job)
-    tuned = home.run("-f", job, MLX_AUDIO_BATCH_SIZE="2")
+    first = home.run_here("-f", job)
+    tuned = home.run_here("-f", job, MLX_AUDIO_BATCH_SIZE="2")
     assert first["ran"] and tuned["ran"] and first["output"] != tuned["output"]
-    assert not home.run("-f", job, MLX_AUDIO_BATCH_SIZE="4")["ran"], "what holds anyway changes nothing"
+    assert not home.run_here("-f", job, MLX_AUDIO_BATCH_SIZE="4")["ran"], "what holds anyway changes nothing"
 
 
 def test_a_run_with_a_given_uid_does_not_accept_other_documents(home: Home, refused: Path) -> None:
@@ -84,21 +84,21 @@ def test_a_run_with_a_given_uid_does_not_accept_other_documents(home: Home, refu
     documents = list(yaml.safe_load_all(job.read_text()))
     documents[1]["metadata"]["uid"] = "0f5b6a3e-1111-2222-3333-444455556666"
     job.write_text(yaml.safe_dump_all(documents))
-    assert home.run("-f", job)["rc"] == 0
-    other = home.agent("run", "-f", job, MLX_AUDIO_BATCH_SIZE="2")
+    assert home.run_here("-f", job)["rc"] == 0
+    other = home.invoke("run", "-f", job, MLX_AUDIO_BATCH_SIZE="2")
     assert other.returncode == 1 and "begun here with other documents" in other.stderr
-    assert not home.run("-f", job)["ran"]
+    assert not home.run_here("-f", job)["ran"]
 
 
 def test_a_finished_run_whose_results_are_gone_says_how_to_run_it_anew(home: Home, refused: Path) -> None:
     job = home.job("gone", refused, quarantine=ALL)
-    folder = local(home.run("-f", job)["output"])
+    folder = local(home.run_here("-f", job)["output"])
     shutil.rmtree(folder)
-    ended = home.agent("run", "-f", job)
+    ended = home.invoke("run", "-f", job)
     state = home.state / "voxfleet" / "runs" / folder.name
     assert ended.returncode == 1 and f"delete both folders of this run: file://{folder} and {state}" in ended.stderr
     shutil.rmtree(state)
-    assert home.run("-f", job)["ran"] and len(rows_of(folder)) == 1
+    assert home.run_here("-f", job)["ran"] and len(rows_of(folder)) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's limits")
@@ -170,7 +170,7 @@ def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Ho
 def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     job = home.job("nothing", tmp_path, job={"input": {"prefix": {"uri": f"file://{tmp_path}/in/"}}})
-    ended = home.run("-f", job)
+    ended = home.run_here("-f", job)
     assert (ended["rc"], ended["ending"]) == (2, "Refused")
     assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
 
@@ -219,21 +219,21 @@ def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache:
     shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
     lost = finished.home.state.rename(finished.home.folder / "lost")
     try:
-        refused = home.agent("run", "-f", finished.job)
+        refused = home.invoke("run", "-f", finished.job)
         assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
         assert (finished.folder / "index.json").is_file()
         (finished.folder / "index.json").unlink()  # as if it had not ended
-        ended = home.run("-f", finished.job)
+        ended = home.run_here("-f", finished.job)
         assert ended["rc"] == 0, ended
         rows = rows_of(finished.folder)
         assert {row.attempt for row in rows} == {1} and texts(finished.folder) == expected()
         assert {path.name for path in finished.folder.glob("parts/*/*")} == {"1", "2"}
-        again = home.run("-f", finished.job)
+        again = home.run_here("-f", finished.job)
         for summary in (ended, again):
             assert (summary["ran"], summary["inherited"], summary["audioSecondsPerSecond"]) == (False, len(rows), None)
         pace = finished.home.folder / "kept" / finished.folder.name / "local.json"
         assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
-        assert "nothing ran: all clips had results" in home.agent("run", "-f", finished.job).stdout
+        assert "nothing ran: all clips had results" in home.invoke("run", "-f", finished.job).stdout
     finally:
         lost.rename(finished.home.state)
         shutil.rmtree(finished.home.folder / "out")
@@ -253,18 +253,18 @@ def test_a_run_that_inherits_some_clips_reports_no_throughput(home: Home, clips:
 
 def test_a_run_whose_documents_are_unknown_does_not_go_on(home: Home, refused: Path) -> None:
     job = home.job("unknown", refused, quarantine=ALL)
-    summary = home.run("-f", job)
+    summary = home.run_here("-f", job)
     identity = Path(summary["state"]) / "identity"
     assert [path.name for path in identity.parent.glob("*.tmp")] == []
     for damage in (identity.unlink, identity.touch):
         damage()
-        ended = home.agent("run", "-f", job)
+        ended = home.invoke("run", "-f", job)
         assert ended.returncode == 1 and f"{identity} is missing or damaged" in ended.stderr
         assert f"{summary['output']} and {summary['state']}" in ended.stderr
 
 
 def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Path) -> None:
-    summary = home.run("-f", home.job("strict", refused, quarantine={"maxClips": 0}), "--lanes", "2")
+    summary = home.run_here("-f", home.job("strict", refused, quarantine={"maxClips": 0}), "--lanes", "2")
     assert summary["rc"] == 1 and summary["ending"] == "Failed"
     assert "the contract allows 0" in summary["reason"] and summary["lanes"] == 2
     assert [row.status for row in rows_of(local(summary["output"]))] == [ClipStatus.QUARANTINED]
@@ -370,11 +370,11 @@ def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Pa
     }
     changes = {"output": {"uri": "s3://local-runs/"}, "credentialsSecretRef": {"name": "s3"}}
     job = home.job("in-s3", refused, job=changes, quarantine=ALL)
-    summary = home.run("-f", job, **aws)
+    summary = home.run_here("-f", job, **aws)
     assert summary["rc"] == 0, summary
     compared = home.invoke("compare", summary["output"], f"{summary['output']}/index.json", **aws)
     assert compared.returncode == 0, compared.stderr
-    assert home.agent("run", "-f", job).returncode == 2
+    assert home.invoke("run", "-f", job).returncode == 2
     secret = s3_server.secret_access_key
     assert secret not in str(summary) + compared.stdout + compared.stderr
     kept = files_below(home.folder)
@@ -404,9 +404,9 @@ def test_a_run_tells_what_its_prefix_left_out_in_counts(home: Home, refused: Pat
         shutil.copy(next(refused.glob("*.wav")), folder / name)
     (folder / "elsewhere").symlink_to(refused)
     job = home.job("prefix", folder, job={"input": {"prefix": {"uri": f"file://{folder}/", "include": ["*.wav"]}}})
-    summary = home.run("-f", job)
+    summary = home.run_here("-f", job)
     skipped = [{"reason": reason, "entries": 1} for reason in ("Hidden", "NoPatternMatched", "LinkedFolder")]
     assert summary["input"] == {"listed": 4, "taken": 1, "skipped": skipped}
     told = "4 listed, 1 taken, 1 Hidden, 1 NoPatternMatched, 1 LinkedFolder"
     assert told in summary["stderr"] and "Jane" not in summary["stderr"]
-    assert told in home.agent("run", "-f", job).stdout, "the table of a run has them too"
+    assert told in home.invoke("run", "-f", job).stdout, "the table of a run has them too"
