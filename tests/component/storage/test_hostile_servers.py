@@ -110,6 +110,16 @@ async def test_a_listing_takes_neither_all_time_nor_all_memory(body: Body, expec
             assert await class_of(storage.list_names("s3://bucket/p/", 10**6)) is expected
 
 
+async def test_an_object_whose_key_ends_in_a_slash_is_listed_and_a_folder_of_a_console_is_not() -> None:
+    listing = (
+        b"<R><Contents><Key>p/call.wav/</Key><Size>5</Size></Contents>"
+        b"<Contents><Key>p/made/</Key><Size>0</Size></Contents></R>"
+    )
+    with HostileS3(lambda _: listing) as storage:
+        async with storage:
+            assert await storage.list_names("s3://bucket/p/", 10) == ["call.wav/"]
+
+
 async def test_an_object_that_does_not_end_is_another_one() -> None:
     """The object states its length and sends chunks."""
     endless = b"10000\r\n%b\r\n" % bytes(65536) * 100

@@ -111,6 +111,14 @@ def test_a_name_that_is_not_utf8_is_a_row_of_its_own() -> None:
     assert bad.problem is not None and "not UTF-8" in bad.problem
 
 
+def test_a_key_that_ends_in_a_slash_is_a_row_of_its_own() -> None:
+    selection = select(["a.wav", "b.wav/", ".c.wav/", "d.txt/"], "*.wav")
+    assert selection.skipped == [(".c.wav/", SkipReason.HIDDEN), ("d.txt/", SkipReason.NO_PATTERN_MATCHED)]
+    plain, slashed = PrefixClips(URI, selection.names)
+    assert (plain.uri, slashed.uri) == (f"{URI}a.wav", None), "an address without the slash is another object"
+    assert slashed.problem is not None and "ends in a slash" in slashed.problem
+
+
 def test_folders_that_were_not_listed_are_counted() -> None:
     skipped = (SkippedFolder("sub", SkipReason.LINKED_FOLDER), SkippedFolder("no", SkipReason.NOT_READABLE))
     selection = select(["a.wav", ".b"], skipped=skipped)
