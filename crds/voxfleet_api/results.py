@@ -309,7 +309,7 @@ class InputSelection(StatusModel):
 class PlanResult(StatusModel):
     """The result of Plan, which is copied into AudioShard.status and from there into the job's status."""
 
-    manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of manifest.jsonl.")]
+    manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of plan/<attempt>/manifest.jsonl.")]
     model_digest: Annotated[Digest, Field(description="Digest of the model's files.")]
     model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
     boundaries: Annotated[
