@@ -26,6 +26,7 @@ from voxfleet_api.base import (
     open_enum,
     validations,
 )
+from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_output import OutputFormat
@@ -34,7 +35,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import PlanResult, WarningCounts
+from voxfleet_api.results import PlanResult
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000

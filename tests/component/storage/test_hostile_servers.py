@@ -25,7 +25,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import ManifestRow
+from voxfleet_api.rows import ManifestRow
 
 Body = Callable[[int], bytes]
 MORE = b"<IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken>"

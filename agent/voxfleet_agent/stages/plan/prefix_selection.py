@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from voxfleet_agent.stages.plan.hidden_names import is_below_hidden, is_hidden
 from voxfleet_agent.storage import Listing
 from voxfleet_agent.storage.packed_content import PackedContent
+from voxfleet_api.input_selection import InputSelection, SkippedEntries, SkippedRow, SkipReason
 from voxfleet_api.kinds.job_input import PrefixInput
-from voxfleet_api.results import InputSelection, SkippedEntries, SkippedRow, SkipReason
 
 TOLD_ENDINGS = 5
 _KNOWN_ENDINGS = frozenset(

@@ -15,7 +15,7 @@ from voxfleet_agent.finished_runs.tables import (
     pairs_table,
     verification_tables,
 )
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 
 def test_a_verification_says_how_many_clips_ran_again_and_how_many_differ() -> None:

@@ -16,8 +16,8 @@ from voxfleet_agent.stages.plan.other_spelling import other_spellings
 from voxfleet_agent.stages.plan.prefix_selection import PrefixSelection, nothing_selected, select_clips
 from voxfleet_agent.storage import Listing
 from voxfleet_agent.storage.listing import SkippedFolder
+from voxfleet_api.input_selection import SkippedRow, SkipReason
 from voxfleet_api.kinds.job_input import PrefixInput
-from voxfleet_api.results import SkippedRow, SkipReason
 
 URI = "file:///data/in/"
 OUTPUT = "file:///data/out/job-1"
