@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.protocol import AttemptState, PoolFacts
-from voxfleet_api.results import LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 
 @dataclass(frozen=True, slots=True)

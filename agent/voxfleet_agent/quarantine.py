@@ -27,7 +27,7 @@ from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Evidence
+from voxfleet_api.rows import Evidence
 
 _log = logger("voxfleet.quarantine")
 

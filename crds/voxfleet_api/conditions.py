@@ -38,6 +38,8 @@ class Reason(StrEnum):
     CONTRACT_NOT_FOUND = "ContractNotFound"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_FORBIDDEN = "SecretForbidden"
+    SECRET_INCOMPLETE = "SecretIncomplete"
+    SECRET_UNREADABLE = "SecretUnreadable"
     # A job's Complete condition, in order.
     PENDING = "Pending"
     PLANNING = "Planning"

@@ -6,7 +6,24 @@ from pydantic import Field
 
 from voxfleet_api.base import Digest, SpecModel, Uid
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.results import LadderTable, LaneReadings
+from voxfleet_api.ladder_table import LadderTable
+
+
+class LaneReadings(SpecModel):
+    """The readings of a lane during one attempt."""
+
+    ring_bytes: int = 0
+    ring_high_water_bytes: int = 0
+    ring_underruns: int = 0
+    """How often the model waited for decoded audio while clips were in the lane."""
+    ring_resets: dict[str, int] = Field(default_factory=dict)
+    """How often decoded audio was dropped, by cause."""
+    peak_rss_bytes: int = 0
+    metal_peak_bytes: int | None = None
+    restarts: dict[str, int] = Field(default_factory=dict)
+    """How often the lane's process was replaced, by cause."""
+    batch_size: int = 1
+    """The batch size at the end; memory errors make it smaller than at the beginning."""
 
 
 class RunRecord(SpecModel):

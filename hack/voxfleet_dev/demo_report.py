@@ -15,7 +15,8 @@ from voxfleet_api import ledger
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.protocol import LedgerPage
 from voxfleet_api.quantities import seconds_milliseconds, seconds_text
-from voxfleet_api.results import ClipStatus, ResultIndex, ResultRow
+from voxfleet_api.results import ResultIndex
+from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import Mac
 

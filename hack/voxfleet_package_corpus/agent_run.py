@@ -14,7 +14,7 @@ import yaml
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import ResultRow
+from voxfleet_api.rows import ResultRow
 
 _RATES_HZ = (5_512, 6_000, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200)
 _HIGH_RATES_HZ = (96_000, 176_400, 192_000)

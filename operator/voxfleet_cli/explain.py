@@ -9,10 +9,9 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from voxfleet_api.conditions import ConditionType, is_true
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
+from voxfleet_api.kinds import Resource
 from voxfleet_cli import explainers
-from voxfleet_cli.explainers.explanation import Explainer, Plain
+from voxfleet_cli.explainers.explanation import Explainer, Plain, Related, explanation
 
 
 @cache
@@ -33,17 +32,28 @@ def _explainer_of(module: ModuleType) -> Explainer[Any]:
     return found
 
 
-def needs_shards(resource: Resource) -> bool:
-    """Whether the explanation of this object may show shards."""
-    return explainers_by_kind()[type(resource)].shows is not None
+def related_kinds(resource: Resource) -> list[type[Resource]]:
+    """The kinds whose objects the explanation of this object may show."""
+    return list(_explainer(resource).related)
 
 
-def explain(resource: Resource, shards: Iterable[AudioShard] = ()) -> Plain:
-    """Gives state, reason and next step. `shards`: all that there are, if the explanation needs any."""
-    explainer = explainers_by_kind()[type(resource)]
-    shown = [shard for shard in shards if explainer.shows is not None and explainer.shows(resource, shard)]
-    return explainer.explain(resource, shown)
+def explain(resource: Resource, others: Iterable[Resource] = ()) -> Plain:
+    """Gives state, reason and next step. `others`: all objects of the related kinds."""
+    explainer = _explainer(resource)
+    related = [
+        item
+        for item in others
+        for kind, belongs in explainer.related.items()
+        if type(item) is kind
+        if belongs(resource, item)
+    ]
+    return explanation(explainer, resource, Related(related))
 
 
 def failed(resource: Resource) -> bool:
-    return isinstance(resource, AudioBatchJob) and is_true(resource.status.conditions, ConditionType.FAILED)
+    """Whether a script that asks for the object should fail."""
+    return _explainer(resource).failed(resource)
+
+
+def _explainer(resource: Resource) -> Explainer[Any]:
+    return explainers_by_kind()[type(resource)]

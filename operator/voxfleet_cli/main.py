@@ -14,9 +14,9 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
+from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
 from voxfleet_cli.columns import header, row, table
-from voxfleet_cli.explain import explain, failed, needs_shards
+from voxfleet_cli.explain import explain, failed, related_kinds
 from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_operator.command import operator
@@ -101,7 +101,7 @@ def results(
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
     resource = await find_object(kube, target, namespace or kube.namespace)
-    plain = explain(resource, await _shards_of(kube, resource))
+    plain = explain(resource, await _related(kube, resource))
     if output is Output.TEXT:
         print_explanation(Console(), plain)
     else:
@@ -109,12 +109,12 @@ async def _why(target: Target, namespace: str | None, output: Output, kube: Kube
     return Exit.FAILED_JOB if failed(resource) else Exit.OK
 
 
-async def _shards_of(kube: Kube, resource: Resource) -> list[AudioShard]:
+async def _related(kube: Kube, resource: Resource) -> list[Resource]:
     """Of the object's namespace, or of all namespaces for one that has none."""
-    if not needs_shards(resource):
-        return []
-    shards, _ = await kube.list(AudioShard, resource.metadata.namespace)
-    return shards
+    found: list[Resource] = []
+    for kind in related_kinds(resource):
+        found.extend((await kube.list(kind, resource.metadata.namespace))[0])
+    return found
 
 
 async def _get(

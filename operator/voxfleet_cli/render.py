@@ -13,6 +13,9 @@ from voxfleet_api.conditions import Reason
 from voxfleet_cli.columns import table
 from voxfleet_cli.explainers.explanation import UNSEEN_STATE, Plain
 
+_OPENING = ("kind", "namespace", "name", "state", "next", "conditions")
+_TITLES = {"failures": "Failed clips", "quarantine": "Quarantined clips"}
+_UNSHOWN = ("observedGeneration", "lastTransitionTime")
 _GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED}
 _BAD = {Reason.FAILED, UNSEEN_STATE}
 
@@ -36,31 +39,44 @@ def print_explanation(console: Console, plain: Plain) -> None:
     style = "bold green" if state in _GOOD else "bold red" if state in _BAD else "bold yellow"
     _line(console, f"{plain['kind']} {plain['name']}{where}: ", (state, style))
     _line(console, "Next: ", (str(plain["next"]), "bold"))
-    for label in ("job", "stage", "indexes", "digest", "pending", "input", "results"):
-        if label in plain:
-            _line(console, f"{label.capitalize()}: {plain[label]}")
-    for label in ("clips", "usage", "machine"):
-        if label in plain:
-            _line(console, f"{label.capitalize()}: " + ", ".join(_pair(*item) for item in plain[label].items()))
-    _rows(console, "Conditions", plain.get("conditions", []), ("type", "status", "reason", "message"))
-    _rows(console, "Failed clips", plain.get("failures", []), ("index", "id", "class", "reason"))
-    _rows(console, "Quarantined clips", plain.get("quarantine", []), ("index", "id", "class", "reason"))
-    if "rest" in plain:
-        _line(console, str(plain["rest"]))
-    columns = ("shard", "attempt", "mac", "outcome", "class", "machineSeconds", "usage", "message")
-    _rows(console, "Attempts", plain.get("attempts", []), columns)
+    behind = {key: value for key, value in plain.items() if key not in _OPENING}
+    tables = {key: value for key, value in behind.items() if _is_table(value)}
+    for key, value in behind.items():
+        if key not in tables:
+            _line(console, str(value) if key == "rest" else f"{_title(key)}: {_value(value)}")
+    for key, value in {"conditions": plain.get("conditions", []), **tables}.items():
+        _rows(console, _title(key), value)
 
 
-def _rows(console: Console, title: str, items: list[Plain], columns: tuple[str, ...]) -> None:
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(_pair(*item) for item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _title(key: str) -> str:
+    return _TITLES.get(key, key.capitalize())
+
+
+def _rows(console: Console, title: str, items: list[Plain]) -> None:
     if not items:
         return
-    used = [column for column in columns if any(column in item for item in items)]
+    # What explains a line is its longest part, and stands last.
+    used = sorted(dict.fromkeys(column for item in items for column in item if column not in _UNSHOWN), key=_is_text)
     console.print()
     _line(console, "", (title, "bold"))
     text = table(
         [column.upper() for column in used], [[str(item.get(column, "")) for column in used] for item in items]
     )
     _line(console, text)
+
+
+def _is_text(column: str) -> bool:
+    return column in ("message", "reason")
 
 
 def _pair(key: str, value: object) -> str:

@@ -190,7 +190,7 @@ def _make_fleet(
         raising.add(task)
         task.add_done_callback(raising.discard)
 
-    secrets = _secret_reader(kube, options.namespace)
+    secrets = secret_reader(kube, options.namespace)
     return MacFleet(
         control_plane=control_plane,
         leader=leader.identity,
@@ -214,7 +214,7 @@ def acting_epoch(leader: Leader) -> int:
     return leader.epoch
 
 
-def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
+def secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
     async def read(name: str, key: str) -> bytes:
         try:
             data = await kube.secret(namespace, name)
@@ -223,9 +223,10 @@ def _secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable
         except SecretForbidden as error:
             raise SecretMissing(str(error), Reason.SECRET_FORBIDDEN) from error
         except KubeError as error:
-            raise AgentUnreachable(f"Secret {namespace}/{name} cannot be read now: {error}") from error
+            message = f"Secret {namespace}/{name} cannot be read now: {error}"
+            raise SecretMissing(message, Reason.SECRET_UNREADABLE) from error
         if key not in data:
-            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it")
+            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it", Reason.SECRET_INCOMPLETE)
         return data[key]
 
     return read

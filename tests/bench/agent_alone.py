@@ -18,7 +18,8 @@ from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptState, AttemptStatus
-from voxfleet_api.results import PlanResult, ResultRow
+from voxfleet_api.results import PlanResult
+from voxfleet_api.rows import ResultRow
 
 BENCH_CONTRACT = VoiceContractSpec.load(CONTRACT["spec"])
 POLL_SECONDS = 0.05

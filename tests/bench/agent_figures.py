@@ -14,7 +14,7 @@ from tests.bench.report import Figure, Goal
 from tests.bench.resident import PeakResident
 
 from make_clips import Clip, write_manifest
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 SHORT_CLIPS = 2000
 SHORT_MILLISECONDS = 300

@@ -34,7 +34,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
-from voxfleet_api.results import LadderTable
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_dev.mac import agent_environment
 
 DISTINCT_DURATIONS = 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxfleet_agent.lanes.lane_types import ClipVerdict
-from voxfleet_api.results import ResultRow
+from voxfleet_api.rows import ResultRow
 
 CUT_OFF_MILLISECONDS = 0.5
 """A batch's inference is told in whole milliseconds, cut off: half of one is lost."""

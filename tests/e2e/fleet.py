@@ -15,7 +15,7 @@ import psutil
 
 from voxfleet_api.conditions import Condition, ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY

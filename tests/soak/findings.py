@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from voxfleet_api.ledger import LedgerRow
-from voxfleet_api.results import ResultRow
+from voxfleet_api.rows import ResultRow
 
 
 @dataclass

@@ -30,10 +30,11 @@ from voxfleet_agent.worker import main
 from voxfleet_agent.worker.decode_thread import ClipDecoder
 from voxfleet_agent.worker.loop import MemoryControl, WorkerBackends
 from voxfleet_agent.worker.transcribe import Transcriber
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, RowWarning
+from voxfleet_api.rows import Attestation
 
 Samples = npt.NDArray[np.float32]
 

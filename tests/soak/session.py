@@ -25,7 +25,8 @@ from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptStatus, ShardResult
-from voxfleet_api.results import Commit, PlanResult, ResultRow, attempt_folder
+from voxfleet_api.results import Commit, PlanResult, attempt_folder
+from voxfleet_api.rows import ResultRow
 from voxfleet_dev.processes import wait_ended
 from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
 

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_api.protocol import PoolFacts
-from voxfleet_api.results import LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 S_co = TypeVar("S_co", covariant=True)
 S = TypeVar("S")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from voxfleet_agent.audio.header_facts import HeaderFacts, SkippedBytes
-from voxfleet_api.results import RowWarning, SkippedPart, WarningCode
+from voxfleet_api.clip_warnings import RowWarning, WarningCode
+from voxfleet_api.rows import SkippedPart
 
 _MAX_PARTS = 16
 _NAMED_PARTS = 3

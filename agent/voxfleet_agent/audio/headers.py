@@ -25,7 +25,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, Decoder, Truncated
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_api.results import RowError
+from voxfleet_api.rows import RowError
 
 __all__ = ["HeaderFacts", "Reader", "contract_violation", "duration_violation", "inspect", "inspect_whole", "sniff"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.header_facts import refused
-from voxfleet_api.results import RowWarning, WarningCode
+from voxfleet_api.clip_warnings import RowWarning, WarningCode
 
 LOUD_DECIBELS = -40.0
 """A channel that reaches this level is loud. Speech of the quietest accepted recordings reaches -35."""

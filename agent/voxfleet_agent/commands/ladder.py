@@ -15,7 +15,7 @@ from voxfleet_agent.commands.config_option import ConfigOption, give_up, loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption, console
 from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.ladder_book import LadderFiles, short
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 
 MIB = 2**20
 TABLE_WIDTH = 100

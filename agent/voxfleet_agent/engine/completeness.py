@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_api.results import TimedText
+from voxfleet_api.rows import TimedText
 
 MIN_SPEECH_MILLISECONDS = 200
 """Less speech than a short word proves nothing: a click or a breath can look like it."""

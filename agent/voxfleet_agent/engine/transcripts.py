@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from voxfleet_agent.engine.transcription_families import TranscriptionFamily
 from voxfleet_api.kinds.contract_output import Timestamps
-from voxfleet_api.results import TimedText
+from voxfleet_api.rows import TimedText
 
 
 def read_output(output: object, family: TranscriptionFamily) -> Transcript:

@@ -12,7 +12,7 @@ from voxfleet_agent.finished_runs.text_difference import TextDifference, text_di
 from voxfleet_agent.mlx_audio_names import QUARANTINE, TMPDIR
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 
 @dataclass(frozen=True, slots=True)

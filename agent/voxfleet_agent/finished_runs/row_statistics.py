@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from voxfleet_agent.percentiles import Percentiles, percentiles
-from voxfleet_api.results import ClipStatus, Counts, ResultRow, Timings
+from voxfleet_api.results import Counts
+from voxfleet_api.rows import ClipStatus, ResultRow, Timings
 
 TIMINGS = ("fetch", "decode", "wait", "infer", "write")
 LATENCY = "latency"

@@ -17,7 +17,8 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.base import StatusModel
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import ERRORS_NAME, INDEX_NAME, RESULTS_NAME, ManifestRow, ResultIndex, ResultRow
+from voxfleet_api.results import ERRORS_NAME, INDEX_NAME, RESULTS_NAME, ResultIndex
+from voxfleet_api.rows import ManifestRow, ResultRow
 
 FILE_LIMIT_BYTES = 2**30
 MAX_PLANS = 1000

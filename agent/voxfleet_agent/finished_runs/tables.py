@@ -16,7 +16,7 @@ from voxfleet_agent.finished_runs.comparison import (
 )
 from voxfleet_agent.finished_runs.repro_check import ReproCheck
 from voxfleet_agent.finished_runs.row_statistics import LATENCY, TIMINGS, RowStatistics, timing
-from voxfleet_api.results import ResultRow
+from voxfleet_api.rows import ResultRow
 
 _ABSENT = "-"
 _SHOWN = ("fetch", "decode", "wait", "infer")

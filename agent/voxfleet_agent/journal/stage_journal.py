@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_api.results import PartRef, ResultRow
+from voxfleet_api.results import PartRef
+from voxfleet_api.rows import ResultRow
 from voxfleet_shared import crash_points
 
 

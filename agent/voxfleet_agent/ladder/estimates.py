@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 
 FRAMES_PER_SECOND = 25
 """Frames that a model processes per second of audio. Models range from 12.5 to 50."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 
 ROUNDING = 1e-9
 """Relative; a gain that exceeds the growth by less than this does not count."""

@@ -19,8 +19,8 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_api.results import LadderTable
 
 KEY_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
 MAX_TABLES = 500

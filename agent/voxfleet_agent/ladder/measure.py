@@ -12,7 +12,7 @@ from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpe
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import LadderTier
+from voxfleet_api.ladder_table import LadderTier
 
 MIN_ROUNDS = 5
 MIN_CLIPS = 16

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.ladder_book import short
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 
 MAX_LADDERS = 8
 """The most ladders in one picture; more lines would be indistinguishable."""

@@ -16,10 +16,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, RowWarning, TimedText
+from voxfleet_api.rows import Attestation, TimedText
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH = struct.Struct(">I")

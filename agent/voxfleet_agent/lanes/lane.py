@@ -34,7 +34,7 @@ from voxfleet_agent.lanes.work_call import BatchFeed, WorkCall
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_api.results import LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 WORKER = (sys.executable, "-m", "voxfleet_agent.worker.main")
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30

@@ -10,7 +10,7 @@ from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Loaded, Ver
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LoadedModel
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 
 def loaded_model(answer: Loaded) -> LoadedModel:

@@ -9,10 +9,12 @@ from typing import Protocol
 
 from voxfleet_agent.lane_protocol.messages import SynthesizedFile as SynthesizedFile  # for stages, too
 from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, LaneReadings, RowWarning, TimedText
+from voxfleet_api.rows import Attestation, TimedText
+from voxfleet_api.run_record import LaneReadings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_api.protocol import PoolFacts
-from voxfleet_api.results import LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 
 class LanePools:

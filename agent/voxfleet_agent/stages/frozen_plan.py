@@ -17,7 +17,8 @@ from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles, plan_mis
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import in_reader_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import ManifestRow, PlanFile, plan_folder
+from voxfleet_api.results import PlanFile, plan_folder
+from voxfleet_api.rows import ManifestRow
 
 BLOCK_BYTES = 2**18
 

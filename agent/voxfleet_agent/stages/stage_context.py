@@ -12,8 +12,9 @@ from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.protocol import AttemptSpec
-from voxfleet_api.results import Evidence, LadderTable, ResultRow
+from voxfleet_api.rows import Evidence, ResultRow
 
 
 class LadderBook(Protocol):

@@ -14,7 +14,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_api.results import SynthesizedAudioFile
+from voxfleet_api.rows import SynthesizedAudioFile
 
 MILLISECONDS_PER_CHARACTER = 60
 """Estimates the length of synthesized audio: people read aloud about 16 characters a second."""

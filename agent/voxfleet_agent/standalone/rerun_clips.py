@@ -35,7 +35,7 @@ from voxfleet_api.kinds.job_input import ClipInput, JobInput
 from voxfleet_api.kinds.resource import LocalRef, ObjectMeta
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import ClipStatus, ManifestRow, ResultRow
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
 
 FOLDER_PREFIX = "voxfleet-again-"
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

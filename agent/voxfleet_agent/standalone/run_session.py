@@ -41,7 +41,8 @@ from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import INDEX_NAME, Counts, ResultRow
+from voxfleet_api.results import INDEX_NAME, Counts
+from voxfleet_api.rows import ResultRow
 
 MAX_PLAN_FILES = 10_000
 

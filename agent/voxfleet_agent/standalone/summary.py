@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from voxfleet_agent.finished_runs.row_statistics import LATENCY, RowStatistics
 from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
-from voxfleet_api.results import SKIPPED_NAME, InputSelection
+from voxfleet_api.input_selection import InputSelection
+from voxfleet_api.results import SKIPPED_NAME
 
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
 

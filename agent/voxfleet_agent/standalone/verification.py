@@ -36,7 +36,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.results import ManifestRow, ResultRow
+from voxfleet_api.rows import ManifestRow, ResultRow
 
 
 async def replay(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import SkipReason
+from voxfleet_api.input_selection import SkipReason
 
 EnterFolder = Callable[[str], bool]
 """Tells by a folder's own name whether a listing goes into it."""

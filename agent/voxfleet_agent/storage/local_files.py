@@ -36,7 +36,7 @@ from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_agent.storage.staging_names import STAGING_PREFIX, hold, is_left_behind, staging_name
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import SkipReason
+from voxfleet_api.input_selection import SkipReason
 
 SWEPT_ENTRIES = 200_000
 """How many entries one sweep looks at."""

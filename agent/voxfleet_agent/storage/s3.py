@@ -88,15 +88,22 @@ class S3Endpoint(HttpObjects):
                 if response.status != 200:
                     raise await response.error()
                 page = await read_document(response)
-            keys = [text_of(item, "Key") for item in page.iterfind("{*}Contents")]
-            if text_of(page, "EncodingType") == "url":
-                keys = [unquote_plus(key) for key in keys]
-            # Consoles create a key with a trailing slash for an empty folder.
-            page_names = [key.removeprefix(above) for key in keys if key.startswith(above) and not key.endswith("/")]
+            url_encoded = text_of(page, "EncodingType") == "url"
+            found = [
+                (unquote_plus(text_of(item, "Key")) if url_encoded else text_of(item, "Key"), text_of(item, "Size"))
+                for item in page.iterfind("{*}Contents")
+            ]
+            keys = [key for key, _ in found if key.startswith(above)]
+            # Consoles create an empty object, whose key ends in a slash, for an empty folder.
+            page_names = [
+                key.removeprefix(above)
+                for key, size in found
+                if key.startswith(above) and not (key.endswith("/") and size in ("", "0"))
+            ]
             for name in page_names:
                 check_name(name)
             names.extend(page_names)
-            exists = exists or any(key.startswith(above) for key in keys)
+            exists = exists or bool(keys)
             check_count(len(names), limit)
             empty_pages += not page_names
             if empty_pages > MAX_EMPTY_PAGES:

@@ -17,9 +17,10 @@ from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, RowWarning
+from voxfleet_api.rows import Attestation
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ from voxfleet_agent.audio.levels import (
     silent_mix,
 )
 from voxfleet_agent.engine.quieted_speech import Mask, QuietedSpeech
-from voxfleet_api.results import RowWarning
+from voxfleet_api.clip_warnings import RowWarning
 
 
 class MixdownJudge:

@@ -13,8 +13,9 @@ from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
+from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import RowWarning, TimedText, WarningCode
+from voxfleet_api.rows import TimedText
 
 LEAST_SPEECH_MILLISECONDS = 100
 """A text needs this much audible speech. Half of what completeness asks of a short word: the detector may miss its

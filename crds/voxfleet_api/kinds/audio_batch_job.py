@@ -20,13 +20,13 @@ from voxfleet_api.base import (
     Uri,
     between,
     cel,
-    list_atomic,
     list_map,
     list_set,
     list_unique,
     open_enum,
     validations,
 )
+from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_output import OutputFormat
@@ -35,7 +35,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import InputSelection, WarningCounts
+from voxfleet_api.results import PlanResult
 from voxfleet_api.selectors import LabelSelector
 
 MAX_SHARDS = 5000
@@ -154,25 +154,10 @@ class AcceptedContract(StatusModel):
     spec: Annotated[VoiceContractSpec, Field(description="The contract's spec, copied.")]
 
 
-class JobPlan(StatusModel):
+class JobPlan(PlanResult):
     """The frozen plan; Process attempts verify all of it."""
 
     attempt: Annotated[int, Field(ge=1, description="The attempt of the Plan shard whose files count.")]
-    manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of plan/<attempt>/manifest.jsonl.")]
-    model_digest: Annotated[Digest, Field(description="Digest of the model's files.")]
-    model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
-    boundaries: Annotated[
-        tuple[int, ...],
-        Field(
-            max_length=MAX_SHARDS + 1,
-            json_schema_extra=list_atomic(),
-            description="Shard k holds the clips from boundaries[k] up to but not including boundaries[k+1].",
-        ),
-    ]
-    audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
-    selection: Annotated[
-        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
-    ] = None
 
 
 class ClipCounts(StatusModel):
@@ -211,6 +196,24 @@ class QuarantinedClip(FailedClip):
     sha256: Annotated[Sha256Hex | None, Field(description="sha256 of the clip's bytes as read.")] = None
 
 
+FailedClips = Annotated[
+    tuple[FailedClip, ...],
+    Field(
+        max_length=STATUS_CLIPS,
+        json_schema_extra=list_map("index"),
+        description="The first failed clips; errors.jsonl has all of them.",
+    ),
+]
+QuarantinedClips = Annotated[
+    tuple[QuarantinedClip, ...],
+    Field(
+        max_length=STATUS_CLIPS,
+        json_schema_extra=list_map("index"),
+        description="The first quarantined clips; errors.jsonl has all of them.",
+    ),
+]
+
+
 class JobUsage(StatusModel):
     """Machine time: the sum of verified, signed ledger rows, recomputed and never incremented."""
 
@@ -247,22 +250,8 @@ class AudioBatchJobStatus(StatusModel):
     plan: Annotated[JobPlan | None, Field(description="The frozen plan.")] = None
     clips: ClipCounts = ClipCounts()
     shards: ShardCounts = ShardCounts()
-    quarantine: Annotated[
-        tuple[QuarantinedClip, ...],
-        Field(
-            max_length=STATUS_CLIPS,
-            json_schema_extra=list_map("index"),
-            description="The first quarantined clips; errors.jsonl has all of them.",
-        ),
-    ] = ()
-    failures: Annotated[
-        tuple[FailedClip, ...],
-        Field(
-            max_length=STATUS_CLIPS,
-            json_schema_extra=list_map("index"),
-            description="The first failed clips; errors.jsonl has all of them.",
-        ),
-    ] = ()
+    quarantine: QuarantinedClips = ()
+    failures: FailedClips = ()
     warnings: WarningCounts = ()
     macs: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],

@@ -23,11 +23,12 @@ from voxfleet_api.base import (
     open_enum,
     validations,
 )
+from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import FailedClips, QuarantinedClips
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
-from voxfleet_api.results import PlanResult, WarningCounts
+from voxfleet_api.results import PlanResult
 
 MAX_ATTEMPTS = 16
 
@@ -166,22 +167,8 @@ class AudioShardStatus(
     commit: ShardCommit | None = None
     plan: Annotated[PlanResult | None, Field(description="Result of a Plan shard.")] = None
     clips: Annotated[ShardClipCounts | None, Field(description="Outcomes of the committed clips.")] = None
-    quarantine: Annotated[
-        tuple[QuarantinedClip, ...],
-        Field(
-            max_length=STATUS_CLIPS,
-            json_schema_extra=list_map("index"),
-            description="The first quarantined clips of the shard.",
-        ),
-    ] = ()
-    failures: Annotated[
-        tuple[FailedClip, ...],
-        Field(
-            max_length=STATUS_CLIPS,
-            json_schema_extra=list_map("index"),
-            description="The first failed clips of the shard.",
-        ),
-    ] = ()
+    quarantine: QuarantinedClips = ()
+    failures: FailedClips = ()
     warnings: WarningCounts = ()
     scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from voxfleet_api.conditions import ConditionType
+from voxfleet_api.kinds import VoiceContract
+from voxfleet_cli.explainers.explanation import Explainer, message_of, reason_of
 
-from voxfleet_api.conditions import ConditionType, find
-from voxfleet_api.kinds import AudioShard, VoiceContract
-from voxfleet_cli.explainers.explanation import (
-    UNSEEN,
-    UNSEEN_STATE,
-    Explainer,
-    Plain,
-    conditions,
-    identity,
-    without_empty,
+EXPLAINER = Explainer(
+    kind=VoiceContract,
+    state=lambda contract: reason_of(contract.status.conditions, ConditionType.ACCEPTED),
+    next=lambda contract: message_of(contract.status.conditions, ConditionType.ACCEPTED),
+    details=lambda contract, _: {"digest": contract.status.digest},
 )
-
-
-def explain_contract(contract: VoiceContract, _: Sequence[AudioShard]) -> Plain:
-    accepted = find(contract.status.conditions, ConditionType.ACCEPTED)
-    return without_empty(
-        {
-            **identity(contract),
-            "state": accepted.reason if accepted else UNSEEN_STATE,
-            "next": accepted.message if accepted else UNSEEN,
-            "digest": contract.status.digest,
-            "conditions": conditions(contract.status.conditions),
-        }
-    )
-
-
-EXPLAINER = Explainer(VoiceContract, explain_contract)

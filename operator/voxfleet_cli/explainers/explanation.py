@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from voxfleet_api.conditions import Condition
+from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.kinds import AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Stage
 from voxfleet_api.quantities import seconds_text
 
 Plain = dict[str, Any]
 R = TypeVar("R", bound=Resource)
+K = TypeVar("K", bound=Resource)
 
 UNSEEN_STATE = "Unseen"
 UNSEEN = "the operator has not looked at it yet; see whether it runs: kubectl get lease -A | grep voxfleet-operator"
 
 
-@dataclass(frozen=True, slots=True)
+class Related:
+    """Other objects of the cluster that an explanation shows."""
+
+    def __init__(self, objects: Iterable[Resource]) -> None:
+        self._objects = list(objects)
+
+    def of(self, kind: type[K]) -> list[K]:
+        return [item for item in self._objects if isinstance(item, kind)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explainer(Generic[R]):
+    """All that `voxfleet` knows of a kind beyond its columns."""
+
     kind: type[R]
-    explain: Callable[[R, Sequence[AudioShard]], Plain]
-    """Gives state, reason and next step, from the object and the shards that `shows` chooses."""
-    shows: Callable[[R, AudioShard], bool] | None = None
-    """Whether a shard belongs to the explanation; None: no shard does."""
+    state: Callable[[R], str]
+    next: Callable[[R], str]
+    """What to do next."""
+    details: Callable[[R, Related], Plain]
+    """What stands behind the fields that all explanations begin with. Empty ones are left out."""
+    related: Mapping[type[Resource], Callable[[R, Any], bool]] = field(default_factory=dict)
+    """The kinds whose objects are shown too, and which of them belong to the object."""
+    failed: Callable[[R], bool] = lambda _: False
+    """Whether a script that asks for the object should fail."""
+
+
+def explanation(explainer: Explainer[R], resource: R, related: Related) -> Plain:
+    metadata = resource.metadata
+    present: tuple[Condition, ...] = getattr(resource.status, "conditions", ())
+    return without_empty(
+        {
+            "kind": resource.crd.kind,
+            "namespace": metadata.namespace,
+            "name": metadata.name,
+            "state": explainer.state(resource),
+            "next": explainer.next(resource),
+            "conditions": [item.dump() for item in present],
+            **explainer.details(resource, related),
+        }
+    )
+
+
+def reason_of(present: Iterable[Condition], type_: ConditionType) -> str:
+    """The state of an object that one condition sums up."""
+    found = find(present, type_)
+    return found.reason if found else UNSEEN_STATE
+
+
+def message_of(present: Iterable[Condition], type_: ConditionType) -> str:
+    """The next step for an object that one condition sums up."""
+    found = find(present, type_)
+    return found.message if found else UNSEEN
 
 
 def attempts_of(shard: AudioShard) -> list[Plain]:
@@ -46,15 +92,6 @@ def attempt_line(shard: AudioShard, record: AttemptRecord) -> Plain:
             "usage": None if usage or not ended or shard.spec.stage is not Stage.PROCESS else "not verified yet",
         }
     )
-
-
-def identity(resource: Resource) -> Plain:
-    metadata = resource.metadata
-    return {"kind": resource.crd.kind, "namespace": metadata.namespace, "name": metadata.name}
-
-
-def conditions(present: Iterable[Condition]) -> list[Plain]:
-    return [item.dump() for item in present]
 
 
 def without_empty(plain: Plain) -> Plain:

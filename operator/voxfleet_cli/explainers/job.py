@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.failure_texts import TEXTS
@@ -10,39 +10,23 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import FailedClip
 from voxfleet_api.results import job_folder
-from voxfleet_cli.explainers.explanation import (
-    UNSEEN,
-    UNSEEN_STATE,
-    Explainer,
-    Plain,
-    attempts_of,
-    conditions,
-    identity,
-    without_empty,
-)
+from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 
 
-def explain_job(job: AudioBatchJob, shards: Sequence[AudioShard]) -> Plain:
+def _details(job: AudioBatchJob, related: Related) -> Plain:
     status = job.status
-    complete = find(status.conditions, ConditionType.COMPLETE)
-    return without_empty(
-        {
-            **identity(job),
-            "state": complete.reason if complete else UNSEEN_STATE,
-            "next": _job_next(job),
-            "pending": status.pending_reason,
-            "conditions": conditions(status.conditions),
-            "clips": status.clips.dump(),
-            "input": status.plan.selection.text if status.plan and status.plan.selection else None,
-            "failures": _clips(status.failures),
-            "quarantine": _clips(status.quarantine),
-            "rest": _rest(job),
-            "warnings": {warned.code: warned.clips for warned in status.warnings},
-            "attempts": [line for shard in shards for line in attempts_of(shard)],
-            "usage": status.usage.dump(),
-            "results": status.results.uri if status.results else None,
-        }
-    )
+    return {
+        "pending": status.pending_reason,
+        "clips": status.clips.dump(),
+        "input": status.plan.selection.text if status.plan and status.plan.selection else None,
+        "failures": _clips(status.failures),
+        "quarantine": _clips(status.quarantine),
+        "rest": _rest(job),
+        "warnings": {warned.code: warned.clips for warned in status.warnings},
+        "attempts": [line for shard in related.of(AudioShard) for line in attempts_of(shard)],
+        "usage": status.usage.dump(),
+        "results": status.results.uri if status.results else None,
+    }
 
 
 def _clips(clips: Iterable[FailedClip]) -> list[Plain]:
@@ -88,8 +72,15 @@ def _job_next(job: AudioBatchJob) -> str:
     return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
 
 
-def _shows(job: AudioBatchJob, shard: AudioShard) -> bool:
+def _belongs(job: AudioBatchJob, shard: AudioShard) -> bool:
     return shard.spec.job_ref.uid == job.metadata.uid
 
 
-EXPLAINER = Explainer(AudioBatchJob, explain_job, _shows)
+EXPLAINER = Explainer(
+    kind=AudioBatchJob,
+    state=lambda job: reason_of(job.status.conditions, ConditionType.COMPLETE),
+    next=_job_next,
+    details=_details,
+    related={AudioShard: _belongs},
+    failed=lambda job: is_true(job.status.conditions, ConditionType.FAILED),
+)

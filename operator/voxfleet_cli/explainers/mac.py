@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from voxfleet_api.conditions import Condition, ConditionType, find
+from voxfleet_api.conditions import Condition, ConditionType
 from voxfleet_api.kinds import AudioShard, MacAgent
-from voxfleet_cli.explainers.explanation import (
-    UNSEEN,
-    UNSEEN_STATE,
-    Explainer,
-    Plain,
-    attempts_of,
-    conditions,
-    identity,
-    without_empty,
-)
+from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 
 
-def explain_mac(mac: MacAgent, shards: Sequence[AudioShard]) -> Plain:
-    available = find(mac.status.conditions, ConditionType.AVAILABLE)
-    return without_empty(
-        {
-            **identity(mac),
-            "state": available.reason if available else UNSEEN_STATE,
-            "next": _mac_next(mac.status.conditions),
-            "conditions": conditions(mac.status.conditions),
-            "machine": mac.status.machine.dump() if mac.status.machine else None,
-            "attempts": [line for shard in shards for line in attempts_of(shard) if line["mac"] == mac.metadata.name],
-        }
-    )
+def _details(mac: MacAgent, related: Related) -> Plain:
+    shards = related.of(AudioShard)
+    return {
+        "machine": mac.status.machine.dump() if mac.status.machine else None,
+        "attempts": [line for shard in shards for line in attempts_of(shard) if line["mac"] == mac.metadata.name],
+    }
 
 
 def _mac_next(present: Iterable[Condition]) -> str:
@@ -41,8 +26,14 @@ def _mac_next(present: Iterable[Condition]) -> str:
     return "nothing: it takes attempts" if list(present) else UNSEEN
 
 
-def _shows(mac: MacAgent, shard: AudioShard) -> bool:
+def _worked_on(mac: MacAgent, shard: AudioShard) -> bool:
     return shard.status.mac == mac.metadata.name
 
 
-EXPLAINER = Explainer(MacAgent, explain_mac, _shows)
+EXPLAINER = Explainer(
+    kind=MacAgent,
+    state=lambda mac: reason_of(mac.status.conditions, ConditionType.AVAILABLE),
+    next=lambda mac: _mac_next(mac.status.conditions),
+    details=_details,
+    related={AudioShard: _worked_on},
+)

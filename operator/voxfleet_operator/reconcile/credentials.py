@@ -67,4 +67,4 @@ async def job_credentials(context: Context, job: AudioBatchJob) -> S3Credentials
     except SecretForbidden as error:
         raise Blocked(Blocker(Reason.SECRET_FORBIDDEN, str(error))) from error
     except CredentialsIncomplete as error:
-        raise Blocked(Blocker(Reason.SECRET_NOT_FOUND, str(error))) from error
+        raise Blocked(Blocker(Reason.SECRET_INCOMPLETE, str(error))) from error

@@ -38,6 +38,7 @@ from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
@@ -53,7 +54,7 @@ from voxfleet_api.protocol import (
     S3Credentials,
     ShardResult,
 )
-from voxfleet_api.results import LadderTable, LaneReadings
+from voxfleet_api.run_record import LaneReadings
 
 TIMEOUT_SECONDS = 30.0
 """Makes a test fail, instead of hanging, when an event never comes."""

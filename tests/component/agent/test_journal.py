@@ -16,7 +16,8 @@ from voxfleet_agent.journal import attempt_table, event_table, settings_table
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.journal.stage_journal import FrozenPart, SqliteStageJournal
 from voxfleet_api.protocol import AttemptKey, EventType, RenewAnswer
-from voxfleet_api.results import ClipStatus, PartRef, ResultRow
+from voxfleet_api.results import PartRef
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 KEY = AttemptKey("shard-1", 1)
 

@@ -19,7 +19,7 @@ from voxfleet_agent import ledger as ledgers
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import ResultRow
+from voxfleet_api.rows import ResultRow
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 

@@ -22,7 +22,8 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, MachineFacts, ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Commit, ResultRow
+from voxfleet_api.results import Commit
+from voxfleet_api.rows import ResultRow
 from voxfleet_dev.processes import wait_ended
 from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
 

@@ -11,10 +11,10 @@ from tests.component.audio.audio_rig import Samples, contract, decode, noise, sa
 from tests.unit.agent.audio.mp3_bytes import ID3V1, ape, id3v2
 
 from voxfleet_agent.audio.decode import open_decoder
+from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Truncated
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import WarningCode
 
 RATE_HZ = 44_100
 FRAME_SAMPLES = 1152

@@ -13,9 +13,9 @@ from tests.component.audio.audio_rig import Samples, contract, save
 
 from voxfleet_agent.audio.decode import open_decoder
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
+from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Windows
-from voxfleet_api.results import RowWarning, WarningCode
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 RATE_HZ = 16_000

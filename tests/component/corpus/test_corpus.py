@@ -15,7 +15,8 @@ from tests.rig.job_specs import JobSpecs
 from voxfleet_agent.stages.process.row_recorder import evidence_name
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import ClipStatus, ManifestRow, ResultIndex, ResultRow
+from voxfleet_api.results import ResultIndex
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
 from voxfleet_api.run_record import RunRecord
 from voxfleet_corpus.case import CONTRACT, Expected, Verdict
 from voxfleet_corpus.folder import write_corpus

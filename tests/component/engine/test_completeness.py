@@ -16,7 +16,7 @@ from voxfleet_agent.engine.completeness import shortfall
 from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS, audible_speech
 from voxfleet_agent.engine.transcriber import MlxTranscriber
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_api.results import TimedText
+from voxfleet_api.rows import TimedText
 
 Samples = npt.NDArray[np.float32]
 Examples = dict[str, tuple[Samples, str]]

@@ -13,7 +13,8 @@ from tests.rig.job_specs import JobSpecs
 
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.protocol import AttemptSpec, AttemptState, ShardResult
-from voxfleet_api.results import PlanResult, ResultRow
+from voxfleet_api.results import PlanResult
+from voxfleet_api.rows import ResultRow
 from voxfleet_corpus.sounds import SPEECH, TEXT
 
 CLIPS = 6

@@ -23,7 +23,8 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_limits import Backoff, Retries
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import ClipStatus, ResultIndex, ResultRow
+from voxfleet_api.results import ResultIndex
+from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_corpus.case import CONTRACT
 from voxfleet_corpus.damage import flip, hole
 from voxfleet_corpus.sounds import RATE_HZ, Sounds

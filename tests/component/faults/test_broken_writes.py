@@ -20,7 +20,7 @@ from tests.component.faults.faulty_proxy import Fault, FaultyProxy
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
-from voxfleet_api.results import ClipStatus
+from voxfleet_api.rows import ClipStatus
 from voxfleet_corpus.sounds import SPEECH
 from voxfleet_dev.s3 import S3Server
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.main import app
-from voxfleet_api.results import LadderTable
+from voxfleet_api.ladder_table import LadderTable
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import LadderTable
+from voxfleet_api.ladder_table import LadderTable
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 CAP_BYTES = 4 * 2**30

@@ -50,12 +50,13 @@ from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
 from voxfleet_agent.worker.loop import WorkerBackends
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
-from voxfleet_api.results import Attestation, RowWarning, TimedText
+from voxfleet_api.rows import Attestation, TimedText
 
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -17,9 +17,9 @@ from tests.component.lanes.lane_rig import Examples, contract, run, transcribe, 
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Resample, Truncated, Windows
-from voxfleet_api.results import WarningCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

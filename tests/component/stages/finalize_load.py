@@ -25,22 +25,8 @@ from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import AttemptSpec, ShardResult
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import (
-    Attestation,
-    ClipStatus,
-    Commit,
-    Counts,
-    ManifestRow,
-    PartRef,
-    PlanFile,
-    PlanResult,
-    ResultRow,
-    RowError,
-    Timings,
-    attempt_folder,
-    part_name,
-    plan_folder,
-)
+from voxfleet_api.results import Commit, Counts, PartRef, PlanFile, PlanResult, attempt_folder, part_name, plan_folder
+from voxfleet_api.rows import Attestation, ClipStatus, ManifestRow, ResultRow, RowError, Timings
 
 PART_ROWS = 64
 WORDS = 60

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.component.stages.stage_rig import Job
 from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 
-from voxfleet_api.results import AttemptBase, Commit, PlanResult, ResultRow
+from voxfleet_api.results import AttemptBase, Commit, PlanResult
+from voxfleet_api.rows import ResultRow
 from voxfleet_api.run_record import RunRecord
 
 

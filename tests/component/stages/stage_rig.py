@@ -43,7 +43,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptKey, AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import ManifestRow, PlanResult, ResultIndex, ResultRow, attempt_folder
+from voxfleet_api.results import PlanResult, ResultIndex, attempt_folder
+from voxfleet_api.rows import ManifestRow, ResultRow
 
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),

@@ -18,7 +18,9 @@ from voxfleet_agent.storage.listing import EnterFolder, every_folder
 from voxfleet_agent.storage.upload_content import Content
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.results import Attestation, Evidence, LadderTable, LadderTier, LaneReadings, ResultRow, TimedText
+from voxfleet_api.ladder_table import LadderTable, LadderTier
+from voxfleet_api.rows import Attestation, Evidence, ResultRow, TimedText
+from voxfleet_api.run_record import LaneReadings
 
 T = TypeVar("T")
 

@@ -19,8 +19,9 @@ from tests.rig.lane_account import ENTRY, needs_root
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.input_selection import SkippedRow, SkipReason
 from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput, PrefixInput
-from voxfleet_api.results import PlanFile, PlanResult, SkippedRow, SkipReason
+from voxfleet_api.results import PlanFile, PlanResult
 
 
 def skipped(job: Job) -> dict[str, str]:

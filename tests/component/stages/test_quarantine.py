@@ -18,7 +18,7 @@ from voxfleet_api.kinds import contract_limits
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptKey, AttemptSpec
-from voxfleet_api.results import Evidence
+from voxfleet_api.rows import Evidence
 
 UID = "0f0f0f0f-0000-4000-8000-000000000000"
 

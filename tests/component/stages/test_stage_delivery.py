@@ -23,7 +23,8 @@ from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Commit, ResultRow
+from voxfleet_api.results import Commit
+from voxfleet_api.rows import ResultRow
 
 # Parts
 

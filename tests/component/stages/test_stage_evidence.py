@@ -9,7 +9,7 @@ from tests.component.stages.stage_stubs import StubLane, StubQuarantine
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
-from voxfleet_api.results import ClipStatus, Evidence
+from voxfleet_api.rows import ClipStatus, Evidence
 
 
 def read_evidence(job: Job, index: int) -> Evidence:

@@ -20,7 +20,8 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.protocol import CommitRef
-from voxfleet_api.results import ClipStatus, Commit, FileRef, PlanResult, ResultIndex, TimedText
+from voxfleet_api.results import Commit, FileRef, PlanResult, ResultIndex
+from voxfleet_api.rows import ClipStatus, TimedText
 
 REPRO = ("repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json")
 FILES = ("results.jsonl", "errors.jsonl", *REPRO, "index.json")

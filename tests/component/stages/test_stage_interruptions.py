@@ -18,7 +18,8 @@ from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
 from voxfleet_agent.stages.process.pipeline import UNRECORDED_BATCHES
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import AttemptBase, ClipStatus, Commit, PlanResult
+from voxfleet_api.results import AttemptBase, Commit, PlanResult
+from voxfleet_api.rows import ClipStatus
 
 
 class Kind(Enum):

@@ -30,7 +30,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, ScratchLimit
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
-from voxfleet_api.results import ClipStatus, ResultRow, TimedText
+from voxfleet_api.rows import ClipStatus, ResultRow, TimedText
 
 SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
 

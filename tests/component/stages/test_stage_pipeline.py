@@ -25,7 +25,7 @@ from voxfleet_agent.stages.process import part_uploader
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
-from voxfleet_api.results import ClipStatus
+from voxfleet_api.rows import ClipStatus
 
 # The pipeline
 

@@ -20,7 +20,8 @@ from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput, PrefixInput
-from voxfleet_api.results import ClipStatus, PlanFile
+from voxfleet_api.results import PlanFile
+from voxfleet_api.rows import ClipStatus
 
 
 async def test_plan_writes_a_manifest_with_size_and_etag_of_every_clip(job: Job) -> None:

@@ -23,7 +23,7 @@ from voxfleet_agent.storage.listing import EnterFolder, every_folder
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
-from voxfleet_api.results import ClipStatus
+from voxfleet_api.rows import ClipStatus
 
 # Process verifies manifest, contract and model
 

@@ -21,7 +21,7 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import ClipInput, JobInput, ManifestInput
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode, Task, VoiceReference
 from voxfleet_api.protocol import ShardResult
-from voxfleet_api.results import ClipStatus
+from voxfleet_api.rows import ClipStatus
 
 TEXTS = ["one two", "three", "four five six"]
 

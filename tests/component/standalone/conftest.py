@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from voxfleet_agent import core_dumps, logs
 from voxfleet_agent.main import app
-from voxfleet_api.results import ResultIndex, ResultRow
+from voxfleet_api.results import ResultIndex
+from voxfleet_api.rows import ResultRow
 from voxfleet_dev.mac import agent_environment
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -29,7 +29,7 @@ from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.kinds.job_model import BuiltinName
-from voxfleet_api.results import ClipStatus
+from voxfleet_api.rows import ClipStatus
 from voxfleet_dev.s3 import S3Server
 from voxfleet_shared.crash_points import EXIT_CODE
 

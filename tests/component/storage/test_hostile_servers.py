@@ -25,7 +25,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_api.results import ManifestRow
+from voxfleet_api.rows import ManifestRow
 
 Body = Callable[[int], bytes]
 MORE = b"<IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken>"
@@ -108,6 +108,16 @@ async def test_a_listing_takes_neither_all_time_nor_all_memory(body: Body, expec
     with HostileS3(body) as storage:
         async with storage, asyncio.timeout(60):
             assert await class_of(storage.list_names("s3://bucket/p/", 10**6)) is expected
+
+
+async def test_an_object_whose_key_ends_in_a_slash_is_listed_and_a_folder_of_a_console_is_not() -> None:
+    listing = (
+        b"<R><Contents><Key>p/call.wav/</Key><Size>5</Size></Contents>"
+        b"<Contents><Key>p/made/</Key><Size>0</Size></Contents></R>"
+    )
+    with HostileS3(lambda _: listing) as storage:
+        async with storage:
+            assert await storage.list_names("s3://bucket/p/", 10) == ["call.wav/"]
 
 
 async def test_an_object_that_does_not_end_is_another_one() -> None:

@@ -13,14 +13,15 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from voxfleet_api import protocol
 from voxfleet_api.base import OPEN_VALUE, OPEN_VALUE_PATTERN, ApiModel, StatusModel
+from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition
 from voxfleet_api.failures import RULES, FailureClass, Remedy, rule_of
+from voxfleet_api.input_selection import SkipReason
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import LedgerRow
 from voxfleet_api.protocol import AttemptState, AttemptStatus, Event, EventType, Problem
-from voxfleet_api.results import SkipReason, WarningCode
 from voxfleet_generate.structural import Schema, kind_schema
 from voxfleet_operator.reconcile.shard.decide import ReportedState, put_refusal, reported_state
 

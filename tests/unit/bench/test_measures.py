@@ -7,7 +7,7 @@ from tests.bench.agent_figures import busy_seconds
 from tests.bench.failure import MeasurementFailed
 from tests.bench.resident import slope
 
-from voxfleet_api.results import ClipStatus, ResultRow, Timings
+from voxfleet_api.rows import ClipStatus, ResultRow, Timings
 
 
 def row(index: int, infer_milliseconds: int, batch_size: int, status: ClipStatus = ClipStatus.SUCCEEDED) -> ResultRow:

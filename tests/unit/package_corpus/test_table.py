@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow, RowError, RowWarning, WarningCode
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError
 from voxfleet_package_corpus.table import CorpusLine, differences, read, written
 
 GOOD = CorpusLine(path="a/x.wav", sha256="1" * 64, status=ClipStatus.SUCCEEDED, audio_milliseconds=100)

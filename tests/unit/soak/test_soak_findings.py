@@ -7,7 +7,7 @@ from tests.rig.ledger_row import ledger_row
 from tests.soak.findings import count_repeated, count_rows, double_billed_seconds
 
 from voxfleet_api.ledger import LedgerRow
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 
 def row(index: int, text: str = "one") -> ResultRow:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from voxfleet_agent.percentiles import Percentiles, percentiles
 from voxfleet_api.base import Decimal3, SpecModel
-from voxfleet_api.results import ClipStatus, ResultRow, Timings
+from voxfleet_api.rows import ClipStatus, ResultRow, Timings
 
 _STAGES = tuple(Timings.model_fields)
 

@@ -19,7 +19,8 @@ from voxfleet_agent.storage.blocking_calls import in_thread
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.ranges import decode, encode
-from voxfleet_api.results import ERRORS_NAME, RESULTS_NAME, ClipStatus, FileRef, ManifestRow, PartRef, ResultRow
+from voxfleet_api.results import ERRORS_NAME, RESULTS_NAME, FileRef, PartRef
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
 
 ROWS_AT_A_TIME = 256
 BYTES_AT_A_TIME = 2**20

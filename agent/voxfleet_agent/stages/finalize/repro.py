@@ -16,9 +16,10 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.protocol import AttemptSpec, FinalizeSpec
-from voxfleet_api.results import FileRef, LadderTable, LaneReadings, PlanFile
-from voxfleet_api.run_record import RunRecord
+from voxfleet_api.results import FileRef, PlanFile
+from voxfleet_api.run_record import LaneReadings, RunRecord
 
 T = TypeVar("T")
 

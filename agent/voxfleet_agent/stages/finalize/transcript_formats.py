@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
-from voxfleet_api.results import ResultRow, TimedText
+from voxfleet_api.rows import ResultRow, TimedText
 
 _ARROW = re.compile(r"-{2,}>")
 

@@ -13,7 +13,7 @@ from voxfleet_agent.storage import RangeReader, Storage, in_reader_thread
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import ManifestRow, RowError
+from voxfleet_api.rows import ManifestRow, RowError
 
 MAX_HEADER_RANGES = 1024
 """Ranges that are read for one header. A fragmented m4a needs one for every few seconds of audio."""

@@ -56,6 +56,8 @@ class PrefixClips(Sequence[InputClip]):
         name = self._names[index]
         if not is_text(name):
             return InputClip(printable(name), problem="its name is not UTF-8, so no address can name it; rename it")
+        if name.endswith("/"):
+            return InputClip(name, problem="its key ends in a slash, so no address can name it; copy it to another key")
         return InputClip(name, f"{self._prefix_uri}{name}")
 
     def __len__(self) -> int:

@@ -23,7 +23,8 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.results import SKIPPED_NAME, ManifestRow, PlanFile, PlanResult, plan_folder
+from voxfleet_api.results import SKIPPED_NAME, PlanFile, PlanResult, plan_folder
+from voxfleet_api.rows import ManifestRow
 from voxfleet_shared import crash_points
 
 HEADERS_AT_A_TIME = 16

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from voxfleet_agent.stages.plan.hidden_names import is_below_hidden, is_hidden
 from voxfleet_agent.storage import Listing
 from voxfleet_agent.storage.packed_content import PackedContent
+from voxfleet_api.input_selection import InputSelection, SkippedEntries, SkippedRow, SkipReason
 from voxfleet_api.kinds.job_input import PrefixInput
-from voxfleet_api.results import InputSelection, SkippedEntries, SkippedRow, SkipReason
 
 TOLD_ENDINGS = 5
 _KNOWN_ENDINGS = frozenset(
@@ -91,6 +91,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def own_name_of(name: str) -> str:
+    """The last part of a name. One of S3 may end in a slash."""
+    return name.rstrip("/").rpartition("/")[2]
+
+
 def is_text(name: str) -> bool:
     """Whether a name is text. Python decodes the bytes of a local name that are not UTF-8 to surrogates."""
     try:
@@ -127,7 +132,7 @@ class _Patterns:
 
     def match(self, name: str, *, ignore_case: bool | None = None) -> bool:
         """`ignore_case`: None: as the job says."""
-        own_name = unicodedata.normalize("NFC", name.rpartition("/")[2])
+        own_name = unicodedata.normalize("NFC", own_name_of(name))
         ignores = self._ignore_case if ignore_case is None else ignore_case
         hidden = is_hidden(own_name)
         return any(
@@ -143,7 +148,7 @@ def _skip_reason(prefix_uri: str, name: str, patterns: _Patterns, outputs: tuple
         return SkipReason.HIDDEN
     if patterns.match(name):
         return None
-    return SkipReason.HIDDEN if is_hidden(name.rpartition("/")[2]) else SkipReason.NO_PATTERN_MATCHED
+    return SkipReason.HIDDEN if is_hidden(own_name_of(name)) else SkipReason.NO_PATTERN_MATCHED
 
 
 def _outputs(prefix_uri: str, output_folder: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from voxfleet_agent.stages.result_rows import RowTally, is_row_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import AttemptBase, ClipStatus, ManifestRow, PartRef, ResultRow, attempt_folder
+from voxfleet_api.results import AttemptBase, PartRef, attempt_folder
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
 
 _BASE = re.compile(r"([1-9][0-9]*)/base\.json")
 _PART = re.compile(r"part-[0-9]{6}-([0-9a-f]{64})\.jsonl")

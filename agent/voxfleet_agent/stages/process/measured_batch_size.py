@@ -11,7 +11,8 @@ from voxfleet_agent.stages.process.prefetch import ClipSource
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.results import LadderTable, ManifestRow
+from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.rows import ManifestRow
 
 MAX_MEASURED_BYTES = 512 * 2**20
 """Total size of the clips that one measurement fetches."""

@@ -20,7 +20,8 @@ from voxfleet_agent.stages.result_rows import RowFactory
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import deliver_audio
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ManifestRow, Timings, attempt_folder
+from voxfleet_api.results import attempt_folder
+from voxfleet_api.rows import ManifestRow, Timings
 
 UNRECORDED_BATCHES = LANE_BATCHES + 2
 """Batches between lane and row: those inside the lane and two whose rows are being written. A crash repeats these."""

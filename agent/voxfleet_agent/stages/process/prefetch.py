@@ -19,7 +19,7 @@ from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_agent.storage import ObjectVersion
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.results import ManifestRow, RowError
+from voxfleet_api.rows import ManifestRow, RowError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.process.part_uploader import PartUploader
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.digest import canonical_json
-from voxfleet_api.results import ClipStatus, Evidence, ManifestRow, ResultRow
+from voxfleet_api.rows import ClipStatus, Evidence, ManifestRow, ResultRow
 
 
 @dataclass

@@ -12,7 +12,8 @@ from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import FileRef, LadderTable
+from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.results import FileRef
 from voxfleet_api.run_record import RunRecord
 
 

@@ -15,7 +15,8 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ProcessSpec
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import ManifestRow, PlanFile
+from voxfleet_api.results import PlanFile
+from voxfleet_api.rows import ManifestRow
 
 
 @dataclass(frozen=True, slots=True)

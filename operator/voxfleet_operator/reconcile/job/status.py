@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from voxfleet_api.clip_limits import beyond_limits
+from voxfleet_api.clip_warnings import warning_counts
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import (
@@ -20,7 +21,7 @@ from voxfleet_api.kinds.audio_batch_job import (
 )
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import job_folder, warning_counts
+from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live

@@ -31,7 +31,7 @@ from voxfleet_agent.audio.headers import HeaderFacts, contract_violation, inspec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Encoding
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import RowError
+from voxfleet_api.rows import RowError
 
 CLIPS = Path(__file__).parents[4] / "examples" / "clips"
 REFUSALS = {FailureClass.UNSUPPORTED_CONTAINER, FailureClass.DECODE_ERROR, FailureClass.CONTRACT_VIOLATION}

@@ -28,10 +28,10 @@ from tests.unit.agent.audio.mp3_bytes import (
 from voxfleet_agent.audio.clip_warnings import skipped_parts, warnings_of
 from voxfleet_agent.audio.headers import HeaderFacts, contract_violation, inspect, inspect_whole
 from voxfleet_agent.audio.mp3_walk import MAX_SKIPPED_BYTES
+from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Truncated
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import WarningCode
 
 AUDIO = frames(10)
 NOISE = bytes(range(1, 200)) * 3  # holds no frame

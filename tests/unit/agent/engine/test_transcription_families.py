@@ -17,7 +17,7 @@ from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
-from voxfleet_api.results import TimedText
+from voxfleet_api.rows import TimedText
 
 TIMED = TranscriptionFamily(timestamps=Timestamps.WORD)
 

@@ -13,7 +13,8 @@ from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_task import Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import LadderTier, LaneReadings
+from voxfleet_api.ladder_table import LadderTier
+from voxfleet_api.run_record import LaneReadings
 
 MIB = 2**20
 CLIP_BYTES = 1000

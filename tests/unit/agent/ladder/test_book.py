@@ -20,7 +20,7 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.results import LadderTable
+from voxfleet_api.ladder_table import LadderTable
 
 VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3", "python": "3.11"}
 CAP_BYTES = 1024 * MIB

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.agent.ladder.paper_lane import MIB, make_tier
 
 from voxfleet_agent.ladder.knees import Knees, decide_knees, explain
-from voxfleet_api.results import LadderTable, LadderTier
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 
 SIZES = range(1, 9)
 

@@ -10,7 +10,7 @@ from tests.unit.agent.ladder.test_knees import make_table, make_tiers
 
 from voxfleet_agent.ladder import estimates
 from voxfleet_agent.ladder.plot import MAX_LADDERS, draw
-from voxfleet_api.results import LadderTable
+from voxfleet_api.ladder_table import LadderTable
 
 
 def known(chip: str = "M4", parameters: int | None = 1_000_000) -> LadderTable:

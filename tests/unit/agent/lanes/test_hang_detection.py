@@ -14,9 +14,10 @@ from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage
 from voxfleet_agent.worker import decode_thread
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Mask, Piece, Samples
+from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import Attestation, RowWarning
+from voxfleet_api.rows import Attestation
 
 SECOND_NS = 10**9
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16_000,), channels=(1,)))

@@ -21,7 +21,7 @@ from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resamp
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import TimedText
+from voxfleet_api.rows import TimedText
 
 MIB = 2**20
 

@@ -16,7 +16,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import ScratchLimit
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import ManifestRow
+from voxfleet_api.rows import ManifestRow
 
 AUDIO = frames(20)
 ACCEPTED = ContractInput(containers=tuple(Container), sample_rates_hz=(RATE_HZ,), channels=(1,))

@@ -16,8 +16,8 @@ from voxfleet_agent.stages.plan.other_spelling import other_spellings
 from voxfleet_agent.stages.plan.prefix_selection import PrefixSelection, nothing_selected, select_clips
 from voxfleet_agent.storage import Listing
 from voxfleet_agent.storage.listing import SkippedFolder
+from voxfleet_api.input_selection import SkippedRow, SkipReason
 from voxfleet_api.kinds.job_input import PrefixInput
-from voxfleet_api.results import SkippedRow, SkipReason
 
 URI = "file:///data/in/"
 OUTPUT = "file:///data/out/job-1"
@@ -109,6 +109,14 @@ def test_a_name_that_is_not_utf8_is_a_row_of_its_own() -> None:
     assert (good.uri, good.problem) == (f"{URI}a.wav", None)
     assert (bad.custom_id, bad.uri) == ("\\xff.wav", None)
     assert bad.problem is not None and "not UTF-8" in bad.problem
+
+
+def test_a_key_that_ends_in_a_slash_is_a_row_of_its_own() -> None:
+    selection = select(["a.wav", "b.wav/", ".c.wav/", "d.txt/"], "*.wav")
+    assert selection.skipped == [(".c.wav/", SkipReason.HIDDEN), ("d.txt/", SkipReason.NO_PATTERN_MATCHED)]
+    plain, slashed = PrefixClips(URI, selection.names)
+    assert (plain.uri, slashed.uri) == (f"{URI}a.wav", None), "an address without the slash is another object"
+    assert slashed.problem is not None and "ends in a slash" in slashed.problem
 
 
 def test_folders_that_were_not_listed_are_counted() -> None:

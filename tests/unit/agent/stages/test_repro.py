@@ -19,16 +19,10 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.ladder_table import LadderTable, LadderTier
 from voxfleet_api.protocol import FinalizeSpec
-from voxfleet_api.results import (
-    ClipStatus,
-    LadderTable,
-    LadderTier,
-    PlanFile,
-    ResultRow,
-    RowError,
-    Timings,
-)
+from voxfleet_api.results import PlanFile
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError, Timings
 from voxfleet_api.run_record import RunRecord
 
 DIGEST = "sha256:" + "5" * 64

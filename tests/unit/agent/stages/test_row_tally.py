@@ -10,20 +10,12 @@ from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
 from voxfleet_agent.stages.process.inherited_parts import DeliveredParts, parse_part
 from voxfleet_agent.stages.result_rows import RowTally
+from voxfleet_api.clip_warnings import MAX_WARNING_CODES, RowWarning, WarningCode, WarningCount, warning_counts
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.protocol import ShardResult
-from voxfleet_api.results import (
-    MAX_WARNING_CODES,
-    ClipStatus,
-    ResultRow,
-    RowError,
-    RowWarning,
-    WarningCode,
-    WarningCount,
-    warning_counts,
-)
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError
 
 warnings = st.lists(st.sampled_from(WarningCode), max_size=5).map(
     lambda codes: tuple(RowWarning(code=code, message="what") for code in codes)

@@ -20,7 +20,8 @@ from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.ranges import encode
-from voxfleet_api.results import ClipStatus, ManifestRow, PartRef, ResultRow
+from voxfleet_api.results import PartRef
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
 
 
 def clip(index: int, etag: str = "v1") -> ManifestRow:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import transcript_formats
 from voxfleet_agent.stages.finalize.transcript_formats import Cue, cues
-from voxfleet_api.results import ClipStatus, ResultRow, TimedText
+from voxfleet_api.rows import ClipStatus, ResultRow, TimedText
 
 
 def row(*segments: TimedText, text: str = "one two") -> ResultRow:

@@ -40,7 +40,8 @@ from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, 
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import ClipStatus, Counts, FileRef, ManifestRow, ResultRow, Timings
+from voxfleet_api.results import Counts, FileRef
+from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow, Timings
 
 CONTRACT = VoiceContractSpec(
     input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)),

@@ -6,7 +6,7 @@ from voxfleet_agent.finished_runs.row_statistics import row_statistics
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
 from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import ClipStatus, ResultRow, RowError
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError
 
 HEARD = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED, text="yes", audio_milliseconds=2000)
 LOST = ResultRow(

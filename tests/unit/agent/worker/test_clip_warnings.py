@@ -15,8 +15,8 @@ from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.results import WarningCode
 
 LOST = level_lost("downmix Mean made it quieter")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_cli.explain import explain, failed
 from voxfleet_cli.names import UnknownKind, kind_of, parse_target
+from voxfleet_cli.render import print_explanation
 
 SINCE = "2026-11-20T11:00:00Z"
 KEY = f"{'A' * 43}="
@@ -177,6 +180,39 @@ def test_a_mac_names_the_cause_and_not_its_consequence() -> None:
         }
     )
     assert next_of(mac) == "pin the new key or find out who answers"
+
+
+def test_whatever_an_explanation_holds_is_printed() -> None:
+    plain = {
+        "kind": "Thing",
+        "name": "one",
+        "state": "Big",
+        "next": "nothing",
+        "conditions": [condition("Accepted", "True", "Accepted", "m")],
+        "colour": "red",
+        "sizes": {"a": 1, "b": {"c": 2}},
+        "macs": ["mac-a", "mac-b"],
+        "parts": [{"reason": "small", "name": "x"}, {"name": "y", "weight": 7}],
+        "rest": "1 of 2 is shown",
+    }
+    told = io.StringIO()
+    print_explanation(Console(file=told, width=20), plain)
+    lines = [" ".join(line.split()) for line in told.getvalue().splitlines() if line]
+    assert lines == [
+        "Thing one: Big",
+        "Next: nothing",
+        "Colour: red",
+        "Sizes: a 1, b (c 2)",
+        "Macs: mac-a, mac-b",
+        "1 of 2 is shown",
+        "Conditions",
+        "TYPE STATUS REASON MESSAGE",
+        "Accepted True Accepted m",
+        "Parts",
+        "NAME WEIGHT REASON",
+        "x small",
+        "y 7",
+    ]
 
 
 @pytest.mark.parametrize("word", ["job", "Jobs", "abj", "audiobatchjob", "audiobatchjobs"])

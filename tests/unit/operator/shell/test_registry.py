@@ -89,10 +89,18 @@ EXPLAINER = '''"""Explains a Thing."""
 
 from __future__ import annotations
 
+from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.thing import Thing
-from voxfleet_cli.explainers.explanation import Explainer, identity
+from voxfleet_cli.explainers.explanation import Explainer
 
-EXPLAINER = Explainer(Thing, lambda thing, _: {**identity(thing), "state": "Big" if thing.spec.size > 1 else "Small"})
+EXPLAINER = Explainer(
+    kind=Thing,
+    state=lambda thing: "Big" if thing.spec.size > 1 else "Small",
+    next=lambda _: "nothing",
+    details=lambda _, related: {"macs": [mac.metadata.name for mac in related.of(MacAgent)]},
+    related={MacAgent: lambda _, mac: mac.metadata.name == "mac"},
+    failed=lambda thing: thing.spec.size > 1,
+)
 '''
 
 
@@ -115,7 +123,7 @@ import asyncio, json
 import generate
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.thing import Thing
-from voxfleet_cli.explain import explain
+from voxfleet_cli.explain import explain, failed, related_kinds
 from voxfleet_cli.names import kind_of, parse_target
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.registry import reconcilers, triggers
@@ -141,7 +149,9 @@ answers = {
     "watched": asyncio.run(watched()),
     "words": [kind_of(word).crd.kind for word in ("gadget", "gadgets", "thing", "things", "th")],
     "anywhere": Thing in parse_target("one").kinds,
-    "explained": explain(thing),
+    "explained": explain(thing, [mac, thing]),
+    "related": [kind.crd.kind for kind in related_kinds(thing)],
+    "failed": failed(thing),
     "requeue": asyncio.run(known["Thing"].reconcile(key_of(thing))),
     "woken": sorted(key.name for key in triggers().keys_of_change(mac, cache) if key.kind == "Thing"),
     "leader": sorted(key.kind for key in all_keys(cache)),
@@ -160,7 +170,9 @@ def test_a_new_kind_is_known_everywhere_by_its_own_files(tmp_path: Path) -> None
     assert "crds/voxfleet.dev_things.yaml" in answers["outputs"] and answers["crd"] and answers["reference"]
     assert "things" in answers["watched"]
     assert answers["words"] == ["Thing"] * 5 and answers["anywhere"]
-    assert answers["explained"] == {"kind": "Thing", "namespace": "ns", "name": "one", "state": "Big"}
+    opening = {"kind": "Thing", "namespace": "ns", "name": "one", "state": "Big", "next": "nothing"}
+    assert answers["explained"] == {**opening, "macs": ["mac"]}
+    assert answers["related"] == ["MacAgent"] and answers["failed"]
     assert answers["requeue"] == 7.0 and answers["woken"] == ["one"]
     assert answers["leader"] == ["Placement", "Thing"]
 

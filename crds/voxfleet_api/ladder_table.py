@@ -1,0 +1,52 @@
+"""Measured batch sizes."""
+
+from __future__ import annotations
+
+from voxfleet_api.base import Digest, SpecModel
+
+
+class LadderTier(SpecModel):
+    """The measurement of one batch size, in a process of its own."""
+
+    batch_size: int
+    peak_rss_bytes: int
+    metal_peak_bytes: int | None = None
+    audio_milliseconds: int
+    """The audio of all rounds."""
+    infer_milliseconds: int
+    """Of all rounds, each counted as the median one."""
+    clip_p50_milliseconds: int
+    """The p50 of a clip's time, which is the time of its batch."""
+    clip_p95_milliseconds: int
+    scratch_bytes: int = 0
+    """The fetched bytes of the clips of all rounds."""
+
+    @property
+    def audio_seconds_per_second(self) -> float:
+        return self.audio_milliseconds / max(1, self.infer_milliseconds)
+
+
+class LadderTable(SpecModel):
+    """Measured batch sizes, smallest first, and the batch size chosen from them."""
+
+    model_digest: Digest
+    contract_digest: Digest
+    chip: str
+    versions: dict[str, str]
+    sample_rate_hz: int
+    memory_cap_bytes: int
+    tail_p95_milliseconds: int | None = None
+    """The contract's slo.offlineTailP95."""
+    parameters: int | None = None
+    """The number of the model's parameters, for an estimate of multiply-accumulates."""
+    tiers: tuple[LadderTier, ...]
+    memory_knee: int
+    """The largest batch size under the memory cap."""
+    latency_knee: int
+    """The last batch size under the memory cap whose throughput gained more than its p95 grew."""
+    throughput_knee: int
+    """The smallest batch size within 5 % of the best throughput, under the memory cap and slo.offlineTailP95."""
+    chosen: int
+    """The throughput knee, or less after a job had to step down."""
+    stepped_down_for: str | None = None
+    """Why a job had to step down since the table was measured."""
