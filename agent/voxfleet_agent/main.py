@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from pathlib import Path
@@ -25,7 +24,7 @@ from voxfleet_agent.commands.replay import REPLAY_EXAMPLES, replay
 from voxfleet_agent.commands.repro import repro_app
 from voxfleet_agent.commands.run import RUN_EXAMPLES, run
 from voxfleet_agent.config import EXAMPLE, ConfigError, create_private_file
-from voxfleet_agent.exit_deadline import exit_within
+from voxfleet_agent.exit_deadline import exit_soon, run_to_the_end
 from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal.journal import JournalError
 from voxfleet_api.ledger import LedgerError
@@ -87,16 +86,24 @@ def serve(
 
     agent_config = loaded(config)
     core_dumps.hide_memory()
+    told = (ConfigError, FolderInUseError, JournalError, LedgerError, OSError)
     try:
         logs.configure(file=log_file)
         if log_file is not None:
             logs.bound_standard_error()
         for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
             logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
-        asyncio.run(run_agent(agent_config, exit_within))
-    except (ConfigError, FolderInUseError, JournalError, LedgerError, OSError) as error:
+        run_to_the_end(lambda stopping: run_agent(agent_config, stopping), told)
+    except told as error:
         raise give_up(error) from error
 
 
 def main() -> None:
-    app(prog_name="voxfleet-agent")
+    code = 1
+    try:
+        app(prog_name="voxfleet-agent")
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    finally:
+        exit_soon(code)

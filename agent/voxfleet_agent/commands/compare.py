@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from voxfleet_agent.commands.config_option import give_up
 from voxfleet_agent.commands.output import TableFormat, TableOption, show
+from voxfleet_agent.exit_deadline import run_to_the_end
 
 COMPARE_EXAMPLES = """Examples:
 
@@ -35,7 +35,7 @@ def compare(
     not count, and per second of wall time too where `voxfleet-agent run` made the run.
 
     Ends with 0 when both hold the same clips with the same transcripts, with 1 when something differs, with 2 when one
-    of them cannot be read.
+    of them cannot be read, with 70 when a disk or a file server does not answer.
     """
     from voxfleet_agent.aws_environment import CredentialsMissing
     from voxfleet_agent.finished_runs import comparison, tables
@@ -48,8 +48,11 @@ def compare(
             run = await files.finished()
             return run, await files.bundle(run.index)
 
+    async def read_both(_: object) -> tuple[tuple[FinishedRun, ReproBundle], tuple[FinishedRun, ReproBundle]]:
+        return await read(a), await read(b)
+
     try:
-        (run_a, bundle_a), (run_b, bundle_b) = (asyncio.run(read(location)) for location in (a, b))
+        (run_a, bundle_a), (run_b, bundle_b) = run_to_the_end(read_both)
     except (UnreadableRun, CredentialsMissing) as error:
         raise give_up(error, 2) from error
     wall_a, wall_b = (None if run.pace is None else run.pace.wall_milliseconds for run in (run_a, run_b))

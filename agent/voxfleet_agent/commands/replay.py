@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from voxfleet_agent.aws_environment import CredentialsMissing
 from voxfleet_agent.commands.config_option import give_up
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TableFormat, TableOption, show
+from voxfleet_agent.exit_deadline import run_to_the_end
 from voxfleet_agent.finished_runs.tables import pairs_json, pairs_table
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
 from voxfleet_agent.standalone.progress import progress_reporter
@@ -57,7 +57,8 @@ def replay(
     since the run are not transcribed but shown as ChecksumMismatch; a clip that gives another text, or other audio, is
     NondeterministicReplay.
 
-    Ends with 0 when every transcript is the same, 1 when one differs, 2 when the run cannot be read or run again.
+    Ends with 0 when every transcript is the same, 1 when one differs, 2 when the run cannot be read or run again, 70
+    when a disk or a file server does not answer.
     """
     from voxfleet_agent.finished_runs.repro_check import ModelNotNamed
     from voxfleet_agent.finished_runs.run_files import UnreadableRun
@@ -70,7 +71,7 @@ def replay(
         state = state_home(os.environ, Path.home())
         make_private(state)
         with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as reporter:
-            pairs = asyncio.run(verification.replay(run, worst, model, os.environ, Path.home(), reporter))
+            pairs = run_to_the_end(lambda _: verification.replay(run, worst, model, os.environ, Path.home(), reporter))
     except (UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict, OSError) as error:
         raise give_up(error, 2) from error
     same = all(pair.same for pair in pairs)

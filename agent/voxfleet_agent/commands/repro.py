@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from voxfleet_agent.commands.config_option import give_up
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TableFormat, TableOption, show
 from voxfleet_agent.commands.replay import ModelOption, ShowTextOption
+from voxfleet_agent.exit_deadline import run_to_the_end
 from voxfleet_agent.standalone.mlx_audio_settings import SettingsConflict
 from voxfleet_agent.standalone.progress import progress_reporter
 from voxfleet_agent.standalone.rerun_clips import MAX_CLIPS
@@ -56,7 +56,7 @@ def verify(
     text, or other audio, is NondeterministicReplay.
 
     Ends with 0 when all is the same, 1 when something differs, 2 when the run cannot be read, or has no clip that could
-    be run again.
+    be run again, 70 when a disk or a file server does not answer.
     """
     from voxfleet_agent.finished_runs.repro_check import ModelNotNamed
     from voxfleet_agent.finished_runs.run_files import UnreadableRun
@@ -70,7 +70,9 @@ def verify(
         state = state_home(os.environ, Path.home())
         make_private(state)
         with log_into(state / "again-log.jsonl"), progress_reporter(sys.stderr) as reporter:
-            check = asyncio.run(verification.verify(bundle, sample, seed, model, os.environ, Path.home(), reporter))
+            check = run_to_the_end(
+                lambda _: verification.verify(bundle, sample, seed, model, os.environ, Path.home(), reporter)
+            )
     except (UnreadableRun, RunRefused, ModelNotNamed, CredentialsMissing, SettingsConflict, OSError) as error:
         raise give_up(error, 2) from error
     if output is TableFormat.JSON:

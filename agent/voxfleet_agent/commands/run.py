@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from voxfleet_agent.aws_environment import CredentialsMissing, from_environment,
 from voxfleet_agent.commands.config_option import give_up, loaded
 from voxfleet_agent.commands.log_file import log_into
 from voxfleet_agent.commands.output import TextFormat, TextOption
-from voxfleet_agent.exit_deadline import exit_within
+from voxfleet_agent.exit_deadline import run_to_the_end
 from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import DocumentError, read_files
@@ -89,7 +89,8 @@ def run(
     No machine-hours are signed.
 
     Ends with 0 when the job is complete, 1 when it failed or is beyond the contract's limits, 2 when documents,
-    environment, options, input or model are wrong and nothing ran, 130 when it was interrupted.
+    environment, options, input or model are wrong and nothing ran, 70 when it could not end because a disk or a file
+    server does not answer (the same command goes on), 130 when it was interrupted.
     """
     try:
         specs, paths, credentials = _prepare(file, config, lanes, allow or [], state)
@@ -148,7 +149,7 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
                 reporter.say(mlx_audio_names.warning(name, nearest))
             reporter.say(f"{specs.job.metadata.name}: results go to {specs.output_folder}")
             running = run_job(specs, paths, credentials, reporter, retry_failed=retry_failed)
-            return asyncio.run(_until_signalled(running))
+            return run_to_the_end(lambda stopping: _until_signalled(running, stopping), (RunRefused, OSError))
     except asyncio.CancelledError:
         raise give_up("interrupted before it began", EXIT_CODES[RunEnding.PARKED]) from None
     except DocumentError as error:
@@ -161,7 +162,7 @@ def _run(specs: AttemptSpecs, paths: RunPaths, credentials: S3Credentials | None
         remove_empty(*made)
 
 
-async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSummary:
+async def _until_signalled(running: Coroutine[None, None, RunSummary], stopping: Callable[[], None]) -> RunSummary:
     """Parks the run on the first SIGINT or SIGTERM; a second signal ends the process in the usual way."""
     task = asyncio.ensure_future(running)
     loop = asyncio.get_running_loop()
@@ -170,7 +171,7 @@ async def _until_signalled(running: Coroutine[None, None, RunSummary]) -> RunSum
     def park() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
-        exit_within()
+        stopping()
         task.cancel()
 
     for number in numbers:
