@@ -19,7 +19,8 @@ from voxfleet_agent.audio.ring_buffer import RingBuffer
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Loaded, Message
 from voxfleet_agent.worker.decode_thread import ClipJob, DecodeThread, Samples
 from voxfleet_agent.worker.loop import Item, WorkerLoop
-from voxfleet_api.results import Attestation, RowWarning
+from voxfleet_api.clip_warnings import RowWarning
+from voxfleet_api.rows import Attestation
 
 MIB = 2**20
 
