@@ -49,6 +49,8 @@ _KNOWN_CHUNKS = {
     b"ID3 ",
     b"FVER",
     b"CHAN",
+    b"FLLR",
+    b"PEAK",
 }
 """Chunks that hold no audio."""
 _COMMON_BYTES = 22

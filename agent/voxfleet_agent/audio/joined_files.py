@@ -17,9 +17,13 @@ FILE_START = re.compile(
     re.DOTALL,
 )
 """Marks of files, long enough that audio does not hold them by accident."""
+_FRAME_MARK = re.compile(rb"\xff(?=[\xe2-\xe7\xf0-\xfd])")
 _RUN_FRAMES = 3
 """Frames in a row that are no accident."""
 _ADTS_HEADER_BYTES = 7
+_MIN_FREE_BYTES, _MAX_FREE_BYTES = 24, 4096
+"""Of a frame of free format."""
+_MAX_FREE_GUESSES = 16
 _KBITS_LAYER_2 = {
     3: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -51,12 +55,11 @@ def other_audio(content: bytes) -> tuple[int, str] | None:
     """Where in `content` another file or a stream of frames begins, and its kind with its article; None: nowhere."""
     found = FILE_START.search(content)
     end = len(content) if found is None else found.start()
-    position = content.find(b"\xff", 0, end)
-    while position >= 0:
-        what = stream_at(content, position)
+    for mark in _FRAME_MARK.finditer(content, 0, end):
+        position = mark.start()
+        what = stream_at(content, position) or _free_format_at(content, position)
         if what is not None:
             return position, what
-        position = content.find(b"\xff", position + 1, end)
     return None if found is None else (end, another_file(content[end : end + HEAD_BYTES]) or "a file")
 
 
@@ -75,11 +78,35 @@ def stream_at(content: bytes, start: int) -> str | None:
     return first[0]
 
 
+def _free_format_at(content: bytes, start: int) -> str | None:
+    """Frames of an mp3 of free format state no length: three headers follow each other at equal distances."""
+    head = content[start : start + HEADER_BYTES]
+    if len(head) < HEADER_BYTES or head[1] & 0xE6 != 0xE2 or head[1] >> 3 & 3 == 1:
+        return None
+    if head[2] >> 4 or head[2] & 0xC == 0xC:
+        return None
+
+    def begins(at: int) -> bool:
+        other = content[at : at + 3]
+        return len(other) == 3 and other[:2] == head[:2] and other[2] & 0xFC == head[2] & 0xFC
+
+    second = start + _MIN_FREE_BYTES - 1
+    for _ in range(_MAX_FREE_GUESSES):
+        second = content.find(head[:2], second + 1, start + _MAX_FREE_BYTES)
+        if second < 0:
+            break
+        third = 2 * second - start
+        # A frame may have a byte of padding.
+        if begins(second) and any(begins(third + spare) for spare in (-1, 0, 1)):
+            return "an mp3 stream of free format"
+    return None
+
+
 def ends_in_a_stream(content: bytes) -> bool:
     """Whether three or more frames follow each other up to the end of `content`, zeros behind them left out; the last
     one may be cut off."""
-    position = content.find(b"\xff")
-    while position >= 0:
+    for mark in _FRAME_MARK.finditer(content):
+        position = mark.start()
         first = link = _link(content[position : position + _ADTS_HEADER_BYTES])
         at, count = position, 0
         while first is not None and link is not None and link[:2] == first[:2]:
@@ -87,7 +114,6 @@ def ends_in_a_stream(content: bytes) -> bool:
             link = _link(content[at : at + _ADTS_HEADER_BYTES])
         if not content[at:].strip(b"\0") and count >= _RUN_FRAMES:
             return True
-        position = content.find(b"\xff", position + 1)
     return False
 
 

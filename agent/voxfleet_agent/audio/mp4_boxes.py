@@ -136,11 +136,14 @@ def boxes(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if offset + 8 > len(body):
             return
         length, name = struct.unpack_from(">I4s", body, offset)
+        header_bytes = 8
         if length == 0:
             length = len(body) - offset
-        if length < 8 or offset + length > len(body):
+        elif length == 1 and offset + 16 <= len(body):
+            length, header_bytes = int.from_bytes(body[offset + 8 : offset + 16], "big"), 16
+        if length < header_bytes or offset + length > len(body):
             raise damaged("has a broken header (moov)")
-        yield name, body[offset + 8 : offset + length]
+        yield name, body[offset + header_bytes : offset + length]
         offset += length
 
 

@@ -356,6 +356,7 @@ def test_audio_that_a_header_leaves_out_is_counted(content: bytes, left_bytes: i
         wav(audio=NOISE, extra=b"junk\x00\x00\x00\x00"),
         aiff(audio=NOISE) + b"ANNO" + struct.pack(">I", 4) + b"note",
         aiff(audio=NOISE, skipped=bytes(8)),
+        aiff(audio=NOISE, extra=b"FLLR" + struct.pack(">I", 100) + NOISE[:100]),
         aiff(audio=NOISE + bytes(300)),  # SSND is padded, COMM counts the samples
         aiff(audio=NOISE, extra=b"NAME" + struct.pack(">I", 3) + b"abc"),  # no byte of padding
         caf(audio=NOISE, after=caf_chunk(b"free", bytes(range(100)))),
@@ -432,6 +433,16 @@ def test_a_quicktime_file_without_a_file_type_is_read(first: bytes) -> None:
         old = first + shifted(content, len(first) - start)[start:]
         facts = facts_of(old)
         assert (facts.container, facts.frames, facts.skipped) == (Container.M4A, WHOLE_FRAMES["m4a"], ())
+
+
+def test_boxes_of_64_bits_are_read_within_the_header() -> None:
+    """`trak` takes 8 bytes more; the header lies behind the audio."""
+    moov, track = M4A.index(b"moov") - 4, M4A.index(b"trak") - 4
+    lengths = {at: struct.unpack_from(">I", M4A, at)[0] for at in (moov, track)}
+    grown = M4A[:moov] + struct.pack(">I", lengths[moov] + 8) + M4A[moov + 4 : track]
+    content = grown + struct.pack(">I4sQ", 1, b"trak", lengths[track] + 8) + M4A[track + 8 :]
+    facts = facts_of(content)
+    assert (facts.frames, facts.skipped) == (WHOLE_FRAMES["m4a"], ())
 
 
 def test_a_cut_m4a_has_its_whole_packets() -> None:

@@ -35,6 +35,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 AUDIO = frames(10)
 NOISE = bytes(range(1, 200)) * 3  # holds no frame
+FREE_FORMAT = b"\xff\xf3\x08\xc4" + b"\xaa" * 300
 PICTURE = b"APIC\0\0\x40\0\0\0\0image/png\0\3\0\x89PNG" + NOISE * 20
 
 
@@ -194,7 +195,12 @@ def test_a_change_of_the_stream_is_refused_with_its_place(between: bytes) -> Non
 @pytest.mark.parametrize("before", [AUDIO, AUDIO + NOISE, NOISE])
 @pytest.mark.parametrize(
     ("other", "kind"),
-    [(wav(), "a wav file"), (aiff(), "an aiff file"), (FLAC_CLIP.read_bytes()[:5000], "a flac file")],
+    [
+        (wav(), "a wav file"),
+        (FREE_FORMAT * 3, "an mp3 stream of free format"),
+        (aiff(), "an aiff file"),
+        (FLAC_CLIP.read_bytes()[:5000], "a flac file"),
+    ],
 )
 def test_another_file_is_never_taken_for_rubbish(before: bytes, other: bytes, kind: str) -> None:
     content = before + other + AUDIO
