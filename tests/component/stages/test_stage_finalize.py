@@ -92,7 +92,7 @@ def test_more_rows_take_hardly_more_memory_of_the_supervisor(tmp_path: Path) -> 
     folders = [tmp_path / str(count) for count in rows]
     for folder, count in zip(folders, rows, strict=True):
         make(folder, count, 1)
-    load = (sys.executable, "-m", "tests.component.stages.finalize_load", "run", *folders)
+    load = [sys.executable, "-m", "tests.component.stages.finalize_load", "run", *map(str, folders)]
     ran = subprocess.run(load, check=True, capture_output=True, timeout=300)
     few, many = (json.loads(line)["peakBytes"] for line in ran.stdout.splitlines())
     assert many - few < 18e6, "whoever holds the rows holds 24 MB more"
