@@ -112,7 +112,7 @@ def invented(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from((*signatures, *others))) + draw(st.binary(max_size=2000))
 
 
-@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(damaged(), damaged(), invented()), min_size=CLIPS_IN_A_ROW, max_size=CLIPS_IN_A_ROW))
 def test_random_damage_costs_one_clip_and_no_lane(living_lane: LivingLane, contents: list[bytes]) -> None:
     living_lane.check_verdicts(contents)

@@ -1,7 +1,7 @@
 """Makes a large job's parts, and finalizes them in a process of its own that reports its peak memory.
 
 python -m tests.component.stages.finalize_load make FOLDER ROWS SHARDS
-python -m tests.component.stages.finalize_load run FOLDER
+python -m tests.component.stages.finalize_load run FOLDER...
 """
 
 from __future__ import annotations
@@ -136,4 +136,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     else:
-        print(json.dumps(asyncio.run(run(Path(sys.argv[2])))))
+        for name in sys.argv[2:]:
+            print(json.dumps(asyncio.run(run(Path(name)))))

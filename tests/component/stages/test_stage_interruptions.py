@@ -166,9 +166,9 @@ def test_every_clip_has_one_row_whatever_interrupts(
 @pytest.mark.parametrize("then", Then)
 @pytest.mark.parametrize("kind", Kind)
 def test_an_interruption_at_any_single_edge_loses_nothing(tmp_path: Path, kind: Kind, then: Then) -> None:
-    """Interrupts at every edge that a run of five clips passes, one after the other, instead of at a sample."""
+    """Interrupts at every edge that a run of three clips passes, which are two parts, instead of at a sample."""
     job = Job(tmp_path / "count", edges=Breaker())
-    job.add_clips(5)
+    job.add_clips(3)
 
     async def count() -> int:
         plan = planned(await job.plan())
@@ -179,4 +179,4 @@ def test_an_interruption_at_any_single_edge_loses_nothing(tmp_path: Path, kind: 
     edges = asyncio.run(count())
     assert edges > 30
     for edge in range(1, edges + 1):
-        asyncio.run(run_with(tmp_path / str(edge), 5, [Interruption(edge, kind, then)]))
+        asyncio.run(run_with(tmp_path / str(edge), 3, [Interruption(edge, kind, then)]))

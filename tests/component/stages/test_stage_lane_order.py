@@ -121,15 +121,22 @@ async def test_fetching_stays_in_its_window_and_scratch_is_empty_at_the_end(
     monkeypatch.setattr(pipeline, "WINDOW", replace(pipeline.WINDOW, audio_milliseconds=1000, min_clips=2))
     job.add_clips(30)
     plan = planned(await job.plan())
-    lane, seen = StubLane(batch_size=2), []
+    lane, seen, fetched = StubLane(batch_size=2), [], asyncio.Event()
+
+    def watch(name: str) -> None:
+        if sum(passed.startswith("after download") for passed in job.edges.passed) == 3:
+            fetched.set()
 
     async def count(task: ClipTask) -> None:
+        await fetched.wait()  # fetching goes on while the lane works on its first clip
         await asyncio.gather(*(asyncio.sleep(0) for _ in range(50)))
         seen.append(len(job.scratch_files()))
 
+    job.edges = Edges(watch)
     lane.before = count
     scratch = job.open_scratch()
-    await job.process(plan, lane=lane, scratch=scratch)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await job.process(plan, lane=lane, scratch=scratch)
     assert 2 < max(seen) <= 5, "a clip has 200 ms"
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
 
