@@ -28,7 +28,7 @@ from pathlib import Path
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
-from voxfleet_api.results import ClipStatus, ResultRow
+from voxfleet_api.rows import ClipStatus, ResultRow
 
 async def main(folder):
     journal = await Journal.open(folder, folder / "journal.sqlite3")
