@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import traceback
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -58,14 +59,21 @@ def _rotated(file: Path) -> logging.Handler:
     return RotatingFileHandler(file, maxBytes=ROTATED_FILE_BYTES, backupCount=ROTATED_FILES - 1, encoding="utf-8")
 
 
-def bound_standard_error() -> None:
-    """Empties the file that standard error goes to, if it is one and has grown.
+def crash_file(log_file: Path) -> Path:
+    """The file beside the log that a service's standard error goes to."""
+    return log_file.with_name(f"{log_file.stem}-stderr{log_file.suffix}")
+
+
+def bound_standard_error(log_file: Path) -> None:
+    """Empties the service's crash file if standard error goes there and it has grown; no other file is touched.
 
     launchd appends to it for ever, and only native code and crashes of Python write there.
     """
     state = os.fstat(sys.stderr.fileno())
     if stat.S_ISREG(state.st_mode) and state.st_size > STANDARD_ERROR_BYTES:
-        os.ftruncate(sys.stderr.fileno(), 0)
+        with suppress(OSError):  # there is no such file
+            if os.path.samestat(state, crash_file(log_file).stat()):
+                os.ftruncate(sys.stderr.fileno(), 0)
 
 
 def logger(name: str) -> Logger:

@@ -90,7 +90,7 @@ def serve(
     try:
         logs.configure(file=log_file)
         if log_file is not None:
-            logs.bound_standard_error()
+            logs.bound_standard_error(log_file)
         for name, nearest in mlx_audio_names.unknown_names(os.environ).items():
             logs.logger("voxfleet.agent").warning(mlx_audio_names.warning(name, nearest), variable=name)
         run_to_the_end(lambda stopping: run_agent(agent_config, stopping), told)

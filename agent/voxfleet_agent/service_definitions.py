@@ -10,6 +10,8 @@ import plistlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxfleet_agent import logs
+
 LABEL = "dev.voxfleet.agent"
 PLIST_PATH = Path(f"/Library/LaunchDaemons/{LABEL}.plist")
 UNIT_PATH = Path("/etc/systemd/system/voxfleet-agent.service")
@@ -38,7 +40,7 @@ class Service:
     @property
     def crash_file(self) -> Path:
         """Where native code and crashes of Python write on macOS; the agent empties it at its start if it is large."""
-        return self.log_file.with_name(f"{self.log_file.stem}-stderr{self.log_file.suffix}")
+        return logs.crash_file(self.log_file)
 
     @property
     def account(self) -> str:

@@ -69,6 +69,8 @@ class AttemptBase(SpecModel):
     attempt: int
     plan_attempt: int
     """The Plan whose clips the parts hold."""
+    model_digest: Digest
+    """The model that gave all rows of the parts: an attempt with another one inherits none of them."""
     parts: tuple[PartRef, ...]
 
 

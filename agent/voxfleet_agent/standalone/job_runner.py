@@ -78,6 +78,7 @@ class JobRunner:
         `retry_failed`: a finished job is planned again if clips failed or did not run, and these get another try.
         """
         specs = self._specs
+        before = self._run_journal.delivered(specs.shard_uid(Stage.PLAN))
         again = retry_failed and self._has_failed_clips()
         if again:
             self._reporter.say("plans again: clips failed before, and their causes may be mended")
@@ -91,6 +92,9 @@ class JobRunner:
             f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
             f" {plan.shards} shard{'s' * (plan.shards != 1)}"
         )
+        planned = None if before is None or before.result is None else before.result.plan
+        if planned is not None and planned.model_digest != plan.found.model_digest:
+            self._reporter.say("the model's files have changed since: every clip runs again")
         selection = plan.found.selection
         if selection is not None and selection.skipped:
             self._reporter.say(f"input.prefix: {selection.text}; {plan_folder(attempt)}/{SKIPPED_NAME} names the rest")

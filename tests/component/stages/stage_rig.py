@@ -81,6 +81,8 @@ class Job:
     quarantine: QuarantineFolder | None = None
     """None: a stub that keeps everything."""
     one_machine: bool = False
+    plan_attempt: int = 1
+    """The Plan that Process attempts follow."""
     work_signals: int = 0
     """How often an attempt has called `StageContext.working`."""
     progress: list[tuple[int, int]] = field(default_factory=list)
@@ -196,7 +198,7 @@ class Job:
 
     def process_spec(self, plan: PlanResult, *, attempt: int = 1, ordinal: int = 0) -> AttemptSpec:
         process_spec = ProcessSpec(
-            plan_attempt=1,
+            plan_attempt=self.plan_attempt,
             manifest_sha256=plan.manifest_sha256,
             model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             model_digest=plan.model_digest,

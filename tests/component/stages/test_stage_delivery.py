@@ -11,6 +11,7 @@ import pytest
 from tests.component.stages.stage_reading import StoppedError, interrupted, part_names, read_base, read_commit, rows_of
 from tests.component.stages.stage_rig import Job, commit_ref, planned
 from tests.component.stages.stage_stubs import (
+    FixedModel,
     MemoryJournal,
     StubLane,
     WatchedStorage,
@@ -109,6 +110,21 @@ async def test_an_attempt_inherits_the_latest_base_and_that_attempt_s_own_parts(
     assert [row.index for row in rows_of(job, 4)] == list(range(7))
     assert {row.attempt for row in rows_of(job, 4)} == {1, 2, 4}
     assert result.counts is not None and result.counts.succeeded == 7
+
+
+async def test_rows_of_another_model_are_not_inherited(job: Job) -> None:
+    """As after a finished run whose model was replaced: whoever goes back to a model finds its rows again."""
+    job.add_clips(5)
+    plan = planned(await job.plan())
+    await interrupted(job, plan, "after put part-000000")
+    job.models, job.plan_attempt = FixedModel(f"sha256:{'9' * 64}"), 2
+    other = planned(await job.plan(attempt=2))
+    await interrupted(job, other, "after put part-000000", attempt=2)
+    await job.process(other, attempt=3)
+    assert {row.attempt for row in rows_of(job, 3)} == {2, 3}
+    job.models, job.plan_attempt = FixedModel(plan.model_digest), 1
+    await job.process(plan, attempt=4)
+    assert {row.attempt for row in rows_of(job, 4)} == {1, 4}
 
 
 async def test_the_parts_are_listed_once_and_the_base_never_changes(job: Job) -> None:

@@ -145,16 +145,22 @@ def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mend
     assert not home.run("-f", job, "--retry-failed")["ran"], "no clip failed"
 
 
-def test_a_retry_runs_no_other_clip_again(home: Home, tmp_path: Path) -> None:
+def test_a_retry_runs_no_other_clip_again_unless_the_model_was_replaced(home: Home, tmp_path: Path) -> None:
     folder = copy_clips(tmp_path / "kept", GOOD[:3])
-    away = folder / "away.flac"
-    (folder / "flac-16000-02.flac").rename(away)
-    job = home.job("kept", folder, job={"sharding": {"targetAudio": "30m"}})
+    model = shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), tmp_path / "model")
+    for name in ("flac-16000-02.flac", "mp3-16000-03.mp3"):
+        (folder / name).rename(folder / f"away-{name}")
+    job = home.job("kept", folder, job={"sharding": {"targetAudio": "30m"}, "model": {"path": str(model)}})
     assert home.run("-f", job)["rc"] == 1
-    away.rename(folder / "flac-16000-02.flac")
+    (folder / "away-flac-16000-02.flac").rename(folder / "flac-16000-02.flac")
     mended = home.run("-f", job, "--retry-failed")
     attempts = {row.custom_id: row.attempt for row in rows_of(local(mended["output"]))}
-    assert mended["rc"] == 0 and attempts == {"wav-16000-01": 1, "flac-16000-02": 2, "mp3-16000-03": 1}
+    assert attempts["wav-16000-01"] == 1 and attempts["flac-16000-02"] == 2 and "model's files" not in mended["stderr"]
+    (folder / "away-mp3-16000-03.mp3").rename(folder / "mp3-16000-03.mp3")
+    (model / "notes.txt").touch()
+    replaced = home.run("-f", job, "--retry-failed")
+    assert replaced["rc"] == 0 and "the model's files have changed since: every clip runs again" in replaced["stderr"]
+    assert {row.attempt for row in rows_of(local(replaced["output"]))} == {3}
 
 
 def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Home, clips: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch, require_sha256
 from voxfleet_agent.stages.result_rows import RowTally, is_row_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptSpec
+from voxfleet_api.protocol import AttemptSpec, ProcessSpec
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import AttemptBase, PartRef, attempt_folder
 from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow
@@ -111,24 +111,26 @@ def usable(part: Part, clips: Mapping[int, ManifestRow], delivered: Set[int]) ->
 
 
 async def collect_inherited_parts(
-    files: JobFiles, spec: AttemptSpec, plan_attempt: int, clips: Mapping[int, ManifestRow]
+    files: JobFiles, spec: AttemptSpec, process_spec: ProcessSpec, clips: Mapping[int, ManifestRow]
 ) -> Inheritance:
     """Collects parts from the latest earlier attempt that froze a base: first the parts of that base, then its own.
 
-    The storage is listed once. A part that is missing from the listing, damaged, or made from other versions of its
-    clips is left out, and its clips run again; so nothing here can make a result wrong.
+    Attempts with another model than the planned one count for nothing: a job's results have one model. The storage is
+    listed once. A part that is missing from the listing, damaged, or made from other versions of its clips is left out,
+    and its clips run again; so nothing here can make a result wrong.
     """
     inheritance = Inheritance()
     names = await files.names_below(f"parts/{spec.shard_uid}")
     for attempt in earlier_attempts(names, spec.attempt):
         base = await _read_base(files, spec.shard_uid, attempt)
-        if base is not None:
-            candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
-            for path, sha256 in candidates:
-                part = await _read_part_if_intact(files, path, sha256)
-                if part is not None:
-                    inheritance.add(part, clips, same_plan=base.plan_attempt == plan_attempt)
-            break
+        if base is None or base.model_digest != process_spec.model_digest:
+            continue
+        candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
+        for path, sha256 in candidates:
+            part = await _read_part_if_intact(files, path, sha256)
+            if part is not None:
+                inheritance.add(part, clips, same_plan=base.plan_attempt == process_spec.plan_attempt)
+        break
     return inheritance
 
 

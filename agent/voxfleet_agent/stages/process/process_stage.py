@@ -47,7 +47,7 @@ async def run_process(ctx: StageContext) -> ShardResult:
     model = await _resolve_model(ctx, process_spec, files.retrier)
     await require_shared_input(ctx.storage, files.retrier, clips, one_machine=ctx.one_machine)
 
-    delivered = await _freeze_base(ctx, files, process_spec.plan_attempt, clips)
+    delivered = await _freeze_base(ctx, files, process_spec, clips)
     parts = PartUploader(files, ctx.journal, _attempt_path(ctx))
     await parts.resume()
     finished = delivered.indexes | await ctx.journal.recorded_indexes()
@@ -77,7 +77,7 @@ async def _resolve_model(ctx: StageContext, process_spec: ProcessSpec, retrier: 
 
 
 async def _freeze_base(
-    ctx: StageContext, files: JobFiles, plan_attempt: int, clips: Mapping[int, ManifestRow]
+    ctx: StageContext, files: JobFiles, process_spec: ProcessSpec, clips: Mapping[int, ManifestRow]
 ) -> DeliveredParts:
     """Decides once which parts the attempt inherits, and uploads base.json.
 
@@ -85,12 +85,13 @@ async def _freeze_base(
     """
     content = await ctx.journal.base()
     if content is None:
-        inheritance = await collect_inherited_parts(files, ctx.spec, plan_attempt, clips)
+        inheritance = await collect_inherited_parts(files, ctx.spec, process_spec, clips)
         delivered = inheritance.delivered
         base = AttemptBase(
             shard_uid=ctx.spec.shard_uid,
             attempt=ctx.spec.attempt,
-            plan_attempt=plan_attempt,
+            plan_attempt=process_spec.plan_attempt,
+            model_digest=process_spec.model_digest,
             parts=tuple(delivered.refs),
         )
         content = canonical_json(base.dump())
