@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,9 @@ from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS, QUIETEST_
 BACKGROUND_PERCENTILE = 10
 ABOVE_BACKGROUND_DECIBELS = 6.0
 """Quieter frames may be the background between words."""
+TOGETHER_MILLISECONDS = 10_000
+"""What is lost within this time counts together. Over an hour a few frames of any two microphones cancel, and no word
+is lost by it."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -29,7 +33,8 @@ class QuietedSpeech:
     lost."""
     quieted_decibels: float
     """A frame of speech that loses this much is quieted."""
-    lost_milliseconds: int = 0
+    silenced: bool = False
+    """Whether at least a short word is lost."""
     quieted_milliseconds: int = 0
     first_milliseconds: int | None = None
     """Where in the clip the first such frame lies."""
@@ -40,6 +45,8 @@ class QuietedSpeech:
     after_decibels: float = -120.0
     """Level of the same frame in the mix."""
     _spoken: list[tuple[int, Mask]] = field(default_factory=list)
+    _lost: deque[tuple[int, int]] = field(default_factory=deque)
+    """(where its stretch starts, how much was lost), in milliseconds, of the stretches that count together."""
 
     def examine(
         self,
@@ -59,7 +66,7 @@ class QuietedSpeech:
         if not quieted.any():
             return
         gone = (loss >= self.silenced_decibels) | (mixed.level < QUIETEST_DECIBELS) | ~mixed.in_speech
-        self.lost_milliseconds += int((quieted & gone).sum()) * FRAME_MILLISECONDS
+        self._lose(start_milliseconds, int((quieted & gone).sum()) * FRAME_MILLISECONDS)
         self.quieted_milliseconds += int(quieted.sum()) * FRAME_MILLISECONDS
         if self.first_milliseconds is None:
             self.first_milliseconds = start_milliseconds + int(quieted.argmax()) * FRAME_MILLISECONDS
@@ -69,10 +76,11 @@ class QuietedSpeech:
             self.before_decibels, self.after_decibels = float(heard.level[loudest]), float(mixed.level[loudest])
         self._spoken.append((start_milliseconds, quieted))
 
-    @property
-    def silenced(self) -> bool:
-        """Whether at least a short word is lost."""
-        return self.lost_milliseconds >= MIN_SPEECH_MILLISECONDS
+    def _lose(self, start_milliseconds: int, milliseconds: int) -> None:
+        self._lost.append((start_milliseconds, milliseconds))
+        while self._lost[0][0] + TOGETHER_MILLISECONDS <= start_milliseconds:
+            self._lost.popleft()
+        self.silenced |= sum(lost for _, lost in self._lost) >= MIN_SPEECH_MILLISECONDS
 
     @property
     def noticeable(self) -> bool:

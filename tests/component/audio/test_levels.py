@@ -117,6 +117,20 @@ def test_a_clip_that_the_mix_silences_is_refused(name: str, windows: Windows | N
     assert caught.value.failure_class is FailureClass.CONTRACT_VIOLATION
 
 
+def test_moments_that_lie_far_apart_are_no_lost_word(tmp_path: Path) -> None:
+    """In an hour of two microphones more than 200 ms cancel, but never a word."""
+    loudest = int(np.abs(np.convolve(VOICE**2, np.ones(960), "same")).argmax())
+    other = VOICE.copy()
+    other[loudest - 480 : loudest + 1120] *= -1
+    apart = [VOICE] * 7
+    once = channels(np.concatenate([VOICE, *apart]), np.concatenate([other, *apart]))
+    _, warnings, _ = judged(save(tmp_path / "apart.wav", np.tile(once, (4, 1)), RATE_HZ, "float32"))
+    assert [warning.code for warning in warnings] == [WarningCode.LEVEL_LOST]
+    together = channels(np.tile(VOICE, 8), np.tile(other, 8))
+    with pytest.raises(VoxFleetError, match="silenced by downmix Mean"):
+        judged(save(tmp_path / "together.wav", together, RATE_HZ, "float32"))
+
+
 def test_the_reason_says_where_and_how_much(tmp_path: Path) -> None:
     path = save(tmp_path / "clip.wav", channels(NOTHING, VOICE, -VOICE), RATE_HZ, "float32")
     with pytest.raises(VoxFleetError, match=r"from 0\.\d s on, speech in channel [23] reaches -19 dB, the mix nothing"):
