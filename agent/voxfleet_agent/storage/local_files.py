@@ -9,21 +9,17 @@ import stat
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 from voxfleet_agent.addresses import Address
-from voxfleet_agent.durable_files import sync_file, sync_folder
 from voxfleet_agent.scratch_errors import scratch_errors
-from voxfleet_agent.storage.listing import EnterFolder, Listing, SkippedFolder
+from voxfleet_agent.storage.listing import EnterFolder, Listing
+from voxfleet_agent.storage.local_folders import remove_unfinished, walk
 from voxfleet_agent.storage.local_paths import (
+    READ_FLAGS,
     Place,
-    file_error,
     file_errors,
     lies_below,
     not_regular,
-    open_folder,
     parent_folder,
     real_path,
     require_mounted,
@@ -31,31 +27,14 @@ from voxfleet_agent.storage.local_paths import (
 from voxfleet_agent.storage.mount_calls import MountCalls, progress
 from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import OpenedObject, RangeReader
-from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_count
+from voxfleet_agent.storage.object_version import ObjectVersion, changed
 from voxfleet_agent.storage.owned_file import OwnedFile
-from voxfleet_agent.storage.staging_names import STAGING_PREFIX, hold, is_left_behind, staging_name
+from voxfleet_agent.storage.staged_file import StagedFile, publish, stage, unstage, write_all
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES, Content
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.input_selection import SkipReason
-
-SWEPT_ENTRIES = 200_000
-"""How many entries one sweep looks at."""
 
 SYNC_BYTES = 64 * 2**20
 """How much a slow disk must write within the time of one call; no call can tell progress while it syncs."""
-
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
-_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-_SKIPPED = {
-    errno.EACCES: SkipReason.NOT_READABLE,
-    errno.EPERM: SkipReason.NOT_READABLE,
-    # Links are not entered: these folders were replaced by links while the prefix was being listed.
-    errno.ELOOP: SkipReason.LINKED_FOLDER,
-    errno.ENOTDIR: SkipReason.LINKED_FOLDER,
-}
-"""Errors of one folder below a prefix that leave its neighbours listed."""
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
 class LocalFiles:
@@ -113,12 +92,12 @@ class LocalFiles:
 
     async def list_objects(self, address: Address, limit: int, enter: EnterFolder) -> Listing:
         place = await self._locate(address)
-        return await place.calls.run(lambda: _walk(place, limit, enter))
+        return await place.calls.run(lambda: walk(place, limit, enter))
 
     async def remove_unfinished(self, address: Address) -> int:
         """Removes what killed writers left below a folder; returns the number of files."""
         place = await self._locate(address)
-        return await place.calls.run(lambda: _remove_unfinished(place, time.time()))
+        return await place.calls.run(lambda: remove_unfinished(place, time.time()))
 
     async def aclose(self) -> None:
         pass
@@ -154,7 +133,7 @@ class LocalFiles:
         """Writes under a temporary name, syncs, publishes atomically. Returns False if the object already existed."""
         place = await self._locate(address)
         calls = place.calls
-        staged = await calls.run(lambda: _stage(place), _unstage)
+        staged = await calls.run(lambda: stage(place), unstage)
         removed = False
         try:
             unsynced_bytes = 0
@@ -164,93 +143,23 @@ class LocalFiles:
                 if unsynced_bytes >= SYNC_BYTES:
                     await calls.run(staged.sync)
                     unsynced_bytes = 0
-            created = await calls.run(lambda: _publish(staged, replace=replace))
-            await calls.run(lambda: _unstage(staged))
+            created = await calls.run(lambda: publish(staged, replace=replace))
+            await calls.run(lambda: unstage(staged))
             removed = True
             return created
         finally:
             if not removed:
                 await self._clean_up(calls, staged)
 
-    async def _clean_up(self, calls: MountCalls, staged: _StagedFile) -> None:
+    async def _clean_up(self, calls: MountCalls, staged: StagedFile) -> None:
         """After a failure: errors are ignored, because the one that led here matters more."""
         with suppress(VoxFleetError):
-            await calls.run(lambda: _unstage(staged))
-
-
-@dataclass(frozen=True, slots=True)
-class _StagedFile:
-    """A file under its temporary name."""
-
-    folder: OwnedFile
-    file: OwnedFile
-    staging: str
-    name: str
-    """Its name to be."""
-
-    def write(self, block: bytes) -> None:
-        with file_errors(), self.file.use() as descriptor:
-            write_all(descriptor, block)
-
-    def sync(self) -> None:
-        with file_errors(), self.file.use() as descriptor:
-            sync_file(descriptor)
+            await calls.run(lambda: unstage(staged))
 
 
 def _real_paths(allowed: str, path: str) -> tuple[str, str]:
     require_mounted(path)
     return real_path(allowed), real_path(path)
-
-
-def _walk(place: Place, limit: int, enter: EnterFolder) -> Listing:
-    listing = Listing(exists=_is_folder(place.path))
-    pending: list[tuple[str, ...]] = [()] if listing.exists else []
-    while pending:
-        below = pending.pop()
-        try:
-            with open_folder(place.folder, place.path, below) as folder, os.scandir(folder) as entries:
-                for entry in entries:
-                    progress()
-                    name = "/".join((*below, entry.name))
-                    if entry.is_dir(follow_symlinks=False):
-                        if enter(entry.name):
-                            pending.append((*below, entry.name))
-                        else:
-                            listing.skipped.append(SkippedFolder(name, SkipReason.HIDDEN))
-                    elif _links_to_folder(entry):
-                        listing.skipped.append(SkippedFolder(name, SkipReason.LINKED_FOLDER))
-                    elif not entry.name.startswith(STAGING_PREFIX):
-                        listing.names.append(name)
-                        check_count(len(listing.names), limit)
-        except OSError as error:
-            reason = _SKIPPED.get(error.errno or 0) if below else None
-            if reason is not None:
-                listing.skipped.append(SkippedFolder("/".join(below), reason))
-            elif not isinstance(error, FileNotFoundError):  # a folder that was just deleted holds nothing
-                raise file_error(error) from None
-    return listing
-
-
-def _is_folder(path: str) -> bool:
-    """False when nothing has this path. Raises VoxFleetError(INVALID_INPUT) for a file."""
-    with file_errors():
-        try:
-            mode = Path(path).lstat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-    if not stat.S_ISDIR(mode):
-        raise VoxFleetError(
-            FailureClass.INVALID_INPUT,
-            "names a file, not a folder; name the folder that holds it, or list the file in input.clips",
-        )
-    return True
-
-
-def _links_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # the link leads back to itself, or to where nothing may be looked up
-        return False
 
 
 def _head(place: Place) -> ObjectVersion:
@@ -267,7 +176,7 @@ def _open_owned(place: Place) -> tuple[OwnedFile, ObjectVersion]:
 def _open(place: Place) -> tuple[int, ObjectVersion]:
     with file_errors(), parent_folder(place, create=False) as (folder, name):
         try:
-            descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+            descriptor = os.open(name, READ_FLAGS, dir_fd=folder)
         except OSError as error:
             if error.errno == errno.ELOOP and _is_link_loop(name, folder):
                 raise VoxFleetError(
@@ -326,14 +235,6 @@ def _copy(place: Place, target: int, version: ObjectVersion) -> str:
         os.close(source)
 
 
-def _stage(place: Place) -> _StagedFile:
-    with file_errors(), parent_folder(place, create=True) as (folder, name):
-        staging = staging_name()
-        descriptor = os.open(staging, _CREATE_FLAGS, 0o666, dir_fd=folder)
-        hold(descriptor)
-        return _StagedFile(OwnedFile(os.dup(folder)), OwnedFile(descriptor), staging, name)
-
-
 async def _blocks(calls: MountCalls, file: OwnedFile, start: int) -> AsyncGenerator[bytes, None]:
     def read() -> bytes:
         with file.use() as descriptor:
@@ -347,90 +248,6 @@ async def _blocks(calls: MountCalls, file: OwnedFile, start: int) -> AsyncGenera
 def _pread(descriptor: int, size_bytes: int, offset: int) -> bytes:
     with file_errors():
         return os.pread(descriptor, size_bytes, offset)
-
-
-def write_all(descriptor: int, block: bytes) -> None:
-    """Raises OSError."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _publish(staged: _StagedFile, *, replace: bool) -> bool:
-    with file_errors(), staged.file.use() as descriptor, staged.folder.use() as folder:
-        sync_file(descriptor)
-        progress()  # a write that was given up must not appear hours later
-        if replace:
-            os.rename(staged.staging, staged.name, src_dir_fd=folder, dst_dir_fd=folder)
-        elif not _link(folder, staged.staging, staged.name):
-            return False
-        sync_folder(folder)
-        return True
-
-
-def _link(folder: int, staging: str, name: str) -> bool:
-    try:
-        os.link(staging, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # SMB and exFAT. This is not atomic, but only attempts of one shard could race, and they write different names.
-        if _exists(folder, name):
-            return False
-        os.rename(staging, name, src_dir_fd=folder, dst_dir_fd=folder)
-    return True
-
-
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _unstage(staged: _StagedFile) -> None:
-    with file_errors():
-        try:
-            # Unlinked only after the last use, which may be a publication that nobody waits for any more.
-            with suppress(FileNotFoundError), staged.folder.use() as folder:  # it was renamed
-                os.unlink(staged.staging, dir_fd=folder)
-        finally:
-            staged.file.close()
-            staged.folder.close()
-
-
-def _remove_unfinished(place: Place, now: float) -> int:
-    """What cannot be read or removed stays: its neighbours still go. `now`: seconds since the epoch."""
-    removed = 0
-    pending: list[tuple[str, ...]] = [()]
-    seen = 0
-    while pending and seen < SWEPT_ENTRIES:
-        below = pending.pop()
-        with (
-            suppress(OSError),
-            open_folder(place.folder, place.path, below) as folder,
-            os.scandir(folder) as entries,
-        ):
-            for entry in islice(entries, SWEPT_ENTRIES - seen):
-                progress()
-                seen += 1
-                with suppress(OSError):  # its writer, or another sweep, was faster; or it belongs to another account
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append((*below, entry.name))
-                    elif entry.name.startswith(STAGING_PREFIX):
-                        removed += _remove_left_behind(folder, entry.name, now)
-    return removed
-
-
-def _remove_left_behind(folder: int, name: str, now: float) -> bool:
-    age_seconds = now - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
-    left_behind = is_left_behind(name, age_seconds, lambda: os.open(name, _READ_FLAGS, dir_fd=folder))
-    if left_behind:
-        os.unlink(name, dir_fd=folder)
-    return left_behind
 
 
 def _version(state: os.stat_result) -> ObjectVersion:

@@ -16,6 +16,7 @@ from voxfleet_agent.storage.mount_calls import MountCalls
 from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: never wait for a pipe's writer
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})

@@ -19,13 +19,14 @@ from voxfleet_agent.storage.egress_policy import PublicNetworks
 from voxfleet_agent.storage.http_client import Timeouts, Trust
 from voxfleet_agent.storage.http_objects import resumable
 from voxfleet_agent.storage.listing import EnterFolder, Listing, every_folder
-from voxfleet_agent.storage.local_files import LocalFiles, write_all
+from voxfleet_agent.storage.local_files import LocalFiles
 from voxfleet_agent.storage.local_paths import require_mounted
 from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_agent.storage.object_store import ObjectStore, RangeReader
 from voxfleet_agent.storage.object_version import ObjectVersion, changed, check_size, too_few_bytes
 from voxfleet_agent.storage.owned_file import OwnedFile
 from voxfleet_agent.storage.s3 import S3Endpoint
+from voxfleet_agent.storage.staged_file import write_all
 from voxfleet_agent.storage.upload_content import BytesContent, Content, open_file
 from voxfleet_agent.storage.web_objects import WebObjects
 from voxfleet_api.failures import FailureClass, VoxFleetError

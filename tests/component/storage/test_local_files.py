@@ -21,7 +21,7 @@ from tests.rig.loop_guard import files_off_the_loop
 
 from voxfleet_agent.addresses import Address
 from voxfleet_agent.durable_files import sync_file
-from voxfleet_agent.storage import Storage, local_files
+from voxfleet_agent.storage import Storage, local_files, local_folders, staged_file
 from voxfleet_agent.storage.local_paths import open_folder
 from voxfleet_agent.storage.staging_names import STAGING_PREFIX, staging_name
 from voxfleet_agent.storage.upload_content import BLOCK_BYTES
@@ -359,7 +359,7 @@ async def test_a_folder_that_becomes_a_link_while_it_is_listed_is_not_followed(
         (data / "in" / "sub").symlink_to(tmp_path / "private")
         return contextlib.nullcontext(iter(found))  # type: ignore[return-value] # the entries read before the swap
 
-    monkeypatch.setattr("voxfleet_agent.storage.local_files.os.scandir", swap)
+    monkeypatch.setattr("voxfleet_agent.storage.local_folders.os.scandir", swap)
     assert await class_of(storage.list_names(uri(data / "in") + "/", 10)) in (
         FailureClass.INPUT_NOT_FOUND,
         FailureClass.ACCESS_DENIED,
@@ -431,7 +431,7 @@ async def test_a_sweep_leaves_what_it_may_not_touch_and_goes_on(
             raise PermissionError(errno.EACCES, "Permission denied")
         return enter(allowed, path, below)
 
-    monkeypatch.setattr(local_files, "open_folder", refuse)
+    monkeypatch.setattr(local_folders, "open_folder", refuse)
     assert await storage.remove_unfinished(f"{data.as_uri()}/") == 1
     assert all(path.is_symlink() for path in (data / "open").iterdir())
 
@@ -448,7 +448,7 @@ async def test_a_large_file_is_synced_piece_by_piece(
         sizes.append(os.fstat(descriptor).st_size)
         sync(descriptor)
 
-    monkeypatch.setattr(local_files, "sync_file", synced)
+    monkeypatch.setattr(staged_file, "sync_file", synced)
     await storage.put(uri(data / "large"), bytes(2 * BLOCK_BYTES + 1))
     assert sizes == [BLOCK_BYTES, 2 * BLOCK_BYTES, 2 * BLOCK_BYTES + 1]
 
