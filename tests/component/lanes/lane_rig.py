@@ -22,6 +22,8 @@ Examples = dict[str, tuple[Path, str | None, str | None]]
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 STAND_IN = Path(__file__).parent / "stand_in_worker.py"
 RATE_HZ = 16_000
+END_SECONDS = 30.0
+"""How long a process may take to begin or to end."""
 
 
 def contract(conversions: Conversions | None = None, **changes: object) -> VoiceContractSpec:
