@@ -22,6 +22,16 @@ Examples = dict[str, tuple[Path, str | None, str | None]]
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 STAND_IN = Path(__file__).parent / "stand_in_worker.py"
 RATE_HZ = 16_000
+END_SECONDS = 30.0
+"""How long a process may take to begin or to end."""
+
+POISON = 13
+METAL = (
+    "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
+    "failed: {what} ({code:08x}:kIOGPUCommandBufferCallbackError{name})"
+)
+OUT_OF_MEMORY = METAL.format(what="Insufficient Memory", code=8, name="OutOfMemory")
+TIMEOUT = METAL.format(what="Caused GPU Timeout Error", code=2, name="Timeout")
 
 
 def contract(conversions: Conversions | None = None, **changes: object) -> VoiceContractSpec:
@@ -101,3 +111,18 @@ async def transcribe(lane: ProcessLane, path: Path) -> ClipVerdict:
     """The verdict of one clip."""
     (verdict,) = await run(lane, [ClipTask(7, path)])
     return verdict
+
+
+def by_index(verdicts: Sequence[ClipVerdict]) -> dict[int, ClipVerdict]:
+    assert len({verdict.index for verdict in verdicts}) == len(verdicts)
+    return {verdict.index: verdict for verdict in verdicts}
+
+
+def assert_only_the_poison_suffers(verdicts: Sequence[ClipVerdict], numbers: Sequence[int]) -> ClipVerdict:
+    """All other clips are transcribed at the first try; returns the verdict of the poison clip."""
+    found = by_index(verdicts)
+    assert sorted(found) == list(range(len(numbers)))
+    for index, number in enumerate(numbers):
+        if number != POISON:
+            assert (found[index].text, found[index].failure_class, found[index].retries) == (f"clip {number}", None, 0)
+    return found[numbers.index(POISON)]

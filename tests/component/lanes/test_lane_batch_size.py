@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.component.lanes.lane_rig import MakeLane, run, tasks, transcribe_spec
-from tests.component.lanes.test_lane_faults import OUT_OF_MEMORY, POISON, TIMEOUT
+from tests.component.lanes.lane_rig import OUT_OF_MEMORY, POISON, TIMEOUT, MakeLane, run, tasks, transcribe_spec
 
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel

@@ -1,44 +1,34 @@
-"""Children that die, supervisors that die, and the lock between them. Everything here is a real process."""
+"""A lane from its load to its end: its child, its windows, kills and deaths, and the pools that lend it.
+
+Everything here is a real process.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.component.lanes.lane_rig import (
-    STAND_IN,
-    MakeLane,
-    contract,
-    load_request,
-    run,
-    tone,
-    transcribe,
-    transcribe_spec,
-)
+from tests.component.lanes.lane_rig import END_SECONDS, MakeLane, contract, run, tone, transcribe, transcribe_spec
 from tests.rig.fuse_mount import FuseMount, needs_fuse
 
 from voxfleet_agent.config import PoolConfig
-from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, acquire, reap_stale
-from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY, LENGTH, frame
+from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_api.failures import RULES, FailureClass, Remedy, VoxFleetError
+from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-END_SECONDS = 30.0
 HANGS = {"13": "once:marker:hang"}
 """Clip 13 gets no answer the first time. The marker lies in the lane's folder."""
 
@@ -242,17 +232,6 @@ async def test_a_child_that_dies_between_attempts_is_replaced(
     assert pid_of(lane) != first.pid
 
 
-async def test_a_second_child_on_a_lane_is_refused(stand_in: MakeLane, stand_in_model: ResolvedModel) -> None:
-    lane = stand_in()
-    await lane.load(stand_in_model, transcribe_spec())
-    command = [sys.executable, "-m", "voxfleet_agent.worker.main", "--lane-dir", str(lane.folder)]
-    second = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    async with asyncio.timeout(END_SECONDS):
-        await second.wait()
-    assert second.returncode == EXIT_LANE_BUSY
-    assert second.stderr is not None and LOCK_NAME in (await second.stderr.read()).decode()
-
-
 async def test_the_child_writes_no_core_dumps_and_has_its_own_session(
     stand_in: MakeLane, stand_in_model: ResolvedModel
 ) -> None:
@@ -262,104 +241,6 @@ async def test_the_child_writes_no_core_dumps_and_has_its_own_session(
     if sys.platform == "linux":
         assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert os.getsid(child.pid) == child.pid
-
-
-@pytest.fixture
-def leftover(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A child without a lane, as an earlier supervisor would leave it if its pipe stayed open."""
-    command = [sys.executable, str(STAND_IN), "{}", "--lane-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(frame(load_request(tmp_path)))
-        process.stdin.flush()
-        assert process.stdout.read(LENGTH.size)  # it answers, so it holds the lock
-        yield process
-        process.kill()
-
-
-async def test_a_leftover_child_is_ended_once(tmp_path: Path, leftover: subprocess.Popen[bytes]) -> None:
-    assert reap_stale(tmp_path) == leftover.pid
-    assert not psutil.pid_exists(leftover.pid)
-    assert reap_stale(tmp_path) is None
-
-
-async def test_a_process_of_another_start_time_is_left_alone(
-    tmp_path: Path, leftover: subprocess.Popen[bytes], stand_in_model: ResolvedModel
-) -> None:
-    lock = tmp_path / LOCK_NAME
-    record = json.loads(lock.read_text())
-    lock.write_text(json.dumps({**record, "started_at": record["started_at"] - 60}))
-    with pytest.raises(LaneBusyError, match="does not name"):
-        reap_stale(tmp_path)
-    assert leftover.poll() is None
-    with pytest.raises(VoxFleetError, match="another process holds the lane") as caught:
-        await ProcessLane("offline-9", tmp_path).load(stand_in_model, transcribe_spec())
-    assert RULES[caught.value.failure_class].remedy is Remedy.OTHER_MAC  # this Mac's trouble, not the job's
-
-
-async def test_a_process_of_another_account_is_left_alone(tmp_path: Path, leftover: subprocess.Popen[bytes]) -> None:
-    with pytest.raises(LaneBusyError, match="another account"):
-        reap_stale(tmp_path, uid=os.getuid() + 1)
-    assert leftover.poll() is None
-
-
-async def test_a_lane_that_never_ran_has_nothing_to_reap(tmp_path: Path) -> None:
-    assert reap_stale(tmp_path) is None
-
-
-async def test_a_child_ends_when_its_pipe_closes(leftover: subprocess.Popen[bytes]) -> None:
-    assert leftover.stdin is not None
-    leftover.stdin.close()
-    assert leftover.wait(END_SECONDS) == 0
-
-
-SUPERVISOR = """
-import asyncio, sys
-from pathlib import Path
-from tests.component.lanes.lane_rig import STAND_IN, transcribe_spec
-from voxfleet_agent.lanes.lane import ProcessLane
-from voxfleet_agent.models.resolved_model import ResolvedModel
-
-async def main() -> None:
-    folder = Path(sys.argv[1])
-    lane = ProcessLane("offline-0", folder, worker=(sys.executable, str(STAND_IN), "{}"))
-    load = asyncio.create_task(lane.load(ResolvedModel(folder, "sha256:" + "1" * 64), transcribe_spec()))
-    if sys.argv[2] == "loaded":
-        await load
-    while lane.pid is None:
-        await asyncio.sleep(0.01)
-    print(lane.pid, flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("when", ["starting", "loaded"])
-async def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path, when: str) -> None:
-    supervisor = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SUPERVISOR,
-        str(tmp_path / "lane"),
-        when,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    )
-    assert supervisor.stdout is not None
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            # The log comes first on stdout.
-            while not (line := await supervisor.stdout.readline()).strip().isdigit():
-                assert line
-        child = psutil.Process(int(line))
-        assert child.is_running()
-    finally:
-        supervisor.kill()
-        await supervisor.wait()
-    with suppress(psutil.NoSuchProcess):
-        await asyncio.to_thread(child.wait, END_SECONDS)
-    assert reap_stale(tmp_path / "lane") is None
 
 
 async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
@@ -423,37 +304,3 @@ async def test_a_lane_asks_the_file_system_of_its_model_nothing(tmp_path: Path, 
         mount.hang()
         async with asyncio.timeout(60):
             await lane.load(ResolvedModel(tmp_path / "mount", "sha256:" + "1" * 64), transcribe_spec())
-
-
-async def test_whatever_a_child_left_stops_no_other(
-    tmp_path: Path, stand_in: MakeLane, stand_in_model: ResolvedModel
-) -> None:
-    """A hostile clip may have taken the child over, and the lane's folder outlives it."""
-    lane = stand_in()
-    for kind in ("decode-", "synthesized-"):
-        (lane.folder / f"{kind}folder" / "inner").mkdir(parents=True)
-        (lane.folder / f"{kind}file").touch()
-        (lane.folder / f"{kind}link").symlink_to(tmp_path)
-    (tmp_path / "kept").touch()
-    await lane.load(stand_in_model, transcribe_spec())
-    left = sorted(path.name for path in lane.folder.iterdir() if path.name.startswith(("decode-", "synthesized-")))
-    assert left == [] and (tmp_path / "kept").exists()
-
-
-@pytest.mark.parametrize("what", ["link", "folder"])
-async def test_what_is_no_lock_is_removed_and_holds_no_lane(tmp_path: Path, what: str) -> None:
-    kept = tmp_path / "kept"
-    kept.write_text("content")
-
-    def put_in_its_place(folder: Path) -> Path:
-        if what == "link":
-            folder.mkdir()
-            (folder / LOCK_NAME).symlink_to(kept)
-        else:
-            (folder / LOCK_NAME / "inner").mkdir(parents=True)
-        return folder
-
-    assert reap_stale(put_in_its_place(tmp_path / "lane-0")) is None
-    os.close(acquire(put_in_its_place(tmp_path / "lane-1")))
-    assert (tmp_path / "lane-1" / LOCK_NAME).is_file() and not (tmp_path / "lane-1" / LOCK_NAME).is_symlink()
-    assert kept.read_text() == "content"

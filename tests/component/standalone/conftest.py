@@ -27,6 +27,8 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 PATIENCE_SECONDS = 120.0
 GOOD = ("wav-16000-01", "flac-16000-02", "mp3-16000-03", "m4a-16000-04", "wav-22050-05", "flac-44100-10")
 BAD = "truncated"
+LENIENT = {"maxClips": 1, "maxPercent": 50}
+ALL = {"maxClips": 1, "maxPercent": 100}
 
 
 @dataclass
@@ -186,3 +188,21 @@ def expected_texts() -> dict[str, str]:
 
 def files_below(folder: Path) -> list[Path]:
     return [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+
+
+def texts(folder: Path) -> dict[str, str | None]:
+    return {row.custom_id: row.text for row in rows_of(folder)}
+
+
+def expected() -> dict[str, str | None]:
+    known = expected_texts()
+    return {**{name: known[name] for name in GOOD}, BAD: None}
+
+
+def wait_for(process: subprocess.Popen[str], line: str) -> None:
+    """Waits until the process prints the line."""
+    assert process.stderr is not None
+    for printed in process.stderr:
+        if line in printed:
+            return
+    raise AssertionError(f"ended without saying {line!r}")

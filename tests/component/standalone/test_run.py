@@ -1,11 +1,9 @@
-"""A job without a cluster, with real documents, clips and model, and with every kind of ending."""
+"""A job without a cluster, with real documents, clips and model: what one run writes, prints and refuses."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,37 +11,24 @@ import psutil
 import pytest
 import yaml
 from tests.component.standalone.conftest import (
+    ALL,
     BAD,
     GOOD,
-    PATIENCE_SECONDS,
+    LENIENT,
     Finished,
     Home,
-    copy_clips,
+    expected,
     expected_texts,
     files_below,
     local,
     rows_of,
+    texts,
+    wait_for,
 )
 
-from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.stages.finalize.repro import ReproBundle
-from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.rows import ClipStatus
 from voxfleet_dev.s3 import S3Server
-from voxfleet_shared.crash_points import EXIT_CODE
-
-LENIENT = {"maxClips": 1, "maxPercent": 50}
-ALL = {"maxClips": 1, "maxPercent": 100}
-
-
-def texts(folder: Path) -> dict[str, str | None]:
-    return {row.custom_id: row.text for row in rows_of(folder)}
-
-
-def expected() -> dict[str, str | None]:
-    known = expected_texts()
-    return {**{name: known[name] for name in GOOD}, BAD: None}
 
 
 def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
@@ -54,51 +39,6 @@ def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
     assert attempts == {"1"} and len(list(finished.folder.glob("parts/*"))) > 1
     assert {path.name for path in finished.home.scratch.iterdir()} == {"quarantine"}
     assert not files_below(finished.home.scratch)
-
-
-def test_a_finished_run_prints_its_summary_again_and_says_that_nothing_ran(finished: Finished) -> None:
-    before = {path: path.stat().st_mtime_ns for path in files_below(finished.folder)}
-    ended = finished.home.invoke("run", "-f", finished.job)
-    assert ended.returncode == 0 and "done: Complete" in ended.stdout
-    ended_at = json.loads(next(finished.home.state.glob("voxfleet/runs/*/elapsed.json")).read_bytes())["endedAt"]
-    assert f"nothing ran: this job had finished before ({ended_at})" in ended.stdout
-    state = finished.home.state / "voxfleet" / "runs" / finished.folder.name
-    assert f"delete both folders of this run: file://{finished.folder} and {state}" in ended.stdout
-    assert f"{len(GOOD)} with a result, 1 quarantined" in ended.stdout
-    assert "no machine-hours were signed" in ended.stdout and str(finished.folder) in ended.stdout
-    again = finished.home.run_here("-f", finished.job)
-    assert (again["ran"], again["endedAt"]) == (False, ended_at)
-    assert {path: path.stat().st_mtime_ns for path in files_below(finished.folder)} == before
-
-
-def test_another_environment_is_another_run(home: Home, refused: Path) -> None:
-    job = home.job("tuned", refused, quarantine=ALL)
-    first = home.run_here("-f", job)
-    tuned = home.run_here("-f", job, MLX_AUDIO_BATCH_SIZE="2")
-    assert first["ran"] and tuned["ran"] and first["output"] != tuned["output"]
-    assert not home.run_here("-f", job, MLX_AUDIO_BATCH_SIZE="4")["ran"], "what holds anyway changes nothing"
-
-
-def test_a_run_with_a_given_uid_does_not_accept_other_documents(home: Home, refused: Path) -> None:
-    job = home.job("known", refused, quarantine=ALL)
-    documents = list(yaml.safe_load_all(job.read_text()))
-    documents[1]["metadata"]["uid"] = "0f5b6a3e-1111-2222-3333-444455556666"
-    job.write_text(yaml.safe_dump_all(documents))
-    assert home.run_here("-f", job)["rc"] == 0
-    other = home.invoke("run", "-f", job, MLX_AUDIO_BATCH_SIZE="2")
-    assert other.returncode == 1 and "begun here with other documents" in other.stderr
-    assert not home.run_here("-f", job)["ran"]
-
-
-def test_a_finished_run_whose_results_are_gone_says_how_to_run_it_anew(home: Home, refused: Path) -> None:
-    job = home.job("gone", refused, quarantine=ALL)
-    folder = local(home.run_here("-f", job)["output"])
-    shutil.rmtree(folder)
-    ended = home.invoke("run", "-f", job)
-    state = home.state / "voxfleet" / "runs" / folder.name
-    assert ended.returncode == 1 and f"delete both folders of this run: file://{folder} and {state}" in ended.stderr
-    shutil.rmtree(state)
-    assert home.run_here("-f", job)["ran"] and len(rows_of(folder)) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's limits")
@@ -119,154 +59,12 @@ def test_progress_and_logs_contain_no_name_and_no_transcript(finished: Finished)
         assert not any(name in text for name in (*GOOD, BAD)) and expected_texts()[GOOD[0]] not in text
 
 
-def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mended(home: Home, tmp_path: Path) -> None:
-    folder = copy_clips(tmp_path / "mended", GOOD[:4])
-    away = folder / "away.flac"
-    (folder / "flac-16000-02.flac").rename(away)
-    job = home.job("mended", folder, job={"sharding": {"targetAudio": "30m"}})
-    first = home.run("-f", job)
-    assert (first["rc"], first["figures"]["classes"]) == (1, {"InputNotFound": 1})
-    shown = home.agent("run", "-f", job)
-    assert (
-        shown.returncode == 1 and "nothing ran" in shown.stdout and "--retry-failed tries these again" in shown.stdout
-    )
-
-    still = home.run("-f", job, "--retry-failed")
-    assert (still["rc"], still["ran"], still["output"]) == (1, True, first["output"])
-    away.rename(folder / "flac-16000-02.flac")
-    killed = home.agent("run", "-f", job, "--retry-failed", VOXFLEET_CRASH_AT="base-frozen")
-    assert killed.returncode == EXIT_CODE
-    mended = home.run("-f", job)
-    assert (mended["rc"], mended["ending"], mended["output"]) == (0, "Complete", first["output"])
-    rows = {row.custom_id: row for row in rows_of(local(first["output"]))}
-    assert {name: row.text for name, row in rows.items()} == {name: expected()[name] for name in GOOD[:4]}
-    bundle = ReproBundle.model_validate_json((local(first["output"]) / "repro" / "bundle.json").read_bytes())
-    assert {run.attempt for run in bundle.runs} == {row.attempt for row in rows.values()}
-    assert not home.run("-f", job, "--retry-failed")["ran"], "no clip failed"
-
-
-def test_a_retry_runs_no_other_clip_again_unless_the_model_was_replaced(home: Home, tmp_path: Path) -> None:
-    folder = copy_clips(tmp_path / "kept", GOOD[:3])
-    model = shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), tmp_path / "model")
-    for name in ("flac-16000-02.flac", "mp3-16000-03.mp3"):
-        (folder / name).rename(folder / f"away-{name}")
-    job = home.job("kept", folder, job={"sharding": {"targetAudio": "30m"}, "model": {"path": str(model)}})
-    assert home.run("-f", job)["rc"] == 1
-    (folder / "away-flac-16000-02.flac").rename(folder / "flac-16000-02.flac")
-    mended = home.run("-f", job, "--retry-failed")
-    attempts = {row.custom_id: row.attempt for row in rows_of(local(mended["output"]))}
-    assert attempts["wav-16000-01"] == 1 and attempts["flac-16000-02"] == 2 and "model's files" not in mended["stderr"]
-    (folder / "away-mp3-16000-03.mp3").rename(folder / "mp3-16000-03.mp3")
-    (model / "notes.txt").touch()
-    replaced = home.run("-f", job, "--retry-failed")
-    assert replaced["rc"] == 0 and "the model's files have changed since: every clip runs again" in replaced["stderr"]
-    assert {row.attempt for row in rows_of(local(replaced["output"]))} == {3}
-
-
-def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Home, clips: Path) -> None:
-    job = home.job("shared", clips, quarantine=LENIENT)
-    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2").returncode == EXIT_CODE
-    other = home.folder / "other-state"
-    refused = home.agent("run", "-f", job, "--state", other)
-    assert refused.returncode == 1 and f"state folder {home.state}/voxfleet/runs/shared-" in refused.stderr
-    assert not list(other.glob("runs/*")), "a refused run leaves no folder"
-    assert home.run("-f", job)["rc"] == 0
-
-
 def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     job = home.job("nothing", tmp_path, job={"input": {"prefix": {"uri": f"file://{tmp_path}/in/"}}})
     ended = home.run_here("-f", job)
     assert (ended["rc"], ended["ending"]) == (2, "Refused")
     assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
-
-
-def test_work_from_before_a_crash_is_not_repeated(home: Home, clips: Path) -> None:
-    job = home.job("crashed", clips, quarantine=LENIENT)
-    crashed = home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2")
-    assert crashed.returncode == EXIT_CODE
-    summary = home.run("-f", job)
-    assert summary["rc"] == 0, summary
-    folder = local(summary["output"])
-    assert texts(folder) == expected()
-    # The same attempts went on: an attempt that began anew would have a second folder.
-    assert {path.name for path in folder.glob("parts/*/*")} == {"1"}
-    assert not files_below(home.scratch)
-
-
-def test_kill_9_in_the_middle_leaves_one_row_for_each_clip(home: Home, clips: Path) -> None:
-    job = home.job("killed", clips, quarantine=LENIENT)
-    with home.start("run", "-f", job) as process:
-        wait_for(process, "Process: 3 of 7")
-        process.kill()
-    summary = home.run("-f", job)
-    assert summary["rc"] == 0, summary
-    assert texts(local(summary["output"])) == expected()
-    assert summary["scratch"]["residueBytes"] == 0 and not files_below(home.scratch)
-
-
-def test_ctrl_c_parks_and_the_same_command_goes_on(home: Home, clips: Path) -> None:
-    job = home.job("parked", clips, quarantine=LENIENT)
-    with home.start("run", "-f", job, "-o", "json") as process:
-        wait_for(process, "Process: 1 of 7")
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 130, err
-    parked = json.loads(out)
-    assert parked["ending"] == "Parked" and not files_below(home.scratch)
-    summary = home.run("-f", job)
-    assert summary["rc"] == 0 and texts(local(summary["output"])) == expected()
-    assert summary["wallSeconds"] > parked["wallSeconds"] > 0
-
-
-def test_a_lost_journal_costs_no_clip(finished: Finished, tmp_path: Path, cache: Path) -> None:
-    """The run inherits the results in the output, as from another Mac's attempt, and reports no throughput for them."""
-    home = Home(tmp_path, cache)
-    shutil.copytree(finished.home.folder / "out", finished.home.folder / "kept")
-    lost = finished.home.state.rename(finished.home.folder / "lost")
-    try:
-        refused = home.invoke("run", "-f", finished.job)
-        assert refused.returncode == 1 and "nothing ran" in refused.stderr and str(finished.folder) in refused.stderr
-        assert (finished.folder / "index.json").is_file()
-        (finished.folder / "index.json").unlink()  # as if it had not ended
-        ended = home.run_here("-f", finished.job)
-        assert ended["rc"] == 0, ended
-        rows = rows_of(finished.folder)
-        assert {row.attempt for row in rows} == {1} and texts(finished.folder) == expected()
-        assert {path.name for path in finished.folder.glob("parts/*/*")} == {"1", "2"}
-        again = home.run_here("-f", finished.job)
-        for summary in (ended, again):
-            assert (summary["ran"], summary["inherited"], summary["audioSecondsPerSecond"]) == (False, len(rows), None)
-        pace = finished.home.folder / "kept" / finished.folder.name / "local.json"
-        assert (finished.folder / "local.json").read_bytes() == pace.read_bytes()
-        assert "nothing ran: all clips had results" in home.invoke("run", "-f", finished.job).stdout
-    finally:
-        lost.rename(finished.home.state)
-        shutil.rmtree(finished.home.folder / "out")
-        (finished.home.folder / "kept").rename(finished.home.folder / "out")
-
-
-def test_a_run_that_inherits_some_clips_reports_no_throughput(home: Home, clips: Path) -> None:
-    job = home.job("halfway", clips, quarantine=LENIENT)
-    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
-    shutil.rmtree(home.state)
-    summary = home.run("-f", job)
-    assert summary["rc"] == 0 and texts(local(summary["output"])) == expected()
-    assert summary["ran"] and 0 < summary["inherited"] < 7 and summary["audioSecondsPerSecond"] is None
-    compared = home.invoke("compare", summary["output"], summary["output"], "-o", "json")
-    assert compared.returncode == 0 and "wallSeconds" not in json.loads(compared.stdout)["a"]
-
-
-def test_a_run_whose_documents_are_unknown_does_not_go_on(home: Home, refused: Path) -> None:
-    job = home.job("unknown", refused, quarantine=ALL)
-    summary = home.run_here("-f", job)
-    identity = Path(summary["state"]) / "identity"
-    assert [path.name for path in identity.parent.glob("*.tmp")] == []
-    for damage in (identity.unlink, identity.touch):
-        damage()
-        ended = home.invoke("run", "-f", job)
-        assert ended.returncode == 1 and f"{identity} is missing or damaged" in ended.stderr
-        assert f"{summary['output']} and {summary['state']}" in ended.stderr
 
 
 def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Path) -> None:
@@ -358,15 +156,6 @@ def test_an_agent_s_configuration_is_used_only_while_the_agent_does_not_run(home
     assert elsewhere["rc"] == 2 and "AccessDenied" in elsewhere["reason"]
 
 
-def wait_for(process: subprocess.Popen[str], line: str) -> None:
-    """Waits until the process prints the line."""
-    assert process.stderr is not None
-    for printed in process.stderr:
-        if line in printed:
-            return
-    raise AssertionError(f"ended without saying {line!r}")
-
-
 def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Path, s3_server: S3Server) -> None:
     s3_server.bucket("local-runs")
     aws = {
@@ -385,22 +174,6 @@ def test_results_go_to_s3_and_the_secret_stays_in_memory(home: Home, refused: Pa
     assert secret not in str(summary) + compared.stdout + compared.stderr
     kept = files_below(home.folder)
     assert kept and not any(secret.encode() in path.read_bytes() for path in kept)
-
-
-def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
-    model = home.folder / "model"
-    shutil.copytree(builtin_model_folder(BuiltinName.COMMANDS), model)
-    job = home.job("mended", clips, job={"model": {"path": str(model)}}, quarantine=LENIENT)
-    assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="plan-uploaded").returncode == EXIT_CODE
-    settings = (model / "config.json").read_bytes()
-    (model / "config.json").write_bytes(settings + b"\n")
-    failed = home.run("-f", job)
-    assert failed["rc"] == 1 and "ModelMismatch" in failed["reason"]
-    assert {row.status for row in rows_of(local(failed["output"]))} == {ClipStatus.NOT_RUN}
-    (model / "config.json").write_bytes(settings)
-    mended = home.run("-f", job)
-    assert mended["rc"] == 0 and mended["output"] == failed["output"]
-    assert texts(local(mended["output"])) == expected()
 
 
 def test_a_run_tells_what_its_prefix_left_out_in_counts(home: Home, refused: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Storages on a real S3 server, a fault proxy and certificates."""
+"""Storages on local files and on a real S3 server, a fault proxy and certificates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tests.component.storage.certificates import Authority
 from tests.component.storage.errors import LOOPBACK
 from tests.component.storage.proxy import FaultProxy
+from tests.rig.loop_guard import files_off_the_loop
 
 from voxfleet_agent.storage import Storage, Timeouts
 from voxfleet_api.protocol import S3Credentials
@@ -70,3 +71,17 @@ def scratch(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose files no event loop may touch."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with files_off_the_loop(folder):
+        yield folder
+
+
+@pytest.fixture
+def storage(data: Path) -> Storage:
+    return Storage([f"{data.as_uri()}/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import threading
@@ -12,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 from tests.component.storage.certificates import Authority
+
+CONTENT = os.urandom(300_000)
+"""Of an object that tests read."""
 
 
 @dataclass
