@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import MakeFleet, making_fleets
 from tests.e2e.fleet import EXPECTED, Fleet
 
-from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.sshd import Sshd
@@ -104,8 +104,7 @@ def test_a_changed_ledger_row_is_named_and_not_counted(make_fleet: MakeFleet) ->
     fleet.wait_for_end("job")
     first, second = fleet.macs
     assert_refused_once_changed(fleet, first, b'"monotonicMilliseconds": ', b'"monotonicMilliseconds": 9')
-    verified = find(fleet.mac_agent(second).status.conditions, ConditionType.LEDGER_VERIFIED)
-    assert verified is None or verified.status == "True"
+    fleet.wait_for_condition(lambda: fleet.mac_agent(second), ConditionType.LEDGER_VERIFIED, "True", "Verified")
     assert_refused_once_changed(fleet, second, b'"row": {', b'"row": [')  # no JSON any more
 
 

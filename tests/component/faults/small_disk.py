@@ -30,6 +30,17 @@ class SmallDisk:
             filler.unlink()
 
     @contextlib.contextmanager
+    def out_of_files(self, spare_files: int = 0) -> Iterator[None]:
+        """Leaves bytes free, and room for some more files (inodes) alone."""
+        facts = os.statvfs(self.path)
+        used = facts.f_files - facts.f_ffree
+        _run("mount", "-o", f"remount,nr_inodes={used + spare_files}", str(self.path))
+        try:
+            yield
+        finally:
+            _run("mount", "-o", f"remount,nr_inodes={facts.f_files}", str(self.path))
+
+    @contextlib.contextmanager
     def read_only(self) -> Iterator[None]:
         _run("mount", "-o", "remount,ro", str(self.path))
         try:

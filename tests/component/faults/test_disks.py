@@ -13,7 +13,6 @@ from tests.component.faults.small_disk import SmallDisk, small_disk
 from tests.rig.agent_process import AgentProcess
 
 from voxfleet_api.failures import FailureClass
-from voxfleet_corpus.sounds import SPEECH
 
 
 @dataclass
@@ -40,9 +39,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallSite]:
         yield SmallSite(root, agent, scratch=scratch_disk, output=output_disk, state=state_disk)
 
 
-def test_scratch_without_room_for_a_clip(site: SmallSite) -> None:
+def test_scratch_without_room_for_another_file(site: SmallSite) -> None:
+    """Bytes are waited for, for minutes; that nothing more can be made, nobody can foresee."""
     specs, plan = site.plan()
-    with site.scratch.full(free_bytes=SPEECH.stat().st_size // 2):
+    with site.scratch.out_of_files(spare_files=2):
         assert site.fail(specs, plan) is FailureClass.SCRATCH_EXHAUSTED
     site.recover(specs, plan)
 
