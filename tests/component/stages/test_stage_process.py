@@ -167,7 +167,7 @@ async def test_a_first_clip_that_cannot_be_read_any_more_fails_alone(job: Job) -
     os.mkfifo(job.clips / "000.wav")
     await job.process(plan)
     assert [row.status for row in rows_of(job)] == [ClipStatus.FAILED, ClipStatus.SUCCEEDED, ClipStatus.SUCCEEDED]
-    assert (error := rows_of(job)[0].error) is not None and error.failure_class is FailureClass.ACCESS_DENIED
+    assert (error := rows_of(job)[0].error) is not None and error.failure_class is FailureClass.INVALID_INPUT
 
 
 async def test_clips_that_all_became_unreadable_fail_one_by_one(job: Job) -> None:
