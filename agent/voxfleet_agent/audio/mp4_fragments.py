@@ -186,7 +186,7 @@ def _run(run: memoryview, base: int, behind: int, each_duration: int, each_bytes
 def _decode_time(box: memoryview | None) -> int | None:
     if box is None:
         return None
-    start: int = struct.unpack_from(">Q" if box[0] == 1 else ">I", box, 4)[0]
+    start: int = struct.unpack_from(">Q" if bytes(box[:1]) == b"\x01" else ">I", box, 4)[0]
     return start
 
 
