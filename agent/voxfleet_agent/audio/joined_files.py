@@ -116,16 +116,23 @@ def _free_format_at(content: bytes, start: int) -> str | None:
 
 def ends_in_a_stream(content: bytes) -> bool:
     """Whether three or more frames follow each other up to the end of `content`, zeros behind them left out; the last
-    one may be cut off."""
-    for mark in _FRAME_MARK.finditer(content):
-        position = mark.start()
-        first = link = _link(content[position : position + _ADTS_HEADER_BYTES])
-        at, count = position, 0
-        while first is not None and link is not None and link[:2] == first[:2]:
-            at, count = at + link[2], count + 1
-            link = _link(content[at : at + _ADTS_HEADER_BYTES])
-        if not content[at:].strip(b"\0") and count >= _RUN_FRAMES:
+    one may be cut off. Each frame is looked at once, however many chains of frames lead through it."""
+    end = len(content.rstrip(b"\0"))
+    leading: dict[int, tuple[_Link, int]] = {}
+    """By offset: a frame from which frames lead to the end, and how many."""
+    for position in reversed([mark.start() for mark in _FRAME_MARK.finditer(content)]):
+        link = _link(content[position : position + _ADTS_HEADER_BYTES])
+        if link is None:
+            continue
+        behind, count = position + link[2], 1
+        if behind < end:
+            following = leading.get(behind)
+            if following is None or following[0][:2] != link[:2]:
+                continue
+            count += following[1]
+        if count >= _RUN_FRAMES:
             return True
+        leading[position] = (link, count)
     return False
 
 
