@@ -79,9 +79,9 @@ def _two_in_one(sounds: Sounds) -> Iterator[Case]:
     plain = riff(fmt(), chunk(b"data", sounds.pcm))
     inside = _zip(plain)
     yield refused("both-wav-in-zip", "zipped.wav", inside, _CONTAINER, "a wav file stored in a zip archive")
-    yield good(
-        "both-zip-behind-wav", "wav-then-zip.wav", plain + _zip(b"hidden"), "a zip archive behind a wav file", TEXT
-    )
+    # However short the archive is, its bytes are neither audio, a chunk, a tag nor padding.
+    joined = plain + _zip(b"hidden")
+    yield refused("both-zip-behind-wav", "wav-then-zip.wav", joined, _DECODE, "a zip archive behind a wav file")
     document = riff(fmt(), chunk(b"LIST", b"%PDF-1.7\n<script>alert(1)</script>"), chunk(b"data", sounds.pcm))
     yield good("both-pdf-in-wav", "pdf-in-wav.wav", document, "a PDF header in a chunk of a wav file", TEXT)
     script = b"#!/bin/sh\nexit 0\n" + plain

@@ -18,6 +18,8 @@ Place = Callable[[Path], None]
 
 _DENIED = FailureClass.ACCESS_DENIED
 _MISSING = FailureClass.INPUT_NOT_FOUND
+_NO_FILE = FailureClass.INVALID_INPUT
+"""No permission is missing: what cannot be read as a file is a fault of the clip itself."""
 _CONTRACT = FailureClass.CONTRACT_VIOLATION
 
 
@@ -37,11 +39,11 @@ def _no_files(bait: Path) -> Iterator[Case]:
     def special(id: str, failure_class: FailureClass, note: str, place: Place) -> Case:
         return Case(f"place-{id}", f"{id}.wav", Verdict.REFUSED, failure_class, note, place=place)
 
-    yield special("folder", _DENIED, "a folder", Path.mkdir)
-    yield special("fifo", _DENIED, "a pipe: opening it blocks for ever", lambda path: os.mkfifo(path, 0o600))
+    yield special("folder", _NO_FILE, "a folder", Path.mkdir)
+    yield special("fifo", _NO_FILE, "a pipe: opening it blocks for ever", lambda path: os.mkfifo(path, 0o600))
     yield special(
         "device",
-        _DENIED,
+        _NO_FILE,
         "a device: reading it never ends",
         lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)),
     )
@@ -117,7 +119,7 @@ def _addresses(plain: bytes, bait: Path) -> Iterator[Case]:
         "an empty part, which a file system ignores", plain, text=TEXT, uri="clips//address-double-slash.wav",
     )  # fmt: skip
     yield address("missing", "clips/no such file.wav", _MISSING, "a file that does not exist")
-    yield address("too-long", f"clips/{'x' * 300}.wav", _DENIED, "a name that no file system holds")
+    yield address("too-long", f"clips/{'x' * 300}.wav", _NO_FILE, "a name that no file system holds")
     yield address("below-a-file", "clips/plain.wav/clip.wav", _MISSING, "a file taken for a folder")
     other = sha256(b"other bytes").hexdigest()
     yield Case(

@@ -13,10 +13,10 @@ import re
 
 from voxfleet_agent.audio.header_facts import ClipReader, SkippedBytes, damaged
 from voxfleet_agent.audio.joined_files import (
-    FILE_START,
     HEAD_BYTES,
     another_file,
     ends_in_a_stream,
+    file_start,
     joined,
     other_audio,
     stream_at,
@@ -111,8 +111,7 @@ def joined_at(clip: ClipReader, start: int, end: int) -> int | None:
     streamed = ends_in_a_stream(clip.peek(tail, end - tail))
     for position in range(start, end, _BLOCK_BYTES):
         window = clip.peek(position, min(_BLOCK_BYTES + HEAD_BYTES, end - position))
-        mark = FILE_START.search(window)
-        found = (None if mark is None else mark.start()) if not streamed else (other_audio(window) or (None,))[0]
+        found = (other_audio(window) or (None,))[0] if streamed else file_start(window)
         if found is not None:
             return position + found
     return None

@@ -11,12 +11,16 @@ from voxfleet_api.failures import VoxFleetError
 
 HEAD_BYTES = 64
 """`another_file` looks at no more."""
-FILE_START = re.compile(
-    rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc|fLaC[\x00\x80]\x00\x00\x22"
-    rb"|\x00\x00\x00[\x08-\x7f]ftyp|OggS\x00\x02.{8}|wvpk.{4}[\x02-\x10]\x04\x00|\x1aE\xdf\xa3.{1,8}\x42\x86\x81\x01",
+_FILE_MARK = re.compile(
+    rb"RIFF.{4}WAVE|RIFX.{4}WAVE|RF64.{4}WAVE|BW64.{4}WAVE|FORM.{4}AIF[FC]|caff\x00\x01..desc"
+    rb"|fLaC[\x00\x80]\x00\x00\x22|ftyp(?<=\x00\x00\x00[\x08-\x7f]ftyp)|OggS\x00\x02.{8}"
+    rb"|wvpk.{4}[\x02-\x10]\x04\x00|\x1aE\xdf\xa3.{1,8}\x42\x86\x81\x01",
     re.DOTALL,
 )
-"""Marks of files, long enough that audio does not hold them by accident."""
+"""Marks of files, long enough that audio does not hold them by accident. Each alternative begins with a letter of its
+own, not with a group or a class: only then does `re` pass over other bytes ten times as fast."""
+_LENGTH_BYTES = 4
+"""Of the length ahead of `ftyp`."""
 _FRAME_MARK = re.compile(rb"\xff(?=[\xe2-\xe7\xf0-\xfd])")
 _RUN_FRAMES = 3
 """Frames in a row that are no accident."""
@@ -53,14 +57,22 @@ def another_file(head: bytes) -> str | None:
 
 def other_audio(content: bytes) -> tuple[int, str] | None:
     """Where in `content` another file or a stream of frames begins, and its kind with its article; None: nowhere."""
-    found = FILE_START.search(content)
-    end = len(content) if found is None else found.start()
+    found = file_start(content)
+    end = len(content) if found is None else found
     for mark in _FRAME_MARK.finditer(content, 0, end):
         position = mark.start()
         what = stream_at(content, position) or _free_format_at(content, position)
         if what is not None:
             return position, what
     return None if found is None else (end, another_file(content[end : end + HEAD_BYTES]) or "a file")
+
+
+def file_start(content: bytes) -> int | None:
+    """Where in `content` the mark of a file begins; None: nowhere."""
+    mark = _FILE_MARK.search(content)
+    if mark is None:
+        return None
+    return mark.start() - (_LENGTH_BYTES if mark[0] == b"ftyp" else 0)
 
 
 def stream_at(content: bytes, start: int) -> str | None:
@@ -104,16 +116,23 @@ def _free_format_at(content: bytes, start: int) -> str | None:
 
 def ends_in_a_stream(content: bytes) -> bool:
     """Whether three or more frames follow each other up to the end of `content`, zeros behind them left out; the last
-    one may be cut off."""
-    for mark in _FRAME_MARK.finditer(content):
-        position = mark.start()
-        first = link = _link(content[position : position + _ADTS_HEADER_BYTES])
-        at, count = position, 0
-        while first is not None and link is not None and link[:2] == first[:2]:
-            at, count = at + link[2], count + 1
-            link = _link(content[at : at + _ADTS_HEADER_BYTES])
-        if not content[at:].strip(b"\0") and count >= _RUN_FRAMES:
+    one may be cut off. Each frame is looked at once, however many chains of frames lead through it."""
+    end = len(content.rstrip(b"\0"))
+    leading: dict[int, tuple[_Link, int]] = {}
+    """By offset: a frame from which frames lead to the end, and how many."""
+    for position in reversed([mark.start() for mark in _FRAME_MARK.finditer(content)]):
+        link = _link(content[position : position + _ADTS_HEADER_BYTES])
+        if link is None:
+            continue
+        behind, count = position + link[2], 1
+        if behind < end:
+            following = leading.get(behind)
+            if following is None or following[0][:2] != link[:2]:
+                continue
+            count += following[1]
+        if count >= _RUN_FRAMES:
             return True
+        leading[position] = (link, count)
     return False
 
 

@@ -24,6 +24,8 @@ _RUN_OFFSET, _RUN_FIRST_FLAGS, _SAMPLE_DURATION, _SAMPLE_SIZE, _SAMPLE_FLAGS, _S
 """Flags of trun."""
 _TOLERATED_SAMPLES = 2
 """By how many samples a fragment may begin early or late: writers round."""
+_ROWS_AT_A_TIME = 1_024
+"""Of a run's samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +177,31 @@ def _run(run: memoryview, base: int, behind: int, each_duration: int, each_bytes
     width = len(fields)
     if len(run) < at + 4 * width * count:
         raise struct.error
-    values = struct.unpack_from(f">{width * count}I", run, at)
+    totals = dict(zip(fields, _column_sums(run[at : at + 4 * width * count], width), strict=True))
+    return (
+        start,
+        count,
+        totals.get(_SAMPLE_DURATION, count * each_duration),
+        totals.get(_SAMPLE_SIZE, count * each_bytes),
+    )
 
-    def total(flag: int, each: int) -> int:
-        return sum(values[fields.index(flag) :: width]) if flag in fields else count * each
 
-    return start, count, total(_SAMPLE_DURATION, each_duration), total(_SAMPLE_SIZE, each_bytes)
+def _column_sums(table: memoryview, width: int) -> list[int]:
+    """Of rows of `width` numbers of 32 bits. Some rows at a time: each number takes ten times its bytes in Python."""
+    sums = [0] * width
+    block_bytes = 4 * width * _ROWS_AT_A_TIME
+    for at in range(0, len(table), block_bytes):
+        block = table[at : at + block_bytes]
+        values = struct.unpack(f">{len(block) // 4}I", block)
+        for column in range(width):
+            sums[column] += sum(values[column::width])
+    return sums
 
 
 def _decode_time(box: memoryview | None) -> int | None:
     if box is None:
         return None
-    start: int = struct.unpack_from(">Q" if box[0] == 1 else ">I", box, 4)[0]
+    start: int = struct.unpack_from(">Q" if bytes(box[:1]) == b"\x01" else ">I", box, 4)[0]
     return start
 
 

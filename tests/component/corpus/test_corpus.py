@@ -24,7 +24,10 @@ from voxfleet_corpus.folder import write_corpus
 MEMORY_CAP = "1Gi"
 LONGEST_MILLISECONDS = 5_000
 REPOSITORY = Path(__file__).parents[3]
-SYSTEM = ("/usr/", "/lib/", "/lib64/", "/proc/", "/sys/", "/dev/", "/etc/ld.so.cache", "/etc/ssl/", "/etc/loca")
+SYSTEM = (
+    *("/usr/", "/lib/", "/lib64/", "/proc/", "/sys/", "/dev/", "/etc/ld.so.cache", "/etc/ssl/", "/etc/loca"),
+    "/etc/fstab",  # which volumes should be mounted: read before each attempt
+)
 
 
 @dataclass(frozen=True)

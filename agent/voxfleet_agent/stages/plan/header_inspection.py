@@ -57,14 +57,24 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
 def _parse_and_check(
     header: HeaderReader, size_bytes: int, contract: VoiceContractSpec
 ) -> tuple[HeaderFacts | None, RowError | None]:
-    """(header facts, refusal). Of a file that is too large, only the first bytes are read; its facts are None."""
+    """(header facts, refusal). Of a file that is too large, only the first bytes are read; its facts are None.
+
+    Raises what the reader raises, and VoxFleetError(DECODE_ERROR) for any other error.
+    """
     clip = ClipReader(header, size_bytes)
-    parse = sniff(clip)
-    refusal = refuse_size(size_bytes, contract)
-    if refusal is not None:
-        return None, refusal
-    facts = parse(clip)
-    refusal = contract_violation(facts, size_bytes, contract) or refuse_copy(facts, size_bytes, contract)
+    try:
+        parse = sniff(clip)
+        refusal = refuse_size(size_bytes, contract)
+        if refusal is not None:
+            return None, refusal
+        facts = parse(clip)
+        refusal = contract_violation(facts, size_bytes, contract) or refuse_copy(facts, size_bytes, contract)
+    except (VoxFleetError, MemoryError):
+        raise
+    except Exception as error:  # strangers' bytes must not fail the others; the refusal names the type
+        if header.failed:
+            raise  # the storage is at fault, not the clip
+        raise damaged(f"has a header that raises {type(error).__name__} in its parser") from error
     return facts, refusal
 
 
@@ -74,6 +84,8 @@ class HeaderReader:
     def __init__(self, reader: RangeReader) -> None:
         self._reader = reader
         self._closed = False
+        self.failed = False
+        """Whether the storage raised an error."""
 
     def seek(self, offset: int, /) -> int:
         return self._reader.seek(offset)
@@ -84,7 +96,11 @@ class HeaderReader:
             raise ValueError("the reader is closed")
         if self._reader.ranges > MAX_HEADER_RANGES:
             raise damaged(f"its header is scattered over more than {MAX_HEADER_RANGES} places")
-        return self._reader.read(size)
+        try:
+            return self._reader.read(size)
+        except BaseException:
+            self.failed = True
+            raise
 
     def close(self) -> None:
         """Makes the next read fail, to end a reader thread whose caller timed out."""
