@@ -37,6 +37,8 @@ class Confinement:
     """What the loader reads beside the interpreter's own: see `needed_libraries`."""
     drops_rights: bool = sys.platform == "linux"
     """Whether a child has no capabilities and gets none from set-user-id programs, even where there is no guard."""
+    keeps_undroppable_rights: bool = False
+    """Whether a child starts with the capabilities that the system does not let it drop, and not at all else."""
 
     def command(self, worker: Sequence[str], lane_folder: Path, model_folder: Path | None) -> tuple[str, ...]:
         """The command that starts `worker` in these bounds."""
@@ -55,6 +57,7 @@ class Confinement:
         order = {
             "files": self.guards.files,
             "network": self.guards.network,
+            "keeps_undroppable_rights": self.keeps_undroppable_rights,
             "readable": [str(path) for path in (*interpreter_files(worker), *self.libraries, self.clips, *models)],
             "writable": [str(lane_folder)],
         }

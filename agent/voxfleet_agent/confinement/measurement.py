@@ -14,8 +14,8 @@ from pathlib import Path
 
 from voxfleet_agent.confinement import probe
 from voxfleet_agent.confinement.confinement import Confinement
-from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards, NetworkGuard, weaker
-from voxfleet_agent.confinement.launch import EXIT_NOT_CONFINED
+from voxfleet_agent.confinement.guards import FileGuard, Guards, NetworkGuard, weaker
+from voxfleet_agent.confinement.launch import CAPABILITIES, EXIT_NOT_CONFINED
 
 PROBE_SECONDS = 60
 NETWORK = frozenset({"TCP", "UDP", "a socket in the file system"})
@@ -76,11 +76,11 @@ def measure(
         current = wanted
         while True:
             answer = _ask(current, questions, account)
-            guard = _refused_guard(current.guards, answer)
+            guard = _refused_guard(current, answer)
             if guard is None:
                 break
             refused[guard] = answer.stderr.strip().rpartition("\n")[2].partition(": ")[2] or f"exit {answer.returncode}"
-            current = replace(current, guards=weaker(current.guards, guard))
+            current = _weaker(current, guard)
     if answer.returncode != 0:
         return Measured(current, refused=refused, error=(answer.stderr.strip() or f"exit {answer.returncode}")[-300:])
     found = json.loads(answer.stdout)
@@ -141,11 +141,21 @@ def _ask(confinement: Confinement, questions: str, account: tuple[int, int] | No
         return subprocess.CompletedProcess([], 1, "", f"{sys.executable}: {error.strerror}")
 
 
-def _refused_guard(guards: Guards, answer: subprocess.CompletedProcess[str]) -> str | None:
+def _weaker(confinement: Confinement, refused: str) -> Confinement:
+    if refused == CAPABILITIES:
+        return replace(confinement, keeps_undroppable_rights=True)
+    return replace(confinement, guards=weaker(confinement.guards, refused))
+
+
+def _refused_guard(confinement: Confinement, answer: subprocess.CompletedProcess[str]) -> str | None:
     """The guard that the child could not have; None when it ended for another reason or answered."""
-    if answer.returncode == 0 or guards == UNGUARDED:
+    guards = confinement.guards
+    if answer.returncode == 0:
         return None
     if FileGuard.SEATBELT in (guards.files, guards.network):
         return NetworkGuard.SEATBELT.value
     named = answer.stderr.strip().rpartition("\n")[2].partition(":")[0]
-    return named if answer.returncode == EXIT_NOT_CONFINED and named in (guards.files, guards.network) else None
+    tried = {guards.files.value, guards.network.value} - {FileGuard.NONE.value, NetworkGuard.NONE.value}
+    if not confinement.keeps_undroppable_rights:
+        tried.add(CAPABILITIES)
+    return named if answer.returncode == EXIT_NOT_CONFINED and named in tried else None
