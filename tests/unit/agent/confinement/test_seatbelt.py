@@ -101,6 +101,15 @@ def test_a_link_is_named_beside_the_place_it_leads_to(tmp_path: Path) -> None:
         assert f'(deny file-read-data file-write* (subpath "{tmp_path / name}"' in text.replace("/private", "")
 
 
+def test_nothing_is_asked_of_the_file_system_of_a_model(tmp_path: Path) -> None:
+    """It may be dead: the name is the real one, and a link that it has become since is not followed."""
+    (tmp_path / "model").symlink_to(tmp_path / "elsewhere")
+    bounds = Confinement(preferred("darwin"), tmp_path / "clips")
+    text = bounds.command((sys.executable, "-m", "worker"), tmp_path / "lane", tmp_path / "model")[2]
+    assert f'(allow file-read-data (subpath "{tmp_path / "model"}"' in text.replace("/private", "")
+    assert "elsewhere" not in text
+
+
 def test_the_worker_is_started_by_sandbox_exec_with_its_interpreter_model_and_folder_allowed() -> None:
     guards = preferred("darwin")
     bounds = Confinement(guards, Path("/s/attempts"), hidden=(Path("/state"),), read_only=(Path("/models"),))
