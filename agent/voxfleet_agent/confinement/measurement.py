@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -29,6 +30,9 @@ class Secrets:
     """Files and folders that exist."""
     write: Mapping[str, Path] = field(default_factory=dict)
     """Folders in which a lane must not make files."""
+    own: Path | None = None
+    """A folder whose files a lane must not change; while the child is asked, one lies there to be tried. Not asked
+    where the folder does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,11 @@ def measure(
 
 
 def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent_pid: int) -> dict[str, object]:
-    """Opens the sockets and the file that the child shall try to reach; they close with the stack."""
+    """Opens the sockets and the file that the child shall try to reach; they close with the stack.
+
+    The sockets lie in a temporary folder, as their names must be short; the file does not, as seatbelt lets lanes write
+    there.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     folder.chmod(0o711)
     tcp, udp, local = (
@@ -105,12 +113,16 @@ def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent
     (folder / "s").chmod(0o666)
     for stream in (tcp, local):
         stream.listen()
-    (folder / "file").touch(0o600)
+    file = None
+    if secrets.own is not None and secrets.own.is_dir():
+        file = secrets.own / f"{probe.PROBE_NAME}-{os.getpid()}"  # one name, so that a kill leaves no more than one
+        stack.callback(file.unlink, missing_ok=True)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     return {
         "read": {name: str(path) for name, path in secrets.read.items()},
         "write": {name: str(path) for name, path in secrets.write.items()},
         "enter": [str(path) for path in needed],
-        "change": str(folder / "file"),
+        "change": None if file is None else str(file),
         "tcp": tcp.getsockname()[1],
         "udp": udp.getsockname()[1],
         "unix": str(folder / "s"),

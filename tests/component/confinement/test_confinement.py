@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from voxfleet_agent.confinement import launch
 from voxfleet_agent.confinement.confinement import Confinement, library_folders
 from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards, NetworkGuard, preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
+from voxfleet_agent.confinement.probe import PROBE_NAME
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
 
@@ -45,6 +47,7 @@ def secrets(open_folder: Path) -> Secrets:
             "model of another job": open_folder / "models" / "other" / "config.json",
         },
         write={"clips": open_folder / "clips", "the model cache": open_folder / "models"},
+        own=open_folder / "state",
     )
 
 
@@ -59,6 +62,15 @@ def test_a_child_without_guards_reaches_everything(secrets: Secrets) -> None:
     """Otherwise the tests below would prove nothing."""
     reached = {*asked(UNGUARDED, secrets, drops_rights=False).reached}
     assert reached == NETWORK | FILES | AGENT | CHANGES | RIGHTS | {*secrets.write}
+
+
+@pytest.mark.parametrize("own", ["models", "not there", None])
+def test_only_a_file_of_the_agents_own_folder_is_tried_to_be_changed(own: str | None, secrets: Secrets) -> None:
+    """Lanes may write to temporary folders on macOS: a file there would always be told as changed."""
+    folder = None if own is None else secrets.write["the model cache"].parent / own
+    reached = {*asked(UNGUARDED, replace(secrets, own=folder), drops_rights=False).reached}
+    assert reached & CHANGES == (CHANGES if own == "models" else set())
+    assert not [*secrets.write["the model cache"].parent.rglob(f"{PROBE_NAME}*")]
 
 
 def test_a_child_without_guards_has_none_of_the_rights_of_root(secrets: Secrets) -> None:
