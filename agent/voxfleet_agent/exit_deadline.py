@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from voxfleet_agent.logs import logger
@@ -14,6 +15,8 @@ T = TypeVar("T")
 
 EXIT_SECONDS = 45.0
 """Longer than parking every attempt takes, and shorter than launchd and systemd wait before they kill the process."""
+TELLING_SECONDS = 1.0
+"""How long the process tells why it was ended, at most, to each of the log and the user."""
 EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h: a supervisor that restarts only what failed restarts this too."""
 
@@ -45,10 +48,24 @@ class ExitDeadline:
             self._timer.cancel()
 
     def _exit(self) -> None:
-        _log.error("the process does not end by itself; what it holds is left to the next one", seconds=EXIT_SECONDS)
+        try:
+            # What hangs may be the log's disk or the reader of standard error: neither holds the other, or the end.
+            telling = [threading.Thread(target=tell, daemon=True) for tell in (_tell_the_log, self._tell_the_user)]
+            for thread in telling:
+                thread.start()
+            for thread in telling:
+                thread.join(TELLING_SECONDS)
+        finally:
+            os._exit(self.code)  # nothing else ends a process whose threads hang
+
+    def _tell_the_user(self) -> None:
         words = _HANGS if self.reason is None else f"{self.reason}\n{_HANGS}"
-        os.write(_STANDARD_ERROR, f"voxfleet-agent: {words}\n".encode(errors="backslashreplace"))
-        os._exit(self.code)  # nothing else ends a process whose threads hang
+        with suppress(OSError):  # nobody reads
+            os.write(_STANDARD_ERROR, f"voxfleet-agent: {words}\n".encode(errors="backslashreplace"))
+
+
+def _tell_the_log() -> None:
+    _log.error("the process does not end by itself; what it holds is left to the next one", seconds=EXIT_SECONDS)
 
 
 def run_to_the_end(

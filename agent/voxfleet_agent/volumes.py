@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path, PurePath
 
@@ -28,13 +29,30 @@ def unmounted_volume(path: PurePath, platform: str = sys.platform) -> PurePath |
     if not expected:
         return None
     # The kernel answers from memory, on Linux (/proc/self/mounts) as on macOS (getfsstat with MNT_NOWAIT).
-    return missing_mount(real, expected, {part.mountpoint for part in psutil.disk_partitions(all=True)})
+    mounted = {part.mountpoint for part in psutil.disk_partitions(all=True)}
+    return missing_mount(real, expected, mounted, same_case=platform != "darwin")
 
 
-def missing_mount(path: PurePath, expected: Collection[str], mounted: Collection[str]) -> PurePath | None:
-    """The first of the `expected` mount points above `path` that is not `mounted`. Pure."""
-    above = [PurePath(point) for point in sorted(expected) if path.is_relative_to(point)]
-    return next((point for point in above if str(point) not in mounted), None)
+def missing_mount(
+    path: PurePath, expected: Collection[str], mounted: Collection[str], *, same_case: bool = True
+) -> PurePath | None:
+    """The first of the `expected` mount points with no `mounted` volume at it, or between it and `path`. Pure.
+
+    A share may be mounted in a plain folder of the place where another is expected. `same_case`: False where names
+    that differ in case, or in how accents are encoded, are one.
+    """
+
+    def compared(name: str | PurePath) -> PurePath:
+        return PurePath(name if same_case else unicodedata.normalize("NFC", str(name)).casefold())
+
+    wanted = compared(path)
+    above = [compared(point) for point in mounted if wanted.is_relative_to(compared(point))]
+    deepest = max(above, key=lambda point: len(point.parts), default=None)
+    for name in sorted(expected):
+        point = compared(name)
+        if wanted.is_relative_to(point) and (deepest is None or not deepest.is_relative_to(point)):
+            return PurePath(name)
+    return None
 
 
 def _expected_on_macos(real: PurePath) -> list[str]:

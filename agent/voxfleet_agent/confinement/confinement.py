@@ -37,15 +37,20 @@ class Confinement:
     """What the loader reads beside the interpreter's own: see `needed_libraries`."""
     drops_rights: bool = sys.platform == "linux"
     """Whether a child has no capabilities and gets none from set-user-id programs, even where there is no guard."""
+    keeps_undroppable_rights: bool = False
+    """Whether a child starts with the capabilities that the system does not let it drop, and not at all else."""
 
     def command(self, worker: Sequence[str], lane_folder: Path, model_folder: Path | None) -> tuple[str, ...]:
-        """The command that starts `worker` in these bounds."""
+        """The command that starts `worker` in these bounds.
+
+        `model_folder`: its real name, as nothing is asked here of its file system, which may be dead by now.
+        """
         models = () if model_folder is None else (model_folder,)
         if FileGuard.SEATBELT in (self.guards.files, self.guards.network):
             text = seatbelt.profile(
                 hidden=_with_targets(self.hidden),
                 read_only=_with_targets((self.clips, *self.read_only)),
-                readable=_with_targets((*interpreter_files(worker), self.clips, *models)),
+                readable=[*_with_targets((*interpreter_files(worker), self.clips)), *models],
                 writable=_with_targets((lane_folder,)),
                 home=Path.home(),
             )
@@ -55,6 +60,7 @@ class Confinement:
         order = {
             "files": self.guards.files,
             "network": self.guards.network,
+            "keeps_undroppable_rights": self.keeps_undroppable_rights,
             "readable": [str(path) for path in (*interpreter_files(worker), *self.libraries, self.clips, *models)],
             "writable": [str(lane_folder)],
         }

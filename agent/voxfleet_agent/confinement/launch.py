@@ -2,9 +2,10 @@
 
     python -I -S launch.py ORDER COMMAND...
 
-ORDER is JSON: {"files": …, "network": …, "readable": […], "writable": […]}. Guards act on one thread, so they are in
-place before the worker's process image exists, in which libraries start threads. The standard library alone: the
-launcher must start quickly. Ends with EXIT_NOT_CONFINED and `<guard>: <reason>` on stderr when a guard cannot be had.
+ORDER is JSON: {"files": …, "network": …, "keeps_undroppable_rights": …, "readable": […], "writable": […]}. Guards act
+on one thread, so they are in place before the worker's process image exists, in which libraries start threads. The
+standard library alone: the launcher must start quickly. Ends with EXIT_NOT_CONFINED and `<guard>: <reason>` on stderr
+when a guard cannot be had.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -24,6 +25,8 @@ from voxfleet_agent.confinement.guards import FileGuard, NetworkGuard
 
 EXIT_NOT_CONFINED = 78
 """EX_CONFIG of sysexits.h."""
+CAPABILITIES = "capabilities"
+"""What is named in place of a guard when this process may not drop its capabilities."""
 EXIT_NO_COMMAND = 127
 """As a shell has it."""
 
@@ -62,8 +65,9 @@ def main(arguments: list[str]) -> int:
         if order["network"] == NetworkGuard.SECCOMP:
             guard = NetworkGuard.SECCOMP.value
             seccomp.restrict()
-        guard = "capabilities"
-        linux_syscalls.drop_capabilities(_READ_ANY_FILE)
+        guard = CAPABILITIES
+        with suppress(OSError) if order["keeps_undroppable_rights"] else nullcontext():
+            linux_syscalls.drop_capabilities(_READ_ANY_FILE)
     except OSError as error:
         where = "" if error.filename is None else f": {error.filename}"
         print(f"{guard}: {error.strerror}{where}", file=sys.stderr, flush=True)

@@ -37,7 +37,8 @@ def drop_capabilities(kept: int) -> None:
     """This process and what it executes have at most the capability `kept`, below 32, and only if it had it before.
 
     The bounding set limits what root gets anew when it executes a program; the process's own sets hold what an account
-    without root's number was given, as systemd does. Raises OSError.
+    without root's number was given, as systemd does. Raises OSError when a right is left that cannot be dropped; the
+    others are gone then, as far as this account may drop them.
     """
     for capability in range(64):
         if capability != kept and _prctl(_PR_CAPBSET_DROP, capability) < 0:
@@ -46,7 +47,9 @@ def drop_capabilities(kept: int) -> None:
     effective_permitted_inheritable = (ctypes.c_uint32 * 6)()
     _checked(int(_libc.capget(header, effective_permitted_inheritable)))
     left = effective_permitted_inheritable[1] & (1 << kept)
-    _checked(int(_libc.capset(header, (ctypes.c_uint32 * 6)(left, left, 0, 0, 0, 0))))
+    wanted = (ctypes.c_uint32 * 6)(left, left, 0, 0, 0, 0)
+    if [*effective_permitted_inheritable] != [*wanted]:  # services may be forbidden to ask (SystemCallFilter=)
+        _checked(int(_libc.capset(header, wanted)))
 
 
 def _prctl(option: int, value: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from voxfleet_agent.confinement import probe
 from voxfleet_agent.confinement.confinement import Confinement
-from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards, NetworkGuard, weaker
-from voxfleet_agent.confinement.launch import EXIT_NOT_CONFINED
+from voxfleet_agent.confinement.guards import FileGuard, Guards, NetworkGuard, weaker
+from voxfleet_agent.confinement.launch import CAPABILITIES, EXIT_NOT_CONFINED
 
 PROBE_SECONDS = 60
 NETWORK = frozenset({"TCP", "UDP", "a socket in the file system"})
@@ -29,6 +30,9 @@ class Secrets:
     """Files and folders that exist."""
     write: Mapping[str, Path] = field(default_factory=dict)
     """Folders in which a lane must not make files."""
+    own: Path | None = None
+    """A folder whose files a lane must not change; while the child is asked, one lies there to be tried. Not asked
+    where the folder does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,11 @@ def measure(
         current = wanted
         while True:
             answer = _ask(current, questions, account)
-            guard = _refused_guard(current.guards, answer)
+            guard = _refused_guard(current, answer)
             if guard is None:
                 break
             refused[guard] = answer.stderr.strip().rpartition("\n")[2].partition(": ")[2] or f"exit {answer.returncode}"
-            current = replace(current, guards=weaker(current.guards, guard))
+            current = _weaker(current, guard)
     if answer.returncode != 0:
         return Measured(current, refused=refused, error=(answer.stderr.strip() or f"exit {answer.returncode}")[-300:])
     found = json.loads(answer.stdout)
@@ -88,7 +92,11 @@ def measure(
 
 
 def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent_pid: int) -> dict[str, object]:
-    """Opens the sockets and the file that the child shall try to reach; they close with the stack."""
+    """Opens the sockets and the file that the child shall try to reach; they close with the stack.
+
+    The sockets lie in a temporary folder, as their names must be short; the file does not, as seatbelt lets lanes write
+    there.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     folder.chmod(0o711)
     tcp, udp, local = (
@@ -105,12 +113,16 @@ def _questions(stack: ExitStack, secrets: Secrets, needed: Sequence[Path], agent
     (folder / "s").chmod(0o666)
     for stream in (tcp, local):
         stream.listen()
-    (folder / "file").touch(0o600)
+    file = None
+    if secrets.own is not None and secrets.own.is_dir():
+        file = secrets.own / f"{probe.PROBE_NAME}-{os.getpid()}"  # one name, so that a kill leaves no more than one
+        stack.callback(file.unlink, missing_ok=True)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     return {
         "read": {name: str(path) for name, path in secrets.read.items()},
         "write": {name: str(path) for name, path in secrets.write.items()},
         "enter": [str(path) for path in needed],
-        "change": str(folder / "file"),
+        "change": None if file is None else str(file),
         "tcp": tcp.getsockname()[1],
         "udp": udp.getsockname()[1],
         "unix": str(folder / "s"),
@@ -141,11 +153,21 @@ def _ask(confinement: Confinement, questions: str, account: tuple[int, int] | No
         return subprocess.CompletedProcess([], 1, "", f"{sys.executable}: {error.strerror}")
 
 
-def _refused_guard(guards: Guards, answer: subprocess.CompletedProcess[str]) -> str | None:
+def _weaker(confinement: Confinement, refused: str) -> Confinement:
+    if refused == CAPABILITIES:
+        return replace(confinement, keeps_undroppable_rights=True)
+    return replace(confinement, guards=weaker(confinement.guards, refused))
+
+
+def _refused_guard(confinement: Confinement, answer: subprocess.CompletedProcess[str]) -> str | None:
     """The guard that the child could not have; None when it ended for another reason or answered."""
-    if answer.returncode == 0 or guards == UNGUARDED:
+    guards = confinement.guards
+    if answer.returncode == 0:
         return None
     if FileGuard.SEATBELT in (guards.files, guards.network):
         return NetworkGuard.SEATBELT.value
     named = answer.stderr.strip().rpartition("\n")[2].partition(":")[0]
-    return named if answer.returncode == EXIT_NOT_CONFINED and named in (guards.files, guards.network) else None
+    tried = {guards.files.value, guards.network.value} - {FileGuard.NONE.value, NetworkGuard.NONE.value}
+    if not confinement.keeps_undroppable_rights:
+        tried.add(CAPABILITIES)
+    return named if answer.returncode == EXIT_NOT_CONFINED and named in tried else None

@@ -2,8 +2,8 @@
 
     python -I -S probe.py QUESTIONS
 
-QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "enter": [folder, …], "change": file, "tcp": port,
-"udp": port, "unix": path, "agent": pid}. The standard library alone.
+QUESTIONS is JSON: {"read": {name: path}, "write": {name: folder}, "enter": [folder, …], "change": file or null,
+"tcp": port, "udp": port, "unix": path, "agent": pid}. The standard library alone.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ def main(arguments: list[str]) -> int:
     ]
     for name, file in (("the agent's environment", "environ"), ("the agent's memory", "mem")):
         tries.append((name, partial(_read, f"/proc/{questions['agent']}/{file}")))
-    file = questions["change"]
-    for change in (partial(os.chmod, file, 0o600), partial(os.utime, file), partial(_set_attribute, file)):
-        tries.append(("rights and attributes of files", change))
-    for flags in (os.O_WRONLY, os.O_RDONLY | os.O_TRUNC):
-        tries.append(("the content of files", partial(_open, file, flags)))
-    tries += [("the content of files", partial(os.truncate, file, 0)), ("capabilities", _require_capabilities)]
+    if (file := questions["change"]) is not None:
+        for change in (partial(os.chmod, file, 0o600), partial(os.utime, file), partial(_set_attribute, file)):
+            tries.append(("rights and attributes of files", change))
+        for flags in (os.O_WRONLY, os.O_RDONLY | os.O_TRUNC):
+            tries.append(("the content of files", partial(_open, file, flags)))
+        tries.append(("the content of files", partial(os.truncate, file, 0)))
+    tries.append(("capabilities", _require_capabilities))
     reached = [*dict.fromkeys(name for name, attempt in tries if _succeeds(attempt))]
     print(json.dumps({"reached": reached, "closed": _closed(questions["enter"])}))
     return 0

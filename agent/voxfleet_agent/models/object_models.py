@@ -19,6 +19,7 @@ from voxfleet_agent.models.model_files import (
     FileDigests,
     check_contents,
     check_names,
+    link_root,
     model_digest,
     unavailable,
 )
@@ -116,7 +117,8 @@ class ObjectModels:
         return self._pin(kept, digest, files)
 
     def _pin(self, folder: Path, digest: str, files: dict[str, FileDigest]) -> PinnedModel:
-        model = PinnedModel(folder, digest, files={name: file.sha256 for name, file in files.items()})
+        sha256s = {name: file.sha256 for name, file in files.items()}
+        model = PinnedModel(folder, digest, files=sha256s, links_stay_in=link_root(folder))
         self._cache.pin(_cache_name(digest), model)
         return model
 

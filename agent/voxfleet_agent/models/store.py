@@ -84,7 +84,7 @@ class ModelStore:
     def _resolve_builtin(self, name: BuiltinName, digest: str | None) -> ResolvedModel:
         folder = builtin_model_folder(name)
         actual, sha256s = self._examine(folder, digest, f"the built-in model {name}")
-        return ResolvedModel(folder, actual, files=sha256s)
+        return ResolvedModel(folder, actual, files=sha256s, links_stay_in=link_root(folder))
 
     def _resolve_path(self, path: str, digest: str | None, storage: Storage) -> ResolvedModel:
         folder = Path(path)

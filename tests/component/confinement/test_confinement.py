@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from voxfleet_agent.confinement import launch
 from voxfleet_agent.confinement.confinement import Confinement, library_folders
 from voxfleet_agent.confinement.guards import UNGUARDED, FileGuard, Guards, NetworkGuard, preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
+from voxfleet_agent.confinement.probe import PROBE_NAME
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
 
@@ -45,6 +47,7 @@ def secrets(open_folder: Path) -> Secrets:
             "model of another job": open_folder / "models" / "other" / "config.json",
         },
         write={"clips": open_folder / "clips", "the model cache": open_folder / "models"},
+        own=open_folder / "state",
     )
 
 
@@ -59,6 +62,15 @@ def test_a_child_without_guards_reaches_everything(secrets: Secrets) -> None:
     """Otherwise the tests below would prove nothing."""
     reached = {*asked(UNGUARDED, secrets, drops_rights=False).reached}
     assert reached == NETWORK | FILES | AGENT | CHANGES | RIGHTS | {*secrets.write}
+
+
+@pytest.mark.parametrize("own", ["models", "not there", None])
+def test_only_a_file_of_the_agents_own_folder_is_tried_to_be_changed(own: str | None, secrets: Secrets) -> None:
+    """Lanes may write to temporary folders on macOS: a file there would always be told as changed."""
+    folder = None if own is None else secrets.write["the model cache"].parent / own
+    reached = {*asked(UNGUARDED, replace(secrets, own=folder), drops_rights=False).reached}
+    assert reached & CHANGES == (CHANGES if own == "models" else set())
+    assert not [*secrets.write["the model cache"].parent.rglob(f"{PROBE_NAME}*")]
 
 
 def test_a_child_without_guards_has_none_of_the_rights_of_root(secrets: Secrets) -> None:
@@ -93,7 +105,8 @@ from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Secrets, measure
 here = seccomp.ARCHITECTURES[os.uname().machine]
 unshare = 272 if here.has_x32 else 97
-refused = (444, here.seccomp_number, unshare)
+capset = 126 if here.has_x32 else 91
+refused = (444, here.seccomp_number, unshare, capset)
 seccomp.ARCHITECTURES[os.uname().machine] = seccomp.Architecture(here.audit_number, here.seccomp_number, refused)
 linux_syscalls.forbid_new_privileges()
 seccomp.restrict()
@@ -108,8 +121,38 @@ print(json.dumps([found.guards.files, found.guards.network, dict(found.refused),
         "landlock": True,
         "seccomp": True,
         "namespace": True,
+        **({"capabilities": True} if os.geteuid() == 0 else {}),
     }
     assert {*reached} >= FILES | NETWORK
+
+
+@pytest.mark.parametrize("as_root", [pytest.param(True, marks=needs_root), False])
+def test_a_service_that_may_not_drop_capabilities_starts_lanes_and_tells_what_it_could_not(
+    as_root: bool, secrets: Secrets, request: pytest.FixtureRequest
+) -> None:
+    """As with systemd's SystemCallFilter=~@privileged; an account without capabilities has none to drop."""
+    program = f"""
+import json, os, pathlib
+from voxfleet_agent.confinement import linux_syscalls, seccomp
+from voxfleet_agent.confinement.confinement import Confinement
+from voxfleet_agent.confinement.guards import preferred
+from voxfleet_agent.confinement.measurement import Secrets, measure
+here = seccomp.ARCHITECTURES[os.uname().machine]
+capset = 126 if here.has_x32 else 91
+seccomp.ARCHITECTURES[os.uname().machine] = seccomp.Architecture(here.audit_number, here.seccomp_number, (capset,))
+linux_syscalls.forbid_new_privileges()
+seccomp.restrict()
+clips = pathlib.Path({str(secrets.write["clips"])!r})
+found = measure(Confinement(preferred("linux"), clips), Secrets(), (), None, os.getpid())
+print(json.dumps([found.guards.files, found.guards.network, dict(found.refused), found.reached, found.error]))
+"""
+    if as_root or os.geteuid() != 0:
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    else:
+        ran = as_account(request.getfixturevalue("account_python"), "-c", program)
+    assert ran.returncode == 0, ran.stderr
+    refused = {"capabilities": "Operation not permitted"} if as_root else {}
+    assert json.loads(ran.stdout) == ["landlock", "seccomp", refused, [], ""]
 
 
 def test_a_path_that_cannot_be_opened_costs_no_guard(secrets: Secrets, tmp_path: Path) -> None:

@@ -107,6 +107,19 @@ async def test_a_model_is_the_same_by_path_hub_and_address(
         assert MlxTranscriber(resolved.path, Transcription(), Timestamps.NONE).family == family
 
 
+async def test_lanes_read_a_model_of_a_linked_cache_by_its_real_name(
+    objects: Path, storage: CountingStorage, tmp_path: Path
+) -> None:
+    """Lanes are told the name once, when nothing may be asked of a file system any more."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to("disk")
+    models = ModelStore(tmp_path / "cache", QUOTA_BYTES, ACCESS)
+    fetched = await models.resolve(at(objects), storage)
+    found = await models.resolve(at(objects), storage)
+    assert fetched.readable == found.readable == fetched.path.resolve()
+    assert fetched.readable.is_relative_to(tmp_path / "disk")
+
+
 async def test_no_token_of_this_account_goes_to_the_hub(models: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 

@@ -54,6 +54,43 @@ def test_a_process_that_does_not_end_is_ended(how: str) -> None:
     assert ("the journal is damaged" in ended.stderr) == (how == "refused to start")
 
 
+OBSTACLES = {
+    "the log's disk does not answer": """
+logs.configure()
+logging.getLogger().handlers[0].acquire()
+""",
+    "standard error is full": """
+reading, writing = os.pipe()
+os.set_blocking(writing, False)
+with suppress(BlockingIOError):
+    while True: os.write(writing, bytes(4096))
+with suppress(BlockingIOError):
+    while True: os.write(writing, bytes(1))
+os.set_blocking(writing, True)
+os.dup2(writing, 2)
+""",
+    "standard error is closed": "os.close(2)",
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_a_process_that_cannot_tell_why_is_ended(obstacle: str) -> None:
+    program = f"""
+import logging, os
+from contextlib import suppress
+from voxfleet_agent import logs
+exit_deadline.TELLING_SECONDS = 0.1
+{OBSTACLES[obstacle]}
+async def main(stopping):
+    hang()
+
+run_to_the_end(main)
+"""
+    ended = run_program(program)
+    assert ended.returncode == EXIT_CODE
+    assert ("a call does not come back" in ended.stderr) == ("log" in obstacle)
+
+
 def test_a_process_that_ends_in_time_is_left_alone() -> None:
     program = """
 async def main(stopping):

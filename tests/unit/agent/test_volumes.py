@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from voxfleet_agent import volumes
@@ -35,6 +37,42 @@ def test_mount_points_of_fstab_are_read_with_their_blanks() -> None:
 def test_only_an_expected_volume_is_missed(path: str, missing: str | None) -> None:
     found = missing_mount(PurePath(path), mount_points_of(FSTAB), {"/", "/srv/other"})
     assert found == (None if missing is None else PurePath(missing))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "mounted", "missing"),
+    [
+        ("/mnt/nas/calls", ["/mnt", "/mnt/nas"], {"/", "/mnt/nas"}, None),
+        ("/mnt/nas/calls", ["/mnt", "/mnt/nas"], {"/", "/mnt"}, "/mnt/nas"),
+        ("/mnt/other", ["/mnt"], {"/", "/mnt/nas"}, "/mnt"),
+        ("/mnt/nas/calls", ["/mnt/nas"], {"/", "/mnt/nas/calls"}, None),
+        ("/mnt/nas", ["/mnt/nas"], {"/", "/mnt/nas/calls"}, "/mnt/nas"),
+        ("/mnt/nas", ["/mnt/nas"], set(), "/mnt/nas"),
+        ("/mnt/nas", ["/mnt/nas"], {"/mnt/NAS"}, "/mnt/nas"),
+    ],
+)
+def test_a_volume_mounted_deeper_is_the_one_that_counts(
+    path: str, expected: list[str], mounted: set[str], missing: str | None
+) -> None:
+    assert missing_mount(PurePath(path), expected, mounted) == (None if missing is None else PurePath(missing))
+
+
+@pytest.mark.parametrize(
+    ("path", "mounted", "missing"),
+    [
+        ("/Volumes/shares/calls/a.wav", "/Volumes/shares/calls", None),
+        ("/Volumes/shares/other/a.wav", "/Volumes/shares/calls", "/Volumes/shares"),
+        ("/Volumes/calls/a.wav", "/Volumes/Calls", None),
+        ("/Volumes/Gespra\u0308che/a.wav", "/Volumes/gespr\u00e4che", None),
+        ("/Volumes/calls-2/a.wav", "/Volumes/calls", "/Volumes/calls-2"),
+    ],
+)
+def test_on_macos_a_volume_is_found_however_its_name_is_written(
+    path: str, mounted: str, missing: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = [SimpleNamespace(mountpoint=point) for point in ("/", mounted)]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: table)
+    assert unmounted_volume(PurePath(path), "darwin") == (None if missing is None else PurePath(missing))
 
 
 def test_on_macos_each_folder_below_volumes_is_expected_to_be_mounted() -> None:

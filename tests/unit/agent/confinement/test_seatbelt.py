@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.rig.agent_config import write_agent_config
 
+from voxfleet_agent.config import load_config
 from voxfleet_agent.confinement.confinement import Confinement
 from voxfleet_agent.confinement.guards import FileGuard, Guards, NetworkGuard, preferred
 from voxfleet_agent.confinement.seatbelt import profile
+from voxfleet_agent.local_services import ServiceSettings, bounds_of_lanes
 
 EXPECTED = """\
 (version 1)
@@ -99,6 +103,26 @@ def test_a_link_is_named_beside_the_place_it_leads_to(tmp_path: Path) -> None:
     text = bounds.command((sys.executable, "-m", "worker"), tmp_path / "lane", None)[2]
     for name in ("real", "link"):
         assert f'(deny file-read-data file-write* (subpath "{tmp_path / name}"' in text.replace("/private", "")
+
+
+def test_the_file_that_a_measured_lane_tries_to_change_lies_where_the_profile_denies_it(tmp_path: Path) -> None:
+    settings = ServiceSettings.of(load_config(write_agent_config(tmp_path)))
+    wanted, secrets = bounds_of_lanes(settings, {})
+    command = replace(wanted, guards=preferred("darwin")).command(("/python",), tmp_path / "lane", None)
+    rules = command[2].replace("/private", "").splitlines()
+    (temporary,) = (number for number, rule in enumerate(rules) if rule.startswith("(allow file-write* (regex"))
+    assert any(
+        rule.startswith(f'(deny file-read-data file-write* (subpath "{secrets.own}")') for rule in rules[temporary:]
+    )
+
+
+def test_nothing_is_asked_of_the_file_system_of_a_model(tmp_path: Path) -> None:
+    """It may be dead: the name is the real one, and a link that it has become since is not followed."""
+    (tmp_path / "model").symlink_to(tmp_path / "elsewhere")
+    bounds = Confinement(preferred("darwin"), tmp_path / "clips")
+    text = bounds.command((sys.executable, "-m", "worker"), tmp_path / "lane", tmp_path / "model")[2]
+    assert f'(allow file-read-data (subpath "{tmp_path / "model"}"' in text.replace("/private", "")
+    assert "elsewhere" not in text
 
 
 def test_the_worker_is_started_by_sandbox_exec_with_its_interpreter_model_and_folder_allowed() -> None:

@@ -52,6 +52,7 @@ async def test_a_built_in_model_is_the_packaged_one_and_every_file_has_its_sha25
 ) -> None:
     model = await models.resolve(ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)), NO_STORAGE)
     assert (model.path, model.revision) == (builtin_model_folder(BuiltinName.COMMANDS), None)
+    assert model.readable == model.path.resolve()
     assert model.digest == await digest(folder, models)
     assert model.files == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("config.json", "model.safetensors")
