@@ -67,10 +67,11 @@ class AttemptBase(SpecModel):
 
     shard_uid: Uid
     attempt: int
-    plan_attempt: int
-    """The Plan whose clips the parts hold."""
-    model_digest: Digest
-    """The model that gave all rows of the parts: an attempt with another one inherits none of them."""
+    plan_attempt: int | None = None
+    """The Plan whose clips the parts hold; None: an older agent froze the base and did not say."""
+    model_digest: Digest | None = None
+    """The model that gave all rows of the parts: an attempt with another one inherits none of them. None: an older
+    agent froze the base, with the model of its Plan."""
     parts: tuple[PartRef, ...]
 
 
