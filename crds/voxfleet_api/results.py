@@ -14,6 +14,8 @@ RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
 SKIPPED_NAME = "skipped.jsonl"
+MAX_SHARDS = 5000
+"""The most shards into which Plan divides a job's clips."""
 
 
 class PlanResult(StatusModel):
@@ -25,7 +27,7 @@ class PlanResult(StatusModel):
     boundaries: Annotated[
         tuple[int, ...],
         Field(
-            max_length=5001,
+            max_length=MAX_SHARDS + 1,
             json_schema_extra=list_atomic(),
             description="Shard k holds the clips from boundaries[k] up to but not including boundaries[k+1].",
         ),
