@@ -36,7 +36,8 @@ class Confinement:
     libraries: tuple[Path, ...] = ()
     """What the loader reads beside the interpreter's own: see `needed_libraries`."""
     drops_rights: bool = sys.platform == "linux"
-    """Whether a child has no capabilities and gets none from set-user-id programs, even where there is no guard."""
+    """Whether a child has no capabilities (of root: CAP_DAC_READ_SEARCH alone) and gets none from set-user-id programs,
+    even where there is no guard."""
 
     def command(self, worker: Sequence[str], lane_folder: Path, model_folder: Path | None) -> tuple[str, ...]:
         """The command that starts `worker` in these bounds."""
