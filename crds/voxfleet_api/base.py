@@ -92,7 +92,9 @@ OPEN_VALUE_PATTERN = r"^[A-Z][A-Za-z0-9]*$"
 OPEN_VALUE = Field(max_length=64, pattern=OPEN_VALUE_PATTERN)
 
 DURATION_PATTERN = r"^([0-9]{1,8}(ms|s|m|h)){1,4}$"
-QUANTITY_PATTERN = r"^(0|[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T)))$"
+QUANTITY_PATTERN = (
+    r"^(0(Ki|k|Mi|M|Gi|G|Ti|T)?|[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T)))$"
+)
 SIZE_PATTERN = r"^[1-9]([0-9]{0,14}(Ki|k)?|[0-9]{0,11}(Mi|M)|[0-9]{0,8}(Gi|G)|[0-9]{0,5}(Ti|T))$"
 MAX_SIZE_BYTES = 999_999 * 2**40
 """The largest Size and Quantity. It leaves room in 64 bits, where sizes are added up and stored."""

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr
 from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, FailedClip, QuarantinedClip
+from voxfleet_api.kinds.audio_batch_job import FailedClip, QuarantinedClip
 from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
@@ -22,7 +22,7 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.results import Counts, PlanResult
+from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"

@@ -14,6 +14,8 @@ RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
 SKIPPED_NAME = "skipped.jsonl"
+MAX_SHARDS = 5000
+"""The most shards into which Plan divides a job's clips."""
 
 
 class PlanResult(StatusModel):
@@ -25,7 +27,7 @@ class PlanResult(StatusModel):
     boundaries: Annotated[
         tuple[int, ...],
         Field(
-            max_length=5001,
+            max_length=MAX_SHARDS + 1,
             json_schema_extra=list_atomic(),
             description="Shard k holds the clips from boundaries[k] up to but not including boundaries[k+1].",
         ),
@@ -67,10 +69,11 @@ class AttemptBase(SpecModel):
 
     shard_uid: Uid
     attempt: int
-    plan_attempt: int
-    """The Plan whose clips the parts hold."""
-    model_digest: Digest
-    """The model that gave all rows of the parts: an attempt with another one inherits none of them."""
+    plan_attempt: int | None = None
+    """The Plan whose clips the parts hold; None: an older agent froze the base and did not say."""
+    model_digest: Digest | None = None
+    """The model that gave all rows of the parts: an attempt with another one inherits none of them. None: an older
+    agent froze the base, with the model of its Plan."""
     parts: tuple[PartRef, ...]
 
 

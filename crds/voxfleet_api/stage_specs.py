@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from voxfleet_api.digest import digest_of
-from voxfleet_api.kinds.audio_batch_job import MAX_SHARDS, AudioBatchJobSpec, JobPlan
+from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec, JobPlan
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.protocol import CommitRef, FinalizeSpec, PlanSpec, ProcessSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.ranges import decode, encode
+from voxfleet_api.results import MAX_SHARDS
 
 
 @dataclass(frozen=True, slots=True)

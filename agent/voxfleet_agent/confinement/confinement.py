@@ -36,7 +36,8 @@ class Confinement:
     libraries: tuple[Path, ...] = ()
     """What the loader reads beside the interpreter's own: see `needed_libraries`."""
     drops_rights: bool = sys.platform == "linux"
-    """Whether a child has no capabilities and gets none from set-user-id programs, even where there is no guard."""
+    """Whether a child has no capabilities (of root: CAP_DAC_READ_SEARCH alone) and gets none from set-user-id programs,
+    even where there is no guard."""
     keeps_undroppable_rights: bool = False
     """Whether a child starts with the capabilities that the system does not let it drop, and not at all else."""
 

@@ -38,7 +38,6 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import PlanResult
 from voxfleet_api.selectors import LabelSelector
 
-MAX_SHARDS = 5000
 STATUS_CLIPS = 20
 """The most quarantined, and the most failed, clips that a status names."""
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"

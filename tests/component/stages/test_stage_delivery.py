@@ -20,7 +20,7 @@ from tests.component.stages.stage_stubs import (
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_api.digest import sha256_hex
+from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.ranges import decode
@@ -125,6 +125,43 @@ async def test_rows_of_another_model_are_not_inherited(job: Job) -> None:
     job.models, job.plan_attempt = FixedModel(plan.model_digest), 1
     await job.process(plan, attempt=4)
     assert {row.attempt for row in rows_of(job, 4)} == {1, 4}
+
+
+def as_older_agents_wrote(base: bytes, *unknown: str) -> bytes:
+    fields = json.loads(base)
+    return canonical_json({name: value for name, value in fields.items() if name not in unknown})
+
+
+@pytest.mark.parametrize(
+    ("unknown", "plan_attempt", "inherited"),
+    [
+        (["modelDigest"], 1, True),
+        (["modelDigest"], 2, False),
+        (["modelDigest", "planAttempt"], 1, False),
+    ],
+)
+async def test_a_base_without_a_model_has_the_one_of_its_plan(
+    job: Job, unknown: list[str], plan_attempt: int, *, inherited: bool
+) -> None:
+    job.add_clips(5)
+    await interrupted(job, planned(await job.plan()), "after put part-000000")
+    base = job.attempt_files(1) / "base.json"
+    base.write_bytes(as_older_agents_wrote(base.read_bytes(), *unknown))
+    job.plan_attempt = plan_attempt
+    await job.process(planned(await job.plan(attempt=plan_attempt)), attempt=2)
+    assert {row.attempt for row in rows_of(job, 2)} == ({1, 2} if inherited else {2})
+
+
+async def test_an_attempt_goes_on_with_a_base_that_an_older_agent_froze(job: Job) -> None:
+    job.add_clips(5)
+    plan = planned(await job.plan())
+    await interrupted(job, plan, "after put part-000000")
+    journal = await interrupted(job, plan, "after put part-000000", attempt=2)
+    assert journal.base_content is not None
+    journal.base_content = as_older_agents_wrote(journal.base_content, "modelDigest", "planAttempt")
+    (job.attempt_files(2) / "base.json").write_bytes(journal.base_content)
+    await job.process(plan, attempt=2, journal=journal)
+    assert {row.attempt for row in rows_of(job, 2)} == {1, 2}
 
 
 async def test_the_parts_are_listed_once_and_the_base_never_changes(job: Job) -> None:

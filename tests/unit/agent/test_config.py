@@ -73,6 +73,12 @@ def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, field: str, value:
 GIB = 2**30
 
 
+def test_no_free_space_and_no_quarantine_may_be_asked_for_in_any_unit(tmp_path: Path) -> None:
+    scratch = {"path": "/s", "quota": "1Gi", "minFree": "0Gi", "quarantineQuota": "0Mi"}
+    config = load_config(write(tmp_path, scratch=scratch))
+    assert (config.scratch.min_free_bytes, config.scratch.quarantine_quota_bytes) == (0, 0)
+
+
 def test_lanes_that_leave_the_machine_nothing_are_refused_with_the_sum() -> None:
     pools = (PoolConfig(name="day", lanes=2, memory_cap="4Gi"), PoolConfig(name="night", memory_cap="6Gi"))
     require_memory(17 * GIB, pools)

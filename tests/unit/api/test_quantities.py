@@ -25,12 +25,15 @@ def test_duration_refuses(text: str) -> None:
         quantities.duration_milliseconds(text)
 
 
-@pytest.mark.parametrize(("text", "size"), [("0", 0), ("7", 7), ("200Mi", 209_715_200), ("3k", 3000), ("2Gi", 2**31)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("0Gi", 0), ("0Mi", 0), ("0k", 0), ("7", 7), ("200Mi", 209_715_200), ("3k", 3000), ("2Gi", 2**31)],
+)
 def test_quantity(text: str, size: int) -> None:
     assert quantities.quantity_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "Mi", "1.5Gi", "-1", "1 Gi", "1KB", "007", "1000000Ti", "9" * 16])
+@pytest.mark.parametrize("text", ["", "Mi", "1.5Gi", "-1", "1 Gi", "1KB", "0KB", "007", "00Gi", "1000000Ti", "9" * 16])
 def test_quantity_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         quantities.quantity_bytes(text)

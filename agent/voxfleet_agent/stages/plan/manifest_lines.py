@@ -197,21 +197,34 @@ def _csv_rows(lines: _Lines, number: int, first: str, example: str) -> Iterator[
             f"line {number}, column 1 of the manifest begins neither a JSON object nor a CSV header; write {example} on"
             " each line, or CSV with a header such as id,uri,sha256; comments are not read"
         )
+    line = 1
+    marked = False
+
+    def texts() -> Iterator[str]:
+        nonlocal marked
+        for number, text in lines:
+            if number == line:  # the others go on with a quoted field, which keeps every character
+                marked = text.startswith(_MARK)
+                yield text.lstrip(_MARK)
+            else:
+                yield text
+
     reader = csv.reader(
-        (text for _, text in lines),
+        texts(),
         delimiter=delimiter,
         strict=True,
         skipinitialspace=f"{delimiter} " in header_line,  # whoever writes `id, uri` writes `a, "b.wav"`
     )
-    names: list[str] | None = None
-    line = 1
+    header: list[str] | None = None
+    names: list[str] = []
     try:
         for cells in reader:
             if any(cell.strip(_BLANKS) for cell in cells) and _bare(delimiter.join(cells)) != announced:
-                own_names = [cell.strip(_BLANKS).lower() for cell in cells]
-                if names is None:
-                    names = _checked_header(line, own_names)
-                elif own_names == names:
+                bare_cells = [cell.strip(_BLANKS) for cell in cells]
+                lower_cells = [cell.lower() for cell in bare_cells]
+                if header is None:
+                    header, names = bare_cells, _checked_header(line, lower_cells)
+                elif bare_cells == header or (marked and lower_cells == names):
                     raise invalid_input(
                         f"line {line}, column 1 of the manifest repeats the header; delete the line, which begins what"
                         " was joined to the file"

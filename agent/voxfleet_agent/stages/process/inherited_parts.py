@@ -123,7 +123,7 @@ async def collect_inherited_parts(
     names = await files.names_below(f"parts/{spec.shard_uid}")
     for attempt in earlier_attempts(names, spec.attempt):
         base = await _read_base(files, spec.shard_uid, attempt)
-        if base is None or base.model_digest != process_spec.model_digest:
+        if base is None or not has_planned_model(base, process_spec):
             continue
         candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
         for path, sha256 in candidates:
@@ -132,6 +132,13 @@ async def collect_inherited_parts(
                 inheritance.add(part, clips, same_plan=base.plan_attempt == process_spec.plan_attempt)
         break
     return inheritance
+
+
+def has_planned_model(base: AttemptBase, process_spec: ProcessSpec) -> bool:
+    """Whether the planned model gave the rows of a base's parts. One Plan has one model. Pure."""
+    if base.model_digest is None:
+        return base.plan_attempt == process_spec.plan_attempt
+    return base.model_digest == process_spec.model_digest
 
 
 def earlier_attempts(names: Iterable[str], attempt: int) -> list[int]:

@@ -65,6 +65,8 @@ def test_lines_become_clips() -> None:
         b"\n uri\tid\na.wav\ta\n\nb.wav\tb\n",
         b'"uri","text","id","sha256"\ra.wav,,a,\r"b.wav","","b",""\r',
         "\ufeffid,uri\na,a.wav\nb,b.wav\n".encode("utf-16-le"),
+        "id,uri\na,a.wav\n\ufeffb,b.wav\n".encode(),
+        'id,uri\na,a.wav\n\ufeff"b","b.wav"\n'.encode(),
     ],
 )
 def test_what_spreadsheets_and_editors_write_is_read(content: bytes) -> None:
@@ -75,7 +77,8 @@ def test_csv_keeps_every_character_of_a_field() -> None:
     content = f'id,uri,sha256\n" 1","a, ""b"";\n c.wav ",{SHA256.upper()}\n'
     assert read(content) == [InputClip(" 1", 'file:///data/in/a, "b";\n c.wav ', SHA256)]
     assert read('id,uri\r\n"a\rb",a.wav\r\n') == [InputClip("a\rb", "file:///data/in/a.wav")]
-    assert read('text,id\n"one,\ntwo",a\n', Task.SYNTHESIZE) == [InputClip("a", text="one,\ntwo")]
+    assert read('text,id\n"one,\n\ufefftwo",a\n', Task.SYNTHESIZE) == [InputClip("a", text="one,\n\ufefftwo")]
+    assert read("id,text\nid,Text\n", Task.SYNTHESIZE) == [InputClip("id", text="Text")]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,7 @@ def test_a_wrong_line_of_json_is_named_without_its_content(second_line: str | by
         ('id,uri\n"a\nb",a.wav\nc\n', "line 4, column 2 of the manifest: the row has 1 fields and the header 2"),
         ("id,uri\na,b,c.wav\n", "line 2, column 3 of the manifest: the row has 3 fields and the header 2"),
         ("id,uri\na,a.wav\n\ufeffID,uri\nb,b.wav\n", "line 3, column 1 of the manifest repeats the header; delete"),
+        ("ID,uri\na,a.wav\nID, uri\n", "line 3, column 1 of the manifest repeats the header; delete"),
         ("id,uri\na,a.wav\na,b.wav\n", "line 3, column 1 of the manifest has the id of line 2"),
         ("uri,id\na.wav,a\nb.wav,\n", "line 3, column 2 of the manifest: id is missing; write a value for each of"),
         ("id,uri,sha256\na,a.wav,123\n", "line 2, column 3 of the manifest: sha256 "),
