@@ -10,6 +10,7 @@ _AAC_OBJECT_TYPES = (1, 2, 4, 5, 29)  # Main, LC, LTP, spectral band replication
 _OBJECT_TYPES = {3: "AAC SSR", 23: "AAC-LD", 36: "MPEG-4 ALS", 39: "AAC-ELD", 42: "xHE-AAC"}
 _RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
+_PACKET_FRAMES, _SHORT_PACKET_FRAMES = 1024, 960
 _REPLICATION, _PARAMETRIC_STEREO = 5, 29
 _REPLICATION_SYNC, _STEREO_SYNC = 0x2B7, 0x548
 _MAX_REPLICATED_RATE_HZ = 96_000
@@ -26,6 +27,13 @@ class AacFormat:
     others: tuple[tuple[int, int], ...]
     """Other (rate in hertz, channels): the stream itself may use replication or parametric stereo without a word here,
     and decoders make two channels of mono wherever parametric stereo is possible."""
+    core_packet_frames: int = _PACKET_FRAMES
+    """What a packet decodes to without replication."""
+
+    @property
+    def packet_frames(self) -> int:
+        """What a packet decodes to."""
+        return self.core_packet_frames * self.replication
 
 
 def aac_format(config: memoryview) -> AacFormat:
@@ -47,29 +55,27 @@ def aac_format(config: memoryview) -> AacFormat:
         raise refused("describes its channels one by one; accepted are AAC's named layouts")
     channels = _CHANNELS[channel_code]
     said_without = False
+    core_frames = _SHORT_PACKET_FRAMES if bits.remaining and bits.read(1) else _PACKET_FRAMES
     if replicated_hz is None:
         replicated_hz, stereo, said_without = _backward_compatible(bits)
     if said_without:
-        return AacFormat(core_hz, channels, 1, ())
+        return AacFormat(core_hz, channels, 1, (), core_frames)
     if replicated_hz is None:
         doubled = ((2 * core_hz, channels), (2 * core_hz, 2)) if 2 * core_hz <= _MAX_REPLICATED_RATE_HZ else ()
-        return AacFormat(core_hz, channels, 1, tuple(dict.fromkeys(doubled)))
+        return AacFormat(core_hz, channels, 1, tuple(dict.fromkeys(doubled)), core_frames)
+    ratio = 2 if replicated_hz > core_hz else 1
     if channels != 1 or stereo is False:
-        return AacFormat(replicated_hz, channels, _ratio(replicated_hz, core_hz), ())
+        return AacFormat(replicated_hz, channels, ratio, (), core_frames)
     if stereo:
-        return AacFormat(replicated_hz, 2, _ratio(replicated_hz, core_hz), ())
-    return AacFormat(replicated_hz, 1, _ratio(replicated_hz, core_hz), ((replicated_hz, 2),))
-
-
-def _ratio(replicated_hz: int, core_hz: int) -> int:
-    return 2 if replicated_hz > core_hz else 1
+        return AacFormat(replicated_hz, 2, ratio, (), core_frames)
+    return AacFormat(replicated_hz, 1, ratio, ((replicated_hz, 2),), core_frames)
 
 
 def _backward_compatible(bits: _Bits) -> tuple[int | None, bool | None, bool]:
-    """Reads the extension behind a core's config: (rate with replication, parametric stereo, says that it has none)."""
-    if bits.remaining < 3:
+    """Reads what follows the length of a core's packets: (rate with replication, parametric stereo, says that it has
+    none)."""
+    if bits.remaining < 2:
         return None, None, False
-    bits.read(1)  # frames of 960 samples
     if bits.read(1):
         if bits.remaining < 15:
             return None, None, False

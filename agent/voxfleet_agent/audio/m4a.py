@@ -33,10 +33,9 @@ _MAX_PICTURES_A_SECOND = 2
 _VIDEO_ENTRY_BYTES = 78
 _MAX_EDITS = 4_096
 _MIXED_CHANNELS = (3,)
-_PACKET_FRAMES = 1024
 _MIN_PACKET_FRAMES = 960
 _SPARE_PACKETS = 8
-_DELAY_PACKETS = 4
+_DELAY_FRAMES = 4 * 1024
 """Encoders have up to 2112 samples of delay and a packet of padding, which their edit lists leave out."""
 _NOTHING = memoryview(b"")
 
@@ -94,7 +93,7 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
     if fragments:
         # The header of a fragmented file states no length.
         packets = sample_count(table) + sum(fragment.samples for fragment in fragments)
-        frames = packets * _PACKET_FRAMES * aac.replication
+        frames = packets * aac.packet_frames
     elif cut is not None:
         frames = _present_frames(cut.whole_packets, sample_count(table), stored_frames, frames)
     tables = [samples, *(_samples(other) for other in tracks if other is not track)]
@@ -105,14 +104,14 @@ def inspect_m4a(clip: ClipReader) -> HeaderFacts:
         rate_hz,
         aac.channels,
         frames=frames or None,
-        estimated_milliseconds=packets * _PACKET_FRAMES * 1000 // max(1, rate_hz),
+        estimated_milliseconds=packets * aac.packet_frames * 1000 // max(1, rate_hz),
     )
     audio_bytes = samples.total_bytes if samples is not None and samples.samples else movie.media_bytes
     return dataclasses.replace(
         facts,
         other_formats=aac.others,
         replication=aac.replication,
-        unplayed_frames=unplayed if unplayed > _DELAY_PACKETS * _PACKET_FRAMES * aac.replication else 0,
+        unplayed_frames=unplayed if unplayed > _DELAY_FRAMES * aac.replication else 0,
         audio_end_bytes=None if cut is None else cut.end_bytes,
         skipped=account.settled(
             max(audio_bytes // max(1, packets), audible_bytes(audio_bytes, facts.audio_milliseconds))

@@ -22,6 +22,7 @@ LC, REPLICATION, STEREO = (5, 2), (5, 5), (5, 29)
 HZ_22050, HZ_44100, HZ_48000 = (4, 7), (4, 4), (4, 3)
 MONO, TWO = (4, 1), (4, 2)
 PLAIN = ((1, 0), (1, 0), (1, 0))
+SHORT = ((1, 1), (1, 0), (1, 0))
 SYNC = (11, 0x2B7)
 STEREO_SYNC = (11, 0x548)
 UNSAID_22050 = ((44_100, 1), (44_100, 2))
@@ -54,6 +55,12 @@ UNSAID_22050 = ((44_100, 1), (44_100, 2))
             config(LC, HZ_22050, MONO, *PLAIN, SYNC, REPLICATION, (1, 1), HZ_44100, STEREO_SYNC, (1, 0)),
             AacFormat(44_100, 1, 2, ()),
         ),
+        # Packets of 960 samples.
+        (config(LC, HZ_22050, MONO, *SHORT), AacFormat(22_050, 1, 1, UNSAID_22050, 960)),
+        (config(LC, HZ_22050, TWO, *SHORT, SYNC, REPLICATION, (1, 1), HZ_44100), AacFormat(44_100, 2, 2, (), 960)),
+        (config(LC, HZ_22050, MONO, *SHORT, SYNC, REPLICATION, (1, 0)), AacFormat(22_050, 1, 1, (), 960)),
+        (config(REPLICATION, HZ_22050, TWO, HZ_44100, LC, *SHORT), AacFormat(44_100, 2, 2, (), 960)),
+        (config(STEREO, HZ_22050, MONO, HZ_44100, LC, *SHORT), AacFormat(44_100, 2, 2, (), 960)),
         # It says that the stream does not use replication.
         (config(LC, HZ_22050, MONO, *PLAIN, SYNC, REPLICATION, (1, 0)), AacFormat(22_050, 1, 1, ())),
         # A rate by its number.

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 from tests.unit.agent.audio.audio_bytes import box
 from tests.unit.agent.audio.header_files import clip
-from tests.unit.agent.audio.whole_files import refusal_of
+from tests.unit.agent.audio.whole_files import facts_of, refusal_of
 
 from voxfleet_agent.audio.header_facts import ClipReader
 from voxfleet_agent.audio.mp4_boxes import Movie
@@ -49,3 +49,21 @@ def test_a_run_is_added_up_in_little_memory(samples: int, flags: int) -> None:
     assert (found.samples, found.duration) == (samples, samples * each_duration)
     assert found.extents == ((100, samples * each_bytes),)
     assert peak_bytes < 2**19
+
+
+@pytest.mark.parametrize(
+    ("config", "packet_frames"),
+    [
+        ("1408", 1024),
+        ("140c", 960),
+        ("2c0a0800", 2048),  # with replication
+        ("2c0a0a00", 1920),
+    ],
+)
+def test_fragments_last_as_long_as_their_packets(config: str, packet_frames: int) -> None:
+    new = bytes.fromhex(config).ljust(5, b"\0")
+    at = FILE.index(bytes.fromhex("05808080051408"))
+    file = FILE[: at + 5] + new + FILE[at + 10 :]
+    packets = int.from_bytes(FILE[FILE.index(b"stsz") + 12 :][:4], "big")
+    content = file + fragment(run=struct.pack(">II", 0, 3))
+    assert facts_of(content).frames == (packets + 3) * packet_frames
