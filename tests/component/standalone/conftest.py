@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -78,6 +79,8 @@ class Home:
             # Both would change this process for good.
             patch.setattr(core_dumps, "hide_memory", lambda: None)
             patch.setattr(logs, "configure", lambda: None)
+            # Handlers of earlier tests write to streams that are closed by now.
+            patch.setattr(logging.getLogger(), "handlers", [])
             ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
         if ended.exception is not None and not isinstance(ended.exception, SystemExit):
             raise ended.exception
