@@ -138,7 +138,7 @@ def _throughput(summary: RunSummary, figures: RowStatistics) -> str:
 
 
 def run_anew(output: str, state: str) -> str:
-    """Says how to run a job anew. Deleting its state is not enough: it would inherit the results in its output."""
+    """Says how to run a job anew. Its state must not be deleted alone: a finished run in the output is refused."""
     return (
         "to run it anew, write another metadata.name into the job, or delete both folders of this run:"
         f" {output} and {state}"

@@ -25,8 +25,8 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
-    "gives this namespace no access to the job's addresses",
-    "give this namespace no access to the job's addresses",
+    "gives this namespace no access to the job's addresses (spec.access of MacAgent)",
+    "give this namespace no access to the job's addresses (spec.access of MacAgent)",
 )
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")

@@ -163,7 +163,7 @@ REASONS: dict[str, tuple[list[MacSlot], str]] = {
     "no Macs": ([], "0/0 Macs fit: there is no MacAgent; apply one"),
     "no file name is told": (
         [a_mac(access=())],
-        "0/1 Macs fit: 1 gives this namespace no access to the job's addresses",
+        "0/1 Macs fit: 1 gives this namespace no access to the job's addresses (spec.access of MacAgent)",
     ),
 }
 
