@@ -81,14 +81,8 @@ def _is_text(column: str) -> bool:
 
 def _pair(key: str, value: object) -> str:
     if isinstance(value, dict):
-        return f"{key} ({', '.join(_pair(*item) for item in value.items())})"
-    if isinstance(value, list):
-        return f"{key} ({'; '.join(_item(item) for item in value)})"
-    return f"{key} {value}"
-
-
-def _item(value: object) -> str:
-    return ", ".join(_pair(*item) for item in value.items()) if isinstance(value, dict) else str(value)
+        return f"{key} ({_value(value)})"
+    return f"{key} ({'; '.join(map(_value, value))})" if isinstance(value, list) else f"{key} {value}"
 
 
 def _line(console: Console, text: str, *styled: tuple[str, str]) -> None:

@@ -15,6 +15,7 @@ from voxfleet_agent.audio.header_facts import (
     checked_facts,
     cut_short,
     damaged,
+    refuse_later_audio,
     refused,
     unsupported,
 )
@@ -165,11 +166,7 @@ def _facts(clip: ClipReader, account: ByteAccount, form: bytes, common: bytes, c
         announced_frames = announced_bytes // frame_bytes
     no_audio = f"holds no audio: its SSND chunk has {announced_bytes} bytes of it, less than one sample of each channel"
     rate_hz = _rate_hz(common[8:18])
-    if chunks.later_audio_bytes:
-        raise damaged(
-            f"holds its audio in more than one SSND chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; split the file"
-        )
+    refuse_later_audio("SSND", chunks.later_audio_bytes)
     if announced_frames == 0:
         account.refuse_unread_audio()
     # The announced length is checked too: a header that lies about hours is refused for them.

@@ -16,6 +16,7 @@ from voxfleet_agent.audio.header_facts import (
     checked_facts,
     cut_short,
     damaged,
+    refuse_later_audio,
     refused,
     unsupported,
 )
@@ -178,11 +179,7 @@ def _facts(clip: ClipReader, account: ByteAccount, description: bytes, chunks: _
             f"is a CAF file of {encoding_name(code)}; accepted are AAC, PCM of 16, 24 or 32 bits and 32-bit float"
         )
     no_audio = f"holds no audio: its data chunk has {stored_bytes} bytes of it"
-    if chunks.later_audio_bytes:
-        raise damaged(
-            f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; split the file"
-        )
+    refuse_later_audio("data", chunks.later_audio_bytes)
     if announced_frames == 0 and encoding is not Encoding.AAC:
         account.refuse_unread_audio()
     # The announced length is checked too: a header that lies about hours is refused for them.

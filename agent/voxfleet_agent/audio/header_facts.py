@@ -150,6 +150,15 @@ def unsupported(found: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.UNSUPPORTED_CONTAINER, f"is {found}; containers that can be read: {accepted}")
 
 
+def refuse_later_audio(chunk: str, later_audio_bytes: int) -> None:
+    """Raises VoxFleetError(DECODE_ERROR) when more than the first `chunk` holds audio: decoders read no other."""
+    if later_audio_bytes:
+        raise damaged(
+            f"holds its audio in more than one {chunk} chunk: {later_audio_bytes} bytes of the later ones would not be"
+            " read; split the file"
+        )
+
+
 def cut_short(unit: str, announced: int, present: int) -> str:
     """The sentence of `HeaderFacts.truncation`."""
     return f"is cut short: its header announces {announced} {unit}, {present} {'is' if present == 1 else 'are'} there"

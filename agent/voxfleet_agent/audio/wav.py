@@ -8,7 +8,15 @@ import struct
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, checked_facts, cut_short, damaged, refused
+from voxfleet_agent.audio.header_facts import (
+    ClipReader,
+    HeaderFacts,
+    checked_facts,
+    cut_short,
+    damaged,
+    refuse_later_audio,
+    refused,
+)
 from voxfleet_agent.audio.iff_chunks import MAX_CHUNKS, IffChunks
 from voxfleet_agent.audio.tags import trailing_tags
 from voxfleet_api.kinds.contract_input import Container, Encoding
@@ -216,11 +224,7 @@ def _facts(clip: ClipReader, account: ByteAccount, format_chunk: bytes, chunks: 
     facts = checked_facts(Container.WAV, encoding, rate_hz, channels, frames=frames, no_audio=no_audio)
     if block_bytes != frame_bytes:
         raise damaged(f"says {block_bytes} bytes a frame, but {channels} channels of {bits} bits make {frame_bytes}")
-    if chunks.later_audio_bytes:
-        raise damaged(
-            f"holds its audio in more than one data chunk: {chunks.later_audio_bytes} bytes of the later ones would not"
-            " be read; split the file"
-        )
+    refuse_later_audio("data", chunks.later_audio_bytes)
     audio_bytes = frames * frame_bytes
     account.skip(chunks.audio_offset + audio_bytes, stored_bytes - audio_bytes, "a part of a sample")
     facts = dataclasses.replace(

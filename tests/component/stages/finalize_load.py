@@ -17,7 +17,6 @@ from pathlib import Path
 from tests.component.stages.stage_rig import Job, commit_ref, shard_uid
 from tests.component.stages.stage_stubs import MODEL_DIGEST
 
-import voxfleet_agent.daemon  # noqa: F401 -- Finalize runs on top of a supervisor's memory
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.storage import Storage
