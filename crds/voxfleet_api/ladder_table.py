@@ -37,6 +37,8 @@ class LadderTable(SpecModel):
     memory_cap_bytes: int
     tail_p95_milliseconds: int | None = None
     """The contract's slo.offlineTailP95."""
+    dtype: str | None = None
+    """What the model computed in."""
     parameters: int | None = None
     """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]

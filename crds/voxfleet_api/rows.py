@@ -158,6 +158,8 @@ class ResultRow(Row):
     attempt: int | None = None
     chip: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    dtype: str | None = None
+    """What the model computed in; absent when the clip never reached it."""
 
 
 class Evidence(SpecModel):

@@ -23,6 +23,7 @@ from tests.bench.resident import slope
 
 from voxfleet_agent import blas
 from voxfleet_agent.commands.ladder import print_ladders
+from voxfleet_agent.engine.compute_dtype import dtype_rule
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec
@@ -103,7 +104,8 @@ class LaneBench:
             ClipTask(index, pool.clips[index].path, None, round(pool.audio_seconds[index] * 1000)) for index in longest
         ]
         machine = read_machine(self._directory)
-        book = MacLadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30)
+        rule = dtype_rule(metal=machine.gpu_working_set_bytes is not None)
+        book = MacLadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30, rule)
         try:
             table = await book.table(self._lane, await self._model(), _order(Ladder()), clips)
         finally:

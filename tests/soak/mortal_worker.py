@@ -123,7 +123,7 @@ class MortalModel:
         self._model = model
         self._fate = fate
         self.sample_rate_hz, self.family = model.sample_rate_hz, model.family
-        self.batches, self.parameters = model.batches, model.parameters
+        self.batches, self.parameters, self.dtype = model.batches, model.parameters, model.dtype
 
     def warm_up(self) -> None:
         self._fate.reached(Moment.LOAD)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mlx_audio.tts.utils import load  # type: ignore[import-untyped] # it ships no types
 
 from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
 from voxfleet_agent.engine.synthesis_families import (
     check_synthesis,
     rounded_interval,
@@ -56,9 +57,11 @@ class MlxSynthesizer:
         Raises VoxFleetError: INVALID_INPUT for settings that the model does not have, CONTRACT_VIOLATION for a
         reference at another rate than the model's; and whatever the model's own code raises.
         """
-        self._model = load(folder)
+        self._model = load_model(load, folder)
         self._generate: _Generate = self._model.generate
-        self.family = type(self._model).__module__.split(".")[3]
+        self.family = family_of(self._model)
+        self.dtype = dtype_of(self._model)
+        """The types of its weights, in which it computes."""
         self.sample_rate_hz = int(self._model.sample_rate)
         self.parameters = count_parameters(self._model.parameters())
         keywords = inspect.signature(self._generate).parameters

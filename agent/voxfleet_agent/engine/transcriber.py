@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
+from voxfleet_agent.engine.compute_dtype import FLOAT16
 from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
 from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
 from voxfleet_agent.engine.streaming_text import text_deltas
 from voxfleet_agent.engine.transcription_families import (
     Stream,
@@ -49,9 +51,10 @@ class MlxTranscriber:
         Raises VoxFleetError: INVALID_INPUT for settings and CONTRACT_VIOLATION for times that the model does not have,
         MODEL_UNAVAILABLE for a model that does not transcribe; and whatever the model's own code raises.
         """
-        # A Path, because mlx-audio treats a str as the name of a hub model when the folder is missing.
-        self._model = load(folder)
-        self.family = type(self._model).__module__.split(".")[3]
+        self._model = load_model(load, folder)
+        self.family = family_of(self._model)
+        self.dtype = dtype_of(self._model)
+        """The types of its weights, in which it computes."""
         self._generate: _Generate = _generate_method(self._model, self.family)
         parameters = inspect.signature(self._generate).parameters
         self._family = transcription_family_of(self.family, frozenset(parameters))
@@ -122,6 +125,8 @@ class MlxTranscriber:
         keywords = transcription_settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
         if self._family.float32:
             keywords["dtype"] = mx.float32
+        if self._family.float16 is not None:
+            keywords[self._family.float16] = self.dtype == FLOAT16
         return keywords
 
     def _decode_tokens(self, tokens: Sequence[int]) -> str:

@@ -41,6 +41,8 @@ class TranscriptionFamily:
     """The settings that make it return word timestamps."""
     float32: bool = False
     """It computes in bfloat16 by default, which costs audio half of its bits; request float32."""
+    float16: str | None = None
+    """The keyword that says whether it computes in float16, which it otherwise takes for granted."""
     takes_list: bool = False
     """It takes a list of clips but transcribes only one."""
     text_in_segments: bool = False
@@ -99,6 +101,7 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
     "whisper": TranscriptionFamily(
         language="language",
         budget="sample_len",
+        float16="fp16",
         timestamps=Timestamps.WORD,
         word_settings={"word_timestamps": True},
         stream=Stream.PIECES,

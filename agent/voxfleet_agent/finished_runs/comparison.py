@@ -44,7 +44,7 @@ class Comparison:
     only_a: int
     only_b: int
     machines: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """(A's, B's) chips and package versions, by name, where the rows of the two runs differ."""
+    """(A's, B's) chips, types of number and package versions, by name, where the rows of the two runs differ."""
     settings: SetupDifferences
     differences: tuple[OutcomeDifference, ...]
     failed_only_a: dict[str, int]
@@ -178,6 +178,8 @@ def _machine_facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
     for row in rows:
         if row.chip is not None:
             facts.setdefault("chip", set()).add(row.chip)
+        if row.dtype is not None:
+            facts.setdefault("dtype", set()).add(row.dtype)
         for package, version in row.versions.items():
             facts.setdefault(package, set()).add(version)
     return facts
@@ -208,6 +210,7 @@ def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
         names = {name: value for name, value in setting.environment.items() if name not in _FOLDER_VARIABLES}
         for name, value in {
             **names,
+            **({} if setting.dtype is None else {"dtype": setting.dtype}),
             "os": setting.os,
             "BLAS": setting.blas,
             "model's rate": f"{setting.sample_rate_hz} Hz",

@@ -86,12 +86,16 @@ class LadderFiles:
 class MacLadderBook:
     """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time: two would disturb each other."""
 
-    def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
-        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
+    def __init__(
+        self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int, dtype_rule: str
+    ) -> None:
+        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane.
+        `dtype_rule`: what models compute in on this Mac (engine.compute_dtype)."""
         self._files = LadderFiles(folder)
         self._chip = chip
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
         self._memory_cap_bytes = memory_cap_bytes
+        self._dtype_rule = dtype_rule
         self._measuring = asyncio.Lock()
         self._stepping_down = asyncio.Lock()
 
@@ -175,6 +179,7 @@ class MacLadderBook:
             sample_rate_hz=measured.loaded_model.sample_rate_hz,
             memory_cap_bytes=cap_bytes,
             tail_p95_milliseconds=tail_p95_milliseconds,
+            dtype=measured.loaded_model.dtype,
             parameters=measured.loaded_model.parameters,
             tiers=measured.tiers,
             memory_knee=decided.memory,
@@ -194,6 +199,7 @@ class MacLadderBook:
             "chip": self._chip,
             "versions": self._versions,
             "poolMemoryCapBytes": self._memory_cap_bytes,
+            "dtype": self._dtype_rule,
             "blasThreads": blas.threads_per_lane(os.environ),
         }
         return digest_of(parts).removeprefix("sha256:")

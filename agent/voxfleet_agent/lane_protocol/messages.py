@@ -68,6 +68,7 @@ class Loaded(Message):
     family: str
     batches: bool
     parameters: int
+    dtype: str
     ring_bytes: int
     seed: int
     blas: str

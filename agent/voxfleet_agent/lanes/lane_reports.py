@@ -19,6 +19,7 @@ def loaded_model(answer: Loaded) -> LoadedModel:
         family=answer.family,
         batches=answer.batches,
         parameters=answer.parameters,
+        dtype=answer.dtype,
         ring_bytes=answer.ring_bytes,
         seed=answer.seed,
         blas=answer.blas,

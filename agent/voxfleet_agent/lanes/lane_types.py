@@ -40,6 +40,8 @@ class LoadedModel:
     batches: bool
     """Whether the model transcribes several clips together, with exactly the results of one at a time."""
     parameters: int
+    dtype: str
+    """The types of the model's floating-point weights, in which it computes."""
     ring_bytes: int
     seed: int
     """Seeds the model's random choices anew before each clip or text."""

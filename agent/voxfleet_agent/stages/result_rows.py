@@ -39,6 +39,8 @@ class RowFactory:
     attempt: int
     provenance: Provenance
     timestamps: Timestamps
+    dtype: str | None = None
+    """What the model computes in; None until one is loaded."""
 
     def failed(
         self,
@@ -101,6 +103,7 @@ class RowFactory:
             attempt=self.attempt,
             chip=self.provenance.chip,
             versions=self.provenance.versions,
+            dtype=self.dtype,
         )
 
 

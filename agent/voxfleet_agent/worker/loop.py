@@ -255,9 +255,8 @@ class WorkerLoop:
         synthesizes is not the declared one.
         """
         if self._synthesizer is not None:
-            rate_hz, family, batches, parameters = (
-                self._synthesizer.sample_rate_hz, self._synthesizer.family, False, self._synthesizer.parameters
-            )  # fmt: skip
+            model: Synthesizer | Transcriber = self._synthesizer
+            rate_hz, batches = model.sample_rate_hz, False
             declared_hz = request.contract.output.audio.sample_rate_hz
             if rate_hz != declared_hz:
                 raise VoxFleetError(
@@ -268,7 +267,7 @@ class WorkerLoop:
             self._synthesis = TextSynthesis(self._synthesizer, request.contract, self._backends.write_audio, self._send)
         elif self._transcriber is not None:
             model = self._transcriber
-            rate_hz, family, batches, parameters = model.sample_rate_hz, model.family, model.batches, model.parameters
+            rate_hz, batches = model.sample_rate_hz, self._transcriber.batches
             needs = MemoryNeeds(
                 request.contract,
                 rate_hz,
@@ -282,7 +281,7 @@ class WorkerLoop:
             self._backends.memory.set_limits(limits)
             self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
             self._transcription = ClipTranscription(
-                model,
+                self._transcriber,
                 self._ring,
                 self._backends.shortfall,
                 request.contract.completeness.min_coverage_percent,
@@ -294,9 +293,10 @@ class WorkerLoop:
         os.environ[SAMPLE_RATE] = str(rate_hz)
         return Loaded(
             sample_rate_hz=rate_hz,
-            family=family,
+            family=model.family,
             batches=batches,
-            parameters=parameters,
+            parameters=model.parameters,
+            dtype=model.dtype,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._backends.seed(request.task),
             blas=blas.in_use(),

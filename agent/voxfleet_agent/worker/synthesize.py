@@ -36,6 +36,7 @@ class Synthesizer(Protocol):
     sample_rate_hz: int
     family: str
     parameters: int
+    dtype: str
     interval_milliseconds: int
 
     def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...

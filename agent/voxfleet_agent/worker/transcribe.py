@@ -33,6 +33,7 @@ class Transcriber(Protocol):
     family: str
     batches: bool
     parameters: int
+    dtype: str
 
     def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]: ...
 

@@ -149,6 +149,7 @@ class Model:
     family = "stand-in"
     batches = True
     parameters = 7
+    dtype = "float32"
 
     def __init__(self, behaviours: dict[str, str], folder: Path) -> None:
         self._behaviours = behaviours
@@ -176,6 +177,7 @@ class Voice:
     sample_rate_hz = 24_000
     family = "stand-in"
     parameters = 7
+    dtype = "float32"
     interval_milliseconds = 80
 
     def __init__(self, behaviours: dict[str, str]) -> None:

@@ -152,7 +152,7 @@ class StubLane:
     async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
         self.loaded.append(lane_spec)
         return LoadedModel(
-            RATE_HZ, "stub", True, 1000, 64, 7, "stub BLAS", {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}
+            RATE_HZ, "stub", True, 1000, "float32", 64, 7, "stub BLAS", {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}
         )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:

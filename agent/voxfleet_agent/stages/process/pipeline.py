@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
@@ -92,6 +93,7 @@ class Pipeline:
                         )
                         group.create_task(self._prefetch(group, ready, clips, buckets))
                         loaded = await self._lane.load(model, lane_spec)
+                        self._rows = replace(self._rows, dtype=loaded.dtype)
                         await self._ctx.working()
                         self._loaded_at_seconds = time.monotonic()
                         await self._run_lane(group, ready)

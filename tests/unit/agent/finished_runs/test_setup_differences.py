@@ -22,7 +22,9 @@ def test_each_field_that_differs_is_named_with_both_values() -> None:
         update={"input": CONTRACT.input.model_copy(update={"max_clip": "31s", "channels": (1, 2)})}
     )
     hub = ModelSource(hub=HubModel(id="somebody/model", revision="main"))
-    theirs = OURS.model_copy(update={"environment": {"MLX_AUDIO_BATCH_SIZE": "2"}, "os": "Darwin 27.0"})
+    theirs = OURS.model_copy(
+        update={"environment": {"MLX_AUDIO_BATCH_SIZE": "2"}, "os": "Darwin 27.0", "dtype": "float32"}
+    )
     a = BUNDLE.model_copy(update={"settings": (OURS,)})
     b = a.model_copy(
         update={
@@ -39,5 +41,6 @@ def test_each_field_that_differs_is_named_with_both_values() -> None:
         "model.hub.id": (None, "somebody/model"),
         "model.hub.revision": (None, "main"),
         "MLX_AUDIO_BATCH_SIZE": ("4", "2, 4"),
+        "dtype": ("float16", "float16, float32"),
         "os": ("Darwin 26.0", "Darwin 26.0, Darwin 27.0"),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_spec
 
+from voxfleet_agent.engine.compute_dtype import FLOAT32, OWN
 from voxfleet_agent.ladder import ladder_book as books
 from voxfleet_agent.ladder.knees import explain
 from voxfleet_agent.ladder.ladder_book import LadderFiles, MacLadderBook
@@ -26,8 +27,10 @@ VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3", "python": "3.11"}
 CAP_BYTES = 1024 * MIB
 
 
-def make_book(folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, **versions: str) -> MacLadderBook:
-    return MacLadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes)
+def make_book(
+    folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, dtype: str = FLOAT32, **versions: str
+) -> MacLadderBook:
+    return MacLadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes, dtype)
 
 
 async def table_of(
@@ -50,7 +53,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
     table = await table_of(make_book(tmp_path), lane, tmp_path)
     assert table is not None
     assert (table.memory_knee, table.latency_knee, table.throughput_knee, table.chosen) == (8, 3, 7, 7)
-    assert (table.sample_rate_hz, table.parameters, table.chip) == (16_000, 1_000_000, "M4")
+    assert (table.sample_rate_hz, table.parameters, table.dtype, table.chip) == (16_000, 1_000_000, "float32", "M4")
     assert (lane.children, lane.loaded) == (8, False)
 
     idle = PaperLane()
@@ -68,6 +71,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
         ({"mlx-audio": "2.1"}, MODEL, make_spec()),
         ({"mlx-audio-io": "3.1"}, MODEL, make_spec()),
         ({"cap_bytes": CAP_BYTES // 2}, MODEL, make_spec()),
+        ({"dtype": OWN}, MODEL, make_spec()),
         ({}, dataclasses.replace(MODEL, digest="sha256:" + "c" * 64), make_spec()),
         ({}, MODEL, make_spec(Ladder(to=4))),
         ({}, MODEL, make_spec(memory_cap="512Mi")),

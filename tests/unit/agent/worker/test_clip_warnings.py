@@ -28,6 +28,7 @@ class Model:
     family = "dictated"
     batches = False
     parameters = 0
+    dtype = "float32"
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = list(texts)

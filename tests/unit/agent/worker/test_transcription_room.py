@@ -27,6 +27,7 @@ class Model:
     family = "noting"
     batches = True
     parameters = 0
+    dtype = "float32"
 
     def __init__(self) -> None:
         self.padded_frames: list[int] = []
