@@ -59,8 +59,10 @@ def _word_tokenizer() -> dict[str, object]:
     }
 
 
-def _character_tokenizer() -> dict[str, object]:
-    vocabulary = {character: number for number, character in enumerate("?" + _CHARACTERS.replace("?", ""))}
+def _character_tokenizer(size: int = len(_CHARACTERS)) -> dict[str, object]:
+    """`size`: tokens, of which those beyond the alphabet are letters of other languages."""
+    others = "".join(map(chr, range(0x100, 0x100 + size - len(_CHARACTERS))))
+    vocabulary = {character: number for number, character in enumerate("?" + _CHARACTERS.replace("?", "") + others)}
     return {
         "version": "1.0",
         "added_tokens": [],
@@ -76,7 +78,7 @@ _WHISPER_TEXT_TOKENS = 50_256
 def _whisper_files() -> Mapping[str, object]:
     """A tokenizer of single bytes, with the special tokens at the numbers that English-only Whisper gives them."""
     # Whisper's tokenizer brings its languages; other families do not need transformers.
-    from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
+    from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES  # type: ignore[import-untyped] # it ships no types
 
     bytes_alone = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     words = bytes_alone + [f"filler{number}" for number in range(len(bytes_alone), _WHISPER_TEXT_TOKENS)]
@@ -177,7 +179,11 @@ FAMILIES: Mapping[str, TinyFamily] = {
             "encoder_num_attention_heads": 2,
             "decoder_num_attention_heads": 2,
         },
-        stored=_transposed("conv"),
+        {
+            "tokenizer.json": _character_tokenizer(128),
+            "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
+        },
+        _transposed("conv"),
     ),
     "whisper": TinyFamily(
         "stt.models.whisper",
