@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no typ
 
 from voxfleet_agent.engine.compute_dtype import FLOAT16
 from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
+from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
 from voxfleet_agent.engine.streaming_text import text_deltas
@@ -58,8 +60,8 @@ class MlxTranscriber:
         self._generate: _Generate = _generate_method(self._model, self.family)
         parameters = inspect.signature(self._generate).parameters
         self._family = transcription_family_of(self.family, frozenset(parameters))
-        check_transcription(self.family, self._family, transcription, timestamps)
-        _check_language(self._model, self.family, transcription.language)
+        self._languages = known_languages(self.family, _config(folder))
+        check_transcription(self.family, self._family, transcription, timestamps, self._languages)
         self._transcription = transcription
         self._timestamps = timestamps
         own = parameters.get(self._family.budget or "")
@@ -122,7 +124,9 @@ class MlxTranscriber:
         return budget * ENLARGED_FACTOR if enlarged and budget is not None else budget
 
     def _settings(self, enlarged: bool) -> dict[str, object]:
-        keywords = transcription_settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
+        keywords = transcription_settings(
+            self._family, self._transcription, self._timestamps, self._budget(enlarged), self._languages
+        )
         if self._family.float32:
             keywords["dtype"] = mx.float32
         if self._family.float16 is not None:
@@ -143,29 +147,9 @@ def _generate_method(model: object, family: str) -> _Generate:
     return generate  # type: ignore[no-any-return] # mlx-audio ships no types
 
 
-def _check_language(model: object, family: str, language: str | None) -> None:
-    """Refuses, as soon as the model is loaded, a language that it would refuse for every clip."""
-    if language is None:
-        return
-    known = True
-    if family == "whisper":
-        # Not every machine has Whisper's dependencies.
-        from mlx_audio.stt.models.whisper.tokenizer import (  # type: ignore[import-untyped] # it ships no types
-            LANGUAGES,
-            TO_LANGUAGE_CODE,
-        )
-
-        known = language.lower() in LANGUAGES or language.lower() in TO_LANGUAGE_CODE
-    validate = getattr(model, "_validate_language", None)
-    if callable(validate):
-        try:
-            validate(language)
-        except ValueError:
-            known = False
-    if not known:
-        raise VoxFleetError(
-            FailureClass.INVALID_INPUT, f"transcription.language: the {family} model does not know {language}"
-        )
+def _config(folder: Path) -> dict[str, object]:
+    config = json.loads((folder / "config.json").read_bytes())
+    return config if isinstance(config, dict) else {}
 
 
 def _own_budget(model: object) -> int | None:

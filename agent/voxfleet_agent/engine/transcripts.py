@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from voxfleet_agent.engine.languages import code_of
 from voxfleet_agent.engine.transcription_families import TranscriptionFamily
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.rows import TimedText
+
+_NO_LANGUAGES = ("", "auto", "unknown")
 
 
 def read_output(output: object, family: TranscriptionFamily) -> Transcript:
@@ -120,7 +123,7 @@ def _read_words(segments: object) -> tuple[TimedText, ...] | None:
 def _language(name: object) -> str | None:
     if isinstance(name, list):  # one per chunk
         name = name[0] if name and all(other == name[0] for other in name) else None
-    return name if isinstance(name, str) and name and name != "unknown" else None
+    return code_of(name) if isinstance(name, str) and name not in _NO_LANGUAGES else None
 
 
 @dataclass(frozen=True, slots=True)

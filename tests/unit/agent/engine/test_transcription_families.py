@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.transcription_families import (
     TRANSCRIPTION_FAMILIES,
     TranscriptionFamily,
@@ -28,6 +29,7 @@ TIMED = TranscriptionFamily(timestamps=Timestamps.WORD)
         ("parakeet", Transcription(language="en"), Timestamps.NONE, FailureClass.INVALID_INPUT, "language"),
         ("parakeet", Transcription(max_tokens=64), Timestamps.NONE, FailureClass.INVALID_INPUT, "maxTokens"),
         ("sensevoice", Transcription(language="de"), Timestamps.NONE, FailureClass.INVALID_INPUT, "en, ja"),
+        ("whisper", Transcription(language="fr"), Timestamps.NONE, FailureClass.INVALID_INPUT, "en alone and not fr"),
         ("moonshine", Transcription(), Timestamps.SEGMENT, FailureClass.CONTRACT_VIOLATION, "timestamps: Segment"),
         ("vibevoice_asr", Transcription(), Timestamps.WORD, FailureClass.CONTRACT_VIOLATION, "gives Segment"),
     ],
@@ -36,7 +38,9 @@ def test_settings_that_a_family_lacks_are_refused(
     name: str, transcription: Transcription, timestamps: Timestamps, failure_class: FailureClass, named: str
 ) -> None:
     with pytest.raises(VoxFleetError) as caught:
-        check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
+        check_transcription(
+            name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps, known_languages(name, {"n_vocab": 51_864})
+        )
     assert caught.value.failure_class is failure_class and named in caught.value.message
 
 
@@ -138,7 +142,16 @@ def test_text_with_markup_is_replaced_by_the_words_in_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "read"), [("en", "en"), (["en", "en"], "en"), (["en", "de"], None), ([], None), ("unknown", None)]
+    ("language", "read"),
+    [
+        ("en", "en"),
+        (["en", "en"], "en"),
+        (["en", "de"], None),
+        ([], None),
+        ("unknown", None),
+        ("English", "en"),
+        ("auto", None),
+    ],
 )
 def test_the_language_is_one_or_none(language: object, read: str | None) -> None:
     assert read_output(Output("x", language=language), TranscriptionFamily()).language == read
