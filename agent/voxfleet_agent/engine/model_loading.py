@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx_audio.utils  # type: ignore[import-untyped] # it ships no types
+from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from voxfleet_agent.engine.compute_dtype import dtype_rule, keeps_own_dtype
@@ -139,9 +139,9 @@ def _widen(model: object) -> None:
             module.dtype = mx.float32
 
 
-def _modules(model: object) -> Iterator[nn.Module]:
+def _modules(model: object) -> Iterator[Module]:
     """All modules of a model, or of the object around it."""
-    whole = [model] if isinstance(model, nn.Module) else vars(model).values()
+    whole = [model] if isinstance(model, Module) else vars(model).values()
     for part in whole:
-        if isinstance(part, nn.Module):
+        if isinstance(part, Module):
             yield from part.modules()

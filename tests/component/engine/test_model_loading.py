@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx_audio.utils  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 import pytest
+from mlx.nn.layers.linear import Linear
 
 from voxfleet_agent.engine.compute_dtype import FLOAT32, OWN, PACKED_FAMILIES, dtype_rule, keeps_own_dtype
 from voxfleet_agent.engine.loaded_parts import problems
@@ -97,7 +97,7 @@ def test_a_model_keeps_its_own_type_with_metal_and_where_its_kernels_need_it() -
 
 def test_a_model_inside_another_object_is_widened_too() -> None:
     """As those of qwen3_asr, mega_asr and phonon are."""
-    inside = nn.Linear(2, 2)
+    inside = Linear(2, 2)
     inside.set_dtype(mx.bfloat16)
 
     class Model:
@@ -105,7 +105,7 @@ def test_a_model_inside_another_object_is_widened_too() -> None:
             self._model = inside
 
         def parameters(self) -> dict[str, object]:
-            return inside.parameters()
+            return dict(inside.parameters())
 
     Model.__module__ = "mlx_audio.stt.models.outside"
 

@@ -140,7 +140,8 @@ class _ShardRun:
             self.ladder = await find_or_measure_ladder(
                 self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
             )
-            self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
+            if self.ladder is not None and not self.ladder.one_clip_at_a_time:
+                self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
         recorder = RowRecorder(self.ctx, self.files, self.parts, row_recorded)
         pipeline = Pipeline(self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries)
         batch_size = None if self.ladder is None else self.ladder.chosen

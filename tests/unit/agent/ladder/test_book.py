@@ -121,6 +121,20 @@ async def test_a_corrupt_table_is_measured_anew(content: bytes, tmp_path: Path) 
     assert book.stored(MODEL, table.contract_digest) == table
 
 
+async def test_for_a_model_that_does_not_batch_nothing_is_measured_and_the_table_says_so(tmp_path: Path) -> None:
+    lane = PaperLane(batches_clips=False)
+    book, spec = make_book(tmp_path), make_spec(Ladder(from_=2, to=8))
+    table = await book.table(lane, MODEL, spec, ())
+    assert table is not None and (table.tiers, table.chosen, lane.ran, lane.children) == ((), 1, [], 1)
+    assert explain(table) == "1 is used: a paper model works on one clip at a time, so nothing was measured"
+
+    assert book.stored(MODEL, table.contract_digest) == table
+    idle = PaperLane()
+    assert await table_of(make_book(tmp_path), idle, tmp_path, spec=spec) == table and idle.children == 0
+    await book.step_down(MODEL, table.contract_digest, 1, "memory ran short")
+    assert book.stored(MODEL, table.contract_digest) == table
+
+
 async def test_a_table_without_tiers_is_corrupt(tmp_path: Path) -> None:
     book = make_book(tmp_path)
     table = await table_of(book, PaperLane(), tmp_path)
@@ -142,7 +156,7 @@ async def test_a_file_of_another_mac_is_not_used_here(tmp_path: Path) -> None:
 async def test_without_a_declared_ladder_nothing_is_measured(tmp_path: Path) -> None:
     lane = PaperLane()
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=make_spec(None)) is None
-    assert await make_book(tmp_path).table(lane, MODEL, make_spec(), []) is None
+    assert await make_book(tmp_path).table(PaperLane(), MODEL, make_spec(), []) is None
     synthesis_spec = dataclasses.replace(make_spec(), task=Task.SYNTHESIZE)
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=synthesis_spec) is None
     assert lane.children == 0
