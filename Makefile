@@ -50,7 +50,9 @@ corpus: setup ## Run the audio files inside other projects' packages through the
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+		--extra agent --extra operator --extra plot --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra agent --extra tts --upgrade -c requirements.lock pyproject.toml -o requirements-tts.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
+from voxfleet_agent.engine.speech_packages import install_command
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
@@ -349,12 +350,29 @@ def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
             message=f"the model in {request.folder} cannot be read by the lane: {error.strerror}; check the disk, and"
             " that laneUser may read the folder",
         )
+    package = missing_package(error)
+    if package is not None:
+        return WorkerRefusal(
+            failure_class=FailureClass.MODEL_UNAVAILABLE,
+            message=f"the model in {request.folder} needs the Python package {package}, which is not installed; run:"
+            f" {install_command(package)}",
+        )
     return WorkerRefusal(
         failure_class=FailureClass.MODEL_UNAVAILABLE,
         message=f"the model in {request.folder} cannot be loaded, its code raised {type(error).__name__}: {error}"[
             :1024
         ],
     )
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package whose absence made a model's code give up, perhaps with an error of its own; None: another reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name is not None:
+            return cause.name.partition(".")[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _key_of(request: Load) -> tuple[object, ...]:
