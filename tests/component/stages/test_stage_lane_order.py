@@ -256,6 +256,7 @@ async def test_the_ladder_measures_the_longest_clips_and_releases_them(job: Job)
     assert lane.batch_size == 4, "the next job starts from the lane's own size"
     assert read_run(job).ladder == ladder_table(2)
     assert read_run(job).ladder_milliseconds >= MEASURING_MILLISECONDS
+    assert {read_run(job).dtype, *(row.dtype for row in rows_of(job))} == {"float32"}
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
     assert [row.text for row in rows_of(job)] == job.expected_texts()
 

@@ -52,6 +52,8 @@ def test_settings_that_a_family_lacks_are_refused(
         ("moonshine", Transcription(), Timestamps.NONE, 800, {"max_tokens": 800}),
         # its `language` would translate
         ("granite_speech", Transcription(language="de"), Timestamps.NONE, None, {"source_language": "de"}),
+        ("qwen3_asr", Transcription(language="de"), Timestamps.NONE, None, {"language": "German"}),
+        ("whisper", Transcription(language="EN"), Timestamps.NONE, None, {"language": "en"}),
         ("whisper", Transcription(), Timestamps.SEGMENT, 224, {"sample_len": 224}),
         ("whisper", Transcription(), Timestamps.WORD, None, {"word_timestamps": True}),
     ],
@@ -59,8 +61,9 @@ def test_settings_that_a_family_lacks_are_refused(
 def test_settings_become_the_familys_keywords(
     name: str, transcription: Transcription, timestamps: Timestamps, budget: int | None, keywords: dict[str, object]
 ) -> None:
-    check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
-    assert transcription_settings(TRANSCRIPTION_FAMILIES[name], transcription, timestamps, budget) == keywords
+    family, languages = TRANSCRIPTION_FAMILIES[name], known_languages(name, {"n_vocab": 51_865})
+    check_transcription(name, family, transcription, timestamps, languages)
+    assert transcription_settings(family, transcription, timestamps, budget, languages) == keywords
 
 
 def test_an_unknown_family_is_derived_from_its_keywords_and_has_no_times() -> None:
