@@ -144,4 +144,4 @@ def _modules(model: object) -> Iterator[Module]:
     whole = [model] if isinstance(model, Module) else vars(model).values()
     for part in whole:
         if isinstance(part, Module):
-            yield from part.modules()
+            yield from part.modules()  # type: ignore[no-untyped-call] # mlx types only a part of itself

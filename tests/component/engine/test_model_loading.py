@@ -100,18 +100,21 @@ def test_a_model_inside_another_object_is_widened_too() -> None:
     inside = Linear(2, 2)
     inside.set_dtype(mx.bfloat16)
 
+    def parameters() -> dict[str, mx.array]:
+        return dict(inside.parameters())  # type: ignore[no-untyped-call] # mlx types only a part of itself
+
     class Model:
         def __init__(self) -> None:
             self._model = inside
 
-        def parameters(self) -> dict[str, object]:
-            return dict(inside.parameters())
+        def parameters(self) -> dict[str, mx.array]:
+            return parameters()
 
     Model.__module__ = "mlx_audio.stt.models.outside"
 
     def load(folder: Path, **settings: object) -> Model:
         mlx_audio.utils.apply_quantization(Model(), {}, {})
-        inside.update({name: array + 0 for name, array in inside.parameters().items()})
+        inside.update({name: mx.array(array) for name, array in parameters().items()})
         return Model()
 
     model = load_model(load, Path("/nowhere"))
