@@ -182,8 +182,7 @@ def test_a_language_reaches_the_model(tiny: Tiny, examples: Examples) -> None:
 
 def test_whisper_is_told_a_language_it_knows_and_attests_it(tiny: Tiny) -> None:
     silence = np.zeros(8_000, np.float32)
-    for written in ("English", None):
-        assert load(tiny("whisper"), language=written, max_tokens=16).transcribe([silence])[0].language == "en"
+    assert load(tiny("whisper"), language="English", max_tokens=16).transcribe([silence])[0].language == "en"
     with pytest.raises(VoxFleetError, match=r"transcription\.language: this whisper model knows en alone and not fr"):
         load(tiny("whisper"), language="fr")
 
