@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.engine.window_times import join_windows
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
 from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.rows import TimedText
 
 LEAST_SPEECH_MILLISECONDS = 100
 """A text needs this much audible speech. Half of what completeness asks of a short word: the detector may miss its
@@ -226,7 +226,7 @@ class ClipTranscription:
         if decoded is None or len(clip.transcripts) < decoded.pieces:
             return
         windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
-        whole = cut_times(join_windows(windows), decoded.audio_milliseconds)
+        whole = join_windows(windows, decoded.audio_milliseconds)
         self._close(clip)
         self._send(
             VerdictMessage(
@@ -288,60 +288,6 @@ def no_audible_speech(starts_milliseconds: Sequence[int], pieces: int) -> tuple[
         where = f"{len(starts_milliseconds)} of its {pieces} windows, the first from {seconds:.1f} s on"
     message = f"no speech is audible in {where}, yet the model wrote a text; read it before you use it"
     return (RowWarning(code=WarningCode.NO_AUDIBLE_SPEECH, message=message),)
-
-
-def join_windows(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
-    """One transcript from (start in milliseconds, transcript) of each window, in order.
-
-    Times count from the start of the clip.
-    """
-    if len(windows) == 1 and windows[0][0] == 0:
-        return windows[0][1]
-    transcripts = [transcript for _, transcript in windows]
-    segments = [(start, transcript.segments) for start, transcript in windows]
-    words = [(start, transcript.words) for start, transcript in windows]
-    return Transcript(
-        text=" ".join(transcript.text for transcript in transcripts if transcript.text),
-        segments=_shifted(segments),
-        words=_shifted(words),
-        language=next((transcript.language for transcript in transcripts if transcript.language), None),
-        token_limit_reached=any(transcript.token_limit_reached for transcript in transcripts),
-    )
-
-
-def cut_times(transcript: Transcript, audio_milliseconds: int) -> Transcript:
-    """Cuts times at the end of the audio: a model's frames may reach beyond it."""
-
-    def cut(timed: tuple[TimedText, ...] | None) -> tuple[TimedText, ...] | None:
-        if timed is None or all(part.end_milliseconds <= audio_milliseconds for part in timed):
-            return timed
-        return tuple(
-            TimedText(
-                start_milliseconds=min(part.start_milliseconds, audio_milliseconds),
-                end_milliseconds=min(part.end_milliseconds, audio_milliseconds),
-                text=part.text,
-            )
-            for part in timed
-        )
-
-    return replace(transcript, segments=cut(transcript.segments), words=cut(transcript.words))
-
-
-def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tuple[TimedText, ...] | None:
-    """Times of all windows, counted from the start of the clip; None when a window has no times."""
-    shifted: list[TimedText] = []
-    for start, timed in windows:
-        if timed is None:
-            return None
-        shifted += [
-            TimedText(
-                start_milliseconds=start + part.start_milliseconds,
-                end_milliseconds=start + part.end_milliseconds,
-                text=part.text,
-            )
-            for part in timed
-        ]
-    return tuple(shifted)
 
 
 def inference_failure(error: Exception) -> tuple[FailureClass, str]:

@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import WorkerReadings
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
-from voxfleet_agent.worker.transcribe import MAX_STRETCH, cut_times, group_by_length, join_windows
+from voxfleet_agent.worker.transcribe import MAX_STRETCH, group_by_length
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.rows import TimedText
 
 MIB = 2**20
 
@@ -50,35 +48,6 @@ def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[in
 def test_equal_pieces_fill_their_groups() -> None:
     assert group_by_length([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
     assert group_by_length([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
-
-
-def timed(start: int, end: int, text: str) -> TimedText:
-    return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
-
-
-def test_windows_are_joined_with_their_times_moved() -> None:
-    first = Transcript("hello", (timed(100, 400, "hello"),), language="en")
-    silence = Transcript("", ())
-    last = Transcript("world", (timed(0, 300, "world"),), language="de")
-    whole = join_windows([(0, first), (1000, silence), (2000, last)])
-    assert (whole.text, whole.language) == ("hello world", "en")
-    assert whole.segments == (timed(100, 400, "hello"), timed(2000, 2300, "world"))
-    assert whole.words is None
-
-
-def test_one_window_stays_as_it_is() -> None:
-    only = Transcript("hello", None, None, "en")
-    assert join_windows([(0, only)]) is only
-
-
-def test_no_time_lies_after_the_end_of_the_audio() -> None:
-    transcript = Transcript(
-        "stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now"))
-    )
-    whole = cut_times(transcript, 1672)
-    assert whole.segments == (timed(0, 1672, "stop now"),)
-    assert whole.words == (timed(0, 900, "stop"), timed(1672, 1672, "now"))
-    assert cut_times(Transcript("stop"), 1672) == Transcript("stop")
 
 
 def test_readings_outlive_a_child() -> None:
