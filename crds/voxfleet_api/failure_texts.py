@@ -37,7 +37,9 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The object is not the version that the plan recorded.",
         "Do not write to inputs while a job runs; run a new job.",
     ),
-    FailureClass.INFERENCE_ERROR: FailureText("The model failed on this clip alone.", _DATA_TO_DO),
+    FailureClass.INFERENCE_ERROR: FailureText(
+        "The model failed on this clip alone, or gave none of the times that the contract asks for.", _DATA_TO_DO
+    ),
     FailureClass.LANE_CRASHED: FailureText(
         "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
     ),

@@ -76,7 +76,7 @@ class RowFactory:
         audio: SynthesizedAudioFile | None = None,
     ) -> ResultRow:
         """The row of a clip that the lane worked on. `sha256`: of the fetched bytes; `retries` includes the lane's."""
-        error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
+        error = _failure(verdict, self.timestamps)
         succeeded = error is None
         segments = self.timestamps is not Timestamps.NONE and succeeded
         words = self.timestamps is Timestamps.WORD and succeeded
@@ -114,6 +114,19 @@ def not_run_row(clip: ManifestRow) -> ResultRow:
         audio_milliseconds=clip.audio_milliseconds,
         etag=clip.etag,
     )
+
+
+def _failure(verdict: ClipVerdict, timestamps: Timestamps) -> RowError | None:
+    """Why the clip has no result. A transcript without the times of its contract is none."""
+    if verdict.failure_class is not None:
+        return row_error(verdict.failure_class, verdict.reason)
+    needed = {Timestamps.NONE: (), Timestamps.SEGMENT: (verdict.segments,)}
+    if verdict.text and not all(needed.get(timestamps, (verdict.segments, verdict.words))):
+        return row_error(
+            FailureClass.INFERENCE_ERROR,
+            f"the model gave no usable times for this clip; the contract asks for output.timestamps: {timestamps}",
+        )
+    return None
 
 
 def _with_sha256(attestation: Attestation | None, sha256: str | None) -> Attestation | None:
