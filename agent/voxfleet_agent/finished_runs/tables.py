@@ -170,6 +170,8 @@ def _pair_json(pair: RowPair, show_text: bool) -> dict[str, object]:
     texts = texts_differ(pair.before, pair.after)
     if texts is not None and texts.word_error_percent is not None:
         shown["wordErrorPercent"] = round(texts.word_error_percent, 2)
+    if not pair.same:
+        shown["what"] = what_differs(pair.before, pair.after, texts)
     return shown
 
 
