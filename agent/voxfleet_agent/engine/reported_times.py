@@ -16,6 +16,8 @@ from voxfleet_api.rows import TimedText
 
 MILLISECONDS_PER_CHARACTER = 65
 """How long a character takes to say where the transcript itself does not tell: 150 English words a minute."""
+SLOWEST_MILLISECONDS_PER_CHARACTER = 260
+"""A slower pace than that of Chinese is one of silence: it must not count as speech that was written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +121,4 @@ def _milliseconds_per_character(parts: Iterable[ReportedText]) -> float:
     told = [part for part in parts if part.has_span and part.text.strip()]
     characters = sum(len(part.text.strip()) for part in told)
     spans = sum(1000 * ((part.end_seconds or 0) - max(0.0, part.start_seconds or 0)) for part in told)
-    return spans / characters if characters else MILLISECONDS_PER_CHARACTER
+    return min(spans / characters, SLOWEST_MILLISECONDS_PER_CHARACTER) if characters else MILLISECONDS_PER_CHARACTER

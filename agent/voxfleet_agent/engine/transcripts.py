@@ -103,7 +103,7 @@ def _segments(raw: object) -> list[_Segment]:
             continue
         pieces = _pieces(segment)
         whole = len(text.split()) > 1 and not any(" " in piece.text for piece in pieces)
-        words = pieces if whole else words_of(pieces)
+        words = [piece for piece in pieces if piece.text.strip()] if whole else words_of(pieces)
         reported = ReportedText(text.strip(), seconds(_field(segment, "start")), seconds(_field(segment, "end")))
         placed = [word for word in words if word.start_seconds is not None and word.end_seconds is not None]
         if not reported.has_span:

@@ -92,6 +92,11 @@ def test_odd_times_follow_from_their_neighbours(odd: object, expected: tuple[int
     assert spans(timed)[0] == (500, 1000, "one") and spans(timed)[2] == (2000, 2500, "two")
 
 
+def test_an_estimated_end_claims_no_more_speech_than_its_text_explains() -> None:
+    slow = read(segment(" a", 0.0, 30.0), segment(" odd", 30.0, 7.0))
+    assert spans(slow.segments)[1] == (30_000, 30_780, "odd")
+
+
 @pytest.mark.parametrize(
     "segments",
     [
