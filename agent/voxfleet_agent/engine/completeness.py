@@ -33,7 +33,7 @@ def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverag
     coverage is not checked.
     """
     if transcript.token_limit_reached:
-        return "the model stopped at its token limit"
+        return f"the model stopped at its token limit{transcript.token_limit_note}"
     timed = transcript.words or transcript.segments
     checks_coverage = timed is not None and min_coverage_percent > 0
     if transcript.text and not checks_coverage:

@@ -15,6 +15,7 @@ from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no typ
 from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.streaming_text import text_deltas
+from voxfleet_agent.engine.token_budget import TokenBudget
 from voxfleet_agent.engine.transcription_families import (
     Stream,
     check_transcription,
@@ -28,7 +29,6 @@ from voxfleet_api.kinds.job_task import Transcription
 
 SEED = 0
 """The random seed, set before each clip: a model that samples must give the same result in any order and any run."""
-ENLARGED_FACTOR = 4
 
 _SHORTEST_MILLISECONDS = 30
 """Shorter audio, such as the end of a last window, contains no word, and the frontends of many models fail on it."""
@@ -60,7 +60,8 @@ class MlxTranscriber:
         self._transcription = transcription
         self._timestamps = timestamps
         own = parameters.get(self._family.budget or "")
-        self._own_budget = own.default if own is not None and isinstance(own.default, int) else _own_budget(self._model)
+        context = getattr(getattr(self._model, "dims", None), "n_text_ctx", None)
+        self._budget = _token_budget(own.default if own is not None else None, context, transcription.max_tokens)
         self._exact = exact_batches(self._model, self.family)
         self.batches = self._exact is not None
         """Whether several clips go through the model together, with exactly the results of one at a time."""
@@ -77,7 +78,7 @@ class MlxTranscriber:
     def transcribe(self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False) -> list[Transcript]:
         """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
-        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises whatever the model's own code raises.
+        `enlarged`: with a larger token budget. Raises whatever the model's own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
@@ -106,20 +107,21 @@ class MlxTranscriber:
     def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool) -> Transcript:
         mx.random.seed(SEED)
         output = self._generate(self._audio(clip), **self._settings(enlarged))
-        budget = self._budget(enlarged)
+        spent_from = self._budget.spent_from(enlarged)
         transcript = read_output(output, self._family)
-        return transcript.marked(budget_is_spent(output, budget)) if budget is not None else transcript
+        if spent_from is None:
+            return transcript
+        return transcript.marked(budget_is_spent(output, spent_from), self._budget.note(enlarged))
 
     def _audio(self, clip: npt.NDArray[np.float32]) -> object:
         samples = mx.array(clip)
         return [samples] if self._family.takes_list else samples
 
-    def _budget(self, enlarged: bool) -> int | None:
-        budget = self._transcription.max_tokens or self._own_budget
-        return budget * ENLARGED_FACTOR if enlarged and budget is not None else budget
-
     def _settings(self, enlarged: bool) -> dict[str, object]:
-        keywords = transcription_settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
+        budget = self._budget.granted(enlarged)
+        keywords = transcription_settings(self._family, self._transcription, self._timestamps, budget)
+        if enlarged:
+            keywords.update(self._family.enlarged_settings)
         if self._family.float32:
             keywords["dtype"] = mx.float32
         return keywords
@@ -163,10 +165,11 @@ def _check_language(model: object, family: str, language: str | None) -> None:
         )
 
 
-def _own_budget(model: object) -> int | None:
-    """Whisper's own budget: half of its context for each window of 30 s."""
-    context = getattr(getattr(model, "dims", None), "n_text_ctx", None)
-    return context // 2 if isinstance(context, int) else None
+def _token_budget(default: object, context: object, max_tokens: int | None) -> TokenBudget:
+    """`default`: of the family's `generate`; `context`: Whisper's, which writes at most half of it in a window."""
+    held = context if isinstance(context, int) else None
+    own = default if isinstance(default, int) else None if held is None else held // 2
+    return TokenBudget(max_tokens or own, held)
 
 
 def _rate_hz(model: object) -> int:

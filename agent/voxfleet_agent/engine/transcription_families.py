@@ -39,6 +39,8 @@ class TranscriptionFamily:
     """The finest timestamps that it returns."""
     word_settings: Mapping[str, object] = field(default_factory=dict)
     """The settings that make it return word timestamps."""
+    enlarged_settings: Mapping[str, object] = field(default_factory=dict)
+    """The settings that leave an enlarged token budget its room."""
     float32: bool = False
     """It computes in bfloat16 by default, which costs audio half of its bits; request float32."""
     takes_list: bool = False
@@ -101,6 +103,8 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
         budget="sample_len",
         timestamps=Timestamps.WORD,
         word_settings={"word_timestamps": True},
+        # The text of the windows before would take half of the context.
+        enlarged_settings={"condition_on_previous_text": False},
         stream=Stream.PIECES,
     ),
 }

@@ -135,5 +135,8 @@ class Transcript:
     token_limit_reached: bool = False
     """The model stopped because its token budget was spent."""
 
-    def marked(self, token_limit_reached: bool) -> Transcript:
-        return replace(self, token_limit_reached=token_limit_reached)
+    token_limit_note: str = ""
+    """What bounds the token budget, when a larger one would not help."""
+
+    def marked(self, token_limit_reached: bool, note: str) -> Transcript:
+        return replace(self, token_limit_reached=token_limit_reached, token_limit_note=note)
