@@ -54,6 +54,8 @@ class _ClipState:
     retried_for: tuple[FailureClass, ...] = ()
     unspoken_milliseconds: list[int] = field(default_factory=list)
     """Starts of the pieces with a text and without audible speech."""
+    failure: tuple[FailureClass, str] | None = None
+    """It awaits its end, which tells its length."""
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ class ClipTranscription:
     def add_piece(self, piece: Piece) -> None:
         """Moves a piece out of the ring, so that decoding goes on."""
         clip = self._clips.get(piece.job)
-        if clip is None:  # an earlier piece failed
+        if clip is None or clip.failure is not None:  # an earlier piece failed
             self._ring.drop(piece.slot)
             return
         self._waiting.append(_PendingPiece(clip, piece, self._ring.take(piece.slot)))
@@ -124,12 +126,15 @@ class ClipTranscription:
         if clip is None:
             return
         clip.decoded = decoded
-        if decoded.failure is None:
+        if decoded.failure is not None:
+            if any(pending.clip is clip for pending in self._waiting) or clip.transcripts:
+                self._ring.resets[decoded.failure.failure_class.value] += 1
+            # A clip that is damaged is refused for it, however far the model has come.
+            self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
+        elif clip.failure is not None:
+            self._send_failure(clip, decoded, *clip.failure)
+        else:
             self._finish_if_complete(clip)
-            return
-        if any(pending.clip is clip for pending in self._waiting) or clip.transcripts:
-            self._ring.resets[decoded.failure.failure_class.value] += 1
-        self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
 
     def infer(self, *, all_waiting: bool) -> bool:
         """Runs the model if a full batch of pieces waits, or any piece with `all_waiting`; returns whether it ran."""
@@ -227,7 +232,8 @@ class ClipTranscription:
             return
         windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
         whole = cut_times(join_windows(windows), decoded.audio_milliseconds)
-        self._close(clip)
+        clip.job.abandoned = True
+        del self._clips[clip.job]
         self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
@@ -247,30 +253,32 @@ class ClipTranscription:
         )
 
     def _fail(self, clip: _ClipState, failure_class: FailureClass, reason: str) -> None:
-        decoded = clip.decoded
-        self._close(clip)
-        if decoded is None:  # later windows are on their way, and will be dropped
-            self._ring.resets[failure_class.value] += 1
+        """Sends the verdict, or leaves it to the clip's end if that is not decoded yet."""
+        clip.job.abandoned = True
+        self._waiting = [pending for pending in self._waiting if pending.clip is not clip]
+        if clip.decoded is not None:
+            self._send_failure(clip, clip.decoded, failure_class, reason)
+            return
+        clip.failure = (failure_class, reason)
+        self._ring.resets[failure_class.value] += 1  # later windows may be on their way, and will be dropped
+
+    def _send_failure(self, clip: _ClipState, decoded: Decoded, failure_class: FailureClass, reason: str) -> None:
+        del self._clips[clip.job]
         self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
                 failure_class=failure_class,
                 reason=reason[:REASON_CHARACTERS],
-                audio_milliseconds=0 if decoded is None else decoded.audio_milliseconds,
-                attestation=None if decoded is None else decoded.attestation,
-                warnings=() if decoded is None else decoded.warnings,
-                decode_milliseconds=0 if decoded is None else decoded.decode_milliseconds,
+                audio_milliseconds=decoded.audio_milliseconds,
+                attestation=decoded.attestation,
+                warnings=decoded.warnings,
+                decode_milliseconds=decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
                 batch_size=clip.batch_size,
                 retried_for=clip.retried_for,
             )
         )
-
-    def _close(self, clip: _ClipState) -> None:
-        clip.job.abandoned = True
-        self._clips.pop(clip.job, None)
-        self._waiting = [pending for pending in self._waiting if pending.clip is not clip]
 
     def _announce(self, group: Sequence[_PendingPiece]) -> None:
         indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
