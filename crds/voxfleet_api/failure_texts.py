@@ -50,6 +50,12 @@ TEXTS: dict[FailureClass, FailureText] = {
         " somebody speaks; this happened twice.",
         "Listen to the clip; raise transcription.maxTokens, declare conversions.windows, or use another model.",
     ),
+    FailureClass.UNSPOKEN_TEXT: FailureText(
+        "The model wrote a text where no speech is audible, or repeated a phrase faster than anybody speaks, and the"
+        " contract says `completeness.unspokenText: Quarantine`.",
+        "Listen to the clip where the reason says; remove it if nobody speaks, declare conversions.windows, use another"
+        " model, or accept such texts with `completeness.unspokenText: Warn`.",
+    ),
     FailureClass.INPUT_NOT_FOUND: FailureText(
         "The object does not exist.", "Correct the address, or upload the object."
     ),

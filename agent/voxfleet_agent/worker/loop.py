@@ -45,7 +45,8 @@ from voxfleet_agent.worker.decode_thread import (
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
-from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Shortfall, Transcriber
+from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Transcriber
+from voxfleet_agent.worker.transcript_judge import Shortfall, TranscriptJudge
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -80,6 +81,8 @@ class WorkerBackends:
     load_transcriber: Callable[[Path, Transcription, Timestamps], Transcriber]
     load_synthesizer: Callable[[Path, Synthesis, npt.NDArray[np.float32] | None, int], Synthesizer]
     audible_speech: AudibleSpeech
+    load_second_opinion: Callable[[], AudibleSpeech]
+    """Loads the costly detector of speech, which is asked where the first one contradicts a text."""
     shortfall: Shortfall
     seed: Callable[[Task], int]
     """The seed of a model's random choices."""
@@ -112,6 +115,8 @@ class WorkerLoop:
         self._loaded_key: tuple[object, ...] | None = None
         """Which model is in memory, and what it was loaded with."""
         self._transcriber: Transcriber | None = None
+        self._second_opinion: AudibleSpeech | None = None
+        """Loaded with the first model that transcribes, and kept: its memory counts as the model's."""
         self._synthesizer: Synthesizer | None = None
         self._contract: VoiceContractSpec | None = None
         self._ring: RingBuffer | None = None
@@ -239,6 +244,7 @@ class WorkerLoop:
                 request.folder, request.transcription, request.contract.output.timestamps
             )
             self._transcriber.warm_up()
+            self._second_opinion = self._second_opinion or self._backends.load_second_opinion()
         elif request.synthesis is not None:
             reference, rate_hz = self._read_reference(request)
             self._synthesizer = self._backends.load_synthesizer(request.folder, request.synthesis, reference, rate_hz)
@@ -266,7 +272,7 @@ class WorkerLoop:
                     f" write {rate_hz} there",
                 )
             self._synthesis = TextSynthesis(self._synthesizer, request.contract, self._backends.write_audio, self._send)
-        elif self._transcriber is not None:
+        elif self._transcriber is not None and self._second_opinion is not None:
             model = self._transcriber
             rate_hz, family, batches, parameters = model.sample_rate_hz, model.family, model.batches, model.parameters
             needs = MemoryNeeds(
@@ -284,8 +290,7 @@ class WorkerLoop:
             self._transcription = ClipTranscription(
                 model,
                 self._ring,
-                self._backends.shortfall,
-                request.contract.completeness.min_coverage_percent,
+                TranscriptJudge(self._backends.shortfall, self._second_opinion, request.contract.completeness, rate_hz),
                 needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes),
                 self._send,
             )

@@ -8,18 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
-from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.engine.unspoken_text import Span
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
-from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
-from voxfleet_api.clip_warnings import RowWarning, WarningCode
+from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
+from voxfleet_agent.worker.transcript_judge import Judgement, TranscriptJudge, shifted_spans, text_warnings
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.rows import TimedText
-
-LEAST_SPEECH_MILLISECONDS = 100
-"""A text needs this much audible speech. Half of what completeness asks of a short word: the detector may miss its
-ends."""
 
 
 class GpuFaultError(Exception):
@@ -39,9 +35,6 @@ class Transcriber(Protocol):
     def warm_up(self) -> None: ...
 
 
-Shortfall = Callable[[Transcript, Mask, int], str | None]
-
-
 @dataclass(slots=True)
 class _ClipState:
     job: ClipJob
@@ -52,8 +45,10 @@ class _ClipState:
     infer_milliseconds: int = 0
     batch_size: int = 1
     retried_for: tuple[FailureClass, ...] = ()
-    unspoken_milliseconds: list[int] = field(default_factory=list)
-    """Starts of the pieces with a text and without audible speech."""
+    unspoken: list[Span] = field(default_factory=list)
+    """Where the clip has text and no audible speech."""
+    repeated: list[Span] = field(default_factory=list)
+    """Where its text repeats a phrase faster than anybody speaks."""
     failure: tuple[FailureClass, str] | None = None
     """It awaits its end, which tells its length."""
 
@@ -82,16 +77,14 @@ class ClipTranscription:
         self,
         model: Transcriber,
         ring: RingBuffer,
-        shortfall: Shortfall,
-        min_coverage_percent: int,
+        judge: TranscriptJudge,
         room_bytes: int,
         send: Callable[[Message], None],
     ) -> None:
         """`room_bytes`: the most audio that waits outside of the ring, counted as the padded batch that it becomes."""
         self._model = model
         self._ring = ring
-        self._shortfall = shortfall
-        self._min_coverage_percent = min_coverage_percent
+        self._judge = judge
         self._room_frames = room_bytes // BYTES_PER_FRAME
         self._send = send
         self._clips: dict[ClipJob, _ClipState] = {}
@@ -197,38 +190,39 @@ class ClipTranscription:
         clip = pending.clip
         if clip.job.abandoned:
             return
-        reason = self._incomplete(pending)
-        if reason is not None:
+        judgement = self._judgement(pending)
+        if judgement.short is not None:
             started_ns = time.monotonic_ns()
             self._transcribe([pending], enlarged=True)
             clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
-            reason = self._incomplete(pending)
+            judgement = self._judgement(pending)
         if pending.failure_class is not None:
             # A clip that fails even alone was the cause when its groups failed.
             clip.retried_for = (*pending.bisected_for, *clip.retried_for)
             self._fail(clip, pending.failure_class, pending.reason)
-        elif reason is not None:
-            self._fail(clip, FailureClass.TRUNCATED_OUTPUT, reason)
+        elif judgement.short is not None:
+            self._fail(clip, FailureClass.TRUNCATED_OUTPUT, judgement.short)
         elif pending.transcript is not None:
             piece = pending.piece
             clip.transcripts[piece.number] = (piece.start_milliseconds, pending.transcript)
-            if pending.transcript.text and int(piece.speech.sum()) * FRAME_MILLISECONDS < LEAST_SPEECH_MILLISECONDS:
-                clip.unspoken_milliseconds.append(piece.start_milliseconds)
+            clip.unspoken += shifted_spans(judgement.unspoken, piece.start_milliseconds)
+            clip.repeated += shifted_spans(judgement.repeated, piece.start_milliseconds)
             self._finish_if_complete(clip)
 
-    def _incomplete(self, pending: _PendingPiece) -> str | None:
-        """Why the transcript does not cover the speech of the piece; None when it does or there is none."""
+    def _judgement(self, pending: _PendingPiece) -> Judgement:
         if pending.failure_class is not None or pending.transcript is None:
-            return None
-        reason = self._shortfall(pending.transcript, pending.piece.speech, self._min_coverage_percent)
-        quieted = pending.piece.quieted
-        return reason if reason is None or quieted is None else f"{reason}; {quieted}"
+            return Judgement()
+        return self._judge.judge(pending.transcript, pending.piece, pending.samples)
 
     def _finish_if_complete(self, clip: _ClipState) -> None:
         """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
         decoded = clip.decoded
         if decoded is None or len(clip.transcripts) < decoded.pieces:
+            return
+        warnings = text_warnings(clip.unspoken, clip.repeated, decoded.audio_milliseconds)
+        if warnings and self._judge.quarantines:
+            self._fail(clip, FailureClass.UNSPOKEN_TEXT, "; ".join(warning.message for warning in warnings))
             return
         windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
         whole = cut_times(join_windows(windows), decoded.audio_milliseconds)
@@ -243,7 +237,7 @@ class ClipTranscription:
                 language=whole.language,
                 audio_milliseconds=decoded.audio_milliseconds,
                 attestation=decoded.attestation,
-                warnings=(*decoded.warnings, *no_audible_speech(clip.unspoken_milliseconds, decoded.pieces)),
+                warnings=(*decoded.warnings, *warnings),
                 decode_milliseconds=decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
@@ -284,18 +278,6 @@ class ClipTranscription:
         indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
         frames = sum(pending.samples.shape[0] for pending in group)
         self._send(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
-
-
-def no_audible_speech(starts_milliseconds: Sequence[int], pieces: int) -> tuple[RowWarning, ...]:
-    """The warning for a clip whose pieces with these starts have a text and no audible speech."""
-    if not starts_milliseconds:
-        return ()
-    where = "the clip"
-    if pieces > 1:
-        seconds = min(starts_milliseconds) / 1000
-        where = f"{len(starts_milliseconds)} of its {pieces} windows, the first from {seconds:.1f} s on"
-    message = f"no speech is audible in {where}, yet the model wrote a text; read it before you use it"
-    return (RowWarning(code=WarningCode.NO_AUDIBLE_SPEECH, message=message),)
 
 
 def join_windows(windows: Sequence[tuple[int, Transcript]]) -> Transcript:

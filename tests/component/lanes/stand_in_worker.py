@@ -279,6 +279,7 @@ def backends(behaviours: dict[str, str]) -> WorkerBackends:
         load_transcriber=load_transcriber,
         load_synthesizer=load_synthesizer,
         audible_speech=audible_speech,
+        load_second_opinion=lambda: audible_speech,
         shortfall=shortfall,
         seed=lambda task: SEEDS[task],
         memory=Memory(),

@@ -15,9 +15,11 @@ from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Container, ContractInput
+from voxfleet_api.kinds.contract_limits import Completeness
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.rows import Attestation
 
@@ -72,7 +74,8 @@ def verdict_of(model: Model, *, damaged: bool = False, ring_frames: int = 10_000
     silent = lambda samples, _: np.zeros(1, np.bool_)  # noqa: E731
     decoding = DecodeThread(lambda *_: Decoder(damaged), silent, lambda message: None, items.put)
     shortfall = lambda transcript, *_: "cut" if transcript.token_limit_reached else None  # noqa: E731
-    transcription = ClipTranscription(model, ring, shortfall, 90, 4000, sent.append)
+    judge = TranscriptJudge(shortfall, silent, Completeness(), 16_000)
+    transcription = ClipTranscription(model, ring, judge, 4000, sent.append)
     job = ClipJob(ClipMessage(index=0, path=Path("/clip")))
     transcription.add_batch([job], batch_size=1)
     decoding.put(CONTRACT, 16_000, ring, [job])

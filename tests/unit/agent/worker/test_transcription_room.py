@@ -15,7 +15,9 @@ from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictM
 from voxfleet_agent.worker import transcribe
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_agent.worker.transcript_judge import Shortfall, TranscriptJudge
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_limits import Completeness
 
 ROOM_FRAMES = 1000
 
@@ -38,6 +40,10 @@ class Model:
     def warm_up(self) -> None: ...
 
 
+def judge(shortfall: Shortfall) -> TranscriptJudge:
+    return TranscriptJudge(shortfall, lambda samples, _: np.zeros(len(samples), np.bool_), Completeness(), 16_000)
+
+
 @pytest.mark.parametrize(
     ("frames", "padded"),
     [
@@ -51,7 +57,7 @@ class Model:
 def test_a_batch_is_inferred_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
     model, ring, sent = Model(), RingBuffer(4000), list[Message]()
     room_bytes = ROOM_FRAMES * BYTES_PER_FRAME
-    transcription = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, sent.append)
+    transcription = ClipTranscription(model, ring, judge(lambda *_: None), room_bytes, sent.append)
     jobs = [ClipJob(ClipMessage(index=index, path=Path("/clip"))) for index in range(len(frames))]
     transcription.add_batch(jobs, batch_size=8)
     for job, count in zip(jobs, frames, strict=True):
@@ -76,7 +82,7 @@ def test_the_second_try_of_a_cut_transcript_counts_as_inference(monkeypatch: pyt
     monkeypatch.setattr(transcribe, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
     ring = RingBuffer(100)
     shortfall = lambda transcript, *_: "cut" if transcript.token_limit_reached else None  # noqa: E731
-    transcription = ClipTranscription(Slow(), ring, shortfall, 0, 400, sent.append)
+    transcription = ClipTranscription(Slow(), ring, judge(shortfall), 400, sent.append)
     job = ClipJob(ClipMessage(index=0, path=Path("/clip")))
     transcription.add_batch([job], batch_size=1)
     transcription.add_piece(Piece(job, 0, ring.write(np.zeros(100, np.float32)), 0, np.zeros(0, np.bool_), 0))
