@@ -190,13 +190,13 @@ class ClipTranscription:
         clip = pending.clip
         if clip.job.abandoned:
             return
+        started_ns = time.monotonic_ns()
         judgement = self._judgement(pending)
         if judgement.short is not None:
-            started_ns = time.monotonic_ns()
             self._transcribe([pending], enlarged=True)
-            clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
             judgement = self._judgement(pending)
+        clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
         if pending.failure_class is not None:
             # A clip that fails even alone was the cause when its groups failed.
             clip.retried_for = (*pending.bisected_for, *clip.retried_for)
