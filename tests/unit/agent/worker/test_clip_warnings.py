@@ -33,7 +33,10 @@ Spoken = Sequence[tuple[float, float]]
 
 def mask(spoken: Spoken) -> Mask:
     milliseconds = np.arange(FRAMES) * FRAME_MILLISECONDS
-    return np.any([(milliseconds >= 1000 * a) & (milliseconds < 1000 * b) for a, b in (*spoken, (0, 0))], axis=0)
+    found = np.zeros(FRAMES, np.bool_)
+    for start, end in spoken:
+        found |= (milliseconds >= 1000 * start) & (milliseconds < 1000 * end)
+    return found
 
 
 def timed(*parts: tuple[float, float, str]) -> Transcript:
