@@ -82,10 +82,17 @@ class JobRunner:
         again = retry_failed and self._has_failed_clips()
         if again:
             self._reporter.say("plans again: clips failed before, and their causes may be mended")
-        attempt, outcome = await self._deliver(
-            specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned, again=again
-        )
+        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), spec_of, None, self._planned, again=again)
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
+        planned_before = self._run_journal.last_delivered(specs.shard_uid(Stage.PLAN))
+        if planned_before is None or planned_before.spec.plan is None:
+            min_shards = specs.min_shards(len(self._lanes))
+        else:  # it keeps its shards, however many lanes it has now: what they delivered stays theirs
+            min_shards = planned_before.spec.plan.min_shards
+
+        def spec_of(attempt: int) -> AttemptSpec:
+            return specs.plan(attempt, min_shards)
+
             return () if isinstance(outcome, ShardResult) else (outcome,)
         plan = FrozenPlan(attempt, outcome.plan)
         self._reporter.say(
