@@ -124,13 +124,16 @@ class MortalModel:
         self._fate = fate
         self.sample_rate_hz, self.family = model.sample_rate_hz, model.family
         self.batches, self.parameters = model.batches, model.parameters
+        self.tells_progress = model.tells_progress
 
     def warm_up(self) -> None:
         self._fate.reached(Moment.LOAD)
         self._model.warm_up()
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
-        transcripts = self._model.transcribe(clips, enlarged=enlarged)
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
+        transcripts = self._model.transcribe(clips, enlarged=enlarged, heard=heard)
         self._fate.reached(Moment.INFERENCE)
         return transcripts
 

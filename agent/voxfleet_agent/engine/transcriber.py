@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from voxfleet_agent.engine.transcription_families import (
     transcription_settings,
 )
 from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
+from voxfleet_agent.engine.whisper_progress import Heard, WhisperProgress
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
@@ -69,21 +71,27 @@ class MlxTranscriber:
         times = () if self._family.timestamps is not Timestamps.NONE else None
         self._empty = Transcript("", times, times)
         self.parameters = count_parameters(self._model.parameters())
+        self._progress = WhisperProgress(self._model) if self.family == "whisper" else None
+        self.tells_progress = self._progress is not None
+        """Whether `transcribe` calls `heard` about once for each 30 s of audio, and once for a shorter clip."""
 
     def warm_up(self) -> None:
         """Runs the model once, so that the first clip does not pay for compilation."""
         self.transcribe([np.zeros(_WARM_UP_SECONDS * self.sample_rate_hz, dtype=np.float32)])
 
-    def transcribe(self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False, heard: Heard | None = None
+    ) -> list[Transcript]:
         """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
-        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises whatever the model's own code raises.
+        `enlarged`: with ENLARGED_FACTOR times the token budget. `heard` learns of the progress inside each clip from a
+        model that tells it. Raises whatever the model's own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
             transcripts = iter(self._exact.transcribe(long_enough) if long_enough else ())
         else:
-            transcripts = iter([self._transcribe(clip, enlarged) for clip in long_enough])
+            transcripts = iter([self._transcribe(clip, enlarged, heard) for clip in long_enough])
         return [next(transcripts) if len(clip) >= self._shortest_frames else self._empty for clip in clips]
 
     def stream(self, clip: npt.NDArray[np.float32]) -> Iterator[str]:
@@ -103,9 +111,10 @@ class MlxTranscriber:
         parts = getattr(self._model, family.stream_method)(self._audio(clip), **keywords)
         return text_deltas(parts, family.stream, self._decode_tokens)
 
-    def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool) -> Transcript:
+    def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool, heard: Heard | None) -> Transcript:
         mx.random.seed(SEED)
-        output = self._generate(self._audio(clip), **self._settings(enlarged))
+        with nullcontext() if self._progress is None else self._progress.told(heard):
+            output = self._generate(self._audio(clip), **self._settings(enlarged))
         budget = self._budget(enlarged)
         transcript = read_output(output, self._family)
         return transcript.marked(budget_is_spent(output, budget)) if budget is not None else transcript

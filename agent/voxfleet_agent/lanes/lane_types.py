@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -75,6 +75,8 @@ class ClipTask:
     """For a text: the bytes reserved for its audio, which the lane never exceeds."""
 
 
+    heard: Callable[[int], None] | None = field(default=None, compare=False, repr=False)
+    """Called with the milliseconds of the clip that the model has worked through, as often as the model tells it."""
 @dataclass(frozen=True, slots=True)
 class ClipVerdict:
     """The outcome of one clip: a transcript, an audio file, or a failure class with its reason."""

@@ -126,7 +126,10 @@ class Provenance:
 
 
 class ProgressSink(Protocol):
-    def __call__(self, done: int, total: int) -> None: ...
+    def __call__(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
+        """`done` of `total` clips are done. `audio_milliseconds`: how much of the audio that Plan found is worked
+        through, parts of clips included; only Process tells it."""
+        ...
 
 
 class WorkSignal(Protocol):

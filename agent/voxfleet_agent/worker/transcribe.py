@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
 from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
-from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
+from voxfleet_agent.lane_protocol.messages import (
+    REASON_CHARACTERS,
+    HeardAudio,
+    InferringClips,
+    Message,
+    VerdictMessage,
+)
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
 from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -33,8 +40,11 @@ class Transcriber(Protocol):
     family: str
     batches: bool
     parameters: int
+    tells_progress: bool
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]: ...
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]: ...
 
     def warm_up(self) -> None: ...
 
@@ -162,7 +172,9 @@ class ClipTranscription:
         """Gives each piece a transcript or a failure; a group that fails is bisected down to the pieces at fault."""
         self._announce(group)
         try:
-            transcripts = self._model.transcribe([pending.samples for pending in group], enlarged=enlarged)
+            samples = [pending.samples for pending in group]
+            heard = partial(self._tell, group[0]) if len(group) == 1 else None
+            transcripts = self._model.transcribe(samples, enlarged=enlarged, heard=heard)
             if len(transcripts) != len(group):
                 raise TypeError(f"the model returned {len(transcripts)} transcripts for {len(group)} clips")
         except Exception as error:  # a model's code raises what it likes; the verdict names the type
@@ -211,6 +223,8 @@ class ClipTranscription:
             if pending.transcript.text and int(piece.speech.sum()) * FRAME_MILLISECONDS < LEAST_SPEECH_MILLISECONDS:
                 clip.unspoken_milliseconds.append(piece.start_milliseconds)
             self._finish_if_complete(clip)
+            if not clip.job.abandoned:  # else the verdict has told it
+                self._tell(pending, self._milliseconds(pending))
 
     def _incomplete(self, pending: _PendingPiece) -> str | None:
         """Why the transcript does not cover the speech of the piece; None when it does or there is none."""
@@ -274,8 +288,18 @@ class ClipTranscription:
 
     def _announce(self, group: Sequence[_PendingPiece]) -> None:
         indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
-        frames = sum(pending.samples.shape[0] for pending in group)
-        self._send(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
+        milliseconds = sum(map(self._milliseconds, group))
+        signals = self._model.tells_progress and len(group) == 1
+        self._send(InferringClips(indexes=indexes, audio_milliseconds=milliseconds, tells_progress=signals))
+
+    def _tell(self, pending: _PendingPiece, heard_milliseconds: int) -> None:
+        """Sends how far the model has come in a piece."""
+        heard_milliseconds = min(heard_milliseconds, self._milliseconds(pending))
+        index, start_milliseconds = pending.clip.job.clip.index, pending.piece.start_milliseconds
+        self._send(HeardAudio(index=index, audio_milliseconds=start_milliseconds + heard_milliseconds))
+
+    def _milliseconds(self, pending: _PendingPiece) -> int:
+        return len(pending.samples) * 1000 // self._model.sample_rate_hz
 
 
 def no_audible_speech(starts_milliseconds: Sequence[int], pieces: int) -> tuple[RowWarning, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,16 @@ class Model:
     sample_rate_hz = 16_000
     family = "dictated"
     batches = False
+    tells_progress = False
     parameters = 0
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = list(texts)
         self._said = ""
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
         if not enlarged:
             self._said = self._texts.pop(0)
         return [Transcript(self._said) for _ in clips]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,12 +26,15 @@ class Model:
     sample_rate_hz = 16_000
     family = "noting"
     batches = True
+    tells_progress = False
     parameters = 0
 
     def __init__(self) -> None:
         self.padded_frames: list[int] = []
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
         self.padded_frames.append(len(clips) * max(len(samples) for samples in clips))
         return [Transcript("") for _ in clips]
 
@@ -68,7 +71,9 @@ def test_the_second_try_of_a_cut_transcript_counts_as_inference(monkeypatch: pyt
     now_ns, sent = 0, list[Message]()
 
     class Slow(Model):
-        def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+        def transcribe(
+            self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+        ) -> list[Transcript]:
             nonlocal now_ns
             now_ns += 3_000_000_000 if enlarged else 2_000_000_000
             return [Transcript("", token_limit_reached=not enlarged) for _ in clips]
