@@ -71,6 +71,8 @@ class Loaded(Message):
     ring_bytes: int
     seed: int
     blas: str
+    warm_up_milliseconds: int
+    """How long the model took for its first audio, before any clip."""
     environment: dict[str, str] = Field(default_factory=dict)
 
 
@@ -87,8 +89,6 @@ class InferringClips(Message):
     kind: Literal["Inferring"] = "Inferring"
     indexes: tuple[int, ...] = ()
     audio_milliseconds: int = 0
-
-
     tells_progress: bool = False
     """HeardAudio will follow while the model works, about once for each 30 s of audio."""
 
@@ -99,6 +99,8 @@ class HeardAudio(Message):
     kind: Literal["Heard"] = "Heard"
     index: int
     audio_milliseconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class SynthesizedFile:
     """The audio file that a lane wrote for a text."""

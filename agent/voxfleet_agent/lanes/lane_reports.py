@@ -22,6 +22,7 @@ def loaded_model(answer: Loaded) -> LoadedModel:
         ring_bytes=answer.ring_bytes,
         seed=answer.seed,
         blas=answer.blas,
+        warm_up_seconds=answer.warm_up_milliseconds / 1000,
         environment=dict(answer.environment),
     )
 

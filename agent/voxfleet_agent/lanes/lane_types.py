@@ -46,6 +46,8 @@ class LoadedModel:
     blas: str
     environment: Mapping[str, str] = field(default_factory=dict)
     """The runbook names, as the child sees them."""
+    warm_up_seconds: float = 0.0
+    """How long the model took for its first audio, before any clip."""
 
 
 LANE_BATCHES = 4
@@ -73,10 +75,10 @@ class ClipTask:
     """The length that the header announces; 0: unknown."""
     max_bytes: int | None = None
     """For a text: the bytes reserved for its audio, which the lane never exceeds."""
-
-
     heard: Callable[[int], None] | None = field(default=None, compare=False, repr=False)
     """Called with the milliseconds of the clip that the model has worked through, as often as the model tells it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClipVerdict:
     """The outcome of one clip: a transcript, an audio file, or a failure class with its reason."""

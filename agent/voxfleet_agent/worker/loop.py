@@ -7,6 +7,7 @@ import gc
 import os
 import queue
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -120,6 +121,8 @@ class WorkerLoop:
         self._batches: deque[_OpenBatch] = deque()
         self._interpreter_bytes = backends.memory.footprint_bytes()
         """The footprint before any model."""
+        self._warm_up_milliseconds = 0
+        """How long the model in memory took for its first audio."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
@@ -238,11 +241,11 @@ class WorkerLoop:
             self._transcriber = self._backends.load_transcriber(
                 request.folder, request.transcription, request.contract.output.timestamps
             )
-            self._transcriber.warm_up()
+            self._warm_up_milliseconds = _timed(self._transcriber.warm_up)
         elif request.synthesis is not None:
             reference, rate_hz = self._read_reference(request)
             self._synthesizer = self._backends.load_synthesizer(request.folder, request.synthesis, reference, rate_hz)
-            self._synthesizer.warm_up()
+            self._warm_up_milliseconds = _timed(self._synthesizer.warm_up)
         else:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "a job that speaks needs synthesis")
         self._backends.memory.clear_cache()
@@ -300,6 +303,7 @@ class WorkerLoop:
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._backends.seed(request.task),
             blas=blas.in_use(),
+            warm_up_milliseconds=self._warm_up_milliseconds,
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
@@ -355,6 +359,13 @@ def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
             :1024
         ],
     )
+
+
+def _timed(work: Callable[[], None]) -> int:
+    """Returns how long the work took, in milliseconds."""
+    started_ns = time.monotonic_ns()
+    work()
+    return (time.monotonic_ns() - started_ns) // 1_000_000
 
 
 def _key_of(request: Load) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from voxfleet_agent.lanes.child_environment import child_environment, runbook_na
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_types import LaneSpec
+from voxfleet_agent.lanes.model_pace import ModelPace
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
 from voxfleet_agent.worker.transcribe import MAX_STRETCH, cut_times, group_by_length, join_windows
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
@@ -155,6 +156,47 @@ def test_timeouts_follow_what_the_child_works_on(inferring: int | None, decoding
         HangTimeouts().message_timeout_seconds(inferring_milliseconds=inferring, decoding_milliseconds=decoding)
         == seconds
     )
+
+
+@pytest.mark.parametrize(
+    ("audio_milliseconds", "tells_progress", "slowest_seconds", "seconds"),
+    [
+        (4_000, False, 0.5, 160.0),
+        (4_000, False, 14.0, 180.0),  # 4 s of silence in float16 on a CPU, tried six times, took 140 s
+        (1_200_000, False, 0.5, 12_120.0),
+        (4_000, True, 0.5, 120.0),
+        (1_200_000, True, 0.5, 120.0),  # 20 minutes that are told bit by bit: the same
+        (1_200_000, True, 32.6, 326.0),
+        (1_200_000, True, 600.0, 900.0),  # however slow it is
+        (4_000, False, 600.0, 940.0),
+    ],
+)
+def test_a_slow_model_has_more_time_within_bounds(
+    audio_milliseconds: int, tells_progress: bool, slowest_seconds: float, seconds: float
+) -> None:
+    allowed_seconds = HangTimeouts().message_timeout_seconds(
+        inferring_milliseconds=audio_milliseconds,
+        decoding_milliseconds=None,
+        tells_progress=tells_progress,
+        slowest_seconds=slowest_seconds,
+    )
+    assert allowed_seconds == pytest.approx(seconds)
+
+
+def test_a_models_pace_is_the_longest_time_without_a_sign_of_life() -> None:
+    pace = ModelPace(warm_up_seconds=2.0)
+    pace.announced(100.0, works=True)
+    pace.told(101.0)
+    assert pace.slowest_seconds == 2.0, "its warm-up was slower"
+    pace.told(105.0)
+    pace.announced(108.0, works=True)
+    pace.announced(109.0, works=False)
+    assert pace.slowest_seconds == 4.0
+    pace.told(300.0)
+    pace.announced(400.0, works=True)
+    assert pace.slowest_seconds == 4.0, "it had nothing to do"
+    pace.told(410.0)
+    assert pace.slowest_seconds == 10.0
 
 
 @pytest.mark.parametrize(
