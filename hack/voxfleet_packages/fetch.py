@@ -32,7 +32,7 @@ def fetched(package: PinnedPackage, folder: Path | None = None) -> Path:
     path = folder / package.archive
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(folder):
+        with one_at_a_time(folder):
             if not path.exists():
                 _fetch(package, path)
     _check(package, path)
@@ -65,7 +65,8 @@ def _check(package: PinnedPackage, path: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    with (folder / "fetch.lock").open("w") as lock:
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Other processes that ask for the same folder wait until this one leaves."""
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -34,7 +34,7 @@ def test_an_archive_is_fetched_once_however_many_ask(tmp_path: Path, calls: Path
         paths = list(threads.map(lambda _: fetched(PACKAGE, folder), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert calls.read_text().splitlines() == ["pack --silent --ignore-scripts speech@1.0"]
-    assert sorted(path.name for path in folder.iterdir()) == ["fetch.lock", "speech-1.0.tgz"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "speech-1.0.tgz"]
 
 
 def test_a_download_with_another_checksum_is_not_kept(tmp_path: Path, calls: Path) -> None:
