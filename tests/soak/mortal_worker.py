@@ -144,6 +144,7 @@ class MortalMemory:
             memory.cached_bytes,
         )
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
+        self.work_bytes = memory.work_bytes
         self._countal_peak_bytes = memory.metal_peak_bytes
 
     def metal_peak_bytes(self) -> int | None:

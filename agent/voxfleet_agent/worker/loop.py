@@ -65,6 +65,8 @@ class MemoryControl(Protocol):
 
     def footprint_bytes(self) -> int: ...
 
+    def work_bytes(self) -> int: ...
+
     def metal_peak_bytes(self) -> int | None: ...
 
     def reset_metal_peak(self) -> None: ...
@@ -120,6 +122,8 @@ class WorkerLoop:
         self._batches: deque[_OpenBatch] = deque()
         self._interpreter_bytes = backends.memory.footprint_bytes()
         """The footprint before any model."""
+        self._work_bytes = 0
+        """What the loaded model's first run took beyond its memory at rest."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
@@ -238,15 +242,21 @@ class WorkerLoop:
             self._transcriber = self._backends.load_transcriber(
                 request.folder, request.transcription, request.contract.output.timestamps
             )
-            self._transcriber.warm_up()
+            self._warm_up(self._transcriber)
         elif request.synthesis is not None:
             reference, rate_hz = self._read_reference(request)
             self._synthesizer = self._backends.load_synthesizer(request.folder, request.synthesis, reference, rate_hz)
-            self._synthesizer.warm_up()
+            self._warm_up(self._synthesizer)
         else:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "a job that speaks needs synthesis")
         self._backends.memory.clear_cache()
         self._loaded_key = key
+
+    def _warm_up(self, model: Transcriber | Synthesizer) -> None:
+        """Runs the model once and notes the memory that this took: no clip takes less."""
+        self._backends.memory.reset_metal_peak()
+        model.warm_up()
+        self._work_bytes = self._backends.memory.work_bytes()
 
     def _prepare(self, request: Load) -> Loaded:
         """Prepares the ring, and transcription or synthesis with the loaded model.
@@ -274,6 +284,7 @@ class WorkerLoop:
                 rate_hz,
                 decode_bytes=self._backends.working_set_bytes(request.contract),
                 model_bytes=self._resting_bytes(),
+                work_bytes=self._work_bytes,
             )
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:

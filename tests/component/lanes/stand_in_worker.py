@@ -81,6 +81,9 @@ class Memory:
     def footprint_bytes(self) -> int:
         return footprint_bytes()
 
+    def work_bytes(self) -> int:
+        return 0
+
     def metal_peak_bytes(self) -> int | None:
         return None
 

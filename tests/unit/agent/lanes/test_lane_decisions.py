@@ -111,7 +111,7 @@ def test_readings_outlive_a_child() -> None:
 
 
 def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
-    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
     refusal = needs.refusal(560 * MIB)
     assert refusal is not None
     for part in (
@@ -120,7 +120,7 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
         "ring 43.9 MiB (input.maxClip 600 s x 120 % x 16000 Hz x 4 B)",
         "decoding 50.0 MiB",
         "one piece that waits 36.6 MiB + its batch 36.6 MiB",
-        "model 400.0 MiB",
+        "model 370.0 MiB + its work 30.0 MiB",
         "raise batching.memoryCap",
     ):
         assert part in refusal
@@ -129,12 +129,12 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 
 @given(st.integers(0, 4096))
 def test_waiting_audio_and_its_batch_fit_under_any_cap(spare_mib: int) -> None:
-    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
     cap_bytes = needs.least_bytes + spare_mib * MIB
     limits = needs.limits(cap_bytes, 100 * MIB)
     room_bytes = needs.room_bytes(cap_bytes, limits.cache_bytes)
     assert room_bytes >= needs.piece_bytes
-    fixed_bytes = needs.ring_bytes + needs.decode_bytes + needs.model_bytes
+    fixed_bytes = needs.ring_bytes + needs.decode_bytes + needs.model_bytes + needs.work_bytes
     assert fixed_bytes + 2 * room_bytes + limits.cache_bytes <= cap_bytes
     assert limits.cache_bytes <= limits.memory_bytes < cap_bytes
 
@@ -176,7 +176,7 @@ def test_the_processor_time_of_a_decoder_follows_length_and_size(
 
 def test_windows_make_the_ring_small() -> None:
     windowed = contract("8h", Conversions(windows=Windows(length="30s")))
-    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0)
+    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0, work_bytes=0)
     assert needs.refusal(6 * MIB) is None
     refusal = needs.refusal(5 * MIB)
     assert refusal is not None and "conversions.windows.length 30 s" in refusal
