@@ -8,6 +8,7 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
 CORPUS_ARGS ?=
+BENCH_ARGS ?=
 BENCH_IO_ARGS ?=
 
 help: ## Show the targets
@@ -16,8 +17,8 @@ help: ## Show the targets
 setup: ## Install what the other targets need (they all do it first)
 	@hack/setup.sh
 
-demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running
-	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep)
+demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running, MODEL=whisper-tiny takes a real model
+	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep) $(if $(MODEL),--model $(MODEL))
 
 demo-stop: setup ## End a demo that KEEP=1 left running
 	@$(BIN)/python -m voxfleet_dev.demo --stop
@@ -35,8 +36,8 @@ check: setup ## Check format, lint, types, layering and generated files
 generate: setup ## Write the CRDs and the reference pages from the API's types
 	@$(BIN)/python hack/generate.py
 
-bench: setup ## Measure, print and write .bench/results.json
-	@$(BIN)/python tests/bench/run.py
+bench: setup ## Measure, print and write .bench/results.json; BENCH_ARGS="--only whisper"
+	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 bench-io: setup ## Measure reading and writing audio beside librosa and soundfile, which it installs
 	@hack/setup.sh peers
