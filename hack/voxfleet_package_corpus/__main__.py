@@ -17,8 +17,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from voxfleet_dev.local_run import RunFailedError
 from voxfleet_dev.locations import REPOSITORY
-from voxfleet_package_corpus.agent_run import RunFailedError, run_files
+from voxfleet_package_corpus.agent_run import run_files
 from voxfleet_package_corpus.audio_files import audio_files
 from voxfleet_package_corpus.sources import SOURCES
 from voxfleet_package_corpus.table import CorpusLine, differences, read, written
