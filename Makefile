@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench bench-io soak corpus clean
+.PHONY: help setup demo demo-stop lock test check generate bench bench-io speech soak corpus clean
 export PYTHON
 # Where it is set, each of the hundreds of Pythons that a target starts compiles everything that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,6 +10,7 @@ SOAK_ARGS ?=
 CORPUS_ARGS ?=
 BENCH_ARGS ?=
 BENCH_IO_ARGS ?=
+SPEECH_ARGS ?=
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ bench: setup ## Measure, print and write .bench/results.json; BENCH_ARGS="--only
 bench-io: setup ## Measure reading and writing audio beside librosa and soundfile, which it installs
 	@hack/setup.sh peers
 	@$(BIN)/voxfleet-agent bench io $(BENCH_IO_ARGS)
+
+speech: setup ## Measure word errors on real speech beside mlx-audio's own and write .bench/speech.json; SPEECH_ARGS=--quick
+	@$(BIN)/python -m voxfleet_accuracy $(SPEECH_ARGS)
 
 soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
