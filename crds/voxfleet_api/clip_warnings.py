@@ -21,6 +21,8 @@ class WarningCode(StrEnum):
     """A declared conversion made the clip much quieter."""
     NO_AUDIBLE_SPEECH = "NoAudibleSpeech"
     """The model wrote a text where no speech is audible."""
+    REPEATED_TEXT = "RepeatedText"
+    """The text repeats a phrase faster than anybody speaks."""
     TRUNCATED_AUDIO = "TruncatedAudio"
     """The file ends early; the contract accepts what is there."""
 

@@ -37,7 +37,9 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The object is not the version that the plan recorded.",
         "Do not write to inputs while a job runs; run a new job.",
     ),
-    FailureClass.INFERENCE_ERROR: FailureText("The model failed on this clip alone.", _DATA_TO_DO),
+    FailureClass.INFERENCE_ERROR: FailureText(
+        "The model failed on this clip alone, or gave none of the times that the contract asks for.", _DATA_TO_DO
+    ),
     FailureClass.LANE_CRASHED: FailureText(
         "The clip ended the process that worked on it, more than once.", _DATA_TO_DO
     ),
@@ -49,6 +51,12 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The transcript covers too little of the speech, was cut by the token budget, or is empty although"
         " somebody speaks; this happened twice.",
         "Listen to the clip; raise transcription.maxTokens, declare conversions.windows, or use another model.",
+    ),
+    FailureClass.UNSPOKEN_TEXT: FailureText(
+        "The model wrote a text where no speech is audible, or repeated a phrase faster than anybody speaks, and the"
+        " contract says `completeness.unspokenText: Quarantine`.",
+        "Listen to the clip where the reason says; remove it if nobody speaks, declare conversions.windows, use another"
+        " model, or accept such texts with `completeness.unspokenText: Warn`.",
     ),
     FailureClass.INPUT_NOT_FOUND: FailureText(
         "The object does not exist.", "Correct the address, or upload the object."

@@ -20,6 +20,7 @@ class FailureClass(StrEnum):
     LANE_CRASHED = "LaneCrashed"
     MEMORY_EXCEEDED = "MemoryExceeded"
     TRUNCATED_OUTPUT = "TruncatedOutput"
+    UNSPOKEN_TEXT = "UnspokenText"
     # Reading or writing one object.
     INPUT_NOT_FOUND = "InputNotFound"
     ACCESS_DENIED = "AccessDenied"
@@ -74,6 +75,7 @@ RULES: dict[FailureClass, FailureRule] = {
     FailureClass.LANE_CRASHED: _DATA,
     FailureClass.MEMORY_EXCEEDED: _DATA,
     FailureClass.TRUNCATED_OUTPUT: _DATA,
+    FailureClass.UNSPOKEN_TEXT: _DATA,
     FailureClass.INPUT_NOT_FOUND: _OBJECT,
     FailureClass.ACCESS_DENIED: _OBJECT,
     FailureClass.TRANSPORT: _WAIT,

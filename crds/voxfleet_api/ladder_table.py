@@ -27,7 +27,10 @@ class LadderTier(SpecModel):
 
 
 class LadderTable(SpecModel):
-    """Measured batch sizes, smallest first, and the batch size chosen from them."""
+    """Measured batch sizes, smallest first, and the batch size chosen from them.
+
+    Without sizes for a model that works on one clip at a time, where there is nothing to choose.
+    """
 
     model_digest: Digest
     contract_digest: Digest
@@ -37,6 +40,10 @@ class LadderTable(SpecModel):
     memory_cap_bytes: int
     tail_p95_milliseconds: int | None = None
     """The contract's slo.offlineTailP95."""
+    dtype: str | None = None
+    """What the model computed in."""
+    family: str | None = None
+    """mlx-audio's name for the kind of model."""
     parameters: int | None = None
     """The number of the model's parameters, for an estimate of multiply-accumulates."""
     tiers: tuple[LadderTier, ...]
@@ -50,3 +57,8 @@ class LadderTable(SpecModel):
     """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""
+
+    @property
+    def one_clip_at_a_time(self) -> bool:
+        """Whether there was nothing to measure, because the model works on one clip at a time."""
+        return not self.tiers and self.family is not None and self.chosen == 1

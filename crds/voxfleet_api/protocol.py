@@ -48,6 +48,8 @@ class PlanSpec(SpecModel):
     model: ModelSource
     shard_audio_milliseconds: Annotated[int, Field(ge=1)]
     max_shards: Annotated[int, Field(ge=1)]
+    min_shards: Annotated[int, Field(ge=1)] | None = None
+    """Shards for this many lanes, though they hold less audio; None: as few as their audio asks for."""
 
 
 class ProcessSpec(SpecModel):

@@ -62,14 +62,21 @@ class ClipStatus(StrEnum):
 
 
 class Timings(BaseModel):
-    """A clip's latency, from the start of its fetch to its row being durable, in milliseconds."""
+    """A clip's latency, from the start of its fetch to its row being durable, in milliseconds.
+
+    All but `wait_milliseconds` is the clip's own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fetch_milliseconds: int = 0
     decode_milliseconds: int = 0
+    """With the detection of speech."""
     wait_milliseconds: int = 0
+    """Time behind other clips of the same job, which are fetched and decoded ahead of the model. It grows with how far
+    ahead they are fetched, and says nothing about the clip."""
     infer_milliseconds: int = 0
+    """Of the whole batch that held the clip."""
     write_milliseconds: int = 0
     """For a synthesized clip: encoding and upload of its file."""
 
@@ -158,6 +165,8 @@ class ResultRow(Row):
     attempt: int | None = None
     chip: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    dtype: str | None = None
+    """What the model computed in; absent when the clip never reached it."""
 
 
 class Evidence(SpecModel):

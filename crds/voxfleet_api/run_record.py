@@ -47,6 +47,9 @@ class RunRecord(SpecModel):
     """TMPDIR and the MLX_AUDIO_ variables of the worker's environment."""
     blas: str
     """The library of linear algebra that the worker had loaded; its file's name holds its version."""
+    dtype: str | None = None
+    """The types of the model's floating-point weights, in which it computed. A CPU computes in float32, whatever the
+    model's files hold."""
     seed: int
     retries: dict[str, int] = Field(default_factory=dict)
     """Retries by failure class."""

@@ -22,12 +22,13 @@ class DeliveredShard:
     commit: CommitRef
 
 
-def plan_spec(spec: AudioBatchJobSpec) -> PlanSpec:
+def plan_spec(spec: AudioBatchJobSpec, min_shards: int | None = None) -> PlanSpec:
     return PlanSpec(
         input=spec.input,
         model=spec.model,
         shard_audio_milliseconds=max(1, duration_milliseconds(spec.sharding.target_audio)),
         max_shards=MAX_SHARDS,
+        min_shards=min_shards,
     )
 
 

@@ -1,7 +1,8 @@
 """`make demo`: runs the whole product with real servers on this machine.
 
 Starts etcd and kube-apiserver, two "Macs" (each an sshd and an agent with its own scratch and token) and the
-operator, applies `examples/` and shows the job until it ends. All files are in one folder, `.demo/`.
+operator, applies `examples/` and shows the job until it ends. All files are in one folder, `.demo/`. With
+MODEL=whisper-tiny a real model transcribes people; model and recordings are fetched once into the cache.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rich.console import Console
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.demo_inputs import DemoModel, prepare
 from voxfleet_dev.demo_progress import job_progress
 from voxfleet_dev.demo_report import Report, gather
 from voxfleet_dev.locations import REPOSITORY
@@ -34,6 +36,8 @@ from voxfleet_dev.mac import Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import ChildFailed, exit_on_signals
 from voxfleet_dev.sshd import generate_identity
+from voxfleet_models.whisper_tiny.model import AnotherModel
+from voxfleet_packages.fetch import PackageUnavailable
 
 EXAMPLES = REPOSITORY / "examples"
 KEEPER_FILE = "keeper.json"
@@ -49,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="Runs the example job on two Macs on this machine.")
     parser.add_argument("--keep", action="store_true", help="leave everything running and print how to use it")
     parser.add_argument("--stop", action="store_true", help="stop what an earlier --keep left running")
+    parser.add_argument(
+        "--model", type=DemoModel, choices=list(DemoModel), default=DemoModel.COMMANDS, help="what transcribes"
+    )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".demo", help="where everything lives (.demo)")
     parser.add_argument("--keeper", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -56,26 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = options.folder.resolve()
         if options.keeper:
-            return run(folder, keep=True)
+            return run(folder, options.model, keep=True)
         stopped = stop_kept(folder)
         if options.stop:
             console.print("The demo has been stopped." if stopped else "No demo was left running.")
             return 0
         if stopped:
             _print("stopped the demo that KEEP=1 had left running")
-        return run_kept(folder) if options.keep else run(folder, keep=False)
+        return run_kept(folder, options.model) if options.keep else run(folder, options.model, keep=False)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the demo started has been stopped.")
         return 130
-    except ChildFailed as error:
+    except (ChildFailed, PackageUnavailable, AnotherModel) as error:
         console.print(str(error), style="red", markup=False)
         return 1
 
 
-def run(folder: Path, *, keep: bool) -> int:
+def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
     """Runs the demo once; returns 0 when the job is Complete, its bill is proven and scratch is empty."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(EXAMPLES / "clips", folder / "shared" / "clips")
+    job_model = prepare(model, folder / "shared")
     started = time.monotonic()
     with ExitStack() as stack:
         control_plane, macs = _start_servers(stack, folder)
@@ -91,7 +98,7 @@ def run(folder: Path, *, keep: bool) -> int:
                 flags=["--progress-interval-seconds", "1"],
             )
         )
-        _apply_examples(control_plane, macs, f"file://{folder}/shared")
+        _apply_examples(control_plane, macs, f"file://{folder}/shared", job_model)
         _print("the operator is up and examples/ are applied")
         job = _follow(control_plane, operator)
         report = gather(control_plane, job, macs)
@@ -108,9 +115,9 @@ def run(folder: Path, *, keep: bool) -> int:
     return 0 if _as_promised(job, report) else 1
 
 
-def run_kept(folder: Path) -> int:
+def run_kept(folder: Path, model: DemoModel) -> int:
     """Runs the demo in a process of its own, which continues when this function returns."""
-    argv = [sys.executable, "-m", "voxfleet_dev.demo", "--keeper", "--folder", str(folder)]
+    argv = [sys.executable, "-m", "voxfleet_dev.demo", "--keeper", "--model", model, "--folder", str(folder)]
     keeper = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         for line in keeper.stdout or ():  # ends when the keeper closes its output
@@ -151,8 +158,10 @@ def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[M
     return control_plane, macs
 
 
-def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac], shared: str) -> None:
-    """Applies examples/ with this machine's addresses and keys in place of those of a real fleet."""
+def _apply_examples(
+    control_plane: ControlPlane, macs: Sequence[Mac], shared: str, job_model: dict[str, object]
+) -> None:
+    """Applies examples/ with this machine's addresses, keys and model in place of those of a real fleet."""
     for mac in macs:
         for secret in mac.secret_manifests(OPERATOR_NAMESPACE):
             control_plane.apply(secret)
@@ -160,6 +169,7 @@ def _apply_examples(control_plane: ControlPlane, macs: Sequence[Mac], shared: st
         control_plane.apply({**example, "spec": mac.mac_agent_manifest()["spec"]})
     control_plane.apply(EXAMPLES / "namespace.yaml", EXAMPLES / "contract.yaml")
     job = yaml.safe_load((EXAMPLES / "job.yaml").read_text())
+    job["spec"]["model"] = job_model
     job["spec"]["input"] = {"manifest": {"uri": f"{shared}/clips/manifest.jsonl"}}
     job["spec"]["output"] = {"uri": f"{shared}/results/"}
     control_plane.apply(job)

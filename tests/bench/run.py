@@ -9,6 +9,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,13 +26,18 @@ from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figure
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
+from tests.bench.whisper_figures import whisper_figures  # noqa: E402
+from tests.bench.whisper_memory import whisper_memory_figures  # noqa: E402
 
 from make_clips import ClipToolError  # noqa: E402
 from voxfleet_agent.config import PoolConfig  # noqa: E402
+from voxfleet_agent.models.resolved_model import ResolvedModel  # noqa: E402
 from voxfleet_api.failures import VoxFleetError  # noqa: E402
 from voxfleet_dev.controlplane import KubectlFailed  # noqa: E402
 from voxfleet_dev.go_build import BuildFailed  # noqa: E402
 from voxfleet_dev.processes import ChildFailed, exit_on_signals  # noqa: E402
+from voxfleet_models.whisper_tiny.model import DIGEST, whisper_tiny  # noqa: E402
+from voxfleet_packages.fetch import PackageUnavailable  # noqa: E402
 
 BENCH = ROOT / ".bench"
 RESULTS = BENCH / "results.json"
@@ -40,7 +46,10 @@ DECODED_CLIPS = 160
 TABLE_WIDTH = 240
 """Of a file, where lines are better long than broken."""
 
-PARTS = ("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults")
+PARTS = (
+    *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
+    *("whisper", "whisper-memory"),
+)
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_WIDTH)
 
@@ -58,12 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", choices=PARTS, metavar="PART", help=f"measure this part alone: {', '.join(PARTS)}"
     )
+    parser.add_argument(
+        "--whole-whisper-memory",
+        action="store_true",
+        help="let whisper-memory run for half an hour, over 500 lengths (default: two minutes)",
+    )
     options = parser.parse_args(arguments)
     if options.clips < 1:
         parser.error("--clips must be at least 1")
     exit_on_signals()
     try:
-        return measure(options.clips, options.only or PARTS)
+        return measure(options.clips, options.whole_whisper_memory, options.only or PARTS)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the benchmark started has been stopped.")
         return 130
@@ -72,13 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def measure(clips: int, chosen: Sequence[str]) -> int:
+def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> int:
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
     set_blas()
     found = versions()
-    _say(f"{POOL_CLIPS} clips in {BENCH / 'clips'} (made when missing)")
-    bench = _Bench(make_pool(BENCH / "clips", POOL_CLIPS), clips)
+    bench = _Bench(clips, whole_whisper_memory)
     parts = dict(zip(PARTS, bench.parts(), strict=True))
     figures: list[Figure] = []
     complete = True
@@ -87,7 +100,7 @@ def measure(clips: int, chosen: Sequence[str]) -> int:
             continue
         try:
             figures += part()
-        except (MeasurementFailed, ChildFailed, KubectlFailed, VoxFleetError, OSError) as error:
+        except (MeasurementFailed, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError, OSError) as error:
             # OSError: a server went away
             complete = False
             console.print(f"not measured: {name}: {error}", style="red", markup=False)
@@ -100,16 +113,22 @@ def measure(clips: int, chosen: Sequence[str]) -> int:
 class _Bench:
     """What is measured; the ladder's batch size is the lane's, and without a ladder that of an agent's pool."""
 
-    def __init__(self, pool: Pool, clips: int) -> None:
-        self._pool = pool
+    def __init__(self, clips: int, whole_whisper_memory: bool) -> None:
         self._clips = clips
+        self._whole_whisper_memory = whole_whisper_memory
         self._batch_size = PoolConfig(name="offline").batch_size
+
+    @cached_property
+    def _pool(self) -> Pool:
+        _say(f"{POOL_CLIPS} clips in {BENCH / 'clips'} (made when missing)")
+        return make_pool(BENCH / "clips", POOL_CLIPS)
 
     def parts(self) -> tuple[Callable[[], list[Figure]], ...]:
         """In the order of PARTS."""
         return (
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
+            *(self.whisper, self.whisper_memory),
         )
 
     def fleet(self) -> list[Figure]:
@@ -136,6 +155,13 @@ class _Bench:
 
     def faults(self) -> list[Figure]:
         return fault_figures(BENCH / "run" / "faults", _say)
+
+    def whisper(self) -> list[Figure]:
+        return whisper_figures(BENCH / "run" / "whisper", whisper_tiny(), _say)
+
+    def whisper_memory(self) -> list[Figure]:
+        model = ResolvedModel(whisper_tiny(), DIGEST)
+        return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
 
 
 def _say(text: str) -> None:

@@ -37,11 +37,18 @@ class AgentProcess:
     """A Mac without its sshd. `text` collects every response of the agent."""
 
     def __init__(
-        self, folder: Path, allow: list[str], *, python: Path = Path(sys.executable), **config: object
+        self,
+        folder: Path,
+        allow: list[str],
+        *,
+        python: Path = Path(sys.executable),
+        environment: Mapping[str, str] | None = None,
+        **config: object,
     ) -> None:
-        """`config` replaces fields of the agent's configuration file."""
+        """`environment` is added to the agent's; `config` replaces fields of its configuration file."""
         self.mac = Mac("mac-1", folder, allow=allow, python=python)
         self.text: list[str] = []
+        self._environment = environment
         self._config = config
         headers = {
             "Authorization": f"Bearer {self.mac.token}",
@@ -53,7 +60,7 @@ class AgentProcess:
     def __enter__(self) -> Self:
         try:
             self.write_files()
-            self.mac.restart_agent()
+            self.mac.restart_agent(self._environment)
         except BaseException:
             self.close()
             raise

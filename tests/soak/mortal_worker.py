@@ -123,14 +123,17 @@ class MortalModel:
         self._model = model
         self._fate = fate
         self.sample_rate_hz, self.family = model.sample_rate_hz, model.family
-        self.batches, self.parameters = model.batches, model.parameters
+        self.batches, self.parameters, self.dtype = model.batches, model.parameters, model.dtype
+        self.tells_progress = model.tells_progress
 
     def warm_up(self) -> None:
         self._fate.reached(Moment.LOAD)
         self._model.warm_up()
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
-        transcripts = self._model.transcribe(clips, enlarged=enlarged)
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
+        transcripts = self._model.transcribe(clips, enlarged=enlarged, heard=heard)
         self._fate.reached(Moment.INFERENCE)
         return transcripts
 
@@ -144,6 +147,7 @@ class MortalMemory:
             memory.cached_bytes,
         )
         self.footprint_bytes, self.reset_metal_peak = memory.footprint_bytes, memory.reset_metal_peak
+        self.work_bytes = memory.work_bytes
         self._countal_peak_bytes = memory.metal_peak_bytes
 
     def metal_peak_bytes(self) -> int | None:

@@ -19,7 +19,7 @@ from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner
 from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptState, ShardProgress, ShardResult
 from voxfleet_shared import crash_points
 
 STOP_SECONDS = 20
@@ -221,8 +221,8 @@ class Execution:
     async def _run_stage(self, live: LiveAttempt, lane: LaneHandle | None) -> StageEnd:
         meter, task = live.meter, live.task
 
-        def progress(done: int, total: int) -> None:
-            if live.task is task:
+        def progress(done: int, total: int, audio_milliseconds: int = 0) -> None:
+            if live.task is task and live.record.progress != ShardProgress(done=done, total=total):
                 live.set_progress(done, total)
                 self._progressed(live)
 

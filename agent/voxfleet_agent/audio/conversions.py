@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voxfleet_agent.audio.header_facts import HeaderFacts, refused
+from voxfleet_agent.audio.header_facts import HeaderFacts, refused, told_together
+from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Downmix, DownmixMode, Resample, ResampleQuality
 
 
@@ -24,35 +26,52 @@ def plan_conversions(
 
     Raises VoxFleetError(CONTRACT_VIOLATION) with a message that says what to declare.
     """
-    downmix: Downmix | None = None
-    resample: Resample | None = None
+    refusals = [*_downmix_refusals(facts, declared), *_resample_refusals(facts, declared, model_rate_hz, resampler)]
+    if refusals:
+        raise refused(told_together(refusals))
+    downmix = declared.downmix if facts.channels != 1 else None
+    resample = declared.resample if facts.sample_rate_hz != model_rate_hz else None
     attested: list[str] = []
-    if facts.channels != 1:
-        downmix = declared.downmix
-        if downmix is None:
-            raise refused(
-                f"has {facts.channels} channels and the model hears one; declare conversions.downmix: {{mode: Mean}}"
-            )
-        if downmix.mode is not DownmixMode.MEAN:
-            raise refused(
-                f"would be mixed down with {downmix.mode}, which does not work in this mlx-audio-io;"
-                " write conversions.downmix: {mode: Mean}"
-            )
+    if downmix is not None:
         attested.append(f"downmix:{facts.channels}->1:{downmix.mode}")
-    if facts.sample_rate_hz != model_rate_hz:
-        resample = declared.resample
-        if resample is None:
-            raise refused(
-                f"is at {facts.sample_rate_hz} Hz and the model hears {model_rate_hz} Hz;"
-                f" declare conversions.resample: {{toHz: {model_rate_hz}}}"
-            )
-        if resample.to_hz != model_rate_hz:
-            raise refused(
-                f"would be resampled to {resample.to_hz} Hz and the model hears {model_rate_hz} Hz;"
-                f" write conversions.resample.toHz: {model_rate_hz}"
-            )
+    if resample is not None:
         attested.append(f"resample:{facts.sample_rate_hz}->{model_rate_hz}:{resampler.runs(resample.quality)}")
     return ConversionPlan(downmix, resample, tuple(attested))
+
+
+def _downmix_refusals(facts: HeaderFacts, declared: Conversions) -> Iterator[str]:
+    if facts.channels == 1:
+        return
+    if declared.downmix is None:
+        yield f"has {facts.channels} channels and the model hears one; declare conversions.downmix: {{mode: Mean}}"
+    elif declared.downmix.mode is not DownmixMode.MEAN:
+        yield (
+            f"would be mixed down with {declared.downmix.mode}, which does not work in this mlx-audio-io;"
+            " write conversions.downmix: {mode: Mean}"
+        )
+
+
+def _resample_refusals(
+    facts: HeaderFacts, declared: Conversions, model_rate_hz: int, resampler: Resampler
+) -> Iterator[str]:
+    resample = declared.resample
+    if facts.sample_rate_hz == model_rate_hz:
+        return
+    if resample is None:
+        yield (
+            f"is at {facts.sample_rate_hz} Hz and the model hears {model_rate_hz} Hz;"
+            f" declare conversions.resample: {{toHz: {model_rate_hz}}}"
+        )
+    elif resample.to_hz != model_rate_hz:
+        yield (
+            f"would be resampled to {resample.to_hz} Hz and the model hears {model_rate_hz} Hz;"
+            f" write conversions.resample.toHz: {model_rate_hz}"
+        )
+    else:
+        try:
+            resampler.runs(resample.quality)
+        except VoxFleetError as error:
+            yield error.message
 
 
 _SOXR = (ResampleQuality.SOXR_HQ, ResampleQuality.SOXR_VHQ)

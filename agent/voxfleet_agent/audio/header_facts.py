@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,6 +140,21 @@ class ClipReader:
 
 def damaged(reason: str) -> VoxFleetError:
     return VoxFleetError(FailureClass.DECODE_ERROR, reason)
+
+
+REASON_CHARACTERS = 256
+
+
+def told_together(reasons: Sequence[str]) -> str:
+    """One sentence of several that each begin with a verb; of those that do not fit into a row, their number."""
+    told = reasons[0]
+    for position, reason in enumerate(reasons[1:], start=1):
+        longer = f"{told}; it also {reason}"
+        rest = f"; and {len(reasons) - position - 1} more" if position + 1 < len(reasons) else ""
+        if len(longer) + len(rest) > REASON_CHARACTERS:
+            return f"{told}; and {len(reasons) - position} more"
+        told = longer
+    return told[:REASON_CHARACTERS]
 
 
 def refused(reason: str) -> VoxFleetError:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from voxfleet_agent.audio.aiff import inspect_aiff
 from voxfleet_agent.audio.byte_account import refuse_joined
 from voxfleet_agent.audio.caf import inspect_caf
 from voxfleet_agent.audio.flac import inspect_flac
 from voxfleet_agent.audio.flac_frames import measured_facts
-from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, Reader, SkippedBytes, damaged, unsupported
+from voxfleet_agent.audio.header_facts import (
+    ClipReader,
+    HeaderFacts,
+    Reader,
+    SkippedBytes,
+    damaged,
+    told_together,
+    unsupported,
+)
 from voxfleet_agent.audio.m4a import inspect_m4a
 from voxfleet_agent.audio.mp3 import begins_with_frame, count_mp3, holds_frames, inspect_mp3
 from voxfleet_agent.audio.mp3_walk import padding_of
@@ -139,43 +147,55 @@ def _shifted(parts: tuple[SkippedBytes, ...], by_bytes: int) -> tuple[SkippedByt
 
 
 def contract_violation(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> RowError | None:
-    """Why the contract refuses the clip; None when its header violates no clause."""
+    """Why the contract refuses the clip: every clause that its header violates; None when it violates none."""
+    accepted = contract.input
+    cut_short = facts.truncation if accepted.truncated is Truncated.REFUSE else None
+    violations = [*_format_violations(facts, size_bytes, contract)]
+    if cut_short is None and facts.frames is not None:  # otherwise only decoding finds the length
+        violations += _duration_violations(facts.audio_milliseconds, contract)
+    if violations:
+        return _violation(violations)
+    if cut_short is not None:
+        advice = "; a contract with input.truncated: Accept takes what is there"
+        reason = cut_short[: 256 - len(advice)] + advice
+        return RowError(failure_class=FailureClass.DECODE_ERROR, reason=reason)
+    return None
+
+
+def _format_violations(facts: HeaderFacts, size_bytes: int, contract: VoiceContractSpec) -> Iterator[str]:
     accepted = contract.input
     if facts.container not in accepted.containers:
-        names = ", ".join(accepted.containers)
-        return _violation(f"is a file of type {facts.container.value}; the contract accepts {names}")
+        yield f"is a file of type {facts.container.value}; the contract accepts {', '.join(accepted.containers)}"
     if facts.encoding not in accepted.encodings:
-        names = ", ".join(accepted.encodings)
-        return _violation(f"is encoded as {facts.encoding.value}; the contract accepts {names}")
+        yield f"is encoded as {facts.encoding.value}; the contract accepts {', '.join(accepted.encodings)}"
     if Decoder.MLX_AUDIO_IO not in accepted.decoders:
-        return _violation("can be decoded by mlx-audio-io alone, which the contract does not list in input.decoders")
+        yield "can be decoded by mlx-audio-io alone, which the contract does not list in input.decoders"
     formats = ((facts.sample_rate_hz, facts.channels), *facts.other_formats)
-    if not any(rate in accepted.sample_rates_hz for rate, _ in formats):
+    at_accepted_rates = [(rate, count) for rate, count in formats if rate in accepted.sample_rates_hz]
+    if not at_accepted_rates:
         rates = ", ".join(str(rate) for rate in accepted.sample_rates_hz)
-        return _violation(f"is at {facts.sample_rate_hz} Hz; the contract accepts {rates} Hz")
-    if not any(count in accepted.channels for rate, count in formats if rate in accepted.sample_rates_hz):
+        yield f"is at {facts.sample_rate_hz} Hz; the contract accepts {rates} Hz"
+    if not any(count in accepted.channels for _, count in at_accepted_rates or formats):
         counts = ", ".join(str(count) for count in accepted.channels)
-        return _violation(f"has {facts.channels} channels; the contract accepts {counts}")
+        yield f"has {facts.channels} channels; the contract accepts {counts}"
     if size_bytes > quantity_bytes(accepted.max_clip_bytes):
-        return _violation(f"has {size_bytes} bytes; the contract accepts at most {accepted.max_clip_bytes}")
-    if facts.truncation is not None and accepted.truncated is Truncated.REFUSE:
-        advice = "; a contract with input.truncated: Accept takes what is there"
-        reason = facts.truncation[: 256 - len(advice)] + advice
-        return RowError(failure_class=FailureClass.DECODE_ERROR, reason=reason)
-    if facts.frames is None:
-        return None  # only decoding finds the length
-    return duration_violation(facts.audio_milliseconds, contract)
+        yield f"has {size_bytes} bytes; the contract accepts at most {accepted.max_clip_bytes}"
 
 
 def duration_violation(audio_milliseconds: int, contract: VoiceContractSpec) -> RowError | None:
     """Why the contract refuses a clip of this duration; None when it accepts it."""
+    violations = _duration_violations(audio_milliseconds, contract)
+    return _violation(violations) if violations else None
+
+
+def _duration_violations(audio_milliseconds: int, contract: VoiceContractSpec) -> list[str]:
     accepted = contract.input
     if audio_milliseconds < duration_milliseconds(accepted.min_clip):
-        return _violation(f"lasts {audio_milliseconds} ms; the contract accepts at least {accepted.min_clip}")
+        return [f"lasts {audio_milliseconds} ms; the contract accepts at least {accepted.min_clip}"]
     if audio_milliseconds > duration_milliseconds(accepted.max_clip):
-        return _violation(f"lasts {audio_milliseconds} ms; the contract accepts at most {accepted.max_clip}")
-    return None
+        return [f"lasts {audio_milliseconds} ms; the contract accepts at most {accepted.max_clip}"]
+    return []
 
 
-def _violation(reason: str) -> RowError:
-    return RowError(failure_class=FailureClass.CONTRACT_VIOLATION, reason=reason[:256])
+def _violation(reasons: Sequence[str]) -> RowError:
+    return RowError(failure_class=FailureClass.CONTRACT_VIOLATION, reason=told_together(reasons))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from voxfleet_agent import blas
 from voxfleet_agent.commands.config_option import give_up
 from voxfleet_agent.commands.output import TableFormat, TableOption, console
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 INSTALL = "'librosa>=0.11,<0.12' 'soundfile>=0.13,<1'"
 TABLE_WIDTH = 130
+MAC_EXAMPLES = """Examples:
+
+\b
+  voxfleet-agent bench mac examples/clips
+  voxfleet-agent bench mac ~/recordings --model commands --model /Models/whisper-tiny.en -r mac.html
+"""
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,6 +71,73 @@ def io(
         )
         return
     _show(rows, facts, versions)
+
+
+@bench_app.command("mac", epilog=MAC_EXAMPLES)
+def mac(
+    clips: Annotated[Path, typer.Argument(help="A folder of recordings with speech.", show_default=False)],
+    report: Annotated[Path, typer.Option("--report", "-r", help="The HTML file to write.", metavar="FILE")] = Path(
+        "bench-mac.html"
+    ),
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Give it twice: commands, a folder, an address, or owner/name@revision of the hub.",
+            show_default="commands",
+            metavar="MODEL",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--clips", min=1, max=1000, help="The most clips to take.")] = 32,
+    largest_batch: Annotated[int, typer.Option("--largest-batch", min=1, max=8, help="Where the ladder ends.")] = 8,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.5, max=600, help="The time for all; what does not end in it is told.")
+    ] = 14.0,
+) -> None:
+    """Measures what only this Mac can tell, and writes one HTML file to send back.
+
+    It holds the doctor's findings; and for each model its ladder, a run of the clips by the agent, and the same clips
+    by mlx-audio's own loop; no transcript, and no clip's name. Ends with 0 when all was measured, with 1 when something
+    is missing from the file, which it tells, with 2 when an argument is wrong.
+    """
+    from voxfleet_agent.commands.doctor import examine
+    from voxfleet_agent.finished_runs.repro_check import ModelNotNamed, model_source
+    from voxfleet_agent.mac_benchmark.benchmark_job import chosen_clips
+    from voxfleet_agent.mac_benchmark.html_report import html_report
+    from voxfleet_agent.mac_benchmark.measurement import TimeBudget, measure_model
+    from voxfleet_agent.machine import read_machine
+    from voxfleet_agent.standalone.run_paths import cache_home
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    try:
+        named = {name: model_source(name, None) for name in model or ["commands"]}
+        chosen = chosen_clips(list(clips.absolute().iterdir()), count)
+        if not chosen:
+            raise give_up(f"{clips} holds no recording; give a folder of wav, flac, m4a, mp3, aiff or caf files", 2)
+        budget = TimeBudget(minutes * 60, 2 * len(named))
+        with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
+            say("doctor")
+            machine = read_machine(Path(folder))
+            findings = [(found.health.value, found.name, found.found, found.mend) for found in examine(None)]
+            measured = []
+            for number, (name, source) in enumerate(named.items()):
+                own = Path(folder) / f"model-{number}"
+                own.mkdir()
+                cache = cache_home(os.environ, Path.home())
+                measured.append(measure_model(name, source, chosen, largest_batch, own, cache, budget, say))
+        facts = {"chip": machine.chip, "os": machine.os, "memory": f"{machine.memory_bytes >> 20} MiB"}
+        facts |= {"python": platform.python_version(), "blas": blas.in_use(), **machine.versions}
+        report.write_text(html_report(facts, findings, measured))
+    except (ModelNotNamed, OSError) as error:
+        raise give_up(error, 2) from error
+    say(f"written to {report}")
+    missing = [f"{found.name}: {note}" for found in measured for note in found.notes]
+    for note in missing:
+        say(note)
+    if missing:
+        raise typer.Exit(1)
 
 
 def _row_json(row: BenchmarkRow) -> dict[str, object]:

@@ -34,8 +34,8 @@ def compare(
     Clips are matched by their id. Throughput is audio seconds per second of inference, so that a pause of one run does
     not count, and per second of wall time too where `voxfleet-agent run` made the run.
 
-    Ends with 0 when both hold the same clips with the same transcripts, with 1 when something differs, with 2 when one
-    of them cannot be read, with 70 when a disk or a file server does not answer.
+    Ends with 0 when both hold the same clips with the same transcripts and times, with 1 when something differs, with 2
+    when one of them cannot be read, with 70 when a disk or a file server does not answer.
     """
     from voxfleet_agent.aws_environment import CredentialsMissing
     from voxfleet_agent.finished_runs import comparison, tables

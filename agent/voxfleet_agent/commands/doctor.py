@@ -39,7 +39,7 @@ def doctor(
     output: TableOption = TableFormat.TABLE,
 ) -> None:
     """Checks this machine and says how to mend what it finds; ends with 1 when something fails."""
-    findings = _examine(config)
+    findings = examine(config)
     if output is TableFormat.JSON:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -48,7 +48,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _examine(file: Path | None) -> list[Finding]:
+def examine(file: Path | None) -> list[Finding]:
+    """All checks; those of a configuration where one is given."""
     config = loaded(file) if file is not None else None
     findings = check_runtime()
     findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))

@@ -44,8 +44,8 @@ def ladder(
     """Shows the measured batch sizes: memory, speed, the knees, and which batch size is used and why.
 
     A ladder is measured when the first job of its contract, model and MLX versions runs here, where the contract
-    declares batching.ladder. A job that ran out of memory lowers it for the next ones, until it is forgotten:
-    --forget removes all ladders that it shows, so choose with --model.
+    declares batching.ladder; not for a model that works on one clip at a time. A job that ran out of memory lowers it
+    for the next ones, until it is forgotten: --forget removes all ladders that it shows, so choose with --model.
     """
     if plot is not None:
         _require_drawable(plot)
@@ -98,7 +98,8 @@ def print_ladders(tables: Sequence[LadderTable], out: Console) -> None:
             f"model {short(table.model_digest)}, contract {short(table.contract_digest)}, {table.sample_rate_hz} Hz\n"
             f"{table.chip}; {versions}; memory cap {_mib(table.memory_cap_bytes)} MiB",
         )
-        out.print(_grid(table))
+        if table.tiers:
+            out.print(_grid(table))
         out.print(f"{knees.explain(table)}.\n")
 
 
@@ -149,12 +150,13 @@ def _require_drawable(file: Path) -> None:
 def _draw(tables: Sequence[LadderTable], file: Path) -> None:
     from voxfleet_agent.ladder import plot as plots  # matplotlib takes a second to load
 
-    shown = tables[: plots.MAX_LADDERS]
+    measured = [table for table in tables if table.tiers]
+    shown = measured[: plots.MAX_LADDERS]
     try:
         plots.draw(shown, file)
     except (OSError, ValueError) as error:
         raise give_up(error, 2) from error
-    left_out = len(tables) - len(shown)
+    left_out = len(measured) - len(shown)
     note = f"; {left_out} older ones left out, choose with --model" if left_out else ""
     typer.echo(f"written to {file}{note}", err=True)
 

@@ -54,8 +54,8 @@ def replay(
 
     The two kinds take turns, the worst first. The clips go through the very same stages with the run's contract and
     settings, into a folder that is removed afterwards; old and new times stand side by side. Files that have changed
-    since the run are not transcribed but shown as ChecksumMismatch; a clip that gives another text, or other audio, is
-    NondeterministicReplay.
+    since the run are not transcribed but shown as ChecksumMismatch; a clip that gives another text, other times or
+    other audio is NondeterministicReplay.
 
     Ends with 0 when every transcript is the same, 1 when one differs, 2 when the run cannot be read or run again, 70
     when a disk or a file server does not answer.

@@ -45,7 +45,8 @@ RUN_EXAMPLES = """Examples:
   voxfleet-agent run -f night.yaml --allow file:///archive/ --retry-failed
   MLX_AUDIO_BATCH_SIZE=8 TMPDIR=/Volumes/fast voxfleet-agent run -f night.yaml
 """
-EXIT_CODES = {RunEnding.COMPLETE: 0, RunEnding.FAILED: 1, RunEnding.REFUSED: 2, RunEnding.PARKED: 130}
+EXIT_UNUSABLE = 2
+EXIT_CODES = {RunEnding.COMPLETE: 0, RunEnding.FAILED: 1, RunEnding.REFUSED: EXIT_UNUSABLE, RunEnding.PARKED: 130}
 
 
 def run(
@@ -101,7 +102,7 @@ def run(
         typer.echo(json.dumps(summary_json(summary), indent=2))
     else:
         typer.echo(summary_text(summary))
-    raise typer.Exit(EXIT_CODES[summary.verdict.ending])
+    raise typer.Exit(EXIT_UNUSABLE if summary.verdict.unusable else EXIT_CODES[summary.verdict.ending])
 
 
 def _prepare(

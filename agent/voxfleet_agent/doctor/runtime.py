@@ -7,10 +7,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 
 from voxfleet_agent import blas
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_agent.engine.speech_packages import IN_EXTRA, missing_modules_problem
 from voxfleet_agent.machine import check_build_info
 
 PINNED = ("mlx", "mlx-audio", "mlx-audio-io")
@@ -48,6 +50,7 @@ def check_runtime() -> list[Finding]:
         judge_doctor(doctor.returncode, doctor.stdout + doctor.stderr),
         *judge_probe(probe.returncode, probe.stdout, probe.stderr),
         judge_blas(sys.platform, blas.loaded_openblas(), blas.installed_openblas()),
+        judge_speech(lambda module: find_spec(module) is not None),
     ]
 
 
@@ -97,6 +100,13 @@ def judge_probe(returncode: int, output: str, errors: str) -> list[Finding]:
             )
         )
     return findings
+
+
+def judge_speech(installed: Callable[[str], bool]) -> Finding:
+    """Which families can speak English here. Nothing is wrong with a Mac that only transcribes."""
+    problems = [missing_modules_problem(family, modules, installed) for family, modules in sorted(IN_EXTRA.items())]
+    missing = [problem for problem in problems if problem is not None]
+    return ok("speech", "; ".join(missing) or f"{' and '.join(sorted(IN_EXTRA))} have what they speak English with")
 
 
 def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Finding:

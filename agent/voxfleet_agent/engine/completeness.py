@@ -33,19 +33,21 @@ def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverag
     coverage is not checked.
     """
     if transcript.token_limit_reached:
-        return "the model stopped at its token limit"
+        return f"the model stopped at its token limit{transcript.token_limit_note}"
     timed = transcript.words or transcript.segments
     checks_coverage = timed is not None and min_coverage_percent > 0
-    if transcript.text and not checks_coverage:
+    has_words = _has_words(transcript.text)
+    if has_words and not checks_coverage:
         return None
     speech_milliseconds = int(speech.sum()) * FRAME_MILLISECONDS
     if speech_milliseconds < MIN_SPEECH_MILLISECONDS:
         return None
-    if not transcript.text:
+    if not has_words:
         return f"the transcript is empty where {speech_milliseconds / 1000:.1f} s of speech are audible"
     if timed is None:
         return None
-    covered_milliseconds = int((speech & _covered(timed, speech)).sum()) * FRAME_MILLISECONDS
+    spoken = [part for part in timed if _has_words(part.text)]
+    covered_milliseconds = int((speech & _covered(spoken, speech)).sum()) * FRAME_MILLISECONDS
     # One uncovered frame is tolerated, because texts and frames do not begin together.
     if (covered_milliseconds + FRAME_MILLISECONDS) * 100 < speech_milliseconds * min_coverage_percent:
         return (
@@ -53,6 +55,11 @@ def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverag
             f" audible speech; the contract asks for {min_coverage_percent} %"
         )
     return None
+
+
+def _has_words(text: str) -> bool:
+    """Some models write dots instead of nothing."""
+    return any(character.isalnum() for character in text)
 
 
 def _covered(timed: Sequence[TimedText], speech: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -37,6 +37,11 @@ def clear_cache() -> None:
     mx.clear_cache()
 
 
+def work_bytes() -> int:
+    """The most that MLX took since `reset_metal_peak`, beyond what it holds now; of any device."""
+    return max(0, int(mx.get_peak_memory()) - int(mx.get_active_memory()))
+
+
 def metal_peak_bytes() -> int | None:
     """MLX's peak GPU memory in bytes since `reset_metal_peak`; None without Metal."""
     return int(mx.get_peak_memory()) if mx.metal.is_available() else None

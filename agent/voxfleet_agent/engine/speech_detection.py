@@ -63,6 +63,12 @@ class Detection:
     """Between 150 and 4000 Hz, in decibels of full scale."""
 
 
+def frame_count(samples: int, sample_rate_hz: int) -> int:
+    """How many frames of FRAME_MILLISECONDS so many samples have: F."""
+    hop, window = _hop_and_window(sample_rate_hz)
+    return max(0, samples - window) // hop + 1
+
+
 def audible_speech(samples: Floats, sample_rate_hz: int) -> npt.NDArray[np.bool_]:
     """(F,) bool: whether each frame of FRAME_MILLISECONDS contains audible speech. `samples`: (N,) float32."""
     return detect(samples, sample_rate_hz).audible
@@ -97,8 +103,7 @@ class _Frames:
 
 
 def _measure(samples: Floats, sample_rate_hz: int) -> _Frames:
-    hop = sample_rate_hz * FRAME_MILLISECONDS // 1000
-    window = int(sample_rate_hz * _WINDOW_SECONDS) // 2 * 2
+    hop, window = _hop_and_window(sample_rate_hz)
     if len(samples) < window:
         samples = np.pad(samples, (0, window - len(samples)))
     view = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
@@ -126,6 +131,10 @@ def _measure(samples: Floats, sample_rate_hz: int) -> _Frames:
         )
         before = shapes[-_LAG_FRAMES:]
     return _Frames(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Frames.__slots__))
+
+
+def _hop_and_window(sample_rate_hz: int) -> tuple[int, int]:
+    return sample_rate_hz * FRAME_MILLISECONDS // 1000, int(sample_rate_hz * _WINDOW_SECONDS) // 2 * 2
 
 
 def _sounds_like_speech(frames: _Frames, block: slice) -> bool:

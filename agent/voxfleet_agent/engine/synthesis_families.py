@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from voxfleet_agent.engine.languages import language_problem, told
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode
 from voxfleet_api.quantities import duration_milliseconds
@@ -183,9 +184,11 @@ def _voice_problems(voice: str, voices: frozenset[str] | None) -> Iterator[str]:
 def _setting_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) -> Iterator[str]:
     if synthesis.speed_percent != 100 and not family.speed:
         yield f"synthesis.speedPercent: a {name} model cannot change its speed; write 100"
-    if synthesis.language is not None and synthesis.language.lower() not in family.languages:
-        known = ", ".join(family.languages) or "none"
-        yield f"synthesis.language: a {name} model takes {known} and not {synthesis.language}"
+    if synthesis.language is not None and not family.languages:
+        yield f"synthesis.language: a {name} model takes no language; leave it out"
+    elif synthesis.language is not None:
+        problem = language_problem("synthesis.language", name, synthesis.language, family.languages)
+        yield from () if problem is None else (problem,)
     if synthesis.max_tokens is not None and not family.budget:
         yield f"synthesis.maxTokens: a {name} model has no token budget; leave it out"
 
@@ -202,7 +205,7 @@ def synthesis_settings(family: SynthesisFamily, synthesis: Synthesis, budget: in
     if synthesis.speed_percent != 100:
         keywords["speed"] = synthesis.speed_percent / 100
     if synthesis.language is not None:
-        keywords["lang_code"] = family.languages[synthesis.language.lower()]
+        keywords["lang_code"] = told(synthesis.language, family.languages)
     if budget is not None:
         keywords["max_tokens"] = budget
     return keywords

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,10 @@ import numpy.typing as npt
 from mlx_audio.tts.utils import load  # type: ignore[import-untyped] # it ships no types
 
 from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
+from voxfleet_agent.engine.speech_packages import missing_modules_problem, needed_modules, voice_file_problem
 from voxfleet_agent.engine.synthesis_families import (
+    SynthesisFamily,
     check_synthesis,
     rounded_interval,
     synthesis_family_of,
@@ -54,11 +58,14 @@ class MlxSynthesizer:
         """Loads the model. `reference`: float32 samples (N,) of `synthesis.reference`, at the model's rate.
 
         Raises VoxFleetError: INVALID_INPUT for settings that the model does not have, CONTRACT_VIOLATION for a
-        reference at another rate than the model's; and whatever the model's own code raises.
+        reference at another rate than the model's, MODEL_UNAVAILABLE for a model that is not whole or whose packages,
+        pronunciation or voice are not installed; and whatever the model's own code raises.
         """
-        self._model = load(folder)
+        self._model = load_model(load, folder)
         self._generate: _Generate = self._model.generate
-        self.family = type(self._model).__module__.split(".")[3]
+        self.family = family_of(self._model)
+        self.dtype = dtype_of(self._model)
+        """The types of its weights, in which it computes."""
         self.sample_rate_hz = int(self._model.sample_rate)
         self.parameters = count_parameters(self._model.parameters())
         keywords = inspect.signature(self._generate).parameters
@@ -66,6 +73,7 @@ class MlxSynthesizer:
         model_type = str(getattr(config, "tts_model_type", ""))
         self._family = synthesis_family_of(self.family, model_type, frozenset(keywords))
         check_synthesis(self.family, self._family, synthesis, _voices(self._model, folder))
+        _require_installed(self.family, self._family, synthesis, folder)
         if reference is not None and reference_rate_hz != self.sample_rate_hz:
             raise VoxFleetError(
                 FailureClass.CONTRACT_VIOLATION,
@@ -184,6 +192,18 @@ def _samples(audio: mx.array) -> npt.NDArray[np.float32]:
     if not np.isfinite(samples).all():
         raise _fault("the model made samples that are not finite")
     return samples.reshape(-1)
+
+
+def _require_installed(name: str, family: SynthesisFamily, synthesis: Synthesis, folder: Path) -> None:
+    language = synthesis_settings(family, synthesis, None).get("lang_code")
+    modules = needed_modules(name, None if language is None else str(language))
+    problems = (
+        missing_modules_problem(name, modules, lambda module: find_spec(module) is not None),
+        voice_file_problem(name, folder, synthesis.voice),
+    )
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "; ".join(found))
 
 
 def _voices(model: object, folder: Path) -> frozenset[str] | None:

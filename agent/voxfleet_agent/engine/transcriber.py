@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
+from voxfleet_agent.engine.compute_dtype import FLOAT16
 from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
+from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.mlx_memory import count_parameters
+from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
 from voxfleet_agent.engine.streaming_text import text_deltas
+from voxfleet_agent.engine.token_budget import TokenBudget
 from voxfleet_agent.engine.transcription_families import (
     Stream,
     check_transcription,
@@ -22,13 +28,13 @@ from voxfleet_agent.engine.transcription_families import (
     transcription_settings,
 )
 from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
+from voxfleet_agent.engine.whisper_progress import Heard, WhisperProgress
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
 
 SEED = 0
 """The random seed, set before each clip: a model that samples must give the same result in any order and any run."""
-ENLARGED_FACTOR = 4
 
 _SHORTEST_MILLISECONDS = 30
 """Shorter audio, such as the end of a last window, contains no word, and the frontends of many models fail on it."""
@@ -49,18 +55,20 @@ class MlxTranscriber:
         Raises VoxFleetError: INVALID_INPUT for settings and CONTRACT_VIOLATION for times that the model does not have,
         MODEL_UNAVAILABLE for a model that does not transcribe; and whatever the model's own code raises.
         """
-        # A Path, because mlx-audio treats a str as the name of a hub model when the folder is missing.
-        self._model = load(folder)
-        self.family = type(self._model).__module__.split(".")[3]
+        self._model = load_model(load, folder)
+        self.family = family_of(self._model)
+        self.dtype = dtype_of(self._model)
+        """The types of its weights, in which it computes."""
         self._generate: _Generate = _generate_method(self._model, self.family)
         parameters = inspect.signature(self._generate).parameters
         self._family = transcription_family_of(self.family, frozenset(parameters))
-        check_transcription(self.family, self._family, transcription, timestamps)
-        _check_language(self._model, self.family, transcription.language)
+        self._languages = known_languages(self.family, _config(folder))
+        check_transcription(self.family, self._family, transcription, timestamps, self._languages)
         self._transcription = transcription
         self._timestamps = timestamps
         own = parameters.get(self._family.budget or "")
-        self._own_budget = own.default if own is not None and isinstance(own.default, int) else _own_budget(self._model)
+        context = getattr(getattr(self._model, "dims", None), "n_text_ctx", None)
+        self._budget = _token_budget(own.default if own is not None else None, context, transcription.max_tokens)
         self._exact = exact_batches(self._model, self.family)
         self.batches = self._exact is not None
         """Whether several clips go through the model together, with exactly the results of one at a time."""
@@ -69,21 +77,27 @@ class MlxTranscriber:
         times = () if self._family.timestamps is not Timestamps.NONE else None
         self._empty = Transcript("", times, times)
         self.parameters = count_parameters(self._model.parameters())
+        self._progress = WhisperProgress(self._model) if self.family == "whisper" else None
+        self.tells_progress = self._progress is not None
+        """Whether `transcribe` calls `heard` about once for each 30 s of audio, and once for a shorter clip."""
 
     def warm_up(self) -> None:
         """Runs the model once, so that the first clip does not pay for compilation."""
         self.transcribe([np.zeros(_WARM_UP_SECONDS * self.sample_rate_hz, dtype=np.float32)])
 
-    def transcribe(self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[npt.NDArray[np.float32]], *, enlarged: bool = False, heard: Heard | None = None
+    ) -> list[Transcript]:
         """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
-        `enlarged`: with ENLARGED_FACTOR times the token budget. Raises whatever the model's own code raises.
+        `enlarged`: with a larger token budget. `heard` learns of the progress inside each clip from a model that tells
+        it. Raises whatever the model's own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
             transcripts = iter(self._exact.transcribe(long_enough) if long_enough else ())
         else:
-            transcripts = iter([self._transcribe(clip, enlarged) for clip in long_enough])
+            transcripts = iter([self._transcribe(clip, enlarged, heard) for clip in long_enough])
         return [next(transcripts) if len(clip) >= self._shortest_frames else self._empty for clip in clips]
 
     def stream(self, clip: npt.NDArray[np.float32]) -> Iterator[str]:
@@ -103,25 +117,29 @@ class MlxTranscriber:
         parts = getattr(self._model, family.stream_method)(self._audio(clip), **keywords)
         return text_deltas(parts, family.stream, self._decode_tokens)
 
-    def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool) -> Transcript:
+    def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool, heard: Heard | None) -> Transcript:
         mx.random.seed(SEED)
-        output = self._generate(self._audio(clip), **self._settings(enlarged))
-        budget = self._budget(enlarged)
+        with nullcontext() if self._progress is None else self._progress.told(heard):
+            output = self._generate(self._audio(clip), **self._settings(enlarged))
+        spent_from = self._budget.spent_from(enlarged)
         transcript = read_output(output, self._family)
-        return transcript.marked(budget_is_spent(output, budget)) if budget is not None else transcript
+        if spent_from is None:
+            return transcript
+        return transcript.marked(budget_is_spent(output, spent_from), self._budget.note(enlarged))
 
     def _audio(self, clip: npt.NDArray[np.float32]) -> object:
         samples = mx.array(clip)
         return [samples] if self._family.takes_list else samples
 
-    def _budget(self, enlarged: bool) -> int | None:
-        budget = self._transcription.max_tokens or self._own_budget
-        return budget * ENLARGED_FACTOR if enlarged and budget is not None else budget
-
     def _settings(self, enlarged: bool) -> dict[str, object]:
-        keywords = transcription_settings(self._family, self._transcription, self._timestamps, self._budget(enlarged))
+        budget = self._budget.granted(enlarged)
+        keywords = transcription_settings(self._family, self._transcription, self._timestamps, budget, self._languages)
+        if enlarged:
+            keywords.update(self._family.enlarged_settings)
         if self._family.float32:
             keywords["dtype"] = mx.float32
+        if self._family.float16 is not None:
+            keywords[self._family.float16] = self.dtype == FLOAT16
         return keywords
 
     def _decode_tokens(self, tokens: Sequence[int]) -> str:
@@ -138,35 +156,16 @@ def _generate_method(model: object, family: str) -> _Generate:
     return generate  # type: ignore[no-any-return] # mlx-audio ships no types
 
 
-def _check_language(model: object, family: str, language: str | None) -> None:
-    """Refuses, as soon as the model is loaded, a language that it would refuse for every clip."""
-    if language is None:
-        return
-    known = True
-    if family == "whisper":
-        # Not every machine has Whisper's dependencies.
-        from mlx_audio.stt.models.whisper.tokenizer import (  # type: ignore[import-untyped] # it ships no types
-            LANGUAGES,
-            TO_LANGUAGE_CODE,
-        )
-
-        known = language.lower() in LANGUAGES or language.lower() in TO_LANGUAGE_CODE
-    validate = getattr(model, "_validate_language", None)
-    if callable(validate):
-        try:
-            validate(language)
-        except ValueError:
-            known = False
-    if not known:
-        raise VoxFleetError(
-            FailureClass.INVALID_INPUT, f"transcription.language: the {family} model does not know {language}"
-        )
+def _config(folder: Path) -> dict[str, object]:
+    config = json.loads((folder / "config.json").read_bytes())
+    return config if isinstance(config, dict) else {}
 
 
-def _own_budget(model: object) -> int | None:
-    """Whisper's own budget: half of its context for each window of 30 s."""
-    context = getattr(getattr(model, "dims", None), "n_text_ctx", None)
-    return context // 2 if isinstance(context, int) else None
+def _token_budget(default: object, context: object, max_tokens: int | None) -> TokenBudget:
+    """`default`: of the family's `generate`; `context`: Whisper's, which writes at most half of it in a window."""
+    held = context if isinstance(context, int) else None
+    own = default if isinstance(default, int) else None if held is None else held // 2
+    return TokenBudget(max_tokens or own, held)
 
 
 def _rate_hz(model: object) -> int:

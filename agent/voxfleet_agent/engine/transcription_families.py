@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from voxfleet_agent.engine.languages import Known, language_problem, told
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
@@ -31,16 +32,18 @@ class TranscriptionFamily:
 
     language: str | None = None
     """The keyword for the language; None: the family accepts none."""
-    languages: frozenset[str] | None = None
-    """The languages that it knows, if it silently accepts others."""
     budget: str | None = None
     """The keyword for the token budget; None: the family has none."""
     timestamps: Timestamps = Timestamps.NONE
     """The finest timestamps that it returns."""
     word_settings: Mapping[str, object] = field(default_factory=dict)
     """The settings that make it return word timestamps."""
+    enlarged_settings: Mapping[str, object] = field(default_factory=dict)
+    """The settings that leave an enlarged token budget its room."""
     float32: bool = False
     """It computes in bfloat16 by default, which costs audio half of its bits; request float32."""
+    float16: str | None = None
+    """The keyword that says whether it computes in float16, which it otherwise takes for granted."""
     takes_list: bool = False
     """It takes a list of clips but transcribes only one."""
     text_in_segments: bool = False
@@ -86,7 +89,7 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
     "qwen3_asr": TranscriptionFamily(
         language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
     ),
-    "sensevoice": TranscriptionFamily(language="language", languages=frozenset({"zh", "en", "yue", "ja", "ko"})),
+    "sensevoice": TranscriptionFamily(language="language"),
     "vibevoice_asr": TranscriptionFamily(
         budget=_BUDGET,
         timestamps=Timestamps.SEGMENT,
@@ -99,8 +102,11 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
     "whisper": TranscriptionFamily(
         language="language",
         budget="sample_len",
+        float16="fp16",
         timestamps=Timestamps.WORD,
         word_settings={"word_timestamps": True},
+        # The text of the windows before would take half of the context.
+        enlarged_settings={"condition_on_previous_text": False},
         stream=Stream.PIECES,
     ),
 }
@@ -117,14 +123,18 @@ def transcription_family_of(name: str, keywords: frozenset[str]) -> Transcriptio
 
 
 def check_transcription(
-    name: str, family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps
+    name: str,
+    family: TranscriptionFamily,
+    transcription: Transcription,
+    timestamps: Timestamps,
+    languages: Known | None = None,
 ) -> None:
-    """Refuses settings that the family would silently ignore.
+    """Refuses settings that the family would silently ignore. `languages`: those that the model knows; None: unknown.
 
     Raises VoxFleetError, which lists all problems: INVALID_INPUT when the family lacks a setting of the job,
     CONTRACT_VIOLATION when it lacks only the contract's timestamps.
     """
-    problems = list(_setting_problems(name, family, transcription))
+    problems = list(_setting_problems(name, family, transcription, languages))
     failure_class = FailureClass.INVALID_INPUT if problems else FailureClass.CONTRACT_VIOLATION
     ranks = list(Timestamps)
     if ranks.index(timestamps) > ranks.index(family.timestamps):
@@ -136,24 +146,30 @@ def check_transcription(
         raise VoxFleetError(failure_class, "; ".join(problems))
 
 
-def _setting_problems(name: str, family: TranscriptionFamily, transcription: Transcription) -> Iterator[str]:
+def _setting_problems(
+    name: str, family: TranscriptionFamily, transcription: Transcription, languages: Known | None
+) -> Iterator[str]:
     language = transcription.language
     if language is not None and family.language is None:
         yield f"transcription.language: a {name} model takes no language; leave it out"
-    elif language is not None and family.languages is not None and language not in family.languages:
-        known = ", ".join(sorted(family.languages))
-        yield f"transcription.language: a {name} model knows {known} and not {language}"
+    elif language is not None:
+        problem = language_problem("transcription.language", name, language, languages)
+        yield from () if problem is None else (problem,)
     if transcription.max_tokens is not None and family.budget is None:
         yield f"transcription.maxTokens: a {name} model has no token budget; leave it out"
 
 
 def transcription_settings(
-    family: TranscriptionFamily, transcription: Transcription, timestamps: Timestamps, budget: int | None
+    family: TranscriptionFamily,
+    transcription: Transcription,
+    timestamps: Timestamps,
+    budget: int | None,
+    languages: Known | None = None,
 ) -> dict[str, object]:
-    """The keywords for the family's `generate`. `budget`: None keeps the model's own."""
+    """The keywords for the family's `generate`. `budget`: None keeps the model's own. `languages`: as it knows them."""
     keywords: dict[str, object] = {}
     if family.language is not None and transcription.language is not None:
-        keywords[family.language] = transcription.language
+        keywords[family.language] = told(transcription.language, languages)
     if family.budget is not None and budget is not None:
         keywords[family.budget] = budget
     if timestamps is Timestamps.WORD:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
 from voxfleet_agent.finished_runs.text_difference import TextDifference, text_difference
+from voxfleet_agent.finished_runs.time_difference import times_of, what_differs_in_time
 from voxfleet_agent.mlx_audio_names import QUARANTINE, TMPDIR
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.rows import ClipStatus, ResultRow
 
 
@@ -44,7 +46,7 @@ class Comparison:
     only_a: int
     only_b: int
     machines: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """(A's, B's) chips and package versions, by name, where the rows of the two runs differ."""
+    """(A's, B's) chips, types of number and package versions, by name, where the rows of the two runs differ."""
     settings: SetupDifferences
     differences: tuple[OutcomeDifference, ...]
     failed_only_a: dict[str, int]
@@ -88,9 +90,11 @@ def compare(
 ) -> Comparison:
     """Matches clips by their id, which the job chooses and which does not depend on the order of the input.
 
-    `settings`: the job settings of both runs, where they differ.
+    `settings`: the job settings of both runs, where they differ. Times are compared as far as both contracts ask for
+    them.
     """
-    rows_a, rows_b = ({row.custom_id: row for row in rows} for rows in (a, b))
+    left_out = _times_of_one_run(settings or {})
+    rows_a, rows_b = ({row.custom_id: row.model_copy(update=left_out) for row in rows} for rows in (a, b))
     both = sorted(rows_a.keys() & rows_b.keys(), key=lambda name: rows_a[name].index)
     differences = (_difference(rows_a[name], rows_b[name]) for name in both)
     return Comparison(
@@ -107,6 +111,14 @@ def compare(
         failed_only_a=_failed_only((rows_a[name], rows_b[name]) for name in both),
         failed_only_b=_failed_only((rows_b[name], rows_a[name]) for name in both),
     )
+
+
+def _times_of_one_run(settings: SetupDifferences) -> dict[str, None]:
+    """The fields of a row that only one of the contracts asks for."""
+    asked = settings.get(_TIMESTAMPS)
+    if asked is None:
+        return {}
+    return {"segments": None, "words": None} if Timestamps.NONE in asked or None in asked else {"words": None}
 
 
 def _failed_only(pairs: Iterable[tuple[ResultRow, ResultRow]]) -> dict[str, int]:
@@ -143,13 +155,15 @@ def what_differs(a: ResultRow, b: ResultRow, texts: TextDifference | None) -> st
     parts = list(other_input)
     if texts is not None and a.text != b.text:
         parts.append(texts.what)
+    else:
+        parts += what_differs_in_time(a, b)
     if (a.audio and a.audio.sha256) != (b.audio and b.audio.sha256):
         parts.append(f"other audio ({a.audio_milliseconds} and {b.audio_milliseconds} ms)")
     return "; ".join(parts)
 
 
 def _result_of(row: ResultRow) -> tuple[object, ...]:
-    return outcome(row), row.text, None if row.audio is None else row.audio.sha256
+    return outcome(row), row.text, None if row.audio is None else row.audio.sha256, *times_of(row)
 
 
 def failure_name(row: ResultRow) -> str:
@@ -178,12 +192,15 @@ def _machine_facts(rows: Iterable[ResultRow]) -> Mapping[str, set[str]]:
     for row in rows:
         if row.chip is not None:
             facts.setdefault("chip", set()).add(row.chip)
+        if row.dtype is not None:
+            facts.setdefault("dtype", set()).add(row.dtype)
         for package, version in row.versions.items():
             facts.setdefault(package, set()).add(version)
     return facts
 
 
 _JOB_FIELDS = ("task", "contract", "transcription", "synthesis", "formats", "model", "modelDigest", "modelRevision")
+_TIMESTAMPS = "contract.output.timestamps"
 _FOLDER_VARIABLES = (TMPDIR, QUARANTINE)
 
 SetupDifferences = Mapping[str, tuple[str | None, str | None]]
@@ -208,6 +225,7 @@ def _fields(bundle: ReproBundle) -> Iterator[tuple[str, str]]:
         names = {name: value for name, value in setting.environment.items() if name not in _FOLDER_VARIABLES}
         for name, value in {
             **names,
+            **({} if setting.dtype is None else {"dtype": setting.dtype}),
             "os": setting.os,
             "BLAS": setting.blas,
             "model's rate": f"{setting.sample_rate_hz} Hz",

@@ -15,6 +15,7 @@ from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import Counts
 
+DTYPE = "dtype"
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 
 
@@ -129,11 +130,19 @@ def model_differences(bundle: ReproBundle, files: Mapping[str, str]) -> list[str
 
 
 def version_differences(bundle: ReproBundle, here: Mapping[str, str]) -> list[VersionDifference]:
-    """Returns the packages, chip and OS that differ from the bundle's machines; `here`: this machine's, by name."""
+    """Returns the packages, chip, OS and type of number that differ from the bundle's machines.
+
+    `here`: this machine's, by name. The type of number is known only of runs that reached a model, here and there.
+    """
     there: dict[str, set[str]] = {}
     for setting in bundle.settings:
-        for name, version in {**setting.versions, "chip": setting.chip, "os": setting.os, "blas": setting.blas}.items():
+        facts = {**setting.versions, "chip": setting.chip, "os": setting.os, "blas": setting.blas}
+        if setting.dtype is not None and DTYPE in here:
+            facts[DTYPE] = setting.dtype
+        for name, version in facts.items():
             there.setdefault(name, set()).add(version)
+    if DTYPE not in there:
+        here = {name: version for name, version in here.items() if name != DTYPE}
     return [
         VersionDifference(name, tuple(sorted(there.get(name, ()))), here.get(name, "missing"))
         for name in sorted(there.keys() | here.keys())

@@ -12,7 +12,10 @@ from voxfleet_api.results import Counts
 from voxfleet_api.rows import ClipStatus, ResultRow, Timings
 
 TIMINGS = ("fetch", "decode", "wait", "infer", "write")
+OWN = "own"
+"""All of a clip's latency but the wait, which it spent behind other clips of its job."""
 LATENCY = "latency"
+"""From the start of a clip's fetch to its row being durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class RowStatistics:
     infer_milliseconds: int
     """The model's time for these clips: each batch counts once, shared among its clips."""
     spreads: dict[str, Percentiles]
-    """Percentiles by timing, with a clip's whole latency under `latency`; empty when no clip was timed."""
+    """Percentiles by timing, and of OWN and LATENCY; empty when no clip was timed."""
 
     @property
     def audio_seconds_per_infer_second(self) -> float | None:
@@ -44,7 +47,7 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
     status: Counter[ClipStatus] = Counter()
     classes: Counter[str] = Counter()
     warned: Counter[str] = Counter()
-    values = {name: array("q") for name in (*TIMINGS, LATENCY)}
+    values = {name: array("q") for name in (*TIMINGS, OWN, LATENCY)}
     audio_milliseconds, infer_milliseconds = 0, 0.0
     for row in rows:
         status[row.status] += 1
@@ -72,13 +75,10 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
 
 
 def timing(timings: Timings, name: str) -> int:
-    """Returns the milliseconds of one part of a clip's latency, or of its whole latency."""
+    """Returns the milliseconds of one of TIMINGS, of OWN or of LATENCY."""
     if name == LATENCY:
         return sum(timing(timings, part) for part in TIMINGS)
+    if name == OWN:
+        return timing(timings, LATENCY) - timings.wait_milliseconds
     value: int = getattr(timings, f"{name}_milliseconds")
     return value
-
-
-def work_milliseconds(row: ResultRow) -> int:
-    """Returns a clip's latency without its waiting time."""
-    return 0 if row.timings is None else timing(row.timings, LATENCY) - row.timings.wait_milliseconds

@@ -15,7 +15,7 @@ from voxfleet_agent.finished_runs.comparison import (
     what_differs,
 )
 from voxfleet_agent.finished_runs.repro_check import ReproCheck
-from voxfleet_agent.finished_runs.row_statistics import LATENCY, TIMINGS, RowStatistics, timing
+from voxfleet_agent.finished_runs.row_statistics import LATENCY, OWN, TIMINGS, RowStatistics, timing
 from voxfleet_api.rows import ResultRow
 
 _ABSENT = "-"
@@ -138,7 +138,7 @@ def _statistics_table(comparison: Comparison) -> Table:
     add("audio seconds per second", _rate(comparison.a, walls[0]), _rate(comparison.b, walls[1]), 1)
     add_of("audio seconds per second of inference", lambda run: run.audio_seconds_per_infer_second, 1)
     add_of("real-time factor", lambda run: run.real_time_factor, 5)
-    for name in (LATENCY, *TIMINGS):
+    for name in (OWN, LATENCY, *TIMINGS):
         for part in ("p50", "p95"):
             add(f"{name} {part} ms", _of(comparison.a, name, part), _of(comparison.b, name, part))
     return table
@@ -170,13 +170,15 @@ def _pair_json(pair: RowPair, show_text: bool) -> dict[str, object]:
     texts = texts_differ(pair.before, pair.after)
     if texts is not None and texts.word_error_percent is not None:
         shown["wordErrorPercent"] = round(texts.word_error_percent, 2)
+    if not pair.same:
+        shown["what"] = what_differs(pair.before, pair.after, texts)
     return shown
 
 
 def _row_json(row: ResultRow, show_text: bool) -> dict[str, object]:
     shown: dict[str, object] = {"outcome": outcome(row), "batchSize": row.batch_size}
     if row.timings is not None:
-        shown["milliseconds"] = {name: timing(row.timings, name) for name in (*TIMINGS, LATENCY)}
+        shown["milliseconds"] = {name: timing(row.timings, name) for name in (*TIMINGS, OWN, LATENCY)}
     return shown | ({"text": row.text} if show_text else {})
 
 

@@ -39,6 +39,10 @@ class Knees:
     throughput: int
 
 
+ONE = Knees(memory=1, latency=1, throughput=1)
+"""Those of a model that works on one clip at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """The time of a batch: `fixed + each x batch size`; neither coefficient is negative."""
@@ -74,6 +78,8 @@ def explain(table: LadderTable) -> str:
     """Explains in words which batch size is used and what determined it."""
     fitting = _fitting(table.tiers, table.memory_cap_bytes)
     used = f"{table.chosen} is used"
+    if table.one_clip_at_a_time:
+        return f"{used}: a {table.family} model works on one clip at a time, so nothing was measured"
     if table.stepped_down_for is not None:
         return (
             f"{used} and no longer {table.throughput_knee}, the throughput knee: a job had to step down, because"

@@ -18,7 +18,6 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
@@ -86,12 +85,16 @@ class LadderFiles:
 class MacLadderBook:
     """Implements `stages.stage_context.LadderBook`. Measures one ladder at a time: two would disturb each other."""
 
-    def __init__(self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int) -> None:
-        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane."""
+    def __init__(
+        self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int, dtype_rule: str
+    ) -> None:
+        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane.
+        `dtype_rule`: what models compute in on this Mac (engine.compute_dtype)."""
         self._files = LadderFiles(folder)
         self._chip = chip
         self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
         self._memory_cap_bytes = memory_cap_bytes
+        self._dtype_rule = dtype_rule
         self._measuring = asyncio.Lock()
         self._stepping_down = asyncio.Lock()
 
@@ -99,20 +102,25 @@ class MacLadderBook:
         self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
     ) -> LadderTable | None:
         """See `stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
-        can be measured. Raises VoxFleetError as Lane.load and Lane.work do."""
+        can be measured. For a model that works on one clip at a time the table has no tiers, and no clip is measured.
+        Raises VoxFleetError as Lane.load and Lane.work do."""
         ladder = spec.contract.batching.ladder
         if spec.task is Task.SYNTHESIZE:
             return None
         contract_digest = digest_of(spec.contract)
         stored = await asyncio.to_thread(self.stored, model, contract_digest)
-        if stored is not None or ladder is None or not longest:
+        if stored is not None or ladder is None:
             return stored
         async with self._measuring:
             # Another attempt may have measured it meanwhile.
             stored = await asyncio.to_thread(self.stored, model, contract_digest)
             if stored is not None:
                 return stored
-            return await self._measure(lane, model, spec, longest, ladder, contract_digest)
+            measured = await self._measure(lane, model, spec, longest, ladder)
+            if measured.loaded_model.batches and not measured.tiers:
+                _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
+                return None
+            return await self._store(self._make_table(model, spec, contract_digest, measured), model)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
         table = self._files.get(self._key(model, contract_digest))
@@ -133,49 +141,41 @@ class MacLadderBook:
                 _log.info("ladder stepped down", model=model.digest, contract=contract_digest, chosen=batch_size)
 
     async def _measure(
-        self,
-        lane: Lane,
-        model: ResolvedModel,
-        spec: LaneSpec,
-        longest: Sequence[ClipTask],
-        ladder: Ladder,
-        contract_digest: str,
-    ) -> LadderTable | None:
-        cap_bytes = self._cap_bytes(spec)
-        _log.info("measuring a ladder", model=model.digest, contract=contract_digest)
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask], ladder: Ladder
+    ) -> measure.MeasuredLadder:
+        if not longest:  # loading is enough to see whether there is a choice
+            return measure.MeasuredLadder((), await lane.load(model, spec))
+        _log.info("measuring a ladder", model=model.digest)
         sizes = range(ladder.from_, ladder.to + 1)
-        measured = await measure.measure_ladder(lane, model, spec, longest, sizes, cap_bytes)
-        if not measured.tiers:
-            _log.warning("no ladder: no clip could be measured", model=model.digest, contract=contract_digest)
-            return None
-        table = self._make_table(model, spec.contract, contract_digest, cap_bytes, measured)
+        return await measure.measure_ladder(lane, model, spec, longest, sizes, self._cap_bytes(spec))
+
+    async def _store(self, table: LadderTable, model: ResolvedModel) -> LadderTable:
         try:
-            await asyncio.to_thread(self._files.put, self._key(model, contract_digest), table)
+            await asyncio.to_thread(self._files.put, self._key(model, table.contract_digest), table)
         except OSError as error:
             _log.warning("the ladder cannot be stored and will be measured again", reason=error.strerror)
-        _log.info("ladder measured", model=model.digest, contract=contract_digest, chosen=table.chosen)
+        _log.info("ladder", model=model.digest, contract=table.contract_digest, why=knees.explain(table))
         return table
 
     def _make_table(
-        self,
-        model: ResolvedModel,
-        contract: VoiceContractSpec,
-        contract_digest: str,
-        cap_bytes: int,
-        measured: measure.MeasuredLadder,
+        self, model: ResolvedModel, spec: LaneSpec, contract_digest: str, measured: measure.MeasuredLadder
     ) -> LadderTable:
-        tail_p95 = contract.slo.offline_tail_p95
+        tail_p95 = spec.contract.slo.offline_tail_p95
         tail_p95_milliseconds = None if tail_p95 is None else duration_milliseconds(tail_p95)
-        decided = knees.decide_knees(measured.tiers, cap_bytes, tail_p95_milliseconds)
+        cap_bytes = self._cap_bytes(spec)
+        decided = knees.decide_knees(measured.tiers, cap_bytes, tail_p95_milliseconds) if measured.tiers else knees.ONE
+        loaded = measured.loaded_model
         return LadderTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
             chip=self._chip,
             versions=self._versions,
-            sample_rate_hz=measured.loaded_model.sample_rate_hz,
+            sample_rate_hz=loaded.sample_rate_hz,
             memory_cap_bytes=cap_bytes,
             tail_p95_milliseconds=tail_p95_milliseconds,
-            parameters=measured.loaded_model.parameters,
+            dtype=loaded.dtype,
+            family=loaded.family,
+            parameters=loaded.parameters,
             tiers=measured.tiers,
             memory_knee=decided.memory,
             latency_knee=decided.latency,
@@ -194,6 +194,7 @@ class MacLadderBook:
             "chip": self._chip,
             "versions": self._versions,
             "poolMemoryCapBytes": self._memory_cap_bytes,
+            "dtype": self._dtype_rule,
             "blasThreads": blas.threads_per_lane(os.environ),
         }
         return digest_of(parts).removeprefix("sha256:")
@@ -217,7 +218,8 @@ def _read(file: Path) -> LadderTable | None:
     """None when there is no such file. Raises UnreadableLadderError."""
     try:
         table = LadderTable.model_validate_json(file.read_bytes())
-        knees.decide_knees(table.tiers, table.memory_cap_bytes)
+        if not table.one_clip_at_a_time:
+            knees.decide_knees(table.tiers, table.memory_cap_bytes)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # pydantic.ValidationError is a ValueError

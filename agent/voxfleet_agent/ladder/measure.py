@@ -24,7 +24,7 @@ OVER_THE_CAP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLadder:
-    """The measured tiers, smallest batch size first; empty when no clip could be measured."""
+    """The measured tiers, smallest batch size first; empty when no clip could be measured, or there is no choice."""
 
     tiers: tuple[LadderTier, ...]
     loaded_model: LoadedModel
@@ -46,24 +46,26 @@ async def measure_ladder(
 ) -> MeasuredLadder:
     """Measures `sizes`, ascending, up to the first that exceeds the cap or makes the lane step down.
 
-    If even the first size makes it step down, or the model does not batch, measures only size 1. The first batch of
-    each child counts for memory but not for time. Drops a clip that fails and measures the tier again. Raises
-    VoxFleetError for a failure at the smallest batch size that no single clip caused. Leaves the lane without a model
-    and with its original batch size.
+    Measures nothing of a model that works on one clip at a time. If even the first size makes it step down, measures
+    only size 1. The first batch of each child counts for memory but not for time. Drops a clip that fails and measures
+    the tier again. Raises VoxFleetError for a failure at the smallest batch size that no single clip caused. Leaves the
+    lane without a model and with its original batch size.
     """
     original_batch_size = lane.batch_size
     measurement = _LadderMeasurement(lane, model, spec, tuple(longest))
     tiers: list[LadderTier] = []
     try:
         loaded_model = await measurement.fresh_child()
-        for size in sizes if loaded_model.batches else (1,):
+        if not loaded_model.batches:
+            return MeasuredLadder((), loaded_model)
+        for size in sizes:
             tier = await measurement.tier(size, first=not tiers)
             if tier is None:
                 break
             tiers.append(tier)
             if knees.memory_bytes(tier) > memory_cap_bytes:
                 break
-        if not tiers and loaded_model.batches and sizes[0] > 1:
+        if not tiers and sizes[0] > 1:
             single = await measurement.tier(1, first=True)
             tiers += [] if single is None else [single]
         return MeasuredLadder(tuple(tiers), loaded_model)

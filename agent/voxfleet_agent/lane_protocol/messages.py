@@ -3,8 +3,8 @@
 The parent sends Load, which the child answers with Loaded or WorkerRefusal, and then up to LANE_BATCHES BatchMessages
 at a time. The child answers a batch with one VerdictMessage for each clip (clips that were inferred together get theirs
 together) and then with BatchDone. It announces every clip before it works on it (DecodingClip, InferringClips), so that
-the parent knows after its death which clips it was working on. A WorkerRefusal of a batch means that no clip is at
-fault.
+the parent knows after its death which clips it was working on, and tells how far it has come in it (HeardAudio). A
+WorkerRefusal of a batch means that no clip is at fault.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ class Loaded(Message):
     family: str
     batches: bool
     parameters: int
+    dtype: str
     ring_bytes: int
     seed: int
     blas: str
+    warm_up_milliseconds: int
+    """How long the model took for its first audio, before any clip."""
     environment: dict[str, str] = Field(default_factory=dict)
 
 
@@ -87,6 +90,16 @@ class InferringClips(Message):
     kind: Literal["Inferring"] = "Inferring"
     indexes: tuple[int, ...] = ()
     audio_milliseconds: int = 0
+    tells_progress: bool = False
+    """HeardAudio will follow while the model works, about once for each 30 s of audio."""
+
+
+class HeardAudio(Message):
+    """The model has heard or spoken this much of a clip, counted from its start; it may go back for another try."""
+
+    kind: Literal["Heard"] = "Heard"
+    index: int
+    audio_milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +163,7 @@ class WorkerRefusal(Message):
 
 
 LaneRequest = Load | BatchMessage
-WorkerAnswer = Loaded | DecodingClip | InferringClips | VerdictMessage | BatchDone | WorkerRefusal
+WorkerAnswer = Loaded | DecodingClip | InferringClips | HeardAudio | VerdictMessage | BatchDone | WorkerRefusal
 REQUEST: TypeAdapter[LaneRequest] = TypeAdapter(Annotated[LaneRequest, Field(discriminator="kind")])
 ANSWER: TypeAdapter[WorkerAnswer] = TypeAdapter(Annotated[WorkerAnswer, Field(discriminator="kind")])
 

@@ -18,6 +18,7 @@ from voxfleet_agent.lane_protocol.messages import (
     LENGTH,
     MAX_MESSAGE_BYTES,
     DecodingClip,
+    HeardAudio,
     InferringClips,
     Load,
     Loaded,
@@ -39,6 +40,7 @@ from voxfleet_agent.lanes.child_exits import (
 from voxfleet_agent.lanes.lane_reports import loaded_model
 from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.lane_user import LaneUser
+from voxfleet_agent.lanes.model_pace import ModelPace
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -94,6 +96,9 @@ class ChildProcess:
         self.decoding: int | None = None
         self.inferring: tuple[int, ...] = ()
         self.inferring_milliseconds = 0
+        self.tells_progress = False
+        """The model tells its progress within the clips that it works on."""
+        self.pace = ModelPace()
         self.last_received_seconds = 0.0
         """When the last message came, on the loop's clock."""
 
@@ -194,6 +199,7 @@ class ChildProcess:
         if not isinstance(answer, Loaded):
             raise await self.protocol_error(f"answered Load with {answer.kind}")
         self.loaded, self.loaded_digest = loaded_model(answer), model.digest
+        self.pace = ModelPace(self.loaded.warm_up_seconds)
         return self.loaded
 
     def send(self, request: Message) -> None:
@@ -216,7 +222,11 @@ class ChildProcess:
                     self.decoding = answer.index
                 case InferringClips():
                     self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
+                    self.tells_progress = answer.tells_progress
+                    self.pace.announced(self.last_received_seconds, works=bool(answer.indexes))
                 case _:
+                    if isinstance(answer, HeardAudio):
+                        self.pace.told(self.last_received_seconds)
                     return answer
             await asyncio.sleep(0)  # reading buffered messages never yields, so other tasks get their turn here
 

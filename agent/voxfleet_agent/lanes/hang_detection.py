@@ -15,7 +15,13 @@ CHECK_SECONDS = 0.25
 @dataclass(frozen=True, slots=True)
 class HangTimeouts:
     inferring_seconds: float = 120.0
-    """Time without a message while the model works, on top of ten times the length of its audio."""
+    """Least time without a message while the model works. Where the model tells no progress within a clip, ten times
+    the length of its audio comes on top."""
+    inferring_factor: int = 10
+    """A slow model may take this many times as long as it ever took until a sign of life: a long phrase, heard again
+    and again because it came out badly, may follow a short one."""
+    slow_inferring_seconds: float = 900.0
+    """Most time that slowness earns a model."""
     decoding_seconds: float = 15.0
     """Time without a message while a clip is decoded, on top of a twentieth of its announced length. It covers a child
     that gets no processor, or waits for the disk."""
@@ -24,16 +30,27 @@ class HangTimeouts:
     it up."""
 
     def message_timeout_seconds(
-        self, *, inferring_milliseconds: int | None, decoding_milliseconds: int | None
+        self,
+        *,
+        inferring_milliseconds: int | None,
+        decoding_milliseconds: int | None,
+        tells_progress: bool = False,
+        slowest_seconds: float = 0.0,
     ) -> float:
         """How long a child may send nothing.
 
         `inferring_milliseconds`: length of the audio that the model works on, None when it is idle.
         `decoding_milliseconds`: announced length of the clip that is being decoded, None when there is none. While the
         model works, only its timeout counts: decoding may be waiting for room in the ring.
+        `tells_progress`: the model tells how far it has come within a clip, and the timeout starts anew each time.
+        `slowest_seconds`: the longest time that this child's model ever took until a sign of life.
+
+        So a model that tells its progress and hangs is found within 2 to 15 minutes, however long its clip is.
         """
         if inferring_milliseconds is not None:
-            return self.inferring_seconds + inferring_milliseconds / 100
+            patience_seconds = min(slowest_seconds * self.inferring_factor, self.slow_inferring_seconds)
+            audio_seconds = 0.0 if tells_progress else inferring_milliseconds / 1000
+            return max(self.inferring_seconds, patience_seconds) + 10 * audio_seconds
         if decoding_milliseconds is not None:
             return self.decoding_seconds + decoding_milliseconds / 20_000
         return self.inferring_seconds
@@ -61,6 +78,8 @@ def allowed_seconds(timeouts: HangTimeouts, call: WorkCall, child: ChildProcess,
     return timeouts.message_timeout_seconds(
         inferring_milliseconds=child.inferring_milliseconds if child.inferring else None,
         decoding_milliseconds=decoding_milliseconds,
+        tells_progress=child.tells_progress,
+        slowest_seconds=child.pace.slowest_seconds,
     )
 
 

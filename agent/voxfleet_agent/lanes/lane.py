@@ -16,6 +16,7 @@ from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
     ClipMessage,
+    HeardAudio,
     VerdictMessage,
     WorkerAnswer,
     WorkerRefusal,
@@ -241,6 +242,11 @@ class ProcessLane:
                     await asyncio.to_thread(collect_file, self._path_for_child(clip), clip.path, owner)
                 verdict = clip_verdict(answer, call.queue.deaths_alone(answer.index))
                 return (verdict, *poison_verdicts(call.queue))
+            case HeardAudio():
+                heard_clip = call.queue.in_flight(answer.index)
+                if heard_clip is not None and heard_clip.heard is not None:
+                    heard_clip.heard(answer.audio_milliseconds)
+                return ()
             case BatchDone() if (sent_batch_size := call.queue.batch_done(answer.number)) is not None:
                 self._totals.current_child = answer.readings
                 if answer.memory_short:

@@ -19,9 +19,11 @@ def loaded_model(answer: Loaded) -> LoadedModel:
         family=answer.family,
         batches=answer.batches,
         parameters=answer.parameters,
+        dtype=answer.dtype,
         ring_bytes=answer.ring_bytes,
         seed=answer.seed,
         blas=answer.blas,
+        warm_up_seconds=answer.warm_up_milliseconds / 1000,
         environment=dict(answer.environment),
     )
 

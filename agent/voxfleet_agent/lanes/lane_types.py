@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,12 +40,16 @@ class LoadedModel:
     batches: bool
     """Whether the model transcribes several clips together, with exactly the results of one at a time."""
     parameters: int
+    dtype: str
+    """The types of the model's floating-point weights, in which it computes."""
     ring_bytes: int
     seed: int
     """Seeds the model's random choices anew before each clip or text."""
     blas: str
     environment: Mapping[str, str] = field(default_factory=dict)
     """The runbook names, as the child sees them."""
+    warm_up_seconds: float = 0.0
+    """How long the model took for its first audio, before any clip."""
 
 
 LANE_BATCHES = 4
@@ -73,6 +77,8 @@ class ClipTask:
     """The length that the header announces; 0: unknown."""
     max_bytes: int | None = None
     """For a text: the bytes reserved for its audio, which the lane never exceeds."""
+    heard: Callable[[int], None] | None = field(default=None, compare=False, repr=False)
+    """Called with the milliseconds of the clip that the model has worked through, as often as the model tells it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ SCOPE_OF: dict[FailureClass, FailureScope] = {
     FailureClass.LANE_CRASHED: FailureScope.CLIP,
     FailureClass.MEMORY_EXCEEDED: FailureScope.CLIP,
     FailureClass.TRUNCATED_OUTPUT: FailureScope.CLIP,
+    FailureClass.UNSPOKEN_TEXT: FailureScope.CLIP,
     FailureClass.INPUT_NOT_FOUND: FailureScope.CLIP,
     FailureClass.ACCESS_DENIED: FailureScope.UNCLEAR,
     FailureClass.TRANSPORT: FailureScope.UNCLEAR,

@@ -39,6 +39,8 @@ class RowFactory:
     attempt: int
     provenance: Provenance
     timestamps: Timestamps
+    dtype: str | None = None
+    """What the model computes in; None until one is loaded."""
 
     def failed(
         self,
@@ -76,7 +78,7 @@ class RowFactory:
         audio: SynthesizedAudioFile | None = None,
     ) -> ResultRow:
         """The row of a clip that the lane worked on. `sha256`: of the fetched bytes; `retries` includes the lane's."""
-        error = None if verdict.failure_class is None else row_error(verdict.failure_class, verdict.reason)
+        error = _failure(verdict, self.timestamps)
         succeeded = error is None
         segments = self.timestamps is not Timestamps.NONE and succeeded
         words = self.timestamps is Timestamps.WORD and succeeded
@@ -101,6 +103,7 @@ class RowFactory:
             attempt=self.attempt,
             chip=self.provenance.chip,
             versions=self.provenance.versions,
+            dtype=self.dtype,
         )
 
 
@@ -114,6 +117,19 @@ def not_run_row(clip: ManifestRow) -> ResultRow:
         audio_milliseconds=clip.audio_milliseconds,
         etag=clip.etag,
     )
+
+
+def _failure(verdict: ClipVerdict, timestamps: Timestamps) -> RowError | None:
+    """Why the clip has no result. A transcript without the times of its contract is none."""
+    if verdict.failure_class is not None:
+        return row_error(verdict.failure_class, verdict.reason)
+    needed = {Timestamps.NONE: (), Timestamps.SEGMENT: (verdict.segments,)}
+    if verdict.text and not all(needed.get(timestamps, (verdict.segments, verdict.words))):
+        return row_error(
+            FailureClass.INFERENCE_ERROR,
+            f"the model gave no usable times for this clip; the contract asks for output.timestamps: {timestamps}",
+        )
+    return None
 
 
 def _with_sha256(attestation: Attestation | None, sha256: str | None) -> Attestation | None:

@@ -26,7 +26,8 @@ class LadderBook(Protocol):
         """The table for this model, Mac and contract; measured now when none is stored.
 
         None when none is stored and the contract declares no ladder. `longest`: fetched clips of the job, the longest
-        first, as many as the largest tier needs. A measurement leaves the lane without a model: load it afterwards.
+        first, as many as the largest tier needs; none for a model that works on one clip at a time. A measurement
+        leaves the lane without a model: load it afterwards.
         """
         ...
 
@@ -126,7 +127,10 @@ class Provenance:
 
 
 class ProgressSink(Protocol):
-    def __call__(self, done: int, total: int) -> None: ...
+    def __call__(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
+        """`done` of `total` clips are done. `audio_milliseconds`: how much of the audio that Plan found is worked
+        through, parts of clips included; only Process tells it."""
+        ...
 
 
 class WorkSignal(Protocol):

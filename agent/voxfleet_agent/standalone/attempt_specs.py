@@ -83,8 +83,13 @@ class AttemptSpecs:
     def shard_uid(self, stage: Stage, ordinal: int | None = None) -> str:
         return sha256_hex(f"{self.uid}/{stage.value}/{'' if ordinal is None else ordinal}".encode())[:32]
 
-    def plan(self, attempt: int) -> AttemptSpec:
-        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": plan_spec(self.job.spec)})
+    def min_shards(self, lanes: int) -> int | None:
+        """A shard for each lane, unless the job says how large its shards are."""
+        return None if lanes == 1 or "sharding" in self.job.spec.model_fields_set else lanes
+
+    def plan(self, attempt: int, min_shards: int | None = None) -> AttemptSpec:
+        spec = plan_spec(self.job.spec, min_shards)
+        return self._spec(Stage.PLAN, None, attempt).model_copy(update={"plan": spec})
 
     def process(self, plan: FrozenPlan, ordinal: int, attempt: int) -> AttemptSpec:
         spec = process_spec(self.job.spec, plan.job_plan, ordinal, plan.indexes(ordinal))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.stage_context import ProgressSink
 from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, failure_of
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan
-from voxfleet_agent.standalone.progress import ProgressReporter
+from voxfleet_agent.standalone.progress import REFRESH_SECONDS, ProgressReporter, StageProgress
 from voxfleet_agent.standalone.run_journal import RunJournal
 from voxfleet_agent.standalone.run_verdict import committed_beyond_halt, concerns_job, may_try_again
 from voxfleet_agent.storage import Storage
@@ -39,6 +39,12 @@ class RunResult:
     counts: Counts | None = None
     """Counts of the finalized job."""
     index_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardDone:
+    clips: int
+    audio_milliseconds: int
 
 
 @dataclass(slots=True)
@@ -68,7 +74,8 @@ class JobRunner:
         self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal
         self._reporter = reporter
-        self._done: dict[int, int] = {}
+        self._done: dict[int, _ShardDone] = {}
+        """By ordinal of a Process shard."""
         self.worked = False
         """Whether this run had anything left to do."""
 
@@ -79,12 +86,19 @@ class JobRunner:
         """
         specs = self._specs
         before = self._run_journal.delivered(specs.shard_uid(Stage.PLAN))
+        planned_before = self._run_journal.last_delivered(specs.shard_uid(Stage.PLAN))
+        if planned_before is None or planned_before.spec.plan is None:
+            min_shards = specs.min_shards(len(self._lanes))
+        else:  # it keeps its shards, however many lanes it has now: what they delivered stays theirs
+            min_shards = planned_before.spec.plan.min_shards
+
+        def spec_of(attempt: int) -> AttemptSpec:
+            return specs.plan(attempt, min_shards)
+
         again = retry_failed and self._has_failed_clips()
         if again:
             self._reporter.say("plans again: clips failed before, and their causes may be mended")
-        attempt, outcome = await self._deliver(
-            specs.shard_uid(Stage.PLAN), specs.plan, None, self._planned, again=again
-        )
+        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), spec_of, None, self._planned, again=again)
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
             return () if isinstance(outcome, ShardResult) else (outcome,)
         plan = FrozenPlan(attempt, outcome.plan)
@@ -116,8 +130,8 @@ class JobRunner:
         planned_since = final.spec.finalize.plan_attempt != plan.key.attempt
         return not planned_since and counts is not None and counts.failed + counts.not_run > 0
 
-    def _planned(self, done: int, total: int) -> None:
-        self._reporter.clips("Plan", done, total)
+    def _planned(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
+        self._reporter.show(StageProgress("Plan", done, total))
 
     async def _process(self, plan: FrozenPlan) -> _FanOut:
         fan = _FanOut(deque())
@@ -134,13 +148,25 @@ class JobRunner:
                 fan.waiting.append(ordinal)
             else:
                 fan.committed[ordinal] = Committed(ordinal, found.key.attempt, found.result)
-                self._done[ordinal] = plan.found.boundaries[ordinal + 1] - plan.found.boundaries[ordinal]
+                clips = plan.found.boundaries[ordinal + 1] - plan.found.boundaries[ordinal]
+                # Nobody read how much audio it holds; shards hold about the same.
+                self._done[ordinal] = _ShardDone(clips, _planned_milliseconds(plan) // plan.shards)
         if fan.committed and fan.waiting:
             self._reporter.say(f"goes on: {len(fan.committed)} of {plan.shards} shards are done")
-        async with asyncio.TaskGroup() as group:
-            for lane in self._lanes:
-                group.create_task(self._work(plan, fan, lane))
+        refreshing = asyncio.create_task(self._refresh())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in self._lanes:
+                    group.create_task(self._work(plan, fan, lane))
+        finally:
+            refreshing.cancel()
+            await asyncio.wait({refreshing})
         return fan
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            self._reporter.refresh()
 
     async def _work(self, plan: FrozenPlan, fan: _FanOut, lane: LaneHandle) -> None:
         """Runs shard after shard on one lane."""
@@ -152,9 +178,9 @@ class JobRunner:
             def spec_of(attempt: int, ordinal: int = ordinal) -> AttemptSpec:
                 return specs.process(plan, ordinal, attempt)
 
-            def progressed(done: int, total: int, ordinal: int = ordinal) -> None:
-                self._done[ordinal] = done
-                self._reporter.clips("Process", sum(self._done.values()), plan.total)
+            def progressed(done: int, total: int, audio_milliseconds: int = 0, ordinal: int = ordinal) -> None:
+                self._done[ordinal] = _ShardDone(done, audio_milliseconds)
+                self._reporter.show(_process_progress(plan, self._done.values()))
 
             attempt, outcome = await self._deliver(uid, spec_of, lane, progressed, again=True)
             if isinstance(outcome, ShardResult):
@@ -181,7 +207,7 @@ class JobRunner:
         if found is not None and found.spec == spec_of(found.key.attempt) and found.result is not None:
             outcome: ShardResult | AttemptFailure = found.result
         else:
-            _, outcome = await self._deliver(uid, spec_of, None, lambda done, total: None, again=True)
+            _, outcome = await self._deliver(uid, spec_of, None, _untold, again=True)
         if isinstance(outcome, AttemptFailure):
             return RunResult(plan, committed, (*failures, outcome))
         return RunResult(plan, committed, failures, outcome.counts, outcome.commit_sha256)
@@ -258,6 +284,23 @@ class JobRunner:
             )
         finally:
             await self._scratch.remove_attempt(key)
+
+
+def _process_progress(plan: FrozenPlan, shards: Iterable[_ShardDone]) -> StageProgress:
+    found = list(shards)
+    done, total_milliseconds = sum(shard.clips for shard in found), _planned_milliseconds(plan)
+    heard_milliseconds = min(sum(shard.audio_milliseconds for shard in found), total_milliseconds)
+    if done == plan.total:
+        heard_milliseconds = total_milliseconds
+    return StageProgress("Process", done, plan.total, heard_milliseconds, total_milliseconds)
+
+
+def _planned_milliseconds(plan: FrozenPlan) -> int:
+    return round(float(plan.found.audio_seconds) * 1000)
+
+
+def _untold(done: int, total: int, audio_milliseconds: int = 0) -> None:
+    """Finalize is over in a moment."""
 
 
 async def _working() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from voxfleet_agent.aws_environment import https_of
 from voxfleet_agent.finished_runs.comparison import RowPair
 from voxfleet_agent.finished_runs.repro_check import RunSetup
-from voxfleet_agent.finished_runs.row_statistics import work_milliseconds
+from voxfleet_agent.finished_runs.row_statistics import OWN, timing
 from voxfleet_agent.finished_runs.run_files import RunFiles
 from voxfleet_agent.folder_lock import make_private
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
@@ -193,8 +193,9 @@ def worst(rows: Sequence[ResultRow], count: int) -> list[ResultRow]:
 
     A clip's waiting time does not make it slow: it was spent on other clips.
     """
+    own_milliseconds = {row.index: timing(row.timings, OWN) for row in rows if row.timings is not None}
     ran = [row for row in rows if row.timings is not None and row.timings.infer_milliseconds > 0]
-    slowest = sorted(ran, key=lambda row: (-work_milliseconds(row), row.index))
+    slowest = sorted(ran, key=lambda row: (-own_milliseconds[row.index], row.index))
     longest = sorted(ran, key=lambda row: (-row.audio_milliseconds, row.index))
     in_turn = chain.from_iterable(zip_longest(slowest, longest))
     return list({row.index: row for row in in_turn if row is not None}.values())[:count]

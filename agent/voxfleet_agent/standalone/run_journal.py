@@ -21,10 +21,13 @@ class RunJournal:
     def __init__(self, journal: Journal, records: list[JournaledAttempt]) -> None:
         self._journal = journal
         self._newest: dict[str, JournaledAttempt] = {}
+        self._last_delivered: dict[str, JournaledAttempt] = {}
         self._first: dict[str, int] = {}
         for record in sorted(records, key=lambda record: record.key.attempt):
             self._newest[record.key.shard_uid] = record
             self._first.setdefault(record.key.shard_uid, record.key.attempt)
+            if record.result is not None:
+                self._last_delivered[record.key.shard_uid] = record
 
     @classmethod
     async def load(cls, journal: Journal) -> RunJournal:
@@ -42,6 +45,10 @@ class RunJournal:
         """The newest attempt, if it has a result."""
         record = self._newest.get(shard_uid)
         return record if record is not None and record.result is not None else None
+
+    def last_delivered(self, shard_uid: str) -> JournaledAttempt | None:
+        """The newest attempt that has a result, whatever came after it."""
+        return self._last_delivered.get(shard_uid)
 
     def inherited(self, shard_uid: str, attempt: int | None) -> bool:
         """Whether the results of this attempt existed before anything of the shard began here."""
@@ -98,6 +105,8 @@ class RunJournal:
 
         await self._journal.write(work)
         self._newest[ended.key.shard_uid] = ended
+        if ended.result is not None:
+            self._last_delivered[ended.key.shard_uid] = ended
 
     def scratch_bytes(self) -> tuple[int, int]:
         """Returns (most bytes that one attempt held, bytes that ended attempts left behind)."""

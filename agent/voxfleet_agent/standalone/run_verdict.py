@@ -31,6 +31,8 @@ class RunEnding(StrEnum):
 class RunVerdict:
     ending: RunEnding
     reason: str = ""
+    unusable: bool = False
+    """The job names something unusable, and no clip was worked on; a lane may find that after Plan."""
 
 
 def may_try_again(failure: AttemptFailure, tries: int) -> bool:
@@ -54,7 +56,9 @@ def judge(
 ) -> RunVerdict:
     """Returns the verdict on a run whose last attempt has ended. `failures`: one for each shard without a result."""
     if failures:
-        return _failed(f"{failures[0].failure_class}: {failures[0].message}")
+        worked_on = counts.succeeded + counts.failed + counts.quarantined
+        reason = f"{failures[0].failure_class}: {failures[0].message}"
+        return RunVerdict(RunEnding.FAILED, reason, unusable=not worked_on and concerns_job(failures[0]))
     failed = clip_limits.beyond_limits(counts, committed_beyond_halt(committed, limits.halt_fan_out_percent), limits)
     return RunVerdict(RunEnding.COMPLETE) if failed is None else _failed(failed[1])
 
@@ -63,8 +67,9 @@ def refused(failures: Sequence[AttemptFailure]) -> RunVerdict:
     """Returns the verdict on a run that has no plan."""
     if not failures:
         return _failed("Plan delivered no plan")
-    ending = RunEnding.REFUSED if concerns_job(failures[0]) else RunEnding.FAILED
-    return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}")
+    unusable = concerns_job(failures[0])
+    ending = RunEnding.REFUSED if unusable else RunEnding.FAILED
+    return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}", unusable)
 
 
 def _failed(reason: str) -> RunVerdict:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_agent.finished_runs.row_statistics import LATENCY, RowStatistics
+from voxfleet_agent.finished_runs.row_statistics import LATENCY, OWN, RowStatistics
 from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
 from voxfleet_api.input_selection import InputSelection
 from voxfleet_api.results import SKIPPED_NAME
 
+_LATENCIES = (
+    (OWN, "own time", "a clip's own fetch, decode, infer and write"),
+    ("wait", "waiting", "fetched ahead, it waits behind other clips of this job"),
+    (LATENCY, "latency", "both together"),
+)
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
 
 
@@ -107,11 +112,12 @@ def summary_text(summary: RunSummary) -> str:
         lines.append(_throughput(summary, figures))
         if summary.ladder_milliseconds:
             lines.append(f"  ladder     {summary.ladder_milliseconds / 1000:.1f} s of it measured batch sizes, once")
-        latency = figures.spreads.get(LATENCY)
-        if latency is not None:
-            lines.append(
-                f"  latency    p50 {latency.p50} ms, p95 {latency.p95} ms, p99 {latency.p99} ms, max {latency.max} ms"
-            )
+        lines += [
+            f"  {label:10} p50 {spread.p50} ms, p95 {spread.p95} ms, p99 {spread.p99} ms, max {spread.max} ms:"
+            f" {meaning}"
+            for name, label, meaning in _LATENCIES
+            if (spread := figures.spreads.get(name)) is not None
+        ]
         lines.append(
             f"  scratch    {summary.scratch_high_water_bytes} bytes at most,"
             f" {summary.scratch_residue_bytes} left behind"

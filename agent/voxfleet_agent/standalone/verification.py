@@ -13,6 +13,7 @@ from voxfleet_agent.aws_environment import from_environment, https_of
 from voxfleet_agent.config import ModelCacheConfig
 from voxfleet_agent.finished_runs.comparison import RowPair
 from voxfleet_agent.finished_runs.repro_check import (
+    DTYPE,
     ReproCheck,
     changed_files,
     model_differences,
@@ -74,10 +75,14 @@ async def verify(
         return ReproCheck(tuple(changed), (), (), (), not_verified)
     source = model_of(bundle, model)
     model_problems = await _model_problems(bundle, source, environment, home)
-    versions = tuple(version_differences(bundle, await _local_versions(environment, home)))
     pairs: list[RowPair] = []
     if not model_problems:
         pairs = await _pairs(bundle, source, manifest, sample(run.rows, count, seed), environment, home, reporter)
+    here = await _local_versions(environment, home)
+    dtypes = sorted({pair.after.dtype for pair in pairs if pair.after.dtype is not None})
+    if dtypes:
+        here[DTYPE] = ", ".join(dtypes)
+    versions = tuple(version_differences(bundle, here))
     return ReproCheck(tuple(changed), tuple(model_problems), versions, tuple(pairs), not_verified)
 
 

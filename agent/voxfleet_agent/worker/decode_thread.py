@@ -55,7 +55,7 @@ class ClipJob:
 
     clip: ClipMessage
     abandoned: bool = False
-    """The clip has its verdict: decoding the rest of it is useless."""
+    """The clip has failed: the rest of it is decoded for its length and attestation alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +150,10 @@ class DecodeThread:
             pending: Samples | None = None
             # A piece is written when the next one comes, so the last one waits until the whole clip has been checked.
             for samples in decoder.pieces(judge.examine):
-                if pending is not None:
+                if pending is not None and not job.abandoned:
                     waited_ns += self._write(batch, job, decoder, judge, number, pending)
                     number += 1
                 pending = samples
-                if job.abandoned:
-                    break
             if pending is not None and not job.abandoned:
                 waited_ns += self._write(batch, job, decoder, judge, number, pending)
                 number += 1

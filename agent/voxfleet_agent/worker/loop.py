@@ -7,6 +7,7 @@ import gc
 import os
 import queue
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
+from voxfleet_agent.engine.speech_packages import install_command
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
@@ -45,7 +47,8 @@ from voxfleet_agent.worker.decode_thread import (
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
-from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Shortfall, Transcriber
+from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Transcriber
+from voxfleet_agent.worker.transcript_judge import Shortfall, TranscriptJudge
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -65,6 +68,8 @@ class MemoryControl(Protocol):
 
     def footprint_bytes(self) -> int: ...
 
+    def work_bytes(self) -> int: ...
+
     def metal_peak_bytes(self) -> int | None: ...
 
     def reset_metal_peak(self) -> None: ...
@@ -80,6 +85,8 @@ class WorkerBackends:
     load_transcriber: Callable[[Path, Transcription, Timestamps], Transcriber]
     load_synthesizer: Callable[[Path, Synthesis, npt.NDArray[np.float32] | None, int], Synthesizer]
     audible_speech: AudibleSpeech
+    load_second_opinion: Callable[[], AudibleSpeech]
+    """Loads the costly detector of speech, which is asked where the first one contradicts a text."""
     shortfall: Shortfall
     seed: Callable[[Task], int]
     """The seed of a model's random choices."""
@@ -112,6 +119,8 @@ class WorkerLoop:
         self._loaded_key: tuple[object, ...] | None = None
         """Which model is in memory, and what it was loaded with."""
         self._transcriber: Transcriber | None = None
+        self._second_opinion: AudibleSpeech | None = None
+        """Loaded with the first model that transcribes, and kept: its memory counts as the model's."""
         self._synthesizer: Synthesizer | None = None
         self._contract: VoiceContractSpec | None = None
         self._ring: RingBuffer | None = None
@@ -120,6 +129,10 @@ class WorkerLoop:
         self._batches: deque[_OpenBatch] = deque()
         self._interpreter_bytes = backends.memory.footprint_bytes()
         """The footprint before any model."""
+        self._work_bytes = 0
+        """What the loaded model's first run took beyond its memory at rest."""
+        self._warm_up_milliseconds = 0
+        """How long the model in memory took for its first audio."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
 
@@ -238,15 +251,22 @@ class WorkerLoop:
             self._transcriber = self._backends.load_transcriber(
                 request.folder, request.transcription, request.contract.output.timestamps
             )
-            self._transcriber.warm_up()
+            self._warm_up(self._transcriber)
+            self._second_opinion = self._second_opinion or self._backends.load_second_opinion()
         elif request.synthesis is not None:
             reference, rate_hz = self._read_reference(request)
             self._synthesizer = self._backends.load_synthesizer(request.folder, request.synthesis, reference, rate_hz)
-            self._synthesizer.warm_up()
+            self._warm_up(self._synthesizer)
         else:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "a job that speaks needs synthesis")
         self._backends.memory.clear_cache()
         self._loaded_key = key
+
+    def _warm_up(self, model: Transcriber | Synthesizer) -> None:
+        """Runs the model once and notes the time and the memory that this took: no clip takes less."""
+        self._backends.memory.reset_metal_peak()
+        self._warm_up_milliseconds = _timed(model.warm_up)
+        self._work_bytes = self._backends.memory.work_bytes()
 
     def _prepare(self, request: Load) -> Loaded:
         """Prepares the ring, and transcription or synthesis with the loaded model.
@@ -255,9 +275,8 @@ class WorkerLoop:
         synthesizes is not the declared one.
         """
         if self._synthesizer is not None:
-            rate_hz, family, batches, parameters = (
-                self._synthesizer.sample_rate_hz, self._synthesizer.family, False, self._synthesizer.parameters
-            )  # fmt: skip
+            model: Synthesizer | Transcriber = self._synthesizer
+            rate_hz, batches = model.sample_rate_hz, False
             declared_hz = request.contract.output.audio.sample_rate_hz
             if rate_hz != declared_hz:
                 raise VoxFleetError(
@@ -266,14 +285,15 @@ class WorkerLoop:
                     f" write {rate_hz} there",
                 )
             self._synthesis = TextSynthesis(self._synthesizer, request.contract, self._backends.write_audio, self._send)
-        elif self._transcriber is not None:
+        elif self._transcriber is not None and self._second_opinion is not None:
             model = self._transcriber
-            rate_hz, family, batches, parameters = model.sample_rate_hz, model.family, model.batches, model.parameters
+            rate_hz, batches = model.sample_rate_hz, self._transcriber.batches
             needs = MemoryNeeds(
                 request.contract,
                 rate_hz,
                 decode_bytes=self._backends.working_set_bytes(request.contract),
                 model_bytes=self._resting_bytes(),
+                work_bytes=self._work_bytes,
             )
             refusal = needs.refusal(request.memory_cap_bytes)
             if refusal is not None:
@@ -282,10 +302,9 @@ class WorkerLoop:
             self._backends.memory.set_limits(limits)
             self._ring = RingBuffer(ring_frames(request.contract, rate_hz))
             self._transcription = ClipTranscription(
-                model,
+                self._transcriber,
                 self._ring,
-                self._backends.shortfall,
-                request.contract.completeness.min_coverage_percent,
+                TranscriptJudge(self._backends.shortfall, self._second_opinion, request.contract.completeness, rate_hz),
                 needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes),
                 self._send,
             )
@@ -294,12 +313,14 @@ class WorkerLoop:
         os.environ[SAMPLE_RATE] = str(rate_hz)
         return Loaded(
             sample_rate_hz=rate_hz,
-            family=family,
+            family=model.family,
             batches=batches,
-            parameters=parameters,
+            parameters=model.parameters,
+            dtype=model.dtype,
             ring_bytes=0 if self._ring is None else self._ring.size_bytes,
             seed=self._backends.seed(request.task),
             blas=blas.in_use(),
+            warm_up_milliseconds=self._warm_up_milliseconds,
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
@@ -349,12 +370,36 @@ def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
             message=f"the model in {request.folder} cannot be read by the lane: {error.strerror}; check the disk, and"
             " that laneUser may read the folder",
         )
+    package = missing_package(error)
+    if package is not None:
+        return WorkerRefusal(
+            failure_class=FailureClass.MODEL_UNAVAILABLE,
+            message=f"the model in {request.folder} needs the Python package {package}, which is not installed; run:"
+            f" {install_command(package)}",
+        )
     return WorkerRefusal(
         failure_class=FailureClass.MODEL_UNAVAILABLE,
         message=f"the model in {request.folder} cannot be loaded, its code raised {type(error).__name__}: {error}"[
             :1024
         ],
     )
+
+
+def _timed(work: Callable[[], None]) -> int:
+    """Returns how long the work took, in milliseconds."""
+    started_ns = time.monotonic_ns()
+    work()
+    return (time.monotonic_ns() - started_ns) // 1_000_000
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package whose absence made a model's code give up, perhaps with an error of its own; None: another reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name is not None:
+            return cause.name.partition(".")[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _key_of(request: Load) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 
 if TYPE_CHECKING:
-    from voxfleet_agent.worker.decode_thread import Samples
+    from voxfleet_agent.worker.decode_thread import AudibleSpeech, Samples
     from voxfleet_agent.worker.loop import Item, WorkerBackends
     from voxfleet_agent.worker.synthesize import Synthesizer
     from voxfleet_agent.worker.transcribe import Transcriber
@@ -113,6 +113,7 @@ def default_backends() -> WorkerBackends:
         load_transcriber=_load_transcriber,
         load_synthesizer=_load_synthesizer,
         audible_speech=audible_speech,
+        load_second_opinion=_load_second_opinion,
         shortfall=shortfall,
         seed=_seed,
         memory=mlx_memory,
@@ -123,6 +124,12 @@ def _load_transcriber(folder: Path, transcription: Transcription, timestamps: Ti
     from voxfleet_agent.engine.transcriber import MlxTranscriber  # a lane that synthesizes does not need it
 
     return MlxTranscriber(folder, transcription, timestamps)
+
+
+def _load_second_opinion() -> AudibleSpeech:
+    from voxfleet_agent.engine.silero import SileroDetector  # a lane that synthesizes does not need it
+
+    return SileroDetector().audible_speech
 
 
 def _load_synthesizer(folder: Path, synthesis: Synthesis, reference: Samples | None, rate_hz: int) -> Synthesizer:

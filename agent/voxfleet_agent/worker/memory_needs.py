@@ -11,7 +11,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 _MIB = 2**20
 _ROOM_PERCENT = 25
 """Waiting audio may take this share of the memory that ring, decoding and model leave below the cap, and its batch as
-much again. The rest is for the model's own work, which only the ladder measures and the memory guard bounds."""
+much again. The rest is for what longer audio takes, which only the ladder measures and the memory guard bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class MemoryNeeds:
     """The most memory that decoding one clip or window takes."""
     model_bytes: int
     """The footprint of the process with its model."""
+    work_bytes: int
+    """What inference takes beyond that, at least: measured on the shortest audio. A model that pads takes it always."""
 
     @property
     def ring_bytes(self) -> int:
@@ -37,7 +39,7 @@ class MemoryNeeds:
     @property
     def least_bytes(self) -> int:
         """The least memory that a lane needs: for one piece that waits, and that the model infers alone."""
-        return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes
+        return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes + self.work_bytes
 
     def limits(self, cap_bytes: int, interpreter_bytes: int) -> MlxLimits:
         """What MLX may take under the cap; its cache gets only what the lane does not need."""
@@ -49,7 +51,8 @@ class MemoryNeeds:
 
         `cache_bytes`: what MLX may keep for reuse.
         """
-        remaining_bytes = cap_bytes - self.ring_bytes - self.decode_bytes - self.model_bytes - cache_bytes
+        taken_bytes = self.ring_bytes + self.decode_bytes + self.model_bytes + self.work_bytes
+        remaining_bytes = cap_bytes - taken_bytes - cache_bytes
         return max(self.piece_bytes, remaining_bytes * _ROOM_PERCENT // 100)
 
     def refusal(self, cap_bytes: int) -> str | None:
@@ -64,7 +67,8 @@ class MemoryNeeds:
             f"the contract needs {_mib(self.least_bytes)} of a lane's memory and the cap is {_mib(cap_bytes)}: ring"
             f" {_mib(self.ring_bytes)} ({clause} {seconds:g} s x {percent} % x {self.rate_hz} Hz x"
             f" {BYTES_PER_FRAME} B) + decoding {_mib(self.decode_bytes)} + one piece that waits"
-            f" {_mib(self.piece_bytes)} + its batch {_mib(self.piece_bytes)} + model {_mib(self.model_bytes)};"
+            f" {_mib(self.piece_bytes)} + its batch {_mib(self.piece_bytes)} + model {_mib(self.model_bytes)}"
+            f" + its work {_mib(self.work_bytes)};"
             f" shorten {clause}, declare conversions.windows, or raise batching.memoryCap and the pool's memoryCap"
         )
 

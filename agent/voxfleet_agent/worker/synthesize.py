@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.lane_protocol.messages import (
     REASON_CHARACTERS,
     ClipMessage,
+    HeardAudio,
     InferringClips,
     Message,
     SynthesizedFile,
@@ -36,6 +38,7 @@ class Synthesizer(Protocol):
     sample_rate_hz: int
     family: str
     parameters: int
+    dtype: str
     interval_milliseconds: int
 
     def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...
@@ -96,7 +99,7 @@ class TextSynthesis:
     def _write(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedFile, int] | VoxFleetError:
         """Writes the audio file; returns it with its length in milliseconds, or why there is none."""
         clip.path.unlink(missing_ok=True)  # left by the first try
-        chunks = _Chunks()
+        chunks = _Chunks(partial(self._tell, clip))
         try:
             counted_chunks = chunks.counted(self._model.synthesize(text, enlarged=enlarged))
             written = self._write_audio(
@@ -120,6 +123,11 @@ class TextSynthesis:
             interval_milliseconds=self._model.interval_milliseconds,
         )
         return synthesized, written.frames * 1000 // self._model.sample_rate_hz
+
+    def _tell(self, clip: ClipMessage, frames: int) -> None:
+        """Sends how much audio of a text is there."""
+        milliseconds = frames * 1000 // self._model.sample_rate_hz
+        self._send(HeardAudio(index=clip.index, audio_milliseconds=milliseconds))
 
     def _send_verdict(
         self,
@@ -149,7 +157,10 @@ class TextSynthesis:
 
 
 class _Chunks:
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        """`tell`: called with the frames so far, at each chunk."""
+        self._tell = tell
+        self._frames = 0
         self.count = 0
 
     def counted(self, chunks: Iterable[Samples]) -> Iterator[Samples]:
@@ -157,4 +168,6 @@ class _Chunks:
         for chunk in chunks:
             if chunk.shape[0] > 0:
                 self.count += 1
+                self._frames += chunk.shape[0]
+                self._tell(self._frames)
                 yield chunk

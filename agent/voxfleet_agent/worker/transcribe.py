@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, RingBuffer
-from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.engine.unspoken_text import Span
+from voxfleet_agent.engine.window_times import join_windows
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
-from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, InferringClips, Message, VerdictMessage
-from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Mask, Piece, Samples
-from voxfleet_api.clip_warnings import RowWarning, WarningCode
+from voxfleet_agent.lane_protocol.messages import (
+    REASON_CHARACTERS,
+    HeardAudio,
+    InferringClips,
+    Message,
+    VerdictMessage,
+)
+from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
+from voxfleet_agent.worker.transcript_judge import Judgement, TranscriptJudge, shifted_spans, text_warnings
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.rows import TimedText
-
-LEAST_SPEECH_MILLISECONDS = 100
-"""A text needs this much audible speech. Half of what completeness asks of a short word: the detector may miss its
-ends."""
 
 
 class GpuFaultError(Exception):
@@ -33,13 +36,14 @@ class Transcriber(Protocol):
     family: str
     batches: bool
     parameters: int
+    dtype: str
+    tells_progress: bool
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]: ...
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]: ...
 
     def warm_up(self) -> None: ...
-
-
-Shortfall = Callable[[Transcript, Mask, int], str | None]
 
 
 @dataclass(slots=True)
@@ -52,8 +56,12 @@ class _ClipState:
     infer_milliseconds: int = 0
     batch_size: int = 1
     retried_for: tuple[FailureClass, ...] = ()
-    unspoken_milliseconds: list[int] = field(default_factory=list)
-    """Starts of the pieces with a text and without audible speech."""
+    unspoken: list[Span] = field(default_factory=list)
+    """Where the clip has text and no audible speech."""
+    repeated: list[Span] = field(default_factory=list)
+    """Where its text repeats a phrase faster than anybody speaks."""
+    failure: tuple[FailureClass, str] | None = None
+    """It awaits its end, which tells its length."""
 
 
 @dataclass(slots=True)
@@ -80,16 +88,14 @@ class ClipTranscription:
         self,
         model: Transcriber,
         ring: RingBuffer,
-        shortfall: Shortfall,
-        min_coverage_percent: int,
+        judge: TranscriptJudge,
         room_bytes: int,
         send: Callable[[Message], None],
     ) -> None:
         """`room_bytes`: the most audio that waits outside of the ring, counted as the padded batch that it becomes."""
         self._model = model
         self._ring = ring
-        self._shortfall = shortfall
-        self._min_coverage_percent = min_coverage_percent
+        self._judge = judge
         self._room_frames = room_bytes // BYTES_PER_FRAME
         self._send = send
         self._clips: dict[ClipJob, _ClipState] = {}
@@ -113,7 +119,7 @@ class ClipTranscription:
     def add_piece(self, piece: Piece) -> None:
         """Moves a piece out of the ring, so that decoding goes on."""
         clip = self._clips.get(piece.job)
-        if clip is None:  # an earlier piece failed
+        if clip is None or clip.failure is not None:  # an earlier piece failed
             self._ring.drop(piece.slot)
             return
         self._waiting.append(_PendingPiece(clip, piece, self._ring.take(piece.slot)))
@@ -124,12 +130,15 @@ class ClipTranscription:
         if clip is None:
             return
         clip.decoded = decoded
-        if decoded.failure is None:
+        if decoded.failure is not None:
+            if any(pending.clip is clip for pending in self._waiting) or clip.transcripts:
+                self._ring.resets[decoded.failure.failure_class.value] += 1
+            # A clip that is damaged is refused for it, however far the model has come.
+            self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
+        elif clip.failure is not None:
+            self._send_failure(clip, decoded, *clip.failure)
+        else:
             self._finish_if_complete(clip)
-            return
-        if any(pending.clip is clip for pending in self._waiting) or clip.transcripts:
-            self._ring.resets[decoded.failure.failure_class.value] += 1
-        self._fail(clip, decoded.failure.failure_class, decoded.failure.message)
 
     def infer(self, *, all_waiting: bool) -> bool:
         """Runs the model if a full batch of pieces waits, or any piece with `all_waiting`; returns whether it ran."""
@@ -162,7 +171,9 @@ class ClipTranscription:
         """Gives each piece a transcript or a failure; a group that fails is bisected down to the pieces at fault."""
         self._announce(group)
         try:
-            transcripts = self._model.transcribe([pending.samples for pending in group], enlarged=enlarged)
+            samples = [pending.samples for pending in group]
+            heard = partial(self._tell, group[0]) if len(group) == 1 else None
+            transcripts = self._model.transcribe(samples, enlarged=enlarged, heard=heard)
             if len(transcripts) != len(group):
                 raise TypeError(f"the model returned {len(transcripts)} transcripts for {len(group)} clips")
         except Exception as error:  # a model's code raises what it likes; the verdict names the type
@@ -192,42 +203,46 @@ class ClipTranscription:
         clip = pending.clip
         if clip.job.abandoned:
             return
-        reason = self._incomplete(pending)
-        if reason is not None:
-            started_ns = time.monotonic_ns()
+        started_ns = time.monotonic_ns()
+        judgement = self._judgement(pending)
+        if judgement.short is not None:
             self._transcribe([pending], enlarged=True)
-            clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
-            reason = self._incomplete(pending)
+            judgement = self._judgement(pending)
+        clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
         if pending.failure_class is not None:
             # A clip that fails even alone was the cause when its groups failed.
             clip.retried_for = (*pending.bisected_for, *clip.retried_for)
             self._fail(clip, pending.failure_class, pending.reason)
-        elif reason is not None:
-            self._fail(clip, FailureClass.TRUNCATED_OUTPUT, reason)
+        elif judgement.short is not None:
+            self._fail(clip, FailureClass.TRUNCATED_OUTPUT, judgement.short)
         elif pending.transcript is not None:
             piece = pending.piece
             clip.transcripts[piece.number] = (piece.start_milliseconds, pending.transcript)
-            if pending.transcript.text and int(piece.speech.sum()) * FRAME_MILLISECONDS < LEAST_SPEECH_MILLISECONDS:
-                clip.unspoken_milliseconds.append(piece.start_milliseconds)
+            clip.unspoken += shifted_spans(judgement.unspoken, piece.start_milliseconds)
+            clip.repeated += shifted_spans(judgement.repeated, piece.start_milliseconds)
             self._finish_if_complete(clip)
+            if not clip.job.abandoned:  # else the verdict has told it
+                self._tell(pending, self._milliseconds(pending))
 
-    def _incomplete(self, pending: _PendingPiece) -> str | None:
-        """Why the transcript does not cover the speech of the piece; None when it does or there is none."""
+    def _judgement(self, pending: _PendingPiece) -> Judgement:
         if pending.failure_class is not None or pending.transcript is None:
-            return None
-        reason = self._shortfall(pending.transcript, pending.piece.speech, self._min_coverage_percent)
-        quieted = pending.piece.quieted
-        return reason if reason is None or quieted is None else f"{reason}; {quieted}"
+            return Judgement()
+        return self._judge.judge(pending.transcript, pending.piece, pending.samples)
 
     def _finish_if_complete(self, clip: _ClipState) -> None:
         """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
         decoded = clip.decoded
         if decoded is None or len(clip.transcripts) < decoded.pieces:
             return
+        warnings = text_warnings(clip.unspoken, clip.repeated, decoded.audio_milliseconds)
+        if warnings and self._judge.quarantines:
+            self._fail(clip, FailureClass.UNSPOKEN_TEXT, "; ".join(warning.message for warning in warnings))
+            return
         windows = [clip.transcripts[number] for number in sorted(clip.transcripts)]
-        whole = cut_times(join_windows(windows), decoded.audio_milliseconds)
-        self._close(clip)
+        whole = join_windows(windows, decoded.audio_milliseconds)
+        clip.job.abandoned = True
+        del self._clips[clip.job]
         self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
@@ -237,7 +252,7 @@ class ClipTranscription:
                 language=whole.language,
                 audio_milliseconds=decoded.audio_milliseconds,
                 attestation=decoded.attestation,
-                warnings=(*decoded.warnings, *no_audible_speech(clip.unspoken_milliseconds, decoded.pieces)),
+                warnings=(*decoded.warnings, *warnings),
                 decode_milliseconds=decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
@@ -247,19 +262,26 @@ class ClipTranscription:
         )
 
     def _fail(self, clip: _ClipState, failure_class: FailureClass, reason: str) -> None:
-        decoded = clip.decoded
-        self._close(clip)
-        if decoded is None:  # later windows are on their way, and will be dropped
-            self._ring.resets[failure_class.value] += 1
+        """Sends the verdict, or leaves it to the clip's end if that is not decoded yet."""
+        clip.job.abandoned = True
+        self._waiting = [pending for pending in self._waiting if pending.clip is not clip]
+        if clip.decoded is not None:
+            self._send_failure(clip, clip.decoded, failure_class, reason)
+            return
+        clip.failure = (failure_class, reason)
+        self._ring.resets[failure_class.value] += 1  # later windows may be on their way, and will be dropped
+
+    def _send_failure(self, clip: _ClipState, decoded: Decoded, failure_class: FailureClass, reason: str) -> None:
+        del self._clips[clip.job]
         self._send(
             VerdictMessage(
                 index=clip.job.clip.index,
                 failure_class=failure_class,
                 reason=reason[:REASON_CHARACTERS],
-                audio_milliseconds=0 if decoded is None else decoded.audio_milliseconds,
-                attestation=None if decoded is None else decoded.attestation,
-                warnings=() if decoded is None else decoded.warnings,
-                decode_milliseconds=0 if decoded is None else decoded.decode_milliseconds,
+                audio_milliseconds=decoded.audio_milliseconds,
+                attestation=decoded.attestation,
+                warnings=decoded.warnings,
+                decode_milliseconds=decoded.decode_milliseconds,
                 wait_milliseconds=clip.wait_milliseconds,
                 infer_milliseconds=clip.infer_milliseconds,
                 batch_size=clip.batch_size,
@@ -267,81 +289,20 @@ class ClipTranscription:
             )
         )
 
-    def _close(self, clip: _ClipState) -> None:
-        clip.job.abandoned = True
-        self._clips.pop(clip.job, None)
-        self._waiting = [pending for pending in self._waiting if pending.clip is not clip]
-
     def _announce(self, group: Sequence[_PendingPiece]) -> None:
         indexes = tuple(dict.fromkeys(pending.clip.job.clip.index for pending in group))
-        frames = sum(pending.samples.shape[0] for pending in group)
-        self._send(InferringClips(indexes=indexes, audio_milliseconds=frames * 1000 // self._model.sample_rate_hz))
+        milliseconds = sum(map(self._milliseconds, group))
+        signals = self._model.tells_progress and len(group) == 1
+        self._send(InferringClips(indexes=indexes, audio_milliseconds=milliseconds, tells_progress=signals))
 
+    def _tell(self, pending: _PendingPiece, heard_milliseconds: int) -> None:
+        """Sends how far the model has come in a piece."""
+        heard_milliseconds = min(heard_milliseconds, self._milliseconds(pending))
+        index, start_milliseconds = pending.clip.job.clip.index, pending.piece.start_milliseconds
+        self._send(HeardAudio(index=index, audio_milliseconds=start_milliseconds + heard_milliseconds))
 
-def no_audible_speech(starts_milliseconds: Sequence[int], pieces: int) -> tuple[RowWarning, ...]:
-    """The warning for a clip whose pieces with these starts have a text and no audible speech."""
-    if not starts_milliseconds:
-        return ()
-    where = "the clip"
-    if pieces > 1:
-        seconds = min(starts_milliseconds) / 1000
-        where = f"{len(starts_milliseconds)} of its {pieces} windows, the first from {seconds:.1f} s on"
-    message = f"no speech is audible in {where}, yet the model wrote a text; read it before you use it"
-    return (RowWarning(code=WarningCode.NO_AUDIBLE_SPEECH, message=message),)
-
-
-def join_windows(windows: Sequence[tuple[int, Transcript]]) -> Transcript:
-    """One transcript from (start in milliseconds, transcript) of each window, in order.
-
-    Times count from the start of the clip.
-    """
-    if len(windows) == 1 and windows[0][0] == 0:
-        return windows[0][1]
-    transcripts = [transcript for _, transcript in windows]
-    segments = [(start, transcript.segments) for start, transcript in windows]
-    words = [(start, transcript.words) for start, transcript in windows]
-    return Transcript(
-        text=" ".join(transcript.text for transcript in transcripts if transcript.text),
-        segments=_shifted(segments),
-        words=_shifted(words),
-        language=next((transcript.language for transcript in transcripts if transcript.language), None),
-        token_limit_reached=any(transcript.token_limit_reached for transcript in transcripts),
-    )
-
-
-def cut_times(transcript: Transcript, audio_milliseconds: int) -> Transcript:
-    """Cuts times at the end of the audio: a model's frames may reach beyond it."""
-
-    def cut(timed: tuple[TimedText, ...] | None) -> tuple[TimedText, ...] | None:
-        if timed is None or all(part.end_milliseconds <= audio_milliseconds for part in timed):
-            return timed
-        return tuple(
-            TimedText(
-                start_milliseconds=min(part.start_milliseconds, audio_milliseconds),
-                end_milliseconds=min(part.end_milliseconds, audio_milliseconds),
-                text=part.text,
-            )
-            for part in timed
-        )
-
-    return replace(transcript, segments=cut(transcript.segments), words=cut(transcript.words))
-
-
-def _shifted(windows: Sequence[tuple[int, tuple[TimedText, ...] | None]]) -> tuple[TimedText, ...] | None:
-    """Times of all windows, counted from the start of the clip; None when a window has no times."""
-    shifted: list[TimedText] = []
-    for start, timed in windows:
-        if timed is None:
-            return None
-        shifted += [
-            TimedText(
-                start_milliseconds=start + part.start_milliseconds,
-                end_milliseconds=start + part.end_milliseconds,
-                text=part.text,
-            )
-            for part in timed
-        ]
-    return tuple(shifted)
+    def _milliseconds(self, pending: _PendingPiece) -> int:
+        return len(pending.samples) * 1000 // self._model.sample_rate_hz
 
 
 def inference_failure(error: Exception) -> tuple[FailureClass, str]:

@@ -179,7 +179,14 @@ class Windows(
     A window ends at the quietest moment within its last `seek`; each sample lies in exactly one window.
     """
 
-    length: Annotated[Duration, Field(description="The longest window.", json_schema_extra=between("100ms", "1h"))]
+    length: Annotated[
+        Duration,
+        Field(
+            description="The longest window. For Whisper and recordings of many minutes, 60s: what it heard wrong at"
+            " one place makes it hear wrong, or leave out, what follows.",
+            json_schema_extra=between("100ms", "1h"),
+        ),
+    ]
     seek: Annotated[
         Duration,
         Field(

@@ -124,8 +124,18 @@ class FailureBudget(SpecModel):
     ] = None
 
 
+class UnspokenText(StrEnum):
+    """What becomes of a clip with text that no audible speech explains."""
+
+    WARN = "Warn"
+    QUARANTINE = "Quarantine"
+
+
 class Completeness(SpecModel):
-    """When a transcript counts as cut short (TruncatedOutput). Its clip is tried once more, then quarantined."""
+    """When a transcript does not fit what is heard in its clip.
+
+    A transcript that is cut short (TruncatedOutput) is tried once more, then quarantined.
+    """
 
     min_coverage_percent: Annotated[
         int,
@@ -136,6 +146,14 @@ class Completeness(SpecModel):
             " model gives times; 0: not checked.",
         ),
     ] = 90
+    unspoken_text: Annotated[
+        UnspokenText,
+        Field(
+            description="What becomes of a clip whose text lies where no speech is audible, or repeats a phrase faster"
+            " than anybody speaks. Warn: its row has a warning (NoAudibleSpeech, RepeatedText). Quarantine: it is"
+            " quarantined (UnspokenText).",
+        ),
+    ] = UnspokenText.WARN
 
 
 class Slo(SpecModel):

@@ -24,7 +24,8 @@ class Transcription(SpecModel):
     """How the model transcribes; a setting that the model does not know fails the job."""
 
     language: Annotated[
-        Language | None, Field(description="The spoken language, such as en; absent: the model detects it.")
+        Language | None,
+        Field(description="The spoken language, as a code (en) or a name (English); absent: the model detects it."),
     ] = None
     max_tokens: Annotated[
         int | None,
@@ -80,7 +81,9 @@ class Synthesis(
         str | None, Field(min_length=1, max_length=1000, description="How to speak, or what the voice is like.")
     ] = None
     reference: Annotated[VoiceReference | None, Field(description="A recording of the voice.")] = None
-    language: Annotated[Language | None, Field(description="The text's language; absent: the model's default.")] = None
+    language: Annotated[
+        Language | None, Field(description="The text's language, as a code or a name; absent: the model's default.")
+    ] = None
     speed_percent: Annotated[
         int, Field(ge=25, le=400, description="Speed; a model that cannot change it accepts only 100.")
     ] = 100

@@ -50,7 +50,9 @@ class VoiceContractSpec(
     failure_budget: Annotated[FailureBudget, Field(description="What one Mac may spend on a job's failures.")] = (
         FailureBudget()
     )
-    completeness: Annotated[Completeness, Field(description="When a transcript counts as cut short.")] = Completeness()
+    completeness: Annotated[Completeness, Field(description="When a transcript does not fit what is heard.")] = (
+        Completeness()
+    )
     slo: Annotated[Slo, Field(description="How long a clip may be at work.")] = Slo()
     scratch: Annotated[ScratchLimit, Field(description="Scratch of one attempt.")] = ScratchLimit()
 

@@ -285,7 +285,7 @@ GOOD: dict[str, Json] = {
             "spec.retries": {"maxRetries": 0, "classes": []},
             "spec.quarantine": {"haltFanOutPercent": 10, "retainFor": "24h"},
             "spec.failureBudget": {"retriesPerHour": 50, "quarantinedMinutes": 30},
-            "spec.completeness": {"minCoveragePercent": 80},
+            "spec.completeness": {"minCoveragePercent": 80, "unspokenText": "Quarantine"},
             "spec.scratch": {"maxBytes": "1Gi"},
         },
     ),

@@ -17,7 +17,7 @@ from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.kinds.job_task import Transcription
-from voxfleet_models import make_model
+from voxfleet_models.families import make_model
 
 Samples = npt.NDArray[np.float32]
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"

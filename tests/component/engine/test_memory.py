@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -15,6 +17,8 @@ from voxfleet_agent import process_memory
 from voxfleet_agent.engine import mlx_memory
 from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.engine.transcriber import MlxTranscriber
+from voxfleet_agent.lanes.child_environment import child_environment
+from voxfleet_dev.mac import agent_environment
 
 MIB = 2**20
 
@@ -104,6 +108,40 @@ def test_the_structure_of_macos_has_the_offsets_of_its_header() -> None:
 def test_the_metal_peak_is_none_without_metal() -> None:
     mlx_memory.reset_metal_peak()
     assert (mlx_memory.metal_peak_bytes() is None) is not mx.metal.is_available()
+
+
+def test_work_is_what_was_taken_and_given_back() -> None:
+    held = mx.ones((32 * MIB // 4,))
+    mx.eval(held)
+    mlx_memory.reset_metal_peak()
+    mx.eval(mx.sum(held + 1))
+    assert 32 * MIB <= mlx_memory.work_bytes() < 48 * MIB
+
+
+WHISPER_WORK = """
+import sys
+from pathlib import Path
+from voxfleet_agent.engine import mlx_memory
+from voxfleet_agent.engine.transcriber import MlxTranscriber
+from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_task import Transcription
+
+model = MlxTranscriber(Path(sys.argv[1]), Transcription(), Timestamps.NONE)
+mlx_memory.reset_metal_peak()
+model.warm_up()
+print(mlx_memory.work_bytes())
+"""
+
+
+def test_whisper_takes_its_work_for_a_second_of_silence(whisper_folder: Path, tmp_path: Path) -> None:
+    """It pads every clip to 30 s: a cap that has room for the model alone has none for a clip."""
+    told = subprocess.run(
+        [sys.executable, "-c", WHISPER_WORK, str(whisper_folder)],
+        env=child_environment({**os.environ, **agent_environment()}, tmp_path),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert 40 * MIB < int(told.stdout) < 400 * MIB  # 106 MiB in float32
 
 
 def test_parameters_are_counted_through_lists_and_dicts() -> None:

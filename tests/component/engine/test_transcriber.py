@@ -180,6 +180,13 @@ def test_a_language_reaches_the_model(tiny: Tiny, examples: Examples) -> None:
     assert len(transcripts) > 1
 
 
+def test_whisper_is_told_a_language_it_knows_and_attests_it(tiny: Tiny) -> None:
+    silence = np.zeros(8_000, np.float32)
+    assert load(tiny("whisper"), language="English", max_tokens=16).transcribe([silence])[0].language == "en"
+    with pytest.raises(VoxFleetError, match=r"transcription\.language: this whisper model knows en alone and not fr"):
+        load(tiny("whisper"), language="fr")
+
+
 def test_the_name_of_the_folder_does_not_choose_the_family(tiny: Tiny, tmp_path: Path) -> None:
     """mlx-audio searches it for names of families when it does not know the config's."""
     folder = tmp_path / "moonshine-mms-large"

@@ -54,6 +54,15 @@ def test_the_table_shows_tiers_knees_and_why(config: Path, tmp_path: Path) -> No
     assert f"3 is used, {why}." in lines
 
 
+def test_a_model_that_does_not_batch_has_a_reason_and_no_table(config: Path, tmp_path: Path) -> None:
+    alone = of_model("a").model_copy(update={"tiers": (), "chosen": 1, "family": "whisper"})
+    store(tmp_path, alone)
+    lines = ladder(config, "--plot", str(tmp_path / "none.png")).output.splitlines()
+    why = "1 is used: a whisper model works on one clip at a time, so nothing was measured"
+    assert f"{why}." in lines and not any("Batch" in line for line in lines)
+    assert [table["why"] for table in json.loads(ladder(config, "-o", "json").output)] == [why]
+
+
 def test_a_step_down_is_shown_with_its_reason(config: Path, tmp_path: Path) -> None:
     why = "the GPU gave up the lane's work"
     store(tmp_path, of_model("a").model_copy(update={"chosen": 1, "stepped_down_for": why}))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
@@ -57,7 +58,7 @@ async def model(tmp_path: Path) -> ResolvedModel:
 
 async def test_the_default_models_ladder_is_measured_stored_and_shown(model: ResolvedModel, tmp_path: Path) -> None:
     lane = ProcessLane("offline-0", tmp_path / "lane")
-    book = MacLadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES)
+    book = MacLadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES, FLOAT32)
     try:
         table = await book.table(lane, model, make_spec(3), good_clips(3))
         assert lane.loaded_digest is None
@@ -109,7 +110,7 @@ async def test_repeated_runs_agree_within_one_step(model: ResolvedModel, tmp_pat
     for run in range(3):
         lane = ProcessLane("offline-0", tmp_path / f"lane-{run}")
         try:
-            book = MacLadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES)
+            book = MacLadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES, FLOAT32)
             table = await book.table(lane, model, make_spec(8), good_clips(8))
         finally:
             await lane.kill()

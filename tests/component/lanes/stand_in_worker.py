@@ -20,6 +20,8 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     rest:BEHAVIOUR                            the behaviour after the batch, when its memory is measured
     long:MIB                                  a transcript of this size
     permission                                no permission to read a file
+    tell:PATH                                 tells that half of the clip is heard, then waits for PATH
+    tell-hang                                 tells that half of the clip is heard, then waits for ever
 
 The key `load` says what it does as it is loaded.
 """
@@ -80,6 +82,9 @@ class Memory:
 
     def footprint_bytes(self) -> int:
         return footprint_bytes()
+
+    def work_bytes(self) -> int:
+        return 0
 
     def metal_peak_bytes(self) -> int | None:
         return None
@@ -149,8 +154,10 @@ class Model:
     family = "stand-in"
     batches = True
     parameters = 7
+    dtype = "float32"
 
     def __init__(self, behaviours: dict[str, str], folder: Path) -> None:
+        self.tells_progress = any(behaviour.startswith("tell") for behaviour in behaviours.values())
         self._behaviours = behaviours
         self._folder = folder
 
@@ -159,12 +166,16 @@ class Model:
             loads.write("x")
         behave(self._behaviours.get("load", ""), crowd=False)
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
         numbers = [round(float(samples[0]) * 100) for samples in clips]
         transcripts = []
         for number, samples in zip(numbers, clips, strict=True):
             behaviour = self._behaviours.get(str(number), "")
             milliseconds = samples.shape[0] * 1000 // RATE_HZ
+            if behaviour.startswith("tell") and heard is not None:
+                heard(milliseconds // 2)
             text = behave(behaviour, crowd=len(clips) > 1) or f"clip {number}"
             cut = behaviour == "short" or (behaviour == "short-once" and not enlarged)
             segments = (TimedText(start_milliseconds=0, end_milliseconds=milliseconds, text=text),)
@@ -176,6 +187,7 @@ class Voice:
     sample_rate_hz = 24_000
     family = "stand-in"
     parameters = 7
+    dtype = "float32"
     interval_milliseconds = 80
 
     def __init__(self, behaviours: dict[str, str]) -> None:
@@ -223,8 +235,11 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
         _kept.append(np.ones(int(detail) * 2**20, np.uint8))
     if what == "fork-hang" and os.fork() == 0:
         _hold_channel()
-    if what in ("hang", "fork-hang"):
+    if what in ("hang", "fork-hang", "tell-hang"):
         threading.Event().wait()
+    if what == "tell":
+        while not Path(detail).exists():
+            threading.Event().wait(0.01)
     if what == "long":
         return "x" * (int(detail) * 2**20)
     if what == "permission":
@@ -279,6 +294,7 @@ def backends(behaviours: dict[str, str]) -> WorkerBackends:
         load_transcriber=load_transcriber,
         load_synthesizer=load_synthesizer,
         audible_speech=audible_speech,
+        load_second_opinion=lambda: audible_speech,
         shortfall=shortfall,
         seed=lambda task: SEEDS[task],
         memory=Memory(),

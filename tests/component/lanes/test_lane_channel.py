@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, load_request, run, synthesize_spec, tasks, transcribe_spec
 
-from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, frame
+from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, HeardAudio, InferringClips, frame
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_types import ClipTask
@@ -71,6 +71,35 @@ async def test_an_announcement_counts_as_activity(tmp_path: Path) -> None:
             assert child.last_received_seconds >= began and not answer.done()
             child.send(load_request(tmp_path))
             assert isinstance(await answer, BatchDone)
+    finally:
+        answer.cancel()
+        await child.end()
+
+
+async def test_a_text_tells_how_much_of_it_is_spoken(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in()
+    await lane.load(stand_in_model, synthesize_spec())
+    told: list[int] = []
+    (verdict,) = await run(lane, [ClipTask(0, tmp_path / "0.wav", text="x", max_bytes=2**20, heard=told.append)])
+    assert verdict.failure_class is None and told == [100, 150]
+
+
+async def test_progress_within_a_clip_counts_as_activity_and_shows_the_models_pace(tmp_path: Path) -> None:
+    announced = frame(InferringClips(indexes=(3,), audio_milliseconds=1000, tells_progress=True))
+    said = frame(HeardAudio(index=3, audio_milliseconds=500))
+    child = await start(tmp_path, f"import os; os.write(1, {announced!r}); os.read(0, 1); os.write(1, {said!r})")
+    answer = asyncio.create_task(child.receive())
+    try:
+        async with asyncio.timeout(30):
+            while not child.inferring:  # noqa: ASYNC110 - an announcement sets it without any event
+                await asyncio.sleep(0)
+            announced_at = child.last_received_seconds
+            child.send(load_request(tmp_path))
+            assert isinstance(await answer, HeardAudio)
+        assert child.tells_progress and child.last_received_seconds > announced_at
+        assert child.pace.slowest_seconds == child.last_received_seconds - announced_at
     finally:
         answer.cancel()
         await child.end()

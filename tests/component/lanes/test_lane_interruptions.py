@@ -24,6 +24,7 @@ from tests.component.lanes.lane_rig import (
     contract,
     run,
     tasks,
+    tone,
     transcribe_spec,
 )
 
@@ -32,6 +33,7 @@ from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_input import Conversions, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,6 +48,49 @@ async def test_a_clip_that_hangs_is_found_and_its_siblings_are_transcribed(
     clips = tasks(tmp_path, [1, POISON, 3], milliseconds=20)
     poison = assert_only_the_poison_suffers(await run(lane, clips), [1, POISON, 3])
     assert poison.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in poison.reason
+
+
+async def test_a_model_that_hangs_within_a_long_clip_is_found_as_soon_as_within_a_short_one(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    """A minute of audio earns a model ten minutes of silence, unless it tells its progress."""
+    lane = stand_in({str(POISON): "tell-hang"}, timeouts=HangTimeouts(inferring_seconds=0.5), batch_size=1)
+    await lane.load(stand_in_model, transcribe_spec(contract(max_clip="2m")))
+    told: list[int] = []
+    clip = ClipTask(0, tone(tmp_path / "clip", POISON, 60_000), audio_milliseconds=60_000, heard=told.append)
+    async with asyncio.timeout(END_SECONDS):
+        (verdict,) = await run(lane, [clip])
+    assert verdict.failure_class is FailureClass.LANE_CRASHED and "no sign of life" in verdict.reason
+    assert told == [30_000, 30_000]
+
+
+async def test_the_progress_within_a_clip_is_told_while_the_model_works(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    """The model goes on only once the lane's caller knows that half of the clip is heard."""
+    marker = tmp_path / "marker"
+    lane = stand_in({"2": f"tell:{marker}"}, batch_size=1)
+    await lane.load(stand_in_model, transcribe_spec())
+    told: list[int] = []
+
+    def heard(milliseconds: int) -> None:
+        told.append(milliseconds)
+        marker.touch()
+
+    async with asyncio.timeout(END_SECONDS):
+        (verdict,) = await run(lane, [ClipTask(0, tone(tmp_path / "clip", 2, 1000), heard=heard)])
+    assert verdict.text == "clip 2" and told[0] == 500
+
+
+async def test_windows_tell_how_much_of_a_clip_is_heard(
+    stand_in: MakeLane, stand_in_model: ResolvedModel, tmp_path: Path
+) -> None:
+    lane = stand_in(batch_size=1)
+    await lane.load(stand_in_model, transcribe_spec(contract(Conversions(windows=Windows(length="1s")))))
+    told: list[int] = []
+    (verdict,) = await run(lane, [ClipTask(0, tone(tmp_path / "clip", 2, 3500), heard=told.append)])
+    assert verdict.text == " ".join(["clip 2"] * 4)
+    assert told[:3] == [1000, 2000, 3000] and told == sorted(told)
 
 
 async def test_a_clip_that_the_decoder_waits_on_is_found_long_before_a_hung_model_would_be(

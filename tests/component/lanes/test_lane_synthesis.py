@@ -21,7 +21,7 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping, ContractOutput
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task, Transcription
-from voxfleet_models import make_model
+from voxfleet_models.families import make_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

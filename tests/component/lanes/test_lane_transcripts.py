@@ -9,10 +9,11 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import Examples, contract, run, transcribe, transcribe_spec
+from tests.component.lanes.lane_rig import RATE_HZ, Examples, contract, run, transcribe, transcribe_spec
 
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
@@ -20,6 +21,7 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.clip_warnings import WarningCode
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Resample, Truncated, Windows
+from voxfleet_api.kinds.contract_limits import Completeness, UnspokenText
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -224,3 +226,27 @@ async def test_a_broken_model_is_unavailable_and_the_lane_goes_on(
     assert (ready.pid, ready.loaded_digest) == (pid, model.digest)
     path, text, _ = example_clips["wav-16000-01"]
     assert (await transcribe(ready, path)).text == text
+
+
+@pytest.mark.parametrize("unspoken_text", UnspokenText)
+async def test_words_that_the_model_hears_in_noise_are_told(
+    lane: ProcessLane, model: ResolvedModel, tmp_path: Path, unspoken_text: UnspokenText
+) -> None:
+    """The confined child loads Silero VAD from its package, and the built-in model hears words in white noise."""
+    noise = np.random.default_rng(3).normal(0, 0.03, 2 * RATE_HZ)
+    form = struct.pack("<HHIIHH", 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
+    audio = (noise * 32767).astype("<i2").tobytes()
+    path = tmp_path / "noise.wav"
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + len(audio)) + b"WAVEfmt " + struct.pack("<I", 16) + form
+        + b"data" + struct.pack("<I", len(audio)) + audio
+    )  # fmt: skip
+    declared = contract().model_copy(update={"completeness": Completeness(unspoken_text=unspoken_text)})
+    await lane.load(model, transcribe_spec(declared))
+    verdict = await transcribe(lane, path)
+    if unspoken_text is UnspokenText.WARN:
+        assert verdict.text and verdict.failure_class is None
+        assert [warning.code for warning in verdict.warnings] == [WarningCode.NO_AUDIBLE_SPEECH]
+    else:
+        assert verdict.failure_class is FailureClass.UNSPOKEN_TEXT
+    assert verdict.audio_milliseconds == 2000 and verdict.attestation is not None

@@ -16,10 +16,11 @@ from tests.component.lanes.stand_in_worker import Memory, audible_speech, backen
 
 from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer
-from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Loaded, Message
+from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Loaded, Message, WorkerRefusal
 from voxfleet_agent.worker.decode_thread import ClipJob, DecodeThread, Samples
 from voxfleet_agent.worker.loop import Item, WorkerLoop
 from voxfleet_api.clip_warnings import RowWarning
+from voxfleet_api.failures import FailureClass
 from voxfleet_api.rows import Attestation
 
 MIB = 2**20
@@ -43,6 +44,33 @@ def test_what_mlx_keeps_for_reuse_is_not_counted_as_the_model(tmp_path: Path, mo
     threading.Thread(target=loop.serve, daemon=True).start()
     inbox.put(load_request(tmp_path).model_copy(update={"memory_cap_bytes": 800 * MIB}))
     assert isinstance(sent.get(timeout=30), Loaded)
+
+
+class WorksHard(Memory):
+    """At rest the model takes 300 MiB, and as it warms up 200 MiB more."""
+
+    def footprint_bytes(self) -> int:
+        return 300 * MIB
+
+    def work_bytes(self) -> int:
+        return 200 * MIB
+
+
+@pytest.mark.parametrize("cap_mib", [400, 800])
+def test_a_cap_without_room_for_the_models_work_is_refused_before_any_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap_mib: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inbox, sent = queue.SimpleQueue[Item](), queue.SimpleQueue[Message]()
+    loop = WorkerLoop(replace(backends({}), memory=WorksHard()), inbox, sent.put, lambda: None)
+    threading.Thread(target=loop.serve, daemon=True).start()
+    inbox.put(load_request(tmp_path).model_copy(update={"memory_cap_bytes": cap_mib * MIB}))
+    answer = sent.get(timeout=30)
+    if cap_mib == 400:
+        assert isinstance(answer, WorkerRefusal) and answer.failure_class is FailureClass.CONTRACT_VIOLATION
+        assert "model 300.0 MiB + its work 200.0 MiB" in answer.message
+    else:
+        assert isinstance(answer, Loaded)
 
 
 class Second:

@@ -86,6 +86,8 @@ class Job:
     work_signals: int = 0
     """How often an attempt has called `StageContext.working`."""
     progress: list[tuple[int, int]] = field(default_factory=list)
+    heard_milliseconds: list[int] = field(default_factory=list)
+    """Audio that was worked through, at each report of progress."""
     metered_milliseconds: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -161,7 +163,7 @@ class Job:
             quarantine=self.quarantine or StubQuarantine(self.edges),
             budget=MacFailureBudget(spec.contract.failure_budget, SystemClock()),
             provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),
-            progress=lambda done, total: self.progress.append((done, total)),
+            progress=self._note_progress,
             working=self._signal_work,
             audio_meter=self._meter,
             one_machine=self.one_machine,
@@ -169,6 +171,10 @@ class Job:
 
     async def _signal_work(self) -> None:
         self.work_signals += 1
+
+    def _note_progress(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
+        self.progress.append((done, total))
+        self.heard_milliseconds.append(audio_milliseconds)
 
     def _meter(self, audio_milliseconds: int) -> None:
         self.metered_milliseconds.append(audio_milliseconds)

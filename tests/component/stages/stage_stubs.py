@@ -139,6 +139,7 @@ class StubLane:
 
     def __init__(self, journal: MemoryJournal | None = None, batch_size: int = 1) -> None:
         self.batch_size = batch_size
+        self.batches_clips = True
         self.journal = journal
         self.loaded: list[LaneSpec] = []
         self.batches: list[list[int]] = []
@@ -152,7 +153,15 @@ class StubLane:
     async def load(self, model: ResolvedModel, lane_spec: LaneSpec) -> LoadedModel:
         self.loaded.append(lane_spec)
         return LoadedModel(
-            RATE_HZ, "stub", True, 1000, 64, 7, "stub BLAS", {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)}
+            RATE_HZ,
+            "stub",
+            self.batches_clips,
+            1000,
+            "float32",
+            64,
+            7,
+            "stub BLAS",
+            {"MLX_AUDIO_BATCH_SIZE": str(self.batch_size)},
         )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:

@@ -59,6 +59,14 @@ def test_wrong_settings_of_a_transcription_are_named_together(tmp_path: Path) ->
         assert field in caught.value.message
 
 
+@pytest.mark.parametrize("language", ["fr", "french", "xx"])
+def test_a_language_that_the_model_does_not_know_is_refused_by_its_config(language: str, tmp_path: Path) -> None:
+    attempt = spec(contract(ContractOutput())).model_copy(update={"transcription": Transcription(language=language)})
+    folder = model(tmp_path, "whisper", n_vocab=51_864)
+    with pytest.raises(VoxFleetError, match=f"knows en alone and not {language}; write en"):
+        require_model_supports(folder, attempt)
+
+
 EIGHT_KHZ = ContractInput(containers=(Container.WAV,), sample_rates_hz=(8000,), channels=(1,))
 BOTH = EIGHT_KHZ.model_copy(update={"sample_rates_hz": (8000, 16000)})
 SIXTEEN_KHZ = EIGHT_KHZ.model_copy(update={"sample_rates_hz": (16000,)})

@@ -213,7 +213,7 @@ async def test_each_requested_format_is_a_file_per_clip_and_hashed_in_the_index(
     assert written == sorted(
         ["files.jsonl", *(f"{index:06d}.{form}" for index in (0, 2, 3, 4) for form in ("srt", "txt"))]
     )
-    assert (job.folder / "transcripts" / "000002.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:00,150\n")
+    assert (job.folder / "transcripts" / "000002.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:00,200\n")
     assert (job.folder / "transcripts" / "000002.txt").read_text() == job.expected_texts()[2] + "\n"
     lines = (job.folder / "transcripts" / "files.jsonl").read_bytes().splitlines()
     refs = [FileRef.model_validate_json(line) for line in lines]

@@ -256,7 +256,20 @@ async def test_the_ladder_measures_the_longest_clips_and_releases_them(job: Job)
     assert lane.batch_size == 4, "the next job starts from the lane's own size"
     assert read_run(job).ladder == ladder_table(2)
     assert read_run(job).ladder_milliseconds >= MEASURING_MILLISECONDS
+    assert {read_run(job).dtype, *(row.dtype for row in rows_of(job))} == {"float32"}
     assert (job.scratch_files(), scratch.reserved_bytes) == ([], 0)
+    assert [row.text for row in rows_of(job)] == job.expected_texts()
+
+
+async def test_for_a_model_that_does_not_batch_no_clip_is_measured(job: Job) -> None:
+    with_ladder(job)
+    job.add_clips(2)
+    plan = planned(await job.plan())
+    lane = StubLane(batch_size=4)
+    lane.batches_clips = False
+    await job.process(plan, lane=lane)
+    assert job.ladders.measured == [[]]
+    assert job.edges.passed.count("after download 000.wav") == 1
     assert [row.text for row in rows_of(job)] == job.expected_texts()
 
 

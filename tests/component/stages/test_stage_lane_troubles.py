@@ -95,7 +95,7 @@ async def test_a_clip_that_ends_two_children_is_charged_one_retry(make_lane: Mak
 
 async def measured_book(folder: Path) -> MacLadderBook:
     """A ladder book with a table that chooses 3 for the contract `LADDER`."""
-    book = MacLadderBook(folder / "ladders", "paper", {}, 2**30)
+    book = MacLadderBook(folder / "ladders", "paper", {}, 2**30, "float32")
     lane_spec = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
     table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), lane_spec, make_clips(folder))

@@ -120,6 +120,20 @@ def test_a_retry_runs_no_other_clip_again_unless_the_model_was_replaced(home: Ho
     assert {row.attempt for row in rows_of(local(replaced["output"]))} == {3}
 
 
+def test_a_run_uses_all_its_lanes_and_goes_on_with_any_number_of_them(home: Home, clips: Path) -> None:
+    """Seven clips are less audio than a shard holds by default."""
+    job = home.job("wide", clips, quarantine=LENIENT)
+    documents = list(yaml.safe_load_all(job.read_text()))
+    del documents[1]["spec"]["sharding"]
+    job.write_text(yaml.safe_dump_all(documents))
+    assert home.agent("run", "-f", job, "--lanes", "2", VOXFLEET_CRASH_AT="commit-uploaded").returncode == EXIT_CODE
+    log = next(home.state.glob("voxfleet/runs/*/log.jsonl")).read_text()
+    assert {json.loads(line)["lane"] for line in log.splitlines() if "lane started" in line} == {"local-0", "local-1"}
+    resumed = home.run("-f", job, "--lanes", "1")
+    assert (resumed["rc"], resumed["shards"]) == (0, {"total": 2, "committed": 2})
+    assert texts(local(resumed["output"])) == expected()
+
+
 def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Home, clips: Path) -> None:
     job = home.job("shared", clips, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2").returncode == EXIT_CODE

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 from tests.component.standalone.conftest import (
     ALL,
     BAD,
@@ -29,6 +30,7 @@ from tests.component.standalone.conftest import (
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.rows import ClipStatus
 from voxfleet_dev.s3 import S3Server
+from voxfleet_models.families import make_model
 
 
 def test_a_job_runs_as_on_a_fleet(finished: Finished) -> None:
@@ -116,6 +118,16 @@ def test_missing_inputs_or_models_end_with_2(
     ended = home.agent("run", "-f", home.job("wrong", clips, job=changes))
     assert ended.returncode == 2 and expected_message in ended.stdout and "Traceback" not in ended.stderr
     assert not (home.folder / "out").exists() or not list((home.folder / "out").glob("*/index.json"))
+
+
+def test_a_model_that_no_lane_can_load_ends_with_2_and_says_what_it_lacks(home: Home, clips: Path) -> None:
+    folder = make_model("granite_speech5_ctc", home.folder / "model")
+    weights = load_file(folder / "model.safetensors")
+    lost = sorted(weights)[0]
+    save_file({name: array for name, array in weights.items() if name != lost}, folder / "model.safetensors")
+    ended = home.agent("run", "-f", home.job("not-whole", clips, job={"model": {"path": str(folder)}}))
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert f"ModelUnavailable: the model in {folder} is not whole: no file holds 1 tensor ({lost})" in ended.stdout
 
 
 def test_a_job_copied_from_a_cluster_does_not_write_into_the_cluster_s_folder(home: Home, finished: Finished) -> None:

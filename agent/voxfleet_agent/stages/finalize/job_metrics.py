@@ -14,13 +14,16 @@ _STAGES = tuple(Timings.model_fields)
 
 
 class TimingMetrics(SpecModel):
-    """Timings of clips that reached a lane; `latency` is the sum of a clip's stages, in milliseconds."""
+    """Timings of clips that reached a lane, in milliseconds."""
 
     clips: int
     audio_milliseconds: int
+    own: Percentiles
+    """A clip's own fetch, decode, infer and write."""
     latency: Percentiles
+    """From the start of a clip's fetch to its durable row: its own time, and its wait behind other clips of the job."""
     stages: dict[str, Percentiles]
-    """Milliseconds, by the names of a row's timings without their unit."""
+    """By the names of a row's timings without their unit."""
     rtf: Decimal3
     """Real-time factor: inference time per second of audio. Each clip counts its share of its batch's inference."""
 
@@ -47,6 +50,7 @@ class _TimingSums:
 
     def __init__(self) -> None:
         self.stages = {name: array("q") for name in _STAGES}
+        self.own = array("q")
         self.latencies = array("q")
         self.audio_milliseconds = 0
         self.infer_microseconds = 0
@@ -56,6 +60,7 @@ class _TimingSums:
         return TimingMetrics(
             clips=len(self.latencies),
             audio_milliseconds=self.audio_milliseconds,
+            own=percentiles(self.own),
             latency=percentiles(self.latencies),
             stages={name.removesuffix("_milliseconds"): percentiles(values) for name, values in self.stages.items()},
             rtf=f"{thousandths // 1000}.{thousandths % 1000:03d}",
@@ -103,6 +108,7 @@ class JobMetricsSum:
             milliseconds = int(getattr(timings, name))
             timed.stages[name].append(milliseconds)
             latency += milliseconds
+        timed.own.append(latency - timings.wait_milliseconds)
         timed.latencies.append(latency)
         timed.audio_milliseconds += row.audio_milliseconds
         timed.infer_microseconds += timings.infer_milliseconds * 1000 // max(1, batch_size)

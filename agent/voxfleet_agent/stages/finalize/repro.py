@@ -40,6 +40,8 @@ class BundleSetting(SpecModel):
     """The scratch folder, without the attempt's own folder in it."""
     environment: dict[str, str]
     blas: str
+    dtype: str | None = None
+    """What the model computed in."""
     seed: int
 
 
@@ -220,6 +222,7 @@ def _setting(run: RunRecord) -> BundleSetting:
         scratch_path=run.scratch_path,
         environment=run.environment,
         blas=run.blas,
+        dtype=run.dtype,
         seed=run.seed,
     )
 

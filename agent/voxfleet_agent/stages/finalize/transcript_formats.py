@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
+from voxfleet_agent.stages.finalize.subtitle_cues import Cue, cues
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
-from voxfleet_api.rows import ResultRow, TimedText
+from voxfleet_api.rows import ResultRow
 
 _ARROW = re.compile(r"-{2,}>")
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One subtitle; `end_milliseconds` is always greater than `start_milliseconds`."""
-
-    start_milliseconds: int
-    end_milliseconds: int
-    text: str
-    """A single line, never empty."""
-
-
-def cues(segments: Iterable[TimedText]) -> list[Cue]:
-    """The segments that have text, in order. None is empty, and none begins before the previous one ends.
-
-    Where segments overlap, the earlier one is shown until the next begins; those that begin together share a cue.
-    """
-    texts: dict[int, list[str]] = {}
-    ends: dict[int, int] = {}
-    for segment in sorted(segments, key=lambda segment: (segment.start_milliseconds, segment.end_milliseconds)):
-        text = " ".join(segment.text.replace("\0", "\N{REPLACEMENT CHARACTER}").split())
-        if text:
-            texts.setdefault(segment.start_milliseconds, []).append(text)
-            ends[segment.start_milliseconds] = segment.end_milliseconds
-    starts = sorted(texts)
-    nexts = [*starts[1:], math.inf]
-    return [
-        Cue(start, int(min(max(ends[start], start + 1), following)), " ".join(texts[start]))
-        for start, following in zip(starts, nexts, strict=False)
-    ]
 
 
 def srt(row: ResultRow) -> bytes:
@@ -94,7 +63,7 @@ def transcript_name(index: int, output_format: OutputFormat) -> str:
 
 
 def _cues(row: ResultRow) -> list[Cue]:
-    return cues(row.segments or row.words or ())
+    return cues(row.segments or row.words or (), row.words or (), row.audio_milliseconds)
 
 
 def _escaped(text: str) -> str:

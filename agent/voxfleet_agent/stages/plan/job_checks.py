@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.model_rates import (
     heard_rate_hz,
     heard_rate_problems,
@@ -84,7 +85,13 @@ def _family_problems(folder: Path, config: dict[str, object], spec: AttemptSpec)
     name = _string_field(config, "model_type")
     try:
         if spec.task is Task.TRANSCRIBE and name in TRANSCRIPTION_FAMILIES:
-            check_transcription(name, TRANSCRIPTION_FAMILIES[name], spec.transcription, spec.contract.output.timestamps)
+            check_transcription(
+                name,
+                TRANSCRIPTION_FAMILIES[name],
+                spec.transcription,
+                spec.contract.output.timestamps,
+                known_languages(name, config),
+            )
         family = synthesis_family_of(name, _string_field(config, "tts_model_type"), frozenset())
         if spec.synthesis is not None and family.named_by_config:
             voices = None if family.speakers_by_model else voices_in(folder)

@@ -18,25 +18,33 @@ from voxfleet_api.results import PlanFile
 from voxfleet_api.rows import ManifestRow
 
 
-def shard_boundaries(audio_milliseconds: Sequence[int], target_milliseconds: int, max_shards: int) -> tuple[int, ...]:
+def shard_boundaries(
+    audio_milliseconds: Sequence[int], target_milliseconds: int, max_shards: int, min_shards: int | None = None
+) -> tuple[int, ...]:
     """Shard k holds the clips from boundary k up to, but not including, k+1. Returns (0,) when there are no clips.
 
     The audio of all clips is divided into intervals of `target_milliseconds`, or longer ones when there would be more
     than `max_shards`. Neighbours whose audio starts in the same interval share a shard. No shard is empty.
+
+    With `min_shards` the intervals are so short that there are as many of them, and the middle of a clip decides: one
+    long clip behind short ones gets a shard of its own. Where clips are few or one is very long, shards are fewer.
     """
     count = len(audio_milliseconds)
     if count == 0:
         return (0,)
     total = sum(audio_milliseconds)
+    if min_shards is not None:
+        target_milliseconds = min(target_milliseconds, -(-total // min_shards))
     interval = max(target_milliseconds, -(-total // max_shards), 1)
     last = max(total - 1, 0) // interval
     cuts = [0]
     start = previous = 0
     for index, length in enumerate(audio_milliseconds):
-        current = min(start // interval, last)
-        if current != previous:
+        offset = 0 if min_shards is None else length // 2
+        current = min((start + offset) // interval, last)
+        if index and current != previous:
             cuts.append(index)
-            previous = current
+        previous = current
         start += length
     return (*cuts, count)
 
@@ -73,7 +81,9 @@ def decide_plan(
         manifest_sha256=clips.manifest.whole_sha256,
         model_digest=model.digest,
         model_revision=model.revision,
-        boundaries=shard_boundaries(clips.weights, plan_spec.shard_audio_milliseconds, plan_spec.max_shards),
+        boundaries=shard_boundaries(
+            clips.weights, plan_spec.shard_audio_milliseconds, plan_spec.max_shards, plan_spec.min_shards
+        ),
         audio_seconds=seconds_text(clips.audio_milliseconds),
         contract_digest=contract_digest,
         selection=selection,

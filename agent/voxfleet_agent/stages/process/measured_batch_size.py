@@ -29,13 +29,16 @@ async def find_or_measure_ladder(
 ) -> LadderTable | None:
     """The stored ladder table, or one measured now on the longest clips of `lengths` (milliseconds by index).
 
-    None: the lane keeps its own batch size. Raises VoxFleetError.
+    A model that works on one clip at a time has a table without tiers, and no clip is fetched for it. None: the lane
+    keeps its own batch size. Raises VoxFleetError.
     """
     table = ctx.ladders.stored(model, ctx.spec.contract_digest)
     ladder = ctx.spec.contract.batching.ladder
     # Texts are synthesized one at a time, so there is no batch to measure.
     if table is not None or ladder is None or lane_spec.task is not Task.TRANSCRIBE:
         return table
+    if not (await lane.load(model, lane_spec)).batches:
+        return await ctx.ladders.table(lane, model, lane_spec, ())
     longest = heapq.nlargest(ladder.to, lengths, key=lambda index: (lengths[index], -index))
     tasks: list[ClipTask] = []
     try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from voxfleet_agent.lanes.lane_types import LANE_BATCHES, ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
@@ -43,8 +45,12 @@ class Pipeline:
         parts: PartUploader,
         files: JobFiles,
         retries: Counter[FailureClass],
+        heard: Callable[[int, int], None],
     ) -> None:
-        """The pipeline adds the lane's retries to `retries`."""
+        """The pipeline adds the lane's retries to `retries`.
+
+        `heard`: called with a clip's index and the milliseconds of it that the model has worked through.
+        """
         self._ctx = ctx
         self._lane = lane
         self._clip_source = clip_source
@@ -52,6 +58,7 @@ class Pipeline:
         self._parts = parts
         self._files = files
         self._retries = retries
+        self._heard = heard
         self._attempt_folder = attempt_folder(ctx.spec.shard_uid, ctx.spec.attempt)
         self._rows = RowFactory(ctx.spec.attempt, ctx.provenance, ctx.spec.contract.output.timestamps)
         self._window = PrefetchWindow(WINDOW)
@@ -92,6 +99,7 @@ class Pipeline:
                         )
                         group.create_task(self._prefetch(group, ready, clips, buckets))
                         loaded = await self._lane.load(model, lane_spec)
+                        self._rows = replace(self._rows, dtype=loaded.dtype)
                         await self._ctx.working()
                         self._loaded_at_seconds = time.monotonic()
                         await self._run_lane(group, ready)
@@ -172,7 +180,7 @@ class Pipeline:
                     await self._recorded.wait()
                 self._unrecorded += len(batch)
                 self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
-                yield [prepared.task() for prepared in batch]
+                yield [prepared.task(partial(self._heard, prepared.clip.index)) for prepared in batch]
 
     async def _record_verdict(self, prepared: PreparedClip, verdict: ClipVerdict) -> None:
         """Uploads the synthesized audio, if there is any, then records the clip's row and frees its scratch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,9 +37,10 @@ class PreparedClip:
     sha256: str | None = None
     error: RowError | None = None
 
-    def task(self) -> ClipTask:
+    def task(self, heard: Callable[[int], None]) -> ClipTask:
+        """`heard`: see ClipTask."""
         max_bytes = None if self.clip.text is None else self.size_bytes
-        return ClipTask(self.clip.index, self.path, self.clip.text, self.clip.audio_milliseconds, max_bytes)
+        return ClipTask(self.clip.index, self.path, self.clip.text, self.clip.audio_milliseconds, max_bytes, heard)
 
     @property
     def fetched(self) -> Path | None:

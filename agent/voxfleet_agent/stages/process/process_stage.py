@@ -22,6 +22,7 @@ from voxfleet_agent.stages.process.prefetch import ClipSource, FetchedClips, Res
 from voxfleet_agent.stages.process.row_recorder import RowRecorder
 from voxfleet_agent.stages.process.run_record_file import find_run_record, make_run_record, upload_run_record
 from voxfleet_agent.stages.process.shard_clips import read_clips, remaining_clips, require_shared_input, shard_indexes
+from voxfleet_agent.stages.process.shard_progress import ShardProgressMeter
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import fetch_reference
@@ -123,15 +124,8 @@ class _ShardRun:
 
     async def process(self, clips: ManifestSlice, finished: Set[int]) -> None:
         """`finished`: indexes of the clips that have a row already. Afterwards every clip has a durable row."""
-        done = len(finished)
-        self.ctx.progress(done, len(clips))
-
-        def row_recorded() -> None:
-            nonlocal done
-            done += 1
-            self.ctx.progress(done, len(clips))
-
         remaining = await asyncio.to_thread(remaining_clips, clips, finished)
+        meter = ShardProgressMeter(self.ctx.progress, clips, len(finished), remaining.finished_milliseconds)
         if not remaining.refused and not remaining.lengths:
             return
         lane_spec, clip_source = await self._resolve_lane_spec(), self._clip_source(clips)
@@ -140,9 +134,12 @@ class _ShardRun:
             self.ladder = await find_or_measure_ladder(
                 self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
             )
-            self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
-        recorder = RowRecorder(self.ctx, self.files, self.parts, row_recorded)
-        pipeline = Pipeline(self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries)
+            if self.ladder is not None and not self.ladder.one_clip_at_a_time:
+                self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
+        recorder = RowRecorder(self.ctx, self.files, self.parts, meter.row_recorded)
+        pipeline = Pipeline(
+            self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries, meter.heard
+        )
         batch_size = None if self.ladder is None else self.ladder.chosen
         buckets = sort_into_buckets(remaining.lengths.items())
         try:

@@ -26,9 +26,9 @@ class RowRecorder:
     """Records rows. All that arrive during a journal sync share the next one: a sync takes milliseconds on a Mac."""
 
     def __init__(
-        self, ctx: StageContext, files: JobFiles, parts: PartUploader, on_recorded: Callable[[], None]
+        self, ctx: StageContext, files: JobFiles, parts: PartUploader, on_recorded: Callable[[int], None]
     ) -> None:
-        """`on_recorded` is called after each durable row."""
+        """`on_recorded` is called with the index of each durable row."""
         self._ctx = ctx
         self._files = files
         self._parts = parts
@@ -47,7 +47,7 @@ class RowRecorder:
             await self._files.write(evidence_name(row.index), canonical_json(evidence.dump()))
             await self._ctx.quarantine.keep(evidence, file)
         await self._write(row)
-        self._on_recorded()
+        self._on_recorded(row.index)
         self._parts.row_recorded()
         if quarantined:
             self._ctx.budget.spend_quarantined(max(row.audio_milliseconds, clip.audio_milliseconds))

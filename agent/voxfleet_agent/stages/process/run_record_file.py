@@ -41,6 +41,7 @@ def make_run_record(
         scratch_path=str(ctx.scratch.path.parent),
         environment=dict(loaded.environment),
         blas=loaded.blas,
+        dtype=loaded.dtype,
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=ladder,

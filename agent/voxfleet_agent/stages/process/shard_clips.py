@@ -27,19 +27,22 @@ class RemainingClips:
     """Indexes of clips that Plan refused; their rows need no lane."""
     lengths: dict[int, int]
     """Milliseconds by index of the other clips, as their headers announce them."""
+    finished_milliseconds: int
+    """Audio of the clips that have a row, as Plan found it."""
 
 
 def remaining_clips(clips: Mapping[int, ManifestRow], finished: Set[int]) -> RemainingClips:
     """`finished`: indexes of clips that have a row. Pure."""
-    remaining = RemainingClips([], {})
+    refused, lengths, finished_milliseconds = list[int](), dict[int, int](), 0
     for index in clips:
-        if index not in finished:
-            clip = clips[index]
-            if clip.refusal is not None:
-                remaining.refused.append(index)
-            else:
-                remaining.lengths[index] = clip.audio_milliseconds
-    return remaining
+        clip = clips[index]
+        if index in finished:
+            finished_milliseconds += clip.audio_milliseconds
+        elif clip.refusal is not None:
+            refused.append(index)
+        else:
+            lengths[index] = clip.audio_milliseconds
+    return RemainingClips(refused, lengths, finished_milliseconds)
 
 
 def shard_indexes(plan: PlanFile, process_spec: ProcessSpec, contract_digest: str) -> range:

@@ -54,6 +54,12 @@ def test_declared_conversions_are_attested(clip: HeaderFacts, declared: Conversi
     [
         (facts(22_050, 1), Conversions(), "declare conversions.resample: {toHz: 16000}"),
         (facts(16_000, 2), Conversions(), "declare conversions.downmix: {mode: Mean}"),
+        (
+            facts(48_000, 2),
+            Conversions(),
+            "declare conversions.downmix: {mode: Mean}; it also is at 48000 Hz and the model hears 16000 Hz; declare"
+            " conversions.resample: {toHz: 16000}",
+        ),
         (facts(16_000, 2), Conversions(resample=Resample(to_hz=16_000)), "declare conversions.downmix: {mode: Mean}"),
         (
             facts(16_000, 2),

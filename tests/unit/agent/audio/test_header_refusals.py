@@ -234,6 +234,19 @@ FACTS = HeaderFacts(Container.WAV, Encoding.PCM16, 16_000, 1, 1000, 16_000)
             9_000,
             "lasts 60001 ms; the contract accepts at most 1m",
         ),
+        (
+            HeaderFacts(Container.MP3, Encoding.MP3, 48_000, 2, 60_001, 2_880_048),
+            2**20 + 1,
+            "is a file of type mp3; the contract accepts wav, flac; it also is at 48000 Hz; the contract accepts 16000,"
+            " 44100 Hz; it also has 2 channels; the contract accepts 1; it also has 1048577 bytes; the"
+            " contract accepts at most 1Mi; and 1 more",
+        ),
+        (
+            HeaderFacts(Container.WAV, Encoding.PCM16, 48_000, 2, 99, 4_752),
+            9000,
+            "is at 48000 Hz; the contract accepts 16000, 44100 Hz; it also has 2 channels; the contract accepts 1; it"
+            " also lasts 99 ms; the contract accepts at least 100ms",
+        ),
         (FACTS, 2**20 + 1, "has 1048577 bytes; the contract accepts at most 1Mi"),
         # An estimated length is never refused; only decoding finds the length.
         (HeaderFacts(Container.FLAC, Encoding.FLAC, 16_000, 1, 0, None), 9_000, None),

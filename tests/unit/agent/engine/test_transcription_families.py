@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.transcription_families import (
     TRANSCRIPTION_FAMILIES,
     TranscriptionFamily,
@@ -28,6 +29,7 @@ TIMED = TranscriptionFamily(timestamps=Timestamps.WORD)
         ("parakeet", Transcription(language="en"), Timestamps.NONE, FailureClass.INVALID_INPUT, "language"),
         ("parakeet", Transcription(max_tokens=64), Timestamps.NONE, FailureClass.INVALID_INPUT, "maxTokens"),
         ("sensevoice", Transcription(language="de"), Timestamps.NONE, FailureClass.INVALID_INPUT, "en, ja"),
+        ("whisper", Transcription(language="fr"), Timestamps.NONE, FailureClass.INVALID_INPUT, "en alone and not fr"),
         ("moonshine", Transcription(), Timestamps.SEGMENT, FailureClass.CONTRACT_VIOLATION, "timestamps: Segment"),
         ("vibevoice_asr", Transcription(), Timestamps.WORD, FailureClass.CONTRACT_VIOLATION, "gives Segment"),
     ],
@@ -36,7 +38,9 @@ def test_settings_that_a_family_lacks_are_refused(
     name: str, transcription: Transcription, timestamps: Timestamps, failure_class: FailureClass, named: str
 ) -> None:
     with pytest.raises(VoxFleetError) as caught:
-        check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
+        check_transcription(
+            name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps, known_languages(name, {"n_vocab": 51_864})
+        )
     assert caught.value.failure_class is failure_class and named in caught.value.message
 
 
@@ -48,6 +52,8 @@ def test_settings_that_a_family_lacks_are_refused(
         ("moonshine", Transcription(), Timestamps.NONE, 800, {"max_tokens": 800}),
         # its `language` would translate
         ("granite_speech", Transcription(language="de"), Timestamps.NONE, None, {"source_language": "de"}),
+        ("qwen3_asr", Transcription(language="de"), Timestamps.NONE, None, {"language": "German"}),
+        ("whisper", Transcription(language="EN"), Timestamps.NONE, None, {"language": "en"}),
         ("whisper", Transcription(), Timestamps.SEGMENT, 224, {"sample_len": 224}),
         ("whisper", Transcription(), Timestamps.WORD, None, {"word_timestamps": True}),
     ],
@@ -55,8 +61,9 @@ def test_settings_that_a_family_lacks_are_refused(
 def test_settings_become_the_familys_keywords(
     name: str, transcription: Transcription, timestamps: Timestamps, budget: int | None, keywords: dict[str, object]
 ) -> None:
-    check_transcription(name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps)
-    assert transcription_settings(TRANSCRIPTION_FAMILIES[name], transcription, timestamps, budget) == keywords
+    family, languages = TRANSCRIPTION_FAMILIES[name], known_languages(name, {"n_vocab": 51_865})
+    check_transcription(name, family, transcription, timestamps, languages)
+    assert transcription_settings(family, transcription, timestamps, budget, languages) == keywords
 
 
 def test_an_unknown_family_is_derived_from_its_keywords_and_has_no_times() -> None:
@@ -138,7 +145,16 @@ def test_text_with_markup_is_replaced_by_the_words_in_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "read"), [("en", "en"), (["en", "en"], "en"), (["en", "de"], None), ([], None), ("unknown", None)]
+    ("language", "read"),
+    [
+        ("en", "en"),
+        (["en", "en"], "en"),
+        (["en", "de"], None),
+        ([], None),
+        ("unknown", None),
+        ("English", "en"),
+        ("auto", None),
+    ],
 )
 def test_the_language_is_one_or_none(language: object, read: str | None) -> None:
     assert read_output(Output("x", language=language), TranscriptionFamily()).language == read

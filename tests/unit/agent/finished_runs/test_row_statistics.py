@@ -42,6 +42,9 @@ def test_a_batch_s_inference_is_counted_once() -> None:
     assert found.infer_milliseconds == (10 + 20) // 2
     assert (found.audio_milliseconds, found.classes) == (2000, {"DecodeError": 1})
     assert found.spreads["latency"].max == 21 and found.spreads["fetch"].p50 == 1
+    waited = row(0, timings=Timings(fetch_milliseconds=1, wait_milliseconds=500, infer_milliseconds=20))
+    spreads = row_statistics([waited]).spreads
+    assert {name: spreads[name].max for name in ("own", "wait", "latency")} == {"own": 21, "wait": 500, "latency": 521}
     assert (found.counts.succeeded, found.counts.quarantined) == (2, 1)
 
 

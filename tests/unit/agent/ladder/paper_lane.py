@@ -54,6 +54,7 @@ class PaperLane:
             ring_bytes=MIB,
             seed=0,
             blas="paper",
+            dtype="float32",
         )
 
     async def work(self, batches: AsyncIterator[Sequence[ClipTask]]) -> AsyncGenerator[ClipVerdict, None]:

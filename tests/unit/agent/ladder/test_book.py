@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_spec
 
+from voxfleet_agent.engine.compute_dtype import FLOAT32, OWN
 from voxfleet_agent.ladder import ladder_book as books
 from voxfleet_agent.ladder.knees import explain
 from voxfleet_agent.ladder.ladder_book import LadderFiles, MacLadderBook
@@ -26,8 +27,10 @@ VERSIONS = {"mlx": "1", "mlx-audio": "2", "mlx-audio-io": "3", "python": "3.11"}
 CAP_BYTES = 1024 * MIB
 
 
-def make_book(folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, **versions: str) -> MacLadderBook:
-    return MacLadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes)
+def make_book(
+    folder: Path, chip: str = "M4", cap_bytes: int = CAP_BYTES, dtype: str = FLOAT32, **versions: str
+) -> MacLadderBook:
+    return MacLadderBook(folder / "ladders", chip, {**VERSIONS, **versions}, cap_bytes, dtype)
 
 
 async def table_of(
@@ -50,7 +53,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
     table = await table_of(make_book(tmp_path), lane, tmp_path)
     assert table is not None
     assert (table.memory_knee, table.latency_knee, table.throughput_knee, table.chosen) == (8, 3, 7, 7)
-    assert (table.sample_rate_hz, table.parameters, table.chip) == (16_000, 1_000_000, "M4")
+    assert (table.sample_rate_hz, table.parameters, table.dtype, table.chip) == (16_000, 1_000_000, "float32", "M4")
     assert (lane.children, lane.loaded) == (8, False)
 
     idle = PaperLane()
@@ -68,6 +71,7 @@ async def test_a_table_is_measured_once_and_used_again(tmp_path: Path) -> None:
         ({"mlx-audio": "2.1"}, MODEL, make_spec()),
         ({"mlx-audio-io": "3.1"}, MODEL, make_spec()),
         ({"cap_bytes": CAP_BYTES // 2}, MODEL, make_spec()),
+        ({"dtype": OWN}, MODEL, make_spec()),
         ({}, dataclasses.replace(MODEL, digest="sha256:" + "c" * 64), make_spec()),
         ({}, MODEL, make_spec(Ladder(to=4))),
         ({}, MODEL, make_spec(memory_cap="512Mi")),
@@ -117,6 +121,20 @@ async def test_a_corrupt_table_is_measured_anew(content: bytes, tmp_path: Path) 
     assert book.stored(MODEL, table.contract_digest) == table
 
 
+async def test_for_a_model_that_does_not_batch_nothing_is_measured_and_the_table_says_so(tmp_path: Path) -> None:
+    lane = PaperLane(batches_clips=False)
+    book, spec = make_book(tmp_path), make_spec(Ladder(from_=2, to=8))
+    table = await book.table(lane, MODEL, spec, ())
+    assert table is not None and (table.tiers, table.chosen, lane.ran, lane.children) == ((), 1, [], 1)
+    assert explain(table) == "1 is used: a paper model works on one clip at a time, so nothing was measured"
+
+    assert book.stored(MODEL, table.contract_digest) == table
+    idle = PaperLane()
+    assert await table_of(make_book(tmp_path), idle, tmp_path, spec=spec) == table and idle.children == 0
+    await book.step_down(MODEL, table.contract_digest, 1, "memory ran short")
+    assert book.stored(MODEL, table.contract_digest) == table
+
+
 async def test_a_table_without_tiers_is_corrupt(tmp_path: Path) -> None:
     book = make_book(tmp_path)
     table = await table_of(book, PaperLane(), tmp_path)
@@ -138,7 +156,7 @@ async def test_a_file_of_another_mac_is_not_used_here(tmp_path: Path) -> None:
 async def test_without_a_declared_ladder_nothing_is_measured(tmp_path: Path) -> None:
     lane = PaperLane()
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=make_spec(None)) is None
-    assert await make_book(tmp_path).table(lane, MODEL, make_spec(), []) is None
+    assert await make_book(tmp_path).table(PaperLane(), MODEL, make_spec(), []) is None
     synthesis_spec = dataclasses.replace(make_spec(), task=Task.SYNTHESIZE)
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=synthesis_spec) is None
     assert lane.children == 0

@@ -83,10 +83,6 @@ async def test_a_failure_at_batch_size_one_is_raised(tmp_path: Path) -> None:
     assert raised.value.failure_class is FailureClass.GPU_ABORT_OUT_OF_MEMORY
 
 
-async def test_a_model_that_does_not_batch_is_measured_at_batch_size_one(tmp_path: Path) -> None:
-    assert sizes_of(await measured(PaperLane(batches_clips=False), tmp_path, range(2, 9))) == [1]
-
-
 async def test_a_clip_that_fails_is_left_out_and_the_tier_measured_again(tmp_path: Path) -> None:
     lane = PaperLane(bad_paths=frozenset({tmp_path / "0.wav"}))
     tiers = (await measured(lane, tmp_path, range(1, 3))).tiers

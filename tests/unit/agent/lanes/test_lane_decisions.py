@@ -9,19 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import WorkerReadings
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_types import LaneSpec
+from voxfleet_agent.lanes.model_pace import ModelPace
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
-from voxfleet_agent.worker.transcribe import MAX_STRETCH, cut_times, group_by_length, join_windows
+from voxfleet_agent.worker.transcribe import MAX_STRETCH, group_by_length
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.rows import TimedText
 
 MIB = 2**20
 
@@ -50,35 +49,6 @@ def test_groups_hold_every_piece_once_and_are_of_similar_length(lengths: list[in
 def test_equal_pieces_fill_their_groups() -> None:
     assert group_by_length([5, 5, 5, 5, 5], 2) == [[0, 1], [2, 3], [4]]
     assert group_by_length([30, 5, 9, 11], 8) == [[1, 2], [3], [0]]
-
-
-def timed(start: int, end: int, text: str) -> TimedText:
-    return TimedText(start_milliseconds=start, end_milliseconds=end, text=text)
-
-
-def test_windows_are_joined_with_their_times_moved() -> None:
-    first = Transcript("hello", (timed(100, 400, "hello"),), language="en")
-    silence = Transcript("", ())
-    last = Transcript("world", (timed(0, 300, "world"),), language="de")
-    whole = join_windows([(0, first), (1000, silence), (2000, last)])
-    assert (whole.text, whole.language) == ("hello world", "en")
-    assert whole.segments == (timed(100, 400, "hello"), timed(2000, 2300, "world"))
-    assert whole.words is None
-
-
-def test_one_window_stays_as_it_is() -> None:
-    only = Transcript("hello", None, None, "en")
-    assert join_windows([(0, only)]) is only
-
-
-def test_no_time_lies_after_the_end_of_the_audio() -> None:
-    transcript = Transcript(
-        "stop now", (timed(0, 1680, "stop now"),), (timed(0, 900, "stop"), timed(1676, 1680, "now"))
-    )
-    whole = cut_times(transcript, 1672)
-    assert whole.segments == (timed(0, 1672, "stop now"),)
-    assert whole.words == (timed(0, 900, "stop"), timed(1672, 1672, "now"))
-    assert cut_times(Transcript("stop"), 1672) == Transcript("stop")
 
 
 def test_readings_outlive_a_child() -> None:
@@ -111,7 +81,7 @@ def test_readings_outlive_a_child() -> None:
 
 
 def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
-    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
     refusal = needs.refusal(560 * MIB)
     assert refusal is not None
     for part in (
@@ -120,7 +90,7 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
         "ring 43.9 MiB (input.maxClip 600 s x 120 % x 16000 Hz x 4 B)",
         "decoding 50.0 MiB",
         "one piece that waits 36.6 MiB + its batch 36.6 MiB",
-        "model 400.0 MiB",
+        "model 370.0 MiB + its work 30.0 MiB",
         "raise batching.memoryCap",
     ):
         assert part in refusal
@@ -129,12 +99,12 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 
 @given(st.integers(0, 4096))
 def test_waiting_audio_and_its_batch_fit_under_any_cap(spare_mib: int) -> None:
-    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=400 * MIB)
+    needs = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
     cap_bytes = needs.least_bytes + spare_mib * MIB
     limits = needs.limits(cap_bytes, 100 * MIB)
     room_bytes = needs.room_bytes(cap_bytes, limits.cache_bytes)
     assert room_bytes >= needs.piece_bytes
-    fixed_bytes = needs.ring_bytes + needs.decode_bytes + needs.model_bytes
+    fixed_bytes = needs.ring_bytes + needs.decode_bytes + needs.model_bytes + needs.work_bytes
     assert fixed_bytes + 2 * room_bytes + limits.cache_bytes <= cap_bytes
     assert limits.cache_bytes <= limits.memory_bytes < cap_bytes
 
@@ -158,6 +128,47 @@ def test_timeouts_follow_what_the_child_works_on(inferring: int | None, decoding
 
 
 @pytest.mark.parametrize(
+    ("audio_milliseconds", "tells_progress", "slowest_seconds", "seconds"),
+    [
+        (4_000, False, 0.5, 160.0),
+        (4_000, False, 14.0, 180.0),  # 4 s of silence in float16 on a CPU, tried six times, took 140 s
+        (1_200_000, False, 0.5, 12_120.0),
+        (4_000, True, 0.5, 120.0),
+        (1_200_000, True, 0.5, 120.0),  # 20 minutes that are told bit by bit: the same
+        (1_200_000, True, 32.6, 326.0),
+        (1_200_000, True, 600.0, 900.0),  # however slow it is
+        (4_000, False, 600.0, 940.0),
+    ],
+)
+def test_a_slow_model_has_more_time_within_bounds(
+    audio_milliseconds: int, tells_progress: bool, slowest_seconds: float, seconds: float
+) -> None:
+    allowed_seconds = HangTimeouts().message_timeout_seconds(
+        inferring_milliseconds=audio_milliseconds,
+        decoding_milliseconds=None,
+        tells_progress=tells_progress,
+        slowest_seconds=slowest_seconds,
+    )
+    assert allowed_seconds == pytest.approx(seconds)
+
+
+def test_a_models_pace_is_the_longest_time_without_a_sign_of_life() -> None:
+    pace = ModelPace(warm_up_seconds=2.0)
+    pace.announced(100.0, works=True)
+    pace.told(101.0)
+    assert pace.slowest_seconds == 2.0, "its warm-up was slower"
+    pace.told(105.0)
+    pace.announced(108.0, works=True)
+    pace.announced(109.0, works=False)
+    assert pace.slowest_seconds == 4.0
+    pace.told(300.0)
+    pace.announced(400.0, works=True)
+    assert pace.slowest_seconds == 4.0, "it had nothing to do"
+    pace.told(410.0)
+    assert pace.slowest_seconds == 10.0
+
+
+@pytest.mark.parametrize(
     ("audio_milliseconds", "size_bytes", "seconds"),
     [
         (2_000, 64_000, 3.12),
@@ -176,7 +187,7 @@ def test_the_processor_time_of_a_decoder_follows_length_and_size(
 
 def test_windows_make_the_ring_small() -> None:
     windowed = contract("8h", Conversions(windows=Windows(length="30s")))
-    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0)
+    needs = MemoryNeeds(windowed, 16_000, decode_bytes=0, model_bytes=0, work_bytes=0)
     assert needs.refusal(6 * MIB) is None
     refusal = needs.refusal(5 * MIB)
     assert refusal is not None and "conversions.windows.length 30 s" in refusal

@@ -40,7 +40,7 @@ def row(index: int, infer: int, *, batch_size: int = 1, fetch: int = 0) -> Resul
         custom_id=str(index),
         status=ClipStatus.SUCCEEDED,
         audio_milliseconds=1000,
-        timings=Timings(fetch_milliseconds=fetch, infer_milliseconds=infer),
+        timings=Timings(fetch_milliseconds=fetch, wait_milliseconds=7000, infer_milliseconds=infer),
         batch_size=batch_size,
         retries=1,
     )
@@ -69,7 +69,8 @@ def test_metrics_split_latency_and_share_a_batch_s_time() -> None:
     total.add([*rows, bad, refused])
     metrics = total.metrics()
     good = metrics.timings["succeeded"]
-    assert (good.clips, good.audio_milliseconds, good.latency.max, good.latency.p50) == (4, 4000, 405, 205)
+    assert (good.clips, good.audio_milliseconds, good.own.max, good.own.p50) == (4, 4000, 405, 205)
+    assert (good.latency.max, good.latency.p50, good.stages["wait"].p50) == (7405, 7205, 7000)
     assert (good.stages["infer"].p95, good.stages["fetch"].max, good.stages["write"].max) == (400, 5, 0)
     assert good.rtf == "0.125", "(100 + 200 + 300 + 400) / 2 of 4000 milliseconds"
     assert metrics.clips == {"succeeded": 4, "failed": 0, "quarantined": 1, "not_run": 1}

@@ -58,6 +58,31 @@ def test_boundaries(lengths: list[int], target: int, max_shards: int, expected: 
     assert shard_boundaries(lengths, target, max_shards) == expected
 
 
+@pytest.mark.parametrize(
+    ("lengths", "target", "min_shards", "expected"),
+    [
+        ([5, 5, 5, 5], 100, 2, (0, 2, 4)),
+        ([5, 5, 5, 5], 100, 3, (0, 1, 3, 4)),
+        ([5, 5, 5, 5], 5, 2, (0, 1, 2, 3, 4)),  # shards that are short enough stay as they are
+        ([10, 10, 1000], 5000, 2, (0, 2, 3)),
+        ([1000, 10, 10], 5000, 2, (0, 1, 3)),
+        ([100], 1000, 4, (0, 1)),
+        ([0, 0], 1000, 2, (0, 2)),
+    ],
+)
+def test_boundaries_for_several_lanes(
+    lengths: list[int], target: int, min_shards: int, expected: tuple[int, ...]
+) -> None:
+    assert shard_boundaries(lengths, target, 1000, min_shards) == expected
+
+
+@given(st.lists(st.just(3000), min_size=8, max_size=300), st.integers(1, 8))
+def test_clips_of_one_length_give_every_lane_a_shard_of_about_the_same_size(lengths: list[int], lanes: int) -> None:
+    found = shard_boundaries(lengths, 10**9, 1000, lanes)
+    sizes = [end - first for first, end in itertools.pairwise(found)]
+    assert len(sizes) == lanes and max(sizes) - min(sizes) <= 1
+
+
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 20_000), st.integers(1, 20))
 def test_every_clip_is_in_exactly_one_shard_and_no_shard_is_empty(
     lengths: list[int], target: int, max_shards: int

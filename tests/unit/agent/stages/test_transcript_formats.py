@@ -6,7 +6,6 @@ import html
 import json
 import re
 from datetime import timedelta
-from itertools import pairwise
 
 import pytest
 import srt  # type: ignore[import-untyped] # it ships no types
@@ -15,13 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import transcript_formats
-from voxfleet_agent.stages.finalize.transcript_formats import Cue, cues
+from voxfleet_agent.stages.finalize.subtitle_cues import Cue, cues
 from voxfleet_api.rows import ClipStatus, ResultRow, TimedText
+
+AUDIO_MILLISECONDS = 1_000_000_000
 
 
 def row(*segments: TimedText, text: str = "one two") -> ResultRow:
     return ResultRow(
-        index=7, custom_id="c", status=ClipStatus.SUCCEEDED, text=text, segments=segments, audio_milliseconds=9000
+        index=7,
+        custom_id="c",
+        status=ClipStatus.SUCCEEDED,
+        text=text,
+        segments=segments,
+        audio_milliseconds=AUDIO_MILLISECONDS,
     )
 
 
@@ -62,13 +68,13 @@ def without_arrows(found: list[Cue]) -> list[Cue]:
 
 
 def test_both_formats_of_two_cues() -> None:
-    two = row(at(0, 1500, "Hello <b>you</b> & me"), at(3_600_000, 3_661_007, "100 --> 7"))
+    two = row(at(0, 1500, "Hello <b>you</b> & me"), at(3_600_000, 3_605_007, "100 --> 7"))
     assert transcript_formats.srt(two).decode() == (
-        "1\n00:00:00,000 --> 00:00:01,500\nHello <b>you</b> & me\n\n2\n01:00:00,000 --> 01:01:01,007\n100 -> 7\n\n"
+        "1\n00:00:00,000 --> 00:00:01,500\nHello <b>you</b> & me\n\n2\n01:00:00,000 --> 01:00:05,007\n100 -> 7\n\n"
     )
     assert transcript_formats.vtt(two).decode() == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nHello &lt;b&gt;you&lt;/b&gt; &amp; me\n"
-        "\n01:00:00.000 --> 01:01:01.007\n100 --&gt; 7\n"
+        "\n01:00:00.000 --> 01:00:05.007\n100 --&gt; 7\n"
     )
 
 
@@ -110,32 +116,16 @@ SEGMENTS = st.lists(
 
 
 @given(SEGMENTS)
-def test_cues_are_never_empty_and_times_never_go_back(segments: list[TimedText]) -> None:
-    found = cues(segments)
-    assert all(cue.text.strip() and "\n" not in cue.text and "\0" not in cue.text for cue in found)
-    assert all(0 <= cue.start_milliseconds < cue.end_milliseconds for cue in found)
-    assert all(first.end_milliseconds <= second.start_milliseconds for first, second in pairwise(found))
-    assert sorted(word for cue in found for word in cue.text.split()) == sorted(
-        word for segment in segments for word in segment.text.replace("\0", "\ufffd").split()
-    )
-
-
-def test_overlapping_cues_end_where_the_next_begins_and_never_behind_the_audio() -> None:
-    nested = [at(0, 900, "long"), at(500, 400, "backwards"), at(600, 700, "in"), at(600, 600, "zero"), at(900, 900, "")]
-    assert cues(nested) == [Cue(0, 500, "long"), Cue(500, 501, "backwards"), Cue(600, 700, "zero in")]
-
-
-@given(SEGMENTS)
 def test_other_readers_find_the_cues_again(segments: list[TimedText]) -> None:
-    found = cues(segments)
+    found = cues(segments, (), AUDIO_MILLISECONDS)
     assert read_vtt(transcript_formats.vtt(row(*segments))) == found
     assert read_srt(transcript_formats.srt(row(*segments))) == without_arrows(found)
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
 def test_no_text_ends_its_cue(text: str) -> None:
-    three = row(at(0, 1000, "before"), at(1000, 2000, text), at(359_999_999, 999_999_999, "behind"))
-    found = cues(three.segments or ())
+    three = row(at(0, 1000, "before"), at(3000, 4000, text), at(359_999_999, 999_999_999, "behind"))
+    found = cues(three.segments or (), (), AUDIO_MILLISECONDS)
     assert len(found) == 2 + bool(text.strip())
     assert read_vtt(transcript_formats.vtt(three)) == found
     assert read_srt(transcript_formats.srt(three)) == without_arrows(found)
@@ -143,7 +133,7 @@ def test_no_text_ends_its_cue(text: str) -> None:
 
 
 def test_words_make_cues_where_there_are_no_segments() -> None:
-    words = row().model_copy(update={"segments": None, "words": (at(0, 10, "one"), at(10, 20, "two"))})
+    words = row().model_copy(update={"segments": None, "words": (at(0, 900, "one"), at(5000, 5900, "two"))})
     assert [cue.text for cue in read_vtt(transcript_formats.vtt(words))] == ["one", "two"]
 
 
@@ -164,6 +154,6 @@ def test_txt_and_json() -> None:
         "index": 7,
         "custom_id": "c",
         "text": " Grüße ",
-        "audio_milliseconds": 9000,
+        "audio_milliseconds": AUDIO_MILLISECONDS,
         "segments": [{"start_milliseconds": 0, "end_milliseconds": 1500, "text": "Grüße"}],
     }

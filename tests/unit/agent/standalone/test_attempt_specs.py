@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan, named_addresses
@@ -60,6 +61,15 @@ def test_a_given_uid_is_kept_and_the_identity_still_differs() -> None:
     first, other = attempt_specs(job=job), attempt_specs(job=job, MLX_AUDIO_BATCH_SIZE="2")
     assert first.uid == other.uid == uid
     assert first.identity == attempt_specs(job=job).identity != other.identity
+
+
+def test_a_run_has_a_shard_for_each_lane_unless_the_job_says_how_large_shards_are() -> None:
+    assert attempt_specs().min_shards(2) is None, "the example names its sharding"
+    specs = attempt_specs(job=re.sub(r"\n  sharding:.*", "", JOB))
+    assert (specs.min_shards(1), specs.min_shards(2)) == (None, 2)
+    planned = specs.plan(1, 2).plan
+    assert planned is not None and planned.min_shards == 2
+    assert specs.plan(1).dump() == specs.plan(1, None).dump() and "minShards" not in specs.plan(1).dump()["plan"]
 
 
 def test_every_shard_has_a_uid_of_its_own() -> None:

@@ -58,6 +58,7 @@ SETTING = BundleSetting(
     scratch_path="/scratch",
     environment={},
     blas="Accelerate",
+    dtype="float16",
     seed=0,
 )
 BUNDLE = ReproBundle(
@@ -219,6 +220,13 @@ def test_a_bundle_s_differences_are_named() -> None:
         ("chip", ("Apple M4",), "Apple M2"),
         ("mlx", ("0.32.4",), "0.33.0"),
     ]
+
+    assert version_differences(BUNDLE, same | {"dtype": "float16"}) == []
+    assert [
+        (item.name, item.there, item.here) for item in version_differences(BUNDLE, same | {"dtype": "float32"})
+    ] == [("dtype", ("float16",), "float32")]
+    older = BUNDLE.model_copy(update={"settings": (SETTING.model_copy(update={"dtype": None}),)})
+    assert version_differences(older, same | {"dtype": "float32"}) == []
 
     assert changed_files(BUNDLE, {"results.jsonl": "e" * 64}) == []
     assert changed_files(BUNDLE, {"results.jsonl": "0" * 64}) == ["results.jsonl: was changed"]

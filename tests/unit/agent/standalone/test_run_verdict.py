@@ -50,6 +50,14 @@ def test_a_shard_without_result_fails_the_run() -> None:
     assert verdict.ending is RunEnding.FAILED and verdict.reason == "Transport: why"
 
 
+def test_a_run_whose_model_no_lane_can_load_is_unusable_if_no_clip_was_worked_on() -> None:
+    unloadable, transport = failure(FailureClass.MODEL_UNAVAILABLE), failure(FailureClass.TRANSPORT)
+    assert judge(Counts(not_run=5), [], [unloadable], LIMITS).unusable
+    assert not judge(Counts(not_run=4, succeeded=1), [], [unloadable], LIMITS).unusable
+    assert not judge(Counts(not_run=4, quarantined=1), [], [unloadable], LIMITS).unusable
+    assert not judge(Counts(not_run=5), [], [transport], LIMITS).unusable
+
+
 def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
     at, beyond = shard(0, succeeded=9, quarantined=1), shard(1, succeeded=9, quarantined=2)
     assert committed_beyond_halt([at], 10) is None

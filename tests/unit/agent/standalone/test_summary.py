@@ -6,7 +6,7 @@ from voxfleet_agent.finished_runs.row_statistics import row_statistics
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
 from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.rows import ClipStatus, ResultRow, RowError
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError, Timings
 
 HEARD = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED, text="yes", audio_milliseconds=2000)
 LOST = ResultRow(
@@ -47,6 +47,13 @@ def test_the_time_that_measured_batch_sizes_is_told_apart() -> None:
     assert "4.2 s of it measured batch sizes" in summary_text(measured)
     assert (summary_json(measured)["wallSeconds"], summary_json(measured)["ladderSeconds"]) == (10.0, 4.2)
     assert "batch sizes" not in summary_text(summary(HEARD))
+
+
+def test_a_clips_own_time_is_told_apart_from_its_wait_behind_others() -> None:
+    waited = Timings(fetch_milliseconds=10, decode_milliseconds=20, wait_milliseconds=9000, infer_milliseconds=300)
+    shown = summary_text(summary(HEARD.model_copy(update={"timings": waited})))
+    assert "own time   p50 330 ms" in shown and "waiting    p50 9000 ms" in shown and "latency    p50 9330 ms" in shown
+    assert "behind other clips of this job" in shown
 
 
 def test_failed_clips_come_with_the_way_to_try_them_again() -> None:

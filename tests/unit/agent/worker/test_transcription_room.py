@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +15,9 @@ from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictM
 from voxfleet_agent.worker import transcribe
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_agent.worker.transcript_judge import Shortfall, TranscriptJudge
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.contract_limits import Completeness
 
 ROOM_FRAMES = 1000
 
@@ -26,16 +28,24 @@ class Model:
     sample_rate_hz = 16_000
     family = "noting"
     batches = True
+    tells_progress = False
     parameters = 0
+    dtype = "float32"
 
     def __init__(self) -> None:
         self.padded_frames: list[int] = []
 
-    def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
         self.padded_frames.append(len(clips) * max(len(samples) for samples in clips))
         return [Transcript("") for _ in clips]
 
     def warm_up(self) -> None: ...
+
+
+def judge(shortfall: Shortfall) -> TranscriptJudge:
+    return TranscriptJudge(shortfall, lambda samples, _: np.zeros(len(samples), np.bool_), Completeness(), 16_000)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +61,7 @@ class Model:
 def test_a_batch_is_inferred_before_its_padding_outgrows_the_room(frames: tuple[int, ...], padded: list[int]) -> None:
     model, ring, sent = Model(), RingBuffer(4000), list[Message]()
     room_bytes = ROOM_FRAMES * BYTES_PER_FRAME
-    transcription = ClipTranscription(model, ring, lambda *_: None, 0, room_bytes, sent.append)
+    transcription = ClipTranscription(model, ring, judge(lambda *_: None), room_bytes, sent.append)
     jobs = [ClipJob(ClipMessage(index=index, path=Path("/clip"))) for index in range(len(frames))]
     transcription.add_batch(jobs, batch_size=8)
     for job, count in zip(jobs, frames, strict=True):
@@ -68,7 +78,9 @@ def test_the_second_try_of_a_cut_transcript_counts_as_inference(monkeypatch: pyt
     now_ns, sent = 0, list[Message]()
 
     class Slow(Model):
-        def transcribe(self, clips: Sequence[Samples], *, enlarged: bool = False) -> list[Transcript]:
+        def transcribe(
+            self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+        ) -> list[Transcript]:
             nonlocal now_ns
             now_ns += 3_000_000_000 if enlarged else 2_000_000_000
             return [Transcript("", token_limit_reached=not enlarged) for _ in clips]
@@ -76,7 +88,7 @@ def test_the_second_try_of_a_cut_transcript_counts_as_inference(monkeypatch: pyt
     monkeypatch.setattr(transcribe, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
     ring = RingBuffer(100)
     shortfall = lambda transcript, *_: "cut" if transcript.token_limit_reached else None  # noqa: E731
-    transcription = ClipTranscription(Slow(), ring, shortfall, 0, 400, sent.append)
+    transcription = ClipTranscription(Slow(), ring, judge(shortfall), 400, sent.append)
     job = ClipJob(ClipMessage(index=0, path=Path("/clip")))
     transcription.add_batch([job], batch_size=1)
     transcription.add_piece(Piece(job, 0, ring.write(np.zeros(100, np.float32)), 0, np.zeros(0, np.bool_), 0))

@@ -1,0 +1,88 @@
+"""What `bench mac` found out about one model, and how it compares with mlx-audio's own loop. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from voxfleet_agent.finished_runs.text_difference import word_changes
+from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.rows import ClipStatus, ResultRow
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamClip:
+    seconds: float
+    text: str | None
+    error: str | None
+    """The type of the exception that it raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLoop:
+    load_seconds: float | None = None
+    """None: the model was not loaded within its time, or not at all."""
+    clips: Mapping[str, UpstreamClip] = field(default_factory=dict)
+    """By clip id; those that it reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredModel:
+    name: str
+    clips: int
+    notes: tuple[str, ...] = ()
+    """What did not work or did not end in time."""
+    digest: str | None = None
+    wall_seconds: float | None = None
+    ladder_seconds: float | None = None
+    ladders: tuple[LadderTable, ...] = ()
+    rows: tuple[ResultRow, ...] = ()
+    upstream: UpstreamLoop = UpstreamLoop()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamComparison:
+    """The clips that have a text from both."""
+
+    clips: int
+    equal_texts: int
+    words: int
+    """Of upstream's texts."""
+    word_errors: int
+    """Of the agent's texts, counted against upstream's."""
+    audio_seconds: float
+    agent_seconds: float
+    """The model's time: each batch counts once, shared among its clips."""
+    upstream_seconds: float
+    """Decoding included, which the agent does beside inference."""
+    only_agent: int
+    only_upstream: int
+
+    @property
+    def times_faster(self) -> float | None:
+        return self.upstream_seconds / self.agent_seconds if self.agent_seconds else None
+
+
+def compared_with_upstream(rows: Iterable[ResultRow], upstream: Mapping[str, UpstreamClip]) -> UpstreamComparison:
+    """Of the clips that upstream reached."""
+    reached = [(row, upstream[row.custom_id]) for row in rows if row.custom_id in upstream]
+    ours = [row.status is ClipStatus.SUCCEEDED and row.text is not None for row, _ in reached]
+    theirs = [clip.text is not None for _, clip in reached]
+    both = [pair for pair, in_a, in_b in zip(reached, ours, theirs, strict=True) if in_a and in_b]
+    texts = [((clip.text or "").split(), (row.text or "").split()) for row, clip in both]
+    changes = [word_changes(reference, other) for reference, other in texts]
+    return UpstreamComparison(
+        clips=len(both),
+        equal_texts=sum(reference == other for reference, other in texts),
+        words=sum(len(reference) for reference, _ in texts),
+        word_errors=sum(change.errors for change in changes if change is not None),
+        audio_seconds=sum(row.audio_milliseconds for row, _ in both) / 1000,
+        agent_seconds=sum(_infer_milliseconds(row) for row, _ in both) / 1000,
+        upstream_seconds=sum(clip.seconds for _, clip in both),
+        only_agent=sum(in_a and not in_b for in_a, in_b in zip(ours, theirs, strict=True)),
+        only_upstream=sum(in_b and not in_a for in_a, in_b in zip(ours, theirs, strict=True)),
+    )
+
+
+def _infer_milliseconds(row: ResultRow) -> float:
+    return 0.0 if row.timings is None else row.timings.infer_milliseconds / max(1, row.batch_size or 1)

@@ -1,0 +1,257 @@
+"""What the takes and both sides' texts add up to. Pure.
+
+`Results` holds what each side heard, by path (None: mlx-audio's own) and the take's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxfleet_accuracy.heard import Results
+from voxfleet_accuracy.scoring import (
+    Normalise,
+    WordErrors,
+    count_near,
+    error_seconds,
+    part_start_differences,
+    said_tokens,
+    start_differences,
+    time_faults,
+    tokens_of,
+    word_errors,
+)
+from voxfleet_accuracy.takes import GivenPath, Take
+
+WORST_POINTS = 0.2
+"""How much worse than mlx-audio's own the product's word error rate may be in total."""
+START_GOAL_SECONDS = 0.2
+BORDER_SECONDS = 1.0
+COMPLETENESS_CLASS = "TruncatedOutput"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLine:
+    """Word errors of some takes along one path."""
+
+    group: str
+    path: str
+    takes: int
+    product: WordErrors
+    upstream: WordErrors
+    equal_texts: int
+    failed: Mapping[str, int]
+    """Takes without a text, by class."""
+
+    @property
+    def difference_points(self) -> float:
+        return self.product.percent - self.upstream.percent
+
+    @property
+    def holds(self) -> bool:
+        return self.difference_points <= WORST_POINTS
+
+
+@dataclass(frozen=True, slots=True)
+class UnspokenLine:
+    """A take in which nothing is said."""
+
+    name: str
+    product: str
+    told: tuple[str, ...]
+    """The class or the codes of the warnings."""
+    upstream: str
+
+    @property
+    def holds(self) -> bool:
+        return not self.product or bool(self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class TimesLine:
+    """Times of some takes along one path, in seconds."""
+
+    group: str
+    path: str
+    faults: tuple[str, ...]
+    untimed: int
+    """Takes with a text and without times."""
+    words: int
+    """The words that both sides heard."""
+    p50_to_upstream: float
+    p95_to_upstream: float
+    part_starts: int
+    p95_part_start: float
+    p95_upstream_part_start: float
+
+    @property
+    def holds(self) -> bool:
+        return not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class BorderLine:
+    """Word errors within BORDER_SECONDS of the ends of one take's windows."""
+
+    name: str
+    path: str
+    borders: int
+    product: int
+    upstream: int
+
+    @property
+    def holds(self) -> bool:
+        return self.product <= self.upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    lines: tuple[ErrorLine, ...]
+    totals: tuple[ErrorLine, ...]
+    """A line a path, and last all of them."""
+    unspoken: tuple[UnspokenLine, ...]
+    times: tuple[TimesLine, ...]
+    borders: tuple[BorderLine, ...]
+    spoken_takes: int
+    """Takes along all paths in which somebody speaks."""
+    called_incomplete: tuple[str, ...]
+    """Those of them that completeness has quarantined."""
+
+
+def measure(
+    takes: Sequence[Take],
+    results: Results,
+    borders: Mapping[tuple[GivenPath, str], Sequence[float]],
+    normalise: Normalise,
+) -> Measurement:
+    """`borders`: when the windows of a take end, in seconds."""
+    spoken = [take for take in takes if take.text != ""]
+    lines = []
+    for path in GivenPath:
+        for group in dict.fromkeys(take.group for take in spoken):
+            members = [take for take in spoken if take.group == group and path in take.paths]
+            if members:
+                lines.append(_error_line(group, path, members, results, normalise))
+    totals = [_total(f"total, {path}", [line for line in lines if line.path == path]) for path in GivenPath]
+    runs = [(take, path) for take in spoken for path in take.paths]
+    return Measurement(
+        lines=tuple(lines),
+        totals=(*(total for total in totals if total.takes), _total("total", lines)),
+        unspoken=tuple(_unspoken(take, results) for take in takes if take.text == ""),
+        times=tuple(_times_lines(spoken, results, normalise)),
+        borders=tuple(_border_lines(spoken, results, borders, normalise)),
+        spoken_takes=len(runs),
+        called_incomplete=tuple(
+            f"{take.name}, {path}"
+            for take, path in runs
+            if results[path, take.name].failure_class == COMPLETENESS_CLASS
+        ),
+    )
+
+
+def _error_line(
+    group: str, path: GivenPath, takes: Sequence[Take], results: Results, normalise: Normalise
+) -> ErrorLine:
+    failed: dict[str, int] = {}
+    product = upstream = WordErrors()
+    equal = 0
+    for take in takes:
+        ours, theirs = results[path, take.name], results[None, take.name]
+        equal += ours.text.split() == theirs.text.split()
+        if ours.failure_class is not None:
+            failed[ours.failure_class] = failed.get(ours.failure_class, 0) + 1
+        if take.text is not None:
+            product += word_errors(take.text, ours.text, normalise)
+            upstream += word_errors(take.text, theirs.text, normalise)
+    return ErrorLine(group, path, len(takes), product, upstream, equal, failed)
+
+
+def _total(name: str, lines: Sequence[ErrorLine]) -> ErrorLine:
+    failed: dict[str, int] = {}
+    for line in lines:
+        for failure_class, count in line.failed.items():
+            failed[failure_class] = failed.get(failure_class, 0) + count
+    return ErrorLine(
+        group=name,
+        path="",
+        takes=sum(line.takes for line in lines),
+        product=sum((line.product for line in lines), WordErrors()),
+        upstream=sum((line.upstream for line in lines), WordErrors()),
+        equal_texts=sum(line.equal_texts for line in lines),
+        failed=failed,
+    )
+
+
+def _unspoken(take: Take, results: Results) -> UnspokenLine:
+    ours, theirs = results[GivenPath.WHOLE, take.name], results[None, take.name]
+    told = ours.warnings if ours.failure_class is None else (ours.failure_class, *ours.warnings)
+    return UnspokenLine(take.condition, ours.text, told, theirs.text)
+
+
+def _times_lines(takes: Sequence[Take], results: Results, normalise: Normalise) -> Iterable[TimesLine]:
+    for path in GivenPath:
+        short = [take for take in takes if path in take.paths and not take.parts]
+        if short:
+            yield _times_line(f"{len(short)} single clips", path, short, results, normalise)
+        for take in takes:
+            if path in take.paths and take.parts:
+                yield _times_line(take.group, path, [take], results, normalise)
+
+
+def _times_line(
+    group: str, path: GivenPath, takes: Sequence[Take], results: Results, normalise: Normalise
+) -> TimesLine:
+    faults: list[str] = []
+    differences: list[float] = []
+    starts: list[float] = []
+    upstream_starts: list[float] = []
+    untimed = 0
+    for take in takes:
+        ours, theirs = results[path, take.name], results[None, take.name]
+        if ours.words is None or ours.segments is None:
+            untimed += bool(ours.text)
+            continue
+        faults += [f"{take.name}: word {fault}" for fault in time_faults(ours.words, take.seconds)]
+        faults += [f"{take.name}: segment {fault}" for fault in time_faults(ours.segments, take.seconds)]
+        heard, upstream = tokens_of(ours.words, normalise), tokens_of(theirs.words or (), normalise)
+        differences += start_differences(heard, upstream)
+        if take.parts:
+            starts += part_start_differences(take.parts, heard, normalise)
+            upstream_starts += part_start_differences(take.parts, upstream, normalise)
+    return TimesLine(
+        group=group,
+        path=path,
+        faults=tuple(faults),
+        untimed=untimed,
+        words=len(differences),
+        p50_to_upstream=percentile(differences, 50),
+        p95_to_upstream=percentile(differences, 95),
+        part_starts=len(starts),
+        p95_part_start=percentile(starts, 95),
+        p95_upstream_part_start=percentile(upstream_starts, 95),
+    )
+
+
+def _border_lines(
+    takes: Sequence[Take],
+    results: Results,
+    borders: Mapping[tuple[GivenPath, str], Sequence[float]],
+    normalise: Normalise,
+) -> Iterable[BorderLine]:
+    for (path, name), ends in borders.items():
+        if results[path, name].words is None:  # told as untimed
+            continue
+        take = next(take for take in takes if take.name == name)
+        said = said_tokens(take.parts, normalise)
+        product, upstream = (
+            count_near(error_seconds(said, tokens_of(heard.words or (), normalise)), ends, BORDER_SECONDS)
+            for heard in (results[path, name], results[None, name])
+        )
+        yield BorderLine(take.group, path, len(ends), product, upstream)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """0 without values."""
+    return float(np.percentile(values, share)) if values else 0.0

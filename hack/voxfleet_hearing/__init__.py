@@ -1,0 +1,1 @@
+"""Measures the judges of completeness on real and on espeak-ng speech."""

@@ -1,0 +1,106 @@
+"""What takes and texts add up to, and which goals hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from voxfleet_accuracy.borders import ends_of
+from voxfleet_accuracy.heard import Heard, Results, TimedWord
+from voxfleet_accuracy.measurement import measure
+from voxfleet_accuracy.sounds import SpokenPart
+from voxfleet_accuracy.takes import GivenPath, Take
+from voxfleet_agent.audio.windows import WindowRule
+
+WHOLE, SHORT = GivenPath.WHOLE, GivenPath.WINDOWS_30
+
+
+def take(name: str, text: str | None, *paths: GivenPath, parts: tuple[SpokenPart, ...] = ()) -> Take:
+    return Take(name, f"group {name}", name, Path(f"{name}.wav"), 60.0, text, parts, paths or (WHOLE,))
+
+
+def heard(text: str, *starts: float, failure_class: str | None = None, warnings: tuple[str, ...] = ()) -> Heard:
+    times = starts or tuple(float(number) for number in range(len(text.split())))
+    words = tuple(TimedWord(word, start, start + 0.5) for word, start in zip(text.split(), times, strict=True))
+    return Heard(text, words, (), failure_class, warnings)
+
+
+def test_both_sides_are_scored_on_the_same_takes_and_unknown_words_are_not() -> None:
+    takes = [take("a", "one two three four"), take("b", "five six", WHOLE, SHORT), take("c", None)]
+    results: Results = {
+        (WHOLE, "a"): heard("one two three four"),
+        (None, "a"): heard("one two three"),
+        (WHOLE, "b"): heard("", failure_class="TruncatedOutput"),
+        (SHORT, "b"): heard("five six"),
+        (None, "b"): heard("five six"),
+        (WHOLE, "c"): heard("what"),
+        (None, "c"): heard("what"),
+    }
+    measured = measure(takes, results, {}, str)
+    assert [(line.group, line.path, line.product.errors, line.upstream.errors) for line in measured.lines] == [
+        ("group a", WHOLE, 0, 1),
+        ("group b", WHOLE, 2, 0),
+        ("group c", WHOLE, 0, 0),
+        ("group b", SHORT, 0, 0),
+    ]
+    assert [(total.group, total.product.words, total.holds) for total in measured.totals] == [
+        ("total, whole", 6, False),
+        ("total, windows 30 s", 2, True),
+        ("total", 8, False),
+    ]
+    assert measured.totals[-1].equal_texts == 2 and measured.totals[-1].failed == {"TruncatedOutput": 1}
+    assert measured.called_incomplete == ("b, whole",) and measured.spoken_takes == 4
+
+
+def test_an_invented_text_holds_only_with_a_warning_or_a_class() -> None:
+    takes = [take(name, "") for name in ("still", "warned", "refused", "invented")]
+    ours = {
+        "still": heard(""),
+        "warned": heard("thank you", warnings=("NoAudibleSpeech",)),
+        "refused": heard("", failure_class="TruncatedOutput"),
+        "invented": heard("thank you"),
+    }
+    results: Results = {
+        **{(WHOLE, name): answer for name, answer in ours.items()},
+        **{(None, name): heard("you") for name in ours},
+    }
+    measured = measure(takes, results, {}, str)
+    assert [line.holds for line in measured.unspoken] == [True, True, True, False]
+    assert measured.totals[-1].takes == 0
+
+
+def test_errors_near_the_ends_of_windows_are_compared_at_the_same_places() -> None:
+    parts = (SpokenPart("one two three", 0.0, 3.0), SpokenPart("four five six", 28.0, 31.0))
+    takes = [take("a", "one two three four five six", WHOLE, SHORT, parts=parts)]
+    results: Results = {
+        (WHOLE, "a"): heard("one two three four five six", 0, 1, 2, 28, 29, 30),
+        (SHORT, "a"): heard("one two three four six", 0, 1, 2, 28, 30),
+        (None, "a"): heard("two three four five six", 1, 2, 28, 29, 30),
+    }
+    (line,) = measure(takes, results, {(SHORT, "a"): [29.5]}, str).borders
+    assert (line.borders, line.product, line.upstream, line.holds) == (1, 1, 0, False)
+    untimed: Results = {**results, (SHORT, "a"): Heard("one two three four five six", None)}
+    measured = measure(takes, untimed, {(SHORT, "a"): [29.5]}, str)
+    assert measured.borders == () and [times.untimed for times in measured.times] == [0, 1]
+
+
+def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
+    takes = [take("a", "one two"), take("b", "one")]
+    results: Results = {
+        (WHOLE, "a"): heard("one two", 1.0, 0.5),
+        (WHOLE, "b"): Heard("one", None),
+        (None, "a"): heard("one two", 1.0, 1.5),
+        (None, "b"): heard("one"),
+    }
+    (line,) = measure(takes, results, {}, str).times
+    assert len(line.faults) == 1 and line.untimed == 1 and not line.holds
+    assert line.p95_to_upstream > 0.9
+
+
+def test_windows_end_where_the_rule_says_and_the_last_end_is_the_files() -> None:
+    samples = np.full(2_500, 0.5, dtype=np.float32)
+    samples[890:910] = 0.0
+    rule = WindowRule(length_frames=1_000, seek_frames=200, quiet_frames=20, rest_frames=50)
+    ends = ends_of(samples, rule)
+    assert 890 <= ends[0] <= 910 and len(ends) == 2

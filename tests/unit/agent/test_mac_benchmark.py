@@ -1,0 +1,107 @@
+"""`bench mac`: what it chooses, compares and writes."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob, chosen_clips
+from voxfleet_agent.mac_benchmark.html_report import html_report
+from voxfleet_agent.mac_benchmark.measured_model import (
+    MeasuredModel,
+    UpstreamClip,
+    UpstreamLoop,
+    compared_with_upstream,
+)
+from voxfleet_agent.mac_benchmark.measurement import TimeBudget, read_upstream
+from voxfleet_agent.standalone.job_documents import read_files
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
+from voxfleet_api.rows import ClipStatus, ResultRow, RowError, Timings
+
+ODD = "<script>alert('x')</script> & \"quotes\""
+
+
+def row(clip_id: str, text: str | None, infer_milliseconds: int = 100, batch_size: int = 1) -> ResultRow:
+    error = None if text is not None else RowError(failure_class=FailureClass.DECODE_ERROR, reason="damaged")
+    return ResultRow(
+        index=int(clip_id),
+        custom_id=clip_id,
+        status=ClipStatus.SUCCEEDED if text is not None else ClipStatus.QUARANTINED,
+        text=text,
+        error=error,
+        audio_milliseconds=1000,
+        batch_size=batch_size,
+        timings=Timings(infer_milliseconds=infer_milliseconds),
+    )
+
+
+def test_clips_are_spread_over_the_folder() -> None:
+    files = [Path(f"/clips/{number:02d}.wav") for number in range(10)]
+    others = [Path("/clips/README.md"), Path("/clips/.hidden.wav")]
+    assert list(chosen_clips([*others, *reversed(files)], 3).values()) == [files[0], files[3], files[6]]
+    assert list(chosen_clips(files, 50).values()) == files
+    assert chosen_clips(others, 5) == {}
+
+
+def test_the_documents_are_a_job_that_runs(tmp_path: Path) -> None:
+    model = ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS))
+    job = BenchmarkJob(model, {"0000": Path("/clips/a b.wav")}, 16_000, 4)
+    (tmp_path / "job.yaml").write_text(job.documents(tmp_path / "clips.jsonl", tmp_path / "results"))
+    read = read_files([tmp_path / "job.yaml"])
+    ladder = read.contract.spec.batching.ladder
+    assert ladder is not None and ladder.to == 4
+    assert read.job.spec.model == model
+    assert job.manifest_text() == '{"id": "0000", "uri": "file:///clips/a b.wav"}\n'
+
+
+def test_the_same_clips_are_compared() -> None:
+    rows = [row("0", "one two"), row("1", "one two", 300, 3), row("2", None), row("3", "lost"), row("4", "not reached")]
+    upstream = {
+        "0": UpstreamClip(0.4, "one two", None),
+        "1": UpstreamClip(0.6, "one three four", None),
+        "2": UpstreamClip(0.1, "x", None),
+        "3": UpstreamClip(0.1, None, "ValueError"),
+    }
+    found = compared_with_upstream(rows, upstream)
+    assert (found.clips, found.equal_texts, found.words, found.word_errors) == (2, 1, 5, 2)
+    assert (found.agent_seconds, found.upstream_seconds, found.times_faster) == (0.2, 1.0, 5.0)
+    assert (found.only_agent, found.only_upstream) == (1, 1)
+
+
+def test_a_loop_that_was_ended_leaves_what_it_had() -> None:
+    lines = ['{"load_seconds": 2.5}', '{"id": "0", "seconds": 0.5, "text": "a", "error": null}', '{"id": "1", "sec']
+    assert read_upstream(lines) == UpstreamLoop(2.5, {"0": UpstreamClip(0.5, "a", None)})
+    assert read_upstream([]) == UpstreamLoop()
+
+
+def test_each_step_may_take_its_share_of_what_is_left() -> None:
+    now = 0.0
+    budget = TimeBudget(100, 4, lambda: now)
+    assert budget.next_step_seconds() == 25
+    now = 10.0
+    assert budget.next_step_seconds() == 30
+    budget.skip_steps(1)
+    assert budget.next_step_seconds() == 90
+    now = 200.0
+    assert budget.next_step_seconds() == 0
+
+
+def test_the_report_is_one_file_that_shows_everything_as_text() -> None:
+    rows = (row("0", "a secret sentence"),)
+    model = MeasuredModel(
+        ODD, 2, notes=(ODD,), rows=rows, upstream=UpstreamLoop(1.0, {"0": UpstreamClip(0.5, "a secret sentence", None)})
+    )
+    report = html_report({"chip": ODD}, [("fail", ODD, ODD, ODD)], [model])
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Tags().feed(report)
+    tags = {tag for tag, _ in found}
+    assert tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "table", "tr", "td", "th"}
+    assert not any(name in ("src", "href", "style") or name.startswith("on") for _, attrs in found for name in attrs)
+    assert "secret" not in report and "url(" not in report
+    assert "1 of 2 with a result" in report and "1, 1 of them the same words" in report
