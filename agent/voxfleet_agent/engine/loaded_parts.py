@@ -10,14 +10,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+_CHATTERBOX = r".*\.(rand_noise|pos_enc\.pe|stft_window|trim_fade)"
 COMPUTED: Mapping[str, tuple[str, ...]] = {
     "cohere_asr": (r"transf_decoder\.embedding\.position_embedding\.pos_enc",),
     "fireredasr2": (r"(en|de)coder\.positional_encoding\.pe",),
     "ming_v3_asr": (r"model\.audio\.positional_embedding",),
-    "chatterbox": (r".*\.(rand_noise|pos_enc\.pe|stft_window|trim_fade)",),
-    "chatterbox_turbo": (r".*\.(rand_noise|pos_enc\.pe|stft_window|trim_fade)",),
+    # Their backbones are given embeddings, not tokens, and their own heads tell the next token.
+    "chatterbox": (_CHATTERBOX, r"t3\.tfmr\.(lm_head|model\.embed_tokens)\.\w+"),
+    "chatterbox_turbo": (_CHATTERBOX, r"t3\.tfmr\.wte\.\w+"),
 }
-"""By family, the parameters that files may lack, because the model computes them or never uses them."""
+"""By family, the parameters that files may lack, because the model computes them or never reads them."""
 
 _TOKENIZER = "tokenizer.json and tokenizer_config.json"
 PARTS: Mapping[str, Mapping[tuple[str, ...], str]] = {
