@@ -45,9 +45,9 @@ def in_order(parts: Sequence[ReportedText], *, overlapping: bool = False) -> tup
     """The parts in the order of their text, in milliseconds: no start lies before the one of the part before.
 
     Of all starts, the longest series that never goes back is believed. A part with another start begins where the part
-    before it ends; the first one ends where the next begins. An end that is missing or lies before its start is
-    estimated by the length of the text, at the pace of the other parts. A part ends at the latest where the next one
-    begins, unless they may be `overlapping`.
+    before it ends; the first one ends where the next begins. An end that is missing or does not lie behind its start is
+    estimated by the length of the text, at the pace of the other parts: a model of frames reports a word of one frame
+    as if it took no time. A part ends at the latest where the next one begins, unless they may be `overlapping`.
     """
     starts = [None if part.start_seconds is None else _milliseconds(part.start_seconds) for part in parts]
     ends = [None if part.end_seconds is None else _milliseconds(part.end_seconds) for part in parts]
@@ -68,7 +68,7 @@ def in_order(parts: Sequence[ReportedText], *, overlapping: bool = False) -> tup
         if start is None or not believes:
             begin = max(0, (following or 0) - length) if reached is None else reached
             start = begin if following is None else min(begin, following)
-        estimates = not believes or end is None or end < start
+        estimates = not believes or end is None or end <= start
         if end is None or estimates:
             end = start + length
         if following is not None and (estimates or not overlapping):

@@ -20,8 +20,8 @@ def read_output(output: object, family: TranscriptionFamily) -> Transcript:
     """Reads a str, or an object with `.text` and `.segments` or `.sentences` with `.tokens`, times in seconds.
 
     Segments, sentences, words and tokens are mappings or objects. Drops times that are meaningless for the family, and
-    times of which none is usable; odd ones among usable ones are mended (`reported_times.in_order`). Raises TypeError
-    for an output without a text.
+    times without a single start; where one is known, all others follow from it (`reported_times.in_order`). Raises
+    TypeError for an output without a text.
     """
     if isinstance(output, str):
         return Transcript(text=output.strip())
@@ -37,7 +37,7 @@ def read_output(output: object, family: TranscriptionFamily) -> Transcript:
         text = " ".join(part.reported.text for part in parts)
     if not text:
         return Transcript("", (), (), language)
-    if not any(part.reported.has_span for part in parts):
+    if all(part.reported.start_seconds is None for part in parts):
         return Transcript(text, language=language)
     # Speakers that a family tells apart may speak at once.
     segments = in_order([part.reported for part in parts], overlapping=family.text_in_segments)

@@ -4,41 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from voxfleet_agent.engine.reported_times import in_order, spread
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_api.rows import TimedText
+
+Times = tuple[TimedText, ...]
 
 
 def join_windows(windows: Sequence[tuple[int, Transcript]], audio_milliseconds: int) -> Transcript:
     """One transcript from (start in milliseconds, transcript) of each window, in order.
 
     A window ends where the next one starts, and the last one with the audio. Times are cut there, because models count
-    in frames or fill a window up, and reach beyond it. The clip has no times where a window has none.
+    in frames or fill a window up, and reach beyond it. Where other windows have times, a text without any takes its
+    whole window, and words without any share the time of their segments.
     """
-    starts = [start for start, _ in windows]
-    ends = [*starts[1:], audio_milliseconds]
+    spans = list(
+        zip((start for start, _ in windows), [*(start for start, _ in windows[1:]), audio_milliseconds], strict=True)
+    )
     transcripts = [transcript for _, transcript in windows]
+    wholes = [_whole(span, transcript.text) for span, transcript in zip(spans, transcripts, strict=True)]
+    segments = [_placed(span, transcript.segments) for span, transcript in zip(spans, transcripts, strict=True)]
+    words = [_placed(span, transcript.words) for span, transcript in zip(spans, transcripts, strict=True)]
+    shared = [_shared(whole if timed is None else timed) for timed, whole in zip(segments, wholes, strict=True)]
     return Transcript(
         text=" ".join(transcript.text for transcript in transcripts if transcript.text),
-        segments=_placed(starts, ends, [transcript.segments for transcript in transcripts]),
-        words=_placed(starts, ends, [transcript.words for transcript in transcripts]),
+        segments=_joined(segments, wholes),
+        words=_joined(words, shared),
         language=next((transcript.language for transcript in transcripts if transcript.language), None),
         token_limit_reached=any(transcript.token_limit_reached for transcript in transcripts),
     )
 
 
-def _placed(
-    starts: Sequence[int], ends: Sequence[int], windows: Sequence[tuple[TimedText, ...] | None]
-) -> tuple[TimedText, ...] | None:
-    placed: list[TimedText] = []
-    for start, end, timed in zip(starts, ends, windows, strict=True):
-        if timed is None:
-            return None
-        placed += [
-            TimedText(
-                start_milliseconds=min(start + part.start_milliseconds, end),
-                end_milliseconds=min(start + part.end_milliseconds, end),
-                text=part.text,
-            )
-            for part in timed
-        ]
-    return tuple(placed)
+def _joined(windows: Sequence[Times | None], stand_ins: Sequence[Times]) -> Times | None:
+    """The times of all windows; None where no window has any and one lacks them."""
+    if None in windows and not any(windows):
+        return None
+    chosen = (stand_in if timed is None else timed for timed, stand_in in zip(windows, stand_ins, strict=True))
+    return tuple(part for timed in chosen for part in timed)
+
+
+def _placed(span: tuple[int, int], timed: Times | None) -> Times | None:
+    start, end = span
+    return timed and tuple(
+        TimedText(
+            start_milliseconds=min(start + part.start_milliseconds, end),
+            end_milliseconds=min(start + part.end_milliseconds, end),
+            text=part.text,
+        )
+        for part in timed
+    )
+
+
+def _whole(span: tuple[int, int], text: str) -> Times:
+    return (TimedText(start_milliseconds=span[0], end_milliseconds=span[1], text=text),) if text else ()
+
+
+def _shared(segments: Times) -> Times:
+    return in_order([word for segment in segments for word in spread(segment)])

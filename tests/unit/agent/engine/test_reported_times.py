@@ -100,9 +100,9 @@ def test_an_estimated_end_claims_no_more_speech_than_its_text_explains() -> None
 @pytest.mark.parametrize(
     "segments",
     [
-        [segment(" one two", 0.0, 0.0)],
         [segment(" one two", None, None), segment(" three", math.nan, 2.0)],
         [segment(" one two", True, 7)],
+        [segment(" one two", None, 1.0)],
         ["one two"],
         [],
     ],

@@ -134,8 +134,14 @@ def test_segments_of_dicts_give_segments_and_words_where_there_are_any() -> None
 def test_meaningless_times_are_dropped() -> None:
     processing = Output("one", [{"text": "one", "start": 0.0, "end": 1.7}])  # some families return the processing time
     assert read_output(processing, TranscriptionFamily()).segments is None
-    assert read_output(Output("one", [{"text": "one", "start": 0.0, "end": 0.0}]), TIMED).segments is None
     assert read_output(Output("one", [{"text": "one"}]), TIMED).segments is None
+
+
+def test_a_word_of_one_frame_has_a_time() -> None:
+    """Parakeet gives a token the duration that it predicts, which may be none."""
+    output = Aligned("Yeah", [Sentence(" Yeah", 1.2, 1.2, [Token(" Yeah", 1.2, 1.2)])])
+    only = (timed("Yeah", 1200, 1460),)
+    assert read_output(output, TIMED) == Transcript("Yeah", only, only)
 
 
 def test_text_with_markup_is_replaced_by_the_words_in_segments() -> None:

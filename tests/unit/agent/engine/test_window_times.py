@@ -34,6 +34,24 @@ def test_no_time_lies_behind_its_window_or_the_audio() -> None:
     assert whole.words == (timed(0, 900, "stop"), timed(1000, 1000, "now"), timed(1040, 1672, "go"))
 
 
+def test_a_window_without_times_takes_its_whole_time_and_the_others_keep_theirs() -> None:
+    first = Transcript("one two", (timed(100, 900, "one two"),), (timed(100, 400, "one"), timed(500, 900, "two")))
+    untimed = Transcript("six four")
+    wordless = Transcript("ten", (timed(200, 700, "ten"),))
+    whole = join_windows([(0, first), (1000, untimed), (2000, Transcript("", (), ())), (3000, wordless)], 4000)
+    assert whole.segments == (timed(100, 900, "one two"), timed(1000, 2000, "six four"), timed(3200, 3700, "ten"))
+    assert whole.words is not None and whole.words[2:] == (
+        timed(1000, 1429, "six"),
+        timed(1429, 2000, "four"),
+        timed(3200, 3700, "ten"),
+    )
+
+
+def test_a_model_without_times_has_none_in_any_window() -> None:
+    whole = join_windows([(0, Transcript("one")), (1000, Transcript("")), (2000, Transcript("two"))], 3000)
+    assert (whole.text, whole.segments, whole.words) == ("one two", None, None)
+
+
 def test_a_clip_in_one_piece_keeps_its_transcript() -> None:
     only = Transcript("hello", None, None, "en", token_limit_reached=True)
     assert join_windows([(0, only)], 400) == only
