@@ -147,13 +147,13 @@ class Completeness(SpecModel):
         ),
     ] = 90
     unspoken_text: Annotated[
-        UnspokenText,
+        UnspokenText | None,
         Field(
             description="What becomes of a clip whose text lies where no speech is audible, or repeats a phrase faster"
-            " than anybody speaks. Warn: its row has a warning (NoAudibleSpeech, RepeatedText). Quarantine: it is"
-            " quarantined (UnspokenText).",
+            " than anybody speaks. Warn, and absent: its row has a warning (NoAudibleSpeech, RepeatedText). Quarantine:"
+            " it is quarantined (UnspokenText).",
         ),
-    ] = UnspokenText.WARN
+    ] = None
 
 
 class Slo(SpecModel):

@@ -24,3 +24,10 @@ def test_defaults_count_so_that_two_forms_of_a_contract_have_one_digest() -> Non
     assert digest_of(VoiceContractSpec.load(short)) == digest_of(VoiceContractSpec.load(long))
     other = {**short, "quarantine": {"maxClips": 101, "maxPercent": 2}}
     assert digest_of(VoiceContractSpec.load(short)) != digest_of(VoiceContractSpec.load(other))
+
+
+def test_a_contract_keeps_the_digest_that_jobs_and_bundles_recorded() -> None:
+    """A new field with a default would change it, and refuse them for ever: such a field is None when it is absent."""
+    written = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
+    recorded = "sha256:3688eba16c03405a524df830c8f66b81b024dfb8b87300368c12bc83a7075807"
+    assert digest_of(VoiceContractSpec.load(written)) == recorded
