@@ -46,28 +46,40 @@ _NAMED = 3
 
 
 def missing_files(folder: Path) -> list[str]:
-    """The files that the index of the model's weights names and that are not in `folder`."""
+    """The files that the index of the model's weights names and that are not in `folder`.
+
+    mlx-audio reads all files of weights and no index, which conversions leave behind: alone it says nothing.
+    """
     try:
         index = json.loads((folder / _INDEX).read_bytes())
         named = {str(file) for file in index["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []  # no index, or one that mlx-audio does not read either
+        return []  # no index, or one that cannot be read
     return sorted(name for name in named if not (folder / name).is_file())
 
 
 def problems(
-    family: str, *, unfilled: Sequence[str], given: Iterable[str], expected: Iterable[str], absent: Iterable[str]
+    family: str,
+    *,
+    unfilled: Sequence[str],
+    given: Iterable[str],
+    expected: Iterable[str],
+    absent: Iterable[str],
+    missing_files: Sequence[str] = (),
 ) -> list[str]:
     """Why a model is not whole, one line for each kind of problem; empty when it is.
 
     `unfilled`: parameters that loading left as they were made. `given`: tensors of its files, as the family names them.
     `expected`: all parameters. `absent`: attributes that hold nothing, or a tokenizer that lacks its vocabulary.
+    `missing_files`: where tensors that no file holds may be.
     """
     computed = [re.compile(pattern) for pattern in COMPUTED.get(family, ())]
     lacking = [name for name in unfilled if not any(pattern.fullmatch(name) for pattern in computed)]
     found: list[str] = []
     if lacking:
         found.append(f"no file holds {_tensors(lacking)}")
+        if missing_files:
+            found.append(f"its index names files that are missing: {', '.join(missing_files)}")
     surplus = _further_layers(given, frozenset(expected))
     if surplus:
         found.append(f"its config.json announces fewer layers than its files hold, which have {_tensors(surplus)} more")

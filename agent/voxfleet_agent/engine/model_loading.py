@@ -31,9 +31,6 @@ def load_model(load: Callable[..., Any], folder: Path) -> Any:
 
     Raises VoxFleetError(MODEL_UNAVAILABLE) for a model that is not whole, and whatever the model's own code raises.
     """
-    absent = missing_files(folder)
-    if absent:
-        raise _unavailable(folder, [f"its index names files that are missing: {', '.join(absent)}"])
     with _recorded_construction() as construction:
         # Lazily, so that weights which are widened never lie in memory twice. A Path, because mlx-audio treats a str as
         # the name of a hub model when the folder is missing. Not strictly, which for mlx-audio means that files may not
@@ -102,6 +99,7 @@ def _require_whole(model: Any, folder: Path, construction: _Construction) -> Non
             for name in names
             if _is_empty(getattr(model, name, None), SPECIAL_TOKENS.get(family, ()))
         ],
+        missing_files=missing_files(folder),
     )
     if found:
         raise _unavailable(folder, found)

@@ -208,8 +208,17 @@ def test_a_whisper_whose_tokenizer_lacks_the_tokens_of_times_is_refused(tiny: Ti
     assert "tokenizer.json" in refusal(folder, "whisper")
 
 
-def test_an_index_that_names_a_missing_file_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    folder = copied(tiny("whisper"), tmp_path / "model")
-    index = {"weight_map": {"a": WEIGHTS, "b": "model-00002-of-00002.safetensors"}}
-    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
-    assert "its index names files that are missing: model-00002-of-00002.safetensors" in refusal(folder, "whisper")
+def test_an_index_explains_missing_tensors_and_refuses_no_whole_model(tiny: Tiny, tmp_path: Path) -> None:
+    index = json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-00002-of-00002.safetensors"}})
+    whole = copied(tiny("whisper"), tmp_path / "whole")
+    (whole / f"{WEIGHTS}.index.json").write_text(index)
+    assert loaded(whole, "whisper").family == "whisper"
+
+    def without_one(weights: dict[str, mx.array]) -> dict[str, mx.array]:
+        return {name: array for name, array in weights.items() if name != "decoder.ln.weight"}
+
+    lacking = rewritten(tiny("whisper"), tmp_path / "lacking", without_one)
+    (lacking / f"{WEIGHTS}.index.json").write_text(index)
+    message = refusal(lacking, "whisper")
+    assert "no file holds 1 tensor (decoder.ln.weight)" in message
+    assert "its index names files that are missing: model-00002-of-00002.safetensors" in message
