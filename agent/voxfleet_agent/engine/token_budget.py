@@ -26,13 +26,18 @@ class TokenBudget:
         wanted = self.tokens * ENLARGED_FACTOR if enlarged else self.tokens
         return wanted if self.context is None else min(wanted, self.context - _START_TOKENS)
 
+    def needs_all(self, enlarged: bool) -> bool:
+        """Whether the text of the window before must leave the context to this one: half of it is not enough."""
+        granted = self.granted(enlarged)
+        return enlarged or (granted is not None and self.context is not None and granted > self.context // 2)
+
     def spent_from(self, enlarged: bool) -> int | None:
         """The model was stopped when it wrote this many.
 
-        The text of the window before may take half of a context at the first try, and none at the enlarged one.
+        The text of the window before may take half of a context, unless this one `needs_all` of it.
         """
         granted = self.granted(enlarged)
-        if granted is None or self.context is None or enlarged:
+        if granted is None or self.context is None or self.needs_all(enlarged):
             return granted
         return min(granted, self.context // 2 - _START_TOKENS)
 

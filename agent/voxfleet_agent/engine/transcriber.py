@@ -134,7 +134,7 @@ class MlxTranscriber:
     def _settings(self, enlarged: bool) -> dict[str, object]:
         budget = self._budget.granted(enlarged)
         keywords = transcription_settings(self._family, self._transcription, self._timestamps, budget, self._languages)
-        if enlarged:
+        if self._budget.needs_all(enlarged):
             keywords.update(self._family.enlarged_settings)
         if self._family.float32:
             keywords["dtype"] = mx.float32

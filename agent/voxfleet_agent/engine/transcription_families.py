@@ -39,7 +39,7 @@ class TranscriptionFamily:
     word_settings: Mapping[str, object] = field(default_factory=dict)
     """The settings that make it return word timestamps."""
     enlarged_settings: Mapping[str, object] = field(default_factory=dict)
-    """The settings that leave an enlarged token budget its room."""
+    """The settings that leave its room to a token budget that is enlarged, or larger than half of a context."""
     float32: bool = False
     """It computes in bfloat16 by default, which costs audio half of its bits; request float32."""
     float16: str | None = None

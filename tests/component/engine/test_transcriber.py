@@ -159,6 +159,13 @@ def test_a_model_gives_the_same_result_on_every_run_and_in_any_order(tiny: Tiny,
     assert [model.transcribe([clip])[0] for clip in reversed(clips)] == forwards[::-1]
 
 
+def test_a_budget_beyond_half_of_the_context_has_its_room_at_the_first_try(tiny: Tiny) -> None:
+    """The text of the window before would take it, and the model would work twice."""
+    for tokens, alone in ((None, False), (224, False), (225, True)):
+        settings = load(tiny("whisper"), max_tokens=tokens)._settings(enlarged=False)
+        assert (settings.get("condition_on_previous_text") is False) is alone
+
+
 def test_settings_that_the_model_does_not_have_fail_at_the_load(tiny: Tiny) -> None:
     for settings, named in (
         ({"language": "en"}, "transcription.language"),

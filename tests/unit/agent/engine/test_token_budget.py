@@ -21,7 +21,8 @@ WHISPER = TokenBudget(tokens=224, context=448)
     [
         pytest.param(WHISPER, (224, 444), (220, 444), id="Whisper's own"),
         pytest.param(TokenBudget(32, 448), (32, 128), (32, 128), id="less than Whisper's"),
-        pytest.param(TokenBudget(4096, 448), (444, 444), (220, 444), id="more than Whisper has room for"),
+        pytest.param(TokenBudget(4096, 448), (444, 444), (444, 444), id="more than Whisper has room for"),
+        pytest.param(TokenBudget(300, 448), (300, 444), (300, 444), id="more than half of Whisper's context"),
         pytest.param(TokenBudget(200, None), (200, 800), (200, 800), id="a context that is not known"),
         pytest.param(TokenBudget(None, None), (None, None), (None, None), id="no budget"),
         pytest.param(TokenBudget(None, 448), (None, None), (None, None), id="a budget that is not known"),
@@ -32,6 +33,12 @@ def test_a_budget_and_the_enlarged_one(
 ) -> None:
     assert (budget.granted(False), budget.granted(True)) == granted
     assert (budget.spent_from(False), budget.spent_from(True)) == spent_from
+
+
+def test_the_window_before_leaves_its_room_to_a_budget_beyond_half_of_a_context() -> None:
+    assert [TokenBudget(tokens, 448).needs_all(enlarged=False) for tokens in (224, 225)] == [False, True]
+    assert WHISPER.needs_all(enlarged=True)
+    assert not TokenBudget(4096, None).needs_all(enlarged=False)
 
 
 @pytest.mark.parametrize("prompt", [0, 1 + 223], ids=["first window", "behind another window"])
