@@ -64,9 +64,11 @@ def resolved(written: str, known: Known | None) -> str | None:
 
 
 def told(written: str, known: Known | None) -> str:
-    """What the family is told for `written`, which its model knows."""
+    """What the family is told for `written`, which its model knows: what was written, where nobody knows its spelling."""
+    if known is None:
+        return written
     code = resolved(written, known) or written
-    return code if known is None else known.get(code, code)
+    return known.get(code, code)
 
 
 def known_languages(family: str, config: Config) -> Known | None:
@@ -121,7 +123,7 @@ def _listed(config: Config, field: str) -> list[str]:
 _RULES: Mapping[str, Callable[[Config], Known | None]] = {
     "canary": _listed_codes("supported_languages", _CANARY),
     "cohere_asr": _listed_codes("supported_languages", _COHERE),
-    "fun_asr_nano": _fixed("zh", "yue", "en", "ja"),
+    "fun_asr_nano": _fixed("zh", "yue", "en", "ja", "cjy", "cmn", "gan", "hak", "hsn", "nan", "wuu"),
     "granite_speech": _fixed(*_GRANITE),
     "mega_asr": _named,
     "mimo_v2_asr": _fixed("zh", "en"),

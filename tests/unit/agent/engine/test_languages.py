@@ -36,7 +36,10 @@ PROMPTS = {"prompt": {"prompt_dictionary": {"en-US": 0, "de-DE": 1, "auto": 2}}}
         ("nemotron_asr", {"model_type": "nemotron_asr_streaming"}, "en", "en"),
         ("granite_speech", {}, "fr", "fr"),
         ("voxtral", {}, "Dutch", "nl"),
-        ("a new one", {}, "English", "en"),
+        ("fun_asr_nano", {}, "Mandarin", "zh"),
+        ("fun_asr_nano", {}, "WUU", "wuu"),
+        ("whisper", {}, "English", "English"),
+        ("a new one", {}, "English", "English"),
         ("a new one", {}, "tlh", "tlh"),
     ],
 )
@@ -84,6 +87,11 @@ def test_the_table_has_the_languages_of_whisper_in_the_order_of_its_tokens() -> 
     theirs = importlib.import_module("mlx_audio.stt.models.whisper.tokenizer").LANGUAGES
     assert list(LANGUAGES) == list(theirs)
     assert {code: name.lower() for code, name in LANGUAGES.items()} == theirs
+
+
+def test_a_rule_has_the_languages_that_the_family_s_source_names() -> None:
+    source = importlib.import_module("mlx_audio.stt.models.fun_asr_nano.fun_asr_nano").SUPPORTED_ISO_LANGUAGES
+    assert set(known_languages("fun_asr_nano", {}) or ()) == set(source.split(", "))
 
 
 def test_each_family_that_takes_a_language_has_a_rule() -> None:
