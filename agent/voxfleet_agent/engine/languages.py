@@ -64,7 +64,7 @@ def resolved(written: str, known: Known | None) -> str | None:
 
 
 def told(written: str, known: Known | None) -> str:
-    """What the family is told for `written`, which its model knows: what was written, where nobody knows its spelling."""
+    """What the family is told for `written`, which its model knows; without `known`, how it spells it is not known."""
     if known is None:
         return written
     code = resolved(written, known) or written
