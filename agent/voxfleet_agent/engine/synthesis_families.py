@@ -30,6 +30,9 @@ class SynthesisFamily:
     """`voice` selects one of its voices."""
     reference: bool = False
     """`ref_audio` takes samples at the model's rate."""
+    reference_by: str | None = None
+    """What mlx-audio fetches from the hub to hear `ref_audio`. A lane cannot, and some families then go on with random
+    numbers."""
     reference_text: bool = False
     """`ref_text` takes the text of those samples."""
     instructed_voice: bool = False
@@ -75,6 +78,7 @@ _QWEN3_LANGUAGES = {
     "es": "spanish",
     "it": "italian",
 }
+_S3_TOKENIZER = "mlx-community/S3TokenizerV2"
 _ORPHEUS = SynthesisFamily(
     preset=True, reference=True, reference_text=True, budget=True, streams=True, frames_per_second=137.5
 )
@@ -89,8 +93,10 @@ SYNTHESIS_FAMILIES: Mapping[str, SynthesisFamily] = {
         budget=True,
         streams=True,
     ),
-    "chatterbox": SynthesisFamily(reference=True),
-    "chatterbox_turbo": SynthesisFamily(named_by_config=True, reference=True, streams=True, frames_per_second=25),
+    "chatterbox": SynthesisFamily(reference=True, reference_by=_S3_TOKENIZER),
+    "chatterbox_turbo": SynthesisFamily(
+        named_by_config=True, reference=True, reference_by=_S3_TOKENIZER, streams=True, frames_per_second=25
+    ),
     "dia": SynthesisFamily(reference=True, reference_text=True, budget=True),
     "fish_qwen3_omni": SynthesisFamily(
         named_by_config=True, reference=True, reference_text=True, budget=True, streams=True
@@ -170,6 +176,11 @@ def _mode_problems(name: str, family: SynthesisFamily, synthesis: Synthesis) -> 
         how = "a recording" if by_reference else "a voice with an instruction"
         what = f"{mode} by {how}" if mode is SynthesisMode.CUSTOM_VOICE else str(mode)
         yield f"synthesis.mode: this {name} model does not do {what}; take another mode or model"
+    elif by_reference and family.reference_by is not None:
+        yield (
+            f"synthesis.reference: a {name} model hears a recording with {family.reference_by}, which mlx-audio fetches"
+            " from the hub and a lane cannot; take another model, such as pocket_tts or qwen3_tts"
+        )
     if by_reference and synthesis.instruction is not None:
         yield f"synthesis.instruction: a {name} model takes none beside a reference; leave it out"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from typing import Any
 
 import pytest
@@ -54,6 +56,8 @@ def test_modes_become_the_familys_keywords(name: str, synthesis: Synthesis, keyw
         ("base", PRESET, "synthesis.mode"),
         ("voice_design", PRESET, "synthesis.mode"),
         ("kokoro", CLONED, "CustomVoice by a recording"),
+        ("chatterbox", CLONED, "hears a recording with mlx-community/S3TokenizerV2"),
+        ("chatterbox_turbo", CLONED, "from the hub and a lane cannot; take another model"),
         ("pocket_tts", INSTRUCTED, "CustomVoice by a voice with an instruction"),
         ("pocket_tts", DESIGNED, "VoiceDesign"),
         ("pocket_tts", CLONED.model_copy(update={"instruction": "Whisper."}), "synthesis.instruction"),
@@ -68,6 +72,13 @@ def test_settings_that_a_family_lacks_are_refused(name: str, synthesis: Synthesi
     with pytest.raises(VoxFleetError) as caught:
         check_synthesis(name, FAMILIES[name], synthesis, frozenset({"anna"}))
     assert caught.value.failure_class is FailureClass.INVALID_INPUT and named in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["chatterbox", "chatterbox_turbo"])
+def test_what_a_family_fetches_to_hear_a_recording_is_what_its_source_names(name: str) -> None:
+    module = importlib.import_module(f"mlx_audio.tts.models.{name}.{name}")
+    fetched = FAMILIES[name].reference_by
+    assert fetched is not None and f'"{fetched}"' in inspect.getsource(module)
 
 
 @pytest.mark.parametrize("voice", ["../anna", "/etc/passwd", "hf://a/b/c", "https://x/y", "anna.wav", ".", "a\\b"])
