@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import queue
@@ -21,8 +20,7 @@ import numpy.typing as npt
 from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
-from voxfleet_agent.engine.speech_packages import install_command
-from voxfleet_agent.lane_protocol.failure_marks import gpu_abort, names_lack_of_memory
+from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
@@ -44,6 +42,7 @@ from voxfleet_agent.worker.decode_thread import (
     OpenClipDecoder,
     Piece,
 )
+from voxfleet_agent.worker.load_refusals import file_refusal, load_refusal
 from voxfleet_agent.worker.memory_needs import MemoryNeeds
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
@@ -337,69 +336,11 @@ class WorkerLoop:
         return np.concatenate(pieces), rate_hz
 
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-DENIALS = (errno.EACCES, errno.EPERM)
-
-
-def file_refusal(error: OSError) -> WorkerRefusal:
-    """The answer when a file of the lane or of a clip cannot be used: no clip is at fault. Pure."""
-    if error.errno in DISK_ERRORS:
-        return WorkerRefusal(
-            failure_class=FailureClass.SCRATCH_EXHAUSTED,
-            message=f"the lane cannot use its scratch: {error.strerror}; check the disk and its free space",
-        )
-    what = "check that laneUser may reach scratch.path" if error.errno in DENIALS else "look at the agent's log"
-    return WorkerRefusal(
-        failure_class=FailureClass.RUNTIME_MISMATCH,
-        message=f"the lane cannot open a file that the agent gave it: {error.strerror or type(error).__name__}; {what}",
-    )
-
-
-def load_refusal(error: Exception, request: Load) -> WorkerRefusal:
-    """The answer when a model's code raised `error` as it was loaded. Pure."""
-    if isinstance(error, MemoryError) or names_lack_of_memory(str(error)):
-        return WorkerRefusal(
-            failure_class=FailureClass.MEMORY_EXCEEDED,
-            message=f"there is no memory to load the model in {request.folder}: the lane may take"
-            f" {request.memory_cap_bytes >> 20} MiB; use a smaller model, or raise batching.memoryCap and the pool's"
-            " memoryCap",
-        )
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS + DENIALS:
-        return WorkerRefusal(
-            failure_class=FailureClass.MODEL_UNAVAILABLE,
-            message=f"the model in {request.folder} cannot be read by the lane: {error.strerror}; check the disk, and"
-            " that laneUser may read the folder",
-        )
-    package = missing_package(error)
-    if package is not None:
-        return WorkerRefusal(
-            failure_class=FailureClass.MODEL_UNAVAILABLE,
-            message=f"the model in {request.folder} needs the Python package {package}, which is not installed; run:"
-            f" {install_command(package)}",
-        )
-    return WorkerRefusal(
-        failure_class=FailureClass.MODEL_UNAVAILABLE,
-        message=f"the model in {request.folder} cannot be loaded, its code raised {type(error).__name__}: {error}"[
-            :1024
-        ],
-    )
-
-
 def _timed(work: Callable[[], None]) -> int:
     """Returns how long the work took, in milliseconds."""
     started_ns = time.monotonic_ns()
     work()
     return (time.monotonic_ns() - started_ns) // 1_000_000
-
-
-def missing_package(error: BaseException) -> str | None:
-    """The package whose absence made a model's code give up, perhaps with an error of its own; None: another reason."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ModuleNotFoundError) and cause.name is not None:
-            return cause.name.partition(".")[0]
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _key_of(request: Load) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from voxfleet_agent.engine.speech_packages import (
     needed_modules,
     voice_file_problem,
 )
-from voxfleet_agent.worker.loop import missing_package
+from voxfleet_agent.worker.load_refusals import missing_package
 
 ROOT = Path(__file__).parents[4]
 
