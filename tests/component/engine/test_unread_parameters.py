@@ -52,7 +52,8 @@ def test_a_backbone_s_parameters_that_nothing_reads_may_be_missing_and_no_others
         condition = module.T3Cond(speaker_emb=mx.ones((1, 256)), cond_prompt_speech_tokens=mx.array(TOKENS))
         return (logits(family, t3, condition) ** 2).sum()
 
-    backbone = {name: array for name, array in tree_flatten(t3.parameters()) if name.startswith("tfmr.")}
+    parameters: dict[str, mx.array] = dict(tree_flatten(t3.parameters()))
+    backbone = {name: array for name, array in parameters.items() if name.startswith("tfmr.")}
     gradients = mx.grad(loss)(backbone)
     unread = {f"t3.{name}" for name, gradient in gradients.items() if not mx.any(gradient).item()}
     names = [f"t3.{name}" for name in backbone]
