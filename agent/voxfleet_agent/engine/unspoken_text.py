@@ -80,10 +80,16 @@ def repeated(transcript: Transcript, speech: Mask) -> tuple[Span, ...]:
     )
 
 
-def sparse(transcript: Transcript, speech: Mask) -> bool:
-    """Whether a text is too short for the speech where it stands: what was taken for speech may be music."""
+def sparse(transcript: Transcript, speech: Mask) -> tuple[Span, ...]:
+    """Where a text is too short for the speech where it stands: what was taken for speech may be music."""
     parts = transcript.segments or (_whole(transcript, speech),)
-    return any(_letters(part.text) * 1000 < MIN_LETTERS_PER_SECOND * _speech_around(speech, part, 0) for part in parts)
+    return tuple(
+        merged(
+            Span(part.start_milliseconds, part.end_milliseconds)
+            for part in parts
+            if _letters(part.text) * 1000 < MIN_LETTERS_PER_SECOND * _speech_around(speech, part, 0)
+        )
+    )
 
 
 def _whole(transcript: Transcript, speech: Mask) -> TimedText:

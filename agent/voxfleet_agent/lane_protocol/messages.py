@@ -95,7 +95,10 @@ class InferringClips(Message):
 
 
 class HeardAudio(Message):
-    """The model has heard or spoken this much of a clip, counted from its start; it may go back for another try."""
+    """The model has heard or spoken this much of a clip, counted from its start; it may go back for another try.
+
+    It is sent again while what the model wrote of it is checked against the audio.
+    """
 
     kind: Literal["Heard"] = "Heard"
     index: int

@@ -228,7 +228,8 @@ class ClipTranscription:
     def _judgement(self, pending: _PendingPiece) -> Judgement:
         if pending.failure_class is not None or pending.transcript is None:
             return Judgement()
-        return self._judge.judge(pending.transcript, pending.piece, pending.samples)
+        listened = partial(self._tell, pending, self._milliseconds(pending))
+        return self._judge.judge(pending.transcript, pending.piece, pending.samples, listened)
 
     def _finish_if_complete(self, clip: _ClipState) -> None:
         """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
