@@ -57,6 +57,14 @@ def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverag
     return None
 
 
+def uncovered(transcript: Transcript, speech: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(F,): the audible speech that the transcript's times do not cover; all of it where it has no words."""
+    if not _has_words(transcript.text):
+        return speech
+    timed = transcript.words or transcript.segments or ()
+    return speech & ~_covered([part for part in timed if _has_words(part.text)], speech)
+
+
 def _has_words(text: str) -> bool:
     """Some models write dots instead of nothing."""
     return any(character.isalnum() for character in text)

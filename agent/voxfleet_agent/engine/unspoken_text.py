@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,10 @@ MAX_LETTERS_PER_SECOND = 25
 MIN_LETTERS_PER_SECOND = 4
 """Fewer letters than this in a second of speech are suspicious, and no more than that: somebody may speak slowly."""
 
-_WORD = re.compile(r"[^\W_]+")
+_KANA = ("\u3040", "\u30ff")
+_KANA_LETTERS = 2
+_WIDE_LETTERS = 3
+"""A character of a script with a character for each syllable counts as the letters that write it in Latin script."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -59,7 +62,7 @@ def unspoken(transcript: Transcript, speech: Mask) -> tuple[Span, ...]:
         merged(
             Span(part.start_milliseconds, part.end_milliseconds)
             for part in timed
-            if _WORD.search(part.text) and _speech_around(speech, part) < LEAST_SPEECH_MILLISECONDS
+            if _letters(part.text) and _speech_around(speech, part) < LEAST_SPEECH_MILLISECONDS
         )
     )
 
@@ -80,10 +83,16 @@ def repeated(transcript: Transcript, speech: Mask) -> tuple[Span, ...]:
     )
 
 
-def sparse(transcript: Transcript, speech: Mask) -> bool:
-    """Whether a text is too short for the speech where it stands: what was taken for speech may be music."""
+def sparse(transcript: Transcript, speech: Mask) -> tuple[Span, ...]:
+    """Where a text is too short for the speech where it stands: what was taken for speech may be music."""
     parts = transcript.segments or (_whole(transcript, speech),)
-    return any(_letters(part.text) * 1000 < MIN_LETTERS_PER_SECOND * _speech_around(speech, part, 0) for part in parts)
+    return tuple(
+        merged(
+            Span(part.start_milliseconds, part.end_milliseconds)
+            for part in parts
+            if _letters(part.text) * 1000 < MIN_LETTERS_PER_SECOND * _speech_around(speech, part, 0)
+        )
+    )
 
 
 def _whole(transcript: Transcript, speech: Mask) -> TimedText:
@@ -93,7 +102,7 @@ def _whole(transcript: Transcript, speech: Mask) -> TimedText:
 def _repetitions(transcript: Transcript, speech: Mask) -> Iterator[TimedText]:
     """Texts that repeat a phrase."""
     parts = transcript.segments or (_whole(transcript, speech),)
-    units = [(word.lower(), part) for part in transcript.words or parts for word in _WORD.findall(part.text)]
+    units = [(word.lower(), part) for part in transcript.words or parts for word in _words(part.text)]
     yield from (_joined(units[first:last]) for first, last in _repeated_runs([word for word, _ in units]))
     yield from (part for part in parts if _compresses(part.text))
 
@@ -125,8 +134,19 @@ def _compresses(text: str) -> bool:
     )
 
 
+def _words(text: str) -> list[str]:
+    """Letters, digits, and the marks that many scripts write on or beside them, which `re` calls no part of a word."""
+    return "".join(character if unicodedata.category(character)[0] in "LMN" else " " for character in text).split()
+
+
 def _letters(text: str) -> int:
-    return sum(map(len, _WORD.findall(text)))
+    return sum(_letters_of(character) for word in _words(text) for character in word)
+
+
+def _letters_of(character: str) -> int:
+    if character.isascii() or unicodedata.east_asian_width(character) != "W":
+        return 1
+    return _KANA_LETTERS if _KANA[0] <= character <= _KANA[1] else _WIDE_LETTERS
 
 
 def _speech_around(speech: Mask, part: TimedText, margin_milliseconds: int = MARGIN_MILLISECONDS) -> int:

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 SEGMENT_MILLISECONDS = 30_000
 TIMESTAMP_MILLISECONDS = 20
 """The step from one timestamp token to the next."""
+NO_SPEECH_THRESHOLD = 0.6
+LOGPROB_THRESHOLD = -1.0
+"""The defaults of `generate`, which the agent leaves alone."""
 
 Heard = Callable[[int], None]
 """Called with the milliseconds of the clip's audio that the model has worked through."""
@@ -24,6 +27,12 @@ class _DecodingResult(Protocol):
 
     @property
     def tokens(self) -> Sequence[int]: ...
+
+    @property
+    def no_speech_prob(self) -> float: ...
+
+    @property
+    def avg_logprob(self) -> float: ...
 
 
 class WhisperProgress:
@@ -54,14 +63,22 @@ class WhisperProgress:
             return result
         if segment is not self._segment:  # else it is another try at the same one
             self._segment, self._before_milliseconds = segment, self._after_milliseconds
-        heard_milliseconds = finished_milliseconds(result.tokens, self._timestamp_begin)
+        if _is_skipped(result):
+            heard_milliseconds = SEGMENT_MILLISECONDS
+        else:
+            heard_milliseconds = finished_milliseconds(result.tokens, self._timestamp_begin)
         self._after_milliseconds = self._before_milliseconds + heard_milliseconds
         self._heard(self._after_milliseconds)
         return result
 
 
+def _is_skipped(result: _DecodingResult) -> bool:
+    """Whether mlx-audio takes the segment as silent: it drops the text, whatever its times, and goes on behind it."""
+    return result.no_speech_prob > NO_SPEECH_THRESHOLD and not result.avg_logprob > LOGPROB_THRESHOLD
+
+
 def finished_milliseconds(tokens: Sequence[int], timestamp_begin: int) -> int:
-    """How much of a segment is done, by mlx-audio's rule for where the next one begins. Pure.
+    """How much of a segment with speech is done, by mlx-audio's rule for where the next one begins. Pure.
 
     Two timestamps in a row close one phrase and open the next, which the next segment hears again from its start,
     unless the text ends with a single timestamp. Word timestamps move the next segment by a little more.

@@ -95,11 +95,16 @@ class InferringClips(Message):
 
 
 class HeardAudio(Message):
-    """The model has heard or spoken this much of a clip, counted from its start; it may go back for another try."""
+    """The model has heard or spoken this much of a clip, counted from its start; it may go back for another try.
+
+    It is sent again while what the model wrote of it is checked against the audio.
+    """
 
     kind: Literal["Heard"] = "Heard"
     index: int
     audio_milliseconds: int
+    with_results: bool = False
+    """A window of the clip has its transcript: the message may wait for the other results of the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +205,20 @@ def answer_frame(answer: Message) -> bytes:
 
 
 def can_be_buffered(message: Message) -> bool:
-    """Whether the message may stay in the buffer until the next one.
+    """Whether the message may stay in the buffer, at the latest until the model is announced to start on other clips.
 
-    Results may; announcements of clips and answers to requests may not.
+    Results may, for each write wakes the parent. Announcements of clips, signs of life while the model works and
+    answers to requests may not.
     """
-    return isinstance(message, VerdictMessage) or (isinstance(message, InferringClips) and not message.indexes)
+    match message:
+        case VerdictMessage():
+            return True
+        case HeardAudio():
+            return message.with_results
+        case InferringClips():
+            return not message.indexes
+        case _:
+            return False
 
 
 def checked_length(length_bytes: int) -> int:

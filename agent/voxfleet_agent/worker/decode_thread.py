@@ -55,7 +55,8 @@ class ClipJob:
 
     clip: ClipMessage
     abandoned: bool = False
-    """The clip has failed: the rest of it is decoded for its length and attestation alone."""
+    """The clip has failed: the rest of it is decoded for its length and attestation alone, behind the batch's other
+    clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +136,27 @@ class DecodeThread:
             self._emit(DecodeThreadFailed(error))
 
     def _decode_batch(self, batch: _Batch) -> None:
-        """In a frame of its own, so that a thread without work holds no ring."""
+        """In a frame of its own, so that a thread without work holds no ring.
+
+        A clip that fails while it is decoded makes way for the batch's other clips. Then it is decoded once more from
+        its start, because a decoder that waits would hold its memory.
+        """
+        failed: list[tuple[ClipJob, int]] = []
         for job in batch.jobs:
             self._send(DecodingClip(index=job.clip.index))
-            self._decode(batch, job)
+            spent_ns = self._decode(batch, job, makes_way=job is not batch.jobs[-1])
+            if spent_ns is not None:
+                failed.append((job, spent_ns))
+        for job, spent_ns in failed:
+            self._send(DecodingClip(index=job.clip.index))
+            self._decode(batch, job, spent_ns=spent_ns)
 
-    def _decode(self, batch: _Batch, job: ClipJob) -> None:
-        started_ns, waited_ns, number = time.monotonic_ns(), 0, 0
+    def _decode(self, batch: _Batch, job: ClipJob, *, spent_ns: int = 0, makes_way: bool = False) -> int | None:
+        """Emits the clip's pieces and its end. `spent_ns`: how long it was decoded before.
+
+        With `makes_way`, a clip that fails meanwhile has no end yet; returns how long it was decoded.
+        """
+        started_ns, waited_ns, number = time.monotonic_ns() - spent_ns, 0, 0
         failure: VoxFleetError | None = None
         decoder: ClipDecoder | None = None
         judge = MixdownJudge()
@@ -150,6 +165,8 @@ class DecodeThread:
             pending: Samples | None = None
             # A piece is written when the next one comes, so the last one waits until the whole clip has been checked.
             for samples in decoder.pieces(judge.examine):
+                if makes_way and job.abandoned:
+                    return time.monotonic_ns() - started_ns - waited_ns
                 if pending is not None and not job.abandoned:
                     waited_ns += self._write(batch, job, decoder, judge, number, pending)
                     number += 1
@@ -179,6 +196,7 @@ class DecodeThread:
                 failure=failure,
             )
         )
+        return None
 
     def _write(
         self,

@@ -223,12 +223,13 @@ class ClipTranscription:
             clip.repeated += shifted_spans(judgement.repeated, piece.start_milliseconds)
             self._finish_if_complete(clip)
             if not clip.job.abandoned:  # else the verdict has told it
-                self._tell(pending, self._milliseconds(pending))
+                self._tell(pending, self._milliseconds(pending), with_results=True)
 
     def _judgement(self, pending: _PendingPiece) -> Judgement:
         if pending.failure_class is not None or pending.transcript is None:
             return Judgement()
-        return self._judge.judge(pending.transcript, pending.piece, pending.samples)
+        listened = partial(self._tell, pending, self._milliseconds(pending))
+        return self._judge.judge(pending.transcript, pending.piece, pending.samples, listened)
 
     def _finish_if_complete(self, clip: _ClipState) -> None:
         """Sends the verdict once the clip is decoded and all of its pieces are transcribed."""
@@ -295,11 +296,12 @@ class ClipTranscription:
         signals = self._model.tells_progress and len(group) == 1
         self._send(InferringClips(indexes=indexes, audio_milliseconds=milliseconds, tells_progress=signals))
 
-    def _tell(self, pending: _PendingPiece, heard_milliseconds: int) -> None:
+    def _tell(self, pending: _PendingPiece, heard_milliseconds: int, *, with_results: bool = False) -> None:
         """Sends how far the model has come in a piece."""
         heard_milliseconds = min(heard_milliseconds, self._milliseconds(pending))
         index, start_milliseconds = pending.clip.job.clip.index, pending.piece.start_milliseconds
-        self._send(HeardAudio(index=index, audio_milliseconds=start_milliseconds + heard_milliseconds))
+        reached_milliseconds = start_milliseconds + heard_milliseconds
+        self._send(HeardAudio(index=index, audio_milliseconds=reached_milliseconds, with_results=with_results))
 
     def _milliseconds(self, pending: _PendingPiece) -> int:
         return len(pending.samples) * 1000 // self._model.sample_rate_hz

@@ -1,6 +1,7 @@
 """Compares what the model wrote of a piece with what is heard in it: text that is missing, and text that nobody spoke.
 
-The detector that has listened to every piece is cheap. Only where it contradicts the text does the costly one decide.
+The detector that has listened to every piece is cheap. Only the stretches in which it contradicts the text are heard by
+the costly one, so its time goes with the doubt, not with the length of the piece.
 """
 
 from __future__ import annotations
@@ -8,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from voxfleet_agent.engine.completeness import uncovered
+from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.engine.unspoken_text import Span, merged, repeated, sparse, unspoken
 from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Piece, Samples
+from voxfleet_agent.worker.second_opinion import SecondOpinion
 from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.kinds.contract_limits import Completeness, UnspokenText
 
@@ -46,23 +52,48 @@ class TranscriptJudge:
         """Whether text that nobody spoke fails its clip."""
         self._sample_rate_hz = sample_rate_hz
 
-    def judge(self, transcript: Transcript, piece: Piece, samples: Samples) -> Judgement:
-        """`samples`: (N,), the piece as the model heard it."""
-        judgement = self._listened(transcript, piece, samples)
+    def judge(
+        self, transcript: Transcript, piece: Piece, samples: Samples, listened: Callable[[], None] = lambda: None
+    ) -> Judgement:
+        """`samples`: (N,), the piece as the model heard it.
+
+        `listened` is called again and again while the costly detector works, about once in two seconds.
+        """
+        judgement = self._listened(transcript, piece, samples, listened)
         if judgement.short is None or piece.quieted is None:
             return judgement
         return replace(judgement, short=f"{judgement.short}; {piece.quieted}")
 
-    def _listened(self, transcript: Transcript, piece: Piece, samples: Samples) -> Judgement:
-        first = self._compare(transcript, piece.speech, piece.speech)
-        contradicted = first != Judgement() or sparse(transcript, piece.speech)
-        if transcript.token_limit_reached or not contradicted:
-            return first
-        voiced = self._second_opinion(samples, self._sample_rate_hz)
-        if piece.quieted is not None:
-            # Heard in the clip's channels alone, which only the first detector was given.
-            return self._compare(transcript, piece.speech, piece.speech | voiced)
-        return self._compare(transcript, piece.speech & voiced, voiced)
+    def _listened(
+        self, transcript: Transcript, piece: Piece, samples: Samples, listened: Callable[[], None]
+    ) -> Judgement:
+        missing = heard = piece.speech
+        judgement = self._compare(transcript, missing, heard)
+        if transcript.token_limit_reached:
+            return judgement
+        opinion = SecondOpinion(self._second_opinion, samples, self._sample_rate_hz, piece.speech, listened)
+        while opinion.ask(self._doubtful(transcript, judgement, piece, missing)):
+            if piece.quieted is None:
+                heard, missing = opinion.heard, piece.speech & opinion.heard
+            else:
+                # What was lost is heard in the clip's channels alone, which only the first detector was given.
+                heard = piece.speech | opinion.heard
+            judgement = self._compare(transcript, missing, heard)
+        return judgement
+
+    def _doubtful(self, transcript: Transcript, judgement: Judgement, piece: Piece, missing: Mask) -> Mask:
+        """(F,): the frames on which the judgement rests, and those of a text that is too short for its speech."""
+        frames = len(missing)
+        doubtful = _within(judgement.repeated, frames)
+        if judgement.unspoken:
+            timed = transcript.words or transcript.segments
+            texts = [Span(part.start_milliseconds, part.end_milliseconds) for part in timed or ()]
+            doubtful |= _within(judgement.unspoken, frames) & (_within(texts, frames) if texts else True)
+        if piece.quieted is None:
+            doubtful |= _within(sparse(transcript, missing), frames) & missing
+            if judgement.short is not None:
+                doubtful |= uncovered(transcript, missing)
+        return doubtful
 
     def _compare(self, transcript: Transcript, missing: Mask, heard: Mask) -> Judgement:
         """`missing`: speech that a text must cover; `heard`: speech that may explain a text."""
@@ -71,6 +102,15 @@ class TranscriptJudge:
             unspoken(transcript, heard),
             repeated(transcript, heard),
         )
+
+
+def _within(spans: Sequence[Span], frames: int) -> Mask:
+    """(frames,): the frames of the spans; of a span behind the last frame, that one."""
+    found = np.zeros(frames, np.bool_)
+    for span in spans:
+        first = max(0, min(span.start_milliseconds // FRAME_MILLISECONDS, frames - 1))
+        found[first : span.end_milliseconds // FRAME_MILLISECONDS + 1] = True
+    return found
 
 
 def shifted_spans(spans: Sequence[Span], start_milliseconds: int) -> list[Span]:

@@ -54,15 +54,18 @@ class _Unit:
     spaced: bool
     """Whether a space lies before it."""
     ends_segment: bool = False
+    interrupts: bool = False
+    """It begins a segment before an earlier one ends: somebody else speaks."""
 
 
 def cues(segments: Iterable[TimedText], words: Iterable[TimedText], audio_milliseconds: int) -> list[Cue]:
     """The text of all segments, in the order of their starts.
 
-    Cues break at the ends of sentences and at pauses where they can, and a sentence that a window cuts is joined. Each
-    is shown for at least SHORTEST_MILLISECONDS, or for an equal share of an audio that is too short for that: it starts
-    later, or ends later, than its words, where they leave less. None begins before the previous one ends, and none ends
-    behind the audio, unless that is shorter than a millisecond a cue.
+    Cues break at the ends of sentences and at pauses where they can, and a sentence that a window cuts is joined. A
+    segment that begins before an earlier one ends is another speaker's and begins a cue. Each is shown for at least
+    SHORTEST_MILLISECONDS, or for an equal share of an audio that is too short for that: it starts later, or ends later,
+    than its words, where they leave less. None begins before the previous one ends, and none ends behind the audio,
+    unless that is shorter than a millisecond a cue.
     """
     units = _monotonic(_units(sorted(segments, key=lambda segment: segment.start_milliseconds), list(words)))
     if not units:
@@ -76,7 +79,7 @@ def _clean(text: str) -> str:
 
 
 def _units(segments: Sequence[TimedText], words: Sequence[TimedText]) -> Iterator[_Unit]:
-    next_word = 0
+    next_word, reached = 0, 0
     for segment in segments:
         text = _clean(segment.text)
         if not text:
@@ -89,6 +92,8 @@ def _units(segments: Sequence[TimedText], words: Sequence[TimedText]) -> Iterato
             while next_word < len(words) and words[next_word].start_milliseconds < segment.end_milliseconds:
                 next_word += 1
         fitting = [part for unit in units for part in _cut_to_lines(unit)]
+        fitting[0] = replace(fitting[0], interrupts=segment.start_milliseconds < reached)
+        reached = max(reached, segment.end_milliseconds)
         yield from fitting[:-1]
         yield replace(fitting[-1], ends_segment=True)
 
@@ -199,6 +204,8 @@ def _cheapest_groups(units: Sequence[_Unit], audio_milliseconds: int) -> list[li
         while second_line < count and columns(first, second_line + 1) <= LINE_COLUMNS:
             second_line += 1
         for behind in range(first + 1, count + 1):
+            if behind > first + 1 and units[behind - 1].interrupts:
+                break
             if behind > second_line and columns(second_line, behind) > LINE_COLUMNS:
                 break
             if behind > first + 1 and units[behind - 1].end - units[first].start > LONGEST_MILLISECONDS:

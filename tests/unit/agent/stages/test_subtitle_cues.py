@@ -97,6 +97,21 @@ def test_words_stay_in_their_order_and_keep_their_spaces(words: list[str]) -> No
             id="an overlap ends where the next begins",
         ),
         pytest.param(
+            [at(0, 3000, "and then we all"), at(1500, 4500, "no we did not")],
+            [Cue(0, 1500, "and then we all"), Cue(1500, 4500, "no we did not")],
+            id="two who speak at once",
+        ),
+        pytest.param(
+            [at(0, 6000, "it was late and"), at(2000, 2300, "yes"), at(3500, 5000, "cold")],
+            [Cue(0, 2000, "it was late and"), Cue(2000, 2833, "yes"), Cue(3500, 5000, "cold")],
+            id="one who speaks on while others say something",
+        ),
+        pytest.param(
+            [at(1000, 1400, "yes"), at(1000, 1400, "no")],
+            [Cue(1000, 1833, "yes"), Cue(1833, 2666, "no")],
+            id="two at the same moment",
+        ),
+        pytest.param(
             [at(0, 2000, "and then we all"), at(2000, 4000, "went home.")],
             [Cue(0, 4000, "and then we all went home.")],
             id="a sentence that a window cuts",
@@ -113,6 +128,12 @@ def test_words_stay_in_their_order_and_keep_their_spaces(words: list[str]) -> No
 )
 def test_times_and_breaks(segments: list[TimedText], expected: list[Cue]) -> None:
     assert cues(segments, (), 9000) == expected
+
+
+def test_two_who_speak_at_once_keep_their_words_apart() -> None:
+    first, second = evenly("and then we all", 0, 4000), evenly("no we did not", 1500, 3500)
+    found = cues([at(0, 4000, "and then we all"), at(1500, 3500, "no we did not")], [*first, *second], 9000)
+    assert [cue.text for cue in found] == ["and then we all", "no we did not"]
 
 
 LONG = (

@@ -12,7 +12,7 @@ import pytest
 from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.lane_protocol.messages import ClipMessage, Message, VerdictMessage
+from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, DecodeThread, DecodeThreadFailed, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
@@ -110,3 +110,49 @@ def test_the_verdict_has_the_length_of_the_whole_clip(
 def test_a_clip_that_is_damaged_is_refused_for_it_whenever_the_model_fails() -> None:
     verdict = verdict_of(Model(0, "is cut"), damaged=True)
     assert (verdict.failure_class, verdict.reason) == (FailureClass.DECODE_ERROR, "is cut short")
+
+
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_a_clip_that_fails_makes_way_for_the_others_of_its_batch(fails: int) -> None:
+    """The model fails it on its first window."""
+    ring, announced = RingBuffer(10_000), list[int | None]()
+    items = queue.SimpleQueue[Piece | Decoded | DecodeThreadFailed]()
+    yielded = [0, 0, 0]
+
+    class Counting(Decoder):
+        def __init__(self, index: int) -> None:
+            super().__init__(damaged=False)
+            self._index = index
+
+        def pieces(self, examine: Callable[[QuietedStretch], None]) -> Iterator[Samples]:
+            for samples in super().pieces(examine):
+                yielded[self._index] += 1
+                yield samples
+
+    def send(message: Message) -> None:
+        if isinstance(message, DecodingClip):
+            announced.append(message.index)
+
+    def emit(item: Piece | Decoded | DecodeThreadFailed) -> None:
+        if isinstance(item, Piece) and item.job.clip.index == fails:
+            item.job.abandoned = True
+        if isinstance(item, Decoded) and item.job.clip.index != fails:
+            assert yielded[fails] <= 3, "no more of the failed clip was decoded before the others"
+        items.put(item)
+
+    silent = lambda samples, _: np.zeros(1, np.bool_)  # noqa: E731
+    decoding = DecodeThread(lambda path, *_: Counting(int(path.name)), silent, send, emit)
+    decoding.put(
+        CONTRACT, 16_000, ring, [ClipJob(ClipMessage(index=index, path=Path(f"/{index}"))) for index in range(3)]
+    )
+    ends = list[Decoded]()
+    while len(ends) < 3:
+        item = items.get(timeout=60)
+        assert not isinstance(item, DecodeThreadFailed)
+        if isinstance(item, Decoded):
+            ends.append(item)
+    others = [index for index in range(3) if index != fails]
+    assert [end.job.clip.index for end in ends] == [*others, fails]
+    assert [index for index in announced if index is not None] == ([0, 1, 2] if fails == 2 else [0, 1, 2, fails])
+    assert [end.pieces for end in ends[:2]] == [WINDOWS, WINDOWS]
+    assert all((end.failure, end.audio_milliseconds) == (None, 1000 * WINDOWS) for end in ends)
