@@ -47,7 +47,7 @@ def whisper_figures(directory: Path, model: Path, say: Say, rounds: int = ROUNDS
 def _measure(directory: Path, side: str, model: Path, clips: SpokenClips) -> tuple[float, tuple[str, ...]]:
     """The seconds that one side takes for all clips, and its texts."""
     if side in WAYS:
-        told = run_loop(model, clips.paths, Way(side), float32=True)
+        told = run_loop(model, clips.paths, Way(side))
         return told.seconds, told.texts
     threads = {} if side == AGENT else {blas.THREADS_VARIABLE: str(os.cpu_count() or 1)}
     return _agent(directory / side.partition(",")[0] / str(len(threads)), model, clips, threads)

@@ -84,6 +84,7 @@ def _run(model: MeasuredModel) -> list[tuple[str, str]]:
 
 
 def _comparison(model: MeasuredModel) -> list[tuple[str, str]]:
+    loaded = model.upstream.loaded
     found = compared_with_upstream(model.rows, model.upstream.clips)
     errors = f"{100 * found.word_errors / found.words:.2f} %" if found.words else "-"
     return [
@@ -94,7 +95,10 @@ def _comparison(model: MeasuredModel) -> list[tuple[str, str]]:
         ("seconds: the agent's inference", f"{found.agent_seconds:.2f}"),
         ("seconds: upstream, with decoding", f"{found.upstream_seconds:.2f}"),
         ("upstream / agent", _number(found.times_faster)),
-        ("seconds: upstream's load and first clip", _number(model.upstream.load_seconds)),
+        (
+            "seconds: upstream's load and first clip",
+            _number(None if loaded is None else loaded.load_seconds),
+        ),
     ]
 
 

@@ -5,25 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip
 from voxfleet_agent.finished_runs.text_difference import word_changes
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.rows import ClipStatus, ResultRow
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamClip:
-    seconds: float
-    text: str | None
-    error: str | None
-    """The type of the exception that it raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLoop:
-    load_seconds: float | None = None
-    """None: the model was not loaded within its time, or not at all."""
-    clips: Mapping[str, UpstreamClip] = field(default_factory=dict)
-    """By clip id; those that it reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +22,7 @@ class MeasuredModel:
     ladder_seconds: float | None = None
     ladders: tuple[LadderTable, ...] = ()
     rows: tuple[ResultRow, ...] = ()
-    upstream: UpstreamLoop = UpstreamLoop()
+    upstream: UpstreamAnswer = field(default_factory=UpstreamAnswer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from voxfleet_agent.config import ModelCacheConfig
 from voxfleet_agent.engine.model_rates import heard_rate_hz
+from voxfleet_agent.engine.upstream_messages import UPSTREAM_MODULE, UpstreamOrder, read_answer
 from voxfleet_agent.finished_runs.run_files import FinishedRun, UnreadableRun, open_run
 from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob
-from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel, UpstreamClip, UpstreamLoop
+from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel
 from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
@@ -29,7 +30,6 @@ from voxfleet_api.kinds.job_model import ModelSource
 DEFAULT_RATE_HZ = 16_000
 STOP_SECONDS = 20.0
 """How long a child has to end by itself once its time is over."""
-UPSTREAM_MODULE = "voxfleet_agent.engine.upstream_loop"
 
 Say = Callable[[str], None]
 
@@ -127,32 +127,15 @@ def _with_upstream(
     measured: MeasuredModel, model: ResolvedModel, clips: Mapping[str, Path], folder: Path, seconds: float
 ) -> MeasuredModel:
     order, answer = folder / "upstream.json", folder / "upstream.jsonl"
-    order.write_text(
-        json.dumps({"model": str(model.path), "clips": {clip_id: str(file) for clip_id, file in clips.items()}})
-    )
+    paths = {clip_id: str(file) for clip_id, file in clips.items()}
+    order.write_text(UpstreamOrder(model=str(model.path), clips=paths, warm_up=True).model_dump_json(by_alias=True))
     ended, _ = _child(["-m", UPSTREAM_MODULE, str(order), str(answer)], seconds)
-    upstream = read_upstream(answer.read_text().splitlines() if answer.exists() else ())
+    upstream = read_answer(answer.read_text().splitlines() if answer.exists() else ())
     notes = measured.notes
     if len(upstream.clips) < len(clips):
         why = "failed" if ended else f"was stopped after {seconds:.0f} s"
         notes += (f"mlx-audio's own loop {why}, with {len(upstream.clips)} of {len(clips)} clips done",)
     return replace(measured, notes=notes, upstream=upstream)
-
-
-def read_upstream(lines: Sequence[str]) -> UpstreamLoop:
-    """The answer of UPSTREAM_MODULE; its last line may be cut."""
-    load_seconds: float | None = None
-    clips: dict[str, UpstreamClip] = {}
-    for line in lines:
-        try:
-            told = json.loads(line)
-        except ValueError:
-            break
-        if "id" in told:
-            clips[told["id"]] = UpstreamClip(told["seconds"], told["text"], told["error"])
-        else:
-            load_seconds = told["load_seconds"]
-    return UpstreamLoop(load_seconds, clips)
 
 
 def _rate_hz(model: Path) -> int:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
+from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip, UpstreamLoaded, read_answer
 from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob, chosen_clips
 from voxfleet_agent.mac_benchmark.html_report import html_report
 from voxfleet_agent.mac_benchmark.measured_model import (
     MeasuredModel,
-    UpstreamClip,
-    UpstreamLoop,
     compared_with_upstream,
 )
-from voxfleet_agent.mac_benchmark.measurement import TimeBudget, read_upstream
+from voxfleet_agent.mac_benchmark.measurement import TimeBudget
 from voxfleet_agent.standalone.job_documents import read_files
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
@@ -34,6 +33,10 @@ def row(clip_id: str, text: str | None, infer_milliseconds: int = 100, batch_siz
         batch_size=batch_size,
         timings=Timings(infer_milliseconds=infer_milliseconds),
     )
+
+
+def heard(clip_id: str, seconds: float, text: str | None, error: str | None = None) -> UpstreamClip:
+    return UpstreamClip(id=clip_id, seconds=seconds, text=text, error=error)
 
 
 def test_clips_are_spread_over_the_folder() -> None:
@@ -58,10 +61,10 @@ def test_the_documents_are_a_job_that_runs(tmp_path: Path) -> None:
 def test_the_same_clips_are_compared() -> None:
     rows = [row("0", "one two"), row("1", "one two", 300, 3), row("2", None), row("3", "lost"), row("4", "not reached")]
     upstream = {
-        "0": UpstreamClip(0.4, "one two", None),
-        "1": UpstreamClip(0.6, "one three four", None),
-        "2": UpstreamClip(0.1, "x", None),
-        "3": UpstreamClip(0.1, None, "ValueError"),
+        "0": heard("0", 0.4, "one two"),
+        "1": heard("1", 0.6, "one three four"),
+        "2": heard("2", 0.1, "x"),
+        "3": heard("3", 0.1, None, "ValueError"),
     }
     found = compared_with_upstream(rows, upstream)
     assert (found.clips, found.equal_texts, found.words, found.word_errors) == (2, 1, 5, 2)
@@ -70,9 +73,10 @@ def test_the_same_clips_are_compared() -> None:
 
 
 def test_a_loop_that_was_ended_leaves_what_it_had() -> None:
-    lines = ['{"load_seconds": 2.5}', '{"id": "0", "seconds": 0.5, "text": "a", "error": null}', '{"id": "1", "sec']
-    assert read_upstream(lines) == UpstreamLoop(2.5, {"0": UpstreamClip(0.5, "a", None)})
-    assert read_upstream([]) == UpstreamLoop()
+    loaded = UpstreamLoaded(load_seconds=2.5, widened=True)
+    lines = [message.model_dump_json(by_alias=True) for message in (loaded, heard("0", 0.5, "a"))]
+    assert read_answer([*lines, lines[1][:12]]) == UpstreamAnswer(loaded, {"0": heard("0", 0.5, "a")})
+    assert read_answer([]) == UpstreamAnswer()
 
 
 def test_each_step_may_take_its_share_of_what_is_left() -> None:
@@ -89,9 +93,9 @@ def test_each_step_may_take_its_share_of_what_is_left() -> None:
 
 def test_the_report_is_one_file_that_shows_everything_as_text() -> None:
     rows = (row("0", "a secret sentence"),)
-    model = MeasuredModel(
-        ODD, 2, notes=(ODD,), rows=rows, upstream=UpstreamLoop(1.0, {"0": UpstreamClip(0.5, "a secret sentence", None)})
-    )
+    loaded = UpstreamLoaded(load_seconds=1.0, widened=True)
+    upstream = UpstreamAnswer(loaded, {"0": heard("0", 0.5, "a secret sentence")})
+    model = MeasuredModel(ODD, 2, notes=(ODD,), rows=rows, upstream=upstream)
     report = html_report({"chip": ODD}, [("fail", ODD, ODD, ODD)], [model])
     found: list[tuple[str, dict[str, str | None]]] = []
 
