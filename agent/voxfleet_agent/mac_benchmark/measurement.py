@@ -28,6 +28,8 @@ from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_model import ModelSource
 
 DEFAULT_RATE_HZ = 16_000
+STEPS = 3
+"""Of one model: its files, the agent's run, mlx-audio's own loop."""
 STOP_SECONDS = 20.0
 """How long a child has to end by itself once its time is over."""
 
@@ -61,13 +63,15 @@ def measure_model(
     budget: TimeBudget,
     say: Say,
 ) -> MeasuredModel:
-    """`folder`: an empty folder for what the children write. Takes two steps of the budget; raises OSError."""
+    """`folder`: an empty folder for what the children write. Takes STEPS steps of the budget; raises OSError."""
     measured = MeasuredModel(name, len(clips))
+    seconds = budget.next_step_seconds()
     try:
-        model = asyncio.run(_resolved(source, cache))
-    except VoxFleetError as error:
-        budget.skip_steps(2)
-        return replace(measured, notes=(str(error),))
+        model = asyncio.run(asyncio.wait_for(_resolved(source, cache), seconds))
+    except (VoxFleetError, TimeoutError) as error:
+        budget.skip_steps(STEPS - 1)
+        late = f"its files were not here after {seconds:.0f} s; fetch them before, or give it more with --minutes"
+        return replace(measured, notes=(late if isinstance(error, TimeoutError) else str(error),))
     measured = replace(measured, digest=model.digest)
     say(f"{name}: the ladder and {len(clips)} clips with the agent")
     job = BenchmarkJob(source, clips, _rate_hz(model.path), largest_batch)
@@ -90,15 +94,17 @@ def _with_run(measured: MeasuredModel, job: BenchmarkJob, folder: Path, seconds:
     arguments = ["run", "-f", str(yaml), "--state", str(state), "-o", "json"]
     for clips_folder in sorted({str(file.parent) for file in job.clips.values()}):
         arguments += ["--allow", f"file://{clips_folder}/"]
-    ended, output = _child(["-m", "voxfleet_agent", *arguments], seconds)
+    took, output = child(["-m", "voxfleet_agent", *arguments], seconds)
     notes = measured.notes
-    if not ended:
+    if took is None:
         notes += (f"the agent's run was stopped after {seconds:.0f} s; give it more with --minutes, or fewer clips",)
     try:
         summary = json.loads(output)
     except ValueError:
         summary = {}
-        notes += ("the agent's run gave no summary; run it by hand: docs/how-to/run-without-a-cluster.md",) * ended
+        notes += ("the agent's run gave no summary; run it by hand: docs/how-to/run-without-a-cluster.md",) * (
+            took is not None
+        )
     if summary.get("reason"):
         notes += (f"the agent's run: {summary['reason']}",)
     tables, _ = LadderFiles(state / "ladders").all()
@@ -109,6 +115,7 @@ def _with_run(measured: MeasuredModel, job: BenchmarkJob, folder: Path, seconds:
         wall_seconds=summary.get("wallSeconds"),
         ladder_seconds=summary.get("ladderSeconds"),
         ladders=tuple(tables),
+        agent_process_seconds=took,
         rows=() if run is None else run.rows,
     )
 
@@ -128,14 +135,14 @@ def _with_upstream(
 ) -> MeasuredModel:
     order, answer = folder / "upstream.json", folder / "upstream.jsonl"
     paths = {clip_id: str(file) for clip_id, file in clips.items()}
-    order.write_text(UpstreamOrder(model=str(model.path), clips=paths, warm_up=True).model_dump_json(by_alias=True))
-    ended, _ = _child(["-m", UPSTREAM_MODULE, str(order), str(answer)], seconds)
+    order.write_text(UpstreamOrder(model=str(model.path), clips=paths).model_dump_json(by_alias=True))
+    took, _ = child(["-m", UPSTREAM_MODULE, str(order), str(answer)], seconds)
     upstream = read_answer(answer.read_text().splitlines() if answer.exists() else ())
     notes = measured.notes
     if len(upstream.clips) < len(clips):
-        why = "failed" if ended else f"was stopped after {seconds:.0f} s"
+        why = "failed" if took is not None else f"was stopped after {seconds:.0f} s"
         notes += (f"mlx-audio's own loop {why}, with {len(upstream.clips)} of {len(clips)} clips done",)
-    return replace(measured, notes=notes, upstream=upstream)
+    return replace(measured, notes=notes, upstream=upstream, upstream_process_seconds=took)
 
 
 def _rate_hz(model: Path) -> int:
@@ -146,21 +153,23 @@ def _rate_hz(model: Path) -> int:
         return DEFAULT_RATE_HZ
 
 
-def _child(arguments: Sequence[str], seconds: float) -> tuple[bool, str]:
-    """(whether it ended in its time, its standard output). Its standard error is this process's own."""
-    child = subprocess.Popen(  # noqa: S603 - this Python with modules of this package
+def child(arguments: Sequence[str], seconds: float, stop_seconds: float = STOP_SECONDS) -> tuple[float | None, str]:
+    """(the seconds until it ended, None when it was stopped; its standard output). Its standard error is this one's."""
+    started = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 - this Python with modules of this package
         [sys.executable, *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=os.environ
     )
     try:
-        return True, child.communicate(timeout=seconds)[0]
+        output = process.communicate(timeout=seconds)[0]
+        return time.monotonic() - started, output
     except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
     try:
-        return False, child.communicate(timeout=STOP_SECONDS)[0]
+        return None, process.communicate(timeout=stop_seconds)[0]
     except subprocess.TimeoutExpired:
-        child.kill()
-        return False, child.communicate()[0]
+        process.kill()
+        return None, process.communicate()[0]
     finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
+        if process.poll() is None:
+            process.kill()
+            process.wait()

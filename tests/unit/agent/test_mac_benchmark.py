@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+
+import pytest
 
 from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip, UpstreamLoaded, read_answer
 from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob, chosen_clips
@@ -12,7 +16,8 @@ from voxfleet_agent.mac_benchmark.measured_model import (
     MeasuredModel,
     compared_with_upstream,
 )
-from voxfleet_agent.mac_benchmark.measurement import TimeBudget
+from voxfleet_agent.mac_benchmark.measurement import STEPS, TimeBudget, child, measure_model
+from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.standalone.job_documents import read_files
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
@@ -68,8 +73,56 @@ def test_the_same_clips_are_compared() -> None:
     }
     found = compared_with_upstream(rows, upstream)
     assert (found.clips, found.equal_texts, found.words, found.word_errors) == (2, 1, 5, 2)
-    assert (found.agent_seconds, found.upstream_seconds, found.times_faster) == (0.2, 1.0, 5.0)
+    assert (found.agent_infer_seconds, found.upstream_generate_seconds) == (0.2, 1.0)
     assert (found.only_agent, found.only_upstream) == (1, 1)
+
+
+def test_the_sides_are_compared_from_start_to_end_and_only_when_both_heard_all_clips() -> None:
+    both = MeasuredModel(
+        "m",
+        2,
+        ladder_seconds=4.0,
+        rows=(row("0", "a", 1), row("1", "b", 1)),
+        upstream=UpstreamAnswer(None, {"0": heard("0", 1.0, "a"), "1": heard("1", 1.0, "b")}),
+        agent_process_seconds=12.0,
+        upstream_process_seconds=6.0,
+    )
+    assert (both.agent_seconds, both.times_faster) == (8.0, 0.75)
+    assert replace(both, clips=3).times_faster is None
+    assert replace(both, agent_process_seconds=None).times_faster is None
+
+
+def test_neither_the_home_nor_a_models_folders_are_shown() -> None:
+    path = "/Users/ada/client-x/whisper"
+    model = MeasuredModel(path, 1, notes=(f"{path} is no model", "/Users/ada/Library/log tells more"))
+    report = html_report(
+        {"python": "/Users/ada/bin"}, [("ok", "cache", "/Users/ada/c", "see /Users/ada/d")], [model], "/Users/ada"
+    )
+    assert "ada" not in report and "client-x" not in report
+    assert "Model whisper" in report and "whisper is no model" in report and "~/Library/log" in report
+
+
+def test_a_child_that_does_not_end_is_ended() -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('said', flush=True); time.sleep(600)"
+    )
+    assert child(["-c", deaf], 1.0, stop_seconds=0.1)[0] is None
+    took, output = child(["-c", "print('said')"], 60.0)
+    assert took is not None and output == "said\n"
+
+
+def test_files_of_a_model_that_do_not_come_take_their_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ModelStore, "resolve", never)
+    model = ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS))
+    budget = TimeBudget(0.3, STEPS)
+    measured = measure_model("commands", model, {}, 1, tmp_path, tmp_path, budget, lambda _: None)
+    assert "its files were not here" in measured.notes[0]
+    assert budget.next_step_seconds() > 0
 
 
 def test_a_loop_that_was_ended_leaves_what_it_had() -> None:
@@ -96,7 +149,7 @@ def test_the_report_is_one_file_that_shows_everything_as_text() -> None:
     loaded = UpstreamLoaded(load_seconds=1.0, widened=True)
     upstream = UpstreamAnswer(loaded, {"0": heard("0", 0.5, "a secret sentence")})
     model = MeasuredModel(ODD, 2, notes=(ODD,), rows=rows, upstream=upstream)
-    report = html_report({"chip": ODD}, [("fail", ODD, ODD, ODD)], [model])
+    report = html_report({"chip": ODD}, [("fail", ODD, ODD, ODD)], [model], "/Users/ada")
     found: list[tuple[str, dict[str, str | None]]] = []
 
     class Tags(HTMLParser):
