@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import mlx.core as mx
 from rich.console import Console
 
 from voxfleet_accuracy.borders import window_borders
@@ -101,17 +100,12 @@ def _runs(takes: Sequence[Take], model: Path, folder: Path) -> list[SideRun]:
             members = [take for take in batch if path in take.paths]
             if members:
                 runs.append(product_run(f"{_name(path)}-{number}", members, path, model, folder))
-        runs.append(upstream_run(f"upstream-{number}", batch, model, folder, widened=_widened()))
+        runs.append(upstream_run(f"upstream-{number}", batch, model, folder))
     return runs
 
 
 def _name(path: GivenPath) -> str:
     return path.replace(" ", "")
-
-
-def _widened() -> bool:
-    """On a CPU the product computes in float32, and the comparison is of the same numbers."""
-    return mx.default_device().type != mx.DeviceType.gpu
 
 
 def _versions() -> dict[str, str]:

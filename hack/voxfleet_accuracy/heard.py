@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel
-
 from voxfleet_accuracy.takes import GivenPath
+from voxfleet_agent.engine.upstream_messages import UpstreamClip
 from voxfleet_api.rows import ResultRow, TimedText
 
 
@@ -54,31 +53,10 @@ def _timed(texts: Sequence[TimedText] | None) -> tuple[TimedWord, ...] | None:
     )
 
 
-class _UpstreamWord(BaseModel):
-    word: str
-    start: float
-    end: float
-
-
-class _UpstreamSegment(BaseModel):
-    text: str
-    start: float
-    end: float
-    words: tuple[_UpstreamWord, ...]
-
-
-class UpstreamAnswer(BaseModel):
-    """What upstream_loop writes of a file."""
-
-    file: str
-    text: str
-    segments: tuple[_UpstreamSegment, ...]
-
-
-def heard_by_upstream(answer: UpstreamAnswer) -> Heard:
-    words = [word for segment in answer.segments for word in segment.words]
+def heard_by_upstream(clip: UpstreamClip) -> Heard:
+    words = [word for segment in clip.segments for word in segment.words]
     return Heard(
-        text=answer.text.strip(),
+        text=(clip.text or "").strip(),
         words=tuple(TimedWord(word.word.strip(), word.start, word.end) for word in words),
-        segments=tuple(TimedWord(segment.text.strip(), segment.start, segment.end) for segment in answer.segments),
+        segments=tuple(TimedWord(segment.text.strip(), segment.start, segment.end) for segment in clip.segments),
     )

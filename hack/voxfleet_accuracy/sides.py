@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxfleet_accuracy import upstream_loop
-from voxfleet_accuracy.heard import Heard, UpstreamAnswer, heard_by_product, heard_by_upstream
+from voxfleet_accuracy.heard import Heard, heard_by_product, heard_by_upstream
 from voxfleet_accuracy.takes import MODEL_RATE_HZ, GivenPath, Take
 from voxfleet_agent import blas
+from voxfleet_agent.engine.upstream_messages import UPSTREAM_MODULE, UpstreamOrder, read_answer
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
@@ -63,26 +63,29 @@ def product_run(name: str, takes: Sequence[Take], path: GivenPath, model: Path, 
     return SideRun(f"product, {path}", tuple(takes), path, run.prepared(), heard)
 
 
-def upstream_run(name: str, takes: Sequence[Take], model: Path, folder: Path, *, widened: bool) -> SideRun:
-    """`widened`: the model computes in float32, whatever its files hold."""
+def upstream_run(name: str, takes: Sequence[Take], model: Path, folder: Path) -> SideRun:
     folder = folder / name
     folder.mkdir(parents=True)
     order, answer = folder / "order.json", folder / "answer.jsonl"
-    files = [str(take.file) for take in takes]
-    order.write_text(json.dumps({"model": str(model), "widened": widened, "files": files}))
+    clips = {take.name: str(take.file) for take in takes}
+    told = UpstreamOrder(model=str(model), clips=clips, word_timestamps=True)
+    order.write_text(told.model_dump_json(by_alias=True))
     process = Child(
         name,
-        [sys.executable, upstream_loop.__file__, order, answer],
+        [sys.executable, "-m", UPSTREAM_MODULE, order, answer],
         folder / "log",
         env={**agent_environment(), **_ONE_THREAD},
     )
 
     def heard() -> Mapping[str, Heard]:
-        lines = answer.read_text().splitlines() if answer.exists() else []
-        answers = [UpstreamAnswer.model_validate_json(line) for line in lines]
-        if len(answers) != len(takes):
-            raise RunFailedError(f"{name}: {len(answers)} texts for {len(takes)} files:\n{process.log_tail(8)}")
-        return {take.name: heard_by_upstream(told) for take, told in zip(takes, answers, strict=True)}
+        answers = read_answer(answer.read_text().splitlines() if answer.exists() else ()).clips
+        texts = {name: heard_by_upstream(clip) for name, clip in answers.items() if clip.error is None}
+        if texts.keys() != clips.keys():
+            errors = {clip.error for clip in answers.values()} - {None}
+            raise RunFailedError(
+                f"{name}: {len(texts)} texts for {len(takes)} files {sorted(map(str, errors))}:\n{process.log_tail(8)}"
+            )
+        return texts
 
     return SideRun("mlx-audio", tuple(takes), None, process, heard)
 

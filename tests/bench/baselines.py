@@ -16,6 +16,7 @@ from tests.bench.failure import MeasurementFailed
 from tests.bench.loops import Way
 
 from voxfleet_agent import blas
+from voxfleet_agent.engine.upstream_messages import UPSTREAM_MODULE, UpstreamOrder, read_answer
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 600.0
@@ -38,16 +39,31 @@ def loop_throughput(model: Path, pool: Pool, way: Way) -> float:
     return pool.total_audio_seconds / told.seconds
 
 
-def run_loop(model: Path, clips: Sequence[Path], way: Way, *, float32: bool = False) -> LoopAnswer:
+def run_loop(model: Path, clips: Sequence[Path], way: Way) -> LoopAnswer:
     """Raises MeasurementFailed."""
+    if way is Way.PATH:
+        return _path_loop(model, clips)
     paths = [str(clip) for clip in clips]
     with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
         order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
-        told = {"model": str(model), "float32": float32, "way": way, "warmUp": paths[0], "paths": paths}
+        told = {"model": str(model), "way": way, "warmUp": paths[0], "paths": paths}
         order.write_text(json.dumps(told))
         settings = {blas.THREADS_VARIABLE: "1"} if way is Way.ARRAY_AHEAD_ONE_THREAD else {}
         run_program([sys.executable, str(LOOPS), str(order), str(answer)], settings)
         return LoopAnswer.model_validate_json(answer.read_text())
+
+
+def _path_loop(model: Path, clips: Sequence[Path]) -> LoopAnswer:
+    by_id = {str(number): str(clip) for number, clip in enumerate(clips)}
+    with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
+        order, answer = Path(folder) / "order.json", Path(folder) / "answer.jsonl"
+        order.write_text(UpstreamOrder(model=str(model), clips=by_id, warm_up=True).model_dump_json(by_alias=True))
+        run_program([sys.executable, "-m", UPSTREAM_MODULE, str(order), str(answer)])
+        heard = read_answer(answer.read_text().splitlines()).clips.values()
+    lost = [clip.error for clip in heard if clip.error is not None]
+    if lost or len(heard) != len(clips):
+        raise MeasurementFailed(f"the loop {Way.PATH} heard {len(heard) - len(lost)} of {len(clips)} clips: {lost[:1]}")
+    return LoopAnswer(seconds=sum(clip.seconds for clip in heard), texts=tuple(clip.text or "" for clip in heard))
 
 
 def command_line_throughput(model: Path, pool: Pool) -> float:

@@ -1,9 +1,8 @@
 """Peers: loops over clips in one process; run as a program by baselines.py.
 
-Reads {"model", "float32", "way", "warmUp", "paths"} from the JSON file that is its first argument and writes
-{"seconds", "texts"} to the second, the texts in the order of the paths. `float32`: the model computes in it, as the
-agent's does on MLX's CPU backend, where half precision is slow. The clock starts after the model is loaded and has
-transcribed `warmUp`.
+Reads {"model", "way", "warmUp", "paths"} from the JSON file that is its first argument and writes {"seconds", "texts"}
+to the second, the texts in the order of the paths. The model computes in the type of number that the agent's does. The
+clock starts after the model is loaded and has transcribed `warmUp`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ RATE_HZ = 16_000
 
 class Way(StrEnum):
     PATH = "path"
-    """`model.generate(path)`, which decodes by itself."""
+    """`model.generate(path)`, which decodes by itself; the agent's program of mlx-audio's own loop, not this one."""
     ARRAY = "array"
     """mlx-audio-io decodes, then `model.generate(array)`."""
     ARRAY_SORTED = "array-sorted"
@@ -48,9 +47,7 @@ def main(order_file: Path, answer_file: Path) -> None:
     from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
     order = json.loads(order_file.read_text())
-    model: _Model = load(Path(order["model"]))
-    if order["float32"]:
-        model = _InFloat32(model)
+    model = _Suited(load(Path(order["model"])))
     loop = LOOPS[Way(order["way"])]
     list(loop(model, [order["warmUp"]]))
     started = time.perf_counter()
@@ -59,24 +56,19 @@ def main(order_file: Path, answer_file: Path) -> None:
     answer_file.write_text(json.dumps({"seconds": seconds, "texts": [texts[path] for path in order["paths"]]}))
 
 
-class _InFloat32:
-    """Whisper, which asks for float16 unless it is told otherwise, twice."""
+class _Suited:
+    """The model in the type of number that the agent's computes in, with the settings that this needs."""
 
     def __init__(self, model: Any) -> None:
-        import mlx.core as mx
+        from voxfleet_agent.engine.model_loading import suit_device
+        from voxfleet_agent.engine.upstream_loop import upstream_settings
 
-        model.set_dtype(mx.float32)
-        model.dtype = mx.float32  # what it casts its input to
+        self._settings = upstream_settings(model, widened=suit_device(model), word_timestamps=False)
         self._model = model
 
     def generate(self, audio: object) -> _Result:
-        result: _Result = self._model.generate(audio, fp16=False)
+        result: _Result = self._model.generate(audio, **self._settings)
         return result
-
-
-def _by_path(model: _Model, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for path in paths:
-        yield path, str(model.generate(path).text)
 
 
 def _by_array(model: _Model, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -110,7 +102,6 @@ def _generate(model: _Model, decoded: Iterable[tuple[str, object]]) -> Iterator[
 
 
 LOOPS: dict[Way, Callable[[_Model, Sequence[str]], Iterator[tuple[str, str]]]] = {
-    Way.PATH: _by_path,
     Way.ARRAY: _by_array,
     Way.ARRAY_SORTED: _sorted,
     Way.ARRAY_AHEAD: _ahead,

@@ -104,7 +104,7 @@ def mac(
     from voxfleet_agent.finished_runs.repro_check import ModelNotNamed, model_source
     from voxfleet_agent.mac_benchmark.benchmark_job import chosen_clips
     from voxfleet_agent.mac_benchmark.html_report import html_report
-    from voxfleet_agent.mac_benchmark.measurement import TimeBudget, measure_model
+    from voxfleet_agent.mac_benchmark.measurement import STEPS, TimeBudget, measure_model
     from voxfleet_agent.machine import read_machine
     from voxfleet_agent.standalone.run_paths import cache_home
 
@@ -116,7 +116,7 @@ def mac(
         chosen = chosen_clips(list(clips.absolute().iterdir()), count)
         if not chosen:
             raise give_up(f"{clips} holds no recording; give a folder of wav, flac, m4a, mp3, aiff or caf files", 2)
-        budget = TimeBudget(minutes * 60, 2 * len(named))
+        budget = TimeBudget(minutes * 60, STEPS * len(named))
         with tempfile.TemporaryDirectory(prefix="voxfleet-bench-") as folder:
             say("doctor")
             machine = read_machine(Path(folder))
@@ -129,7 +129,7 @@ def mac(
                 measured.append(measure_model(name, source, chosen, largest_batch, own, cache, budget, say))
         facts = {"chip": machine.chip, "os": machine.os, "memory": f"{machine.memory_bytes >> 20} MiB"}
         facts |= {"python": platform.python_version(), "blas": blas.in_use(), **machine.versions}
-        report.write_text(html_report(facts, findings, measured))
+        report.write_text(html_report(facts, findings, measured, str(Path.home())))
     except (ModelNotNamed, OSError) as error:
         raise give_up(error, 2) from error
     say(f"written to {report}")

@@ -37,11 +37,18 @@ def load_model(load: Callable[..., Any], folder: Path) -> Any:
         # hold anything that the model does not use.
         model = load(folder, lazy=True, strict=False)
     _require_whole(model, folder, construction)
+    suit_device(model)
+    return model
+
+
+def suit_device(model: Any) -> bool:
+    """Makes a loaded model compute in what the rule of the device says. Returns whether it was widened to float32."""
     rule = dtype_rule(metal=mx.default_device() == mx.Device(mx.gpu))
-    if not keeps_own_dtype(family_of(model), rule):
+    widened = not keeps_own_dtype(family_of(model), rule)
+    if widened:
         _widen(model)
     mx.eval(model.parameters())
-    return model
+    return widened
 
 
 def family_of(model: object) -> str:

@@ -19,9 +19,12 @@ _STYLE = (
 
 
 def html_report(
-    machine: Mapping[str, str], findings: Sequence[tuple[str, str, str, str]], models: Sequence[MeasuredModel]
+    machine: Mapping[str, str],
+    findings: Sequence[tuple[str, str, str, str]],
+    models: Sequence[MeasuredModel],
+    home: str,
 ) -> str:
-    """`findings`: (health, check, found, mend) of each of the doctor's."""
+    """`findings`: (health, check, found, mend) of each of the doctor's. `home`: a path that is shown as ~."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>voxfleet-agent bench mac</title>',
@@ -33,14 +36,16 @@ def html_report(
         *(part for model in models for part in _model(model)),
         "</body></html>",
     ]
-    return "\n".join(parts) + "\n"
+    report = "\n".join(parts) + "\n"
+    return report.replace(escape(home), "~") if len(home) > 1 else report
 
 
 def _model(model: MeasuredModel) -> list[str]:
-    parts = [f"<h2>Model {escape(model.name)}</h2>"]
+    shown = _last_part(model.name)
+    parts = [f"<h2>Model {escape(shown)}</h2>"]
     if model.digest is not None:
         parts.append(f"<p>{escape(model.digest)}</p>")
-    parts += [f'<p class="warn">{escape(note)}</p>' for note in model.notes]
+    parts += [f'<p class="warn">{escape(note.replace(model.name, shown))}</p>' for note in model.notes]
     for table in model.ladders:
         parts += ["<h3>Ladder</h3>", _ladder(table), f"<p>{escape(knees.explain(table))}.</p>"]
     if model.rows:
@@ -48,6 +53,11 @@ def _model(model: MeasuredModel) -> list[str]:
     if model.upstream.clips:
         parts += ["<h3>Beside mlx-audio's own loop</h3>", _table((), _comparison(model))]
     return parts
+
+
+def _last_part(model: str) -> str:
+    """Of a path or an address; its folders and its server are the owner's."""
+    return model.rstrip("/").rpartition("/")[2] or model
 
 
 def _ladder(table: LadderTable) -> str:
@@ -84,6 +94,7 @@ def _run(model: MeasuredModel) -> list[tuple[str, str]]:
 
 
 def _comparison(model: MeasuredModel) -> list[tuple[str, str]]:
+    loaded = model.upstream.loaded
     found = compared_with_upstream(model.rows, model.upstream.clips)
     errors = f"{100 * found.word_errors / found.words:.2f} %" if found.words else "-"
     return [
@@ -91,10 +102,19 @@ def _comparison(model: MeasuredModel) -> list[tuple[str, str]]:
         ("words that differ", f"{found.word_errors} of {found.words}: {errors}"),
         ("a text from the agent alone, from upstream alone", f"{found.only_agent}, {found.only_upstream}"),
         ("audio seconds", f"{found.audio_seconds:.1f}"),
-        ("seconds: the agent's inference", f"{found.agent_seconds:.2f}"),
-        ("seconds: upstream, with decoding", f"{found.upstream_seconds:.2f}"),
-        ("upstream / agent", _number(found.times_faster)),
-        ("seconds: upstream's load and first clip", _number(model.upstream.load_seconds)),
+        (
+            "seconds of the agent's process without the ladder: start, loading, decoding, inference, writing",
+            _number(model.agent_seconds),
+        ),
+        (
+            "seconds of the loop's process: start, loading, decoding, inference",
+            _number(model.upstream_process_seconds),
+        ),
+        ("the loop's process / the agent's; only where both have a text of every clip", _number(model.times_faster)),
+        ("both compute in", "-" if loaded is None else "float32" if loaded.widened else "the model's own type"),
+        ("seconds: the agent's inference, without decoding", f"{found.agent_infer_seconds:.2f}"),
+        ("seconds: generate of the loop, with decoding", f"{found.upstream_generate_seconds:.2f}"),
+        ("seconds: the loop's loading", _number(None if loaded is None else loaded.load_seconds)),
     ]
 
 

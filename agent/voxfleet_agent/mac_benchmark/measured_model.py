@@ -5,25 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip
 from voxfleet_agent.finished_runs.text_difference import word_changes
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.rows import ClipStatus, ResultRow
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamClip:
-    seconds: float
-    text: str | None
-    error: str | None
-    """The type of the exception that it raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLoop:
-    load_seconds: float | None = None
-    """None: the model was not loaded within its time, or not at all."""
-    clips: Mapping[str, UpstreamClip] = field(default_factory=dict)
-    """By clip id; those that it reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +19,30 @@ class MeasuredModel:
     """What did not work or did not end in time."""
     digest: str | None = None
     wall_seconds: float | None = None
+    """Of the agent's run, by its own clock."""
     ladder_seconds: float | None = None
     ladders: tuple[LadderTable, ...] = ()
     rows: tuple[ResultRow, ...] = ()
-    upstream: UpstreamLoop = UpstreamLoop()
+    upstream: UpstreamAnswer = field(default_factory=UpstreamAnswer)
+    agent_process_seconds: float | None = None
+    """From the start of the agent's process to its end; None: it was stopped."""
+    upstream_process_seconds: float | None = None
+    """From the start of the loop's process to its end; None: it was stopped."""
+
+    @property
+    def agent_seconds(self) -> float | None:
+        """Of the agent's process without its ladder, which mlx-audio's loop has not."""
+        if self.agent_process_seconds is None or self.ladder_seconds is None:
+            return None
+        return self.agent_process_seconds - self.ladder_seconds
+
+    @property
+    def times_faster(self) -> float | None:
+        """The loop's process over the agent's. None unless both have a text of every clip."""
+        found = compared_with_upstream(self.rows, self.upstream.clips)
+        if self.upstream_process_seconds is None or not self.agent_seconds or found.clips < self.clips:
+            return None
+        return self.upstream_process_seconds / self.agent_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,12 @@ class UpstreamComparison:
     word_errors: int
     """Of the agent's texts, counted against upstream's."""
     audio_seconds: float
-    agent_seconds: float
-    """The model's time: each batch counts once, shared among its clips."""
-    upstream_seconds: float
-    """Decoding included, which the agent does beside inference."""
+    agent_infer_seconds: float
+    """The model's time: each batch counts once, shared among its clips. Without decoding."""
+    upstream_generate_seconds: float
+    """Decoding included: not to be divided by the agent's, which does it beside inference."""
     only_agent: int
     only_upstream: int
-
-    @property
-    def times_faster(self) -> float | None:
-        return self.upstream_seconds / self.agent_seconds if self.agent_seconds else None
 
 
 def compared_with_upstream(rows: Iterable[ResultRow], upstream: Mapping[str, UpstreamClip]) -> UpstreamComparison:
@@ -77,8 +78,8 @@ def compared_with_upstream(rows: Iterable[ResultRow], upstream: Mapping[str, Ups
         words=sum(len(reference) for reference, _ in texts),
         word_errors=sum(change.errors for change in changes if change is not None),
         audio_seconds=sum(row.audio_milliseconds for row, _ in both) / 1000,
-        agent_seconds=sum(_infer_milliseconds(row) for row, _ in both) / 1000,
-        upstream_seconds=sum(clip.seconds for _, clip in both),
+        agent_infer_seconds=sum(_infer_milliseconds(row) for row, _ in both) / 1000,
+        upstream_generate_seconds=sum(clip.seconds for _, clip in both),
         only_agent=sum(in_a and not in_b for in_a, in_b in zip(ours, theirs, strict=True)),
         only_upstream=sum(in_b and not in_a for in_a, in_b in zip(ours, theirs, strict=True)),
     )

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from voxfleet_agent.config import ModelCacheConfig
 from voxfleet_agent.engine.model_rates import heard_rate_hz
+from voxfleet_agent.engine.upstream_messages import UPSTREAM_MODULE, UpstreamOrder, read_answer
 from voxfleet_agent.finished_runs.run_files import FinishedRun, UnreadableRun, open_run
 from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob
-from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel, UpstreamClip, UpstreamLoop
+from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel
 from voxfleet_agent.models.model_access import ModelAccess
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
@@ -27,9 +28,10 @@ from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_model import ModelSource
 
 DEFAULT_RATE_HZ = 16_000
+STEPS = 3
+"""Of one model: its files, the agent's run, mlx-audio's own loop."""
 STOP_SECONDS = 20.0
 """How long a child has to end by itself once its time is over."""
-UPSTREAM_MODULE = "voxfleet_agent.engine.upstream_loop"
 
 Say = Callable[[str], None]
 
@@ -61,13 +63,15 @@ def measure_model(
     budget: TimeBudget,
     say: Say,
 ) -> MeasuredModel:
-    """`folder`: an empty folder for what the children write. Takes two steps of the budget; raises OSError."""
+    """`folder`: an empty folder for what the children write. Takes STEPS steps of the budget; raises OSError."""
     measured = MeasuredModel(name, len(clips))
+    seconds = budget.next_step_seconds()
     try:
-        model = asyncio.run(_resolved(source, cache))
-    except VoxFleetError as error:
-        budget.skip_steps(2)
-        return replace(measured, notes=(str(error),))
+        model = asyncio.run(asyncio.wait_for(_resolved(source, cache), seconds))
+    except (VoxFleetError, TimeoutError) as error:
+        budget.skip_steps(STEPS - 1)
+        late = f"its files were not here after {seconds:.0f} s; fetch them before, or give it more with --minutes"
+        return replace(measured, notes=(late if isinstance(error, TimeoutError) else str(error),))
     measured = replace(measured, digest=model.digest)
     say(f"{name}: the ladder and {len(clips)} clips with the agent")
     job = BenchmarkJob(source, clips, _rate_hz(model.path), largest_batch)
@@ -90,15 +94,17 @@ def _with_run(measured: MeasuredModel, job: BenchmarkJob, folder: Path, seconds:
     arguments = ["run", "-f", str(yaml), "--state", str(state), "-o", "json"]
     for clips_folder in sorted({str(file.parent) for file in job.clips.values()}):
         arguments += ["--allow", f"file://{clips_folder}/"]
-    ended, output = _child(["-m", "voxfleet_agent", *arguments], seconds)
+    took, output = child(["-m", "voxfleet_agent", *arguments], seconds)
     notes = measured.notes
-    if not ended:
+    if took is None:
         notes += (f"the agent's run was stopped after {seconds:.0f} s; give it more with --minutes, or fewer clips",)
     try:
         summary = json.loads(output)
     except ValueError:
         summary = {}
-        notes += ("the agent's run gave no summary; run it by hand: docs/how-to/run-without-a-cluster.md",) * ended
+        notes += ("the agent's run gave no summary; run it by hand: docs/how-to/run-without-a-cluster.md",) * (
+            took is not None
+        )
     if summary.get("reason"):
         notes += (f"the agent's run: {summary['reason']}",)
     tables, _ = LadderFiles(state / "ladders").all()
@@ -109,6 +115,7 @@ def _with_run(measured: MeasuredModel, job: BenchmarkJob, folder: Path, seconds:
         wall_seconds=summary.get("wallSeconds"),
         ladder_seconds=summary.get("ladderSeconds"),
         ladders=tuple(tables),
+        agent_process_seconds=took,
         rows=() if run is None else run.rows,
     )
 
@@ -127,32 +134,15 @@ def _with_upstream(
     measured: MeasuredModel, model: ResolvedModel, clips: Mapping[str, Path], folder: Path, seconds: float
 ) -> MeasuredModel:
     order, answer = folder / "upstream.json", folder / "upstream.jsonl"
-    order.write_text(
-        json.dumps({"model": str(model.path), "clips": {clip_id: str(file) for clip_id, file in clips.items()}})
-    )
-    ended, _ = _child(["-m", UPSTREAM_MODULE, str(order), str(answer)], seconds)
-    upstream = read_upstream(answer.read_text().splitlines() if answer.exists() else ())
+    paths = {clip_id: str(file) for clip_id, file in clips.items()}
+    order.write_text(UpstreamOrder(model=str(model.path), clips=paths).model_dump_json(by_alias=True))
+    took, _ = child(["-m", UPSTREAM_MODULE, str(order), str(answer)], seconds)
+    upstream = read_answer(answer.read_text().splitlines() if answer.exists() else ())
     notes = measured.notes
     if len(upstream.clips) < len(clips):
-        why = "failed" if ended else f"was stopped after {seconds:.0f} s"
+        why = "failed" if took is not None else f"was stopped after {seconds:.0f} s"
         notes += (f"mlx-audio's own loop {why}, with {len(upstream.clips)} of {len(clips)} clips done",)
-    return replace(measured, notes=notes, upstream=upstream)
-
-
-def read_upstream(lines: Sequence[str]) -> UpstreamLoop:
-    """The answer of UPSTREAM_MODULE; its last line may be cut."""
-    load_seconds: float | None = None
-    clips: dict[str, UpstreamClip] = {}
-    for line in lines:
-        try:
-            told = json.loads(line)
-        except ValueError:
-            break
-        if "id" in told:
-            clips[told["id"]] = UpstreamClip(told["seconds"], told["text"], told["error"])
-        else:
-            load_seconds = told["load_seconds"]
-    return UpstreamLoop(load_seconds, clips)
+    return replace(measured, notes=notes, upstream=upstream, upstream_process_seconds=took)
 
 
 def _rate_hz(model: Path) -> int:
@@ -163,21 +153,23 @@ def _rate_hz(model: Path) -> int:
         return DEFAULT_RATE_HZ
 
 
-def _child(arguments: Sequence[str], seconds: float) -> tuple[bool, str]:
-    """(whether it ended in its time, its standard output). Its standard error is this process's own."""
-    child = subprocess.Popen(  # noqa: S603 - this Python with modules of this package
+def child(arguments: Sequence[str], seconds: float, stop_seconds: float = STOP_SECONDS) -> tuple[float | None, str]:
+    """(the seconds until it ended, None when it was stopped; its standard output). Its standard error is this one's."""
+    started = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 - this Python with modules of this package
         [sys.executable, *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=os.environ
     )
     try:
-        return True, child.communicate(timeout=seconds)[0]
+        output = process.communicate(timeout=seconds)[0]
+        return time.monotonic() - started, output
     except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
     try:
-        return False, child.communicate(timeout=STOP_SECONDS)[0]
+        return None, process.communicate(timeout=stop_seconds)[0]
     except subprocess.TimeoutExpired:
-        child.kill()
-        return False, child.communicate()[0]
+        process.kill()
+        return None, process.communicate()[0]
     finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
+        if process.poll() is None:
+            process.kill()
+            process.wait()

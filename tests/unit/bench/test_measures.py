@@ -59,7 +59,8 @@ def test_the_best_loop_is_the_one_with_the_best_median_and_is_divided_by_round_b
         Way.ARRAY_AHEAD: [2.0, 4.0, 3.0],
         Way.ARRAY_AHEAD_ONE_THREAD: [1.0, 4.0, 2.0],
     }
-    best, one_thread = whisper_ratios(speeds)
+    best, default, one_thread = whisper_ratios(speeds)
+    assert default.goal is None and default.name == "whisper_default_agent_vs_array_loop"
     assert best.samples == (1.5, 1.5, 1.0) and best.value == 1.5 and "array-ahead" in best.unit
     assert one_thread.samples == (2.0, 0.5, 1.0) and one_thread.value == 1.0
     assert best.goal == one_thread.goal == Goal(">=", 1.0)
