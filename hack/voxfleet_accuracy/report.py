@@ -34,12 +34,12 @@ def show(console: Console, model: str, measured: Measurement) -> None:
             console.print(f"  {line.path}: {fault}", markup=False)
     if measured.borders:
         console.print(_border_table(measured))
-    console.print(
-        f"Completeness has quarantined {len(measured.called_incomplete)} of {measured.spoken_takes} takes in which"
-        f" somebody speaks (goal: 0){': ' if measured.called_incomplete else ''}"
-        + "; ".join(measured.called_incomplete),
-        markup=False,
-    )
+    for what, names in (
+        ("Quarantined", measured.false_quarantines),
+        ("Warned of as text that nobody spoke", measured.false_warnings),
+    ):
+        counted = f"{what}: {len(names)} of {measured.spoken_takes} takes in which somebody speaks (goal: 0)"
+        console.print(counted + (": " if names else "") + "; ".join(names), markup=False)
 
 
 def write(
@@ -60,7 +60,8 @@ def write(
         "times": [{**asdict(line), "holds": line.holds} for line in measured.times],
         "borders": [{**asdict(line), "holds": line.holds} for line in measured.borders],
         "spokenTakes": measured.spoken_takes,
-        "calledIncomplete": measured.called_incomplete,
+        "falseQuarantines": measured.false_quarantines,
+        "falseWarnings": measured.false_warnings,
         "takes": [
             {
                 "name": take.name,
@@ -131,13 +132,15 @@ def _unspoken_table(measured: Measurement) -> Table:
     table = _table(
         "Where nothing is said (goal: no text without a warning or a class)",
         "Sound",
+        "Path",
         "Product's text",
         "It tells",
         "Holds",
         "mlx-audio's text",
     )
     for line in measured.unspoken:
-        table.add_row(line.name, _short(line.product), ", ".join(line.told), _HOLDS[line.holds], _short(line.upstream))
+        told = ", ".join(line.told)
+        table.add_row(line.name, line.path, _short(line.product), told, _HOLDS[line.holds], _short(line.upstream))
     return table
 
 

@@ -139,7 +139,9 @@ def time_faults(timed: Sequence[TimedWord], seconds: float) -> list[str]:
                 f"{index} begins at {part.start_seconds:.3f} s, before {begun:.3f} s, where the last one began"
             )
         elif part.start_seconds < ended:
-            faults.append(f"{index} begins at {part.start_seconds:.3f} s, before {ended:.3f} s, where the last one ended")
+            faults.append(
+                f"{index} begins at {part.start_seconds:.3f} s, before {ended:.3f} s, where the last one ended"
+            )
         if part.end_seconds < part.start_seconds:
             faults.append(f"{index} ends at {part.end_seconds:.3f} s, before it begins at {part.start_seconds:.3f} s")
         # Lengths are rounded to milliseconds.
