@@ -54,7 +54,8 @@ class ErrorLine:
 
     @property
     def holds(self) -> bool:
-        return self.difference_points <= WORST_POINTS
+        """Never where no words are known."""
+        return self.product.words > 0 and self.difference_points <= WORST_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class TimesLine:
 
     @property
     def holds(self) -> bool:
-        return not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
+        """Never where no word was compared."""
+        return self.words > 0 and not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class BorderLine:
 
     @property
     def holds(self) -> bool:
-        return self.product <= self.upstream
+        """Never where the file was not cut."""
+        return self.borders > 0 and self.product <= self.upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ class Measurement:
     unspoken: tuple[UnspokenLine, ...]
     times: tuple[TimesLine, ...]
     borders: tuple[BorderLine, ...]
+    cut_takes: int
+    """Takes along all paths that are cut and whose words' places are known."""
+    borders_unknown: tuple[str, ...]
+    """Those of them without a line in `borders`: their ends cannot be computed again, or no words have times."""
     spoken_takes: int
     """Takes along all paths in which somebody speaks."""
     false_quarantines: tuple[str, ...]
@@ -144,6 +151,8 @@ def measure(
                 lines.append(_error_line(group, path, members, results, normalise))
     totals = [_total(f"total, {path}", [line for line in lines if line.path == path]) for path in GivenPath]
     runs = [(take, path) for take in spoken for path in take.paths]
+    cut = [(take, path) for take, path in runs if take.parts and path is not GivenPath.WHOLE]
+    compared = {(path, name): ends for (path, name), ends in borders.items() if results[path, name].words is not None}
     return Measurement(
         lines=tuple(lines),
         totals=(*(total for total in totals if total.takes), _total("total", lines)),
@@ -154,7 +163,9 @@ def measure(
             if take.text == "" or take.gap_seconds
         ),
         times=tuple(_times_lines(spoken, results, normalise)),
-        borders=tuple(_border_lines(spoken, results, borders, normalise)),
+        borders=tuple(_border_lines(spoken, results, compared, normalise)),
+        cut_takes=len(cut),
+        borders_unknown=tuple(f"{take.name}, {path}" for take, path in cut if (path, take.name) not in compared),
         spoken_takes=len(runs),
         false_quarantines=tuple(
             f"{take.name}, {path}: {failure_class}"
@@ -273,8 +284,6 @@ def _border_lines(
     normalise: Normalise,
 ) -> Iterable[BorderLine]:
     for (path, name), ends in borders.items():
-        if results[path, name].words is None:  # told as untimed
-            continue
         take = next(take for take in takes if take.name == name)
         said = said_tokens(take.parts, normalise)
         product, upstream = (

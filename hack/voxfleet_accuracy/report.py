@@ -34,6 +34,9 @@ def show(console: Console, model: str, measured: Measurement) -> None:
             console.print(f"  {line.path}: {fault}", markup=False)
     if measured.borders:
         console.print(_border_table(measured))
+    if measured.borders_unknown:
+        left_out = f"not compared: {len(measured.borders_unknown)} of {measured.cut_takes} takes: "
+        console.print(left_out + "; ".join(measured.borders_unknown), markup=False)
     for what, names in (
         ("Quarantined", measured.false_quarantines),
         ("Warned of as text that nobody spoke", measured.false_warnings),
@@ -59,6 +62,8 @@ def write(
         "nothingIsSaid": [{**asdict(line), "holds": line.holds} for line in measured.unspoken],
         "times": [{**asdict(line), "holds": line.holds} for line in measured.times],
         "borders": [{**asdict(line), "holds": line.holds} for line in measured.borders],
+        "bordersUnknown": measured.borders_unknown,
+        "cutTakes": measured.cut_takes,
         "spokenTakes": measured.spoken_takes,
         "falseQuarantines": measured.false_quarantines,
         "falseWarnings": measured.false_warnings,
@@ -93,7 +98,7 @@ def _error_entry(line: ErrorLine) -> dict[str, object]:
         "productPercent": round(line.product.percent, 3),
         "upstreamPercent": round(line.upstream.percent, 3),
         "differencePoints": round(line.difference_points, 3),
-        "holds": line.holds,
+        "holds": line.holds if line.product.words else None,
     }
 
 

@@ -113,6 +113,10 @@ def test_errors_near_the_ends_of_windows_are_compared_at_the_same_places() -> No
     untimed: Results = {**results, (SHORT, "a"): Heard("one two three four five six", None)}
     measured = measure(takes, untimed, {(SHORT, "a"): [29.5]}, str)
     assert measured.borders == () and [times.untimed for times in measured.times] == [0, 1]
+    assert measured.borders_unknown == ("a, windows 30 s",) and measured.cut_takes == 1
+    (unknown, uncut) = measure(takes, results, {}, str), measure(takes, results, {(SHORT, "a"): []}, str)
+    assert unknown.borders_unknown == ("a, windows 30 s",)
+    assert not uncut.borders[0].holds and uncut.borders_unknown == ()
 
 
 def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
@@ -126,6 +130,15 @@ def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
     (line,) = measure(takes, results, {}, str).times
     assert len(line.faults) == 1 and line.untimed == 1 and not line.holds
     assert line.p95_to_upstream > 0.9
+
+
+def test_no_goal_holds_where_nothing_was_compared() -> None:
+    takes = [take("a", "one two")]
+    results: Results = {(WHOLE, "a"): heard(""), (None, "a"): heard("one two")}
+    measured = measure(takes, results, {}, str)
+    assert measured.times[0].faults == () and not measured.times[0].holds
+    nothing = measure([take("b", None)], {(WHOLE, "b"): heard("one"), (None, "b"): heard("one")}, {}, str)
+    assert nothing.times[0].holds and not nothing.totals[-1].holds
 
 
 def test_windows_end_where_the_rule_says_and_the_last_end_is_the_files() -> None:
