@@ -53,7 +53,7 @@ def write(
     results: Results,
     facts: Mapping[str, object],
 ) -> None:
-    """`facts`: what the figures depend on, such as versions."""
+    """`facts`: what the figures depend on, such as versions. The file that was there stays until all is written."""
     content = {
         "model": model,
         "facts": dict(facts),
@@ -89,7 +89,9 @@ def write(
         ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(path)
 
 
 def _error_entry(line: ErrorLine) -> dict[str, object]:
