@@ -62,7 +62,7 @@ def run_all(
                             f"stopped after its {limit_seconds(run):.0f} s; its log: {run.process.log}"
                         )
                     results |= {(run.path, name): heard for name, heard in run.heard().items()}
-                except RunFailedError as error:
+                except (RunFailedError, ValueError) as error:  # ValueError: a line that its writer did not end
                     failures.append(f"{_what(run)}: {error}")
                     say(f"{done}/{len(runs)} FAILED {failures[-1]}")
                 else:

@@ -22,6 +22,7 @@ from voxfleet_accuracy.schedule import comparable, run_all, time_limit_seconds
 from voxfleet_accuracy.sides import SideRun, product_run, upstream_run
 from voxfleet_accuracy.sounds import SpokenPart, wav, white_noise
 from voxfleet_accuracy.takes import MODEL_RATE_HZ, GivenPath, Take
+from voxfleet_api.rows import ResultRow
 from voxfleet_dev.local_run import RunFailedError
 from voxfleet_dev.processes import Child
 from voxfleet_models.families import FAMILIES, make_model
@@ -122,6 +123,8 @@ def test_the_last_result_stays_until_a_new_one_is_complete(tmp_path: Path) -> No
 
 def sleeper(name: str, folder: Path, seconds: float, answer: Mapping[str, Heard] | None) -> SideRun:
     def heard() -> Mapping[str, Heard]:
+        if name == "is-cut":
+            ResultRow.model_validate_json('{"file":')
         if answer is None:
             raise RunFailedError("no text came")
         return answer
@@ -136,15 +139,16 @@ def test_a_run_that_fails_or_never_ends_is_told_and_the_others_are_kept(tmp_path
     runs = [
         sleeper("hangs", tmp_path, 3600, {"hangs": heard}),
         sleeper("fails", tmp_path, 0, None),
+        sleeper("is-cut", tmp_path, 0, None),
         sleeper("works", tmp_path, 0, {"works": heard}),
-        sleeper("upstream", tmp_path, 0, dict.fromkeys(("hangs", "fails", "works"), heard)),
+        sleeper("upstream", tmp_path, 0, dict.fromkeys(("hangs", "fails", "is-cut", "works"), heard)),
     ]
     lines: list[str] = []
     limits = {"hangs": 0.5}
     results, failures = run_all(runs, 2, lines.append, lambda run: limits.get(run.title, 60))
-    assert results[WHOLE, "works"] == heard and len(results) == 4
-    assert sorted(failure.partition(",")[0] for failure in failures) == ["fails", "hangs"]
-    assert sum("FAILED" in line for line in lines) == 2 and not any(run.process.running for run in runs)
+    assert results[WHOLE, "works"] == heard and len(results) == 5
+    assert sorted(failure.partition(",")[0] for failure in failures) == ["fails", "hangs", "is-cut"]
+    assert sum("FAILED" in line for line in lines) == 3 and not any(run.process.running for run in runs)
     takes = [take for run in runs for take in run.takes]
     assert [take.name for take in comparable(takes, results)] == ["works"]
     assert time_limit_seconds(runs[0]) == 80
