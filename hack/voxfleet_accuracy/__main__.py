@@ -1,12 +1,11 @@
 """`make speech`: word error rates of the product beside mlx-audio's own, on real speech with known words.
 
-Two processes work at the same time, so leave the machine alone meanwhile.
+Several processes work at the same time, so leave the machine alone meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shutil
 import sys
@@ -21,7 +20,7 @@ from voxfleet_accuracy.borders import window_borders
 from voxfleet_accuracy.measurement import measure
 from voxfleet_accuracy.normaliser import whisper_normaliser
 from voxfleet_accuracy.report import show, write
-from voxfleet_accuracy.schedule import run_all
+from voxfleet_accuracy.schedule import comparable, run_all
 from voxfleet_accuracy.sides import SideRun, product_run, upstream_run
 from voxfleet_accuracy.suite import write_takes
 from voxfleet_accuracy.takes import GivenPath, Take
@@ -35,6 +34,7 @@ from voxfleet_packages.fetch import PackageUnavailable
 
 _FOLDER = REPOSITORY / ".bench" / "speech"
 _RESULT = REPOSITORY / ".bench" / "speech.json"
+_AT_ONCE = 2
 _LONG_SECONDS = 100.0
 """A take from this length on is a run of its own."""
 _TABLE_WIDTH = 240
@@ -52,42 +52,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a small part: 14 files")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="another model than Whisper tiny.en")
-    parser.add_argument(
-        "--at-once", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: the processors)"
-    )
+    parser.add_argument("--at-once", type=int, default=_AT_ONCE, metavar="N", help=f"processes (default: {_AT_ONCE})")
     options = parser.parse_args(arguments)
     if options.at_once < 1:
         parser.error("--at-once must be at least 1")
     exit_on_signals()
     try:
-        _measure(options.model or whisper_tiny(), quick=options.quick, at_once=options.at_once)
+        failures = _measure(options.model or whisper_tiny(), quick=options.quick, at_once=options.at_once)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that was started has been stopped.")
         return 130
     except (AnotherModel, PackageUnavailable, RunFailedError, ChildFailed) as error:
         console.print(f"not measured: {error}", markup=False)
         return 1
-    return 0
+    for failure in failures:
+        console.print(f"not measured: {failure}", markup=False)
+    return 1 if failures else 0
 
 
-def _measure(model: Path, *, quick: bool, at_once: int) -> None:
+def _measure(model: Path, *, quick: bool, at_once: int) -> list[str]:
+    """Returns of each run that failed why; the others are measured, unless nothing is left to compare."""
     started = time.monotonic()
     shutil.rmtree(_FOLDER, ignore_errors=True)
-    _RESULT.unlink(missing_ok=True)
     normalise = whisper_normaliser()
     takes = write_takes(_FOLDER / "clips", quick=quick)
     runs = _runs(takes, model.resolve(), _FOLDER / "runs")
     console.print(
         f"{len(takes)} files, {sum(take.seconds for take in takes):.0f} s of audio, {len(runs)} runs, {at_once} at once"
     )
-    results = run_all(runs, at_once, lambda line: console.print(line, markup=False))
+    results, failures = run_all(runs, at_once, lambda line: console.print(line, markup=False))
+    takes = comparable(takes, results)
+    if not takes:
+        return failures
     measured = measure(takes, results, window_borders(takes, results), normalise)
     seconds = time.monotonic() - started
-    facts = {"quick": quick, "seconds": round(seconds), **_versions()}
+    facts = {"quick": quick, "failedRuns": failures, "seconds": round(seconds), **_versions()}
     show(console, model.name, measured)
     write(_RESULT, model.name, measured, takes, results, facts)
     console.print(", ".join(f"{name} {fact}" for name, fact in _versions().items()))
     console.print(f"took {seconds:.0f} s; written to {_RESULT}")
+    return failures
 
 
 def _runs(takes: Sequence[Take], model: Path, folder: Path) -> list[SideRun]:

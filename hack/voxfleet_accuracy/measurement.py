@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxfleet_accuracy.heard import Results
+from voxfleet_accuracy.heard import Heard, Results
 from voxfleet_accuracy.scoring import (
     Normalise,
     WordErrors,
@@ -24,12 +24,15 @@ from voxfleet_accuracy.scoring import (
     word_errors,
 )
 from voxfleet_accuracy.takes import GivenPath, Take
+from voxfleet_api.clip_warnings import WarningCode
 
 WORST_POINTS = 0.2
 """How much worse than mlx-audio's own the product's word error rate may be in total."""
 START_GOAL_SECONDS = 0.2
 BORDER_SECONDS = 1.0
-COMPLETENESS_CLASS = "TruncatedOutput"
+GAP_MARGIN_SECONDS = 0.5
+UNSPOKEN_WARNINGS = frozenset(map(str, (WarningCode.NO_AUDIBLE_SPEECH, WarningCode.REPEATED_TEXT)))
+"""What says that nobody spoke a text. Any other warning does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,20 @@ class ErrorLine:
 
     @property
     def holds(self) -> bool:
-        return self.difference_points <= WORST_POINTS
+        """Never where no words are known."""
+        return self.product.words > 0 and self.difference_points <= WORST_POINTS
 
 
 @dataclass(frozen=True, slots=True)
 class UnspokenLine:
-    """A take in which nothing is said."""
+    """A take in which nothing is said, or the gap in one."""
 
     name: str
+    path: str
     product: str
+    """What the product wrote there."""
     told: tuple[str, ...]
-    """The class or the codes of the warnings."""
+    """The class, or those of UNSPOKEN_WARNINGS that the row has."""
     upstream: str
 
     @property
@@ -88,7 +94,8 @@ class TimesLine:
 
     @property
     def holds(self) -> bool:
-        return not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
+        """Never where no word was compared."""
+        return self.words > 0 and not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,8 @@ class BorderLine:
 
     @property
     def holds(self) -> bool:
-        return self.product <= self.upstream
+        """Never where the file was not cut."""
+        return self.borders > 0 and self.product <= self.upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +122,17 @@ class Measurement:
     unspoken: tuple[UnspokenLine, ...]
     times: tuple[TimesLine, ...]
     borders: tuple[BorderLine, ...]
+    cut_takes: int
+    """Takes along all paths that are cut and whose words' places are known."""
+    borders_unknown: tuple[str, ...]
+    """Those of them without a line in `borders`: their ends cannot be computed again, or no words have times."""
     spoken_takes: int
     """Takes along all paths in which somebody speaks."""
-    called_incomplete: tuple[str, ...]
-    """Those of them that completeness has quarantined."""
+    false_quarantines: tuple[str, ...]
+    """Those of them that have a class instead of a text."""
+    false_warnings: tuple[str, ...]
+    """Those of them whose text has one of UNSPOKEN_WARNINGS, and no word in a gap: with `unspokenText: Quarantine`
+    they would be lost."""
 
 
 def measure(
@@ -136,17 +151,31 @@ def measure(
                 lines.append(_error_line(group, path, members, results, normalise))
     totals = [_total(f"total, {path}", [line for line in lines if line.path == path]) for path in GivenPath]
     runs = [(take, path) for take in spoken for path in take.paths]
+    cut = [(take, path) for take, path in runs if take.parts and path is not GivenPath.WHOLE]
+    compared = {(path, name): ends for (path, name), ends in borders.items() if results[path, name].words is not None}
     return Measurement(
         lines=tuple(lines),
         totals=(*(total for total in totals if total.takes), _total("total", lines)),
-        unspoken=tuple(_unspoken(take, results) for take in takes if take.text == ""),
+        unspoken=tuple(
+            _unspoken(take, path, results)
+            for take in takes
+            for path in take.paths
+            if take.text == "" or take.gap_seconds
+        ),
         times=tuple(_times_lines(spoken, results, normalise)),
-        borders=tuple(_border_lines(spoken, results, borders, normalise)),
+        borders=tuple(_border_lines(spoken, results, compared, normalise)),
+        cut_takes=len(cut),
+        borders_unknown=tuple(f"{take.name}, {path}" for take, path in cut if (path, take.name) not in compared),
         spoken_takes=len(runs),
-        called_incomplete=tuple(
-            f"{take.name}, {path}"
+        false_quarantines=tuple(
+            f"{take.name}, {path}: {failure_class}"
             for take, path in runs
-            if results[path, take.name].failure_class == COMPLETENESS_CLASS
+            if (failure_class := results[path, take.name].failure_class) is not None
+        ),
+        false_warnings=tuple(
+            f"{take.name}, {path}: {', '.join(codes)}"
+            for take, path in runs
+            if (codes := _unspoken_warnings(results[path, take.name])) and not _in_gap(take, results[path, take.name])
         ),
     )
 
@@ -184,10 +213,24 @@ def _total(name: str, lines: Sequence[ErrorLine]) -> ErrorLine:
     )
 
 
-def _unspoken(take: Take, results: Results) -> UnspokenLine:
-    ours, theirs = results[GivenPath.WHOLE, take.name], results[None, take.name]
-    told = ours.warnings if ours.failure_class is None else (ours.failure_class, *ours.warnings)
-    return UnspokenLine(take.condition, ours.text, told, theirs.text)
+def _unspoken(take: Take, path: GivenPath, results: Results) -> UnspokenLine:
+    ours, theirs = results[path, take.name], results[None, take.name]
+    told = _unspoken_warnings(ours) if ours.failure_class is None else (ours.failure_class,)
+    if take.gap_seconds is None:
+        return UnspokenLine(take.condition, path, ours.text, told, theirs.text)
+    return UnspokenLine(take.name, path, _in_gap(take, ours), told, _in_gap(take, theirs))
+
+
+def _unspoken_warnings(heard: Heard) -> tuple[str, ...]:
+    return tuple(code for code in heard.warnings if code in UNSPOKEN_WARNINGS)
+
+
+def _in_gap(take: Take, heard: Heard) -> str:
+    """The words that lie in the take's gap as a whole, without what models misplace at its ends."""
+    if take.gap_seconds is None:
+        return ""
+    first, last = take.gap_seconds[0] + GAP_MARGIN_SECONDS, take.gap_seconds[1] - GAP_MARGIN_SECONDS
+    return " ".join(word.text for word in heard.words or () if first <= word.start_seconds and word.end_seconds <= last)
 
 
 def _times_lines(takes: Sequence[Take], results: Results, normalise: Normalise) -> Iterable[TimesLine]:
@@ -241,8 +284,6 @@ def _border_lines(
     normalise: Normalise,
 ) -> Iterable[BorderLine]:
     for (path, name), ends in borders.items():
-        if results[path, name].words is None:  # told as untimed
-            continue
         take = next(take for take in takes if take.name == name)
         said = said_tokens(take.parts, normalise)
         product, upstream = (

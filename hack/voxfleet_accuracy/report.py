@@ -34,12 +34,15 @@ def show(console: Console, model: str, measured: Measurement) -> None:
             console.print(f"  {line.path}: {fault}", markup=False)
     if measured.borders:
         console.print(_border_table(measured))
-    console.print(
-        f"Completeness has quarantined {len(measured.called_incomplete)} of {measured.spoken_takes} takes in which"
-        f" somebody speaks (goal: 0){': ' if measured.called_incomplete else ''}"
-        + "; ".join(measured.called_incomplete),
-        markup=False,
-    )
+    if measured.borders_unknown:
+        left_out = f"not compared: {len(measured.borders_unknown)} of {measured.cut_takes} takes: "
+        console.print(left_out + "; ".join(measured.borders_unknown), markup=False)
+    for what, names in (
+        ("Quarantined", measured.false_quarantines),
+        ("Warned of as text that nobody spoke", measured.false_warnings),
+    ):
+        counted = f"{what}: {len(names)} of {measured.spoken_takes} takes in which somebody speaks (goal: 0)"
+        console.print(counted + (": " if names else "") + "; ".join(names), markup=False)
 
 
 def write(
@@ -50,7 +53,7 @@ def write(
     results: Results,
     facts: Mapping[str, object],
 ) -> None:
-    """`facts`: what the figures depend on, such as versions."""
+    """`facts`: what the figures depend on, such as versions. The file that was there stays until all is written."""
     content = {
         "model": model,
         "facts": dict(facts),
@@ -59,8 +62,11 @@ def write(
         "nothingIsSaid": [{**asdict(line), "holds": line.holds} for line in measured.unspoken],
         "times": [{**asdict(line), "holds": line.holds} for line in measured.times],
         "borders": [{**asdict(line), "holds": line.holds} for line in measured.borders],
+        "bordersUnknown": measured.borders_unknown,
+        "cutTakes": measured.cut_takes,
         "spokenTakes": measured.spoken_takes,
-        "calledIncomplete": measured.called_incomplete,
+        "falseQuarantines": measured.false_quarantines,
+        "falseWarnings": measured.false_warnings,
         "takes": [
             {
                 "name": take.name,
@@ -83,7 +89,9 @@ def write(
         ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(path)
 
 
 def _error_entry(line: ErrorLine) -> dict[str, object]:
@@ -92,7 +100,7 @@ def _error_entry(line: ErrorLine) -> dict[str, object]:
         "productPercent": round(line.product.percent, 3),
         "upstreamPercent": round(line.upstream.percent, 3),
         "differencePoints": round(line.difference_points, 3),
-        "holds": line.holds,
+        "holds": line.holds if line.product.words else None,
     }
 
 
@@ -131,13 +139,15 @@ def _unspoken_table(measured: Measurement) -> Table:
     table = _table(
         "Where nothing is said (goal: no text without a warning or a class)",
         "Sound",
+        "Path",
         "Product's text",
         "It tells",
         "Holds",
         "mlx-audio's text",
     )
     for line in measured.unspoken:
-        table.add_row(line.name, _short(line.product), ", ".join(line.told), _HOLDS[line.holds], _short(line.upstream))
+        told = ", ".join(line.told)
+        table.add_row(line.name, line.path, _short(line.product), told, _HOLDS[line.holds], _short(line.upstream))
     return table
 
 

@@ -130,20 +130,24 @@ def part_start_differences(parts: Sequence[SpokenPart], heard: Sequence[Token], 
 
 
 def time_faults(timed: Sequence[TimedWord], seconds: float) -> list[str]:
-    """What is wrong with the times of words or segments in a take of so many seconds."""
+    """What is wrong with the times of words or segments, in order, in a take of so many seconds."""
     faults = []
-    before = 0.0
+    begun = ended = 0.0
     for index, part in enumerate(timed):
-        if part.start_seconds < before:
+        if part.start_seconds < begun:
             faults.append(
-                f"{index} begins at {part.start_seconds:.3f} s, before {before:.3f} s, where the last one began"
+                f"{index} begins at {part.start_seconds:.3f} s, before {begun:.3f} s, where the last one began"
+            )
+        elif part.start_seconds < ended:
+            faults.append(
+                f"{index} begins at {part.start_seconds:.3f} s, before {ended:.3f} s, where the last one ended"
             )
         if part.end_seconds < part.start_seconds:
             faults.append(f"{index} ends at {part.end_seconds:.3f} s, before it begins at {part.start_seconds:.3f} s")
         # Lengths are rounded to milliseconds.
         if part.end_seconds > seconds + 0.001:
             faults.append(f"{index} ends at {part.end_seconds:.3f} s, behind the audio's {seconds:.3f} s")
-        before = max(before, part.start_seconds)
+        begun, ended = max(begun, part.start_seconds), max(ended, part.end_seconds)
     return faults
 
 

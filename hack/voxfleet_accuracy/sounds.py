@@ -70,11 +70,12 @@ def mixed(speech: Samples, noise: Samples, snr_db: float) -> Samples:
 
 def with_gap(samples: Samples, rate_hz: int, seconds: float) -> Samples:
     """With so much silence at the quietest moment of the middle third."""
-    middle = _quietest_middle(samples, rate_hz)
+    middle = quietest_middle(samples, rate_hz)
     return np.concatenate([samples[:middle], np.zeros(round(seconds * rate_hz), dtype=np.float32), samples[middle:]])
 
 
-def _quietest_middle(samples: Samples, rate_hz: int) -> int:
+def quietest_middle(samples: Samples, rate_hz: int) -> int:
+    """The sample in the middle of the quietest 0.2 s of the middle third."""
     frame = max(1, round(_FRAME_SECONDS * 10 * rate_hz))
     first, last = len(samples) // 3, 2 * len(samples) // 3
     starts = range(first, max(first + 1, last - frame), max(1, frame // 10))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from voxfleet_accuracy.sounds import (
     SpokenPart,
     joined,
     mixed,
+    quietest_middle,
     resampled,
     telephone,
     wav,
@@ -26,6 +27,7 @@ from voxfleet_accuracy.takes import MODEL_RATE_HZ, GivenPath, Take
 _SEED = 11
 GAP_SECONDS = 30.0
 AS_RECORDED = "as recorded"
+_GAP = f"gap of {GAP_SECONDS:.0f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class _Made:
     channels: int = 1
     parts: tuple[SpokenPart, ...] = ()
     paths: tuple[GivenPath, ...] = (GivenPath.WHOLE,)
+    gap_seconds: tuple[float, float] | None = None
 
 
 def write_takes(folder: Path, *, quick: bool) -> list[Take]:
@@ -51,7 +54,19 @@ def write_takes(folder: Path, *, quick: bool) -> list[Take]:
         path = folder / f"{made.name}.wav"
         path.write_bytes(wav(made.samples, made.rate_hz, made.channels))
         seconds = len(made.samples) / made.rate_hz
-        takes.append(Take(made.name, made.group, made.condition, path, seconds, made.text, made.parts, made.paths))
+        takes.append(
+            Take(
+                made.name,
+                made.group,
+                made.condition,
+                path,
+                seconds,
+                made.text,
+                made.parts,
+                made.paths,
+                made.gap_seconds,
+            )
+        )
     return takes
 
 
@@ -61,7 +76,7 @@ def _quick() -> Iterator[_Made]:
     yield from _clean("LibriVox", recordings.librivox()[:2])
     yield from _clean("telephone prompts", _drawn(prompts, 4))
     yield from _clean("inaugural address", [kennedy])
-    wanted = ("48 kHz stereo", "music 10 dB below", "gap of 30 s")
+    wanted = ("48 kHz stereo", "music 10 dB below", _GAP)
     yield from _conditions([kennedy], recordings.music(), wanted)
     yield _long("joined-90s", "90 s of prompts", _at_model_rate(prompts), 90.0)
     yield from list(_sounds())[:3]
@@ -117,7 +132,7 @@ _CONDITIONS: Mapping[str, _Change] = {
     "white noise 5 dB below": _in_noise(5),
     "music 10 dB below": _over_music(10),
     "music 5 dB below": _over_music(5),
-    "gap of 30 s": lambda samples, rate_hz, _music: (with_gap(samples, rate_hz, GAP_SECONDS), rate_hz, 1),
+    _GAP: lambda samples, rate_hz, _music: (with_gap(samples, rate_hz, GAP_SECONDS), rate_hz, 1),
 }
 
 
@@ -127,8 +142,12 @@ def _conditions(found: Sequence[Recording], music: Sequence[Recording], wanted: 
             behind = resampled(_excerpt(music[0], 30.0, recording.seconds), music[0].rate_hz, recording.rate_hz)
             samples, rate_hz, channels = _CONDITIONS[condition](recording.samples, recording.rate_hz, behind)
             name = f"{recording.name}-{condition.replace(' ', '-').replace('.', '')}"
-            paths = (GivenPath.WHOLE, GivenPath.WINDOWS_30) if condition.startswith("gap") else (GivenPath.WHOLE,)
-            yield _Made(name, condition, condition, samples, rate_hz, recording.text, channels, paths=paths)
+            made = _Made(name, condition, condition, samples, rate_hz, recording.text, channels)
+            if condition == _GAP:
+                start = quietest_middle(recording.samples, recording.rate_hz) / recording.rate_hz
+                paths = (GivenPath.WHOLE, GivenPath.WINDOWS_30)
+                made = replace(made, paths=paths, gap_seconds=(start, start + GAP_SECONDS))
+            yield made
 
 
 def _at_model_rate(prompts: Sequence[Recording]) -> list[tuple[str, Samples]]:

@@ -34,3 +34,5 @@ class Take:
     parts: tuple[SpokenPart, ...] = ()
     """Of a joined file: when which text is heard."""
     paths: tuple[GivenPath, ...] = (GivenPath.WHOLE,)
+    gap_seconds: tuple[float, float] | None = None
+    """From when until when nothing is said in the middle of a take with speech."""

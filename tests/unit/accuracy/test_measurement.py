@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,24 +51,53 @@ def test_both_sides_are_scored_on_the_same_takes_and_unknown_words_are_not() -> 
         ("total", 8, False),
     ]
     assert measured.totals[-1].equal_texts == 2 and measured.totals[-1].failed == {"TruncatedOutput": 1}
-    assert measured.called_incomplete == ("b, whole",) and measured.spoken_takes == 4
+    assert measured.false_quarantines == ("b, whole: TruncatedOutput",) and measured.spoken_takes == 4
 
 
 def test_an_invented_text_holds_only_with_a_warning_or_a_class() -> None:
-    takes = [take(name, "") for name in ("still", "warned", "refused", "invented")]
+    takes = [take(name, "") for name in ("still", "warned", "refused", "invented", "shorter")]
     ours = {
         "still": heard(""),
         "warned": heard("thank you", warnings=("NoAudibleSpeech",)),
         "refused": heard("", failure_class="TruncatedOutput"),
         "invented": heard("thank you"),
+        "shorter": heard("thank you", warnings=("TruncatedAudio",)),
     }
     results: Results = {
         **{(WHOLE, name): answer for name, answer in ours.items()},
         **{(None, name): heard("you") for name in ours},
     }
     measured = measure(takes, results, {}, str)
-    assert [line.holds for line in measured.unspoken] == [True, True, True, False]
+    assert [line.holds for line in measured.unspoken] == [True, True, True, False, False]
+    assert measured.unspoken[-1].told == ()
     assert measured.totals[-1].takes == 0
+
+
+def test_a_word_in_a_gap_needs_a_warning_too() -> None:
+    silent = replace(take("a", "one two", WHOLE, SHORT), gap_seconds=(1.0, 31.0))
+    results: Results = {
+        (WHOLE, "a"): heard("one you two", 0.5, 15.0, 31.0),
+        (SHORT, "a"): heard("one you two", 0.5, 15.0, 31.0, warnings=("NoAudibleSpeech",)),
+        (None, "a"): heard("one two", 0.5, 31.0),
+    }
+    measured = measure([silent], results, {}, str)
+    assert [(line.path, line.product, line.upstream, line.holds) for line in measured.unspoken] == [
+        (WHOLE, "you", "", False),
+        (SHORT, "you", "", True),
+    ]
+    assert measured.false_warnings == ()
+
+
+def test_a_warning_that_nobody_spoke_is_false_where_somebody_does() -> None:
+    silent = replace(take("gap", "one two"), gap_seconds=(1.0, 31.0))
+    takes = [take("a", "one two"), take("b", "one two"), silent]
+    said = heard("one two", 0.5, 31.0, warnings=("RepeatedText",))
+    results: Results = {
+        **{(WHOLE, name): said for name in ("a", "gap")},
+        (WHOLE, "b"): heard("one two", warnings=("BytesSkipped",)),
+        **{(None, name): heard("one two") for name in ("a", "b", "gap")},
+    }
+    assert measure(takes, results, {}, str).false_warnings == ("a, whole: RepeatedText", "gap, whole: RepeatedText")
 
 
 def test_errors_near_the_ends_of_windows_are_compared_at_the_same_places() -> None:
@@ -83,6 +113,10 @@ def test_errors_near_the_ends_of_windows_are_compared_at_the_same_places() -> No
     untimed: Results = {**results, (SHORT, "a"): Heard("one two three four five six", None)}
     measured = measure(takes, untimed, {(SHORT, "a"): [29.5]}, str)
     assert measured.borders == () and [times.untimed for times in measured.times] == [0, 1]
+    assert measured.borders_unknown == ("a, windows 30 s",) and measured.cut_takes == 1
+    (unknown, uncut) = measure(takes, results, {}, str), measure(takes, results, {(SHORT, "a"): []}, str)
+    assert unknown.borders_unknown == ("a, windows 30 s",)
+    assert not uncut.borders[0].holds and uncut.borders_unknown == ()
 
 
 def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
@@ -96,6 +130,15 @@ def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
     (line,) = measure(takes, results, {}, str).times
     assert len(line.faults) == 1 and line.untimed == 1 and not line.holds
     assert line.p95_to_upstream > 0.9
+
+
+def test_no_goal_holds_where_nothing_was_compared() -> None:
+    takes = [take("a", "one two")]
+    results: Results = {(WHOLE, "a"): heard(""), (None, "a"): heard("one two")}
+    measured = measure(takes, results, {}, str)
+    assert measured.times[0].faults == () and not measured.times[0].holds
+    nothing = measure([take("b", None)], {(WHOLE, "b"): heard("one"), (None, "b"): heard("one")}, {}, str)
+    assert nothing.times[0].holds and not nothing.totals[-1].holds
 
 
 def test_windows_end_where_the_rule_says_and_the_last_end_is_the_files() -> None:

@@ -79,12 +79,13 @@ def test_known_starts_are_compared_with_the_first_word_of_each_part() -> None:
     assert part_start_differences(parts, heard, plain) == [pytest.approx(0.1)]
 
 
-def test_times_that_run_back_end_early_or_leave_the_audio_are_faults() -> None:
+def test_times_that_run_back_overlap_end_early_or_leave_the_audio_are_faults() -> None:
     good = [TimedWord("a", 0.0, 1.0), TimedWord("b", 1.0, 2.0)]
     assert time_faults(good, 2.0) == []
-    bad = [TimedWord("a", 1.0, 1.5), TimedWord("b", 0.5, 0.4), TimedWord("c", 1.9, 2.5)]
+    bad = [TimedWord("a", 1.0, 1.5), TimedWord("b", 0.5, 0.4), TimedWord("c", 1.3, 2.5)]
     assert time_faults(bad, 2.0) == [
         "1 begins at 0.500 s, before 1.000 s, where the last one began",
         "1 ends at 0.400 s, before it begins at 0.500 s",
+        "2 begins at 1.300 s, before 1.500 s, where the last one ended",
         "2 ends at 2.500 s, behind the audio's 2.000 s",
     ]
