@@ -8,6 +8,7 @@ import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from voxfleet_accuracy.sounds import Samples, samples_of
@@ -101,6 +102,8 @@ _CODEC2_SENTENCES = (
     *("raw/speech_orig_16k", "wav/david4", "wav/f2400", "wav/forig", "wav/hts1a", "wav/hts2a"),
     *("wav/m2400", "wav/mmt1", "wav/morig", "wav/ve9qrp", "wav/vk5qi"),
 )
+_CONVERSATION_PAUSES = (6.6, 11.63, 17.93, 21.58)
+"""In seconds; before the first, nobody speaks."""
 _JFK = "And so my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 
 
@@ -165,6 +168,22 @@ def kennedy() -> Recording:
     return _wav("kennedy", content, _JFK)
 
 
+def conversation() -> Recording:
+    """Two people on a telephone, 30 s at 16 kHz; no package says their words. It needs pip alone."""
+    (content,) = _contents(PYANNOTE, ["pyannote/audio/sample/sample.wav"])
+    return _wav("conversation", content, None)
+
+
+def conversation_parts() -> list[Recording]:
+    """Four parts of the conversation, 4 to 8 s, cut where nobody speaks."""
+    whole = conversation()
+    frames = [round(second * whole.rate_hz) for second in _CONVERSATION_PAUSES]
+    return [
+        Recording(f"conversation-{number}", whole.samples[first:last], whole.rate_hz, None)
+        for number, (first, last) in enumerate(pairwise([*frames, len(whole.samples)]), 1)
+    ]
+
+
 def without_texts() -> list[Recording]:
     """Speech whose words no package says: sentences at 8 kHz, a conversation, French and Spanish prompts."""
     found = [
@@ -175,8 +194,7 @@ def without_texts() -> list[Recording]:
             strict=True,
         )
     ]
-    (conversation,) = _contents(PYANNOTE, ["pyannote/audio/sample/sample.wav"])
-    found.append(_wav("conversation", conversation, None))
+    found.append(conversation())
     for package, folder in ((ASTERISK_FRENCH, "fr_CA_f_June"), (ASTERISK_SPANISH, "es_MX_f_Allison")):
         names = ("agent-incorrect", "demo-nogo", "queue-periodic-announce")
         contents = _contents(package, [f"usr/share/asterisk/sounds/{folder}/{name}.wav" for name in names])

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave everything running and print how to use it")
     parser.add_argument("--stop", action="store_true", help="stop what an earlier --keep left running")
     parser.add_argument(
-        "--model", type=DemoModel, choices=list(DemoModel), default=DemoModel.COMMANDS, help="what transcribes"
+        "--model", type=_demo_model, default=DemoModel.COMMANDS, help=f"what transcribes: {', '.join(DemoModel)}"
     )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".demo", help="where everything lives (.demo)")
     parser.add_argument("--keeper", action="store_true", help=argparse.SUPPRESS)
@@ -79,10 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _demo_model(name: str) -> DemoModel:
+    try:
+        return DemoModel(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"there is no {name}, only {' and '.join(DemoModel)}. Make takes it from MODEL, also from an exported"
+            " variable: unset MODEL, or say make demo MODEL=whisper-tiny"
+        ) from error
+
+
 def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
     """Runs the demo once; returns 0 when the job is Complete, its bill is proven and scratch is empty."""
     shutil.rmtree(folder, ignore_errors=True)
-    job_model = prepare(model, folder / "shared")
+    job_model = prepare(model, folder / "shared", _print)
     started = time.monotonic()
     with ExitStack() as stack:
         control_plane, macs = _start_servers(stack, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def packages_folder() -> Path:
 def fetched(package: PinnedPackage, folder: Path | None = None) -> Path:
     """Returns the archive's path in `folder` (default: `packages_folder()`), with the pinned checksum on every call.
 
-    Downloads it once, however many processes ask. Raises PackageUnavailable.
+    Downloads it once, however many processes ask, and says so on stderr before. Raises PackageUnavailable.
     """
     folder = packages_folder() if folder is None else folder
     path = folder / package.archive
@@ -40,6 +41,7 @@ def fetched(package: PinnedPackage, folder: Path | None = None) -> Path:
 
 
 def _fetch(package: PinnedPackage, path: Path) -> None:
+    print(f"fetching {package} into {path.parent}, once", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="fetch-") as name:
         try:
             download(package, Path(name), path.parent / "apt")

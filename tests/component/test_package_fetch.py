@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from voxfleet_packages import clients
 from voxfleet_packages.fetch import PackageUnavailable, fetched
 from voxfleet_packages.pinned import PinnedPackage, Registry
 
 CONTENT = b"an archive\n"
 PACKAGE = PinnedPackage(Registry.NPM, "speech", "1.0", "speech-1.0.tgz", hashlib.sha256(CONTENT).hexdigest())
+
+
+def needs(client: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(client) is None, reason=f"{client} is not installed here")
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def test_an_archive_is_fetched_once_however_many_ask(tmp_path: Path, calls: Path
     with ThreadPoolExecutor(4) as threads:
         paths = list(threads.map(lambda _: fetched(PACKAGE, folder), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
-    assert calls.read_text().splitlines() == ["pack --silent --ignore-scripts speech@1.0"]
+    assert calls.read_text().splitlines() == ["pack --loglevel=error --ignore-scripts speech@1.0"]
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "speech-1.0.tgz"]
 
 
@@ -59,7 +67,7 @@ def test_another_archive_than_the_expected_one_is_told(tmp_path: Path, calls: Pa
     ("registry", "said"),
     [
         (Registry.NPM, r"npm is missing: install it \(Debian: apt-get install npm; macOS: brew install node\)"),
-        (Registry.DEBIAN_BINARY, "apt-get is missing: it is part of Debian"),
+        (Registry.DEBIAN_BINARY, "apt-get is missing: only Debian and what descends from it have it"),
         (Registry.DEBIAN_SOURCE, "apt-get is missing"),
     ],
 )
@@ -70,6 +78,51 @@ def test_a_missing_client_is_named_with_what_to_do(
     folder = tmp_path / "cache"
     with pytest.raises(PackageUnavailable, match=rf"speech 1\.0 cannot be fetched: {said}.* put its speech-1.0.tgz"):
         fetched(replace(PACKAGE, registry=registry), folder)
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every client's registry, on a port where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("npm_config_registry", f"{address}/")
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    monkeypatch.setattr(clients, "_DEBIAN_ARCHIVE", f"{address}/debian")
+    return address
+
+
+@pytest.mark.parametrize(
+    ("client", "registry", "reason"),
+    [
+        ("pip", Registry.PYPI_WHEEL, "refused.*No matching distribution"),
+        pytest.param("npm", Registry.NPM, "ECONNREFUSED", marks=needs("npm")),
+        pytest.param("apt-get", Registry.DEBIAN_BINARY, "Could not connect|Connection refused", marks=needs("apt-get")),
+    ],
+)
+def test_a_registry_that_cannot_be_reached_is_told_as_that(
+    tmp_path: Path, closed: str, capfd: pytest.CaptureFixture[str], client: str, registry: Registry, reason: str
+) -> None:
+    package = replace(PACKAGE, registry=registry, name="codec2-examples")
+    told = f"{client}'s registry cannot be reached, or has no such version; {client} says: .*({reason})"
+    with pytest.raises(PackageUnavailable, match=told) as raised:
+        fetched(package, tmp_path / "cache")
+    assert sys.executable not in str(raised.value)
+    assert capfd.readouterr().err == f"fetching {package} into {tmp_path / 'cache'}, once\n"
+
+
+def test_without_the_keys_of_debian_the_package_that_has_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "apt-get").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr(clients, "_DEBIAN_KEYS", tmp_path / "none.gpg")
+    with pytest.raises(PackageUnavailable, match=r"keys of Debian's archive are missing: .* debian-archive-keyring"):
+        fetched(replace(PACKAGE, registry=Registry.DEBIAN_BINARY), tmp_path / "cache")
 
 
 def test_what_a_client_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,22 +15,21 @@ from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import CONTRACT
 from tests.rig.upstream import upstream_texts
 
-from voxfleet_accuracy.recordings import kennedy, librivox
+from voxfleet_accuracy.recordings import conversation_parts
 from voxfleet_accuracy.sounds import wav
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 300.0
-WORDS = "ask not what your country can do for you"
+WORDS = "i didn't know you were there"
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A sentence of a speech and the shortest line of a novel, 14 s together."""
+    """Two stretches of a conversation, 9 s together."""
     folder = tmp_path_factory.mktemp("recordings")
-    shortest = min(librivox(), key=lambda recording: recording.seconds)
     paths = []
-    for recording in (kennedy(), shortest):
+    for recording in conversation_parts()[0::2]:
         paths.append(folder / f"{recording.name}.wav")
         paths[-1].write_bytes(wav(recording.samples, recording.rate_hz))
     return paths
