@@ -240,7 +240,7 @@ def test_the_same_command_retries_failures(home: Home, clips: Path) -> None:
     settings = (model / "config.json").read_bytes()
     (model / "config.json").write_bytes(settings + b"\n")
     failed = home.run("-f", job)
-    assert failed["rc"] == 1 and "ModelMismatch" in failed["reason"]
+    assert failed["rc"] == 2 and "ModelMismatch" in failed["reason"]
     assert {row.status for row in rows_of(local(failed["output"]))} == {ClipStatus.NOT_RUN}
     (model / "config.json").write_bytes(settings)
     mended = home.run("-f", job)
