@@ -74,7 +74,7 @@ def test_both_sides_are_run_measured_and_written(tmp_path: Path, monkeypatch: py
     results, failures = run_all(
         [
             product_run("product", [take], SHORT, model, runs),
-            upstream_run("upstream", [take], model, runs, widened=True),
+            upstream_run("upstream", [take], model, runs),
         ],
         2,
         quietly,
