@@ -182,8 +182,8 @@ class Windows(
     length: Annotated[
         Duration,
         Field(
-            description="The longest window. For Whisper and recordings of many minutes, 30s or 60s: what it heard wrong"
-            " at one place makes it hear wrong, or leave out, what follows.",
+            description="The longest window. For Whisper and recordings of many minutes, 30s or 60s: what it heard"
+            " wrong at one place makes it hear wrong, or leave out, what follows.",
             json_schema_extra=between("100ms", "1h"),
         ),
     ]
