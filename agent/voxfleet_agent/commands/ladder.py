@@ -17,7 +17,6 @@ from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.ladder.ladder_book import LadderFiles, short
 from voxfleet_api.ladder_table import LadderTable, LadderTier
 
-MIB = 2**20
 TABLE_WIDTH = 100
 LADDER_EXAMPLES = """Examples:
 
@@ -96,7 +95,7 @@ def print_ladders(tables: Sequence[LadderTable], out: Console) -> None:
         versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
         out.print(
             f"model {short(table.model_digest)}, contract {short(table.contract_digest)}, {table.sample_rate_hz} Hz\n"
-            f"{table.chip}; {versions}; memory cap {_mib(table.memory_cap_bytes)} MiB",
+            f"{table.chip}; {versions}; memory cap {estimates.mib_text(table.memory_cap_bytes)} MiB",
         )
         if table.tiers:
             out.print(_grid(table))
@@ -105,19 +104,10 @@ def print_ladders(tables: Sequence[LadderTable], out: Console) -> None:
 
 def _grid(table: LadderTable) -> Table:
     grid = Table()
-    for heading in ("Batch", "Peak MiB", "Metal MiB", "RTF", "p50 s", "p95 s", "Audio s/s", ""):
+    for heading in (*estimates.FIGURE_HEADINGS, ""):
         grid.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for tier in table.tiers:
-        grid.add_row(
-            str(tier.batch_size),
-            _mib(tier.peak_rss_bytes),
-            "-" if tier.metal_peak_bytes is None else _mib(tier.metal_peak_bytes),
-            f"{estimates.real_time_factor(tier):.4f}",
-            f"{tier.clip_p50_milliseconds / 1000:.3f}",
-            f"{tier.clip_p95_milliseconds / 1000:.3f}",
-            f"{tier.audio_seconds_per_second:.1f}",
-            ", ".join(_marks(table, tier)),
-        )
+        grid.add_row(*estimates.figures(tier), ", ".join(_marks(table, tier)))
     return grid
 
 
@@ -159,10 +149,6 @@ def _draw(tables: Sequence[LadderTable], file: Path) -> None:
     left_out = len(measured) - len(shown)
     note = f"; {left_out} older ones left out, choose with --model" if left_out else ""
     typer.echo(f"written to {file}{note}", err=True)
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:.0f}"
 
 
 def _rounded(value: float | None) -> int | None:

@@ -46,8 +46,7 @@ def shortfall(transcript: Transcript, speech: npt.NDArray[np.bool_], min_coverag
         return f"the transcript is empty where {speech_milliseconds / 1000:.1f} s of speech are audible"
     if timed is None:
         return None
-    spoken = [part for part in timed if _has_words(part.text)]
-    covered_milliseconds = int((speech & _covered(spoken, speech)).sum()) * FRAME_MILLISECONDS
+    covered_milliseconds = speech_milliseconds - int(uncovered(transcript, speech).sum()) * FRAME_MILLISECONDS
     # One uncovered frame is tolerated, because texts and frames do not begin together.
     if (covered_milliseconds + FRAME_MILLISECONDS) * 100 < speech_milliseconds * min_coverage_percent:
         return (

@@ -56,7 +56,7 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
             classes[row.error.failure_class.value] += 1
         if row.status is ClipStatus.SUCCEEDED and row.timings is not None:
             audio_milliseconds += row.audio_milliseconds
-            infer_milliseconds += row.timings.infer_milliseconds / max(1, row.batch_size or 1)
+            infer_milliseconds += infer_share_milliseconds(row)
             for name, times in values.items():
                 times.append(timing(row.timings, name))
     return RowStatistics(
@@ -72,6 +72,11 @@ def row_statistics(rows: Iterable[ResultRow]) -> RowStatistics:
         infer_milliseconds=round(infer_milliseconds),
         spreads={name: percentiles(times) for name, times in values.items() if times},
     )
+
+
+def infer_share_milliseconds(row: ResultRow) -> float:
+    """Returns the clip's share of the model's time for its batch."""
+    return 0.0 if row.timings is None else row.timings.infer_milliseconds / max(1, row.batch_size or 1)
 
 
 def timing(timings: Timings, name: str) -> int:

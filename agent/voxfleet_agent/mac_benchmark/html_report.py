@@ -10,7 +10,6 @@ from voxfleet_agent.ladder import estimates, knees
 from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel, compared_with_upstream
 from voxfleet_api.ladder_table import LadderTable
 
-MIB = 2**20
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;margin:.6em 0}td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left}"
@@ -61,20 +60,8 @@ def _last_part(model: str) -> str:
 
 
 def _ladder(table: LadderTable) -> str:
-    rows = [
-        (
-            str(tier.batch_size),
-            f"{tier.peak_rss_bytes / MIB:.0f}",
-            "-" if tier.metal_peak_bytes is None else f"{tier.metal_peak_bytes / MIB:.0f}",
-            f"{estimates.real_time_factor(tier):.4f}",
-            f"{tier.clip_p50_milliseconds / 1000:.3f}",
-            f"{tier.clip_p95_milliseconds / 1000:.3f}",
-            f"{tier.audio_seconds_per_second:.1f}",
-            "used" if tier.batch_size == table.chosen else "",
-        )
-        for tier in table.tiers
-    ]
-    return _table(("Batch", "Peak MiB", "Metal MiB", "RTF", "p50 s", "p95 s", "Audio s/s", ""), rows)
+    rows = [(*estimates.figures(tier), "used" if tier.batch_size == table.chosen else "") for tier in table.tiers]
+    return _table((*estimates.FIGURE_HEADINGS, ""), rows)
 
 
 def _run(model: MeasuredModel) -> list[tuple[str, str]]:

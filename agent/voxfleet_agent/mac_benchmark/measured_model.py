@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip
+from voxfleet_agent.finished_runs.row_statistics import infer_share_milliseconds
 from voxfleet_agent.finished_runs.text_difference import word_changes
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.rows import ClipStatus, ResultRow
@@ -78,12 +79,8 @@ def compared_with_upstream(rows: Iterable[ResultRow], upstream: Mapping[str, Ups
         words=sum(len(reference) for reference, _ in texts),
         word_errors=sum(change.errors for change in changes if change is not None),
         audio_seconds=sum(row.audio_milliseconds for row, _ in both) / 1000,
-        agent_infer_seconds=sum(_infer_milliseconds(row) for row, _ in both) / 1000,
+        agent_infer_seconds=sum(infer_share_milliseconds(row) for row, _ in both) / 1000,
         upstream_generate_seconds=sum(clip.seconds for _, clip in both),
         only_agent=sum(in_a and not in_b for in_a, in_b in zip(ours, theirs, strict=True)),
         only_upstream=sum(in_b and not in_a for in_a, in_b in zip(ours, theirs, strict=True)),
     )
-
-
-def _infer_milliseconds(row: ResultRow) -> float:
-    return 0.0 if row.timings is None else row.timings.infer_milliseconds / max(1, row.batch_size or 1)

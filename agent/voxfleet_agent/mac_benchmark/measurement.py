@@ -21,6 +21,7 @@ from voxfleet_agent.ladder.ladder_book import LadderFiles
 from voxfleet_agent.mac_benchmark.benchmark_job import BenchmarkJob
 from voxfleet_agent.mac_benchmark.measured_model import MeasuredModel
 from voxfleet_agent.models.model_access import ModelAccess
+from voxfleet_agent.models.model_files import read_config
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import Storage
@@ -146,11 +147,8 @@ def _with_upstream(
 
 
 def _rate_hz(model: Path) -> int:
-    try:
-        config = json.loads((model / "config.json").read_text())
-        return heard_rate_hz(str(config.get("model_type")), config) or DEFAULT_RATE_HZ
-    except (OSError, ValueError, AttributeError):
-        return DEFAULT_RATE_HZ
+    config = read_config(model)
+    return heard_rate_hz(str(config.get("model_type")), config) or DEFAULT_RATE_HZ
 
 
 def child(arguments: Sequence[str], seconds: float, stop_seconds: float = STOP_SECONDS) -> tuple[float | None, str]:

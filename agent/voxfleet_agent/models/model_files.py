@@ -37,6 +37,7 @@ _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _CODE_SUFFIXES = frozenset({".py", ".pyc", ".so", ".dylib"})
 _SETTINGS_LIMIT_BYTES = 64 * 2**20
 """The largest known tokenizer.json has 34 MB."""
+_CONFIG_LIMIT_BYTES = 2**20
 _SHARD_INDEX = ".safetensors.index.json"
 _REMOTE_CODE = "auto_map"
 _OTHER_MODEL = "--"
@@ -184,6 +185,16 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """The content of config.json; empty when the file cannot be read or is not a JSON object."""
+    try:
+        with open_regular(folder / "config.json") as opened:
+            config = json.loads(opened.read(_CONFIG_LIMIT_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _read_settings(where: str, path: Path) -> dict[str, object]:

@@ -32,7 +32,7 @@ class RunVerdict:
     ending: RunEnding
     reason: str = ""
     unusable: bool = False
-    """The job names something unusable, and no clip was worked on; a lane may find that after Plan."""
+    """Of a failed run: the job names something unusable, as a lane found after Plan, and no clip was worked on."""
 
 
 def may_try_again(failure: AttemptFailure, tries: int) -> bool:
@@ -67,9 +67,8 @@ def refused(failures: Sequence[AttemptFailure]) -> RunVerdict:
     """Returns the verdict on a run that has no plan."""
     if not failures:
         return _failed("Plan delivered no plan")
-    unusable = concerns_job(failures[0])
-    ending = RunEnding.REFUSED if unusable else RunEnding.FAILED
-    return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}", unusable)
+    ending = RunEnding.REFUSED if concerns_job(failures[0]) else RunEnding.FAILED
+    return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}")
 
 
 def _failed(reason: str) -> RunVerdict:

@@ -12,7 +12,8 @@ from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Samples
 MARGIN_MILLISECONDS = 2_000
 """Heard on both sides of a doubt: a detector needs a moment of a voice, and a text may be placed beside its speech."""
 STRETCH_MILLISECONDS = 32_000
-"""The most that is asked at once: two seconds of one processor, after which the lane shows a sign of life."""
+"""The most that is asked at once: half a second of one processor, some seconds of a busy one. Then the lane shows a
+sign of life."""
 
 _MARGIN_FRAMES = MARGIN_MILLISECONDS // FRAME_MILLISECONDS
 _STRETCH_FRAMES = STRETCH_MILLISECONDS // FRAME_MILLISECONDS

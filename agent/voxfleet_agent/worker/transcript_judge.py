@@ -57,7 +57,7 @@ class TranscriptJudge:
     ) -> Judgement:
         """`samples`: (N,), the piece as the model heard it.
 
-        `listened` is called again and again while the costly detector works, about once in two seconds.
+        `listened` is called while the costly detector works, after each stretch that it was asked about.
         """
         judgement = self._listened(transcript, piece, samples, listened)
         if judgement.short is None or piece.quieted is None:

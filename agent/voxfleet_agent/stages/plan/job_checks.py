@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from voxfleet_agent.engine.model_rates import (
 )
 from voxfleet_agent.engine.synthesis_families import check_synthesis, synthesis_family_of, voices_in
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, check_transcription
-from voxfleet_agent.models.model_files import open_regular
+from voxfleet_agent.models.model_files import read_config
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import OutputFormat, Timestamps
@@ -66,16 +65,13 @@ def _requested_formats(spec: AttemptSpec) -> list[OutputFormat]:
     return [item for item in spec.formats if item is not OutputFormat.JSONL]
 
 
-_CONFIG_LIMIT_BYTES = 2**20
-
-
 def require_model_supports(folder: Path, spec: AttemptSpec) -> None:
     """Raises VoxFleetError(INVALID_INPUT) for settings, a voice, timestamps or a rate that the model does not support.
 
     The message names all of them. When config.json does not name the family, or the family is not known here, the lane
     makes these checks when it loads the model.
     """
-    config = _config(folder / "config.json")
+    config = read_config(folder)
     problems = [*_family_problems(folder, config, spec), *_rate_problems(config, spec)]
     if problems:
         raise VoxFleetError(FailureClass.INVALID_INPUT, "; ".join(problems))
@@ -107,16 +103,6 @@ def _rate_problems(config: dict[str, object], spec: AttemptSpec) -> Iterator[str
         return heard_rate_problems(spec.contract, heard_hz) if heard_hz is not None else iter(())
     spoken_hz = spoken_rate_hz(name, config)
     return spoken_rate_problems(spec.contract, spoken_hz) if spoken_hz is not None else iter(())
-
-
-def _config(file: Path) -> dict[str, object]:
-    """The content of config.json; empty when the file cannot be read or is not a JSON object."""
-    try:
-        with open_regular(file) as opened:
-            config = json.loads(opened.read(_CONFIG_LIMIT_BYTES))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _string_field(config: dict[str, object], name: str) -> str:
