@@ -29,7 +29,7 @@ from voxfleet_agent.audio.conversions import ConversionPlan, Resampler, plan_con
 from voxfleet_agent.audio.decode_memory import BLOCK_SAMPLES, SPARE_MILLISECONDS
 from voxfleet_agent.audio.decoder_agreement import agreed_facts, refuse_other_length, tolerance_frames
 from voxfleet_agent.audio.decoder_input import decoder_input
-from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX, ClipReader, HeaderFacts, damaged
+from voxfleet_agent.audio.header_facts import ClipReader, HeaderFacts, damaged
 from voxfleet_agent.audio.headers import contract_violation, duration_violation, inspect_whole
 from voxfleet_agent.audio.levels import MixdownLevels, QuietedStretch, ResampledLevels
 from voxfleet_agent.audio.windows import WindowRule
@@ -261,11 +261,11 @@ class AudioDecoder:
 
 def _open_stream(path: Path, facts: HeaderFacts, chunk_frames: int) -> mlx_audio_io.AudioStreamReader:
     with (
-        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder,
         _decode_errors(f"the decoder finds no {facts.encoding} in this {facts.container} file"),
+        decoder_input(path, facts, Path(tempfile.gettempdir())) as named,
     ):
         # The reader keeps the file open, so its name may go.
-        return mlx_audio_io.stream(decoder_input(path, facts, Path(folder)), chunk_frames=chunk_frames)
+        return mlx_audio_io.stream(named, chunk_frames=chunk_frames)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from voxfleet_agent.audio.byte_account import ByteAccount, audible_bytes, joined_at, without_tags_and_padding
@@ -18,7 +19,7 @@ _MAX_BLOCKS = 65_536
 _WINDOW_BYTES = 2**20
 _MAX_HEADER_BYTES = 16
 _MAX_FRAME_BYTES = 2**24
-_MARKS = re.compile(rb"\xff[\xf8\xf9]|fLaC[\x00\x80]\x00\x00\x22")
+_STREAM_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SYNC = 0xFF
 _BLOCK_SIZES = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}, **{c: 1 << c for c in range(8, 16)}}
 _RESERVED_BITS_CODE = 3
@@ -122,19 +123,15 @@ def _walk(clip: ClipReader, start: int) -> _Walk:
             f"has no audio behind its metadata, which ends at byte {clip.in_file(start)} of {clip.whole_bytes}"
         )
     walk = _Walk(first.samples, start, first.samples, clip.size_bytes)
+    sync = clip.peek(start, 2)
     frame = first
     stray: _Frame | None = None
     stray_at = 0
     position = start + 1
     while position < clip.size_bytes:
         window = clip.peek(position, _WINDOW_BYTES + _MAX_HEADER_BYTES)
-        for mark in _MARKS.finditer(window, 0, min(len(window), _WINDOW_BYTES + 7)):
-            at = mark.start()
-            if at >= _WINDOW_BYTES:
-                break
-            if window[at] != _SYNC:
-                walk.end = position + at
-                return walk
+        joined = _next_stream(window)
+        for at in _places(sync, window, _WINDOW_BYTES if joined is None else joined):
             found = _frame_at(window[at : at + _MAX_HEADER_BYTES])
             if found is None or found.variable != first.variable:
                 continue
@@ -154,8 +151,26 @@ def _walk(clip: ClipReader, start: int) -> _Walk:
             frame, stray = found, None
             walk.samples += found.samples
             walk.last_start, walk.last_samples = position + at, found.samples
+        if joined is not None:
+            walk.end = position + joined
+            return walk
         position += _WINDOW_BYTES
     return walk
+
+
+def _next_stream(window: bytes) -> int | None:
+    """Where another stream begins among the first _WINDOW_BYTES."""
+    # `in` passes over a window ten times as fast as the expression does.
+    found = _STREAM_START.search(window, 0, _WINDOW_BYTES + 7) if b"fLaC" in window else None
+    return None if found is None else found.start()
+
+
+def _places(mark: bytes, window: bytes, stop: int) -> Iterator[int]:
+    """Where the two bytes of `mark` begin before `stop`."""
+    at = window.find(mark, 0, stop + 1)
+    while at >= 0:
+        yield at
+        at = window.find(mark, at + 1, stop + 1)
 
 
 def _next_number(frame: _Frame) -> int:

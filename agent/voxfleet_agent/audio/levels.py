@@ -190,11 +190,7 @@ def _powers_by_channel(channels: Samples, window: int) -> Powers:
 
 def _powers(samples: Samples, window: int) -> Powers:
     """(k,): the power of each window without its constant part. `samples`: (N,), N > 0."""
-    windows = _windows(samples, window)
-    power: Powers = np.einsum("kw,kw->k", windows, windows).astype(np.float64) / windows.shape[1]
-    mean: Powers = windows.mean(axis=1).astype(np.float64)
-    without: Powers = np.maximum(power - mean**2, 0.0)
-    return without
+    return _channel_powers(samples[:, np.newaxis], window)
 
 
 def _channel_powers(channels: Samples, window: int) -> Powers:
@@ -202,7 +198,7 @@ def _channel_powers(channels: Samples, window: int) -> Powers:
     windows = _windows(channels, window)
     count, length, _ = windows.shape
     flat = windows.reshape(count, -1)
-    power: Powers = np.einsum("kw,kw->k", flat, flat).astype(np.float64) / length
+    power: Powers = np.vecdot(flat, flat).astype(np.float64) / length
     means: Powers = (np.ones(length, np.float32) @ windows).astype(np.float64) / length
     without: Powers = np.maximum(power - (means**2).sum(axis=1), 0.0)
     return without

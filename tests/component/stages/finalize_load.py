@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import sys
+import tempfile
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -127,7 +128,8 @@ async def run(root: Path) -> dict[str, object]:
     """
     job = Job(root)
     spec = AttemptSpec.model_validate_json((root / "spec.json").read_bytes())
-    scratch = Scratch(root / "scratch", quota_bytes=2**30, min_free_bytes=0)
+    scratch_path = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+    scratch = Scratch(scratch_path, quota_bytes=2**30, min_free_bytes=0)
     async with Storage(job.allow) as storage:
         context = job.context(spec, storage=storage, scratch=scratch)
         tracemalloc.start()

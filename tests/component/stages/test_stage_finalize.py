@@ -92,15 +92,18 @@ def test_more_rows_take_hardly_more_memory_of_the_supervisor(tmp_path: Path) -> 
     folders = [tmp_path / str(count) for count in rows]
     for folder, count in zip(folders, rows, strict=True):
         make(folder, count, 1)
-    load = [sys.executable, "-m", "tests.component.stages.finalize_load", "run", *map(str, folders)]
+    # Python's table of interned names grows by a megabyte at once, in one run of many.
+    load = [sys.executable, "-m", "tests.component.stages.finalize_load", "run", *map(str, folders * 2)]
     ran = subprocess.run(load, check=True, capture_output=True, timeout=300)
-    few, many = (json.loads(line)["peakBytes"] for line in ran.stdout.splitlines())
-    assert (many - few) / (rows[1] - rows[0]) < 200, "whoever holds the rows' texts alone holds 500 bytes a row"
+    peaks = [json.loads(line)["peakBytes"] for line in ran.stdout.splitlines()]
+    few, many = min(peaks[0::2]), min(peaks[1::2])
+    # Offsets and latencies take 220 bytes a row, texts alone 500 more.
+    assert (many - few) / (rows[1] - rows[0]) < 400, "rows stay in memory"
     job = Job(folders[1])
     index = ResultIndex.model_validate_json((job.folder / "index.json").read_bytes())
     assert (index.counts.succeeded, index.counts.quarantined) == (7_840, 160)
     assert (job.folder / "results.jsonl").stat().st_size > 1_000 * 7_840
-    assert [path for path in tmp_path.glob("*/scratch/**/*") if path.is_file() and path.stat().st_size] == []
+    assert [path for path in tmp_path.glob("*/scratch-*/**/*") if path.is_file() and path.stat().st_size] == []
 
 
 async def test_rows_pass_through_reserved_scratch_and_leave_none(job: Job) -> None:
