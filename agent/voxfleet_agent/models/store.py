@@ -25,6 +25,7 @@ from voxfleet_agent.models.model_files import (
 from voxfleet_agent.models.object_models import ObjectModels
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.blocking_calls import in_own_thread
 from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
@@ -58,7 +59,8 @@ class ModelStore:
         await asyncio.to_thread(self._open)
         if source.hub is not None:
             async with self._locks[source.hub.id]:
-                return await asyncio.to_thread(self._resolve_hub, source.hub, source.digest)
+                hub, digest = source.hub, source.digest
+                return await in_own_thread(lambda: self._resolve_hub(hub, digest))
         if source.uri is not None:
             return await self._objects.resolve(source.uri, source.digest, storage)
         raise unavailable("the job names no model; write model.builtin, model.path, model.uri or model.hub")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -237,3 +239,32 @@ def test_the_built_in_model_ships_with_the_package() -> None:
     assert {"config.json", "model.safetensors"} <= {
         file.name for file in builtin_model_folder(BuiltinName.COMMANDS).iterdir()
     }
+
+
+def test_a_hub_that_does_not_answer_delays_the_end_of_no_process(
+    models: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def download(*_: object, **__: object) -> None:
+        asked.set()
+        answer.wait()
+
+    async def give_up() -> None:
+        source = ModelSource(hub=HubModel(id="voxfleet-tests/slow", revision="main"))
+        resolving = asyncio.create_task(models.resolve(source, NO_STORAGE))
+        await asyncio.to_thread(asked.wait)
+        resolving.cancel()
+        await asyncio.wait([resolving])
+
+    def run() -> None:
+        asyncio.run(give_up())
+        ended.set()
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    process = threading.Thread(target=run)
+    process.start()
+    ended_first = ended.wait(20)
+    answer.set()
+    process.join()
+    assert ended_first
