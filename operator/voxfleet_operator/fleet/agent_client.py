@@ -41,6 +41,9 @@ for _name in ("httpx", "httpcore"):
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_EVENT_BYTES = 2**20
 LEDGER_PAGE_ROWS = 200
+LIST_PAGE_ATTEMPTS = 200
+MAX_LISTED_ATTEMPTS = 100_000
+"""Far more than an agent holds: what ended and is settled is deleted there."""
 # A call gets a StreamError when its session closes the client meanwhile.
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.StreamError)
 
@@ -95,7 +98,18 @@ class AgentClient:
         return _parse(MachineFacts, await self._call("GET", "/v1/machine"))
 
     async def attempts(self) -> AttemptList:
-        return _parse(AttemptList, await self._call("GET", "/v1/attempts"))
+        """All attempts, page by page, and the cursor of the first page. An agent that knows no pages sends all."""
+        listed: list[AttemptStatus] = []
+        cursor, token = None, None
+        while True:
+            params = {"limit": str(LIST_PAGE_ATTEMPTS)} | ({} if token is None else {"continue": token})
+            page = _parse(AttemptList, await self._call("GET", "/v1/attempts", params=params))
+            listed += page.attempts
+            cursor, token = cursor or page.cursor, page.continue_token
+            if token is None:
+                return AttemptList(attempts=tuple(listed), cursor=cursor)
+            if len(listed) > MAX_LISTED_ATTEMPTS or not page.attempts:
+                raise AgentUnreachable(f"/v1/attempts: the list does not end after {len(listed)} attempts")
 
     async def put_attempt(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
         body = request.dump()
