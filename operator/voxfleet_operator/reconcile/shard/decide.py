@@ -13,6 +13,7 @@ from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Probl
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.lost_mac import ContactState
+from voxfleet_operator.reconcile.shard.status import is_settled
 
 
 class ReportedState(StrEnum):
@@ -100,7 +101,11 @@ class Superseded:
 
 
 def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
-    """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted."""
+    """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted.
+
+    The Mac of a result keeps its attempt until the machine time is recorded, too. So no Mac holds more than what is
+    not settled, however long it has worked.
+    """
     usages: list[tuple[int, AttemptUsage]] = []
     deletes: list[tuple[str, AttemptKey]] = []
     for record in shard.status.attempts:
@@ -113,7 +118,8 @@ def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
         usage = usage_of(shard, record, view)
         if usage is not None and newer(record.usage, usage):
             usages.append((record.attempt, usage))
-        if record.outcome is not AttemptOutcome.SUCCEEDED and view.connected and key in view.attempts:
+        unneeded = record.outcome is not AttemptOutcome.SUCCEEDED or is_settled(shard, record)
+        if unneeded and view.connected and key in view.attempts:
             deletes.append((record.mac, key))
     return Superseded(tuple(usages), tuple(deletes))
 

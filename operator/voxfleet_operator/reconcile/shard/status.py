@@ -14,6 +14,7 @@ from voxfleet_api.kinds.audio_shard import (
     AudioShardStatus,
     ShardClipCounts,
     ShardCommit,
+    Stage,
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
 
@@ -30,6 +31,16 @@ def is_live(shard: AudioShard) -> bool:
     """Whether the shard's newest attempt is assigned and its end is not recorded yet."""
     record = current(shard.status)
     return record is not None and record.outcome is AttemptOutcome.ASSIGNED
+
+
+def is_settled(shard: AudioShard, record: AttemptRecord) -> bool:
+    """Whether status holds all that will ever be known of an attempt: its outcome, and its machine time if it has any.
+
+    Its Mac may then forget it.
+    """
+    if record.outcome is AttemptOutcome.ASSIGNED:
+        return False
+    return shard.spec.stage is not Stage.PROCESS or (record.usage is not None and record.usage.complete)
 
 
 def is_committed(shard: AudioShard) -> bool:

@@ -212,7 +212,13 @@ def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
     assert gone.usages == ((1, NO_ROWS),) and gone.deletes == ()
 
 
-def test_a_committed_attempt_stays_on_its_mac() -> None:
-    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, NO_ROWS))
+@pytest.mark.parametrize(
+    ("usage", "forgotten"),
+    [(None, False), (NO_ROWS.model_copy(update={"complete": False}), False), (NO_ROWS, True)],
+)
+def test_a_committed_attempt_stays_on_its_mac_until_its_machine_time_is_recorded(
+    usage: AttemptUsage | None, forgotten: bool
+) -> None:
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, usage))
     left = superseded(shard, {"mac-a": view_with(report(1, AttemptState.SUCCEEDED))})
-    assert left.usages == () and left.deletes == ()
+    assert left.deletes == ((("mac-a", AttemptKey(UID, 1)),) if forgotten else ())
