@@ -64,7 +64,7 @@ async def _operate(options: OperatorOptions) -> None:
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.kube_system_uid()
 
-        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
+        cache, queue, metrics = Cache(), WorkQueue(standby=True), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop)
         if options.health_port is not None:
             health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
@@ -105,6 +105,7 @@ async def _operate(options: OperatorOptions) -> None:
         workers = Workers(queue, reconcilers(context), leader, metrics)
         working = [asyncio.create_task(workers.run()) for _ in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
+        queue.start()
         for key in all_keys(cache):
             queue.add(key)
         log.info("operator started", epoch=leader.epoch)
