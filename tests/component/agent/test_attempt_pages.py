@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,7 +69,12 @@ async def fill(agent: Agent, count: int, quarantined: int = 0) -> list[AttemptKe
         )
         for number in range(count)
     ]
-    await agent.journal.write(lambda db: [attempt_table.save(db, record) for record in records])
+
+    def work(db: sqlite3.Connection) -> None:
+        for record in records:
+            attempt_table.save(db, record)
+
+    await agent.journal.write(work)
     return [record.key for record in records]
 
 
