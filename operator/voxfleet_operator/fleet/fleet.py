@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, MacView
@@ -43,7 +44,8 @@ class MacFleet:
     """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
     `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
-    `on_stale_epoch(held)` when an agent holds a higher epoch than ours.
+    `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(mac, chain)` is the newest ledger
+    row that need not be read again.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class MacFleet:
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         timing: SessionTiming | None = None,
+        stored_head: Callable[[str, str], ChainHead | None] = lambda _, __: None,
     ) -> None:
         self._dialer = dialer
         self._sessions: dict[str, MacSession] = {}
@@ -75,6 +78,7 @@ class MacFleet:
             renewals={},
             older_twin=self._older_twin,
             on_identified=self._redial_younger_twins,
+            stored_head=stored_head,
         )
 
     def view(self, mac: str) -> MacView:

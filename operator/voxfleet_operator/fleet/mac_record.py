@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage
-from voxfleet_api.ledger import SignedRow
+from voxfleet_api.ledger import ChainHead, SignedRow
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts
-from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
 
 
@@ -93,9 +93,18 @@ class MacRecord:
         return {key.shard_uid}
 
     def rows_delivered(self, rows: Iterable[SignedRow]) -> set[str]:
-        """Takes rows that follow the newest verified one."""
-        changed = {key.shard_uid for key in self.book.add(rows)}
+        """Verifies and takes rows that follow the newest verified one."""
+        return self.rows_checked(self.book.check(rows))
+
+    def rows_checked(self, checked: CheckedRows) -> set[str]:
+        """Takes rows that the book has checked, perhaps in a thread."""
+        changed = {key.shard_uid for key in self.book.take(checked)}
         return changed | self._release()
+
+    def rows_settled(self, head: ChainHead | None) -> None:
+        """Forgets the rows up to a stored head of the chain."""
+        if head is not None and self.book.settled(head):
+            self._release()
 
     def rows_exhausted(self) -> set[str]:
         """The agent has no more rows now, so an attempt that still waits names rows that do not exist."""
@@ -140,5 +149,6 @@ class MacRecord:
             machine=machine or old.machine,
             attempts=MappingProxyType(dict(self._attempts)),
             usage=self._usage,
+            rows=self.book.rows,
             ledger_error=self.book.error,
         )

@@ -10,6 +10,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptUsage
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class MacView:
     attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
     """What the agent last reported; kept while there is no contact."""
     usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
-    """Sums of verified ledger rows."""
+    """Sums of verified ledger rows, of attempts that are not settled."""
+    rows: tuple[VerifiedRow, ...] = ()
+    """The verified rows that are not settled, each chain in its order."""
     ledger_error: str | None = None
     """The message that names the first row that failed verification."""
     last_renewal_seconds: float | None = None

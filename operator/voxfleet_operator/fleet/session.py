@@ -1,4 +1,4 @@
-"""One Mac's conversation: dial, check its identity, read its ledger, list attempts, follow events, renew leases.
+"""One Mac's conversation: dial, check its identity, renew leases, read its ledger, list attempts, follow events.
 
 It starts again after every break.
 """
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.resource import SecretKeyRef
-from voxfleet_api.ledger import public_key
+from voxfleet_api.ledger import ChainHead, public_key
 from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.agent_client import AgentClient
@@ -59,6 +59,8 @@ class SessionContext:
     older_twin: Callable[[str], str | None]
     """The older MacAgent for the same machine, if there is one."""
     on_identified: Callable[[str], None]
+    stored_head: Callable[[str, str], ChainHead | None]
+    """(Mac, chain) -> the newest row of the chain that a statement counts."""
 
 
 def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
@@ -73,6 +75,15 @@ def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> fl
 
 def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
     return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
+
+
+def renews_before_reading(stuck_at: int | None, verified: int) -> bool:
+    """Whether a session may renew leases before it has read the Mac's history, which can take longer than a lease.
+
+    `stuck_at` is the newest verified row when the last session that did so began, None if that session came to follow
+    events. A Mac that answers renewals and nothing else gets them once; otherwise it would never count as lost.
+    """
+    return stuck_at is None or verified > stuck_at
 
 
 async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
@@ -101,6 +112,7 @@ class MacSession:
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
+        self._history_stuck_at: int | None = None
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
@@ -201,7 +213,13 @@ class MacSession:
                 machine = await client.machine()
                 self._machine_reported(machine)
                 following = asyncio.Event()
-                await first_of(self._follow(client, machine, following), self._keep_alive(client, following))
+                if renews_before_reading(self._history_stuck_at, self._record.book.last_sequence):
+                    self._history_stuck_at = self._record.book.last_sequence
+                    await self._renew(client)
+                    keeping_alive = self._keep_alive(client)
+                else:
+                    keeping_alive = self._keep_alive_after(following, client)
+                await first_of(self._follow(client, machine, following), keeping_alive)
             except AgentUnreachable as error:
                 if connection.refusal is None:
                     raise
@@ -227,7 +245,9 @@ class MacSession:
 
         Each step covers what happened during the one before.
         """
-        self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
+        chain_id = machine.ledger_chain_id
+        stored = self._context.stored_head(self._name, chain_id)
+        self._record.book.resume(chain_id, machine.ledger_sequence, stored)
         await self._pull_rows(client)
         listing = await client.attempts()
         changed = self._record.attempts_listed(listing.attempts)
@@ -237,7 +257,7 @@ class MacSession:
         async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
-            self._failures = 0
+            self._failures, self._history_stuck_at = 0, None
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
@@ -262,7 +282,8 @@ class MacSession:
         error = self._record.view.ledger_error
         while self._record.book.error is None:
             page = await client.ledger(self._record.book.last_sequence)
-            self._changed(self._record.rows_delivered(page.rows))
+            checked = await asyncio.to_thread(self._record.book.check, page.rows)
+            self._changed(self._record.rows_checked(checked))
             if page.damaged_sequence is not None and self._record.book.error is None:
                 self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
             if not page.rows:
@@ -274,21 +295,28 @@ class MacSession:
                 self._log.error("ledger_refused", error=found)
             self._context.on_change(self._name, frozenset())
 
-    async def _keep_alive(self, client: AgentClient, following: asyncio.Event) -> None:
-        """Renews only once events stream in; a Mac that answers only renewals would otherwise never count as lost."""
+    async def _keep_alive_after(self, following: asyncio.Event, client: AgentClient) -> None:
         await following.wait()
+        await self._renew(client)
+        await self._keep_alive(client)
+
+    async def _keep_alive(self, client: AgentClient) -> None:
+        """Goes on renewing after the first renewal."""
         while True:
-            self._renew_now.clear()
-            self._note_renewal()
-            try:
-                await client.renew()
-                await self._acknowledge(client)
-            except AgentRefused as refusal:
-                if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
-                    raise
             self._machine_reported(await client.machine())
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
             await _wait(self._renew_now, interval)
+            await self._renew(client)
+
+    async def _renew(self, client: AgentClient) -> None:
+        self._renew_now.clear()
+        self._note_renewal()
+        try:
+            await client.renew()
+            await self._acknowledge(client)
+        except AgentRefused as refusal:
+            if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
+                raise
 
     async def _acknowledge(self, client: AgentClient) -> None:
         cursor = self._cursor
@@ -307,6 +335,7 @@ class MacSession:
             self._renew_now.set()
 
     def _machine_reported(self, machine: MachineFacts) -> None:
+        self._record.rows_settled(self._context.stored_head(self._name, machine.ledger_chain_id))
         if self._record.machine_reported(machine):
             self._context.on_change(self._name, frozenset())
 

@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.component.fleet.stand_in_agent import CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
+from tests.component.fleet.stand_in_agent import CHAIN, CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.ledger import ChainHead
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import MacView, SecretMissing
@@ -71,6 +72,7 @@ class Rig:
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.stale_epochs: list[int] = []
         self.changes: list[tuple[str, frozenset[str]]] = []
+        self.stored_head: ChainHead | None = None
         self._bell = asyncio.Event()
         self._directory = directory
         self.fleet = MacFleet(
@@ -82,6 +84,7 @@ class Rig:
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
             timing=FAST,
+            stored_head=lambda _, chain_id: self.stored_head if chain_id == CHAIN else None,
         )
 
     async def start_mac(self, agent: StandInAgent) -> Mac:

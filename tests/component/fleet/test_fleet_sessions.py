@@ -8,6 +8,7 @@ import json
 import stat
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,9 @@ from tests.component.fleet.rig import Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.ledger import Activity
+from voxfleet_api.ledger import Activity, ChainHead, SignedRow
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
+from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
@@ -78,7 +80,55 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
     assert again is not None and again > sent
 
 
-async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) -> None:
+async def test_leases_are_renewed_before_history_is_read(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    for activity in Activity:
+        await mac.agent.seal(A.shard_uid, activity, event=False)
+    mac.agent.hold_history()
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    await mac.agent.heard("/v1/ledger")
+    paths = [call.path for call in mac.agent.seen]
+    assert paths.index("/v1/renew") < paths.index("/v1/ledger")
+    await mac.agent.heard("/v1/renew", more_than=2)
+    assert not rig.fleet.view("mac-01").connected
+
+    mac.agent.history_again()
+    assert (await rig.connected("mac-01")).usage[A].rows == 3
+
+
+async def test_history_is_verified_off_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[threading.Thread] = set()
+    check = LedgerBook.check
+
+    def watched(book: LedgerBook, rows: Iterable[SignedRow]) -> CheckedRows:
+        threads.add(threading.current_thread())
+        return check(book, rows)
+
+    monkeypatch.setattr(LedgerBook, "check", watched)
+    mac = await rig.start_mac(StandInAgent())
+    await mac.agent.seal(A.shard_uid, Activity.WORK, event=False)
+    rig.fleet.ensure(mac.resource("mac-01"))
+    assert (await rig.connected("mac-01")).usage[A].rows == 1
+    assert threads and threading.current_thread() not in threads
+
+
+async def test_history_is_read_from_the_stored_head_and_settled_rows_are_forgotten(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in Activity]
+    rig.stored_head = ChainHead("chain-1", 1, rows[1].hash)
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    view = await rig.connected("mac-01")
+    assert mac.agent.calls("/v1/ledger")[0].query == "after=1&limit=200"
+    assert view.usage[A].rows == 1 and [row.sequence for row in view.rows] == [2]
+
+    rig.stored_head = ChainHead("chain-1", 2, rows[2].hash)
+    await mac.agent.heard("/v1/machine", more_than=len(mac.agent.calls("/v1/machine")) + 1)
+    assert rig.fleet.view("mac-01").rows == () and rig.fleet.view("mac-01").usage == {}
+
+
+async def test_a_mac_whose_attempts_cannot_be_read_is_renewed_once(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent(list_unreadable=True))
     rig.fleet.ensure(mac.resource("mac-01"))
 
@@ -86,11 +136,10 @@ async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) ->
     await mac.agent.heard("/v1/attempts", more_than=2)
 
     assert "/v1/attempts: the answer cannot be read" in message
-    assert mac.agent.calls("/v1/renew") == [], "its leases run out, and it counts as lost"
-    assert rig.fleet.view("mac-01").last_renewal_seconds is None
+    assert len(mac.agent.calls("/v1/renew")) == 1, "its leases run out, and it counts as lost"
     mac.agent.list_unreadable = False
     await rig.connected("mac-01")
-    await mac.agent.heard("/v1/renew")
+    await mac.agent.heard("/v1/renew", more_than=1)
 
 
 async def test_a_stalled_stream_is_noticed(rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from voxfleet_api.kinds import AudioShard, MacAgent
+from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
@@ -30,6 +30,7 @@ class MacReconciler:
         if mac is None:
             context.fleet.forget(key.name)
             self._wake_waiting_shards(key.name, connected=False)
+            self._connected.pop(key.name, None)
             return None
         context.leader.check()
         context.fleet.ensure(mac)
@@ -41,10 +42,14 @@ class MacReconciler:
         return await self._delete_orphans(view)
 
     def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:
-        """Wakes the shards that wait for a Mac when it connects or disconnects, even those that it does not know."""
+        """Wakes the shards that wait for a Mac when it connects or disconnects, even those that it does not know.
+
+        Also the settlement of its rows, which a process that has become the leader has to begin.
+        """
         if self._connected.get(mac) == connected:
             return
         self._connected[mac] = connected
+        self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
         for shard in self._context.cache.all(AudioShard):
             if awaits(shard, mac):
                 self._context.queue.add(key_of(shard))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -12,6 +12,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
@@ -29,6 +30,7 @@ from voxfleet_api.protocol import (
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 CONTROL_PLANE = "control-plane-uid"
 
@@ -56,6 +58,7 @@ class Agent:
     runs: dict[AttemptKey, Run] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
     usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
+    rows: list[VerifiedRow] = field(default_factory=list)
     renewed_seconds: float = 0.0
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
@@ -128,7 +131,21 @@ class Agent:
             work_milliseconds=work,
             cleanup_milliseconds=10,
         )
-        self.sequence += 3
+        for activity, milliseconds in ((Activity.SETUP, 100), (Activity.WORK, work), (Activity.CLEANUP, 10)):
+            self.rows.append(
+                VerifiedRow(
+                    chain_id=self.name,
+                    sequence=self.sequence,
+                    hash=sha(f"{self.name}#{self.sequence}"),
+                    month=self.clock.now().strftime("%Y-%m"),
+                    attempt=key,
+                    ours=True,
+                    activity=activity,
+                    machine_milliseconds=milliseconds,
+                    audio_milliseconds=0,
+                )
+            )
+            self.sequence += 1
 
     def status(self, key: AttemptKey) -> AttemptStatus:
         run = self.runs[key]
@@ -184,6 +201,7 @@ class MemoryFleet:
         self.ensured: set[str] = set()
         self.lost_answers = 0.0
         self.started: list[tuple[AttemptKey, str]] = []
+        self.stored_head: Callable[[str], ChainHead | None] = lambda _: None
         self._views: dict[str, MacView] = {}
         self._random = random
         self._clock = clock
@@ -216,11 +234,14 @@ class MemoryFleet:
                 machine=old.machine,
                 attempts=old.attempts,
                 usage=old.usage,
+                rows=old.rows,
                 last_renewal_seconds=old.last_renewal_seconds,
             )
         else:
             agent.park_expired()
             agent.renewed_seconds = self._clock.seconds
+            head = self.stored_head(mac)
+            rows = tuple(agent.rows if head is None else agent.rows[head.sequence + 1 :])
             self._views[mac] = MacView(
                 mac,
                 connected=True,
@@ -228,7 +249,8 @@ class MemoryFleet:
                 message="connected",
                 machine=facts(agent),
                 attempts={key: agent.status(key) for key in agent.runs},
-                usage=dict(agent.usage),
+                usage=usage_of(rows),
+                rows=rows,
                 last_renewal_seconds=self._clock.seconds,
             )
         return {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
@@ -252,6 +274,19 @@ class MemoryFleet:
         await hop(self._random)
         if (before and mac not in self.reachable) or self._random.random() < self.lost_answers:
             raise AgentUnreachable(f"no answer from {mac}")
+
+
+def usage_of(rows: Iterable[VerifiedRow]) -> dict[AttemptKey, AttemptUsage]:
+    """What a book knows that was opened behind a stored head."""
+    found: dict[AttemptKey, AttemptUsage] = {}
+    for row in rows:
+        usage = found.get(row.attempt) or AttemptUsage(
+            chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0
+        )
+        field_name = f"{row.activity.lower()}_milliseconds"
+        more = {field_name: getattr(usage, field_name) + row.machine_milliseconds}
+        found[row.attempt] = usage.model_copy(update={"last_sequence": row.sequence, "rows": usage.rows + 1, **more})
+    return found
 
 
 def facts(agent: Agent) -> MachineFacts:

@@ -17,6 +17,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.stored_statements import stored_head
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 
@@ -93,6 +94,7 @@ class World:
             for resource in self.api.all(kind):
                 self.cache.put(resource)
         self.cache.put_namespace("team", {"team": "speech"})
+        self.fleet.stored_head = lambda mac: stored_head(self.cache, mac, mac, self.clock.now())
         self.api.changes.clear()
         self.queue = Requeue(self.clock)
         self.context = Context(

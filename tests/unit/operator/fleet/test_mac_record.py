@@ -8,10 +8,11 @@ from tests.rig.ledger_row import ledger_row
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.ledger import Activity, SignedRow, row_hash, sign
+from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerSpan
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
+from voxfleet_operator.fleet.verified_row import NO_MONTH, VerifiedRow
 
 KEY = Ed25519PrivateKey.generate()
 OURS, OTHERS = "cluster-1", "cluster-2"
@@ -123,6 +124,52 @@ def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
     book.resume("chain-1", 1)
     assert book.add(chain(OURS, OURS)) == {A}
     assert book.usage[A].rows == 2
+
+
+def test_a_chain_goes_on_behind_its_stored_head() -> None:
+    rows = chain(OURS, OURS, OURS)
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 2, ChainHead("chain-1", 1, rows[1].hash))
+    assert book.last_sequence == 1
+    assert book.add(rows[2:]) == {A} and book.error is None
+    assert book.usage[A].rows == 1 and [row.sequence for row in book.rows] == [2]
+
+
+def test_a_stored_head_that_the_chain_does_not_continue_is_an_error() -> None:
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 2, ChainHead("chain-1", 1, "f" * 64))
+    book.add(chain(OURS, OURS, OURS)[2:])
+    assert book.error is not None and "chain-1#2" in book.error
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 0, ChainHead("chain-1", 1, "f" * 64))
+    assert book.error is not None and "restored" in book.error
+
+
+def test_a_check_changes_nothing_and_counts_only_at_its_place(book: LedgerBook) -> None:
+    rows = chain(OURS, OURS)
+    checked = book.check(rows)
+    assert book.last_sequence == -1 and book.usage == {}
+    book.add(rows[:1])
+    assert book.take(checked) == set() and book.usage[A].rows == 1
+    assert book.take(book.check(rows[1:])) == {A} and book.usage[A].rows == 2
+
+
+def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: MacRecord) -> None:
+    rows = chain(OURS, OURS, OURS)
+    record.rows_delivered(rows)
+    record.rows_settled(None)
+    record.rows_settled(ChainHead("another", 7, "a" * 64))
+    assert len(record.view.rows) == 3
+    record.rows_settled(ChainHead("chain-1", 1, rows[1].hash))
+    assert [row.sequence for row in record.view.rows] == [2] and record.view.usage[A].rows == 3
+    record.rows_settled(ChainHead("chain-1", 2, rows[2].hash))
+    assert record.view.rows == () and record.view.usage == {}
+
+
+def test_a_row_that_a_broken_clock_dated_has_a_month_all_the_same() -> None:
+    signed = sign(ledger_row(wall_start="yesterday"), KEY)
+    assert VerifiedRow.of(signed, OURS).month == NO_MONTH
+    assert VerifiedRow.of(sign(ledger_row(), KEY), OURS).month == "2026-11"
 
 
 def test_an_end_is_shown_once_its_rows_are_verified(record: MacRecord) -> None:

@@ -14,7 +14,12 @@ from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
-from voxfleet_operator.fleet.session import SessionTiming, backoff_seconds, renewal_interval_seconds
+from voxfleet_operator.fleet.session import (
+    SessionTiming,
+    backoff_seconds,
+    renewal_interval_seconds,
+    renews_before_reading,
+)
 
 TIMING = SessionTiming(longest_renewal_interval_seconds=10, first_backoff_seconds=1, longest_backoff_seconds=30)
 KEY, OTHER_KEY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -31,6 +36,16 @@ def test_backoff_doubles_up_to_its_cap_with_jitter(failures: int, fraction: floa
 @pytest.mark.parametrize(("lease", "interval"), [(600.0, 10.0), (30.0, 10.0), (10.0, 10 / 3), (3.0, 1.0)])
 def test_a_lease_is_renewed_three_times_over_and_every_few_seconds(lease: float, interval: float) -> None:
     assert renewal_interval_seconds(lease, TIMING) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize(
+    ("stuck_at", "verified", "renews"),
+    [(None, -1, True), (-1, -1, False), (-1, 0, True), (5, 5, False), (5, -1, False)],
+)
+def test_a_session_renews_before_reading_unless_the_last_one_that_did_read_nothing(
+    stuck_at: int | None, verified: int, renews: bool
+) -> None:
+    assert renews_before_reading(stuck_at, verified) is renews
 
 
 OLD = Claim("b", "2026-01-01T00:00:00Z", "key-1", "hardware-1")

@@ -1,0 +1,106 @@
+"""Which of a Mac's verified rows are settled, in what class their time falls, and when to write it down. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+
+from voxfleet_api.kinds import AudioShard, MachineHourStatement
+from voxfleet_api.ledger import Activity
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.verified_row import VerifiedRow
+from voxfleet_operator.metering.usage import newer
+from voxfleet_operator.reconcile.shard.status import is_settled
+
+INTERVAL_SECONDS = 3600
+MAX_WAITING_ROWS = 1000
+"""So many settled rows are written before the hour is over, so that memory holds no more."""
+
+ShardByUid = Callable[[str], AudioShard | None]
+CursorOf = Callable[[str, str], int]
+"""(chain, month) -> the number of the newest row that is settled there; -1 before the first."""
+
+
+class TimeClass(StrEnum):
+    PRODUCTIVE = "Productive"  # work that was committed
+    RETRY = "Retry"  # work of an attempt without a result
+    OVERHEAD = "Overhead"  # setup and cleanup
+    ORPHANED = "Orphaned"  # work of a job that was deleted before the attempt was settled
+    FOREIGN = "Foreign"  # of another control plane; counted there
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRow:
+    row: VerifiedRow
+    time_class: TimeClass
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """Rows of one chain and one month that follow each other. One write adds them to the month's statement.
+
+    The runs of a chain are written in their order, each only after the one before it. So the highest cursor of a chain
+    in any statement says how far all of the chain is settled.
+    """
+
+    chain_id: str
+    month: str
+    rows: tuple[SettledRow, ...]
+
+
+def settled_runs(view: MacView, shard_by_uid: ShardByUid, cursor_of: CursorOf) -> tuple[SettledRun, ...]:
+    """The runs to write: each chain's rows up to its first one that is not settled."""
+    runs: list[SettledRun] = []
+    for chain_id, rows in groupby(view.rows, key=lambda row: row.chain_id):
+        settled = _settled_first(rows, view, shard_by_uid)
+        for month, run in groupby(settled, key=lambda item: item.row.month):
+            new = tuple(item for item in run if item.row.sequence > cursor_of(chain_id, month))
+            if new:
+                runs.append(SettledRun(chain_id, month, new))
+    return tuple(runs)
+
+
+def is_due(
+    runs: Iterable[SettledRun], statements: Iterable[MachineHourStatement], first_seen: str, now: datetime
+) -> bool:
+    """Whether to write now: an hour after the last time, or since the Mac was added, or when many rows wait."""
+    waiting = sum(len(run.rows) for run in runs)
+    if waiting == 0:
+        return False
+    last = max((item.status.updated_at for item in statements if item.status.updated_at), default=first_seen)
+    age_seconds = (now - datetime.fromisoformat(last)).total_seconds() if last else INTERVAL_SECONDS
+    return waiting >= MAX_WAITING_ROWS or age_seconds >= INTERVAL_SECONDS
+
+
+def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> TimeClass | None:
+    """None while the row is not settled: its attempt may still get a result, or is not all in its shard's status."""
+    if not row.ours:
+        return TimeClass.FOREIGN
+    work = TimeClass.RETRY
+    if shard is None:
+        if not view.connected or row.attempt in view.attempts:
+            return None
+        work = TimeClass.ORPHANED
+    else:
+        number = row.attempt.attempt
+        record = next((item for item in shard.status.attempts if item.attempt == number), None)
+        if record is None:
+            if number > (shard.status.attempt or 0):
+                return None  # the cache lags
+        elif record.mac == view.name:
+            if not is_settled(shard, record) or newer(record.usage, view.usage.get(row.attempt)):
+                return None
+            if shard.status.commit is not None and shard.status.commit.attempt == number:
+                work = TimeClass.PRODUCTIVE
+    return work if row.activity is Activity.WORK else TimeClass.OVERHEAD
+
+
+def _settled_first(rows: Iterable[VerifiedRow], view: MacView, shard_by_uid: ShardByUid) -> Iterable[SettledRow]:
+    for row in rows:
+        found = time_class(row, shard_by_uid(row.attempt.shard_uid), view)
+        if found is None:
+            return
+        yield SettledRow(row, found)
