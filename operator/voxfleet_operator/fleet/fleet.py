@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptRequest, AttemptStatus
+from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
-from voxfleet_operator.fleet.mac_view import AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView
 from voxfleet_operator.fleet.session import MacSession, SessionContext, SessionTiming
 
 
@@ -117,11 +117,17 @@ class MacFleet:
             if other.view.reason is Reason.DUPLICATE_MACHINE:
                 other.redial()
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        return await self._session(mac).put(shard_uid, attempt, request)
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        if (session := self._addressed(mac)) is not None:
+            session.put(key, request)
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
-        return await self._session(mac).delete(shard_uid, attempt)
+    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        session = self._addressed(mac)
+        return None if session is None else session.put_answer(key)
+
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        session = self._addressed(mac)
+        return None if session is None else session.delete(key)
 
     async def close(self) -> None:
         """Ends every session; no thread, descriptor or socket file is left."""
@@ -130,11 +136,8 @@ class MacFleet:
         await asyncio.gather(*self._stopping)
         self._dialer.close()
 
-    def _session(self, mac: str) -> MacSession:
-        session = self._sessions.get(mac)
-        if session is None:
-            raise AgentUnreachable(f"there is no MacAgent {mac}")
-        return session
+    def _addressed(self, mac: MacView) -> MacSession | None:
+        return self._sessions.get(mac.name)
 
     def _older_twin(self, name: str) -> str | None:
         session = self._sessions.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from voxfleet_api.conditions import Reason
@@ -46,6 +47,35 @@ class AgentUnreachable(Exception):
     """The agent gave no answer, so it is unknown whether it acted."""
 
 
+class Order(StrEnum):
+    """What an agent is told about an attempt."""
+
+    PUT = "PUT"  # start or resume it
+    DELETE = "DELETE"
+
+
+class Outcome(StrEnum):
+    PENDING = "Pending"  # stated, and not answered yet
+    ACCEPTED = "Accepted"
+    GONE = "Gone"  # nothing is left on the Mac
+    DELETING = "Deleting"  # it never runs again, and is being cleaned up
+    REFUSED = "Refused"
+    UNKNOWN = "Unknown"  # no answer: the agent may have acted or not
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAnswer:
+    """The answer to the newest order of its kind about one attempt."""
+
+    outcome: Outcome
+    at_seconds: float
+    """On the fleet's clock."""
+    refusal: AgentRefused | None = None
+
+
+PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))
+
+
 class SecretMissing(Exception):
     """A Secret or one of its keys cannot be read; the message says what to create or which right to grant."""
 
@@ -66,10 +96,17 @@ class Fleet(Protocol):
 
     def forget(self, mac: str) -> None: ...
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        """Starts or resumes an attempt; raises AgentRefused or AgentUnreachable."""
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        """States that an attempt is to start or resume. The answer wakes its shard; a break of contact does, too."""
         ...
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
-        """True once the agent confirmed that nothing is left; raises AgentRefused or AgentUnreachable."""
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        """States that nothing is to be left of an attempt, and returns the newest answer.
+
+        The session repeats it until that is so; each new answer wakes the attempt's shard and the MacAgent.
+        """
+        ...
+
+    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        """None if nothing was stated, or so long ago that it is forgotten."""
         ...

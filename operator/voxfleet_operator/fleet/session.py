@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -18,14 +18,25 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
+from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import Dialer, DialError, SecretReader
-from voxfleet_operator.fleet.identity import MacRejected, check_identity, other_control_plane
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView, SecretMissing
+from voxfleet_operator.fleet.mac_view import (
+    AgentAnswer,
+    AgentRefused,
+    AgentUnreachable,
+    MacView,
+    Order,
+    Outcome,
+    SecretMissing,
+)
+from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
 
@@ -75,19 +86,6 @@ def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> flo
     return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
 
 
-async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Runs all coroutines until one ends, cancels the others, and raises what the first one raised."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
-
-
 class MacSession:
     def __init__(self, mac: MacAgent, context: SessionContext) -> None:
         self.mac = mac
@@ -96,6 +94,8 @@ class MacSession:
         self._context = context
         self._log = log.bind(mac=self._name)
         self._record = self._new_record()
+        self._mailbox = Mailbox()
+        self._delivery = Delivery(self._mailbox, context.clock)
         self._client: AgentClient | None = None
         self._shortest_lease_seconds = _lost_after_seconds(mac)
         self._renew_now = asyncio.Event()
@@ -127,19 +127,21 @@ class MacSession:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def put(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        client = self._connected_client()
-        self._shorten_lease(request.lease_seconds)
-        self._note_renewal()  # a PUT grants a lease, too
-        status = await client.put_attempt(shard_uid, attempt, request)
-        self._changed(self._record.attempt_accepted(status))
-        return status
+    def put(self, key: AttemptKey, request: AttemptRequest) -> None:
+        if self._client is not None:
+            self._mailbox.put(key, request)
+            self._delivery.wake()
 
-    async def delete(self, shard_uid: str, attempt: int) -> bool:
-        gone = await self._connected_client().delete_attempt(shard_uid, attempt)
-        if gone:
-            self._changed(self._record.attempt_gone(AttemptKey(shard_uid, attempt)))
-        return gone
+    def put_answer(self, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox.answer(Order.PUT, key)
+
+    def delete(self, key: AttemptKey) -> AgentAnswer | None:
+        answer = self._mailbox.answer(Order.DELETE, key)
+        if answer is not None and answer.outcome is Outcome.GONE and key not in self._record.view.attempts:
+            return answer
+        self._mailbox.delete(key)
+        self._delivery.wake()
+        return self._mailbox.answer(Order.DELETE, key)
 
     def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
         return (
@@ -147,11 +149,6 @@ class MacSession:
             and old.spec.token_secret_ref == new.spec.token_secret_ref
             and old.spec.ledger_public_key == new.spec.ledger_public_key
         )
-
-    def _connected_client(self) -> AgentClient:
-        if self._client is None:
-            raise AgentUnreachable(f"{self._name} is not connected: {self._record.view.message}")
-        return self._client
 
     async def _run(self) -> None:
         while True:
@@ -171,15 +168,16 @@ class MacSession:
             finally:
                 self._client = None
             self._connection_changed(False, reason, message)
+            self._changed(self._mailbox.connection_lost(self._context.clock()))
             if not self._redial.is_set():
-                wait = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
+                pause_seconds = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
                 self._failures += 1
-                await _wait(self._redial, wait)
+                await wait(self._redial, pause_seconds)
 
     async def _converse(self) -> None:
         twin = self._context.older_twin(self._name)
         if twin is not None:
-            raise _duplicate(twin)
+            raise duplicate_machine(twin)
         mac = self.mac  # both Secrets are read for one version; an update that matters to what follows redials
         opening = await self._context.dialer.dial(mac)
         ref = mac.spec.token_secret_ref
@@ -201,7 +199,11 @@ class MacSession:
                 machine = await client.machine()
                 self._machine_reported(machine)
                 following = asyncio.Event()
-                await first_of(self._follow(client, machine, following), self._keep_alive(client, following))
+                await first_of(
+                    self._follow(client, machine, following),
+                    self._keep_alive(client, following),
+                    self._deliver(client, following),
+                )
             except AgentUnreachable as error:
                 if connection.refusal is None:
                     raise
@@ -220,7 +222,7 @@ class MacSession:
         self._context.on_identified(self._name)
         twin = self._context.older_twin(self._name)
         if twin is not None:
-            raise _duplicate(twin)
+            raise duplicate_machine(twin)
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
         """Reads the ledger, the list, then events since the list.
@@ -288,7 +290,40 @@ class MacSession:
                     raise
             self._machine_reported(await client.machine())
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
-            await _wait(self._renew_now, interval)
+            await wait(self._renew_now, interval)
+
+    async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
+        """Sends what reconcilers want of this Mac."""
+        await following.wait()
+        await self._delivery.run(lambda letter: self._send(client, letter))
+
+    async def _send(self, client: AgentClient, letter: Letter) -> None:
+        key, outcome, refusal = letter.key, Outcome.UNKNOWN, None
+        bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
+        try:
+            outcome = await self._call(client, letter)
+            bound.info("attempt_answered", outcome=outcome)
+        except AgentRefused as error:
+            outcome, refusal = Outcome.REFUSED, error
+            bound.warning("attempt_refused", error=str(error))
+        except AgentUnreachable as error:
+            bound.warning("attempt_unanswered", error=str(error))
+        finally:
+            if self._mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal)):
+                self._changed({key.shard_uid})
+
+    async def _call(self, client: AgentClient, letter: Letter) -> Outcome:
+        key, request = letter.key, letter.request
+        if request is None:
+            if not await client.delete_attempt(*key):
+                return Outcome.DELETING
+            self._record.attempt_gone(key)
+            return Outcome.GONE
+        self._shorten_lease(request.lease_seconds)
+        self._note_renewal()  # a PUT grants a lease, too
+        self._record.attempt_accepted(await client.put_attempt(*key, request))
+        crash_points.point("put-answered")
+        return Outcome.ACCEPTED
 
     async def _acknowledge(self, client: AgentClient) -> None:
         cursor = self._cursor
@@ -349,18 +384,3 @@ def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
             f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
         )
     return SecretStr(text)
-
-
-def _duplicate(twin: str) -> MacRejected:
-    return MacRejected(
-        Reason.DUPLICATE_MACHINE,
-        f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
-    )
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

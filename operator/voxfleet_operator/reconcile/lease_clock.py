@@ -20,15 +20,8 @@ class MacContact:
 
 
 class LeaseClock:
-    """Remembers when each Mac was last sent a PUT; renewals are remembered by its view."""
-
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._put_sent_seconds: dict[str, float] = {}
-
-    def put_sent(self, mac: str) -> None:
-        """To be called before the PUT: the lease may count from any moment after this one."""
-        self._put_sent_seconds[mac] = self._context.clock()
 
     def mac_contact(self, shard: AudioShard) -> MacContact:
         """Of the Mac that has the shard's newest attempt.
@@ -38,8 +31,9 @@ class LeaseClock:
         """
         context, mac, lease_seconds = self._context, shard.status.mac or "", shard.status.lease_seconds or 0
         view = context.fleet.view(mac)
-        granted = (view.last_renewal_seconds, self._put_sent_seconds.get(mac))
-        last = max([context.leader.counts_from_seconds, *(time for time in granted if time is not None)])
+        last = context.leader.counts_from_seconds
+        if view.last_renewal_seconds is not None:
+            last = max(last, view.last_renewal_seconds)
         silent_seconds = context.clock() - last
         margin_seconds = context.options.lost_margin_seconds
         return MacContact(

@@ -12,9 +12,10 @@ from tests.component.fleet.stand_in_agent import CONTROL_PLANE, PATIENCE_SECONDS
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.mac_view import MacView, SecretMissing
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Outcome, SecretMissing
 from voxfleet_operator.fleet.session import SessionTiming
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
@@ -108,6 +109,31 @@ class Rig:
     async def refused(self, mac: str, reason: Reason) -> str:
         """The message that comes with the reason."""
         return (await self.until(mac, lambda view: view.reason is reason)).message
+
+    async def answered(
+        self,
+        read: Callable[[], AgentAnswer | None],
+        enough: Callable[[AgentAnswer], bool] = lambda answer: answer.outcome is not Outcome.PENDING,
+    ) -> AgentAnswer:
+        """The answer that `read` finds, once there is one that is enough; `read` may state the order again."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (answer := read()) is None or not enough(answer):
+                    self._bell.clear()
+                    await self._bell.wait()
+        except TimeoutError:
+            raise AssertionError("never answered") from None
+        return answer
+
+    async def put(self, mac: str, key: AttemptKey, request: AttemptRequest) -> AgentAnswer:
+        self.fleet.put(self.fleet.view(mac), key, request)
+        return await self.answered(lambda: self.fleet.put_answer(self.fleet.view(mac), key))
+
+    async def delete(self, mac: str, key: AttemptKey) -> None:
+        """Until the agent has confirmed that nothing is left."""
+        await self.answered(
+            lambda: self.fleet.delete(self.fleet.view(mac), key), lambda answer: answer.outcome is Outcome.GONE
+        )
 
     def _changed(self, mac: str, shard_uids: frozenset[str]) -> None:
         self.changes.append((mac, shard_uids))

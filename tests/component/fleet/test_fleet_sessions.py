@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import psutil
-import pytest
 from pydantic import SecretStr
 from tests.component.fleet.rig import Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
@@ -19,10 +18,12 @@ from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 from voxfleet_api.conditions import Reason
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE
+from voxfleet_operator.fleet.mac_view import PENDING, Outcome
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 DIGEST = "sha256:" + "0" * 64
+REQUEST = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
 A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")
 
 
@@ -66,8 +67,8 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
     mac.sshd.stop()
     suspect = await rig.until("mac-01", lambda view: view.reason is Reason.SSH_UNREACHABLE)
     sent = suspect.last_renewal_seconds
-    with pytest.raises(AgentUnreachable, match="mac-01 is not connected"):
-        await rig.fleet.put("mac-01", A.shard_uid, 1, AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60))
+    rig.fleet.put(suspect, A, REQUEST)
+    assert rig.fleet.put_answer(suspect, A) is None, "it is not kept for later: others decide meanwhile"
     assert sent is not None and rig.fleet.view("mac-01").last_renewal_seconds == sent
 
     renewals = len(mac.agent.calls("/v1/renew"))
@@ -115,8 +116,7 @@ async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
 
     rig.fleet.ensure(quick.resource("quick"))
     await rig.connected("quick")
-    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
-    await rig.fleet.put("quick", A.shard_uid, 1, request)
+    assert (await rig.put("quick", A, REQUEST)).outcome is Outcome.ACCEPTED
 
     assert not rig.fleet.view("slow").connected
     slow.agent.answer_again()
@@ -178,14 +178,14 @@ async def test_put_and_delete_reach_the_agent_with_credentials_and_a_large_body(
         credentials=S3Credentials(access_key_id=SecretStr("me"), secret_access_key=SecretStr("s3cret"), region="eu"),
     )
 
-    status = await rig.fleet.put("mac-01", A.shard_uid, 1, request)
+    answer = await rig.put("mac-01", A, request)
     body = json.loads(mac.agent.calls(f"/v1/attempts/{A.shard_uid}/1")[-1].body)
-    assert status.state is AttemptState.ACCEPTED
+    assert answer.outcome is Outcome.ACCEPTED
     assert body["credentials"] == {"accessKeyId": "me", "secretAccessKey": "s3cret", "region": "eu"}
     assert len(body["spec"]["padding"]) == 8_000_000
-    await rig.until("mac-01", lambda view: A in view.attempts)
+    assert rig.fleet.view("mac-01").attempts[A].state is AttemptState.ACCEPTED
 
-    assert await rig.fleet.delete("mac-01", A.shard_uid, 1)
+    await rig.delete("mac-01", A)
     assert A not in rig.fleet.view("mac-01").attempts
 
 
@@ -194,14 +194,42 @@ async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(ri
     rig.fleet.ensure(mac.resource("mac-01"))
     await rig.connected("mac-01")
     mac.agent.hold_answers()
-    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
-    call = asyncio.create_task(rig.fleet.put("mac-01", A.shard_uid, 1, request))
+    rig.fleet.put(rig.fleet.view("mac-01"), A, REQUEST)
+    rig.fleet.delete(rig.fleet.view("mac-01"), B)
     await mac.agent.heard(f"/v1/attempts/{A.shard_uid}/1")
 
     mac.sshd.stop()
+    suspect = await rig.until("mac-01", lambda view: not view.connected)
 
-    with pytest.raises(AgentUnreachable):
-        await call
+    answer = await rig.answered(lambda: rig.fleet.put_answer(suspect, A))
+    assert answer.outcome is Outcome.UNKNOWN
+    assert {A.shard_uid, B.shard_uid} <= set().union(*(shard_uids for _, shard_uids in rig.changes))
+
+    mac.agent.answer_again()
+    mac.sshd.start()
+    await rig.connected("mac-01")
+    await rig.delete("mac-01", B)  # what was to be deleted still is
+
+
+async def test_a_mac_that_answers_nothing_keeps_its_calls_to_itself(rig: Rig) -> None:
+    hung = await rig.start_mac(StandInAgent(hardware_id="hardware-hung"))
+    other = await rig.start_mac(StandInAgent(hardware_id="hardware-other"))
+    rig.fleet.ensure(hung.resource("hung"))
+    rig.fleet.ensure(other.resource("other"))
+    view = await rig.connected("hung")
+    await rig.connected("other")
+    hung.agent.hold_answers()
+    keys = [AttemptKey(f"shard-{number}", 1) for number in range(2 * CALLS_AT_ONCE)]
+    for key in keys:
+        rig.fleet.put(view, key, REQUEST)
+        rig.fleet.delete(view, AttemptKey(f"deleted-{key.shard_uid}", 1))
+
+    assert (await rig.put("other", A, REQUEST)).outcome is Outcome.ACCEPTED
+    await rig.delete("other", B)
+
+    assert {rig.fleet.put_answer(view, key) for key in keys} == {PENDING}
+    calls = [call for call in hung.agent.seen if call.method in ("PUT", "DELETE")]
+    assert len(calls) <= CALLS_AT_ONCE
 
 
 async def test_an_old_epoch_is_reported_to_the_leader_and_then_accepted(rig: Rig) -> None:
@@ -221,9 +249,8 @@ async def test_a_refusal_carries_the_agents_problem(rig: Rig) -> None:
     await rig.connected("mac-01")
     mac.agent.held_epoch = 9
 
-    with pytest.raises(AgentRefused, match="HTTP 412: old epoch") as refusal:
-        await rig.fleet.delete("mac-01", A.shard_uid, 1)
-    assert refusal.value.problem.held_epoch == 9
+    refusal = (await rig.put("mac-01", A, REQUEST)).refusal
+    assert refusal is not None and refusal.problem.held_epoch == 9
 
 
 async def test_a_changed_spec_dials_again_and_an_equal_one_does_not(rig: Rig) -> None:

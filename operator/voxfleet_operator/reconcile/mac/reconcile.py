@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import structlog
-
 from voxfleet_api.kinds import AudioShard, MacAgent
-from voxfleet_api.protocol import AttemptStatus
+from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
 from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
-DELETE_POLL_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
+DELETE_POLL_SECONDS = 10.0
+"""An answer comes earlier, unless the agent has too much to delete at once."""
 
 
 class MacReconciler:
@@ -58,15 +55,8 @@ class MacReconciler:
             if await self._exists(report, view.name):
                 continue
             self._context.leader.check()
-            try:
-                gone = await self._context.fleet.delete(view.name, report.shard_uid, report.attempt)
-            except (AgentRefused, AgentUnreachable) as error:
-                log.warning(
-                    "orphaned attempt not deleted", mac=view.name, shard=report.shard_name, attempt=report.attempt,
-                    error=str(error),
-                )  # fmt: skip
-                gone = False
-            if not gone:
+            answer = self._context.fleet.delete(view, AttemptKey(report.shard_uid, report.attempt))
+            if answer is None or answer.outcome is not Outcome.GONE:
                 again = DELETE_POLL_SECONDS
         return again
 

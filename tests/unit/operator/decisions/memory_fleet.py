@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
@@ -28,7 +29,8 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, AgentUnreachable, MacView, Order, Outcome
+from voxfleet_operator.fleet.mailbox import Letter, Mailbox
 
 CONTROL_PLANE = "control-plane-uid"
 
@@ -176,7 +178,7 @@ def result_of(spec: AttemptSpec) -> ShardResult:
 
 
 class MemoryFleet:
-    """Views lag until `refresh`; a call may act and lose its answer."""
+    """Views lag until `refresh`; calls are made by `send`, and one may act and lose its answer."""
 
     def __init__(self, agents: Mapping[str, Agent], random: Random, clock: Clock) -> None:
         self.agents = agents
@@ -185,6 +187,7 @@ class MemoryFleet:
         self.lost_answers = 0.0
         self.started: list[tuple[AttemptKey, str]] = []
         self._views: dict[str, MacView] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
         self._random = random
         self._clock = clock
 
@@ -201,13 +204,15 @@ class MemoryFleet:
     def forget(self, mac: str) -> None:
         self.ensured.discard(mac)
         self._views.pop(mac, None)
+        self._mailboxes.pop(mac, None)
 
     def refresh(self, mac: str) -> set[str]:
         """Renews leases and reads what the agent says; returns the shards that look different now."""
         if mac not in self.ensured:
             return set()
-        agent, old = self.agents[mac], self.view(mac)
+        agent, old, dropped = self.agents[mac], self.view(mac), set[str]()
         if mac not in self.reachable:
+            dropped = self._mailbox(mac).connection_lost(self._clock.seconds)
             self._views[mac] = MacView(
                 mac,
                 connected=False,
@@ -231,22 +236,61 @@ class MemoryFleet:
                 usage=dict(agent.usage),
                 last_renewal_seconds=self._clock.seconds,
             )
-        return {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
+        return dropped | {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        await self._hop(mac, before=True)
-        key = AttemptKey(shard_uid, attempt)
-        if key not in self.agents[mac].runs:
-            self.started.append((key, mac))
-        status = self.agents[mac].put(key, request)
-        await self._hop(mac)
-        return status
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        if self.view(mac.name).connected:
+            self._mailbox(mac.name).put(key, request)
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox(mac.name).answer(Order.PUT, key)
+
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        mailbox = self._mailbox(mac.name)
+        answer = mailbox.answer(Order.DELETE, key)
+        if answer is None or answer.outcome is not Outcome.GONE or key in self.view(mac.name).attempts:
+            mailbox.delete(key)
+        return mailbox.answer(Order.DELETE, key)
+
+    async def send(self) -> dict[str, set[str]]:
+        """Sends all that is due, as the sessions do; returns the shards that were answered, by Mac."""
+        macs = [mac for mac in self._mailboxes if self.view(mac).connected]
+        answered = await asyncio.gather(*(self._send_all(mac) for mac in macs))
+        return dict(zip(macs, answered, strict=True))
+
+    async def _send_all(self, mac: str) -> set[str]:
+        mailbox, answered = self._mailbox(mac), set()
+        while (letter := mailbox.next(self._clock.seconds)) is not None:
+            outcome, refusal = Outcome.UNKNOWN, None
+            try:
+                outcome = await self._call(mac, letter)
+            except AgentRefused as error:
+                outcome, refusal = Outcome.REFUSED, error
+            except AgentUnreachable:
+                pass
+            mailbox.answered(letter, AgentAnswer(outcome, self._clock.seconds, refusal))
+            answered.add(letter.key.shard_uid)
+        return answered
+
+    async def _call(self, mac: str, letter: Letter) -> Outcome:
         await self._hop(mac, before=True)
-        gone = self.agents[mac].delete(AttemptKey(shard_uid, attempt))
+        agent = self.agents[mac]
+        if letter.request is None:
+            agent.delete(letter.key)
+            await self._hop(mac)
+            view = self.view(mac)
+            left = {key: report for key, report in view.attempts.items() if key != letter.key}
+            self._views[mac] = replace(view, attempts=left)
+            return Outcome.GONE
+        if letter.key not in agent.runs:
+            self.started.append((letter.key, mac))
+        agent.put(letter.key, letter.request)
+        self._views[mac] = replace(self.view(mac), last_renewal_seconds=self._clock.seconds)
         await self._hop(mac)
-        return gone
+        return Outcome.ACCEPTED
+
+    def _mailbox(self, mac: str) -> Mailbox:
+        return self._mailboxes.setdefault(mac, Mailbox())
 
     async def _hop(self, mac: str, *, before: bool = False) -> None:
         await hop(self._random)
