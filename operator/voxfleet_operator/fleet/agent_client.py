@@ -1,4 +1,7 @@
-"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains."""
+"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains.
+
+MacRejected is raised for an answer that no honest agent gives.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.refusals import check_held_epoch, retry_after_seconds
 
 # At debug level these libraries log request headers, the token among them.
 for _name in ("httpx", "httpcore"):
@@ -178,10 +182,11 @@ class AgentClient:
             problem = Problem.model_validate_json(content)
         except ValidationError:
             problem = Problem(message="the answer says no more; look into the agent's log")
-        if response.status_code == httpx.codes.PRECONDITION_FAILED and problem.held_epoch is not None:
-            self._on_stale_epoch(problem.held_epoch)
-        retry_after = response.headers.get("Retry-After", "")
-        return AgentRefused(response.status_code, problem, float(retry_after) if retry_after.isdecimal() else None)
+        if response.status_code == httpx.codes.PRECONDITION_FAILED:
+            sent = int(response.request.headers.get(EPOCH_HEADER, self._epoch()))
+            self._on_stale_epoch(check_held_epoch(problem.held_epoch, sent))
+        retry_seconds = retry_after_seconds(response.headers.get("Retry-After", ""))
+        return AgentRefused(response.status_code, problem, retry_seconds)
 
 
 @dataclass(frozen=True, slots=True)

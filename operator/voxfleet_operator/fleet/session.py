@@ -101,6 +101,7 @@ class MacSession:
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
+        self._doubted = False
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
@@ -158,6 +159,7 @@ class MacSession:
                 await first_of(self._converse(), self._redial.wait())
             except (DialError, MacRejected, SecretMissing) as error:
                 reason, message = error.reason, error.message
+                self._doubted |= reason is Reason.EPOCH_NOT_BELIEVED
             except AgentRefused as refusal:
                 reason, message = self._explain(refusal)
             except AgentUnreachable as error:
@@ -198,6 +200,7 @@ class MacSession:
                 client.authorize(token)
                 machine = await client.machine()
                 self._machine_reported(machine)
+                await self._dispel_doubts(client)
                 following = asyncio.Event()
                 await first_of(
                     self._follow(client, machine, following),
@@ -223,6 +226,12 @@ class MacSession:
         twin = self._context.older_twin(self._name)
         if twin is not None:
             raise duplicate_machine(twin)
+
+    async def _dispel_doubts(self, client: AgentClient) -> None:
+        """A Mac that was not believed shows as connected, and gets work, only once it takes our epoch."""
+        if self._doubted:
+            await client.renew()
+            self._doubted = False
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
         """Reads the ledger, the list, then events since the list.

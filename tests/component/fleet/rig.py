@@ -72,6 +72,8 @@ class Rig:
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.stale_epochs: list[int] = []
         self.changes: list[tuple[str, frozenset[str]]] = []
+        self.seen: list[MacView] = []
+        """The view after each change."""
         self._bell = asyncio.Event()
         self._directory = directory
         self.fleet = MacFleet(
@@ -137,6 +139,7 @@ class Rig:
 
     def _changed(self, mac: str, shard_uids: frozenset[str]) -> None:
         self.changes.append((mac, shard_uids))
+        self.seen.append(self.fleet.view(mac))
         self._bell.set()
 
     async def _secret(self, name: str, key: str) -> bytes:

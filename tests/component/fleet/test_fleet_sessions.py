@@ -243,6 +243,21 @@ async def test_an_old_epoch_is_reported_to_the_leader_and_then_accepted(rig: Rig
     assert renewal.headers["voxfleet-epoch"] == "7"
 
 
+async def test_an_epoch_that_nobody_had_is_not_believed_and_marks_its_mac(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(held_epoch=2**31 - 2))
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    message = await rig.refused("mac-01", Reason.EPOCH_NOT_BELIEVED)
+    changes = len(rig.changes)
+    await mac.agent.heard("/v1/renew", more_than=2)
+
+    assert "2147483646" in message
+    assert rig.stale_epochs == [], "the Lease could never be raised again"
+    assert not [view for view in rig.seen[changes:] if view.connected], "it gets no work in between"
+    mac.agent.held_epoch = 0
+    await rig.connected("mac-01")
+
+
 async def test_a_refusal_carries_the_agents_problem(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.fleet.ensure(mac.resource("mac-01"))

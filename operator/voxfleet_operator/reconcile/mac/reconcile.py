@@ -9,7 +9,7 @@ from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
 DELETE_POLL_SECONDS = 10.0
@@ -35,6 +35,11 @@ class MacReconciler:
         written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
         if written is None:
             return 0.0
+        announcement = contact_change(mac.status.conditions, written.status.conditions)
+        if announcement is not None:
+            context.events.publish(
+                written, announcement.reason, announcement.message, warning=announcement.status == "False"
+            )
         return await self._delete_orphans(view)
 
     def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:

@@ -16,7 +16,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import MacAgent
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.contract.status import contract_status
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
 
 
 def test_a_contract_publishes_its_digest() -> None:
@@ -98,3 +98,23 @@ def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:
     assert mac_status(known, replace(SILENT, reason=Reason.SSH_UNREACHABLE), LATER).machine == status.machine
     busy = facts(Agent("mac-a", Clock(), World().random, sequence=99))
     assert mac_status(known, replace(CONNECTED, machine=busy), LATER) == status
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, CONNECTED, Reason.CONNECTED),
+        (CONNECTED, CONNECTED, None),
+        (CONNECTED, replace(SILENT, reason=Reason.EPOCH_NOT_BELIEVED), Reason.EPOCH_NOT_BELIEVED),
+        (replace(SILENT, reason=Reason.SSH_UNREACHABLE), CONNECTED, Reason.CONNECTED),
+        (replace(SILENT, reason=Reason.SSH_UNREACHABLE), replace(SILENT, reason=Reason.SSH_UNREACHABLE), None),
+        (CONNECTED, replace(SILENT, reason=Reason.CONNECTING), None),
+    ],
+)
+def test_people_are_told_when_contact_comes_goes_or_fails_anew(
+    before: MacView | None, after: MacView, told: Reason | None
+) -> None:
+    mac = MacAgent.load(mac_agent("mac-a"))
+    old = () if before is None else mac_status(mac, before, NOW).conditions
+    change = contact_change(old, mac_status(mac, after, LATER).conditions)
+    assert (None if change is None else change.reason) == told
