@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView
-from voxfleet_operator.fleet.session import MacSession, SessionContext, SessionTiming
+from voxfleet_operator.fleet.session import MacSession
+from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class MacFleet:
             on_stale_epoch=on_stale_epoch,
             clock=clock,
             timing=timing or SessionTiming(),
-            renewals={},
+            grants=LeaseGrants(),
             older_twin=self._older_twin,
             on_identified=self._redial_younger_twins,
         )
@@ -85,12 +88,15 @@ class MacFleet:
                 connected=False,
                 reason=Reason.UNKNOWN,
                 message="there is no MacAgent of this name",
-                last_renewal_seconds=self._context.renewals.get(mac),
             )
         return session.view
 
     def views(self) -> Mapping[str, MacView]:
-        return {name: session.view for name, session in self._sessions.items()}
+        """They are looked up as they are at the moment of reading; nothing is copied."""
+        return _Views(self._sessions)
+
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        return self._context.grants.last_seconds(record)
 
     def ensure(self, mac: MacAgent) -> None:
         name = mac.metadata.name
@@ -137,7 +143,9 @@ class MacFleet:
         self._dialer.close()
 
     def _addressed(self, mac: MacView) -> MacSession | None:
-        return self._sessions.get(mac.name)
+        """The session that the view is of, unless its name stands for another machine meanwhile."""
+        session = self._sessions.get(mac.name)
+        return session if session is not None and session.view.identity == mac.identity else None
 
     def _older_twin(self, name: str) -> str | None:
         session = self._sessions.get(name)
@@ -153,6 +161,25 @@ class MacFleet:
                 session.redial()
 
 
+class _Views(Mapping[str, MacView]):
+    def __init__(self, sessions: Mapping[str, MacSession]) -> None:
+        self._sessions = sessions
+
+    def __getitem__(self, mac: str) -> MacView:
+        return self._sessions[mac].view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+
 def _claim(session: MacSession) -> Claim:
-    metadata = session.mac.metadata
-    return Claim(metadata.name, metadata.creation_timestamp, session.mac.spec.ledger_public_key, session.hardware_id)
+    metadata, identity = session.mac.metadata, session.view.identity
+    return Claim(
+        metadata.name,
+        metadata.creation_timestamp,
+        session.mac.spec.ledger_public_key,
+        None if identity is None else identity.hardware_id,
+    )

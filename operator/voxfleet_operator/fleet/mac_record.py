@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts
 from voxfleet_operator.fleet.ledger_book import LedgerBook
@@ -49,6 +49,10 @@ class MacRecord:
         if old.connected == connected:
             return set()
         return {key.shard_uid for key, status in self._attempts.items() if not status.has_ended}
+
+    def identified(self, identity: MachineIdentity) -> None:
+        """Takes which machine it is; a record is about one machine."""
+        self._render(identity=identity)
 
     def machine_reported(self, machine: MachineFacts) -> bool:
         """Takes the facts about the machine; returns whether they changed."""
@@ -127,6 +131,7 @@ class MacRecord:
         connected: bool | None = None,
         reason: Reason | None = None,
         message: str | None = None,
+        identity: MachineIdentity | None = None,
         machine: MachineFacts | None = None,
     ) -> None:
         old = self._view
@@ -135,6 +140,7 @@ class MacRecord:
             connected=old.connected if connected is None else connected,
             reason=reason or old.reason,
             message=old.message if message is None else message,
+            identity=identity or old.identity,
             machine=machine or old.machine,
             attempts=MappingProxyType(dict(self._attempts)),
             usage=self._usage,

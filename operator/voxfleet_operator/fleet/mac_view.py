@@ -9,7 +9,7 @@ from typing import Protocol
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptUsage
+from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
 
 
@@ -22,6 +22,8 @@ class MacView:
     """The agent has proven its identity, its attempts are listed, and its events stream in."""
     reason: Reason
     message: str
+    identity: MachineIdentity | None = None
+    """The machine that proved itself last; None before the first proof."""
     machine: MachineFacts | None = None
     attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
     """What the agent last reported; kept while there is no contact."""
@@ -29,8 +31,21 @@ class MacView:
     """Sums of verified ledger rows."""
     ledger_error: str | None = None
     """The message that names the first row that failed verification."""
-    last_renewal_seconds: float | None = None
-    """Monotonic time when the newest lease renewal was sent; None before the first."""
+
+
+def stands_for(view: MacView, record: AttemptRecord) -> bool:
+    """Whether this Mac is the machine that has the attempt. While it is unknown which one it is, its name counts."""
+    if view.identity is None or record.machine is None:
+        return view.name == record.mac
+    return view.identity == record.machine
+
+
+def attempt_view(record: AttemptRecord, views: Mapping[str, MacView]) -> MacView | None:
+    """The Mac that has the attempt, under whatever name; None if no MacAgent stands for that machine."""
+    named = views.get(record.mac)
+    if named is not None and stands_for(named, record):
+        return named
+    return next((view for view in views.values() if stands_for(view, record)), None)
 
 
 class AgentRefused(Exception):
@@ -89,6 +104,10 @@ class Fleet(Protocol):
     def view(self, mac: str) -> MacView: ...
 
     def views(self) -> Mapping[str, MacView]: ...
+
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        """Monotonic time when the attempt's machine was last sent what grants a lease; None if it never was."""
+        ...
 
     def ensure(self, mac: MacAgent) -> None:
         """Runs a session for this Mac; a changed spec redials."""

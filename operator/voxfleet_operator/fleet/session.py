@@ -8,21 +8,20 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import SecretStr
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, Event, MachineFacts
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, Event, MachineFacts
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
-from voxfleet_operator.fleet.dialer import Dialer, DialError, SecretReader
+from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -36,66 +35,19 @@ from voxfleet_operator.fleet.mac_view import (
     SecretMissing,
 )
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_operator.fleet.session_context import SessionContext, backoff_seconds, renewal_interval_seconds
 from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
-
-LEASE_FRACTION = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTiming:
-    call_seconds: float = 10.0
-    silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
-    longest_renewal_interval_seconds: float = 10.0
-    first_backoff_seconds: float = 1.0
-    longest_backoff_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What all sessions of a fleet share."""
-
-    control_plane: str
-    leader: str
-    epoch: Callable[[], int]
-    secrets: SecretReader
-    dialer: Dialer
-    on_change: Callable[[str, frozenset[str]], None]
-    on_stale_epoch: Callable[[int], None]
-    clock: Callable[[], float]
-    timing: SessionTiming
-    renewals: dict[str, float]
-    """When the newest renewal was sent, by Mac. Leases outlive sessions, and so does this."""
-    older_twin: Callable[[str], str | None]
-    """The older MacAgent for the same machine, if there is one."""
-    on_identified: Callable[[str], None]
-
-
-def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
-    """The wait after some failures; it doubles from the first value up to the cap.
-
-    `fraction`, in [0, 1), takes away up to half of it, so that Macs do not dial all at once.
-    """
-    # The exponent is bounded, as a float would overflow.
-    wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
-    return wait * (1.0 - fraction / 2.0)
-
-
-def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
-    return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
 
 
 class MacSession:
     def __init__(self, mac: MacAgent, context: SessionContext) -> None:
         self.mac = mac
-        self.hardware_id: str | None = None
         self._name = mac.metadata.name
         self._context = context
         self._log = log.bind(mac=self._name)
-        self._record = self._new_record()
-        self._mailbox = Mailbox()
-        self._delivery = Delivery(self._mailbox, context.clock)
+        self._begin_record()
         self._client: AgentClient | None = None
         self._shortest_lease_seconds = _lost_after_seconds(mac)
         self._renew_now = asyncio.Event()
@@ -107,15 +59,14 @@ class MacSession:
 
     @property
     def view(self) -> MacView:
-        return replace(self._record.view, last_renewal_seconds=self._context.renewals.get(self._name))
+        return self._record.view
 
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
         self._shorten_lease(_lost_after_seconds(mac))
         if not self._same_conversation(old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
-                self._record = self._new_record()
-                self.hardware_id = None
+                self._begin_record()
             self.redial()
 
     def redial(self) -> None:
@@ -221,7 +172,7 @@ class MacSession:
             pinned_key=self.mac.spec.ledger_public_key,
             control_plane=self._context.control_plane,
         )
-        self.hardware_id = identity.hardware_id
+        self._identified(MachineIdentity(hardware_id=identity.hardware_id, ledger_key=identity.public_key))
         self._context.on_identified(self._name)
         twin = self._context.older_twin(self._name)
         if twin is not None:
@@ -304,13 +255,14 @@ class MacSession:
     async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
         """Sends what reconcilers want of this Mac."""
         await following.wait()
-        await self._delivery.run(lambda letter: self._send(client, letter))
+        mailbox, record = self._mailbox, self._record  # of this machine; the next one gets others
+        await self._delivery.run(lambda letter: self._send(client, letter, mailbox, record))
 
-    async def _send(self, client: AgentClient, letter: Letter) -> None:
+    async def _send(self, client: AgentClient, letter: Letter, mailbox: Mailbox, record: MacRecord) -> None:
         key, outcome, refusal = letter.key, Outcome.UNKNOWN, None
         bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
         try:
-            outcome = await self._call(client, letter)
+            outcome = await self._call(client, letter, record)
             bound.info("attempt_answered", outcome=outcome)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
@@ -318,19 +270,19 @@ class MacSession:
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
         finally:
-            if self._mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal)):
+            if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal)):
                 self._changed({key.shard_uid})
 
-    async def _call(self, client: AgentClient, letter: Letter) -> Outcome:
+    async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
         key, request = letter.key, letter.request
         if request is None:
             if not await client.delete_attempt(*key):
                 return Outcome.DELETING
-            self._record.attempt_gone(key)
+            record.attempt_gone(key)
             return Outcome.GONE
         self._shorten_lease(request.lease_seconds)
         self._note_renewal()  # a PUT grants a lease, too
-        self._record.attempt_accepted(await client.put_attempt(*key, request))
+        record.attempt_accepted(await client.put_attempt(*key, request))
         crash_points.point("put-answered")
         return Outcome.ACCEPTED
 
@@ -342,7 +294,7 @@ class MacSession:
 
     def _note_renewal(self) -> None:
         """To be called before sending: the agent's lease may count from any moment after this one."""
-        self._context.renewals[self._name] = self._context.clock()
+        self._context.grants.note(self._name, self._record.view.identity, self._context.clock())
 
     def _shorten_lease(self, lease_seconds: float) -> None:
         """The shortest lease ever granted counts, as attempts that got it may still run."""
@@ -376,9 +328,20 @@ class MacSession:
             return trouble.reason, trouble.message
         return Reason.AGENT_UNREACHABLE, f"the agent answered {refusal}"
 
-    def _new_record(self) -> MacRecord:
+    def _identified(self, identity: MachineIdentity) -> None:
+        """Another machine under this name has its own attempts, and gets no calls that were meant for the old one."""
+        known = self._record.view.identity
+        if known is not None and known != identity:
+            self._log.warning("mac_is_another_machine", hardware_id=identity.hardware_id)
+            self._changed({key.shard_uid for key in self._record.view.attempts})
+            self._begin_record()
+        self._record.identified(identity)
+
+    def _begin_record(self) -> None:
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._context.control_plane)
-        return MacRecord(self._name, self._context.control_plane, book)
+        self._record = MacRecord(self._name, self._context.control_plane, book)
+        self._mailbox = Mailbox()
+        self._delivery = Delivery(self._mailbox, self._context.clock)
 
 
 def _lost_after_seconds(mac: MacAgent) -> float:

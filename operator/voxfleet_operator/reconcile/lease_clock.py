@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_api.kinds import AudioShard
+from voxfleet_api.kinds.audio_shard import AttemptRecord
+from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
 
@@ -23,22 +24,24 @@ class LeaseClock:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def mac_contact(self, shard: AudioShard) -> MacContact:
-        """Of the Mac that has the shard's newest attempt.
+    def mac_contact(self, record: AttemptRecord, lease_seconds: int) -> MacContact:
+        """Of the machine that has the attempt.
 
         The count starts anew when this process becomes the leader or its event loop has stood still: it cannot tell
         whether a Mac was silent while it was not listening.
         """
-        context, mac, lease_seconds = self._context, shard.status.mac or "", shard.status.lease_seconds or 0
-        view = context.fleet.view(mac)
+        context = self._context
         last = context.leader.counts_from_seconds
-        if view.last_renewal_seconds is not None:
-            last = max(last, view.last_renewal_seconds)
+        if (granted := context.fleet.lease_granted_seconds(record)) is not None:
+            last = max(last, granted)
         silent_seconds = context.clock() - last
         margin_seconds = context.options.lost_margin_seconds
         return MacContact(
             contact_state(
-                view, silent_seconds=silent_seconds, lease_seconds=lease_seconds, margin_seconds=margin_seconds
+                attempt_view(record, context.fleet.views()),
+                silent_seconds=silent_seconds,
+                lease_seconds=lease_seconds,
+                margin_seconds=margin_seconds,
             ),
             max(0.0, lease_seconds + margin_seconds - silent_seconds),
         )

@@ -16,7 +16,7 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Outcome, SecretMissing
-from voxfleet_operator.fleet.session import SessionTiming
+from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
 FAST = SessionTiming(

@@ -16,14 +16,16 @@ from tests.component.fleet.rig import Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 
 from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
 from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE
-from voxfleet_operator.fleet.mac_view import PENDING, Outcome
+from voxfleet_operator.fleet.mac_view import PENDING, Outcome, attempt_view
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 DIGEST = "sha256:" + "0" * 64
 REQUEST = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
+ASSIGNED = AttemptRecord(attempt=1, mac="mac-01", outcome=AttemptOutcome.ASSIGNED)
 A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")
 
 
@@ -66,16 +68,16 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
 
     mac.sshd.stop()
     suspect = await rig.until("mac-01", lambda view: view.reason is Reason.SSH_UNREACHABLE)
-    sent = suspect.last_renewal_seconds
+    sent = rig.fleet.lease_granted_seconds(ASSIGNED)
     rig.fleet.put(suspect, A, REQUEST)
     assert rig.fleet.put_answer(suspect, A) is None, "it is not kept for later: others decide meanwhile"
-    assert sent is not None and rig.fleet.view("mac-01").last_renewal_seconds == sent
+    assert sent is not None and rig.fleet.lease_granted_seconds(ASSIGNED) == sent
 
     renewals = len(mac.agent.calls("/v1/renew"))
     mac.sshd.start()
     await rig.connected("mac-01")
     await mac.agent.heard("/v1/renew", more_than=renewals)
-    again = rig.fleet.view("mac-01").last_renewal_seconds
+    again = rig.fleet.lease_granted_seconds(ASSIGNED)
     assert again is not None and again > sent
 
 
@@ -88,7 +90,7 @@ async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) ->
 
     assert "/v1/attempts: the answer cannot be read" in message
     assert mac.agent.calls("/v1/renew") == [], "its leases run out, and it counts as lost"
-    assert rig.fleet.view("mac-01").last_renewal_seconds is None
+    assert rig.fleet.lease_granted_seconds(ASSIGNED) is None
     mac.agent.list_unreadable = False
     await rig.connected("mac-01")
     await mac.agent.heard("/v1/renew")
@@ -121,6 +123,30 @@ async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
     assert not rig.fleet.view("slow").connected
     slow.agent.answer_again()
     await rig.connected("slow")
+
+
+async def test_another_machine_under_the_same_name_has_attempts_of_its_own(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    await mac.agent.report(attempt_status(A.shard_uid, AttemptState.RUNNING))
+    first = await rig.until("mac-01", lambda view: A in view.attempts)
+    await mac.agent.heard("/v1/renew")
+    assert first.identity is not None
+    record = ASSIGNED.model_copy(update={"machine": first.identity})
+    granted = rig.fleet.lease_granted_seconds(record)
+
+    copy = await rig.start_mac(StandInAgent(key=mac.agent.key, hardware_id="hardware-2"))  # its state was copied
+    rig.fleet.ensure(copy.resource("mac-01"))
+    second = await rig.until("mac-01", lambda view: view.connected and view.identity != first.identity)
+    await copy.agent.heard("/v1/renew")
+
+    assert second.attempts == {} and attempt_view(record, rig.fleet.views()) is None
+    assert granted is not None and rig.fleet.lease_granted_seconds(record) is not None
+    renewed = rig.fleet.lease_granted_seconds(ASSIGNED.model_copy(update={"machine": second.identity}))
+    assert renewed is not None and renewed > (rig.fleet.lease_granted_seconds(record) or renewed)
+    rig.fleet.put(first, A, REQUEST)
+    assert rig.fleet.put_answer(first, A) is None and rig.fleet.delete(first, A) is None
 
 
 async def test_one_changed_byte_names_the_row_and_stops_the_usage(rig: Rig) -> None:

@@ -19,19 +19,19 @@ DELETE_POLL_SECONDS = 10.0
 class MacReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._connected: dict[str, bool] = {}
+        self._shown: dict[str, MacView] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
             context.fleet.forget(key.name)
-            self._wake_waiting_shards(key.name, connected=False)
+            self._wake_waiting_shards(key.name, None)
             return None
         context.leader.check()
         context.fleet.ensure(mac)
         view = context.fleet.view(key.name)
-        self._wake_waiting_shards(key.name, connected=view.connected)
+        self._wake_waiting_shards(key.name, view)
         written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
         if written is None:
             return 0.0
@@ -42,13 +42,19 @@ class MacReconciler:
             )
         return await self._delete_orphans(view)
 
-    def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:
-        """Wakes the shards that wait for a Mac when it connects or disconnects, even those that it does not know."""
-        if self._connected.get(mac) == connected:
-            return
-        self._connected[mac] = connected
+    def _wake_waiting_shards(self, mac: str, view: MacView | None) -> None:
+        """Wakes the shards that wait for a Mac when contact comes or goes, or when it is another machine.
+
+        The Mac itself may not know them.
+        """
+        old = self._shown.pop(mac, None)
+        if view is not None:
+            self._shown[mac] = view
+            if old is not None and (old.connected, old.identity) == (view.connected, view.identity):
+                return
+        seen = [item for item in (old, view) if item is not None]
         for shard in self._context.cache.all(AudioShard):
-            if awaits(shard, mac):
+            if any(awaits(shard, item) for item in seen):
                 self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
@@ -57,7 +63,7 @@ class MacReconciler:
             return None
         again: float | None = None
         for report in orphans(view, self._context.options.control_plane, self._recorded):
-            if await self._exists(report, view.name):
+            if await self._exists(report, view):
                 continue
             self._context.leader.check()
             answer = self._context.fleet.delete(view, AttemptKey(report.shard_uid, report.attempt))
@@ -65,11 +71,11 @@ class MacReconciler:
                 again = DELETE_POLL_SECONDS
         return again
 
-    def _recorded(self, shard_uid: str, attempt: int, mac: str) -> bool:
+    def _recorded(self, shard_uid: str, attempt: int, mac: MacView) -> bool:
         shard = self._context.cache.by_uid(AudioShard, shard_uid)
         return shard is not None and records(shard, attempt, mac)
 
-    async def _exists(self, report: AttemptStatus, mac: str) -> bool:
+    async def _exists(self, report: AttemptStatus, mac: MacView) -> bool:
         """Asks the API server: the cache may lag, and a deletion cannot be undone."""
         found = await self._context.api.get(AudioShard, report.namespace, report.shard_name)
         if found is None:

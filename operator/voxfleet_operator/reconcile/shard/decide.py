@@ -10,7 +10,7 @@ from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
-from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome
+from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.lost_mac import ContactState
 
@@ -109,7 +109,7 @@ def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
     for record in shard.status.attempts:
         if record.outcome is AttemptOutcome.ASSIGNED:
             continue
-        view = views.get(record.mac)
+        view = attempt_view(record, views)
         if view is None:
             continue
         key = AttemptKey(shard.metadata.uid, record.attempt)

@@ -15,7 +15,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Outcome
+from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
@@ -94,7 +94,7 @@ class _AssignedAttempt:
         self._job = job
         self._shard = shard
         self._record = record
-        self._view = self._context.fleet.view(record.mac)
+        self._view = attempt_view(record, self._context.fleet.views()) or _out_of_reach(record)
         self._key = AttemptKey(shard.metadata.uid, record.attempt)
         self._log = log.bind(
             namespace=job.metadata.namespace,
@@ -108,7 +108,7 @@ class _AssignedAttempt:
         if has_ended(self._job):
             return await self._stop()
         self._delete_superseded()
-        contact = self._lease_clock.mac_contact(self._shard)
+        contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
         match decide(self._shard, self._view, contact.state):
             case ShardAction.PUT:
                 return await self._put()
@@ -273,6 +273,11 @@ class _AssignedAttempt:
 
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
         return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
+
+
+def _out_of_reach(record: AttemptRecord) -> MacView:
+    message = "no MacAgent stands for the machine that has the attempt"
+    return MacView(record.mac, connected=False, reason=Reason.UNKNOWN, message=message)
 
 
 def _delete(context: Context, mac: MacView, key: AttemptKey) -> Outcome | None:

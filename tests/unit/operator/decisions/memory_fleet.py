@@ -12,7 +12,7 @@ from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
@@ -29,6 +29,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, AgentUnreachable, MacView, Order, Outcome
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
 
@@ -55,6 +56,9 @@ class Agent:
     clock: Clock
     random: Random
     lanes: int = 1
+    hardware_id: str = ""
+    ledger_key: str = ""
+    """Unless given, each name has a machine of its own."""
     runs: dict[AttemptKey, Run] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
     usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
@@ -62,6 +66,12 @@ class Agent:
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
+
+    @property
+    def identity(self) -> MachineIdentity:
+        return MachineIdentity(
+            hardware_id=self.hardware_id or f"hardware-{self.name}", ledger_key=self.ledger_key or f"key-{self.name}"
+        )
 
     def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         spec = AttemptSpec.load(request.spec)
@@ -188,6 +198,7 @@ class MemoryFleet:
         self.started: list[tuple[AttemptKey, str]] = []
         self._views: dict[str, MacView] = {}
         self._mailboxes: dict[str, Mailbox] = {}
+        self._grants = LeaseGrants()
         self._random = random
         self._clock = clock
 
@@ -197,6 +208,9 @@ class MemoryFleet:
 
     def views(self) -> Mapping[str, MacView]:
         return {name: self.view(name) for name in self.ensured}
+
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        return self._grants.last_seconds(record)
 
     def ensure(self, mac: MacAgent) -> None:
         self.ensured.add(mac.metadata.name)
@@ -219,12 +233,15 @@ class MemoryFleet:
                 reason=Reason.SSH_UNREACHABLE,
                 message="no route to host",
                 machine=old.machine,
+                identity=old.identity,
                 attempts=old.attempts,
                 usage=old.usage,
-                last_renewal_seconds=old.last_renewal_seconds,
             )
         else:
+            if old.identity not in (None, agent.identity):
+                self._mailboxes.pop(mac, None)
             agent.park_expired()
+            self._grants.note(mac, agent.identity, self._clock.seconds)
             agent.renewed_seconds = self._clock.seconds
             self._views[mac] = MacView(
                 mac,
@@ -234,7 +251,7 @@ class MemoryFleet:
                 machine=facts(agent),
                 attempts={key: agent.status(key) for key in agent.runs},
                 usage=dict(agent.usage),
-                last_renewal_seconds=self._clock.seconds,
+                identity=agent.identity,
             )
         return dropped | {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
 
@@ -282,10 +299,10 @@ class MemoryFleet:
             left = {key: report for key, report in view.attempts.items() if key != letter.key}
             self._views[mac] = replace(view, attempts=left)
             return Outcome.GONE
+        self._grants.note(mac, agent.identity, self._clock.seconds)
         if letter.key not in agent.runs:
             self.started.append((letter.key, mac))
         agent.put(letter.key, letter.request)
-        self._views[mac] = replace(self.view(mac), last_renewal_seconds=self._clock.seconds)
         await self._hop(mac)
         return Outcome.ACCEPTED
 
@@ -300,7 +317,7 @@ class MemoryFleet:
 
 def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
-        hardware_id=f"hardware-{agent.name}",
+        hardware_id=agent.identity.hardware_id,
         boot_id="boot",
         chip="M4",
         memory_bytes=2**34,

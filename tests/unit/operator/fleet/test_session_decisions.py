@@ -14,7 +14,7 @@ from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
-from voxfleet_operator.fleet.session import SessionTiming, backoff_seconds, renewal_interval_seconds
+from voxfleet_operator.fleet.session_context import SessionTiming, backoff_seconds, renewal_interval_seconds
 
 TIMING = SessionTiming(longest_renewal_interval_seconds=10, first_backoff_seconds=1, longest_backoff_seconds=30)
 KEY, OTHER_KEY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()

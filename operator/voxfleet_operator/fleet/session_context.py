@@ -1,0 +1,54 @@
+"""What all sessions of a fleet share, and how long they wait between dials and renewals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voxfleet_api.protocol import HEARTBEAT_SECONDS
+from voxfleet_operator.fleet.dialer import Dialer, SecretReader
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
+
+LEASE_FRACTION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTiming:
+    call_seconds: float = 10.0
+    silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
+    longest_renewal_interval_seconds: float = 10.0
+    first_backoff_seconds: float = 1.0
+    longest_backoff_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions of a fleet share."""
+
+    control_plane: str
+    leader: str
+    epoch: Callable[[], int]
+    secrets: SecretReader
+    dialer: Dialer
+    on_change: Callable[[str, frozenset[str]], None]
+    on_stale_epoch: Callable[[int], None]
+    clock: Callable[[], float]
+    timing: SessionTiming
+    grants: LeaseGrants
+    older_twin: Callable[[str], str | None]
+    """The older MacAgent for the same machine, if there is one."""
+    on_identified: Callable[[str], None]
+
+
+def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
+    """The wait after some failures; it doubles from the first value up to the cap.
+
+    `fraction`, in [0, 1), takes away up to half of it, so that Macs do not dial all at once.
+    """
+    # The exponent is bounded, as a float would overflow.
+    wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
+    return wait * (1.0 - fraction / 2.0)
+
+
+def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
+    return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
