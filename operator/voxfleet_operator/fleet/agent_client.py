@@ -128,7 +128,7 @@ class AgentClient:
         request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 if not response.is_success:
                     raise await self._refused(response)
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
@@ -166,7 +166,7 @@ class AgentClient:
     async def _answer(self, request: httpx.Request) -> _Answer:
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 try:
                     if not response.is_success:
                         raise await self._refused(response)
@@ -175,6 +175,15 @@ class AgentClient:
                     await response.aclose()
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"{request.method} {request.url.path}: {_text(error)}") from error
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request, stream=True)
+        except RuntimeError as error:
+            # Whoever closed the client did so because the connection ended; httpx takes a later call for a mistake.
+            if not self._http.is_closed:
+                raise
+            raise AgentUnreachable(f"{request.method} {request.url.path}: the connection was closed") from error
 
     async def _refused(self, response: httpx.Response) -> AgentRefused:
         content = await _content(response)

@@ -18,7 +18,6 @@ from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, Event, MachineFacts
-from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
@@ -49,7 +48,7 @@ class MacSession:
         self._log = log.bind(mac=self._name)
         self._begin_record()
         self._client: AgentClient | None = None
-        self._shortest_lease_seconds = _lost_after_seconds(mac)
+        self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
@@ -63,7 +62,7 @@ class MacSession:
 
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
-        self._shorten_lease(_lost_after_seconds(mac))
+        self._shorten_lease(mac.spec.disconnect.lease_seconds)
         if not self._same_conversation(old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
                 self._begin_record()
@@ -342,10 +341,6 @@ class MacSession:
         self._record = MacRecord(self._name, self._context.control_plane, book)
         self._mailbox = Mailbox()
         self._delivery = Delivery(self._mailbox, self._context.clock)
-
-
-def _lost_after_seconds(mac: MacAgent) -> float:
-    return duration_milliseconds(mac.spec.disconnect.lost_after) / 1000
 
 
 def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:

@@ -16,6 +16,7 @@ LEASE_FRACTION = 3
 class SessionTiming:
     call_seconds: float = 10.0
     silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
+    shortest_renewal_interval_seconds: float = 0.2
     longest_renewal_interval_seconds: float = 10.0
     first_backoff_seconds: float = 1.0
     longest_backoff_seconds: float = 30.0
@@ -51,4 +52,6 @@ def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> fl
 
 
 def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
-    return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
+    """A lease is renewed some times over, but never in a hot loop, however short it is."""
+    interval_seconds = min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
+    return max(timing.shortest_renewal_interval_seconds, interval_seconds)

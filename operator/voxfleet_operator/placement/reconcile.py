@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
-from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.kube import Forbidden, Invalid
@@ -104,7 +103,7 @@ class PlacementReconciler:
             mac=assignment.mac,
             machine=machine,
             spec_digest=digest_of(spec),
-            lease_seconds=max(1, duration_milliseconds(mac.spec.disconnect.lost_after) // 1000),
+            lease_seconds=mac.spec.disconnect.lease_seconds,
             usage_of_lost=None if old is None else usage_of(shard, old, attempt_view(old, context.fleet.views())),
             now=context.timestamp(),
         )
