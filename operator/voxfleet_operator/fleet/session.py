@@ -103,28 +103,36 @@ class MacSession:
 
     async def _run(self) -> None:
         while True:
-            self._redial.clear()
-            reason, message = Reason.CONNECTING, "the connection is made anew"
             try:
-                await first_of(self._converse(), self._redial.wait())
-            except (DialError, MacRejected, SecretMissing) as error:
-                reason, message = error.reason, error.message
-                self._doubted |= reason is Reason.EPOCH_NOT_BELIEVED
-            except AgentRefused as refusal:
-                reason, message = self._explain(refusal)
-            except AgentUnreachable as error:
-                reason, message = Reason.AGENT_UNREACHABLE, str(error)
-            except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
+                await self._run_once()
+            except Exception:  # noqa: BLE001 # whoever was told of a change has failed; this session goes on
                 self._log.exception("mac_session_failed")
-                reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
-            finally:
-                self._client = None
-            self._connection_changed(False, reason, message)
-            self._changed(self._mailbox.connection_lost(self._context.clock()))
-            if not self._redial.is_set():
-                pause_seconds = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
-                self._failures += 1
-                await wait(self._redial, pause_seconds)
+                await wait(self._redial, self._context.timing.longest_backoff_seconds)
+
+    async def _run_once(self) -> None:
+        """One conversation, and the pause after it."""
+        self._redial.clear()
+        reason, message = Reason.CONNECTING, "the connection is made anew"
+        try:
+            await first_of(self._converse(), self._redial.wait())
+        except (DialError, MacRejected, SecretMissing) as error:
+            reason, message = error.reason, error.message
+            self._doubted |= reason is Reason.EPOCH_NOT_BELIEVED
+        except AgentRefused as refusal:
+            reason, message = self._explain(refusal)
+        except AgentUnreachable as error:
+            reason, message = Reason.AGENT_UNREACHABLE, str(error)
+        except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
+            self._log.exception("mac_session_failed")
+            reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
+        finally:
+            self._client = None
+        self._connection_changed(False, reason, message)
+        self._changed(self._mailbox.connection_lost(self._context.clock()))
+        if not self._redial.is_set():
+            pause_seconds = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
+            self._failures += 1
+            await wait(self._redial, pause_seconds)
 
     async def _converse(self) -> None:
         twin = self._context.older_twin(self._name)

@@ -72,6 +72,8 @@ class Rig:
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.stale_epochs: list[int] = []
         self.changes: list[tuple[str, frozenset[str]]] = []
+        self.faults: list[Exception] = []
+        """Raised one a change, as by a fault in what a change wakes."""
         self.seen: list[MacView] = []
         """The view after each change."""
         self._bell = asyncio.Event()
@@ -141,6 +143,8 @@ class Rig:
         self.changes.append((mac, shard_uids))
         self.seen.append(self.fleet.view(mac))
         self._bell.set()
+        if self.faults:
+            raise self.faults.pop()
 
     async def _secret(self, name: str, key: str) -> bytes:
         try:

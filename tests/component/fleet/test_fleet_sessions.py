@@ -96,6 +96,20 @@ async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) ->
     await mac.agent.heard("/v1/renew")
 
 
+async def test_a_session_outlives_a_fault_in_what_it_wakes(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+
+    rig.faults = [RuntimeError("a fault of ours"), RuntimeError("and another")]
+    mac.sshd.stop()
+    await rig.until("mac-01", lambda view: not view.connected)
+    mac.sshd.start()
+
+    await rig.connected("mac-01")
+    await mac.agent.heard("/v1/renew")
+
+
 async def test_a_stalled_stream_is_noticed(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.fleet.ensure(mac.resource("mac-01"))
