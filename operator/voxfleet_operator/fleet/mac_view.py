@@ -10,7 +10,7 @@ from typing import Protocol
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem, S3Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ class AgentAnswer:
     at_seconds: float
     """On the fleet's clock."""
     refusal: AgentRefused | None = None
+    credentials: S3Credentials | None = None
+    """What a PUT gave the agent."""
 
 
 PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))

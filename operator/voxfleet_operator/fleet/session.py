@@ -277,7 +277,8 @@ class MacSession:
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
         finally:
-            if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal)):
+            given = None if letter.request is None else letter.request.credentials
+            if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
                 self._changed({key.shard_uid})
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:

@@ -13,13 +13,25 @@ from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
+from voxfleet_api.protocol import (
+    AttemptFailure,
+    AttemptKey,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptState,
+    S3Credentials,
+)
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
+from voxfleet_operator.reconcile.credentials import (
+    CREDENTIALS_CHECK_SECONDS,
+    Blocked,
+    CredentialReadings,
+    job_credentials,
+)
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
@@ -45,6 +57,7 @@ from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
 
 NOT_NOW_RETRY_SECONDS = 10.0
+TAKES_CREDENTIALS = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
 UNANSWERED_POLL_SECONDS = 30.0
 """Looks again although nothing has woken the shard; an answer does."""
 
@@ -57,6 +70,7 @@ class ShardReconciler:
         self._backoffs = backoffs
         self._blockers = blockers
         self._lease_clock = lease_clock
+        self._credentials = CredentialReadings(context)
 
     async def reconcile(self, key: Key) -> float | None:
         shard = self._context.cache.get(AudioShard, key.namespace, key.name)
@@ -91,6 +105,7 @@ class _AssignedAttempt:
         self._backoffs = reconciler._backoffs
         self._blockers = reconciler._blockers
         self._lease_clock = reconciler._lease_clock
+        self._credentials = reconciler._credentials
         self._job = job
         self._shard = shard
         self._record = record
@@ -121,7 +136,7 @@ class _AssignedAttempt:
             case ShardAction.REPLACE:
                 return await self._replace()
             case ShardAction.WAIT:
-                return None if self._view.connected else contact.lost_in_seconds
+                return await self._renew_credentials() if self._view.connected else contact.lost_in_seconds
 
     async def _stop(self) -> float | None:
         if not self._view.connected:
@@ -145,10 +160,8 @@ class _AssignedAttempt:
         return await self._send()
 
     async def _send(self) -> float | None:
-        lease_seconds = self._shard.status.lease_seconds or 1
         try:
-            spec = self._spec()
-            request = attempt_request(spec, lease_seconds, await job_credentials(self._context, self._job))
+            request = self._request(await job_credentials(self._context, self._job))
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
@@ -160,6 +173,38 @@ class _AssignedAttempt:
         self._context.leader.check()
         self._context.fleet.put(self._view, self._key, request)
         return UNANSWERED_POLL_SECONDS
+
+    async def _renew_credentials(self) -> float | None:
+        """Sends the PUT of a running attempt again if its job's Secret holds other credentials than its Mac was given.
+
+        What its Mac was given is unknown to a new leader, which therefore sends it once.
+        """
+        report = self._view.attempts.get(self._key)
+        if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
+            return None
+        answer = self._context.fleet.put_answer(self._view, self._key)
+        if answer is not None and answer.outcome is Outcome.PENDING:
+            return UNANSWERED_POLL_SECONDS
+        try:
+            credentials = await self._credentials.credentials(self._job)
+            request = self._request(credentials)
+        except (Blocked, SpecNotReady):
+            return CREDENTIALS_CHECK_SECONDS  # the attempt goes on with what it has
+        if request.spec_digest != self._shard.status.spec_digest:
+            return CREDENTIALS_CHECK_SECONDS
+        if answer is not None:
+            if answer.outcome is Outcome.ACCEPTED and answer.credentials == credentials:
+                return CREDENTIALS_CHECK_SECONDS
+            if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
+                return wait_seconds
+        self._log.info("credentials_renewed")
+        self._context.leader.check()
+        self._context.fleet.put(self._view, self._key, request)
+        return UNANSWERED_POLL_SECONDS
+
+    def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
+        """Raises SpecNotReady."""
+        return attempt_request(self._spec(), self._shard.status.lease_seconds or 1, credentials)
 
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)

@@ -25,6 +25,7 @@ from voxfleet_api.protocol import (
     MachineFacts,
     PoolFacts,
     Problem,
+    S3Credentials,
     ShardResult,
 )
 from voxfleet_api.ranges import decode
@@ -46,6 +47,8 @@ class Run:
     """Steps of work."""
     laned: bool = False
     failure: FailureClass | None = None
+    credentials: S3Credentials | None = None
+    puts: int = 0
 
 
 @dataclass
@@ -88,6 +91,8 @@ class Agent:
             self.runs[key] = known
         elif known.state is AttemptState.PARKED:
             known.state = AttemptState.RUNNING
+        known.credentials = request.credentials
+        known.puts += 1
         self.renewed_seconds = self.clock.seconds
         return self.status(key)
 
@@ -285,7 +290,8 @@ class MemoryFleet:
                 outcome, refusal = Outcome.REFUSED, error
             except AgentUnreachable:
                 pass
-            mailbox.answered(letter, AgentAnswer(outcome, self._clock.seconds, refusal))
+            given = None if letter.request is None else letter.request.credentials
+            mailbox.answered(letter, AgentAnswer(outcome, self._clock.seconds, refusal, given))
             answered.add(letter.key.shard_uid)
         return answered
 
