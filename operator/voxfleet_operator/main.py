@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -136,7 +137,8 @@ def _start_watch(
 
     async def until_end() -> None:
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([watching, stopping, background_ended], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [watching, stopping, background_ended]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
             return
         stopping.cancel()

@@ -13,7 +13,7 @@ from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.lease_grants import LeaseGrants
-from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order
 from voxfleet_operator.fleet.session import MacSession
 from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
 
@@ -127,9 +127,9 @@ class MacFleet:
         if (session := self._addressed(mac)) is not None:
             session.put(key, request)
 
-    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         session = self._addressed(mac)
-        return None if session is None else session.put_answer(key)
+        return None if session is None else session.answer(order, key)
 
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
         session = self._addressed(mac)

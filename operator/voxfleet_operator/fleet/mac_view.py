@@ -122,12 +122,12 @@ class Fleet(Protocol):
         ...
 
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
-        """States that nothing is to be left of an attempt, and returns the newest answer.
+        """States that nothing is to be left of an attempt, and returns the newest answer; None if there is no room.
 
         The session repeats it until that is so; each new answer wakes the attempt's shard and the MacAgent.
         """
         ...
 
-    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         """None if nothing was stated, or so long ago that it is forgotten."""
         ...

@@ -65,11 +65,14 @@ class Mailbox:
             self._deletes[key] = _WantedDelete(due_seconds)
 
     def answer(self, order: Order, key: AttemptKey) -> AgentAnswer | None:
-        """The newest answer; PENDING while a PUT is not answered; None if there is none, or none any more."""
+        """The newest answer; None if nothing was stated, or so long ago that it is forgotten.
+
+        PENDING as long as a PUT is not answered, and a DELETE not once.
+        """
         calling = self._calling.get(key.shard_uid)
         if order is Order.PUT and (key in self._puts or (calling is not None and calling.key == key)):
             return PENDING
-        return self._answers.get((order, key))
+        return self._answers.get((order, key), PENDING if order is Order.DELETE and key in self._deletes else None)
 
     def next(self, now: float) -> Letter | None:
         """Takes out the next call; it is under way until `answered`."""

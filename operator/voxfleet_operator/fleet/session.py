@@ -83,8 +83,8 @@ class MacSession:
             self._mailbox.put(key, request)
             self._delivery.wake()
 
-    def put_answer(self, key: AttemptKey) -> AgentAnswer | None:
-        return self._mailbox.answer(Order.PUT, key)
+    def answer(self, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox.answer(order, key)
 
     def delete(self, key: AttemptKey) -> AgentAnswer | None:
         answer = self._mailbox.answer(Order.DELETE, key)

@@ -15,7 +15,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Outcome, SecretMissing
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order, Outcome, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
@@ -131,7 +131,7 @@ class Rig:
 
     async def put(self, mac: str, key: AttemptKey, request: AttemptRequest) -> AgentAnswer:
         self.fleet.put(self.fleet.view(mac), key, request)
-        return await self.answered(lambda: self.fleet.put_answer(self.fleet.view(mac), key))
+        return await self.answered(lambda: self.fleet.answer(self.fleet.view(mac), Order.PUT, key))
 
     async def delete(self, mac: str, key: AttemptKey) -> None:
         """Until the agent has confirmed that nothing is left."""

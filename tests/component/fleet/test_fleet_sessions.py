@@ -20,7 +20,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
 from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE
-from voxfleet_operator.fleet.mac_view import PENDING, Outcome, attempt_view
+from voxfleet_operator.fleet.mac_view import PENDING, Order, Outcome, attempt_view
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 DIGEST = "sha256:" + "0" * 64
@@ -70,7 +70,7 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
     suspect = await rig.until("mac-01", lambda view: view.reason is Reason.SSH_UNREACHABLE)
     sent = rig.fleet.lease_granted_seconds(ASSIGNED)
     rig.fleet.put(suspect, A, REQUEST)
-    assert rig.fleet.put_answer(suspect, A) is None, "it is not kept for later: others decide meanwhile"
+    assert rig.fleet.answer(suspect, Order.PUT, A) is None, "it is not kept for later: others decide meanwhile"
     assert sent is not None and rig.fleet.lease_granted_seconds(ASSIGNED) == sent
 
     renewals = len(mac.agent.calls("/v1/renew"))
@@ -160,7 +160,7 @@ async def test_another_machine_under_the_same_name_has_attempts_of_its_own(rig: 
     renewed = rig.fleet.lease_granted_seconds(ASSIGNED.model_copy(update={"machine": second.identity}))
     assert renewed is not None and renewed > (rig.fleet.lease_granted_seconds(record) or renewed)
     rig.fleet.put(first, A, REQUEST)
-    assert rig.fleet.put_answer(first, A) is None and rig.fleet.delete(first, A) is None
+    assert rig.fleet.answer(first, Order.PUT, A) is None and rig.fleet.delete(first, A) is None
 
 
 async def test_one_changed_byte_names_the_row_and_stops_the_usage(rig: Rig) -> None:
@@ -241,7 +241,7 @@ async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(ri
     mac.sshd.stop()
     suspect = await rig.until("mac-01", lambda view: not view.connected)
 
-    answer = await rig.answered(lambda: rig.fleet.put_answer(suspect, A))
+    answer = await rig.answered(lambda: rig.fleet.answer(suspect, Order.PUT, A))
     assert answer.outcome is Outcome.UNKNOWN
     assert {A.shard_uid, B.shard_uid} <= set().union(*(shard_uids for _, shard_uids in rig.changes))
 
@@ -267,7 +267,7 @@ async def test_a_mac_that_answers_nothing_keeps_its_calls_to_itself(rig: Rig) ->
     assert (await rig.put("other", A, REQUEST)).outcome is Outcome.ACCEPTED
     await rig.delete("other", B)
 
-    assert {rig.fleet.put_answer(view, key) for key in keys} == {PENDING}
+    assert {rig.fleet.answer(view, Order.PUT, key) for key in keys} == {PENDING}
     calls = [call for call in hung.agent.seen if call.method in ("PUT", "DELETE")]
     assert len(calls) <= CALLS_AT_ONCE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from voxfleet_api.kinds import AudioShard, MacAgent
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import MacView, Outcome
+from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
@@ -61,14 +61,19 @@ class MacReconciler:
         """Deletes attempts whose AudioShard is gone. What is left to delete is not stored: every pass finds it anew."""
         if not view.connected or not self._context.synced():
             return None
+        fleet = self._context.fleet
         again: float | None = None
         for report in orphans(view, self._context.options.control_plane, self._recorded):
+            again = DELETE_POLL_SECONDS
+            key = AttemptKey(report.shard_uid, report.attempt)
+            answer = fleet.answer(view, Order.DELETE, key)
+            if answer is not None and answer.outcome is not Outcome.GONE:
+                continue  # it is being deleted
             if await self._exists(report, view):
                 continue
             self._context.leader.check()
-            answer = self._context.fleet.delete(view, AttemptKey(report.shard_uid, report.attempt))
-            if answer is None or answer.outcome is not Outcome.GONE:
-                again = DELETE_POLL_SECONDS
+            if fleet.delete(view, key) is None:
+                break  # the agent has enough to do
         return again
 
     def _recorded(self, shard_uid: str, attempt: int, mac: MacView) -> bool:

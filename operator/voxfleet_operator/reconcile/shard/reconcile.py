@@ -22,7 +22,7 @@ from voxfleet_api.protocol import (
     S3Credentials,
 )
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Outcome, attempt_view
+from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
@@ -149,7 +149,7 @@ class _AssignedAttempt:
             _delete(self._context, view, key)
 
     async def _put(self) -> float | None:
-        answer = self._context.fleet.put_answer(self._view, self._key)
+        answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
         if answer is not None:
             if answer.outcome is Outcome.PENDING:
                 return UNANSWERED_POLL_SECONDS
@@ -182,7 +182,7 @@ class _AssignedAttempt:
         report = self._view.attempts.get(self._key)
         if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
             return None
-        answer = self._context.fleet.put_answer(self._view, self._key)
+        answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
         if answer is not None and answer.outcome is Outcome.PENDING:
             return UNANSWERED_POLL_SECONDS
         try:

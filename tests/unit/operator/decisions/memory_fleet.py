@@ -264,8 +264,8 @@ class MemoryFleet:
         if self.view(mac.name).connected:
             self._mailbox(mac.name).put(key, request)
 
-    def put_answer(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
-        return self._mailbox(mac.name).answer(Order.PUT, key)
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox(mac.name).answer(order, key)
 
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
         mailbox = self._mailbox(mac.name)
