@@ -118,3 +118,17 @@ def test_people_are_told_when_contact_comes_goes_or_fails_anew(
     old = () if before is None else mac_status(mac, before, NOW).conditions
     change = contact_change(old, mac_status(mac, after, LATER).conditions)
     assert (None if change is None else change.reason) == told
+
+
+async def test_a_mac_out_of_reach_is_an_event_with_its_reason() -> None:
+    world = World(seed=1, macs=1)
+    for reachable in ({"mac-a"}, set[str](), set[str]()):
+        world.fleet.reachable = reachable
+        for _ in range(2):  # the first makes the session
+            while world.queue.ready:
+                await world.reconcile()
+            world.refresh("mac-a")
+    assert [(reason, note) for name, reason, note in world.journal.published if name == "mac-a"] == [
+        ("Connected", "the agent proved its identity and answers"),
+        ("SshUnreachable", "no route to host"),
+    ]
