@@ -22,7 +22,8 @@ async def test_stuck_macs_leave_threads_for_the_others() -> None:
         for _ in range(STUCK_MACS):
             slots = asyncio.Semaphore(THREADS_PER_MAC)
             hung += [asyncio.create_task(_in_thread(slots, threads, hang)) for _ in range(2 * THREADS_PER_MAC)]
-        async with asyncio.timeout(30):
+        await asyncio.to_thread(stuck.acquire)
+        async with asyncio.timeout(10):
             assert await _in_thread(asyncio.Semaphore(THREADS_PER_MAC), threads, lambda: "sent") == "sent"
     finally:
         released.set()
