@@ -53,6 +53,8 @@ class MacSession:
         self._redial = asyncio.Event()
         self._failures = 0
         self._doubted = False
+        self._unanswered_since_seconds: float | None = None
+        self._stay_away_seconds = 0.0
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
@@ -130,7 +132,8 @@ class MacSession:
         self._connection_changed(False, reason, message)
         self._changed(self._mailbox.connection_lost(self._context.clock()))
         if not self._redial.is_set():
-            pause_seconds = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
+            backoff = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
+            pause_seconds, self._stay_away_seconds = max(backoff, self._stay_away_seconds), 0.0
             self._failures += 1
             await wait(self._redial, pause_seconds)
 
@@ -206,7 +209,7 @@ class MacSession:
         async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
-            self._failures = 0
+            self._failures, self._unanswered_since_seconds = 0, None
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
@@ -270,16 +273,33 @@ class MacSession:
         bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
         try:
             outcome = await self._call(client, letter, record)
+            self._unanswered_since_seconds = None
             bound.info("attempt_answered", outcome=outcome)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
+            self._unanswered_since_seconds = None
             bound.warning("attempt_refused", error=str(error))
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
+            self._give_up_if_deaf()
         finally:
             given = None if letter.request is None else letter.request.credentials
             if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
                 self._changed({key.shard_uid})
+
+    def _give_up_if_deaf(self) -> None:
+        """An agent that renews leases and obeys no order would never be lost, and its attempts would wait for ever."""
+        now, since, timing = self._context.clock(), self._unanswered_since_seconds, self._context.timing
+        if since is None:
+            self._unanswered_since_seconds = now
+        elif now - since >= timing.deaf_seconds:
+            self._unanswered_since_seconds = None
+            self._stay_away_seconds = self._shortest_lease_seconds + timing.stay_away_margin_seconds
+            raise MacRejected(
+                Reason.AGENT_UNREACHABLE,
+                f"the agent answers, but to no PUT or DELETE for {timing.deaf_seconds:g} s; restart it. Its leases run"
+                " out, so that other Macs take over",
+            )
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
         key, request = letter.key, letter.request

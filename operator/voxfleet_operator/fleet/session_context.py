@@ -20,6 +20,10 @@ class SessionTiming:
     longest_renewal_interval_seconds: float = 10.0
     first_backoff_seconds: float = 1.0
     longest_backoff_seconds: float = 30.0
+    deaf_seconds: float = 60.0
+    """How long an agent in contact may leave all PUTs and DELETEs unanswered."""
+    stay_away_margin_seconds: float = 120.0
+    """Longer than the margin after which a silent Mac's attempts are lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,13 @@ class Mac:
 class Rig:
     """A fleet whose changes can be awaited, and the Macs started for it."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack, control_plane: str = CONTROL_PLANE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        stack: AsyncExitStack,
+        control_plane: str = CONTROL_PLANE,
+        timing: SessionTiming = FAST,
+    ) -> None:
         self.control_plane = control_plane
         self.stack = stack
         self.secrets: dict[tuple[str, str], bytes] = {}
@@ -86,7 +92,7 @@ class Rig:
             dialer=SshDialer(self._secret),
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
-            timing=FAST,
+            timing=timing,
         )
 
     async def start_mac(self, agent: StandInAgent) -> Mac:

@@ -8,11 +8,12 @@ import json
 import stat
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 from pydantic import SecretStr
-from tests.component.fleet.rig import Rig
+from tests.component.fleet.rig import FAST, Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 
 from voxfleet_api.conditions import Reason
@@ -137,6 +138,25 @@ async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
     assert not rig.fleet.view("slow").connected
     slow.agent.answer_again()
     await rig.connected("slow")
+
+
+async def test_an_agent_that_renews_leases_and_obeys_no_order_is_given_up(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(deaf=True))
+    strict = Rig(mac.sshd.directory, rig.stack, timing=replace(FAST, call_seconds=0.5, deaf_seconds=0.2))
+    strict.secrets = rig.secrets
+    rig.stack.push_async_callback(strict.fleet.close)
+    strict.fleet.ensure(mac.resource("mac-01"))
+    view = await strict.connected("mac-01")
+
+    strict.fleet.delete(view, A)
+    strict.fleet.put(view, B, REQUEST)
+
+    assert "to no PUT or DELETE" in await strict.refused("mac-01", Reason.AGENT_UNREACHABLE)
+    renewals = len(mac.agent.calls("/v1/renew"))
+    mac.agent.deaf = False
+    rig.fleet.ensure(mac.resource("mac-01"))  # of another operator, which it answers at once
+    await mac.agent.heard("/v1/renew", more_than=renewals)
+    assert not strict.fleet.view("mac-01").connected, "the first one stays away until its leases have run out"
 
 
 async def test_another_machine_under_the_same_name_has_attempts_of_its_own(rig: Rig) -> None:
