@@ -143,9 +143,11 @@ class MacFleet:
         self._dialer.close()
 
     def _addressed(self, mac: MacView) -> MacSession | None:
-        """The session that the view is of, unless its name stands for another machine meanwhile."""
+        """The session that the view is of, once it is known which machine that is, and as long as it is the same."""
         session = self._sessions.get(mac.name)
-        return session if session is not None and session.view.identity == mac.identity else None
+        if session is None or mac.identity is None or session.view.identity != mac.identity:
+            return None
+        return session
 
     def _older_twin(self, name: str) -> str | None:
         session = self._sessions.get(name)

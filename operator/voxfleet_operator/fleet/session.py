@@ -274,17 +274,16 @@ class MacSession:
         try:
             outcome = await self._call(client, letter, record)
             self._unanswered_since_seconds = None
-            bound.info("attempt_answered", outcome=outcome)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
             self._unanswered_since_seconds = None
-            bound.warning("attempt_refused", error=str(error))
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
             self._give_up_if_deaf()
         finally:
             given = None if letter.request is None else letter.request.credentials
             if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
+                bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
                 self._changed({key.shard_uid})
 
     def _give_up_if_deaf(self) -> None:
