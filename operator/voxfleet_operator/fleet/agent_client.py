@@ -1,4 +1,7 @@
-"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains."""
+"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains.
+
+MacRejected is raised for an answer that no honest agent gives.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.refusals import check_held_epoch, retry_after_seconds
 
 # At debug level these libraries log request headers, the token among them.
 for _name in ("httpx", "httpcore"):
@@ -139,7 +143,7 @@ class AgentClient:
         request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 if not response.is_success:
                     raise await self._refused(response)
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
@@ -177,7 +181,7 @@ class AgentClient:
     async def _answer(self, request: httpx.Request) -> _Answer:
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 try:
                     if not response.is_success:
                         raise await self._refused(response)
@@ -187,16 +191,26 @@ class AgentClient:
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"{request.method} {request.url.path}: {_text(error)}") from error
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request, stream=True)
+        except RuntimeError as error:
+            # Whoever closed the client did so because the connection ended; httpx takes a later call for a mistake.
+            if not self._http.is_closed:
+                raise
+            raise AgentUnreachable(f"{request.method} {request.url.path}: the connection was closed") from error
+
     async def _refused(self, response: httpx.Response) -> AgentRefused:
         content = await _content(response)
         try:
             problem = Problem.model_validate_json(content)
         except ValidationError:
             problem = Problem(message="the answer says no more; look into the agent's log")
-        if response.status_code == httpx.codes.PRECONDITION_FAILED and problem.held_epoch is not None:
-            self._on_stale_epoch(problem.held_epoch)
-        retry_after = response.headers.get("Retry-After", "")
-        return AgentRefused(response.status_code, problem, float(retry_after) if retry_after.isdecimal() else None)
+        if response.status_code == httpx.codes.PRECONDITION_FAILED:
+            sent = int(response.request.headers.get(EPOCH_HEADER, self._epoch()))
+            self._on_stale_epoch(check_held_epoch(problem.held_epoch, sent))
+        retry_seconds = retry_after_seconds(response.headers.get("Retry-After", ""))
+        return AgentRefused(response.status_code, problem, retry_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ class StandInAgent:
     held_epoch: int = 0
     silent: bool = False
     """The event stream stays open and says nothing."""
+    deaf: bool = False
+    """PUT and DELETE are never answered."""
     list_unreadable: bool = False
     """The list of attempts is in a form that nobody knows."""
     seen: list[Seen] = field(default_factory=list)
@@ -256,6 +258,8 @@ class StandInAgent:
         if refusal is not None:
             return refusal
         shard_uid = request.path_params["shard_uid"]
+        if self.deaf:
+            await asyncio.Event().wait()
         if request.method == "DELETE":
             self.attempts.pop(shard_uid, None)
             return Response(status_code=204)

@@ -9,7 +9,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContrac
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.mac_view import Outcome
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -179,7 +179,7 @@ class JobReconciler:
         confirmed = self._confirmed.setdefault(job.metadata.uid, set())
         deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
         for placed in deletion.deletes:
-            if await self._delete_attempt(job, placed):
+            if self._is_gone(placed):
                 confirmed.add(placed)
                 crash_points.point("delete-answered")
         if not deletion.finish:
@@ -192,16 +192,12 @@ class JobReconciler:
             context.events.publish(job, "CleanupIncomplete", note, warning=True)
         return await self._finish_deletion(job, shards)
 
-    async def _delete_attempt(self, job: AudioBatchJob, placed: PlacedAttempt) -> bool:
+    def _is_gone(self, placed: PlacedAttempt) -> bool:
+        """States that the attempt is to go, and returns whether its Mac has confirmed that nothing is left."""
         mac, key = placed
         self._context.leader.check()
-        try:
-            return await self._context.fleet.delete(mac, key.shard_uid, key.attempt)
-        except (AgentRefused, AgentUnreachable) as error:
-            log.warning(
-                "attempt not deleted yet", job=job.metadata.name, mac=mac, attempt=key.attempt, error=str(error)
-            )
-            return False
+        answer = self._context.fleet.delete(self._context.fleet.view(mac), key)
+        return answer is not None and answer.outcome is Outcome.GONE
 
     async def _finish_deletion(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         for shard in shards.all:

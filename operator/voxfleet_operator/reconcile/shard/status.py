@@ -12,6 +12,7 @@ from voxfleet_api.kinds.audio_shard import (
     AttemptRecord,
     AttemptUsage,
     AudioShardStatus,
+    MachineIdentity,
     ShardClipCounts,
     ShardCommit,
     Stage,
@@ -74,12 +75,13 @@ def assigned(
     *,
     attempt: int,
     mac: str,
+    machine: MachineIdentity | None,
     spec_digest: str,
     lease_seconds: int,
     usage_of_lost: AttemptUsage | None,
     now: str,
 ) -> AudioShardStatus:
-    """Assigns an attempt to a Mac. An earlier attempt that is still assigned is recorded as lost."""
+    """Assigns an attempt to a Mac, for ever to the machine that it is now. An attempt still assigned is lost."""
     records = tuple(
         record.model_copy(
             update={
@@ -93,7 +95,7 @@ def assigned(
         else record
         for record in shard.status.attempts
     )
-    record = AttemptRecord(attempt=attempt, mac=mac, outcome=AttemptOutcome.ASSIGNED)
+    record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, outcome=AttemptOutcome.ASSIGNED)
     return _with_condition(
         shard,
         shard.status.model_copy(

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.ledger import Activity
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.mac_view import MacView, stands_for
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import newer
 from voxfleet_operator.reconcile.shard.status import is_settled
@@ -90,7 +90,7 @@ def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> Tim
         if record is None:
             if number > (shard.status.attempt or 0):
                 return None  # the cache lags
-        elif record.mac == view.name:
+        elif stands_for(view, record):
             if not is_settled(shard, record) or newer(record.usage, view.usage.get(row.attempt)):
                 return None
             if shard.status.commit is not None and shard.status.commit.attempt == number:

@@ -136,7 +136,13 @@ class World:
         keys = self.random.sample(sorted(self.queue.ready), min(count, len(self.queue.ready)))
         for key in keys:
             del self.queue.ready[key]
-        await asyncio.gather(*(self._reconcile(key) for key in keys))
+        await asyncio.gather(*(self._reconcile(key) for key in keys), self.send())
+
+    async def send(self) -> None:
+        for mac, shard_uids in (await self.fleet.send()).items():
+            if shard_uids:
+                for key in triggers().keys_of_mac_change(mac, shard_uids, self.cache):
+                    self.queue.add(key)
 
     async def _reconcile(self, key: Key) -> None:
         try:
@@ -157,6 +163,7 @@ class World:
             if self.queue.ready:
                 await self.reconcile(3)
                 continue
+            await self.send()
             moved = self.clock.seconds
             self.clock.seconds += 1
             if moved % 2 < 1:

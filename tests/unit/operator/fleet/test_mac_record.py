@@ -9,7 +9,15 @@ from tests.rig.ledger_row import ledger_row
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerSpan
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptState,
+    AttemptStatus,
+    LedgerSpan,
+    MachineFacts,
+    PoolFacts,
+    ShardProgress,
+)
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.verified_row import NO_MONTH, VerifiedRow
@@ -236,3 +244,57 @@ def test_a_view_does_not_change_under_its_reader(record: MacRecord) -> None:
     before = record.view
     record.attempt_reported(status(AttemptState.RUNNING))
     assert before.attempts == {} and A in record.view.attempts
+
+
+@pytest.mark.parametrize(
+    ("change", "wakes"),
+    [
+        ({}, False),
+        ({"progress": ShardProgress(total=180, done=6)}, False),
+        ({"scratch_high_water_bytes": 5}, False),
+        ({"lane": "offline/0"}, True),
+        ({"state": AttemptState.PARKED}, True),
+        ({"state": AttemptState.SUCCEEDED, "progress": ShardProgress(total=180, done=180)}, True),
+    ],
+)
+def test_progress_shows_and_wakes_nobody(record: MacRecord, change: dict[str, object], wakes: bool) -> None:
+    running = status(AttemptState.RUNNING)
+    assert record.attempt_reported(running) == {A.shard_uid}
+    changed = running.model_copy(update=change)
+    assert record.attempt_reported(changed) == ({A.shard_uid} if wakes else set())
+    assert record.view.attempts[A] == changed
+    other = MacRecord("mac-02", OURS, record.book)
+    other.attempt_reported(running)
+    assert other.attempts_listed([changed]) == ({A.shard_uid} if wakes else set())
+
+
+MACHINE = MachineFacts(
+    hardware_id="h",
+    boot_id="b",
+    chip="M4",
+    memory_bytes=1,
+    os="macOS 26",
+    versions={},
+    runtime_compatible=True,
+    runtime_message="",
+    pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
+    ledger_chain_id="chain-1",
+    ledger_sequence=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "wakes"),
+    [
+        ({"ledger_sequence": 9}, False),
+        ({"pools": (PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=0),)}, False),
+        ({"pools": (PoolFacts(name="offline", kind="Offline", lanes=2, free_lanes=1),)}, True),
+        ({"loaded_models": ("sha256:1",)}, True),
+        ({"runtime_compatible": False}, True),
+    ],
+)
+def test_a_machine_that_works_wakes_nobody(record: MacRecord, change: dict[str, object], wakes: bool) -> None:
+    assert record.machine_reported(MACHINE)
+    changed = MACHINE.model_copy(update=change)
+    assert record.machine_reported(changed) is wakes
+    assert record.view.machine == changed
