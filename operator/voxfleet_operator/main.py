@@ -29,7 +29,7 @@ from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.reconcile.stored_statements import stored_head
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.watch import CrdsMissing, Watch
@@ -218,7 +218,7 @@ def _make_fleet(
         dialer=SshDialer(secrets),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
-        stored_head=lambda mac, chain_id: stored_head(cache, mac, chain_id, datetime.now(UTC)),
+        stored_head=StoredStatements(cache).head,
     )
 
 

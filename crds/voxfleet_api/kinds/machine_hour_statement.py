@@ -38,6 +38,7 @@ class ChainCursor(StatusModel):
     chain_id: Annotated[str, Field(max_length=64, description="The Mac's chain of ledger rows.")]
     sequence: Annotated[int, Field(ge=0, description="Number of the newest row that is settled.")]
     hash: Annotated[Sha256Hex, Field(description="Hash of that row, which the row after it names.")]
+    ledger_key: Annotated[str, Field(max_length=64, description="The key that signed it. The Mac that has it goes on.")]
 
 
 class MachineHourStatementStatus(

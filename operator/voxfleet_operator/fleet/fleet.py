@@ -47,8 +47,8 @@ class MacFleet:
     """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
     `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
-    `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(mac, chain)` is the newest ledger
-    row that need not be read again.
+    `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(ledger key, chain)` is the newest
+    ledger row that need not be read again.
     """
 
     def __init__(

@@ -210,7 +210,7 @@ class MacSession:
         Each step covers what happened during the one before.
         """
         chain_id = machine.ledger_chain_id
-        stored = self._context.stored_head(self._name, chain_id)
+        stored = self._context.stored_head(self.mac.spec.ledger_public_key, chain_id)
         self._record.book.resume(chain_id, machine.ledger_sequence, stored)
         await self._pull_rows(client)
         listing = await client.attempts()
@@ -350,7 +350,8 @@ class MacSession:
             self._renew_now.set()
 
     def _machine_reported(self, machine: MachineFacts) -> None:
-        self._record.rows_settled(self._context.stored_head(self._name, machine.ledger_chain_id))
+        key = self.mac.spec.ledger_public_key
+        self._record.rows_settled(self._context.stored_head(key, machine.ledger_chain_id))
         if self._record.machine_reported(machine):
             self._context.on_change(self._name, frozenset())
 

@@ -45,7 +45,7 @@ class SessionContext:
     """The older MacAgent for the same machine, if there is one."""
     on_identified: Callable[[str], None]
     stored_head: Callable[[str, str], ChainHead | None]
-    """(Mac, chain) -> the newest row of the chain that a statement counts."""
+    """(ledger key, chain) -> the newest row of the chain that a statement counts."""
 
 
 def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:

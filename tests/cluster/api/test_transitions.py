@@ -54,7 +54,7 @@ def statement(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
 
 
 def patch_cursors(control_plane: ControlPlane, sequence: int, *chains: str) -> str:
-    cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64} for chain in chains]
+    cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64, "ledgerKey": "k"} for chain in chains]
     return patch(control_plane, "mhs", {"status": {"cursors": cursors}}, "--subresource=status")
 
 

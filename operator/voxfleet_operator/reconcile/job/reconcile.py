@@ -9,7 +9,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContrac
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import Outcome
+from voxfleet_operator.fleet.mac_view import Outcome, attempt_view
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -24,7 +24,7 @@ from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
-from voxfleet_operator.reconcile.stored_statements import stored_head
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
 
 BLOCKED_RETRY_SECONDS = 10.0
@@ -42,6 +42,7 @@ class JobReconciler:
         self._pending_reasons = pending_reasons
         self._written_seconds: dict[str, float] = {}
         self._confirmed: dict[str, set[PlacedAttempt]] = {}
+        self._stored = StoredStatements(context.cache)
 
     async def reconcile(self, key: Key) -> float | None:
         job = self._context.cache.get(AudioBatchJob, key.namespace, key.name)
@@ -161,13 +162,14 @@ class JobReconciler:
         return removal.again_seconds
 
     def _is_counted(self, record: AttemptRecord) -> bool:
-        """Also if there is no MacAgent any more: its session is gone, and no statement of it will ever change."""
+        """Also if no MacAgent stands for the machine: there is no session, and nothing will be settled."""
         if record.usage is None or record.usage.rows == 0:
             return True
-        cache = self._context.cache
-        if cache.get(MacAgent, "", record.mac) is None:
+        view = attempt_view(record, self._context.fleet.views())
+        mac = None if view is None else self._context.cache.get(MacAgent, "", view.name)
+        if mac is None:
             return True
-        head = stored_head(cache, record.mac, record.usage.chain_id, self._context.now())
+        head = self._stored.head(mac.spec.ledger_public_key, record.usage.chain_id)
         return head is not None and head.sequence >= record.usage.last_sequence
 
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 
-from voxfleet_api.kinds import AudioShard, MachineHourStatement
+from voxfleet_api.kinds import AudioShard
 from voxfleet_api.ledger import Activity
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
 from voxfleet_operator.fleet.verified_row import VerifiedRow
@@ -20,8 +20,8 @@ MAX_WAITING_ROWS = 1000
 """So many settled rows are written before the hour is over, so that memory holds no more."""
 
 ShardByUid = Callable[[str], AudioShard | None]
-CursorOf = Callable[[str, str], int]
-"""(chain, month) -> the number of the newest row that is settled there; -1 before the first."""
+CursorOf = Callable[[str], int]
+"""The number of the newest row of a chain that is settled; -1 before the first."""
 
 
 class TimeClass(StrEnum):
@@ -55,22 +55,21 @@ def settled_runs(view: MacView, shard_by_uid: ShardByUid, cursor_of: CursorOf) -
     """The runs to write: each chain's rows up to its first one that is not settled."""
     runs: list[SettledRun] = []
     for chain_id, rows in groupby(view.rows, key=lambda row: row.chain_id):
-        settled = _settled_first(rows, view, shard_by_uid)
-        for month, run in groupby(settled, key=lambda item: item.row.month):
-            new = tuple(item for item in run if item.row.sequence > cursor_of(chain_id, month))
-            if new:
-                runs.append(SettledRun(chain_id, month, new))
+        cursor = cursor_of(chain_id)
+        new = (row for row in rows if row.sequence > cursor)
+        for month, run in groupby(_settled_first(new, view, shard_by_uid), key=lambda item: item.row.month):
+            runs.append(SettledRun(chain_id, month, tuple(run)))
     return tuple(runs)
 
 
-def is_due(
-    runs: Iterable[SettledRun], statements: Iterable[MachineHourStatement], first_seen: str, now: datetime
-) -> bool:
-    """Whether to write now: an hour after the last time, or since the Mac was added, or when many rows wait."""
+def is_due(runs: Iterable[SettledRun], last: str, now: datetime) -> bool:
+    """Whether to write now: an hour after the last time, or when many rows wait.
+
+    `last` is when the Mac was last settled, or added if it never was.
+    """
     waiting = sum(len(run.rows) for run in runs)
     if waiting == 0:
         return False
-    last = max((item.status.updated_at for item in statements if item.status.updated_at), default=first_seen)
     age_seconds = (now - datetime.fromisoformat(last)).total_seconds() if last else INTERVAL_SECONDS
     return waiting >= MAX_WAITING_ROWS or age_seconds >= INTERVAL_SECONDS
 

@@ -11,13 +11,13 @@ import structlog
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
 from voxfleet_operator.kube import AlreadyExists
-from voxfleet_operator.metering.statements import newest_head, statement_name
+from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
 from voxfleet_operator.reconcile.statement.status import with_run
 from voxfleet_operator.reconcile.status_writer import observe, write_status
-from voxfleet_operator.reconcile.stored_statements import stored_statements
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 POLL_SECONDS = 60.0
 
@@ -29,6 +29,7 @@ class StatementReconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._stored = StoredStatements(context.cache)
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
@@ -37,33 +38,33 @@ class StatementReconciler:
             return None
         if not context.synced():
             return POLL_SECONDS
-        statements = stored_statements(context.cache, key.name, context.now())
         runs = settled_runs(
             context.fleet.view(key.name),
             lambda uid: context.cache.by_uid(AudioShard, uid),
-            lambda chain_id, month: self._cursor(key.name, statements, chain_id, month),
+            lambda chain_id: self._cursor(mac, chain_id),
         )
-        if is_due(runs, statements, mac.metadata.creation_timestamp, context.now()):
+        last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
+        if is_due(runs, last, context.now()):
             for run in runs:
-                if not await self._write(key.name, run):
+                if not await self._write(mac, run):
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
         return POLL_SECONDS
 
-    def _cursor(self, mac: str, statements: list[MachineHourStatement], chain_id: str, month: str) -> int:
-        """Also of a month that lies outside the last ones, which a broken clock may name."""
-        named = self._context.cache.get(MachineHourStatement, "", statement_name(mac, month))
-        head = newest_head([*statements, *([] if named is None else [named])], chain_id)
+    def _cursor(self, mac: MacAgent, chain_id: str) -> int:
+        head = self._stored.head(mac.spec.ledger_public_key, chain_id)
         return -1 if head is None else head.sequence
 
-    async def _write(self, mac: str, run: SettledRun) -> bool:
+    async def _write(self, mac: MacAgent, run: SettledRun) -> bool:
         """False if the pass has to run again."""
-        statement = self._context.cache.get(MachineHourStatement, "", statement_name(mac, run.month))
+        context, name = self._context, statement_name(mac.metadata.name, run.month)
+        statement = context.cache.get(MachineHourStatement, "", name)
         if statement is None:
-            statement = await self._create(mac, run.month)
+            statement = await self._create(mac.metadata.name, run.month)
         if statement is None:
             return False
-        return await write_status(self._context, statement, with_run(statement, run, self._now())) is not None
+        status = with_run(statement, run, mac.spec.ledger_public_key, context.timestamp())
+        return await write_status(context, statement, status) is not None
 
     async def _create(self, mac: str, month: str) -> MachineHourStatement | None:
         """None if a statement existed that the cache lacked: its cursor has to be seen first."""
@@ -84,6 +85,3 @@ class StatementReconciler:
             return None
         observe(context, created)
         return created
-
-    def _now(self) -> str:
-        return self._context.timestamp()

@@ -15,8 +15,8 @@ _FIELDS = {
 }
 
 
-def with_run(statement: MachineHourStatement, run: SettledRun, now: str) -> MachineHourStatementStatus:
-    """Adds a run that begins behind the statement's cursor of the chain."""
+def with_run(statement: MachineHourStatement, run: SettledRun, ledger_key: str, now: str) -> MachineHourStatementStatus:
+    """Adds a run that begins behind the statement's cursor of the chain, and that was verified by this key."""
     status = statement.status
     sums = {field: seconds_milliseconds(getattr(status, field)) for field in (*_FIELDS.values(), "audio_seconds")}
     counted = [item for item in run.rows if item.time_class is not TimeClass.FOREIGN]
@@ -25,7 +25,7 @@ def with_run(statement: MachineHourStatement, run: SettledRun, now: str) -> Mach
         sums["audio_seconds"] += item.row.audio_milliseconds
     machine = sum(sums[field] for field in _FIELDS.values())
     last = run.rows[-1].row
-    cursor = ChainCursor(chain_id=run.chain_id, sequence=last.sequence, hash=last.hash)
+    cursor = ChainCursor(chain_id=run.chain_id, sequence=last.sequence, hash=last.hash, ledger_key=ledger_key)
     return status.model_copy(
         update={
             "observed_generation": statement.metadata.generation,

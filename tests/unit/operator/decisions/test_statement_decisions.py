@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.unit.operator.decisions.bodies import LEDGER_KEY
 from tests.unit.operator.decisions.test_shard_decide import UID, record, report, shard_with
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage
-from voxfleet_api.ledger import Activity
+from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
-from voxfleet_operator.metering.statements import newest_head, recent_months, statement_name
+from voxfleet_operator.metering.statements import newest_heads, statement_name
 from voxfleet_operator.reconcile.statement.decide import (
     MAX_WAITING_ROWS,
     SettledRow,
@@ -25,6 +27,7 @@ from voxfleet_operator.reconcile.statement.decide import (
     time_class,
 )
 from voxfleet_operator.reconcile.statement.status import with_run
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 NOW = datetime(2026, 11, 30, 23, tzinfo=UTC)
 MAC = "mac-a"
@@ -127,7 +130,7 @@ def test_a_run_ends_at_the_first_open_row_of_its_chain_and_at_the_month() -> Non
     view = view_of(
         row(0), row(1), row(2, month="2026-12"), row(3), row(4, attempt=2), row(5), row(0, chain="new"),
     )  # fmt: skip
-    assert summary(settled_runs(view, shards, lambda _, __: -1)) == [
+    assert summary(settled_runs(view, shards, lambda _: -1)) == [
         ("chain", "2026-11", [0, 1]),
         ("chain", "2026-12", [2]),
         ("chain", "2026-11", [3]),
@@ -137,8 +140,8 @@ def test_a_run_ends_at_the_first_open_row_of_its_chain_and_at_the_month() -> Non
 
 def test_rows_that_a_statement_counts_are_left_out_although_the_view_still_has_them() -> None:
     view = view_of(row(0), row(1), row(2))
-    assert summary(settled_runs(view, shards, lambda _, __: 1)) == [("chain", "2026-11", [2])]
-    assert settled_runs(view, shards, lambda _, __: 2) == ()
+    assert summary(settled_runs(view, shards, lambda _: 1)) == [("chain", "2026-11", [2])]
+    assert settled_runs(view, shards, lambda _: 2) == ()
 
 
 def runs_of(count: int) -> tuple[SettledRun, ...]:
@@ -160,21 +163,10 @@ def stamp(seconds_ago: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rows", "updated_ago", "first_seen_ago", "due"),
-    [
-        (0, None, 9999, False),
-        (1, None, 3599, False),
-        (1, None, 3600, True),
-        (1, 3599, 9999, False),
-        (1, 3600, 9999, True),
-        (MAX_WAITING_ROWS, 1, 9999, True),
-    ],
+    ("rows", "ago", "due"), [(0, 9999, False), (1, 3599, False), (1, 3600, True), (MAX_WAITING_ROWS, 1, True)]
 )
-def test_statements_are_written_every_hour_or_when_many_rows_wait(
-    rows: int, updated_ago: int | None, first_seen_ago: int, due: bool
-) -> None:
-    stored = [] if updated_ago is None else [statement(stamp(updated_ago)), statement(stamp(99_999))]
-    assert is_due(runs_of(rows), stored, stamp(first_seen_ago), NOW) is due
+def test_statements_are_written_every_hour_or_when_many_rows_wait(rows: int, ago: int, due: bool) -> None:
+    assert is_due(runs_of(rows), stamp(ago), NOW) is due
 
 
 def test_totals_and_cursor_move_together() -> None:
@@ -185,29 +177,41 @@ def test_totals_and_cursor_move_together() -> None:
         SettledRow(row(3), TimeClass.ORPHANED),
         SettledRow(row(4, ours=False), TimeClass.FOREIGN),
     )
-    first = with_run(statement(), SettledRun("chain", "2026-11", rows), "2026-11-30T23:00:00Z")
+    first = with_run(statement(), SettledRun("chain", "2026-11", rows), LEDGER_KEY, "2026-11-30T23:00:00Z")
     assert (first.overhead_seconds, first.productive_seconds) == ("1.000", "1.001")
     assert (first.retry_seconds, first.orphaned_seconds) == ("1.002", "1.003")
     assert (first.machine_seconds, first.audio_seconds, first.rows) == ("4.006", "0.040", 4)
     assert [(item.sequence, item.hash) for item in first.cursors] == [(4, f"{4:064x}")]
 
     another = SettledRun("new", "2026-11", (SettledRow(row(0, chain="new"), TimeClass.RETRY),))
-    second = with_run(statement(**first.dump()), another, "2026-11-30T23:30:00Z")
+    second = with_run(statement(**first.dump()), another, LEDGER_KEY, "2026-11-30T23:30:00Z")
     assert second.machine_seconds == "5.006" and second.rows == 5
     assert {item.chain_id: item.sequence for item in second.cursors} == {"chain": 4, "new": 0}
 
 
 def test_a_chain_is_settled_as_far_as_its_newest_cursor_says() -> None:
-    old = statement(cursors=[{"chainId": "chain", "sequence": 4, "hash": "a" * 64}])
-    new = statement(cursors=[{"chainId": "chain", "sequence": 9, "hash": "b" * 64}])
-    found = newest_head([old, new, statement()], "chain")
-    assert found is not None and (found.sequence, found.hash) == (9, "b" * 64)
-    assert newest_head([old, new], "other") is None
+    old = statement(cursors=[{"chainId": "chain", "sequence": 4, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}])
+    new = statement(cursors=[{"chainId": "chain", "sequence": 9, "hash": "b" * 64, "ledgerKey": LEDGER_KEY}])
+    forged = statement(cursors=[{"chainId": "chain", "sequence": 99, "hash": "c" * 64, "ledgerKey": "another"}])
+    heads = newest_heads([old, new, statement(), forged])
+    assert heads[LEDGER_KEY, "chain"] == ChainHead("chain", 9, "b" * 64)
+    assert heads["another", "chain"].sequence == 99 and (LEDGER_KEY, "other") not in heads
 
 
-def test_months_run_backwards_over_the_year() -> None:
-    months = list(recent_months(datetime(2027, 2, 1, tzinfo=UTC)))
-    assert months[:3] == ["2027-02", "2027-01", "2026-12"] and len(set(months)) == 24
+def test_what_statements_say_is_read_again_when_one_changes_whatever_name_the_mac_has() -> None:
+    cache = Cache()
+    stored = StoredStatements(cache)
+    assert stored.head(LEDGER_KEY, "chain") is None and stored.updated_at(MAC) is None
+    for version, sequence in enumerate((4, 9), start=1):
+        cursor = {"chainId": "chain", "sequence": sequence, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}
+        body = statement(stamp(9 - sequence), cursors=[cursor]).dump()
+        body["metadata"] |= {"uid": "u", "resourceVersion": str(version)}
+        cache.put(MachineHourStatement.load(body))
+        head = stored.head(LEDGER_KEY, "chain")
+        assert head is not None and head.sequence == sequence
+        assert stored.updated_at(MAC) == stamp(9 - sequence) and stored.updated_at("mac-b") is None
+    cache.remove_uid("u")
+    assert stored.head(LEDGER_KEY, "chain") is None
 
 
 @pytest.mark.parametrize("length", [6, 245, 246, 253])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from tests.unit.operator.decisions.bodies import contract, mac_agent
+from tests.unit.operator.decisions.bodies import LEDGER_KEY, contract, mac_agent
 from tests.unit.operator.decisions.memory_api import KINDS, Clock, MemoryApi
 from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, MemoryFleet
 
@@ -17,7 +17,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.reconcile.stored_statements import stored_head
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 
@@ -94,7 +94,8 @@ class World:
             for resource in self.api.all(kind):
                 self.cache.put(resource)
         self.cache.put_namespace("team", {"team": "speech"})
-        self.fleet.stored_head = lambda mac: stored_head(self.cache, mac, mac, self.clock.now())
+        stored = StoredStatements(self.cache)
+        self.fleet.stored_head = lambda mac: stored.head(LEDGER_KEY, mac)
         self.api.changes.clear()
         self.queue = Requeue(self.clock)
         self.context = Context(
