@@ -88,7 +88,7 @@ class MachineHourStatement(Resource):
         columns=(
             PrinterColumn("Mac", "string", ".spec.mac", "The Mac"),
             PrinterColumn("Month", "string", ".spec.month", "The month in UTC"),
-            PrinterColumn("Machine hours", "string", ".status.machineHours", "Lane time in hours"),
+            PrinterColumn("Machine-Hours", "string", ".status.machineHours", "Lane time in hours"),
             PrinterColumn("Rows", "integer", ".status.rows", "Signed rows in the totals"),
             PrinterColumn("Updated", "date", ".status.updatedAt", "Since rows were last added"),
             PrinterColumn("Productive", "string", ".status.productiveSeconds", "Seconds of committed work", priority=1),
