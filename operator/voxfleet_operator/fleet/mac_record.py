@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -12,9 +11,6 @@ from voxfleet_api.ledger import SignedRow
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, ShardProgress
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
-
-
-REMEMBERED_GONE = 1024
 
 
 class MacRecord:
@@ -32,7 +28,6 @@ class MacRecord:
         self._control_plane = control_plane
         self._attempts: dict[AttemptKey, AttemptStatus] = {}
         self._waiting: dict[AttemptKey, AttemptStatus] = {}
-        self._gone: OrderedDict[AttemptKey, None] = OrderedDict()
         self._usage: Mapping[AttemptKey, AttemptUsage] = MappingProxyType({})
         self._view = MacView(
             name, connected=False, reason=Reason.CONNECTING, message="the first connection is under way"
@@ -72,7 +67,6 @@ class MacRecord:
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
         """Takes the complete list of attempts: an attempt that it lacks is gone."""
         old, self._attempts, self._waiting = self._attempts, {}, {}
-        self._gone.clear()
         for status in listed:
             if status.control_plane == self._control_plane:
                 key = AttemptKey(status.shard_uid, status.attempt)
@@ -90,8 +84,6 @@ class MacRecord:
         if status.control_plane != self._control_plane:
             return set()
         key = AttemptKey(status.shard_uid, status.attempt)
-        if key in self._gone:
-            return set()
         old = self._attempts.get(key)
         self._store(key, status)
         self._render()
@@ -103,10 +95,6 @@ class MacRecord:
         return set() if known or status.has_ended else self.attempt_reported(status)
 
     def attempt_gone(self, key: AttemptKey) -> set[str]:
-        """An attempt that is gone never comes back, but events from before may still arrive."""
-        self._gone[key] = None
-        if len(self._gone) > REMEMBERED_GONE:
-            self._gone.popitem(last=False)
         self._waiting.pop(key, None)
         if self._attempts.pop(key, None) is None:
             return set()

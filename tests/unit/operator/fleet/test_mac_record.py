@@ -178,15 +178,6 @@ def test_what_a_list_lacks_is_gone(record: MacRecord) -> None:
     assert record.view.attempts == {}
 
 
-def test_an_event_from_before_its_end_brings_no_deleted_attempt_back(record: MacRecord) -> None:
-    record.attempt_reported(status(AttemptState.RUNNING))
-    assert record.attempt_gone(A) == {A.shard_uid}
-    assert record.attempt_reported(status(AttemptState.DELETING)) == set()
-    assert record.view.attempts == {}
-    assert record.attempts_listed([status(AttemptState.PARKED)]) == {A.shard_uid}, "a list is the whole truth"
-    assert record.attempt_reported(status(AttemptState.RUNNING)) == {A.shard_uid}
-
-
 def test_losing_contact_names_the_shards_that_may_still_run(record: MacRecord) -> None:
     record.connection_changed(True, Reason.CONNECTED, "")
     record.attempt_reported(status(AttemptState.RUNNING))
