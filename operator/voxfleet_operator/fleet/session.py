@@ -17,7 +17,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, Event, MachineFacts
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
@@ -236,10 +236,15 @@ class MacSession:
                 self._changed(self._record.rows_delivered([event.row]))
             elif ahead > 1:
                 await self._pull_rows(client)
-        if event.attempt is not None:
+        if event.attempt is not None and not self._is_deleted(event.attempt):
             self._changed(self._record.attempt_reported(event.attempt))
             if self._record.lacks_rows:
                 await self._pull_rows(client)
+
+    def _is_deleted(self, status: AttemptStatus) -> bool:
+        """Whether the agent has said that nothing is left of it: an event from before that may arrive later."""
+        answer = self._mailbox.answer(Order.DELETE, AttemptKey(status.shard_uid, status.attempt))
+        return answer is not None and answer.outcome is Outcome.GONE
 
     async def _pull_rows(self, client: AgentClient) -> None:
         """Reads all signed rows after the newest verified one."""

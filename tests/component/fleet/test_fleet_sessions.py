@@ -299,6 +299,20 @@ async def test_put_and_delete_reach_the_agent_with_credentials_and_a_large_body(
     assert A not in rig.fleet.view("mac-01").attempts
 
 
+async def test_an_event_from_before_brings_no_deleted_attempt_back(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    await rig.put("mac-01", A, REQUEST)
+    await rig.delete("mac-01", A)
+
+    await mac.agent.report(attempt_status(A.shard_uid, AttemptState.DELETING))
+    await mac.agent.report(attempt_status(B.shard_uid, AttemptState.RUNNING))
+    view = await rig.until("mac-01", lambda view: B in view.attempts)
+
+    assert A not in view.attempts
+
+
 async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.fleet.ensure(mac.resource("mac-01"))
