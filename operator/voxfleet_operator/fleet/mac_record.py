@@ -85,8 +85,6 @@ class MacRecord:
             return set()
         key = AttemptKey(status.shard_uid, status.attempt)
         old = self._attempts.get(key)
-        if old is None and status.state is AttemptState.DELETING:
-            return set()  # it is gone already: the event was sent before the answer to the DELETE
         self._store(key, status)
         self._render()
         return set() if _news(self._attempts[key]) == _news(old) else {key.shard_uid}

@@ -207,13 +207,6 @@ def test_named_rows_that_do_not_exist_are_an_error_and_release_the_attempt(recor
     assert record.view.ledger_error is not None and "chain-1#4" in record.view.ledger_error
 
 
-def test_an_event_of_a_deletion_brings_nothing_back(record: MacRecord) -> None:
-    record.attempt_reported(status(AttemptState.SUCCEEDED))
-    assert record.attempt_gone(A) == {A.shard_uid}
-    assert record.attempt_reported(status(AttemptState.DELETING)) == set()
-    assert record.view.attempts == {}
-
-
 def test_an_answer_never_overwrites_what_an_event_said(record: MacRecord) -> None:
     record.attempt_reported(status(AttemptState.RUNNING))
     assert record.attempt_accepted(status(AttemptState.ACCEPTED)) == set()
