@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,9 @@ from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILU
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MachineHourStatement
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_operator.kube import Conflict
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.settled_shards import KEPT
 
@@ -124,7 +127,7 @@ class Idle:
         return None
 
 
-def assert_statements_are_what_the_macs_did(world: World) -> None:
+def assert_each_mac_is_counted_once(world: World) -> None:
     statements = world.api.all(MachineHourStatement)
     assert {statement.spec.mac for statement in statements} <= set(world.agents)
     for mac, agent in world.agents.items():
@@ -132,6 +135,11 @@ def assert_statements_are_what_the_macs_did(world: World) -> None:
         done = sum(row.machine_milliseconds for row in agent.rows)
         assert sum(seconds_milliseconds(status.machine_seconds) for status in own) == done
         assert sum(status.rows for status in own) == len(agent.rows)
+
+
+def assert_statements_are_what_the_macs_did(world: World) -> None:
+    assert_each_mac_is_counted_once(world)
+    statements = world.api.all(MachineHourStatement)
     jobs = [job.status.usage for job in world.api.all(AudioBatchJob)]
     for field in ("machine_seconds", "productive_seconds", "retry_seconds", "overhead_seconds"):
         by_macs = sum(seconds_milliseconds(getattr(statement.status, field)) for statement in statements)
@@ -170,3 +178,25 @@ async def pass_hours_in_chaos(world: World) -> None:
     for _ in range(3):
         world.clock.seconds += HOUR * world.random.choice([1, 100])
         await chaos(world, 30)
+
+
+async def test_a_run_is_written_only_after_the_one_before_it() -> None:
+    """Else the cursor of the second would say that the rows of the first are counted, too."""
+    world, key = World(seed=5, macs=1), AttemptKey("a-deleted-shard", 1)
+    agent = world.agents["mac-a"]
+    agent._seal(key, work=1000)
+    world.clock.seconds += 30 * 24 * HOUR
+    agent._seal(key, work=2000)
+    written, apply = [], world.api.apply_status
+
+    async def refuse_the_first(kind: Any, namespace: str, name: str, status: Any, version: Any = None) -> Any:
+        if kind is MachineHourStatement:
+            written.append(name)
+            if len(written) == 1:
+                raise Conflict(name)
+        return await apply(kind, namespace, name, status, version)
+
+    world.api.apply_status = refuse_the_first  # type: ignore[method-assign] # the server of this test
+    await pass_hours(world, 2)
+    assert written == ["mac-a-2026-11", "mac-a-2026-11", "mac-a-2026-12"]
+    assert_each_mac_is_counted_once(world)
