@@ -69,6 +69,7 @@ class Reason(StrEnum):
     IDENTITY_MISMATCH = "IdentityMismatch"
     OTHER_CONTROL_PLANE = "OtherControlPlane"
     DUPLICATE_MACHINE = "DuplicateMachine"
+    EPOCH_NOT_BELIEVED = "EpochNotBelieved"
     COMPATIBLE = "Compatible"
     INCOMPATIBLE = "Incompatible"
     VERIFIED = "Verified"

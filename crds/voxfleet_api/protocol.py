@@ -203,9 +203,16 @@ class AttemptStatus(StatusModel):
 
 
 class AttemptList(StatusModel):
+    """Answer to GET /v1/attempts?limit=N&continue=TOKEN: attempts in the order of their keys.
+
+    Without `limit` it holds all of them, for an operator that knows no pages.
+    """
+
     attempts: tuple[AttemptStatus, ...]
     cursor: str
-    """The cursor to stream from: the events after it and this list miss nothing."""
+    """The cursor to stream from: the events after that of the first page and all pages miss nothing."""
+    continue_token: str | None = None
+    """Asks for the next page; None on the last page, and from an agent that knows no pages."""
 
 
 class Identity(StatusModel):

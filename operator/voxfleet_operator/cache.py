@@ -6,7 +6,7 @@ the watch has not delivered it yet.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar, cast
@@ -43,6 +43,7 @@ class Cache:
         self._key_by_uid: dict[str, Key] = {}
         self._owned: dict[str, set[Key]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._changes: Counter[str] = Counter()
         self._namespaces: dict[str, Mapping[str, str]] = {}
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
@@ -64,6 +65,10 @@ class Cache:
         keys = self._owned.get(uid, set())
         return [cast("R", self._objects[key]) for key in sorted(keys) if key.kind == kind.crd.kind]
 
+    def changes(self, kind: type[Resource]) -> int:
+        """How often an object of the kind came, changed or went: another number means another content."""
+        return self._changes[kind.crd.kind]
+
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         return self._namespaces.get(namespace, _NO_LABELS)
 
@@ -80,6 +85,7 @@ class Cache:
             if version_number(known.metadata.resource_version) >= version_number(resource.metadata.resource_version):
                 return False
             self._drop(key)
+        self._changes[key.kind] += 1
         self._objects[key] = resource
         self._keys_by_kind.setdefault(key.kind, set()).add(key)
         self._key_by_uid[uid] = key
@@ -140,6 +146,7 @@ class Cache:
 
     def _drop(self, key: Key) -> None:
         known = self._objects.pop(key)
+        self._changes[key.kind] += 1
         self._keys_by_kind[key.kind].discard(key)
         self._key_by_uid.pop(known.metadata.uid, None)
         owner = controller_uid(known)

@@ -89,6 +89,8 @@ class EventRecorder:
                 await self._write(event)
             except KubeError as error:
                 log.warning("event not written", reason=event.reason, object=event.regarding["name"], error=str(error))
+            except Exception:  # one event is lost; those after it are not
+                log.exception("event not written", reason=event.reason, object=event.regarding["name"])
             finally:
                 self._queue.task_done()
 

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import Resource
+from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.fleet import MacFleet
@@ -27,6 +29,7 @@ from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.watch import CrdsMissing, Watch
@@ -47,7 +50,7 @@ def run(options: OperatorOptions) -> int:
     """Runs the operator until SIGTERM or SIGINT; returns the exit code."""
     try:
         asyncio.run(_operate(options))
-    except (KubeError, CrdsMissing, WatchEnded, OSError) as error:
+    except (KubeError, CrdsMissing, WatchEnded, BackgroundEnded, OSError) as error:
         log.critical("the operator cannot run", error=str(error))
         return 1
     return 0
@@ -59,13 +62,13 @@ async def _operate(options: OperatorOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        heartbeat = Heartbeat()
-        _background(stack, heartbeat.run())
+        background, heartbeat = BackgroundTasks(), Heartbeat()
+        background.start(stack, heartbeat.run(), "heartbeat")
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.kube_system_uid()
 
-        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
-        watch, ended = _start_watch(stack, kube, cache, queue, stop)
+        cache, queue, metrics = Cache(), WorkQueue(standby=True), OperatorMetrics()
+        watch, ended = _start_watch(stack, kube, cache, queue, stop, background.ended)
         if options.health_port is not None:
             health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
             await health.start(options.health_host, options.health_port)
@@ -80,7 +83,7 @@ async def _operate(options: OperatorOptions) -> None:
             return
 
         recorder = EventRecorder(kube, leader.identity)
-        _background(stack, recorder.run())
+        background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
         fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
         stack.push_async_callback(fleet.close)
@@ -103,8 +106,10 @@ async def _operate(options: OperatorOptions) -> None:
             synced=watch.synced.is_set,
         )
         workers = Workers(queue, reconcilers(context), leader, metrics)
-        working = [asyncio.create_task(workers.run()) for _ in range(WORKERS)]
+        working = [background.start(stack, workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
+        stack.callback(background.stopping)
+        queue.start()
         for key in all_keys(cache):
             queue.add(key)
         log.info("operator started", epoch=leader.epoch)
@@ -113,9 +118,17 @@ async def _operate(options: OperatorOptions) -> None:
 
 
 def _start_watch(
-    stack: AsyncExitStack, kube: Kube, cache: Cache, queue: WorkQueue, stop: asyncio.Event
+    stack: AsyncExitStack,
+    kube: Kube,
+    cache: Cache,
+    queue: WorkQueue,
+    stop: asyncio.Event,
+    background_ended: asyncio.Future[None],
 ) -> tuple[Watch, asyncio.Task[None]]:
-    """Returns the watch, and a task that ends when the operator is to stop and raises if the watch has failed."""
+    """Returns the watch, and a task that ends when the operator is to stop.
+
+    The task raises if the watch or a background task has failed.
+    """
 
     def on_change(resource: Resource) -> None:
         for key in triggers().keys_of_change(resource, cache):
@@ -126,10 +139,13 @@ def _start_watch(
 
     async def until_end() -> None:
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [watching, stopping, background_ended]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
             return
         stopping.cancel()
+        if background_ended.done():
+            background_ended.result()
         error = watching.exception()
         if isinstance(error, KubeError | CrdsMissing):
             raise error
@@ -181,6 +197,9 @@ def _make_fleet(
         except (NotLeader, KubeError) as error:
             log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
             return
+        except Exception:
+            log.exception("epoch not raised; the next refusal tries again", held=held)
+            return
         note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
         log.warning("epoch raised", held=held, epoch=epoch)
         recorder.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
@@ -199,6 +218,7 @@ def _make_fleet(
         dialer=SshDialer(secrets),
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
+        stored_head=StoredStatements(cache).head,
     )
 
 
@@ -250,14 +270,3 @@ async def _drain(recorder: EventRecorder) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             await recorder.drain()
-
-
-def _background(stack: AsyncExitStack, work: Awaitable[None]) -> None:
-    task = asyncio.ensure_future(work)
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)

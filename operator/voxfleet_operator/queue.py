@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 60.0
+SPARE_TIMERS = 64
 
 
 class Key(NamedTuple):
@@ -37,7 +38,10 @@ class QueueClosed(Exception):
 
 
 class WorkQueue:
-    """To be used in one event loop. `clock` is monotonic, in seconds."""
+    """To be used in one event loop. `clock` is monotonic, in seconds.
+
+    On a standby nobody takes keys, so it drops them until `start`; then its process adds every key there is.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class WorkQueue:
         *,
         initial_backoff_seconds: float = INITIAL_BACKOFF_SECONDS,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+        standby: bool = False,
     ) -> None:
         self._clock = clock
         self._initial_backoff_seconds = initial_backoff_seconds
@@ -56,6 +61,7 @@ class WorkQueue:
         self._timers: list[tuple[float, Key]] = []
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
+        self._standby = standby
         self._closed = False
         self.adds_total = 0
         self.retries_total = 0
@@ -65,9 +71,18 @@ class WorkQueue:
         """How many keys wait for a worker."""
         return len(self._ready)
 
+    def start(self) -> None:
+        """Ends the standby: from now on keys are kept."""
+        self._standby = False
+
+    @property
+    def delayed(self) -> int:
+        """How many requests for later are held."""
+        return len(self._timers)
+
     def add(self, key: Key) -> None:
         """Requests a reconcile now. Requests made before it starts count as one."""
-        if self._closed or key in self._dirty:
+        if self._closed or self._standby or key in self._dirty:
             return
         self.adds_total += 1
         self._dirty.add(key)
@@ -81,10 +96,14 @@ class WorkQueue:
             self.add(key)
             return
         due = self._clock() + seconds
-        if self._closed or due >= self._due.get(key, float("inf")):
+        if self._closed or self._standby or due >= self._due.get(key, float("inf")):
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
+        if len(self._timers) > 2 * len(self._due) + SPARE_TIMERS:
+            # Requests that an earlier one made needless, each of which would stay until its own time.
+            self._timers = [(due, key) for key, due in self._due.items()]
+            heapq.heapify(self._timers)
         self._changed.set()
 
     def add_rate_limited(self, key: Key) -> float:

@@ -12,7 +12,10 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import span
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptList, AttemptStatus, EventType
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptList, AttemptStatus, EventType
+
+PAGE_BYTES = 2 * 2**20
+"""A page of attempts ends once it is longer. One attempt is some kB, a Plan's with all boundaries some 40."""
 
 
 class UnknownCursor(Exception):
@@ -46,20 +49,29 @@ class EventFeed:
             self._progress_published = self._progress_count
             self._journal.wake()
 
-    async def listing(self) -> AttemptList:
-        """Returns all attempts known here, and the cursor after which events continue.
+    async def listing(self, limit: int | None = None, after: AttemptKey | None = None) -> AttemptList:
+        """Returns the attempts known here that follow a key, and the cursor after which events continue.
 
-        States are read from the journal, like the cursor, because memory is updated a moment after each commit: a
-        list older than its cursor would lose the changes between the two.
+        A page ends after `limit` attempts or PAGE_BYTES; None: no page, but all of them. States are read from the
+        journal, like the cursor, because memory is updated a moment after each commit: a list older than its cursor
+        would lose the changes between the two.
         """
         progress = {live.key: live.record.progress for live in self._attempts()}
 
         def work(db: sqlite3.Connection) -> AttemptList:
-            attempts = tuple(
-                status_of(db, self._chain_id, replace(record, progress=progress.get(record.key, record.progress)))
-                for record in attempt_table.load_all(db)
-            )
-            return AttemptList(attempts=attempts, cursor=self.cursor(event_table.last(db)))
+            cursor = self.cursor(event_table.last(db))
+            attempts: list[AttemptStatus] = []
+            size_bytes = 0
+            for record in attempt_table.load_after(db, after):
+                if limit is not None and (len(attempts) == limit or size_bytes > PAGE_BYTES):
+                    last = attempts[-1]
+                    token = str(AttemptKey(last.shard_uid, last.attempt))
+                    return AttemptList(attempts=tuple(attempts), cursor=cursor, continue_token=token)
+                known = replace(record, progress=progress.get(record.key, record.progress))
+                attempts.append(status_of(db, self._chain_id, known))
+                if limit is not None:
+                    size_bytes += len(attempts[-1].model_dump_json())
+            return AttemptList(attempts=tuple(attempts), cursor=cursor)
 
         return await self._journal.read(work)
 

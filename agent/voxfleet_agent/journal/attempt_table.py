@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardProgress, ShardResult
@@ -49,6 +49,13 @@ def save(db: sqlite3.Connection, record: JournaledAttempt) -> None:
 
 def load_all(db: sqlite3.Connection) -> list[JournaledAttempt]:
     return [_record(row) for row in db.execute("SELECT * FROM attempts ORDER BY shard_uid, attempt")]
+
+
+def load_after(db: sqlite3.Connection, key: AttemptKey | None) -> Iterator[JournaledAttempt]:
+    """Yields the attempts that follow this key, in the order of their keys; None: from the first one."""
+    after = key or AttemptKey("", 0)
+    rows = db.execute("SELECT * FROM attempts WHERE (shard_uid, attempt) > (?, ?) ORDER BY shard_uid, attempt", after)
+    return map(_record, rows)
 
 
 def load(db: sqlite3.Connection, keys: Iterable[AttemptKey]) -> list[JournaledAttempt]:

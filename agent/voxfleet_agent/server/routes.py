@@ -24,6 +24,7 @@ from voxfleet_api.protocol import AttemptKey, AttemptRequest, EventAck, MachineF
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
+MAX_LISTED_ATTEMPTS = 500
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MAX_SEQUENCE = 2**53
 
@@ -100,7 +101,12 @@ class Routes:
 
     async def attempts(self, request: Request) -> Response:
         self._require_read(request)
-        return json_response(await self._supervisor.feed.listing())
+        limit = request.query_params.get("limit")
+        if limit is None:
+            return json_response(await self._supervisor.feed.listing())
+        number = whole_number(limit, "limit", least=1, most=MAX_LISTED_ATTEMPTS, default=MAX_LISTED_ATTEMPTS)
+        after = _listed_key(request.query_params.get("continue"))
+        return json_response(await self._supervisor.feed.listing(number, after))
 
     async def attempt(self, request: Request) -> Response:
         self._require_read(request)
@@ -188,6 +194,16 @@ def _key(request: Request) -> AttemptKey:
     if not _UID.fullmatch(shard_uid):
         raise RequestRefused.of(400, "the shard's UID in the path is not a UID")
     return AttemptKey(shard_uid, whole_number(attempt, "the attempt in the path", least=1, most=2**31, default=0))
+
+
+def _listed_key(token: str | None) -> AttemptKey | None:
+    """The last attempt of the page before, which its continueToken names."""
+    if token is None:
+        return None
+    shard_uid, dot, attempt = token.rpartition(".")
+    if not dot or not _UID.fullmatch(shard_uid) or not attempt.isdecimal():
+        raise RequestRefused.of(400, "continue must be the continueToken of the page before")
+    return AttemptKey(shard_uid, whole_number(attempt, "continue", least=1, most=2**31, default=0))
 
 
 def _parse_json(content: bytes) -> object:

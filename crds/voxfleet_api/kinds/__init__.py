@@ -8,6 +8,7 @@ from pkgutil import iter_modules
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import AudioShard
 from voxfleet_api.kinds.mac_agent import MacAgent
+from voxfleet_api.kinds.machine_hour_statement import MachineHourStatement
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_api.kinds.voice_contract import VoiceContract
 
@@ -26,4 +27,4 @@ def _found_kinds() -> tuple[type[Resource], ...]:
 
 KINDS = _found_kinds()
 
-__all__ = ["KINDS", "AudioBatchJob", "AudioShard", "MacAgent", "Resource", "VoiceContract"]
+__all__ = ["KINDS", "AudioBatchJob", "AudioShard", "MacAgent", "MachineHourStatement", "Resource", "VoiceContract"]

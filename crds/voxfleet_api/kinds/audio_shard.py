@@ -101,11 +101,22 @@ class AttemptUsage(StatusModel):
         return self.setup_milliseconds + self.work_milliseconds + self.cleanup_milliseconds
 
 
+class MachineIdentity(StatusModel):
+    """A machine, whatever MacAgent stands for it."""
+
+    hardware_id: Annotated[str, Field(max_length=128, description="Identifies the machine.")]
+    ledger_key: Annotated[str, Field(max_length=64, description="Public key that signs its machine-hours.")]
+
+
 class AttemptRecord(StatusModel):
     """One attempt of the shard."""
 
     attempt: Annotated[int, Field(ge=1, description="Its number.")]
-    mac: Annotated[str, Field(max_length=253, description="The MacAgent it belongs to.")]
+    mac: Annotated[str, Field(max_length=253, description="The MacAgent that it was assigned to.")]
+    machine: Annotated[
+        MachineIdentity | None,
+        Field(description="The machine that the MacAgent was then. The attempt stays its own."),
+    ] = None
     outcome: Annotated[str, OPEN_VALUE, open_enum(AttemptOutcome), Field(description="What became of it.")]
     failure_class: Annotated[
         Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None,

@@ -19,6 +19,7 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
+from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.selectors import LabelSelector
 
 HostKey = Annotated[
@@ -72,6 +73,9 @@ class Access(SpecModel):
     ]
 
 
+LONGEST_LEASE_SECONDS = 24 * 3600
+
+
 class Disconnect(SpecModel):
     lost_after: Annotated[
         Duration,
@@ -81,6 +85,11 @@ class Disconnect(SpecModel):
             json_schema_extra=between("30s", "24h"),
         ),
     ] = "10m"
+
+    @property
+    def lease_seconds(self) -> int:
+        """The lease of this Mac's attempts. Bounded here, too: an API server may hold objects from before a rule."""
+        return min(max(1, duration_milliseconds(self.lost_after) // 1000), LONGEST_LEASE_SECONDS)
 
 
 class MacAgentSpec(SpecModel):

@@ -1,4 +1,7 @@
-"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains."""
+"""The agent's HTTP API. Raises AgentRefused or AgentUnreachable, which mac_view.py explains.
+
+MacRejected is raised for an answer that no honest agent gives.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.refusals import check_held_epoch, retry_after_seconds
 
 # At debug level these libraries log request headers, the token among them.
 for _name in ("httpx", "httpcore"):
@@ -41,6 +45,9 @@ for _name in ("httpx", "httpcore"):
 MAX_ANSWER_BYTES = 16 * 2**20
 MAX_EVENT_BYTES = 2**20
 LEDGER_PAGE_ROWS = 200
+LIST_PAGE_ATTEMPTS = 200
+MAX_LISTED_ATTEMPTS = 100_000
+"""Far more than an agent holds: what ended and is settled is deleted there."""
 # A call gets a StreamError when its session closes the client meanwhile.
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.StreamError)
 
@@ -95,7 +102,18 @@ class AgentClient:
         return _parse(MachineFacts, await self._call("GET", "/v1/machine"))
 
     async def attempts(self) -> AttemptList:
-        return _parse(AttemptList, await self._call("GET", "/v1/attempts"))
+        """All attempts, page by page, and the cursor of the first page. An agent that knows no pages sends all."""
+        listed: list[AttemptStatus] = []
+        cursor, token = None, None
+        while True:
+            params = {"limit": str(LIST_PAGE_ATTEMPTS)} | ({} if token is None else {"continue": token})
+            page = _parse(AttemptList, await self._call("GET", "/v1/attempts", params=params))
+            listed += page.attempts
+            cursor, token = cursor or page.cursor, page.continue_token
+            if token is None:
+                return AttemptList(attempts=tuple(listed), cursor=cursor)
+            if len(listed) > MAX_LISTED_ATTEMPTS or not page.attempts:
+                raise AgentUnreachable(f"/v1/attempts: the list does not end after {len(listed)} attempts")
 
     async def put_attempt(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
         body = request.dump()
@@ -113,7 +131,8 @@ class AgentClient:
 
     async def ledger(self, after: int) -> LedgerPage:
         params = {"after": str(after), "limit": str(LEDGER_PAGE_ROWS)}
-        return _parse(LedgerPage, await self._call("GET", "/v1/ledger", params=params))
+        answer = await self._call("GET", "/v1/ledger", params=params)
+        return await asyncio.to_thread(_parse, LedgerPage, answer)  # some 20 ms, page after page
 
     async def acknowledge(self, cursor: str) -> None:
         await self._call("POST", "/v1/events/ack", body=EventAck(cursor=cursor).dump())
@@ -124,7 +143,7 @@ class AgentClient:
         request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 if not response.is_success:
                     raise await self._refused(response)
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
@@ -162,7 +181,7 @@ class AgentClient:
     async def _answer(self, request: httpx.Request) -> _Answer:
         try:
             async with asyncio.timeout(self._call_seconds):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 try:
                     if not response.is_success:
                         raise await self._refused(response)
@@ -172,16 +191,26 @@ class AgentClient:
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"{request.method} {request.url.path}: {_text(error)}") from error
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request, stream=True)
+        except RuntimeError as error:
+            # Whoever closed the client did so because the connection ended; httpx takes a later call for a mistake.
+            if not self._http.is_closed:
+                raise
+            raise AgentUnreachable(f"{request.method} {request.url.path}: the connection was closed") from error
+
     async def _refused(self, response: httpx.Response) -> AgentRefused:
         content = await _content(response)
         try:
             problem = Problem.model_validate_json(content)
         except ValidationError:
             problem = Problem(message="the answer says no more; look into the agent's log")
-        if response.status_code == httpx.codes.PRECONDITION_FAILED and problem.held_epoch is not None:
-            self._on_stale_epoch(problem.held_epoch)
-        retry_after = response.headers.get("Retry-After", "")
-        return AgentRefused(response.status_code, problem, float(retry_after) if retry_after.isdecimal() else None)
+        if response.status_code == httpx.codes.PRECONDITION_FAILED:
+            sent = int(response.request.headers.get(EPOCH_HEADER, self._epoch()))
+            self._on_stale_epoch(check_held_epoch(problem.held_epoch, sent))
+        retry_seconds = retry_after_seconds(response.headers.get("Retry-After", ""))
+        return AgentRefused(response.status_code, problem, retry_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptRequest, AttemptStatus
+from voxfleet_api.kinds.audio_shard import AttemptRecord
+from voxfleet_api.ledger import ChainHead
+from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
-from voxfleet_operator.fleet.mac_view import AgentUnreachable, MacView
-from voxfleet_operator.fleet.session import MacSession, SessionContext, SessionTiming
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order
+from voxfleet_operator.fleet.session import MacSession
+from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class MacFleet:
     """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
     `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
-    `on_stale_epoch(held)` when an agent holds a higher epoch than ours.
+    `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(ledger key, chain)` is the newest
+    ledger row that need not be read again.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class MacFleet:
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         timing: SessionTiming | None = None,
+        stored_head: Callable[[str, str], ChainHead | None] = lambda _, __: None,
     ) -> None:
         self._dialer = dialer
         self._sessions: dict[str, MacSession] = {}
@@ -72,9 +78,10 @@ class MacFleet:
             on_stale_epoch=on_stale_epoch,
             clock=clock,
             timing=timing or SessionTiming(),
-            renewals={},
+            grants=LeaseGrants(),
             older_twin=self._older_twin,
             on_identified=self._redial_younger_twins,
+            stored_head=stored_head,
         )
 
     def view(self, mac: str) -> MacView:
@@ -85,12 +92,15 @@ class MacFleet:
                 connected=False,
                 reason=Reason.UNKNOWN,
                 message="there is no MacAgent of this name",
-                last_renewal_seconds=self._context.renewals.get(mac),
             )
         return session.view
 
     def views(self) -> Mapping[str, MacView]:
-        return {name: session.view for name, session in self._sessions.items()}
+        """They are looked up as they are at the moment of reading; nothing is copied."""
+        return _Views(self._sessions)
+
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        return self._context.grants.last_seconds(record)
 
     def ensure(self, mac: MacAgent) -> None:
         name = mac.metadata.name
@@ -117,11 +127,17 @@ class MacFleet:
             if other.view.reason is Reason.DUPLICATE_MACHINE:
                 other.redial()
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        return await self._session(mac).put(shard_uid, attempt, request)
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        if (session := self._addressed(mac)) is not None:
+            session.put(key, request)
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
-        return await self._session(mac).delete(shard_uid, attempt)
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        session = self._addressed(mac)
+        return None if session is None else session.answer(order, key)
+
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        session = self._addressed(mac)
+        return None if session is None else session.delete(key)
 
     async def close(self) -> None:
         """Ends every session; no thread, descriptor or socket file is left."""
@@ -130,10 +146,11 @@ class MacFleet:
         await asyncio.gather(*self._stopping)
         self._dialer.close()
 
-    def _session(self, mac: str) -> MacSession:
-        session = self._sessions.get(mac)
-        if session is None:
-            raise AgentUnreachable(f"there is no MacAgent {mac}")
+    def _addressed(self, mac: MacView) -> MacSession | None:
+        """The session that the view is of, once it is known which machine that is, and as long as it is the same."""
+        session = self._sessions.get(mac.name)
+        if session is None or mac.identity is None or session.view.identity != mac.identity:
+            return None
         return session
 
     def _older_twin(self, name: str) -> str | None:
@@ -150,6 +167,25 @@ class MacFleet:
                 session.redial()
 
 
+class _Views(Mapping[str, MacView]):
+    def __init__(self, sessions: Mapping[str, MacSession]) -> None:
+        self._sessions = sessions
+
+    def __getitem__(self, mac: str) -> MacView:
+        return self._sessions[mac].view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+
 def _claim(session: MacSession) -> Claim:
-    metadata = session.mac.metadata
-    return Claim(metadata.name, metadata.creation_timestamp, session.mac.spec.ledger_public_key, session.hardware_id)
+    metadata, identity = session.mac.metadata, session.view.identity
+    return Claim(
+        metadata.name,
+        metadata.creation_timestamp,
+        session.mac.spec.ledger_public_key,
+        None if identity is None else identity.hardware_id,
+    )

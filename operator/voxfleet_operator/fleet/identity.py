@@ -48,3 +48,10 @@ def other_control_plane(owner: str | None) -> MacRejected:
         f"the agent serves control plane {owner or 'unknown'} (the UID of its kube-system namespace);"
         " delete the MacAgent here or there",
     )
+
+
+def duplicate_machine(twin: str) -> MacRejected:
+    return MacRejected(
+        Reason.DUPLICATE_MACHINE,
+        f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
+    )

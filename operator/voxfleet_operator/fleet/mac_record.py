@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds.audio_shard import AttemptUsage
-from voxfleet_api.ledger import SignedRow
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts
-from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
+from voxfleet_api.ledger import ChainHead, SignedRow
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, ShardProgress
+from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
 
 
 class MacRecord:
     """One Mac's record. Its methods return the UIDs of the shards whose attempts or usage have changed.
+
+    Progress changes the view and nothing else: no reconciler reads it.
 
     An attempt shows as terminal only once its machine-hour rows are verified. Until then it keeps its state, or shows
     as Finishing if it is new, so that it is not settled without its usage.
@@ -50,12 +52,17 @@ class MacRecord:
             return set()
         return {key.shard_uid for key, status in self._attempts.items() if not status.has_ended}
 
+    def identified(self, identity: MachineIdentity) -> None:
+        """Takes which machine it is; a record is about one machine."""
+        self._render(identity=identity)
+
     def machine_reported(self, machine: MachineFacts) -> bool:
-        """Takes the facts about the machine; returns whether they changed."""
-        if machine == self._view.machine:
+        """Takes the facts about the machine; returns whether any changed that a reconciler reads."""
+        old = self._view.machine
+        if machine == old:
             return False
         self._render(machine=machine)
-        return True
+        return old is None or _decisive_facts(machine) != _decisive_facts(old)
 
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
         """Takes the complete list of attempts: an attempt that it lacks is gone."""
@@ -67,7 +74,11 @@ class MacRecord:
                     self._attempts[key] = old[key]
                 self._store(key, status)
         self._render()
-        return {key.shard_uid for key in old.keys() | self._attempts.keys() if old.get(key) != self._attempts.get(key)}
+        return {
+            key.shard_uid
+            for key in old.keys() | self._attempts.keys()
+            if _news(old.get(key)) != _news(self._attempts.get(key))
+        }
 
     def attempt_reported(self, status: AttemptStatus) -> set[str]:
         if status.control_plane != self._control_plane:
@@ -76,7 +87,7 @@ class MacRecord:
         old = self._attempts.get(key)
         self._store(key, status)
         self._render()
-        return set() if self._attempts[key] == old else {key.shard_uid}
+        return set() if _news(self._attempts[key]) == _news(old) else {key.shard_uid}
 
     def attempt_accepted(self, status: AttemptStatus) -> set[str]:
         """Takes the answer to a PUT, unless the attempt is known: an event may have overtaken it."""
@@ -91,9 +102,18 @@ class MacRecord:
         return {key.shard_uid}
 
     def rows_delivered(self, rows: Iterable[SignedRow]) -> set[str]:
-        """Takes rows that follow the newest verified one."""
-        changed = {key.shard_uid for key in self.book.add(rows)}
+        """Verifies and takes rows that follow the newest verified one."""
+        return self.rows_checked(self.book.check(rows))
+
+    def rows_checked(self, checked: CheckedRows) -> set[str]:
+        """Takes rows that the book has checked, perhaps in a thread."""
+        changed = {key.shard_uid for key in self.book.take(checked)}
         return changed | self._release()
+
+    def rows_settled(self, head: ChainHead | None) -> None:
+        """Forgets the rows up to a stored head of the chain."""
+        if head is not None and self.book.settled(head):
+            self._release()
 
     def rows_exhausted(self) -> set[str]:
         """The agent has no more rows now, so an attempt that still waits names rows that do not exist."""
@@ -127,6 +147,7 @@ class MacRecord:
         connected: bool | None = None,
         reason: Reason | None = None,
         message: str | None = None,
+        identity: MachineIdentity | None = None,
         machine: MachineFacts | None = None,
     ) -> None:
         old = self._view
@@ -135,8 +156,23 @@ class MacRecord:
             connected=old.connected if connected is None else connected,
             reason=reason or old.reason,
             message=old.message if message is None else message,
+            identity=identity or old.identity,
             machine=machine or old.machine,
             attempts=MappingProxyType(dict(self._attempts)),
             usage=self._usage,
+            rows=self.book.rows,
             ledger_error=self.book.error,
         )
+
+
+def _news(status: AttemptStatus | None) -> AttemptStatus | None:
+    """What of a status is news to a reconciler; the rest moves while an attempt works."""
+    if status is None or status.has_ended:
+        return status
+    return status.model_copy(update={"progress": ShardProgress(), "scratch_high_water_bytes": 0})
+
+
+def _decisive_facts(machine: MachineFacts) -> MachineFacts:
+    """The facts without those that move with work."""
+    pools = tuple(pool.model_copy(update={"free_lanes": 0}) for pool in machine.pools)
+    return machine.model_copy(update={"pools": pools, "ledger_sequence": 0})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptUsage
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem
+from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem, S3Credentials
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +23,32 @@ class MacView:
     """The agent has proven its identity, its attempts are listed, and its events stream in."""
     reason: Reason
     message: str
+    identity: MachineIdentity | None = None
+    """The machine that proved itself last; None before the first proof."""
     machine: MachineFacts | None = None
     attempts: Mapping[AttemptKey, AttemptStatus] = field(default_factory=dict)
     """What the agent last reported; kept while there is no contact."""
     usage: Mapping[AttemptKey, AttemptUsage] = field(default_factory=dict)
-    """Sums of verified ledger rows."""
+    """Sums of verified ledger rows, of attempts that are not settled."""
+    rows: tuple[VerifiedRow, ...] = ()
+    """The verified rows that are not settled, each chain in its order."""
     ledger_error: str | None = None
     """The message that names the first row that failed verification."""
-    last_renewal_seconds: float | None = None
-    """Monotonic time when the newest lease renewal was sent; None before the first."""
+
+
+def stands_for(view: MacView, record: AttemptRecord) -> bool:
+    """Whether this Mac is the machine that has the attempt. While it is unknown which one it is, its name counts."""
+    if view.identity is None or record.machine is None:
+        return view.name == record.mac
+    return view.identity == record.machine
+
+
+def attempt_view(record: AttemptRecord, views: Mapping[str, MacView]) -> MacView | None:
+    """The Mac that has the attempt, under whatever name; None if no MacAgent stands for that machine."""
+    named = views.get(record.mac)
+    if named is not None and stands_for(named, record):
+        return named
+    return next((view for view in views.values() if stands_for(view, record)), None)
 
 
 class AgentRefused(Exception):
@@ -46,6 +65,37 @@ class AgentUnreachable(Exception):
     """The agent gave no answer, so it is unknown whether it acted."""
 
 
+class Order(StrEnum):
+    """What an agent is told about an attempt."""
+
+    PUT = "PUT"  # start or resume it
+    DELETE = "DELETE"
+
+
+class Outcome(StrEnum):
+    PENDING = "Pending"  # stated, and not answered yet
+    ACCEPTED = "Accepted"
+    GONE = "Gone"  # nothing is left on the Mac
+    DELETING = "Deleting"  # it never runs again, and is being cleaned up
+    REFUSED = "Refused"
+    UNKNOWN = "Unknown"  # no answer: the agent may have acted or not
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAnswer:
+    """The answer to the newest order of its kind about one attempt."""
+
+    outcome: Outcome
+    at_seconds: float
+    """On the fleet's clock."""
+    refusal: AgentRefused | None = None
+    credentials: S3Credentials | None = None
+    """What a PUT gave the agent."""
+
+
+PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))
+
+
 class SecretMissing(Exception):
     """A Secret or one of its keys cannot be read; the message says what to create or which right to grant."""
 
@@ -60,16 +110,27 @@ class Fleet(Protocol):
 
     def views(self) -> Mapping[str, MacView]: ...
 
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        """Monotonic time when the attempt's machine was last sent what grants a lease; None if it never was."""
+        ...
+
     def ensure(self, mac: MacAgent) -> None:
         """Runs a session for this Mac; a changed spec redials."""
         ...
 
     def forget(self, mac: str) -> None: ...
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        """Starts or resumes an attempt; raises AgentRefused or AgentUnreachable."""
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        """States that an attempt is to start or resume. The answer wakes its shard; a break of contact does, too."""
         ...
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
-        """True once the agent confirmed that nothing is left; raises AgentRefused or AgentUnreachable."""
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        """States that nothing is to be left of an attempt, and returns the newest answer; None if there is no room.
+
+        The session repeats it until that is so; each new answer wakes the attempt's shard and the MacAgent.
+        """
+        ...
+
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        """None if nothing was stated, or so long ago that it is forgotten."""
         ...

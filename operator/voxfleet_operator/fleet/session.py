@@ -1,4 +1,4 @@
-"""One Mac's conversation: dial, check its identity, read its ledger, list attempts, follow events, renew leases.
+"""One Mac's conversation: dial, check its identity, renew leases, read its ledger, list attempts, follow events.
 
 It starts again after every break.
 """
@@ -8,113 +8,72 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import SecretStr
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import HEARTBEAT_SECONDS, AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
-from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_operator.fleet.agent_client import AgentClient
-from voxfleet_operator.fleet.dialer import Dialer, DialError, SecretReader
-from voxfleet_operator.fleet.identity import MacRejected, check_identity, other_control_plane
+from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
+from voxfleet_operator.fleet.dialer import DialError
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView, SecretMissing
+from voxfleet_operator.fleet.mac_view import (
+    AgentAnswer,
+    AgentRefused,
+    AgentUnreachable,
+    MacView,
+    Order,
+    Outcome,
+    SecretMissing,
+)
+from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_operator.fleet.session_context import (
+    SessionContext,
+    backoff_seconds,
+    renewal_interval_seconds,
+    renews_before_reading,
+)
+from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
-
-LEASE_FRACTION = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTiming:
-    call_seconds: float = 10.0
-    silence_seconds: float = 3.0 * HEARTBEAT_SECONDS
-    longest_renewal_interval_seconds: float = 10.0
-    first_backoff_seconds: float = 1.0
-    longest_backoff_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What all sessions of a fleet share."""
-
-    control_plane: str
-    leader: str
-    epoch: Callable[[], int]
-    secrets: SecretReader
-    dialer: Dialer
-    on_change: Callable[[str, frozenset[str]], None]
-    on_stale_epoch: Callable[[int], None]
-    clock: Callable[[], float]
-    timing: SessionTiming
-    renewals: dict[str, float]
-    """When the newest renewal was sent, by Mac. Leases outlive sessions, and so does this."""
-    older_twin: Callable[[str], str | None]
-    """The older MacAgent for the same machine, if there is one."""
-    on_identified: Callable[[str], None]
-
-
-def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:
-    """The wait after some failures; it doubles from the first value up to the cap.
-
-    `fraction`, in [0, 1), takes away up to half of it, so that Macs do not dial all at once.
-    """
-    # The exponent is bounded, as a float would overflow.
-    wait = min(timing.longest_backoff_seconds, timing.first_backoff_seconds * 2.0 ** min(failures, 32))
-    return wait * (1.0 - fraction / 2.0)
-
-
-def renewal_interval_seconds(lease_seconds: float, timing: SessionTiming) -> float:
-    return min(lease_seconds / LEASE_FRACTION, timing.longest_renewal_interval_seconds)
-
-
-async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Runs all coroutines until one ends, cancels the others, and raises what the first one raised."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 class MacSession:
     def __init__(self, mac: MacAgent, context: SessionContext) -> None:
         self.mac = mac
-        self.hardware_id: str | None = None
         self._name = mac.metadata.name
         self._context = context
         self._log = log.bind(mac=self._name)
-        self._record = self._new_record()
+        self._begin_record()
         self._client: AgentClient | None = None
-        self._shortest_lease_seconds = _lost_after_seconds(mac)
+        self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
+        self._history_stuck_at: int | None = None
+        self._doubted = False
+        self._unanswered_since_seconds: float | None = None
+        self._stay_away_seconds = 0.0
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
     @property
     def view(self) -> MacView:
-        return replace(self._record.view, last_renewal_seconds=self._context.renewals.get(self._name))
+        return self._record.view
 
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
-        self._shorten_lease(_lost_after_seconds(mac))
+        self._shorten_lease(mac.spec.disconnect.lease_seconds)
         if not self._same_conversation(old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
-                self._record = self._new_record()
-                self.hardware_id = None
+                self._begin_record()
             self.redial()
 
     def redial(self) -> None:
@@ -127,19 +86,21 @@ class MacSession:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def put(self, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        client = self._connected_client()
-        self._shorten_lease(request.lease_seconds)
-        self._note_renewal()  # a PUT grants a lease, too
-        status = await client.put_attempt(shard_uid, attempt, request)
-        self._changed(self._record.attempt_accepted(status))
-        return status
+    def put(self, key: AttemptKey, request: AttemptRequest) -> None:
+        if self._client is not None:
+            self._mailbox.put(key, request)
+            self._delivery.wake()
 
-    async def delete(self, shard_uid: str, attempt: int) -> bool:
-        gone = await self._connected_client().delete_attempt(shard_uid, attempt)
-        if gone:
-            self._changed(self._record.attempt_gone(AttemptKey(shard_uid, attempt)))
-        return gone
+    def answer(self, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox.answer(order, key)
+
+    def delete(self, key: AttemptKey) -> AgentAnswer | None:
+        answer = self._mailbox.answer(Order.DELETE, key)
+        if answer is not None and answer.outcome is Outcome.GONE and key not in self._record.view.attempts:
+            return answer
+        self._mailbox.delete(key)
+        self._delivery.wake()
+        return self._mailbox.answer(Order.DELETE, key)
 
     def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
         return (
@@ -148,38 +109,44 @@ class MacSession:
             and old.spec.ledger_public_key == new.spec.ledger_public_key
         )
 
-    def _connected_client(self) -> AgentClient:
-        if self._client is None:
-            raise AgentUnreachable(f"{self._name} is not connected: {self._record.view.message}")
-        return self._client
-
     async def _run(self) -> None:
         while True:
-            self._redial.clear()
-            reason, message = Reason.CONNECTING, "the connection is made anew"
             try:
-                await first_of(self._converse(), self._redial.wait())
-            except (DialError, MacRejected, SecretMissing) as error:
-                reason, message = error.reason, error.message
-            except AgentRefused as refusal:
-                reason, message = self._explain(refusal)
-            except AgentUnreachable as error:
-                reason, message = Reason.AGENT_UNREACHABLE, str(error)
-            except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
+                await self._run_once()
+            except Exception:  # noqa: BLE001 # whoever was told of a change has failed; this session goes on
                 self._log.exception("mac_session_failed")
-                reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
-            finally:
-                self._client = None
-            self._connection_changed(False, reason, message)
-            if not self._redial.is_set():
-                wait = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
-                self._failures += 1
-                await _wait(self._redial, wait)
+                await wait(self._redial, self._context.timing.longest_backoff_seconds)
+
+    async def _run_once(self) -> None:
+        """One conversation, and the pause after it."""
+        self._redial.clear()
+        reason, message = Reason.CONNECTING, "the connection is made anew"
+        try:
+            await first_of(self._converse(), self._redial.wait())
+        except (DialError, MacRejected, SecretMissing) as error:
+            reason, message = error.reason, error.message
+            self._doubted |= reason is Reason.EPOCH_NOT_BELIEVED
+        except AgentRefused as refusal:
+            reason, message = self._explain(refusal)
+        except AgentUnreachable as error:
+            reason, message = Reason.AGENT_UNREACHABLE, str(error)
+        except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
+            self._log.exception("mac_session_failed")
+            reason, message = Reason.UNKNOWN, f"unexpected {type(error).__name__}; see the operator's log"
+        finally:
+            self._client = None
+        self._connection_changed(False, reason, message)
+        self._changed(self._mailbox.connection_lost(self._context.clock()))
+        if not self._redial.is_set():
+            backoff = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
+            pause_seconds, self._stay_away_seconds = max(backoff, self._stay_away_seconds), 0.0
+            self._failures += 1
+            await wait(self._redial, pause_seconds)
 
     async def _converse(self) -> None:
         twin = self._context.older_twin(self._name)
         if twin is not None:
-            raise _duplicate(twin)
+            raise duplicate_machine(twin)
         mac = self.mac  # both Secrets are read for one version; an update that matters to what follows redials
         opening = await self._context.dialer.dial(mac)
         ref = mac.spec.token_secret_ref
@@ -200,8 +167,17 @@ class MacSession:
                 client.authorize(token)
                 machine = await client.machine()
                 self._machine_reported(machine)
+                await self._dispel_doubts(client)
                 following = asyncio.Event()
-                await first_of(self._follow(client, machine, following), self._keep_alive(client, following))
+                if renews_before_reading(self._history_stuck_at, self._record.book.last_sequence):
+                    self._history_stuck_at = self._record.book.last_sequence
+                    await self._renew(client)
+                    keeping_alive = self._keep_alive(client)
+                else:
+                    keeping_alive = self._keep_alive_after(following, client)
+                await first_of(
+                    self._follow(client, machine, following), keeping_alive, self._deliver(client, following)
+                )
             except AgentUnreachable as error:
                 if connection.refusal is None:
                     raise
@@ -216,18 +192,26 @@ class MacSession:
             pinned_key=self.mac.spec.ledger_public_key,
             control_plane=self._context.control_plane,
         )
-        self.hardware_id = identity.hardware_id
+        self._identified(MachineIdentity(hardware_id=identity.hardware_id, ledger_key=identity.public_key))
         self._context.on_identified(self._name)
         twin = self._context.older_twin(self._name)
         if twin is not None:
-            raise _duplicate(twin)
+            raise duplicate_machine(twin)
+
+    async def _dispel_doubts(self, client: AgentClient) -> None:
+        """A Mac that was not believed shows as connected, and gets work, only once it takes our epoch."""
+        if self._doubted:
+            await client.renew()
+            self._doubted = False
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
         """Reads the ledger, the list, then events since the list.
 
         Each step covers what happened during the one before.
         """
-        self._record.book.resume(machine.ledger_chain_id, machine.ledger_sequence)
+        chain_id = machine.ledger_chain_id
+        stored = self._context.stored_head(self.mac.spec.ledger_public_key, chain_id)
+        self._record.book.resume(chain_id, machine.ledger_sequence, stored)
         await self._pull_rows(client)
         listing = await client.attempts()
         changed = self._record.attempts_listed(listing.attempts)
@@ -237,7 +221,7 @@ class MacSession:
         async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
-            self._failures = 0
+            self._failures, self._history_stuck_at, self._unanswered_since_seconds = 0, None, None
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
@@ -252,17 +236,23 @@ class MacSession:
                 self._changed(self._record.rows_delivered([event.row]))
             elif ahead > 1:
                 await self._pull_rows(client)
-        if event.attempt is not None:
+        if event.attempt is not None and not self._is_deleted(event.attempt):
             self._changed(self._record.attempt_reported(event.attempt))
             if self._record.lacks_rows:
                 await self._pull_rows(client)
+
+    def _is_deleted(self, status: AttemptStatus) -> bool:
+        """Whether the agent has said that nothing is left of it: an event from before that may arrive later."""
+        answer = self._mailbox.answer(Order.DELETE, AttemptKey(status.shard_uid, status.attempt))
+        return answer is not None and answer.outcome is Outcome.GONE
 
     async def _pull_rows(self, client: AgentClient) -> None:
         """Reads all signed rows after the newest verified one."""
         error = self._record.view.ledger_error
         while self._record.book.error is None:
             page = await client.ledger(self._record.book.last_sequence)
-            self._changed(self._record.rows_delivered(page.rows))
+            checked = await asyncio.to_thread(self._record.book.check, page.rows)
+            self._changed(self._record.rows_checked(checked))
             if page.damaged_sequence is not None and self._record.book.error is None:
                 self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
             if not page.rows:
@@ -274,21 +264,79 @@ class MacSession:
                 self._log.error("ledger_refused", error=found)
             self._context.on_change(self._name, frozenset())
 
-    async def _keep_alive(self, client: AgentClient, following: asyncio.Event) -> None:
-        """Renews only once events stream in; a Mac that answers only renewals would otherwise never count as lost."""
+    async def _keep_alive_after(self, following: asyncio.Event, client: AgentClient) -> None:
         await following.wait()
+        await self._renew(client)
+        await self._keep_alive(client)
+
+    async def _keep_alive(self, client: AgentClient) -> None:
+        """Goes on renewing after the first renewal."""
         while True:
-            self._renew_now.clear()
-            self._note_renewal()
-            try:
-                await client.renew()
-                await self._acknowledge(client)
-            except AgentRefused as refusal:
-                if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
-                    raise
             self._machine_reported(await client.machine())
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
-            await _wait(self._renew_now, interval)
+            await wait(self._renew_now, interval)
+            await self._renew(client)
+
+    async def _renew(self, client: AgentClient) -> None:
+        self._renew_now.clear()
+        self._note_renewal()
+        try:
+            await client.renew()
+            await self._acknowledge(client)
+        except AgentRefused as refusal:
+            if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
+                raise
+
+    async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
+        """Sends what reconcilers want of this Mac."""
+        await following.wait()
+        mailbox, record = self._mailbox, self._record  # of this machine; the next one gets others
+        await self._delivery.run(lambda letter: self._send(client, letter, mailbox, record))
+
+    async def _send(self, client: AgentClient, letter: Letter, mailbox: Mailbox, record: MacRecord) -> None:
+        key, outcome, refusal = letter.key, Outcome.UNKNOWN, None
+        bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
+        try:
+            outcome = await self._call(client, letter, record)
+            self._unanswered_since_seconds = None
+        except AgentRefused as error:
+            outcome, refusal = Outcome.REFUSED, error
+            self._unanswered_since_seconds = None
+        except AgentUnreachable as error:
+            bound.warning("attempt_unanswered", error=str(error))
+            self._give_up_if_deaf()
+        finally:
+            given = None if letter.request is None else letter.request.credentials
+            if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
+                bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
+                self._changed({key.shard_uid})
+
+    def _give_up_if_deaf(self) -> None:
+        """An agent that renews leases and obeys no order would never be lost, and its attempts would wait for ever."""
+        now, since, timing = self._context.clock(), self._unanswered_since_seconds, self._context.timing
+        if since is None:
+            self._unanswered_since_seconds = now
+        elif now - since >= timing.deaf_seconds:
+            self._unanswered_since_seconds = None
+            self._stay_away_seconds = self._shortest_lease_seconds + timing.stay_away_margin_seconds
+            raise MacRejected(
+                Reason.AGENT_UNREACHABLE,
+                f"the agent answers, but to no PUT or DELETE for {timing.deaf_seconds:g} s; restart it. Its leases run"
+                " out, so that other Macs take over",
+            )
+
+    async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
+        key, request = letter.key, letter.request
+        if request is None:
+            if not await client.delete_attempt(*key):
+                return Outcome.DELETING
+            record.attempt_gone(key)
+            return Outcome.GONE
+        self._shorten_lease(request.lease_seconds)
+        self._note_renewal()  # a PUT grants a lease, too
+        record.attempt_accepted(await client.put_attempt(*key, request))
+        crash_points.point("put-answered")
+        return Outcome.ACCEPTED
 
     async def _acknowledge(self, client: AgentClient) -> None:
         cursor = self._cursor
@@ -298,7 +346,7 @@ class MacSession:
 
     def _note_renewal(self) -> None:
         """To be called before sending: the agent's lease may count from any moment after this one."""
-        self._context.renewals[self._name] = self._context.clock()
+        self._context.grants.note(self._name, self._record.view.identity, self._context.clock())
 
     def _shorten_lease(self, lease_seconds: float) -> None:
         """The shortest lease ever granted counts, as attempts that got it may still run."""
@@ -307,6 +355,8 @@ class MacSession:
             self._renew_now.set()
 
     def _machine_reported(self, machine: MachineFacts) -> None:
+        key = self.mac.spec.ledger_public_key
+        self._record.rows_settled(self._context.stored_head(key, machine.ledger_chain_id))
         if self._record.machine_reported(machine):
             self._context.on_change(self._name, frozenset())
 
@@ -332,13 +382,20 @@ class MacSession:
             return trouble.reason, trouble.message
         return Reason.AGENT_UNREACHABLE, f"the agent answered {refusal}"
 
-    def _new_record(self) -> MacRecord:
+    def _identified(self, identity: MachineIdentity) -> None:
+        """Another machine under this name has its own attempts, and gets no calls that were meant for the old one."""
+        known = self._record.view.identity
+        if known is not None and known != identity:
+            self._log.warning("mac_is_another_machine", hardware_id=identity.hardware_id)
+            self._changed({key.shard_uid for key in self._record.view.attempts})
+            self._begin_record()
+        self._record.identified(identity)
+
+    def _begin_record(self) -> None:
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._context.control_plane)
-        return MacRecord(self._name, self._context.control_plane, book)
-
-
-def _lost_after_seconds(mac: MacAgent) -> float:
-    return duration_milliseconds(mac.spec.disconnect.lost_after) / 1000
+        self._record = MacRecord(self._name, self._context.control_plane, book)
+        self._mailbox = Mailbox()
+        self._delivery = Delivery(self._mailbox, self._context.clock)
 
 
 def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
@@ -349,18 +406,3 @@ def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
             f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
         )
     return SecretStr(text)
-
-
-def _duplicate(twin: str) -> MacRejected:
-    return MacRejected(
-        Reason.DUPLICATE_MACHINE,
-        f"MacAgent {twin}, which is older, names the same machine or ledger key; delete one of the two",
-    )
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

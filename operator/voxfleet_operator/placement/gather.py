@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
     CONTROL_SLOTS,
@@ -29,7 +29,7 @@ from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, current, is_committed, is_failed, is_live
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class PlacementGatherer:
 
     def gather(self) -> PlacementSnapshot:
         cache, blocked = self.context.cache, self.blockers.jobs()
-        held = HeldSlots.of(cache.all(AudioShard), blocked)
+        held = HeldSlots.of(cache.all(AudioShard), blocked, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
         namespaces = {job.metadata.namespace for job in jobs}
         return PlacementSnapshot(
@@ -55,10 +55,13 @@ class PlacementGatherer:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
         if (shard.status.attempt or 0) >= ATTEMPT_CAP:
             return False
-        contact = self.lease_clock.mac_contact(shard)
+        record = current(shard.status)
+        if record is None:
+            return False
+        contact = self.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
         if contact.state is not ContactState.LOST:
             return False
-        return decide(shard, self.context.fleet.view(shard.status.mac or ""), contact.state) is ShardAction.REPLACE
+        return decide(shard, attempt_view(record, self.context.fleet.views()), contact.state) is ShardAction.REPLACE
 
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
@@ -111,13 +114,15 @@ class HeldSlots:
     namespace_lanes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, shards: Iterable[AudioShard], blocked: AbstractSet[str]) -> HeldSlots:
+    def of(cls, shards: Iterable[AudioShard], blocked: AbstractSet[str], views: Mapping[str, MacView]) -> HeldSlots:
         """`blocked` are UIDs of jobs whose attempts cannot be sent: those hold only what their agents report."""
         held = cls()
         for shard in shards:
-            if not is_live(shard) or shard.spec.job_ref.uid in blocked:
+            record = current(shard.status)
+            if record is None or not is_live(shard) or shard.spec.job_ref.uid in blocked:
                 continue
-            mac = shard.status.mac or ""
+            view = attempt_view(record, views)
+            mac = "" if view is None else view.name  # no MacAgent has less room for it
             if shard.spec.stage is not Stage.PROCESS:
                 held.control[mac] += 1
                 continue

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
-from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_operator.cache import Cache, key_of
+from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.kube import Forbidden, Invalid
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place
@@ -80,7 +80,8 @@ class PlacementReconciler:
         if is_live(shard) and not self._gatherer.may_be_replaced(shard):
             return False  # its Mac came back while earlier assignments were written
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
-        if job is None or not takes_attempts(job):
+        machine = context.fleet.view(assignment.mac).identity
+        if job is None or machine is None or not takes_attempts(job):
             return False
         shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
         bound = log.bind(
@@ -100,9 +101,10 @@ class PlacementReconciler:
             shard,
             attempt=assignment.attempt,
             mac=assignment.mac,
+            machine=machine,
             spec_digest=digest_of(spec),
-            lease_seconds=max(1, duration_milliseconds(mac.spec.disconnect.lost_after) // 1000),
-            usage_of_lost=None if old is None else usage_of(shard, old, context.fleet.view(old.mac)),
+            lease_seconds=mac.spec.disconnect.lease_seconds,
+            usage_of_lost=None if old is None else usage_of(shard, old, attempt_view(old, context.fleet.views())),
             now=context.timestamp(),
         )
         if await write_status(context, shard, status) is None:

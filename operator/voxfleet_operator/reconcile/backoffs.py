@@ -8,24 +8,35 @@ from __future__ import annotations
 INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
 """They spread a shard's eight attempts over some fifteen minutes, in which a Mac that drains or cleans up returns."""
+FORGET_SECONDS = 3600.0
 MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
 
 
 class Backoffs:
-    """The pauses of shards, by UID, and of Macs, by name. Times are monotonic seconds."""
+    """The pauses of shards, by UID, and of Macs, by name. Times are monotonic seconds.
+
+    A pause that is over is forgotten with the next one, and the failures of a Mac an hour later.
+    """
 
     def __init__(self) -> None:
         self._shards: dict[str, float] = {}
         self._macs: dict[str, float] = {}
         self._mac_failures: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        """How many shards and Macs are remembered."""
+        return len(self._shards) + len(self._mac_failures.keys() | self._macs.keys())
+
     def shard_failed(self, uid: str, attempt: int, now: float) -> None:
+        self._shards = {other: until for other, until in self._shards.items() if until > now}
         self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(attempt - 1, 16))
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)
 
     def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
+        for other in [other for other, until in self._macs.items() if until + FORGET_SECONDS <= now]:
+            self.mac_succeeded(other)
         failures = self._mac_failures.get(mac, 0)
         self._mac_failures[mac] = failures + 1
         backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))

@@ -13,6 +13,8 @@ from voxfleet_operator.kube import SecretForbidden, SecretNotFound
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import Blocker
 
+CREDENTIALS_CHECK_SECONDS = 60.0
+
 
 class Blocked(Exception):
     """The job's attempts cannot be sent until a person fixes something."""
@@ -68,3 +70,24 @@ async def job_credentials(context: Context, job: AudioBatchJob) -> S3Credentials
         raise Blocked(Blocker(Reason.SECRET_FORBIDDEN, str(error))) from error
     except CredentialsIncomplete as error:
         raise Blocked(Blocker(Reason.SECRET_INCOMPLETE, str(error))) from error
+
+
+class CredentialReadings:
+    """Job Secrets, each read about once a minute for all attempts that run with it, so that rotated ones are found.
+
+    A watch would need the right to list Secrets; this needs only the right to get those that jobs name.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._read: dict[tuple[str, str], tuple[float, S3Credentials | None]] = {}
+
+    async def credentials(self, job: AudioBatchJob) -> S3Credentials | None:
+        """None if the job names no Secret. Raises Blocked."""
+        if job.spec.credentials_secret_ref is None:
+            return None
+        place, now = (job.metadata.namespace, job.spec.credentials_secret_ref.name), self._context.clock()
+        self._read = {key: read for key, read in self._read.items() if now - read[0] < CREDENTIALS_CHECK_SECONDS}
+        if place not in self._read:
+            self._read[place] = now, await job_credentials(self._context, job)
+        return self._read[place][1]

@@ -60,6 +60,3 @@ class PendingReasons:
         changed = {uid for uid in self._reasons.keys() | new.keys() if self._reasons.get(uid) != new.get(uid)}
         self._reasons = new
         return changed
-
-    def forget(self, job_uid: str) -> None:
-        self._reasons.pop(job_uid, None)

@@ -60,6 +60,12 @@ MAC: Json = {
         "ledgerPublicKey": "A" * 43 + "=",
     },
 }
+STATEMENT: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "MachineHourStatement",
+    "metadata": {"name": "case"},
+    "spec": {"mac": "mac-studio-01", "month": "2026-11"},
+}
 REMOVE = object()
 """As a value in `changed`: the field is left out."""
 

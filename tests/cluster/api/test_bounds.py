@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json, changed
 
 from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
 from voxfleet_api.kinds import KINDS
@@ -15,7 +15,7 @@ from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import kind_schema
 from voxfleet_operator.leader import LEASE_SECONDS
 
-BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD)}
+BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD, STATEMENT)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
     "spec.synthesis.streamingInterval": (SPEAK, {}),
     "spec.slo.offlineTailP95": (CONTRACT, {"spec.batching.ladder": {}}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, STATEMENT, Json, changed
 from tests.unit.operator.decisions.job_states import job_states
 
 from voxfleet_api.kinds import KINDS, Resource
@@ -75,6 +75,10 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
                 "versions": {},
             },
         },
+    ),
+    "MachineHourStatement": (
+        changed(STATEMENT, {"metadata.name": "mac-studio-berlin-01-2026-11", "spec.mac": "mac-studio-berlin-01"}),
+        {"machineHours": "1234.5678", "rows": 123_456, "updatedAt": SINCE},
     ),
 }
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
-from tests.cluster.api.specs import JOB, SHARD, Json, changed
+from tests.cluster.api.specs import JOB, SHARD, STATEMENT, Json, changed
 
 from voxfleet_api.base import SpecModel
-from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, Resource
+from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MachineHourStatement, Resource
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.audio_shard import AudioShardSpec
+from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementSpec
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import Schema, kind_schema
 
@@ -22,6 +23,7 @@ ADVICE = (
     "never falls",
     "belongs to one Mac for ever",
     "a commit does not change",
+    "a cursor never falls",
 )
 DIGEST_A, DIGEST_B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ASSIGNED: Json = {"attempt": 2, "mac": "mac-a", "specDigest": DIGEST_A, "leaseSeconds": 60}
@@ -41,6 +43,19 @@ def shard(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
     patch_status(installed_crds, {**ASSIGNED})
     yield installed_crds
     installed_crds.kubectl("delete", "ash", "transition", "--ignore-not-found")
+
+
+@pytest.fixture
+def statement(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
+    installed_crds.apply(changed(STATEMENT, {"metadata.name": "transition"}))
+    patch_cursors(installed_crds, 5, "chain-a", "chain-b")
+    yield installed_crds
+    installed_crds.kubectl("delete", "mhs", "transition", "--ignore-not-found")
+
+
+def patch_cursors(control_plane: ControlPlane, sequence: int, *chains: str) -> str:
+    cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64, "ledgerKey": "k"} for chain in chains]
+    return patch(control_plane, "mhs", {"status": {"cursors": cursors}}, "--subresource=status")
 
 
 def patch(control_plane: ControlPlane, kind: str, body: Json, *flags: str) -> str:
@@ -70,6 +85,8 @@ SHARD_CHANGES: dict[str, object] = {
     "ordinal": 1,
     "indexes": "0-4",
 }
+
+STATEMENT_CHANGES: dict[str, object] = {"mac": "mac-b", "month": "2026-12"}
 
 
 @pytest.mark.parametrize("field", JOB_CHANGES)
@@ -155,9 +172,37 @@ def test_each_field_of_a_shard_is_immutable_and_the_refusal_names_it(shard: Cont
         patch(shard, "ash", {"spec": {field: SHARD_CHANGES[field]}})
 
 
+@pytest.mark.parametrize("field", STATEMENT_CHANGES)
+def test_each_field_of_a_statement_is_immutable_and_the_refusal_names_it(statement: ControlPlane, field: str) -> None:
+    with pytest.raises(KubectlFailed, match=rf"spec\.{field}: .*{field} {ADVICE[1]}"):
+        patch(statement, "mhs", {"spec": {field: STATEMENT_CHANGES[field]}})
+
+
+@pytest.mark.parametrize(
+    ("sequence", "chains"), [(4, ("chain-a", "chain-b")), (6, ("chain-a",)), (0, ())], ids=["lower", "one gone", "gone"]
+)
+def test_a_cursor_never_falls(statement: ControlPlane, sequence: int, chains: tuple[str, ...]) -> None:
+    with pytest.raises(KubectlFailed, match=ADVICE[5]):
+        patch_cursors(statement, sequence, *chains)
+
+
+def test_a_cursor_moves_on_and_chains_join(statement: ControlPlane) -> None:
+    assert "patched" in patch_cursors(statement, 9, "chain-b", "chain-a", "chain-c")
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-11", ""])
+def test_a_month_is_one(installed_crds: ControlPlane, month: str) -> None:
+    with pytest.raises(KubectlFailed, match=r"spec\.month"):
+        installed_crds.apply(changed(STATEMENT, {"spec.month": month}))
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "changes"),
-    [(AudioBatchJob, AudioBatchJobSpec, JOB_CHANGES), (AudioShard, AudioShardSpec, SHARD_CHANGES)],
+    [
+        (AudioBatchJob, AudioBatchJobSpec, JOB_CHANGES),
+        (AudioShard, AudioShardSpec, SHARD_CHANGES),
+        (MachineHourStatement, MachineHourStatementSpec, STATEMENT_CHANGES),
+    ],
 )
 def test_every_immutable_field_has_a_case(
     kind: type[Resource], spec: type[SpecModel], changes: dict[str, object]

@@ -9,7 +9,7 @@ import pytest
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus, MachineIdentity
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Conflict, Invalid, Kube
@@ -57,7 +57,17 @@ async def shard(kube: Kube, namespace: str) -> AudioShard:
 
 
 def on(shard: AudioShard, attempt: int, mac: str) -> AudioShardStatus:
-    return assigned(shard, attempt=attempt, mac=mac, spec_digest=DIGEST, lease_seconds=30, usage_of_lost=None, now=NOW)
+    machine = MachineIdentity(hardware_id=f"hardware-of-{mac}", ledger_key="k" * 44)
+    return assigned(
+        shard,
+        attempt=attempt,
+        mac=mac,
+        machine=machine,
+        spec_digest=DIGEST,
+        lease_seconds=30,
+        usage_of_lost=None,
+        now=NOW,
+    )
 
 
 async def write(kube: Kube, shard: AudioShard, status: AudioShardStatus) -> AudioShard:

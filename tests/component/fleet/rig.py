@@ -8,14 +8,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.component.fleet.stand_in_agent import CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
+from tests.component.fleet.stand_in_agent import CHAIN, CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.ledger import ChainHead
+from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.mac_view import MacView, SecretMissing
-from voxfleet_operator.fleet.session import SessionTiming
+from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order, Outcome, SecretMissing
+from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
 FAST = SessionTiming(
@@ -65,12 +67,23 @@ class Mac:
 class Rig:
     """A fleet whose changes can be awaited, and the Macs started for it."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack, control_plane: str = CONTROL_PLANE) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        stack: AsyncExitStack,
+        control_plane: str = CONTROL_PLANE,
+        timing: SessionTiming = FAST,
+    ) -> None:
         self.control_plane = control_plane
         self.stack = stack
         self.secrets: dict[tuple[str, str], bytes] = {}
         self.stale_epochs: list[int] = []
         self.changes: list[tuple[str, frozenset[str]]] = []
+        self.stored_head: ChainHead | None = None
+        self.faults: list[Exception] = []
+        """Raised one a change, as by a fault in what a change wakes."""
+        self.seen: list[MacView] = []
+        """The view after each change."""
         self._bell = asyncio.Event()
         self._directory = directory
         self.fleet = MacFleet(
@@ -81,7 +94,8 @@ class Rig:
             dialer=SshDialer(self._secret),
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
-            timing=FAST,
+            timing=timing,
+            stored_head=lambda _, chain_id: self.stored_head if chain_id == CHAIN else None,
         )
 
     async def start_mac(self, agent: StandInAgent) -> Mac:
@@ -109,9 +123,37 @@ class Rig:
         """The message that comes with the reason."""
         return (await self.until(mac, lambda view: view.reason is reason)).message
 
+    async def answered(
+        self,
+        read: Callable[[], AgentAnswer | None],
+        enough: Callable[[AgentAnswer], bool] = lambda answer: answer.outcome is not Outcome.PENDING,
+    ) -> AgentAnswer:
+        """The answer that `read` finds, once there is one that is enough; `read` may state the order again."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (answer := read()) is None or not enough(answer):
+                    self._bell.clear()
+                    await self._bell.wait()
+        except TimeoutError:
+            raise AssertionError("never answered") from None
+        return answer
+
+    async def put(self, mac: str, key: AttemptKey, request: AttemptRequest) -> AgentAnswer:
+        self.fleet.put(self.fleet.view(mac), key, request)
+        return await self.answered(lambda: self.fleet.answer(self.fleet.view(mac), Order.PUT, key))
+
+    async def delete(self, mac: str, key: AttemptKey) -> None:
+        """Until the agent has confirmed that nothing is left."""
+        await self.answered(
+            lambda: self.fleet.delete(self.fleet.view(mac), key), lambda answer: answer.outcome is Outcome.GONE
+        )
+
     def _changed(self, mac: str, shard_uids: frozenset[str]) -> None:
         self.changes.append((mac, shard_uids))
+        self.seen.append(self.fleet.view(mac))
         self._bell.set()
+        if self.faults:
+            raise self.faults.pop()
 
     async def _secret(self, name: str, key: str) -> bytes:
         try:

@@ -87,6 +87,7 @@ class Seen:
 
     method: str
     path: str
+    query: str
     headers: dict[str, str]
     body: bytes
 
@@ -102,6 +103,8 @@ class StandInAgent:
     held_epoch: int = 0
     silent: bool = False
     """The event stream stays open and says nothing."""
+    deaf: bool = False
+    """PUT and DELETE are never answered."""
     list_unreadable: bool = False
     """The list of attempts is in a form that nobody knows."""
     seen: list[Seen] = field(default_factory=list)
@@ -115,6 +118,8 @@ class StandInAgent:
         self._answering = asyncio.Event()
         self._answering.set()
         self._heard = asyncio.Event()
+        self._history = asyncio.Event()
+        self._history.set()
 
     @property
     def public_key(self) -> str:
@@ -142,6 +147,13 @@ class StandInAgent:
 
     def answer_again(self) -> None:
         self._answering.set()
+
+    def hold_history(self) -> None:
+        """Pages of the ledger wait until `history_again`."""
+        self._history.clear()
+
+    def history_again(self) -> None:
+        self._history.set()
 
     async def report(self, status: AttemptStatus) -> None:
         self.attempts[status.shard_uid] = status
@@ -176,6 +188,7 @@ class StandInAgent:
             yield self
         finally:
             self.answer_again()
+            self.history_again()
             server.should_exit = True
             server.force_exit = True
             await task
@@ -196,7 +209,9 @@ class StandInAgent:
         )
 
     async def _admit(self, request: Request, *, token: bool = True) -> Response | None:
-        self.seen.append(Seen(request.method, request.url.path, dict(request.headers), await request.body()))
+        self.seen.append(
+            Seen(request.method, request.url.path, request.url.query, dict(request.headers), await request.body())
+        )
         self._heard.set()
         await self._answering.wait()
         if token and request.headers.get("authorization") != f"Bearer {self.token}":
@@ -243,6 +258,8 @@ class StandInAgent:
         if refusal is not None:
             return refusal
         shard_uid = request.path_params["shard_uid"]
+        if self.deaf:
+            await asyncio.Event().wait()
         if request.method == "DELETE":
             self.attempts.pop(shard_uid, None)
             return Response(status_code=204)
@@ -259,7 +276,9 @@ class StandInAgent:
     async def _ledger(self, request: Request) -> Response:
         first = int(request.query_params["after"]) + 1
         page = LedgerPage(chain_id=CHAIN, rows=tuple(self.rows[first : first + 2]))  # small pages: several are needed
-        return await self._admit(request) or JSONResponse(page.dump())
+        refusal = await self._admit(request)
+        await self._history.wait()
+        return refusal or JSONResponse(page.dump())
 
     async def _stream(self, request: Request) -> Response:
         refusal = await self._admit(request)

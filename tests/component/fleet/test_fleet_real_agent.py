@@ -10,9 +10,8 @@ from tests.component.fleet.rig import Rig
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptRequest
+from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.mac import IDENTITY_KEY, IDENTITY_SECRET, TOKEN_KEY, Mac
-from voxfleet_operator.fleet.mac_view import AgentRefused
 
 
 @pytest.fixture
@@ -46,11 +45,11 @@ async def test_a_spec_that_it_cannot_read_is_refused(rig: Rig, resource: MacAgen
     await rig.connected("mac-01")
     request = AttemptRequest(spec_digest="sha256:" + "0" * 64, spec={"unknown": 1}, lease_seconds=60)
 
-    with pytest.raises(AgentRefused) as refusal:
-        await rig.fleet.put("mac-01", "shard-a", 1, request)
+    key = AttemptKey("shard-a", 1)
+    answer = await rig.put("mac-01", key, request)
 
-    assert refusal.value.status == 422
-    assert await rig.fleet.delete("mac-01", "shard-a", 1)
+    assert answer.refusal is not None and answer.refusal.status == 422
+    await rig.delete("mac-01", key)
 
 
 async def test_the_second_control_plane_is_told_whose_agent_it_is(rig: Rig, mac: Mac, resource: MacAgent) -> None:

@@ -8,21 +8,28 @@ import json
 import stat
 import tempfile
 import threading
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from pydantic import SecretStr
-from tests.component.fleet.rig import Rig
+from tests.component.fleet.rig import FAST, Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.ledger import Activity
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
+from voxfleet_api.ledger import Activity, ChainHead, SignedRow
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE
+from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
+from voxfleet_operator.fleet.mac_view import PENDING, Order, Outcome, attempt_view
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 DIGEST = "sha256:" + "0" * 64
+REQUEST = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
+ASSIGNED = AttemptRecord(attempt=1, mac="mac-01", outcome=AttemptOutcome.ASSIGNED)
 A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")
 
 
@@ -65,20 +72,68 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
 
     mac.sshd.stop()
     suspect = await rig.until("mac-01", lambda view: view.reason is Reason.SSH_UNREACHABLE)
-    sent = suspect.last_renewal_seconds
-    with pytest.raises(AgentUnreachable, match="mac-01 is not connected"):
-        await rig.fleet.put("mac-01", A.shard_uid, 1, AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60))
-    assert sent is not None and rig.fleet.view("mac-01").last_renewal_seconds == sent
+    sent = rig.fleet.lease_granted_seconds(ASSIGNED)
+    rig.fleet.put(suspect, A, REQUEST)
+    assert rig.fleet.answer(suspect, Order.PUT, A) is None, "it is not kept for later: others decide meanwhile"
+    assert sent is not None and rig.fleet.lease_granted_seconds(ASSIGNED) == sent
 
     renewals = len(mac.agent.calls("/v1/renew"))
     mac.sshd.start()
     await rig.connected("mac-01")
     await mac.agent.heard("/v1/renew", more_than=renewals)
-    again = rig.fleet.view("mac-01").last_renewal_seconds
+    again = rig.fleet.lease_granted_seconds(ASSIGNED)
     assert again is not None and again > sent
 
 
-async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) -> None:
+async def test_leases_are_renewed_before_history_is_read(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    for activity in Activity:
+        await mac.agent.seal(A.shard_uid, activity, event=False)
+    mac.agent.hold_history()
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    await mac.agent.heard("/v1/ledger")
+    paths = [call.path for call in mac.agent.seen]
+    assert paths.index("/v1/renew") < paths.index("/v1/ledger")
+    await mac.agent.heard("/v1/renew", more_than=2)
+    assert not rig.fleet.view("mac-01").connected
+
+    mac.agent.history_again()
+    assert (await rig.connected("mac-01")).usage[A].rows == 3
+
+
+async def test_history_is_verified_off_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[threading.Thread] = set()
+    check = LedgerBook.check
+
+    def watched(book: LedgerBook, rows: Iterable[SignedRow]) -> CheckedRows:
+        threads.add(threading.current_thread())
+        return check(book, rows)
+
+    monkeypatch.setattr(LedgerBook, "check", watched)
+    mac = await rig.start_mac(StandInAgent())
+    await mac.agent.seal(A.shard_uid, Activity.WORK, event=False)
+    rig.fleet.ensure(mac.resource("mac-01"))
+    assert (await rig.connected("mac-01")).usage[A].rows == 1
+    assert threads and threading.current_thread() not in threads
+
+
+async def test_history_is_read_from_the_stored_head_and_settled_rows_are_forgotten(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in Activity]
+    rig.stored_head = ChainHead("chain-1", 1, rows[1].hash)
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    view = await rig.connected("mac-01")
+    assert mac.agent.calls("/v1/ledger")[0].query == "after=1&limit=200"
+    assert view.usage[A].rows == 1 and [row.sequence for row in view.rows] == [2]
+
+    rig.stored_head = ChainHead("chain-1", 2, rows[2].hash)
+    await mac.agent.heard("/v1/machine", more_than=len(mac.agent.calls("/v1/machine")) + 1)
+    assert rig.fleet.view("mac-01").rows == () and rig.fleet.view("mac-01").usage == {}
+
+
+async def test_a_mac_whose_attempts_cannot_be_read_is_renewed_once(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent(list_unreadable=True))
     rig.fleet.ensure(mac.resource("mac-01"))
 
@@ -86,9 +141,22 @@ async def test_a_mac_whose_attempts_cannot_be_read_gets_no_renewals(rig: Rig) ->
     await mac.agent.heard("/v1/attempts", more_than=2)
 
     assert "/v1/attempts: the answer cannot be read" in message
-    assert mac.agent.calls("/v1/renew") == [], "its leases run out, and it counts as lost"
-    assert rig.fleet.view("mac-01").last_renewal_seconds is None
+    assert len(mac.agent.calls("/v1/renew")) == 1, "its leases run out, and it counts as lost"
     mac.agent.list_unreadable = False
+    await rig.connected("mac-01")
+    await mac.agent.heard("/v1/renew", more_than=1)
+
+
+async def test_a_session_outlives_a_fault_in_what_it_wakes(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+
+    rig.faults = [RuntimeError("a fault of ours"), RuntimeError("and another")]
+    mac.sshd.stop()
+    await rig.until("mac-01", lambda view: not view.connected)
+    mac.sshd.start()
+
     await rig.connected("mac-01")
     await mac.agent.heard("/v1/renew")
 
@@ -115,12 +183,54 @@ async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
 
     rig.fleet.ensure(quick.resource("quick"))
     await rig.connected("quick")
-    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
-    await rig.fleet.put("quick", A.shard_uid, 1, request)
+    assert (await rig.put("quick", A, REQUEST)).outcome is Outcome.ACCEPTED
 
     assert not rig.fleet.view("slow").connected
     slow.agent.answer_again()
     await rig.connected("slow")
+
+
+async def test_an_agent_that_renews_leases_and_obeys_no_order_is_given_up(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(deaf=True))
+    strict = Rig(mac.sshd.directory, rig.stack, timing=replace(FAST, call_seconds=0.5, deaf_seconds=0.2))
+    strict.secrets = rig.secrets
+    rig.stack.push_async_callback(strict.fleet.close)
+    strict.fleet.ensure(mac.resource("mac-01"))
+    view = await strict.connected("mac-01")
+
+    strict.fleet.delete(view, A)
+    strict.fleet.put(view, B, REQUEST)
+
+    assert "to no PUT or DELETE" in await strict.refused("mac-01", Reason.AGENT_UNREACHABLE)
+    renewals = len(mac.agent.calls("/v1/renew"))
+    mac.agent.deaf = False
+    rig.fleet.ensure(mac.resource("mac-01"))  # of another operator, which it answers at once
+    await mac.agent.heard("/v1/renew", more_than=renewals)
+    assert not strict.fleet.view("mac-01").connected, "the first one stays away until its leases have run out"
+
+
+async def test_another_machine_under_the_same_name_has_attempts_of_its_own(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    await mac.agent.report(attempt_status(A.shard_uid, AttemptState.RUNNING))
+    first = await rig.until("mac-01", lambda view: A in view.attempts)
+    await mac.agent.heard("/v1/renew")
+    assert first.identity is not None
+    record = ASSIGNED.model_copy(update={"machine": first.identity})
+    granted = rig.fleet.lease_granted_seconds(record)
+
+    copy = await rig.start_mac(StandInAgent(key=mac.agent.key, hardware_id="hardware-2"))  # its state was copied
+    rig.fleet.ensure(copy.resource("mac-01"))
+    second = await rig.until("mac-01", lambda view: view.connected and view.identity != first.identity)
+    await copy.agent.heard("/v1/renew")
+
+    assert second.attempts == {} and attempt_view(record, rig.fleet.views()) is None
+    assert granted is not None and rig.fleet.lease_granted_seconds(record) is not None
+    renewed = rig.fleet.lease_granted_seconds(ASSIGNED.model_copy(update={"machine": second.identity}))
+    assert renewed is not None and renewed > (rig.fleet.lease_granted_seconds(record) or renewed)
+    rig.fleet.put(first, A, REQUEST)
+    assert rig.fleet.answer(first, Order.PUT, A) is None and rig.fleet.delete(first, A) is None
 
 
 async def test_one_changed_byte_names_the_row_and_stops_the_usage(rig: Rig) -> None:
@@ -178,15 +288,29 @@ async def test_put_and_delete_reach_the_agent_with_credentials_and_a_large_body(
         credentials=S3Credentials(access_key_id=SecretStr("me"), secret_access_key=SecretStr("s3cret"), region="eu"),
     )
 
-    status = await rig.fleet.put("mac-01", A.shard_uid, 1, request)
+    answer = await rig.put("mac-01", A, request)
     body = json.loads(mac.agent.calls(f"/v1/attempts/{A.shard_uid}/1")[-1].body)
-    assert status.state is AttemptState.ACCEPTED
+    assert answer.outcome is Outcome.ACCEPTED
     assert body["credentials"] == {"accessKeyId": "me", "secretAccessKey": "s3cret", "region": "eu"}
     assert len(body["spec"]["padding"]) == 8_000_000
-    await rig.until("mac-01", lambda view: A in view.attempts)
+    assert rig.fleet.view("mac-01").attempts[A].state is AttemptState.ACCEPTED
 
-    assert await rig.fleet.delete("mac-01", A.shard_uid, 1)
+    await rig.delete("mac-01", A)
     assert A not in rig.fleet.view("mac-01").attempts
+
+
+async def test_an_event_from_before_brings_no_deleted_attempt_back(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    await rig.put("mac-01", A, REQUEST)
+    await rig.delete("mac-01", A)
+
+    await mac.agent.report(attempt_status(A.shard_uid, AttemptState.DELETING))
+    await mac.agent.report(attempt_status(B.shard_uid, AttemptState.RUNNING))
+    view = await rig.until("mac-01", lambda view: B in view.attempts)
+
+    assert A not in view.attempts
 
 
 async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(rig: Rig) -> None:
@@ -194,14 +318,42 @@ async def test_a_call_under_way_when_the_tunnel_breaks_has_an_unknown_outcome(ri
     rig.fleet.ensure(mac.resource("mac-01"))
     await rig.connected("mac-01")
     mac.agent.hold_answers()
-    request = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
-    call = asyncio.create_task(rig.fleet.put("mac-01", A.shard_uid, 1, request))
+    rig.fleet.put(rig.fleet.view("mac-01"), A, REQUEST)
+    rig.fleet.delete(rig.fleet.view("mac-01"), B)
     await mac.agent.heard(f"/v1/attempts/{A.shard_uid}/1")
 
     mac.sshd.stop()
+    suspect = await rig.until("mac-01", lambda view: not view.connected)
 
-    with pytest.raises(AgentUnreachable):
-        await call
+    answer = await rig.answered(lambda: rig.fleet.answer(suspect, Order.PUT, A))
+    assert answer.outcome is Outcome.UNKNOWN
+    assert {A.shard_uid, B.shard_uid} <= set().union(*(shard_uids for _, shard_uids in rig.changes))
+
+    mac.agent.answer_again()
+    mac.sshd.start()
+    await rig.connected("mac-01")
+    await rig.delete("mac-01", B)  # what was to be deleted still is
+
+
+async def test_a_mac_that_answers_nothing_keeps_its_calls_to_itself(rig: Rig) -> None:
+    hung = await rig.start_mac(StandInAgent(hardware_id="hardware-hung"))
+    other = await rig.start_mac(StandInAgent(hardware_id="hardware-other"))
+    rig.fleet.ensure(hung.resource("hung"))
+    rig.fleet.ensure(other.resource("other"))
+    view = await rig.connected("hung")
+    await rig.connected("other")
+    hung.agent.hold_answers()
+    keys = [AttemptKey(f"shard-{number}", 1) for number in range(2 * CALLS_AT_ONCE)]
+    for key in keys:
+        rig.fleet.put(view, key, REQUEST)
+        rig.fleet.delete(view, AttemptKey(f"deleted-{key.shard_uid}", 1))
+
+    assert (await rig.put("other", A, REQUEST)).outcome is Outcome.ACCEPTED
+    await rig.delete("other", B)
+
+    assert {rig.fleet.answer(view, Order.PUT, key) for key in keys} == {PENDING}
+    calls = [call for call in hung.agent.seen if call.method in ("PUT", "DELETE")]
+    assert len(calls) <= CALLS_AT_ONCE
 
 
 async def test_an_old_epoch_is_reported_to_the_leader_and_then_accepted(rig: Rig) -> None:
@@ -215,15 +367,29 @@ async def test_an_old_epoch_is_reported_to_the_leader_and_then_accepted(rig: Rig
     assert renewal.headers["voxfleet-epoch"] == "7"
 
 
+async def test_an_epoch_that_nobody_had_is_not_believed_and_marks_its_mac(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent(held_epoch=2**31 - 2))
+    rig.fleet.ensure(mac.resource("mac-01"))
+
+    message = await rig.refused("mac-01", Reason.EPOCH_NOT_BELIEVED)
+    changes = len(rig.changes)
+    await mac.agent.heard("/v1/renew", more_than=2)
+
+    assert "2147483646" in message
+    assert rig.stale_epochs == [], "the Lease could never be raised again"
+    assert not [view for view in rig.seen[changes:] if view.connected], "it gets no work in between"
+    mac.agent.held_epoch = 0
+    await rig.connected("mac-01")
+
+
 async def test_a_refusal_carries_the_agents_problem(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.fleet.ensure(mac.resource("mac-01"))
     await rig.connected("mac-01")
     mac.agent.held_epoch = 9
 
-    with pytest.raises(AgentRefused, match="HTTP 412: old epoch") as refusal:
-        await rig.fleet.delete("mac-01", A.shard_uid, 1)
-    assert refusal.value.problem.held_epoch == 9
+    refusal = (await rig.put("mac-01", A, REQUEST)).refusal
+    assert refusal is not None and refusal.problem.held_epoch == 9
 
 
 async def test_a_changed_spec_dials_again_and_an_equal_one_does_not(rig: Rig) -> None:

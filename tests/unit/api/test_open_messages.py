@@ -23,6 +23,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import LedgerRow
 from voxfleet_api.protocol import AttemptState, AttemptStatus, Event, EventType, Problem
 from voxfleet_generate.structural import Schema, kind_schema
+from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.reconcile.shard.decide import ReportedState, put_refusal, reported_state
 
 STRICT = {VoiceContractSpec, LedgerRow}
@@ -176,8 +177,9 @@ def test_a_failure_class_of_a_newer_agent_sends_the_shard_to_another_mac() -> No
     assert rule_of("SolarFlare").remedy is Remedy.OTHER_MAC and not rule_of("SolarFlare").quarantines
     assert all(rule_of(name) == rule for name, rule in RULES.items())
     problem = Problem.load({"class": "SolarFlare", "message": "m", "unknown": 1})
-    assert put_refusal(422, problem).failure_class == "SolarFlare"
-    assert put_refusal(429, Problem(failure_class=FailureClass.TRANSPORT, message="m")).failure_class == "Transport"
+    assert put_refusal(AgentRefused(422, problem)).failure_class == "SolarFlare"
+    busy = AgentRefused(429, Problem(failure_class=FailureClass.TRANSPORT, message="m"))
+    assert put_refusal(busy).failure_class == "Transport"
 
 
 def test_a_state_of_a_newer_agent_counts_as_running_until_it_has_ended() -> None:

@@ -23,7 +23,9 @@ CHUNK_BYTES = 65_536
 WINDOW_POLL_SECONDS = 0.02
 THREADS_PER_MAC = 2
 DIAL_THREADS = 32
-TRANSFER_THREADS = 32
+"""A handshake computes: more of them at once would starve the event loop."""
+TRANSFER_THREADS = THREADS_PER_MAC * 1024
+"""So many that stuck Macs never hold them all. A thread starts only when no other is free, so most never exist."""
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.reconcile.job.shards import JobShards
 
 FORCE_ANNOTATION = "voxfleet.dev/force-delete"
@@ -35,7 +35,7 @@ def plan_deletion(
 ) -> Deletion:
     """`confirmed` holds the attempts that agents have confirmed to be gone.
 
-    A Mac without a MacAgent is not waited for: it cannot be reached, and what it holds is an orphan when it returns.
+    A machine without a MacAgent is not waited for: what it holds is an orphan when it returns.
     """
     left = sorted(_placed_attempts(job, shards, views) - confirmed)
     if FORCE_ANNOTATION in job.metadata.annotations:
@@ -52,10 +52,10 @@ def plan_deletion(
 def _placed_attempts(job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView]) -> set[PlacedAttempt]:
     """Attempts that a shard records, since a PUT may be under way, and attempts that an agent reports."""
     recorded = {
-        (record.mac, AttemptKey(shard.metadata.uid, record.attempt))
+        (view.name, AttemptKey(shard.metadata.uid, record.attempt))
         for shard in shards.all
         for record in shard.status.attempts
-        if record.mac in views
+        if (view := attempt_view(record, views)) is not None
     }
     reported = {
         (name, key)

@@ -7,14 +7,16 @@ import structlog
 from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
+from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.mac_view import Outcome, attempt_view
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.deletion import PlacedAttempt, plan_deletion
+from voxfleet_operator.reconcile.job.settled_shards import plan_removal
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
@@ -22,6 +24,7 @@ from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
 
 BLOCKED_RETRY_SECONDS = 10.0
@@ -39,15 +42,18 @@ class JobReconciler:
         self._pending_reasons = pending_reasons
         self._written_seconds: dict[str, float] = {}
         self._confirmed: dict[str, set[PlacedAttempt]] = {}
+        self._stored = StoredStatements(context.cache)
 
     async def reconcile(self, key: Key) -> float | None:
         job = self._context.cache.get(AudioBatchJob, key.namespace, key.name)
         if job is None:
+            self._forget_gone()
             return None
         shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, job.metadata.uid))
         if job.metadata.deletion_timestamp is not None:
             return await self._delete(job, shards)
-        return await self._advance(job, shards)
+        again = await self._advance(job, shards)
+        return again if again is not None else await self._remove_settled(job, shards)
 
     async def _advance(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         snapshot = await self._gather(job, shards)
@@ -83,6 +89,8 @@ class JobReconciler:
     async def _blocker(self, job: AudioBatchJob) -> Blocker | None:
         """Reads the Secret before the job is accepted, and afterwards only if a shard reported that it is blocked."""
         uid = job.metadata.uid
+        if has_ended(job):
+            self._blockers.clear(uid)
         if has_ended(job) or (job.status.contract is not None and uid not in self._blockers):
             return None
         try:
@@ -144,6 +152,26 @@ class JobReconciler:
         self._context.events.publish(job, "ShardNameTaken", note, warning=True)
         return False
 
+    async def _remove_settled(self, job: AudioBatchJob, shards: JobShards) -> float | None:
+        """Deletes shards whose account is closed, so that their number does not grow with the nights."""
+        removal = plan_removal(job, shards, self._is_counted, self._context.now())
+        for shard in removal.shards:
+            self._context.leader.check()
+            metadata = shard.metadata
+            await self._context.api.delete(AudioShard, metadata.namespace, metadata.name, metadata.uid)
+        return removal.again_seconds
+
+    def _is_counted(self, record: AttemptRecord) -> bool:
+        """Also if no MacAgent stands for the machine: there is no session, and nothing will be settled."""
+        if record.usage is None or record.usage.rows == 0:
+            return True
+        view = attempt_view(record, self._context.fleet.views())
+        mac = None if view is None else self._context.cache.get(MacAgent, "", view.name)
+        if mac is None:
+            return True
+        head = self._stored.head(mac.spec.ledger_public_key, record.usage.chain_id)
+        return head is not None and head.sequence >= record.usage.last_sequence
+
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return None
@@ -153,7 +181,7 @@ class JobReconciler:
         confirmed = self._confirmed.setdefault(job.metadata.uid, set())
         deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
         for placed in deletion.deletes:
-            if await self._delete_attempt(job, placed):
+            if self._is_gone(placed):
                 confirmed.add(placed)
                 crash_points.point("delete-answered")
         if not deletion.finish:
@@ -166,16 +194,12 @@ class JobReconciler:
             context.events.publish(job, "CleanupIncomplete", note, warning=True)
         return await self._finish_deletion(job, shards)
 
-    async def _delete_attempt(self, job: AudioBatchJob, placed: PlacedAttempt) -> bool:
+    def _is_gone(self, placed: PlacedAttempt) -> bool:
+        """States that the attempt is to go, and returns whether its Mac has confirmed that nothing is left."""
         mac, key = placed
         self._context.leader.check()
-        try:
-            return await self._context.fleet.delete(mac, key.shard_uid, key.attempt)
-        except (AgentRefused, AgentUnreachable) as error:
-            log.warning(
-                "attempt not deleted yet", job=job.metadata.name, mac=mac, attempt=key.attempt, error=str(error)
-            )
-            return False
+        answer = self._context.fleet.delete(self._context.fleet.view(mac), key)
+        return answer is not None and answer.outcome is Outcome.GONE
 
     async def _finish_deletion(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         for shard in shards.all:
@@ -184,11 +208,15 @@ class JobReconciler:
             await self._context.api.delete(AudioShard, metadata.namespace, metadata.name, metadata.uid)
         others = [name for name in job.metadata.finalizers if name != CLEANUP_FINALIZER]
         written = await write_finalizers(self._context, job, others)
-        uid = job.metadata.uid
-        if written is None and self._context.cache.by_uid(AudioBatchJob, uid) is not None:
+        if written is None and self._context.cache.by_uid(AudioBatchJob, job.metadata.uid) is not None:
             return 0.0
-        self._written_seconds.pop(uid, None)
-        self._confirmed.pop(uid, None)
-        self._pending_reasons.forget(uid)
-        self._blockers.clear(uid)
+        self._forget_gone()
         return None
+
+    def _forget_gone(self) -> None:
+        """Whoever deleted a job, and however: nothing is remembered of it."""
+        known = self._written_seconds.keys() | self._confirmed.keys() | self._blockers.jobs()
+        for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
+            self._written_seconds.pop(uid, None)
+            self._confirmed.pop(uid, None)
+            self._blockers.clear(uid)

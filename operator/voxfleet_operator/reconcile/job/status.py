@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import TypeVar
 
 from voxfleet_api.clip_limits import beyond_limits
@@ -27,8 +28,12 @@ from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
 
 MAX_MACS = 256
+MACS_BYTES = 4_000
+CLIPS_BYTES = 6_000
+"""Of each of the two lists of clips. With 5,000 boundaries, which take 35 kB, a status stays under 64 kB."""
 
 C = TypeVar("C", bound=FailedClip)
+T = TypeVar("T")
 
 
 def shard_total(plan: JobPlan | None) -> int:
@@ -93,14 +98,24 @@ def clip_counts(plan: JobPlan | None, shards: JobShards, *, ended: bool) -> Clip
 
 
 def first_clips(clips: Iterable[C]) -> tuple[C, ...]:
-    """The first clips by index, as many as a status names."""
-    return tuple(sorted(clips, key=lambda clip: clip.index)[:STATUS_CLIPS])
+    """The first clips by index, as many as a status names and has room for."""
+    first = sorted(clips, key=lambda clip: clip.index)[:STATUS_CLIPS]
+    return _within(
+        CLIPS_BYTES, first, lambda clip: len(clip.model_dump_json(by_alias=True, exclude_none=True).encode())
+    )
+
+
+def _within(limit_bytes: int, items: Iterable[T], size_bytes: Callable[[T], int]) -> tuple[T, ...]:
+    """The first items, as long as their JSON with a comma each is no longer than the limit."""
+    sized = [(item, size_bytes(item) + 1) for item in items]
+    sums = accumulate(size for _, size in sized)
+    return tuple(item for (item, _), total in zip(sized, sums, strict=True) if total <= limit_bytes)
 
 
 def macs_of(job: AudioBatchJob, shards: Iterable[AudioShard]) -> tuple[str, ...]:
-    """Every Mac that ever held an attempt."""
+    """Every Mac that ever held an attempt, as far as a status has room."""
     names = {record.mac for shard in shards for record in shard.status.attempts} | set(job.status.macs)
-    return tuple(sorted(names)[:MAX_MACS])
+    return _within(MACS_BYTES, sorted(names)[:MAX_MACS], lambda name: len(name) + 2)
 
 
 def stored_index(job: AudioBatchJob, finalize: AudioShard | None) -> StoredFile | None:

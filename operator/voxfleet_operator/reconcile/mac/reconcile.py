@@ -2,79 +2,86 @@
 
 from __future__ import annotations
 
-import structlog
-
-from voxfleet_api.kinds import AudioShard, MacAgent
-from voxfleet_api.protocol import AttemptStatus
+from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
-DELETE_POLL_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
+DELETE_POLL_SECONDS = 10.0
+"""An answer comes earlier, unless the agent has too much to delete at once."""
 
 
 class MacReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._connected: dict[str, bool] = {}
+        self._shown: dict[str, MacView] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
             context.fleet.forget(key.name)
-            self._wake_waiting_shards(key.name, connected=False)
+            self._wake_waiting_shards(key.name, None)
             return None
         context.leader.check()
         context.fleet.ensure(mac)
         view = context.fleet.view(key.name)
-        self._wake_waiting_shards(key.name, connected=view.connected)
+        self._wake_waiting_shards(key.name, view)
         written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
         if written is None:
             return 0.0
+        announcement = contact_change(mac.status.conditions, written.status.conditions)
+        if announcement is not None:
+            context.events.publish(
+                written, announcement.reason, announcement.message, warning=announcement.status == "False"
+            )
         return await self._delete_orphans(view)
 
-    def _wake_waiting_shards(self, mac: str, *, connected: bool) -> None:
-        """Wakes the shards that wait for a Mac when it connects or disconnects, even those that it does not know."""
-        if self._connected.get(mac) == connected:
-            return
-        self._connected[mac] = connected
+    def _wake_waiting_shards(self, mac: str, view: MacView | None) -> None:
+        """Wakes the shards that wait for a Mac when contact comes or goes, or when it is another machine.
+
+        The Mac itself may not know them. Also wakes the settlement of its rows, which a new leader has to begin.
+        """
+        old = self._shown.pop(mac, None)
+        if view is not None:
+            self._shown[mac] = view
+            if old is not None and (old.connected, old.identity) == (view.connected, view.identity):
+                return
+        self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
+        seen = [item for item in (old, view) if item is not None]
         for shard in self._context.cache.all(AudioShard):
-            if awaits(shard, mac):
+            if any(awaits(shard, item) for item in seen):
                 self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
         """Deletes attempts whose AudioShard is gone. What is left to delete is not stored: every pass finds it anew."""
         if not view.connected or not self._context.synced():
             return None
+        fleet = self._context.fleet
         again: float | None = None
         for report in orphans(view, self._context.options.control_plane, self._recorded):
-            if await self._exists(report, view.name):
+            again = DELETE_POLL_SECONDS
+            key = AttemptKey(report.shard_uid, report.attempt)
+            answer = fleet.answer(view, Order.DELETE, key)
+            if answer is not None and answer.outcome is not Outcome.GONE:
+                continue  # it is being deleted
+            if await self._exists(report, view):
                 continue
             self._context.leader.check()
-            try:
-                gone = await self._context.fleet.delete(view.name, report.shard_uid, report.attempt)
-            except (AgentRefused, AgentUnreachable) as error:
-                log.warning(
-                    "orphaned attempt not deleted", mac=view.name, shard=report.shard_name, attempt=report.attempt,
-                    error=str(error),
-                )  # fmt: skip
-                gone = False
-            if not gone:
-                again = DELETE_POLL_SECONDS
+            if fleet.delete(view, key) is None:
+                break  # the agent has enough to do
         return again
 
-    def _recorded(self, shard_uid: str, attempt: int, mac: str) -> bool:
+    def _recorded(self, shard_uid: str, attempt: int, mac: MacView) -> bool:
         shard = self._context.cache.by_uid(AudioShard, shard_uid)
         return shard is not None and records(shard, attempt, mac)
 
-    async def _exists(self, report: AttemptStatus, mac: str) -> bool:
+    async def _exists(self, report: AttemptStatus, mac: MacView) -> bool:
         """Asks the API server: the cache may lag, and a deletion cannot be undone."""
         found = await self._context.api.get(AudioShard, report.namespace, report.shard_name)
         if found is None:

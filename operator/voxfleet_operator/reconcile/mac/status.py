@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxfleet_api.conditions import ConditionType, Reason, condition
+from voxfleet_api.conditions import Condition, Conditions, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
@@ -35,6 +35,14 @@ def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
         ),
         machine=mac.status.machine if view.machine is None else machine(view.machine),
     )
+
+
+def contact_change(before: Conditions, after: Conditions) -> Condition | None:
+    """The Reachable condition if contact came, went, or fails for another reason: people are told of it."""
+    old, new = find(before, ConditionType.REACHABLE), find(after, ConditionType.REACHABLE)
+    if new is None or new.status == "Unknown" or (old is not None and old.reason == new.reason):
+        return None
+    return new
 
 
 def machine(facts: MachineFacts) -> Machine:

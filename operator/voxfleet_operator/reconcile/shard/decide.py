@@ -9,10 +9,14 @@ from enum import StrEnum
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.lost_mac import ContactState
+from voxfleet_operator.reconcile.shard.status import is_settled
+
+REPEATED_PUT_SECONDS = 2.0
+REFUSED_PUT_SECONDS = 10.0
 
 
 class ReportedState(StrEnum):
@@ -96,25 +100,30 @@ class Superseded:
     """What is left to do about attempts that ended: usage to record, and copies that their Macs still hold."""
 
     usages: tuple[tuple[int, AttemptUsage], ...]
-    deletes: tuple[tuple[str, AttemptKey], ...]
+    deletes: tuple[tuple[MacView, AttemptKey], ...]
 
 
 def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
-    """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted."""
+    """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted.
+
+    The Mac of a result keeps its attempt until the machine time is recorded, too. So no Mac holds more than what is
+    not settled, however long it has worked.
+    """
     usages: list[tuple[int, AttemptUsage]] = []
-    deletes: list[tuple[str, AttemptKey]] = []
+    deletes: list[tuple[MacView, AttemptKey]] = []
     for record in shard.status.attempts:
         if record.outcome is AttemptOutcome.ASSIGNED:
             continue
-        view = views.get(record.mac)
+        view = attempt_view(record, views)
         if view is None:
             continue
         key = AttemptKey(shard.metadata.uid, record.attempt)
         usage = usage_of(shard, record, view)
         if usage is not None and newer(record.usage, usage):
             usages.append((record.attempt, usage))
-        if record.outcome is not AttemptOutcome.SUCCEEDED and view.connected and key in view.attempts:
-            deletes.append((record.mac, key))
+        unneeded = record.outcome is not AttemptOutcome.SUCCEEDED or is_settled(shard, record)
+        if unneeded and view.connected and key in view.attempts:
+            deletes.append((view, key))
     return Superseded(tuple(usages), tuple(deletes))
 
 
@@ -139,8 +148,9 @@ class PutRefusal:
     """Whether other shards avoid the Mac for a while, too, because it has no room."""
 
 
-def put_refusal(status: int, problem: Problem) -> PutRefusal:
-    """Decides what follows from a refusal. `status` is the HTTP status, which is not 2xx."""
+def put_refusal(refusal: AgentRefused) -> PutRefusal:
+    """Decides what follows from a refusal."""
+    status, problem = refusal.status, refusal.problem
     text = f"the agent refused with HTTP {status}: {problem.message}"
     if status in (401, 403, 412):
         return PutRefusal(False, problem.failure_class, text)
@@ -150,6 +160,19 @@ def put_refusal(status: int, problem: Problem) -> PutRefusal:
         failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
         return PutRefusal(True, failure_class, problem.message, mac_pauses=True)
     return PutRefusal(True, _retryable(problem.failure_class), text, mac_pauses=status in (429, 503))
+
+
+def put_wait_seconds(answer: AgentAnswer, now: float) -> float:
+    """How long after an answer that settled nothing the same PUT waits until it is sent again.
+
+    An attempt that was accepted shows in the Mac's view soon; if it does not, the agent has lost it again.
+    """
+    pause_seconds = REPEATED_PUT_SECONDS
+    if answer.outcome is Outcome.REFUSED:
+        pause_seconds = REFUSED_PUT_SECONDS
+        if answer.refusal is not None and answer.refusal.retry_after_seconds is not None:
+            pause_seconds = answer.refusal.retry_after_seconds
+    return answer.at_seconds + pause_seconds - now
 
 
 def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:

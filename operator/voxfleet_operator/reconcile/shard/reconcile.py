@@ -13,18 +13,37 @@ from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
+from voxfleet_api.protocol import (
+    AttemptFailure,
+    AttemptKey,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptState,
+    S3Credentials,
+)
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
+from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
+from voxfleet_operator.reconcile.credentials import (
+    CREDENTIALS_CHECK_SECONDS,
+    Blocked,
+    CredentialReadings,
+    job_credentials,
+)
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
-from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
+from voxfleet_operator.reconcile.shard.decide import (
+    ShardAction,
+    decide,
+    put_refusal,
+    put_wait_seconds,
+    superseded,
+    usage_of,
+)
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
     ATTEMPT_CAP,
@@ -37,10 +56,10 @@ from voxfleet_operator.reconcile.shard.status import (
 from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
 
-SETTLE_SECONDS = 2.0
-"""The time from a call to the next reconcile, unless an event from the agent comes first."""
-UNREACHABLE_RETRY_SECONDS = 2.0
 NOT_NOW_RETRY_SECONDS = 10.0
+TAKES_CREDENTIALS = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
+UNANSWERED_POLL_SECONDS = 30.0
+"""Looks again although nothing has woken the shard; an answer does."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +70,7 @@ class ShardReconciler:
         self._backoffs = backoffs
         self._blockers = blockers
         self._lease_clock = lease_clock
+        self._credentials = CredentialReadings(context)
 
     async def reconcile(self, key: Key) -> float | None:
         shard = self._context.cache.get(AudioShard, key.namespace, key.name)
@@ -70,11 +90,9 @@ class ShardReconciler:
         status = with_usages(shard.status, left.usages)
         if await write_status(self._context, shard, status) is None:
             return 0.0
-        again: float | None = None
-        for mac, key in left.deletes:
-            if not await _delete(self._context, shard, mac, key.attempt):
-                again = SETTLE_SECONDS
-        return again
+        for view, key in left.deletes:
+            _delete(self._context, view, key)
+        return UNANSWERED_POLL_SECONDS if left.deletes else None
 
 
 class _AssignedAttempt:
@@ -87,10 +105,11 @@ class _AssignedAttempt:
         self._backoffs = reconciler._backoffs
         self._blockers = reconciler._blockers
         self._lease_clock = reconciler._lease_clock
+        self._credentials = reconciler._credentials
         self._job = job
         self._shard = shard
         self._record = record
-        self._view = self._context.fleet.view(record.mac)
+        self._view = attempt_view(record, self._context.fleet.views()) or _out_of_reach(record)
         self._key = AttemptKey(shard.metadata.uid, record.attempt)
         self._log = log.bind(
             namespace=job.metadata.namespace,
@@ -103,8 +122,8 @@ class _AssignedAttempt:
     async def reconcile(self) -> float | None:
         if has_ended(self._job):
             return await self._stop()
-        await self._delete_superseded()
-        contact = self._lease_clock.mac_contact(self._shard)
+        self._delete_superseded()
+        contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
         match decide(self._shard, self._view, contact.state):
             case ShardAction.PUT:
                 return await self._put()
@@ -117,23 +136,32 @@ class _AssignedAttempt:
             case ShardAction.REPLACE:
                 return await self._replace()
             case ShardAction.WAIT:
-                return None if self._view.connected else contact.lost_in_seconds
+                return await self._renew_credentials() if self._view.connected else contact.lost_in_seconds
 
     async def _stop(self) -> float | None:
         if not self._view.connected:
             return None
         return await self._revoke(None, "the job has ended")
 
-    async def _delete_superseded(self) -> None:
+    def _delete_superseded(self) -> None:
         """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write."""
-        for mac, key in superseded(self._shard, self._context.fleet.views()).deletes:
-            await _delete(self._context, self._shard, mac, key.attempt)
+        for view, key in superseded(self._shard, self._context.fleet.views()).deletes:
+            _delete(self._context, view, key)
 
     async def _put(self) -> float | None:
-        lease_seconds = self._shard.status.lease_seconds or 1
+        answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
+        if answer is not None:
+            if answer.outcome is Outcome.PENDING:
+                return UNANSWERED_POLL_SECONDS
+            if answer.refusal is not None and put_refusal(answer.refusal).final:
+                return await self._give_back(answer.refusal)
+            if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
+                return wait_seconds
+        return await self._send()
+
+    async def _send(self) -> float | None:
         try:
-            spec = self._spec()
-            request = attempt_request(spec, lease_seconds, await job_credentials(self._context, self._job))
+            request = self._request(await job_credentials(self._context, self._job))
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
@@ -143,18 +171,40 @@ class _AssignedAttempt:
             return await self._revoke(None, "what this attempt would do has changed since it was assigned")
         self._unblock()
         self._context.leader.check()
-        self._lease_clock.put_sent(self._record.mac)
+        self._context.fleet.put(self._view, self._key, request)
+        return UNANSWERED_POLL_SECONDS
+
+    async def _renew_credentials(self) -> float | None:
+        """Sends the PUT of a running attempt again if its job's Secret holds other credentials than its Mac was given.
+
+        What its Mac was given is unknown to a new leader, which therefore sends it once.
+        """
+        report = self._view.attempts.get(self._key)
+        if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
+            return None
+        answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
+        if answer is not None and answer.outcome is Outcome.PENDING:
+            return UNANSWERED_POLL_SECONDS
         try:
-            await self._context.fleet.put(self._record.mac, *self._key, request)
-        except AgentUnreachable as error:
-            # It is unknown whether the attempt runs: the same PUT is sent again, unless the Mac counts as lost first.
-            self._log.warning("agent unreachable", error=str(error))
-            return UNREACHABLE_RETRY_SECONDS
-        except AgentRefused as error:
-            return await self._refused(put_refusal(error.status, error.problem), error.retry_after_seconds)
-        crash_points.point("put-answered")
-        self._log.info("attempt sent")
-        return SETTLE_SECONDS
+            credentials = await self._credentials.credentials(self._job)
+            request = self._request(credentials)
+        except (Blocked, SpecNotReady):
+            return CREDENTIALS_CHECK_SECONDS  # the attempt goes on with what it has
+        if request.spec_digest != self._shard.status.spec_digest:
+            return CREDENTIALS_CHECK_SECONDS
+        if answer is not None:
+            if answer.outcome is Outcome.ACCEPTED and answer.credentials == credentials:
+                return CREDENTIALS_CHECK_SECONDS
+            if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
+                return wait_seconds
+        self._log.info("credentials_renewed")
+        self._context.leader.check()
+        self._context.fleet.put(self._view, self._key, request)
+        return UNANSWERED_POLL_SECONDS
+
+    def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
+        """Raises SpecNotReady."""
+        return attempt_request(self._spec(), self._shard.status.lease_seconds or 1, credentials)
 
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)
@@ -170,13 +220,15 @@ class _AssignedAttempt:
         if self._blockers.clear(self._job.metadata.uid):
             self._context.queue.add(key_of(self._job))
 
-    async def _refused(self, refusal: PutRefusal, retry_after_seconds: float | None) -> float | None:
-        if not refusal.final:
-            self._log.warning("agent refuses for now", error=refusal.message)
-            return retry_after_seconds or NOT_NOW_RETRY_SECONDS
-        if refusal.mac_pauses:
-            self._backoffs.mac_failed(self._record.mac, self._context.clock(), retry_after_seconds or 0.0)
-        return await self._revoke(refusal.failure_class, refusal.message)
+    async def _give_back(self, refusal: AgentRefused) -> float | None:
+        """Leaves the next attempt to another Mac, as this one has refused for good."""
+        if not self._deleted():
+            return UNANSWERED_POLL_SECONDS
+        meaning = put_refusal(refusal)
+        if meaning.mac_pauses:
+            at_least_seconds = refusal.retry_after_seconds or 0.0
+            self._backoffs.mac_failed(self._record.mac, self._context.clock(), at_least_seconds)
+        return await self._revoke(meaning.failure_class, meaning.message)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -215,8 +267,8 @@ class _AssignedAttempt:
 
     async def _revoke(self, failure_class: str | None, message: str) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
-        if await _delete(self._context, self._shard, self._record.mac, self._record.attempt) is None:
-            return UNREACHABLE_RETRY_SECONDS
+        if not self._deleted():
+            return UNANSWERED_POLL_SECONDS
         refused = self._record.model_copy(update={"outcome": AttemptOutcome.REFUSED})
         status = attempt_ended(
             self._shard,
@@ -227,6 +279,10 @@ class _AssignedAttempt:
             self._context.timestamp(),
         )
         return await self._end(status)
+
+    def _deleted(self) -> bool:
+        """Whether its Mac has confirmed that the attempt never runs again."""
+        return _delete(self._context, self._view, self._key) in (Outcome.DELETING, Outcome.GONE)
 
     async def _replace(self) -> float | None:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
@@ -264,11 +320,13 @@ class _AssignedAttempt:
         return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
 
 
-async def _delete(context: Context, shard: AudioShard, mac: str, attempt: int) -> bool | None:
-    """True: nothing is left on the Mac. False: the attempt is being deleted and never runs again. None: unknown."""
+def _out_of_reach(record: AttemptRecord) -> MacView:
+    message = "no MacAgent stands for the machine that has the attempt"
+    return MacView(record.mac, connected=False, reason=Reason.UNKNOWN, message=message)
+
+
+def _delete(context: Context, mac: MacView, key: AttemptKey) -> Outcome | None:
+    """States that the attempt is to go, and returns the newest answer."""
     context.leader.check()
-    try:
-        return await context.fleet.delete(mac, shard.metadata.uid, attempt)
-    except (AgentRefused, AgentUnreachable) as error:
-        log.warning("attempt not deleted", shard=shard.metadata.name, attempt=attempt, mac=mac, error=str(error))
-        return None
+    answer = context.fleet.delete(mac, key)
+    return None if answer is None else answer.outcome

@@ -12,8 +12,10 @@ from voxfleet_api.kinds.audio_shard import (
     AttemptRecord,
     AttemptUsage,
     AudioShardStatus,
+    MachineIdentity,
     ShardClipCounts,
     ShardCommit,
+    Stage,
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
 
@@ -30,6 +32,16 @@ def is_live(shard: AudioShard) -> bool:
     """Whether the shard's newest attempt is assigned and its end is not recorded yet."""
     record = current(shard.status)
     return record is not None and record.outcome is AttemptOutcome.ASSIGNED
+
+
+def is_settled(shard: AudioShard, record: AttemptRecord) -> bool:
+    """Whether status holds all that will ever be known of an attempt: its outcome, and its machine time if it has any.
+
+    Its Mac may then forget it.
+    """
+    if record.outcome is AttemptOutcome.ASSIGNED:
+        return False
+    return shard.spec.stage is not Stage.PROCESS or (record.usage is not None and record.usage.complete)
 
 
 def is_committed(shard: AudioShard) -> bool:
@@ -63,12 +75,13 @@ def assigned(
     *,
     attempt: int,
     mac: str,
+    machine: MachineIdentity | None,
     spec_digest: str,
     lease_seconds: int,
     usage_of_lost: AttemptUsage | None,
     now: str,
 ) -> AudioShardStatus:
-    """Assigns an attempt to a Mac. An earlier attempt that is still assigned is recorded as lost."""
+    """Assigns an attempt to a Mac, for ever to the machine that it is now. An attempt still assigned is lost."""
     records = tuple(
         record.model_copy(
             update={
@@ -82,7 +95,7 @@ def assigned(
         else record
         for record in shard.status.attempts
     )
-    record = AttemptRecord(attempt=attempt, mac=mac, outcome=AttemptOutcome.ASSIGNED)
+    record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, outcome=AttemptOutcome.ASSIGNED)
     return _with_condition(
         shard,
         shard.status.model_copy(

@@ -16,6 +16,9 @@ def contract(**spec: object) -> dict[str, Any]:
     }
 
 
+LEDGER_KEY = "A" * 43 + "="
+
+
 def job_body(name: str = "job", **spec: object) -> dict[str, Any]:
     body = {
         "contractRef": {"name": "contract"},
@@ -36,7 +39,7 @@ def mac_agent(name: str, **spec: object) -> dict[str, Any]:
             "identitySecretRef": {"name": "fleet", "key": "id"},
         },
         "tokenSecretRef": {"name": name, "key": "token"},
-        "ledgerPublicKey": "A" * 43 + "=",
+        "ledgerPublicKey": LEDGER_KEY,
         "access": [{"namespaceSelector": {}, "uriPrefixes": ["file:///data/"]}],
         "disconnect": {"lostAfter": f"{LEASE_SECONDS}s"},
         **spec,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
@@ -11,7 +12,8 @@ from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
+from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
@@ -24,11 +26,15 @@ from voxfleet_api.protocol import (
     MachineFacts,
     PoolFacts,
     Problem,
+    S3Credentials,
     ShardResult,
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
-from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, MacView
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
+from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, AgentUnreachable, MacView, Order, Outcome
+from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 CONTROL_PLANE = "control-plane-uid"
 
@@ -43,6 +49,8 @@ class Run:
     """Steps of work."""
     laned: bool = False
     failure: FailureClass | None = None
+    credentials: S3Credentials | None = None
+    puts: int = 0
 
 
 @dataclass
@@ -53,13 +61,23 @@ class Agent:
     clock: Clock
     random: Random
     lanes: int = 1
+    hardware_id: str = ""
+    ledger_key: str = ""
+    """Unless given, each name has a machine of its own."""
     runs: dict[AttemptKey, Run] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
     usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
+    rows: list[VerifiedRow] = field(default_factory=list)
     renewed_seconds: float = 0.0
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
+
+    @property
+    def identity(self) -> MachineIdentity:
+        return MachineIdentity(
+            hardware_id=self.hardware_id or f"hardware-{self.name}", ledger_key=self.ledger_key or f"key-{self.name}"
+        )
 
     def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         spec = AttemptSpec.load(request.spec)
@@ -76,6 +94,8 @@ class Agent:
             self.runs[key] = known
         elif known.state is AttemptState.PARKED:
             known.state = AttemptState.RUNNING
+        known.credentials = request.credentials
+        known.puts += 1
         self.renewed_seconds = self.clock.seconds
         return self.status(key)
 
@@ -128,7 +148,21 @@ class Agent:
             work_milliseconds=work,
             cleanup_milliseconds=10,
         )
-        self.sequence += 3
+        for activity, milliseconds in ((Activity.SETUP, 100), (Activity.WORK, work), (Activity.CLEANUP, 10)):
+            self.rows.append(
+                VerifiedRow(
+                    chain_id=self.name,
+                    sequence=self.sequence,
+                    hash=sha(f"{self.name}#{self.sequence}"),
+                    month=self.clock.now().strftime("%Y-%m"),
+                    attempt=key,
+                    ours=True,
+                    activity=activity,
+                    machine_milliseconds=milliseconds,
+                    audio_milliseconds=0,
+                )
+            )
+            self.sequence += 1
 
     def status(self, key: AttemptKey) -> AttemptStatus:
         run = self.runs[key]
@@ -176,7 +210,7 @@ def result_of(spec: AttemptSpec) -> ShardResult:
 
 
 class MemoryFleet:
-    """Views lag until `refresh`; a call may act and lose its answer."""
+    """Views lag until `refresh`; calls are made by `send`, and one may act and lose its answer."""
 
     def __init__(self, agents: Mapping[str, Agent], random: Random, clock: Clock) -> None:
         self.agents = agents
@@ -184,7 +218,10 @@ class MemoryFleet:
         self.ensured: set[str] = set()
         self.lost_answers = 0.0
         self.started: list[tuple[AttemptKey, str]] = []
+        self.stored_head: Callable[[str], ChainHead | None] = lambda _: None
         self._views: dict[str, MacView] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._grants = LeaseGrants()
         self._random = random
         self._clock = clock
 
@@ -195,32 +232,43 @@ class MemoryFleet:
     def views(self) -> Mapping[str, MacView]:
         return {name: self.view(name) for name in self.ensured}
 
+    def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
+        return self._grants.last_seconds(record)
+
     def ensure(self, mac: MacAgent) -> None:
         self.ensured.add(mac.metadata.name)
 
     def forget(self, mac: str) -> None:
         self.ensured.discard(mac)
         self._views.pop(mac, None)
+        self._mailboxes.pop(mac, None)
 
     def refresh(self, mac: str) -> set[str]:
         """Renews leases and reads what the agent says; returns the shards that look different now."""
         if mac not in self.ensured:
             return set()
-        agent, old = self.agents[mac], self.view(mac)
+        agent, old, dropped = self.agents[mac], self.view(mac), set[str]()
         if mac not in self.reachable:
+            dropped = self._mailbox(mac).connection_lost(self._clock.seconds)
             self._views[mac] = MacView(
                 mac,
                 connected=False,
                 reason=Reason.SSH_UNREACHABLE,
                 message="no route to host",
                 machine=old.machine,
+                identity=old.identity,
                 attempts=old.attempts,
                 usage=old.usage,
-                last_renewal_seconds=old.last_renewal_seconds,
+                rows=old.rows,
             )
         else:
+            if old.identity not in (None, agent.identity):
+                self._mailboxes.pop(mac, None)
             agent.park_expired()
+            self._grants.note(mac, agent.identity, self._clock.seconds)
             agent.renewed_seconds = self._clock.seconds
+            head = self.stored_head(mac)
+            rows = tuple(agent.rows if head is None else agent.rows[head.sequence + 1 :])
             self._views[mac] = MacView(
                 mac,
                 connected=True,
@@ -228,25 +276,66 @@ class MemoryFleet:
                 message="connected",
                 machine=facts(agent),
                 attempts={key: agent.status(key) for key in agent.runs},
-                usage=dict(agent.usage),
-                last_renewal_seconds=self._clock.seconds,
+                usage=usage_of(rows),
+                rows=rows,
+                identity=agent.identity,
             )
-        return {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
+        return dropped | {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
 
-    async def put(self, mac: str, shard_uid: str, attempt: int, request: AttemptRequest) -> AttemptStatus:
-        await self._hop(mac, before=True)
-        key = AttemptKey(shard_uid, attempt)
-        if key not in self.agents[mac].runs:
-            self.started.append((key, mac))
-        status = self.agents[mac].put(key, request)
-        await self._hop(mac)
-        return status
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+        if self.view(mac.name).connected:
+            self._mailbox(mac.name).put(key, request)
 
-    async def delete(self, mac: str, shard_uid: str, attempt: int) -> bool:
+    def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
+        return self._mailbox(mac.name).answer(order, key)
+
+    def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
+        mailbox = self._mailbox(mac.name)
+        answer = mailbox.answer(Order.DELETE, key)
+        if answer is None or answer.outcome is not Outcome.GONE or key in self.view(mac.name).attempts:
+            mailbox.delete(key)
+        return mailbox.answer(Order.DELETE, key)
+
+    async def send(self) -> dict[str, set[str]]:
+        """Sends all that is due, as the sessions do; returns the shards that were answered, by Mac."""
+        macs = [mac for mac in self._mailboxes if self.view(mac).connected]
+        answered = await asyncio.gather(*(self._send_all(mac) for mac in macs))
+        return dict(zip(macs, answered, strict=True))
+
+    async def _send_all(self, mac: str) -> set[str]:
+        mailbox, answered = self._mailbox(mac), set()
+        while (letter := mailbox.next(self._clock.seconds)) is not None:
+            outcome, refusal = Outcome.UNKNOWN, None
+            try:
+                outcome = await self._call(mac, letter)
+            except AgentRefused as error:
+                outcome, refusal = Outcome.REFUSED, error
+            except AgentUnreachable:
+                pass
+            given = None if letter.request is None else letter.request.credentials
+            mailbox.answered(letter, AgentAnswer(outcome, self._clock.seconds, refusal, given))
+            answered.add(letter.key.shard_uid)
+        return answered
+
+    async def _call(self, mac: str, letter: Letter) -> Outcome:
         await self._hop(mac, before=True)
-        gone = self.agents[mac].delete(AttemptKey(shard_uid, attempt))
+        agent = self.agents[mac]
+        if letter.request is None:
+            agent.delete(letter.key)
+            await self._hop(mac)
+            view = self.view(mac)
+            left = {key: report for key, report in view.attempts.items() if key != letter.key}
+            self._views[mac] = replace(view, attempts=left)
+            return Outcome.GONE
+        self._grants.note(mac, agent.identity, self._clock.seconds)
+        if letter.key not in agent.runs:
+            self.started.append((letter.key, mac))
+        agent.put(letter.key, letter.request)
         await self._hop(mac)
-        return gone
+        return Outcome.ACCEPTED
+
+    def _mailbox(self, mac: str) -> Mailbox:
+        return self._mailboxes.setdefault(mac, Mailbox())
 
     async def _hop(self, mac: str, *, before: bool = False) -> None:
         await hop(self._random)
@@ -254,9 +343,22 @@ class MemoryFleet:
             raise AgentUnreachable(f"no answer from {mac}")
 
 
+def usage_of(rows: Iterable[VerifiedRow]) -> dict[AttemptKey, AttemptUsage]:
+    """What a book knows that was opened behind a stored head."""
+    found: dict[AttemptKey, AttemptUsage] = {}
+    for row in rows:
+        usage = found.get(row.attempt) or AttemptUsage(
+            chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0
+        )
+        field_name = f"{row.activity.lower()}_milliseconds"
+        more = {field_name: getattr(usage, field_name) + row.machine_milliseconds}
+        found[row.attempt] = usage.model_copy(update={"last_sequence": row.sequence, "rows": usage.rows + 1, **more})
+    return found
+
+
 def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
-        hardware_id=f"hardware-{agent.name}",
+        hardware_id=agent.identity.hardware_id,
         boot_id="boot",
         chip="M4",
         memory_bytes=2**34,

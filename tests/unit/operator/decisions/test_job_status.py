@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job.status import only_progress_moved
+from voxfleet_operator.reconcile.job.status import only_progress_moved, with_facts
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.status_writer import differs
 
@@ -272,3 +274,35 @@ def test_a_missing_contract_is_looked_for_until_the_grace_ends_and_then_only_whe
     assert plan_job(JobSnapshot(old, JobShards(()), None), NOW).again_seconds is None
     refused = plan_job(JobSnapshot(young, JobShards(()), None), LATER).status
     assert reasons(refused)["Stalled"] == ("True", "ContractNotFound") and "Reconciling" not in reasons(refused)
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}"], ids=["ascii", "wide"])
+def test_a_status_stays_under_64_kb_whatever_fails(letter: str) -> None:
+    """100,000 clips in 5,000 shards on 256 Macs, with the longest ids, reasons and names."""
+    shards, clips = 5_000, 100_000
+    plan = PLAN | {"boundaries": [number * clips // shards for number in range(shards + 1)]}
+    job = a_job({**a_job().status.dump(), "plan": plan})
+    bad = [
+        {"index": number, "id": letter * 128, "class": "UnsupportedContainerOrEncoding"[:64], "reason": letter * 256}
+        for number in range(STATUS_CLIPS)
+    ]
+    shard = a_shard(
+        job,
+        Stage.PROCESS,
+        0,
+        attempt=1,
+        commit={"attempt": 1, "sha256": "a" * 64},
+        clips={"failed": 10, "quarantined": 10},
+        quarantine=[clip | {"sha256": "a" * 64} for clip in bad],
+        failures=bad,
+        attempts=[
+            {"attempt": number + 1, "mac": f"{number:03d}" + "m" * 250, "outcome": "Failed"} for number in range(16)
+        ],
+    )
+    named = job.status.model_copy(update={"macs": tuple(f"mac-{number:03d}.example.com" for number in range(256))})
+    job = job.model_copy(update={"status": named})
+    status = with_facts(job, job.status, JobShards((shard,)), ended=True, pending_reason=None)
+    messages = [{"type": f"T{n}", "status": "True", "reason": "R", "message": "m" * 1024} for n in range(6)]
+    written = json.dumps({**status.dump(), "conditions": messages, "pendingReason": "p" * 1024}, ensure_ascii=False)
+    assert status.quarantine and status.failures and status.macs
+    assert len(written.encode()) < 64_000 - 4_000, "managedFields take some, too"

@@ -16,7 +16,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import MacAgent
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.contract.status import contract_status
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
 
 
 def test_a_contract_publishes_its_digest() -> None:
@@ -98,3 +98,37 @@ def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:
     assert mac_status(known, replace(SILENT, reason=Reason.SSH_UNREACHABLE), LATER).machine == status.machine
     busy = facts(Agent("mac-a", Clock(), World().random, sequence=99))
     assert mac_status(known, replace(CONNECTED, machine=busy), LATER) == status
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, CONNECTED, Reason.CONNECTED),
+        (CONNECTED, CONNECTED, None),
+        (CONNECTED, replace(SILENT, reason=Reason.EPOCH_NOT_BELIEVED), Reason.EPOCH_NOT_BELIEVED),
+        (replace(SILENT, reason=Reason.SSH_UNREACHABLE), CONNECTED, Reason.CONNECTED),
+        (replace(SILENT, reason=Reason.SSH_UNREACHABLE), replace(SILENT, reason=Reason.SSH_UNREACHABLE), None),
+        (CONNECTED, replace(SILENT, reason=Reason.CONNECTING), None),
+    ],
+)
+def test_people_are_told_when_contact_comes_goes_or_fails_anew(
+    before: MacView | None, after: MacView, told: Reason | None
+) -> None:
+    mac = MacAgent.load(mac_agent("mac-a"))
+    old = () if before is None else mac_status(mac, before, NOW).conditions
+    change = contact_change(old, mac_status(mac, after, LATER).conditions)
+    assert (None if change is None else change.reason) == told
+
+
+async def test_a_mac_out_of_reach_is_an_event_with_its_reason() -> None:
+    world = World(seed=1, macs=1)
+    for reachable in ({"mac-a"}, set[str](), set[str]()):
+        world.fleet.reachable = reachable
+        for _ in range(2):  # the first makes the session
+            while world.queue.ready:
+                await world.reconcile()
+            world.refresh("mac-a")
+    assert [(reason, note) for name, reason, note in world.journal.published if name == "mac-a"] == [
+        ("Connected", "the agent proved its identity and answers"),
+        ("SshUnreachable", "no route to host"),
+    ]

@@ -12,7 +12,7 @@ from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem, ShardResult
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.mac_view import AgentRefused, MacView
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
 from voxfleet_operator.reconcile.shard.decide import (
@@ -175,7 +175,7 @@ def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, wan
 def test_refusals(
     status: int, failure_class: FailureClass | None, revoked: bool, recorded: FailureClass | None
 ) -> None:
-    refusal = put_refusal(status, Problem(failure_class=failure_class, message="no"))
+    refusal = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")))
     assert refusal.final is revoked
     assert refusal.failure_class is recorded
     assert refusal.mac_pauses is (status in (429, 503, 507))
@@ -204,15 +204,22 @@ def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
 def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
     usage = AttemptUsage(chain_id="c", first_sequence=0, last_sequence=1, rows=2, work_milliseconds=5)
     shard = shard_with(record(1, "mac-a", AttemptOutcome.LOST), record(2, "mac-b", AttemptOutcome.SUCCEEDED))
-    running = superseded(shard, {"mac-a": view_with(report(1, AttemptState.PARKED), usage=usage)})
-    assert running.usages == () and running.deletes == (("mac-a", AttemptKey(UID, 1)),)
+    view = view_with(report(1, AttemptState.PARKED), usage=usage)
+    running = superseded(shard, {"mac-a": view})
+    assert running.usages == () and running.deletes == ((view, AttemptKey(UID, 1)),)
     silent = superseded(shard, {"mac-a": view_with(report(1, AttemptState.PARKED), usage=usage, connected=False)})
     assert silent.usages == ((1, usage),) and silent.deletes == ()
     gone = superseded(shard, {"mac-a": view_with()})
     assert gone.usages == ((1, NO_ROWS),) and gone.deletes == ()
 
 
-def test_a_committed_attempt_stays_on_its_mac() -> None:
-    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, NO_ROWS))
-    left = superseded(shard, {"mac-a": view_with(report(1, AttemptState.SUCCEEDED))})
-    assert left.usages == () and left.deletes == ()
+@pytest.mark.parametrize(
+    ("usage", "forgotten"),
+    [(None, False), (NO_ROWS.model_copy(update={"complete": False}), False), (NO_ROWS, True)],
+)
+def test_a_committed_attempt_stays_on_its_mac_until_its_machine_time_is_recorded(
+    usage: AttemptUsage | None, forgotten: bool
+) -> None:
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, usage))
+    view = view_with(report(1, AttemptState.SUCCEEDED))
+    assert superseded(shard, {"mac-a": view}).deletes == (((view, AttemptKey(UID, 1)),) if forgotten else ())

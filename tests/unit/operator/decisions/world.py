@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from tests.unit.operator.decisions.bodies import contract, mac_agent
+from tests.unit.operator.decisions.bodies import LEDGER_KEY, contract, mac_agent
 from tests.unit.operator.decisions.memory_api import KINDS, Clock, MemoryApi
 from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, MemoryFleet
 
@@ -17,6 +17,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 
@@ -93,6 +94,8 @@ class World:
             for resource in self.api.all(kind):
                 self.cache.put(resource)
         self.cache.put_namespace("team", {"team": "speech"})
+        stored = StoredStatements(self.cache)
+        self.fleet.stored_head = lambda mac: stored.head(LEDGER_KEY, mac)
         self.api.changes.clear()
         self.queue = Requeue(self.clock)
         self.context = Context(
@@ -134,7 +137,13 @@ class World:
         keys = self.random.sample(sorted(self.queue.ready), min(count, len(self.queue.ready)))
         for key in keys:
             del self.queue.ready[key]
-        await asyncio.gather(*(self._reconcile(key) for key in keys))
+        await asyncio.gather(*(self._reconcile(key) for key in keys), self.send())
+
+    async def send(self) -> None:
+        for mac, shard_uids in (await self.fleet.send()).items():
+            if shard_uids:
+                for key in triggers().keys_of_mac_change(mac, shard_uids, self.cache):
+                    self.queue.add(key)
 
     async def _reconcile(self, key: Key) -> None:
         try:
@@ -155,6 +164,7 @@ class World:
             if self.queue.ready:
                 await self.reconcile(3)
                 continue
+            await self.send()
             moved = self.clock.seconds
             self.clock.seconds += 1
             if moved % 2 < 1:

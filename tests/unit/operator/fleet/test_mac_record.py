@@ -8,10 +8,19 @@ from tests.rig.ledger_row import ledger_row
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.ledger import Activity, SignedRow, row_hash, sign
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerSpan
+from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptState,
+    AttemptStatus,
+    LedgerSpan,
+    MachineFacts,
+    PoolFacts,
+    ShardProgress,
+)
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
+from voxfleet_operator.fleet.verified_row import NO_MONTH, VerifiedRow
 
 KEY = Ed25519PrivateKey.generate()
 OURS, OTHERS = "cluster-1", "cluster-2"
@@ -125,6 +134,52 @@ def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
     assert book.usage[A].rows == 2
 
 
+def test_a_chain_goes_on_behind_its_stored_head() -> None:
+    rows = chain(OURS, OURS, OURS)
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 2, ChainHead("chain-1", 1, rows[1].hash))
+    assert book.last_sequence == 1
+    assert book.add(rows[2:]) == {A} and book.error is None
+    assert book.usage[A].rows == 1 and [row.sequence for row in book.rows] == [2]
+
+
+def test_a_stored_head_that_the_chain_does_not_continue_is_an_error() -> None:
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 2, ChainHead("chain-1", 1, "f" * 64))
+    book.add(chain(OURS, OURS, OURS)[2:])
+    assert book.error is not None and "chain-1#2" in book.error
+    book = LedgerBook(KEY.public_key(), OURS)
+    book.resume("chain-1", 0, ChainHead("chain-1", 1, "f" * 64))
+    assert book.error is not None and "restored" in book.error
+
+
+def test_a_check_changes_nothing_and_counts_only_at_its_place(book: LedgerBook) -> None:
+    rows = chain(OURS, OURS)
+    checked = book.check(rows)
+    assert book.last_sequence == -1 and book.usage == {}
+    book.add(rows[:1])
+    assert book.take(checked) == set() and book.usage[A].rows == 1
+    assert book.take(book.check(rows[1:])) == {A} and book.usage[A].rows == 2
+
+
+def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: MacRecord) -> None:
+    rows = chain(OURS, OURS, OURS)
+    record.rows_delivered(rows)
+    record.rows_settled(None)
+    record.rows_settled(ChainHead("another", 7, "a" * 64))
+    assert [row.sequence for row in record.view.rows] == [0, 1, 2]
+    record.rows_settled(ChainHead("chain-1", 1, rows[1].hash))
+    assert [row.sequence for row in record.view.rows] == [2] and record.view.usage[A].rows == 3
+    record.rows_settled(ChainHead("chain-1", 2, rows[2].hash))
+    assert record.view.rows == () and record.view.usage == {}
+
+
+def test_a_row_that_a_broken_clock_dated_has_a_month_all_the_same() -> None:
+    signed = sign(ledger_row(wall_start="yesterday"), KEY)
+    assert VerifiedRow.of(signed, OURS).month == NO_MONTH
+    assert VerifiedRow.of(sign(ledger_row(), KEY), OURS).month == "2026-11"
+
+
 def test_an_end_is_shown_once_its_rows_are_verified(record: MacRecord) -> None:
     record.attempt_reported(status(AttemptState.RUNNING))
     assert record.attempt_reported(status(AttemptState.SUCCEEDED, 1)) == set()
@@ -182,3 +237,57 @@ def test_a_view_does_not_change_under_its_reader(record: MacRecord) -> None:
     before = record.view
     record.attempt_reported(status(AttemptState.RUNNING))
     assert before.attempts == {} and A in record.view.attempts
+
+
+@pytest.mark.parametrize(
+    ("change", "wakes"),
+    [
+        ({}, False),
+        ({"progress": ShardProgress(total=180, done=6)}, False),
+        ({"scratch_high_water_bytes": 5}, False),
+        ({"lane": "offline/0"}, True),
+        ({"state": AttemptState.PARKED}, True),
+        ({"state": AttemptState.SUCCEEDED, "progress": ShardProgress(total=180, done=180)}, True),
+    ],
+)
+def test_progress_shows_and_wakes_nobody(record: MacRecord, change: dict[str, object], wakes: bool) -> None:
+    running = status(AttemptState.RUNNING)
+    assert record.attempt_reported(running) == {A.shard_uid}
+    changed = running.model_copy(update=change)
+    assert record.attempt_reported(changed) == ({A.shard_uid} if wakes else set())
+    assert record.view.attempts[A] == changed
+    other = MacRecord("mac-02", OURS, record.book)
+    other.attempt_reported(running)
+    assert other.attempts_listed([changed]) == ({A.shard_uid} if wakes else set())
+
+
+MACHINE = MachineFacts(
+    hardware_id="h",
+    boot_id="b",
+    chip="M4",
+    memory_bytes=1,
+    os="macOS 26",
+    versions={},
+    runtime_compatible=True,
+    runtime_message="",
+    pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
+    ledger_chain_id="chain-1",
+    ledger_sequence=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "wakes"),
+    [
+        ({"ledger_sequence": 9}, False),
+        ({"pools": (PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=0),)}, False),
+        ({"pools": (PoolFacts(name="offline", kind="Offline", lanes=2, free_lanes=1),)}, True),
+        ({"loaded_models": ("sha256:1",)}, True),
+        ({"runtime_compatible": False}, True),
+    ],
+)
+def test_a_machine_that_works_wakes_nobody(record: MacRecord, change: dict[str, object], wakes: bool) -> None:
+    assert record.machine_reported(MACHINE)
+    changed = MACHINE.model_copy(update=change)
+    assert record.machine_reported(changed) is wakes
+    assert record.view.machine == changed

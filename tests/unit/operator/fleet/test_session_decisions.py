@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
+from typing import cast
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import SecretStr
+from tests.unit.operator.decisions.bodies import mac_agent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
+from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
+from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
-from voxfleet_operator.fleet.session import SessionTiming, backoff_seconds, renewal_interval_seconds
+from voxfleet_operator.fleet.mac_view import AgentUnreachable
+from voxfleet_operator.fleet.session_context import (
+    SessionTiming,
+    backoff_seconds,
+    renewal_interval_seconds,
+    renews_before_reading,
+)
 
 TIMING = SessionTiming(longest_renewal_interval_seconds=10, first_backoff_seconds=1, longest_backoff_seconds=30)
 KEY, OTHER_KEY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -31,6 +45,45 @@ def test_backoff_doubles_up_to_its_cap_with_jitter(failures: int, fraction: floa
 @pytest.mark.parametrize(("lease", "interval"), [(600.0, 10.0), (30.0, 10.0), (10.0, 10 / 3), (3.0, 1.0)])
 def test_a_lease_is_renewed_three_times_over_and_every_few_seconds(lease: float, interval: float) -> None:
     assert renewal_interval_seconds(lease, TIMING) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize(
+    ("stuck_at", "verified", "renews"),
+    [(None, -1, True), (-1, -1, False), (-1, 0, True), (5, 5, False), (5, -1, False)],
+)
+def test_a_session_renews_before_reading_unless_the_last_one_that_did_read_nothing(
+    stuck_at: int | None, verified: int, renews: bool
+) -> None:
+    assert renews_before_reading(stuck_at, verified) is renews
+
+
+@pytest.mark.parametrize(
+    ("lost_after", "lease_seconds"),
+    [("0s", 1), ("1ms", 1), ("1500ms", 1), ("30s", 30), ("10m", 600), ("24h", 86400), ("99999999h", 86400)],
+)
+def test_whatever_the_api_server_holds_a_lease_is_bounded_and_its_renewals_are_no_hot_loop(
+    lost_after: str, lease_seconds: int
+) -> None:
+    mac = MacAgent.load(mac_agent("mac-a", disconnect={"lostAfter": lost_after}))
+    assert mac.spec.disconnect.lease_seconds == lease_seconds
+    assert renewal_interval_seconds(0.0, TIMING) == TIMING.shortest_renewal_interval_seconds > 0
+    assert renewal_interval_seconds(lease_seconds, TIMING) > 0
+
+
+@pytest.mark.parametrize("call", ["DELETE", "events"])
+async def test_a_closed_client_reaches_nobody(call: str) -> None:
+    connection = SimpleNamespace(base_url="http://agent", transport=httpx.MockTransport(lambda _: httpx.Response(204)))
+    async with AgentClient(
+        cast("AgentConnection", connection),
+        control_plane="c",
+        leader="l",
+        epoch=lambda: 1,
+        on_stale_epoch=lambda _: None,
+    ) as client:
+        client.authorize(SecretStr("t"))
+    late = client.delete_attempt("s", 1) if call == "DELETE" else client.events("", 1.0).__aenter__()
+    with pytest.raises(AgentUnreachable, match="the connection was closed"):
+        await late
 
 
 OLD = Claim("b", "2026-01-01T00:00:00Z", "key-1", "hardware-1")

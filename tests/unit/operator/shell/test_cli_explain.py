@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
+from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent
 from voxfleet_cli.explain import explain, failed
 from voxfleet_cli.names import UnknownKind, kind_of, parse_target
 from voxfleet_cli.render import print_explanation
@@ -222,6 +222,6 @@ def test_kinds_have_many_names(word: str) -> None:
 
 def test_targets() -> None:
     assert parse_target("mac/mac-01").kinds == (MacAgent,)
-    assert parse_target("nightly").kinds == (AudioBatchJob, AudioShard, MacAgent, VoiceContract)
-    with pytest.raises(UnknownKind, match="job, shard, mac, contract"):
+    assert parse_target("nightly").kinds == KINDS
+    with pytest.raises(UnknownKind, match="job, shard, mac, statement, contract"):
         parse_target("pod/x")

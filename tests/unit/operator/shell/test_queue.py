@@ -125,3 +125,26 @@ async def test_closing_ends_all_workers() -> None:
     queue.close()
     answers = await asyncio.gather(*workers, return_exceptions=True)
     assert [type(answer) for answer in answers] == [QueueClosed] * 3
+
+
+async def test_the_queue_of_a_standby_does_not_grow(clock: HandClock) -> None:
+    queue = WorkQueue(clock, standby=True)
+    queue.add(A)
+    queue.add_after(B, 5.0)
+    clock.seconds += 10
+    queue.tick()
+    assert queue.depth == queue.adds_total == 0
+    queue.start()
+    queue.add(A)
+    assert await queue.get() == A
+
+
+async def test_delays_that_an_earlier_one_made_needless_are_forgotten(queue: WorkQueue, clock: HandClock) -> None:
+    for _ in range(1000):
+        queue.add_after(A, 3600.0)
+        queue.add_after(A, 1.0)
+        clock.seconds += 1
+        queue.tick()
+        assert await queue.get() == A
+        queue.done(A)
+    assert queue.delayed < 100

@@ -120,6 +120,7 @@ def added_kind(folder: Path) -> dict[str, str]:
 
 ASK = """
 import asyncio, json
+from types import SimpleNamespace
 import generate
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.thing import Thing
@@ -141,7 +142,7 @@ async def watched():
     registry = Watch(None, cache, print)._registry(asyncio.get_running_loop())
     return sorted({handler.id for handler in registry._watching.get_all_handlers()})
 
-known = reconcilers(None)
+known = reconcilers(SimpleNamespace(cache=cache))
 answers = {
     "outputs": sorted(generate.outputs()),
     "crd": "things.voxfleet.dev" in generate.outputs()["crds/voxfleet.dev_things.yaml"],

@@ -1,0 +1,103 @@
+"""MachineHourStatement: the settled machine time of one Mac in one calendar month. Written by the operator only."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from voxfleet_api.base import (
+    Decimal3,
+    ObservedGeneration,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Timestamp,
+    cel,
+    list_map,
+    validations,
+)
+from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
+
+MAX_CHAINS = 16
+
+Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+"""A calendar month in UTC, such as `2026-11`."""
+
+
+class MachineHourStatementSpec(SpecModel):
+    """Whose time it is, and of which month. Immutable."""
+
+    mac: Annotated[str, Field(min_length=1, max_length=253, description="Name of the MacAgent.")]
+    month: Annotated[Month, Field(description="The month in UTC, by the time at which a row begins.")]
+
+
+class ChainCursor(StatusModel):
+    """How far one chain of ledger rows is settled."""
+
+    chain_id: Annotated[str, Field(max_length=64, description="The Mac's chain of ledger rows.")]
+    sequence: Annotated[int, Field(ge=0, description="Number of the newest row that is settled.")]
+    hash: Annotated[Sha256Hex, Field(description="Hash of that row, which the row after it names.")]
+    ledger_key: Annotated[str, Field(max_length=64, description="The key that signed it. The Mac that has it goes on.")]
+
+
+class MachineHourStatementStatus(
+    StatusModel,
+    json_schema_extra=validations(
+        cel(
+            "!has(oldSelf.cursors) || (has(self.cursors) && oldSelf.cursors.all(old, self.cursors.exists(new,"
+            " new.chainId == old.chainId && new.sequence >= old.sequence)))",
+            "a cursor never falls, or rows would count twice",
+        ),
+    ),
+):
+    """Cursors and totals are one write, so no row counts twice and none is left out."""
+
+    observed_generation: ObservedGeneration = -1
+    cursors: Annotated[
+        tuple[ChainCursor, ...],
+        Field(
+            max_length=MAX_CHAINS,
+            json_schema_extra=list_map("chainId"),
+            description="Rows up to these are settled. Those of this month are in the totals.",
+        ),
+    ] = ()
+    machine_hours: Annotated[str, Field(max_length=32, description="machineSeconds in hours, for people.")] = "0.0000"
+    machine_seconds: Annotated[Decimal3, Field(description="Lane time: the sum of the four classes.")] = "0.000"
+    productive_seconds: Annotated[Decimal3, Field(description="Seconds of work that was committed.")] = "0.000"
+    retry_seconds: Annotated[Decimal3, Field(description="Seconds of work of attempts without a result.")] = "0.000"
+    overhead_seconds: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
+    orphaned_seconds: Annotated[
+        Decimal3, Field(description="Seconds of work of jobs that were deleted before their attempts were settled.")
+    ] = "0.000"
+    audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
+    rows: Annotated[int, Field(description="Signed rows in the totals.")] = 0
+    updated_at: Annotated[Timestamp | None, Field(description="When rows were last added.")] = None
+
+
+class MachineHourStatement(Resource):
+    """The settled machine time of one Mac in one calendar month. Written by the operator only."""
+
+    crd: ClassVar[CrdFacts] = CrdFacts(
+        kind="MachineHourStatement",
+        plural="machinehourstatements",
+        singular="machinehourstatement",
+        short_names=("mhs",),
+        everyday_name="statement",
+        scope="Cluster",
+        columns=(
+            PrinterColumn("Mac", "string", ".spec.mac", "The Mac"),
+            PrinterColumn("Month", "string", ".spec.month", "The month in UTC"),
+            PrinterColumn("Machine-Hours", "string", ".status.machineHours", "Lane time in hours"),
+            PrinterColumn("Rows", "integer", ".status.rows", "Signed rows in the totals"),
+            PrinterColumn("Updated", "date", ".status.updatedAt", "Since rows were last added"),
+            PrinterColumn("Productive", "string", ".status.productiveSeconds", "Seconds of committed work", priority=1),
+            PrinterColumn("Retry", "string", ".status.retrySeconds", "Seconds of work without a result", priority=1),
+            PrinterColumn("Overhead", "string", ".status.overheadSeconds", "Seconds of setup and cleanup", priority=1),
+            AGE_COLUMN,
+        ),
+        frozen_spec=FrozenSpec("it belongs to the operator"),
+    )
+
+    spec: MachineHourStatementSpec
+    status: MachineHourStatementStatus = MachineHourStatementStatus()

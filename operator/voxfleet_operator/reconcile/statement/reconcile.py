@@ -1,0 +1,87 @@
+"""Settles a Mac's verified rows: gather what is settled, decide whether it is time, write run by run.
+
+Consistency: a write moves cursor and totals at once and only on the version that was decided on, so a row counts once
+whatever dies in between. The runs of a chain are written in order, and the first that fails ends the pass.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
+from voxfleet_operator.kube import AlreadyExists
+from voxfleet_operator.metering.statements import statement_name
+from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
+from voxfleet_operator.reconcile.statement.status import with_run
+from voxfleet_operator.reconcile.status_writer import observe, write_status
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
+
+POLL_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class StatementReconciler:
+    """Its keys name Macs: a statement comes to be only when there is something to write."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._stored = StoredStatements(context.cache)
+
+    async def reconcile(self, key: Key) -> float | None:
+        context = self._context
+        mac = context.cache.get(MacAgent, "", key.name)
+        if mac is None:
+            return None
+        if not context.synced():
+            return POLL_SECONDS
+        runs = settled_runs(
+            context.fleet.view(key.name),
+            lambda uid: context.cache.by_uid(AudioShard, uid),
+            lambda chain_id: self._cursor(mac, chain_id),
+        )
+        last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
+        if is_due(runs, last, context.now()):
+            for run in runs:
+                if not await self._write(mac, run):
+                    return 0.0
+            log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
+        return POLL_SECONDS
+
+    def _cursor(self, mac: MacAgent, chain_id: str) -> int:
+        head = self._stored.head(mac.spec.ledger_public_key, chain_id)
+        return -1 if head is None else head.sequence
+
+    async def _write(self, mac: MacAgent, run: SettledRun) -> bool:
+        """False if the pass has to run again."""
+        context, name = self._context, statement_name(mac.metadata.name, run.month)
+        statement = context.cache.get(MachineHourStatement, "", name)
+        if statement is None:
+            statement = await self._create(mac.metadata.name, run.month)
+        if statement is None:
+            return False
+        status = with_run(statement, run, mac.spec.ledger_public_key, context.timestamp())
+        return await write_status(context, statement, status) is not None
+
+    async def _create(self, mac: str, month: str) -> MachineHourStatement | None:
+        """None if a statement existed that the cache lacked: its cursor has to be seen first."""
+        context, name = self._context, statement_name(mac, month)
+        context.leader.check()
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": MachineHourStatement.crd.kind,
+            "metadata": {"name": name},
+            "spec": {"mac": mac, "month": month},
+        }
+        try:
+            created = MachineHourStatement.load(await context.api.create(body))
+        except AlreadyExists:
+            found = await context.api.get(MachineHourStatement, "", name)
+            if found is not None:
+                observe(context, found)
+            return None
+        observe(context, created)
+        return created

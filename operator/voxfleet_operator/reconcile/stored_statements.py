@@ -1,0 +1,39 @@
+"""What all statements in the cache say together: how far each chain is settled, and when each Mac was last settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from voxfleet_api.kinds import MachineHourStatement
+from voxfleet_api.ledger import ChainHead
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.metering.statements import SignedChain, newest_heads
+
+
+class StoredStatements:
+    """Reads the cache anew after a statement has changed, which each Mac's does once an hour."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._seen_changes = -1
+        self._heads: Mapping[SignedChain, ChainHead] = {}
+        self._updated_at: Mapping[str, str] = {}
+
+    def head(self, ledger_key: str, chain_id: str) -> ChainHead | None:
+        """The newest row of the chain that a statement counts, under whatever name the Mac had then."""
+        self._read()
+        return self._heads.get((ledger_key, chain_id))
+
+    def updated_at(self, mac: str) -> str | None:
+        """When rows were last added to a statement of this name."""
+        self._read()
+        return self._updated_at.get(mac)
+
+    def _read(self) -> None:
+        changes = self._cache.changes(MachineHourStatement)
+        if changes == self._seen_changes:
+            return
+        statements = self._cache.all(MachineHourStatement)
+        self._seen_changes, self._heads = changes, newest_heads(statements)
+        stamps = sorted((item.status.updated_at or "", item.spec.mac) for item in statements)
+        self._updated_at = {mac: stamp for stamp, mac in stamps if stamp}

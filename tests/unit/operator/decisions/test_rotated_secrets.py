@@ -1,0 +1,72 @@
+"""A job's Secret that is rotated reaches the attempts that run with it."""
+
+from __future__ import annotations
+
+from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.memory_fleet import Run
+from tests.unit.operator.decisions.test_isolation import until
+from tests.unit.operator.decisions.world import World
+
+from voxfleet_operator.reconcile.credentials import CREDENTIALS_CHECK_SECONDS
+
+
+def secret(access_key_id: str) -> dict[str, bytes]:
+    return {"AWS_ACCESS_KEY_ID": access_key_id.encode(), "AWS_SECRET_ACCESS_KEY": b"secret"}
+
+
+def given(run: Run) -> str | None:
+    return None if run.credentials is None else run.credentials.access_key_id.get_secret_value()
+
+
+async def running(world: World) -> list[Run]:
+    """Two attempts that do not end by themselves, with the first credentials."""
+    world.api.secrets["team", "s3"] = secret("first")
+    world.api.add(job_body(credentialsSecretRef={"name": "s3"}, parallelism=2))
+    (agent,) = world.agents.values()
+    await until(world, lambda: sum(run.laned and run.left > 0 for run in agent.runs.values()) == 2)
+    runs = [run for run in agent.runs.values() if run.left > 0]
+    for run in runs:
+        run.left = 10**6
+    assert [given(run) for run in runs] == ["first", "first"]
+    return runs
+
+
+async def test_rotated_credentials_reach_running_attempts_and_the_secret_is_read_once_for_all() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    reads, secret_of = 0, world.api.secret
+
+    async def counted(namespace: str, name: str) -> dict[str, bytes]:
+        nonlocal reads
+        reads += 1
+        return await secret_of(namespace, name)
+
+    world.api.secret = counted  # type: ignore[method-assign] # counts
+    before, started = [run.puts for run in runs], world.clock.seconds
+    await until(world, lambda: world.clock.seconds >= started + 4 * CREDENTIALS_CHECK_SECONDS)
+    assert [run.puts for run in runs] == before, "without a rotation nothing is sent"
+    assert reads < 2 * 4, "not once for each attempt"
+
+    world.api.secrets["team", "s3"] = secret("second")
+    rotated = world.clock.seconds
+    await until(world, lambda: [given(run) for run in runs] == ["second", "second"])
+    assert world.clock.seconds - rotated <= 2 * CREDENTIALS_CHECK_SECONDS + 1
+    assert all(shard.status.attempt == 1 for shard in world.shards() if shard.status.attempt)
+
+
+async def test_a_rotation_that_no_leader_saw_reaches_them_too() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    world.api.secrets["team", "s3"] = secret("second")
+    world.start_operator()
+    await until(world, lambda: [given(run) for run in runs] == ["second", "second"])
+
+
+async def test_a_secret_that_goes_away_stops_nothing_that_runs() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    del world.api.secrets["team", "s3"]
+    started = world.clock.seconds
+    await until(world, lambda: world.clock.seconds >= started + 2 * CREDENTIALS_CHECK_SECONDS)
+    assert [given(run) for run in runs] == ["first", "first"]
+    assert all(run.state == "Running" for run in runs)

@@ -1,0 +1,74 @@
+"""What runs in the background either goes on or ends the process; it never falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import pytest
+
+from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.kube import Json, Kube
+
+
+async def returns() -> None:
+    return
+
+
+async def raises() -> None:
+    raise TypeError("a fault of ours")
+
+
+async def runs() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("work", "why"), [(returns, "it returned"), (raises, "TypeError: a fault of ours")])
+async def test_a_task_that_ends_by_itself_ends_the_process(work: Any, why: str) -> None:
+    background = BackgroundTasks()
+    async with AsyncExitStack() as stack:
+        background.start(stack, cast("Coroutine[object, object, None]", work()), "events")
+        with pytest.raises(BackgroundEnded, match=f"^events: {why}"):
+            await background.ended
+
+
+async def test_tasks_end_with_the_process() -> None:
+    background = BackgroundTasks()
+    async with AsyncExitStack() as stack:
+        kept = background.start(stack, runs(), "heartbeat")
+        stopped = background.start(stack, returns(), "worker-0")
+        background.stopping()
+        await stopped
+    assert kept.cancelled() and not background.ended.done()
+
+
+class OddKube:
+    """Fails once in a way that nobody foresaw."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.asked = 0
+
+    async def request(self, method: str, path: str, *, body: Mapping[str, Any]) -> Json:
+        self.asked += 1
+        if self.asked == 1:
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        self.written.append(str(body["reason"]))
+        return {}
+
+
+async def test_an_event_that_cannot_be_written_costs_only_itself() -> None:
+    kube = OddKube()
+    recorder = EventRecorder(cast("Kube", kube), "operator-1")
+    running = asyncio.create_task(recorder.run())
+    about = {"kind": "MacAgent", "name": "mac-a", "uid": "u"}
+    recorder.publish(about, "First", "one")
+    recorder.publish(about, "Second", "two")
+    async with asyncio.timeout(10):
+        await recorder.drain()
+    assert kube.written == ["Second"] and not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
