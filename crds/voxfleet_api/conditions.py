@@ -1,6 +1,7 @@
 """Condition types and reasons, and how a condition is set.
 
-True is the normal status of all types except `Failed`, `Stalled` and `Quarantined`, which are present only when true.
+True is the normal status of all types except `Failed`, `Halted`, `Stalled` and `Quarantined`, which are present only
+when true.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
+    HALTED = "Halted"  # no attempt starts any more, and the reason says why
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUARANTINED = "Quarantined"
@@ -52,6 +54,7 @@ class Reason(StrEnum):
     CLIPS_FAILED = "ClipsFailed"
     QUARANTINE_LIMIT_EXCEEDED = "QuarantineLimitExceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    FINALIZE_DEADLINE_EXCEEDED = "FinalizeDeadlineExceeded"
     CLIPS_QUARANTINED = "ClipsQuarantined"
     # A shard's Committed condition.
     ASSIGNED = "Assigned"

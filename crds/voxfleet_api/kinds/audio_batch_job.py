@@ -244,6 +244,10 @@ class AudioBatchJobStatus(StatusModel):
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
     start_time: Annotated[Timestamp | None, Field(description="When the job was accepted.")] = None
+    finalize_time: Annotated[
+        Timestamp | None,
+        Field(description="When the last shard had ended. The results are merged within 30 minutes, or the job fails."),
+    ] = None
     completion_time: Annotated[Timestamp | None, Field(description="When the job became Complete or Failed.")] = None
     contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
     plan: Annotated[JobPlan | None, Field(description="The frozen plan.")] = None

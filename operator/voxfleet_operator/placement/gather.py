@@ -23,7 +23,7 @@ from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
-from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
@@ -51,23 +51,28 @@ class PlacementGatherer:
             held_lanes=held.namespace_lanes,
         )
 
-    def may_be_replaced(self, shard: AudioShard) -> bool:
+    def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
         if (shard.status.attempt or 0) >= ATTEMPT_CAP:
             return False
         contact = self.lease_clock.mac_contact(shard)
         if contact.state is not ContactState.LOST:
             return False
-        return decide(shard, self.context.fleet.view(shard.status.mac or ""), contact.state) is ShardAction.REPLACE
+        view, wish = self.context.fleet.view(shard.status.mac or ""), wish_of(job, shard.spec.stage)
+        return decide(shard, view, contact.state, wish) is ShardAction.REPLACE
 
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
         common = placement_job(job, held.job_lanes[job.metadata.uid])
         for shard in shards.all:
+            if self.context.cache.is_assumed(shard.metadata.uid):
+                continue
+            if wish_of(job, shard.spec.stage) is not JobWish.WORK:
+                continue
             if shard.spec.stage is Stage.PROCESS and (shards.halted or job.status.plan is None):
                 continue
             replaces_lost = is_live(shard)
-            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(shard)):
+            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(job, shard)):
                 continue
             yield PendingShard(
                 uid=shard.metadata.uid,

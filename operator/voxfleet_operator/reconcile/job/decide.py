@@ -9,13 +9,19 @@ from datetime import datetime
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, VoiceContract
-from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AcceptedContract, AudioBatchJobStatus, JobPlan
+from voxfleet_api.kinds.audio_batch_job import (
+    CLEANUP_FINALIZER,
+    AcceptedContract,
+    AudioBatchJobStatus,
+    ClipCounts,
+    JobPlan,
+)
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
 from voxfleet_operator.reconcile.job_findings import Blocker
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import halted_condition, has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_live
 
@@ -50,6 +56,8 @@ class JobDecision:
 REFUSAL_GRACE_SECONDS = 10
 """How long after its creation a job may lack what it names. GitOps applies a job and its contract in one go, in any
 order, and gives up at the first Stalled."""
+FINALIZE_SECONDS = 30 * 60
+"""How long results may take to be merged, from the end of the last Process shard. Then the job fails without them."""
 
 
 def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
@@ -86,7 +94,7 @@ class _JobDecider:
         return self._process(job.status.plan)
 
     def _refuse(self, blocker: Blocker) -> JobDecision:
-        grace_seconds = REFUSAL_GRACE_SECONDS - self._age_seconds()
+        grace_seconds = REFUSAL_GRACE_SECONDS - self._seconds_since(self._job.metadata.creation_timestamp)
         problem, other = ConditionType.STALLED, ConditionType.RECONCILING
         if grace_seconds > 0:
             problem, other = other, problem
@@ -96,11 +104,10 @@ class _JobDecider:
         self._state(Reason.PENDING, blocker.message)
         return JobDecision(self._status(self._job.status), again_seconds=max(grace_seconds, 0.0) or None)
 
-    def _age_seconds(self) -> float:
-        created = self._job.metadata.creation_timestamp
-        if not created:
+    def _seconds_since(self, time: str | None) -> float:
+        if not time:
             return math.inf
-        return (datetime.fromisoformat(self._now) - datetime.fromisoformat(created)).total_seconds()
+        return (datetime.fromisoformat(self._now) - datetime.fromisoformat(time)).total_seconds()
 
     def _accept(self) -> JobDecision:
         job, contract = self._job, self._snapshot.contract
@@ -130,33 +137,63 @@ class _JobDecider:
         return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
 
     def _process(self, plan: JobPlan) -> JobDecision:
+        if self._job.status.finalize_time is not None:
+            return self._finalize(self._job.status.finalize_time)
         total = shard_total(plan)
         missing = () if self._shards.halted else self._shards.missing_ordinals(total)
         if missing:
             create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
             return JobDecision(self._status(self._job.status), create=create)
-        if not self._shards.processed(total):
-            self._progress(Reason.RUNNING, RUNNING)
-            return JobDecision(self._status(self._job.status))
-        return self._finalize()
+        if self._shards.processed(total):
+            return self._finalize(self._now)
+        if self._shards.halt_cause is not None and not self._shards.was_halted:
+            self._conditions.set(ConditionType.HALTED, True, *self._shards.halt_cause)
+        self._progress(Reason.RUNNING, RUNNING)
+        return JobDecision(self._status(self._job.status))
 
-    def _finalize(self) -> JobDecision:
+    def _finalize(self, since: str) -> JobDecision:
         shard = self._shards.finalize
+        if shard is not None and (shard.status.commit is not None or failed_condition(shard) is not None):
+            return self._conclude()
+        left_seconds = FINALIZE_SECONDS - self._seconds_since(since)
+        if left_seconds <= 0:
+            return self._conclude(unmerged=True)
         if shard is None:
             self._state(Reason.FINALIZING, FINALIZING)
-            return JobDecision(self._status(self._job.status), create=(NewShard(Stage.FINALIZE),))
-        if shard.status.commit is None and failed_condition(shard) is None:
+        else:
             self._progress(Reason.FINALIZING, FINALIZING)
-            return JobDecision(self._status(self._job.status))
+        return JobDecision(
+            self._status(self._job.status.model_copy(update={"finalize_time": since})),
+            create=(NewShard(Stage.FINALIZE),) if shard is None else (),
+            again_seconds=left_seconds,
+        )
+
+    def _conclude(self, *, unmerged: bool = False) -> JobDecision:
+        """The job's end. `unmerged`: its results could not be merged in time, and nothing waits for them any longer."""
         status = self._status(self._job.status, ended=True)
-        failed = verdict(self._job, status.clips, self._shards)
+        failed = self._verdict(status.clips)
+        if unmerged:
+            late = f"the results were not merged within {FINALIZE_SECONDS // 60} minutes"
+            if self._snapshot.pending_reason is not None:
+                late = f"{late}: {self._snapshot.pending_reason}"
+            reason, message = (Reason.FINALIZE_DEADLINE_EXCEEDED, late) if failed is None else failed
+            failed = reason, message if message == late else f"{message}; {late}"
         if failed is not None:
             return self._fail(*failed)
         self._conditions.drop(ConditionType.STALLED)
+        self._conditions.drop(ConditionType.HALTED)
         self._conditions.set(ConditionType.COMPLETE, True, Reason.FINISHED, "all results are in status.results")
         return JobDecision(self._ended())
 
+    def _verdict(self, counts: ClipCounts) -> tuple[str, str] | None:
+        """Why the job has failed, as reason and message; None if it has not."""
+        found, halted = verdict(self._job, counts, self._shards), halted_condition(self._job)
+        if halted is None or not counts.not_run or (found is not None and found[0] == halted.reason):
+            return found
+        return halted.reason, halted.message
+
     def _fail(self, reason: str, message: str) -> JobDecision:
+        self._conditions.drop(ConditionType.HALTED)
         self._conditions.set(ConditionType.FAILED, True, reason, message)
         self._conditions.set(ConditionType.STALLED, True, reason, message)
         self._state(Reason.FAILED, message)

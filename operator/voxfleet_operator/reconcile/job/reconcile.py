@@ -18,7 +18,7 @@ from voxfleet_operator.reconcile.job.deletion import PlacedAttempt, plan_deletio
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import has_ended, wish_of
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -67,9 +67,8 @@ class JobReconciler:
             self._announce(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
-        if snapshot.blocker is not None:
-            return BLOCKED_RETRY_SECONDS
-        return decision.again_seconds if decision.again_seconds is not None else wait_seconds
+        waits = (wait_seconds, decision.again_seconds, BLOCKED_RETRY_SECONDS if snapshot.blocker is not None else None)
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     async def _gather(self, job: AudioBatchJob, shards: JobShards) -> JobSnapshot:
         return JobSnapshot(
@@ -105,7 +104,10 @@ class JobReconciler:
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
     def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Publishes an event when the job enters a new state, and wakes live shards when it ends, so that they stop."""
+        """Publishes an event when the job enters a new state, and wakes the live shards of which it wants less now."""
+        for shard in filter(is_live, shards.all):
+            if wish_of(old, shard.spec.stage) is not wish_of(new, shard.spec.stage):
+                self._context.queue.add(key_of(shard))
         before = find(old.status.conditions, ConditionType.COMPLETE)
         after = find(new.status.conditions, ConditionType.COMPLETE)
         if after is None or (before is not None and before.reason == after.reason):
@@ -113,9 +115,6 @@ class JobReconciler:
         failed = has_ended(new) and after.status != "True"
         log.info("job", job=new.metadata.name, namespace=new.metadata.namespace, state=after.reason)
         self._context.events.publish(new, after.reason, after.message, warning=failed)
-        if has_ended(new):
-            for shard in filter(is_live, shards.all):
-                self._context.queue.add(key_of(shard))
 
     async def _create(self, job: AudioBatchJob, wanted: tuple[NewShard, ...]) -> bool:
         """False if another object has a shard's name."""

@@ -12,6 +12,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import attempt_usage, newer
+from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState
 
 
@@ -34,8 +35,9 @@ class ShardAction(StrEnum):
     PUT = "Put"  # start or resume
     COMMIT = "Commit"  # record the result
     FAIL = "Fail"  # record the failure
-    REVOKE = "Revoke"  # delete it on its Mac, then record that it was refused
+    REVOKE = "Revoke"  # delete it on its Mac, then record its end
     REPLACE = "Replace"  # placement may assign the next attempt
+    LOSE = "Lose"  # record that it is lost; no other attempt takes over
 
 
 TABLE: Mapping[tuple[ContactState, ReportedState], ShardAction] = {
@@ -84,11 +86,30 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
     return ReportedState(report.state.value)
 
 
-def decide(shard: AudioShard, view: MacView | None, contact: ContactState) -> ShardAction:
+DISCARDED: Mapping[ContactState, ShardAction] = {
+    ContactState.CONNECTED: ShardAction.REVOKE,
+    ContactState.SILENT: ShardAction.WAIT,
+    ContactState.LOST: ShardAction.LOSE,
+}
+"""An attempt of a job that has ended, whatever its Mac reports."""
+
+
+def decide(shard: AudioShard, view: MacView | None, contact: ContactState, wish: JobWish) -> ShardAction:
     """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
+    if wish is JobWish.DISCARD:
+        return DISCARDED[contact]
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
-    return TABLE[contact, reported_state(report, shard.status.spec_digest)]
+    action = TABLE[contact, reported_state(report, shard.status.spec_digest)]
+    if wish is JobWish.FINISH:
+        return _FINISHING.get(action, action)
+    return action
+
+
+_FINISHING: Mapping[ShardAction, ShardAction] = {
+    ShardAction.PUT: ShardAction.REVOKE,
+    ShardAction.REPLACE: ShardAction.LOSE,
+}
 
 
 @dataclass(frozen=True, slots=True)

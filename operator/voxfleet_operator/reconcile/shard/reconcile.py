@@ -1,11 +1,15 @@
 """Sends a shard's newest attempt to its Mac and records how it ends.
 
 Consistency: status.attempt is the fencing token. An attempt is written into status before its Mac is called, and
-every write is conditional on the very version that was decided on. What a Mac reports about older attempts changes
+every write is conditional on the very version that was decided on. While the next attempt is being written, nothing is
+done about the shard. What a Mac reports about older attempts changes
 nothing but the account of machine time.
 """
 
 from __future__ import annotations
+
+import math
+from datetime import datetime
 
 import structlog
 
@@ -13,7 +17,7 @@ from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
+from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 from voxfleet_operator.queue import PLACEMENT, Key
@@ -21,7 +25,7 @@ from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
@@ -56,6 +60,8 @@ class ShardReconciler:
         shard = self._context.cache.get(AudioShard, key.namespace, key.name)
         if shard is None or shard.metadata.deletion_timestamp is not None:
             return None
+        if self._context.cache.is_assumed(shard.metadata.uid):
+            return None  # the end of that write wakes it
         job = self._context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         if job is None or job.metadata.deletion_timestamp is not None or not belongs(shard, job):
             return None
@@ -101,33 +107,44 @@ class _AssignedAttempt:
         )
 
     async def reconcile(self) -> float | None:
-        if has_ended(self._job):
-            return await self._stop()
-        await self._delete_superseded()
-        contact = self._lease_clock.mac_contact(self._shard)
-        match decide(self._shard, self._view, contact.state):
+        works_elsewhere = await self._delete_superseded()
+        contact, wish = self._lease_clock.mac_contact(self._shard), wish_of(self._job, self._shard.spec.stage)
+        match decide(self._shard, self._view, contact.state, wish):
+            case ShardAction.PUT if works_elsewhere and self._assigned_seconds() < contact.lease_and_margin_seconds:
+                return UNREACHABLE_RETRY_SECONDS
             case ShardAction.PUT:
                 return await self._put()
             case ShardAction.COMMIT:
                 return await self._commit()
             case ShardAction.FAIL:
                 return await self._fail()
-            case ShardAction.REVOKE:
+            case ShardAction.REVOKE if wish is JobWish.WORK:
                 return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
+            case ShardAction.REVOKE:
+                return await self._revoke(None, _why_stopped(self._job))
             case ShardAction.REPLACE:
                 return await self._replace()
+            case ShardAction.LOSE:
+                return await self._lose()
             case ShardAction.WAIT:
                 return None if self._view.connected else contact.lost_in_seconds
 
-    async def _stop(self) -> float | None:
-        if not self._view.connected:
-            return None
-        return await self._revoke(None, "the job has ended")
+    async def _delete_superseded(self) -> bool:
+        """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write.
 
-    async def _delete_superseded(self) -> None:
-        """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write."""
+        Returns whether one that works may go on doing so, because its Mac did not answer.
+        """
+        works = False
         for mac, key in superseded(self._shard, self._context.fleet.views()).deletes:
-            await _delete(self._context, self._shard, mac, key.attempt)
+            report = self._context.fleet.view(mac).attempts[key]
+            stopped = await _delete(self._context, self._shard, mac, key.attempt) is not None
+            works |= not (stopped or report.has_ended or report.state is AttemptState.PARKED)
+        return works
+
+    def _assigned_seconds(self) -> float:
+        """How long ago the attempt was assigned."""
+        at = self._shard.status.assigned_at
+        return math.inf if at is None else (self._context.now() - datetime.fromisoformat(at)).total_seconds()
 
     async def _put(self) -> float | None:
         lease_seconds = self._shard.status.lease_seconds or 1
@@ -142,6 +159,8 @@ class _AssignedAttempt:
         if request.spec_digest != self._shard.status.spec_digest:
             return await self._revoke(None, "what this attempt would do has changed since it was assigned")
         self._unblock()
+        if not self._is_newest():
+            return 0.0
         self._context.leader.check()
         self._lease_clock.put_sent(self._record.mac)
         try:
@@ -155,6 +174,12 @@ class _AssignedAttempt:
         crash_points.point("put-answered")
         self._log.info("attempt sent")
         return SETTLE_SECONDS
+
+    def _is_newest(self) -> bool:
+        """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""
+        cache, uid = self._context.cache, self._shard.metadata.uid
+        shard = cache.by_uid(AudioShard, uid)
+        return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
 
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)
@@ -233,6 +258,9 @@ class _AssignedAttempt:
         if self._record.attempt < ATTEMPT_CAP:
             self._context.queue.add(PLACEMENT)
             return None
+        return await self._lose()
+
+    async def _lose(self) -> float | None:
         message = f"no contact with {self._record.mac} for longer than its lease"
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
@@ -262,6 +290,11 @@ class _AssignedAttempt:
 
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
         return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
+
+
+def _why_stopped(job: AudioBatchJob) -> str:
+    halted = halted_condition(job)
+    return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
 
 
 async def _delete(context: Context, shard: AudioShard, mac: str, attempt: int) -> bool | None:
