@@ -29,7 +29,7 @@ from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, is_committed, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_live, retries_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PlacementGatherer:
 
     def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
-        if (shard.status.attempt or 0) >= ATTEMPT_CAP:
+        if retries_used(shard.status) >= self.context.options.retry_limit:
             return False
         contact = self.lease_clock.mac_contact(shard)
         if contact.state is not ContactState.LOST:

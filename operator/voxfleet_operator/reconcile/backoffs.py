@@ -1,13 +1,13 @@
 """Pauses after failures, so that a broken Mac or shard does not use up its attempts within a second.
 
-They are kept in memory only: a restart begins them anew, but attempts keep their numbers.
+They are kept in memory only: a restart begins them anew, but what retries were used stands in the shards.
 """
 
 from __future__ import annotations
 
 INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
-"""They spread a shard's eight attempts over some fifteen minutes, in which a Mac that drains or cleans up returns."""
+"""They spread a shard's seven retries over some fifteen minutes, in which a Mac that drains or cleans up returns."""
 MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
 
 
@@ -19,8 +19,10 @@ class Backoffs:
         self._macs: dict[str, float] = {}
         self._mac_failures: dict[str, int] = {}
 
-    def shard_failed(self, uid: str, attempt: int, now: float) -> None:
-        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(attempt - 1, 16))
+    def shard_failed(self, uid: str, failures: int, now: float) -> None:
+        """`failures`: how many attempts of the shard have failed so far."""
+        self._shards = {other: until for other, until in self._shards.items() if until > now}  # the others are over
+        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(failures - 1, 16))
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)

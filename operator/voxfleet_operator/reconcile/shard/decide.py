@@ -156,8 +156,8 @@ class PutRefusal:
     """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
     failure_class: str | None
     message: str
-    mac_pauses: bool = False
-    """Whether other shards avoid the Mac for a while, too, because it has no room."""
+    no_room: bool = False
+    """Whether the Mac only has no room now: this costs no retry, and other shards avoid the Mac for a while, too."""
 
 
 def put_refusal(status: int, problem: Problem) -> PutRefusal:
@@ -169,8 +169,8 @@ def put_refusal(status: int, problem: Problem) -> PutRefusal:
         return PutRefusal(True, problem.failure_class or FailureClass.RUNTIME_MISMATCH, problem.message)
     if status == 507:
         failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
-        return PutRefusal(True, failure_class, problem.message, mac_pauses=True)
-    return PutRefusal(True, _retryable(problem.failure_class), text, mac_pauses=status in (429, 503))
+        return PutRefusal(True, failure_class, problem.message, no_room=True)
+    return PutRefusal(True, _retryable(problem.failure_class), text, no_room=status in (429, 503))
 
 
 def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:

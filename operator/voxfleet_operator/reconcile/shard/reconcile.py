@@ -31,11 +31,12 @@ from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
-    ATTEMPT_CAP,
     attempt_ended,
     committed,
+    costs_retry,
     current,
     is_failed,
+    retries_used,
     with_usages,
 )
 from voxfleet_operator.reconcile.status_writer import write_status
@@ -121,7 +122,7 @@ class _AssignedAttempt:
             case ShardAction.REVOKE if wish is JobWish.WORK:
                 return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
             case ShardAction.REVOKE:
-                return await self._revoke(None, _why_stopped(self._job))
+                return await self._revoke(None, _why_stopped(self._job), AttemptOutcome.RETURNED)
             case ShardAction.REPLACE:
                 return await self._replace()
             case ShardAction.LOSE:
@@ -199,9 +200,10 @@ class _AssignedAttempt:
         if not refusal.final:
             self._log.warning("agent refuses for now", error=refusal.message)
             return retry_after_seconds or NOT_NOW_RETRY_SECONDS
-        if refusal.mac_pauses:
-            self._backoffs.mac_failed(self._record.mac, self._context.clock(), retry_after_seconds or 0.0)
-        return await self._revoke(refusal.failure_class, refusal.message)
+        if not refusal.no_room:
+            return await self._revoke(refusal.failure_class, refusal.message)
+        self._backoffs.mac_failed(self._record.mac, self._context.clock(), retry_after_seconds or 0.0)
+        return await self._revoke(refusal.failure_class, refusal.message, AttemptOutcome.RETURNED)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -233,29 +235,33 @@ class _AssignedAttempt:
             usage,
             self._context.timestamp(),
             report,
+            retry_limit=self._context.options.retry_limit,
         )
         if rule_of(failure.failure_class).remedy is Remedy.OTHER_MAC:
             self._backoffs.mac_failed(self._record.mac, self._context.clock())
         return await self._end(status)
 
-    async def _revoke(self, failure_class: str | None, message: str) -> float | None:
+    async def _revoke(
+        self, failure_class: str | None, message: str, outcome: AttemptOutcome = AttemptOutcome.REFUSED
+    ) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if await _delete(self._context, self._shard, self._record.mac, self._record.attempt) is None:
             return UNREACHABLE_RETRY_SECONDS
-        refused = self._record.model_copy(update={"outcome": AttemptOutcome.REFUSED})
+        usage = usage_of(self._shard, self._record.model_copy(update={"outcome": outcome}), self._view)
         status = attempt_ended(
             self._shard,
-            AttemptOutcome.REFUSED,
+            outcome,
             failure_class,
             message,
-            usage_of(self._shard, refused, self._view),
+            usage,
             self._context.timestamp(),
+            retry_limit=self._context.options.retry_limit,
         )
         return await self._end(status)
 
     async def _replace(self) -> float | None:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
-        if self._record.attempt < ATTEMPT_CAP:
+        if retries_used(self._shard.status) < self._context.options.retry_limit:
             self._context.queue.add(PLACEMENT)
             return None
         return await self._lose()
@@ -270,6 +276,7 @@ class _AssignedAttempt:
             message,
             usage,
             self._context.timestamp(),
+            retry_limit=self._context.options.retry_limit,
         )
         return await self._end(status)
 
@@ -277,8 +284,9 @@ class _AssignedAttempt:
         written = await write_status(self._context, self._shard, self._with_superseded_usages(status))
         if written is None:
             return 0.0
-        self._backoffs.shard_failed(self._shard.metadata.uid, self._record.attempt, self._context.clock())
         ended = current(written.status)
+        if ended is not None and costs_retry(ended):
+            self._backoffs.shard_failed(self._shard.metadata.uid, retries_used(written.status), self._context.clock())
         why = find(written.status.conditions, ConditionType.COMMITTED)
         self._log.warning(
             "attempt ended",

@@ -157,8 +157,8 @@ async def test_an_ended_job_gives_up_an_attempt_on_a_lost_mac() -> None:
 def test_a_job_that_failed_anyway_keeps_its_reason_when_its_results_are_late() -> None:
     job = a_job()
     late = job.model_copy(update={"status": job.status.model_copy(update={"finalize_time": NOW})})
-    shards = (committed(job, Stage.PROCESS, 0, succeeded=60), failed(job, 1, "ModelMismatch"))
-    shards = (*shards, a_shard(job, Stage.FINALIZE, **LIVE))
+    done = (committed(job, Stage.PROCESS, 0, succeeded=60), failed(job, 1, "ModelMismatch"))
+    shards = (*done, a_shard(job, Stage.FINALIZE, **LIVE))
     found = plan_job(JobSnapshot(late, JobShards.of(late, shards), None), LATER)
     assert reasons(found.status)["Failed"] == ("True", "ModelMismatch")
     why = find(found.status.conditions, ConditionType.FAILED)

@@ -26,7 +26,7 @@ from voxfleet_operator.reconcile.shard.decide import (
     reported_state,
     superseded,
 )
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, failed_for_good
+from voxfleet_operator.reconcile.shard.status import failed_for_good
 
 DIGEST = f"sha256:{sha('spec')}"
 UID = "shard-uid"
@@ -206,20 +206,22 @@ def test_refusals(
     refusal = put_refusal(status, Problem(failure_class=failure_class, message="no"))
     assert refusal.final is revoked
     assert refusal.failure_class is recorded
-    assert refusal.mac_pauses is (status in (429, 503, 507))
+    assert refusal.no_room is (status in (429, 503, 507))
     assert "no" in refusal.message
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
 def test_remedies(failure_class: FailureClass) -> None:
     nothing = RULES[failure_class].remedy is Remedy.NOTHING
-    assert failed_for_good(failure_class, 1) == (failure_class if nothing else None)
-    assert failed_for_good(failure_class, ATTEMPT_CAP) == (failure_class if nothing else Reason.ATTEMPTS_EXHAUSTED)
+    assert failed_for_good(failure_class, 1, 1) == (failure_class if nothing else None)
+    assert failed_for_good(failure_class, 2, 1) == (failure_class if nothing else Reason.ATTEMPTS_EXHAUSTED)
 
 
-def test_an_attempt_without_a_class_is_retried_up_to_the_cap() -> None:
-    assert failed_for_good(None, ATTEMPT_CAP - 1) is None
-    assert failed_for_good(None, ATTEMPT_CAP) == Reason.ATTEMPTS_EXHAUSTED
+def test_an_attempt_without_a_class_is_retried_up_to_the_limit() -> None:
+    assert failed_for_good(None, 7, 7) is None
+    assert failed_for_good(None, 8, 7) == Reason.ATTEMPTS_EXHAUSTED
+    assert failed_for_good(None, 0, 0) is None, "a Mac without room costs nothing"
+    assert failed_for_good(None, 1, 0) == Reason.ATTEMPTS_EXHAUSTED
 
 
 def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
