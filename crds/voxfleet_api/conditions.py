@@ -1,7 +1,7 @@
 """Condition types and reasons, and how a condition is set.
 
-True is the normal status of all types except `Failed`, `Halted`, `Stalled` and `Quarantined`, which are present only
-when true.
+True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
+present only when true.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
+    SUSPENDED = "Suspended"
     HALTED = "Halted"  # no attempt starts any more, and the reason says why
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     PLANNING = "Planning"
     RUNNING = "Running"
     WAITING_FOR_MAC = "WaitingForMac"
+    SUSPENDED = "Suspended"
     FINALIZING = "Finalizing"
     FINISHED = "Finished"
     FAILED = "Failed"
@@ -54,6 +56,8 @@ class Reason(StrEnum):
     CLIPS_FAILED = "ClipsFailed"
     QUARANTINE_LIMIT_EXCEEDED = "QuarantineLimitExceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CANCELLED = "Cancelled"
     FINALIZE_DEADLINE_EXCEEDED = "FinalizeDeadlineExceeded"
     CLIPS_QUARANTINED = "ClipsQuarantined"
     # A shard's Committed condition.

@@ -167,8 +167,30 @@ def test_every_immutable_field_has_a_case(
     assert set(changes) == {info.alias for info in spec.model_fields.values()} - set(frozen.mutable)
 
 
-def test_parallelism_may_change(job: ControlPlane) -> None:
-    assert "patched" in patch(job, "abj", {"spec": {"parallelism": 9}})
+JOB_EDITS: dict[str, list[object]] = {
+    "parallelism": [9],
+    "activeDeadlineSeconds": [60, 3600, None],
+    "suspend": [True, False],
+    "cancel": [True],
+}
+
+
+@pytest.mark.parametrize("field", JOB_EDITS)
+def test_how_a_job_runs_may_change(job: ControlPlane, field: str) -> None:
+    for value in JOB_EDITS[field]:
+        assert "patched" in patch(job, "abj", {"spec": {field: value}})
+
+
+def test_each_field_that_may_change_has_a_case() -> None:
+    frozen = AudioBatchJob.crd.frozen_spec
+    assert frozen is not None and set(JOB_EDITS) == set(frozen.mutable)
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) -> None:
+    patch(job, "abj", {"spec": {"cancel": True}})
+    with pytest.raises(KubectlFailed, match=r"spec\.cancel: .*apply a job with another name"):
+        patch(job, "abj", {"spec": {"cancel": value}})
 
 
 @pytest.mark.parametrize(

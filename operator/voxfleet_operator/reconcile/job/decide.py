@@ -21,13 +21,15 @@ from voxfleet_api.results import PlanResult
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
 from voxfleet_operator.reconcile.job_findings import Blocker
-from voxfleet_operator.reconcile.job_life import halted_condition, has_ended
+from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condition, has_ended, is_suspended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
-from voxfleet_operator.reconcile.shard.status import failed_condition, is_live
+from voxfleet_operator.reconcile.shard.status import failed_condition, is_committed, is_live
 
 PLANNING = "the input is listed and its headers are read"
 RUNNING = "shards run as lanes get free"
 FINALIZING = "results are merged"
+SUSPENDED = "the job is suspended; set spec.suspend to false to resume it"
+CANCELLED = (Reason.CANCELLED, "the job was cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ class _JobDecider:
             return JobDecision(job.status, add_finalizer=True)
         blocker = self._snapshot.blocker
         if job.status.contract is None:
+            if job.spec.cancel:
+                return self._fail(*CANCELLED)
             return self._accept() if blocker is None else self._refuse(blocker)
+        self._count_time()
         if blocker is None:
             self._conditions.drop(ConditionType.STALLED)
         else:
@@ -92,6 +97,39 @@ class _JobDecider:
         if job.status.plan is None:
             return self._plan()
         return self._process(job.status.plan)
+
+    def _count_time(self) -> None:
+        """A suspended job's time does not count; when it resumes, it counts anew, as a batch/v1 Job's does."""
+        suspended, status = is_suspended(self._job), self._job.status
+        if suspended == (status.start_time is None):
+            return
+        status = status.model_copy(update={"start_time": None if suspended else self._now})
+        self._job = self._job.model_copy(update={"status": status})
+
+    def _deadline_seconds(self) -> float | None:
+        """Until the job's deadline, 0 once it has passed; None if it has none now."""
+        limit, start = self._job.spec.active_deadline_seconds, self._job.status.start_time
+        return None if limit is None or start is None else max(0.0, limit - self._seconds_since(start))
+
+    def _halt_cause(self) -> tuple[str, str] | None:
+        """Why nothing starts any more, as reason and message.
+
+        What was found first stays, but for a shard's fault: what runs may still end then, until it is stopped, too.
+        """
+        halted = halted_condition(self._job)
+        if halted is not None and halted.reason in STOPPING_REASONS:
+            return halted.reason, halted.message
+        if self._job.spec.cancel:
+            return CANCELLED
+        if self._deadline_seconds() == 0:
+            limit = self._job.spec.active_deadline_seconds
+            return Reason.DEADLINE_EXCEEDED, f"the job took longer than its activeDeadlineSeconds, {limit}"
+        return self._shards.halt_cause if halted is None else (halted.reason, halted.message)
+
+    def _suspend(self) -> JobDecision:
+        self._conditions.set(ConditionType.SUSPENDED, True, Reason.SUSPENDED, SUSPENDED)
+        self._state(Reason.SUSPENDED, SUSPENDED)
+        return JobDecision(self._status(self._job.status))
 
     def _refuse(self, blocker: Blocker) -> JobDecision:
         grace_seconds = REFUSAL_GRACE_SECONDS - self._seconds_since(self._job.metadata.creation_timestamp)
@@ -120,10 +158,22 @@ class _JobDecider:
         accepted = AcceptedContract(digest=digest_of(contract.spec), spec=contract.spec)
         self._conditions.set(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the contract is copied into status")
         self._state(Reason.PLANNING, PLANNING)
-        return JobDecision(self._status(job.status.model_copy(update={"contract": accepted, "start_time": self._now})))
+        return JobDecision(
+            self._status(
+                job.status.model_copy(
+                    update={"contract": accepted, "start_time": None if is_suspended(job) else self._now}
+                )
+            )
+        )
 
     def _plan(self) -> JobDecision:
+        cause = self._halt_cause()
+        if cause is not None:
+            return self._fail(*cause)
         shard = self._shards.plan
+        if is_suspended(self._job) and (shard is None or not is_committed(shard)):
+            return self._suspend()
+        self._conditions.drop(ConditionType.SUSPENDED)
         if shard is None:
             return JobDecision(self._status(self._job.status), create=(NewShard(Stage.PLAN),))
         failed = failed_condition(shard)
@@ -131,7 +181,7 @@ class _JobDecider:
             return self._fail(failed.reason, failed.message)
         if shard.status.commit is None or shard.status.plan is None:
             self._progress(Reason.PLANNING, PLANNING)
-            return JobDecision(self._status(self._job.status))
+            return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds())
         plan = frozen_plan(shard.status.commit, shard.status.plan)
         self._state(Reason.RUNNING, RUNNING)
         return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
@@ -139,19 +189,23 @@ class _JobDecider:
     def _process(self, plan: JobPlan) -> JobDecision:
         if self._job.status.finalize_time is not None:
             return self._finalize(self._job.status.finalize_time)
-        total = shard_total(plan)
-        missing = () if self._shards.halted else self._shards.missing_ordinals(total)
-        if missing:
-            create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
-            return JobDecision(self._status(self._job.status), create=create)
+        total, cause = shard_total(plan), self._halt_cause()
         if self._shards.processed(total):
             return self._finalize(self._now)
-        if self._shards.halt_cause is not None and not self._shards.was_halted:
-            self._conditions.set(ConditionType.HALTED, True, *self._shards.halt_cause)
+        if cause is not None:
+            self._conditions.set(ConditionType.HALTED, True, *cause)
+        if is_suspended(self._job) and cause is None:
+            return self._suspend()
+        self._conditions.drop(ConditionType.SUSPENDED)
+        missing = () if cause is not None else self._shards.missing_ordinals(total)
+        if missing:
+            create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
+            return JobDecision(self._status(self._job.status), create=create, again_seconds=self._deadline_seconds())
         self._progress(Reason.RUNNING, RUNNING)
-        return JobDecision(self._status(self._job.status))
+        return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds() or None)
 
     def _finalize(self, since: str) -> JobDecision:
+        self._conditions.drop(ConditionType.SUSPENDED)
         shard = self._shards.finalize
         if shard is not None and (shard.status.commit is not None or failed_condition(shard) is not None):
             return self._conclude()
@@ -194,6 +248,8 @@ class _JobDecider:
 
     def _fail(self, reason: str, message: str) -> JobDecision:
         self._conditions.drop(ConditionType.HALTED)
+        self._conditions.drop(ConditionType.RECONCILING)
+        self._conditions.drop(ConditionType.SUSPENDED)
         self._conditions.set(ConditionType.FAILED, True, reason, message)
         self._conditions.set(ConditionType.STALLED, True, reason, message)
         self._state(Reason.FAILED, message)

@@ -18,7 +18,7 @@ from voxfleet_operator.reconcile.job.deletion import PlacedAttempt, plan_deletio
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
-from voxfleet_operator.reconcile.job_life import has_ended, wish_of
+from voxfleet_operator.reconcile.job_life import has_ended, standing
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -104,9 +104,9 @@ class JobReconciler:
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
     def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Publishes an event when the job enters a new state, and wakes the live shards of which it wants less now."""
-        for shard in filter(is_live, shards.all):
-            if wish_of(old, shard.spec.stage) is not wish_of(new, shard.spec.stage):
+        """Publishes an event when the job enters a new state, and wakes live shards if it wants less of them now."""
+        if standing(old) != standing(new):
+            for shard in filter(is_live, shards.all):
                 self._context.queue.add(key_of(shard))
         before = find(old.status.conditions, ConditionType.COMPLETE)
         after = find(new.status.conditions, ConditionType.COMPLETE)

@@ -101,12 +101,14 @@ def decide(shard: AudioShard, view: MacView | None, contact: ContactState, wish:
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
     action = TABLE[contact, reported_state(report, shard.status.spec_digest)]
-    if wish is JobWish.FINISH:
-        return _FINISHING.get(action, action)
-    return action
+    if wish is JobWish.STOP and action is ShardAction.WAIT and contact is ContactState.CONNECTED:
+        return ShardAction.REVOKE
+    if wish is JobWish.WORK:
+        return action
+    return _NOTHING_STARTS.get(action, action)
 
 
-_FINISHING: Mapping[ShardAction, ShardAction] = {
+_NOTHING_STARTS: Mapping[ShardAction, ShardAction] = {
     ShardAction.PUT: ShardAction.REVOKE,
     ShardAction.REPLACE: ShardAction.LOSE,
 }

@@ -25,7 +25,7 @@ from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
-from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, wish_of
+from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
@@ -301,6 +301,8 @@ class _AssignedAttempt:
 
 
 def _why_stopped(job: AudioBatchJob) -> str:
+    if is_suspended(job):
+        return "the job is suspended"
     halted = halted_condition(job)
     return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
 

@@ -118,8 +118,19 @@ FINISH: Cells = {
     ReportedState.DELETING: (REVOKE, WAIT, LOSE),
     ReportedState.FOREIGN: (REVOKE, WAIT, LOSE),
 }
+STOP: Cells = {
+    **FINISH,
+    ReportedState.ACCEPTED: (REVOKE, WAIT, LOSE),
+    ReportedState.RUNNING: (REVOKE, WAIT, LOSE),
+    ReportedState.FINISHING: (REVOKE, WAIT, LOSE),
+}
 DISCARD: Cells = dict.fromkeys(ReportedState, (REVOKE, WAIT, LOSE))
-WANT: dict[JobWish, Cells] = {JobWish.WORK: WORK, JobWish.FINISH: FINISH, JobWish.DISCARD: DISCARD}
+WANT: dict[JobWish, Cells] = {
+    JobWish.WORK: WORK,
+    JobWish.FINISH: FINISH,
+    JobWish.STOP: STOP,
+    JobWish.DISCARD: DISCARD,
+}
 
 
 def test_the_table_is_whole() -> None:
@@ -148,7 +159,7 @@ def test_a_wait_ends_with_contact_or_with_the_lease_unless_the_mac_works() -> No
         for how, (connected, _, lost) in cells.items():
             assert connected is not WAIT or how in working
             assert lost is not WAIT
-    assert all(REPLACE not in row and PUT not in row for wish in (FINISH, DISCARD) for row in wish.values())
+    assert all(REPLACE not in row and PUT not in row for wish in (FINISH, STOP, DISCARD) for row in wish.values())
 
 
 def test_a_report_of_another_attempt_is_not_seen() -> None:
