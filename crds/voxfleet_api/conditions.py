@@ -43,6 +43,7 @@ class Reason(StrEnum):
     SECRET_FORBIDDEN = "SecretForbidden"
     SECRET_INCOMPLETE = "SecretIncomplete"
     SECRET_UNREADABLE = "SecretUnreadable"
+    SHARD_NAME_TAKEN = "ShardNameTaken"
     # A job's Complete condition, in order.
     PENDING = "Pending"
     PLANNING = "Planning"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
@@ -38,6 +38,8 @@ class JobReconciler:
         self._blockers = blockers
         self._pending_reasons = pending_reasons
         self._written_seconds: dict[str, float] = {}
+        self._taken_names: dict[str, Blocker] = {}
+        """By job UID: the shard's name that another object has."""
         self._confirmed: dict[str, set[PlacedAttempt]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -67,6 +69,8 @@ class JobReconciler:
             self._announce(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
+        if decision.create and self._taken_names.pop(job.metadata.uid, None) is not None:
+            return 0.0
         waits = (wait_seconds, decision.again_seconds, BLOCKED_RETRY_SECONDS if snapshot.blocker is not None else None)
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
@@ -82,8 +86,10 @@ class JobReconciler:
     async def _blocker(self, job: AudioBatchJob) -> Blocker | None:
         """Reads the Secret before the job is accepted, and afterwards only if a shard reported that it is blocked."""
         uid = job.metadata.uid
-        if has_ended(job) or (job.status.contract is not None and uid not in self._blockers):
+        if has_ended(job):
             return None
+        if job.status.contract is not None and uid not in self._blockers:
+            return self._taken_names.get(uid)
         try:
             await job_credentials(self._context, job)
         except Blocked as blocked:
@@ -139,18 +145,21 @@ class JobReconciler:
             observe(self._context, found)
             return True
         note = f"AudioShard {name} exists and is not this job's; delete it"
-        log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
-        self._context.events.publish(job, "ShardNameTaken", note, warning=True)
+        blocker = Blocker(Reason.SHARD_NAME_TAKEN, note)
+        if self._taken_names.get(job.metadata.uid) != blocker:
+            self._taken_names[job.metadata.uid] = blocker
+            log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
+            self._context.events.publish(job, blocker.reason, note, warning=True)
+            self._context.queue.add(key_of(job))
         return False
 
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return None
         context = self._context
-        if any(mac.metadata.name not in context.fleet.views() for mac in context.cache.all(MacAgent)):
-            return DELETE_POLL_SECONDS  # this process has just started and has no session with that Mac yet
+        macs = {mac.metadata.name for mac in context.cache.all(MacAgent)}
         confirmed = self._confirmed.setdefault(job.metadata.uid, set())
-        deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
+        deletion = plan_deletion(job, shards, macs, context.fleet.views(), confirmed, context.now())
         for placed in deletion.deletes:
             if await self._delete_attempt(job, placed):
                 confirmed.add(placed)
@@ -188,6 +197,7 @@ class JobReconciler:
             return 0.0
         self._written_seconds.pop(uid, None)
         self._confirmed.pop(uid, None)
+        self._taken_names.pop(uid, None)
         self._pending_reasons.forget(uid)
         self._blockers.clear(uid)
         return None

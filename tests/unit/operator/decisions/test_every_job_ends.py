@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +17,14 @@ from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.reconcile.job.decide import FINALIZE_SECONDS, JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.deletion import FORCE_ANNOTATION, plan_deletion
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body
 
 MINUTE = 60.0
 
@@ -196,3 +200,34 @@ async def test_a_job_ends_although_only_one_mac_is_ever_seen_again(seed: int, st
     for mac in world.agents:
         world.refresh(mac)
     await until(world, lambda: has_ended(world.job()), 4 * 60 * MINUTE, 5)
+
+
+async def test_a_shard_name_that_another_object_has_is_told_and_ends_with_it() -> None:
+    world = World(seed=2)
+    world.api.add(job_body())
+    other = shard_body(a_job(), NewShard(Stage.PLAN))
+    world.api.add({**other, "spec": {**other["spec"], "jobRef": {"name": "job", "uid": "another-uid"}}})  # type: ignore[dict-item] # a body
+    world.api.collect_garbage = lambda: None  # type: ignore[method-assign] # its owner is not of this world
+    await world.settle(100)
+    stalled = find(world.job().status.conditions, ConditionType.STALLED)
+    assert stalled is not None and stalled.reason == "ShardNameTaken" and "job-plan" in stalled.message
+    assert [reason for _, reason, _ in world.journal.published].count("ShardNameTaken") == 1
+    world.api.user_deletes(AudioShard, "team", "job-plan")
+    await until(world, lambda: is_true(world.job().status.conditions, ConditionType.COMPLETE))
+    assert find(world.job().status.conditions, ConditionType.STALLED) is None
+
+
+@pytest.mark.parametrize(
+    ("minutes", "annotations", "finishes"),
+    [(1, {}, False), (16, {}, True), (1, {FORCE_ANNOTATION: ""}, True)],
+)
+def test_a_deletion_waits_for_a_mac_that_was_never_dialled_no_longer_than_for_others(
+    minutes: int, annotations: dict[str, str], finishes: bool
+) -> None:
+    job = a_job()
+    metadata = job.metadata.model_copy(update={"deletion_timestamp": NOW, "annotations": annotations})
+    gone = job.model_copy(update={"metadata": metadata})
+    now = datetime.fromisoformat(NOW) + timedelta(minutes=minutes)
+    deletion = plan_deletion(gone, JobShards(()), {"mac-a"}, {}, set(), now)
+    assert deletion.finish is finishes
+    assert finishes or deletion.unreachable == ("mac-a",)

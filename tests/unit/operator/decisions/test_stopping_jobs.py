@@ -17,6 +17,7 @@ from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
@@ -122,6 +123,17 @@ async def test_a_suspended_job_holds_no_lane_and_goes_on_where_it_was() -> None:
     records = [record for shard in world.shards() for record in shard.status.attempts]
     assert any(record.outcome is AttemptOutcome.RETURNED for record in records)
     assert all(retries_used(shard.status) == 0 for shard in world.shards()), "a suspension costs no retry"
+
+
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"cancel": True}])
+async def test_the_shards_are_woken_although_their_macs_report_nothing_new(spec: dict[str, Any]) -> None:
+    world = await working()
+    live = {key_of(shard) for shard in world.shards() if is_live(shard)}
+    edit(world, **spec)
+    world.deliver()
+    world.queue.ready.clear()
+    again = await world.reconcilers["AudioBatchJob"].reconcile(Key("AudioBatchJob", "team", "job"))
+    assert live and live <= world.queue.ready.keys() and not again
 
 
 async def test_a_job_that_was_made_suspended_does_not_even_plan() -> None:
