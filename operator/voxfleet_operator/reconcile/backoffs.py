@@ -9,6 +9,7 @@ INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
 """They spread a shard's seven retries over some fifteen minutes, in which a Mac that drains or cleans up returns."""
 MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
+MAC_ASKS_MAX_SECONDS = 600.0
 
 
 class Backoffs:
@@ -28,10 +29,11 @@ class Backoffs:
         self._shards.pop(uid, None)
 
     def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
+        """`at_least_seconds`: how long the Mac asks to be left alone."""
         failures = self._mac_failures.get(mac, 0)
         self._mac_failures[mac] = failures + 1
         backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))
-        self._macs[mac] = now + max(at_least_seconds, backoff_seconds)
+        self._macs[mac] = now + min(MAC_ASKS_MAX_SECONDS, max(at_least_seconds, backoff_seconds))
 
     def mac_succeeded(self, mac: str) -> None:
         self._mac_failures.pop(mac, None)

@@ -28,6 +28,7 @@ from voxfleet_api.kinds.audio_shard import (
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.metering.usage import NO_ROWS, job_usage
+from voxfleet_operator.reconcile.backoffs import MAC_ASKS_MAX_SECONDS, SHARD_MAX_SECONDS, Backoffs
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.status import (
     KEPT_ATTEMPTS,
@@ -149,6 +150,16 @@ def test_attempts_whose_rows_are_expected_stay_listed_while_there_is_room() -> N
     lost = [AttemptRecord(attempt=n, mac="mac-a", outcome=open_) for n in range(1, MAX_ATTEMPTS + 2)]
     listed, folded = fold(None, lost, lanes=True)
     assert len(listed) == MAX_ATTEMPTS and folded is not None and folded.unsettled == 1
+
+
+def test_pauses_have_an_end_and_are_forgotten() -> None:
+    backoffs = Backoffs()
+    for failures in range(1, 30):
+        backoffs.shard_failed("shard", failures, 0.0)
+        backoffs.mac_failed("mac-a", 0.0, at_least_seconds=2147483646.0)
+    assert backoffs.shard_until("shard") == SHARD_MAX_SECONDS and backoffs.mac_until("mac-a") == MAC_ASKS_MAX_SECONDS
+    backoffs.shard_failed("other", 1, SHARD_MAX_SECONDS)
+    assert backoffs.shard_until("shard") == 0.0, "nothing is remembered of a pause that is over"
 
 
 def assigned_on(shard: AudioShard, attempt: int) -> AudioShardStatus:
