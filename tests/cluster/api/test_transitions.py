@@ -22,6 +22,7 @@ ADVICE = (
     "never falls",
     "belongs to one Mac for ever",
     "a commit does not change",
+    "a cancelled job does not start again",
 )
 DIGEST_A, DIGEST_B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ASSIGNED: Json = {"attempt": 2, "mac": "mac-a", "specDigest": DIGEST_A, "leaseSeconds": 60}
@@ -189,7 +190,7 @@ def test_each_field_that_may_change_has_a_case() -> None:
 @pytest.mark.parametrize("value", [False, None])
 def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) -> None:
     patch(job, "abj", {"spec": {"cancel": True}})
-    with pytest.raises(KubectlFailed, match=r"spec\.cancel: .*apply a job with another name"):
+    with pytest.raises(KubectlFailed, match=rf"spec\.cancel: .*{ADVICE[5]}"):
         patch(job, "abj", {"spec": {"cancel": value}})
 
 
