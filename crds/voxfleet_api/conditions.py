@@ -1,6 +1,7 @@
 """Condition types and reasons, and how a condition is set.
 
-True is the normal status of all types except `Failed`, `Stalled` and `Quarantined`, which are present only when true.
+True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
+present only when true.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    HALTED = "Halted"  # no attempt starts any more, and the reason says why
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUARANTINED = "Quarantined"
@@ -40,11 +43,13 @@ class Reason(StrEnum):
     SECRET_FORBIDDEN = "SecretForbidden"
     SECRET_INCOMPLETE = "SecretIncomplete"
     SECRET_UNREADABLE = "SecretUnreadable"
+    SHARD_NAME_TAKEN = "ShardNameTaken"
     # A job's Complete condition, in order.
     PENDING = "Pending"
     PLANNING = "Planning"
     RUNNING = "Running"
     WAITING_FOR_MAC = "WaitingForMac"
+    SUSPENDED = "Suspended"
     FINALIZING = "Finalizing"
     FINISHED = "Finished"
     FAILED = "Failed"
@@ -52,6 +57,9 @@ class Reason(StrEnum):
     CLIPS_FAILED = "ClipsFailed"
     QUARANTINE_LIMIT_EXCEEDED = "QuarantineLimitExceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CANCELLED = "Cancelled"
+    FINALIZE_DEADLINE_EXCEEDED = "FinalizeDeadlineExceeded"
     CLIPS_QUARANTINED = "ClipsQuarantined"
     # A shard's Committed condition.
     ASSIGNED = "Assigned"

@@ -1,7 +1,8 @@
 """What the operator knows about the API server: parsed, frozen objects, of which the newest version wins.
 
 The watch, the relist and the operator's own writes all put objects here, so the next decision sees a write even if
-the watch has not delivered it yet.
+the watch has not delivered it yet. A write that is under way overlays what is known: it is assumed until it is known
+to have happened or to have failed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Cache:
         self._owned: dict[str, set[Key]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._changes: Counter[str] = Counter()
+        self._assumed: dict[str, Resource] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
@@ -69,10 +71,34 @@ class Cache:
         """How often an object of the kind came, changed or went: another number means another content."""
         return self._changes[kind.crd.kind]
 
+    def is_assumed(self, uid: str) -> bool:
+        """Whether the object is shown as a write will leave it that may not have happened."""
+        return uid in self._assumed
+
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         return self._namespaces.get(namespace, _NO_LABELS)
 
     # Writes.
+
+    def assume(self, resource: R) -> None:
+        """Shows an object as a write that begins now will leave it, until a newer version or `withdraw`.
+
+        It has the version that the write was decided on. Assuming an object that has a newer version changes nothing.
+        """
+        key, uid = key_of(resource), resource.metadata.uid
+        known = self._objects.get(key)
+        if known is None or known.metadata.uid != uid:
+            return
+        if known.metadata.resource_version != resource.metadata.resource_version:
+            return
+        self._assumed.setdefault(uid, known)
+        self._objects[key] = resource
+
+    def withdraw(self, uid: str) -> None:
+        """Shows the object as it was: the write is known not to have happened."""
+        known = self._assumed.pop(uid, None)
+        if known is not None:
+            self._objects[key_of(known)] = known
 
     def put(self, resource: Resource) -> bool:
         """Stores an object unless a newer version or its deletion is known. True if this changed something."""
@@ -147,6 +173,7 @@ class Cache:
     def _drop(self, key: Key) -> None:
         known = self._objects.pop(key)
         self._changes[key.kind] += 1
+        self._assumed.pop(known.metadata.uid, None)
         self._keys_by_kind[key.kind].discard(key)
         self._key_by_uid.pop(known.metadata.uid, None)
         owner = controller_uid(known)

@@ -33,6 +33,16 @@ def operator(
             help="Least time between two progress writes of a job.",
         ),
     ] = DEFAULTS.progress_interval_seconds,
+    retry_limit: Annotated[
+        int,
+        typer.Option(
+            envvar="VOXFLEET_RETRY_LIMIT",
+            min=0,
+            max=100,
+            help="How often a shard is tried again after an attempt failed, was refused or lost; 0: never."
+            " Macs without room cost nothing.",
+        ),
+    ] = DEFAULTS.retry_limit,
     health_port: Annotated[
         int | None,
         typer.Option(envvar="VOXFLEET_HEALTH_PORT", min=0, max=65535, help="Serves /livez, /readyz and /metrics."),
@@ -54,6 +64,7 @@ def operator(
         namespace=namespace,
         lost_margin_seconds=lost_margin_seconds,
         progress_interval_seconds=progress_interval_seconds,
+        retry_limit=retry_limit,
         health_host=health_host,
         health_port=health_port,
         kubeconfig=kubeconfig,

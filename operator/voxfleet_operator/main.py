@@ -100,6 +100,7 @@ async def _operate(options: OperatorOptions) -> None:
                 control_plane=control_plane,
                 lost_margin_seconds=options.lost_margin_seconds,
                 progress_interval_seconds=options.progress_interval_seconds,
+                retry_limit=options.retry_limit,
             ),
             clock=time.monotonic,
             now=lambda: datetime.now(UTC),

@@ -12,6 +12,7 @@ class OperatorOptions:
     """Holds the Lease and the Secrets of MacAgents."""
     lost_margin_seconds: float = 60.0
     progress_interval_seconds: float = 15.0
+    retry_limit: int = 7
     health_host: str = "127.0.0.1"
     health_port: int | None = None
     """None for no health server, 0 for any free port."""

@@ -136,6 +136,8 @@ def named_addresses(job: AudioBatchJob) -> tuple[str, ...]:
 
 
 def _identity(job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str]) -> str:
-    metadata = job.metadata
-    documents = [metadata.namespace, metadata.name, job.spec.dump() | {"parallelism": None}, contract.dump()]
+    metadata, frozen = job.metadata, AudioBatchJob.crd.frozen_spec
+    mutable = () if frozen is None else frozen.mutable  # they change how a job runs, not what it does
+    spec = {name: value for name, value in job.spec.dump().items() if name not in mutable}
+    documents = [metadata.namespace, metadata.name, spec | {"parallelism": None}, contract.dump()]
     return sha256_hex(canonical_json([*documents, dict(settings)]))

@@ -40,6 +40,7 @@ from voxfleet_api.selectors import LabelSelector
 
 STATUS_CLIPS = 20
 """The most quarantined, and the most failed, clips that a status names."""
+MAX_DEADLINE_SECONDS = 366 * 24 * 3600
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
@@ -105,9 +106,14 @@ class AudioBatchJobSpec(
             "task Transcribe needs recordings; write uri for each of input.clips",
             field_path=".input",
         ),
+        cel(
+            "!oldSelf.cancel || self.cancel",
+            "a cancelled job does not start again; apply a job with another name instead",
+            field_path=".cancel",
+        ),
     ),
 ):
-    """One batch of clips. Immutable except for `parallelism`: a rerun is a new job."""
+    """One batch of clips. Only how it runs may change, not what it does: a rerun is a new job."""
 
     contract_ref: Annotated[LocalRef, Field(description="The VoiceContract, in the same namespace.")]
     task: Annotated[Task, Field(description="What to do with the clips.")] = Task.TRANSCRIBE
@@ -130,6 +136,29 @@ class AudioBatchJobSpec(
     parallelism: Annotated[
         int, Field(ge=1, le=1000, description="Maximum number of lanes that work on this job at the same time.")
     ] = 4
+    active_deadline_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_DEADLINE_SECONDS,
+            description="How long the job may take, from status.startTime. Then what runs is stopped, what was done is"
+            " merged, and the job is Failed with the reason DeadlineExceeded. Absent: as long as it takes.",
+        ),
+    ] = None
+    suspend: Annotated[
+        bool,
+        Field(
+            description="True stops the job's attempts and starts none; the clips that they delivered are kept. False"
+            " again resumes it, and activeDeadlineSeconds counts anew."
+        ),
+    ] = False
+    cancel: Annotated[
+        bool,
+        Field(
+            description="True stops the job for good: what was done is merged, and it is Failed with the reason"
+            " Cancelled. It cannot be taken back."
+        ),
+    ] = False
     sharding: Annotated[Sharding, Field(description="How clips are grouped into shards.")] = Sharding()
     mac_selector: Annotated[
         LabelSelector, Field(description="Labels of the MacAgents that may run this job; empty: all.")
@@ -166,7 +195,7 @@ class ClipCounts(StatusModel):
     succeeded: Annotated[int, Field(description="With a result.")] = 0
     failed: Annotated[int, Field(description="Without a result, for a reason outside the clip.")] = 0
     quarantined: Annotated[int, Field(description="Refused for their own data.")] = 0
-    not_run: Annotated[int, Field(description="Never tried, because the job failed first.")] = 0
+    not_run: Annotated[int, Field(description="Never tried, because the job failed or was cancelled first.")] = 0
     running: Annotated[int, Field(description="In an attempt that holds a lane.")] = 0
     pending: Annotated[int, Field(description="In no attempt yet.")] = 0
 
@@ -243,7 +272,13 @@ class StoredFile(StatusModel):
 class AudioBatchJobStatus(StatusModel):
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
-    start_time: Annotated[Timestamp | None, Field(description="When the job was accepted.")] = None
+    start_time: Annotated[
+        Timestamp | None, Field(description="When the job was accepted, or last resumed; absent while it is suspended.")
+    ] = None
+    finalize_time: Annotated[
+        Timestamp | None,
+        Field(description="When the last shard had ended. The results are merged within 30 minutes, or the job fails."),
+    ] = None
     completion_time: Annotated[Timestamp | None, Field(description="When the job became Complete or Failed.")] = None
     contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
     plan: Annotated[JobPlan | None, Field(description="The frozen plan.")] = None
@@ -295,7 +330,10 @@ class AudioBatchJob(
             PrinterColumn("Why", "string", ".status.pendingReason", "Why the next shard has no Mac", priority=1),
             AGE_COLUMN,
         ),
-        frozen_spec=FrozenSpec("apply a job with another name instead", mutable=("parallelism",)),
+        frozen_spec=FrozenSpec(
+            "apply a job with another name instead",
+            mutable=("parallelism", "activeDeadlineSeconds", "suspend", "cancel"),
+        ),
     )
 
     spec: AudioBatchJobSpec

@@ -46,6 +46,7 @@ class AttemptOutcome(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     REFUSED = "Refused"
+    RETURNED = "Returned"  # by a Mac without room for it, or called back: it costs no retry
     LOST = "Lost"
 
 
@@ -126,6 +127,23 @@ class AttemptRecord(StatusModel):
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
 
 
+class FoldedAttempts(StatusModel):
+    """The sum of the oldest attempts, once there are too many to list."""
+
+    attempts: Annotated[int, Field(description="How many attempts the sum has.")] = 0
+    retries: Annotated[int, Field(description="How many of them cost a retry.")] = 0
+    unsettled: Annotated[int, Field(description="How many had signed rows that were not verified in time.")] = 0
+    rows: Annotated[int, Field(description="Their verified ledger rows.")] = 0
+    setup_milliseconds: Annotated[int, Field(description="Lane time before their first clip.")] = 0
+    work_milliseconds: Annotated[int, Field(description="Lane time of the clips.")] = 0
+    cleanup_milliseconds: Annotated[int, Field(description="Lane time after their last clip.")] = 0
+    audio_milliseconds: Annotated[int, Field(description="Processed audio.")] = 0
+
+    @property
+    def machine_milliseconds(self) -> int:
+        return self.setup_milliseconds + self.work_milliseconds + self.cleanup_milliseconds
+
+
 class ShardCommit(StatusModel):
     """The shard's result. Recording this digest is the commit."""
 
@@ -173,8 +191,9 @@ class AudioShardStatus(
     assigned_at: Annotated[Timestamp | None, Field(description="When the newest attempt was assigned.")] = None
     attempts: Annotated[
         tuple[AttemptRecord, ...],
-        Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="All attempts, by number."),
+        Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="The newest attempts."),
     ] = ()
+    folded: Annotated[FoldedAttempts | None, Field(description="The attempts before those in the list.")] = None
     commit: ShardCommit | None = None
     plan: Annotated[PlanResult | None, Field(description="Result of a Plan shard.")] = None
     clips: Annotated[ShardClipCounts | None, Field(description="Outcomes of the committed clips.")] = None

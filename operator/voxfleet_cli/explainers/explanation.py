@@ -74,7 +74,13 @@ def message_of(present: Iterable[Condition], type_: ConditionType) -> str:
 
 
 def attempts_of(shard: AudioShard) -> list[Plain]:
-    return [attempt_line(shard, record) for record in shard.status.attempts]
+    folded = shard.status.folded
+    listed = [attempt_line(shard, record) for record in shard.status.attempts]
+    if folded is None:
+        return listed
+    seconds = seconds_text(folded.machine_milliseconds)
+    before: Plain = {"shard": shard.metadata.name, "attempt": f"{folded.attempts} before", "machineSeconds": seconds}
+    return [before, *listed]
 
 
 def attempt_line(shard: AudioShard, record: AttemptRecord) -> Plain:

@@ -12,6 +12,8 @@ from voxfleet_api.kinds.audio_batch_job import FailedClip
 from voxfleet_api.results import job_folder
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 
+_RESUME = """--type=merge -p '{"spec":{"suspend":false}}'"""
+
 
 def _details(job: AudioBatchJob, related: Related) -> Plain:
     status = job.status
@@ -67,6 +69,11 @@ def _job_next(job: AudioBatchJob) -> str:
         trouble = accepted
     if trouble is not None:
         return trouble.message
+    if is_true(present, ConditionType.SUSPENDED):
+        return f"resume it: kubectl patch abj/{job.metadata.name} -n {job.metadata.namespace} {_RESUME}"
+    halted = find(present, ConditionType.HALTED)
+    if halted is not None and halted.status == "True" and job.status.finalize_time is None:
+        return f"nothing: it ends as failed once what still runs has ended: {halted.message}"
     if job.status.pending_reason:
         return f"wait, or give it a Mac: {job.status.pending_reason}"
     return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"

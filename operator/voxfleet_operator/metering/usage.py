@@ -26,7 +26,7 @@ def attempt_usage(
     `report` is what the Mac says about it, and `verified` is the sum of its rows verified so far. `expecting` says that
     the Mac is in contact and its ledger verifies, so missing rows are on their way.
     """
-    never_ran = record.outcome is AttemptOutcome.REFUSED and report is None
+    never_ran = record.outcome in (AttemptOutcome.REFUSED, AttemptOutcome.RETURNED) and report is None
     if never_ran or _sealed(report, verified, expecting=expecting):
         return (verified or NO_ROWS).model_copy(update={"complete": True})
     return None if expecting else verified
@@ -65,7 +65,12 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
     for shard in shards:
         if shard.spec.stage is not Stage.PROCESS:
             continue  # it holds no lane, so there is nothing to pay for
-        commit = shard.status.commit
+        commit, folded = shard.status.commit, shard.status.folded
+        if folded is not None:
+            overhead += folded.setup_milliseconds + folded.cleanup_milliseconds
+            audio += folded.audio_milliseconds
+            rows += folded.rows
+            retry += folded.work_milliseconds
         for record in shard.status.attempts:
             usage = record.usage or NO_ROWS
             if record.outcome is AttemptOutcome.ASSIGNED or record.usage is None or not usage.complete:

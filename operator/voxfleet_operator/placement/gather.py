@@ -23,13 +23,13 @@ from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
-from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, current, is_committed, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class PlacementGatherer:
             held_lanes=held.namespace_lanes,
         )
 
-    def may_be_replaced(self, shard: AudioShard) -> bool:
+    def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
-        if (shard.status.attempt or 0) >= ATTEMPT_CAP:
+        if retries_used(shard.status) >= self.context.options.retry_limit:
             return False
         record = current(shard.status)
         if record is None:
@@ -61,16 +61,21 @@ class PlacementGatherer:
         contact = self.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
         if contact.state is not ContactState.LOST:
             return False
-        return decide(shard, attempt_view(record, self.context.fleet.views()), contact.state) is ShardAction.REPLACE
+        view, wish = attempt_view(record, self.context.fleet.views()), wish_of(job, shard.spec.stage)
+        return decide(shard, view, contact.state, wish) is ShardAction.REPLACE
 
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
         common = placement_job(job, held.job_lanes[job.metadata.uid])
         for shard in shards.all:
+            if self.context.cache.is_assumed(shard.metadata.uid):
+                continue
+            if wish_of(job, shard.spec.stage) is not JobWish.WORK:
+                continue
             if shard.spec.stage is Stage.PROCESS and (shards.halted or job.status.plan is None):
                 continue
             replaces_lost = is_live(shard)
-            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(shard)):
+            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(job, shard)):
                 continue
             yield PendingShard(
                 uid=shard.metadata.uid,

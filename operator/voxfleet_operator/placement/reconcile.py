@@ -1,7 +1,7 @@
 """The placement pass over all shards without a live attempt and all Macs: gather, decide, assign. One runs at a time.
 
-Consistency: the cache holds this process's own writes, so no lane is given away twice. Should the cache lag for
-another reason, the conditional write fails and the pass runs again.
+Consistency: the cache holds this process's own writes, also those that are under way, so no lane is given away twice.
+Should the cache lag for another reason, the conditional write fails and the pass runs again.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.kube import Forbidden, Invalid
+from voxfleet_operator.placement.assignments import AssignmentWriter
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import Assignment
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
-from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
 
 REFUSED_BACKOFF_STEP = 4
 """About a minute."""
+RESEND_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +47,13 @@ class PlacementReconciler:
         self._context = context
         self._backoffs = findings.backoffs
         self._pending_reasons = findings.pending_reasons
+        self._writer = AssignmentWriter(context)
         self._gatherer = PlacementGatherer(context, findings.backoffs, findings.blockers, findings.lease_clock)
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
             return 1.0
+        settled = await self._writer.resend()
         snapshot = self._gatherer.gather()
         plan = place(snapshot, self._context.clock())
         self._publish(plan.pending)
@@ -62,7 +65,10 @@ class PlacementReconciler:
                 # An error with one shard must not hold up the jobs after it.
                 log.error("assignment refused", shard_uid=assignment.shard_uid, error=_without_values(error))
                 self._backoffs.shard_failed(assignment.shard_uid, REFUSED_BACKOFF_STEP, self._context.clock())
-        return 0.0 if conflicts else plan.wake_after_seconds
+        if conflicts:
+            return 0.0
+        waits = (plan.wake_after_seconds, None if settled else RESEND_SECONDS)
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _publish(self, pending: Mapping[str, str]) -> None:
         for uid in self._pending_reasons.replace(pending):
@@ -75,14 +81,18 @@ class PlacementReconciler:
         context = self._context
         shard = context.cache.by_uid(AudioShard, assignment.shard_uid)
         mac = context.cache.get(MacAgent, "", assignment.mac)
-        if shard is None or mac is None or (shard.status.attempt or 0) + 1 != assignment.attempt:
+        if shard is None or mac is None or context.cache.is_assumed(shard.metadata.uid):
             return False
-        if is_live(shard) and not self._gatherer.may_be_replaced(shard):
-            return False  # its Mac came back while earlier assignments were written
+        if (shard.status.attempt or 0) + 1 != assignment.attempt:
+            return False
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         machine = context.fleet.view(assignment.mac).identity
         if job is None or machine is None or not takes_attempts(job):
             return False
+        if wish_of(job, shard.spec.stage) is not JobWish.WORK:
+            return False
+        if is_live(shard) and not self._gatherer.may_be_replaced(job, shard):
+            return False  # its Mac came back while earlier assignments were written
         shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
         bound = log.bind(
             namespace=job.metadata.namespace,
@@ -107,7 +117,7 @@ class PlacementReconciler:
             usage_of_lost=None if old is None else usage_of(shard, old, attempt_view(old, context.fleet.views())),
             now=context.timestamp(),
         )
-        if await write_status(context, shard, status) is None:
+        if not await self._writer.write(shard, status):
             return False
         crash_points.point("assigned")
         bound.info("attempt assigned")

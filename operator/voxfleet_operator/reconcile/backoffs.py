@@ -1,15 +1,16 @@
 """Pauses after failures, so that a broken Mac or shard does not use up its attempts within a second.
 
-They are kept in memory only: a restart begins them anew, but attempts keep their numbers.
+They are kept in memory only: a restart begins them anew, but what retries were used stands in the shards.
 """
 
 from __future__ import annotations
 
 INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
-"""They spread a shard's eight attempts over some fifteen minutes, in which a Mac that drains or cleans up returns."""
+"""They spread a shard's seven retries over some fifteen minutes, in which a Mac that drains or cleans up returns."""
 FORGET_SECONDS = 3600.0
 MAC_FACTOR, MAC_MAX_SECONDS = 2.0, 60.0
+MAC_ASKS_MAX_SECONDS = 600.0
 
 
 class Backoffs:
@@ -27,20 +28,22 @@ class Backoffs:
         """How many shards and Macs are remembered."""
         return len(self._shards) + len(self._mac_failures.keys() | self._macs.keys())
 
-    def shard_failed(self, uid: str, attempt: int, now: float) -> None:
+    def shard_failed(self, uid: str, failures: int, now: float) -> None:
+        """`failures`: how many attempts of the shard have failed so far."""
         self._shards = {other: until for other, until in self._shards.items() if until > now}
-        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(attempt - 1, 16))
+        self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(failures - 1, 16))
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)
 
     def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
+        """`at_least_seconds`: how long the Mac asks to be left alone."""
         for other in [other for other, until in self._macs.items() if until + FORGET_SECONDS <= now]:
             self.mac_succeeded(other)
         failures = self._mac_failures.get(mac, 0)
         self._mac_failures[mac] = failures + 1
         backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))
-        self._macs[mac] = now + max(at_least_seconds, backoff_seconds)
+        self._macs[mac] = now + min(MAC_ASKS_MAX_SECONDS, max(at_least_seconds, backoff_seconds))
 
     def mac_succeeded(self, mac: str) -> None:
         self._mac_failures.pop(mac, None)

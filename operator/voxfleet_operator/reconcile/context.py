@@ -74,6 +74,8 @@ class ReconcileOptions:
     """UID of the kube-system namespace."""
     lost_margin_seconds: float = 60.0
     progress_interval_seconds: float = 15.0
+    retry_limit: int = 7
+    """How many retries a shard gets; 0 for none at all."""
 
 
 @dataclass(frozen=True, slots=True)

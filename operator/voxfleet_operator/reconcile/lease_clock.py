@@ -18,6 +18,8 @@ class MacContact:
     state: ContactState
     lost_in_seconds: float
     """Until a silent Mac counts as lost."""
+    lease_and_margin_seconds: float
+    """How long silence may last."""
 
 
 class LeaseClock:
@@ -44,4 +46,5 @@ class LeaseClock:
                 margin_seconds=margin_seconds,
             ),
             max(0.0, lease_seconds + margin_seconds - silent_seconds),
+            lease_seconds + margin_seconds,
         )

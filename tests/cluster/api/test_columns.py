@@ -118,6 +118,7 @@ def test_the_state_tells_a_job_that_waits_for_a_mac_from_one_that_is_planned(
         "waiting for a Mac to plan it": "WaitingForMac",
         "running": "Running",
         "waiting for a Mac": "WaitingForMac",
+        "suspended": "Suspended",
         "finalizing": "Finalizing",
         "complete": "Finished",
         "failed": "Failed",

@@ -32,6 +32,9 @@ WANTED = {
     "running": "Current",
     "waiting for a Mac": "Current",
     "running with a Secret that went away": "Failed",
+    "suspended": "Current",
+    "halted": "Current",
+    "cancelled before it was accepted": "Failed",
     "finalizing": "Current",
     "complete": "Current",
     "complete with quarantine": "Current",
@@ -92,6 +95,7 @@ def test_conditions_that_report_trouble_are_absent_when_there_is_none(name: str)
         "refused for its contract": {ConditionType.STALLED},
         "refused for its Secret": {ConditionType.STALLED},
         "running with a Secret that went away": {ConditionType.STALLED},
+        "cancelled before it was accepted": {ConditionType.STALLED},
         "failed": {ConditionType.STALLED},
     }
     assert present == troubled.get(name, set())

@@ -217,6 +217,9 @@ BAD: dict[str, Bad] = {
         "spec.input.clips[0].sha256",
         "should match",
     ),
+    "job without time": Bad(
+        JOB, {"spec.activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds", "greater than or equal to 1"
+    ),
     "job that runs nowhere": Bad(JOB, {"spec.parallelism": 0}, "spec.parallelism", "greater than or equal to 1"),
     "job with a task that is not built": Bad(JOB, {"spec.task": "Translate"}, "spec.task", "supported values"),
     "job with a field that is not built": Bad(JOB, {"spec.priority": 1}, "spec.priority", "unknown field"),

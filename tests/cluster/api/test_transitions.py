@@ -24,6 +24,7 @@ ADVICE = (
     "belongs to one Mac for ever",
     "a commit does not change",
     "a cursor never falls",
+    "a cancelled job does not start again",
 )
 DIGEST_A, DIGEST_B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ASSIGNED: Json = {"attempt": 2, "mac": "mac-a", "specDigest": DIGEST_A, "leaseSeconds": 60}
@@ -212,8 +213,30 @@ def test_every_immutable_field_has_a_case(
     assert set(changes) == {info.alias for info in spec.model_fields.values()} - set(frozen.mutable)
 
 
-def test_parallelism_may_change(job: ControlPlane) -> None:
-    assert "patched" in patch(job, "abj", {"spec": {"parallelism": 9}})
+JOB_EDITS: dict[str, list[object]] = {
+    "parallelism": [9],
+    "activeDeadlineSeconds": [60, 3600, None],
+    "suspend": [True, False],
+    "cancel": [True],
+}
+
+
+@pytest.mark.parametrize("field", JOB_EDITS)
+def test_how_a_job_runs_may_change(job: ControlPlane, field: str) -> None:
+    for value in JOB_EDITS[field]:
+        assert "patched" in patch(job, "abj", {"spec": {field: value}})
+
+
+def test_each_field_that_may_change_has_a_case() -> None:
+    frozen = AudioBatchJob.crd.frozen_spec
+    assert frozen is not None and set(JOB_EDITS) == set(frozen.mutable)
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) -> None:
+    patch(job, "abj", {"spec": {"cancel": True}})
+    with pytest.raises(KubectlFailed, match=rf"spec\.cancel: .*{ADVICE[5]}"):
+        patch(job, "abj", {"spec": {"cancel": value}})
 
 
 @pytest.mark.parametrize(

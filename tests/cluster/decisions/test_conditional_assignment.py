@@ -125,7 +125,7 @@ async def test_a_conflict_brings_the_newer_object_into_the_cache(kube: Kube, sha
     assert cached is not None and cached.status == elsewhere.status
     assert queue.depth == 3, "the shard, its job and placement look again"
     written = await write_status(
-        context, cached, attempt_ended(cached, AttemptOutcome.REFUSED, None, "no lane", None, NOW)
+        context, cached, attempt_ended(cached, AttemptOutcome.RETURNED, None, "no lane", None, NOW, retry_limit=7)
     )
     assert written is not None and differs(written.status, cached.status) is not False
     version = written.metadata.resource_version

@@ -9,19 +9,27 @@ from datetime import datetime
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, VoiceContract
-from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AcceptedContract, AudioBatchJobStatus, JobPlan
+from voxfleet_api.kinds.audio_batch_job import (
+    CLEANUP_FINALIZER,
+    AcceptedContract,
+    AudioBatchJobStatus,
+    ClipCounts,
+    JobPlan,
+)
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
 from voxfleet_operator.reconcile.job_findings import Blocker
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condition, has_ended, is_suspended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
-from voxfleet_operator.reconcile.shard.status import failed_condition, is_live
+from voxfleet_operator.reconcile.shard.status import failed_condition, is_committed, is_live
 
 PLANNING = "the input is listed and its headers are read"
 RUNNING = "shards run as lanes get free"
 FINALIZING = "results are merged"
+SUSPENDED = "the job is suspended; set spec.suspend to false to resume it"
+CANCELLED = (Reason.CANCELLED, "the job was cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class JobDecision:
 REFUSAL_GRACE_SECONDS = 10
 """How long after its creation a job may lack what it names. GitOps applies a job and its contract in one go, in any
 order, and gives up at the first Stalled."""
+FINALIZE_SECONDS = 30 * 60
+"""How long results may take to be merged, from the end of the last Process shard. Then the job fails without them."""
 
 
 def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
@@ -76,7 +86,10 @@ class _JobDecider:
             return JobDecision(job.status, add_finalizer=True)
         blocker = self._snapshot.blocker
         if job.status.contract is None:
+            if job.spec.cancel:
+                return self._fail(*CANCELLED)
             return self._accept() if blocker is None else self._refuse(blocker)
+        self._count_time()
         if blocker is None:
             self._conditions.drop(ConditionType.STALLED)
         else:
@@ -85,8 +98,41 @@ class _JobDecider:
             return self._plan()
         return self._process(job.status.plan)
 
+    def _count_time(self) -> None:
+        """A suspended job's time does not count; when it resumes, it counts anew, as a batch/v1 Job's does."""
+        suspended, status = is_suspended(self._job), self._job.status
+        if suspended == (status.start_time is None):
+            return
+        status = status.model_copy(update={"start_time": None if suspended else self._now})
+        self._job = self._job.model_copy(update={"status": status})
+
+    def _deadline_seconds(self) -> float | None:
+        """Until the job's deadline, 0 once it has passed; None if it has none now."""
+        limit, start = self._job.spec.active_deadline_seconds, self._job.status.start_time
+        return None if limit is None or start is None else max(0.0, limit - self._seconds_since(start))
+
+    def _halt_cause(self) -> tuple[str, str] | None:
+        """Why nothing starts any more, as reason and message.
+
+        What was found first stays, but for a shard's fault: what runs may still end then, until it is stopped, too.
+        """
+        halted = halted_condition(self._job)
+        if halted is not None and halted.reason in STOPPING_REASONS:
+            return halted.reason, halted.message
+        if self._job.spec.cancel:
+            return CANCELLED
+        if self._deadline_seconds() == 0:
+            limit = self._job.spec.active_deadline_seconds
+            return Reason.DEADLINE_EXCEEDED, f"the job took longer than its activeDeadlineSeconds, {limit}"
+        return self._shards.halt_cause if halted is None else (halted.reason, halted.message)
+
+    def _suspend(self) -> JobDecision:
+        self._conditions.set(ConditionType.SUSPENDED, True, Reason.SUSPENDED, SUSPENDED)
+        self._state(Reason.SUSPENDED, SUSPENDED)
+        return JobDecision(self._status(self._job.status))
+
     def _refuse(self, blocker: Blocker) -> JobDecision:
-        grace_seconds = REFUSAL_GRACE_SECONDS - self._age_seconds()
+        grace_seconds = REFUSAL_GRACE_SECONDS - self._seconds_since(self._job.metadata.creation_timestamp)
         problem, other = ConditionType.STALLED, ConditionType.RECONCILING
         if grace_seconds > 0:
             problem, other = other, problem
@@ -96,11 +142,10 @@ class _JobDecider:
         self._state(Reason.PENDING, blocker.message)
         return JobDecision(self._status(self._job.status), again_seconds=max(grace_seconds, 0.0) or None)
 
-    def _age_seconds(self) -> float:
-        created = self._job.metadata.creation_timestamp
-        if not created:
+    def _seconds_since(self, time: str | None) -> float:
+        if not time:
             return math.inf
-        return (datetime.fromisoformat(self._now) - datetime.fromisoformat(created)).total_seconds()
+        return (datetime.fromisoformat(self._now) - datetime.fromisoformat(time)).total_seconds()
 
     def _accept(self) -> JobDecision:
         job, contract = self._job, self._snapshot.contract
@@ -113,10 +158,22 @@ class _JobDecider:
         accepted = AcceptedContract(digest=digest_of(contract.spec), spec=contract.spec)
         self._conditions.set(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "the contract is copied into status")
         self._state(Reason.PLANNING, PLANNING)
-        return JobDecision(self._status(job.status.model_copy(update={"contract": accepted, "start_time": self._now})))
+        return JobDecision(
+            self._status(
+                job.status.model_copy(
+                    update={"contract": accepted, "start_time": None if is_suspended(job) else self._now}
+                )
+            )
+        )
 
     def _plan(self) -> JobDecision:
+        cause = self._halt_cause()
+        if cause is not None:
+            return self._fail(*cause)
         shard = self._shards.plan
+        if is_suspended(self._job) and (shard is None or not is_committed(shard)):
+            return self._suspend()
+        self._conditions.drop(ConditionType.SUSPENDED)
         if shard is None:
             return JobDecision(self._status(self._job.status), create=(NewShard(Stage.PLAN),))
         failed = failed_condition(shard)
@@ -124,39 +181,75 @@ class _JobDecider:
             return self._fail(failed.reason, failed.message)
         if shard.status.commit is None or shard.status.plan is None:
             self._progress(Reason.PLANNING, PLANNING)
-            return JobDecision(self._status(self._job.status))
+            return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds())
         plan = frozen_plan(shard.status.commit, shard.status.plan)
         self._state(Reason.RUNNING, RUNNING)
         return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
 
     def _process(self, plan: JobPlan) -> JobDecision:
-        total = shard_total(plan)
-        missing = () if self._shards.halted else self._shards.missing_ordinals(total)
+        if self._job.status.finalize_time is not None:
+            return self._finalize(self._job.status.finalize_time)
+        total, cause = shard_total(plan), self._halt_cause()
+        if self._shards.processed(total):
+            return self._finalize(self._now)
+        if cause is not None:
+            self._conditions.set(ConditionType.HALTED, True, *cause)
+        if is_suspended(self._job) and cause is None:
+            return self._suspend()
+        self._conditions.drop(ConditionType.SUSPENDED)
+        missing = () if cause is not None else self._shards.missing_ordinals(total)
         if missing:
             create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
-            return JobDecision(self._status(self._job.status), create=create)
-        if not self._shards.processed(total):
-            self._progress(Reason.RUNNING, RUNNING)
-            return JobDecision(self._status(self._job.status))
-        return self._finalize()
+            return JobDecision(self._status(self._job.status), create=create, again_seconds=self._deadline_seconds())
+        self._progress(Reason.RUNNING, RUNNING)
+        return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds() or None)
 
-    def _finalize(self) -> JobDecision:
+    def _finalize(self, since: str) -> JobDecision:
+        self._conditions.drop(ConditionType.SUSPENDED)
         shard = self._shards.finalize
+        if shard is not None and (shard.status.commit is not None or failed_condition(shard) is not None):
+            return self._conclude()
+        left_seconds = FINALIZE_SECONDS - self._seconds_since(since)
+        if left_seconds <= 0:
+            return self._conclude(unmerged=True)
         if shard is None:
             self._state(Reason.FINALIZING, FINALIZING)
-            return JobDecision(self._status(self._job.status), create=(NewShard(Stage.FINALIZE),))
-        if shard.status.commit is None and failed_condition(shard) is None:
+        else:
             self._progress(Reason.FINALIZING, FINALIZING)
-            return JobDecision(self._status(self._job.status))
+        return JobDecision(
+            self._status(self._job.status.model_copy(update={"finalize_time": since})),
+            create=(NewShard(Stage.FINALIZE),) if shard is None else (),
+            again_seconds=left_seconds,
+        )
+
+    def _conclude(self, *, unmerged: bool = False) -> JobDecision:
+        """The job's end. `unmerged`: its results could not be merged in time, and nothing waits for them any longer."""
         status = self._status(self._job.status, ended=True)
-        failed = verdict(self._job, status.clips, self._shards)
+        failed = self._verdict(status.clips)
+        if unmerged:
+            late = f"the results were not merged within {FINALIZE_SECONDS // 60} minutes"
+            if self._snapshot.pending_reason is not None:
+                late = f"{late}: {self._snapshot.pending_reason}"
+            reason, message = (Reason.FINALIZE_DEADLINE_EXCEEDED, late) if failed is None else failed
+            failed = reason, message if message == late else f"{message}; {late}"
         if failed is not None:
             return self._fail(*failed)
         self._conditions.drop(ConditionType.STALLED)
+        self._conditions.drop(ConditionType.HALTED)
         self._conditions.set(ConditionType.COMPLETE, True, Reason.FINISHED, "all results are in status.results")
         return JobDecision(self._ended())
 
+    def _verdict(self, counts: ClipCounts) -> tuple[str, str] | None:
+        """Why the job has failed, as reason and message; None if it has not."""
+        found, halted = verdict(self._job, counts, self._shards), halted_condition(self._job)
+        if halted is None or not counts.not_run or (found is not None and found[0] == halted.reason):
+            return found
+        return halted.reason, halted.message
+
     def _fail(self, reason: str, message: str) -> JobDecision:
+        self._conditions.drop(ConditionType.HALTED)
+        self._conditions.drop(ConditionType.RECONCILING)
+        self._conditions.drop(ConditionType.SUSPENDED)
         self._conditions.set(ConditionType.FAILED, True, reason, message)
         self._conditions.set(ConditionType.STALLED, True, reason, message)
         self._state(Reason.FAILED, message)

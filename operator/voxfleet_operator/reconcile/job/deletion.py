@@ -31,17 +31,24 @@ class Deletion:
 
 
 def plan_deletion(
-    job: AudioBatchJob, shards: JobShards, views: Mapping[str, MacView], confirmed: Set[PlacedAttempt], now: datetime
+    job: AudioBatchJob,
+    shards: JobShards,
+    macs: Set[str],
+    views: Mapping[str, MacView],
+    confirmed: Set[PlacedAttempt],
+    now: datetime,
 ) -> Deletion:
-    """`confirmed` holds the attempts that agents have confirmed to be gone.
+    """`confirmed` holds the attempts that agents have confirmed to be gone, `macs` the names of all MacAgents: one
+    without a view was not dialled yet by this process, and may hold anything.
 
     A machine without a MacAgent is not waited for: what it holds is an orphan when it returns.
     """
     left = sorted(_placed_attempts(job, shards, views) - confirmed)
     if FORCE_ANNOTATION in job.metadata.annotations:
         return Deletion(finish=True, gave_up=f"annotation {FORCE_ANNOTATION}" if left else None)
-    unreachable = tuple(sorted({mac for mac, _ in left if not views[mac].connected}))
-    if not left:
+    undialled = macs - views.keys()
+    unreachable = tuple(sorted({mac for mac, _ in left if not views[mac].connected} | undialled))
+    if not left and not undialled:
         return Deletion(finish=True)
     if now >= _deadline(job):
         names = ", ".join(unreachable or sorted({mac for mac, _ in left}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import AttemptRecord
@@ -20,7 +20,7 @@ from voxfleet_operator.reconcile.job.settled_shards import plan_removal
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import has_ended, standing
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -41,6 +41,8 @@ class JobReconciler:
         self._blockers = blockers
         self._pending_reasons = pending_reasons
         self._written_seconds: dict[str, float] = {}
+        self._taken_names: dict[str, Blocker] = {}
+        """By job UID: the shard's name that another object has."""
         self._confirmed: dict[str, set[PlacedAttempt]] = {}
         self._stored = StoredStatements(context.cache)
 
@@ -73,9 +75,10 @@ class JobReconciler:
             self._announce(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
-        if snapshot.blocker is not None:
-            return BLOCKED_RETRY_SECONDS
-        return decision.again_seconds if decision.again_seconds is not None else wait_seconds
+        if decision.create and self._taken_names.pop(job.metadata.uid, None) is not None:
+            return 0.0
+        waits = (wait_seconds, decision.again_seconds, BLOCKED_RETRY_SECONDS if snapshot.blocker is not None else None)
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     async def _gather(self, job: AudioBatchJob, shards: JobShards) -> JobSnapshot:
         return JobSnapshot(
@@ -91,8 +94,9 @@ class JobReconciler:
         uid = job.metadata.uid
         if has_ended(job):
             self._blockers.clear(uid)
-        if has_ended(job) or (job.status.contract is not None and uid not in self._blockers):
             return None
+        if job.status.contract is not None and uid not in self._blockers:
+            return self._taken_names.get(uid)
         try:
             await job_credentials(self._context, job)
         except Blocked as blocked:
@@ -113,7 +117,10 @@ class JobReconciler:
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
     def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Publishes an event when the job enters a new state, and wakes live shards when it ends, so that they stop."""
+        """Publishes an event when the job enters a new state, and wakes live shards if it wants less of them now."""
+        if standing(old) != standing(new):
+            for shard in filter(is_live, shards.all):
+                self._context.queue.add(key_of(shard))
         before = find(old.status.conditions, ConditionType.COMPLETE)
         after = find(new.status.conditions, ConditionType.COMPLETE)
         if after is None or (before is not None and before.reason == after.reason):
@@ -121,9 +128,6 @@ class JobReconciler:
         failed = has_ended(new) and after.status != "True"
         log.info("job", job=new.metadata.name, namespace=new.metadata.namespace, state=after.reason)
         self._context.events.publish(new, after.reason, after.message, warning=failed)
-        if has_ended(new):
-            for shard in filter(is_live, shards.all):
-                self._context.queue.add(key_of(shard))
 
     async def _create(self, job: AudioBatchJob, wanted: tuple[NewShard, ...]) -> bool:
         """False if another object has a shard's name."""
@@ -148,8 +152,12 @@ class JobReconciler:
             observe(self._context, found)
             return True
         note = f"AudioShard {name} exists and is not this job's; delete it"
-        log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
-        self._context.events.publish(job, "ShardNameTaken", note, warning=True)
+        blocker = Blocker(Reason.SHARD_NAME_TAKEN, note)
+        if self._taken_names.get(job.metadata.uid) != blocker:
+            self._taken_names[job.metadata.uid] = blocker
+            log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
+            self._context.events.publish(job, blocker.reason, note, warning=True)
+            self._context.queue.add(key_of(job))
         return False
 
     async def _remove_settled(self, job: AudioBatchJob, shards: JobShards) -> float | None:
@@ -176,10 +184,9 @@ class JobReconciler:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:
             return None
         context = self._context
-        if any(mac.metadata.name not in context.fleet.views() for mac in context.cache.all(MacAgent)):
-            return DELETE_POLL_SECONDS  # this process has just started and has no session with that Mac yet
+        macs = {mac.metadata.name for mac in context.cache.all(MacAgent)}
         confirmed = self._confirmed.setdefault(job.metadata.uid, set())
-        deletion = plan_deletion(job, shards, context.fleet.views(), confirmed, context.now())
+        deletion = plan_deletion(job, shards, macs, context.fleet.views(), confirmed, context.now())
         for placed in deletion.deletes:
             if self._is_gone(placed):
                 confirmed.add(placed)
@@ -215,8 +222,9 @@ class JobReconciler:
 
     def _forget_gone(self) -> None:
         """Whoever deleted a job, and however: nothing is remembered of it."""
-        known = self._written_seconds.keys() | self._confirmed.keys() | self._blockers.jobs()
+        known = self._written_seconds.keys() | self._confirmed.keys() | self._taken_names.keys() | self._blockers.jobs()
         for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
             self._written_seconds.pop(uid, None)
             self._confirmed.pop(uid, None)
+            self._taken_names.pop(uid, None)
             self._blockers.clear(uid)

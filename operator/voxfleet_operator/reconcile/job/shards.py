@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from voxfleet_api.clip_limits import beyond_halt
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_operator.reconcile.job_life import halted_condition
 from voxfleet_operator.reconcile.shard.new_shard import belongs
-from voxfleet_operator.reconcile.shard.status import concerns_job, is_committed, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import concerns_job, failed_condition, is_committed, is_failed, is_live
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class JobShards:
     all: tuple[AudioShard, ...]
     halt_percent: int | None = None
     """The contract's quarantine.haltFanOutPercent."""
+    was_halted: bool = False
+    """Whether the job's status says so, which it never takes back."""
 
     @classmethod
     def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard]) -> JobShards:
@@ -27,6 +31,7 @@ class JobShards:
         return cls(
             tuple(shard for shard in shards if belongs(shard, job)),
             None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
+            halted_condition(job) is not None,
         )
 
     @cached_property
@@ -45,10 +50,22 @@ class JobShards:
     @cached_property
     def halted(self) -> bool:
         """Whether Process shards get no new attempts: the job or its clips are at fault, or Finalize has begun."""
+        return self.was_halted or self.finalize is not None or self.halt_cause is not None
+
+    @cached_property
+    def halt_cause(self) -> tuple[str, str] | None:
+        """Why the shards themselves halt the job, as reason and message."""
+        for shard in filter(concerns_job, self.process):
+            failed = failed_condition(shard)
+            if failed is not None:
+                return failed.reason, f"shard {shard.metadata.name} failed: {failed.message}"
+        beyond = self.quarantined_beyond_halt
+        if beyond is None:
+            return None
         return (
-            self.finalize is not None
-            or any(concerns_job(shard) for shard in self.process)
-            or self.quarantined_beyond_halt is not None
+            Reason.QUARANTINE_LIMIT_EXCEEDED,
+            f"{beyond[0]} of the first {beyond[1]} clips were quarantined, beyond the contract's haltFanOutPercent of"
+            f" {self.halt_percent}",
         )
 
     @cached_property

@@ -181,6 +181,7 @@ def _essence(status: AudioBatchJobStatus, *, without_state: bool) -> object:
         status.contract is None,
         status.plan,
         status.results,
+        status.finalize_time,
         status.completion_time,
         status.usage.settled,
     )

@@ -12,6 +12,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
+from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.shard.status import is_settled
 
@@ -38,8 +39,9 @@ class ShardAction(StrEnum):
     PUT = "Put"  # start or resume
     COMMIT = "Commit"  # record the result
     FAIL = "Fail"  # record the failure
-    REVOKE = "Revoke"  # delete it on its Mac, then record that it was refused
+    REVOKE = "Revoke"  # delete it on its Mac, then record its end
     REPLACE = "Replace"  # placement may assign the next attempt
+    LOSE = "Lose"  # record that it is lost; no other attempt takes over
 
 
 TABLE: Mapping[tuple[ContactState, ReportedState], ShardAction] = {
@@ -88,11 +90,32 @@ def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> Rep
     return ReportedState(report.state.value)
 
 
-def decide(shard: AudioShard, view: MacView | None, contact: ContactState) -> ShardAction:
+DISCARDED: Mapping[ContactState, ShardAction] = {
+    ContactState.CONNECTED: ShardAction.REVOKE,
+    ContactState.SILENT: ShardAction.WAIT,
+    ContactState.LOST: ShardAction.LOSE,
+}
+"""An attempt of a job that has ended, whatever its Mac reports."""
+
+
+def decide(shard: AudioShard, view: MacView | None, contact: ContactState, wish: JobWish) -> ShardAction:
     """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
+    if wish is JobWish.DISCARD:
+        return DISCARDED[contact]
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
-    return TABLE[contact, reported_state(report, shard.status.spec_digest)]
+    action = TABLE[contact, reported_state(report, shard.status.spec_digest)]
+    if wish is JobWish.STOP and action is ShardAction.WAIT and contact is ContactState.CONNECTED:
+        return ShardAction.REVOKE
+    if wish is JobWish.WORK:
+        return action
+    return _NOTHING_STARTS.get(action, action)
+
+
+_NOTHING_STARTS: Mapping[ShardAction, ShardAction] = {
+    ShardAction.PUT: ShardAction.REVOKE,
+    ShardAction.REPLACE: ShardAction.LOSE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +167,8 @@ class PutRefusal:
     """True: the attempt is deleted on that Mac and the next one goes elsewhere. False: the same PUT is sent later."""
     failure_class: str | None
     message: str
-    mac_pauses: bool = False
-    """Whether other shards avoid the Mac for a while, too, because it has no room."""
+    no_room: bool = False
+    """Whether the Mac only has no room now: this costs no retry, and other shards avoid the Mac for a while, too."""
 
 
 def put_refusal(refusal: AgentRefused) -> PutRefusal:
@@ -158,8 +181,8 @@ def put_refusal(refusal: AgentRefused) -> PutRefusal:
         return PutRefusal(True, problem.failure_class or FailureClass.RUNTIME_MISMATCH, problem.message)
     if status == 507:
         failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
-        return PutRefusal(True, failure_class, problem.message, mac_pauses=True)
-    return PutRefusal(True, _retryable(problem.failure_class), text, mac_pauses=status in (429, 503))
+        return PutRefusal(True, failure_class, problem.message, no_room=True)
+    return PutRefusal(True, _retryable(problem.failure_class), text, no_room=status in (429, 503))
 
 
 def put_wait_seconds(answer: AgentAnswer, now: float) -> float:

@@ -1,11 +1,15 @@
 """Sends a shard's newest attempt to its Mac and records how it ends.
 
 Consistency: status.attempt is the fencing token. An attempt is written into status before its Mac is called, and
-every write is conditional on the very version that was decided on. What a Mac reports about older attempts changes
+every write is conditional on the very version that was decided on. While the next attempt is being written, nothing is
+done about the shard. What a Mac reports about older attempts changes
 nothing but the account of machine time.
 """
 
 from __future__ import annotations
+
+import math
+from datetime import datetime
 
 import structlog
 
@@ -33,7 +37,7 @@ from voxfleet_operator.reconcile.credentials import (
     job_credentials,
 )
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
-from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import (
@@ -46,11 +50,12 @@ from voxfleet_operator.reconcile.shard.decide import (
 )
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import (
-    ATTEMPT_CAP,
     attempt_ended,
     committed,
+    costs_retry,
     current,
     is_failed,
+    retries_used,
     with_usages,
 )
 from voxfleet_operator.reconcile.status_writer import write_status
@@ -58,6 +63,8 @@ from voxfleet_shared import crash_points
 
 NOT_NOW_RETRY_SECONDS = 10.0
 TAKES_CREDENTIALS = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
+PREDECESSOR_POLL_SECONDS = 2.0
+"""Between two looks at an attempt that works on a Mac that does not answer."""
 UNANSWERED_POLL_SECONDS = 30.0
 """Looks again although nothing has woken the shard; an answer does."""
 
@@ -76,6 +83,8 @@ class ShardReconciler:
         shard = self._context.cache.get(AudioShard, key.namespace, key.name)
         if shard is None or shard.metadata.deletion_timestamp is not None:
             return None
+        if self._context.cache.is_assumed(shard.metadata.uid):
+            return None  # the end of that write wakes it
         job = self._context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         if job is None or job.metadata.deletion_timestamp is not None or not belongs(shard, job):
             return None
@@ -120,33 +129,45 @@ class _AssignedAttempt:
         )
 
     async def reconcile(self) -> float | None:
-        if has_ended(self._job):
-            return await self._stop()
-        self._delete_superseded()
+        works_elsewhere = self._delete_superseded()
         contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
-        match decide(self._shard, self._view, contact.state):
+        wish = wish_of(self._job, self._shard.spec.stage)
+        match decide(self._shard, self._view, contact.state, wish):
+            case ShardAction.PUT if works_elsewhere and self._assigned_seconds() < contact.lease_and_margin_seconds:
+                return PREDECESSOR_POLL_SECONDS
             case ShardAction.PUT:
                 return await self._put()
             case ShardAction.COMMIT:
                 return await self._commit()
             case ShardAction.FAIL:
                 return await self._fail()
-            case ShardAction.REVOKE:
+            case ShardAction.REVOKE if wish is JobWish.WORK:
                 return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
+            case ShardAction.REVOKE:
+                return await self._revoke(None, _why_stopped(self._job), AttemptOutcome.RETURNED)
             case ShardAction.REPLACE:
                 return await self._replace()
+            case ShardAction.LOSE:
+                return await self._lose()
             case ShardAction.WAIT:
                 return await self._renew_credentials() if self._view.connected else contact.lost_in_seconds
 
-    async def _stop(self) -> float | None:
-        if not self._view.connected:
-            return None
-        return await self._revoke(None, "the job has ended")
+    def _delete_superseded(self) -> bool:
+        """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write.
 
-    def _delete_superseded(self) -> None:
-        """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write."""
+        Returns whether one that works may go on doing so, because its Mac did not answer.
+        """
+        works = False
         for view, key in superseded(self._shard, self._context.fleet.views()).deletes:
-            _delete(self._context, view, key)
+            report = view.attempts[key]
+            stopped = _delete(self._context, view, key) in (Outcome.DELETING, Outcome.GONE)
+            works |= not (stopped or report.has_ended or report.state is AttemptState.PARKED)
+        return works
+
+    def _assigned_seconds(self) -> float:
+        """How long ago the attempt was assigned."""
+        at = self._shard.status.assigned_at
+        return math.inf if at is None else (self._context.now() - datetime.fromisoformat(at)).total_seconds()
 
     async def _put(self) -> float | None:
         answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
@@ -170,6 +191,8 @@ class _AssignedAttempt:
         if request.spec_digest != self._shard.status.spec_digest:
             return await self._revoke(None, "what this attempt would do has changed since it was assigned")
         self._unblock()
+        if not self._is_newest():
+            return 0.0
         self._context.leader.check()
         self._context.fleet.put(self._view, self._key, request)
         return UNANSWERED_POLL_SECONDS
@@ -206,6 +229,12 @@ class _AssignedAttempt:
         """Raises SpecNotReady."""
         return attempt_request(self._spec(), self._shard.status.lease_seconds or 1, credentials)
 
+    def _is_newest(self) -> bool:
+        """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""
+        cache, uid = self._context.cache, self._shard.metadata.uid
+        shard = cache.by_uid(AudioShard, uid)
+        return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
+
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)
         own = [shard for shard in shards if belongs(shard, self._job)]
@@ -225,10 +254,10 @@ class _AssignedAttempt:
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
         meaning = put_refusal(refusal)
-        if meaning.mac_pauses:
-            at_least_seconds = refusal.retry_after_seconds or 0.0
-            self._backoffs.mac_failed(self._record.mac, self._context.clock(), at_least_seconds)
-        return await self._revoke(meaning.failure_class, meaning.message)
+        if not meaning.no_room:
+            return await self._revoke(meaning.failure_class, meaning.message)
+        self._backoffs.mac_failed(self._record.mac, self._context.clock(), refusal.retry_after_seconds or 0.0)
+        return await self._revoke(meaning.failure_class, meaning.message, AttemptOutcome.RETURNED)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -260,23 +289,27 @@ class _AssignedAttempt:
             usage,
             self._context.timestamp(),
             report,
+            retry_limit=self._context.options.retry_limit,
         )
         if rule_of(failure.failure_class).remedy is Remedy.OTHER_MAC:
             self._backoffs.mac_failed(self._record.mac, self._context.clock())
         return await self._end(status)
 
-    async def _revoke(self, failure_class: str | None, message: str) -> float | None:
+    async def _revoke(
+        self, failure_class: str | None, message: str, outcome: AttemptOutcome = AttemptOutcome.REFUSED
+    ) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
-        refused = self._record.model_copy(update={"outcome": AttemptOutcome.REFUSED})
+        usage = usage_of(self._shard, self._record.model_copy(update={"outcome": outcome}), self._view)
         status = attempt_ended(
             self._shard,
-            AttemptOutcome.REFUSED,
+            outcome,
             failure_class,
             message,
-            usage_of(self._shard, refused, self._view),
+            usage,
             self._context.timestamp(),
+            retry_limit=self._context.options.retry_limit,
         )
         return await self._end(status)
 
@@ -286,9 +319,12 @@ class _AssignedAttempt:
 
     async def _replace(self) -> float | None:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
-        if self._record.attempt < ATTEMPT_CAP:
+        if retries_used(self._shard.status) < self._context.options.retry_limit:
             self._context.queue.add(PLACEMENT)
             return None
+        return await self._lose()
+
+    async def _lose(self) -> float | None:
         message = f"no contact with {self._record.mac} for longer than its lease"
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
@@ -298,6 +334,7 @@ class _AssignedAttempt:
             message,
             usage,
             self._context.timestamp(),
+            retry_limit=self._context.options.retry_limit,
         )
         return await self._end(status)
 
@@ -305,8 +342,9 @@ class _AssignedAttempt:
         written = await write_status(self._context, self._shard, self._with_superseded_usages(status))
         if written is None:
             return 0.0
-        self._backoffs.shard_failed(self._shard.metadata.uid, self._record.attempt, self._context.clock())
         ended = current(written.status)
+        if ended is not None and costs_retry(ended):
+            self._backoffs.shard_failed(self._shard.metadata.uid, retries_used(written.status), self._context.clock())
         why = find(written.status.conditions, ConditionType.COMMITTED)
         self._log.warning(
             "attempt ended",
@@ -318,6 +356,13 @@ class _AssignedAttempt:
 
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
         return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
+
+
+def _why_stopped(job: AudioBatchJob) -> str:
+    if is_suspended(job):
+        return "the job is suspended"
+    halted = halted_condition(job)
+    return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
 
 
 def _out_of_reach(record: AttemptRecord) -> MacView:

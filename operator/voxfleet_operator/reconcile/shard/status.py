@@ -8,10 +8,12 @@ from voxfleet_api.conditions import Condition, ConditionType, Reason, condition,
 from voxfleet_api.failures import RULES, FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import (
+    MAX_ATTEMPTS,
     AttemptOutcome,
     AttemptRecord,
     AttemptUsage,
     AudioShardStatus,
+    FoldedAttempts,
     MachineIdentity,
     ShardClipCounts,
     ShardCommit,
@@ -19,8 +21,8 @@ from voxfleet_api.kinds.audio_shard import (
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
 
-ATTEMPT_CAP = 8
-"""How many attempts a shard gets, whatever ended them; more would only waste machine time."""
+KEPT_ATTEMPTS = MAX_ATTEMPTS // 2
+"""How many attempts a status lists before the oldest are summed up; one whose rows are not verified stays longer."""
 
 
 def current(status: AudioShardStatus) -> AttemptRecord | None:
@@ -56,6 +58,17 @@ def is_failed(shard: AudioShard) -> bool:
 def failed_condition(shard: AudioShard) -> Condition | None:
     found = find(shard.status.conditions, ConditionType.FAILED)
     return found if found is not None and found.status == "True" else None
+
+
+def costs_retry(record: AttemptRecord) -> bool:
+    """Whether the attempt's end counts against the retry limit; a Mac that had no room, or gave it back, costs none."""
+    return record.outcome not in (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED)
+
+
+def retries_used(status: AudioShardStatus) -> int:
+    """How many retries the attempts so far have cost. The attempt's number does not tell: it only fences."""
+    folded = 0 if status.folded is None else status.folded.retries
+    return folded + sum(costs_retry(record) for record in status.attempts)
 
 
 def concerns_job(shard: AudioShard) -> bool:
@@ -96,6 +109,7 @@ def assigned(
         for record in shard.status.attempts
     )
     record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, outcome=AttemptOutcome.ASSIGNED)
+    listed, folded = fold(shard.status.folded, (*records, record), lanes=shard.spec.stage is Stage.PROCESS)
     return _with_condition(
         shard,
         shard.status.model_copy(
@@ -105,7 +119,8 @@ def assigned(
                 "spec_digest": spec_digest,
                 "lease_seconds": lease_seconds,
                 "assigned_at": now,
-                "attempts": (*records, record),
+                "attempts": listed,
+                "folded": folded,
             }
         ),
         Reason.ASSIGNED,
@@ -148,16 +163,20 @@ def attempt_ended(
     usage: AttemptUsage | None,
     now: str,
     report: AttemptStatus | None = None,
+    *,
+    retry_limit: int,
 ) -> AudioShardStatus:
     """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good."""
     status = _end_current(shard.status, outcome, failure_class, message, usage)
     if report is not None:
         status = status.model_copy(update=_scratch(status, report))
-    reason = failed_for_good(failure_class, status.attempt or 0)
+    used = retries_used(status)
+    reason = failed_for_good(failure_class, used, retry_limit)
     status = _with_condition(shard, status, reason or failure_class or Reason.PENDING, message, now)
     if reason is None:
         return status
-    text = message if reason != Reason.ATTEMPTS_EXHAUSTED else f"all {ATTEMPT_CAP} attempts ended; the last: {message}"
+    exhausted = f"{used} attempts failed, and a shard is retried {retry_limit} times; the last: {message}"
+    text = exhausted if reason == Reason.ATTEMPTS_EXHAUSTED else message
     failed = condition(
         shard.status.conditions,
         ConditionType.FAILED,
@@ -171,11 +190,45 @@ def attempt_ended(
     return status.model_copy(update={"conditions": (*others, failed)})
 
 
-def failed_for_good(failure_class: str | None, attempts: int) -> str | None:
-    """The reason, if no further attempt would help or is allowed; otherwise None."""
+def failed_for_good(failure_class: str | None, retries: int, retry_limit: int) -> str | None:
+    """The reason, if no further attempt would help or is allowed; otherwise None.
+
+    `retries`: what the attempts have cost so far, the one that just ended included.
+    """
     if failure_class is not None and rule_of(failure_class).remedy is Remedy.NOTHING:
         return failure_class
-    return Reason.ATTEMPTS_EXHAUSTED if attempts >= ATTEMPT_CAP else None
+    return Reason.ATTEMPTS_EXHAUSTED if retries > retry_limit else None
+
+
+def fold(
+    folded: FoldedAttempts | None, records: Iterable[AttemptRecord], *, lanes: bool
+) -> tuple[tuple[AttemptRecord, ...], FoldedAttempts | None]:
+    """Sums up the oldest ended attempts beyond KEPT_ATTEMPTS. Those whose rows are still expected stay until the list
+    is full. `lanes`: whether the attempts hold lanes and so have rows.
+    """
+    listed = sorted(records, key=lambda record: record.attempt)
+    while len(listed) > KEPT_ATTEMPTS:
+        ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
+        settled = [record for record in ended if not lanes or (record.usage is not None and record.usage.complete)]
+        if not settled and len(listed) <= MAX_ATTEMPTS:
+            break
+        oldest = (settled or ended)[0]
+        listed.remove(oldest)
+        folded = _with_folded(folded or FoldedAttempts(), oldest, settled=bool(settled))
+    return tuple(listed), folded
+
+
+def _with_folded(folded: FoldedAttempts, record: AttemptRecord, *, settled: bool) -> FoldedAttempts:
+    usage = record.usage
+    sums = ("rows", "setup_milliseconds", "work_milliseconds", "cleanup_milliseconds", "audio_milliseconds")
+    return folded.model_copy(
+        update={
+            "attempts": folded.attempts + 1,
+            "retries": folded.retries + costs_retry(record),
+            "unsettled": folded.unsettled + (not settled),
+            **({} if usage is None else {name: getattr(folded, name) + getattr(usage, name) for name in sums}),
+        }
+    )
 
 
 def with_usages(status: AudioShardStatus, usages: Iterable[tuple[int, AttemptUsage]]) -> AudioShardStatus:

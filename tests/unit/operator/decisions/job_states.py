@@ -33,6 +33,7 @@ def job_states() -> dict[str, AudioBatchJob]:
     pending = (a_shard(running, Stage.PROCESS, 0), a_shard(running, Stage.PROCESS, 1))
     done = (committed(running, Stage.PROCESS, 0, succeeded=60), committed(running, Stage.PROCESS, 1, succeeded=40))
     poison = committed(running, Stage.PROCESS, 1, succeeded=39, quarantined=1)
+    suspended, cancelled = a_job(suspend=True), _created("2026-11-20T22:00:00Z", a_job({}, cancel=True))
     finalizing = a_shard(running, Stage.FINALIZE, **LIVE)
     return {
         "nobody has seen it": new.model_copy(update={"status": AudioBatchJobStatus()}),
@@ -50,6 +51,9 @@ def job_states() -> dict[str, AudioBatchJob]:
         "running": _with(running, _decided(running, *shards)),
         "waiting for a Mac": _with(running, _decided(running, *pending, pending_reason=NO_MAC)),
         "running with a Secret that went away": _with(running, _decided(running, *shards, blocker=NO_SECRET)),
+        "suspended": _with(suspended, _decided(suspended, *pending)),
+        "halted": _with(running, _decided(running, failed(running, 0, "ModelMismatch"), shards[1])),
+        "cancelled before it was accepted": _with(cancelled, _decided(cancelled)),
         "finalizing": _with(running, _decided(running, *done, finalizing)),
         "complete": _with(running, ending(running, *done)),
         "complete with quarantine": _with(running, ending(running, done[0], poison)),

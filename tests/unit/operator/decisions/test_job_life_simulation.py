@@ -14,11 +14,11 @@ from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
+from voxfleet_api.kinds.audio_shard import MAX_ATTEMPTS, AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP
+from voxfleet_operator.reconcile.shard.status import retries_used
 
 MACHINE_FAILURES = (FailureClass.GPU_ABORT_TIMEOUT, FailureClass.TRANSPORT, FailureClass.SCRATCH_EXHAUSTED)
 
@@ -86,7 +86,9 @@ def assert_ended_well(world: World) -> None:
     assert job.status.usage.settled
     for shard in world.shards():
         numbers = [record.attempt for record in shard.status.attempts]
-        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) <= ATTEMPT_CAP
+        newest, retry_limit = shard.status.attempt or 0, world.context.options.retry_limit
+        assert numbers == list(range(newest - len(numbers) + 1, newest + 1)) and len(numbers) <= MAX_ATTEMPTS
+        assert retries_used(shard.status) <= retry_limit + 1
         assert all(record.outcome is not AttemptOutcome.ASSIGNED for record in shard.status.attempts)
         winners = [record for record in shard.status.attempts if record.outcome is AttemptOutcome.SUCCEEDED]
         assert len(winners) == (1 if shard.status.commit is not None else 0)
@@ -241,7 +243,7 @@ async def test_a_fault_of_the_job_fails_it_at_once_and_the_rest_does_not_run() -
     assert all(record.attempt == 1 for shard in world.shards() for record in shard.status.attempts)
 
 
-async def test_attempts_end_at_their_cap() -> None:
+async def test_retries_end_at_their_limit() -> None:
     world = World(seed=7, macs=1)
     world.agents["mac-a"].failures, world.agents["mac-a"].failure_rate = (FailureClass.GPU_ABORT_TIMEOUT,), 1.0
     world.api.add(job_body())
@@ -249,7 +251,7 @@ async def test_attempts_end_at_their_cap() -> None:
     failed = find(world.job().status.conditions, ConditionType.FAILED)
     assert failed is not None and failed.reason == Reason.ATTEMPTS_EXHAUSTED
     (plan,) = world.shards()
-    assert plan.status.attempt == ATTEMPT_CAP
+    assert plan.status.attempt == world.context.options.retry_limit + 1
 
 
 async def test_a_missing_secret_blocks_its_job_alone() -> None:

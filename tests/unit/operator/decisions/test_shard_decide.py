@@ -14,6 +14,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Problem, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView
 from voxfleet_operator.metering.usage import NO_ROWS
+from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
 from voxfleet_operator.reconcile.shard.decide import (
     TABLE,
@@ -25,7 +26,7 @@ from voxfleet_operator.reconcile.shard.decide import (
     reported_state,
     superseded,
 )
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP, failed_for_good
+from voxfleet_operator.reconcile.shard.status import failed_for_good
 
 DIGEST = f"sha256:{sha('spec')}"
 UID = "shard-uid"
@@ -84,15 +85,17 @@ def view_with(*reports: AttemptStatus, connected: bool = True, usage: AttemptUsa
     )
 
 
-WAIT, PUT, COMMIT, FAIL, REVOKE, REPLACE = (
+WAIT, PUT, COMMIT, FAIL, REVOKE, REPLACE, LOSE = (
     ShardAction.WAIT,
     ShardAction.PUT,
     ShardAction.COMMIT,
     ShardAction.FAIL,
     ShardAction.REVOKE,
     ShardAction.REPLACE,
+    ShardAction.LOSE,
 )
-WANT: dict[ReportedState, tuple[ShardAction, ShardAction, ShardAction]] = {
+Cells = dict[ReportedState, tuple[ShardAction, ShardAction, ShardAction]]
+WORK: Cells = {
     # the attempt is          connected  silent  lost
     ReportedState.ABSENT: (PUT, WAIT, REPLACE),
     ReportedState.ACCEPTED: (WAIT, WAIT, REPLACE),
@@ -104,14 +107,39 @@ WANT: dict[ReportedState, tuple[ShardAction, ShardAction, ShardAction]] = {
     ReportedState.DELETING: (REVOKE, WAIT, REPLACE),
     ReportedState.FOREIGN: (REVOKE, WAIT, REPLACE),
 }
+FINISH: Cells = {
+    ReportedState.ABSENT: (REVOKE, WAIT, LOSE),
+    ReportedState.ACCEPTED: (WAIT, WAIT, LOSE),
+    ReportedState.RUNNING: (WAIT, WAIT, LOSE),
+    ReportedState.PARKED: (REVOKE, WAIT, LOSE),
+    ReportedState.FINISHING: (WAIT, WAIT, LOSE),
+    ReportedState.SUCCEEDED: (COMMIT, COMMIT, COMMIT),
+    ReportedState.FAILED: (FAIL, FAIL, FAIL),
+    ReportedState.DELETING: (REVOKE, WAIT, LOSE),
+    ReportedState.FOREIGN: (REVOKE, WAIT, LOSE),
+}
+STOP: Cells = {
+    **FINISH,
+    ReportedState.ACCEPTED: (REVOKE, WAIT, LOSE),
+    ReportedState.RUNNING: (REVOKE, WAIT, LOSE),
+    ReportedState.FINISHING: (REVOKE, WAIT, LOSE),
+}
+DISCARD: Cells = dict.fromkeys(ReportedState, (REVOKE, WAIT, LOSE))
+WANT: dict[JobWish, Cells] = {
+    JobWish.WORK: WORK,
+    JobWish.FINISH: FINISH,
+    JobWish.STOP: STOP,
+    JobWish.DISCARD: DISCARD,
+}
 
 
 def test_the_table_is_whole() -> None:
     assert set(TABLE) == set(product(ContactState, ReportedState))
+    assert set(WANT) == set(JobWish)
 
 
-@pytest.mark.parametrize(("reached", "how"), list(product(ContactState, ReportedState)))
-def test_every_cell(reached: ContactState, how: ReportedState) -> None:
+@pytest.mark.parametrize(("wish", "reached", "how"), list(product(JobWish, ContactState, ReportedState)))
+def test_every_cell(wish: JobWish, reached: ContactState, how: ReportedState) -> None:
     """From the shard and the view, not from the table itself."""
     shard = shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED))
     connected = reached is ContactState.CONNECTED
@@ -121,12 +149,23 @@ def test_every_cell(reached: ContactState, how: ReportedState) -> None:
         view = view_with(report(1, AttemptState.RUNNING, f"sha256:{sha('other')}"), connected=connected)
     else:
         view = view_with(report(1, AttemptState(how.value)), connected=connected)
-    assert decide(shard, view, reached) is WANT[how][list(ContactState).index(reached)]
+    assert decide(shard, view, reached, wish) is WANT[wish][how][list(ContactState).index(reached)]
+
+
+def test_a_wait_ends_with_contact_or_with_the_lease_unless_the_mac_works() -> None:
+    """The only waits without an end of their own are those for a Mac that is in contact and works."""
+    working = {ReportedState.ACCEPTED, ReportedState.RUNNING, ReportedState.FINISHING}
+    for cells in WANT.values():
+        for how, (connected, _, lost) in cells.items():
+            assert connected is not WAIT or how in working
+            assert lost is not WAIT
+    assert all(REPLACE not in row and PUT not in row for wish in (FINISH, STOP, DISCARD) for row in wish.values())
 
 
 def test_a_report_of_another_attempt_is_not_seen() -> None:
     shard = shard_with(record(1, "mac-a", AttemptOutcome.LOST), record(2, "mac-a", AttemptOutcome.ASSIGNED))
-    assert decide(shard, view_with(report(1, AttemptState.SUCCEEDED)), ContactState.CONNECTED) is ShardAction.PUT
+    view = view_with(report(1, AttemptState.SUCCEEDED))
+    assert decide(shard, view, ContactState.CONNECTED, JobWish.WORK) is ShardAction.PUT
 
 
 def test_a_success_without_a_result_is_not_one() -> None:
@@ -178,20 +217,22 @@ def test_refusals(
     refusal = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")))
     assert refusal.final is revoked
     assert refusal.failure_class is recorded
-    assert refusal.mac_pauses is (status in (429, 503, 507))
+    assert refusal.no_room is (status in (429, 503, 507))
     assert "no" in refusal.message
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
 def test_remedies(failure_class: FailureClass) -> None:
     nothing = RULES[failure_class].remedy is Remedy.NOTHING
-    assert failed_for_good(failure_class, 1) == (failure_class if nothing else None)
-    assert failed_for_good(failure_class, ATTEMPT_CAP) == (failure_class if nothing else Reason.ATTEMPTS_EXHAUSTED)
+    assert failed_for_good(failure_class, 1, 1) == (failure_class if nothing else None)
+    assert failed_for_good(failure_class, 2, 1) == (failure_class if nothing else Reason.ATTEMPTS_EXHAUSTED)
 
 
-def test_an_attempt_without_a_class_is_retried_up_to_the_cap() -> None:
-    assert failed_for_good(None, ATTEMPT_CAP - 1) is None
-    assert failed_for_good(None, ATTEMPT_CAP) == Reason.ATTEMPTS_EXHAUSTED
+def test_an_attempt_without_a_class_is_retried_up_to_the_limit() -> None:
+    assert failed_for_good(None, 7, 7) is None
+    assert failed_for_good(None, 8, 7) == Reason.ATTEMPTS_EXHAUSTED
+    assert failed_for_good(None, 0, 0) is None, "a Mac without room costs nothing"
+    assert failed_for_good(None, 1, 0) == Reason.ATTEMPTS_EXHAUSTED
 
 
 def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:

@@ -82,6 +82,7 @@ class World:
         self.api.add(contract())
         self.fleet = MemoryFleet(self.agents, self.random, self.clock)
         self.journal = Journal()
+        self.options = ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0)
         self.start_operator()
 
     def start_operator(self) -> None:
@@ -106,7 +107,7 @@ class World:
             queue=self.queue,
             triggers=triggers(),
             events=self.journal,
-            options=ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0),
+            options=self.options,
             clock=self.clock.monotonic,
             now=self.clock.now,
             synced=lambda: True,
