@@ -288,7 +288,7 @@ class _AssignedAttempt:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
         if self._record.attempt < ATTEMPT_CAP:
             self._context.queue.add(PLACEMENT)
-            return None
+            return UNANSWERED_POLL_SECONDS  # the Mac may come back before anybody has noticed that it was gone
         message = f"no contact with {self._record.mac} for longer than its lease"
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
