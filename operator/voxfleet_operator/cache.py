@@ -92,12 +92,14 @@ class Cache:
         if known.metadata.resource_version != resource.metadata.resource_version:
             return
         self._assumed.setdefault(uid, known)
+        self._changes[key.kind] += 1
         self._objects[key] = resource
 
     def withdraw(self, uid: str) -> None:
         """Shows the object as it was: the write is known not to have happened."""
         known = self._assumed.pop(uid, None)
         if known is not None:
+            self._changes[known.crd.kind] += 1
             self._objects[key_of(known)] = known
 
     def put(self, resource: Resource) -> bool:

@@ -220,6 +220,8 @@ class _AssignedAttempt:
                 return CREDENTIALS_CHECK_SECONDS
             if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
                 return wait_seconds
+        if not self._is_newest():
+            return 0.0
         self._log.info("credentials_renewed")
         self._context.leader.check()
         self._context.fleet.put(self._view, self._key, request)
@@ -321,7 +323,7 @@ class _AssignedAttempt:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
         if retries_used(self._shard.status) < self._context.options.retry_limit:
             self._context.queue.add(PLACEMENT)
-            return None
+            return UNANSWERED_POLL_SECONDS  # the Mac may come back before anybody has noticed that it was gone
         return await self._lose()
 
     async def _lose(self) -> float | None:

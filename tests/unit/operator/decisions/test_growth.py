@@ -196,7 +196,7 @@ async def test_a_run_is_written_only_after_the_one_before_it() -> None:
                 raise Conflict(name)
         return await apply(kind, namespace, name, status, version)
 
-    world.api.apply_status = refuse_the_first  # type: ignore[method-assign] # the server of this test
+    world.api.apply_status = refuse_the_first  # type: ignore[method-assign, assignment] # the server of this test
     await pass_hours(world, 2)
     assert written == ["mac-a-2026-11", "mac-a-2026-11", "mac-a-2026-12"]
     assert_each_mac_is_counted_once(world)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from tests.unit.operator.decisions.bodies import job_body
-from tests.unit.operator.decisions.world import World
+from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
+from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 
 from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
@@ -127,3 +127,20 @@ async def test_a_reason_longer_than_a_status_takes_is_cut() -> None:
     world.api.add(job_body())
     await until(world, lambda: world.job().status.pending_reason is not None)
     assert len(world.job().status.pending_reason or "") == MESSAGE_LIMIT
+
+
+async def test_a_mac_that_was_lost_and_came_back_unnoticed_gets_its_attempt() -> None:
+    world = World(seed=1, macs=1)
+    world.api.add(job_body())
+    agent = world.agents["mac-a"]
+    await until(world, lambda: any(shard.status.attempt for shard in world.shards()))
+    agent.runs.clear()  # its answer got lost, and so did the attempt
+    world.fleet.reachable.clear()
+    world.refresh("mac-a")
+    world.clock.seconds += LEASE_SECONDS + MARGIN_SECONDS
+    await world._reconcile(Key("AudioShard", "team", "job-plan"))
+    world.fleet.reachable.add("mac-a")
+    world.refresh("mac-a")
+    await world._reconcile(Key("MacAgent", "", "mac-a"))
+    world.queue.ready.clear()
+    await until(world, lambda: state(world, "job") == Reason.FINISHED)
