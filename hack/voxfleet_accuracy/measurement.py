@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from voxfleet_accuracy.heard import Heard, Results
+from voxfleet_accuracy.heard import Heard, Results, TimedWord
 from voxfleet_accuracy.scoring import (
     Normalise,
     WordErrors,
+    around_gap,
     count_near,
     error_seconds,
     part_start_differences,
@@ -87,10 +88,12 @@ class TimesLine:
     words: int
     """The words that both sides heard."""
     p50_to_upstream: float
+    """In a take with a gap: to mlx-audio's times of the same recording without it. A model places words in silence."""
     p95_to_upstream: float
-    part_starts: int
-    p95_part_start: float
-    p95_upstream_part_start: float
+    known_starts: int
+    """First words of joined texts, and the words of takes with a gap."""
+    p95_known_start: float
+    p95_upstream_known_start: float
 
     @property
     def holds(self) -> bool:
@@ -127,12 +130,14 @@ class Measurement:
     borders_unknown: tuple[str, ...]
     """Those of them without a line in `borders`: their ends cannot be computed again, or no words have times."""
     spoken_takes: int
-    """Takes along all paths in which somebody speaks."""
+    """Takes along all paths in which somebody speaks a language that the model knows."""
     false_quarantines: tuple[str, ...]
     """Those of them that have a class instead of a text."""
     false_warnings: tuple[str, ...]
     """Those of them whose text has one of UNSPOKEN_WARNINGS, and no word in a gap: with `unspokenText: Quarantine`
     they would be lost."""
+    foreign: tuple[str, ...]
+    """What came of takes in a language that the model does not know. No text of them is true."""
 
 
 def measure(
@@ -140,8 +145,9 @@ def measure(
     results: Results,
     borders: Mapping[tuple[GivenPath, str], Sequence[float]],
     normalise: Normalise,
+    languages: Collection[str] | None = None,
 ) -> Measurement:
-    """`borders`: when the windows of a take end, in seconds."""
+    """`borders`: when the windows of a take end, in seconds. `languages`: those that the model knows; None: all."""
     spoken = [take for take in takes if take.text != ""]
     lines = []
     for path in GivenPath:
@@ -150,8 +156,9 @@ def measure(
             if members:
                 lines.append(_error_line(group, path, members, results, normalise))
     totals = [_total(f"total, {path}", [line for line in lines if line.path == path]) for path in GivenPath]
-    runs = [(take, path) for take in spoken for path in take.paths]
-    cut = [(take, path) for take, path in runs if take.parts and path is not GivenPath.WHOLE]
+    known = [take for take in spoken if languages is None or take.language in languages]
+    runs = [(take, path) for take in known for path in take.paths]
+    cut = [(take, path) for take in spoken for path in take.paths if take.parts and path is not GivenPath.WHOLE]
     compared = {(path, name): ends for (path, name), ends in borders.items() if results[path, name].words is not None}
     return Measurement(
         lines=tuple(lines),
@@ -176,6 +183,12 @@ def measure(
             f"{take.name}, {path}: {', '.join(codes)}"
             for take, path in runs
             if (codes := _unspoken_warnings(results[path, take.name])) and not _in_gap(take, results[path, take.name])
+        ),
+        foreign=tuple(
+            f"{take.name}, {path}: {results[path, take.name].failure_class or 'a text'}"
+            for take in spoken
+            if take not in known
+            for path in take.paths
         ),
     )
 
@@ -248,7 +261,7 @@ def _times_line(
 ) -> TimesLine:
     faults: list[str] = []
     differences: list[float] = []
-    starts: list[float] = []
+    known_starts: list[float] = []
     upstream_starts: list[float] = []
     untimed = 0
     for take in takes:
@@ -259,9 +272,15 @@ def _times_line(
         faults += [f"{take.name}: word {fault}" for fault in time_faults(ours.words, take.seconds)]
         faults += [f"{take.name}: segment {fault}" for fault in time_faults(ours.segments, take.seconds)]
         heard, upstream = tokens_of(ours.words, normalise), tokens_of(theirs.words or (), normalise)
+        if take.gap_seconds is not None:
+            known = tokens_of(_without_gap(take, take.gap_seconds, results), normalise)
+            known_starts += start_differences(heard, known)
+            upstream_starts += start_differences(upstream, known)
+            differences += start_differences(heard, known)
+            continue
         differences += start_differences(heard, upstream)
         if take.parts:
-            starts += part_start_differences(take.parts, heard, normalise)
+            known_starts += part_start_differences(take.parts, heard, normalise)
             upstream_starts += part_start_differences(take.parts, upstream, normalise)
     return TimesLine(
         group=group,
@@ -271,10 +290,16 @@ def _times_line(
         words=len(differences),
         p50_to_upstream=percentile(differences, 50),
         p95_to_upstream=percentile(differences, 95),
-        part_starts=len(starts),
-        p95_part_start=percentile(starts, 95),
-        p95_upstream_part_start=percentile(upstream_starts, 95),
+        known_starts=len(known_starts),
+        p95_known_start=percentile(known_starts, 95),
+        p95_upstream_known_start=percentile(upstream_starts, 95),
     )
+
+
+def _without_gap(take: Take, gap_seconds: tuple[float, float], results: Results) -> tuple[TimedWord, ...]:
+    """mlx-audio's words of the same recording without the gap, as they lie around it; none if it was not heard."""
+    heard = results.get((None, take.without_gap or ""))
+    return () if heard is None else around_gap(heard.words or (), gap_seconds)
 
 
 def _border_lines(

@@ -114,6 +114,18 @@ def start_differences(first: Sequence[Token], second: Sequence[Token]) -> list[f
     ]
 
 
+def around_gap(words: Iterable[TimedWord], gap_seconds: tuple[float, float]) -> tuple[TimedWord, ...]:
+    """The words of a recording as they lie once a gap is put into it. A word lies where its middle does."""
+    begins, ends = gap_seconds
+    length = ends - begins
+    return tuple(
+        word
+        if (word.start_seconds + word.end_seconds) / 2 < begins
+        else TimedWord(word.text, max(word.start_seconds, begins) + length, word.end_seconds + length)
+        for word in words
+    )
+
+
 def part_start_differences(parts: Sequence[SpokenPart], heard: Sequence[Token], normalise: Normalise) -> list[float]:
     """Seconds between when each joined text is first heard and the start that its first word was given."""
     said = said_tokens(parts, normalise)

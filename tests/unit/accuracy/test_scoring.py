@@ -8,6 +8,7 @@ from voxfleet_accuracy.heard import TimedWord
 from voxfleet_accuracy.scoring import (
     Token,
     WordErrors,
+    around_gap,
     count_near,
     equal_pairs,
     error_seconds,
@@ -89,3 +90,12 @@ def test_times_that_run_back_overlap_end_early_or_leave_the_audio_are_faults() -
         "2 begins at 1.300 s, before 1.500 s, where the last one ended",
         "2 ends at 2.500 s, behind the audio's 2.000 s",
     ]
+
+
+def test_a_word_lies_behind_a_gap_when_its_middle_does_and_begins_there_at_the_earliest() -> None:
+    words = [TimedWord("one", 0.0, 1.0), TimedWord("two", 1.0, 2.0), TimedWord("three", 2.0, 3.0)]
+    assert around_gap(words, (1.25, 31.25)) == (
+        TimedWord("one", 0.0, 1.0),
+        TimedWord("two", 31.25, 32.0),
+        TimedWord("three", 32.0, 33.0),
+    )
