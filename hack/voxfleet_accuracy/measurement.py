@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxfleet_accuracy.heard import Heard, Results, TimedWord
+from voxfleet_accuracy.heard import Heard, Results
 from voxfleet_accuracy.scoring import (
     Normalise,
+    Token,
     WordErrors,
     around_gap,
     count_near,
     error_seconds,
-    part_start_differences,
+    part_starts,
     said_tokens,
     start_differences,
+    starts_by,
     time_faults,
     tokens_of,
     word_errors,
@@ -86,19 +88,18 @@ class TimesLine:
     untimed: int
     """Takes with a text and without times."""
     words: int
-    """The words that both sides heard."""
-    p50_to_upstream: float
-    """In a take with a gap: to mlx-audio's times of the same recording without it. A model places words in silence."""
-    p95_to_upstream: float
+    """The words whose start is compared: with the known one, or else with mlx-audio's."""
+    p50: float
+    p95: float
     known_starts: int
-    """First words of joined texts, and the words of takes with a gap."""
+    """First words of joined texts, and the words around a gap, which lie as in the same recording without it."""
     p95_known_start: float
     p95_upstream_known_start: float
 
     @property
     def holds(self) -> bool:
         """Never where no word was compared."""
-        return self.words > 0 and not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
+        return self.words > 0 and not self.faults and not self.untimed and self.p95 <= START_GOAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,34 +273,34 @@ def _times_line(
         faults += [f"{take.name}: word {fault}" for fault in time_faults(ours.words, take.seconds)]
         faults += [f"{take.name}: segment {fault}" for fault in time_faults(ours.segments, take.seconds)]
         heard, upstream = tokens_of(ours.words, normalise), tokens_of(theirs.words or (), normalise)
-        if take.gap_seconds is not None:
-            known = tokens_of(_without_gap(take, take.gap_seconds, results), normalise)
-            known_starts += start_differences(heard, known)
-            upstream_starts += start_differences(upstream, known)
-            differences += start_differences(heard, known)
-            continue
-        differences += start_differences(heard, upstream)
-        if take.parts:
-            known_starts += part_start_differences(take.parts, heard, normalise)
-            upstream_starts += part_start_differences(take.parts, upstream, normalise)
+        known = _known_starts(take, heard, results, normalise)
+        # A model that hears silence may place words in it, and that is no time to compare with.
+        others = {} if take.gap_seconds else starts_by(heard, upstream)
+        differences += start_differences(heard, others | known)
+        known_starts += start_differences(heard, known)
+        upstream_starts += start_differences(upstream, _known_starts(take, upstream, results, normalise))
     return TimesLine(
         group=group,
         path=path,
         faults=tuple(faults),
         untimed=untimed,
         words=len(differences),
-        p50_to_upstream=percentile(differences, 50),
-        p95_to_upstream=percentile(differences, 95),
+        p50=percentile(differences, 50),
+        p95=percentile(differences, 95),
         known_starts=len(known_starts),
         p95_known_start=percentile(known_starts, 95),
         p95_upstream_known_start=percentile(upstream_starts, 95),
     )
 
 
-def _without_gap(take: Take, gap_seconds: tuple[float, float], results: Results) -> tuple[TimedWord, ...]:
-    """mlx-audio's words of the same recording without the gap, as they lie around it; none if it was not heard."""
-    heard = results.get((None, take.without_gap or ""))
-    return () if heard is None else around_gap(heard.words or (), gap_seconds)
+def _known_starts(take: Take, heard: Sequence[Token], results: Results, normalise: Normalise) -> dict[int, float]:
+    """By the word's index in `heard`."""
+    if take.gap_seconds is None:
+        return part_starts(take.parts, heard, normalise)
+    whole = results.get((None, take.without_gap or ""))
+    return (
+        {} if whole is None else starts_by(heard, tokens_of(around_gap(whole.words or (), take.gap_seconds), normalise))
+    )
 
 
 def _border_lines(

@@ -110,9 +110,9 @@ def test_words_around_a_gap_are_timed_by_the_same_recording_without_it() -> None
         (None, "a"): heard("one two", 0.5, 1.25),
     }
     whole, short = measure([silent], results, {}, str).times
-    assert (whole.words, whole.p95_to_upstream, whole.holds) == (2, 0.0, True)
+    assert (whole.words, whole.p95, whole.holds) == (2, 0.0, True)
     assert (whole.known_starts, whole.p95_known_start) == (2, 0.0) and whole.p95_upstream_known_start > 18
-    assert short.p95_to_upstream > 2 and not short.holds
+    assert short.p95 > 2 and not short.holds
     unheard = {key: answer for key, answer in results.items() if key != (None, "a")}
     assert [line.words for line in measure([silent], unheard, {}, str).times] == [0, 0]
 
@@ -163,7 +163,18 @@ def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
     }
     (line,) = measure(takes, results, {}, str).times
     assert len(line.faults) == 1 and line.untimed == 1 and not line.holds
-    assert line.p95_to_upstream > 0.9
+    assert line.p95 > 0.9
+
+
+def test_known_starts_are_what_is_compared_with_and_mlx_audios_elsewhere() -> None:
+    parts = (SpokenPart("one two", 1.0, 2.0), SpokenPart("three four", 5.0, 6.0))
+    results: Results = {
+        (WHOLE, "a"): heard("one two three four", 1.0, 1.5, 5.0, 5.5),
+        (None, "a"): heard("one two three four", 0.0, 1.25, 4.0, 5.25),
+    }
+    (line,) = measure([take("a", "one two three four", parts=parts)], results, {}, str).times
+    assert (line.words, line.p50, line.known_starts) == (4, 0.125, 2) and line.p95 <= 0.25
+    assert (line.p95_known_start, line.p95_upstream_known_start) == (0.0, 1.0)
 
 
 def test_no_goal_holds_where_nothing_was_compared() -> None:
