@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from voxfleet_accuracy.sides import SideRun, product_run, upstream_run
 from voxfleet_accuracy.suite import write_takes
 from voxfleet_accuracy.takes import GivenPath, Take
 from voxfleet_agent import blas
+from voxfleet_agent.engine.languages import known_languages
+from voxfleet_agent.models.model_files import read_config
 from voxfleet_dev.local_run import RunFailedError
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import agent_environment
@@ -84,7 +86,7 @@ def _measure(model: Path, *, quick: bool, at_once: int) -> list[str]:
     takes = comparable(takes, results)
     if not takes:
         return failures
-    measured = measure(takes, results, window_borders(takes, results), normalise)
+    measured = measure(takes, results, window_borders(takes, results), normalise, languages_of(model))
     seconds = time.monotonic() - started
     facts = {"quick": quick, "failedRuns": failures, "seconds": round(seconds), **_versions()}
     show(console, model.name, measured)
@@ -110,6 +112,12 @@ def _runs(takes: Sequence[Take], model: Path, folder: Path) -> list[SideRun]:
 
 def _name(path: GivenPath) -> str:
     return path.replace(" ", "")
+
+
+def languages_of(model: Path) -> Collection[str] | None:
+    """Those that the model knows; None: its config.json does not tell."""
+    config = read_config(model)
+    return known_languages(str(config.get("model_type")), config)
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,15 @@ import numpy as np
 from voxfleet_accuracy.heard import Heard, Results
 from voxfleet_accuracy.scoring import (
     Normalise,
+    Token,
     WordErrors,
+    around_gap,
     count_near,
     error_seconds,
-    part_start_differences,
+    part_starts,
     said_tokens,
     start_differences,
+    starts_by,
     time_faults,
     tokens_of,
     word_errors,
@@ -85,17 +88,18 @@ class TimesLine:
     untimed: int
     """Takes with a text and without times."""
     words: int
-    """The words that both sides heard."""
-    p50_to_upstream: float
-    p95_to_upstream: float
-    part_starts: int
-    p95_part_start: float
-    p95_upstream_part_start: float
+    """The words whose start is compared: with the known one, or else with mlx-audio's."""
+    p50: float
+    p95: float
+    known_starts: int
+    """First words of joined texts, and the words around a gap, which lie as in the same recording without it."""
+    p95_known_start: float
+    p95_upstream_known_start: float
 
     @property
     def holds(self) -> bool:
         """Never where no word was compared."""
-        return self.words > 0 and not self.faults and not self.untimed and self.p95_to_upstream <= START_GOAL_SECONDS
+        return self.words > 0 and not self.faults and not self.untimed and self.p95 <= START_GOAL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,14 @@ class Measurement:
     borders_unknown: tuple[str, ...]
     """Those of them without a line in `borders`: their ends cannot be computed again, or no words have times."""
     spoken_takes: int
-    """Takes along all paths in which somebody speaks."""
+    """Takes along all paths in which somebody speaks a language that the model knows."""
     false_quarantines: tuple[str, ...]
     """Those of them that have a class instead of a text."""
     false_warnings: tuple[str, ...]
     """Those of them whose text has one of UNSPOKEN_WARNINGS, and no word in a gap: with `unspokenText: Quarantine`
     they would be lost."""
+    foreign: tuple[str, ...]
+    """What came of takes in a language that the model does not know. No text of them is true."""
 
 
 def measure(
@@ -140,8 +146,9 @@ def measure(
     results: Results,
     borders: Mapping[tuple[GivenPath, str], Sequence[float]],
     normalise: Normalise,
+    languages: Collection[str] | None = None,
 ) -> Measurement:
-    """`borders`: when the windows of a take end, in seconds."""
+    """`borders`: when the windows of a take end, in seconds. `languages`: those that the model knows; None: all."""
     spoken = [take for take in takes if take.text != ""]
     lines = []
     for path in GivenPath:
@@ -150,8 +157,9 @@ def measure(
             if members:
                 lines.append(_error_line(group, path, members, results, normalise))
     totals = [_total(f"total, {path}", [line for line in lines if line.path == path]) for path in GivenPath]
-    runs = [(take, path) for take in spoken for path in take.paths]
-    cut = [(take, path) for take, path in runs if take.parts and path is not GivenPath.WHOLE]
+    known = [take for take in spoken if languages is None or take.language in languages]
+    runs = [(take, path) for take in known for path in take.paths]
+    cut = [(take, path) for take in spoken for path in take.paths if take.parts and path is not GivenPath.WHOLE]
     compared = {(path, name): ends for (path, name), ends in borders.items() if results[path, name].words is not None}
     return Measurement(
         lines=tuple(lines),
@@ -176,6 +184,12 @@ def measure(
             f"{take.name}, {path}: {', '.join(codes)}"
             for take, path in runs
             if (codes := _unspoken_warnings(results[path, take.name])) and not _in_gap(take, results[path, take.name])
+        ),
+        foreign=tuple(
+            f"{take.name}, {path}: {results[path, take.name].failure_class or 'a text'}"
+            for take in spoken
+            if take not in known
+            for path in take.paths
         ),
     )
 
@@ -248,7 +262,7 @@ def _times_line(
 ) -> TimesLine:
     faults: list[str] = []
     differences: list[float] = []
-    starts: list[float] = []
+    known_starts: list[float] = []
     upstream_starts: list[float] = []
     untimed = 0
     for take in takes:
@@ -259,21 +273,33 @@ def _times_line(
         faults += [f"{take.name}: word {fault}" for fault in time_faults(ours.words, take.seconds)]
         faults += [f"{take.name}: segment {fault}" for fault in time_faults(ours.segments, take.seconds)]
         heard, upstream = tokens_of(ours.words, normalise), tokens_of(theirs.words or (), normalise)
-        differences += start_differences(heard, upstream)
-        if take.parts:
-            starts += part_start_differences(take.parts, heard, normalise)
-            upstream_starts += part_start_differences(take.parts, upstream, normalise)
+        known = _known_starts(take, heard, results, normalise)
+        # A model that hears silence may place words in it, and that is no time to compare with.
+        others = {} if take.gap_seconds else starts_by(heard, upstream)
+        differences += start_differences(heard, others | known)
+        known_starts += start_differences(heard, known)
+        upstream_starts += start_differences(upstream, _known_starts(take, upstream, results, normalise))
     return TimesLine(
         group=group,
         path=path,
         faults=tuple(faults),
         untimed=untimed,
         words=len(differences),
-        p50_to_upstream=percentile(differences, 50),
-        p95_to_upstream=percentile(differences, 95),
-        part_starts=len(starts),
-        p95_part_start=percentile(starts, 95),
-        p95_upstream_part_start=percentile(upstream_starts, 95),
+        p50=percentile(differences, 50),
+        p95=percentile(differences, 95),
+        known_starts=len(known_starts),
+        p95_known_start=percentile(known_starts, 95),
+        p95_upstream_known_start=percentile(upstream_starts, 95),
+    )
+
+
+def _known_starts(take: Take, heard: Sequence[Token], results: Results, normalise: Normalise) -> dict[int, float]:
+    """By the word's index in `heard`."""
+    if take.gap_seconds is None:
+        return part_starts(take.parts, heard, normalise)
+    whole = results.get((None, take.without_gap or ""))
+    return (
+        {} if whole is None else starts_by(heard, tokens_of(around_gap(whole.words or (), take.gap_seconds), normalise))
     )
 
 

@@ -116,6 +116,8 @@ class Recording:
     rate_hz: int
     text: str | None
     """The words as the package has them; empty: nothing is said; None: they are not known."""
+    language: str = "en"
+    """What is spoken in it."""
 
     @property
     def seconds(self) -> float:
@@ -198,7 +200,10 @@ def without_texts() -> list[Recording]:
     for package, folder in ((ASTERISK_FRENCH, "fr_CA_f_June"), (ASTERISK_SPANISH, "es_MX_f_Allison")):
         names = ("agent-incorrect", "demo-nogo", "queue-periodic-announce")
         contents = _contents(package, [f"usr/share/asterisk/sounds/{folder}/{name}.wav" for name in names])
-        found += [_wav(f"{folder[:2]}-{name}", content, None) for name, content in zip(names, contents, strict=True)]
+        language = folder[:2]
+        found += [
+            _wav(f"{language}-{name}", content, None, language) for name, content in zip(names, contents, strict=True)
+        ]
     return found
 
 
@@ -246,8 +251,9 @@ def _by_name(package: PinnedPackage, folder: str) -> Mapping[str, bytes]:
     return {name.removeprefix(prefix).removesuffix(".wav"): content for name, content in found}
 
 
-def _wav(name: str, content: bytes, text: str | None) -> Recording:
+def _wav(name: str, content: bytes, text: str | None, language: str = "en") -> Recording:
     with wave.open(io.BytesIO(content)) as opened:
         if (opened.getnchannels(), opened.getsampwidth()) != (1, 2):
             raise ValueError(f"{name} is no mono 16-bit wav file")
-        return Recording(name, samples_of(opened.readframes(opened.getnframes())), opened.getframerate(), text)
+        samples = samples_of(opened.readframes(opened.getnframes()))
+        return Recording(name, samples, opened.getframerate(), text, language)

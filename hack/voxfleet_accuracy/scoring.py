@@ -6,7 +6,7 @@ time matters, the normaliser is applied word by word, so that each word keeps it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -107,26 +107,37 @@ def count_near(times_seconds: Iterable[float], borders_seconds: Sequence[float],
     return sum(any(abs(time - border) <= within_seconds for border in borders_seconds) for time in times_seconds)
 
 
-def start_differences(first: Sequence[Token], second: Sequence[Token]) -> list[float]:
-    """Seconds between the starts of the words that are the same in both."""
-    return [
-        abs(first[mine].start_seconds - second[theirs].start_seconds) for mine, theirs in equal_pairs(first, second)
-    ]
+def starts_by(heard: Sequence[Token], other: Sequence[Token]) -> dict[int, float]:
+    """When the words of `heard` begin, by their index, as `other` tells it of those that are the same in both."""
+    return {mine: other[theirs].start_seconds for mine, theirs in equal_pairs(heard, other)}
 
 
-def part_start_differences(parts: Sequence[SpokenPart], heard: Sequence[Token], normalise: Normalise) -> list[float]:
-    """Seconds between when each joined text is first heard and the start that its first word was given."""
+def start_differences(heard: Sequence[Token], starts_seconds: Mapping[int, float]) -> list[float]:
+    """Seconds between the starts of words and those that they have in `starts_seconds`, by their index."""
+    return [abs(heard[index].start_seconds - start) for index, start in starts_seconds.items()]
+
+
+def around_gap(words: Iterable[TimedWord], gap_seconds: tuple[float, float]) -> tuple[TimedWord, ...]:
+    """The words of a recording as they lie once a gap is put into it. A word lies where its middle does."""
+    begins, ends = gap_seconds
+    length = ends - begins
+    return tuple(
+        word
+        if (word.start_seconds + word.end_seconds) / 2 < begins
+        else TimedWord(word.text, max(word.start_seconds, begins) + length, word.end_seconds + length)
+        for word in words
+    )
+
+
+def part_starts(parts: Sequence[SpokenPart], heard: Sequence[Token], normalise: Normalise) -> dict[int, float]:
+    """When the first word of each joined text is heard, by its index in `heard`, where it was recognized."""
     said = said_tokens(parts, normalise)
     first_words = set()
     position = 0
     for part in parts:
         first_words.add(position)
         position += len(tokens_of(_spread(part), normalise))
-    return [
-        abs(said[mine].start_seconds - heard[theirs].start_seconds)
-        for mine, theirs in equal_pairs(said, heard)
-        if mine in first_words
-    ]
+    return {theirs: said[mine].start_seconds for mine, theirs in equal_pairs(said, heard) if mine in first_words}
 
 
 def time_faults(timed: Sequence[TimedWord], seconds: float) -> list[str]:

@@ -44,6 +44,8 @@ class _Made:
     parts: tuple[SpokenPart, ...] = ()
     paths: tuple[GivenPath, ...] = (GivenPath.WHOLE,)
     gap_seconds: tuple[float, float] | None = None
+    without_gap: str | None = None
+    language: str = "en"
 
 
 def write_takes(folder: Path, *, quick: bool) -> list[Take]:
@@ -65,6 +67,8 @@ def write_takes(folder: Path, *, quick: bool) -> list[Take]:
                 made.parts,
                 made.paths,
                 made.gap_seconds,
+                made.without_gap,
+                made.language,
             )
         )
     return takes
@@ -108,7 +112,8 @@ def _drawn(found: Sequence[Recording], count: int) -> list[Recording]:
 
 def _clean(group: str, found: Sequence[Recording]) -> Iterator[_Made]:
     for recording in found:
-        yield _Made(recording.name, group, AS_RECORDED, recording.samples, recording.rate_hz, recording.text)
+        made = _Made(recording.name, group, AS_RECORDED, recording.samples, recording.rate_hz, recording.text)
+        yield replace(made, language=recording.language)
 
 
 _Change = Callable[[Samples, int, Samples], tuple[Samples, int, int]]
@@ -146,7 +151,8 @@ def _conditions(found: Sequence[Recording], music: Sequence[Recording], wanted: 
             if condition == _GAP:
                 start = quietest_middle(recording.samples, recording.rate_hz) / recording.rate_hz
                 paths = (GivenPath.WHOLE, GivenPath.WINDOWS_30)
-                made = replace(made, paths=paths, gap_seconds=(start, start + GAP_SECONDS))
+                gap = (start, start + GAP_SECONDS)
+                made = replace(made, paths=paths, gap_seconds=gap, without_gap=recording.name)
             yield made
 
 

@@ -36,3 +36,7 @@ class Take:
     paths: tuple[GivenPath, ...] = (GivenPath.WHOLE,)
     gap_seconds: tuple[float, float] | None = None
     """From when until when nothing is said in the middle of a take with speech."""
+    without_gap: str | None = None
+    """The take of the same recording without that."""
+    language: str = "en"
+    """What is spoken in it."""

@@ -78,18 +78,23 @@ def in_order(parts: Sequence[ReportedText], *, overlapping: bool = False) -> tup
     return tuple(timed)
 
 
+def shares(parts: Sequence[str], start_milliseconds: int, end_milliseconds: int) -> list[TimedText]:
+    """The parts of a text whose parts have no times: each takes a share of its time by its number of characters."""
+    length, span = sum(len(part) for part in parts), max(0, end_milliseconds - start_milliseconds)
+    shared: list[TimedText] = []
+    before, start = 0, start_milliseconds
+    for part in parts:
+        before += len(part)
+        end = start_milliseconds + round(span * before / length)
+        shared.append(TimedText(start_milliseconds=start, end_milliseconds=end, text=part))
+        start = end
+    return shared
+
+
 def spread(text: TimedText) -> list[ReportedText]:
-    """The words of a text whose words have no times: each takes a share of its time by its number of characters."""
-    words = text.text.split()
-    length = sum(len(word) for word in words)
-    begin, span = text.start_milliseconds / 1000, (text.end_milliseconds - text.start_milliseconds) / 1000
-    spread_words: list[ReportedText] = []
-    before = 0
-    for word in words:
-        start, end = (begin + span * count / length for count in (before, before + len(word)))
-        spread_words.append(ReportedText(word, start, end))
-        before += len(word)
-    return spread_words
+    """The words of a text whose words have no times."""
+    words = shares(text.text.split(), text.start_milliseconds, text.end_milliseconds)
+    return [ReportedText(word.text, word.start_milliseconds / 1000, word.end_milliseconds / 1000) for word in words]
 
 
 def _milliseconds(time_seconds: float) -> int:

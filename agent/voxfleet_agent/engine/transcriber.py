@@ -122,7 +122,8 @@ class MlxTranscriber:
         with nullcontext() if self._progress is None else self._progress.told(heard):
             output = self._generate(self._audio(clip), **self._settings(enlarged))
         spent_from = self._budget.spent_from(enlarged)
-        transcript = read_output(output, self._family)
+        timestamp_begin = None if self._progress is None else self._progress.timestamp_begin
+        transcript = read_output(output, self._family, timestamp_begin)
         if spent_from is None:
             return transcript
         return transcript.marked(budget_is_spent(output, spent_from), self._budget.note(enlarged))

@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from voxfleet_agent.engine.languages import code_of
 from voxfleet_agent.engine.reported_times import ReportedText, in_order, seconds, spread
 from voxfleet_agent.engine.transcription_families import TranscriptionFamily
+from voxfleet_agent.engine.whisper_segments import with_written_times
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.rows import TimedText
 
 _NO_LANGUAGES = ("", "auto", "unknown")
 
 
-def read_output(output: object, family: TranscriptionFamily) -> Transcript:
+def read_output(output: object, family: TranscriptionFamily, timestamp_begin: int | None = None) -> Transcript:
     """Reads a str, or an object with `.text` and `.segments` or `.sentences` with `.tokens`, times in seconds.
 
     Segments, sentences, words and tokens are mappings or objects. Drops times that are meaningless for the family, and
-    times without a single start; where one is known, all others follow from it (`reported_times.in_order`). Raises
-    TypeError for an output without a text.
+    times without a single start; where one is known, all others follow from it (`reported_times.in_order`).
+    `timestamp_begin`: Whisper's token of the time 0. Raises TypeError for an output without a text.
     """
     if isinstance(output, str):
         return Transcript(text=output.strip())
@@ -32,7 +33,10 @@ def read_output(output: object, family: TranscriptionFamily) -> Transcript:
     if family.timestamps is Timestamps.NONE:
         return Transcript(text, language=language)
     sentences = getattr(output, "sentences", None)
-    parts = _segments(sentences if isinstance(sentences, list) else getattr(output, "segments", None))
+    reported = sentences if isinstance(sentences, list) else getattr(output, "segments", None)
+    if timestamp_begin is not None and isinstance(reported, list):
+        reported = with_written_times(reported, timestamp_begin)
+    parts = _segments(reported)
     if family.text_in_segments and parts:
         text = " ".join(part.reported.text for part in parts)
     if not text:

@@ -17,7 +17,6 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
-from mlx_audio.stt.utils import load_audio  # type: ignore[import-untyped] # as above
 
 from voxfleet_agent.engine.model_loading import family_of, suit_device
 from voxfleet_agent.engine.transcriber import SEED
@@ -57,22 +56,17 @@ def _loop(order: UpstreamOrder) -> Iterator[StatusModel]:
     widened = suit_device(model)
     settings = upstream_settings(model, widened=widened, word_timestamps=order.word_timestamps)
     for clip_id, path in [*order.clips.items()][: order.warm_up]:
-        _heard(model, clip_id, path, settings, order.decoded_rate_hz)
+        _heard(model, clip_id, path, settings)
     yield UpstreamLoaded(load_seconds=time.perf_counter() - started, widened=widened)
     for clip_id, path in order.clips.items():
-        yield _heard(model, clip_id, path, settings, order.decoded_rate_hz)
+        yield _heard(model, clip_id, path, settings)
 
 
-def _heard(model: Any, clip_id: str, path: str, settings: dict[str, object], rate_hz: int | None) -> UpstreamClip:
+def _heard(model: Any, clip_id: str, path: str, settings: dict[str, object]) -> UpstreamClip:
     started = time.perf_counter()
     try:
-        audio: object = path
-        if rate_hz is not None:
-            audio = load_audio(path, sr=rate_hz)
-            mx.eval(audio)
-            started = time.perf_counter()
         mx.random.seed(SEED)
-        output = model.generate(audio, **settings)
+        output = model.generate(path, **settings)
         text, segments = str(output.text), _segments(output)
     except Exception as error:  # noqa: BLE001 - what a model's code raises for one clip says nothing of the next
         return UpstreamClip(id=clip_id, seconds=time.perf_counter() - started, error=type(error).__name__)

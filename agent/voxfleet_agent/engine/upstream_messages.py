@@ -21,8 +21,6 @@ class UpstreamOrder(StatusModel):
     """Ask a family that gives them for the times of words."""
     warm_up: bool = False
     """Hear the first clip once before any is timed."""
-    decoded_rate_hz: int | None = None
-    """mlx-audio decodes each clip at this rate before its clock starts. None: `generate` decodes, and is timed so."""
 
 
 class UpstreamWord(StatusModel):

@@ -40,7 +40,8 @@ class WhisperProgress:
 
     def __init__(self, model: Any) -> None:
         self._decode = model.decode
-        self._timestamp_begin: int = model.get_tokenizer().timestamp_begin
+        self.timestamp_begin: int = model.get_tokenizer().timestamp_begin
+        """The token of the time 0."""
         self._heard: Heard | None = None
         self._segment: object = None
         self._before_milliseconds = 0
@@ -66,7 +67,7 @@ class WhisperProgress:
         if _is_skipped(result):
             heard_milliseconds = SEGMENT_MILLISECONDS
         else:
-            heard_milliseconds = finished_milliseconds(result.tokens, self._timestamp_begin)
+            heard_milliseconds = finished_milliseconds(result.tokens, self.timestamp_begin)
         self._after_milliseconds = self._before_milliseconds + heard_milliseconds
         self._heard(self._after_milliseconds)
         return result

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from voxfleet_accuracy.__main__ import languages_of
 from voxfleet_accuracy.borders import window_borders
 from voxfleet_accuracy.heard import Heard
 from voxfleet_accuracy.measurement import measure
@@ -91,10 +92,11 @@ def test_both_sides_are_run_measured_and_written(tmp_path: Path, monkeypatch: py
     refused = measure([take], results, borders, str)
     assert refused.false_quarantines == ("noisy, windows 30 s: TruncatedOutput",)
     assert refused.borders == () and refused.borders_unknown == ("noisy, windows 30 s",)
+    foreign = measure([replace(take, language="fr")], results, borders, str, {"en"})
     results = {**results, (SHORT, "noisy"): replace(upstream, conversions=results[SHORT, "noisy"].conversions)}
     measured = measure([take], results, borders, str)
     shown = io.StringIO()
-    for each in (refused, measured):
+    for each in (refused, foreign, measured):
         show(Console(file=shown, width=240), "tiny", each)
     for told in (
         "Word error rate of tiny",
@@ -102,6 +104,7 @@ def test_both_sides_are_run_measured_and_written(tmp_path: Path, monkeypatch: py
         "not compared: 1 of 1 takes: noisy, windows 30 s",
         "Word errors within 1 s",
         "Quarantined: 1 of 1 takes in which somebody speaks (goal: 0): noisy, windows 30 s: TruncatedOutput",
+        "In a language that the model does not know: 1 takes: noisy, windows 30 s: TruncatedOutput",
     ):
         assert told in shown.getvalue()
     written = tmp_path / "speech.json"
@@ -152,3 +155,12 @@ def test_a_run_that_fails_or_never_ends_is_told_and_the_others_are_kept(tmp_path
     takes = [take for run in runs for take in run.takes]
     assert [take.name for take in comparable(takes, results)] == ["works"]
     assert time_limit_seconds(runs[0]) == 80
+
+
+def test_a_model_is_not_blamed_for_languages_that_its_config_leaves_out(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    assert languages_of(tmp_path) is None
+    config.write_text('{"model_type": "whisper", "n_vocab": 51864}')
+    assert set(languages_of(tmp_path) or ()) == {"en"}
+    config.write_text('{"model_type": "whisper", "n_vocab": 51865}')
+    assert set(languages_of(tmp_path) or ()) >= {"en", "es", "fr"}

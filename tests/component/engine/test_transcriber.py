@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 import pytest
+from mlx_audio.stt.models.base import STTOutput  # type: ignore[import-untyped] # it ships no types
 
 from voxfleet_agent.engine.ctc_batches import bucket_frames, collapse
 from voxfleet_agent.engine.transcriber import MlxTranscriber
@@ -20,6 +21,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_model import BuiltinName
 from voxfleet_api.kinds.job_task import Transcription
+from voxfleet_api.rows import TimedText
 
 Samples = npt.NDArray[np.float32]
 Examples = dict[str, tuple[Samples, str]]
@@ -210,3 +212,13 @@ def test_the_shortest_of_clips_are_no_text_beside_others(default_model: MlxTrans
     samples, text = next(iter(examples.values()))
     transcripts = default_model.transcribe([samples[:0], samples, samples[:319]])
     assert [transcript.text for transcript in transcripts] == ["", text, ""]
+
+
+def test_whispers_written_times_are_read_with_its_own_tokens(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny("whisper"), Timestamps.WORD)
+    begin = model._model.get_tokenizer().timestamp_begin
+    apart = {"text": " one", "seek": 100, "start": 9.0, "end": 9.5, "tokens": [begin, 7, begin + 100]}
+    output = STTOutput("one", [{**apart, "words": [{"word": " one", "start": 9.0, "end": 9.5}]}])
+    monkeypatch.setattr(model, "_generate", lambda audio, **settings: output)
+    (transcript,) = model.transcribe([np.zeros(16_000, np.float32)])
+    assert transcript.words == (TimedText(start_milliseconds=1000, end_milliseconds=3000, text="one"),)

@@ -35,14 +35,13 @@ def answered(folder: Path, order: UpstreamOrder) -> UpstreamAnswer:
     return read_answer(answer.read_text().splitlines())
 
 
-@pytest.mark.parametrize("rate_hz", [None, 16_000], ids=["timed-with-decoding", "decoded-before"])
 def test_each_clip_has_a_text_and_its_seconds_and_one_that_fails_ends_nothing(
-    rate_hz: int | None, tmp_path: Path, examples: dict[str, tuple[npt.NDArray[np.float32], str]]
+    tmp_path: Path, examples: dict[str, tuple[npt.NDArray[np.float32], str]]
 ) -> None:
     damaged = tmp_path / "damaged.wav"
     damaged.write_bytes(b"RIFF")
     clips = {"0": str(damaged), SPOKEN: str(CLIPS / f"{SPOKEN}.wav")}
-    order = UpstreamOrder(model=str(builtin_model_folder(BuiltinName.COMMANDS)), clips=clips, decoded_rate_hz=rate_hz)
+    order = UpstreamOrder(model=str(builtin_model_folder(BuiltinName.COMMANDS)), clips=clips)
     answer = answered(tmp_path, order)
     assert answer.loaded is not None and answer.loaded.load_seconds > 0
     assert [*answer.clips] == [*clips]
@@ -81,9 +80,9 @@ def test_words_have_times_where_the_family_gives_them(tiny: Callable[[str], Path
 
 
 def test_the_order_is_told_in_the_names_of_its_file() -> None:
-    order = UpstreamOrder(model="/m", clips={"0": "/a.wav"}, word_timestamps=True, decoded_rate_hz=8000)
+    order = UpstreamOrder(model="/m", clips={"0": "/a.wav"}, word_timestamps=True)
     told = json.loads(order.model_dump_json(by_alias=True))
-    assert UpstreamOrder.load(told) == order and told["wordTimestamps"] is True and told["decodedRateHz"] == 8000
+    assert UpstreamOrder.load(told) == order and told["wordTimestamps"] is True
 
 
 def test_no_other_program_widens_a_model_or_loops_around_it() -> None:

@@ -100,6 +100,40 @@ def test_a_warning_that_nobody_spoke_is_false_where_somebody_does() -> None:
     assert measure(takes, results, {}, str).false_warnings == ("a, whole: RepeatedText", "gap, whole: RepeatedText")
 
 
+def test_words_around_a_gap_are_timed_by_the_same_recording_without_it() -> None:
+    """A model that hears 30 s of silence may place the words before it there, and that is no time to compare with."""
+    silent = replace(take("gap", "one two", WHOLE, SHORT), gap_seconds=(1.0, 31.0), without_gap="a")
+    results: Results = {
+        (WHOLE, "gap"): heard("one two", 0.5, 31.25),
+        (SHORT, "gap"): heard("one two", 0.5, 29.0),
+        (None, "gap"): heard("one two", 20.0, 31.0),
+        (None, "a"): heard("one two", 0.5, 1.25),
+    }
+    whole, short = measure([silent], results, {}, str).times
+    assert (whole.words, whole.p95, whole.holds) == (2, 0.0, True)
+    assert (whole.known_starts, whole.p95_known_start) == (2, 0.0) and whole.p95_upstream_known_start > 18
+    assert short.p95 > 2 and not short.holds
+    unheard = {key: answer for key, answer in results.items() if key != (None, "a")}
+    assert [line.words for line in measure([silent], unheard, {}, str).times] == [0, 0]
+
+
+def test_what_is_said_in_a_language_that_the_model_does_not_know_is_told_apart() -> None:
+    french = replace(take("fr", None), language="fr")
+    results: Results = {
+        (WHOLE, "fr"): heard("", failure_class="TruncatedOutput"),
+        (WHOLE, "es"): heard("a test", warnings=("NoAudibleSpeech",)),
+        **{(None, name): heard("a test") for name in ("fr", "es")},
+    }
+    takes = [french, replace(french, name="es", language="es")]
+    measured = measure(takes, results, {}, str, {"en"})
+    assert measured.foreign == ("fr, whole: TruncatedOutput", "es, whole: a text")
+    assert (measured.spoken_takes, measured.false_quarantines, measured.false_warnings) == (0, (), ())
+    for languages in ({"en", "fr", "es"}, None):
+        measured = measure(takes, results, {}, str, languages)
+        assert measured.false_quarantines == ("fr, whole: TruncatedOutput",) and measured.foreign == ()
+        assert measured.false_warnings == ("es, whole: NoAudibleSpeech",) and measured.spoken_takes == 2
+
+
 def test_errors_near_the_ends_of_windows_are_compared_at_the_same_places() -> None:
     parts = (SpokenPart("one two three", 0.0, 3.0), SpokenPart("four five six", 28.0, 31.0))
     takes = [take("a", "one two three four five six", WHOLE, SHORT, parts=parts)]
@@ -129,7 +163,18 @@ def test_times_that_are_missing_or_wrong_do_not_hold() -> None:
     }
     (line,) = measure(takes, results, {}, str).times
     assert len(line.faults) == 1 and line.untimed == 1 and not line.holds
-    assert line.p95_to_upstream > 0.9
+    assert line.p95 > 0.9
+
+
+def test_known_starts_are_what_is_compared_with_and_mlx_audios_elsewhere() -> None:
+    parts = (SpokenPart("one two", 1.0, 2.0), SpokenPart("three four", 5.0, 6.0))
+    results: Results = {
+        (WHOLE, "a"): heard("one two three four", 1.0, 1.5, 5.0, 5.5),
+        (None, "a"): heard("one two three four", 0.0, 1.25, 4.0, 5.25),
+    }
+    (line,) = measure([take("a", "one two three four", parts=parts)], results, {}, str).times
+    assert (line.words, line.p50, line.known_starts) == (4, 0.125, 2) and line.p95 <= 0.25
+    assert (line.p95_known_start, line.p95_upstream_known_start) == (0.0, 1.0)
 
 
 def test_no_goal_holds_where_nothing_was_compared() -> None:

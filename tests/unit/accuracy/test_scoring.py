@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-
 from voxfleet_accuracy.heard import TimedWord
 from voxfleet_accuracy.scoring import (
     Token,
     WordErrors,
+    around_gap,
     count_near,
     equal_pairs,
     error_seconds,
-    part_start_differences,
+    part_starts,
     said_tokens,
     start_differences,
+    starts_by,
     time_faults,
     tokens_of,
     word_errors,
@@ -70,13 +70,15 @@ def test_only_errors_within_a_second_of_a_border_count() -> None:
 def test_starts_are_compared_of_words_that_both_heard() -> None:
     mine, theirs = tokens("one two three", 1.0, 2.0, 3.0), tokens("one deux three", 1.25, 2.0, 2.5)
     assert equal_pairs(mine, theirs) == [(0, 0), (2, 2)]
-    assert start_differences(mine, theirs) == [0.25, 0.5]
+    assert starts_by(mine, theirs) == {0: 1.25, 2: 2.5}
+    assert start_differences(mine, starts_by(mine, theirs)) == [0.25, 0.5]
 
 
-def test_known_starts_are_compared_with_the_first_word_of_each_part() -> None:
+def test_known_starts_are_those_of_the_first_word_of_each_part() -> None:
     parts = [SpokenPart("one two", 1.0, 2.0), SpokenPart("three four", 5.0, 6.0)]
-    heard = tokens("one two tree four", 1.1, 1.5, 5.0, 5.5)
-    assert part_start_differences(parts, heard, plain) == [pytest.approx(0.1)]
+    heard = tokens("well one two tree four", 0.5, 1.1, 1.5, 5.0, 5.5)
+    assert part_starts(parts, heard, plain) == {1: 1.0}
+    assert part_starts((), heard, plain) == {}
 
 
 def test_times_that_run_back_overlap_end_early_or_leave_the_audio_are_faults() -> None:
@@ -89,3 +91,12 @@ def test_times_that_run_back_overlap_end_early_or_leave_the_audio_are_faults() -
         "2 begins at 1.300 s, before 1.500 s, where the last one ended",
         "2 ends at 2.500 s, behind the audio's 2.000 s",
     ]
+
+
+def test_a_word_lies_behind_a_gap_when_its_middle_does_and_begins_there_at_the_earliest() -> None:
+    words = [TimedWord("one", 0.0, 1.0), TimedWord("two", 1.0, 2.0), TimedWord("three", 2.0, 3.0)]
+    assert around_gap(words, (1.25, 31.25)) == (
+        TimedWord("one", 0.0, 1.0),
+        TimedWord("two", 31.25, 32.0),
+        TimedWord("three", 32.0, 33.0),
+    )

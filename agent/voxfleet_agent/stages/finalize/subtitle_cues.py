@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from voxfleet_agent.engine.reported_times import shares
 from voxfleet_api.rows import TimedText
 
 SHORTEST_MILLISECONDS = 833
@@ -125,13 +126,10 @@ def _without_words(text: str, start: int, end: int) -> list[_Unit]:
 
 
 def _shares(parts: Sequence[str], start: int, end: int, *, spaced: bool) -> list[_Unit]:
-    length, span = sum(len(part) for part in parts), max(0, end - start)
-    units: list[_Unit] = []
-    before = 0
-    for part in parts:
-        begin, before = start + span * before // length, before + len(part)
-        units.append(_Unit(part, begin, start + span * before // length, spaced=spaced))
-    return units
+    return [
+        _Unit(part.text, part.start_milliseconds, part.end_milliseconds, spaced=spaced)
+        for part in shares(parts, start, end)
+    ]
 
 
 def _cut_to_lines(unit: _Unit) -> list[_Unit]:

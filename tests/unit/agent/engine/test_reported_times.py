@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.engine.completeness import shortfall
-from voxfleet_agent.engine.reported_times import ReportedText, in_order, seconds
+from voxfleet_agent.engine.reported_times import ReportedText, in_order, seconds, shares, spread
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
 from voxfleet_api.rows import TimedText
@@ -151,6 +151,13 @@ def test_segments_without_words_have_their_time_spread_where_others_have_words()
     found = read(worded, segment(" two four", 1.0, 1.8), unreadable)
     assert spans(found.words) == [(100, 400, "one"), (1000, 1343, "two"), (1343, 1800, "four"), (4000, 5000, "six")]
     assert read(segment(" two three", 1.0, 1.8)).words is None
+
+
+def test_parts_share_a_time_by_their_length_to_the_nearest_millisecond() -> None:
+    assert spans(tuple(shares(["six", "four"], 1000, 2000))) == [(1000, 1429, "six"), (1429, 2000, "four")]
+    assert spans(tuple(shares(["a", "b"], 2000, 1000))) == [(2000, 2000, "a"), (2000, 2000, "b")]
+    whole = TimedText(start_milliseconds=1000, end_milliseconds=2000, text="six four")
+    assert spread(whole) == [ReportedText("six", 1.0, 1.429), ReportedText("four", 1.429, 2.0)]
 
 
 def test_budgets_are_read_from_objects_too() -> None:
