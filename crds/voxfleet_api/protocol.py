@@ -120,13 +120,16 @@ class S3Credentials(StatusModel):
 
 
 class AttemptRequest(StatusModel):
-    """Body of PUT /v1/attempts/{shardUID}/{n}."""
+    """Body of PUT /v1/attempts/{shardUID}/{n}. What is no part of the spec may differ when the PUT is repeated."""
 
     spec_digest: Digest
     spec: dict[str, object]
     """An AttemptSpec as sent; the agent digests these fields before it parses them strictly."""
     lease_seconds: Annotated[int, Field(ge=1)]
     credentials: S3Credentials | None = None
+    uri_prefixes: tuple[Annotated[str, Field(max_length=1024)], ...] | None = None
+    """What MacAgent.spec.access opens to the job's namespace: bounds all that the attempt reads and writes, inside the
+    agent's own `allow`. None: an operator that does not know the field."""
 
 
 class AttemptState(StrEnum):
@@ -230,6 +233,12 @@ class PoolFacts(StatusModel):
     free_lanes: int
 
 
+class Capability(StrEnum):
+    """What an agent can do that not every agent can. A version number would not tell of a fork or a patch."""
+
+    NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
+
+
 class MachineFacts(StatusModel):
     """Answer to GET /v1/machine."""
 
@@ -241,6 +250,7 @@ class MachineFacts(StatusModel):
     versions: dict[str, str]
     runtime_compatible: bool
     runtime_message: str
+    capabilities: tuple[Annotated[str, OPEN_VALUE, open_enum(Capability)], ...] = ()
     pools: tuple[PoolFacts, ...]
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""

@@ -11,7 +11,7 @@ import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
-from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec
 from voxfleet_operator.cache import key_of
@@ -23,6 +23,7 @@ from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import PutRefusal, ShardAction, decide, put_refusal, superseded, usage_of
 from voxfleet_operator.reconcile.shard.new_shard import belongs
@@ -131,9 +132,14 @@ class _AssignedAttempt:
 
     async def _put(self) -> float | None:
         lease_seconds = self._shard.status.lease_seconds or 1
+        prefixes = self._open_prefixes()
+        lost = access_lost(self._job.spec, prefixes, self._view.machine)
+        if lost is not None:
+            return await self._revoke(None, lost) if self._context.synced() else NOT_NOW_RETRY_SECONDS
         try:
             spec = self._spec()
-            request = attempt_request(spec, lease_seconds, await job_credentials(self._context, self._job))
+            credentials = await job_credentials(self._context, self._job)
+            request = attempt_request(spec, lease_seconds, credentials, prefixes)
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
@@ -155,6 +161,11 @@ class _AssignedAttempt:
         crash_points.point("put-answered")
         self._log.info("attempt sent")
         return SETTLE_SECONDS
+
+    def _open_prefixes(self) -> tuple[str, ...]:
+        mac = self._context.cache.get(MacAgent, "", self._view.name)
+        labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
+        return () if mac is None else open_prefixes(mac.spec.access, labels)
 
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)
