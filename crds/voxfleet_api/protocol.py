@@ -7,7 +7,7 @@ know a field must refuse the attempt (RuntimeMismatch) rather than run it differ
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, SecretStr
 
@@ -87,7 +87,11 @@ class FinalizeSpec(SpecModel):
 
 
 class AttemptSpec(SpecModel):
-    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not."""
+    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not.
+
+    A field that has its default is not sent. So a field that is new concerns neither an older agent nor the digest of
+    an attempt that an older operator has assigned, as long as nobody uses it. A default must never change.
+    """
 
     namespace: Annotated[str, Field(min_length=1, max_length=253)]
     job: JobRef
@@ -107,6 +111,10 @@ class AttemptSpec(SpecModel):
     plan: PlanSpec | None = None
     process: ProcessSpec | None = None
     finalize: FinalizeSpec | None = None
+
+    def dump(self) -> dict[str, Any]:
+        short = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        return {**short, "contract": self.contract.dump()}
 
 
 class S3Credentials(StatusModel):
