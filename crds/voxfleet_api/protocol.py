@@ -7,9 +7,9 @@ know a field must refuse the attempt (RuntimeMismatch) rather than run it differ
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.clip_warnings import WarningCounts
@@ -266,6 +266,13 @@ class MachineFacts(StatusModel):
     ledger_sequence: int
 
 
+def _readable_row(row: object, parse: ValidatorFunctionWrapHandler) -> SignedRow | None:
+    try:
+        return cast("SignedRow | None", parse(row))
+    except ValidationError:
+        return None
+
+
 class EventType(StrEnum):
     ATTEMPT = "Attempt"
     ROW = "Row"
@@ -278,7 +285,8 @@ class Event(StatusModel):
     type: Annotated[str, OPEN_VALUE, open_enum(EventType)]
     cursor: str
     attempt: AttemptStatus | None = None
-    row: SignedRow | None = None
+    row: Annotated[SignedRow | None, WrapValidator(_readable_row)] = None
+    """None also for a row that this reader does not understand, which a LedgerPage then tells of."""
 
 
 class EventAck(StatusModel):
@@ -297,7 +305,29 @@ class LedgerPage(StatusModel):
     chain_id: str
     rows: tuple[SignedRow, ...]
     damaged_sequence: int | None = None
-    """The number of the next row when the agent's journal can no longer read it."""
+    """The number of the next row when the agent's journal, or this reader, cannot read it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_before_what_cannot_be_read(cls, data: object) -> object:
+        """A row that only a newer version understands counts as damaged, because its time cannot be counted."""
+        sent = data.get("rows") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(sent, list):
+            return data
+        rows: list[SignedRow] = []
+        for item in sent:
+            try:
+                rows.append(SignedRow.load(item))
+            except ValidationError:
+                return {**data, "rows": rows, "damagedSequence": _sequence(item)}
+        return {**data, "rows": rows}
+
+
+def _sequence(row: object) -> int:
+    """The number that an unreadable row has, if any."""
+    content = row.get("row") if isinstance(row, dict) else None
+    number = content.get("sequence") if isinstance(content, dict) else None
+    return number if isinstance(number, int) else -1
 
 
 class Problem(StatusModel):
