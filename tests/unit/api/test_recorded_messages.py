@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from voxfleet_agent.attempts.spec_check import check_spec
 from voxfleet_agent.machine import LocalMachine
@@ -21,6 +22,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
+from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.ledger import public_key, verify
 from voxfleet_api.protocol import (
     AttemptKey,
@@ -124,6 +126,28 @@ def test_an_older_agent_knows_every_field_that_it_is_sent_and_fills_in_the_same_
     sent = spec.dump()
     assert [*lost(sent, old, "spec")] == []
     assert AttemptSpec.load(sent) == spec, "a default has changed"
+
+
+class LaterTranscription(Transcription):
+    beams: int = 1
+
+
+class LaterSpec(AttemptSpec):
+    """A spec with fields that this version does not know."""
+
+    priority: int = 0
+    transcription: Transcription = LaterTranscription()
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_field_that_nobody_uses_changes_neither_what_is_sent_nor_its_digest(name: str) -> None:
+    old = AttemptRequest.load_json(text(name)).spec
+    spec = AttemptSpec.load(old)
+    fields = {"transcription": LaterTranscription.load(old["transcription"])}
+    later = LaterSpec.load(old).model_copy(update=fields)
+    assert later.dump() == spec.dump() and digest_of(later) == digest_of(spec)
+    with pytest.raises(ValidationError, match="priority"):
+        AttemptSpec.load(later.model_copy(update={"priority": 1}).dump())
 
 
 def test_a_job_that_an_older_operator_accepted_runs_under_its_old_digest() -> None:
