@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 from urllib.parse import quote, unquote
 
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -39,12 +40,29 @@ class Address:
         return f"Address({self.scheme}, …)"  # clip names and presigned queries stay out of tracebacks
 
 
+_OUTSIDE_AGENT = (
+    "the address lies outside what this agent may touch; add its prefix to `allow` in the agent's file or, for a run"
+    " without one, with --allow"
+)
+_OUTSIDE_NAMESPACE = (
+    "the address lies outside what this Mac may touch for the job's namespace; add its prefix to spec.access of the"
+    " MacAgent, or name an object that the namespace may read"
+)
+
+
 class AllowList:
     """The prefixes that attempts may read and write below."""
 
-    def __init__(self, prefixes: Iterable[str]) -> None:
+    def __init__(self, prefixes: Iterable[str], refusal: str = _OUTSIDE_AGENT) -> None:
+        """`refusal`: the message about an address outside. Raises VoxFleetError for a prefix that is no address."""
         parsed = [parse_address(prefix) for prefix in prefixes]
         self._allowed = [(address.scheme, address.authority, address.key) for address in parsed]
+        self._refusal = refusal
+
+    @classmethod
+    def of_namespace(cls, prefixes: Iterable[str]) -> Self:
+        """What MacAgent.spec.access opens to a namespace. A prefix that is no address opens nothing."""
+        return cls(filter(_is_address, prefixes), _OUTSIDE_NAMESPACE)
 
     @property
     def folders(self) -> list[str]:
@@ -63,10 +81,22 @@ class AllowList:
             for scheme, authority, prefix in self._allowed
         ):
             return address
-        raise _denied(
-            "the address lies outside what this agent may touch; add its prefix to `allow` in the agent's file or, for"
-            " a run without one, with --allow"
-        )
+        raise _denied(self._refusal)
+
+    def covers(self, uri: str) -> bool:
+        try:
+            self.resolve(uri)
+        except VoxFleetError:
+            return False
+        return True
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        parse_address(uri)
+    except VoxFleetError:
+        return False
+    return True
 
 
 def parse_address(uri: str) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent import ledger as ledgers
@@ -65,8 +65,8 @@ async def open_agent(config: AgentConfig) -> AsyncIterator[AttemptServices]:
 
 
 def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger, mounts: Mounts) -> AttemptServices:
-    def open_storage(credentials: S3Credentials | None) -> Storage:
-        return Storage(config.allow, credentials, config.https, mounts=mounts)
+    def open_storage(credentials: S3Credentials | None, namespace: Sequence[str] | None) -> Storage:
+        return Storage(config.allow, credentials, config.https, mounts=mounts, namespace=namespace)
 
     return AttemptServices(
         journal=local.journal,
@@ -83,7 +83,6 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         open_budget=local.open_budget,
         stages=STAGES,
         open_storage=open_storage,
-        check_address=open_storage(None).check,
     )
 
 

@@ -141,7 +141,7 @@ def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:
         return ChainHead(chain_id, -1, GENESIS_HASH)
     sequence, content = newest
     try:
-        return ChainHead(chain_id, sequence, SignedRow.model_validate_json(content).hash)
+        return ChainHead(chain_id, sequence, SignedRow.load_json(content).hash)
     except ValidationError as error:
         raise LedgerError(
             f"{chain_id}#{sequence}",
@@ -159,7 +159,7 @@ def page_after(db: sqlite3.Connection, chain_id: str, sequence: int, limit: int)
     rows: list[SignedRow] = []
     for number, content in stored:
         try:
-            rows.append(SignedRow.model_validate_json(content))
+            rows.append(SignedRow.load_json(content))
         except ValidationError:
             return LedgerPage(chain_id=chain_id, rows=tuple(rows), damaged_sequence=number)
     return LedgerPage(chain_id=chain_id, rows=tuple(rows))
@@ -189,7 +189,7 @@ def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainH
     head: ChainHead | None = None
     for name, line in lines:
         try:
-            signed = SignedRow.model_validate_json(line)
+            signed = SignedRow.load_json(line)
         except ValidationError as error:
             raise LedgerError(name, "is not a signed row any more") from error
         if signed.name != name:

@@ -12,6 +12,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+JSON_FORM = object()
+"""The context in which what is parsed is a message's JSON form, and not the arguments of a constructor."""
 
 
 class ApiModel(BaseModel):
@@ -32,7 +36,16 @@ class ApiModel(BaseModel):
     @classmethod
     def load(cls, data: object) -> Self:
         """Parses a JSON form; raises pydantic.ValidationError naming each wrong field."""
-        return cls.model_validate(data)
+        return cls.model_validate(data, context=JSON_FORM)
+
+    @classmethod
+    def load_json(cls, content: bytes | str) -> Self:
+        """Like `load`, of a JSON text; raises pydantic.ValidationError also for what is none."""
+        try:
+            data = from_json(content)
+        except ValueError:
+            return cls.model_validate_json(content)
+        return cls.load(data)
 
 
 class SpecModel(ApiModel):

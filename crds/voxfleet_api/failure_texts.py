@@ -62,8 +62,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The object does not exist.", "Correct the address, or upload the object."
     ),
     FailureClass.ACCESS_DENIED: FailureText(
-        "The storage refused the credentials, or the MacAgent's access list or `allow` in the Mac's agent.yaml does not"
-        " include the address.",
+        "The storage refused the credentials, or the address lies outside what MacAgent.spec.access opens to the job's"
+        " namespace, or outside `allow` in the Mac's agent.yaml.",
         "Correct the Secret of credentialsSecretRef, or add the prefix to MacAgent.spec.access, or to `allow` in the"
         " Mac's agent.yaml.",
     ),

@@ -17,8 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field
 
-from voxfleet_api.base import Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
+from voxfleet_api.base import Sha256Hex, StatusModel, Timestamp, Uid
 from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_api.stored_form import StoredForm
 
 SIGNATURE_CONTEXT = b"voxfleet-ledger-v1\n"
 IDENTITY_CONTEXT = b"voxfleet-identity-v1\n"
@@ -31,7 +32,7 @@ class Activity(StrEnum):
     CLEANUP = "Cleanup"
 
 
-class LedgerRow(SpecModel):
+class LedgerRow(StoredForm):
     """One activity of one attempt on one lane. An attempt holds its lane from its start until its cleanup ends."""
 
     chain_id: Annotated[str, Field(max_length=64)]

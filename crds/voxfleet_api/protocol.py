@@ -7,9 +7,9 @@ know a field must refuse the attempt (RuntimeMismatch) rather than run it differ
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.clip_warnings import WarningCounts
@@ -87,7 +87,11 @@ class FinalizeSpec(SpecModel):
 
 
 class AttemptSpec(SpecModel):
-    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not."""
+    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not.
+
+    A field that has its default is not sent. So a field that is new concerns neither an older agent nor the digest of
+    an attempt that an older operator has assigned, as long as nobody uses it. A default must never change.
+    """
 
     namespace: Annotated[str, Field(min_length=1, max_length=253)]
     job: JobRef
@@ -108,6 +112,10 @@ class AttemptSpec(SpecModel):
     process: ProcessSpec | None = None
     finalize: FinalizeSpec | None = None
 
+    def dump(self) -> dict[str, Any]:
+        short = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        return {**short, "contract": self.contract.dump()}
+
 
 class S3Credentials(StatusModel):
     """Credentials that stay in memory; SecretStr keeps them out of logs and tracebacks."""
@@ -120,13 +128,16 @@ class S3Credentials(StatusModel):
 
 
 class AttemptRequest(StatusModel):
-    """Body of PUT /v1/attempts/{shardUID}/{n}."""
+    """Body of PUT /v1/attempts/{shardUID}/{n}. What is no part of the spec may differ when the PUT is repeated."""
 
     spec_digest: Digest
     spec: dict[str, object]
     """An AttemptSpec as sent; the agent digests these fields before it parses them strictly."""
     lease_seconds: Annotated[int, Field(ge=1)]
     credentials: S3Credentials | None = None
+    uri_prefixes: tuple[Annotated[str, Field(max_length=1024)], ...] | None = None
+    """What MacAgent.spec.access opens to the job's namespace: bounds all that the attempt reads and writes, inside the
+    agent's own `allow`. None: an operator that does not know the field."""
 
 
 class AttemptState(StrEnum):
@@ -237,6 +248,12 @@ class PoolFacts(StatusModel):
     free_lanes: int
 
 
+class Capability(StrEnum):
+    """What an agent can do that not every agent can. A version number would not tell of a fork or a patch."""
+
+    NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
+
+
 class MachineFacts(StatusModel):
     """Answer to GET /v1/machine."""
 
@@ -248,11 +265,19 @@ class MachineFacts(StatusModel):
     versions: dict[str, str]
     runtime_compatible: bool
     runtime_message: str
+    capabilities: tuple[Annotated[str, OPEN_VALUE, open_enum(Capability)], ...] = ()
     pools: tuple[PoolFacts, ...]
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
     ledger_chain_id: str
     ledger_sequence: int
+
+
+def _readable_row(row: object, parse: ValidatorFunctionWrapHandler) -> SignedRow | None:
+    try:
+        return cast("SignedRow | None", parse(row))
+    except ValidationError:
+        return None
 
 
 class EventType(StrEnum):
@@ -267,7 +292,8 @@ class Event(StatusModel):
     type: Annotated[str, OPEN_VALUE, open_enum(EventType)]
     cursor: str
     attempt: AttemptStatus | None = None
-    row: SignedRow | None = None
+    row: Annotated[SignedRow | None, WrapValidator(_readable_row)] = None
+    """None also for a row that this reader does not understand, which a LedgerPage then tells of."""
 
 
 class EventAck(StatusModel):
@@ -286,7 +312,29 @@ class LedgerPage(StatusModel):
     chain_id: str
     rows: tuple[SignedRow, ...]
     damaged_sequence: int | None = None
-    """The number of the next row when the agent's journal can no longer read it."""
+    """The number of the next row when the agent's journal, or this reader, cannot read it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_before_what_cannot_be_read(cls, data: object) -> object:
+        """A row that only a newer version understands counts as damaged, because its time cannot be counted."""
+        sent = data.get("rows") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(sent, list):
+            return data
+        rows: list[SignedRow] = []
+        for item in sent:
+            try:
+                rows.append(SignedRow.load(item))
+            except ValidationError:
+                return {**data, "rows": rows, "damagedSequence": _sequence(item)}
+        return {**data, "rows": rows}
+
+
+def _sequence(row: object) -> int:
+    """The number that an unreadable row has, if any."""
+    content = row.get("row") if isinstance(row, dict) else None
+    number = content.get("sequence") if isinstance(content, dict) else None
+    return number if isinstance(number, int) else -1
 
 
 class Problem(StatusModel):

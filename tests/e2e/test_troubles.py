@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +14,8 @@ from tests.e2e.conftest import MakeFleet, making_fleets
 from tests.e2e.fleet import EXPECTED, Fleet
 
 from voxfleet_api.conditions import ConditionType, is_true
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.rows import ClipStatus
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import Mac
 from voxfleet_dev.sshd import Sshd
@@ -95,6 +99,37 @@ def test_a_model_path_that_does_not_exist(fleet: Fleet) -> None:
     ).message
     assert nowhere in message
     assert_other_work_goes_on(fleet)
+
+
+def test_a_manifest_that_names_another_teams_files(fleet: Fleet) -> None:
+    """The agents may touch all that is shared; this namespace may not, whether by address or through a link."""
+    theirs = fleet.shared / "theirs" / "private.wav"
+    theirs.parent.mkdir()
+    shutil.copy(fleet.shared / "clips" / "wav-16000-01.wav", theirs)
+    (fleet.shared / "clips" / "link.wav").symlink_to(theirs)
+    mine = [f"file://{fleet.shared}/{folder}/" for folder in ("clips", "results")]
+    rules = [
+        {"namespaceSelector": {}, "uriPrefixes": mine},
+        {"namespaceSelector": {"matchLabels": {"team": "theirs"}}, "uriPrefixes": [f"file://{theirs.parent}/"]},
+    ]
+    for mac in fleet.macs:
+        fleet.register(mac, {"access": rules})
+    lines = {name: f"{name}.wav" for name in ("wav-16000-01", "link")} | {"theirs": f"file://{theirs}"}
+    manifest = fleet.shared / "clips" / "some-are-theirs.jsonl"
+    manifest.write_text("".join(json.dumps({"id": name, "uri": uri}) + "\n" for name, uri in lines.items()))
+    fleet.submit("nosy", input={"manifest": {"uri": f"file://{manifest}"}})
+    fleet.submit("nosy-output", CLIPS, output={"uri": f"file://{theirs.parent}/"})
+    job = fleet.wait_for_end("nosy")
+    assert (job.status.clips.succeeded, job.status.clips.failed) == (1, 2)
+    fleet.assert_nothing_lost_or_doubled(job, len(lines))
+    rows = {row.custom_id: row for row in fleet.rows(job)}
+    for error in (rows["theirs"].error, rows["link"].error):
+        assert error is not None and error.failure_class is FailureClass.ACCESS_DENIED
+        assert "spec.access of the MacAgent" in error.reason
+    assert rows["theirs"].status is rows["link"].status is ClipStatus.FAILED
+    assert rows["wav-16000-01"].status is ClipStatus.SUCCEEDED
+    assert "no access to the job's addresses" in (fleet.job("nosy-output").status.pending_reason or "")
+    assert [path.name for path in theirs.parent.iterdir()] == [theirs.name]
 
 
 def test_a_changed_ledger_row_is_named_and_not_counted(make_fleet: MakeFleet) -> None:

@@ -47,6 +47,7 @@ class AgentProcess:
     ) -> None:
         """`environment` is added to the agent's; `config` replaces fields of its configuration file."""
         self.mac = Mac("mac-1", folder, allow=allow, python=python)
+        self._allow = allow
         self.text: list[str] = []
         self._environment = environment
         self._config = config
@@ -117,7 +118,12 @@ class AgentProcess:
     ) -> AttemptStatus:
         """Puts an attempt and does not wait for it. Raises httpx.HTTPError, like every call of the agent."""
         body = spec.dump()
-        request = {"specDigest": digest_of(body), "spec": body, "leaseSeconds": lease_seconds}
+        request = {
+            "specDigest": digest_of(body),
+            "spec": body,
+            "leaseSeconds": lease_seconds,
+            "uriPrefixes": self._allow,
+        }
         if credentials is not None:
             request["credentials"] = dict(credentials)
         return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))

@@ -233,7 +233,7 @@ class Execution:
                         await self._begin_work(live, meter)
 
         def open_storage() -> Storage:
-            live.storage = self._services.open_storage(live.credentials)
+            live.storage = self._services.open_storage(live.credentials, live.uri_prefixes)
             return live.storage
 
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from voxfleet_agent.attempts.lane_meter import LaneMeter
@@ -22,6 +22,8 @@ class LiveAttempt:
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
     credentials: S3Credentials | None = None
+    uri_prefixes: Sequence[str] | None = None
+    """What is open to the job's namespace, as of the newest PUT."""
     storage: Storage | None = None
     """What the running stage reads and writes; None while none runs."""
     lane: LaneHandle | None = None
@@ -44,6 +46,12 @@ class LiveAttempt:
         self.credentials = credentials
         if self.storage is not None and credentials is not None:
             self.storage.renew_credentials(credentials)
+
+    def set_uri_prefixes(self, prefixes: Sequence[str] | None) -> None:
+        """A running stage goes on within the new ones."""
+        self.uri_prefixes = prefixes
+        if self.storage is not None:
+            self.storage.renew_namespace(prefixes)
 
     def set_progress(self, done: int, total: int) -> None:
         self.record = replace(self.record, progress=ShardProgress(done=done, total=total))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from voxfleet_agent.attempts.slots import PoolView, SlotSource
@@ -22,6 +22,5 @@ class AttemptServices(StageServices):
     pools: PoolView
     unload_after_seconds: float
     """How long a lane without work keeps its model in memory."""
-    open_storage: Callable[[S3Credentials | None], Storage]
-    check_address: Callable[[str], None]
-    """Raises VoxFleetError(ACCESS_DENIED) for an address that this agent may not touch."""
+    open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]
+    """Takes an attempt's credentials and the prefixes that are open to its namespace; without either, None."""

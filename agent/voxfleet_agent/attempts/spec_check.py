@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
 from voxfleet_agent.machine import LocalMachine
+from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
 
+OpenStorage = Callable[[None, Sequence[str] | None], Storage]
+"""Takes no credentials, and the prefixes that are open to the job's namespace."""
+
 
 def check_spec(
-    request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
+    request: AttemptRequest, key: AttemptKey, machine: LocalMachine, open_storage: OpenStorage
 ) -> AttemptSpec | Problem:
-    """Returns the parsed spec, or the problem with it.
-
-    `check_address`: raises VoxFleetError for an address that this agent may not touch.
-    """
+    """Returns the parsed spec, or the problem with it."""
     try:
-        return _parse(request, key, machine, check_address)
+        spec = _parse(request, key, machine)
+        _require_bounds(spec, request.uri_prefixes)
+        storage = open_storage(None, request.uri_prefixes)
+        for address in _addresses(spec):
+            storage.check(address)
+        return spec
     except VoxFleetError as error:
         return Problem(failure_class=error.failure_class, message=error.message)
 
 
-def _parse(
-    request: AttemptRequest, key: AttemptKey, machine: LocalMachine, check_address: Callable[[str], None]
-) -> AttemptSpec:
+def _parse(request: AttemptRequest, key: AttemptKey, machine: LocalMachine) -> AttemptSpec:
     _require_digest("specDigest", request.spec, request.spec_digest)
     try:
         spec = AttemptSpec.load(request.spec)
@@ -46,9 +50,21 @@ def _parse(
         raise _disagree(f"a spec of stage {spec.stage} carries its own order, no other")
     if spec.stage is Stage.PROCESS and not machine.runtime_compatible:
         raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{machine.runtime_message}; reinstall voxfleet[agent]")
-    for address in _addresses(spec):
-        check_address(address)
     return spec
+
+
+def _require_bounds(spec: AttemptSpec, uri_prefixes: Sequence[str] | None) -> None:
+    """Raises VoxFleetError when nothing bounds the clips.
+
+    An operator that says nothing about the namespace has looked at the addresses that the job itself names, but
+    nobody has looked at those in a manifest.
+    """
+    if uri_prefixes is None and spec.plan is not None and spec.plan.input.manifest is not None:
+        raise VoxFleetError(
+            FailureClass.RUNTIME_MISMATCH,
+            "the operator does not say what this namespace may read, which must bound the clips that a manifest names;"
+            " upgrade the operator",
+        )
 
 
 def _addresses(spec: AttemptSpec) -> list[str]:

@@ -144,7 +144,7 @@ class Supervisor:
         """Starts an attempt, resumes a parked one, or renews a running one."""
         # Runs in a thread, because a spec may name thousands of clips.
         spec = await asyncio.to_thread(
-            spec_check.check_spec, request, key, self._services.machine, self._services.check_address
+            spec_check.check_spec, request, key, self._services.machine, self._services.open_storage
         )
         async with self._admission:
             decision = decide_put(self._facts(key, request, spec))
@@ -322,6 +322,7 @@ class Supervisor:
         live.lease_seconds = request.lease_seconds
         live.renewed_at_seconds = self._services.clock.lease_seconds()
         live.set_credentials(request.credentials)
+        live.set_uri_prefixes(request.uri_prefixes)
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:

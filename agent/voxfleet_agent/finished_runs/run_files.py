@@ -134,7 +134,7 @@ class RunFiles:
     async def bundle(self, index: ResultIndex) -> ReproBundle:
         """Raises UnreadableRun."""
         sha256 = next((file.sha256 for file in index.files if file.path == BUNDLE_NAME), None)
-        return self._parsed(BUNDLE_NAME, ReproBundle.model_validate_json, await self.read(BUNDLE_NAME, sha256))
+        return self._parsed(BUNDLE_NAME, ReproBundle.load_json, await self.read(BUNDLE_NAME, sha256))
 
     async def sha256_of(self, name: str) -> str | None:
         """Returns None when the file does not exist. Raises UnreadableRun."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -28,9 +29,8 @@ class ModelAccess:
         real = os.path.realpath(folder)
         # The likeliest first: another folder's mount may be dead, and resolving it would hang.
         folders = sorted(self.folders, key=lambda allowed: not folder.is_relative_to(allowed))
-        # An allowed folder may be a link itself, as all below /var and /tmp are on macOS.
-        folders += [Path(allowed) for allowed in storage.allowed_folders if folder.is_relative_to(allowed)]
-        if not any(_below(real, os.path.realpath(allowed)) for allowed in folders) and not _covers(storage, real):
+        of_agent = any(_below(real, os.path.realpath(allowed)) for allowed in folders)
+        if not of_agent and not all(_reaches(allowed, folder, real) for allowed in storage.allow_lists):
             raise _refused_here(
                 f"model.path {folder} lies outside what this agent may load models from; add its folder to"
                 " models.folders in the agent's file, or write model.hub or model.uri"
@@ -61,9 +61,10 @@ def _below(path: str, folder: str) -> bool:
     return os.path.commonpath((path, folder)) == folder
 
 
-def _covers(storage: Storage, folder: str) -> bool:
-    try:
-        storage.check(f"file://{folder}")
-    except VoxFleetError:
-        return False
-    return True
+def _reaches(allowed: AllowList, folder: Path, real: str) -> bool:
+    """Whether the folder, whose real path is `real`, lies below a prefix, which may be a link itself.
+
+    All folders below /var and /tmp are links on macOS.
+    """
+    named = [prefix for prefix in allowed.folders if folder.is_relative_to(prefix)]
+    return any(_below(real, os.path.realpath(prefix)) for prefix in named) or allowed.covers(f"file://{real}")

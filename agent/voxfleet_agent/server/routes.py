@@ -20,7 +20,7 @@ from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, EventAck, MachineFacts, RenewAnswer
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, Capability, EventAck, MachineFacts, RenewAnswer
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
@@ -92,6 +92,7 @@ class Routes:
                 versions=machine.versions,
                 runtime_compatible=machine.runtime_compatible,
                 runtime_message=machine.runtime_message,
+                capabilities=tuple(Capability),
                 pools=tuple(pools.facts()),
                 loaded_models=tuple(pools.loaded_models()),
                 ledger_chain_id=ledger.chain_id,

@@ -63,6 +63,7 @@ class AttemptSpecs:
     def of(
         cls, job: AudioBatchJob, contract: VoiceContractSpec, settings: Mapping[str, str] | None = None
     ) -> AttemptSpecs:
+        contract = contract.in_full()  # as the API server writes defaults out, so that ladders are found again
         uid = job.metadata.uid or _identity(job, contract, settings or {})[:32]
         return cls(job, contract, uid, settings or {})
 

@@ -36,14 +36,28 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 SYNC_BYTES = 64 * 2**20
 """How much a slow disk must write within the time of one call; no call can tell progress while it syncs."""
 
+_LINK_OUT = (
+    "a link leads outside what this agent may touch; add the prefix that it leads to to `allow` in the agent's file or,"
+    " for a run without one, with --allow"
+)
+_LINK_OUT_OF_NAMESPACE = (
+    "a link leads outside what this Mac may touch for the job's namespace; add the prefix that it leads to to"
+    " spec.access of the MacAgent, or put the file itself there"
+)
+
 
 class LocalFiles:
     """Objects below the allowed folders. Every touch of a file system goes through the threads of its own mount."""
 
-    def __init__(self, folders: Sequence[str], mounts: Mounts) -> None:
-        """`folders`: the allowed folders, as they were written."""
-        self._folders = sorted(folders, key=len, reverse=True)
+    def __init__(self, folders: Sequence[str], mounts: Mounts, namespace: Sequence[str] | None = None) -> None:
+        """`folders`: the allowed folders, as they were written. `namespace`: those that are open to the job's
+        namespace; a file must really lie in one of each. None: `folders` alone count."""
+        self._folders = _longest_first(folders)
         self._mounts = mounts
+        self.renew_namespace(namespace)
+
+    def renew_namespace(self, folders: Sequence[str] | None) -> None:
+        self._namespace = None if folders is None else _longest_first(folders)
 
     async def head(self, address: Address) -> ObjectVersion:
         place = await self._locate(address)
@@ -108,26 +122,30 @@ class LocalFiles:
         Raises VoxFleetError: ACCESS_DENIED when the object lies outside the allowed folders, and TRANSPORT when its
         volume is not mounted.
         """
-        allowed = next(folder for folder in self._folders if lies_below(address.path, folder))
+        namespace = self._namespace
+        lists = [self._folders] if namespace is None else [self._folders, namespace]
+        named = [next(folder for folder in folders if lies_below(address.path, folder)) for folders in lists]
         calls = self._mounts.of(address.path)
-        folder, path = await calls.run(lambda: _real_paths(allowed, address.path))
-        if lies_below(path, folder):
-            return Place(calls, folder, path)
+        (allowed, *opened), path = await calls.run(lambda: _real_paths(named, address.path))
+        if namespace is not None and not lies_below(path, opened[0]):
+            await self._really_below(path, namespace, _LINK_OUT_OF_NAMESPACE)
+        if lies_below(path, allowed):
+            return Place(calls, allowed, path)
+        return await self._really_below(path, self._folders, _LINK_OUT)
+
+    async def _really_below(self, path: str, folders: Sequence[str], refusal: str) -> Place:
+        """Looks through all the folders, because a link may lead from one of them into another."""
         unanswered: VoxFleetError | None = None
-        for other in self._folders:  # a link may lead from one allowed folder into another
-            others = self._mounts.of(other)
+        for other in folders:
+            calls = self._mounts.of(other)
             try:
-                folder = await others.run(lambda other=other: real_path(other))  # type: ignore[misc] # bound here
+                folder = await calls.run(lambda other=other: real_path(other))  # type: ignore[misc] # bound here
             except VoxFleetError as error:
                 unanswered = error
                 continue
             if lies_below(path, folder):
-                return Place(others, folder, path)
-        raise unanswered or VoxFleetError(
-            FailureClass.ACCESS_DENIED,
-            "a link leads outside what this agent may touch; add the prefix that it leads to to `allow` in the agent's"
-            " file or, for a run without one, with --allow",
-        )
+                return Place(calls, folder, path)
+        raise unanswered or VoxFleetError(FailureClass.ACCESS_DENIED, refusal)
 
     async def _write(self, address: Address, content: Content, *, replace: bool) -> bool:
         """Writes under a temporary name, syncs, publishes atomically. Returns False if the object already existed."""
@@ -157,9 +175,13 @@ class LocalFiles:
             await calls.run(lambda: unstage(staged))
 
 
-def _real_paths(allowed: str, path: str) -> tuple[str, str]:
+def _longest_first(folders: Sequence[str]) -> list[str]:
+    return sorted(folders, key=len, reverse=True)
+
+
+def _real_paths(folders: Sequence[str], path: str) -> tuple[list[str], str]:
     require_mounted(path)
-    return real_path(allowed), real_path(path)
+    return [real_path(folder) for folder in folders], real_path(path)
 
 
 def _head(place: Place) -> ObjectVersion:

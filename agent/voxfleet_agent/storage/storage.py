@@ -59,17 +59,22 @@ class Storage:
         https: HttpsConfig | None = None,
         timeouts: Timeouts | None = None,
         mounts: Mounts | None = None,
+        namespace: Iterable[str] | None = None,
     ) -> None:
         """`allow`: prefixes. `credentials`: None refuses s3:// addresses, because there are no ambient credentials.
         `https`: how to reach hosts, including an S3 endpoint; None: public hosts only. `mounts`: the file systems of
-        the whole process; None: as if nothing else in it touched one."""
+        the whole process; None: as if nothing else in it touched one. `namespace`: the prefixes that are open to the
+        job's namespace; an address must lie below one of each. None: `allow` alone counts."""
         self._allowed = AllowList(allow)
+        self._namespace = None if namespace is None else AllowList.of_namespace(namespace)
         self._credentials = credentials
         https = https or HttpsConfig()
         self._trust = Trust(PublicNetworks(https.private_networks), https.ca_bundle, timeouts or Timeouts())
         self._mounts = mounts or Mounts(self._allowed.folders)
-        self._local = LocalFiles(self._allowed.folders, self._mounts)
-        self._web = WebObjects(self._allowed.resolve, self._trust)
+        self._local = LocalFiles(
+            self._allowed.folders, self._mounts, None if self._namespace is None else self._namespace.folders
+        )
+        self._web = WebObjects(self._resolve, self._trust)
         self._s3: S3Endpoint | None = None
         self._retired: list[S3Endpoint] = []
         self._partials: dict[Path, _PartialDownload] = {}
@@ -102,21 +107,33 @@ class Storage:
             self._retired.append(self._s3)  # calls that go on still use it
             self._s3 = None
 
+    def renew_namespace(self, prefixes: Iterable[str] | None) -> None:
+        """Bounds every later call by these, as `namespace` of a new Storage does."""
+        self._namespace = None if prefixes is None else AllowList.of_namespace(prefixes)
+        self._local.renew_namespace(None if self._namespace is None else self._namespace.folders)
+
     @property
-    def allowed_folders(self) -> list[str]:
-        """The local folders of the allow-list, as they were written."""
-        return self._allowed.folders
+    def allow_lists(self) -> tuple[AllowList, ...]:
+        """An address must lie below a prefix of each."""
+        return (self._allowed,) if self._namespace is None else (self._allowed, self._namespace)
 
     def check(self, uri: str) -> None:
-        """Raises VoxFleetError(ACCESS_DENIED) for an address outside the allow-list."""
-        self._allowed.resolve(uri)
+        """Raises VoxFleetError(ACCESS_DENIED) for an address outside one of the allow-lists."""
+        self._resolve(uri)
+
+    def is_open_to_namespace(self, uri: str) -> bool:
+        return self._namespace is None or self._namespace.covers(uri)
+
+    def _resolve(self, uri: str) -> Address:
+        address, *_ = [allowed.resolve(uri) for allowed in self.allow_lists]
+        return address
 
     def origin(self, uri: str) -> str:
         """Identifies the object globally: an s3:// address names a different object at each endpoint.
 
         Raises VoxFleetError(ACCESS_DENIED).
         """
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         store = self._store(address)
         return f"{store.authority} {uri}" if isinstance(store, S3Endpoint) else uri
 
@@ -143,7 +160,7 @@ class Storage:
         return await self._mounts.of(path).run(mounted_work)
 
     async def head(self, uri: str) -> ObjectVersion:
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         return await self._store(address).head(address)
 
     async def exists(self, uri: str) -> bool:
@@ -157,7 +174,7 @@ class Storage:
 
     async def get(self, uri: str, limit_bytes: int) -> bytes:
         """Returns the whole object. Raises INVALID_INPUT when it exceeds the limit."""
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         async with self._store(address).open(address) as opened:
             check_size(opened.version.size_bytes, limit_bytes)
             content = bytearray()
@@ -177,7 +194,7 @@ class Storage:
         After a failure, another call resumes where it stopped, if the storage can and the version is the same. Raises
         INPUT_CHANGED when ETag or size differ, SCRATCH_EXHAUSTED when the file cannot be written.
         """
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         partial = self._partials.pop(target, None)
         if partial is None or (partial.address, partial.version) != (address, version) or not resumable(version):
             partial = _PartialDownload(address, version, 0, hashlib.sha256())
@@ -219,7 +236,7 @@ class Storage:
 
     async def put(self, uri: str, content: bytes | Content) -> None:
         """Writes or replaces the whole object atomically; it is durable when the call returns."""
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         whole = BytesContent(content) if isinstance(content, bytes) else content
         await self._store(address).put(address, whole)
 
@@ -236,7 +253,7 @@ class Storage:
             await self._create(uri, content)
 
     async def _create(self, uri: str, content: Content) -> None:
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         store = self._store(address)
         if not await store.create(address, content) and not await _has_content(store, address, content):
             raise VoxFleetError(
@@ -261,7 +278,7 @@ class Storage:
         `enter`: which local folders are looked into. Raises INVALID_INPUT for more than `limit` names and for an
         https:// address.
         """
-        address = self._allowed.resolve(prefix)
+        address = self._resolve(prefix)
         seconds = self._trust.timeouts.listing_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -273,12 +290,12 @@ class Storage:
 
     async def remove_unfinished(self, uri: str) -> int:
         """Removes what killed writers left below a local folder of outputs; returns how many files. S3 keeps none."""
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         return await self._local.remove_unfinished(address) if address.scheme is Scheme.FILE else 0
 
     async def open_reader(self, uri: str) -> tuple[ObjectVersion, RangeReader]:
         """The object's version and a reader of any range; the reader blocks, so use it with `in_reader_thread`."""
-        address = self._allowed.resolve(uri)
+        address = self._resolve(uri)
         return await self._store(address).open_reader(address)
 
     def _store(self, address: Address) -> ObjectStore:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Digest, ObservedGeneration, SpecModel, StatusModel, cel, validations
+from voxfleet_api.base import Digest, ObservedGeneration, StatusModel, cel, validations
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions
 from voxfleet_api.kinds.contract_limits import (
@@ -21,10 +21,11 @@ from voxfleet_api.kinds.contract_limits import (
 )
 from voxfleet_api.kinds.contract_output import ContractOutput
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource
+from voxfleet_api.stored_form import StoredForm
 
 
 class VoiceContractSpec(
-    SpecModel,
+    StoredForm,
     json_schema_extra=validations(
         cel(
             # A status copies this spec without the defaults of absent fields.

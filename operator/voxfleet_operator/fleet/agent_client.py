@@ -203,7 +203,7 @@ class AgentClient:
     async def _refused(self, response: httpx.Response) -> AgentRefused:
         content = await _content(response)
         try:
-            problem = Problem.model_validate_json(content)
+            problem = Problem.load_json(content)
         except ValidationError:
             problem = Problem(message="the answer says no more; look into the agent's log")
         if response.status_code == httpx.codes.PRECONDITION_FAILED:
@@ -251,14 +251,14 @@ async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIter
         for line in lines:
             if line:
                 try:
-                    yield Event.model_validate_json(line)
+                    yield Event.load_json(line)
                 except ValidationError as error:
                     raise AgentUnreachable(f"an event cannot be read: {_fields(error)}") from error
 
 
 def _parse(kind: type[M], answer: _Answer) -> M:
     try:
-        return kind.model_validate_json(answer.content)
+        return kind.load_json(answer.content)
     except ValidationError as error:
         raise AgentUnreachable(f"{answer.path}: the answer cannot be read: {_fields(error)}") from error
 

@@ -118,8 +118,9 @@ class LedgerBook:
         return span.last_sequence <= self._head.sequence
 
     def refuse_damaged(self, chain_id: str, sequence: int) -> None:
-        """Records that the agent has this row but can no longer read it."""
-        self.error = str(LedgerError(f"{chain_id}#{sequence}", "was changed: it is no row any more"))
+        """Records that the agent has this row, but it can no longer be read, or not by this version."""
+        message = "was changed and is no row any more, or is a newer agent's: upgrade the operator then"
+        self.error = str(LedgerError(f"{chain_id}#{sequence}", message))
 
     def refuse_span(self, key: AttemptKey, span: LedgerSpan) -> None:
         """Records that the agent names rows that it does not deliver."""

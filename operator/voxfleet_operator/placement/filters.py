@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, Unavailable
 from voxfleet_operator.reconcile.mac.availability import Obstacle
+from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
 
 UNSCHEDULABLE = Unavailable("is unschedulable", "are unschedulable")
 DELETED = Unavailable("is being deleted", "are being deleted")
@@ -28,6 +28,10 @@ NO_ACCESS = Unavailable(
     "gives this namespace no access to the job's addresses (spec.access of MacAgent)",
     "give this namespace no access to the job's addresses (spec.access of MacAgent)",
 )
+KEEPS_NO_BOUNDS = Unavailable(
+    "has an agent too old to keep the clips of a manifest within spec.access; upgrade it",
+    "have agents too old to keep the clips of a manifest within spec.access; upgrade them",
+)
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
 NO_LANE = Unavailable("has no free lane", "have no free lane")
@@ -40,8 +44,10 @@ def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str
         return mac.unavailable
     if not job.mac_selector.matches(mac.labels):
         return SELECTOR
-    if not has_access(mac.access, job.uris, namespace_labels):
+    if not covers(open_prefixes(mac.access, namespace_labels), job.uris):
         return NO_ACCESS
+    if job.names_clips_elsewhere and not mac.keeps_within_prefixes:
+        return KEEPS_NO_BOUNDS
     return None
 
 
@@ -52,14 +58,6 @@ def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) ->
     if free < 1:
         return NO_LANE if shard.needs_lane else NO_CONTROL_SLOT
     return None
-
-
-def has_access(access: Iterable[Access], uris: Iterable[str], namespace_labels: Mapping[str, str]) -> bool:
-    """Whether every address lies below a prefix that some rule opens to the namespace."""
-    prefixes = tuple(
-        prefix for rule in access if rule.namespace_selector.matches(namespace_labels) for prefix in rule.uri_prefixes
-    )
-    return all(_is_plain(uri) and uri.startswith(prefixes) for uri in uris) if prefixes else False
 
 
 def pending_reason(refusals: Iterable[tuple[MacSlot, Unavailable]], total: int) -> str:
@@ -79,8 +77,3 @@ def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
     if not explained:
         return text
     return f"{text} ({explained[0].name}: {explained[0].detail})"
-
-
-def _is_plain(uri: str) -> bool:
-    """Whether the address has no `.` or `..`, which could lead out of a prefix."""
-    return not {".", ".."} & set(uri.partition("://")[2].split("/"))

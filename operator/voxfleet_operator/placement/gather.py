@@ -28,6 +28,7 @@ from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, names_clips_elsewhere
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
 from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
 
@@ -98,6 +99,7 @@ class PlacementGatherer:
             name=name,
             labels=mac.metadata.labels,
             access=mac.spec.access,
+            keeps_within_prefixes=keeps_within_prefixes(view.machine),
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
             free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
@@ -154,4 +156,5 @@ def placement_job(job: AudioBatchJob, live_lanes: int) -> PlacementJob:
         live_lanes=live_lanes,
         mac_selector=job.spec.mac_selector,
         model_digest=None if job.status.plan is None else job.status.plan.model_digest,
+        names_clips_elsewhere=names_clips_elsewhere(job.spec),
     )

@@ -30,12 +30,14 @@ class PlacementJob:
     name: str
     created: str
     uris: tuple[str, ...]
-    """Everything that the job reads and writes."""
+    """All addresses that the job names."""
     parallelism: int
     live_lanes: int = 0
     """The number of Process attempts that are assigned and not over."""
     mac_selector: LabelSelector = field(default_factory=LabelSelector)
     model_digest: str | None = None
+    names_clips_elsewhere: bool = False
+    """Whether it reads addresses that only its agent sees, as those in a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class MacSlot:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
+    keeps_within_prefixes: bool = False
+    """Whether its agent keeps each attempt within what is open to the namespace."""
     unavailable: Unavailable | None = None
     detail: str = ""
     free_lanes: int = 0

@@ -31,7 +31,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
-from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
@@ -263,11 +263,6 @@ def request_for(spec: AttemptSpec, lease_seconds: int = 600, **extra: object) ->
 REQUEST = request_for(process_spec())
 
 
-def check_address(uri: str) -> None:
-    if not uri.startswith("file:///data/"):
-        raise VoxFleetError(FailureClass.ACCESS_DENIED, "write an address below file:///data/")
-
-
 @asynccontextmanager
 async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | None = None) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
@@ -293,7 +288,6 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
         open_storage=open_storage,
-        check_address=check_address,
     )
     supervisor = Supervisor(services)
     await supervisor.start()
@@ -348,5 +342,5 @@ class NoBudget:
         raise AssertionError("the stand-in stages quarantine nothing")
 
 
-def open_storage(credentials: S3Credentials | None) -> Storage:
-    return Storage(("file:///data/",), credentials)
+def open_storage(credentials: S3Credentials | None, namespace: Sequence[str] | None) -> Storage:
+    return Storage(("file:///data/",), credentials, namespace=namespace)

@@ -8,6 +8,7 @@ import errno
 import json
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ from tests.component.agent.agent_rig import (
 from voxfleet_agent.attempts import execution
 from voxfleet_agent.journal import attempt_table
 from voxfleet_agent.stages.stage_context import StageContext
+from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem, ShardResult
+from voxfleet_api.kinds.job_input import JobInput, ManifestInput
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem, S3Credentials, ShardResult
 
 
 async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:
@@ -97,10 +100,11 @@ async def test_a_folder_that_does_not_answer_delays_only_its_own_put(
 ) -> None:
     answers = threading.Event()
 
-    def waits(uri: str) -> None:
+    def waits(credentials: S3Credentials | None, namespace: Sequence[str] | None) -> Storage:
         answers.wait(TIMEOUT_SECONDS)
+        return Storage(("file:///data/",), credentials)
 
-    monkeypatch.setattr(agent_rig, "check_address", waits)
+    monkeypatch.setattr(agent_rig, "open_storage", waits)
     async with running_agent(tmp_path) as agent:
         waiting = asyncio.create_task(agent.put(REQUEST))
         renewed = await agent.http.post("/v1/renew", headers=agent.headers())
@@ -145,7 +149,7 @@ def unfit_requests() -> dict[str, tuple[AttemptRequest, FailureClass, str]]:
         "an address outside": (
             request_for(spec, outputFolder="file:///etc/out"),
             FailureClass.ACCESS_DENIED,
-            "file:///data/",
+            "`allow`",
         ),
     }
 
@@ -175,6 +179,40 @@ async def test_a_spec_that_only_another_operator_sends_is_not_the_job_s_fault(ag
 async def test_a_plan_input_outside_the_allowed_prefixes_is_refused(agent: Agent) -> None:
     answer = await agent.put(request_for(plan_spec(uri="file:///etc/")))
     assert answer.status_code == 422 and Problem.load(answer.json()).failure_class is FailureClass.ACCESS_DENIED
+
+
+async def test_a_namespace_bounds_all_that_an_attempt_names_and_the_newest_put_counts(agent: Agent) -> None:
+    def within(*prefixes: str) -> AttemptRequest:
+        return REQUEST.model_copy(update={"uri_prefixes": prefixes})
+
+    for prefixes in ((), ("file:///data/in/",), ("file:///etc/", "file:///data/output/"), ("file:///data/../",)):
+        answer = await agent.put(within(*prefixes))
+        problem = Problem.load(answer.json())
+        assert answer.status_code == 422 and problem.failure_class is FailureClass.ACCESS_DENIED, prefixes
+        assert "spec.access of the MacAgent" in problem.message
+    assert (await agent.put(within("file:///", "file:///data/../"))).status_code == 200
+    storage = (await agent.stage.entered.get()).storage
+    storage.check("file:///data/theirs/x")
+    assert (await agent.put(within("file:///data/out/"))).status_code == 200
+    storage.check("file:///data/out/x")
+    with pytest.raises(VoxFleetError, match=r"spec\.access of the MacAgent"):
+        storage.check("file:///data/theirs/x")
+
+
+async def test_an_operator_that_bounds_nothing_plans_no_manifest(agent: Agent) -> None:
+    planned = plan_spec()
+    assert planned.plan is not None
+    by_manifest = JobInput(manifest=ManifestInput(uri="file:///data/in/m.jsonl"))
+    spec = planned.model_copy(update={"plan": planned.plan.model_copy(update={"input": by_manifest})})
+    answer = await agent.put(request_for(spec))
+    problem = Problem.load(answer.json())
+    assert answer.status_code == 422 and problem.failure_class is FailureClass.RUNTIME_MISMATCH
+    assert "upgrade the operator" in problem.message
+    assert (await agent.put(request_for(planned))).status_code == 200
+    bounded = request_for(spec.model_copy(update={"attempt": 2})).model_copy(
+        update={"uri_prefixes": ("file:///data/",)}
+    )
+    assert (await agent.put(bounded)).status_code == 200
 
 
 async def test_bad_requests_get_a_problem(agent: Agent) -> None:

@@ -282,7 +282,7 @@ def agent_yaml(folder: Path, number: int) -> Path:
 async def observe_serving(config: AgentConfig, both: tuple[AgentConfig, AgentConfig]) -> dict[str, object]:
     async with open_agent(config) as services:
         assert isinstance(services.pools, LanePools)
-        storage = services.open_storage(None)
+        storage = services.open_storage(None, None)
         opened = Opened(config, both, services, services.pools, storage)
         return {name: await row.observe(opened) for name, row in ROWS.items() if isinstance(row, Row)}
 

@@ -13,6 +13,14 @@ from hypothesis import strategies as st
 from voxfleet_agent.addresses import Address, AllowList, Scheme, parse_address, split_authority
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
+
+def test_a_prefix_of_a_namespace_that_is_no_address_opens_nothing() -> None:
+    opened = AllowList.of_namespace(["file:///data/../", "https://me@host/", "file:///data/a/"])
+    assert opened.covers("file:///data/a/x") and not opened.covers("file:///data/b") and not opened.covers("nothing")
+    with pytest.raises(VoxFleetError, match=r"spec\.access of the MacAgent"):
+        opened.resolve("file:///data/b")
+
+
 ALLOWED = AllowList(
     [
         "file:///data/in/",

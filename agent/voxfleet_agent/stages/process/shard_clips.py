@@ -92,6 +92,8 @@ async def require_shared_input(
     for clip in clips.values():
         if clip.refusal is not None or clip.uri is None or not clip.uri.startswith("file:"):
             continue
+        if not storage.is_open_to_namespace(clip.uri):
+            continue  # another's file, whether this Mac sees it or not
         folder = folder or f"{clip.uri.rpartition('/')[0]}/"
         try:
             if await retrier(partial(storage.exists, clip.uri)):

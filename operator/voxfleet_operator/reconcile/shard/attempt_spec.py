@@ -47,9 +47,16 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
     )
 
 
-def attempt_request(spec: AttemptSpec, lease_seconds: int, credentials: S3Credentials | None) -> AttemptRequest:
+def attempt_request(
+    spec: AttemptSpec, lease_seconds: int, credentials: S3Credentials | None, uri_prefixes: tuple[str, ...]
+) -> AttemptRequest:
+    """`uri_prefixes`: what the Mac opens to the job's namespace."""
     return AttemptRequest(
-        spec_digest=digest_of(spec), spec=spec.dump(), lease_seconds=lease_seconds, credentials=credentials
+        spec_digest=digest_of(spec),
+        spec=spec.dump(),
+        lease_seconds=lease_seconds,
+        credentials=credentials,
+        uri_prefixes=uri_prefixes,
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
-from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import (
     AttemptFailure,
@@ -39,6 +39,7 @@ from voxfleet_operator.reconcile.credentials import (
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import (
     ShardAction,
@@ -181,6 +182,9 @@ class _AssignedAttempt:
         return await self._send()
 
     async def _send(self) -> float | None:
+        lost = access_lost(self._job.spec, self._open_prefixes(), self._view.machine)
+        if lost is not None:
+            return await self._revoke(None, lost) if self._context.synced() else NOT_NOW_RETRY_SECONDS
         try:
             request = self._request(await job_credentials(self._context, self._job))
         except SpecNotReady as error:
@@ -229,13 +233,19 @@ class _AssignedAttempt:
 
     def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
         """Raises SpecNotReady."""
-        return attempt_request(self._spec(), self._shard.status.lease_seconds or 1, credentials)
+        lease_seconds = self._shard.status.lease_seconds or 1
+        return attempt_request(self._spec(), lease_seconds, credentials, self._open_prefixes())
 
     def _is_newest(self) -> bool:
         """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""
         cache, uid = self._context.cache, self._shard.metadata.uid
         shard = cache.by_uid(AudioShard, uid)
         return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
+
+    def _open_prefixes(self) -> tuple[str, ...]:
+        mac = self._context.cache.get(MacAgent, "", self._view.name)
+        labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
+        return () if mac is None else open_prefixes(mac.spec.access, labels)
 
     def _spec(self) -> AttemptSpec:
         shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)

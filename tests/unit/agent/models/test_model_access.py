@@ -57,6 +57,22 @@ async def test_folders_are_allowed_by_models_folders_and_by_the_storages_prefixe
         assert "models.folders" in await loads(mine, ModelAccess((beside,)), tmp_path)
 
 
+async def test_a_namespace_bounds_what_the_storages_prefixes_open(tmp_path: Path, models: Path) -> None:
+    mine, prefix = ModelSource(path=str(models / "mine")), f"file://{tmp_path}/"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "linked").symlink_to(models / "mine")
+    linked = ModelSource(path=str(tmp_path / "theirs" / "linked"))
+    for source, opened, allowed in (
+        (mine, f"file://{models}/", True),
+        (mine, f"file://{tmp_path}/theirs/", False),
+        (linked, f"file://{tmp_path}/theirs/", False),
+        (linked, f"file://{tmp_path}/", True),
+    ):
+        bounded = Storage([prefix], namespace=[opened])
+        assert ("models.folders" not in await loads(source, ModelAccess(), tmp_path, bounded)) is allowed
+        assert await loads(source, ModelAccess((models,)), tmp_path, bounded) == "", "models.folders is for all"
+
+
 async def test_links_are_followed_before_the_rule_is_asked(tmp_path: Path, models: Path) -> None:
     allowed = tmp_path / "allowed"
     allowed.mkdir()

@@ -123,6 +123,11 @@ class MemoryApi:
             }
         )
 
+    def user_edits(self, kind: str, namespace: str, name: str, **spec: object) -> None:
+        """Replaces some fields of a spec."""
+        old = self.objects[Key(kind, namespace, name)]
+        self._store({**old, "spec": {**old["spec"], **spec}})
+
     def user_deletes(self, kind: type[Resource], namespace: str, name: str) -> None:
         old = self.objects[Key(kind.crd.kind, namespace, name)]
         if old["metadata"].get("finalizers"):

@@ -22,6 +22,7 @@ from voxfleet_api.protocol import (
     AttemptSpec,
     AttemptState,
     AttemptStatus,
+    Capability,
     LedgerSpan,
     MachineFacts,
     PoolFacts,
@@ -69,6 +70,9 @@ class Agent:
     usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
     rows: list[VerifiedRow] = field(default_factory=list)
     renewed_seconds: float = 0.0
+    capabilities: tuple[Capability, ...] = tuple(Capability)
+    requests: dict[AttemptKey, AttemptRequest] = field(default_factory=dict)
+    """The newest PUT of each attempt."""
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
@@ -81,6 +85,7 @@ class Agent:
 
     def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         spec = AttemptSpec.load(request.spec)
+        self.requests[key] = request
         if self.tombstones.get(key.shard_uid, 0) >= key.attempt:
             raise AgentRefused(410, Problem(message="deleted before"))
         held = max((other.attempt for other in self.runs if other.shard_uid == key.shard_uid), default=0)
@@ -366,6 +371,7 @@ def facts(agent: Agent) -> MachineFacts:
         versions={"mlx": "0.32.4"},
         runtime_compatible=True,
         runtime_message="",
+        capabilities=agent.capabilities,
         pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
         ledger_chain_id=agent.name,
         ledger_sequence=agent.sequence,

@@ -120,6 +120,11 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
     ),
     "every address needs access": ([a_shard(a_job(uris=("file:///data/in/", "file:///else/")))], [a_mac()], {}),
     "dots do not lead out of a prefix": ([a_shard(a_job(uris=("file:///data/../etc/",)))], [a_mac()], {}),
+    "clips of a manifest need an agent that keeps them within the access": (
+        [a_shard(a_job(names_clips_elsewhere=True))],
+        [a_mac("mac-a", free_lanes=5), a_mac("mac-b", keeps_within_prefixes=True)],
+        {"team/job/0": "mac-b"},
+    ),
     "older jobs go first": (
         [a_shard(a_job("new", created="2026-11-20T23:00:00Z")), a_shard(a_job("old"))],
         [a_mac()],

@@ -1,0 +1,47 @@
+"""What a Mac opens to a namespace, and whether a job may run there. Pure.
+
+Placement asks about the addresses that the job names. Those in a manifest are known to the agent alone, so the
+prefixes travel with each attempt, and an agent that does not keep to them gets no job with a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
+from voxfleet_api.kinds.mac_agent import Access
+from voxfleet_api.protocol import Capability, MachineFacts
+
+
+def open_prefixes(access: Iterable[Access], namespace_labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The prefixes that any rule opens to the namespace, each once."""
+    matching = (rule for rule in access if rule.namespace_selector.matches(namespace_labels))
+    return tuple(dict.fromkeys(prefix for rule in matching for prefix in rule.uri_prefixes))
+
+
+def covers(prefixes: tuple[str, ...], uris: Iterable[str]) -> bool:
+    """Whether every address lies below one of the prefixes. Without a prefix, nothing is covered."""
+    return bool(prefixes) and all(_is_plain(uri) and uri.startswith(prefixes) for uri in uris)
+
+
+def names_clips_elsewhere(spec: AudioBatchJobSpec) -> bool:
+    """Whether the job reads addresses that only its agent sees."""
+    return spec.input.manifest is not None
+
+
+def keeps_within_prefixes(machine: MachineFacts | None) -> bool:
+    return machine is not None and Capability.NAMESPACE_ACCESS in machine.capabilities
+
+
+def access_lost(spec: AudioBatchJobSpec, prefixes: tuple[str, ...], machine: MachineFacts | None) -> str | None:
+    """Why an attempt that was assigned to the Mac must not start there any more; None if it may."""
+    if not covers(prefixes, spec.uris()):
+        return "the Mac no longer opens the job's addresses to its namespace (spec.access of MacAgent)"
+    if names_clips_elsewhere(spec) and not keeps_within_prefixes(machine):
+        return "the Mac's agent is too old to keep the clips of a manifest within spec.access; upgrade it"
+    return None
+
+
+def _is_plain(uri: str) -> bool:
+    """Whether the address has no `.` or `..`, which could lead out of a prefix."""
+    return not {".", ".."} & set(uri.partition("://")[2].split("/"))
