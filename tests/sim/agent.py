@@ -57,8 +57,8 @@ class Live:
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
     task: asyncio.Task[None] | None = None
-    claim: asyncio.Future[SlotGrant[None]] | None = None
-    slots: SlotQueue[None] | None = None
+    claim: asyncio.Future[SlotGrant[str | None]] | None = None
+    slots: SlotQueue[str | None] | None = None
     meter: LaneMeter | None = None
     watch: asyncio.TimerHandle | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -68,13 +68,30 @@ class Live:
         return self.record.key
 
 
+class NamedLanes:
+    """The lanes of the one pool; a SlotSource."""
+
+    def __init__(self, count: int) -> None:
+        self._free = [f"offline/{number}" for number in range(count)]
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    def acquire(self, model_digest: str | None) -> SlotGrant[str | None] | None:
+        if not self._free:
+            return None
+        lane = self._free.pop(0)
+        return SlotGrant(lane, lambda: self._free.append(lane))
+
+
 class Agent:
     def __init__(self, machine: Machine, lanes: int) -> None:
         self.machine = machine
         self.disk: AgentDisk = machine.disk
         self.random: Random = machine.random
-        self.lanes: SlotQueue[None] = SlotQueue(ControlSlots(lanes))
-        self.control: SlotQueue[None] = SlotQueue(ControlSlots(2))
+        self.lanes: SlotQueue[str | None] = SlotQueue(NamedLanes(lanes))
+        self.control: SlotQueue[str | None] = SlotQueue(ControlSlots(2))
         self.live: dict[AttemptKey, Live] = {}
         self.changed = asyncio.Event()
         """Set and replaced whenever there are new events."""
@@ -219,13 +236,13 @@ class Agent:
         needs_lane = live.record.spec.process is not None
         live.slots = self.lanes if needs_lane else self.control
         live.claim = live.slots.claim()
-        live.task = self._spawn(self._run(live, "offline/0" if needs_lane else None))
+        live.task = self._spawn(self._run(live))
 
-    async def _run(self, live: Live, lane: str | None) -> None:
+    async def _run(self, live: Live) -> None:
         assert live.claim is not None
-        await live.claim
+        grant = await live.claim
         try:
-            await self._run_in_slot(live, lane)
+            await self._run_in_slot(live, grant.slot)
         finally:
             self._release(live)
 

@@ -33,7 +33,7 @@ from voxfleet_operator.fleet.dialer import AgentConnection, DialError, SecretRea
 
 BEAT_SECONDS = 20.0
 """Between heartbeats of an event stream: longer than the real ones, to cost less."""
-TOKEN = "token"  # noqa: S105 # of a Mac that exists in memory only
+TOKEN = "token"  # of a Mac that exists in memory only
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,5 +297,3 @@ def _heartbeat(cursor: str) -> bytes:
 
 def _line(kind: str, cursor: str, **fields: object) -> bytes:
     return json.dumps({"type": kind, "cursor": cursor, **fields}).encode() + b"\n"
-
-

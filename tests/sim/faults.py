@@ -1,4 +1,4 @@
-"""Each kind of fault: what it does to the world, and for how long. Calm ends all of them but those that last for ever."""
+"""Each kind of fault: what it does, and for how long. Calm ends all of them but those that last for ever."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def partition(world: World) -> None:
     operators = world.operators if world.random.random() < 0.7 else [world.random.choice(world.operators)]
     for operator in operators:
         pair = (operator.name, machine.host)
-        for sender, receiver in (pair, pair[::-1]) if both else (pair,) if world.random.random() < 0.5 else (pair[::-1],):
+        for sender, receiver in (
+            (pair, pair[::-1]) if both else (pair,) if world.random.random() < 0.5 else (pair[::-1],)
+        ):
             world.network.cut(sender, receiver, world.loop.time() + seconds)
 
 

@@ -26,7 +26,7 @@ from voxfleet_operator.fleet.session import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.main import WORKERS, acting_epoch, secret_reader
+from voxfleet_operator.main import acting_epoch, secret_reader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
@@ -37,6 +37,8 @@ from voxfleet_operator.workers import Workers
 NAMESPACE = "voxfleet-system"
 CONTROL_PLANE = "kube-system-uid"
 MARGIN_SECONDS = 60.0
+WORKERS = 4
+"""Fewer than the real ones, of which each is woken by each key."""
 TIMING = SessionTiming(silence_seconds=50.0, longest_renewal_interval_seconds=30.0)
 
 
@@ -125,6 +127,7 @@ class OperatorProcess:
         if self.process.alive:
             return
         self._starts += 1
+        self.tables = {}
         self.process = Process(self.name)
         old = self.link
         self.link = ApiLink(self.process, self._server, self._random, self._edges)
@@ -207,7 +210,14 @@ class OperatorProcess:
         )
         made = reconcilers(context)
         workers = Workers(queue, made, leader, OperatorMetrics())
-        self.tables = {"cache": cache, "queue": queue, "fleet": fleet, "reconcilers": made, "leader": leader}
+        self.tables = {
+            "cache": cache,
+            "queue": queue,
+            "fleet": fleet,
+            "reconcilers": made,
+            "leader": leader,
+            "events": recorder,
+        }
         for _ in range(WORKERS):
             self.process.spawn(workers.run())
         for key in all_keys(cache):

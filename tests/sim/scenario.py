@@ -53,7 +53,7 @@ def scenario(seed: int) -> Scenario:
         seed=seed,
         lanes=tuple(random.choice([1, 1, 2]) for _ in range(random.randint(1, 3))),
         lease_seconds=random.choice([30, 60, 90]),
-        jobs=tuple(_job(random, number) for number in range(random.choice([1, 1, 2, 3]))),
+        jobs=tuple(_job(random, number) for number in range(random.choice([1, 1, 1, 2, 2, 3]))),
         faults=faults,
         stage_failure_rate=random.choice([0.0, 0.0, 0.1, 0.3]) if faults else 0.0,
     )
@@ -61,8 +61,8 @@ def scenario(seed: int) -> Scenario:
 
 def _job(random: Random, number: int) -> PlannedJob:
     boundaries = [0]
-    for _ in range(random.randint(1, 5)):
-        boundaries.append(boundaries[-1] + random.randint(1, 4))
+    for _ in range(random.choice([1, 2, 2, 3, 5])):
+        boundaries.append(boundaries[-1] + random.randint(1, 3))
     poison = frozenset(index for index in range(boundaries[-1]) if random.random() < random.choice([0.0, 0.1, 0.3]))
     return PlannedJob(
         name=f"job-{number}",

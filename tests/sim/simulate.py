@@ -9,14 +9,19 @@ from collections import Counter
 from dataclasses import dataclass
 
 import structlog
+from tests.sim import invariants
+from tests.sim.known import known_as
 from tests.sim.scenario import Scenario, scenario
 from tests.sim.virtual_loop import VirtualLoop
 from tests.sim.world import World
 
-END_SECONDS = 3 * 3600.0
-"""How long after the last trouble every job has ended."""
-SETTLE_SECONDS = 1800.0
+END_SECONDS = 3600.0
+"""How long after the last trouble every job has ended; Finalize alone has half an hour."""
+SETTLE_SECONDS = 600.0
 DELETE_SECONDS = 1200.0
+"""A deletion waits a quarter of an hour for a Mac that does not answer."""
+FORGET_SECONDS = 180.0
+"""The longest that a key waits in the queue for a lease to run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +34,19 @@ class Outcome:
 
 
 def simulate(seed: int, *, traced: bool = False, plan: Scenario | None = None) -> Outcome:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     loop = VirtualLoop()
     gc.disable()
     try:
-        return loop.run_until_complete(_live(plan or scenario(seed), traced=traced))
+        outcome = loop.run_until_complete(_live(plan or scenario(seed), loop, traced=traced))
     finally:
         loop.close()
+        structlog.reset_defaults()
         gc.enable()
+    return outcome
 
 
-async def _live(plan: Scenario, *, traced: bool) -> Outcome:
+async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     world = World(plan, traced=traced)
     violations: list[str] = []
     world.begin()
@@ -47,25 +54,37 @@ async def _live(plan: Scenario, *, traced: bool) -> Outcome:
     faulting = asyncio.create_task(world.bring_faults())
     await world.bring_jobs()
     await faulting
-    await asyncio.sleep(max(0.0, plan.calm_at - world.loop.time()) if plan.faults else 0.0)
+    if plan.faults:
+        await asyncio.sleep(max(0.0, plan.calm_at - loop.time()))
     world.calm_down()
-    if not await world.until(world.all_ended, END_SECONDS):
-        violations.append("a job does not end")
-    elif not await world.until(world.all_settled, SETTLE_SECONDS):
-        violations.append("usage is not settled")
+    if not await world.until(lambda: not world.unended(), END_SECONDS):
+        violations += world.unended()
+    elif not await world.until(lambda: not world.unsettled(), SETTLE_SECONDS):
+        violations += world.unsettled()
+    for job in world.ended_jobs():
+        violations += invariants.every_clip_has_one_row(job)
+        violations += invariants.usage_is_what_was_signed(job)
     world.history.note("deletion")
-    for job in plan.jobs:
-        world.delete_job(job.name)
-    if not await world.until(world.all_gone, DELETE_SECONDS):
-        violations.append("something is left")
-    ended = world.loop.time()
+    for planned in plan.jobs:
+        world.delete_job(planned.name)
+    if not await world.until(lambda: not invariants.nothing_is_left(world.left()), DELETE_SECONDS):
+        violations += invariants.nothing_is_left(world.left())
+    else:
+
+        def remembered() -> list[str]:
+            return [text for text in invariants.tables_forget(world.left()) if known_as(text) is None]
+
+        await world.until(lambda: not remembered(), FORGET_SECONDS)
+        violations += invariants.tables_forget(world.left())
+    ended = loop.time()
     caring.cancel()
-    for operator in world.operators:
-        operator.crash()
-    for machine in world.machines.values():
-        machine.crash()
-    await asyncio.sleep(60)
-    errors = [str(error) for error in getattr(world.loop, "errors", ())]
-    return Outcome(
-        plan.seed, (*violations, *errors), world.edges, ended, tuple(world.history.trace or ())
-    )
+    await world.end()
+    history = world.history
+    violations += invariants.no_second_is_signed_twice(history.paid)
+    violations += invariants.an_attempt_has_one_machine(history.accepted)
+    violations += invariants.macs_do_not_share_a_shard(history.spans)
+    violations += invariants.status_is_bounded(history.largest_status_bytes)
+    violations += history.broken
+    violations += [f"commit {key} was written twice" for key in world.site.store.rewritten]
+    violations += [f"unhandled: {error}" for error in loop.errors]
+    return Outcome(plan.seed, tuple(violations), world.edges, ended, tuple(history.trace or ()))

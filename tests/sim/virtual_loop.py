@@ -22,8 +22,8 @@ class Stuck(Exception):
 class Process:
     """One process on one machine: its tasks, which live, stand still and die together.
 
-    A step is one turn of one task, from one await to the next; `on_step` is called when `watched_step` is reached, before
-    the task takes it.
+    A step is one turn of one task, from one await to the next; `on_step` is called when `watched_step` is reached,
+    before the task takes it.
     """
 
     def __init__(self, name: str) -> None:
@@ -152,9 +152,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return
 
 
-def _make_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Any, context: Context | None = None
-) -> asyncio.Task[Any]:
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, context: Context | None = None) -> asyncio.Task[Any]:
     assert isinstance(loop, VirtualLoop)
     task = VirtualTask(loop.number(), coroutine, loop, context)
     process = PROCESS.get() if context is None else context.get(PROCESS)

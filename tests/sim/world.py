@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import random as global_random
 from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
 from random import Random
 
 from tests.sim.agent_http import TOKEN
 from tests.sim.api_server import ApiServer
+from tests.sim.edges import CountingTable
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
+from tests.sim.invariants import EndedJob, Left
 from tests.sim.machine import START, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
 from tests.sim.scenario import PlannedJob, Scenario
+from tests.sim.tables import mentions
 from tests.unit.operator.decisions.bodies import contract, job_body, mac_agent
 
+from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator import kube, watch
 from voxfleet_operator.kube import Json, NotFound
 from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.shard import decide
 
 GARBAGE_SECONDS = 5.0
+ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
+"""States of a job in which it ends even if no Mac is left."""
 RESTART_SECONDS = (1.0, 15.0)
 """How long until whatever watches over processes starts a dead one again."""
 
@@ -41,6 +50,7 @@ class World:
         )
         # Both modules parse what the server sends; the models are frozen, so they may share them.
         kube.parse = watch.parse = self.server.parsed.parse
+        decide.TABLE = CountingTable(decide.TABLE, self.edges, "shard.")
         self.site = Site(self.random, self.history, ObjectStore(), self.edges)
         self.machines: dict[str, Machine] = {}
         self.operators = [
@@ -78,7 +88,11 @@ class World:
             "ledgerPublicKey": machine.disk.public_key,
             "disconnect": {"lostAfter": f"{self.scenario.lease_seconds}s"},
         }
-        token = {"kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}, "data": {"token": TOKEN.encode()}}
+        token = {
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "data": {"token": TOKEN.encode()},
+        }
         self.server.create(token)
         self.server.create({**body, "spec": spec})
 
@@ -104,14 +118,13 @@ class World:
                 if not machine.process.alive and not machine.gone:
                     self._restart(machine.host, machine.start)
 
-    def _restart(self, name: str, start: object) -> None:
+    def _restart(self, name: str, start: Callable[[], None]) -> None:
         if name in self._restarting:
             return
         self._restarting.add(name)
 
         def run() -> None:
             self._restarting.discard(name)
-            assert callable(start)
             start()
 
         self.loop.call_later(self.random.uniform(*RESTART_SECONDS), run)
@@ -121,9 +134,7 @@ class World:
 
     async def _bring(self, job: PlannedJob) -> None:
         await asyncio.sleep(job.arrives)
-        body = job_body(
-            job.name, parallelism=job.parallelism, contractRef={"name": f"contract-{job.halt_percent}"}
-        )
+        body = job_body(job.name, parallelism=job.parallelism, contractRef={"name": f"contract-{job.halt_percent}"})
         created = self.server.create(body)
         self.site.work[created["metadata"]["uid"]] = job.work
         if job.deleted_after is not None:
@@ -145,12 +156,14 @@ class World:
         for operator in self.operators:
             operator.link.heal()
             operator.thaw()
+            operator.clock.wall_offset = timedelta()
             if operator.watch is not None:
                 operator.watch.lag_seconds = 0.0
         for machine in self.machines.values():
             machine.failure_rate = 0.0
             machine.disk_full, machine.runtime_compatible = False, True
             machine.wake()
+            machine.wall_offset = timedelta()
 
     def delete_job(self, name: str) -> None:
         try:
@@ -158,20 +171,100 @@ class World:
         except NotFound:
             return
 
+    async def end(self) -> None:
+        """Ends all processes, and waits until none of their tasks is left."""
+        for operator in self.operators:
+            operator.crash()
+        for machine in self.machines.values():
+            machine.crash()
+        self.history.close()
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+        for operator in self.operators:
+            if operator.process.tasks:
+                self.history.broken.append(f"{operator.name} has tasks that do not end: {list(operator.process.tasks)}")
+
     # What it looks like
 
-    def all_ended(self) -> bool:
-        return all(has_ended(job["status"]) for job in self.server.list("AudioBatchJob"))
+    def unended(self) -> list[str]:
+        """Jobs that have not ended though they should have."""
+        return [
+            f"{job['metadata']['name']} does not end: {state(job)}"
+            for job in self.server.list("AudioBatchJob")
+            if not has_ended(job["status"]) and (self.usable_macs() or state(job) in ENDS_WITHOUT_A_MAC)
+        ]
 
-    def all_settled(self) -> bool:
-        return all(job["status"]["usage"]["settled"] for job in self.server.list("AudioBatchJob"))
+    def unsettled(self) -> list[str]:
+        """Jobs whose usage is not settled, though all rows can still be had."""
+        return [
+            f"{job['metadata']['name']} is not settled"
+            for job in self.server.list("AudioBatchJob")
+            if has_ended(job["status"]) and self.rows_reachable() and not job["status"]["usage"]["settled"]
+        ]
 
-    def all_gone(self) -> bool:
-        left = any(machine.disk.attempts for machine in self.machines.values() if not machine.gone)
-        return not self.server.list("AudioBatchJob") and not self.server.list("AudioShard") and not left
+    def usable_macs(self) -> list[str]:
+        return [
+            mac["metadata"]["name"]
+            for mac in self.server.list("MacAgent")
+            if not self.machine_of(mac["metadata"]["name"]).gone
+        ]
 
-    async def until(self, holds: object, seconds: float) -> bool:
-        assert callable(holds)
+    def rows_reachable(self) -> bool:
+        """Whether each machine that ever signed a row can still deliver it."""
+        chains = {
+            self.machine_of(mac["metadata"]["name"]).disk.chain_id
+            for mac in self.server.list("MacAgent")
+            if not self.machine_of(mac["metadata"]["name"]).gone
+        }
+        lost = any(paid.signed.row.chain_id not in chains for paid in self.history.paid)
+        return not lost and len(self.usable_macs()) == len(self.server.list("MacAgent"))
+
+    def ended_jobs(self) -> list[EndedJob]:
+        signed: Counter[str] = Counter()
+        for paid in self.history.paid:
+            signed[paid.signed.row.job_uid] += paid.signed.row.monotonic_milliseconds
+        found = []
+        for job in self.server.list("AudioBatchJob"):
+            status, uid = job["status"], job["metadata"]["uid"]
+            if not has_ended(status):
+                continue
+            clips = status["clips"]
+            names = {"succeeded": "succeeded", "quarantined": "quarantined", "not_run": "notRun", "failed": "failed"}
+            found.append(
+                EndedJob(
+                    name=job["metadata"]["name"],
+                    complete=state(job) == "Finished",
+                    total=clips["total"],
+                    counts={ours: clips[theirs] for ours, theirs in names.items()},
+                    rows=self.site.store.results.get(uid) if status.get("results") else None,
+                    usage_milliseconds=seconds_milliseconds(status["usage"]["machineSeconds"]),
+                    settled=status["usage"]["settled"],
+                    signed_milliseconds=signed[uid],
+                    reachable=self.rows_reachable(),
+                )
+            )
+        return found
+
+    def left(self) -> Left:
+        named = [self.machine_of(mac["metadata"]["name"]) for mac in self.server.list("MacAgent")]
+        here = [machine for machine in named if not machine.gone]
+        tables: dict[str, tuple[str, ...]] = {}
+        for operator in self.operators:
+            if operator.process.alive:
+                tables |= mentions(operator.tables)
+        for machine in here:
+            disk = machine.disk
+            for name, table in {"holds": disk.holds, "recorded": disk.recorded, "bases": disk.bases}.items():
+                tables[f"{machine.host}.{name}"] = tuple(map(str, table))
+        return Left(
+            jobs=[job["metadata"]["name"] for job in self.server.list("AudioBatchJob")],
+            shards=[shard["metadata"]["name"] for shard in self.server.list("AudioShard")],
+            attempts={machine.host: [str(key) for key in machine.disk.attempts] for machine in here},
+            lanes={machine.host: machine.lanes - machine.agent.free_lanes() for machine in here if machine.agent},
+            tables=tables,
+        )
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
         end = self.loop.time() + seconds
         while not holds():
             if self.loop.time() >= end:
@@ -184,3 +277,7 @@ def has_ended(status: Json) -> bool:
     return any(
         item["type"] in ("Complete", "Failed") and item["status"] == "True" for item in status.get("conditions", ())
     )
+
+
+def state(job: Json) -> str:
+    return next((item["reason"] for item in job["status"].get("conditions", ()) if item["type"] == "Complete"), "-")
