@@ -170,6 +170,9 @@ class Agent:
     def free_lanes(self) -> int:
         return self.lanes.free
 
+    def _has_lane(self) -> bool:
+        return self.lanes.free > 0 and not self.machine.lanes_are_taken
+
     # The life of an attempt
 
     def _recover(self) -> None:
@@ -386,7 +389,7 @@ class Agent:
             spec_problem=spec if isinstance(spec, Problem) else None,
             draining=self.draining,
             scratch_shortage="scratch is full" if needs_lane and self.machine.disk_full else None,
-            slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < 64,
+            slot_free=self._has_lane() if needs_lane else self.control.waiting < 64,
         )
 
     def _timed(self, live: Live) -> list[TimedHold]:

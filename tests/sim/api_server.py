@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.sim.history import History
 from tests.sim.kinds import KIND_OF, LISTS, ParsedVersions
+from tests.sim.moments import Moments
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
@@ -25,6 +26,7 @@ class ApiServer:
         self.objects: dict[Key, Json] = {}
         self.watchers: list[Watcher] = []
         self.parsed = ParsedVersions()
+        self.moments = Moments()
         self._history = history
         self._edges = edges
         self._wall = wall

@@ -73,6 +73,39 @@ def mac_gone(world: World) -> None:
     _machine(world).die()
 
 
+def all_macs_gone(world: World) -> None:
+    for machine in world.machines.values():
+        machine.die()
+
+
+def mac_asleep_long(world: World) -> None:
+    """Until after another Mac took over."""
+    machine = _machine(world)
+    machine.sleep()
+    _later(world, world.random.uniform(100, 220), machine.wake)
+
+
+def lanes_taken(world: World) -> None:
+    """By somebody else, on every Mac, for longer than a shard's pauses add up to."""
+    for machine in world.machines.values():
+        machine.lanes_taken_until = world.loop.time() + world.random.choice([30.0, 300.0, 2400.0])
+
+
+def cut_off_until_replaced(world: World) -> None:
+    """A Mac cannot be reached until the moment at which its shard goes to another, while the API server is slow."""
+    machine = _machine(world)
+    for operator in world.operators:
+        world.network.cut(operator.name, machine.host, world.loop.time() + 400)
+        world.network.cut(machine.host, operator.name, world.loop.time() + 400)
+        operator.link.slowness = 0.7
+
+    async def heal() -> None:
+        if await world.server.moments.come("replacing", 300):
+            world.network.heal()
+
+    world.keep(heal())
+
+
 def mac_reinstalled(world: World) -> None:
     _machine(world).reinstall()
 
@@ -196,7 +229,11 @@ FAULTS: dict[str, Fault] = {
         agent_drained,
         mac_rebooted,
         mac_asleep,
+        mac_asleep_long,
         mac_gone,
+        all_macs_gone,
+        lanes_taken,
+        cut_off_until_replaced,
         mac_reinstalled,
         mac_swapped,
         mac_unschedulable,

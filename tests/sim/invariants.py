@@ -41,6 +41,15 @@ class EndedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ExhaustedShard:
+    """A shard that failed for good because it had no attempt left."""
+
+    name: str
+    costly: int
+    """Its attempts that failed or were lost; refused ones cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """What is left after everything was deleted, and time was given."""
 
@@ -87,6 +96,12 @@ def usage_is_what_was_signed(job: EndedJob) -> list[str]:
     if job.settled and job.reachable and job.usage_milliseconds < job.signed_milliseconds:
         return [f"{job.name} is settled at {job.usage_milliseconds} of {job.signed_milliseconds} ms"]
     return []
+
+
+def refusals_cost_no_retry(shard: ExhaustedShard, limit: int) -> list[str]:
+    if shard.costly >= limit:
+        return []
+    return [f"{shard.name} has no attempt left after {shard.costly} of {limit} that failed; busy Macs took the others"]
 
 
 def an_attempt_has_one_machine(accepted: Mapping[AttemptKey, set[str]]) -> list[str]:

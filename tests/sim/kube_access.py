@@ -70,6 +70,8 @@ class SimKube(Kube):
         link, key, subresource = self._link, *_parse(path)
         link.process.check_alive()
         collection = key.kind
+        if subresource == "status" and body is not None:
+            link.server.moments.status_sent(collection, body["status"])
         if not link.reaches(collection):
             link.edges["api.unreachable"] += 1
             await asyncio.sleep(link.random.choice([0.01, timeout_seconds]))

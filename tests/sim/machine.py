@@ -56,6 +56,7 @@ class Machine:
         self.disk_full = False
         self.runtime_compatible = True
         self.gone = False
+        self.lanes_taken_until = 0.0
         self.wall_offset = timedelta()
         self.boots = 0
         self.boot_id = f"{host}-boot-0"
@@ -124,6 +125,11 @@ class Machine:
         """The disk is lost but for the ledger key."""
         self.crash()
         self.disk = self._new_disk(self.disk.hardware_id, self.disk.key)
+
+    @property
+    def lanes_are_taken(self) -> bool:
+        """By work that is none of the operator's."""
+        return self.lease_seconds() < self.lanes_taken_until
 
     @property
     def answers(self) -> bool:

@@ -7,6 +7,7 @@ from random import Random
 
 from tests.sim.faults import FAULTS
 from tests.sim.machine import JobWork
+from tests.sim.moments import MOMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,10 @@ class PlannedJob:
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
     at: float
+    """Seconds from the start, or from the moment that `after` names."""
     kind: str
+    after: str | None = None
+    """One of moments.MOMENTS, of which the first counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +41,27 @@ class Scenario:
     stage_failure_rate: float
     replicas: int = 2
 
-    @property
-    def calm_at(self) -> float:
-        """When trouble ends, but for what cannot be undone."""
-        return max([fault.at for fault in self.faults], default=0.0) + 60.0
-
     def without_faults(self) -> Scenario:
         return replace(self, faults=(), stage_failure_rate=0.0)
 
 
 def scenario(seed: int) -> Scenario:
     random = Random(seed)  # noqa: S311 # a run that can be repeated, no secret
-    faults = _faults(random)
+    themed = random.random() < THEMED_SHARE
+    faults = random.choice(THEMES)(random) if themed else _faults(random)
     return Scenario(
         seed=seed,
         lanes=tuple(random.choice([1, 1, 2]) for _ in range(random.randint(1, 3))),
         lease_seconds=random.choice([30, 60, 90]),
-        jobs=tuple(_job(random, number) for number in range(random.choice([1, 1, 1, 2, 2, 3]))),
+        jobs=tuple(
+            _job(random, number, themed=themed) for number in range(1 if themed else random.choice([1, 1, 1, 2, 2, 3]))
+        ),
         faults=faults,
         stage_failure_rate=random.choice([0.0, 0.0, 0.1, 0.3]) if faults else 0.0,
     )
 
 
-def _job(random: Random, number: int) -> PlannedJob:
+def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
     boundaries = [0]
     for _ in range(random.choice([1, 2, 2, 3, 5])):
         boundaries.append(boundaries[-1] + random.randint(1, 3))
@@ -72,10 +74,10 @@ def _job(random: Random, number: int) -> PlannedJob:
             tuple(boundaries),
             clip_seconds=random.choice([0.5, 3.0, 10.0, 25.0]),
             poison=poison,
-            job_failure_rate=random.choice([0.0] * 5 + [0.2]),
+            job_failure_rate=random.choice([0.0, 0.0, 0.5] if themed else [0.0] * 5 + [0.2]),
         ),
         halt_percent=random.choice([None, None, 20]),
-        deleted_after=random.uniform(1, 200) if random.random() < 0.15 else None,
+        deleted_after=random.uniform(1, 200) if not themed and random.random() < 0.15 else None,
     )
 
 
@@ -86,9 +88,55 @@ def _faults(random: Random) -> tuple[PlannedFault, ...]:
     if not kinds:
         return ()
     until = random.choice([60, 150, 300])
-    return tuple(
-        sorted(
-            (PlannedFault(random.uniform(1, until), random.choice(kinds)) for _ in range(count)),
-            key=lambda fault: fault.at,
-        )
+    found = []
+    for _ in range(count):
+        kind = random.choice(kinds)
+        if random.random() < 0.4:
+            found.append(PlannedFault(random.uniform(0, 3), kind, random.choice(MOMENTS)))
+        else:
+            found.append(PlannedFault(random.uniform(1, until), kind))
+    return tuple(found)
+
+
+# Meetings of faults that chance brings about too seldom.
+
+
+def _a_mac_dies_while_a_job_runs(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(0, 40), "mac-gone", random.choice(["assigned", "planned", "committed"])),)
+
+
+def _all_macs_die_at_the_end(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(0, 1.5), "all-macs-gone", "finalizing"),)
+
+
+def _a_lost_mac_returns_as_it_is_replaced(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 10), "cut-off-until-replaced", random.choice(["assigned", "planned"])),
+        *([PlannedFault(random.uniform(20, 200), "network-lossy")] if random.random() < 0.3 else ()),
     )
+
+
+def _a_mac_is_swapped_while_a_job_runs(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(0, 20), "mac-swapped", random.choice(["assigned", "planned"])),)
+
+
+def _others_hold_the_lanes(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(0, 5), "lanes-taken", random.choice(["planned", "assigned"])),)
+
+
+def _a_mac_sleeps_beyond_its_lease(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 30), "mac-asleep-long", random.choice(["assigned", "planned"])),
+        PlannedFault(random.uniform(150, 260), "partition"),
+    )
+
+
+THEMED_SHARE = 0.25
+THEMES = (
+    _a_mac_dies_while_a_job_runs,
+    _all_macs_die_at_the_end,
+    _a_lost_mac_returns_as_it_is_replaced,
+    _a_mac_is_swapped_while_a_job_runs,
+    _others_hold_the_lanes,
+    _a_mac_sleeps_beyond_its_lease,
+)

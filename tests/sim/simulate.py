@@ -15,6 +15,8 @@ from tests.sim.scenario import Scenario, scenario
 from tests.sim.virtual_loop import VirtualLoop
 from tests.sim.world import World
 
+from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP
+
 END_SECONDS = 3600.0
 """How long after the last trouble every job has ended; Finalize alone has half an hour."""
 SETTLE_SECONDS = 600.0
@@ -54,8 +56,6 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     faulting = asyncio.create_task(world.bring_faults())
     await world.bring_jobs()
     await faulting
-    if plan.faults:
-        await asyncio.sleep(max(0.0, plan.calm_at - loop.time()))
     world.calm_down()
     if not await world.until(lambda: not world.unended(), END_SECONDS):
         violations += world.unended()
@@ -64,6 +64,8 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     for job in world.ended_jobs():
         violations += invariants.every_clip_has_one_row(job)
         violations += invariants.usage_is_what_was_signed(job)
+    for shard in world.exhausted():
+        violations += invariants.refusals_cost_no_retry(shard, ATTEMPT_CAP)
     world.history.note("deletion")
     for planned in plan.jobs:
         world.delete_job(planned.name)

@@ -7,8 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 
 OURS = "voxfleet_operator"
 CONTAINERS = (dict, OrderedDict, set, frozenset, list, deque, tuple)
-FORGOTTEN_BY_NUMBER = frozenset({"Cache._gone", "EventRecorder._recent"})
-"""Tables that keep a fixed number of the newest entries, whatever they are of."""
+BOUNDED = frozenset(
+    {
+        # They keep a fixed number of the newest entries.
+        "Cache._gone",
+        "EventRecorder._recent",
+        "Mailbox._answers",
+        # A key is in them until its time has come, which is at most half an hour.
+        "WorkQueue._due",
+        "WorkQueue._timers",
+    }
+)
+"""Tables that may mention what is gone, and why."""
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""
 SHOWN = 3
@@ -31,7 +41,7 @@ def mentions(roots: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
             continue
         for name, value in _attributes(item):
             table = f"{type(item).__name__}.{name}"
-            if table in FORGOTTEN_BY_NUMBER:
+            if table in BOUNDED:
                 continue
             todo.append(value)
             if isinstance(value, CONTAINERS) and not (isinstance(value, tuple) and hasattr(value, "_fields")):

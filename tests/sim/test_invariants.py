@@ -8,7 +8,7 @@ import pytest
 from tests.sim import invariants
 from tests.sim.edges import EXPECTED, CountingTable, never_taken
 from tests.sim.history import History, PaidTime, Span
-from tests.sim.invariants import EndedJob, Left
+from tests.sim.invariants import EndedJob, ExhaustedShard, Left
 from tests.sim.known import KNOWN, known_as
 from tests.sim.tables import mentions
 
@@ -88,6 +88,12 @@ def test_usage_beyond_what_was_signed_or_settled_below_it_is_found() -> None:
     (less,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=600))
     (more,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=701, settled=False))
     assert "settled at 600 of 700" in less and "billed 701 ms, 700 ms" in more
+
+
+def test_a_shard_that_busy_macs_used_up_is_found() -> None:
+    assert invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=8), limit=8) == []
+    (broken,) = invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=7), limit=8)
+    assert broken.startswith("job-00000 has no attempt left after 7 of 8")
 
 
 def test_an_attempt_on_two_machines_is_found() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random as global_random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from random import Random
 
@@ -14,12 +14,12 @@ from tests.sim.api_server import ApiServer
 from tests.sim.edges import CountingTable
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
-from tests.sim.invariants import EndedJob, Left
+from tests.sim.invariants import EndedJob, ExhaustedShard, Left
 from tests.sim.machine import START, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
-from tests.sim.scenario import PlannedJob, Scenario
+from tests.sim.scenario import PlannedFault, PlannedJob, Scenario
 from tests.sim.tables import mentions
 from tests.unit.operator.decisions.bodies import contract, job_body, mac_agent
 
@@ -32,6 +32,10 @@ from voxfleet_operator.reconcile.shard import decide
 GARBAGE_SECONDS = 5.0
 ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
 """States of a job in which it ends even if no Mac is left."""
+CALM_SECONDS = 60.0
+"""From the last fault until calm."""
+LONGEST_WAIT_SECONDS = 240.0
+"""For the moment that a fault waits for."""
 RESTART_SECONDS = (1.0, 15.0)
 """How long until whatever watches over processes starts a dead one again."""
 
@@ -60,7 +64,7 @@ class World:
             for number in range(scenario.replicas)
         ]
         self._restarting: set[str] = set()
-        self.calm = False
+        self._kept: set[asyncio.Task[None]] = set()
 
     # The life of the world
 
@@ -142,15 +146,27 @@ class World:
             self.delete_job(job.name)
 
     async def bring_faults(self) -> None:
-        for fault in self.scenario.faults:
-            await asyncio.sleep(max(0.0, fault.at - self.loop.time()))
-            self.edges[f"fault.{fault.kind}"] += 1
-            self.history.note(f"fault {fault.kind}")
-            FAULTS[fault.kind](self)
+        await asyncio.gather(*(self._bring_fault(fault) for fault in self.scenario.faults))
+
+    async def _bring_fault(self, fault: PlannedFault) -> None:
+        if fault.after is not None:
+            if not await self.server.moments.come(fault.after, LONGEST_WAIT_SECONDS):
+                return
+            self.edges[f"moment.{fault.after}"] += 1
+        await asyncio.sleep(fault.at)
+        self.edges[f"fault.{fault.kind}"] += 1
+        self.history.note(f"fault {fault.kind}")
+        FAULTS[fault.kind](self)
+        await asyncio.sleep(CALM_SECONDS)
+
+    def keep(self, work: Coroutine[None, None, None]) -> None:
+        """Runs something beside all else, until the world ends."""
+        task = self.loop.create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
 
     def calm_down(self) -> None:
         """Ends all trouble but what cannot be undone."""
-        self.calm = True
         self.history.note("calm")
         self.network.heal()
         for operator in self.operators:
@@ -178,6 +194,8 @@ class World:
         for machine in self.machines.values():
             machine.crash()
         self.history.close()
+        for task in list(self._kept):
+            task.cancel()
         for _ in range(100):
             await asyncio.sleep(0.01)
         for operator in self.operators:
@@ -244,6 +262,16 @@ class World:
                 )
             )
         return found
+
+    def exhausted(self) -> list[ExhaustedShard]:
+        return [
+            ExhaustedShard(
+                shard["metadata"]["name"],
+                sum(record["outcome"] in ("Failed", "Lost") for record in shard["status"].get("attempts", ())),
+            )
+            for shard in self.server.list("AudioShard")
+            if any(item["reason"] == "AttemptsExhausted" for item in shard["status"].get("conditions", ()))
+        ]
 
     def left(self) -> Left:
         named = [self.machine_of(mac["metadata"]["name"]) for mac in self.server.list("MacAgent")]
