@@ -84,7 +84,7 @@ def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
 def _faults(random: Random) -> tuple[PlannedFault, ...]:
     """Each seed has a few kinds of fault, so that each kind also meets a quiet world."""
     count = random.choice([0, 1, 2, 4, 8])
-    kinds = random.sample(sorted(FAULTS), min(count, random.randint(1, 4)))
+    kinds = random.sample(sorted(FAULTS.keys() - IN_THEMES_ALONE), min(count, random.randint(1, 4)))
     if not kinds:
         return ()
     until = random.choice([60, 150, 300])
@@ -132,6 +132,8 @@ def _a_mac_sleeps_beyond_its_lease(random: Random) -> tuple[PlannedFault, ...]:
 
 
 THEMED_SHARE = 0.25
+IN_THEMES_ALONE = frozenset({"all-macs-gone", "cut-off-until-replaced", "lanes-taken", "mac-asleep-long"})
+"""Faults after which little else can happen."""
 THEMES = (
     _a_mac_dies_while_a_job_runs,
     _all_macs_die_at_the_end,
