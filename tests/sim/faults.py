@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.sim.machine import Machine
@@ -168,13 +169,13 @@ def network_repeats(world: World) -> None:
 def api_lossy(world: World) -> None:
     for operator in world.operators:
         operator.link.loss = world.random.choice([0.05, 0.3])
-        _later(world, world.random.uniform(10, 90), lambda link=operator.link: setattr(link, "loss", 0.0))
+        _later(world, world.random.uniform(10, 90), partial(setattr, operator.link, "loss", 0.0))
 
 
 def api_slow(world: World) -> None:
     for operator in world.operators:
         operator.link.slowness = world.random.choice([0.1, 0.5])
-        _later(world, world.random.uniform(10, 90), lambda link=operator.link: setattr(link, "slowness", 0.0))
+        _later(world, world.random.uniform(10, 90), partial(setattr, operator.link, "slowness", 0.0))
 
 
 def api_outage(world: World) -> None:

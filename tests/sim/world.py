@@ -53,7 +53,8 @@ class World:
             self.history, self.edges, lambda: START.fromtimestamp(START.timestamp() + self.loop.time(), START.tzinfo)
         )
         # Both modules parse what the server sends; the models are frozen, so they may share them.
-        kube.parse = watch.parse = self.server.parsed.parse
+        for module in (kube, watch):
+            vars(module)["parse"] = self.server.parsed.parse
         decide.TABLE = CountingTable(decide.TABLE, self.edges, "shard.")
         self.site = Site(self.random, self.history, ObjectStore(), self.edges)
         self.machines: dict[str, Machine] = {}
@@ -282,8 +283,9 @@ class World:
                 tables |= mentions(operator.tables)
         for machine in here:
             disk = machine.disk
-            for name, table in {"holds": disk.holds, "recorded": disk.recorded, "bases": disk.bases}.items():
-                tables[f"{machine.host}.{name}"] = tuple(map(str, table))
+            by_attempt = {"holds": [*disk.holds], "recorded": [*disk.recorded], "bases": [*disk.bases]}
+            for name, keys in by_attempt.items():
+                tables[f"{machine.host}.{name}"] = tuple(map(str, keys))
         return Left(
             jobs=[job["metadata"]["name"] for job in self.server.list("AudioBatchJob")],
             shards=[shard["metadata"]["name"] for shard in self.server.list("AudioShard")],
