@@ -27,7 +27,7 @@ class ApiServer:
         self.watchers: list[Watcher] = []
         self.parsed = ParsedVersions()
         self.moments = Moments()
-        self._history = history
+        self.history = history
         self._edges = edges
         self._wall = wall
         self._version = 0
@@ -80,7 +80,7 @@ class ApiServer:
             check_transition(old.get("status", {}), status)
         self._count_transition(key.kind, old.get("status", {}), status)
         size = len(json.dumps(status))
-        self._history.largest_status_bytes[key.kind] = max(self._history.largest_status_bytes[key.kind], size)
+        self.history.largest_status_bytes[key.kind] = max(self.history.largest_status_bytes[key.kind], size)
         return self._store({**old, "status": dict(status)}, "MODIFIED")
 
     def change_spec(self, key: Key, spec: Mapping[str, Any]) -> Json:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.sim.machine import Machine
-from tests.sim.operator_process import OperatorProcess
+from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
 from voxfleet_operator.kube import NotFound
@@ -67,11 +67,11 @@ def mac_rebooted(world: World) -> None:
 def mac_asleep(world: World) -> None:
     machine = _machine(world)
     machine.sleep()
-    _later(world, world.random.choice([5, 40, 120, 400]), machine.wake)
+    _later(world, world.random.choice([5, 40, 120, 250]), machine.wake)
 
 
 def mac_gone(world: World) -> None:
-    _machine(world).die()
+    _busy_machine(world).die()
 
 
 def all_macs_gone(world: World) -> None:
@@ -81,7 +81,7 @@ def all_macs_gone(world: World) -> None:
 
 def mac_asleep_long(world: World) -> None:
     """Until after another Mac took over."""
-    machine = _machine(world)
+    machine = _busy_machine(world)
     machine.sleep()
     _later(world, world.random.uniform(100, 220), machine.wake)
 
@@ -93,18 +93,14 @@ def lanes_taken(world: World) -> None:
 
 
 def cut_off_until_replaced(world: World) -> None:
-    """A Mac cannot be reached until the moment at which its shard goes to another, while the API server is slow."""
-    machine = _machine(world)
+    """A Mac can be reached again at about the moment at which its shard goes to another, while writes are slow."""
+    machine = _busy_machine(world)
+    seconds = world.scenario.lease_seconds + MARGIN_SECONDS + world.random.uniform(-40, 10)
+    world.trouble_lasts(seconds + 30)
     for operator in world.operators:
-        world.network.cut(operator.name, machine.host, world.loop.time() + 400)
-        world.network.cut(machine.host, operator.name, world.loop.time() + 400)
-        operator.link.slowness = 0.7
-
-    async def heal() -> None:
-        if await world.server.moments.come("replacing", 300):
-            world.network.heal()
-
-    world.keep(heal())
+        world.network.cut(operator.name, machine.host, world.loop.time() + seconds)
+        world.network.cut(machine.host, operator.name, world.loop.time() + seconds)
+        operator.link.status_slowness = 0.8
 
 
 def mac_reinstalled(world: World) -> None:
@@ -140,7 +136,8 @@ def runtime_incompatible(world: World) -> None:
 
 def partition(world: World) -> None:
     """Between one replica or all and a Mac, in one direction or both."""
-    machine, seconds = _machine(world), world.random.choice([5, 15, 60, 180, 400])
+    machine, seconds = _machine(world), world.random.choice([5, 15, 60, 180, 300])
+    world.trouble_lasts(seconds)
     both = world.random.random() < 0.7
     operators = world.operators if world.random.random() < 0.7 else [world.random.choice(world.operators)]
     for operator in operators:
@@ -270,6 +267,12 @@ def _machine(world: World) -> Machine:
     return world.machine_of(_mac(world).name)
 
 
+def _busy_machine(world: World) -> Machine:
+    working = world.history.working()
+    busy = [machine for machine in world.machines.values() if machine.disk.hardware_id in working]
+    return world.random.choice(busy) if busy else _machine(world)
+
+
 def _at_some_step(world: World, process: Process, act: Callable[[], None], most: int) -> None:
     """At any await: after so many turns of its tasks as chance says, most often soon."""
     process.on_step = act
@@ -283,4 +286,5 @@ def _later(world: World, seconds: float, act: Callable[[], object]) -> None:
         except NotFound:
             return
 
+    world.trouble_lasts(seconds)
     world.loop.call_later(seconds, run)

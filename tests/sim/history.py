@@ -18,6 +18,8 @@ class Span:
     hardware: str
     began: float
     ended: float
+    continued: bool = False
+    """It goes on after its machine slept, and nobody began it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,21 @@ class History:
     broken: list[str] = field(default_factory=list)
     """What a modelled part saw that must never be."""
     trace: list[str] | None = None
-    _open: dict[tuple[str, AttemptKey], float] = field(default_factory=dict)
+    assignments: dict[AttemptKey, float] = field(default_factory=dict)
+    """When the write that assigned an attempt was sent, of those that the API server took."""
+    _open: dict[tuple[str, AttemptKey], tuple[float, bool]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         if self.trace is not None:
             self.trace.append(f"{self.now():10.3f} {text}")
 
-    def work_began(self, hardware: str, key: AttemptKey) -> None:
-        self._open[hardware, key] = self.now()
+    def work_began(self, hardware: str, key: AttemptKey, *, continued: bool = False) -> None:
+        self._open[hardware, key] = (self.now(), continued)
 
     def work_ended(self, hardware: str, key: AttemptKey) -> None:
         began = self._open.pop((hardware, key), None)
         if began is not None:
-            self.spans.append(Span(key, hardware, began, self.now()))
+            self.spans.append(Span(key, hardware, began[0], self.now(), began[1]))
 
     def machine_stopped(self, hardware: str) -> list[AttemptKey]:
         """Ends the machine's spans; returns the attempts that it worked on."""
@@ -61,6 +65,10 @@ class History:
         for key in working:
             self.work_ended(hardware, key)
         return working
+
+    def working(self) -> set[str]:
+        """The machines that work now."""
+        return {hardware for hardware, _ in self._open}
 
     def close(self) -> None:
         for hardware, key in list(self._open):

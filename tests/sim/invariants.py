@@ -133,6 +133,19 @@ def macs_do_not_share_a_shard(spans: Iterable[Span], window_seconds: float = OVE
     return broken
 
 
+def no_work_begins_behind_its_successor(spans: Iterable[Span], assignments: Mapping[AttemptKey, float]) -> list[str]:
+    """Once the next attempt is on its way into the shard's status, no Mac starts or resumes an earlier one."""
+    broken = []
+    for span in spans:
+        successor = AttemptKey(span.key.shard_uid, span.key.attempt + 1)
+        sent = assignments.get(successor)
+        if sent is not None and not span.continued and span.began > sent + TIE_SECONDS:
+            broken.append(
+                f"{span.key} began on {span.hardware} {span.began - sent:.1f} s after {successor} was assigned"
+            )
+    return broken
+
+
 def status_is_bounded(largest_bytes: Mapping[str, int], limit_bytes: int = STATUS_LIMIT_BYTES) -> list[str]:
     return [f"a status of {kind} has {size} bytes" for kind, size in largest_bytes.items() if size > limit_bytes]
 

@@ -14,6 +14,7 @@ from tests.sim.api_server import ApiServer
 from tests.sim.kinds import COLLECTIONS
 from tests.sim.virtual_loop import Process
 
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, ApiUnavailable, Json, Kube, KubeError
 from voxfleet_operator.queue import Key
 
@@ -27,7 +28,8 @@ class ApiLink:
         self.process = process
         self.server = server
         self.loss = 0.0
-        self.slowness = 0.0
+        self.slowness = self.status_slowness = 0.0
+        """Shares of all requests, and of writes of a status, that take seconds."""
         self.down_until = 0.0
         self.leases_down_until = 0.0
         self.random = random
@@ -38,10 +40,11 @@ class ApiLink:
         return now >= self.down_until and (collection != "leases" or now >= self.leases_down_until)
 
     def heal(self) -> None:
-        self.loss = self.slowness = self.down_until = self.leases_down_until = 0.0
+        self.loss = self.slowness = self.status_slowness = self.down_until = self.leases_down_until = 0.0
 
-    def delay_seconds(self) -> float:
-        if self.slowness and self.random.random() < self.slowness:
+    def delay_seconds(self, subresource: str) -> float:
+        slowness = max(self.slowness, self.status_slowness if subresource == "status" else 0.0)
+        if slowness and self.random.random() < slowness:
             self.edges["api.slow"] += 1
             return self.random.uniform(0.2, 8.0)
         return self.random.uniform(0.001, 0.02)
@@ -69,15 +72,15 @@ class SimKube(Kube):
     ) -> Json:
         link, key, subresource = self._link, *_parse(path)
         link.process.check_alive()
-        collection = key.kind
+        collection, sent = key.kind, asyncio.get_running_loop().time()
         if subresource == "status" and body is not None:
-            link.server.moments.status_sent(collection, body["status"])
+            link.server.moments.status_sent(collection, key.name, body["status"])
         if not link.reaches(collection):
             link.edges["api.unreachable"] += 1
             await asyncio.sleep(link.random.choice([0.01, timeout_seconds]))
             raise ApiUnavailable(f"{method} {path}: no answer")
         lost = method in WRITES and link.loss and link.random.random() < link.loss
-        delay_seconds = link.delay_seconds()
+        delay_seconds = link.delay_seconds(subresource)
         if delay_seconds > timeout_seconds:
             await asyncio.sleep(timeout_seconds)
             raise ApiUnavailable(f"{method} {path}: timed out")
@@ -94,6 +97,9 @@ class SimKube(Kube):
             )
             raise ApiUnavailable(f"{method} {path}: timed out")
         answer = self._act(method, key, subresource, body)
+        if collection == "audioshards" and subresource == "status":
+            attempt = AttemptKey(answer["metadata"]["uid"], answer["status"].get("attempt", 0))
+            link.server.history.assignments.setdefault(attempt, sent)
         await asyncio.sleep(link.random.uniform(0, 0.005))
         if fate == "answer" or not link.reaches(collection):
             raise ApiUnavailable(f"{method} {path}: answer lost")

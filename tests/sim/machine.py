@@ -118,7 +118,7 @@ class Machine:
         self._slept_seconds += asyncio.get_running_loop().time() - self._asleep_since
         self._asleep_since = None
         for key in self._worked_on:
-            self.history.work_began(self.disk.hardware_id, key)
+            self.history.work_began(self.disk.hardware_id, key, continued=True)
         self.process.resume()
 
     def reinstall(self) -> None:

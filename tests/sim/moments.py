@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-MOMENTS = ("planned", "assigned", "replacing", "committed", "finalizing")
+MOMENTS = ("planned", "assigned", "working", "replacing", "committed", "finalizing")
 
 
 class Moments:
@@ -15,11 +15,13 @@ class Moments:
     def __init__(self) -> None:
         self._events = {name: asyncio.Event() for name in MOMENTS}
 
-    def status_sent(self, kind: str, status: Mapping[str, Any]) -> None:
+    def status_sent(self, kind: str, name: str, status: Mapping[str, Any]) -> None:
         """To be called when a status is on its way to the server."""
+        process = not name.endswith(("-plan", "-finalize"))
         if kind == "audioshards":
             attempt = status.get("attempt", 0)
             self._come("assigned" if attempt else None)
+            self._come("working" if attempt and process else None)
             self._come("replacing" if attempt > 1 and "commit" not in status else None)
             self._come("committed" if "commit" in status and status.get("clips") else None)
         elif kind == "audiobatchjobs":

@@ -51,7 +51,7 @@ def scenario(seed: int) -> Scenario:
     faults = random.choice(THEMES)(random) if themed else _faults(random)
     return Scenario(
         seed=seed,
-        lanes=tuple(random.choice([1, 1, 2]) for _ in range(random.randint(1, 3))),
+        lanes=tuple(random.choice([1, 1, 2]) for _ in range(random.randint(2 if themed else 1, 3))),
         lease_seconds=random.choice([30, 60, 90]),
         jobs=tuple(
             _job(random, number, themed=themed) for number in range(1 if themed else random.choice([1, 1, 1, 2, 2, 3]))
@@ -72,7 +72,7 @@ def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
         parallelism=random.choice([1, 2, 4]),
         work=JobWork(
             tuple(boundaries),
-            clip_seconds=random.choice([0.5, 3.0, 10.0, 25.0]),
+            clip_seconds=random.choice([3.0, 10.0, 40.0] if themed else [0.5, 3.0, 10.0, 25.0]),
             poison=poison,
             job_failure_rate=random.choice([0.0, 0.0, 0.5] if themed else [0.0] * 5 + [0.2]),
         ),
@@ -102,7 +102,7 @@ def _faults(random: Random) -> tuple[PlannedFault, ...]:
 
 
 def _a_mac_dies_while_a_job_runs(random: Random) -> tuple[PlannedFault, ...]:
-    return (PlannedFault(random.uniform(0, 40), "mac-gone", random.choice(["assigned", "planned", "committed"])),)
+    return (PlannedFault(random.uniform(0, 40), "mac-gone", random.choice(["working", "committed"])),)
 
 
 def _all_macs_die_at_the_end(random: Random) -> tuple[PlannedFault, ...]:
@@ -111,13 +111,13 @@ def _all_macs_die_at_the_end(random: Random) -> tuple[PlannedFault, ...]:
 
 def _a_lost_mac_returns_as_it_is_replaced(random: Random) -> tuple[PlannedFault, ...]:
     return (
-        PlannedFault(random.uniform(0, 10), "cut-off-until-replaced", random.choice(["assigned", "planned"])),
+        PlannedFault(random.uniform(0, 5), "cut-off-until-replaced", "working"),
         *([PlannedFault(random.uniform(20, 200), "network-lossy")] if random.random() < 0.3 else ()),
     )
 
 
 def _a_mac_is_swapped_while_a_job_runs(random: Random) -> tuple[PlannedFault, ...]:
-    return (PlannedFault(random.uniform(0, 20), "mac-swapped", random.choice(["assigned", "planned"])),)
+    return (PlannedFault(random.uniform(0, 20), "mac-swapped", random.choice(["assigned", "working"])),)
 
 
 def _others_hold_the_lanes(random: Random) -> tuple[PlannedFault, ...]:
@@ -126,7 +126,7 @@ def _others_hold_the_lanes(random: Random) -> tuple[PlannedFault, ...]:
 
 def _a_mac_sleeps_beyond_its_lease(random: Random) -> tuple[PlannedFault, ...]:
     return (
-        PlannedFault(random.uniform(0, 30), "mac-asleep-long", random.choice(["assigned", "planned"])),
+        PlannedFault(random.uniform(0, 30), "mac-asleep-long", "working"),
         PlannedFault(random.uniform(150, 260), "partition"),
     )
 

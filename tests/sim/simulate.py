@@ -56,6 +56,7 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     faulting = asyncio.create_task(world.bring_faults())
     await world.bring_jobs()
     await faulting
+    await asyncio.sleep(max(0.0, world.trouble_until - loop.time()))
     world.calm_down()
     if not await world.until(lambda: not world.unended(), END_SECONDS):
         violations += world.unended()
@@ -85,6 +86,7 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     violations += invariants.no_second_is_signed_twice(history.paid)
     violations += invariants.an_attempt_has_one_machine(history.accepted)
     violations += invariants.macs_do_not_share_a_shard(history.spans)
+    violations += invariants.no_work_begins_behind_its_successor(history.spans, history.assignments)
     violations += invariants.status_is_bounded(history.largest_status_bytes)
     violations += history.broken
     violations += [f"commit {key} was written twice" for key in world.site.store.rewritten]

@@ -117,6 +117,13 @@ def test_macs_that_share_a_shard_beyond_the_window_are_found(spans: list[Span], 
     assert len(invariants.macs_do_not_share_a_shard(spans, window)) == broken
 
 
+def test_work_that_begins_behind_its_successor_is_found() -> None:
+    spans = [Span(ONE, "a", 0, 10), Span(ONE, "a", 20, 21, continued=True), Span(TWO, "b", 30, 40)]
+    assert invariants.no_work_begins_behind_its_successor(spans, {ONE: 0.0, TWO: 15.0}) == []
+    (broken,) = invariants.no_work_begins_behind_its_successor([Span(ONE, "a", 16, 17)], {ONE: 0.0, TWO: 15.0})
+    assert broken == "a-audioshard.1 began on a 1.0 s after a-audioshard.2 was assigned"
+
+
 def test_a_status_beyond_its_bound_is_found() -> None:
     assert invariants.status_is_bounded({"AudioShard": 1000}) == []
     (broken,) = invariants.status_is_bounded({"AudioShard": 1000, "AudioBatchJob": 65_537})

@@ -33,7 +33,7 @@ GARBAGE_SECONDS = 5.0
 ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
 """States of a job in which it ends even if no Mac is left."""
 CALM_SECONDS = 60.0
-"""From the last fault until calm."""
+"""From the last fault until calm, if the fault does not last longer."""
 LONGEST_WAIT_SECONDS = 240.0
 """For the moment that a fault waits for."""
 RESTART_SECONDS = (1.0, 15.0)
@@ -66,6 +66,7 @@ class World:
         ]
         self._restarting: set[str] = set()
         self._kept: set[asyncio.Task[None]] = set()
+        self.trouble_until = 0.0
 
     # The life of the world
 
@@ -158,13 +159,17 @@ class World:
         self.edges[f"fault.{fault.kind}"] += 1
         self.history.note(f"fault {fault.kind}")
         FAULTS[fault.kind](self)
-        await asyncio.sleep(CALM_SECONDS)
+        self.trouble_lasts(CALM_SECONDS)
 
     def keep(self, work: Coroutine[None, None, None]) -> None:
         """Runs something beside all else, until the world ends."""
         task = self.loop.create_task(work)
         self._kept.add(task)
         task.add_done_callback(self._kept.discard)
+
+    def trouble_lasts(self, seconds: float) -> None:
+        """Puts calm off."""
+        self.trouble_until = max(self.trouble_until, self.loop.time() + seconds)
 
     def calm_down(self) -> None:
         """Ends all trouble but what cannot be undone."""
