@@ -45,7 +45,10 @@ async def run_stage(
     spec, random = record.spec, agent.random
     work = agent.machine.work_of(spec.job.uid)
     await asyncio.sleep(random.uniform(0.1, 2.0))
-    _fail_at_random(agent, work.job_failure_rate if spec.process is not None else 0.0)
+    if spec.process is not None:
+        _fail_at_random(agent, 1.0 if agent.machine.jobs_at_fault else work.job_failure_rate)
+    else:
+        _fail_at_random(agent, 0.0)
     if spec.plan is not None:
         boundaries = work.boundaries
         plan = PlanResult(

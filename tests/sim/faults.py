@@ -79,6 +79,11 @@ def all_macs_gone(world: World) -> None:
         machine.die()
 
 
+def jobs_at_fault(world: World) -> None:
+    """What the jobs name is gone, so that what starts now fails for good."""
+    world.site.jobs_at_fault = True
+
+
 def mac_asleep_long(world: World) -> None:
     """Until after another Mac took over."""
     machine = _busy_machine(world)
@@ -230,6 +235,7 @@ FAULTS: dict[str, Fault] = {
         mac_asleep_long,
         mac_gone,
         all_macs_gone,
+        jobs_at_fault,
         lanes_taken,
         cut_off_until_replaced,
         mac_reinstalled,

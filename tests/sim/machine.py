@@ -42,6 +42,8 @@ class Site:
     edges: Counter[str]
     work: dict[str, JobWork] = field(default_factory=dict)
     """By job UID."""
+    jobs_at_fault: bool = False
+    """Whether whatever Process needs of the jobs themselves has gone, such as a model."""
 
 
 class Machine:
@@ -151,6 +153,10 @@ class Machine:
 
     def work_of(self, job_uid: str) -> JobWork:
         return self._site.work[job_uid]
+
+    @property
+    def jobs_at_fault(self) -> bool:
+        return self._site.jobs_at_fault
 
     def count(self, edge: str) -> None:
         self._site.edges[edge] += 1

@@ -105,6 +105,13 @@ def _a_mac_dies_while_a_job_runs(random: Random) -> tuple[PlannedFault, ...]:
     return (PlannedFault(random.uniform(0, 40), "mac-gone", random.choice(["working", "committed"])),)
 
 
+def _a_job_halts_while_a_mac_is_lost(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 10), "mac-gone", "working"),
+        PlannedFault(random.uniform(0, 20), "jobs-at-fault", "working"),
+    )
+
+
 def _all_macs_die_at_the_end(random: Random) -> tuple[PlannedFault, ...]:
     return (PlannedFault(random.uniform(0, 1.5), "all-macs-gone", "finalizing"),)
 
@@ -132,10 +139,13 @@ def _a_mac_sleeps_beyond_its_lease(random: Random) -> tuple[PlannedFault, ...]:
 
 
 THEMED_SHARE = 0.25
-IN_THEMES_ALONE = frozenset({"all-macs-gone", "cut-off-until-replaced", "lanes-taken", "mac-asleep-long"})
+IN_THEMES_ALONE = frozenset(
+    {"all-macs-gone", "cut-off-until-replaced", "jobs-at-fault", "lanes-taken", "mac-asleep-long"}
+)
 """Faults after which little else can happen."""
 THEMES = (
     _a_mac_dies_while_a_job_runs,
+    _a_job_halts_while_a_mac_is_lost,
     _all_macs_die_at_the_end,
     _a_lost_mac_returns_as_it_is_replaced,
     _a_mac_is_swapped_while_a_job_runs,

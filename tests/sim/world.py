@@ -175,6 +175,7 @@ class World:
         """Ends all trouble but what cannot be undone."""
         self.history.note("calm")
         self.network.heal()
+        self.site.jobs_at_fault = False
         for operator in self.operators:
             operator.link.heal()
             operator.thaw()
