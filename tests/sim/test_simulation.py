@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_loop_in_which_nothing_can_happen_says_so() -> None:
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(Stuck):
+        run(main())
+
+
+def test_a_hot_loop_is_found() -> None:
+    async def main() -> None:
+        for _ in count():
+            await asyncio.sleep(0)
+
+    with pytest.raises(Stuck, match="a hot loop"):
         run(main())
 
 

@@ -15,8 +15,12 @@ from typing import Any
 PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
+MOST_TURNS = 50_000
+"""Of the loop, while no time passes."""
+
+
 class Stuck(Exception):
-    """No task can go on and no timer is set."""
+    """No task can go on and no timer is set, or tasks go on for ever while no time passes."""
 
 
 class Process:
@@ -92,6 +96,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._numbers = 0
+        self._turns = 0
         self._selector = self  # of which the base class asks `select` alone
         self.errors: list[dict[str, Any]] = []
         self.set_task_factory(_make_task)
@@ -103,6 +108,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def select(self, timeout: float | None) -> tuple[()]:
         if timeout is None:
             raise Stuck("no task can go on and no timer is set")
+        self._turns = 0 if timeout > 0 else self._turns + 1
+        if self._turns > MOST_TURNS:
+            self._turns = 0
+            raise Stuck(f"a hot loop: {MOST_TURNS} turns at {self._now:.3f} s")
         self._now += timeout
         return ()
 
