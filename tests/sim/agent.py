@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
+from tests.sim.agent_attempt import Live, NamedLanes, put_facts
 from tests.sim.agent_disk import AgentDisk, TimedHold
 from tests.sim.agent_stage import StageFailed, run_stage
 
@@ -19,15 +20,13 @@ from voxfleet_agent.attempts import leases, spec_check
 from voxfleet_agent.attempts.admission import (
     Binding,
     Caller,
-    KnownAttempt,
-    PutFacts,
     Refusal,
     RepeatedPut,
     decide_mutation,
     decide_put,
 )
 from voxfleet_agent.attempts.lane_meter import LaneMeter
-from voxfleet_agent.attempts.slots import ControlSlots, SlotGrant, SlotQueue
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.ledger import Activity
@@ -49,40 +48,6 @@ if TYPE_CHECKING:
 TICK_SECONDS = 3.0
 STOP_SECONDS = 25.0
 """The longest that a stage takes to end once it is told to."""
-
-
-@dataclass(slots=True, eq=False)
-class Live:
-    record: JournaledAttempt
-    lease_seconds: int = 0
-    renewed_at_seconds: float = 0.0
-    task: asyncio.Task[None] | None = None
-    claim: asyncio.Future[SlotGrant[str | None]] | None = None
-    slots: SlotQueue[str | None] | None = None
-    meter: LaneMeter | None = None
-    watch: asyncio.TimerHandle | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def key(self) -> AttemptKey:
-        return self.record.key
-
-
-class NamedLanes:
-    """The lanes of the one pool; a SlotSource."""
-
-    def __init__(self, count: int) -> None:
-        self._free = [f"offline/{number}" for number in range(count)]
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
-
-    def acquire(self, model_digest: str | None) -> SlotGrant[str | None] | None:
-        if not self._free:
-            return None
-        lane = self._free.pop(0)
-        return SlotGrant(lane, lambda: self._free.append(lane))
 
 
 class Agent:
@@ -118,7 +83,7 @@ class Agent:
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
         spec = spec_check.check_spec(request, key, self.machine.local_machine(), lambda uri: None)
         async with self._admission:
-            decision = decide_put(self._facts(key, request, spec))
+            decision = decide_put(put_facts(self, key, request, spec))
             if isinstance(decision, Refusal):
                 return decision
             if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
@@ -170,7 +135,7 @@ class Agent:
     def free_lanes(self) -> int:
         return self.lanes.free
 
-    def _has_lane(self) -> bool:
+    def has_lane(self) -> bool:
         return self.lanes.free > 0 and not self.machine.lanes_are_taken
 
     # The life of an attempt
@@ -374,23 +339,6 @@ class Agent:
             self._watch(live)
 
     # The journal
-
-    def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
-        needs_lane = isinstance(spec, AttemptSpec) and spec.process is not None
-        return PutFacts(
-            attempt=key.attempt,
-            spec_digest=request.spec_digest,
-            tombstone=self.disk.tombstones.get(key.shard_uid),
-            known_attempts=[
-                KnownAttempt(live.key.attempt, live.record.spec_digest, live.record.state)
-                for live in self.live.values()
-                if live.key.shard_uid == key.shard_uid
-            ],
-            spec_problem=spec if isinstance(spec, Problem) else None,
-            draining=self.draining,
-            scratch_shortage="scratch is full" if needs_lane and self.machine.disk_full else None,
-            slot_free=self._has_lane() if needs_lane else self.control.waiting < 64,
-        )
 
     def _timed(self, live: Live) -> list[TimedHold]:
         if live.meter is None:

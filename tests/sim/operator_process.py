@@ -37,6 +37,7 @@ from voxfleet_operator.workers import Workers
 NAMESPACE = "voxfleet-system"
 CONTROL_PLANE = "kube-system-uid"
 MARGIN_SECONDS = 60.0
+READ_SECONDS = 1e-7
 WORKERS = 4
 """Fewer than the real ones, of which each is woken by each key."""
 TIMING = SessionTiming(silence_seconds=50.0, longest_renewal_interval_seconds=30.0)
@@ -64,14 +65,15 @@ class SimHeartbeat(Heartbeat):
 
 
 class SimClock:
-    """The clocks of one replica."""
+    """The clocks of one replica. Reading takes a moment, or a wait of less than a clock's step would never end."""
 
     def __init__(self, offset_seconds: float) -> None:
-        self._offset_seconds = offset_seconds
+        self._reading_seconds = offset_seconds
         self.wall_offset = timedelta()
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() + self._offset_seconds
+        self._reading_seconds += READ_SECONDS
+        return asyncio.get_running_loop().time() + self._reading_seconds
 
     def now(self) -> datetime:
         return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset

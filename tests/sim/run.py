@@ -1,7 +1,7 @@
 """`make sim`: the whole control plane on a virtual clock, one seed a run, each held against the invariants.
 
 python tests/sim/run.py [--seeds 10000] [--first-seed 1] [--at-a-time 2] [--again]
-python tests/sim/run.py --seed 123 [--trace]
+python tests/sim/run.py --seed 123 [124 …] [--trace]
 
 Writes .sim/results.jsonl as it goes and takes up where an earlier call with the same code was stopped. Ends with 1 when
 an invariant was broken in a way that known.py does not list, or when 1,000 seeds left an edge untaken.
@@ -165,7 +165,7 @@ def report(total: Total) -> bool:
 
 def replay(seed: int, *, traced: bool) -> bool:
     outcome = simulate(seed, traced=traced)
-    print(scenario(seed))
+    print(f"seed {seed}: {scenario(seed)}")
     for line in outcome.trace:
         print(line)
     for violation in outcome.violations:
@@ -181,14 +181,15 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--at-a-time", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="forget what an earlier call has run")
-    parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--seed", type=int, nargs="+", help="run these alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: print what happened")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of text, in which keys are queued, must be the same in every process.
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
     if options.seed is not None:
-        return 0 if replay(options.seed, traced=options.trace) else 1
+        sound = [replay(seed, traced=options.trace) for seed in options.seed]
+        return 0 if all(sound) else 1
     return 0 if report(run_all(options.first_seed, options.seeds, options.at_a_time, again=options.again)) else 1
 
 

@@ -170,6 +170,6 @@ def test_an_edge_that_was_never_taken_is_named() -> None:
 
 
 def test_known_faults_are_told_by_name() -> None:
-    assert known_as("LedgerBook.usage still has x") == "ledger book grows"
-    assert known_as("job-0 does not end: Running") is None
+    assert known_as("LedgerBook.usage still has x") == "the ledger book grows"
+    assert known_as("job-0 is not settled") is None
     assert len({known.name for known in KNOWN}) == len(KNOWN)
