@@ -148,10 +148,12 @@ def report(total: Total) -> bool:
     print(f"\n{'times':>10}  edge")
     for edge, times in sorted(total.edges.items()):
         print(f"{times:>10}  {edge}")
-    print(f"\n{total.seeds} seeds, {total.virtual_seconds / 3600:.0f} virtual hours")
+    print(f"\n{total.seeds} seeds, {total.virtual_seconds / 3600:.1f} virtual hours")
     for known in KNOWN:
         seeds = sorted(total.known.get(known.name, ()))
-        shown = f"{len(seeds)} seeds, the first {seeds[0]}" if seeds else "in no seed: take the entry out of known.py"
+        shown = f"{len(seeds)} seeds, the first {seeds[0]}" if seeds else "in no seed"
+        if not seeds and total.seeds >= FULL_SEEDS:
+            shown += "; is it mended? then take its entry out of known.py"
         print(f"known: {known.name}: {shown}")
     missing = never_taken(total.edges) if total.seeds >= FULL_SEEDS else []
     for edge in missing:
