@@ -1,11 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop lock test check generate bench bench-io speech soak corpus clean
+.PHONY: help setup demo demo-stop lock test check generate bench bench-io speech sim soak corpus clean
 export PYTHON
 # Where it is set, each of the hundreds of Pythons that a target starts compiles everything that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PYTEST_ARGS ?=
+SIM_ARGS ?=
 SOAK_ARGS ?=
 CORPUS_ARGS ?=
 BENCH_ARGS ?=
@@ -47,6 +48,9 @@ bench-io: setup ## Measure reading and writing audio beside librosa and soundfil
 speech: setup ## Measure word errors on real speech beside mlx-audio's own and write .bench/speech.json; SPEECH_ARGS=--quick
 	@$(BIN)/python -m voxfleet_accuracy $(SPEECH_ARGS)
 
+sim: setup ## Run 10,000 seeds of the control plane on a virtual clock; SIM_ARGS="--seed 123 --trace" replays one
+	@$(BIN)/python tests/sim/run.py $(SIM_ARGS)
+
 soak: setup ## Run a job 200 times under seeded kill -9 and write .soak/results.json; SOAK_ARGS="--runs 20"
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
 
@@ -62,5 +66,5 @@ lock: setup ## Renew requirements.lock from pyproject.toml
 		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock
 
 clean: ## Remove what was built in this checkout (never the cache outside it)
-	rm -rf .venv .demo .bench .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .demo .bench .sim .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,6 +78,8 @@ class Leader:
         name: str = LEASE_NAME,
         identity: str | None = None,
         on_lost: Callable[[str], None] = exit_process,
+        clock: Callable[[], float] = time.monotonic,
+        machine_clock: Callable[[], float] = machine_seconds,
     ) -> None:
         self.identity = identity or random_identity()
         self._connect = connect
@@ -85,6 +87,8 @@ class Leader:
         self._name = name
         self._heartbeat = heartbeat
         self._on_lost = on_lost
+        self._clock = clock
+        self._machine_clock = machine_clock
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,7 +125,7 @@ class Leader:
 
     def holds(self) -> bool:
         """Whether this process may act now."""
-        return machine_seconds() < self._held_until and not self._heartbeat.stalled
+        return self._machine_clock() < self._held_until and not self._heartbeat.stalled
 
     def check(self) -> None:
         """Raises NotLeader."""
@@ -191,7 +195,7 @@ class Leader:
             log.warning("lease not renewed" if self._epoch else "lease not read", error=str(error))
         except KubeError as error:
             log.error("lease refused", namespace=self._namespace, lease=self._name, error=str(error))
-        if self._epoch and not self._ended and machine_seconds() >= self._held_until:
+        if self._epoch and not self._ended and self._machine_clock() >= self._held_until:
             self._lose(f"it could not be renewed for {RENEW_DEADLINE_SECONDS:g} s")
 
     async def _try_to_take(self) -> None:
@@ -201,8 +205,8 @@ class Leader:
             await self._hold(None, transitions=1)
             return
         if self._record is None or found.resource_version != self._record.resource_version:
-            self._record, self._record_seen = found, machine_seconds()
-        silent = machine_seconds() - self._record_seen >= LEASE_SECONDS
+            self._record, self._record_seen = found, self._machine_clock()
+        silent = self._machine_clock() - self._record_seen >= LEASE_SECONDS
         if not found.holder or silent:
             await self._hold(found, transitions=found.transitions + 1)
 
@@ -235,7 +239,7 @@ class Leader:
             await self._hold(found, transitions=transitions)
 
     async def _hold(self, record: _Record | None, *, transitions: int) -> None:
-        started = machine_seconds()
+        started = self._machine_clock()
         self._record = await self._write(record, holder=self.identity, transitions=transitions)
         self._record_seen = started
         if self._ended:
@@ -244,7 +248,7 @@ class Leader:
         newly = self._epoch == 0
         self._epoch = transitions
         if newly:
-            self._acquired_at_seconds = time.monotonic()
+            self._acquired_at_seconds = self._clock()
             log.info("lease acquired", identity=self.identity, epoch=transitions)
             if self._acquired.set_running_or_notify_cancel():
                 self._acquired.set_result(None)

@@ -1,0 +1,390 @@
+"""A modelled agent: one incarnation of the process, which decides as the real one does.
+
+Admission, state machine, leases, slots, lane meter, spec check and the chain of rows are the agent's own; what stands
+between them (journal, supervisor, execution) is written anew in a few lines, in the order of the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.sim.agent_attempt import Live, NamedLanes, put_facts
+from tests.sim.agent_disk import AgentDisk, TimedHold
+from tests.sim.agent_stage import StageFailed, run_stage
+
+from voxfleet_agent.attempts import leases, spec_check
+from voxfleet_agent.attempts.admission import (
+    Binding,
+    Caller,
+    Refusal,
+    RepeatedPut,
+    decide_mutation,
+    decide_put,
+)
+from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
+from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import (
+    AttemptFailure,
+    AttemptKey,
+    AttemptRequest,
+    AttemptSpec,
+    AttemptState,
+    AttemptStatus,
+    Problem,
+    ShardProgress,
+    ShardResult,
+)
+
+if TYPE_CHECKING:
+    from tests.sim.machine import Machine
+
+TICK_SECONDS = 3.0
+STOP_SECONDS = 25.0
+"""The longest that a stage takes to end once it is told to."""
+
+
+class Agent:
+    def __init__(self, machine: Machine, lanes: int) -> None:
+        self.machine = machine
+        self.disk: AgentDisk = machine.disk
+        self.random: Random = machine.random
+        self.lanes: SlotQueue[str | None] = SlotQueue(NamedLanes(lanes))
+        self.control: SlotQueue[str | None] = SlotQueue(ControlSlots(2))
+        self.live: dict[AttemptKey, Live] = {}
+        self.changed = asyncio.Event()
+        """Set and replaced whenever there are new events."""
+        self.draining = False
+        self._admission = asyncio.Lock()
+        self._recover()
+
+    # Calls
+
+    async def admit(self, caller: Caller) -> Refusal | None:
+        async with self._admission:
+            bound = Binding(self.disk.control_plane, self.disk.epoch)
+            refusal = decide_mutation(caller, bound)
+            if refusal is not None:
+                return refusal
+
+            def bind() -> None:
+                self.disk.control_plane, self.disk.epoch = bound.control_plane or caller.control_plane, caller.epoch
+
+            if (bound.control_plane, bound.epoch) != (caller.control_plane, caller.epoch):
+                await self._write(bind)
+            return None
+
+    async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
+        spec = spec_check.check_spec(request, key, self.machine.local_machine(), lambda uri: None)
+        async with self._admission:
+            decision = decide_put(put_facts(self, key, request, spec))
+            if isinstance(decision, Refusal):
+                return decision
+            if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
+                live = await self._start(key, request, spec)
+                for number in decision.supersedes:
+                    self._spawn(self.park(self.live[AttemptKey(key.shard_uid, number)]))
+                return self.disk.status(live.record)
+        return await self._put_again(self.live[key], request)
+
+    def renew(self) -> int:
+        now = self.machine.lease_seconds()
+        leased = [live for live in self.live.values() if live.record.state in leases.LEASED_STATES]
+        for live in leased:
+            live.renewed_at_seconds = now
+            self._watch(live)
+        return len(leased)
+
+    async def delete(self, key: AttemptKey) -> bool:
+        async with self._admission:
+            live = self.live.get(key)
+            if live is None:
+                if self.disk.tombstones.get(key.shard_uid, 0) < key.attempt:
+                    await self._write(lambda: self.disk.bury(key))
+                return True
+            if live.record.state is AttemptState.DELETING:
+                return False
+            async with live.lock:
+                actions = transition(live.record.state, AttemptEvent.DELETE).actions
+                await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key))
+            stop = Action.STOP in actions
+            erasing = self._spawn(self._erase(live, stop=stop))
+            if stop or (live.task is not None and not live.task.done()):
+                return False
+            await erasing
+            return True
+
+    async def park(self, live: Live) -> None:
+        async with live.lock:
+            if Action.STOP not in transition(live.record.state, AttemptEvent.LAPSED).actions:
+                return
+            await self._stop(live)
+            await self._commit(live, AttemptEvent.LAPSED, lambda record: replace(record, lane=None), seal=True)
+
+    async def shut_down(self) -> None:
+        """Parks everything; the process ends afterwards."""
+        self.draining = True
+        await asyncio.gather(*(self.park(live) for live in list(self.live.values())))
+
+    def free_lanes(self) -> int:
+        return self.lanes.free
+
+    def has_lane(self) -> bool:
+        return self.lanes.free > 0 and not self.machine.lanes_are_taken
+
+    # The life of an attempt
+
+    def _recover(self) -> None:
+        disk = self.disk
+        for timed in list(disk.holds.values()):
+            disk.seal(timed, disk.attempts[timed.hold.key])
+        for record in list(disk.attempts.values()):
+            change = self.machine.transition(record.state, AttemptEvent.RESTARTED)
+            if Action.FORGET in change.actions:
+                disk.forget(record.key)
+                continue
+            state = change.state
+            if Action.FINISH in change.actions:
+                event = AttemptEvent.CLEANED_FAILURE if record.failure is not None else AttemptEvent.CLEANED_SUCCESS
+                state = self.machine.transition(state, event).state
+            if state is not record.state:
+                record = replace(record, state=state, lane=None)
+                disk.save(record)
+            self.live[record.key] = Live(record)
+        self._spawn(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for live in self.live.values():
+                if live.meter is not None and live.key in self.disk.holds:
+                    known, hold = self.disk.holds[live.key], live.meter.hold()
+                    if known.hold.activity is hold.activity:
+                        self.disk.holds[live.key] = replace(known, hold=hold)
+
+    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec) -> Live:
+        live = Live(
+            JournaledAttempt(
+                key=key,
+                spec_digest=request.spec_digest,
+                control_plane=self.disk.control_plane or "",
+                spec=spec,
+                state=AttemptState.ACCEPTED,
+            )
+        )
+        async with live.lock:
+            await self._write(lambda: self.disk.save(live.record))
+            self.machine.history.accepted.setdefault(key, set()).add(self.disk.hardware_id)
+            self.live[key] = live
+            self._lease(live, request)
+            self._launch(live)
+        return live
+
+    async def _put_again(self, live: Live, request: AttemptRequest) -> AttemptStatus | Refusal:
+        async with live.lock:
+            if live.record.state is AttemptState.DELETING:
+                return Refusal(410, Problem(message="deleted here", held_attempt=live.key.attempt))
+            if self.draining and live.record.state is AttemptState.PARKED:
+                return Refusal(503, Problem(message="this agent is stopping"), retry_after_seconds=5)
+            step = self.machine.transition(live.record.state, AttemptEvent.PUT)
+            if step.state in leases.LEASED_STATES:
+                self._lease(live, request)
+            if Action.START in step.actions:
+                await self._commit(live, AttemptEvent.PUT)
+                self._launch(live)
+        return self.disk.status(live.record)
+
+    def _launch(self, live: Live) -> None:
+        needs_lane = live.record.spec.process is not None
+        live.slots = self.lanes if needs_lane else self.control
+        live.claim = live.slots.claim()
+        live.task = self._spawn(self._run(live))
+
+    async def _run(self, live: Live) -> None:
+        assert live.claim is not None
+        grant = await live.claim
+        try:
+            await self._run_in_slot(live, grant.slot)
+        finally:
+            self._release(live)
+
+    async def _run_in_slot(self, live: Live, lane: str | None) -> None:
+        async with live.lock:
+            if lane is not None:
+                live.meter = LaneMeter(self.machine, self.machine.boot_id, live.key, lane)
+            await self._commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=lane))
+            if live.record.state is AttemptState.RUNNING:
+                self.machine.history.work_began(self.disk.hardware_id, live.key)
+        if live.record.state is not AttemptState.RUNNING:
+            return
+
+        async def working() -> None:
+            async with live.lock:
+                if live.meter is not None and live.meter.activity is Activity.SETUP:
+                    await self._switch(live, Activity.WORK)
+
+        def progressed(done: int, total: int) -> None:
+            live.record = replace(live.record, progress=ShardProgress(done=done, total=total))
+            self._wake()
+
+        outcome: ShardResult | AttemptFailure
+        try:
+            outcome = await run_stage(self, live.record, live.meter, working, progressed)
+        except StageFailed as failed:
+            outcome = AttemptFailure(failure_class=failed.failure_class, message=str(failed))
+
+        def ended(record: JournaledAttempt) -> JournaledAttempt:
+            if isinstance(outcome, ShardResult):
+                return replace(record, result=outcome)
+            return replace(record, failure=outcome)
+
+        async with live.lock:
+            sealed = self._timed(live)
+            if live.meter is not None:
+                live.meter.switch(Activity.CLEANUP)
+            await self._commit(live, AttemptEvent.ENDED, ended, holds=sealed)
+            self._will_end(live)
+        await asyncio.sleep(self.random.uniform(0.05, 1.0))
+        if live.meter is not None:
+            live.meter.stop()
+        async with live.lock:
+            failed_event = live.record.failure is not None
+            event = AttemptEvent.CLEANED_FAILURE if failed_event else AttemptEvent.CLEANED_SUCCESS
+            await self._commit(live, event, lambda record: replace(record, lane=None), seal=True)
+
+    async def _switch(self, live: Live, activity: Activity) -> None:
+        assert live.meter is not None
+        sealed = self._timed(live)
+        live.meter.switch(activity)
+        began = self._timed(live)
+
+        def apply() -> None:
+            for hold in sealed:
+                self.disk.seal(hold, live.record)
+            for hold in began:
+                self.disk.holds[live.key] = hold
+
+        await self._write(apply)
+
+    async def _stop(self, live: Live) -> None:
+        """Ends the task; the caller holds the lock."""
+        self._will_end(live)
+        if live.task is None:
+            return
+        live.task.cancel()
+        await asyncio.wait({live.task})
+        if live.meter is not None:
+            await asyncio.sleep(self.random.choice([0.01, 0.2, self.random.uniform(1, STOP_SECONDS)]))
+            live.meter.stop()
+        self._release(live)
+        live.task = None
+
+    async def _erase(self, live: Live, *, stop: bool) -> None:
+        async with live.lock:
+            if stop:
+                await self._stop(live)
+        if live.task is not None:
+            await asyncio.wait({live.task})
+        async with live.lock:
+            sealed = self._timed(live)
+            live.meter = None
+
+            def apply() -> None:
+                for hold in sealed:
+                    self.disk.seal(hold, live.record)
+                self.disk.forget(live.key)
+
+            await self._write(apply)
+            self.live.pop(live.key, None)
+
+    def _release(self, live: Live) -> None:
+        if live.claim is not None and live.slots is not None:
+            claim, live.claim = live.claim, None
+            live.slots.withdraw(claim)
+
+    def _will_end(self, live: Live) -> None:
+        self.machine.history.work_ended(self.disk.hardware_id, live.key)
+
+    # Leases
+
+    def _lease(self, live: Live, request: AttemptRequest) -> None:
+        live.lease_seconds = request.lease_seconds
+        live.renewed_at_seconds = self.machine.lease_seconds()
+        self._watch(live)
+
+    def _watch(self, live: Live) -> None:
+        """Looks at the lease up to a second after it may have expired, as the real agent does every second."""
+        if live.watch is not None:
+            live.watch.cancel()
+        wait = live.renewed_at_seconds + live.lease_seconds - self.machine.lease_seconds() + self.random.random()
+        live.watch = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_at, live)
+
+    def _look_at(self, live: Live) -> None:
+        if not self.machine.process.alive or self.machine.agent is not self:
+            return
+        if self.machine.process.paused:
+            asyncio.get_running_loop().call_soon(self._look_at, live)  # held until it wakes
+            return
+        held = leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
+        if leases.expired([held], self.machine.lease_seconds()):
+            self.machine.count("agent.lease expired")
+            self._spawn(self.park(live))
+        elif live.record.state in leases.LEASED_STATES:
+            self._watch(live)
+
+    # The journal
+
+    def _timed(self, live: Live) -> list[TimedHold]:
+        if live.meter is None:
+            return []
+        return [TimedHold(live.meter.hold(), live.meter._started_milliseconds)]
+
+    async def _commit(
+        self,
+        live: Live,
+        event: AttemptEvent,
+        change: Callable[[JournaledAttempt], JournaledAttempt] = lambda record: record,
+        *,
+        holds: list[TimedHold] | None = None,
+        seal: bool = False,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
+        step = self.machine.transition(live.record.state, event)
+        record = change(replace(live.record, state=step.state))
+        sealed = holds or []
+        if seal:
+            sealed = self._timed(live)
+            live.meter = None
+        began = self._timed(live)
+
+        def apply() -> None:
+            for hold in sealed:
+                self.disk.seal(hold, record)
+            for hold in began:
+                self.disk.holds[live.key] = hold
+            also()
+            self.disk.save(record)
+
+        await self._write(apply)
+        live.record = record
+        self.machine.history.note(f"{self.machine.host} {live.key} {event.value} -> {step.state.value}")
+
+    async def _write(self, apply: Callable[[], None]) -> None:
+        await asyncio.sleep(self.random.uniform(0.0, 0.01))
+        self.machine.process.check_alive()
+        apply()
+        self._wake()
+        await asyncio.sleep(0)
+
+    def _wake(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return self.machine.process.spawn(coroutine)

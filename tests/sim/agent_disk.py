@@ -1,0 +1,137 @@
+"""What a Mac's agent keeps when its process dies: the journal, with the real chain of signed rows."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.sim.history import History, PaidTime
+from tests.sim.object_store import Rows
+
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.journal.lane_holds import LaneHold
+from voxfleet_agent.ledger import public_key_text
+from voxfleet_api.ledger import GENESIS_HASH, LedgerRow, SignedRow, sign
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptStatus, EventType, LedgerSpan
+
+
+@dataclass(frozen=True, slots=True)
+class TimedHold:
+    """A hold, and the metered millisecond at which it began."""
+
+    hold: LaneHold
+    began_milliseconds: int
+
+
+@dataclass
+class AgentDisk:
+    hardware_id: str
+    key: Ed25519PrivateKey
+    chain_id: str
+    history: History
+    attempts: dict[AttemptKey, JournaledAttempt] = field(default_factory=dict)
+    tombstones: dict[str, int] = field(default_factory=dict)
+    control_plane: str | None = None
+    epoch: int | None = None
+    rows: list[SignedRow] = field(default_factory=list)
+    spans: dict[AttemptKey, LedgerSpan] = field(default_factory=dict)
+    events: deque[tuple[int, bytes]] = field(default_factory=deque)
+    last_event: int = 0
+    event_floor: int = 0
+    holds: dict[AttemptKey, TimedHold] = field(default_factory=dict)
+    recorded: dict[AttemptKey, Rows] = field(default_factory=dict)
+    bases: dict[AttemptKey, Rows] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.public_key = public_key_text(self.key)
+
+    def status(self, record: JournaledAttempt) -> AttemptStatus:
+        return AttemptStatus(
+            shard_uid=record.key.shard_uid,
+            attempt=record.key.attempt,
+            spec_digest=record.spec_digest,
+            control_plane=record.control_plane,
+            namespace=record.spec.namespace,
+            job=record.spec.job,
+            shard_name=record.spec.shard_name,
+            stage=record.spec.stage,
+            state=record.state,
+            ended=record.state in TERMINAL_STATES,
+            lane=record.lane,
+            failure=record.failure,
+            progress=record.progress,
+            result=record.result,
+            ledger=self.spans.get(record.key),
+        )
+
+    def save(self, record: JournaledAttempt) -> None:
+        self.attempts[record.key] = record
+        self._append(EventType.ATTEMPT, "attempt", self.status(record).dump())
+
+    def seal(self, timed: TimedHold, attempt: JournaledAttempt) -> None:
+        """Turns a hold into a signed row and its event; does nothing when it was already sealed."""
+        hold = timed.hold
+        known = self.holds.get(hold.key)
+        if known is None or known.hold.activity is not hold.activity:
+            return
+        del self.holds[hold.key]
+        signed = sign(
+            LedgerRow(
+                chain_id=self.chain_id,
+                sequence=len(self.rows),
+                previous_hash=self.rows[-1].hash if self.rows else GENESIS_HASH,
+                control_plane=attempt.control_plane,
+                hardware_id=self.hardware_id,
+                boot_id=hold.boot_id,
+                namespace=attempt.spec.namespace,
+                job_name=attempt.spec.job.name,
+                job_uid=attempt.spec.job.uid,
+                shard_uid=hold.key.shard_uid,
+                attempt=hold.key.attempt,
+                lane=hold.lane,
+                activity=hold.activity,
+                billing_key=attempt.spec.billing_key,
+                wall_start=hold.wall_start,
+                wall_end=hold.wall_end,
+                monotonic_milliseconds=hold.milliseconds,
+                audio_milliseconds=hold.audio_milliseconds,
+            ),
+            self.key,
+        )
+        self.rows.append(signed)
+        first = self.spans[hold.key].first_sequence if hold.key in self.spans else signed.row.sequence
+        self.spans[hold.key] = LedgerSpan(
+            chain_id=self.chain_id, first_sequence=first, last_sequence=signed.row.sequence
+        )
+        self._append(EventType.ROW, "row", signed.dump())
+        ended = timed.began_milliseconds + hold.milliseconds
+        self.history.paid.append(PaidTime(signed, timed.began_milliseconds, ended))
+
+    def forget(self, key: AttemptKey) -> None:
+        self.attempts.pop(key, None)
+        self.recorded.pop(key, None)
+        self.bases.pop(key, None)
+
+    def bury(self, key: AttemptKey) -> None:
+        self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
+
+    def cursor(self, number: int) -> str:
+        return f"{self.chain_id}:{number}"
+
+    def resolve(self, cursor: str) -> int | None:
+        """The number in a cursor; None if what follows it is not known here."""
+        journal, _, number = cursor.partition(":")
+        known = journal == self.chain_id and number.isdecimal() and self.event_floor <= int(number) <= self.last_event
+        return int(number) if known else None
+
+    def trim(self, up_to: int) -> None:
+        while self.events and self.events[0][0] <= up_to:
+            self.events.popleft()
+        self.event_floor = max(self.event_floor, up_to)
+
+    def _append(self, kind: EventType, name: str, content: dict[str, object]) -> None:
+        self.last_event += 1
+        line = {"type": kind.value, "cursor": self.cursor(self.last_event), name: content}
+        self.events.append((self.last_event, json.dumps(line).encode() + b"\n"))

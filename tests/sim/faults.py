@@ -1,0 +1,296 @@
+"""Each kind of fault: what it does, and for how long. Calm ends all of them but those that last for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.sim.machine import Machine
+from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
+from tests.sim.virtual_loop import Process
+
+from voxfleet_operator.kube import NotFound
+from voxfleet_operator.queue import Key
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+Fault = Callable[["World"], None]
+
+
+def operator_crash(world: World) -> None:
+    operator = world.random.choice(world.operators)
+    _at_some_step(world, operator.process, operator.crash, 400)
+
+
+def leader_crash(world: World) -> None:
+    operator = _leader(world)
+    _at_some_step(world, operator.process, operator.crash, 1500)
+
+
+def operator_frozen(world: World) -> None:
+    """SIGSTOP or a long stall: when it is over, the process goes on where it was, and another may lead."""
+    operator = _leader(world)
+
+    def freeze() -> None:
+        operator.freeze()
+        _later(world, world.random.choice([3, 7, 12, 40]), operator.thaw)
+
+    _at_some_step(world, operator.process, freeze, 300)
+
+
+def agent_crash(world: World) -> None:
+    machine = _machine(world)
+    _at_some_step(world, machine.process, machine.crash, 200)
+
+
+def agent_drained(world: World) -> None:
+    machine = _machine(world)
+    agent = machine.agent
+    if agent is not None:
+
+        async def drain() -> None:
+            await agent.shut_down()
+            await asyncio.sleep(world.random.uniform(0, 5))
+            machine.crash()
+
+        machine.process.spawn(drain())
+
+
+def mac_rebooted(world: World) -> None:
+    _machine(world).crash(reboot=True)
+
+
+def mac_asleep(world: World) -> None:
+    machine = _machine(world)
+    machine.sleep()
+    _later(world, world.random.choice([5, 40, 120, 250]), machine.wake)
+
+
+def mac_gone(world: World) -> None:
+    _busy_machine(world).die()
+
+
+def all_macs_gone(world: World) -> None:
+    for machine in world.machines.values():
+        machine.die()
+
+
+def jobs_at_fault(world: World) -> None:
+    """What the jobs name is gone, so that what starts now fails for good."""
+    world.site.jobs_at_fault = True
+
+
+def mac_asleep_long(world: World) -> None:
+    """Until after another Mac took over."""
+    machine = _busy_machine(world)
+    machine.sleep()
+    _later(world, world.random.uniform(100, 220), machine.wake)
+
+
+def lanes_taken(world: World) -> None:
+    """By somebody else, on every Mac, for longer than a shard's pauses add up to."""
+    for machine in world.machines.values():
+        machine.lanes_taken_until = world.loop.time() + world.random.choice([30.0, 2400.0])
+
+
+def cut_off_until_replaced(world: World) -> None:
+    """A Mac can be reached again at about the moment at which its shard goes to another, while writes are slow."""
+    machine = _busy_machine(world)
+    seconds = world.scenario.lease_seconds + MARGIN_SECONDS + world.random.uniform(-40, 10)
+    world.trouble_lasts(seconds + 30)
+    for operator in world.operators:
+        world.network.cut(operator.name, machine.host, world.loop.time() + seconds)
+        world.network.cut(machine.host, operator.name, world.loop.time() + seconds)
+        operator.link.status_slowness = 0.8
+
+
+def mac_reinstalled(world: World) -> None:
+    _machine(world).reinstall()
+
+
+def mac_swapped(world: World) -> None:
+    """A person points the MacAgent at another machine; the old one goes on."""
+    key = _mac(world)
+    old = world.machine_of(key.name)
+    new = world.add_machine(f"{key.name}-host-{len(world.machines)}", old.lanes)
+    ssh = {**world.server.get(key)["spec"]["ssh"], "host": new.host}
+    world.server.change_spec(key, {"ssh": ssh, "ledgerPublicKey": new.disk.public_key})
+
+
+def mac_unschedulable(world: World) -> None:
+    key = _mac(world)
+    world.server.change_spec(key, {"unschedulable": True})
+    _later(world, world.random.uniform(10, 120), lambda: world.server.change_spec(key, {"unschedulable": False}))
+
+
+def disk_full(world: World) -> None:
+    machine = _machine(world)
+    machine.disk_full = True
+    _later(world, world.random.uniform(10, 120), lambda: setattr(machine, "disk_full", False))
+
+
+def runtime_incompatible(world: World) -> None:
+    machine = _machine(world)
+    machine.runtime_compatible = False
+    _later(world, world.random.uniform(10, 90), lambda: setattr(machine, "runtime_compatible", True))
+
+
+def partition(world: World) -> None:
+    """Between one replica or all and a Mac, in one direction or both."""
+    machine, seconds = _machine(world), world.random.choice([5, 15, 60, 180, 300])
+    world.trouble_lasts(seconds)
+    both = world.random.random() < 0.7
+    operators = world.operators if world.random.random() < 0.7 else [world.random.choice(world.operators)]
+    for operator in operators:
+        pair = (operator.name, machine.host)
+        for sender, receiver in (
+            (pair, pair[::-1]) if both else (pair,) if world.random.random() < 0.5 else (pair[::-1],)
+        ):
+            world.network.cut(sender, receiver, world.loop.time() + seconds)
+
+
+def network_lossy(world: World) -> None:
+    world.network.loss = world.random.choice([0.02, 0.1, 0.3])
+    _later(world, world.random.uniform(20, 120), lambda: setattr(world.network, "loss", 0.0))
+
+
+def network_slow(world: World) -> None:
+    world.network.slowness = world.random.choice([0.05, 0.3])
+    _later(world, world.random.uniform(20, 120), lambda: setattr(world.network, "slowness", 0.0))
+
+
+def network_repeats(world: World) -> None:
+    world.network.repetition = world.random.choice([0.1, 0.5])
+    _later(world, world.random.uniform(20, 200), lambda: setattr(world.network, "repetition", 0.0))
+
+
+def api_lossy(world: World) -> None:
+    for operator in world.operators:
+        operator.link.loss = world.random.choice([0.05, 0.3])
+        _later(world, world.random.uniform(10, 90), partial(setattr, operator.link, "loss", 0.0))
+
+
+def api_slow(world: World) -> None:
+    for operator in world.operators:
+        operator.link.slowness = world.random.choice([0.1, 0.5])
+        _later(world, world.random.uniform(10, 90), partial(setattr, operator.link, "slowness", 0.0))
+
+
+def api_outage(world: World) -> None:
+    seconds = world.random.choice([2, 6, 15, 45])
+    for operator in world.operators:
+        operator.link.down_until = world.loop.time() + seconds
+
+
+def leader_cut_off(world: World) -> None:
+    """From the API server alone: another replica takes over while this one still reaches the Macs."""
+    _leader(world).link.down_until = world.loop.time() + world.random.choice([6, 12, 30])
+
+
+def lease_not_renewed(world: World) -> None:
+    """Leadership goes while everything else still works."""
+    _leader(world).link.leases_down_until = world.loop.time() + world.random.choice([7, 12, 25])
+
+
+def lease_deleted(world: World) -> None:
+    for key in [key for key in world.server.objects if key.kind == "Lease"]:
+        world.server.delete(key)
+
+
+def watch_broken(world: World) -> None:
+    for operator in world.operators:
+        if operator.watch is not None:
+            operator.watch.break_streams(world.loop.time() + world.random.choice([1, 10, 60]))
+
+
+def watch_late(world: World) -> None:
+    for operator in world.operators:
+        if operator.watch is not None:
+            operator.watch.lag_seconds = world.random.choice([1.0, 5.0, 20.0])
+
+
+def clock_stepped(world: World) -> None:
+    """The wall clock of one machine or replica jumps; monotonic clocks do not."""
+    step = timedelta(seconds=world.random.choice([-7200, -300, -5, 5, 300, 7200]))
+    if world.random.random() < 0.5:
+        _machine(world).wall_offset += step
+    else:
+        world.random.choice(world.operators).clock.wall_offset += step
+
+
+FAULTS: dict[str, Fault] = {
+    name.__name__.replace("_", "-"): name
+    for name in (
+        operator_crash,
+        leader_crash,
+        operator_frozen,
+        agent_crash,
+        agent_drained,
+        mac_rebooted,
+        mac_asleep,
+        mac_asleep_long,
+        mac_gone,
+        all_macs_gone,
+        jobs_at_fault,
+        lanes_taken,
+        cut_off_until_replaced,
+        mac_reinstalled,
+        mac_swapped,
+        mac_unschedulable,
+        disk_full,
+        runtime_incompatible,
+        partition,
+        network_lossy,
+        network_slow,
+        network_repeats,
+        api_lossy,
+        api_slow,
+        api_outage,
+        leader_cut_off,
+        lease_not_renewed,
+        lease_deleted,
+        watch_broken,
+        watch_late,
+        clock_stepped,
+    )
+}
+
+
+def _leader(world: World) -> OperatorProcess:
+    leading = [operator for operator in world.operators if operator.leads]
+    return world.random.choice(leading or world.operators)
+
+
+def _mac(world: World) -> Key:
+    return world.random.choice(sorted(key for key in world.server.objects if key.kind == "MacAgent"))
+
+
+def _machine(world: World) -> Machine:
+    return world.machine_of(_mac(world).name)
+
+
+def _busy_machine(world: World) -> Machine:
+    working = world.history.working()
+    busy = [machine for machine in world.machines.values() if machine.disk.hardware_id in working]
+    return world.random.choice(busy) if busy else _machine(world)
+
+
+def _at_some_step(world: World, process: Process, act: Callable[[], None], most: int) -> None:
+    """At any await: after so many turns of its tasks as chance says, most often soon."""
+    process.on_step = act
+    process.watched_step = process.steps + world.random.randint(1, world.random.choice([5, 50, most]))
+
+
+def _later(world: World, seconds: float, act: Callable[[], object]) -> None:
+    def run() -> None:
+        try:
+            act()
+        except NotFound:
+            return
+
+    world.trouble_lasts(seconds)
+    world.loop.call_later(seconds, run)

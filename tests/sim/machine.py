@@ -1,0 +1,169 @@
+"""A Mac: hardware, disk, clocks, and the agent's process on it, which dies, sleeps, and is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.sim.agent import Agent
+from tests.sim.agent_disk import AgentDisk
+from tests.sim.history import History
+from tests.sim.object_store import ObjectStore
+from tests.sim.virtual_loop import Process
+
+from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, transition
+from voxfleet_agent.machine import LocalMachine
+from voxfleet_api.protocol import AttemptKey, AttemptState
+
+START = datetime(2026, 11, 20, 22, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class JobWork:
+    """What a job's input is like."""
+
+    boundaries: tuple[int, ...]
+    clip_seconds: float
+    poison: frozenset[int]
+    job_failure_rate: float = 0.0
+
+
+@dataclass
+class Site:
+    """What all Macs share."""
+
+    random: Random
+    history: History
+    store: ObjectStore
+    edges: Counter[str]
+    work: dict[str, JobWork] = field(default_factory=dict)
+    """By job UID."""
+    jobs_at_fault: bool = False
+    """Whether whatever Process needs of the jobs themselves has gone, such as a model."""
+
+
+class Machine:
+    """`host` is its address. Implements the agent's Clock."""
+
+    def __init__(self, host: str, lanes: int, site: Site) -> None:
+        self.host = host
+        self.random = site.random
+        self.history = site.history
+        self.store = site.store
+        self.failure_rate = 0.0
+        self.disk_full = False
+        self.runtime_compatible = True
+        self.gone = False
+        self.lanes_taken_until = 0.0
+        self.wall_offset = timedelta()
+        self.boots = 0
+        self.boot_id = f"{host}-boot-0"
+        self.process = Process(f"agent {host}")
+        self.process.alive = False
+        self.agent: Agent | None = None
+        self._site = site
+        self.lanes = lanes
+        self._slept_seconds = 0.0
+        self._asleep_since: float | None = None
+        self._worked_on: list[AttemptKey] = []
+        self.disk = self._new_disk(f"hardware-{host}", Ed25519PrivateKey.from_private_bytes(site.random.randbytes(32)))
+
+    # Clocks
+
+    def metered_milliseconds(self) -> int:
+        return int((asyncio.get_running_loop().time() - self._slept_seconds) * 1000)
+
+    def lease_seconds(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def wall(self) -> datetime:
+        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset
+
+    # What happens to it
+
+    def start(self) -> None:
+        """Starts the agent, unless it runs or the machine is gone."""
+        if self.gone or self.process.alive:
+            return
+        self.process = Process(f"agent {self.host}")
+        self.agent = self.process.context.copy().run(Agent, self, self.lanes)
+
+    def crash(self, *, reboot: bool = False) -> None:
+        if not self.process.alive:
+            return
+        self.wake()
+        self.history.machine_stopped(self.disk.hardware_id)
+        self.process.kill()
+        self.agent = None
+        if reboot:
+            self.boots += 1
+            self.boot_id = f"{self.host}-boot-{self.boots}"
+
+    def die(self) -> None:
+        """It never comes back."""
+        self.crash()
+        self.gone = True
+
+    def sleep(self) -> None:
+        if self.process.alive and self._asleep_since is None:
+            self._asleep_since = asyncio.get_running_loop().time()
+            self._worked_on = self.history.machine_stopped(self.disk.hardware_id)
+            self.process.pause()
+
+    def wake(self) -> None:
+        if self._asleep_since is None:
+            return
+        self._slept_seconds += asyncio.get_running_loop().time() - self._asleep_since
+        self._asleep_since = None
+        for key in self._worked_on:
+            self.history.work_began(self.disk.hardware_id, key, continued=True)
+        self.process.resume()
+
+    def reinstall(self) -> None:
+        """The disk is lost but for the ledger key."""
+        self.crash()
+        self.disk = self._new_disk(self.disk.hardware_id, self.disk.key)
+
+    @property
+    def lanes_are_taken(self) -> bool:
+        """By work that is none of the operator's."""
+        return self.lease_seconds() < self.lanes_taken_until
+
+    @property
+    def answers(self) -> bool:
+        return self.process.alive
+
+    # For the agent
+
+    def local_machine(self) -> LocalMachine:
+        return LocalMachine(
+            hardware_id=self.disk.hardware_id,
+            boot_id=self.boot_id,
+            chip="M4",
+            memory_bytes=2**34,
+            os="macOS 26",
+            versions={"mlx": "0.32.4"},
+            runtime_compatible=self.runtime_compatible,
+            runtime_message="" if self.runtime_compatible else "mlx is too old",
+        )
+
+    def work_of(self, job_uid: str) -> JobWork:
+        return self._site.work[job_uid]
+
+    @property
+    def jobs_at_fault(self) -> bool:
+        return self._site.jobs_at_fault
+
+    def count(self, edge: str) -> None:
+        self._site.edges[edge] += 1
+
+    def transition(self, state: AttemptState, event: AttemptEvent) -> Transition:
+        self.count(f"agent.state {state.value} x {event.value}")
+        return transition(state, event)
+
+    def _new_disk(self, hardware_id: str, key: Ed25519PrivateKey) -> AgentDisk:
+        return AgentDisk(hardware_id, key, f"chain-{self._site.random.randbytes(4).hex()}", self.history)

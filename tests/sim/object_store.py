@@ -1,0 +1,68 @@
+"""The store that all Macs write to: plans, parts, commits and results, each written once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from voxfleet_api.protocol import AttemptKey, FinalizeSpec
+from voxfleet_api.ranges import decode
+from voxfleet_api.results import Counts
+
+Rows = dict[int, str]
+"""Clip index to outcome: `succeeded` or `quarantined`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommit:
+    sha256: str
+    rows: Rows
+
+
+class ResultsRefused(Exception):
+    """Finalize cannot account for every clip exactly once."""
+
+
+@dataclass
+class ObjectStore:
+    parts: dict[AttemptKey, Rows] = field(default_factory=dict)
+    commits: dict[AttemptKey, StoredCommit] = field(default_factory=dict)
+    results: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    """By job UID: the rows of each clip."""
+    rewritten: list[AttemptKey] = field(default_factory=list)
+
+    def inherited(self, key: AttemptKey) -> Rows:
+        """The rows that earlier attempts of the shard delivered."""
+        rows: Rows = {}
+        for other, delivered in sorted(self.parts.items()):
+            if other.shard_uid == key.shard_uid and other.attempt < key.attempt:
+                rows |= delivered
+        return rows
+
+    def commit(self, key: AttemptKey, rows: Rows) -> str:
+        """Returns the digest of the commit; the same rows again change nothing."""
+        content = json.dumps([*key, sorted(rows.items())])
+        sha256 = hashlib.sha256(content.encode()).hexdigest()
+        known = self.commits.setdefault(key, StoredCommit(sha256, dict(rows)))
+        if known.sha256 != sha256:
+            self.rewritten.append(key)
+        return sha256
+
+    def finalize(self, job_uid: str, order: FinalizeSpec) -> tuple[str, Counts]:
+        """Merges the named commits. Raises ResultsRefused."""
+        merged: dict[int, list[str]] = {}
+        for ref in order.commits:
+            commit = self.commits.get(AttemptKey(ref.shard_uid, ref.attempt))
+            if commit is None or commit.sha256 != ref.sha256:
+                raise ResultsRefused(f"commit {ref.shard_uid}.{ref.attempt} is not what was named")
+            for index, outcome in commit.rows.items():
+                merged.setdefault(index, []).append(outcome)
+        for index in decode(order.not_run):
+            merged.setdefault(index, []).append("not_run")
+        if sorted(merged) != list(range(order.total)) or any(len(rows) != 1 for rows in merged.values()):
+            raise ResultsRefused("a clip has no row or two")
+        self.results[job_uid] = merged
+        outcomes = [rows[0] for rows in merged.values()]
+        counts = Counts(**{name: outcomes.count(name) for name in ("succeeded", "quarantined", "not_run")})
+        return hashlib.sha256(json.dumps(sorted(merged.items())).encode()).hexdigest(), counts

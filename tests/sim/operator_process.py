@@ -1,0 +1,257 @@
+"""One replica of the operator: its real parts, composed as main.py composes them, in a process that can die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+
+from tests.sim.agent_http import SimDialer
+from tests.sim.api_server import ApiServer
+from tests.sim.history import History
+from tests.sim.kube_access import ApiLink, SimKube
+from tests.sim.machine import START, Machine
+from tests.sim.network import Network
+from tests.sim.virtual_loop import Process
+from tests.sim.watching import SimWatch
+
+from voxfleet_api.kinds import Resource
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.fleet import MacFleet
+from voxfleet_operator.fleet.session import SessionTiming
+from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
+from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.main import acting_epoch, secret_reader
+from voxfleet_operator.metrics import OperatorMetrics
+from voxfleet_operator.queue import PLACEMENT, WorkQueue
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.triggers import all_keys
+from voxfleet_operator.workers import Workers
+
+NAMESPACE = "voxfleet-system"
+CONTROL_PLANE = "kube-system-uid"
+MARGIN_SECONDS = 60.0
+READ_SECONDS = 1e-7
+WORKERS = 4
+"""Fewer than the real ones, of which each is woken by each key."""
+TIMING = SessionTiming(silence_seconds=50.0, longest_renewal_interval_seconds=30.0)
+
+
+class SimHeartbeat(Heartbeat):
+    """Beats whenever the process runs, without a timer of its own."""
+
+    def __init__(self, process: Process, clock: SimClock) -> None:
+        super().__init__(clock.monotonic)
+        self._process = process
+        self._frozen_at: float | None = None
+
+    def freeze(self) -> None:
+        self._frozen_at = self._clock()
+
+    def thaw(self) -> None:
+        """To be called by the process itself, some time after it goes on."""
+        if self._frozen_at is not None:
+            self._last, self._frozen_at = self._frozen_at, None
+            self.beat()
+
+    def age_seconds(self) -> float:
+        return 0.0 if self._frozen_at is None else self._clock() - self._frozen_at
+
+
+class SimClock:
+    """The clocks of one replica. Reading takes a moment, or a wait of less than a clock's step would never end."""
+
+    def __init__(self, offset_seconds: float) -> None:
+        self._reading_seconds = offset_seconds
+        self.wall_offset = timedelta()
+
+    def monotonic(self) -> float:
+        self._reading_seconds += READ_SECONDS
+        return asyncio.get_running_loop().time() + self._reading_seconds
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset
+
+
+class SimLeader(Leader):
+    """Renews in the process's own loop, as there are no threads here."""
+
+    process: Process
+
+    async def acquire(self) -> None:
+        renewing = self.process.spawn(self._renew_until_lost())
+        await asyncio.wrap_future(self._acquired)
+        del renewing
+
+    async def _renew_until_lost(self) -> None:
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 # as the real thread does
+            self._lose(f"the renewer failed: {error!r}")
+
+
+class OperatorProcess:
+    def __init__(
+        self,
+        name: str,
+        server: ApiServer,
+        machines: Mapping[str, Machine],
+        network: Network,
+        random: Random,
+        history: History,
+        edges: Counter[str],
+    ) -> None:
+        self.name = name
+        self.process = Process(name)
+        self.process.alive = False
+        self.leads = False
+        self._server = server
+        self._machines = machines
+        self._network = network
+        self._random = random
+        self._history = history
+        self._edges = edges
+        self._starts = 0
+        self.clock = SimClock(random.uniform(1_000, 100_000))
+        self.link = ApiLink(self.process, server, random, edges)
+        self.watch: SimWatch | None = None
+        self.tables: dict[str, object] = {}
+
+    def start(self) -> None:
+        if self.process.alive:
+            return
+        self._starts += 1
+        self.tables = {}
+        self.process = Process(self.name)
+        old = self.link
+        self.link = ApiLink(self.process, self._server, self._random, self._edges)
+        self.link.loss, self.link.slowness = old.loss, old.slowness
+        self.link.down_until, self.link.leases_down_until = old.down_until, old.leases_down_until
+        self.heartbeat = self.process.context.run(SimHeartbeat, self.process, self.clock)
+        self.process.spawn(self._operate())
+
+    def crash(self) -> None:
+        if not self.process.alive:
+            return
+        self._history.note(f"{self.name} dies")
+        self.leads = False
+        self.process.kill()
+        if self.watch is not None:
+            self.watch.stop()
+            self.watch = None
+
+    def freeze(self) -> None:
+        if self.process.alive and not self.process.paused:
+            self.heartbeat.freeze()
+            self.process.pause()
+
+    def thaw(self) -> None:
+        if not self.process.paused:
+            return
+        stalled = self.heartbeat.age_seconds() > STALL_SECONDS
+        self._edges["operator.thawed after a stall" if stalled else "operator.thawed"] += 1
+        asyncio.get_running_loop().call_later(self._random.uniform(0, 0.5), self.heartbeat.thaw)
+        self.process.resume()
+
+    async def _connect(self) -> Kube:
+        return SimKube(self.link)
+
+    def _lost(self, message: str) -> None:
+        self._edges["operator.leadership lost"] += 1
+        self._history.note(f"{self.name} lost leadership: {message}")
+        self.crash()
+
+    async def _operate(self) -> None:
+        kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic)
+
+        def on_change(resource: Resource) -> None:
+            for key in triggers().keys_of_change(resource, cache):
+                queue.add(key)
+
+        self.watch = SimWatch(self.link, cache, on_change, lambda: queue.add(PLACEMENT))
+        self.watch.start()
+        synced = self.watch.synced
+        await synced.wait()
+        leader = SimLeader(
+            self._connect,
+            NAMESPACE,
+            self.heartbeat,
+            identity=f"{self.name}-{self._starts}",
+            on_lost=self._lost,
+            clock=self.clock.monotonic,
+            machine_clock=self.clock.monotonic,
+        )
+        leader.process = self.process
+        await leader.acquire()
+        self.leads = True
+        self._edges["operator.leads"] += 1
+        self._history.note(f"{self.name} leads with epoch {leader.epoch}")
+        recorder = EventRecorder(kube, leader.identity, self.clock.monotonic)
+        self.process.spawn(recorder.run())
+        fleet = self._make_fleet(kube, cache, queue, leader)
+        context = Context(
+            api=kube,
+            cache=cache,
+            fleet=fleet,
+            leader=leader,
+            queue=queue,
+            triggers=triggers(),
+            events=recorder,
+            options=ReconcileOptions(control_plane=CONTROL_PLANE, lost_margin_seconds=MARGIN_SECONDS),
+            clock=self.clock.monotonic,
+            now=self.clock.now,
+            synced=synced.is_set,
+        )
+        made = reconcilers(context)
+        workers = Workers(queue, made, leader, OperatorMetrics())
+        self.tables = {
+            "cache": cache,
+            "queue": queue,
+            "fleet": fleet,
+            "reconcilers": made,
+            "leader": leader,
+            "events": recorder,
+        }
+        for _ in range(WORKERS):
+            self.process.spawn(workers.run())
+        for key in all_keys(cache):
+            queue.add(key)
+
+    def _make_fleet(self, kube: Kube, cache: Cache, queue: WorkQueue, leader: Leader) -> MacFleet:
+        def on_change(mac: str, shard_uids: frozenset[str]) -> None:
+            for key in triggers().keys_of_mac_change(mac, shard_uids, cache):
+                queue.add(key)
+
+        async def raise_epoch(held: int) -> None:
+            if leader.epoch > held:
+                return
+            try:
+                await leader.raise_epoch(held)
+            except (NotLeader, KubeError):
+                return
+            self._edges["operator.epoch raised"] += 1
+
+        secrets = secret_reader(kube, NAMESPACE)
+        return MacFleet(
+            control_plane=CONTROL_PLANE,
+            leader=leader.identity,
+            epoch=partial(acting_epoch, leader),
+            secrets=secrets,
+            dialer=SimDialer(self.process, self._machines, self._network, secrets),
+            on_change=on_change,
+            on_stale_epoch=lambda held: _drop(self.process.spawn(raise_epoch(held))),
+            clock=self.clock.monotonic,
+            timing=TIMING,
+        )
+
+
+def _drop(_: object) -> None:
+    return

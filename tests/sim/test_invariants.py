@@ -1,0 +1,175 @@
+"""Each invariant of the simulator holds on a sound history and fails on one that was made wrong by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.sim import invariants
+from tests.sim.edges import EXPECTED, CountingTable, never_taken
+from tests.sim.history import History, PaidTime, Span
+from tests.sim.invariants import EndedJob, ExhaustedShard, Left
+from tests.sim.known import KNOWN, known_as
+from tests.sim.tables import mentions
+
+from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
+from voxfleet_api.protocol import AttemptKey
+from voxfleet_operator.reconcile.backoffs import Backoffs
+
+ONE, TWO = AttemptKey("a-audioshard", 1), AttemptKey("a-audioshard", 2)
+JOB = EndedJob(
+    name="job",
+    complete=True,
+    total=3,
+    counts={"succeeded": 2, "quarantined": 1, "failed": 0},
+    rows={0: ["succeeded"], 1: ["quarantined"], 2: ["succeeded"]},
+    usage_milliseconds=700,
+    settled=True,
+    signed_milliseconds=700,
+)
+
+
+def test_every_clip_has_one_row() -> None:
+    assert invariants.every_clip_has_one_row(JOB) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (None, "complete without results"),
+        ({0: ["succeeded"], 1: ["quarantined"]}, "2 of 3 clips"),
+        ({0: ["succeeded"], 1: ["quarantined"], 2: ["succeeded", "succeeded"]}, "clip 2 has rows"),
+        ({0: ["succeeded"], 1: ["succeeded"], 2: ["succeeded"]}, "status counts"),
+    ],
+)
+def test_a_clip_without_a_row_or_with_two_is_found(rows: dict[int, list[str]] | None, found: str) -> None:
+    (broken,) = invariants.every_clip_has_one_row(replace(JOB, rows=rows))
+    assert found in broken
+
+
+def test_a_failed_job_needs_no_results() -> None:
+    assert invariants.every_clip_has_one_row(replace(JOB, complete=False, rows=None)) == []
+
+
+def paid(sequence: int, began: int, ended: int, lane: str = "offline/0", hardware: str = "one") -> PaidTime:
+    row = LedgerRow(
+        chain_id="chain",
+        sequence=sequence,
+        previous_hash="0" * 64,
+        control_plane="cp",
+        hardware_id=hardware,
+        boot_id="boot",
+        namespace="team",
+        job_name="job",
+        job_uid="job-uid",
+        shard_uid="shard",
+        attempt=1,
+        lane=lane,
+        activity=Activity.WORK,
+        wall_start="2026-11-20T22:00:00Z",
+        wall_end="2026-11-20T22:00:01Z",
+        monotonic_milliseconds=ended - began,
+    )
+    return PaidTime(SignedRow(row=row, hash="0" * 64, signature=""), began, ended)
+
+
+def test_a_second_that_two_rows_stand_for_is_found() -> None:
+    assert invariants.no_second_is_signed_twice([paid(0, 0, 100), paid(1, 100, 300)]) == []
+    assert invariants.no_second_is_signed_twice([paid(0, 0, 100), paid(1, 50, 90, lane="offline/1")]) == []
+    assert invariants.no_second_is_signed_twice([paid(0, 0, 100), paid(1, 50, 90, hardware="other")]) == []
+    (broken,) = invariants.no_second_is_signed_twice([paid(1, 99, 300), paid(0, 0, 100)])
+    assert broken == "rows chain#0 and chain#1 stand for the same time"
+
+
+def test_usage_beyond_what_was_signed_or_settled_below_it_is_found() -> None:
+    assert invariants.usage_is_what_was_signed(JOB) == []
+    assert invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=600, settled=False)) == []
+    assert invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=600, reachable=False)) == []
+    (less,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=600))
+    (more,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=701, settled=False))
+    assert "settled at 600 of 700" in less and "billed 701 ms, 700 ms" in more
+
+
+def test_a_shard_that_busy_macs_used_up_is_found() -> None:
+    assert invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=8), limit=8) == []
+    (broken,) = invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=7), limit=8)
+    assert broken.startswith("job-00000 has no attempt left after 7 of 8")
+
+
+def test_an_attempt_on_two_machines_is_found() -> None:
+    assert invariants.an_attempt_has_one_machine({ONE: {"a"}, TWO: {"b"}}) == []
+    assert invariants.an_attempt_has_one_machine({ONE: {"b", "a"}}) == ["attempt a-audioshard.1 was taken by a, b"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "window", "broken"),
+    [
+        ([Span(ONE, "a", 0, 10), Span(TWO, "b", 10, 20)], 0.0, 0),
+        ([Span(ONE, "a", 0, 10), Span(TWO, "b", 9, 20)], 0.0, 1),
+        ([Span(ONE, "a", 0, 10), Span(ONE, "b", 9, 20)], 0.0, 1),
+        ([Span(ONE, "a", 0, 10), Span(TWO, "a", 9, 20)], 0.0, 0),
+        ([Span(ONE, "a", 0, 10), Span(TWO, "b", 9, 20)], 1.0, 0),
+        ([Span(ONE, "a", 0, 30), Span(TWO, "a", 2, 3), Span(TWO, "b", 20, 21)], 0.0, 1),
+        ([Span(ONE, "a", 0, 10), Span(AttemptKey("other", 1), "b", 0, 10)], 0.0, 0),
+    ],
+)
+def test_macs_that_share_a_shard_beyond_the_window_are_found(spans: list[Span], window: float, broken: int) -> None:
+    assert len(invariants.macs_do_not_share_a_shard(spans, window)) == broken
+
+
+def test_work_that_begins_behind_its_successor_is_found() -> None:
+    spans = [Span(ONE, "a", 0, 10), Span(ONE, "a", 20, 21, continued=True), Span(TWO, "b", 30, 40)]
+    assert invariants.no_work_begins_behind_its_successor(spans, {ONE: 0.0, TWO: 15.0}) == []
+    (broken,) = invariants.no_work_begins_behind_its_successor([Span(ONE, "a", 16, 17)], {ONE: 0.0, TWO: 15.0})
+    assert broken == "a-audioshard.1 began on a 1.0 s after a-audioshard.2 was assigned"
+
+
+def test_a_status_beyond_its_bound_is_found() -> None:
+    assert invariants.status_is_bounded({"AudioShard": 1000}) == []
+    (broken,) = invariants.status_is_bounded({"AudioShard": 1000, "AudioBatchJob": 65_537})
+    assert "AudioBatchJob has 65537" in broken
+
+
+def test_what_is_left_is_found() -> None:
+    assert invariants.nothing_is_left(Left(attempts={"a": []}, lanes={"a": 0})) == []
+    left = Left(jobs=["job"], shards=["job-plan"], attempts={"a": ["x.1"]}, lanes={"b": 1})
+    assert invariants.nothing_is_left(left) == [
+        "job job is left", "shard job-plan is left", "a holds x.1", "b holds 1 lanes for nobody",
+    ]  # fmt: skip
+
+
+def test_a_table_that_remembers_is_found() -> None:
+    backoffs = Backoffs()
+    backoffs.mac_failed("mac", 0.0)
+    assert mentions({"backoffs": backoffs}) == {}
+    backoffs.shard_failed("0000000a-audioshard", 1, 0.0)
+    found = mentions({"nested": {"deep": [backoffs]}})
+    assert found == {"Backoffs._shards": ("0000000a-audioshard",)}
+    assert invariants.tables_forget(Left(tables=found)) == ["Backoffs._shards still has 0000000a-audioshard"]
+
+
+def test_history_counts_work_only_while_the_machine_runs() -> None:
+    now = [0.0]
+    history = History(lambda: now[0])
+    history.work_began("a", ONE)
+    now[0] = 2.0
+    assert history.machine_stopped("a") == [ONE]
+    now[0] = 5.0
+    history.work_began("a", ONE)
+    now[0] = 6.0
+    history.close()
+    assert history.spans == [Span(ONE, "a", 0.0, 2.0), Span(ONE, "a", 5.0, 6.0)]
+
+
+def test_an_edge_that_was_never_taken_is_named() -> None:
+    taken = dict.fromkeys(EXPECTED, 1)
+    assert never_taken(taken) == []
+    assert never_taken(taken | {"fault.mac-gone": 0}) == ["fault.mac-gone"]
+    counted = CountingTable({("a", "b"): "c"}, edges := History(lambda: 0.0).largest_status_bytes, "table ")
+    assert counted["a", "b"] == "c" and edges == {"table a x b = c": 1}
+
+
+def test_known_faults_are_told_by_name() -> None:
+    assert known_as("LedgerBook.usage still has x") == "the ledger book grows"
+    assert known_as("job-0 is not settled") is None
+    assert len({known.name for known in KNOWN}) == len(KNOWN)

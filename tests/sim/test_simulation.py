@@ -1,0 +1,106 @@
+"""A handful of seeds of `make sim`, and that a seed is a whole run."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tests.sim.known import KNOWN, known_as
+from tests.sim.scenario import scenario
+from tests.sim.simulate import simulate
+from tests.sim.virtual_loop import PROCESS, Process, Stuck, VirtualLoop
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+HANDFUL = range(1, 9)
+
+
+def replay(*seeds: int, trace: bool = False) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, as the order of sets is part of a run."""
+    command = [sys.executable, "tests/sim/run.py", "--seed", *map(str, seeds), *(["--trace"] if trace else ())]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_a_handful_of_seeds_breaks_nothing_new_and_known_faults_are_still_there() -> None:
+    """An entry goes out of known.py together with its mend."""
+    done = replay(*HANDFUL, *(known.seed for known in KNOWN))
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = {int(text.split(":")[0]): text for text in done.stdout.split("seed ") if "Scenario(" in text}
+    gone = [known.name for known in KNOWN if f"(known: {known.name})" not in runs[known.seed]]
+    assert gone == []
+
+
+def test_a_quiet_world_runs_each_attempt_once() -> None:
+    outcome = simulate(2, plan=scenario(2).without_faults())
+    assert [violation for violation in outcome.violations if known_as(violation) is None] == []
+    assert not {edge for edge in outcome.edges if edge.startswith(("fault.", "network.", "api.lost", "attempt L"))}
+
+
+def test_a_seed_is_the_whole_run() -> None:
+    """In another process, too."""
+    one, other = replay(12, trace=True), replay(12, trace=True)
+    assert one.returncode == 0 and one.stdout == other.stdout and "leads with epoch" in one.stdout
+
+
+def run(main: object) -> None:
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(main)  # type: ignore[arg-type] # a coroutine
+    finally:
+        loop.close()
+
+
+def test_virtual_time_jumps_to_the_next_timer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(asyncio.sleep(3600), asyncio.sleep(7200))
+        assert loop.time() == 7200
+
+    run(main())
+
+
+def test_a_loop_in_which_nothing_can_happen_says_so() -> None:
+    async def main() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Stuck):
+        run(main())
+
+
+def test_a_hot_loop_is_found() -> None:
+    async def main() -> None:
+        for _ in count():
+            await asyncio.sleep(0)
+
+    with pytest.raises(Stuck, match="a hot loop"):
+        run(main())
+
+
+def test_a_process_pauses_and_dies_at_any_await() -> None:
+    async def main() -> None:
+        loop, ticks, process = asyncio.get_running_loop(), [], Process("one")
+
+        async def tick() -> None:
+            assert PROCESS.get() is process
+            while True:
+                await asyncio.sleep(1)
+                ticks.append(loop.time())
+
+        task = process.spawn(tick())
+        await asyncio.sleep(2.5)
+        process.pause()
+        await asyncio.sleep(10)
+        assert ticks == [1, 2]
+        process.resume()
+        await asyncio.sleep(1.7)
+        assert ticks == [1, 2, 12.5, 13.5]
+        process.on_step, process.watched_step = process.kill, process.steps + 1
+        await asyncio.sleep(5)
+        assert ticks == [1, 2, 12.5, 13.5] and task.cancelled() and not process.tasks
+
+    run(main())
