@@ -16,7 +16,8 @@ from voxfleet_api.kinds import AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_operator.cache import Cache, key_of
-from voxfleet_operator.fleet.mac_view import AgentUnreachable
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, Outcome
+from voxfleet_operator.fleet.mailbox import Letter
 from voxfleet_operator.kube import ApiUnavailable, Invalid
 from voxfleet_operator.reconcile.job_life import has_ended
 
@@ -75,6 +76,7 @@ class LostMac:
         shard = self.world.cache.by_uid(AudioShard, self.key.shard_uid)
         assert shard is not None
         await self.world.reconcilers["AudioShard"].reconcile(key_of(shard))
+        await self.world.send()
 
     @property
     def state(self) -> AttemptState:
@@ -182,6 +184,7 @@ async def test_a_put_is_not_sent_for_an_attempt_that_was_replaced_while_its_secr
             for key in [key for key in world.queue.ready if key.name != lost_name]:
                 del world.queue.ready[key]
                 await world._reconcile(key)
+            await world.send()
         world.fleet.reachable.add("mac-a")
         return await secret(namespace, name)
 
@@ -205,16 +208,16 @@ async def test_the_next_attempt_waits_until_one_that_works_elsewhere_is_deleted(
         lost.world.refresh("mac-a")
         return await write()
 
-    real, refused = lost.world.fleet.delete, 0
+    real, refused = lost.world.fleet._call, 0
 
-    async def delete(mac: str, shard_uid: str, attempt: int) -> bool:
+    async def call(mac: str, letter: Letter) -> Outcome:
         nonlocal refused
-        if mac == "mac-a" and refused < 2:
+        if mac == "mac-a" and letter.request is None and refused < 2:
             refused += 1
             raise AgentUnreachable("the answer got lost")
-        return await real(mac, shard_uid, attempt)
+        return await real(mac, letter)
 
-    lost.world.fleet.delete = delete  # type: ignore[method-assign] # the test stands in between
+    lost.world.fleet._call = call  # type: ignore[method-assign] # the test stands in between
     lost.catch(act)
     await lost.until_caught()
     await lost.ends_well()

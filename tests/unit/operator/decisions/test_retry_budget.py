@@ -165,7 +165,14 @@ def test_pauses_have_an_end_and_are_forgotten() -> None:
 def assigned_on(shard: AudioShard, attempt: int) -> AudioShardStatus:
     digest = f"sha256:{'0' * 64}"
     return assigned(
-        shard, attempt=attempt, mac="mac-a", spec_digest=digest, lease_seconds=30, usage_of_lost=None, now=NOW
+        shard,
+        attempt=attempt,
+        mac="mac-a",
+        machine=None,
+        spec_digest=digest,
+        lease_seconds=30,
+        usage_of_lost=None,
+        now=NOW,
     )
 
 
