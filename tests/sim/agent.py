@@ -7,7 +7,7 @@ between them (journal, supervisor, execution) is written anew in a few lines, in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import (
     AttemptFailure,
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 TICK_SECONDS = 3.0
 STOP_SECONDS = 25.0
 """The longest that a stage takes to end once it is told to."""
+
+
+def _storage(_: None, prefixes: Sequence[str] | None) -> Storage:
+    return Storage(["file:///data/"], namespace=prefixes)
 
 
 class Agent:
@@ -81,7 +86,7 @@ class Agent:
             return None
 
     async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
-        spec = spec_check.check_spec(request, key, self.machine.local_machine(), lambda uri: None)
+        spec = spec_check.check_spec(request, key, self.machine.local_machine(), _storage)
         async with self._admission:
             decision = decide_put(put_facts(self, key, request, spec))
             if isinstance(decision, Refusal):

@@ -22,7 +22,7 @@ from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.session import SessionTiming
+from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
@@ -30,6 +30,7 @@ from voxfleet_operator.main import acting_epoch, secret_reader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.workers import Workers
@@ -170,7 +171,7 @@ class OperatorProcess:
         self.crash()
 
     async def _operate(self) -> None:
-        kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic)
+        kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic, standby=True)
 
         def on_change(resource: Resource) -> None:
             for key in triggers().keys_of_change(resource, cache):
@@ -222,6 +223,7 @@ class OperatorProcess:
         }
         for _ in range(WORKERS):
             self.process.spawn(workers.run())
+        queue.start()
         for key in all_keys(cache):
             queue.add(key)
 
@@ -250,6 +252,7 @@ class OperatorProcess:
             on_stale_epoch=lambda held: _drop(self.process.spawn(raise_epoch(held))),
             clock=self.clock.monotonic,
             timing=TIMING,
+            stored_head=StoredStatements(cache).head,
         )
 
 

@@ -15,14 +15,14 @@ from tests.sim.scenario import Scenario, scenario
 from tests.sim.virtual_loop import VirtualLoop
 from tests.sim.world import World
 
-from voxfleet_operator.reconcile.shard.status import ATTEMPT_CAP
+from voxfleet_operator.options import OperatorOptions
 
 END_SECONDS = 3600.0
 """How long after the last trouble every job has ended; Finalize alone has half an hour."""
 SETTLE_SECONDS = 600.0
 DELETE_SECONDS = 1200.0
 """A deletion waits a quarter of an hour for a Mac that does not answer."""
-FORGET_SECONDS = 180.0
+FORGET_SECONDS = 7500.0
 """The longest that a key waits in the queue for a lease to run out."""
 
 
@@ -66,7 +66,7 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
         violations += invariants.every_clip_has_one_row(job)
         violations += invariants.usage_is_what_was_signed(job)
     for shard in world.exhausted():
-        violations += invariants.refusals_cost_no_retry(shard, ATTEMPT_CAP)
+        violations += invariants.refusals_cost_no_retry(shard, OperatorOptions().retry_limit + 1)
     world.history.note("deletion")
     for planned in plan.jobs:
         world.delete_job(planned.name)

@@ -16,9 +16,13 @@ BOUNDED = frozenset(
         # A key is in them until its time has come, which is at most half an hour.
         "WorkQueue._due",
         "WorkQueue._timers",
+        # A pause ends within ten minutes, and the next placement pass forgets it.
+        "Backoffs._shards",
     }
 )
 """Tables that may mention what is gone, and why."""
+OF_A_MAC = ("LedgerBook.", "MacRecord.")
+"""What they hold of a Mac that never returns goes with its MacAgent."""
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""
 SHOWN = 3

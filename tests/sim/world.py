@@ -20,7 +20,7 @@ from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
 from tests.sim.scenario import PlannedFault, PlannedJob, Scenario
-from tests.sim.tables import mentions
+from tests.sim.tables import OF_A_MAC, mentions
 from tests.unit.operator.decisions.bodies import contract, job_body, mac_agent
 
 from voxfleet_api.quantities import seconds_milliseconds
@@ -274,7 +274,8 @@ class World:
         return [
             ExhaustedShard(
                 shard["metadata"]["name"],
-                sum(record["outcome"] in ("Failed", "Lost") for record in shard["status"].get("attempts", ())),
+                shard["status"].get("folded", {}).get("retries", 0)
+                + sum(record["outcome"] in ("Failed", "Lost") for record in shard["status"].get("attempts", ())),
             )
             for shard in self.server.list("AudioShard")
             if any(item["reason"] == "AttemptsExhausted" for item in shard["status"].get("conditions", ()))
@@ -287,6 +288,8 @@ class World:
         for operator in self.operators:
             if operator.process.alive:
                 tables |= mentions(operator.tables)
+        if len(here) < len(named):
+            tables = {table: entries for table, entries in tables.items() if not table.startswith(OF_A_MAC)}
         for machine in here:
             disk = machine.disk
             by_attempt = {"holds": [*disk.holds], "recorded": [*disk.recorded], "bases": [*disk.bases]}

@@ -95,18 +95,17 @@ class LedgerBook:
         self.rows += checked.rows
         return {self._count(row) for row in checked.rows if row.ours}
 
-    def settled(self, head: ChainHead) -> bool:
-        """Forgets the rows up to a stored head, and the usage of attempts without any other; whether there were some.
+    def settled(self, head: ChainHead) -> None:
+        """Forgets the rows up to a stored head, and the usage of attempts without any other.
 
         What the rows said is by now in the status of their shards and in a statement.
         """
         left = tuple(row for row in self.rows if row.chain_id != head.chain_id or row.sequence > head.sequence)
         if len(left) == len(self.rows):
-            return False
+            return
         for key in {row.attempt for row in self.rows} - {row.attempt for row in left}:
             self.usage.pop(key, None)
         self.rows = left
-        return True
 
     def covers(self, span: LedgerSpan) -> bool:
         """Whether there is nothing to wait for: the span is verified, or never will be.

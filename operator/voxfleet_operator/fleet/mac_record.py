@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from voxfleet_api.conditions import Reason
@@ -110,9 +110,13 @@ class MacRecord:
         changed = {key.shard_uid for key in self.book.take(checked)}
         return changed | self._release()
 
-    def rows_settled(self, head: ChainHead | None) -> None:
-        """Forgets the rows up to a stored head of the chain."""
-        if head is not None and self.book.settled(head):
+    def rows_settled(self, stored_head: Callable[[str], ChainHead | None]) -> None:
+        """Forgets the rows up to the stored head of their chain, also of one that a reinstalled agent left behind."""
+        unsettled = self.book.rows
+        for chain_id in {row.chain_id for row in unsettled}:
+            if (head := stored_head(chain_id)) is not None:
+                self.book.settled(head)
+        if self.book.rows is not unsettled:
             self._release()
 
     def rows_exhausted(self) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from functools import partial
 
 import structlog
 from pydantic import SecretStr
@@ -356,7 +357,7 @@ class MacSession:
 
     def _machine_reported(self, machine: MachineFacts) -> None:
         key = self.mac.spec.ledger_public_key
-        self._record.rows_settled(self._context.stored_head(key, machine.ledger_chain_id))
+        self._record.rows_settled(partial(self._context.stored_head, key))
         if self._record.machine_reported(machine):
             self._context.on_change(self._name, frozenset())
 

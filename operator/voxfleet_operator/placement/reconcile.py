@@ -53,6 +53,7 @@ class PlacementReconciler:
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
             return 1.0
+        self._backoffs.forget_pauses(self._context.clock())
         settled = await self._writer.resend()
         snapshot = self._gatherer.gather()
         plan = place(snapshot, self._context.clock())

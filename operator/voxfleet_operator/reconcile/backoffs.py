@@ -30,8 +30,12 @@ class Backoffs:
 
     def shard_failed(self, uid: str, failures: int, now: float) -> None:
         """`failures`: how many attempts of the shard have failed so far."""
-        self._shards = {other: until for other, until in self._shards.items() if until > now}
+        self.forget_pauses(now)
         self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(failures - 1, 16))
+
+    def forget_pauses(self, now: float) -> None:
+        """Forgets the shards' pauses that are over; to be called now and then, as a shard may be deleted meanwhile."""
+        self._shards = {uid: until for uid, until in self._shards.items() if until > now}
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)

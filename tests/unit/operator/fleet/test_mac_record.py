@@ -165,12 +165,12 @@ def test_a_check_changes_nothing_and_counts_only_at_its_place(book: LedgerBook) 
 def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: MacRecord) -> None:
     rows = chain(OURS, OURS, OURS)
     record.rows_delivered(rows)
-    record.rows_settled(None)
-    record.rows_settled(ChainHead("another", 7, "a" * 64))
+    record.rows_settled(lambda chain_id: None)
     assert [row.sequence for row in record.view.rows] == [0, 1, 2]
-    record.rows_settled(ChainHead("chain-1", 1, rows[1].hash))
+    record.rows_settled({"chain-1": ChainHead("chain-1", 1, rows[1].hash)}.get)
     assert [row.sequence for row in record.view.rows] == [2] and record.view.usage[A].rows == 3
-    record.rows_settled(ChainHead("chain-1", 2, rows[2].hash))
+    record.book.resume("chain-2", -1)
+    record.rows_settled({"chain-1": ChainHead("chain-1", 2, rows[2].hash)}.get)
     assert record.view.rows == () and record.view.usage == {}
 
 
