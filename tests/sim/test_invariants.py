@@ -14,7 +14,7 @@ from tests.sim.tables import mentions
 
 from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.reconcile.backoffs import Backoffs
+from voxfleet_operator.reconcile.job_findings import PendingReasons
 
 ONE, TWO = AttemptKey("a-audioshard", 1), AttemptKey("a-audioshard", 2)
 JOB = EndedJob(
@@ -139,13 +139,12 @@ def test_what_is_left_is_found() -> None:
 
 
 def test_a_table_that_remembers_is_found() -> None:
-    backoffs = Backoffs()
-    backoffs.mac_failed("mac", 0.0)
-    assert mentions({"backoffs": backoffs}) == {}
-    backoffs.shard_failed("0000000a-audioshard", 1, 0.0)
-    found = mentions({"nested": {"deep": [backoffs]}})
-    assert found == {"Backoffs._shards": ("0000000a-audioshard",)}
-    assert invariants.tables_forget(Left(tables=found)) == ["Backoffs._shards still has 0000000a-audioshard"]
+    reasons = PendingReasons()
+    assert mentions({"reasons": reasons}) == {}
+    reasons.replace({"0000000a-audiobatchjob": "no Mac fits"})
+    ((table, entries),) = mentions({"nested": {"deep": [reasons]}}).items()
+    assert table.startswith("PendingReasons.") and entries == ("0000000a-audiobatchjob",)
+    assert invariants.tables_forget(Left(tables={table: entries})) == [f"{table} still has 0000000a-audiobatchjob"]
 
 
 def test_history_counts_work_only_while_the_machine_runs() -> None:
