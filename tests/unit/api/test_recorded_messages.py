@@ -114,7 +114,7 @@ def test_an_agent_runs_what_an_older_operator_sends(name: str) -> None:
     key = AttemptKey(str(request.spec["shardUid"]), 1)
     found = check_spec(request, key, MACHINE, lambda _, namespace: Storage(["file:///data/"], namespace=namespace))
     if name == "attempt_request_plan_of_manifest":
-        assert isinstance(found, Problem) and found.failure_class is FailureClass.RUNTIME_MISMATCH  # ADR 37
+        assert isinstance(found, Problem) and found.failure_class is FailureClass.RUNTIME_MISMATCH  # ADR 35
     else:
         assert isinstance(found, AttemptSpec), found
 
