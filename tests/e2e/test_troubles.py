@@ -128,7 +128,8 @@ def test_a_manifest_that_names_another_teams_files(fleet: Fleet) -> None:
         assert "spec.access of the MacAgent" in error.reason
     assert rows["theirs"].status is rows["link"].status is ClipStatus.FAILED
     assert rows["wav-16000-01"].status is ClipStatus.SUCCEEDED
-    assert "no access to the job's addresses" in (fleet.job("nosy-output").status.pending_reason or "")
+    waits = "no access to the job's addresses"
+    fleet.wait_for(waits, lambda: waits in (fleet.job("nosy-output").status.pending_reason or ""))
     assert [path.name for path in theirs.parent.iterdir()] == [theirs.name]
 
 

@@ -235,7 +235,7 @@ def test_each_field_that_may_change_has_a_case() -> None:
 @pytest.mark.parametrize("value", [False, None])
 def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) -> None:
     patch(job, "abj", {"spec": {"cancel": True}})
-    with pytest.raises(KubectlFailed, match=rf"spec\.cancel: .*{ADVICE[5]}"):
+    with pytest.raises(KubectlFailed, match=rf"spec\.cancel: .*{ADVICE[6]}"):
         patch(job, "abj", {"spec": {"cancel": value}})
 
 

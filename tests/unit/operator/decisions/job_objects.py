@@ -30,7 +30,9 @@ PLAN = {
 
 
 def a_contract(**spec: object) -> VoiceContract:
-    return VoiceContract.load(contract(**spec))
+    """With its defaults written out, as the API server gives it."""
+    given = VoiceContract.load(contract(**spec))
+    return given.model_copy(update={"spec": given.spec.in_full()})
 
 
 def a_job(status: dict[str, Any] | None = None, **spec: object) -> AudioBatchJob:
