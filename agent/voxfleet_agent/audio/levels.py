@@ -97,19 +97,26 @@ class MixdownLevels:
 
     def _compare(self) -> None:
         channels, mix = self._channels[: self._filled], self._mix[: self._filled]
-        total, mixed = _channel_powers(channels, self._window), _powers(mix, self._window)
+        mixed = _powers(mix, self._window)
         self._loudest_mix = max(self._loudest_mix, float(mixed.max()))
-        examined = (total > _power(SILENT_DECIBELS)) & (total > mixed * _power(EXAMINED_DECIBELS))
-        if examined.any() or self._cancels_without_hum(channels, mix):
-            by_channel = _powers_by_channel(channels, self._window)
-            if examined.any():
-                by_channel = by_channel[:, examined]
-                self._loudest_channel = max(self._loudest_channel, float(by_channel.max()))
-            loudest = int(by_channel.sum(axis=1).argmax())
-            before = np.ascontiguousarray(channels[:, loudest])
-            self._examine(QuietedStretch(self._start, self._rate_hz, loudest + 1, before, mix.copy()))
+        # The mean of equal channels is each of them; comparing samples is cheaper than comparing powers.
+        if not (channels == channels[:, :1]).all():
+            self._compare_channels(channels, mix, mixed)
         self._start += self._filled
         self._filled = 0
+
+    def _compare_channels(self, channels: Samples, mix: Samples, mixed: Powers) -> None:
+        total = _channel_powers(channels, self._window)
+        examined = (total > _power(SILENT_DECIBELS)) & (total > mixed * _power(EXAMINED_DECIBELS))
+        if not examined.any() and not self._cancels_without_hum(channels, mix):
+            return
+        by_channel = _powers_by_channel(channels, self._window)
+        if examined.any():
+            by_channel = by_channel[:, examined]
+            self._loudest_channel = max(self._loudest_channel, float(by_channel.max()))
+        loudest = int(by_channel.sum(axis=1).argmax())
+        before = np.ascontiguousarray(channels[:, loudest])
+        self._examine(QuietedStretch(self._start, self._rate_hz, loudest + 1, before, mix.copy()))
 
     def _cancels_without_hum(self, channels: Samples, mix: Samples) -> bool:
         """Whether the mix is quieter above mains hum, which the differences of samples hardly hold."""

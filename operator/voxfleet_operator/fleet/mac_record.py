@@ -85,6 +85,8 @@ class MacRecord:
             return set()
         key = AttemptKey(status.shard_uid, status.attempt)
         old = self._attempts.get(key)
+        if _is_outdated(status, self._waiting.get(key, old)):
+            return set()
         self._store(key, status)
         self._render()
         return set() if _news(self._attempts[key]) == _news(old) else {key.shard_uid}
@@ -167,6 +169,13 @@ class MacRecord:
             rows=self.book.rows,
             ledger_error=self.book.error,
         )
+
+
+def _is_outdated(status: AttemptStatus, known: AttemptStatus | None) -> bool:
+    """Whether an event from before tells less than is known: lists of many pages are newer than their cursor."""
+    if known is None or not known.has_ended or status.has_ended:
+        return False
+    return status.state is not AttemptState.DELETING and status.spec_digest == known.spec_digest
 
 
 def _news(status: AttemptStatus | None) -> AttemptStatus | None:

@@ -99,10 +99,7 @@ class Mailbox:
         wanted = self._deletes.get(letter.key)
         if letter.request is None and wanted is not None:
             self._put_off(letter.key, wanted, answer)
-        old = self._answers.pop((letter.order, letter.key), None)
-        self._answers[letter.order, letter.key] = answer
-        if len(self._answers) > MAX_ANSWERS:
-            self._answers.popitem(last=False)
+        old = self._remember(letter.order, letter.key, answer)
         return letter.order is Order.PUT or old is None or old.outcome is not answer.outcome
 
     def connection_lost(self, now: float) -> set[str]:
@@ -113,10 +110,18 @@ class Mailbox:
         dropped = list(self._puts)
         self._puts.clear()
         for key in dropped:
-            self._answers[Order.PUT, key] = AgentAnswer(Outcome.UNKNOWN, now)
+            self._remember(Order.PUT, key, AgentAnswer(Outcome.UNKNOWN, now))
         for delete in self._deletes.values():
             delete.due_seconds = float("-inf")
         return {key.shard_uid for key in dropped}
+
+    def _remember(self, order: Order, key: AttemptKey, answer: AgentAnswer) -> AgentAnswer | None:
+        """Returns the answer before."""
+        old = self._answers.pop((order, key), None)
+        self._answers[order, key] = answer
+        if len(self._answers) > MAX_ANSWERS:
+            self._answers.popitem(last=False)
+        return old
 
     def _call(self, letter: Letter) -> Letter:
         self._calling[letter.key.shard_uid] = letter

@@ -38,8 +38,8 @@ def halted_condition(job: AudioBatchJob) -> Condition | None:
 
 
 def is_suspended(job: AudioBatchJob) -> bool:
-    """Whether its user has suspended it. A job whose results are being merged is not suspended any more."""
-    return job.spec.suspend and job.status.finalize_time is None
+    """Whether its user has suspended it. A job that is halted, or whose results are being merged, only ends."""
+    return job.spec.suspend and job.status.finalize_time is None and halted_condition(job) is None
 
 
 def wish_of(job: AudioBatchJob, stage: Stage) -> JobWish:

@@ -14,6 +14,7 @@ from voxfleet_operator.reconcile.shard.status import is_committed, is_settled
 
 KEPT = timedelta(hours=1)
 """So long the shards of an ended job can be looked at."""
+BATCH_SECONDS = 1.0
 BATCH = 100
 """So many are deleted in one pass, so that other keys get their turn."""
 STATEMENT_SECONDS = 600.0
@@ -42,7 +43,7 @@ def plan_removal(job: AudioBatchJob, shards: JobShards, counted: Counted, now: d
         return Removal(again_seconds=kept_seconds)
     removable = [shard for shard in committed if _is_counted(shard, counted)]
     if len(removable) > BATCH:
-        return Removal(tuple(removable[:BATCH]), again_seconds=0.0)
+        return Removal(tuple(removable[:BATCH]), again_seconds=BATCH_SECONDS)
     again_seconds = None if len(removable) == len(committed) else STATEMENT_SECONDS
     return Removal(tuple(removable), again_seconds)
 

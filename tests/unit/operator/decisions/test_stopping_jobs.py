@@ -160,6 +160,8 @@ def test_a_job_that_halted_lets_shards_end_until_it_is_stopped_too(spec: dict[st
         plain, conditions=plan_job(JobSnapshot(plain, JobShards.of(plain, shards), None), NOW).status.conditions
     )
     assert wish_of(halted, Stage.PROCESS) is JobWish.FINISH
+    suspended = _with(a_job(suspend=True), start_time=NOW, conditions=halted.status.conditions)
+    assert wish_of(suspended, Stage.PROCESS) is JobWish.FINISH, "for all its shards, as nothing wakes them"
     stopped = _with(a_job(**spec), start_time=NOW, conditions=halted.status.conditions)
     found = plan_job(JobSnapshot(stopped, JobShards.of(stopped, shards), None), LATER).status
     assert reasons(found)["Halted"] == ("True", reason)

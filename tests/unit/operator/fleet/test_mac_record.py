@@ -180,6 +180,13 @@ def test_a_row_that_a_broken_clock_dated_has_a_month_all_the_same() -> None:
     assert VerifiedRow.of(sign(ledger_row(), KEY), OURS).month == "2026-11"
 
 
+def test_an_event_from_before_the_list_takes_no_end_back(record: MacRecord) -> None:
+    record.attempt_reported(status(AttemptState.SUCCEEDED))
+    assert record.attempt_reported(status(AttemptState.RUNNING)) == set()
+    assert record.view.attempts[A].state is AttemptState.SUCCEEDED
+    assert record.attempt_reported(status(AttemptState.DELETING)) == {A.shard_uid}
+
+
 def test_an_end_is_shown_once_its_rows_are_verified(record: MacRecord) -> None:
     record.attempt_reported(status(AttemptState.RUNNING))
     assert record.attempt_reported(status(AttemptState.SUCCEEDED, 1)) == set()

@@ -142,13 +142,16 @@ def test_it_is_bounded() -> None:
         mailbox.answered(letter, answer(Outcome.ACCEPTED if letter.request else Outcome.GONE))
         sent += 1
     assert sent == 2 * MAX_ORDERS
-    for number in range(3 * MAX_ANSWERS):
-        key = AttemptKey(f"e{number}", 1)
+    keys = [AttemptKey(f"e{number}", 1) for number in range(3 * MAX_ANSWERS)]
+    for key in keys:
         mailbox.put(key, request())
         mailbox.answered(taken(mailbox), answer(Outcome.ACCEPTED))
-    assert sum(mailbox.answer(Order.PUT, AttemptKey(f"e{n}", 1)) is not None for n in range(3 * MAX_ANSWERS)) == (
-        MAX_ANSWERS
-    )
+    assert sum(mailbox.answer(Order.PUT, key) is not None for key in keys) == MAX_ANSWERS
+    for key in (AttemptKey(f"f{number}", 1) for number in range(3)):
+        mailbox.put(key, request())
+        keys.append(key)
+    mailbox.connection_lost(0.0)
+    assert sum(mailbox.answer(Order.PUT, key) is not None for key in keys) == MAX_ANSWERS
 
 
 async def test_a_call_that_hangs_holds_up_neither_another_shard_nor_another_mac() -> None:
