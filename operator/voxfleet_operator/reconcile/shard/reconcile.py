@@ -34,7 +34,6 @@ from voxfleet_operator.reconcile.credentials import (
     CREDENTIALS_CHECK_SECONDS,
     Blocked,
     CredentialReadings,
-    job_credentials,
 )
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
@@ -186,7 +185,7 @@ class _AssignedAttempt:
         if lost is not None:
             return await self._revoke(None, lost) if self._context.synced() else NOT_NOW_RETRY_SECONDS
         try:
-            request = self._request(await job_credentials(self._context, self._job))
+            request = self._request(await self._credentials.read(self._job))
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
