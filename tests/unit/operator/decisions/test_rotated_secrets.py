@@ -86,3 +86,14 @@ async def test_an_attempt_that_got_rotated_credentials_is_not_given_the_old_ones
     sent, started = [run.puts for run in runs], world.clock.seconds
     await until(world, lambda: world.clock.seconds >= started + 2 * CREDENTIALS_CHECK_SECONDS)
     assert [given(run) for run in runs] == ["second", "second"] and [run.puts for run in runs] == sent
+
+
+async def test_an_attempt_whose_access_is_gone_is_left_alone_as_one_without_a_secret_is() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    sent, started = [run.puts for run in runs], world.clock.seconds
+    other = {"namespaceSelector": {"matchLabels": {"team": "other"}}, "uriPrefixes": ["file:///data/"]}
+    world.api.user_edits("MacAgent", "", "mac-a", access=[other])
+    world.api.secrets["team", "s3"] = secret("second")
+    await until(world, lambda: world.clock.seconds >= started + 3 * CREDENTIALS_CHECK_SECONDS)
+    assert [run.puts for run in runs] == sent and all(run.state == "Running" for run in runs)
