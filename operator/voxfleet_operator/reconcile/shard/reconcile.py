@@ -203,8 +203,8 @@ class _AssignedAttempt:
     async def _renew_credentials(self) -> float | None:
         """Sends the PUT of a running attempt again if its job's Secret holds other credentials than its Mac was given.
 
-        What its Mac was given is unknown to a new leader, which therefore sends it once. An attempt whose access is gone
-        goes on with what it has, as one without a Secret does.
+        What its Mac was given is unknown to a new leader, which therefore sends it once. An attempt whose access is
+        gone goes on with what it has, as one without a Secret does.
         """
         report = self._view.attempts.get(self._key)
         if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
