@@ -44,6 +44,9 @@ _LINK_OUT_OF_NAMESPACE = (
     "a link leads outside what this Mac may touch for the job's namespace; add the prefix that it leads to to"
     " spec.access of the MacAgent, or put the file itself there"
 )
+_NO_LONGER_OPEN = (
+    "the address is no longer open to the job's namespace on this Mac; add its prefix to spec.access of the MacAgent"
+)
 
 
 class LocalFiles:
@@ -124,7 +127,7 @@ class LocalFiles:
         """
         namespace = self._namespace
         lists = [self._folders] if namespace is None else [self._folders, namespace]
-        named = [next(folder for folder in folders if lies_below(address.path, folder)) for folders in lists]
+        named = [_lying_over(address.path, folders) for folders in lists]
         calls = self._mounts.of(address.path)
         (allowed, *opened), path = await calls.run(lambda: _real_paths(named, address.path))
         if namespace is not None and not lies_below(path, opened[0]):
@@ -177,6 +180,17 @@ class LocalFiles:
 
 def _longest_first(folders: Sequence[str]) -> list[str]:
     return sorted(folders, key=len, reverse=True)
+
+
+def _lying_over(path: str, folders: Sequence[str]) -> str:
+    """Which of the folders a path is below.
+
+    Raises VoxFleetError(ACCESS_DENIED): what is open to the namespace may have changed since the address was checked.
+    """
+    for folder in folders:
+        if lies_below(path, folder):
+            return folder
+    raise VoxFleetError(FailureClass.ACCESS_DENIED, _NO_LONGER_OPEN)
 
 
 def _real_paths(folders: Sequence[str], path: str) -> tuple[list[str], str]:

@@ -41,6 +41,7 @@ from voxfleet_operator.fleet.session_context import (
     renewal_interval_seconds,
     renews_before_reading,
 )
+from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_answer
 from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
@@ -55,12 +56,12 @@ class MacSession:
         self._begin_record()
         self._client: AgentClient | None = None
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
+        self._longest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
         self._history_stuck_at: int | None = None
         self._doubted = False
-        self._unanswered_since_seconds: float | None = None
         self._stay_away_seconds = 0.0
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
@@ -71,7 +72,7 @@ class MacSession:
 
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
-        self._shorten_lease(mac.spec.disconnect.lease_seconds)
+        self._grant_lease(mac.spec.disconnect.lease_seconds)
         if not self._same_conversation(old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
                 self._begin_record()
@@ -222,7 +223,8 @@ class MacSession:
         async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
-            self._failures, self._history_stuck_at, self._unanswered_since_seconds = 0, None, None
+            self._failures, self._history_stuck_at = 0, None
+            self._unanswered = UnansweredOrders(self._context.timing.forget_puts_seconds)
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
@@ -299,31 +301,32 @@ class MacSession:
         bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
         try:
             outcome = await self._call(client, letter, record)
-            self._unanswered_since_seconds = None
+            self._unanswered.answered(letter.order, key)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
-            self._unanswered_since_seconds = None
+            if is_no_answer(letter.order, error):
+                self._give_up_if_deaf(letter)
+            else:
+                self._unanswered.answered(letter.order, key)
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
-            self._give_up_if_deaf()
+            self._give_up_if_deaf(letter)
         finally:
             given = None if letter.request is None else letter.request.credentials
             if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
                 bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
                 self._changed({key.shard_uid})
 
-    def _give_up_if_deaf(self) -> None:
-        """An agent that renews leases and obeys no order would never be lost, and its attempts would wait for ever."""
-        now, since, timing = self._context.clock(), self._unanswered_since_seconds, self._context.timing
-        if since is None:
-            self._unanswered_since_seconds = now
-        elif now - since >= timing.deaf_seconds:
-            self._unanswered_since_seconds = None
-            self._stay_away_seconds = self._shortest_lease_seconds + timing.stay_away_margin_seconds
+    def _give_up_if_deaf(self, letter: Letter) -> None:
+        """An agent that renews leases and leaves an order undone would never be lost, and its attempts would wait."""
+        timing = self._context.timing
+        seconds = self._unanswered.unanswered(letter.order, letter.key, self._context.clock())
+        if seconds >= timing.deaf_seconds:
+            self._stay_away_seconds = self._longest_lease_seconds + timing.stay_away_margin_seconds
             raise MacRejected(
                 Reason.AGENT_UNREACHABLE,
-                f"the agent answers, but to no PUT or DELETE for {timing.deaf_seconds:g} s; restart it. Its leases run"
-                " out, so that other Macs take over",
+                f"the agent renews leases, but left a {letter.order} undone for {timing.deaf_seconds:g} s; restart it."
+                " Its leases run out, so that other Macs take over",
             )
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
@@ -333,7 +336,7 @@ class MacSession:
                 return Outcome.DELETING
             record.attempt_gone(key)
             return Outcome.GONE
-        self._shorten_lease(request.lease_seconds)
+        self._grant_lease(request.lease_seconds)
         self._note_renewal()  # a PUT grants a lease, too
         record.attempt_accepted(await client.put_attempt(*key, request))
         crash_points.point("put-answered")
@@ -349,8 +352,9 @@ class MacSession:
         """To be called before sending: the agent's lease may count from any moment after this one."""
         self._context.grants.note(self._name, self._record.view.identity, self._context.clock())
 
-    def _shorten_lease(self, lease_seconds: float) -> None:
-        """The shortest lease ever granted counts, as attempts that got it may still run."""
+    def _grant_lease(self, lease_seconds: float) -> None:
+        """All leases ever granted count, as attempts that got them may still run."""
+        self._longest_lease_seconds = max(self._longest_lease_seconds, lease_seconds)
         if lease_seconds < self._shortest_lease_seconds:
             self._shortest_lease_seconds = lease_seconds
             self._renew_now.set()
@@ -396,6 +400,7 @@ class MacSession:
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._context.control_plane)
         self._record = MacRecord(self._name, self._context.control_plane, book)
         self._mailbox = Mailbox()
+        self._unanswered = UnansweredOrders(self._context.timing.forget_puts_seconds)
         self._delivery = Delivery(self._mailbox, self._context.clock)
 
 

@@ -22,7 +22,9 @@ class SessionTiming:
     first_backoff_seconds: float = 1.0
     longest_backoff_seconds: float = 30.0
     deaf_seconds: float = 60.0
-    """How long an agent in contact may leave all PUTs and DELETEs unanswered."""
+    """How long an agent in contact may leave all PUTs, or one DELETE, unanswered."""
+    forget_puts_seconds: float = 60.0
+    """After how long without a PUT the next one that gets no answer is the first. Longer than a call and a pause."""
     stay_away_margin_seconds: float = 120.0
     """Longer than the margin after which a silent Mac's attempts are lost."""
 

@@ -83,11 +83,26 @@ class CredentialReadings:
         self._read: dict[tuple[str, str], tuple[float, S3Credentials | None]] = {}
 
     async def credentials(self, job: AudioBatchJob) -> S3Credentials | None:
-        """None if the job names no Secret. Raises Blocked."""
+        """As read within the last minute. None if the job names no Secret. Raises Blocked."""
         if job.spec.credentials_secret_ref is None:
             return None
-        place, now = (job.metadata.namespace, job.spec.credentials_secret_ref.name), self._context.clock()
-        self._read = {key: read for key, read in self._read.items() if now - read[0] < CREDENTIALS_CHECK_SECONDS}
-        if place not in self._read:
-            self._read[place] = now, await job_credentials(self._context, job)
-        return self._read[place][1]
+        self._forget_old()
+        known = self._read.get((job.metadata.namespace, job.spec.credentials_secret_ref.name))
+        return await self.read(job) if known is None else known[1]
+
+    async def read(self, job: AudioBatchJob) -> S3Credentials | None:
+        """Reads them now, for all that ask within the next minute. None if the job names no Secret. Raises Blocked."""
+        if job.spec.credentials_secret_ref is None:
+            return None
+        self._forget_old()
+        place, asked_seconds = (job.metadata.namespace, job.spec.credentials_secret_ref.name), self._context.clock()
+        credentials = await job_credentials(self._context, job)
+        known = self._read.get(place)
+        if known is not None and known[0] > asked_seconds:
+            return known[1]  # asked for later, and answered earlier
+        self._read[place] = asked_seconds, credentials
+        return credentials
+
+    def _forget_old(self) -> None:
+        now = self._context.clock()
+        self._read = {place: known for place, known in self._read.items() if now - known[0] < CREDENTIALS_CHECK_SECONDS}

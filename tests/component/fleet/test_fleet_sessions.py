@@ -201,7 +201,7 @@ async def test_an_agent_that_renews_leases_and_obeys_no_order_is_given_up(rig: R
     strict.fleet.delete(view, A)
     strict.fleet.put(view, B, REQUEST)
 
-    assert "to no PUT or DELETE" in await strict.refused("mac-01", Reason.AGENT_UNREACHABLE)
+    assert "left a DELETE undone" in await strict.refused("mac-01", Reason.AGENT_UNREACHABLE)
     renewals = len(mac.agent.calls("/v1/renew"))
     mac.agent.deaf = False
     rig.fleet.ensure(mac.resource("mac-01"))  # of another operator, which it answers at once

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
-from voxfleet_api.kinds import AudioBatchJob, VoiceContract
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import (
     CLEANUP_FINALIZER,
     AcceptedContract,
@@ -40,6 +40,9 @@ class JobSnapshot:
     blocker: Blocker | None = None
     """What is wrong with the job's Secret, which no watch reports."""
     pending_reason: str | None = None
+    counted_seconds: float = math.inf
+    """For how long this process has counted silence. Before that, nobody listened to the Macs."""
+    lost_margin_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ REFUSAL_GRACE_SECONDS = 10
 order, and gives up at the first Stalled."""
 FINALIZE_SECONDS = 30 * 60
 """How long results may take to be merged, from the end of the last Process shard. Then the job fails without them."""
+RETURN_SECONDS = 3 * 60
+"""How long a new leader waits at least before it gives up the results: they may be there, on a Mac that it has yet to
+hear. No more, so that a job ends although its operator starts anew again and again."""
 
 
 def plan_job(snapshot: JobSnapshot, now: str) -> JobDecision:
@@ -209,7 +215,10 @@ class _JobDecider:
         shard = self._shards.finalize
         if shard is not None and (shard.status.commit is not None or failed_condition(shard) is not None):
             return self._conclude()
-        left_seconds = FINALIZE_SECONDS - self._seconds_since(since)
+        left_seconds = max(
+            FINALIZE_SECONDS - self._seconds_since(since),
+            self._return_seconds(shard) - self._snapshot.counted_seconds,
+        )
         if left_seconds <= 0:
             return self._conclude(unmerged=True)
         if shard is None:
@@ -221,6 +230,12 @@ class _JobDecider:
             create=(NewShard(Stage.FINALIZE),) if shard is None else (),
             again_seconds=left_seconds,
         )
+
+    def _return_seconds(self, finalize: AudioShard | None) -> float:
+        """Within which the Mac that merges the results is heard or lost."""
+        if finalize is None or not is_live(finalize):
+            return RETURN_SECONDS
+        return max(RETURN_SECONDS, (finalize.status.lease_seconds or 0) + self._snapshot.lost_margin_seconds)
 
     def _conclude(self, *, unmerged: bool = False) -> JobDecision:
         """The job's end. `unmerged`: its results could not be merged in time, and nothing waits for them any longer."""

@@ -87,6 +87,8 @@ class JobReconciler:
             contract=self._context.cache.get(VoiceContract, job.metadata.namespace, job.spec.contract_ref.name),
             blocker=await self._blocker(job),
             pending_reason=self._pending_reasons.get(job.metadata.uid),
+            counted_seconds=self._context.clock() - self._context.leader.counts_from_seconds,
+            lost_margin_seconds=self._context.options.lost_margin_seconds,
         )
 
     async def _blocker(self, job: AudioBatchJob) -> Blocker | None:

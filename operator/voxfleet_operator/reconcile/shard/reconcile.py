@@ -34,7 +34,6 @@ from voxfleet_operator.reconcile.credentials import (
     CREDENTIALS_CHECK_SECONDS,
     Blocked,
     CredentialReadings,
-    job_credentials,
 )
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
@@ -182,11 +181,11 @@ class _AssignedAttempt:
         return await self._send()
 
     async def _send(self) -> float | None:
-        lost = access_lost(self._job.spec, self._open_prefixes(), self._view.machine)
+        lost = self._access_lost()
         if lost is not None:
             return await self._revoke(None, lost) if self._context.synced() else NOT_NOW_RETRY_SECONDS
         try:
-            request = self._request(await job_credentials(self._context, self._job))
+            request = self._request(await self._credentials.read(self._job))
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
@@ -204,7 +203,8 @@ class _AssignedAttempt:
     async def _renew_credentials(self) -> float | None:
         """Sends the PUT of a running attempt again if its job's Secret holds other credentials than its Mac was given.
 
-        What its Mac was given is unknown to a new leader, which therefore sends it once.
+        What its Mac was given is unknown to a new leader, which therefore sends it once. An attempt whose access is
+        gone goes on with what it has, as one without a Secret does.
         """
         report = self._view.attempts.get(self._key)
         if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
@@ -212,6 +212,8 @@ class _AssignedAttempt:
         answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
         if answer is not None and answer.outcome is Outcome.PENDING:
             return UNANSWERED_POLL_SECONDS
+        if self._access_lost() is not None:
+            return CREDENTIALS_CHECK_SECONDS
         try:
             credentials = await self._credentials.credentials(self._job)
             request = self._request(credentials)
@@ -241,6 +243,9 @@ class _AssignedAttempt:
         cache, uid = self._context.cache, self._shard.metadata.uid
         shard = cache.by_uid(AudioShard, uid)
         return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
+
+    def _access_lost(self) -> str | None:
+        return access_lost(self._job.spec, self._open_prefixes(), self._view.machine)
 
     def _open_prefixes(self) -> tuple[str, ...]:
         mac = self._context.cache.get(MacAgent, "", self._view.name)

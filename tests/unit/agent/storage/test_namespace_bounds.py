@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_agent.addresses import parse_address
 from voxfleet_agent.stages.process.shard_clips import require_shared_input
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.storage.local_files import LocalFiles
+from voxfleet_agent.storage.mounts import Mounts
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.rows import ManifestRow
@@ -80,6 +83,16 @@ async def test_what_a_namespace_may_touch_can_change(data: Path) -> None:
     storage.renew_namespace([f"file://{data}/theirs/"])
     assert await storage.get(f"file://{data}/theirs/a.wav", 100) == b"theirs"
     assert "spec.access" in await denied(data, storage, "mine/a.wav")
+
+
+async def test_it_can_change_between_the_steps_of_one_call(data: Path) -> None:
+    files = LocalFiles([str(data)], Mounts(), [f"{data}/mine"])
+    address = parse_address(f"file://{data}/mine/a.wav")  # checked before the change
+    assert (await files.head(address)).size_bytes == 4
+    files.renew_namespace([f"{data}/theirs"])
+    with pytest.raises(VoxFleetError, match="no longer open") as caught:
+        await files.head(address)
+    assert caught.value.failure_class is FailureClass.ACCESS_DENIED
 
 
 async def test_other_schemes_are_bounded_too() -> None:

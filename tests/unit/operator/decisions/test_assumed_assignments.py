@@ -18,7 +18,9 @@ from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, Outcome
 from voxfleet_operator.fleet.mailbox import Letter
-from voxfleet_operator.kube import ApiUnavailable, Invalid
+from voxfleet_operator.kube import ApiUnavailable, Forbidden, Invalid
+from voxfleet_operator.leader import NotLeader
+from voxfleet_operator.queue import PLACEMENT
 from voxfleet_operator.reconcile.job_life import has_ended
 
 NEVER_ENDS = 10**6
@@ -128,6 +130,60 @@ async def test_a_write_without_an_answer_stays_assumed_and_is_sent_again(happene
     assert lost.state is AttemptState.PARKED
     await lost.ends_well()
     assert lost.caught >= 4
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("no"), Invalid("no")])
+async def test_a_write_that_is_refused_when_it_is_sent_again_may_have_happened_before(refusal: Exception) -> None:
+    """Unless its content is refused, which it was then the first time, too."""
+    lost = LostMac()
+    await lost.lose()
+    happened = isinstance(refusal, Forbidden)
+
+    async def act(write: Write) -> Any:
+        if lost.caught == 1:
+            if happened:
+                await write()
+            raise ApiUnavailable("no answer")
+        if lost.caught == 2:
+            raise refusal
+        return await write()
+
+    lost.catch(act)
+    deliver = lost.world.deliver
+    lost.world.deliver = lambda count=None: None  # type: ignore[method-assign] # the watch lags
+    while lost.caught < 2:
+        await lost.world.settle(1)
+    if happened:
+        await lost.comes_back()
+        assert lost.state is AttemptState.PARKED
+    lost.world.deliver = deliver  # type: ignore[method-assign] # as before
+    await lost.ends_well()
+
+
+async def test_a_shard_does_not_stay_assumed_when_leadership_is_in_doubt_while_its_write_is_sent_again() -> None:
+    lost = LostMac()
+    await lost.lose()
+
+    async def act(write: Write) -> Any:
+        if lost.caught == 1:
+            raise ApiUnavailable("no answer")
+        return await write()
+
+    lost.catch(act)
+    await lost.until_caught()
+    leader, refused = lost.world.context.leader, 0
+
+    def check() -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise NotLeader("the Lease cannot be renewed at the moment")
+
+    leader.check = check  # type: ignore[method-assign] # the test stands in between
+    with pytest.raises(NotLeader):
+        await lost.world.reconcilers[PLACEMENT.kind].reconcile(PLACEMENT)
+    await lost.ends_well()
+    assert lost.caught >= 2
 
 
 async def test_a_write_that_failed_gives_the_mac_its_attempt_back() -> None:

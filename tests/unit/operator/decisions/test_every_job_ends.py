@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -146,6 +147,51 @@ async def test_the_half_hour_outlives_the_operator() -> None:
             await world.settle(10)
             world.clock.seconds += 10
         assert world.clock.seconds - start < FINALIZE_SECONDS + 5 * MINUTE
+
+
+async def test_results_that_were_merged_while_no_operator_listened_are_not_thrown_away() -> None:
+    world = await finalizing(seed=1)
+    agent = world.agents["mac-a"]
+    await until(world, lambda: any(run.spec.stage is Stage.FINALIZE for run in agent.runs.values()))
+    for run in agent.runs.values():
+        run.left = 1
+    agent.renewed_seconds = world.clock.seconds
+    agent.work()
+    world.clock.seconds += FINALIZE_SECONDS + MINUTE
+    world.start_operator()
+    lose(world, "mac-a")  # the new leader has yet to dial it
+    await world.settle(LEASE_SECONDS)
+    assert not has_ended(world.job())
+    world.fleet.reachable.add("mac-a")
+    world.refresh("mac-a")
+    await until(world, lambda: has_ended(world.job()), MINUTE)
+    assert world.job().status.results is not None
+    assert is_true(world.job().status.conditions, ConditionType.COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("lease_seconds", "counted_seconds", "left_seconds"),
+    [
+        (30, 0, 180),
+        (30, 179, 1),
+        (30, 180, None),
+        (600, 300, 310),
+        (600, 609, 1),
+        (600, 610, None),
+        (30, math.inf, None),
+    ],
+)
+def test_a_new_leader_waits_for_the_mac_that_merges_at_least_its_lease_and_margin(
+    lease_seconds: int, counted_seconds: float, left_seconds: float | None
+) -> None:
+    job = a_job()
+    late = job.model_copy(update={"status": job.status.model_copy(update={"finalize_time": NOW})})
+    done = (committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40))
+    shards = JobShards.of(late, (*done, a_shard(job, Stage.FINALIZE, **LIVE, leaseSeconds=lease_seconds)))
+    snapshot = JobSnapshot(late, shards, None, counted_seconds=counted_seconds, lost_margin_seconds=10.0)
+    found = plan_job(snapshot, LATER)
+    assert found.again_seconds == left_seconds
+    assert (reasons(found.status).get("Failed") is None) is (left_seconds is not None)
 
 
 async def test_an_ended_job_gives_up_an_attempt_on_a_lost_mac() -> None:

@@ -70,3 +70,30 @@ async def test_a_secret_that_goes_away_stops_nothing_that_runs() -> None:
     await until(world, lambda: world.clock.seconds >= started + 2 * CREDENTIALS_CHECK_SECONDS)
     assert [given(run) for run in runs] == ["first", "first"]
     assert all(run.state == "Running" for run in runs)
+
+
+async def test_an_attempt_that_got_rotated_credentials_is_not_given_the_old_ones_again() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    await running(world)
+    (agent,) = world.agents.values()
+    world.start_operator()
+    asked = world.clock.seconds
+    await until(world, lambda: world.clock.seconds >= asked + 5)  # the first credentials were read for renewals
+    world.api.secrets["team", "s3"] = secret("second")
+    agent.restart()  # what is parked now is sent again
+    runs = [run for run in agent.runs.values() if run.laned]
+    await until(world, lambda: [given(run) for run in runs] == ["second", "second"])
+    sent, started = [run.puts for run in runs], world.clock.seconds
+    await until(world, lambda: world.clock.seconds >= started + 2 * CREDENTIALS_CHECK_SECONDS)
+    assert [given(run) for run in runs] == ["second", "second"] and [run.puts for run in runs] == sent
+
+
+async def test_an_attempt_whose_access_is_gone_is_left_alone_as_one_without_a_secret_is() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    sent, started = [run.puts for run in runs], world.clock.seconds
+    other = {"namespaceSelector": {"matchLabels": {"team": "other"}}, "uriPrefixes": ["file:///data/"]}
+    world.api.user_edits("MacAgent", "", "mac-a", access=[other])
+    world.api.secrets["team", "s3"] = secret("second")
+    await until(world, lambda: world.clock.seconds >= started + 3 * CREDENTIALS_CHECK_SECONDS)
+    assert [run.puts for run in runs] == sent and all(run.state == "Running" for run in runs)

@@ -1,0 +1,44 @@
+"""How long an agent in contact has left orders unanswered. Pure.
+
+A DELETE counts by itself, as nothing else can end its attempt. A PUT is stated again and again, and a DELETE follows if
+the attempt is not wanted any more, so that all PUTs count as one order.
+"""
+
+from __future__ import annotations
+
+from voxfleet_api.protocol import AttemptKey
+from voxfleet_operator.fleet.mac_view import AgentRefused, Order
+
+
+class UnansweredOrders:
+    def __init__(self, forget_seconds: float) -> None:
+        """`forget_seconds`: without another PUT for so long none is wanted, and the count starts anew."""
+        self._forget_seconds = forget_seconds
+        self._deletes: dict[AttemptKey, float] = {}
+        """Since when. Each is in the mailbox until it is answered, which bounds their number."""
+        self._puts: tuple[float, float] | None = None
+        """When the first one and the newest one in a row got no answer."""
+
+    def answered(self, order: Order, key: AttemptKey) -> None:
+        if order is Order.DELETE:
+            self._deletes.pop(key, None)
+        else:
+            self._puts = None
+
+    def unanswered(self, order: Order, key: AttemptKey, now: float) -> float:
+        """Returns for how many seconds the order has been left unanswered."""
+        if order is Order.DELETE:
+            return now - self._deletes.setdefault(key, now)
+        first, newest = self._puts or (now, now)
+        if now - newest > self._forget_seconds:
+            first = now
+        self._puts = first, now
+        return now - first
+
+
+def is_no_answer(order: Order, refusal: AgentRefused) -> bool:
+    """Whether an agent refused an order for a fault of its own, which says as little as silence.
+
+    A PUT that it refuses with the class of a failure, as for want of room, is answered.
+    """
+    return refusal.status >= 500 and (order is Order.DELETE or refusal.problem.failure_class is None)

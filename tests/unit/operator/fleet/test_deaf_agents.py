@@ -1,0 +1,133 @@
+"""An agent that renews leases and leaves an order undone is given up until its leases have run out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from tests.unit.operator.decisions.bodies import LEASE_SECONDS, mac_agent
+
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.protocol import AttemptKey, Problem
+from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.identity import MacRejected
+from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, Order
+from voxfleet_operator.fleet.mailbox import Letter
+from voxfleet_operator.fleet.session import MacSession
+from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
+from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_answer
+
+A, B = AttemptKey("shard-a", 1), AttemptKey("shard-b", 1)
+SILENT = AgentUnreachable("no answer")
+BROKEN = AgentRefused(500, Problem(message="unforeseen KeyError"))
+TIMING = SessionTiming()
+
+
+def full() -> AgentRefused:
+    return AgentRefused(507, Problem.model_validate({"class": "ScratchExhausted", "message": "no room"}))
+
+
+@dataclass
+class Told:
+    """Answers the DELETEs of a session that dials nobody."""
+
+    seconds: float = 0.0
+    answers: dict[AttemptKey, Exception] = field(default_factory=dict)
+
+    async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
+        error = self.answers.get(AttemptKey(shard_uid, attempt))
+        if error is not None:
+            raise error
+        return True
+
+    def same_connection(self, *_: MacAgent) -> bool:
+        return True
+
+    async def dial(self, _: MacAgent) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+async def session(told: Told) -> AsyncIterator[MacSession]:
+    context = SimpleNamespace(
+        control_plane="c",
+        clock=lambda: told.seconds,
+        timing=TIMING,
+        dialer=told,
+        older_twin=lambda _: None,
+        on_change=lambda *_: None,
+    )
+    session = MacSession(MacAgent.load(mac_agent("mac-a")), cast("SessionContext", context))
+    yield session
+    await session.stop()
+
+
+async def deletes(session: MacSession, told: Told, *keys: AttemptKey) -> None:
+    for key in keys:
+        await session._send(cast("AgentClient", told), Letter(key, None), session._mailbox, session._record)
+
+
+@pytest.mark.parametrize("error", [SILENT, BROKEN])
+async def test_one_delete_that_is_left_undone_beside_others_that_are_not(
+    session: MacSession, told: Told, error: Exception
+) -> None:
+    told.answers[A] = error
+    while told.seconds < TIMING.deaf_seconds:
+        await deletes(session, told, A, B)
+        told.seconds += 10
+    with pytest.raises(MacRejected, match="left a DELETE undone for 60 s"):
+        await deletes(session, told, A)
+
+
+async def test_a_delete_that_is_answered_in_between_starts_the_count_anew(session: MacSession, told: Told) -> None:
+    for seconds, error in ((0.0, SILENT), (50.0, None), (70.0, BROKEN), (129.0, SILENT)):
+        told.seconds, told.answers = seconds, {} if error is None else {A: error}
+        await deletes(session, told, A)
+    told.seconds = 1000.0
+    told.answers = {B: SILENT}
+    await deletes(session, told, B)  # another one's first
+
+
+async def test_the_session_stays_away_for_the_longest_lease(session: MacSession, told: Told) -> None:
+    for lost_after, longest in ((f"{LEASE_SECONDS}s", LEASE_SECONDS), ("10m", 600), ("5s", 600)):
+        session.update(MacAgent.load(mac_agent("mac-a", disconnect={"lostAfter": lost_after})))
+        session._unanswered = UnansweredOrders(60.0)
+        told.answers[A] = SILENT
+        await deletes(session, told, A)
+        told.seconds += TIMING.deaf_seconds
+        with pytest.raises(MacRejected):
+            await deletes(session, told, A)
+        assert session._stay_away_seconds == longest + TIMING.stay_away_margin_seconds
+
+
+def test_puts_count_together_and_not_across_a_time_without_any() -> None:
+    orders = UnansweredOrders(forget_seconds=60.0)
+    assert [orders.unanswered(Order.PUT, key, now) for key, now in ((A, 0.0), (B, 40.0), (A, 80.0))] == [0, 40, 80]
+    assert orders.unanswered(Order.PUT, A, 3600.0) == 0, "none was wanted for an hour"
+    orders.answered(Order.PUT, B)
+    assert orders.unanswered(Order.PUT, A, 3610.0) == 0
+    assert orders.unanswered(Order.DELETE, A, 3620.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "refusal", "silent"),
+    [
+        (Order.DELETE, BROKEN, True),
+        (Order.PUT, BROKEN, True),
+        (Order.PUT, full(), False),
+        (Order.DELETE, full(), True),
+        (Order.PUT, AgentRefused(409, Problem(message="older")), False),
+        (Order.DELETE, AgentRefused(412, Problem(message="old epoch")), False),
+    ],
+)
+def test_an_error_of_the_agents_own_is_no_answer(order: Order, refusal: AgentRefused, silent: bool) -> None:
+    assert is_no_answer(order, refusal) is silent
