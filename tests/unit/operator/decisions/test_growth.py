@@ -11,7 +11,7 @@ from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILURES, calm, chaos
 from tests.unit.operator.decisions.world import World
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube import Conflict
@@ -119,7 +119,17 @@ async def test_shards_wait_for_the_statement_that_counts_them() -> None:
     del world.reconcilers["MachineHourStatement"]  # type: ignore[attr-defined] # a dict, in truth
     world.reconcilers["MachineHourStatement"] = Idle()  # type: ignore[index] # see above
     await pass_hours(world, 6)
-    assert [shard.metadata.name for shard in world.shards("night-0")] == [f"night-0-{n:05d}" for n in range(5)]
+    names = [f"night-0-{n:05d}" for n in range(5)]
+    assert [shard.metadata.name for shard in world.shards("night-0")] == names
+
+    world.start_operator()
+    await world.reconcilers["AudioBatchJob"].reconcile(Key("AudioBatchJob", "team", "night-0"))
+    assert [shard.metadata.name for shard in world.shards("night-0")] == names, "a new leader knows no Mac at first"
+    for mac in world.agents:
+        world.api.user_deletes(MacAgent, "", mac)
+    world.deliver()
+    await world.reconcilers["AudioBatchJob"].reconcile(Key("AudioBatchJob", "team", "night-0"))
+    assert world.shards("night-0") == [], "no MacAgent has the key, so nothing more will be settled"
 
 
 class Idle:
