@@ -38,32 +38,36 @@ class StatementReconciler:
             return None
         if not context.synced():
             return POLL_SECONDS
+        view = context.fleet.view(key.name)
+        if view.identity is None or view.identity.ledger_key != mac.spec.ledger_public_key:
+            return POLL_SECONDS  # its rows are of the machine that the MacAgent stood for before it was edited
+        ledger_key = view.identity.ledger_key
         runs = settled_runs(
-            context.fleet.view(key.name),
+            view,
             lambda uid: context.cache.by_uid(AudioShard, uid),
-            lambda chain_id: self._cursor(mac, chain_id),
+            lambda chain_id: self._cursor(ledger_key, chain_id),
         )
         last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
         if is_due(runs, last, context.now()):
             for run in runs:
-                if not await self._write(mac, run):
+                if not await self._write(key.name, ledger_key, run):
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
         return POLL_SECONDS
 
-    def _cursor(self, mac: MacAgent, chain_id: str) -> int:
-        head = self._stored.head(mac.spec.ledger_public_key, chain_id)
+    def _cursor(self, ledger_key: str, chain_id: str) -> int:
+        head = self._stored.head(ledger_key, chain_id)
         return -1 if head is None else head.sequence
 
-    async def _write(self, mac: MacAgent, run: SettledRun) -> bool:
+    async def _write(self, mac: str, ledger_key: str, run: SettledRun) -> bool:
         """False if the pass has to run again."""
-        context, name = self._context, statement_name(mac.metadata.name, run.month)
+        context, name = self._context, statement_name(mac, run.month)
         statement = context.cache.get(MachineHourStatement, "", name)
         if statement is None:
-            statement = await self._create(mac.metadata.name, run.month)
+            statement = await self._create(mac, run.month)
         if statement is None:
             return False
-        status = with_run(statement, run, mac.spec.ledger_public_key, context.timestamp())
+        status = with_run(statement, run, ledger_key, context.timestamp())
         return await write_status(context, statement, status) is not None
 
     async def _create(self, mac: str, month: str) -> MachineHourStatement | None:

@@ -210,3 +210,18 @@ async def test_a_run_is_written_only_after_the_one_before_it() -> None:
     await pass_hours(world, 2)
     assert written == ["mac-a-2026-11", "mac-a-2026-11", "mac-a-2026-12"]
     assert_each_mac_is_counted_once(world)
+
+
+async def test_rows_of_the_machine_before_are_not_counted_under_the_key_of_the_next() -> None:
+    """The MacAgent was edited, and its session still shows the machine that it stood for."""
+    world, key = World(seed=5, macs=1), AttemptKey("a-deleted-shard", 1)
+    agent = world.agents["mac-a"]
+    agent._seal(key, work=1000)
+    await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
+
+    world.fleet.stored_head = lambda _: None  # the session has begun no new book
+    world.api.user_edits("MacAgent", "", "mac-a", ledgerPublicKey="B" * 43 + "=")
+    world.deliver()
+    await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
