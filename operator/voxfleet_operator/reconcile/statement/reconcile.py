@@ -60,12 +60,12 @@ class StatementReconciler:
         return -1 if head is None else head.sequence
 
     async def _write(self, mac: str, ledger_key: str, run: SettledRun) -> bool:
-        """False if the pass has to run again."""
+        """False if the pass has to run again; also if another process has settled rows of the run meanwhile."""
         context, name = self._context, statement_name(mac, run.month)
         statement = context.cache.get(MachineHourStatement, "", name)
         if statement is None:
             statement = await self._create(mac, run.month)
-        if statement is None:
+        if statement is None or self._cursor(ledger_key, run.chain_id) >= run.rows[0].row.sequence:
             return False
         status = with_run(statement, run, ledger_key, context.timestamp())
         return await write_status(context, statement, status) is not None

@@ -17,6 +17,7 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube import Conflict
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.settled_shards import KEPT
+from voxfleet_operator.reconcile.statement.reconcile import StatementReconciler
 
 HOUR = int(KEPT.total_seconds())
 
@@ -209,6 +210,30 @@ async def test_a_run_is_written_only_after_the_one_before_it() -> None:
     world.api.apply_status = refuse_the_first  # type: ignore[method-assign, assignment] # the server of this test
     await pass_hours(world, 2)
     assert written == ["mac-a-2026-11", "mac-a-2026-11", "mac-a-2026-12"]
+    assert_each_mac_is_counted_once(world)
+
+
+async def test_a_run_that_another_process_has_settled_meanwhile_is_not_settled_again() -> None:
+    """A former leader writes between two runs of a pass, and the watch shows it before the second run's turn."""
+    world, key = World(seed=5, macs=1), AttemptKey("a-deleted-shard", 1)
+    agent = world.agents["mac-a"]
+    agent._seal(key, work=1000)
+    world.clock.seconds += 30 * 24 * HOUR
+    agent._seal(key, work=2000)
+    former, apply = StatementReconciler(world.context), world.api.apply_status
+
+    async def let_the_former_leader_write(kind: Any, *request: Any) -> Any:
+        written = await apply(kind, *request)
+        if kind is MachineHourStatement:
+            world.api.apply_status = apply  # type: ignore[method-assign] # the server of this test
+            world.deliver()
+            world.clock.seconds += HOUR  # else it finds that none is due
+            while await former.reconcile(Key("MachineHourStatement", "", "mac-a")) == 0.0:
+                pass
+        return written
+
+    world.api.apply_status = let_the_former_leader_write  # type: ignore[method-assign, assignment] # as above
+    await pass_hours(world, 2)
     assert_each_mac_is_counted_once(world)
 
 
