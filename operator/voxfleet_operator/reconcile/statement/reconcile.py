@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from voxfleet_api import API_VERSION
-from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import Key
@@ -44,7 +44,7 @@ class StatementReconciler:
         ledger_key = view.identity.ledger_key
         runs = settled_runs(
             view,
-            lambda uid: context.cache.by_uid(AudioShard, uid),
+            self._shard,
             lambda chain_id: self._cursor(ledger_key, chain_id),
         )
         last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
@@ -54,6 +54,12 @@ class StatementReconciler:
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
         return POLL_SECONDS
+
+    def _shard(self, uid: str) -> AudioShard | None:
+        """None if its job is gone, too: nobody records any more how the attempts of such a shard end."""
+        cache = self._context.cache
+        shard = cache.by_uid(AudioShard, uid)
+        return None if shard is None or cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid) is None else shard
 
     def _cursor(self, ledger_key: str, chain_id: str) -> int:
         head = self._stored.head(ledger_key, chain_id)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILURES, calm, chaos
 from tests.unit.operator.decisions.world import World
 
@@ -249,4 +251,19 @@ async def test_rows_of_the_machine_before_are_not_counted_under_the_key_of_the_n
     world.api.user_edits("MacAgent", "", "mac-a", ledgerPublicKey="B" * 43 + "=")
     world.deliver()
     await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_shard_whose_job_is_gone_holds_up_no_statement(ended: bool) -> None:
+    """After `kubectl delete --cascade=orphan`."""
+    world = World(seed=5, macs=1)
+    world.api.add(job_body())
+    agent = world.agents["mac-a"]
+    await until(world, lambda: any(run.laned for run in agent.runs.values()))
+    if ended:
+        agent.work()
+    world.api._drop(world.api.objects[Key("AudioBatchJob", "team", "job")])
+    await pass_hours(world, 2)
+    assert agent.rows and not agent.runs and world.shards() != []
     assert_each_mac_is_counted_once(world)
