@@ -15,7 +15,7 @@ from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
-from voxfleet_operator.reconcile.statement.status import with_run
+from voxfleet_operator.reconcile.statement.status import takes, with_run
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
@@ -67,18 +67,28 @@ class StatementReconciler:
 
     async def _write(self, mac: str, ledger_key: str, run: SettledRun) -> bool:
         """False if the pass has to run again; also if another process has settled rows of the run meanwhile."""
-        context, name = self._context, statement_name(mac, run.month)
-        statement = context.cache.get(MachineHourStatement, "", name)
-        if statement is None:
-            statement = await self._create(mac, run.month)
+        context = self._context
+        statement = await self._statement(mac, ledger_key, run)
         if statement is None or self._cursor(ledger_key, run.chain_id) >= run.rows[0].row.sequence:
             return False
         status = with_run(statement, run, ledger_key, context.timestamp())
         return await write_status(context, statement, status) is not None
 
-    async def _create(self, mac: str, month: str) -> MachineHourStatement | None:
+    async def _statement(self, mac: str, ledger_key: str, run: SettledRun) -> MachineHourStatement | None:
+        """The first part of the month's statement that takes the chain, created if all others are full.
+
+        None if one existed that the cache lacked.
+        """
+        part, get = 1, self._context.cache.get
+        while (found := get(MachineHourStatement, "", statement_name(mac, run.month, part))) is not None:
+            if takes(found, run, ledger_key):
+                return found
+            part += 1
+        return await self._create(mac, run.month, part)
+
+    async def _create(self, mac: str, month: str, part: int) -> MachineHourStatement | None:
         """None if a statement existed that the cache lacked: its cursor has to be seen first."""
-        context, name = self._context, statement_name(mac, month)
+        context, name = self._context, statement_name(mac, month, part)
         context.leader.check()
         body = {
             "apiVersion": API_VERSION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILU
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube import Conflict
@@ -266,4 +268,19 @@ async def test_a_shard_whose_job_is_gone_holds_up_no_statement(ended: bool) -> N
     world.api._drop(world.api.objects[Key("AudioBatchJob", "team", "job")])
     await pass_hours(world, 2)
     assert agent.rows and not agent.runs and world.shards() != []
+    assert_each_mac_is_counted_once(world)
+
+
+async def test_more_chains_in_a_month_than_a_statement_lists_go_on_in_its_next_part() -> None:
+    """A chain begins anew with each loss of an agent's state."""
+    world = World(seed=5, macs=1)
+    agent = world.agents["mac-a"]
+    world.fleet.stored_head = lambda _: None
+    for number in range(MAX_CHAINS + 2):
+        agent.sequence, first = 0, len(agent.rows)
+        agent._seal(AttemptKey(f"a-deleted-shard-{number}", 1), work=1000)
+        agent.rows[first:] = [replace(row, chain_id=f"chain-{number}") for row in agent.rows[first:]]
+        await pass_hours(world, 2)
+    names = [statement.metadata.name for statement in world.api.all(MachineHourStatement)]
+    assert names == ["mac-a-2026-11", "mac-a-2026-11-2"]
     assert_each_mac_is_counted_once(world)
