@@ -46,8 +46,8 @@ class MachineHourStatementStatus(
     json_schema_extra=validations(
         cel(
             "!has(oldSelf.cursors) || (has(self.cursors) && oldSelf.cursors.all(old, self.cursors.exists(new,"
-            " new.chainId == old.chainId && new.sequence >= old.sequence)))",
-            "a cursor never falls, or rows would count twice",
+            " new.chainId == old.chainId && new.sequence >= old.sequence && new.ledgerKey == old.ledgerKey)))",
+            "a cursor never falls and keeps its key, or rows would count twice",
         ),
     ),
 ):

@@ -14,10 +14,14 @@ SignedChain = tuple[str, str]
 """A ledger key and the id of a chain. It is one machine's, whatever the name of its MacAgent."""
 
 
-def statement_name(mac: str, month: str) -> str:
-    """Deterministic, so that creating a statement again finds the one that exists."""
-    name = f"{mac}-{month}"
-    return name if len(name) <= LONGEST_NAME else f"{mac[:200]}-{sha256_hex(mac.encode())[:16]}-{month}"
+def statement_name(mac: str, month: str, part: int = 1) -> str:
+    """Deterministic, so that creating a statement again finds the one that exists.
+
+    A month has further parts, from 2, only if the Mac began more chains in it than one statement lists.
+    """
+    end = month if part == 1 else f"{month}-{part}"
+    name = f"{mac}-{end}"
+    return name if len(name) <= LONGEST_NAME else f"{mac[:200]}-{sha256_hex(mac.encode())[:16]}-{end}"
 
 
 def newest_heads(statements: Iterable[MachineHourStatement]) -> Mapping[SignedChain, ChainHead]:

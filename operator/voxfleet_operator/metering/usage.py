@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobUsage
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
 
@@ -15,7 +15,6 @@ NO_ROWS = AttemptUsage(chain_id="", first_sequence=0, last_sequence=-1, rows=0, 
 
 
 def attempt_usage(
-    record: AttemptRecord,
     report: AttemptStatus | None,
     verified: AttemptUsage | None,
     *,
@@ -24,10 +23,10 @@ def attempt_usage(
     """The usage to record for an attempt that ended, or None while its last rows are still expected.
 
     `report` is what the Mac says about it, and `verified` is the sum of its rows verified so far. `expecting` says that
-    the Mac is in contact and its ledger verifies, so missing rows are on their way.
+    the Mac is in contact and its ledger verifies, so missing rows are on their way. No outcome says that there are
+    none: an attempt that was refused or taken back may have run before, and a new process has no report of it yet.
     """
-    never_ran = record.outcome in (AttemptOutcome.REFUSED, AttemptOutcome.RETURNED) and report is None
-    if never_ran or _sealed(report, verified, expecting=expecting):
+    if _sealed(report, verified, expecting=expecting):
         return (verified or NO_ROWS).model_copy(update={"complete": True})
     return None if expecting else verified
 

@@ -54,8 +54,8 @@ def statement(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
     installed_crds.kubectl("delete", "mhs", "transition", "--ignore-not-found")
 
 
-def patch_cursors(control_plane: ControlPlane, sequence: int, *chains: str) -> str:
-    cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64, "ledgerKey": "k"} for chain in chains]
+def patch_cursors(control_plane: ControlPlane, sequence: int, *chains: str, key: str = "k") -> str:
+    cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64, "ledgerKey": key} for chain in chains]
     return patch(control_plane, "mhs", {"status": {"cursors": cursors}}, "--subresource=status")
 
 
@@ -185,6 +185,11 @@ def test_each_field_of_a_statement_is_immutable_and_the_refusal_names_it(stateme
 def test_a_cursor_never_falls(statement: ControlPlane, sequence: int, chains: tuple[str, ...]) -> None:
     with pytest.raises(KubectlFailed, match=ADVICE[5]):
         patch_cursors(statement, sequence, *chains)
+
+
+def test_a_cursor_keeps_its_key(statement: ControlPlane) -> None:
+    with pytest.raises(KubectlFailed, match=ADVICE[5]):
+        patch_cursors(statement, 6, "chain-a", "chain-b", key="another")
 
 
 def test_a_cursor_moves_on_and_chains_join(statement: ControlPlane) -> None:

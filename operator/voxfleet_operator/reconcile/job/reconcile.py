@@ -9,7 +9,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContrac
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import Outcome, attempt_view
+from voxfleet_operator.fleet.mac_view import Outcome
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -172,15 +172,23 @@ class JobReconciler:
         return removal.again_seconds
 
     def _is_counted(self, record: AttemptRecord) -> bool:
-        """Also if no MacAgent stands for the machine: there is no session, and nothing will be settled."""
+        """Also if no MacAgent stands for the machine: there is no session, and nothing will be settled.
+
+        Asks the cache alone: what a new leader's fleet does not know yet says nothing.
+        """
         if record.usage is None or record.usage.rows == 0:
             return True
-        view = attempt_view(record, self._context.fleet.views())
-        mac = None if view is None else self._context.cache.get(MacAgent, "", view.name)
-        if mac is None:
+        cache = self._context.cache
+        if record.machine is not None:
+            key = record.machine.ledger_key
+        elif (mac := cache.get(MacAgent, "", record.mac)) is not None:
+            key = mac.spec.ledger_public_key
+        else:
+            return self._context.synced()
+        head = self._stored.head(key, record.usage.chain_id)
+        if head is not None and head.sequence >= record.usage.last_sequence:
             return True
-        head = self._stored.head(mac.spec.ledger_public_key, record.usage.chain_id)
-        return head is not None and head.sequence >= record.usage.last_sequence
+        return self._context.synced() and all(mac.spec.ledger_public_key != key for mac in cache.all(MacAgent))
 
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:

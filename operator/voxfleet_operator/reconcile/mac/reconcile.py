@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
@@ -59,7 +59,10 @@ class MacReconciler:
                 self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, view: MacView) -> float | None:
-        """Deletes attempts whose AudioShard is gone. What is left to delete is not stored: every pass finds it anew."""
+        """Deletes attempts whose AudioShard, or its job, is gone.
+
+        What is left to delete is not stored: every pass finds it anew.
+        """
         if not view.connected or not self._context.synced():
             return None
         fleet = self._context.fleet
@@ -78,8 +81,11 @@ class MacReconciler:
         return again
 
     def _recorded(self, shard_uid: str, attempt: int, mac: MacView) -> bool:
-        shard = self._context.cache.by_uid(AudioShard, shard_uid)
-        return shard is not None and records(shard, attempt, mac)
+        cache = self._context.cache
+        shard = cache.by_uid(AudioShard, shard_uid)
+        if shard is None or cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid) is None:
+            return False
+        return records(shard, attempt, mac)
 
     async def _exists(self, report: AttemptStatus, mac: MacView) -> bool:
         """Asks the API server: the cache may lag, and a deletion cannot be undone."""
@@ -87,4 +93,9 @@ class MacReconciler:
         if found is None:
             return False
         observe(self._context, found)
-        return found.metadata.uid == report.shard_uid and records(found, report.attempt, mac)
+        if found.metadata.uid != report.shard_uid or not records(found, report.attempt, mac):
+            return False
+        job = await self._context.api.get(AudioBatchJob, report.namespace, found.spec.job_ref.name)
+        if job is not None:
+            observe(self._context, job)
+        return job is not None and job.metadata.uid == found.spec.job_ref.uid

@@ -156,7 +156,7 @@ def usage_of(shard: AudioShard, record: AttemptRecord, view: MacView | None) -> 
         return None
     key = AttemptKey(shard.metadata.uid, record.attempt)
     expecting = view.connected and view.ledger_error is None
-    return attempt_usage(record, view.attempts.get(key), view.usage.get(key), expecting=expecting)
+    return attempt_usage(view.attempts.get(key), view.usage.get(key), expecting=expecting)
 
 
 @dataclass(frozen=True, slots=True)

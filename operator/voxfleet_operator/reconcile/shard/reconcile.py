@@ -318,7 +318,7 @@ class _AssignedAttempt:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
-        usage = usage_of(self._shard, self._record.model_copy(update={"outcome": outcome}), self._view)
+        usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
             self._shard,
             outcome,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import structlog
 
 from voxfleet_api import API_VERSION
-from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
-from voxfleet_operator.reconcile.statement.status import with_run
+from voxfleet_operator.reconcile.statement.status import takes, with_run
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
@@ -38,37 +38,57 @@ class StatementReconciler:
             return None
         if not context.synced():
             return POLL_SECONDS
+        view = context.fleet.view(key.name)
+        if view.identity is None or view.identity.ledger_key != mac.spec.ledger_public_key:
+            return POLL_SECONDS  # its rows are of the machine that the MacAgent stood for before it was edited
+        ledger_key = view.identity.ledger_key
         runs = settled_runs(
-            context.fleet.view(key.name),
-            lambda uid: context.cache.by_uid(AudioShard, uid),
-            lambda chain_id: self._cursor(mac, chain_id),
+            view,
+            self._shard,
+            lambda chain_id: self._cursor(ledger_key, chain_id),
         )
         last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
         if is_due(runs, last, context.now()):
             for run in runs:
-                if not await self._write(mac, run):
+                if not await self._write(key.name, ledger_key, run):
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
         return POLL_SECONDS
 
-    def _cursor(self, mac: MacAgent, chain_id: str) -> int:
-        head = self._stored.head(mac.spec.ledger_public_key, chain_id)
+    def _shard(self, uid: str) -> AudioShard | None:
+        """None if its job is gone, too: nobody records any more how the attempts of such a shard end."""
+        cache = self._context.cache
+        shard = cache.by_uid(AudioShard, uid)
+        return None if shard is None or cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid) is None else shard
+
+    def _cursor(self, ledger_key: str, chain_id: str) -> int:
+        head = self._stored.head(ledger_key, chain_id)
         return -1 if head is None else head.sequence
 
-    async def _write(self, mac: MacAgent, run: SettledRun) -> bool:
-        """False if the pass has to run again."""
-        context, name = self._context, statement_name(mac.metadata.name, run.month)
-        statement = context.cache.get(MachineHourStatement, "", name)
-        if statement is None:
-            statement = await self._create(mac.metadata.name, run.month)
-        if statement is None:
+    async def _write(self, mac: str, ledger_key: str, run: SettledRun) -> bool:
+        """False if the pass has to run again; also if another process has settled rows of the run meanwhile."""
+        context = self._context
+        statement = await self._statement(mac, ledger_key, run)
+        if statement is None or self._cursor(ledger_key, run.chain_id) >= run.rows[0].row.sequence:
             return False
-        status = with_run(statement, run, mac.spec.ledger_public_key, context.timestamp())
+        status = with_run(statement, run, ledger_key, context.timestamp())
         return await write_status(context, statement, status) is not None
 
-    async def _create(self, mac: str, month: str) -> MachineHourStatement | None:
+    async def _statement(self, mac: str, ledger_key: str, run: SettledRun) -> MachineHourStatement | None:
+        """The first part of the month's statement that takes the chain, created if all others are full.
+
+        None if one existed that the cache lacked.
+        """
+        part, get = 1, self._context.cache.get
+        while (found := get(MachineHourStatement, "", statement_name(mac, run.month, part))) is not None:
+            if takes(found, run, ledger_key):
+                return found
+            part += 1
+        return await self._create(mac, run.month, part)
+
+    async def _create(self, mac: str, month: str, part: int) -> MachineHourStatement | None:
         """None if a statement existed that the cache lacked: its cursor has to be seen first."""
-        context, name = self._context, statement_name(mac, month)
+        context, name = self._context, statement_name(mac, month, part)
         context.leader.check()
         body = {
             "apiVersion": API_VERSION,

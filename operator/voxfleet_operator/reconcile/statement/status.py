@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxfleet_api.kinds import MachineHourStatement
-from voxfleet_api.kinds.machine_hour_statement import ChainCursor, MachineHourStatementStatus
+from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS, ChainCursor, MachineHourStatementStatus
 from voxfleet_api.quantities import hours_text, seconds_milliseconds, seconds_text
 from voxfleet_operator.reconcile.statement.decide import SettledRun, TimeClass
 
@@ -13,6 +13,13 @@ _FIELDS = {
     TimeClass.OVERHEAD: "overhead_seconds",
     TimeClass.ORPHANED: "orphaned_seconds",
 }
+
+
+def takes(statement: MachineHourStatement, run: SettledRun, ledger_key: str) -> bool:
+    """Whether the statement has a cursor of the chain, or room for one. A chain of another key is another chain."""
+    cursors = statement.status.cursors
+    own = next((item for item in cursors if item.chain_id == run.chain_id), None)
+    return len(cursors) < MAX_CHAINS if own is None else own.ledger_key == ledger_key
 
 
 def with_run(statement: MachineHourStatement, run: SettledRun, ledger_key: str, now: str) -> MachineHourStatementStatus:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from tests.unit.operator.decisions.bodies import LEDGER_KEY
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
 from voxfleet_api.conditions import Reason
@@ -63,8 +64,8 @@ class Agent:
     random: Random
     lanes: int = 1
     hardware_id: str = ""
-    ledger_key: str = ""
     """Unless given, each name has a machine of its own."""
+    ledger_key: str = LEDGER_KEY
     runs: dict[AttemptKey, Run] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
     usage: dict[AttemptKey, AttemptUsage] = field(default_factory=dict)
@@ -79,9 +80,7 @@ class Agent:
 
     @property
     def identity(self) -> MachineIdentity:
-        return MachineIdentity(
-            hardware_id=self.hardware_id or f"hardware-{self.name}", ledger_key=self.ledger_key or f"key-{self.name}"
-        )
+        return MachineIdentity(hardware_id=self.hardware_id or f"hardware-{self.name}", ledger_key=self.ledger_key)
 
     def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         spec = AttemptSpec.load(request.spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
+from voxfleet_api.kinds.audio_shard import AttemptUsage, JobRef, Stage
 from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_operator.metering.usage import NO_ROWS, attempt_usage
 
@@ -27,24 +27,19 @@ def report(state: AttemptState) -> AttemptStatus:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "state", "verified", "expecting", "found"),
+    ("state", "verified", "expecting", "found"),
     [
-        pytest.param(AttemptOutcome.REFUSED, None, None, True, NO_ROWS, id="refused and unknown there: never ran"),
-        pytest.param(AttemptOutcome.REFUSED, None, None, False, NO_ROWS, id="refused, and then out of contact"),
-        pytest.param(AttemptOutcome.REFUSED, AttemptState.DELETING, SUM, True, None, id="refused after it had run"),
-        pytest.param(AttemptOutcome.REFUSED, AttemptState.DELETING, SUM, False, SUM, id="so far, out of contact"),
-        pytest.param(AttemptOutcome.REFUSED, None, SUM, True, WHOLE, id="deleted there: all rows came first"),
-        pytest.param(AttemptOutcome.LOST, None, SUM, False, SUM, id="lost: more rows may come"),
-        pytest.param(AttemptOutcome.LOST, AttemptState.PARKED, SUM, True, None, id="back, not yet deleted"),
+        pytest.param(None, None, True, NO_ROWS, id="unknown there, and no row: never ran"),
+        pytest.param(None, None, False, None, id="out of contact, as all Macs are to a new process"),
+        pytest.param(AttemptState.DELETING, SUM, True, None, id="deleted after it had run"),
+        pytest.param(AttemptState.DELETING, SUM, False, SUM, id="so far, out of contact"),
+        pytest.param(None, SUM, True, WHOLE, id="deleted there: all rows came first"),
+        pytest.param(None, SUM, False, SUM, id="lost: more rows may come"),
+        pytest.param(AttemptState.PARKED, SUM, True, None, id="back, not yet deleted"),
     ],
 )
 def test_usage_is_complete_only_when_no_row_can_come(
-    outcome: AttemptOutcome,
-    state: AttemptState | None,
-    verified: AttemptUsage | None,
-    expecting: bool,
-    found: AttemptUsage | None,
+    state: AttemptState | None, verified: AttemptUsage | None, expecting: bool, found: AttemptUsage | None
 ) -> None:
-    record = AttemptRecord(attempt=1, mac="mac-a", outcome=outcome)
     seen = None if state is None else report(state)
-    assert attempt_usage(record, seen, verified, expecting=expecting) == found
+    assert attempt_usage(seen, verified, expecting=expecting) == found

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILURES, calm, chaos
 from tests.unit.operator.decisions.world import World
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube import Conflict
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.settled_shards import KEPT
+from voxfleet_operator.reconcile.statement.reconcile import StatementReconciler
 
 HOUR = int(KEPT.total_seconds())
 
@@ -119,7 +124,17 @@ async def test_shards_wait_for_the_statement_that_counts_them() -> None:
     del world.reconcilers["MachineHourStatement"]  # type: ignore[attr-defined] # a dict, in truth
     world.reconcilers["MachineHourStatement"] = Idle()  # type: ignore[index] # see above
     await pass_hours(world, 6)
-    assert [shard.metadata.name for shard in world.shards("night-0")] == [f"night-0-{n:05d}" for n in range(5)]
+    names = [f"night-0-{n:05d}" for n in range(5)]
+    assert [shard.metadata.name for shard in world.shards("night-0")] == names
+
+    world.start_operator()
+    await world.reconcilers["AudioBatchJob"].reconcile(Key("AudioBatchJob", "team", "night-0"))
+    assert [shard.metadata.name for shard in world.shards("night-0")] == names, "a new leader knows no Mac at first"
+    for mac in world.agents:
+        world.api.user_deletes(MacAgent, "", mac)
+    world.deliver()
+    await world.reconcilers["AudioBatchJob"].reconcile(Key("AudioBatchJob", "team", "night-0"))
+    assert world.shards("night-0") == [], "no MacAgent has the key, so nothing more will be settled"
 
 
 class Idle:
@@ -199,4 +214,73 @@ async def test_a_run_is_written_only_after_the_one_before_it() -> None:
     world.api.apply_status = refuse_the_first  # type: ignore[method-assign, assignment] # the server of this test
     await pass_hours(world, 2)
     assert written == ["mac-a-2026-11", "mac-a-2026-11", "mac-a-2026-12"]
+    assert_each_mac_is_counted_once(world)
+
+
+async def test_a_run_that_another_process_has_settled_meanwhile_is_not_settled_again() -> None:
+    """A former leader writes between two runs of a pass, and the watch shows it before the second run's turn."""
+    world, key = World(seed=5, macs=1), AttemptKey("a-deleted-shard", 1)
+    agent = world.agents["mac-a"]
+    agent._seal(key, work=1000)
+    world.clock.seconds += 30 * 24 * HOUR
+    agent._seal(key, work=2000)
+    former, apply = StatementReconciler(world.context), world.api.apply_status
+
+    async def let_the_former_leader_write(kind: Any, *request: Any) -> Any:
+        written = await apply(kind, *request)
+        if kind is MachineHourStatement:
+            world.api.apply_status = apply  # type: ignore[method-assign] # the server of this test
+            world.deliver()
+            world.clock.seconds += HOUR  # else it finds that none is due
+            while await former.reconcile(Key("MachineHourStatement", "", "mac-a")) == 0.0:
+                pass
+        return written
+
+    world.api.apply_status = let_the_former_leader_write  # type: ignore[method-assign, assignment] # as above
+    await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
+
+
+async def test_rows_of_the_machine_before_are_not_counted_under_the_key_of_the_next() -> None:
+    """The MacAgent was edited, and its session still shows the machine that it stood for."""
+    world, key = World(seed=5, macs=1), AttemptKey("a-deleted-shard", 1)
+    agent = world.agents["mac-a"]
+    agent._seal(key, work=1000)
+    await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
+
+    world.fleet.stored_head = lambda _: None  # the session has begun no new book
+    world.api.user_edits("MacAgent", "", "mac-a", ledgerPublicKey="B" * 43 + "=")
+    world.deliver()
+    await pass_hours(world, 2)
+    assert_each_mac_is_counted_once(world)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_shard_whose_job_is_gone_holds_up_no_statement(ended: bool) -> None:
+    """After `kubectl delete --cascade=orphan`."""
+    world = World(seed=5, macs=1)
+    world.api.add(job_body())
+    agent = world.agents["mac-a"]
+    await until(world, lambda: any(run.laned for run in agent.runs.values()))
+    if ended:
+        agent.work()
+    world.api._drop(world.api.objects[Key("AudioBatchJob", "team", "job")])
+    await pass_hours(world, 2)
+    assert agent.rows and not agent.runs and world.shards() != []
+    assert_each_mac_is_counted_once(world)
+
+
+async def test_more_chains_in_a_month_than_a_statement_lists_go_on_in_its_next_part() -> None:
+    """A chain begins anew with each loss of an agent's state."""
+    world = World(seed=5, macs=1)
+    agent = world.agents["mac-a"]
+    world.fleet.stored_head = lambda _: None
+    for number in range(MAX_CHAINS + 2):
+        agent.sequence, first = 0, len(agent.rows)
+        agent._seal(AttemptKey(f"a-deleted-shard-{number}", 1), work=1000)
+        agent.rows[first:] = [replace(row, chain_id=f"chain-{number}") for row in agent.rows[first:]]
+        await pass_hours(world, 2)
+    names = [statement.metadata.name for statement in world.api.all(MachineHourStatement)]
+    assert names == ["mac-a-2026-11", "mac-a-2026-11-2"]
     assert_each_mac_is_counted_once(world)

@@ -254,6 +254,13 @@ def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
     assert gone.usages == ((1, NO_ROWS),) and gone.deletes == ()
 
 
+@pytest.mark.parametrize("outcome", [item for item in AttemptOutcome if item is not AttemptOutcome.ASSIGNED])
+def test_a_new_process_that_knows_no_mac_yet_does_not_say_that_an_attempt_never_ran(outcome: AttemptOutcome) -> None:
+    """A suspension and a deadline take attempts back that have rows on their Macs."""
+    shard = shard_with(record(1, "mac-a", outcome))
+    assert superseded(shard, {"mac-a": view_with(connected=False)}).usages == ()
+
+
 @pytest.mark.parametrize(
     ("usage", "forgotten"),
     [(None, False), (NO_ROWS.model_copy(update={"complete": False}), False), (NO_ROWS, True)],

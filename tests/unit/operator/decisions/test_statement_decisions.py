@@ -11,6 +11,7 @@ from tests.unit.operator.decisions.test_shard_decide import UID, record, report,
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage
+from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
 from voxfleet_operator.cache import Cache
@@ -26,7 +27,7 @@ from voxfleet_operator.reconcile.statement.decide import (
     settled_runs,
     time_class,
 )
-from voxfleet_operator.reconcile.statement.status import with_run
+from voxfleet_operator.reconcile.statement.status import takes, with_run
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 NOW = datetime(2026, 11, 30, 23, tzinfo=UTC)
@@ -219,3 +220,17 @@ def test_a_statement_of_any_mac_has_a_name_of_its_own(length: int) -> None:
     one, other = "a" * length, "a" * (length - 1) + "b"
     assert statement_name(one, "2026-11") != statement_name(other, "2026-11")
     assert len(statement_name(one, "2026-11")) <= 253
+    assert len(statement_name(one, "2026-11", 2)) <= 253 and statement_name(one, "2026-11", 2)[-10:] == "-2026-11-2"
+
+
+def test_a_statement_takes_the_chains_that_it_has_and_new_ones_while_there_is_room() -> None:
+    def run(chain: str) -> SettledRun:
+        return SettledRun(chain, "2026-11", (SettledRow(row(chain=chain), TimeClass.RETRY),))
+
+    cursors = [
+        {"chainId": f"chain-{number}", "sequence": 0, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}
+        for number in range(MAX_CHAINS)
+    ]
+    full, room = statement(cursors=cursors), statement(cursors=cursors[1:])
+    assert takes(full, run("chain-0"), LEDGER_KEY) and not takes(full, run("new"), LEDGER_KEY)
+    assert takes(room, run("new"), LEDGER_KEY) and not takes(room, run("chain-1"), "another")
