@@ -72,30 +72,7 @@ class Ledger:
         """Turns a hold into a signed row and its event; returns None when the hold was already sealed."""
         if not lane_holds.remove(db, hold):
             return None
-        head = chain_head(db, self.chain_id)
-        signed = sign(
-            LedgerRow(
-                chain_id=self.chain_id,
-                sequence=head.sequence + 1,
-                previous_hash=head.hash,
-                control_plane=attempt.control_plane,
-                hardware_id=self.hardware_id,
-                boot_id=hold.boot_id,
-                namespace=attempt.spec.namespace,
-                job_name=attempt.spec.job.name,
-                job_uid=attempt.spec.job.uid,
-                shard_uid=hold.key.shard_uid,
-                attempt=hold.key.attempt,
-                lane=hold.lane,
-                activity=hold.activity,
-                billing_key=attempt.spec.billing_key,
-                wall_start=hold.wall_start,
-                wall_end=hold.wall_end,
-                monotonic_milliseconds=hold.milliseconds,
-                audio_milliseconds=hold.audio_milliseconds,
-            ),
-            self._key,
-        )
+        signed = sign(row_of(hold, attempt, chain_head(db, self.chain_id), self.hardware_id), self._key)
         db.execute(
             "INSERT INTO ledger_rows VALUES (?, ?, ?, ?, ?)",
             (self.chain_id, signed.row.sequence, *hold.key, json.dumps(signed.dump())),
@@ -130,6 +107,30 @@ def last_sequence(db: sqlite3.Connection, chain_id: str) -> int:
     """The number of the newest row, readable or not; -1 before the first."""
     (newest,) = db.execute("SELECT max(sequence) FROM ledger_rows WHERE chain_id = ?", (chain_id,)).fetchone()
     return -1 if newest is None else int(newest)
+
+
+def row_of(hold: lane_holds.LaneHold, attempt: JournaledAttempt, head: ChainHead, hardware_id: str) -> LedgerRow:
+    """The row that follows `head`: what a hold says of an attempt."""
+    return LedgerRow(
+        chain_id=head.chain_id,
+        sequence=head.sequence + 1,
+        previous_hash=head.hash,
+        control_plane=attempt.control_plane,
+        hardware_id=hardware_id,
+        boot_id=hold.boot_id,
+        namespace=attempt.spec.namespace,
+        job_name=attempt.spec.job.name,
+        job_uid=attempt.spec.job.uid,
+        shard_uid=hold.key.shard_uid,
+        attempt=hold.key.attempt,
+        lane=hold.lane,
+        activity=hold.activity,
+        billing_key=attempt.spec.billing_key,
+        wall_start=hold.wall_start,
+        wall_end=hold.wall_end,
+        monotonic_milliseconds=hold.milliseconds,
+        audio_milliseconds=hold.audio_milliseconds,
+    )
 
 
 def chain_head(db: sqlite3.Connection, chain_id: str) -> ChainHead:

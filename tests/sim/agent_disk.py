@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.sim.history import History, PaidTime
 from tests.sim.object_store import Rows
 
+from voxfleet_agent.attempts.event_feed import attempt_status
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.lane_holds import LaneHold
-from voxfleet_agent.ledger import public_key_text
-from voxfleet_api.ledger import GENESIS_HASH, LedgerRow, SignedRow, sign
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptStatus, EventType, LedgerSpan
+from voxfleet_agent.ledger import public_key_text, row_of
+from voxfleet_api.ledger import GENESIS_HASH, ChainHead, SignedRow, sign
+from voxfleet_api.protocol import AttemptKey, AttemptStatus, EventType, LedgerSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,7 @@ class AgentDisk:
         self.public_key = public_key_text(self.key)
 
     def status(self, record: JournaledAttempt) -> AttemptStatus:
-        return AttemptStatus(
-            shard_uid=record.key.shard_uid,
-            attempt=record.key.attempt,
-            spec_digest=record.spec_digest,
-            control_plane=record.control_plane,
-            namespace=record.spec.namespace,
-            job=record.spec.job,
-            shard_name=record.spec.shard_name,
-            stage=record.spec.stage,
-            state=record.state,
-            ended=record.state in TERMINAL_STATES,
-            lane=record.lane,
-            failure=record.failure,
-            progress=record.progress,
-            result=record.result,
-            ledger=self.spans.get(record.key),
-        )
+        return attempt_status(record, self.spans.get(record.key))
 
     def save(self, record: JournaledAttempt) -> None:
         self.attempts[record.key] = record
@@ -77,29 +62,8 @@ class AgentDisk:
         if known is None or known.hold.activity is not hold.activity:
             return
         del self.holds[hold.key]
-        signed = sign(
-            LedgerRow(
-                chain_id=self.chain_id,
-                sequence=len(self.rows),
-                previous_hash=self.rows[-1].hash if self.rows else GENESIS_HASH,
-                control_plane=attempt.control_plane,
-                hardware_id=self.hardware_id,
-                boot_id=hold.boot_id,
-                namespace=attempt.spec.namespace,
-                job_name=attempt.spec.job.name,
-                job_uid=attempt.spec.job.uid,
-                shard_uid=hold.key.shard_uid,
-                attempt=hold.key.attempt,
-                lane=hold.lane,
-                activity=hold.activity,
-                billing_key=attempt.spec.billing_key,
-                wall_start=hold.wall_start,
-                wall_end=hold.wall_end,
-                monotonic_milliseconds=hold.milliseconds,
-                audio_milliseconds=hold.audio_milliseconds,
-            ),
-            self.key,
-        )
+        head = ChainHead(self.chain_id, len(self.rows) - 1, self.rows[-1].hash if self.rows else GENESIS_HASH)
+        signed = sign(row_of(hold, attempt, head, self.hardware_id), self.key)
         self.rows.append(signed)
         first = self.spans[hold.key].first_sequence if hold.key in self.spans else signed.row.sequence
         self.spans[hold.key] = LedgerSpan(

@@ -11,10 +11,11 @@ from typing import Any
 from tests.sim.history import History
 from tests.sim.kinds import KIND_OF, LISTS, ParsedVersions
 from tests.sim.moments import Moments
+from tests.unit.operator.decisions.memory_api import check_transition
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
-from voxfleet_operator.kube import AlreadyExists, Conflict, Invalid, Json, NotFound
+from voxfleet_operator.kube import AlreadyExists, Conflict, Json, NotFound
 from voxfleet_operator.queue import Key
 
 Watcher = Callable[[str, Json], None]
@@ -161,18 +162,6 @@ class ApiServer:
 def key_of(item: Mapping[str, Any]) -> Key:
     metadata = item["metadata"]
     return Key(item["kind"], metadata.get("namespace", ""), metadata["name"])
-
-
-def check_transition(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """The CEL rules of AudioShardStatus. Raises Invalid."""
-    if "attempt" in old:
-        if new.get("attempt", 0) < old["attempt"]:
-            raise Invalid("attempt is a fencing token and never falls")
-        same = new["attempt"] == old["attempt"]
-        if same and (new["mac"], new["specDigest"]) != (old["mac"], old["specDigest"]):
-            raise Invalid("an attempt belongs to one Mac for ever")
-    if "commit" in old and new.get("commit") != old["commit"]:
-        raise Invalid("a commit does not change")
 
 
 def _reason(status: Mapping[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import span
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptList, AttemptStatus, EventType
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptList, AttemptStatus, EventType, LedgerSpan
 
 PAGE_BYTES = 2 * 2**20
 """A page of attempts ends once it is longer. One attempt is some kB, a Plan's with all boundaries some 40."""
@@ -118,6 +118,11 @@ class EventFeed:
 
 
 def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -> AttemptStatus:
+    return attempt_status(record, span(db, chain_id, record.key))
+
+
+def attempt_status(record: JournaledAttempt, rows: LedgerSpan | None) -> AttemptStatus:
+    """`rows`: what the attempt has in the ledger so far."""
     return AttemptStatus(
         shard_uid=record.key.shard_uid,
         attempt=record.key.attempt,
@@ -133,7 +138,7 @@ def status_of(db: sqlite3.Connection, chain_id: str, record: JournaledAttempt) -
         failure=record.failure,
         progress=record.progress,
         result=record.result,
-        ledger=span(db, chain_id, record.key),
+        ledger=rows,
         scratch_high_water_bytes=record.scratch_high_water_bytes,
         scratch_residue_bytes=record.scratch_residue_bytes,
     )

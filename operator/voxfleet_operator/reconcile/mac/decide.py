@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
+from voxfleet_operator.reconcile.shard.status import is_settled
 
 Recorded = Callable[[str, int, MacView], bool]
 """(shard UID, attempt, Mac) -> whether this attempt was assigned to the machine that this Mac is."""
@@ -15,12 +15,7 @@ Recorded = Callable[[str, int, MacView], bool]
 
 def awaits(shard: AudioShard, mac: MacView) -> bool:
     """Whether the shard has an attempt on this Mac, or one that ended there with machine time not verified yet."""
-    return any(
-        stands_for(mac, record)
-        for record in shard.status.attempts
-        if record.outcome is AttemptOutcome.ASSIGNED
-        or (shard.spec.stage is Stage.PROCESS and (record.usage is None or not record.usage.complete))
-    )
+    return any(stands_for(mac, record) for record in shard.status.attempts if not is_settled(shard, record))
 
 
 def records(shard: AudioShard, attempt: int, mac: MacView) -> bool:

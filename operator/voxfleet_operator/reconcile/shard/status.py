@@ -109,7 +109,7 @@ def assigned(
         for record in shard.status.attempts
     )
     record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, outcome=AttemptOutcome.ASSIGNED)
-    listed, folded = fold(shard.status.folded, (*records, record), lanes=shard.spec.stage is Stage.PROCESS)
+    listed, folded = fold(shard, (*records, record))
     return _with_condition(
         shard,
         shard.status.model_copy(
@@ -201,17 +201,18 @@ def failed_for_good(failure_class: str | None, retries: int, retry_limit: int) -
 
 
 def fold(
-    folded: FoldedAttempts | None, records: Iterable[AttemptRecord], *, lanes: bool
+    shard: AudioShard, records: Iterable[AttemptRecord]
 ) -> tuple[tuple[AttemptRecord, ...], FoldedAttempts | None]:
     """Sums up the oldest ended attempts beyond KEPT_ATTEMPTS. Those whose rows are still expected stay until the list
-    is full. `lanes`: whether the attempts hold lanes and so have rows.
+    is full.
     """
+    folded = shard.status.folded
     listed = sorted(records, key=lambda record: record.attempt)
     while len(listed) > KEPT_ATTEMPTS:
-        ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
-        settled = [record for record in ended if not lanes or (record.usage is not None and record.usage.complete)]
+        settled = [record for record in listed if is_settled(shard, record)]
         if not settled and len(listed) <= MAX_ATTEMPTS:
             break
+        ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
         oldest = (settled or ended)[0]
         listed.remove(oldest)
         folded = _with_folded(folded or FoldedAttempts(), oldest, settled=bool(settled))

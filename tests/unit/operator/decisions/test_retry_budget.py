@@ -144,11 +144,11 @@ def test_attempts_whose_rows_are_expected_stay_listed_while_there_is_room() -> N
     open_, done = AttemptOutcome.LOST, AttemptOutcome.FAILED
     records = [AttemptRecord(attempt=1, mac="mac-a", outcome=open_)]
     records += [AttemptRecord(attempt=n, mac="mac-b", outcome=done, usage=NO_ROWS) for n in range(2, KEPT_ATTEMPTS + 3)]
-    listed, folded = fold(None, records, lanes=True)
+    listed, folded = fold(a_shard(a_job(), Stage.PROCESS), records)
     assert [record.attempt for record in listed] == [1, *range(4, KEPT_ATTEMPTS + 3)]
     assert folded is not None and (folded.attempts, folded.retries, folded.unsettled) == (2, 2, 0)
     lost = [AttemptRecord(attempt=n, mac="mac-a", outcome=open_) for n in range(1, MAX_ATTEMPTS + 2)]
-    listed, folded = fold(None, lost, lanes=True)
+    listed, folded = fold(a_shard(a_job(), Stage.PROCESS), lost)
     assert len(listed) == MAX_ATTEMPTS and folded is not None and folded.unsettled == 1
 
 
