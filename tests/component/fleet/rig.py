@@ -20,6 +20,9 @@ from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order, Outcom
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 
+DIGEST = "sha256:" + "0" * 64
+REQUEST = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
+A, B, C = (AttemptKey(f"shard-{letter}", 1) for letter in "abc")
 FAST = SessionTiming(
     call_seconds=10.0,
     silence_seconds=1.0,
