@@ -246,6 +246,8 @@ class PoolFacts(StatusModel):
     kind: Annotated[str, OPEN_VALUE]
     lanes: int
     free_lanes: int
+    memory_cap_bytes: int | None = None
+    """Of each lane; None: an agent that does not say."""
 
 
 class Capability(StrEnum):
@@ -269,6 +271,8 @@ class MachineFacts(StatusModel):
     pools: tuple[PoolFacts, ...]
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
+    lacks_scratch: bool = False
+    """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
     ledger_chain_id: str
     ledger_sequence: int
 

@@ -24,6 +24,9 @@ class PlanResult(StatusModel):
     manifest_sha256: Annotated[Sha256Hex, Field(description="sha256 of plan/<attempt>/manifest.jsonl.")]
     model_digest: Annotated[Digest, Field(description="Digest of the model's files.")]
     model_revision: Annotated[str | None, Field(max_length=64, description="The hub's commit.")] = None
+    model_bytes: Annotated[
+        int | None, Field(ge=0, description="The least memory that its weights take; absent if the agent did not say.")
+    ] = None
     boundaries: Annotated[
         tuple[int, ...],
         Field(

@@ -65,6 +65,14 @@ class LabelSelector(SpecModel):
         Field(max_length=16, json_schema_extra=list_atomic(), description="Further conditions on labels."),
     ] = ()
 
+    def __hash__(self) -> int:
+        return hash((frozenset(self.match_labels.items()), self.match_expressions))
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The labels that it looks at."""
+        return frozenset((*self.match_labels, *(requirement.key for requirement in self.match_expressions)))
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
             requirement.matches(labels) for requirement in self.match_expressions

@@ -32,14 +32,17 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.results import PlanResult
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_api.taints import Toleration
 
 STATUS_CLIPS = 20
 """The most quarantined, and the most failed, clips that a status names."""
+MAX_PRIORITY = 1000
 MAX_DEADLINE_SECONDS = 366 * 24 * 3600
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
@@ -136,6 +139,15 @@ class AudioBatchJobSpec(
     parallelism: Annotated[
         int, Field(ge=1, le=1000, description="Maximum number of lanes that work on this job at the same time.")
     ] = 4
+    priority: Annotated[
+        int,
+        Field(
+            ge=-MAX_PRIORITY,
+            le=MAX_PRIORITY,
+            description="Jobs with a higher priority get lanes before the others of their namespace; older ones come"
+            " first among equals. Namespaces share the Macs whatever the priorities of their jobs.",
+        ),
+    ] = 0
     active_deadline_seconds: Annotated[
         int | None,
         Field(
@@ -163,6 +175,15 @@ class AudioBatchJobSpec(
     mac_selector: Annotated[
         LabelSelector, Field(description="Labels of the MacAgents that may run this job; empty: all.")
     ] = LabelSelector()
+    tolerations: Annotated[
+        tuple[Toleration, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_unique(),
+            description="Taints of MacAgents that do not keep this job off.",
+        ),
+    ] = ()
+    requirements: Annotated[Requirements, Field(description="What a Mac must have to run this job.")] = Requirements()
     billing_key: Annotated[
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),
@@ -332,7 +353,7 @@ class AudioBatchJob(
         ),
         frozen_spec=FrozenSpec(
             "apply a job with another name instead",
-            mutable=("parallelism", "activeDeadlineSeconds", "suspend", "cancel"),
+            mutable=("parallelism", "priority", "activeDeadlineSeconds", "suspend", "cancel"),
         ),
     )
 

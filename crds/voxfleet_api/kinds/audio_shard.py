@@ -31,6 +31,8 @@ from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, Printe
 from voxfleet_api.results import PlanResult
 
 MAX_ATTEMPTS = 16
+MAX_CHIP = 128
+"""The longest name of a chip that is kept."""
 
 
 class Stage(StrEnum):
@@ -118,6 +120,7 @@ class AttemptRecord(StatusModel):
         MachineIdentity | None,
         Field(description="The machine that the MacAgent was then. The attempt stays its own."),
     ] = None
+    chip: Annotated[str | None, Field(max_length=MAX_CHIP, description="That machine's chip.")] = None
     outcome: Annotated[str, OPEN_VALUE, open_enum(AttemptOutcome), Field(description="What became of it.")]
     failure_class: Annotated[
         Annotated[str, OPEN_VALUE, open_enum(FailureClass)] | None,
@@ -132,6 +135,9 @@ class FoldedAttempts(StatusModel):
 
     attempts: Annotated[int, Field(description="How many attempts the sum has.")] = 0
     retries: Annotated[int, Field(description="How many of them cost a retry.")] = 0
+    chip: Annotated[
+        str | None, Field(max_length=MAX_CHIP, description="The chip of the last of them that may have worked.")
+    ] = None
     unsettled: Annotated[int, Field(description="How many had signed rows that were not verified in time.")] = 0
     rows: Annotated[int, Field(description="Their verified ledger rows.")] = 0
     setup_milliseconds: Annotated[int, Field(description="Lane time before their first clip.")] = 0

@@ -21,6 +21,7 @@ from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_api.taints import Taint
 
 HostKey = Annotated[
     str,
@@ -114,6 +115,14 @@ class MacAgentSpec(SpecModel):
             max_length=16,
             json_schema_extra=list_atomic(),
             description="Who may read and write what through this Mac; absent: nothing.",
+        ),
+    ] = ()
+    taints: Annotated[
+        tuple[Taint, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("key", "effect"),
+            description="Keep off all jobs that do not tolerate them.",
         ),
     ] = ()
     unschedulable: Annotated[bool, Field(description="True: no new attempts; running ones finish.")] = False

@@ -20,6 +20,7 @@ from voxfleet_api.base import (
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 
 MAX_CHAINS = 16
+MAX_NAMESPACES = 32
 
 Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 """A calendar month in UTC, such as `2026-11`."""
@@ -39,6 +40,15 @@ class ChainCursor(StatusModel):
     sequence: Annotated[int, Field(ge=0, description="Number of the newest row that is settled.")]
     hash: Annotated[Sha256Hex, Field(description="Hash of that row, which the row after it names.")]
     ledger_key: Annotated[str, Field(max_length=64, description="The key that signed it. The Mac that has it goes on.")]
+
+
+class NamespaceUse(StatusModel):
+    """What one namespace has used of the Mac lately."""
+
+    namespace: Annotated[str, Field(max_length=63, description="The namespace.")]
+    machine_seconds: Annotated[
+        Decimal3, Field(description="Its machine time at `updatedAt`. Half of it counts twelve hours later.")
+    ]
 
 
 class MachineHourStatementStatus(
@@ -72,6 +82,14 @@ class MachineHourStatementStatus(
     ] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the totals.")] = 0
+    recent_use: Annotated[
+        tuple[NamespaceUse, ...],
+        Field(
+            max_length=MAX_NAMESPACES,
+            json_schema_extra=list_map("namespace"),
+            description="The namespaces that used most of it lately. Who used less gets the next lanes.",
+        ),
+    ] = ()
     updated_at: Annotated[Timestamp | None, Field(description="When rows were last added.")] = None
 
 

@@ -222,7 +222,38 @@ BAD: dict[str, Bad] = {
     ),
     "job that runs nowhere": Bad(JOB, {"spec.parallelism": 0}, "spec.parallelism", "greater than or equal to 1"),
     "job with a task that is not built": Bad(JOB, {"spec.task": "Translate"}, "spec.task", "supported values"),
-    "job with a field that is not built": Bad(JOB, {"spec.priority": 1}, "spec.priority", "unknown field"),
+    "job with a field that is not built": Bad(JOB, {"spec.managedBy": "me"}, "spec.managedBy", "unknown field"),
+    "job above all others": Bad(JOB, {"spec.priority": 1001}, "spec.priority", "less than or equal to 1000"),
+    "job that tolerates a value of no taint": Bad(
+        JOB, {"spec.tolerations": [{"value": "night"}]}, "spec.tolerations[0]", "write operator: Exists"
+    ),
+    "job that tolerates any value, but one": Bad(
+        JOB,
+        {"spec.tolerations": [{"key": "rented", "operator": "Exists", "value": "night"}]},
+        "spec.tolerations[0]",
+        "leave value out",
+    ),
+    "job that tolerates an effect that is not built": Bad(
+        JOB,
+        {"spec.tolerations": [{"operator": "Exists", "effect": "NoExecute"}]},
+        "spec.tolerations[0].effect",
+        'supported values: "NoSchedule"',
+    ),
+    "job that needs no memory at all": Bad(
+        JOB, {"spec.requirements": {"memory": "0"}}, "spec.requirements.memory", "should match"
+    ),
+    "job with a chip twice": Bad(
+        JOB, {"spec.requirements": {"chips": ["M2", "M2"]}}, "spec.requirements.chips", "write each value once"
+    ),
+    "job with a chip without a name": Bad(
+        JOB, {"spec.requirements": {"chips": [" "]}}, "spec.requirements.chips[0]", "should match"
+    ),
+    "mac with one taint twice": Bad(
+        MAC, {"spec.taints": [{"key": "rented"}, {"key": "rented", "value": "night"}]}, "spec.taints[1]", "Duplicate"
+    ),
+    "mac with a taint that is not built": Bad(
+        MAC, {"spec.taints": [{"key": "rented", "effect": "NoExecute"}]}, "spec.taints[0].effect", "supported values"
+    ),
     "job with a name that leaves no room for shards": Bad(
         JOB, {"metadata.name": "n" * 53}, "metadata.name", "shorten it"
     ),
@@ -319,6 +350,23 @@ GOOD: dict[str, Json] = {
                 ]
             }
         },
+    ),
+    "job with tolerations": changed(
+        JOB,
+        {
+            "spec.tolerations": [
+                {"key": "rented", "value": "night", "effect": "NoSchedule"},
+                {"key": "example.com/noisy", "operator": "Exists"},
+                {"operator": "Exists"},
+            ]
+        },
+    ),
+    "job with requirements": changed(
+        JOB,
+        {"spec.requirements": {"memory": "16Gi", "chips": ["M2", "M4 Pro"], "homogeneous": True}, "spec.priority": -9},
+    ),
+    "mac with taints": changed(
+        MAC, {"spec.taints": [{"key": "rented", "value": "night"}, {"key": "noisy", "effect": "NoSchedule"}]}
     ),
     "process shard": SHARD,
     "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),

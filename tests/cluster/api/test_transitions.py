@@ -78,6 +78,8 @@ JOB_CHANGES: dict[str, object] = {
     "credentialsSecretRef": {"name": "s3"},
     "sharding": {"targetAudio": "1m"},
     "macSelector": {"matchLabels": {"site": "berlin"}},
+    "tolerations": [{"key": "rented", "operator": "Exists"}],
+    "requirements": {"memory": "16Gi"},
     "billingKey": "other",
 }
 SHARD_CHANGES: dict[str, object] = {
@@ -109,6 +111,8 @@ LISTS: dict[str, tuple[list[object], Callable[[list[object]], object]]] = {
         ["a", "b"],
         lambda items: {"matchExpressions": [{**EXPRESSION, "values": items}]},
     ),
+    "tolerations": ([{"key": "rented"}, {"operator": "Exists"}], lambda items: items),
+    "requirements.chips": (["M2", "M4"], lambda items: {"chips": items}),
 }
 """Each list of a job's spec, with two items and how its top-level field holds them. Its order is part of the digest."""
 
@@ -118,8 +122,8 @@ def job_with(installed_crds: ControlPlane) -> Iterator[Callable[[str, object], C
     def apply(field: str, value: object) -> ControlPlane:
         body = changed(JOB, {"metadata.name": "transition"})
         spec = cast(Json, body["spec"])
-        given = cast(Json, value)
-        spec[field] = {name: item for name, item in given.items() if item is not None}
+        given = {k: item for k, item in value.items() if item is not None} if isinstance(value, dict) else value
+        spec[field] = given
         installed_crds.apply(body)
         return installed_crds
 
@@ -220,6 +224,7 @@ def test_every_immutable_field_has_a_case(
 
 JOB_EDITS: dict[str, list[object]] = {
     "parallelism": [9],
+    "priority": [5, -5],
     "activeDeadlineSeconds": [60, 3600, None],
     "suspend": [True, False],
     "cancel": [True],
