@@ -109,6 +109,7 @@ class LanePools:
                 kind=config.kind,
                 lanes=config.lanes,
                 free_lanes=sum(lane.name not in self._acquired for lane in self._lanes[config.name]),
+                memory_cap_bytes=config.memory_cap_bytes,
             )
             for config in self._configs
         )

@@ -99,6 +99,21 @@ def check_contents(where: str, folder: Path, names: Iterable[str]) -> None:
                 raise unavailable(f"{where} asks for code of another model in {name}; remove its {_REMOTE_CODE}")
 
 
+def least_weight_bytes(folder: Path) -> int:
+    """The least memory that the model's weights take: the largest file of weights, or all files of one split model.
+
+    A folder may hold more weights than its model uses. Raises OSError, and VoxFleetError(MODEL_UNAVAILABLE) for an
+    index that cannot be read.
+    """
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.safetensors")}
+    split = [
+        sum(sizes.get(name, 0) for name in set(map(str, weights.values())))
+        for index in folder.glob(f"*{_SHARD_INDEX}")
+        if isinstance(weights := _read_settings(f"the model folder {folder}", index).get("weight_map"), Mapping)
+    ]
+    return max([*sizes.values(), *split], default=0)
+
+
 def list_files(folder: Path) -> list[str]:
     """The sorted names of the folder's regular files, without hidden ones such as a Mac's .DS_Store.
 

@@ -95,6 +95,7 @@ class Routes:
                 capabilities=tuple(Capability),
                 pools=tuple(pools.facts()),
                 loaded_models=tuple(pools.loaded_models()),
+                lacks_scratch=self._services.scratch.shortage() is not None,
                 ledger_chain_id=ledger.chain_id,
                 ledger_sequence=sequence,
             )

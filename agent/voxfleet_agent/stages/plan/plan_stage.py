@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
+from voxfleet_agent.models.model_files import least_weight_bytes
 from voxfleet_agent.stages.frozen_plan import nonce_name
 from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
@@ -50,6 +51,7 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     await _check_reference(ctx, retrier)
     model = await retrier(lambda: ctx.models.resolve(plan_spec.model, ctx.storage))
     await asyncio.to_thread(require_model_supports, model.path, ctx.spec)
+    model_bytes = await asyncio.to_thread(least_weight_bytes, model.path)
     listed = await list_input_clips(ctx.storage, retrier, plan_spec.input, ctx.spec.task, ctx.spec.output_folder)
     outage_detector = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
     clips = await _inspect_all(ctx, retrier, outage_detector, listed.clips)
@@ -62,7 +64,7 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     content = canonical_json(plan.dump())
     await files.write_once(plan_name, content)
     crash_points.point("plan-uploaded")
-    return _result(plan, content)
+    return _result(plan, content, model_bytes)
 
 
 async def _frozen_result(files: JobFiles, plan_name: str) -> ShardResult:
@@ -70,10 +72,10 @@ async def _frozen_result(files: JobFiles, plan_name: str) -> ShardResult:
     return _result(PlanFile.model_validate_json(content), content)
 
 
-def _result(plan: PlanFile, content: bytes) -> ShardResult:
-    return ShardResult(
-        commit_sha256=sha256_hex(content), plan=PlanResult(**plan.model_dump(exclude={"contract_digest"}))
-    )
+def _result(plan: PlanFile, content: bytes, model_bytes: int | None = None) -> ShardResult:
+    """`model_bytes` stands in no file: an agent that did not freeze the plan in this run cannot tell it."""
+    found = PlanResult(**plan.model_dump(exclude={"contract_digest"}), model_bytes=model_bytes)
+    return ShardResult(commit_sha256=sha256_hex(content), plan=found)
 
 
 async def _check_reference(ctx: StageContext, retrier: Retrier) -> None:

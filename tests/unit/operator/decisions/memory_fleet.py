@@ -63,6 +63,7 @@ class Agent:
     clock: Clock
     random: Random
     lanes: int = 1
+    chip: str = "M4"
     hardware_id: str = ""
     """Unless given, each name has a machine of its own."""
     ledger_key: str = LEDGER_KEY
@@ -364,7 +365,7 @@ def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
         hardware_id=agent.identity.hardware_id,
         boot_id="boot",
-        chip="M4",
+        chip=agent.chip,
         memory_bytes=2**34,
         os="macOS 26",
         versions={"mlx": "0.32.4"},
