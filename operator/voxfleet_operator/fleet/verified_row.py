@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ from voxfleet_api.ledger import Activity, SignedRow
 from voxfleet_api.protocol import AttemptKey
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-")
+LONGEST_NAMESPACE = 63
 NO_MONTH = "1970-01"
 """The month of a row that a broken clock dated: its time still counts somewhere, and stops no row after it."""
 
@@ -27,6 +29,8 @@ class VerifiedRow:
     activity: Activity
     machine_milliseconds: int
     audio_milliseconds: int
+    namespace: str = ""
+    """The job's, cut to what a namespace's name can have."""
 
     @classmethod
     def of(cls, signed: SignedRow, control_plane: str) -> Self:
@@ -41,4 +45,5 @@ class VerifiedRow:
             activity=row.activity,
             machine_milliseconds=row.monotonic_milliseconds,
             audio_milliseconds=row.audio_milliseconds,
+            namespace=sys.intern(row.namespace[:LONGEST_NAMESPACE]),
         )

@@ -1,10 +1,12 @@
-"""Whether a Mac fits a shard, and if not, why; the reasons of all Macs are summed up in one pending reason. Pure."""
+"""Whether a Mac fits a job, and if not, why; the reasons of all Macs are summed up in one pending reason. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.taints import Taint, untolerated
 from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, Unavailable
 from voxfleet_operator.reconcile.mac.availability import Obstacle
 from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
@@ -32,23 +34,72 @@ KEEPS_NO_BOUNDS = Unavailable(
     "has an agent too old to keep the clips of a manifest within spec.access; upgrade it",
     "have agents too old to keep the clips of a manifest within spec.access; upgrade them",
 )
+LACKS_SCRATCH = Unavailable("is short of scratch space", "are short of scratch space")
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
 NO_LANE = Unavailable("has no free lane", "have no free lane")
 NO_CONTROL_SLOT = Unavailable("plans or finalizes other jobs", "plan or finalize other jobs")
 
 
-def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, str]) -> Unavailable | None:
-    """Why this Mac cannot run this job even with all its lanes free; None if it can."""
+def tainted(taint: Taint) -> Unavailable:
+    return Unavailable(f"has an untolerated taint {taint}", f"have an untolerated taint {taint}")
+
+
+def lacks_memory(needed: str) -> Unavailable:
+    return Unavailable(f"lacks memory (need {needed})", f"lack memory (need {needed})")
+
+
+def other_chip(wanted: Iterable[str]) -> Unavailable:
+    families = " or ".join(wanted)
+    return Unavailable(f"has another chip (need {families})", f"have another chip (need {families})")
+
+
+def not_the_first_chip(first: str) -> Unavailable:
+    end = f"has another chip than the job began on ({first})"
+    return Unavailable(end, end.replace("has", "have", 1))
+
+
+def lanes_too_small(model_bytes: int) -> Unavailable:
+    end = f"lanes too small for the model, which has {-(-model_bytes // 2**20)} MiB"
+    return Unavailable(f"has {end}", f"have {end}")
+
+
+def has_access(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, str]) -> bool:
+    """Whether the Mac opens all addresses of the job to its namespace."""
+    return covers(open_prefixes(mac.access, namespace_labels), job.uris)
+
+
+def static_reason(job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_lane: bool = True) -> Unavailable | None:
+    """Why this Mac cannot run this job even with all its lanes free; None if it can.
+
+    It may read all of job and Mac but what candidates.py says makes no difference. `has_access`: what `has_access`
+    says. `needs_lane`: False for Plan and Finalize, which need less.
+    """
     if mac.unavailable is not None:
         return mac.unavailable
+    if (taint := untolerated(mac.taints, job.tolerations)) is not None:
+        return tainted(taint)
     if not job.mac_selector.matches(mac.labels):
         return SELECTOR
-    if not covers(open_prefixes(mac.access, namespace_labels), job.uris):
+    if not has_access:
         return NO_ACCESS
     if job.names_clips_elsewhere and not mac.keeps_within_prefixes:
         return KEEPS_NO_BOUNDS
-    return None
+    wanted = job.requirements
+    if wanted.memory is not None and mac.memory_bytes < quantity_bytes(wanted.memory):
+        return lacks_memory(wanted.memory)
+    if not wanted.takes_chip(mac.chip):
+        return other_chip(wanted.chips)
+    return _lane_reason(job, mac) if needs_lane else None
+
+
+def _lane_reason(job: PlacementJob, mac: MacSlot) -> Unavailable | None:
+    """Why none of its lanes can work on the job's clips."""
+    if job.chip is not None and job.chip != mac.chip:
+        return not_the_first_chip(job.chip)
+    if job.model_bytes is not None and mac.lane_memory_bytes is not None and mac.lane_memory_bytes < job.model_bytes:
+        return lanes_too_small(job.model_bytes)
+    return LACKS_SCRATCH if mac.lacks_scratch else None
 
 
 def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
@@ -73,7 +124,9 @@ def pending_reason(refusals: Iterable[tuple[MacSlot, Unavailable]], total: int) 
 
 def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
     text = f"{len(macs)} {reason.singular if len(macs) == 1 else reason.plural}"
-    explained = sorted((mac for mac in macs if mac.detail and mac.unavailable is reason), key=lambda mac: mac.name)
-    if not explained:
-        return text
-    return f"{text} ({explained[0].name}: {explained[0].detail})"
+    explained = min((mac for mac in macs if mac.detail and mac.unavailable is reason), key=_name, default=None)
+    return text if explained is None else f"{text} ({explained.name}: {explained.detail})"
+
+
+def _name(mac: MacSlot) -> str:
+    return mac.name

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
+from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
     CONTROL_SLOTS,
     MacSlot,
+    NamespaceStanding,
     PendingShard,
-    PlacementJob,
     PlacementSnapshot,
 )
+from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
-from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
+from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
-from voxfleet_operator.reconcile.mac.status import offline_lanes
-from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, names_clips_elsewhere
-from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
-from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
+from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
+from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes
+from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
+from voxfleet_operator.reconcile.shard.status import current, is_live, retries_used
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,20 @@ class PlacementGatherer:
     backoffs: Backoffs
     blockers: JobBlockers
     lease_clock: LeaseClock
+    statements: StoredStatements
 
     def gather(self) -> PlacementSnapshot:
         cache, blocked = self.context.cache, self.blockers.jobs()
-        held = HeldSlots.of(cache.all(AudioShard), blocked, self.context.fleet.views())
+        shards = [shard for shard in cache.all(AudioShard) if shard.spec.job_ref.uid not in blocked]
+        held = HeldSlots.of(shards, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
-        namespaces = {job.metadata.namespace for job in jobs}
+        labels = {name: cache.namespace_labels(name) for name in {job.metadata.namespace for job in jobs}}
+        pending = tuple(shard for job in jobs for shard in self._pending_shards(job, held))
         return PlacementSnapshot(
-            shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held)),
+            shards=pending,
             macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
-            namespace_labels={name: cache.namespace_labels(name) for name in namespaces},
-            held_lanes=held.namespace_lanes,
+            namespace_labels=labels,
+            standings=self._standings(shards, pending, labels),
         )
 
     def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
@@ -67,28 +72,20 @@ class PlacementGatherer:
 
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
-        common = placement_job(job, held.job_lanes[job.metadata.uid])
-        for shard in shards.all:
-            if self.context.cache.is_assumed(shard.metadata.uid):
+        common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
+        for shard in unfinished(job, shards):
+            uid, replaces_lost = shard.metadata.uid, is_live(shard)
+            if self.context.cache.is_assumed(uid) or (replaces_lost and not self.may_be_replaced(job, shard)):
                 continue
-            if wish_of(job, shard.spec.stage) is not JobWish.WORK:
-                continue
-            if shard.spec.stage is Stage.PROCESS and (shards.halted or job.status.plan is None):
-                continue
-            replaces_lost = is_live(shard)
-            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(job, shard)):
-                continue
-            yield PendingShard(
-                uid=shard.metadata.uid,
-                name=shard.metadata.name,
-                job=common,
-                stage=shard.spec.stage,
-                ordinal=shard.spec.ordinal or 0,
-                next_attempt=(shard.status.attempt or 0) + 1,
-                avoid=mac_to_avoid(shard.status.attempts),
-                not_before_seconds=self.backoffs.shard_until(shard.metadata.uid),
-                replaces_lost=replaces_lost,
-            )
+            pause = self.backoffs.shard_until(uid)
+            yield pending_shard(common, shard, not_before_seconds=pause, replaces_lost=replaces_lost)
+
+    def _standings(
+        self, shards: list[AudioShard], pending: tuple[PendingShard, ...], labels: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, NamespaceStanding]:
+        now = self.context.now()
+        used = added_up(uncounted_use_seconds(shards, self.statements.heads), self.statements.use_seconds(now))
+        return standings(shards, pending, used, labels, now)
 
     def _mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
         name = mac.metadata.name
@@ -99,6 +96,11 @@ class PlacementGatherer:
             name=name,
             labels=mac.metadata.labels,
             access=mac.spec.access,
+            taints=mac.spec.taints,
+            chip=chip_name(view.machine),
+            memory_bytes=0 if view.machine is None else view.machine.memory_bytes,
+            lane_memory_bytes=None if view.machine is None else lane_memory_bytes(view.machine),
+            lacks_scratch=view.machine is not None and view.machine.lacks_scratch,
             keeps_within_prefixes=keeps_within_prefixes(view.machine),
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
@@ -118,15 +120,14 @@ class HeldSlots:
     control: Counter[str] = field(default_factory=Counter)
     """The number of Plan and Finalize attempts, by Mac."""
     job_lanes: Counter[str] = field(default_factory=Counter)
-    namespace_lanes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, shards: Iterable[AudioShard], blocked: AbstractSet[str], views: Mapping[str, MacView]) -> HeldSlots:
-        """`blocked` are UIDs of jobs whose attempts cannot be sent: those hold only what their agents report."""
+    def of(cls, shards: Iterable[AudioShard], views: Mapping[str, MacView]) -> HeldSlots:
+        """`shards`: without those of jobs whose attempts cannot be sent, which hold only what their agents report."""
         held = cls()
         for shard in shards:
             record = current(shard.status)
-            if record is None or not is_live(shard) or shard.spec.job_ref.uid in blocked:
+            if record is None or not is_live(shard):
                 continue
             view = attempt_view(record, views)
             mac = "" if view is None else view.name  # no MacAgent has less room for it
@@ -136,25 +137,9 @@ class HeldSlots:
             key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
             held.lanes.setdefault(mac, set()).add(key)
             held.job_lanes[shard.spec.job_ref.uid] += 1
-            held.namespace_lanes[shard.metadata.namespace] += 1
         return held
 
     def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
         """The attempts that hold lanes, also as the agent reports: one that was given up may still be cleaning up."""
         reported = {key for key, report in view.attempts.items() if report.lane is not None and not report.has_ended}
         return self.lanes.get(mac, set()) | reported
-
-
-def placement_job(job: AudioBatchJob, live_lanes: int) -> PlacementJob:
-    return PlacementJob(
-        uid=job.metadata.uid,
-        namespace=job.metadata.namespace,
-        name=job.metadata.name,
-        created=job.metadata.creation_timestamp,
-        uris=job.spec.uris(),
-        parallelism=job.spec.parallelism,
-        live_lanes=live_lanes,
-        mac_selector=job.spec.mac_selector,
-        model_digest=None if job.status.plan is None else job.status.plan.model_digest,
-        names_clips_elsewhere=names_clips_elsewhere(job.spec),
-    )

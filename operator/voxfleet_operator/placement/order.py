@@ -1,13 +1,21 @@
-"""The order in which shards get lanes: fair between namespaces, oldest job first within one. Pure."""
+"""The order in which shards get lanes: fair between namespaces, then by priority, then by age. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
 
-from voxfleet_operator.placement.snapshot import PendingShard
+from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard
+
+LANE_SECONDS = 600.0
+"""What a lane counts for as soon as it is given: what its attempt will probably use."""
+LONGEST_WAIT_SECONDS = 3600.0
+"""After so long without a lane, a namespace's turn comes whatever it has used before."""
 
 NamespaceQueues = dict[str, deque[PendingShard]]
+_Turn = tuple[float, float, str]
 
 
 def ready_queues(shards: Iterable[PendingShard], now: float) -> NamespaceQueues:
@@ -19,11 +27,59 @@ def ready_queues(shards: Iterable[PendingShard], now: float) -> NamespaceQueues:
     return dict(queues)
 
 
-def next_namespace(namespaces: Iterable[str], held_lanes: Mapping[str, int]) -> str:
-    """The namespace that holds the fewest lanes, so that none has to wait until all work of another one is done."""
-    return min(namespaces, key=lambda name: (held_lanes[name], name))
+class NamespaceTurns:
+    """Whose turn it is, and after each lane that was given, whose it is next."""
+
+    def __init__(self, namespaces: Iterable[str], standings: Mapping[str, NamespaceStanding]) -> None:
+        self._standings = {name: standings.get(name, NamespaceStanding()) for name in namespaces}
+        self._turns = [_turn(name, standing) for name, standing in self._standings.items()]
+        heapify(self._turns)
+
+    def take(self) -> str | None:
+        """The namespace whose turn it is. It gets no other one before `again`; None if all have had enough."""
+        return heappop(self._turns)[2] if self._turns else None
+
+    def again(self, namespace: str, *, lanes: int) -> None:
+        """Puts the namespace back, which has been given this many lanes at its turn."""
+        standing = self._standings[namespace]
+        if lanes:
+            standing = replace(
+                standing,
+                held_lanes=standing.held_lanes + lanes,
+                used_seconds=standing.used_seconds + lanes * LANE_SECONDS,
+            )
+            self._standings[namespace] = standing
+        heappush(self._turns, _turn(namespace, standing))
 
 
-def _order_within_namespace(shard: PendingShard) -> tuple[str, str, int, str]:
-    """Older jobs first, then a job's shards by number."""
-    return (shard.job.created, shard.job.name, shard.ordinal, shard.name)
+def queue_of_jobs(shards: Iterable[PendingShard], standings: Mapping[str, NamespaceStanding], now: float) -> list[str]:
+    """The UIDs of the jobs that wait for a lane, in the order in which each gets its next one, if all fit anywhere.
+
+    A job that has as many lanes as its parallelism allows waits for none.
+    """
+    queues = ready_queues((shard for shard in shards if shard.needs_lane), now)
+    turns = NamespaceTurns(queues, standings)
+    lanes: Counter[str] = Counter()
+    while (namespace := turns.take()) is not None:
+        queue = queues[namespace]
+        while queue and queue[0].job.live_lanes + lanes[queue[0].job.uid] >= queue[0].job.parallelism:
+            queue.popleft()
+        if queue:
+            lanes[queue.popleft().job.uid] += 1
+            turns.again(namespace, lanes=1)
+    return list(lanes)
+
+
+def _turn(namespace: str, standing: NamespaceStanding) -> _Turn:
+    """Sorts those first that have waited for too long, the longest before the others, then by what they have used.
+
+    The name decides last, so that every tie ends in the same way.
+    """
+    if standing.held_lanes == 0 and standing.waited_seconds >= LONGEST_WAIT_SECONDS:
+        return (-standing.waited_seconds, 0.0, namespace)
+    return (0.0, standing.used_seconds / standing.weight, namespace)
+
+
+def _order_within_namespace(shard: PendingShard) -> tuple[int, str, str, int, str]:
+    """Jobs by priority, older ones first among equals, then a job's shards by number."""
+    return (-shard.job.priority, shard.job.created, shard.job.name, shard.ordinal, shard.name)

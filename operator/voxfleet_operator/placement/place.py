@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 
-from voxfleet_operator.placement.filters import (
-    JUST_FAILED,
-    capacity_reason,
-    pending_reason,
-    static_reason,
-)
-from voxfleet_operator.placement.order import next_namespace, ready_queues
+from voxfleet_operator.placement.candidates import Macs
+from voxfleet_operator.placement.order import NamespaceTurns, ready_queues
 from voxfleet_operator.placement.snapshot import (
     Assignment,
     MacSlot,
     PendingShard,
+    PlacementJob,
     PlacementPlan,
     PlacementSnapshot,
-    Unavailable,
 )
 
 
@@ -31,26 +27,20 @@ class _PlacementPass:
     def __init__(self, snapshot: PlacementSnapshot, now: float) -> None:
         self._now = now
         self._snapshot = snapshot
-        self._macs = tuple(sorted(snapshot.macs, key=lambda mac: mac.name))
-        self._lanes = {mac.name: mac.free_lanes for mac in self._macs}
-        self._control_slots = {mac.name: mac.free_control_slots for mac in self._macs}
-        self._job_lanes: dict[str, int] = {}
-        self._job_macs: dict[tuple[str, str], int] = defaultdict(int)
-        self._static: dict[tuple[str, str], Unavailable | None] = {}
-        self._refused_groups: dict[tuple[str, bool, str | None], str] = {}
+        self._macs = Macs(snapshot, now)
+        self._job_lanes: Counter[str] = Counter()
+        self._begun: dict[str, PlacementJob] = {}
+        """The homogeneous jobs whose chip this pass has fixed."""
         self._assignments: list[Assignment] = []
         self._pending: dict[str, str] = {}
 
     def run(self) -> PlacementPlan:
         queues = ready_queues(self._snapshot.shards, self._now)
-        held = {namespace: self._snapshot.held_lanes.get(namespace, 0) for namespace in queues}
-        while queues:
-            namespace = next_namespace(queues, held)
+        turns = NamespaceTurns(queues, self._snapshot.standings)
+        while (namespace := turns.take()) is not None:
             placed = self._place_next(queues[namespace])
-            if placed is None:
-                del queues[namespace]
-            elif placed.needs_lane:
-                held[namespace] += 1
+            if placed is not None:
+                turns.again(namespace, lanes=int(_takes_new_lane(placed)))
         return PlacementPlan(tuple(self._assignments), self._pending, self._wake_after())
 
     def _place_next(self, queue: deque[PendingShard]) -> PendingShard | None:
@@ -66,78 +56,40 @@ class _PlacementPass:
         return None
 
     def _within_parallelism(self, shard: PendingShard) -> bool:
-        if not shard.needs_lane or shard.replaces_lost:
-            return True
-        return self._job_lanes.setdefault(shard.job.uid, shard.job.live_lanes) < shard.job.parallelism
+        job = shard.job
+        return not _takes_new_lane(shard) or job.live_lanes + self._job_lanes[job.uid] < job.parallelism
 
     def _choose(self, shard: PendingShard) -> MacSlot | None:
-        group = (shard.job.uid, shard.needs_lane, shard.avoid)
-        if group not in self._refused_groups:
-            refusals: list[tuple[MacSlot, Unavailable]] = []
-            fitting: list[MacSlot] = []
-            avoid = self._avoided(shard)
-            for mac in self._macs:
-                reason = self._refusal(shard, mac, avoid)
-                if reason is None:
-                    fitting.append(mac)
-                else:
-                    refusals.append((mac, reason))
-            if fitting:
-                return min(fitting, key=lambda mac: self._score(shard, mac))
-            # Room only shrinks during a pass: a shard like this one will not fit later, either.
-            self._refused_groups[group] = pending_reason(refusals, len(self._macs))
-        self._pending.setdefault(shard.job.uid, self._refused_groups[group])
-        return None
-
-    def _avoided(self, shard: PendingShard) -> str | None:
-        """The Mac that just failed this shard, unless it is the only one that could ever run it."""
-        if shard.avoid is None:
-            return None
-        others = (mac for mac in self._macs if mac.name != shard.avoid)
-        return shard.avoid if any(self._static_reason(shard, mac) is None for mac in others) else None
-
-    def _refusal(self, shard: PendingShard, mac: MacSlot, avoid: str | None) -> Unavailable | None:
-        reason = self._static_reason(shard, mac)
-        if reason is not None:
-            return reason
-        if mac.name == avoid:
-            return JUST_FAILED
-        return capacity_reason(shard, mac, self._room(shard)[mac.name], self._now)
-
-    def _static_reason(self, shard: PendingShard, mac: MacSlot) -> Unavailable | None:
-        key = (shard.job.uid, mac.name)
-        if key not in self._static:
-            labels = self._snapshot.namespace_labels.get(shard.job.namespace, {})
-            self._static[key] = static_reason(shard.job, mac, labels)
-        return self._static[key]
-
-    def _score(self, shard: PendingShard, mac: MacSlot) -> tuple[bool, int, int, str]:
-        """Lower is better. Prefers a Mac with the model in memory, then spreads the work.
-
-        The name decides last, so that every tie ends in the same way.
-        """
-        loaded = shard.job.model_digest is not None and shard.job.model_digest in mac.loaded_models
-        return (not loaded, -self._room(shard)[mac.name], self._job_macs[shard.job.uid, mac.name], mac.name)
-
-    def _room(self, shard: PendingShard) -> dict[str, int]:
-        return self._lanes if shard.needs_lane else self._control_slots
+        job = self._begun.get(shard.job.uid, shard.job)
+        candidates = self._macs.candidates(job, shard)
+        avoid = candidates.to_avoid(shard.avoid)
+        if shard.needs_lane and job.requirements.homogeneous and job.chip is None:
+            mac = candidates.best_of_commonest_chip(job.model_digest, avoid)
+            if mac is not None:
+                self._begun[job.uid] = replace(job, chip=mac.chip)
+        else:
+            mac = candidates.best(job.model_digest, avoid)
+        if mac is None:
+            self._pending.setdefault(job.uid, candidates.pending_reason(avoid))
+        return mac
 
     def _assign(self, shard: PendingShard, mac: MacSlot) -> None:
-        self._room(shard)[mac.name] -= 1
-        self._job_macs[shard.job.uid, mac.name] += 1
-        if shard.needs_lane and not shard.replaces_lost:
+        self._macs.take_room(mac, needs_lane=shard.needs_lane)
+        if _takes_new_lane(shard):
             self._job_lanes[shard.job.uid] += 1
         self._assignments.append(Assignment(shard.uid, shard.next_attempt, mac.name))
 
     def _wake_after(self) -> float | None:
         placed = {assignment.shard_uid for assignment in self._assignments}
-        waiting = [shard for shard in self._snapshot.shards if shard.uid not in placed]
-        if not waiting:
+        pauses = [shard.not_before_seconds for shard in self._snapshot.shards if shard.uid not in placed]
+        if not pauses:
             return None
-        return _first_after(
-            self._now,
-            [shard.not_before_seconds for shard in waiting] + [mac.not_before_seconds for mac in self._macs],
-        )
+        return _first_after(self._now, [*pauses, *(mac.not_before_seconds for mac in self._snapshot.macs)])
+
+
+def _takes_new_lane(shard: PendingShard) -> bool:
+    """Whether its attempt holds a lane that is not counted yet."""
+    return shard.needs_lane and not shard.replaces_lost
 
 
 def _first_after(now: float, instants: Iterable[float]) -> float | None:

@@ -20,6 +20,7 @@ from voxfleet_operator.placement.assignments import AssignmentWriter
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import Assignment
+from voxfleet_operator.placement.waiting import chip_name, stays_on_chip
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
@@ -28,6 +29,7 @@ from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
 
 REFUSED_BACKOFF_STEP = 4
@@ -48,7 +50,9 @@ class PlacementReconciler:
         self._backoffs = findings.backoffs
         self._pending_reasons = findings.pending_reasons
         self._writer = AssignmentWriter(context)
-        self._gatherer = PlacementGatherer(context, findings.backoffs, findings.blockers, findings.lease_clock)
+        self._gatherer = PlacementGatherer(
+            context, findings.backoffs, findings.blockers, findings.lease_clock, StoredStatements(context.cache)
+        )
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
@@ -87,7 +91,8 @@ class PlacementReconciler:
         if (shard.status.attempt or 0) + 1 != assignment.attempt:
             return False
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
-        machine = context.fleet.view(assignment.mac).identity
+        view = context.fleet.view(assignment.mac)
+        machine = view.identity
         if job is None or machine is None or not takes_attempts(job):
             return False
         if wish_of(job, shard.spec.stage) is not JobWish.WORK:
@@ -95,6 +100,9 @@ class PlacementReconciler:
         if is_live(shard) and not self._gatherer.may_be_replaced(job, shard):
             return False  # its Mac came back while earlier assignments were written
         shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
+        chip = chip_name(view.machine)
+        if not stays_on_chip(job, shards, shard, chip):
+            return False  # its Mac became another machine meanwhile
         bound = log.bind(
             namespace=job.metadata.namespace,
             job=job.metadata.name,
@@ -113,6 +121,7 @@ class PlacementReconciler:
             attempt=assignment.attempt,
             mac=assignment.mac,
             machine=machine,
+            chip=chip or None,
             spec_digest=digest_of(spec),
             lease_seconds=mac.spec.disconnect.lease_seconds,
             usage_of_lost=None if old is None else usage_of(shard, old, attempt_view(old, context.fleet.views())),

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_api.taints import Taint, Toleration
 
 CONTROL_SLOTS = 2
 """How many Plan and Finalize attempts a Mac takes at a time; they hold no lane."""
@@ -32,10 +34,17 @@ class PlacementJob:
     uris: tuple[str, ...]
     """All addresses that the job names."""
     parallelism: int
+    priority: int = 0
     live_lanes: int = 0
     """The number of Process attempts that are assigned and not over."""
     mac_selector: LabelSelector = field(default_factory=LabelSelector)
+    tolerations: tuple[Toleration, ...] = ()
+    requirements: Requirements = field(default_factory=Requirements)
     model_digest: str | None = None
+    model_bytes: int | None = None
+    """The size of the model's weights; None before the plan, or if its agent did not say."""
+    chip: str | None = None
+    """The chip on which a homogeneous job began; None while it may still begin on any."""
     names_clips_elsewhere: bool = False
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
 
@@ -56,6 +65,8 @@ class PendingShard:
     """Monotonic time until which it pauses after a failed attempt."""
     replaces_lost: bool = False
     """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
+    waits_since: str = ""
+    """When the shard was created."""
 
     @property
     def needs_lane(self) -> bool:
@@ -69,6 +80,12 @@ class MacSlot:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
+    taints: tuple[Taint, ...] = ()
+    chip: str = ""
+    memory_bytes: int = 0
+    lane_memory_bytes: int | None = None
+    """The memory cap of its roomiest lanes; None if its agent does not say."""
+    lacks_scratch: bool = False
     keeps_within_prefixes: bool = False
     """Whether its agent keeps each attempt within what is open to the namespace."""
     unavailable: Unavailable | None = None
@@ -81,12 +98,25 @@ class MacSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class NamespaceStanding:
+    """What a namespace has had of the Macs."""
+
+    held_lanes: int = 0
+    used_seconds: float = 0.0
+    """Its recent machine time, of which the older part counts less, and what its lanes have worked so far."""
+    waited_seconds: float = 0.0
+    """For how long it has had work for a lane and was given none; 0 if it has no such work."""
+    weight: int = 1
+    """Its share of the Macs, compared with the other namespaces' weights."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementSnapshot:
     shards: tuple[PendingShard, ...]
     macs: tuple[MacSlot, ...]
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    held_lanes: Mapping[str, int] = field(default_factory=dict)
-    """Lanes that each namespace holds now."""
+    standings: Mapping[str, NamespaceStanding] = field(default_factory=dict)
+    """By namespace; one that is left out has had nothing."""
 
 
 @dataclass(frozen=True, slots=True)

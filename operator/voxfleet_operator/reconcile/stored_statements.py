@@ -1,12 +1,15 @@
-"""What all statements in the cache say together: how far each chain is settled, and when each Mac was last settled."""
+"""What all statements in the cache say together: how far each chain is settled, when each Mac was last settled, and
+what each namespace has used lately."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.ledger import ChainHead
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.metering.recent_use import counted_use_seconds, decay
 from voxfleet_operator.metering.statements import SignedChain, newest_heads
 
 
@@ -18,6 +21,7 @@ class StoredStatements:
         self._seen_changes = -1
         self._heads: Mapping[SignedChain, ChainHead] = {}
         self._updated_at: Mapping[str, str] = {}
+        self._use: tuple[datetime, Mapping[str, float]] | None = None
 
     def head(self, ledger_key: str, chain_id: str) -> ChainHead | None:
         """The newest row of the chain that a statement counts, under whatever name the Mac had then."""
@@ -29,6 +33,21 @@ class StoredStatements:
         self._read()
         return self._updated_at.get(mac)
 
+    @property
+    def heads(self) -> Mapping[SignedChain, ChainHead]:
+        """The newest row of each chain that a statement counts."""
+        self._read()
+        return self._heads
+
+    def use_seconds(self, now: datetime) -> Mapping[str, float]:
+        """The recent machine time of each namespace, as far as statements count it."""
+        self._read()
+        if self._use is None:
+            self._use = now, counted_use_seconds(self._cache.all(MachineHourStatement), now)
+        then, used = self._use
+        left = decay((now - then).total_seconds())
+        return {namespace: seconds * left for namespace, seconds in used.items()}
+
     def _read(self) -> None:
         changes = self._cache.changes(MachineHourStatement)
         if changes == self._seen_changes:
@@ -37,3 +56,4 @@ class StoredStatements:
         self._seen_changes, self._heads = changes, newest_heads(statements)
         stamps = sorted((item.status.updated_at or "", item.spec.mac) for item in statements)
         self._updated_at = {mac: stamp for stamp, mac in stamps if stamp}
+        self._use = None

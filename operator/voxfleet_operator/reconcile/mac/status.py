@@ -56,5 +56,12 @@ def machine(facts: MachineFacts) -> Machine:
     )
 
 
+def lane_memory_bytes(facts: MachineFacts) -> int | None:
+    """The memory cap of its roomiest lanes for batches; None if the agent does not say, or has none."""
+    caps = [pool.memory_cap_bytes for pool in facts.pools if pool.kind == OFFLINE and pool.lanes]
+    known = [cap for cap in caps if cap is not None]
+    return max(known) if known and len(known) == len(caps) else None
+
+
 def offline_lanes(facts: MachineFacts) -> int:
     return sum(pool.lanes for pool in facts.pools if pool.kind == OFFLINE)

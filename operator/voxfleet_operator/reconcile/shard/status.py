@@ -46,6 +46,19 @@ def is_settled(shard: AudioShard, record: AttemptRecord) -> bool:
     return shard.spec.stage is not Stage.PROCESS or (record.usage is not None and record.usage.complete)
 
 
+def may_have_worked(record: AttemptRecord) -> bool:
+    """Whether the attempt may have left rows of clips: only verified machine time of 0 says that it has not."""
+    return record.usage is None or not record.usage.complete or record.usage.rows > 0
+
+
+def chip_of_work(shard: AudioShard) -> str | None:
+    """The chip of the oldest attempt that may have worked on the shard's clips; None if none has."""
+    folded = shard.status.folded
+    if folded is not None and folded.chip is not None:
+        return folded.chip
+    return next((record.chip for record in shard.status.attempts if record.chip and may_have_worked(record)), None)
+
+
 def is_committed(shard: AudioShard) -> bool:
     return shard.status.commit is not None
 
@@ -89,6 +102,7 @@ def assigned(
     attempt: int,
     mac: str,
     machine: MachineIdentity | None,
+    chip: str | None = None,
     spec_digest: str,
     lease_seconds: int,
     usage_of_lost: AttemptUsage | None,
@@ -108,7 +122,7 @@ def assigned(
         else record
         for record in shard.status.attempts
     )
-    record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, outcome=AttemptOutcome.ASSIGNED)
+    record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, chip=chip, outcome=AttemptOutcome.ASSIGNED)
     listed, folded = fold(shard, (*records, record))
     return _with_condition(
         shard,
@@ -226,6 +240,7 @@ def _with_folded(folded: FoldedAttempts, record: AttemptRecord, *, settled: bool
         update={
             "attempts": folded.attempts + 1,
             "retries": folded.retries + costs_retry(record),
+            "chip": record.chip if record.chip and may_have_worked(record) else folded.chip,
             "unsettled": folded.unsettled + (not settled),
             **({} if usage is None else {name: getattr(folded, name) + getattr(usage, name) for name in sums}),
         }

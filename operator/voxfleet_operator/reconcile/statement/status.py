@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import datetime
+
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS, ChainCursor, MachineHourStatementStatus
 from voxfleet_api.quantities import hours_text, seconds_milliseconds, seconds_text
+from voxfleet_operator.metering.recent_use import with_use
 from voxfleet_operator.reconcile.statement.decide import SettledRun, TimeClass
 
 _FIELDS = {
@@ -30,6 +34,9 @@ def with_run(statement: MachineHourStatement, run: SettledRun, ledger_key: str, 
     for item in counted:
         sums[_FIELDS[item.time_class]] += item.row.machine_milliseconds
         sums["audio_seconds"] += item.row.audio_milliseconds
+    used: Counter[str] = Counter()
+    for item in (item for item in counted if item.row.namespace):
+        used[item.row.namespace] += item.row.machine_milliseconds
     machine = sum(sums[field] for field in _FIELDS.values())
     last = run.rows[-1].row
     cursor = ChainCursor(chain_id=run.chain_id, sequence=last.sequence, hash=last.hash, ledger_key=ledger_key)
@@ -41,6 +48,7 @@ def with_run(statement: MachineHourStatement, run: SettledRun, ledger_key: str, 
             "machine_seconds": seconds_text(machine),
             **{field: seconds_text(milliseconds) for field, milliseconds in sums.items()},
             "rows": status.rows + len(counted),
+            "recent_use": with_use(status.recent_use, status.updated_at, used, datetime.fromisoformat(now)),
             "updated_at": now,
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
@@ -10,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_api.taints import Taint, Toleration, TolerationOperator
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.place import place
-from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, PlacementPlan, PlacementSnapshot
+from voxfleet_operator.placement.snapshot import (
+    MacSlot,
+    PendingShard,
+    PlacementJob,
+    PlacementPlan,
+    PlacementSnapshot,
+    Unavailable,
+)
+from voxfleet_operator.reconcile.mac.availability import Obstacle
 
 NOW = 100.0
 MODEL = "sha256:" + "0" * 64
@@ -52,6 +62,9 @@ def run(shards: list[PendingShard], macs: list[MacSlot], **fields: object) -> Pl
     snapshot = PlacementSnapshot(tuple(shards), tuple(macs))
     return place(replace(snapshot, **fields), NOW)  # type: ignore[arg-type] # the fields of PlacementSnapshot
 
+
+NIGHT = (Taint(key="rented", value="night"),)
+SAME_CHIP = Requirements(homogeneous=True)
 
 CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
     "a free lane is taken": ([a_shard(a_job())], [a_mac()], {"team/job/0": "mac-a"}),
@@ -130,6 +143,85 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
         [a_mac()],
         {"team/old/0": "mac-a"},
     ),
+    "a higher priority goes before age": (
+        [a_shard(a_job("new", created="2026-11-20T23:00:00Z", priority=1)), a_shard(a_job("old"))],
+        [a_mac()],
+        {"team/new/0": "mac-a"},
+    ),
+    "and a lower one behind it": (
+        [a_shard(a_job("new", created="2026-11-20T23:00:00Z")), a_shard(a_job("old", priority=-1))],
+        [a_mac()],
+        {"team/new/0": "mac-a"},
+    ),
+    "a priority counts in its own namespace only": (
+        [a_shard(a_job(namespace="other")), a_shard(a_job(priority=1000)), a_shard(a_job(priority=1000), 1)],
+        [a_mac(free_lanes=2)],
+        {"other/job/0": "mac-a", "team/job/0": "mac-a"},
+    ),
+    "a tainted Mac is left alone": (
+        [a_shard(a_job())],
+        [a_mac("mac-a", taints=NIGHT), a_mac("mac-b")],
+        {"team/job/0": "mac-b"},
+    ),
+    "but for a job that tolerates the taint": (
+        [a_shard(a_job(tolerations=(Toleration(key="rented", operator=TolerationOperator.EXISTS),)))],
+        [a_mac("mac-a", taints=NIGHT, free_lanes=2), a_mac("mac-b")],
+        {"team/job/0": "mac-a"},
+    ),
+    "a taint keeps plans off, too": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(taints=NIGHT)], {}),
+    "memory": (
+        [a_shard(a_job(requirements=Requirements(memory="16Gi")))],
+        [a_mac("mac-a", memory_bytes=16 * 2**30 - 1), a_mac("mac-b", memory_bytes=16 * 2**30)],
+        {"team/job/0": "mac-b"},
+    ),
+    "chips": (
+        [a_shard(a_job(requirements=Requirements(chips=("M2", "M4"))))],
+        [a_mac("mac-a", chip="Apple M1"), a_mac("mac-b", chip="Apple M4 Max")],
+        {"team/job/0": "mac-b"},
+    ),
+    "a homogeneous job stays on its chip": (
+        [a_shard(a_job(requirements=SAME_CHIP, chip="Apple M4"))],
+        [a_mac("mac-a", chip="Apple M2", free_lanes=5), a_mac("mac-b", chip="Apple M4")],
+        {"team/job/0": "mac-b"},
+    ),
+    "and begins on the chip that most Macs have": (
+        [a_shard(a_job(requirements=SAME_CHIP), ordinal) for ordinal in range(4)],
+        [
+            a_mac("mac-a", chip="Apple M2", free_lanes=5),
+            a_mac("mac-b", chip="Apple M4"),
+            a_mac("mac-c", chip="Apple M4"),
+            a_mac("mac-d", chip="Apple M1", unavailable=filters.UNREACHABLE),
+            a_mac("mac-e", chip="Apple M1", unavailable=filters.UNREACHABLE),
+            a_mac("mac-f", chip="Apple M1", unavailable=filters.UNREACHABLE),
+        ],
+        {"team/job/0": "mac-b", "team/job/1": "mac-c"},
+    ),
+    "a homogeneous job is planned on any chip": (
+        [a_shard(a_job(requirements=SAME_CHIP, chip="Apple M4"), stage=Stage.FINALIZE)],
+        [a_mac(chip="Apple M2")],
+        {"team/job/0": "mac-a"},
+    ),
+    "other jobs do not mind": (
+        [a_shard(a_job(requirements=SAME_CHIP)), a_shard(a_job("other"))],
+        [a_mac("mac-a", chip="Apple M2"), a_mac("mac-b", chip="Apple M4")],
+        {"team/job/0": "mac-a", "team/other/0": "mac-b"},
+    ),
+    "a model that is larger than a lane": (
+        [a_shard(a_job(model_bytes=4 * 2**30))],
+        [a_mac("mac-a", lane_memory_bytes=4 * 2**30 - 1), a_mac("mac-b", lane_memory_bytes=4 * 2**30)],
+        {"team/job/0": "mac-b"},
+    ),
+    "an agent that does not say how large its lanes are": (
+        [a_shard(a_job(model_bytes=4 * 2**30))],
+        [a_mac()],
+        {"team/job/0": "mac-a"},
+    ),
+    "a Mac without scratch takes no clips": (
+        [a_shard(a_job())],
+        [a_mac("mac-a", lacks_scratch=True), a_mac("mac-b")],
+        {"team/job/0": "mac-b"},
+    ),
+    "but plans": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(lacks_scratch=True)], {"team/job/0": "mac-a"}),
     "a shard that fits nowhere blocks nobody": (
         [a_shard(a_job("old", uris=("s3://x/",))), a_shard(a_job("young", created="2026-11-20T23:00:00Z"))],
         [a_mac()],
@@ -143,14 +235,6 @@ def test_cases(name: str) -> None:
     shards, macs, want = CASES[name]
     labels = {"other": {"name": "other"}, "team": {"name": "team"}}
     assert placed(run(shards, macs, namespace_labels=labels)) == want
-
-
-def test_namespaces_take_turns_and_the_one_that_holds_least_goes_first() -> None:
-    shards = [a_shard(a_job(namespace=namespace), ordinal) for namespace in ("a", "b") for ordinal in range(10)]
-    even = Counter(uid[0] for uid in placed(run(shards, [a_mac(free_lanes=6)])))
-    assert even == {"a": 3, "b": 3}
-    uneven = Counter(uid[0] for uid in placed(run(shards, [a_mac(free_lanes=6)], held_lanes={"a": 4})))
-    assert uneven == {"a": 1, "b": 5}
 
 
 REASONS: dict[str, tuple[list[MacSlot], str]] = {
@@ -179,6 +263,60 @@ def test_pending_reasons(name: str) -> None:
     assert run([a_shard(a_job())], macs).pending == {"team/job": want}
 
 
+PHRASES: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
+    "unreachable": ({"unavailable": filters.UNREACHABLE}, {}, {}),
+    "are unschedulable": ({"unavailable": filters.UNSCHEDULABLE}, {}, {}),
+    "are being deleted": ({"unavailable": filters.DELETED}, {}, {}),
+    "report another Mac's hardware or key": ({"unavailable": filters.DUPLICATE}, {}, {}),
+    "have an incompatible runtime": ({"unavailable": filters.INCOMPATIBLE}, {}, {}),
+    "have ledger rows that do not verify": ({"unavailable": filters.UNVERIFIED}, {}, {}),
+    "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
+    "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
+    "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),
+    "have agents too old to keep the clips of a manifest within spec.access; upgrade them": (
+        {},
+        {"names_clips_elsewhere": True},
+        {},
+    ),
+    "lack memory (need 16Gi)": ({"memory_bytes": 2**33}, {"requirements": Requirements(memory="16Gi")}, {}),
+    "have another chip (need M2 or M4)": ({"chip": "Apple M1"}, {"requirements": Requirements(chips=("M2", "M4"))}, {}),
+    "have another chip than the job began on (Apple M2)": (
+        {"chip": "Apple M1"},
+        {"requirements": SAME_CHIP, "chip": "Apple M2"},
+        {},
+    ),
+    "have lanes too small for the model, which has 1025 MiB": (
+        {"lane_memory_bytes": 2**30},
+        {"model_bytes": 2**30 + 1},
+        {},
+    ),
+    "are short of scratch space": ({"lacks_scratch": True}, {}, {}),
+    "pause after a failure": ({"not_before_seconds": NOW + 1}, {}, {}),
+    "have no free lane": ({"free_lanes": 0}, {}, {}),
+    "plan or finalize other jobs": ({"free_control_slots": 0}, {}, {"stage": Stage.PLAN}),
+}
+"""What is wrong with two Macs, a job and its shard, by the phrase that says so."""
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_each_reason_has_its_phrase(phrase: str) -> None:
+    mac, job, shard = PHRASES[phrase]
+    plan = run([a_shard(a_job(**job), **shard)], [a_mac("mac-a", **mac), a_mac("mac-b", **mac)])
+    assert plan.pending == {"team/job": f"0/2 Macs fit: 2 {phrase}"}
+    assert not plan.assignments
+
+
+def test_the_mac_that_failed_a_shard_says_so() -> None:
+    plan = run([a_shard(a_job(), avoid="mac-a")], [a_mac("mac-a"), a_mac("mac-b", free_lanes=0)])
+    assert plan.pending == {"team/job": "0/2 Macs fit: 1 has no free lane, 1 just failed this shard"}
+
+
+def test_every_phrase_of_the_filters_has_a_row() -> None:
+    fixed = {item.plural for item in vars(filters).values() if isinstance(item, Unavailable)}
+    assert fixed - set(PHRASES) == {filters.JUST_FAILED.plural}
+    assert set(filters.WHOLE_MAC_PHRASES) == set(Obstacle)
+
+
 def test_a_job_that_waits_for_its_own_parallelism_has_no_reason() -> None:
     assert run([a_shard(a_job(parallelism=1, live_lanes=1))], [a_mac()]).pending == {}
 
@@ -190,11 +328,20 @@ def test_wakes_when_the_first_pause_ends() -> None:
 
 
 jobs = st.builds(
-    lambda name, namespace, parallelism, live: a_job(name, namespace, parallelism=parallelism, live_lanes=live),
+    lambda name, namespace, parallelism, live, **more: a_job(
+        name, namespace, parallelism=parallelism, live_lanes=live, **more
+    ),
     st.sampled_from("xyz"),
     st.sampled_from("ab"),
     st.integers(1, 4),
     st.integers(0, 3),
+    priority=st.integers(-1, 1),
+    tolerations=st.sampled_from([(), (), (Toleration(key="rented", value="night"),)]),
+    requirements=st.sampled_from(
+        [Requirements(), Requirements(), SAME_CHIP, Requirements(memory="8Gi", chips=("M2",), homogeneous=True)]
+    ),
+    mac_selector=st.sampled_from([LabelSelector(), LabelSelector(match_labels={"site": "a"})]),
+    model_bytes=st.sampled_from([None, 2**30]),
 )
 
 
@@ -209,6 +356,11 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
             unavailable=draw(st.sampled_from([None, None, filters.UNREACHABLE])),
             not_before_seconds=draw(st.sampled_from([0.0, NOW + 5])),
             loaded_models=draw(st.sampled_from([frozenset(), frozenset({MODEL})])),
+            labels={"site": draw(st.sampled_from("ab")), "name": str(number)},
+            chip=draw(st.sampled_from(["Apple M2", "Apple M4"])),
+            memory_bytes=draw(st.sampled_from([2**32, 2**33])),
+            lane_memory_bytes=draw(st.sampled_from([None, 2**29, 2**30])),
+            taints=draw(st.sampled_from([(), (), NIGHT])),
         )
         for number in range(draw(st.integers(0, 4)))
     ]
@@ -244,6 +396,44 @@ def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
     for shard, _ in chosen:
         if shard.needs_lane and not shard.replaces_lost:
             assert shard.job.live_lanes + news[shard.job.uid] <= shard.job.parallelism
+
+
+def fits(shard: PendingShard, mac: MacSlot) -> bool:
+    access = filters.has_access(shard.job, mac, {})
+    return filters.static_reason(shard.job, mac, has_access=access, needs_lane=shard.needs_lane) is None
+
+
+@given(snapshots())
+def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: PlacementSnapshot) -> None:
+    """Whatever is placed fits, and what is left out would fit nowhere that still has room."""
+    plan = place(snapshot, NOW)
+    by_uid, macs = {shard.uid: shard for shard in snapshot.shards}, {mac.name: mac for mac in snapshot.macs}
+    chips: dict[str, set[str]] = defaultdict(set)
+    lanes, slots, live = Counter[str](), Counter[str](), Counter[str]()
+    for assignment in plan.assignments:
+        shard, mac = by_uid[assignment.shard_uid], macs[assignment.mac]
+        assert fits(shard, mac)
+        (lanes if shard.needs_lane else slots)[mac.name] += 1
+        live[shard.job.uid] += shard.needs_lane and not shard.replaces_lost
+        if shard.needs_lane and shard.job.requirements.homogeneous:
+            chips[shard.job.uid].add(mac.chip)
+    assert all(len(found) == 1 for found in chips.values())
+    placed_uids = {assignment.shard_uid for assignment in plan.assignments}
+    for shard in snapshot.shards:
+        job = shard.job
+        within = not shard.needs_lane or shard.replaces_lost or job.live_lanes + live[job.uid] < job.parallelism
+        if shard.uid in placed_uids or not within:
+            continue
+        room = {
+            mac.name
+            for mac in snapshot.macs
+            if fits(shard, mac)
+            and mac.not_before_seconds <= NOW
+            and (mac.free_lanes - lanes[mac.name] if shard.needs_lane else mac.free_control_slots - slots[mac.name]) > 0
+            and (not shard.needs_lane or job.uid not in chips or mac.chip in chips[job.uid])
+        }
+        assert room <= {shard.avoid}
+        assert job.uid in plan.pending
 
 
 @given(snapshots())

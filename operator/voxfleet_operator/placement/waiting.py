@@ -1,0 +1,137 @@
+"""Which shards wait for a Mac, and what their namespaces have had, as the objects of the API server say. Pure.
+
+`voxfleet why` computes a job's place in the queue from the same objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_shard import MAX_CHIP, Stage
+from voxfleet_api.protocol import MachineFacts
+from voxfleet_operator.metering.recent_use import age_seconds
+from voxfleet_operator.placement.order import LANE_SECONDS
+from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job_life import JobWish, wish_of
+from voxfleet_operator.reconcile.namespace_access import names_clips_elsewhere
+from voxfleet_operator.reconcile.shard.decide import mac_to_avoid
+from voxfleet_operator.reconcile.shard.status import chip_of_work, is_committed, is_failed, is_live
+
+WEIGHT_LABEL = "voxfleet.dev/weight"
+"""On a Namespace: its share of the Macs compared with others, from 1 (as without it) to 99."""
+_WEIGHT = re.compile(r"[1-9][0-9]?")
+
+
+def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[AudioShard]:
+    """Shards with work left that the job wants done. The newest attempt of one may still be assigned."""
+    stages = {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
+    if shards.halted or job.status.plan is None:
+        stages.discard(Stage.PROCESS)
+    return (
+        shard for shard in shards.all if shard.spec.stage in stages and not is_committed(shard) and not is_failed(shard)
+    )
+
+
+def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> PlacementJob:
+    plan, requirements = job.status.plan, job.spec.requirements
+    return PlacementJob(
+        uid=job.metadata.uid,
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        created=job.metadata.creation_timestamp,
+        uris=job.spec.uris(),
+        parallelism=job.spec.parallelism,
+        priority=job.spec.priority,
+        live_lanes=live_lanes,
+        mac_selector=job.spec.mac_selector,
+        tolerations=job.spec.tolerations,
+        requirements=requirements,
+        model_digest=None if plan is None else plan.model_digest,
+        model_bytes=None if plan is None else plan.model_bytes,
+        chip=job_chip(shards) if requirements.homogeneous else None,
+        names_clips_elsewhere=names_clips_elsewhere(job.spec),
+    )
+
+
+def job_chip(shards: JobShards) -> str | None:
+    """The chip on which the job's clips are processed; None while none may have been."""
+    return next((chip for shard in shards.process if (chip := chip_of_work(shard)) is not None), None)
+
+
+def stays_on_chip(job: AudioBatchJob, shards: JobShards, shard: AudioShard, chip: str) -> bool:
+    """Whether the shard may be worked on by this chip."""
+    if shard.spec.stage is not Stage.PROCESS or not job.spec.requirements.homogeneous:
+        return True
+    return job_chip(shards) in (None, chip)
+
+
+def chip_name(machine: MachineFacts | None) -> str:
+    """The chip as a shard's status keeps it."""
+    return "" if machine is None else machine.chip[:MAX_CHIP]
+
+
+def pending_shard(
+    common: PlacementJob, shard: AudioShard, *, not_before_seconds: float = 0.0, replaces_lost: bool = False
+) -> PendingShard:
+    return PendingShard(
+        uid=shard.metadata.uid,
+        name=shard.metadata.name,
+        job=common,
+        stage=shard.spec.stage,
+        ordinal=shard.spec.ordinal or 0,
+        next_attempt=(shard.status.attempt or 0) + 1,
+        avoid=mac_to_avoid(shard.status.attempts),
+        not_before_seconds=not_before_seconds,
+        replaces_lost=replaces_lost,
+        waits_since=shard.metadata.creation_timestamp,
+    )
+
+
+def weight_of(namespace_labels: Mapping[str, str]) -> int:
+    """1 also for a label that is no weight."""
+    label = namespace_labels.get(WEIGHT_LABEL, "")
+    return int(label) if _WEIGHT.fullmatch(label) else 1
+
+
+def standings(
+    shards: Iterable[AudioShard],
+    pending: Iterable[PendingShard],
+    used_seconds: Mapping[str, float],
+    labels: Mapping[str, Mapping[str, str]],
+    now: datetime,
+) -> dict[str, NamespaceStanding]:
+    """By namespace. `shards`: those that hold or held lanes; `used_seconds`: verified machine time."""
+    held: Counter[str] = Counter()
+    used: dict[str, float] = defaultdict(float, used_seconds)
+    last_lane: dict[str, str] = {}
+    for shard in shards:
+        namespace, assigned_at = shard.metadata.namespace, shard.status.assigned_at
+        if shard.spec.stage is not Stage.PROCESS or assigned_at is None:
+            continue
+        last_lane[namespace] = max(last_lane.get(namespace, ""), assigned_at)
+        if is_live(shard):
+            held[namespace] += 1
+            used[namespace] += max(LANE_SECONDS, age_seconds(assigned_at, now))
+    oldest_work: dict[str, str] = {}
+    for waiting in pending:
+        if waiting.needs_lane:
+            namespace = waiting.job.namespace
+            oldest_work[namespace] = min(oldest_work.get(namespace, waiting.waits_since), waiting.waits_since)
+    return {
+        namespace: NamespaceStanding(
+            held_lanes=held[namespace],
+            used_seconds=used[namespace],
+            weight=weight_of(labels.get(namespace, {})),
+            waited_seconds=_waited_seconds(oldest_work.get(namespace), last_lane.get(namespace), now),
+        )
+        for namespace in {*held, *used, *oldest_work}
+    }
+
+
+def _waited_seconds(oldest_work: str | None, last_lane: str | None, now: datetime) -> float:
+    return 0.0 if oldest_work is None else age_seconds(max(oldest_work, last_lane or ""), now)

@@ -1,0 +1,164 @@
+"""What waits, what namespaces hold, and which chip a homogeneous job began on, as the objects say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.operator.decisions.job_objects import a_job, a_shard, committed, failed
+from tests.unit.operator.decisions.test_shard_decide import record, shard_with
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_operator.metering.usage import NO_ROWS
+from voxfleet_operator.placement.order import LANE_SECONDS
+from voxfleet_operator.placement.snapshot import NamespaceStanding
+from voxfleet_operator.placement.waiting import (
+    WEIGHT_LABEL,
+    job_chip,
+    pending_shard,
+    placement_job,
+    standings,
+    stays_on_chip,
+    unfinished,
+    weight_of,
+)
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.shard.status import KEPT_ATTEMPTS, assigned, chip_of_work
+
+
+def planned(**spec: object) -> AudioBatchJob:
+    """A job of five shards."""
+    job = a_job(**spec)
+    assert job.status.plan is not None
+    plan = job.status.plan.model_copy(update={"boundaries": (0, 20, 40, 60, 80, 100)})
+    return job.model_copy(update={"status": job.status.model_copy(update={"plan": plan})})
+
+
+NOW = datetime(2026, 11, 20, 22, 0, tzinfo=UTC)
+JOB = planned()
+WORKED = AttemptUsage(chain_id="chain", first_sequence=0, last_sequence=2, rows=3, work_milliseconds=5, complete=True)
+
+
+def process(ordinal: int, *, live: bool = False, at: str | None = None, created: str = "") -> AudioShard:
+    status: dict[str, Any] = {"assignedAt": at} if at else {}
+    if live:
+        status |= {"attempt": 1, "attempts": [{"attempt": 1, "mac": "mac-a", "outcome": "Assigned"}]}
+    shard = a_shard(JOB, Stage.PROCESS, ordinal, **status)
+    return shard.model_copy(update={"metadata": shard.metadata.model_copy(update={"creation_timestamp": created})})
+
+
+def standing_of(*shards: AudioShard, used: float = 0.0, labels: dict[str, str] | None = None) -> NamespaceStanding:
+    common = placement_job(JOB, JobShards(()), 0)
+    waiting = [pending_shard(common, shard) for shard in shards if not shard.status.attempts]
+    return standings(shards, waiting, {"team": used}, {"team": labels or {}}, NOW)["team"]
+
+
+def test_a_lane_counts_for_ten_minutes_at_once_and_for_as_long_as_it_is_held() -> None:
+    short = process(0, live=True, at="2026-11-20T21:59:00Z")
+    long = process(1, live=True, at="2026-11-20T21:00:00Z")
+    assert standing_of(short, long, used=7.0) == NamespaceStanding(2, 7.0 + LANE_SECONDS + 3600.0)
+
+
+def test_a_namespace_waits_since_its_work_is_there_or_since_its_last_lane() -> None:
+    new = process(0, created="2026-11-20T21:30:00Z")
+    old = process(1, created="2026-11-20T20:00:00Z")
+    ended = process(2, at="2026-11-20T21:00:00Z")
+    assert standing_of(new).waited_seconds == 1800.0
+    assert standing_of(new, old).waited_seconds == 7200.0
+    assert standing_of(new, old, ended).waited_seconds == 3600.0
+    assert standing_of(process(0, live=True, at="2026-11-20T21:00:00Z")).waited_seconds == 0.0, "nothing waits"
+
+
+def test_plans_and_merges_hold_no_lane() -> None:
+    plan = a_shard(
+        JOB,
+        Stage.PLAN,
+        attempt=1,
+        assignedAt="2026-11-20T21:00:00Z",
+        attempts=[{"attempt": 1, "mac": "mac-a", "outcome": "Assigned"}],
+    )
+    assert standing_of(plan, process(0, created="2026-11-20T20:00:00Z")) == NamespaceStanding(waited_seconds=7200.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "weight"), [("3", 3), ("99", 99), ("0", 1), ("100", 1), ("-2", 1), ("2.5", 1), ("two", 1), (None, 1)]
+)
+def test_a_weight_is_a_label_of_the_namespace(label: str | None, weight: int) -> None:
+    labels = {} if label is None else {WEIGHT_LABEL: label}
+    assert weight_of(labels) == weight
+    assert standing_of(process(0), labels=labels).weight == weight
+
+
+def test_what_is_unfinished() -> None:
+    shard, merge = process(0), a_shard(JOB, Stage.FINALIZE)
+    given = (shard, committed(JOB, Stage.PROCESS, 1), failed(JOB, 2, "AttemptsExhausted"))
+    assert [*unfinished(JOB, JobShards.of(JOB, given))] == [shard]
+    merging = JobShards.of(JOB, (*given, merge))
+    assert [*unfinished(JOB, merging)] == [merge], "once results are merged, no clip is worked on"
+    planless, suspended = (
+        JOB.model_copy(update={"status": JOB.status.model_copy(update={"plan": None})}),
+        planned(suspend=True),
+    )
+    for job in (planless, suspended):
+        assert [*unfinished(job, JobShards.of(job, given))] == []
+
+
+def on(chip: str | None, outcome: AttemptOutcome, usage: AttemptUsage | None) -> AttemptRecord:
+    return record(1, "mac-a", outcome, usage).model_copy(update={"chip": chip})
+
+
+@pytest.mark.parametrize(
+    ("attempt", "found"),
+    [
+        (on("M2", AttemptOutcome.ASSIGNED, None), "M2"),
+        (on("M2", AttemptOutcome.SUCCEEDED, WORKED), "M2"),
+        (on("M2", AttemptOutcome.LOST, None), "M2"),
+        (on("M2", AttemptOutcome.FAILED, WORKED.model_copy(update={"complete": False})), "M2"),
+        (on("M2", AttemptOutcome.REFUSED, NO_ROWS), None),
+        (on("M2", AttemptOutcome.RETURNED, NO_ROWS), None),
+        (on(None, AttemptOutcome.SUCCEEDED, WORKED), None),
+    ],
+)
+def test_a_chip_counts_unless_it_is_known_that_nothing_ran_on_it(attempt: AttemptRecord, found: str | None) -> None:
+    shard = shard_with(attempt)
+    assert chip_of_work(shard) == found
+    assert job_chip(JobShards((process(3), shard))) == found
+
+
+def test_a_chip_is_remembered_when_its_attempt_is_summed_up() -> None:
+    shard = shard_with(on("M2", AttemptOutcome.FAILED, WORKED))
+    for attempt in range(2, KEPT_ATTEMPTS + 4):
+        status = assigned(
+            shard,
+            attempt=attempt,
+            mac="mac-b",
+            machine=None,
+            chip="M4",
+            spec_digest="sha256:" + "a" * 64,
+            lease_seconds=30,
+            usage_of_lost=None,
+            now="2026-11-20T22:00:00Z",
+        )
+        refused = status.attempts[-1].model_copy(update={"outcome": AttemptOutcome.REFUSED, "usage": NO_ROWS})
+        shard = shard.model_copy(
+            update={"status": status.model_copy(update={"attempts": (*status.attempts[:-1], refused)})}
+        )
+    assert "M2" not in {item.chip for item in shard.status.attempts}
+    assert chip_of_work(shard) == "M2"
+
+
+def test_only_a_homogeneous_job_has_a_chip() -> None:
+    shards = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
+    assert placement_job(JOB, shards, 0).chip is None
+    assert placement_job(a_job(requirements={"homogeneous": True}), shards, 0).chip == "M2"
+
+
+def test_a_homogeneous_job_refuses_another_chip_for_its_clips_alone() -> None:
+    same = a_job(requirements={"homogeneous": True})
+    shards = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
+    assert stays_on_chip(same, shards, process(1), "M2") and stays_on_chip(same, JobShards(()), process(1), "M4")
+    assert not stays_on_chip(same, shards, process(1), "M4")
+    assert stays_on_chip(same, shards, a_shard(same, Stage.FINALIZE), "M4")
+    assert stays_on_chip(JOB, shards, process(1), "M4")
