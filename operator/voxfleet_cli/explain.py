@@ -12,6 +12,7 @@ from typing import Any
 from voxfleet_api.kinds import Resource
 from voxfleet_cli import explainers
 from voxfleet_cli.explainers.explanation import Explainer, Plain, Related, explanation
+from voxfleet_cli.surroundings import Surroundings
 
 
 @cache
@@ -37,8 +38,13 @@ def related_kinds(resource: Resource) -> list[type[Resource]]:
     return list(_explainer(resource).related)
 
 
-def explain(resource: Resource, others: Iterable[Resource] = ()) -> Plain:
-    """Gives state, reason and next step. `others`: all objects of the related kinds."""
+def looks_around(resource: Resource) -> bool:
+    """Whether the explanation compares the object with the rest of the cluster."""
+    return _explainer(resource).looks_around(resource)
+
+
+def explain(resource: Resource, others: Iterable[Resource] = (), around: Surroundings | None = None) -> Plain:
+    """Gives state, reason and next step. `others`: all objects of the related kinds; `around`: if it looks around."""
     explainer = _explainer(resource)
     related = [
         item
@@ -47,7 +53,7 @@ def explain(resource: Resource, others: Iterable[Resource] = ()) -> Plain:
         if type(item) is kind
         if belongs(resource, item)
     ]
-    return explanation(explainer, resource, Related(related))
+    return explanation(explainer, resource, Related(related, around))
 
 
 def failed(resource: Resource) -> bool:

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
 from voxfleet_cli.columns import header, row, table
-from voxfleet_cli.explain import explain, failed, related_kinds
+from voxfleet_cli.explain import explain, failed, looks_around, related_kinds
 from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
+from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
 from voxfleet_operator.kube import Kube, KubeError, Unreadable
 
@@ -101,7 +102,8 @@ def results(
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
     resource = await find_object(kube, target, namespace or kube.namespace)
-    plain = explain(resource, await _related(kube, resource))
+    around = await read_surroundings(kube, resource, datetime.now(UTC)) if looks_around(resource) else None
+    plain = explain(resource, await _related(kube, resource), around)
     if output is Output.TEXT:
         print_explanation(Console(), plain)
     else:

@@ -10,6 +10,7 @@ from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.kinds import AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Stage
 from voxfleet_api.quantities import seconds_text
+from voxfleet_cli.surroundings import Surroundings
 
 Plain = dict[str, Any]
 R = TypeVar("R", bound=Resource)
@@ -22,8 +23,10 @@ UNSEEN = "the operator has not looked at it yet; see whether it runs: kubectl ge
 class Related:
     """Other objects of the cluster that an explanation shows."""
 
-    def __init__(self, objects: Iterable[Resource]) -> None:
+    def __init__(self, objects: Iterable[Resource], around: Surroundings | None = None) -> None:
+        """`around`: the rest of the cluster; None for an explanation that does not look around."""
         self._objects = list(objects)
+        self.around = around
 
     def of(self, kind: type[K]) -> list[K]:
         return [item for item in self._objects if isinstance(item, kind)]
@@ -41,6 +44,8 @@ class Explainer(Generic[R]):
     """What stands behind the fields that all explanations begin with. Empty ones are left out."""
     related: Mapping[type[Resource], Callable[[R, Any], bool]] = field(default_factory=dict)
     """The kinds whose objects are shown too, and which of them belong to the object."""
+    looks_around: Callable[[R], bool] = lambda _: False
+    """Whether the explanation compares the object with the rest of the cluster."""
     failed: Callable[[R], bool] = lambda _: False
     """Whether a script that asks for the object should fail."""
 

@@ -11,6 +11,8 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import FailedClip
 from voxfleet_api.results import job_folder
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
+from voxfleet_cli.job_wait import wait_of
+from voxfleet_operator.reconcile.job_life import takes_attempts
 
 _RESUME = """--type=merge -p '{"spec":{"suspend":false}}'"""
 
@@ -19,6 +21,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
     status = job.status
     return {
         "pending": status.pending_reason,
+        **({} if related.around is None else wait_of(job, related.around)),
         "clips": status.clips.dump(),
         "input": status.plan.selection.text if status.plan and status.plan.selection else None,
         "failures": _clips(status.failures),
@@ -89,5 +92,6 @@ EXPLAINER = Explainer(
     next=_job_next,
     details=_details,
     related={AudioShard: _belongs},
+    looks_around=takes_attempts,
     failed=lambda job: is_true(job.status.conditions, ConditionType.FAILED),
 )

@@ -12,6 +12,7 @@ from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Relate
 def _details(mac: MacAgent, related: Related) -> Plain:
     shards = related.of(AudioShard)
     return {
+        "taints": [str(taint) for taint in mac.spec.taints],
         "machine": mac.status.machine.dump() if mac.status.machine else None,
         "attempts": [line for shard in shards for line in attempts_of(shard) if line["mac"] == mac.metadata.name],
     }

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, changed
 from typer.testing import CliRunner, Result
 
 from voxfleet_api import API_VERSION
-from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.kube import Kube
@@ -23,6 +25,19 @@ DONE = {
     "clips": {"total": 5, "succeeded": 4, "quarantined": 1},
     "quarantine": [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 [differs]"}],
     "results": {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64},
+}
+AVAILABLE = {"type": "Available", "status": "True", "reason": "Available", "lastTransitionTime": SINCE}
+PLANNED = {
+    "observedGeneration": 1,
+    "conditions": [{**AVAILABLE, "type": "Accepted", "reason": "Accepted"}],
+    "contract": {"digest": "sha256:" + "a" * 64, "spec": CONTRACT["spec"]},
+    "plan": {
+        "attempt": 1,
+        "manifestSha256": "a" * 64,
+        "modelDigest": "sha256:" + "a" * 64,
+        "boundaries": [0, 5],
+        "audioSeconds": "5.000",
+    },
 }
 FAILED = {
     "observedGeneration": 1,
@@ -77,6 +92,42 @@ def test_why_explains_for_people_and_for_programs(run: Any, jobs: str) -> None:
     assert "ChecksumMismatch   sha256 [differs]" in text.stdout
     assert json.loads(run("why", "job/done", "-n", jobs, "-o", "json").stdout)["clips"]["total"] == 5
     assert yaml.safe_load(run("why", "job/done", "-n", jobs, "-o", "yaml").stdout)["state"] == "Finished"
+
+
+def test_why_tells_a_waiting_job_its_place_and_what_each_mac_lacks(
+    run: Any, jobs: str, installed_crds: ControlPlane
+) -> None:
+    waiting = changed(
+        JOB,
+        {
+            "metadata": {"name": "waiting", "finalizers": [CLEANUP_FINALIZER]},
+            "spec.tolerations": [{"key": "other"}],
+            "spec.priority": 3,
+        },
+    )
+    installed_crds.apply(waiting, namespace=jobs)
+    uid = installed_crds.kubectl("get", "abj", "waiting", "-n", jobs, "-o", "jsonpath={.metadata.uid}")
+    owner = {"apiVersion": API_VERSION, "kind": "AudioBatchJob", "name": "waiting", "uid": uid, "controller": True}
+    shard = changed(SHARD, {"metadata": {"name": "waiting-00000", "ownerReferences": [owner]}, "spec.jobRef.uid": uid})
+    installed_crds.apply(changed(shard, {"spec.jobRef.name": "waiting", "spec.indexes": "0-4"}), namespace=jobs)
+    installed_crds.apply(changed(MAC, {"metadata.name": "rented", "spec.taints": [{"key": "rented"}]}))
+
+    async def write() -> None:
+        async with await Kube.connect(installed_crds.kubeconfig) as kube:
+            await kube.apply_status(AudioBatchJob, jobs, "waiting", PLANNED)
+            await kube.apply_status(MacAgent, "", "rented", {"observedGeneration": 1, "conditions": [AVAILABLE]})
+
+    asyncio.run(write())
+    try:
+        said = json.loads(run("why", "job/waiting", "-n", jobs, "-o", "json").stdout)
+        assert said["queue"] == f"1st of 1 job that waits for a lane, with priority 3; namespace {jobs} holds 0 lanes"
+        assert {"macs": "rented", "reason": "has an untolerated taint {rented}"} in said["macs"]
+        assert "Queue: 1st of 1 job" in run("why", "job/waiting", "-n", jobs).stdout
+    finally:
+        installed_crds.kubectl("delete", "mac", "rented")
+        installed_crds.kubectl(
+            "patch", "abj", "waiting", "-n", jobs, "--type=merge", "-p", '{"metadata":{"finalizers":[]}}'
+        )
 
 
 def test_exit_codes(run: Any, jobs: str) -> None:

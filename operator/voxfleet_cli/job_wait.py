@@ -1,0 +1,153 @@
+"""Why a job waits: which Macs do not take it, and its place in the queue. Pure.
+
+Both are computed by placement's own functions, of what the API server shows. So nothing is written for those who only
+wait, and the answer is that of this moment. What the operator alone knows is in `status.pendingReason`: pauses after
+failures, and what agents say of their memory, scratch and age.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.quantities import hours_text
+from voxfleet_cli.surroundings import Surroundings
+from voxfleet_operator.metering.recent_use import added_up, counted_use_seconds, uncounted_use_seconds
+from voxfleet_operator.metering.statements import newest_heads
+from voxfleet_operator.placement.filters import NO_ACCESS, NO_LANE, has_access, static_reason
+from voxfleet_operator.placement.order import queue_of_jobs
+from voxfleet_operator.placement.snapshot import MacSlot, NamespaceStanding, PendingShard, PlacementJob
+from voxfleet_operator.placement.waiting import pending_shard, placement_job, standings, unfinished
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.mac.status import OFFLINE
+from voxfleet_operator.reconcile.shard.status import is_live
+
+Plain = dict[str, Any]
+
+
+def wait_of(job: AudioBatchJob, around: Surroundings) -> Plain:
+    """Empty for a job of which nothing waits for a Mac."""
+    waiting = {item.metadata.uid: tuple(_waiting_shards(item, around)) for item in around.jobs}
+    own = waiting.get(job.metadata.uid, ())
+    if not own:
+        return {}
+    pending = [shard for shards in waiting.values() for shard in shards]
+    standing = _standings(pending, around)
+    return {
+        "queue": _place(own[0].job, pending, standing, around),
+        "shares": _shares(pending, standing) if around.whole else None,
+        "macs": None if around.macs is None else _refusals(own[0], around.macs, around),
+    }
+
+
+def _waiting_shards(job: AudioBatchJob, around: Surroundings) -> Iterable[PendingShard]:
+    if not takes_attempts(job) or is_true(job.status.conditions, ConditionType.STALLED):
+        return
+    shards = JobShards.of(job, (shard for shard in around.shards if shard.spec.job_ref.uid == job.metadata.uid))
+    live = sum(shard.spec.stage is Stage.PROCESS and is_live(shard) for shard in shards.all)
+    common = placement_job(job, shards, live)
+    yield from (pending_shard(common, shard) for shard in unfinished(job, shards) if not is_live(shard))
+
+
+def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping[str, NamespaceStanding]:
+    used = added_up(
+        counted_use_seconds(around.statements, around.now),
+        uncounted_use_seconds(around.shards, newest_heads(around.statements)),
+    )
+    return standings(around.shards, pending, used, around.namespace_labels, around.now)
+
+
+def _place(
+    job: PlacementJob,
+    pending: Iterable[PendingShard],
+    standing: Mapping[str, NamespaceStanding],
+    around: Surroundings,
+) -> str:
+    queue = queue_of_jobs(pending, standing, now=0.0)
+    holds = standing.get(job.namespace, NamespaceStanding()).held_lanes
+    namespace = f"namespace {job.namespace} holds {holds} {'lane' if holds == 1 else 'lanes'}"
+    if job.uid not in queue:
+        reason = "what it waits for needs no lane"
+        if job.live_lanes >= job.parallelism:
+            reason = f"it has as many lanes as its parallelism, {job.parallelism}"
+        return f"it is in no queue for lanes: {reason}; {namespace}"
+    place, whose = queue.index(job.uid) + 1, "" if around.whole else f" of namespace {job.namespace}"
+    waiting = f"job{whose} that waits" if len(queue) == 1 else f"jobs{whose} that wait"
+    priority = f", with priority {job.priority}" if job.priority else ""
+    hidden = "" if around.whole else "; you may not see those of other namespaces"
+    return f"{_ordinal(place)} of {len(queue)} {waiting} for a lane{priority}; {namespace}{hidden}"
+
+
+def _shares(pending: Iterable[PendingShard], standing: Mapping[str, NamespaceStanding]) -> list[Plain]:
+    """The namespaces whose jobs wait for lanes, with what decides between them."""
+    jobs: dict[str, set[str]] = defaultdict(set)
+    for shard in pending:
+        if shard.needs_lane:
+            jobs[shard.job.namespace].add(shard.job.uid)
+    by_use = sorted(jobs, key=lambda name: (standing[name].used_seconds / standing[name].weight, name))
+    return [
+        {
+            "namespace": name,
+            "waitingJobs": len(jobs[name]),
+            "lanes": standing[name].held_lanes,
+            "recentHours": hours_text(int(standing[name].used_seconds * 1000)),
+            "weight": standing[name].weight,
+        }
+        for name in by_use
+    ]
+
+
+def _refusals(shard: PendingShard, macs: Iterable[MacAgent], around: Surroundings) -> list[Plain]:
+    """The Macs by the reason for which they do not take the job's next shard now."""
+    held = _held_lanes(around.shards)
+    labels = around.namespace_labels.get(shard.job.namespace)
+    found: dict[str, list[str]] = defaultdict(list)
+    for mac in macs:
+        reason = _refusal(shard, mac, held[mac.metadata.name], labels)
+        found[reason].append(mac.metadata.name)
+    return [{"macs": ", ".join(sorted(names)), "reason": reason} for reason, names in sorted(found.items())]
+
+
+def _held_lanes(shards: Iterable[AudioShard]) -> Counter[str]:
+    live = (shard for shard in shards if shard.spec.stage is Stage.PROCESS and is_live(shard))
+    return Counter(shard.status.mac for shard in live if shard.status.mac is not None)
+
+
+def _refusal(shard: PendingShard, mac: MacAgent, held: int, labels: Mapping[str, str] | None) -> str:
+    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+    if available is None or available.status != "True":
+        return "the operator has not looked at it yet" if available is None else available.message
+    slot = slot_of(mac, held)
+    access = has_access(shard.job, slot, labels or {})
+    reason = static_reason(shard.job, slot, has_access=access, needs_lane=shard.needs_lane)
+    if reason is NO_ACCESS and labels is None:
+        return f"{reason.singular}, unless the namespace has labels that you may not see"
+    if reason is None and shard.needs_lane and slot.free_lanes < 1:
+        reason = NO_LANE
+    return "takes it, as far as can be seen" if reason is None else reason.singular
+
+
+def slot_of(mac: MacAgent, held_lanes: int) -> MacSlot:
+    """An available Mac, as far as its MacAgent tells."""
+    machine = mac.status.machine
+    lanes = 0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
+    return MacSlot(
+        name=mac.metadata.name,
+        labels=mac.metadata.labels,
+        access=mac.spec.access,
+        taints=mac.spec.taints,
+        chip="" if machine is None else machine.chip,
+        memory_bytes=0 if machine is None else machine.memory_bytes,
+        keeps_within_prefixes=True,
+        free_lanes=max(0, lanes - held_lanes),
+    )
+
+
+def _ordinal(number: int) -> str:
+    end = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{end}"

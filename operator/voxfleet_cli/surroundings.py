@@ -1,0 +1,60 @@
+"""The rest of the cluster around an object that is explained, as far as its user may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource
+from voxfleet_operator.kube import Forbidden, Kube
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    now: datetime
+    jobs: tuple[AudioBatchJob, ...] = ()
+    shards: tuple[AudioShard, ...] = ()
+    macs: tuple[MacAgent, ...] | None = None
+    """None if the user may not list them."""
+    statements: tuple[MachineHourStatement, ...] = ()
+    namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    whole: bool = True
+    """False: jobs and shards are those of the object's namespace, as the user may not list all."""
+
+
+async def read_surroundings(kube: Kube, resource: Resource, now: datetime) -> Surroundings:
+    jobs, shards = await _listed(kube, AudioBatchJob), await _listed(kube, AudioShard)
+    whole = jobs is not None and shards is not None
+    if jobs is None or shards is None:
+        namespace = resource.metadata.namespace
+        jobs = tuple((await kube.list(AudioBatchJob, namespace))[0])
+        shards = tuple((await kube.list(AudioShard, namespace))[0])
+    return Surroundings(
+        now=now,
+        jobs=jobs,
+        shards=shards,
+        macs=await _listed(kube, MacAgent),
+        statements=await _listed(kube, MachineHourStatement) or (),
+        namespace_labels=await _namespace_labels(kube),
+        whole=whole,
+    )
+
+
+async def _listed(kube: Kube, kind: type[R]) -> tuple[R, ...] | None:
+    """All objects of a kind; None if the user may not list them."""
+    try:
+        return tuple((await kube.list(kind))[0])
+    except Forbidden:
+        return None
+
+
+async def _namespace_labels(kube: Kube) -> dict[str, Mapping[str, str]]:
+    try:
+        items, _ = await kube.list_objects("/api/v1/namespaces")
+    except Forbidden:
+        return {}
+    return {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items}

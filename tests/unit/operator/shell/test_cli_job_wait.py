@@ -1,0 +1,201 @@
+"""`voxfleet why job` names what each Mac lacks and the job's place in the queue, computed from the objects alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from tests.unit.operator.decisions.bodies import mac_agent
+from tests.unit.operator.decisions.job_objects import a_job, a_shard
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_cli.explain import explain, looks_around
+from voxfleet_cli.surroundings import Surroundings, read_surroundings
+from voxfleet_operator.kube import Forbidden, Kube
+
+NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
+ACCEPTED = {
+    "type": "Accepted",
+    "status": "True",
+    "reason": "Accepted",
+    "message": "",
+    "lastTransitionTime": "2026-11-20T20:00:00Z",
+}
+
+
+def job(name: str, namespace: str = "team", created: str = "2026-11-20T20:00:00Z", **spec: object) -> AudioBatchJob:
+    made = a_job(**spec)
+    metadata = made.metadata.model_copy(
+        update={"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "creation_timestamp": created}
+    )
+    accepted = AudioBatchJob.load({**made.dump(), "status": {**made.status.dump(), "conditions": [ACCEPTED]}})
+    return accepted.model_copy(update={"metadata": metadata})
+
+
+def shard(of: AudioBatchJob, ordinal: int = 0, mac: str | None = None) -> AudioShard:
+    live = (
+        {}
+        if mac is None
+        else {
+            "attempt": 1,
+            "mac": mac,
+            "assignedAt": "2026-11-20T21:30:00Z",
+            "attempts": [{"attempt": 1, "mac": mac, "outcome": "Assigned"}],
+        }
+    )
+    made = a_shard(of, Stage.PROCESS, ordinal, **live)
+    metadata = made.metadata.model_copy(update={"uid": f"{of.metadata.uid}-{ordinal}"})
+    return made.model_copy(update={"metadata": metadata})
+
+
+def mac(
+    name: str, *, available: bool = True, chip: str = "Apple M2", memory_bytes: int = 2**34, **spec: object
+) -> MacAgent:
+    condition = {
+        **ACCEPTED,
+        "type": "Available",
+        "status": str(available),
+        "reason": "Any",
+        "message": f"{name} sleeps",
+    }
+    machine = {
+        "hardwareId": name,
+        "chip": chip,
+        "memoryBytes": memory_bytes,
+        "os": "macOS 26",
+        "versions": {},
+        "pools": [{"name": "offline", "kind": "Offline", "lanes": 1}],
+    }
+    return MacAgent.load(mac_agent(name, **spec) | {"status": {"conditions": [condition], "machine": machine}})
+
+
+NIGHTLY, YOUNGER = job("nightly"), job("younger", created="2026-11-20T21:00:00Z")
+URGENT, OTHER = job("urgent", created="2026-11-20T21:00:00Z", priority=5), job("other", "rivals")
+
+
+def around(*objects: AudioBatchJob | AudioShard, macs: tuple[MacAgent, ...] = (), **more: Any) -> Surroundings:
+    jobs = tuple(item for item in objects if isinstance(item, AudioBatchJob))
+    shards = tuple(item for item in objects if isinstance(item, AudioShard))
+    return Surroundings(NOW, jobs, shards, macs, **more)
+
+
+def test_the_place_in_the_queue() -> None:
+    waiting = around(
+        NIGHTLY,
+        YOUNGER,
+        URGENT,
+        OTHER,
+        shard(NIGHTLY),
+        shard(NIGHTLY, 1, "mac-a"),
+        shard(YOUNGER),
+        shard(URGENT),
+        shard(OTHER),
+    )
+    said = explain(NIGHTLY, (), waiting)
+    assert said["queue"] == "3rd of 4 jobs that wait for a lane; namespace team holds 1 lane"
+    assert said["shares"] == [
+        {"namespace": "rivals", "waitingJobs": 1, "lanes": 0, "recentHours": "0.0000", "weight": 1},
+        {"namespace": "team", "waitingJobs": 3, "lanes": 1, "recentHours": "0.5000", "weight": 1},
+    ]
+    assert explain(URGENT, (), waiting)["queue"].startswith("2nd of 4 jobs that wait for a lane, with priority 5; ")
+
+
+def test_of_other_namespaces_only_what_one_may_see() -> None:
+    said = explain(NIGHTLY, (), around(NIGHTLY, YOUNGER, shard(NIGHTLY), shard(YOUNGER), whole=False))
+    assert said["queue"] == (
+        "1st of 2 jobs of namespace team that wait for a lane; namespace team holds 0 lanes;"
+        " you may not see those of other namespaces"
+    )
+    assert "shares" not in said
+
+
+def test_a_weight_is_shown_where_it_counts() -> None:
+    labels = {"rivals": {"voxfleet.dev/weight": "3"}}
+    said = explain(OTHER, (), around(OTHER, shard(OTHER), namespace_labels=labels))
+    assert said["shares"][0]["weight"] == 3
+
+
+def test_a_job_with_all_the_lanes_that_it_asked_for_waits_for_none() -> None:
+    narrow = job("narrow", parallelism=1)
+    said = explain(narrow, (), around(narrow, shard(narrow), shard(narrow, 1, "mac-a")))
+    assert said["queue"] == (
+        "it is in no queue for lanes: it has as many lanes as its parallelism, 1; namespace team holds 1 lane"
+    )
+
+
+def test_each_mac_says_why_it_does_not_take_the_job() -> None:
+    picky = job("picky", requirements={"memory": "16Gi", "chips": ["M2"]})
+    night = [{"key": "rented", "value": "night"}]
+    macs = (
+        mac("asleep", available=False),
+        mac("rented", taints=night),
+        mac("small", memory_bytes=2**33),
+        mac("small-too", memory_bytes=2**33),
+        mac("other-chip", chip="Apple M4"),
+        mac("busy"),
+        mac("closed", access=[]),
+        mac("free"),
+    )
+    said = explain(
+        picky, (), around(picky, shard(picky), shard(picky, 1, "busy"), macs=macs, namespace_labels={"team": {}})
+    )
+    assert said["macs"] == [
+        {"macs": "asleep", "reason": "asleep sleeps"},
+        {"macs": "closed", "reason": "gives this namespace no access to the job's addresses (spec.access of MacAgent)"},
+        {"macs": "rented", "reason": "has an untolerated taint {rented: night}"},
+        {"macs": "other-chip", "reason": "has another chip (need M2)"},
+        {"macs": "busy", "reason": "has no free lane"},
+        {"macs": "small, small-too", "reason": "lacks memory (need 16Gi)"},
+        {"macs": "free", "reason": "takes it, as far as can be seen"},
+    ]
+
+
+def test_labels_that_one_may_not_see_are_no_reason() -> None:
+    said = explain(NIGHTLY, (), around(NIGHTLY, shard(NIGHTLY), macs=(mac("closed", access=[]),)))
+    assert said["macs"][0]["reason"].endswith(", unless the namespace has labels that you may not see")
+
+
+def test_macs_that_one_may_not_see_are_left_out() -> None:
+    seen = replace(around(NIGHTLY, shard(NIGHTLY)), macs=None)
+    assert "macs" not in explain(NIGHTLY, (), seen)
+
+
+@pytest.mark.parametrize("change", ["stalled", "suspended", "done"])
+def test_what_does_not_wait_is_in_no_queue(change: str) -> None:
+    waiting, item = NIGHTLY, shard(NIGHTLY)
+    if change == "stalled":
+        stalled = {**ACCEPTED, "type": "Stalled"}
+        waiting = AudioBatchJob.load(
+            {**NIGHTLY.dump(), "status": {**NIGHTLY.status.dump(), "conditions": [ACCEPTED, stalled]}}
+        )
+    elif change == "suspended":
+        waiting = NIGHTLY.model_copy(update={"spec": NIGHTLY.spec.model_copy(update={"suspend": True})})
+    else:
+        commit = {"attempt": 1, "sha256": "a" * 64}
+        item = AudioShard.load({**item.dump(), "status": {**item.status.dump(), "commit": commit}})
+    assert "queue" not in explain(waiting, (), around(waiting, item))
+
+
+def test_only_a_job_that_may_wait_looks_around() -> None:
+    assert looks_around(NIGHTLY)
+    assert not looks_around(a_job(status={})) and not looks_around(mac("mac-a"))
+
+
+class Restricted:
+    """An API server to one who may list jobs and shards in his namespace, and nothing else."""
+
+    async def list(self, kind: type[Resource], namespace: str = "") -> tuple[list[Resource], str]:
+        if kind not in (AudioBatchJob, AudioShard) or namespace != "team":
+            raise Forbidden(f"you may not list {kind.crd.plural}")
+        return [NIGHTLY if kind is AudioBatchJob else shard(NIGHTLY)], "1"
+
+    async def list_objects(self, path: str) -> tuple[list[object], str]:
+        raise Forbidden("you may not list namespaces")
+
+
+async def test_whoever_may_see_less_is_told_less() -> None:
+    found = await read_surroundings(cast(Kube, Restricted()), NIGHTLY, NOW)
+    assert found == Surroundings(NOW, (NIGHTLY,), (shard(NIGHTLY),), macs=None, whole=False)
