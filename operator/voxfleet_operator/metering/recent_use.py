@@ -69,7 +69,7 @@ def uncounted_use_seconds(shards: Iterable[AudioShard], heads: Mapping[SignedCha
     """Verified machine time that no statement counts yet, by namespace. `heads`: how far statements have counted."""
     used: dict[str, float] = defaultdict(float)
     for shard in shards:
-        if shard.spec.stage is Stage.PROCESS:
+        if shard.status.attempts and shard.spec.stage is Stage.PROCESS:
             milliseconds = sum(_uncounted_milliseconds(record, heads) for record in shard.status.attempts)
             used[shard.metadata.namespace] += milliseconds / 1000
     return dict(used)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -49,7 +49,10 @@ class PlacementGatherer:
         held = HeldSlots.of(shards, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
         labels = {name: cache.namespace_labels(name) for name in {job.metadata.namespace for job in jobs}}
-        pending = tuple(shard for job in jobs for shard in self._pending_shards(job, held))
+        by_job: dict[str, list[AudioShard]] = defaultdict(list)
+        for shard in shards:
+            by_job[shard.spec.job_ref.uid].append(shard)
+        pending = tuple(item for job in jobs for item in self._pending_shards(job, by_job[job.metadata.uid], held))
         return PlacementSnapshot(
             shards=pending,
             macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
@@ -70,8 +73,11 @@ class PlacementGatherer:
         view, wish = attempt_view(record, self.context.fleet.views()), wish_of(job, shard.spec.stage)
         return decide(shard, view, contact.state, wish) is ShardAction.REPLACE
 
-    def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
-        shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
+    def _pending_shards(
+        self, job: AudioBatchJob, named: Iterable[AudioShard], held: HeldSlots
+    ) -> Iterable[PendingShard]:
+        """`named`: the shards that name the job."""
+        shards = JobShards.of(job, named)
         common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
         for shard in unfinished(job, shards):
             uid, replaces_lost = shard.metadata.uid, is_live(shard)

@@ -110,9 +110,10 @@ def standings(
     used: dict[str, float] = defaultdict(float, used_seconds)
     last_lane: dict[str, str] = {}
     for shard in shards:
-        namespace, assigned_at = shard.metadata.namespace, shard.status.assigned_at
-        if shard.spec.stage is not Stage.PROCESS or assigned_at is None:
+        assigned_at = shard.status.assigned_at
+        if assigned_at is None or shard.spec.stage is not Stage.PROCESS:
             continue
+        namespace = shard.metadata.namespace
         last_lane[namespace] = max(last_lane.get(namespace, ""), assigned_at)
         if is_live(shard):
             held[namespace] += 1

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.kube import Kube
@@ -30,7 +31,7 @@ AVAILABLE = {"type": "Available", "status": "True", "reason": "Available", "last
 PLANNED = {
     "observedGeneration": 1,
     "conditions": [{**AVAILABLE, "type": "Accepted", "reason": "Accepted"}],
-    "contract": {"digest": "sha256:" + "a" * 64, "spec": CONTRACT["spec"]},
+    "contract": {"digest": "sha256:" + "a" * 64, "spec": VoiceContractSpec.load(CONTRACT["spec"]).in_full().dump()},
     "plan": {
         "attempt": 1,
         "manifestSha256": "a" * 64,

@@ -54,6 +54,15 @@ async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:
     assert ChainHead(facts.ledger_chain_id, facts.ledger_sequence, head.hash) == head
 
 
+async def test_a_mac_that_would_refuse_for_want_of_scratch_says_so_before(agent: Agent) -> None:
+    async def lacks_scratch() -> bool:
+        return MachineFacts.load((await agent.http.get("/v1/machine")).json()).lacks_scratch
+
+    assert not await lacks_scratch()
+    agent.scratch.min_free_bytes = 2**62
+    assert await lacks_scratch() and (await agent.put(REQUEST)).status_code == 507
+
+
 async def test_a_repeated_put_changes_nothing(agent: Agent) -> None:
     await agent.put(REQUEST)
     await agent.stage_entered()

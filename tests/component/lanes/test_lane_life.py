@@ -253,6 +253,7 @@ async def test_pools_lend_each_lane_once_and_prefer_the_one_with_the_model(
         assert first.batch_size == 3
         assert pools.acquire("offline") is None
         assert [(fact.name, fact.lanes, fact.free_lanes) for fact in pools.facts()] == [("offline", 2, 0)]
+        assert [fact.memory_cap_bytes for fact in pools.facts()] == [4 * 2**30]
         await first.load(model, transcribe_spec())
         assert pools.loaded_models() == (model.digest,)
         pools.release(first)

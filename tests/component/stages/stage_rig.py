@@ -272,6 +272,11 @@ class Job:
         return [text_of(path.read_bytes()) for path in sorted(self.clips.glob("*.wav"))]
 
 
+def frozen(result: ShardResult) -> ShardResult:
+    """What a Plan that runs again returns again: all but the size of the model, which stands in no file."""
+    return result.model_copy(update={"plan": planned(result).model_copy(update={"model_bytes": None})})
+
+
 def planned(result: ShardResult) -> PlanResult:
     assert result.plan is not None
     return result.plan

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.component.stages.stage_rig import Job, planned, write_wav
+from tests.component.stages.stage_rig import Job, frozen, planned, write_wav
 from tests.rig.lane_account import ENTRY, needs_root
 
 from voxfleet_agent.storage import Storage
@@ -100,7 +100,7 @@ async def test_every_entry_is_counted_and_named_only_in_the_output(job: Job) -> 
     assert "wav" not in result.model_dump_json()
     assert PlanResult.load(json.loads(json.dumps(plan.dump()))) == plan
     again = await job.plan(job_input=prefix(job, "*.wav"))
-    assert again == result and again.commit_sha256 == sha256_hex((job.folder / "plan/1/plan.json").read_bytes())
+    assert again == frozen(result) and again.commit_sha256 == sha256_hex((job.folder / "plan/1/plan.json").read_bytes())
 
 
 async def test_other_inputs_have_no_selection(job: Job) -> None:

@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from tests.component.stages.stage_reading import rows_of
-from tests.component.stages.stage_rig import CONTRACT, Job, planned, touch_later, write_wav
+from tests.component.stages.stage_rig import CONTRACT, Job, frozen, planned, touch_later, write_wav
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, WatchedStorage
 
 from voxfleet_agent.stages.plan.header_inspection import MAX_HEADER_RANGES
@@ -45,9 +46,17 @@ async def test_plan_returns_what_the_job_status_freezes(job: Job) -> None:
     assert plan.boundaries == (0, 2, 4)
     assert plan.audio_seconds == "0.800"
     file = PlanFile.model_validate_json((folder / "plan.json").read_bytes())
-    assert plan.model_dump() == file.model_dump(exclude={"contract_digest"})
+    assert plan.model_dump(exclude={"model_bytes"}) == file.model_dump(exclude={"contract_digest"})
     contract = json.loads((job.folder / "contract.json").read_bytes())
     assert digest_of(contract) == file.contract_digest
+
+
+async def test_plan_says_how_large_the_model_is(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 77)
+    job.models = FixedModel(path=tmp_path)
+    job.add_clips(1)
+    assert planned(await job.plan()).model_bytes == 77
+    assert planned(await job.plan()).model_bytes is None, "the plan was frozen before, and does not say"
 
 
 async def test_plan_json_is_written_last(job: Job) -> None:
@@ -68,7 +77,7 @@ async def test_a_frozen_plan_does_not_change_when_its_attempt_runs_again(job: Jo
     write_wav(job.clips / "late.wav", 9)
     touch_later(job.clips / "000.wav")
     job.models = FixedModel("sha256:" + "6" * 64)
-    assert await job.plan() == first
+    assert await job.plan() == frozen(first)
     assert len(job.manifest()) == 2
 
 
