@@ -52,7 +52,7 @@ class Toleration(
     effect: Annotated[TaintEffect | None, Field(description="The taint's effect; absent: any.")] = None
 
     def tolerates(self, taint: Taint) -> bool:
-        if self.effect is not None and self.effect is not taint.effect:
+        if self.effect not in (None, taint.effect):
             return False
         if self.key is not None and self.key != taint.key:
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import exp2
 
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
@@ -22,7 +23,7 @@ HALF_LIFE_SECONDS = 12 * 3600.0
 
 def decay(age_seconds: float) -> float:
     """How much of what was used so long ago still counts; all of what a fast clock dates in the future."""
-    return 0.5 ** (max(0.0, age_seconds) / HALF_LIFE_SECONDS)
+    return exp2(-max(0.0, age_seconds) / HALF_LIFE_SECONDS)
 
 
 def age_seconds(since: str | None, now: datetime) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -263,7 +264,7 @@ def test_pending_reasons(name: str) -> None:
     assert run([a_shard(a_job())], macs).pending == {"team/job": want}
 
 
-PHRASES: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
+PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "unreachable": ({"unavailable": filters.UNREACHABLE}, {}, {}),
     "are unschedulable": ({"unavailable": filters.UNSCHEDULABLE}, {}, {}),
     "are being deleted": ({"unavailable": filters.DELETED}, {}, {}),
