@@ -52,8 +52,7 @@ class Toleration(
     effect: Annotated[TaintEffect | None, Field(description="The taint's effect; absent: any.")] = None
 
     def tolerates(self, taint: Taint) -> bool:
-        if self.effect not in (None, taint.effect):
-            return False
+        """Compares key and value; there is one effect, so that always matches."""
         if self.key is not None and self.key != taint.key:
             return False
         return self.operator is TolerationOperator.EXISTS or (self.value or "") == taint.value

@@ -307,6 +307,13 @@ def test_each_reason_has_its_phrase(phrase: str) -> None:
     assert not plan.assignments
 
 
+@pytest.mark.parametrize("phrase", [phrase for phrase in PHRASES if PHRASES[phrase][1]])
+def test_jobs_that_differ_in_one_thing_are_judged_apart(phrase: str) -> None:
+    mac, job, _ = PHRASES[phrase]
+    shards = [a_shard(a_job("a")), a_shard(a_job("b", **job)), a_shard(a_job("c"))]
+    assert placed(run(shards, [a_mac(free_lanes=3, **mac)])) == {"team/a/0": "mac-a", "team/c/0": "mac-a"}
+
+
 def test_the_mac_that_failed_a_shard_says_so() -> None:
     plan = run([a_shard(a_job(), avoid="mac-a")], [a_mac("mac-a"), a_mac("mac-b", free_lanes=0)])
     assert plan.pending == {"team/job": "0/2 Macs fit: 1 has no free lane, 1 just failed this shard"}

@@ -28,7 +28,7 @@ from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import KEPT_ATTEMPTS, assigned, chip_of_work
 
 
-def planned(**spec: object) -> AudioBatchJob:
+def planned(**spec: Any) -> AudioBatchJob:
     """A job of five shards."""
     job = a_job(**spec)
     assert job.status.plan is not None

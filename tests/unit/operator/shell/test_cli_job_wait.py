@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -26,7 +27,7 @@ ACCEPTED = {
 }
 
 
-def job(name: str, namespace: str = "team", created: str = "2026-11-20T20:00:00Z", **spec: object) -> AudioBatchJob:
+def job(name: str, namespace: str = "team", created: str = "2026-11-20T20:00:00Z", **spec: Any) -> AudioBatchJob:
     made = a_job(**spec)
     metadata = made.metadata.model_copy(
         update={"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "creation_timestamp": created}
@@ -163,7 +164,7 @@ def test_macs_that_one_may_not_see_are_left_out() -> None:
     assert "macs" not in explain(NIGHTLY, (), seen)
 
 
-@pytest.mark.parametrize("change", ["stalled", "suspended", "done"])
+@pytest.mark.parametrize("change", ["stalled", "suspended", "running", "done"])
 def test_what_does_not_wait_is_in_no_queue(change: str) -> None:
     waiting, item = NIGHTLY, shard(NIGHTLY)
     if change == "stalled":
@@ -173,6 +174,8 @@ def test_what_does_not_wait_is_in_no_queue(change: str) -> None:
         )
     elif change == "suspended":
         waiting = NIGHTLY.model_copy(update={"spec": NIGHTLY.spec.model_copy(update={"suspend": True})})
+    elif change == "running":
+        item = shard(NIGHTLY, 0, "mac-a")
     else:
         commit = {"attempt": 1, "sha256": "a" * 64}
         item = AudioShard.load({**item.dump(), "status": {**item.status.dump(), "commit": commit}})
@@ -187,12 +190,12 @@ def test_only_a_job_that_may_wait_looks_around() -> None:
 class Restricted:
     """An API server to one who may list jobs and shards in his namespace, and nothing else."""
 
-    async def list(self, kind: type[Resource], namespace: str = "") -> tuple[list[Resource], str]:
+    async def list(self, kind: type[Resource], namespace: str = "") -> tuple[Sequence[Resource], str]:
         if kind not in (AudioBatchJob, AudioShard) or namespace != "team":
             raise Forbidden(f"you may not list {kind.crd.plural}")
         return [NIGHTLY if kind is AudioBatchJob else shard(NIGHTLY)], "1"
 
-    async def list_objects(self, path: str) -> tuple[list[object], str]:
+    async def list_objects(self, path: str) -> tuple[Sequence[object], str]:
         raise Forbidden("you may not list namespaces")
 
 
