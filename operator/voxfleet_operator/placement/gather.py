@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
+from voxfleet_operator.placement.expected_time import expected_process_seconds
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
     CONTROL_SLOTS,
@@ -28,6 +30,7 @@ from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.mac_closing import closing, opens_at
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, names_clips_elsewhere
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
 from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
@@ -45,9 +48,10 @@ class PlacementGatherer:
         held = HeldSlots.of(cache.all(AudioShard), blocked, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
         namespaces = {job.metadata.namespace for job in jobs}
+        now = self.context.now()
         return PlacementSnapshot(
             shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held)),
-            macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
+            macs=tuple(self._mac_slot(mac, held, now) for mac in cache.all(MacAgent)),
             namespace_labels={name: cache.namespace_labels(name) for name in namespaces},
             held_lanes=held.namespace_lanes,
         )
@@ -68,6 +72,7 @@ class PlacementGatherer:
     def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
         common = placement_job(job, held.job_lanes[job.metadata.uid])
+        process_seconds = expected_process_seconds(job.status.plan, shards.process)
         for shard in shards.all:
             if self.context.cache.is_assumed(shard.metadata.uid):
                 continue
@@ -88,13 +93,14 @@ class PlacementGatherer:
                 avoid=mac_to_avoid(shard.status.attempts),
                 not_before_seconds=self.backoffs.shard_until(shard.metadata.uid),
                 replaces_lost=replaces_lost,
+                expected_seconds=process_seconds if shard.spec.stage is Stage.PROCESS else None,
             )
 
-    def _mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
+    def _mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)
-        available = availability(mac, view)
+        available = availability(mac, view, now)
         return MacSlot(
             name=name,
             labels=mac.metadata.labels,
@@ -106,7 +112,12 @@ class PlacementGatherer:
             free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
             not_before_seconds=self.backoffs.mac_until(name),
             loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
+            closes_seconds=self._monotonic(closing(mac, now).return_at, now),
+            opens_seconds=self._monotonic(opens_at(mac, now), now),
         )
+
+    def _monotonic(self, moment: datetime | None, now: datetime) -> float | None:
+        return None if moment is None else self.context.clock() + (moment - now).total_seconds()
 
 
 @dataclass(slots=True)
