@@ -273,6 +273,10 @@ def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
     assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.SUCCEEDED)]) is None
     bad = [record(1, "mac-a", AttemptOutcome.FAILED), record(2, "mac-b", AttemptOutcome.REFUSED)]
     assert mac_to_avoid(bad) == "mac-b"
+    drained = record(3, "mac-b", AttemptOutcome.RETURNED)
+    assert mac_to_avoid([*bad, drained]) == "mac-b", "it had no room"
+    closed = drained.model_copy(update={"failure_class": FailureClass.MACHINE_RETURNED})
+    assert mac_to_avoid([*bad, closed]) is None, "tomorrow night it may be the only one"
 
 
 def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
