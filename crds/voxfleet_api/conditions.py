@@ -1,7 +1,7 @@
 """Condition types and reasons, and how a condition is set.
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true.
+present only when true, and `Draining`, which is present while a Mac has `spec.drain`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class ConditionType(StrEnum):
     REACHABLE = "Reachable"
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
+    DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
 
 
 class Reason(StrEnum):
@@ -67,6 +68,10 @@ class Reason(StrEnum):
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"
+    DRAINING = "Draining"
+    DRAINED = "Drained"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    OUTSIDE_RENTAL = "OutsideRental"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

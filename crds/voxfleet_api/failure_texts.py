@@ -76,6 +76,10 @@ TEXTS: dict[FailureClass, FailureText] = {
         "The Mac was out of contact for longer than its lease.",
         "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
     ),
+    FailureClass.MACHINE_RETURNED: FailureText(
+        "The Mac was drained, or its availability window or rental ended. The clips that were done are kept.",
+        "Nothing: the rest runs elsewhere, and it costs no retry.",
+    ),
     FailureClass.RUNTIME_MISMATCH: FailureText(
         "The Mac cannot run the attempt: its agent does not understand it, its MLX packages do not fit together, its"
         " own file does not allow the model, or its lane does not start, load the model or reach its files.",

@@ -28,6 +28,7 @@ class FailureClass(StrEnum):
     THROTTLED = "Throttled"
     # The Mac. The attempt runs again, on another Mac if there is one.
     MACHINE_LOST = "MachineLost"
+    MACHINE_RETURNED = "MachineReturned"
     RUNTIME_MISMATCH = "RuntimeMismatch"
     SCRATCH_EXHAUSTED = "ScratchExhausted"
     GPU_ABORT_OUT_OF_MEMORY = "GpuAbortOutOfMemory"
@@ -81,6 +82,7 @@ RULES: dict[FailureClass, FailureRule] = {
     FailureClass.TRANSPORT: _WAIT,
     FailureClass.THROTTLED: _WAIT,
     FailureClass.MACHINE_LOST: _MACHINE,
+    FailureClass.MACHINE_RETURNED: _MACHINE,
     FailureClass.RUNTIME_MISMATCH: _MACHINE,
     FailureClass.SCRATCH_EXHAUSTED: _MACHINE,
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: _MACHINE,

@@ -254,6 +254,7 @@ class Capability(StrEnum):
     """What an agent can do that not every agent can. A version number would not tell of a fork or a patch."""
 
     NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
+    RETURNS_AT_NEXT_CLIP = "ReturnsAtNextClip"  # it does what RenewRequest asks beyond the renewal
 
 
 class MachineFacts(StatusModel):
@@ -304,6 +305,20 @@ class EventAck(StatusModel):
     """Body of POST /v1/events/ack, answered with 204: the operator has all events up to this cursor."""
 
     cursor: str
+
+
+class RenewRequest(StatusModel):
+    """Body of POST /v1/renew, which renews all leases. What it asks holds until the next renewal says otherwise.
+
+    An agent without contact does by its own clock what the last renewal asked for.
+    """
+
+    takes_nothing: bool = False
+    """New attempts are refused with 503; those that the agent has go on, and resume."""
+    return_after_seconds: Annotated[int, Field(ge=0)] | None = None
+    """From then on Process attempts end as MachineReturned after the clips in flight, with their parts delivered."""
+    stop_after_seconds: Annotated[int, Field(ge=0)] | None = None
+    """No lease lasts longer."""
 
 
 class RenewAnswer(StatusModel):

@@ -15,7 +15,10 @@ import typer
 from rich.console import Console
 
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
+from voxfleet_api.kinds.mac_agent import Drain, DrainMode
+from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_cli.columns import header, row, table
+from voxfleet_cli.drain import BadDeadline, set_drain, what_follows
 from voxfleet_cli.explain import explain, failed, looks_around, related_kinds
 from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
@@ -98,6 +101,46 @@ def results(
 ) -> None:
     """Print where a job's results lie: the address of index.json, which names all result files."""
     raise typer.Exit(_with_kube(kubeconfig, context, partial(_results, name, namespace)))
+
+
+@app.command(epilog=f"Examples: voxfleet drain mac-03; voxfleet drain mac-03 --mode ReturnAtNextClip. {EPILOG}")
+def drain(
+    name: Annotated[str, typer.Argument(help="The MacAgent, with or without mac/ before it.")],
+    mode: Annotated[
+        DrainMode, typer.Option(help="Finish: attempts run to their end. ReturnAtNextClip: other Macs go on with them.")
+    ] = DrainMode.FINISH,
+    deadline: Annotated[
+        str, typer.Option(help="After this time Finish becomes ReturnAtNextClip, as 30m or 2h; at most 168h.")
+    ] = "1h",
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
+) -> None:
+    """Empty a Mac: it takes nothing new, and what runs there ends in time."""
+    wanted, mac = _drain_of(mode, deadline), name.removeprefix("mac/")
+    raise typer.Exit(_with_kube(kubeconfig, context, partial(_set_drain, mac, wanted)))
+
+
+@app.command(epilog=f"Example: voxfleet undrain mac-03. {EPILOG}")
+def undrain(
+    name: Annotated[str, typer.Argument(help="The MacAgent, with or without mac/ before it.")],
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
+) -> None:
+    """End the drain of a Mac, which then takes attempts again."""
+    raise typer.Exit(_with_kube(kubeconfig, context, partial(_set_drain, name.removeprefix("mac/"), None)))
+
+
+async def _set_drain(name: str, wanted: Drain | None, kube: Kube) -> Exit:
+    await set_drain(kube, name, wanted)
+    print(f"mac/{name} drains no longer" if wanted is None else what_follows(name, wanted))
+    return Exit.OK
+
+
+def _drain_of(mode: DrainMode, deadline: str) -> Drain:
+    try:
+        return Drain(mode=mode, deadline_seconds=duration_milliseconds(deadline) // 1000)
+    except ValueError as error:
+        raise typer.Exit(_fail(BadDeadline(deadline), Exit.USAGE)) from error
 
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:

@@ -24,6 +24,7 @@ from voxfleet_api.protocol import (
     AttemptStatus,
     Event,
     LedgerPage,
+    RenewRequest,
     ShardResult,
 )
 from voxfleet_api.results import PlanResult
@@ -131,6 +132,9 @@ class AgentProcess:
     def delete(self, spec: AttemptSpec) -> None:
         """Deletes an attempt and does not wait for it."""
         self._recorded(self._http.delete(_path(spec)))
+
+    def renew(self, request: RenewRequest) -> None:
+        self._recorded(self._http.post("/v1/renew", json=request.dump()))
 
     def status(self, spec: AttemptSpec) -> AttemptStatus:
         return AttemptStatus.model_validate_json(self.get(_path(spec)))

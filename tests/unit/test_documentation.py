@@ -121,6 +121,7 @@ def test_the_pages_are_read() -> None:
         "speak-texts.md",
         "run-without-a-cluster.md",
         "add-a-mac.md",
+        "empty-a-mac.md",
         "try-a-real-model.md",
     }
     told = {found.text for found in commands()}

@@ -9,6 +9,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import CONTROL_PLANE_HEADER, EPOCH_HEADER, AttemptState, Problem
 
 RETRY_AFTER_SECONDS = 5
+TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, or its agent stops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
     if facts.spec_problem is not None:
         return Refusal(422, facts.spec_problem)
     if facts.draining:
-        return Refusal(503, Problem(message="this agent is stopping"), RETRY_AFTER_SECONDS)
+        return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
     if facts.scratch_shortage is not None:
         return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage))
     if not facts.slot_free:

@@ -7,12 +7,14 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 
+from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.event_feed import append_status
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.attempts.state_machine import AttemptEvent, transition
+from voxfleet_agent.attempts.work_permit import LeasedPermit
 from voxfleet_agent.journal import attempt_table, lane_holds
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
@@ -38,13 +40,19 @@ class Execution:
         services: AttemptServices,
         lanes: SlotQueue[LaneHandle],
         control: SlotQueue[None],
+        closing: MacClosing,
         progressed: Callable[[LiveAttempt], None],
+        lapsed: Callable[[LiveAttempt], bool],
         fatal: Callable[[BaseException], None],
     ) -> None:
-        """`fatal` receives an error that must end the agent, because only a restart can recover from it."""
+        """`lapsed` says whether an attempt's lease has expired, and has it parked if so. `fatal` receives an error that
+        must end the agent, because only a restart can recover from it.
+        """
         self._services = services
         self._stage_runner = StageRunner(services)
+        self._closing = closing
         self._progressed = progressed
+        self._lapsed = lapsed
         self._fatal = fatal
         self._lanes = lanes
         self._control = control
@@ -222,7 +230,9 @@ class Execution:
         meter, task = live.meter, live.task
 
         def progress(done: int, total: int, audio_milliseconds: int = 0) -> None:
-            if live.task is task and live.record.progress != ShardProgress(done=done, total=total):
+            if live.task is not task or self._lapsed(live):
+                return
+            if live.record.progress != ShardProgress(done=done, total=total):
                 live.set_progress(done, total)
                 self._progressed(live)
 
@@ -245,6 +255,7 @@ class Execution:
                 working=working,
                 audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
                 log=live.log(),
+                permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )
         finally:
             if live.task is task:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.leases import Lease
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import Logger, logger
@@ -40,6 +41,10 @@ class LiveAttempt:
     @property
     def key(self) -> AttemptKey:
         return self.record.key
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.key, self.record.state, self.lease_seconds, self.renewed_at_seconds)
 
     def set_credentials(self, credentials: S3Credentials | None) -> None:
         """A running stage goes on with new ones."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 
 from voxfleet_agent.attempts import leases, spec_check
 from voxfleet_agent.attempts.admission import (
+    RETRY_AFTER_SECONDS,
+    TAKES_NOTHING,
     Binding,
     Caller,
     KnownAttempt,
@@ -18,6 +20,7 @@ from voxfleet_agent.attempts.admission import (
     decide_mutation,
     decide_put,
 )
+from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.event_feed import EventFeed, status_of
 from voxfleet_agent.attempts.execution import Execution
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
@@ -37,6 +40,7 @@ from voxfleet_api.protocol import (
     AttemptState,
     AttemptStatus,
     Problem,
+    RenewRequest,
 )
 
 CONTROL_SLOTS = 2
@@ -55,7 +59,10 @@ class Supervisor:
         self.lanes: SlotQueue[LaneHandle] = SlotQueue(services.lanes)
         self.control: SlotQueue[None] = SlotQueue(ControlSlots(CONTROL_SLOTS))
         self.feed = EventFeed(services.journal, services.ledger.chain_id, lambda: self._live.values())
-        self._execution = Execution(services, self.lanes, self.control, self.feed.note_progress, self._fail)
+        self.closing = MacClosing(services.clock)
+        self._execution = Execution(
+            services, self.lanes, self.control, self.closing, self.feed.note_progress, self._has_lapsed, self._fail
+        )
         self._live: dict[AttemptKey, LiveAttempt] = {}
         self._tombstones: dict[str, int] = {}
         self._bound = Binding(None, None)
@@ -66,6 +73,7 @@ class Supervisor:
         """Attempts whose lease has expired and that are being parked."""
         self.ready = False
         self.draining = False
+        """Whether the agent stops."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Holds the exception that must end the agent."""
 
@@ -156,15 +164,23 @@ class Supervisor:
                     older = self._live[AttemptKey(key.shard_uid, number)]
                     self._spawn(self.park(older, "a newer attempt of its shard came"))
                 return await self.status(live)
-        return await self._put_again(self._live[key], request)
+        live = self._live[key]
+        if self._has_lapsed(live):  # it resumes as any parked attempt does
+            await self._lapsing[key]
+        return await self._put_again(live, request)
 
-    async def renew(self) -> int:
-        """Renews the leases of attempts that wait or run; returns their number."""
+    async def renew(self, request: RenewRequest) -> int:
+        """Renews the leases of attempts that wait or run, and does what else the renewal asks; returns their number.
+
+        A lease that has expired stays so, although its attempt is not parked yet.
+        """
+        self.closing.renewed(request)
+        self._park_lapsed()
         now = self._services.clock.lease_seconds()
-        leased = [live for live in self._live.values() if live.record.state in leases.LEASED_STATES]
-        for live in leased:
-            live.renewed_at_seconds = now
-        return len(leased)
+        renewed = leases.renewable((live.lease for live in self._live.values()), now, self.closing.stop_at_seconds)
+        for key in renewed:
+            self._live[key].renewed_at_seconds = now
+        return len(renewed)
 
     async def delete(self, key: AttemptKey) -> bool:
         """Leaves a tombstone and erases the attempt. Returns True once nothing is left of it."""
@@ -222,15 +238,8 @@ class Supervisor:
 
     async def watch(self) -> None:
         """Parks attempts whose lease has expired and publishes progress to event streams."""
-        held = [
-            leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
-            for live in self._live.values()
-        ]
-        lapsed = leases.expired(held, self._services.clock.lease_seconds())
-        for key in lapsed:
-            if key not in self._lapsing:
-                self._lapsing[key] = self._spawn(self.park(self._live[key], "its lease expired"))
-                self._lapsing[key].add_done_callback(lambda task, key=key: self._lapsing.pop(key))  # type: ignore[misc] # bound here
+        self.closing.look()
+        self._park_lapsed()
         if self._lapsing:
             # One that hangs must not keep the others' leases from expiring.
             await asyncio.wait(self._lapsing.values(), timeout=WATCH_SECONDS)
@@ -269,6 +278,19 @@ class Supervisor:
 
     # Helpers
 
+    def _has_lapsed(self, live: LiveAttempt) -> bool:
+        """Whether the attempt's lease has expired; it is being parked then."""
+        self._park_lapsed([live])
+        return live.key in self._lapsing
+
+    def _park_lapsed(self, lives: Iterable[LiveAttempt] | None = None) -> None:
+        """Begins to park the attempts whose lease has expired; None: of all."""
+        held = [live.lease for live in (self._live.values() if lives is None else lives)]
+        for key in leases.expired(held, self._services.clock.lease_seconds(), self.closing.stop_at_seconds):
+            if key not in self._lapsing:
+                self._lapsing[key] = self._spawn(self.park(self._live[key], "its lease expired"))
+                self._lapsing[key].add_done_callback(lambda task, key=key: self._lapsing.pop(key))  # type: ignore[misc] # bound here
+
     def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
         held = [
             KnownAttempt(live.key.attempt, live.record.spec_digest, live.record.state)
@@ -282,7 +304,7 @@ class Supervisor:
             tombstone=self._tombstones.get(key.shard_uid),
             known_attempts=held,
             spec_problem=spec if isinstance(spec, Problem) else None,
-            draining=self.draining,
+            draining=self.draining or self.closing.takes_nothing,
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
         )
@@ -308,8 +330,8 @@ class Supervisor:
             if live.record.state is AttemptState.DELETING:
                 message = f"attempts of this shard up to {live.key.attempt} were deleted here"
                 return Refusal(410, Problem(message=message, held_attempt=live.key.attempt))
-            if self.draining and live.record.state is AttemptState.PARKED:
-                return Refusal(503, Problem(message="this agent is stopping"), retry_after_seconds=5)
+            if (self.draining or self.closing.stopped) and live.record.state is AttemptState.PARKED:
+                return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
             step = transition(live.record.state, AttemptEvent.PUT)
             if step.state in leases.LEASED_STATES:
                 self._lease(live, request)

@@ -20,7 +20,15 @@ from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, Capability, EventAck, MachineFacts, RenewAnswer
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptRequest,
+    Capability,
+    EventAck,
+    MachineFacts,
+    RenewAnswer,
+    RenewRequest,
+)
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
@@ -154,7 +162,12 @@ class Routes:
 
     async def renew(self, request: Request) -> Response:
         await self._require_change(request)
-        return json_response(RenewAnswer(renewed=await self._supervisor.renew()))
+        content = await read_body(request)
+        try:
+            body = RenewRequest.load(_parse_json(content)) if content else RenewRequest()
+        except ValidationError as error:
+            raise RequestRefused.of(400, "the body is no renewal; send none, or {}") from error
+        return json_response(RenewAnswer(renewed=await self._supervisor.renew(body)))
 
     async def acknowledge(self, request: Request) -> Response:
         """Deletes the events up to the cursor."""

@@ -30,6 +30,7 @@ SCOPE_OF: dict[FailureClass, FailureScope] = {
     FailureClass.TRANSPORT: FailureScope.UNCLEAR,
     FailureClass.THROTTLED: FailureScope.UNCLEAR,
     FailureClass.MACHINE_LOST: FailureScope.ATTEMPT,
+    FailureClass.MACHINE_RETURNED: FailureScope.ATTEMPT,
     FailureClass.RUNTIME_MISMATCH: FailureScope.ATTEMPT,
     FailureClass.SCRATCH_EXHAUSTED: FailureScope.ATTEMPT,
     FailureClass.GPU_ABORT_OUT_OF_MEMORY: FailureScope.ATTEMPT,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -145,6 +146,33 @@ class AudioMeter(Protocol):
         ...
 
 
+class WorkPermit(Protocol):
+    """For how long an attempt may work."""
+
+    @property
+    def called_back(self) -> bool:
+        """Whether it has to end after the clips in flight."""
+        ...
+
+    async def wait_called_back(self) -> None: ...
+
+    async def check(self) -> None:
+        """Returns if the attempt may go on. Never returns once its lease has expired: then its task is cancelled."""
+        ...
+
+
+class EndlessPermit:
+    """Of an attempt that nobody leases out."""
+
+    called_back = False
+
+    async def wait_called_back(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def check(self) -> None:
+        return
+
+
 @dataclass(frozen=True, slots=True)
 class StageContext:
     """Everything that a stage works with. Cancelling its task stops it; later it can resume from the journal."""
@@ -164,5 +192,7 @@ class StageContext:
     working: WorkSignal
     """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
     audio_meter: AudioMeter
+    permit: WorkPermit = field(default_factory=EndlessPermit)
+    """Asked before each batch and before the commit."""
     one_machine: bool = False
     """Whether this machine runs the whole job, so that no folder need be shared with another."""

@@ -23,11 +23,13 @@ from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.stages.stage_context import (
     AudioMeter,
+    EndlessPermit,
     JobFailureBudget,
     LadderBook,
     ProgressSink,
     Provenance,
     StageContext,
+    WorkPermit,
     WorkSignal,
 )
 from voxfleet_agent.storage import Storage
@@ -91,10 +93,12 @@ class StageRunner:
         working: WorkSignal,
         audio_meter: AudioMeter,
         log: Logger,
+        permit: WorkPermit | None = None,
     ) -> StageEnd:
         """Runs the stage of `spec` to its end. Only cancellation is raised; the attempt's scratch stays behind.
 
-        `lane` is None for Plan and Finalize. `log` carries the attempt's names.
+        `lane` is None for Plan and Finalize. `log` carries the attempt's names. `permit` None: the attempt may work for
+        as long as it takes.
         """
         key = AttemptKey(spec.shard_uid, spec.attempt)
         scratch: AttemptScratch | None = None
@@ -116,6 +120,7 @@ class StageRunner:
                     provenance=self._provenance,
                     progress=progress,
                     audio_meter=audio_meter,
+                    permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                 )
                 outcome = await self._services.stages[spec.stage](context)

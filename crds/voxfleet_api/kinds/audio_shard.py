@@ -48,7 +48,7 @@ class AttemptOutcome(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     REFUSED = "Refused"
-    RETURNED = "Returned"  # by a Mac without room for it, or called back: it costs no retry
+    RETURNED = "Returned"  # by a Mac without room for it, or that drains or closes, or called back: it costs no retry
     LOST = "Lost"
 
 

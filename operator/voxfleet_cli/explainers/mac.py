@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from voxfleet_api.conditions import Condition, ConditionType
+from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.kinds import AudioShard, MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 
 
 def _details(mac: MacAgent, related: Related) -> Plain:
     shards = related.of(AudioShard)
+    listed = [line for shard in shards for line in attempts_of(shard) if line.get("mac") == mac.metadata.name]
+    hours, drain = mac.spec.availability, mac.spec.drain
     return {
         "taints": [str(taint) for taint in mac.spec.taints],
         "machine": mac.status.machine.dump() if mac.status.machine else None,
-        "attempts": [line for shard in shards for line in attempts_of(shard) if line["mac"] == mac.metadata.name],
+        "availability": None if hours is None else hours.dump(),
+        "drain": None if drain is None else drain.dump(),
+        "running": [f"{line['shard']} (attempt {line['attempt']})" for line in listed if _runs(line)],
+        "attempts": listed,
     }
 
 
+def _runs(line: Plain) -> bool:
+    return bool(line["outcome"] == AttemptOutcome.ASSIGNED)
+
+
 def _mac_next(present: Iterable[Condition]) -> str:
+    draining = find(present, ConditionType.DRAINING)
+    if draining is not None:
+        return f"wait: {draining.message}" if draining.status == "True" else f"{draining.message}; it takes nothing new"
     bad = [item for item in present if item.status != "True" and item.message]
     # Availability only follows from the other conditions, so the one that says why comes first.
     causes = [item for item in bad if item.type != ConditionType.AVAILABLE] or bad

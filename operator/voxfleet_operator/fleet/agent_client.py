@@ -32,6 +32,7 @@ from voxfleet_api.protocol import (
     MachineFacts,
     Problem,
     RenewAnswer,
+    RenewRequest,
     S3Credentials,
 )
 from voxfleet_operator.fleet.dialer import AgentConnection
@@ -126,8 +127,8 @@ class AgentClient:
         answer = await self._call("DELETE", f"/v1/attempts/{shard_uid}/{attempt}")
         return answer.status == httpx.codes.NO_CONTENT
 
-    async def renew(self) -> RenewAnswer:
-        return _parse(RenewAnswer, await self._call("POST", "/v1/renew"))
+    async def renew(self, request: RenewRequest) -> RenewAnswer:
+        return _parse(RenewAnswer, await self._call("POST", "/v1/renew", body=request.dump()))
 
     async def ledger(self, after: int) -> LedgerPage:
         params = {"after": str(after), "limit": str(LEDGER_PAGE_ROWS)}

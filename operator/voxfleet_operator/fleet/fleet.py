@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
+from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order
@@ -62,6 +64,7 @@ class MacFleet:
         on_change: Callable[[str, frozenset[str]], None],
         on_stale_epoch: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         timing: SessionTiming | None = None,
         stored_head: Callable[[str, str], ChainHead | None] = lambda _, __: None,
     ) -> None:
@@ -77,6 +80,7 @@ class MacFleet:
             on_change=on_change,
             on_stale_epoch=on_stale_epoch,
             clock=clock,
+            now=now,
             timing=timing or SessionTiming(),
             grants=LeaseGrants(),
             older_twin=self._older_twin,
@@ -115,6 +119,11 @@ class MacFleet:
         else:
             return
         self._redial_younger_twins(name)
+
+    def close_at(self, mac: str, closing: Closing) -> None:
+        session = self._sessions.get(mac)
+        if session is not None:
+            session.close_at(closing)
 
     def forget(self, mac: str) -> None:
         session = self._sessions.pop(mac, None)

@@ -11,6 +11,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem, S3Credentials
+from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 
@@ -116,6 +117,10 @@ class Fleet(Protocol):
 
     def ensure(self, mac: MacAgent) -> None:
         """Runs a session for this Mac; a changed spec redials."""
+        ...
+
+    def close_at(self, mac: str, closing: Closing) -> None:
+        """Tells the Mac's agent with every renewal when its attempts have to be over."""
         ...
 
     def forget(self, mac: str) -> None: ...

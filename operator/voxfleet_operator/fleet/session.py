@@ -20,6 +20,7 @@ from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
 from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
@@ -57,6 +58,7 @@ class MacSession:
         self._client: AgentClient | None = None
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._longest_lease_seconds: float = mac.spec.disconnect.lease_seconds
+        self._closing = Closing()
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
@@ -77,6 +79,11 @@ class MacSession:
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
                 self._begin_record()
             self.redial()
+
+    def close_at(self, closing: Closing) -> None:
+        if closing != self._closing:
+            self._closing = closing
+            self._renew_now.set()
 
     def redial(self) -> None:
         self._client = None
@@ -203,7 +210,7 @@ class MacSession:
     async def _dispel_doubts(self, client: AgentClient) -> None:
         """A Mac that was not believed shows as connected, and gets work, only once it takes our epoch."""
         if self._doubted:
-            await client.renew()
+            await client.renew(self._closing.renewal(self._context.now()))
             self._doubted = False
 
     async def _follow(self, client: AgentClient, machine: MachineFacts, following: asyncio.Event) -> None:
@@ -282,9 +289,11 @@ class MacSession:
 
     async def _renew(self, client: AgentClient) -> None:
         self._renew_now.clear()
-        self._note_renewal()
+        now = self._context.now()
         try:
-            await client.renew()
+            if renews_leases(self._closing, self._record.view.machine, now):
+                self._note_renewal()
+                await client.renew(self._closing.renewal(now))
             await self._acknowledge(client)
         except AgentRefused as refusal:
             if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import HEARTBEAT_SECONDS
@@ -41,6 +42,8 @@ class SessionContext:
     on_change: Callable[[str, frozenset[str]], None]
     on_stale_epoch: Callable[[int], None]
     clock: Callable[[], float]
+    now: Callable[[], datetime]
+    """In UTC."""
     timing: SessionTiming
     grants: LeaseGrants
     older_twin: Callable[[str], str | None]

@@ -23,7 +23,16 @@ from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
 
 UNJUDGED: dict[type[MacSlot | PendingShard | PlacementJob], frozenset[str]] = {
     MacSlot: frozenset(
-        {"name", "detail", "labels", "free_lanes", "free_control_slots", "not_before_seconds", "loaded_models"}
+        {
+            "name",
+            "detail",
+            "labels",
+            "free_lanes",
+            "free_control_slots",
+            "not_before_seconds",
+            "loaded_models",
+            "opens_seconds",
+        }
     ),
     PlacementJob: frozenset(
         {

@@ -14,12 +14,22 @@ from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
 UNSCHEDULABLE = Unavailable("is unschedulable", "are unschedulable")
 DELETED = Unavailable("is being deleted", "are being deleted")
 UNREACHABLE = Unavailable("unreachable", "unreachable")
+DRAINING = Unavailable("draining", "draining")
+UNUSABLE_HOURS = Unavailable(
+    "has a spec.availability that cannot be read", "have a spec.availability that cannot be read"
+)
+OUTSIDE_WINDOW = Unavailable("is outside its availability window", "are outside their availability window")
+OUTSIDE_RENTAL = Unavailable("is outside its rental", "are outside their rental")
 DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another Mac's hardware or key")
 INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
     Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
+    Obstacle.DRAINING: DRAINING,
+    Obstacle.UNUSABLE_HOURS: UNUSABLE_HOURS,
+    Obstacle.OUTSIDE_WINDOW: OUTSIDE_WINDOW,
+    Obstacle.OUTSIDE_RENTAL: OUTSIDE_RENTAL,
     Obstacle.DUPLICATE: DUPLICATE,
     Obstacle.UNREACHABLE: UNREACHABLE,
     Obstacle.INCOMPATIBLE: INCOMPATIBLE,
@@ -37,8 +47,12 @@ KEEPS_NO_BOUNDS = Unavailable(
 LACKS_SCRATCH = Unavailable("is short of scratch space", "are short of scratch space")
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
+CLOSES_TOO_SOON = Unavailable("closes before the shard would end", "close before the shard would end")
 NO_LANE = Unavailable("has no free lane", "have no free lane")
 NO_CONTROL_SLOT = Unavailable("plans or finalizes other jobs", "plan or finalize other jobs")
+
+LEAST_LEFT_SECONDS = 600.0
+"""A shard of which nobody knows how long it takes is started only while a Mac stays open for so long."""
 
 
 def tainted(taint: Taint) -> Unavailable:
@@ -106,6 +120,10 @@ def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) ->
     """Why this Mac cannot take the shard now. `free` is how many of its lanes, or control slots, are left."""
     if mac.not_before_seconds > now:
         return COOLING
+    if mac.closes_seconds is not None:
+        expected_seconds = LEAST_LEFT_SECONDS if shard.expected_seconds is None else shard.expected_seconds
+        if mac.closes_seconds - now < expected_seconds:
+            return CLOSES_TOO_SOON
     if free < 1:
         return NO_LANE if shard.needs_lane else NO_CONTROL_SLOT
     return None

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
+from voxfleet_operator.placement.expected_time import expected_process_seconds
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
     CONTROL_SLOTS,
@@ -29,6 +31,7 @@ from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
+from voxfleet_operator.reconcile.mac_closing import closing, opens_at
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
 from voxfleet_operator.reconcile.shard.status import current, is_live, retries_used
@@ -53,11 +56,12 @@ class PlacementGatherer:
         for shard in shards:
             by_job[shard.spec.job_ref.uid].append(shard)
         pending = tuple(item for job in jobs for item in self._pending_shards(job, by_job[job.metadata.uid], held))
+        now = self.context.now()
         return PlacementSnapshot(
             shards=pending,
-            macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
+            macs=tuple(self._mac_slot(mac, held, now) for mac in cache.all(MacAgent)),
             namespace_labels=labels,
-            standings=self._standings(shards, pending, labels),
+            standings=self._standings(shards, pending, labels, now),
         )
 
     def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
@@ -79,25 +83,35 @@ class PlacementGatherer:
         """`named`: the shards that name the job."""
         shards = JobShards.of(job, named)
         common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
+        process_seconds = expected_process_seconds(job.status.plan, shards.process)
         for shard in unfinished(job, shards):
             uid, replaces_lost = shard.metadata.uid, is_live(shard)
             if self.context.cache.is_assumed(uid) or (replaces_lost and not self.may_be_replaced(job, shard)):
                 continue
             pause = self.backoffs.shard_until(uid)
-            yield pending_shard(common, shard, not_before_seconds=pause, replaces_lost=replaces_lost)
+            yield pending_shard(
+                common,
+                shard,
+                not_before_seconds=pause,
+                replaces_lost=replaces_lost,
+                expected_seconds=process_seconds if shard.spec.stage is Stage.PROCESS else None,
+            )
 
     def _standings(
-        self, shards: list[AudioShard], pending: tuple[PendingShard, ...], labels: Mapping[str, Mapping[str, str]]
+        self,
+        shards: list[AudioShard],
+        pending: tuple[PendingShard, ...],
+        labels: Mapping[str, Mapping[str, str]],
+        now: datetime,
     ) -> dict[str, NamespaceStanding]:
-        now = self.context.now()
         used = added_up(uncounted_use_seconds(shards, self.statements.heads), self.statements.use_seconds(now))
         return standings(shards, pending, used, labels, now)
 
-    def _mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
+    def _mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)
-        available = availability(mac, view)
+        available = availability(mac, view, now)
         return MacSlot(
             name=name,
             labels=mac.metadata.labels,
@@ -114,7 +128,12 @@ class PlacementGatherer:
             free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
             not_before_seconds=self.backoffs.mac_until(name),
             loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
+            closes_seconds=self._monotonic(closing(mac, now).return_at, now),
+            opens_seconds=self._monotonic(opens_at(mac, now), now),
         )
+
+    def _monotonic(self, moment: datetime | None, now: datetime) -> float | None:
+        return None if moment is None else self.context.clock() + (moment - now).total_seconds()
 
 
 @dataclass(slots=True)

@@ -84,7 +84,15 @@ class _PlacementPass:
         pauses = [shard.not_before_seconds for shard in self._snapshot.shards if shard.uid not in placed]
         if not pauses:
             return None
-        return _first_after(self._now, [*pauses, *(mac.not_before_seconds for mac in self._snapshot.macs)])
+        hours = (moment for mac in self._snapshot.macs for moment in (mac.opens_seconds, mac.closes_seconds))
+        return _first_after(
+            self._now,
+            [
+                *pauses,
+                *(mac.not_before_seconds for mac in self._snapshot.macs),
+                *(moment for moment in hours if moment is not None),
+            ],
+        )
 
 
 def _takes_new_lane(shard: PendingShard) -> bool:

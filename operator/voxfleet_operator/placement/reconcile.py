@@ -25,6 +25,7 @@ from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
+from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
@@ -95,6 +96,8 @@ class PlacementReconciler:
         machine = view.identity
         if job is None or machine is None or not takes_attempts(job):
             return False
+        if closing(mac, context.now()).takes_nothing:
+            return False  # it began to drain, or closed, while earlier assignments were written
         if wish_of(job, shard.spec.stage) is not JobWish.WORK:
             return False
         if is_live(shard) and not self._gatherer.may_be_replaced(job, shard):

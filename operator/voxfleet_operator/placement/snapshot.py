@@ -67,6 +67,8 @@ class PendingShard:
     """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
     waits_since: str = ""
     """When the shard was created."""
+    expected_seconds: float | None = None
+    """How long it will hold a Mac; None: unknown."""
 
     @property
     def needs_lane(self) -> bool:
@@ -95,6 +97,10 @@ class MacSlot:
     not_before_seconds: float = 0.0
     """Monotonic time until which it pauses after it refused or failed an attempt."""
     loaded_models: frozenset[str] = frozenset()
+    closes_seconds: float | None = None
+    """Monotonic time from which its attempts are called back; None: never."""
+    opens_seconds: float | None = None
+    """Of a closed Mac: the monotonic time when it opens; None: never, or it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +138,4 @@ class PlacementPlan:
     pending: Mapping[str, str]
     """Why a job's next shard has no Mac, by job UID. Jobs that only wait for their own parallelism are left out."""
     wake_after_seconds: float | None = None
-    """When the first pause ends."""
+    """When the first pause ends, or the first Mac opens or closes."""

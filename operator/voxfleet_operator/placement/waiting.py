@@ -76,7 +76,12 @@ def chip_name(machine: MachineFacts | None) -> str:
 
 
 def pending_shard(
-    common: PlacementJob, shard: AudioShard, *, not_before_seconds: float = 0.0, replaces_lost: bool = False
+    common: PlacementJob,
+    shard: AudioShard,
+    *,
+    not_before_seconds: float = 0.0,
+    replaces_lost: bool = False,
+    expected_seconds: float | None = None,
 ) -> PendingShard:
     return PendingShard(
         uid=shard.metadata.uid,
@@ -88,6 +93,7 @@ def pending_shard(
         avoid=mac_to_avoid(shard.status.attempts),
         not_before_seconds=not_before_seconds,
         replaces_lost=replaces_lost,
+        expected_seconds=expected_seconds,
         waits_since=shard.metadata.creation_timestamp,
     )
 

@@ -289,6 +289,48 @@ BAD: dict[str, Bad] = {
     "mac that opens a prefix without a slash": Bad(
         MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
     ),
+    "mac with windows of no time zone": Bad(
+        MAC,
+        {"spec.availability": {"windows": [{"start": "20:00", "end": "06:00"}]}},
+        "spec.availability",
+        "write timeZone beside windows",
+    ),
+    "mac with a window of no length": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"start": "20:00", "end": "20:00"}]}},
+        "spec.availability.windows[0]",
+        "a whole day is start: '00:00', end: '24:00'",
+    ),
+    "mac with a window at no time": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"start": "20:60", "end": "6:00"}]}},
+        "spec.availability.windows[0].start",
+        "should match",
+    ),
+    "mac with a day of no week": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"days": ["Monday"], "start": "20:00", "end": "06:00"}]}},
+        "spec.availability.windows[0].days[0]",
+        "supported values",
+    ),
+    "mac whose rental ends before it begins": Bad(
+        MAC,
+        {"spec.availability": {"rentalStart": "2026-12-01T00:00:00Z", "rentalEnd": "2026-12-01T00:30:00+01:00"}},
+        "spec.availability",
+        "write a rentalEnd after rentalStart",
+    ),
+    "mac whose rental ends on no day": Bad(
+        MAC, {"spec.availability": {"rentalEnd": "2026-02-30T00:00:00Z"}}, "spec.availability.rentalEnd", "date-time"
+    ),
+    "mac with a time zone of blanks": Bad(
+        MAC, {"spec.availability": {"timeZone": "Europe Berlin"}}, "spec.availability.timeZone", "should match"
+    ),
+    "mac that drains in a way that is none": Bad(
+        MAC, {"spec.drain": {"mode": "Kill"}}, "spec.drain.mode", "supported values"
+    ),
+    "mac that drains for ever": Bad(
+        MAC, {"spec.drain": {"deadlineSeconds": 604801}}, "spec.drain.deadlineSeconds", "less than or equal to 604800"
+    ),
     "job that writes to a web address": Bad(
         JOB, {"spec.output.uri": "https://example.com/out/"}, "spec.output.uri", "should match"
     ),
@@ -371,6 +413,21 @@ GOOD: dict[str, Json] = {
     "process shard": SHARD,
     "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),
     "mac": MAC,
+    "mac with hours, a rental and a drain": changed(
+        MAC,
+        {
+            "spec.availability": {
+                "timeZone": "America/Argentina/Buenos_Aires",
+                "windows": [
+                    {"days": ["Sat", "Sun"], "start": "00:00", "end": "24:00"},
+                    {"start": "20:00", "end": "06:00"},
+                ],
+                "rentalStart": "2026-12-01T00:00:00Z",
+                "rentalEnd": "2027-01-01T00:00:00+01:00",
+            },
+            "spec.drain": {},
+        },
+    ),
 }
 
 

@@ -153,3 +153,15 @@ def test_get_lists_as_kubectl_does(run: Any, jobs: str, installed_crds: ControlP
     items = json.loads(run("get", "jobs", "-n", jobs, "-o", "json").stdout)["items"]
     assert [item["metadata"]["name"] for item in items] == ["broken", "done", "new"]
     assert "MACS" in run("get", "jobs", "-A", "-o", "wide").stdout
+
+
+def test_drain_and_undrain_change_the_spec(run: Any, installed_crds: ControlPlane) -> None:
+    installed_crds.apply(changed(MAC, {"metadata.name": "mac-drained"}))
+    told = run("drain", "mac/mac-drained", "--mode", "ReturnAtNextClip", "--deadline", "30m")
+    assert told.exit_code == 0 and "kubectl wait mac/mac-drained --for=condition=Draining=False" in told.stdout
+    spec = json.loads(installed_crds.kubectl("get", "mac", "mac-drained", "-o", "json"))["spec"]
+    assert spec["drain"] == {"mode": "ReturnAtNextClip", "deadlineSeconds": 1800}
+    assert run("undrain", "mac-drained").exit_code == 0
+    assert "drain" not in json.loads(installed_crds.kubectl("get", "mac", "mac-drained", "-o", "json"))["spec"]
+    assert run("drain", "mac-nowhere").exit_code == 3
+    installed_crds.kubectl("delete", "mac", "mac-drained")

@@ -16,13 +16,15 @@ from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
 from voxfleet_api.digest import sha256_hex
+from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, MachineFacts, ShardResult
+from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, MachineFacts, RenewRequest, ShardResult
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Commit
+from voxfleet_api.results import AttemptBase, Commit
 from voxfleet_api.rows import ResultRow
 from voxfleet_dev.processes import wait_ended
 from voxfleet_shared.crash_points import EXIT_CODE, VARIABLE
@@ -207,6 +209,32 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     assert whole.states()[spec.shard_uid] is AttemptState.PARKED
     assert [signed.row.activity.value for signed in agent.ledger()] == ["Setup", "Work"]
     agent.succeed(spec)
+
+
+def test_a_mac_that_drains_returns_its_shard_and_the_next_attempt_runs_only_the_rest(whole: Whole) -> None:
+    agent, spec = whole.agent, whole.first_shard()
+    cursor = agent.attempts().cursor
+    agent.put(spec)
+    rows = (event.row.row for event in agent.events(cursor) if event.row is not None)
+    assert next(rows).activity is Activity.SETUP  # the lane has its model, and clips begin
+    agent.renew(RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=300))
+    with pytest.raises(httpx.HTTPStatusError, match="503"):
+        agent.put(spec.model_copy(update={"shard_uid": "another-shard", "attempt": 1}))
+    returned = agent.until_ended(spec, cursor)
+    assert returned.failure is not None and returned.failure.failure_class is FailureClass.MACHINE_RETURNED
+    assert returned.state is AttemptState.FAILED and whole.scratch_entries() == []
+
+    agent.renew(RenewRequest())
+    second = spec.model_copy(update={"attempt": 2})
+    status = agent.run(second)
+    assert status.state is AttemptState.SUCCEEDED, status.failure
+    done = committed_rows(whole, status)
+    assert sorted(row.index for row in done) == clips_of(spec)
+    assert_transcripts(done)
+    inherited = AttemptBase.model_validate_json(whole.read(f"parts/{spec.shard_uid}/2/base.json"))
+    kept = {index for part in inherited.parts for index in decode(part.indexes)}
+    assert {row.index for row in done if row.attempt == 1} == kept
+    assert len(kept) < len(done), "it was drained in mid-shard"
 
 
 def test_a_model_path_that_is_missing_or_not_allowed_fails_with_its_class(whole: Whole) -> None:

@@ -98,6 +98,7 @@ class StandInAgent:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     token: str = "a-long-agent-token"
     hardware_id: str = "hardware-1"
+    capabilities: tuple[str, ...] = tuple(Capability)
     bound_to: str | None = CONTROL_PLANE
     signing_key: Ed25519PrivateKey | None = None
     """Signs the identity instead of `key`."""
@@ -243,7 +244,7 @@ class StandInAgent:
             versions={},
             runtime_compatible=True,
             runtime_message="",
-            capabilities=tuple(Capability),
+            capabilities=self.capabilities,
             pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
             ledger_chain_id=CHAIN,
             ledger_sequence=len(self.rows) - 1,

@@ -29,7 +29,15 @@ from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
-from voxfleet_agent.stages.stage_context import LadderBook, Provenance, QuarantineFolder, StageContext, StageJournal
+from voxfleet_agent.stages.stage_context import (
+    EndlessPermit,
+    LadderBook,
+    Provenance,
+    QuarantineFolder,
+    StageContext,
+    StageJournal,
+    WorkPermit,
+)
 from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
@@ -81,6 +89,7 @@ class Job:
     quarantine: QuarantineFolder | None = None
     """None: a stub that keeps everything."""
     one_machine: bool = False
+    permit: WorkPermit = field(default_factory=EndlessPermit)
     plan_attempt: int = 1
     """The Plan that Process attempts follow."""
     work_signals: int = 0
@@ -166,6 +175,7 @@ class Job:
             progress=self._note_progress,
             working=self._signal_work,
             audio_meter=self._meter,
+            permit=self.permit,
             one_machine=self.one_machine,
         )
 

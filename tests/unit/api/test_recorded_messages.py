@@ -38,6 +38,7 @@ from voxfleet_api.protocol import (
     MachineFacts,
     Problem,
     RenewAnswer,
+    RenewRequest,
 )
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -54,6 +55,7 @@ KINDS: dict[str, type[ApiModel]] = {
     "event_of_row": Event,
     "event_of_heartbeat": Event,
     "ledger_page": LedgerPage,
+    "renew_request": RenewRequest,
     "renew_answer": RenewAnswer,
     "problem_409": Problem,
     "problem_422": Problem,

@@ -40,6 +40,12 @@ class ReadyClips(Generic[T]):
         self._in_lane = 0
         self._fetching = 0
         self._changed = asyncio.Event()
+        self.closed = False
+
+    def close(self) -> None:
+        """Ends `batches` before its time: the lane gets no further clip."""
+        self.closed = True
+        self._changed.set()
 
     def start_fetch(self) -> None:
         self._fetching += 1
@@ -58,8 +64,8 @@ class ReadyClips(Generic[T]):
         self._changed.set()
 
     async def batches(self) -> AsyncGenerator[list[T], None]:
-        """Yields batches until every awaited clip has been yielded or dropped."""
-        while any(self._awaited.values()) or any(self._ready.values()):
+        """Yields batches until every awaited clip has been yielded or dropped, or until `close`."""
+        while not self.closed and (any(self._awaited.values()) or any(self._ready.values())):
             batch = self._next_batch()
             if batch:
                 yield batch

@@ -23,7 +23,7 @@ from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import deliver_audio
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.results import attempt_folder
-from voxfleet_api.rows import ManifestRow, Timings
+from voxfleet_api.rows import ManifestRow, RowError, Timings
 
 UNRECORDED_BATCHES = LANE_BATCHES + 2
 """Batches between lane and row: those inside the lane and two whose rows are being written. A crash repeats these."""
@@ -68,7 +68,11 @@ class Pipeline:
         self._recorded = asyncio.Event()
         self._reserved_paths: set[Path] = set()
         self._in_lane: dict[int, PreparedClip] = {}
+        self._preparing: set[asyncio.Task[None]] = set()
+        self._recording: set[asyncio.Task[None]] = set()
         self._loaded_at_seconds = 0.0
+        self.called_back = False
+        """Whether it ended before its time, so that clips may be left."""
 
     async def run(
         self,
@@ -81,8 +85,9 @@ class Pipeline:
     ) -> LoadedModel | None:
         """Records a durable row for each clip; returns None when no clip needed the lane.
 
-        `refused` and the indexes in `buckets` are the clips to run. `batch_size` None: the lane keeps its own. Raises
-        VoxFleetError for a failure that other clips would meet too.
+        When the attempt is called back, only the clips in flight still get theirs. `refused` and the indexes in
+        `buckets` are the clips to run. `batch_size` None: the lane keeps its own. Raises VoxFleetError for a failure
+        that other clips would meet too.
         """
         loaded = None
         if batch_size is not None:
@@ -97,12 +102,17 @@ class Pipeline:
                             {bucket: len(indexes) for bucket, indexes in buckets.items()},
                             lambda: self._lane.batch_size,
                         )
-                        group.create_task(self._prefetch(group, ready, clips, buckets))
+                        watching = group.create_task(self._close_when_called_back(ready))
+                        prefetching = group.create_task(self._prefetch(group, ready, clips, buckets))
                         loaded = await self._lane.load(model, lane_spec)
                         self._rows = replace(self._rows, dtype=loaded.dtype)
                         await self._ctx.working()
                         self._loaded_at_seconds = time.monotonic()
                         await self._run_lane(group, ready)
+                        watching.cancel()
+                        if ready.closed:
+                            self.called_back = True
+                            await self._end_early(prefetching)
                 self._parts.end()
         finally:
             for path in sorted(self._reserved_paths):
@@ -115,6 +125,9 @@ class Pipeline:
 
         async def record_next() -> None:
             for index in indexes:
+                if self._ctx.permit.called_back:
+                    self.called_back = True
+                    return
                 clip = clips[index]
                 if clip.refusal is not None:
                     await self._recorder.record(self._rows.failed(clip, clip.refusal), clip)
@@ -140,19 +153,37 @@ class Pipeline:
                 path = await self._ctx.scratch.reserve(name, size_bytes)
                 self._reserved_paths.add(path)
                 ready.start_fetch()
-                group.create_task(self._prepare(ready, bucket, clip, path))
+                _keep(self._preparing, group.create_task(self._prepare(group, ready, bucket, clip, path)))
 
-    async def _prepare(self, ready: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path) -> None:
-        """Passes the prepared clip on to the lane, or records its row when the preparation failed."""
+    async def _prepare(
+        self, group: asyncio.TaskGroup, ready: ReadyClips[PreparedClip], bucket: int, clip: ManifestRow, path: Path
+    ) -> None:
+        """Passes the prepared clip on to the lane, or has its row recorded when the preparation failed."""
         prepared = await self._clip_source.prepare(clip, path)
         self._fetches.release()
         if prepared.error is None:
             ready.add(bucket, prepared)
             return
         ready.drop(bucket)
+        _keep(self._recording, group.create_task(self._record_failed(clip, prepared, prepared.error)))
+
+    async def _close_when_called_back(self, ready: ReadyClips[PreparedClip]) -> None:
+        await self._ctx.permit.wait_called_back()
+        ready.close()
+
+    async def _end_early(self, prefetching: asyncio.Task[None]) -> None:
+        """Ends the fetches of clips that the lane will not get; rows that are being written are finished."""
+        fetches = {prefetching, *self._preparing}
+        for task in fetches:
+            task.cancel()
+        await asyncio.wait(fetches)
+        if self._recording:
+            await asyncio.wait(self._recording)
+
+    async def _record_failed(self, clip: ManifestRow, prepared: PreparedClip, error: RowError) -> None:
         row = self._rows.failed(
             clip,
-            prepared.error,
+            error,
             sha256=prepared.sha256,
             timings=Timings(fetch_milliseconds=prepared.fetch_milliseconds),
             retries=prepared.retries,
@@ -168,7 +199,7 @@ class Pipeline:
                     raise RuntimeError(f"the lane gave a verdict on clip {verdict.index}, which it did not have")
                 ready.verdict_received()
                 # In a task of its own, so that neither a journal sync nor an upload delays the next verdict.
-                group.create_task(self._record_verdict(prepared, verdict))
+                _keep(self._recording, group.create_task(self._record_verdict(prepared, verdict)))
         if self._in_lane:
             raise RuntimeError(f"the lane ended without a verdict on {len(self._in_lane)} clips")
 
@@ -178,6 +209,9 @@ class Pipeline:
                 while self._unrecorded and self._unrecorded + len(batch) > UNRECORDED_BATCHES * self._lane.batch_size:
                     self._recorded.clear()
                     await self._recorded.wait()
+                await self._ctx.permit.check()
+                if ready.closed:
+                    return
                 self._unrecorded += len(batch)
                 self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
                 yield [prepared.task(partial(self._heard, prepared.clip.index)) for prepared in batch]
@@ -223,6 +257,12 @@ class Pipeline:
         await self._ctx.scratch.release(prepared.path)
         self._reserved_paths.discard(prepared.path)
         self._window.release(prepared.clip.audio_milliseconds, prepared.size_bytes)
+
+
+def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    """Keeps the task in the set until it is done."""
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _to_milliseconds(seconds: float) -> int:

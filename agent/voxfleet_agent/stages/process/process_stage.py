@@ -56,6 +56,15 @@ async def run_process(ctx: StageContext) -> ShardResult:
     try:
         await run.process(clips, finished)
         await parts.deliver()
+        left = len(clips) - len(delivered.indexes | await ctx.journal.recorded_indexes())
+        if left and run.called_back:
+            await run.deliver_own_run_record()
+            raise VoxFleetError(
+                FailureClass.MACHINE_RETURNED,
+                f"this Mac drains or closes: {len(clips) - left} of {len(clips)} clips are delivered, the rest runs"
+                " elsewhere",
+            )
+        await ctx.permit.check()
         return await _commit(ctx, files, clips, delivered, run)
     finally:
         # This job's batch size, from its ladder or stepped down for memory, must not reach the lane's next job.
@@ -121,12 +130,15 @@ class _ShardRun:
     ladder: LadderTable | None = None
     ladder_milliseconds: int = 0
     retries: Counter[FailureClass] = field(default_factory=Counter)
+    called_back: bool = False
 
     async def process(self, clips: ManifestSlice, finished: Set[int]) -> None:
-        """`finished`: indexes of the clips that have a row already. Afterwards every clip has a durable row."""
+        """`finished`: indexes of the clips that have a row already. Afterwards every clip has a durable row, unless the
+        attempt was called back.
+        """
         remaining = await asyncio.to_thread(remaining_clips, clips, finished)
         meter = ShardProgressMeter(self.ctx.progress, clips, len(finished), remaining.finished_milliseconds)
-        if not remaining.refused and not remaining.lengths:
+        if (not remaining.refused and not remaining.lengths) or self._is_called_back():
             return
         lane_spec, clip_source = await self._resolve_lane_spec(), self._clip_source(clips)
         if remaining.lengths:
@@ -136,6 +148,8 @@ class _ShardRun:
             )
             if self.ladder is not None and not self.ladder.one_clip_at_a_time:
                 self.ladder_milliseconds = round((time.monotonic() - started) * 1000)
+        if self._is_called_back():
+            return
         recorder = RowRecorder(self.ctx, self.files, self.parts, meter.row_recorded)
         pipeline = Pipeline(
             self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries, meter.heard
@@ -146,6 +160,11 @@ class _ShardRun:
             self.loaded = await pipeline.run(clips, remaining.refused, buckets, self.model, lane_spec, batch_size)
         finally:
             await self._save_step_down()
+        self.called_back = pipeline.called_back
+
+    def _is_called_back(self) -> bool:
+        self.called_back = self.called_back or self.ctx.permit.called_back
+        return self.called_back
 
     async def _resolve_lane_spec(self) -> LaneSpec:
         if self.lane_spec is None:
@@ -180,6 +199,11 @@ class _ShardRun:
                 name = f"{attempt_folder(self.ctx.spec.shard_uid, attempt)}/run.json"
                 refs.append(await find_run_record(self.files, name))
         return tuple(ref for ref in refs if ref is not None)
+
+    async def deliver_own_run_record(self) -> None:
+        """For the attempt that inherits this one's rows; an attempt that has loaded nothing has none."""
+        if self.loaded is not None:
+            await self._deliver_run_record()
 
     async def _deliver_run_record(self) -> FileRef:
         """Uploads run.json, once per attempt."""

@@ -7,12 +7,16 @@ reads the conditions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
+from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
 
 
 class Obstacle(StrEnum):
@@ -20,6 +24,10 @@ class Obstacle(StrEnum):
 
     DELETED = "Deleted"
     UNSCHEDULABLE = "Unschedulable"
+    DRAINING = "Draining"
+    UNUSABLE_HOURS = "UnusableHours"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    OUTSIDE_RENTAL = "OutsideRental"
     DUPLICATE = "Duplicate"
     UNREACHABLE = "Unreachable"
     INCOMPATIBLE = "Incompatible"
@@ -43,9 +51,23 @@ class Availability:
     """What the Mac last showed, for people who ask why it takes nothing."""
 
 
-def availability(mac: MacAgent, view: MacView) -> Availability:
-    obstacle, verdict = _first_obstacle(mac, view)
+OF_ITS_HOURS = frozenset({Obstacle.UNUSABLE_HOURS, Obstacle.OUTSIDE_WINDOW, Obstacle.OUTSIDE_RENTAL})
+
+
+def availability(mac: MacAgent, view: MacView, now: datetime) -> Availability:
+    obstacle, verdict = _first_obstacle(mac, view, now)
+    if obstacle in OF_ITS_HOURS:
+        return Availability(obstacle, verdict, verdict.message)
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
+
+
+def accepted(mac: MacAgent, now: datetime) -> ConditionVerdict:
+    """Whether the spec can be used. What the API server cannot check is checked here."""
+    try:
+        standing(mac.spec.availability, now)
+    except UnusableHours as error:
+        return ConditionVerdict(False, Reason.INVALID_SPEC, str(error))
+    return ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable")
 
 
 def reachable(view: MacView) -> ConditionVerdict:
@@ -71,12 +93,17 @@ def ledger_verified(view: MacView) -> ConditionVerdict:
     return ConditionVerdict(True, Reason.VERIFIED, "all signed rows that were read verify")
 
 
-def _first_obstacle(mac: MacAgent, view: MacView) -> tuple[Obstacle | None, ConditionVerdict]:
+def _first_obstacle(mac: MacAgent, view: MacView, now: datetime) -> tuple[Obstacle | None, ConditionVerdict]:
     if mac.metadata.deletion_timestamp is not None:
         return Obstacle.DELETED, ConditionVerdict(False, Reason.UNSCHEDULABLE, "the MacAgent is being deleted")
     if mac.spec.unschedulable:
         message = "spec.unschedulable is true; running attempts finish"
         return Obstacle.UNSCHEDULABLE, ConditionVerdict(False, Reason.UNSCHEDULABLE, message)
+    if mac.spec.drain is not None:
+        message = "spec.drain is set; the condition Draining says what still runs"
+        return Obstacle.DRAINING, ConditionVerdict(False, Reason.DRAINING, message)
+    if (closed := _closed(mac, now)) is not None:
+        return closed
     if not (found := reachable(view)).status:
         duplicate = view.reason is Reason.DUPLICATE_MACHINE
         return (Obstacle.DUPLICATE if duplicate else Obstacle.UNREACHABLE), found
@@ -84,7 +111,28 @@ def _first_obstacle(mac: MacAgent, view: MacView) -> tuple[Obstacle | None, Cond
         return (Obstacle.UNREACHABLE if view.machine is None else Obstacle.INCOMPATIBLE), found
     if not (found := ledger_verified(view)).status:
         return Obstacle.UNVERIFIED, found
-    return None, ConditionVerdict(True, Reason.AVAILABLE, "the Mac takes attempts")
+    until = closing(mac, now).return_at
+    text = "" if until is None else f" until {local_text(mac.spec.availability, until)}"
+    return None, ConditionVerdict(True, Reason.AVAILABLE, f"the Mac takes attempts{text}")
+
+
+def _closed(mac: MacAgent, now: datetime) -> tuple[Obstacle, ConditionVerdict] | None:
+    """Why the Mac takes nothing at this time of day; None if it is open."""
+    hours = mac.spec.availability
+    try:
+        found, rental_end = standing(hours, now), rental_ends(hours)
+    except UnusableHours as error:
+        return Obstacle.UNUSABLE_HOURS, ConditionVerdict(False, Reason.INVALID_SPEC, str(error))
+    opens = "" if found.next_start is None else f"opens at {local_text(hours, found.next_start)}"
+    if found.now is None and found.in_rental:
+        message = opens or "no window opens before its rental ends; write another spec.availability"
+        return Obstacle.OUTSIDE_WINDOW, ConditionVerdict(False, Reason.OUTSIDE_WINDOW, message)
+    if found.now is not None and closing(mac, now).phase(now) is ClosingPhase.OPEN:
+        return None
+    if rental_end is not None and rental_end - RETURN_GRACE <= now:
+        tense = "ended" if rental_end <= now else "ends"
+        opens = f"its rental {tense} at {local_text(hours, rental_end)}"
+    return Obstacle.OUTSIDE_RENTAL, ConditionVerdict(False, Reason.OUTSIDE_RENTAL, opens)
 
 
 def _last_shown(view: MacView) -> str:

@@ -1,13 +1,13 @@
-"""Which attempts on a Mac belong to no shard, and which shards wait for a Mac. Pure."""
+"""Which attempts on a Mac are not over or belong to no shard, and which shards wait for a Mac. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
-from voxfleet_operator.reconcile.shard.status import is_settled
+from voxfleet_operator.reconcile.shard.status import current, is_live, is_settled
 
 Recorded = Callable[[str, int, MacView], bool]
 """(shard UID, attempt, Mac) -> whether this attempt was assigned to the machine that this Mac is."""
@@ -21,6 +21,16 @@ def awaits(shard: AudioShard, mac: MacView) -> bool:
 def records(shard: AudioShard, attempt: int, mac: MacView) -> bool:
     """Whether this attempt was ever assigned to the machine that this Mac is."""
     return any(record.attempt == attempt and stands_for(mac, record) for record in shard.status.attempts)
+
+
+def left_to_end(shards: Iterable[AudioShard], mac: MacView) -> tuple[str, ...]:
+    """The shards whose newest attempt is on this Mac and not over, each with its namespace."""
+    live = ((shard, current(shard.status)) for shard in shards if is_live(shard))
+    return tuple(
+        f"{shard.metadata.namespace}/{shard.metadata.name}"
+        for shard, record in live
+        if record is not None and stands_for(mac, record)
+    )
 
 
 def orphans(view: MacView, control_plane: str, recorded: Recorded) -> tuple[AttemptStatus, ...]:

@@ -1,38 +1,52 @@
-"""Keeps a session open to a Mac, publishes what it shows, and deletes attempts there that belong to no shard."""
+"""Keeps a session open to a Mac, publishes what it shows, tells it when its attempts have to be over, and deletes
+attempts there that belong to no shard.
+"""
 
 from __future__ import annotations
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
+from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
-from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
+from voxfleet_operator.reconcile.mac.decide import awaits, left_to_end, orphans, records
+from voxfleet_operator.reconcile.mac.status import contact_change, drained, mac_status, unseen
+from voxfleet_operator.reconcile.mac_closing import closing, next_change
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
+STOPPED_UNSEEN = "StoppedUnseen"
+HOURS_CHECK_SECONDS = 600.0
+"""A Mac with opening hours is looked at so often at least: the wall clock may be set meanwhile."""
 
 
 class MacReconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._shown: dict[str, MacView] = {}
+        self._phases: dict[str, ClosingPhase] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
             context.fleet.forget(key.name)
-            self._wake_waiting_shards(key.name, None)
+            self._wake_waiting_shards(key.name, None, ClosingPhase.OPEN)
             return None
         context.leader.check()
         context.fleet.ensure(mac)
+        now = context.now()
+        closes = closing(mac, now)
+        context.fleet.close_at(key.name, closes)
         view = context.fleet.view(key.name)
-        self._wake_waiting_shards(key.name, view)
-        written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
+        phase, old_phase = closes.phase(now), self._phases.get(key.name)
+        self._wake_waiting_shards(key.name, view, phase)
+        counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
+        left = left_to_end(context.cache.all(AudioShard), view) if counts else ()
+        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), left))
         if written is None:
             return 0.0
         announcement = contact_change(mac.status.conditions, written.status.conditions)
@@ -40,17 +54,30 @@ class MacReconciler:
             context.events.publish(
                 written, announcement.reason, announcement.message, warning=announcement.status == "False"
             )
-        return await self._delete_orphans(view)
+        if left and phase is ClosingPhase.STOPPED and old_phase not in (None, phase) and not view.connected:
+            context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
+        if (emptied := drained(mac.status.conditions, written.status.conditions)) is not None:
+            context.events.publish(written, emptied.reason, emptied.message)
+        waits = (await self._delete_orphans(view), self._until_change(written))
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
-    def _wake_waiting_shards(self, mac: str, view: MacView | None) -> None:
-        """Wakes the shards that wait for a Mac when contact comes or goes, or when it is another machine.
+    def _until_change(self, mac: MacAgent) -> float | None:
+        """The seconds until the Mac opens or closes."""
+        now = self._context.now()
+        change = next_change(mac, now)
+        return None if change is None else min(HOURS_CHECK_SECONDS, (change - now).total_seconds())
+
+    def _wake_waiting_shards(self, mac: str, view: MacView | None, phase: ClosingPhase) -> None:
+        """Wakes the shards that wait for a Mac when contact comes or goes, when it is another machine, and when it
+        calls its attempts back.
 
         The Mac itself may not know them. Also wakes the settlement of its rows, which a new leader has to begin.
         """
-        old = self._shown.pop(mac, None)
+        old, old_phase = self._shown.pop(mac, None), self._phases.pop(mac, None)
         if view is not None:
-            self._shown[mac] = view
-            if old is not None and (old.connected, old.identity) == (view.connected, view.identity):
+            self._shown[mac], self._phases[mac] = view, phase
+            contact = None if old is None else (old.connected, old.identity, old_phase)
+            if contact == (view.connected, view.identity, phase):
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
         seen = [item for item in (old, view) if item is not None]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
 from voxfleet_api.conditions import Condition, Conditions, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine, MachinePool
@@ -9,22 +12,28 @@ from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.availability import (
     ConditionVerdict,
+    accepted,
     availability,
     ledger_verified,
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 
 OFFLINE = "Offline"
+SHOWN_SHARDS = 5
 
 
-def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
+def mac_status(mac: MacAgent, view: MacView, now: str, left: Sequence[str] = ()) -> MacAgentStatus:
+    """`left`: the shards with an attempt on the Mac that is not over, each with its namespace."""
+    moment = datetime.fromisoformat(now)
     verdicts = {
-        ConditionType.ACCEPTED: ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable"),
+        ConditionType.ACCEPTED: accepted(mac, moment),
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
-        ConditionType.AVAILABLE: availability(mac, view).verdict,
+        ConditionType.AVAILABLE: availability(mac, view, moment).verdict,
+        **_draining(mac, left, moment),
     }
     generation = mac.metadata.generation
     return MacAgentStatus(
@@ -35,6 +44,41 @@ def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
         ),
         machine=mac.status.machine if view.machine is None else machine(view.machine),
     )
+
+
+def _draining(mac: MacAgent, left: Sequence[str], now: datetime) -> Mapping[ConditionType, ConditionVerdict]:
+    """Present for as long as spec.drain is set."""
+    if mac.spec.drain is None:
+        return {}
+    if not left:
+        return {ConditionType.DRAINING: ConditionVerdict(False, Reason.DRAINED, "nothing runs on this Mac any more")}
+    return_at = drain_returns_at(mac, now)
+    how = "run to their end" if now < return_at else "end after the clips in flight"
+    until = return_at if now < return_at else return_at + RETURN_GRACE
+    message = f"{_count(left)} still to end ({_shown(left)}): they {how}, until {until:%Y-%m-%dT%H:%M:%SZ} at most"
+    return {ConditionType.DRAINING: ConditionVerdict(True, Reason.DRAINING, message)}
+
+
+def unseen(left: Sequence[str]) -> str:
+    """Of a Mac that is to run nothing any more and is out of contact."""
+    return (
+        f"without contact nobody knows whether {_count(left)} stopped in time ({_shown(left)}); what this Mac signs of"
+        " them counts once it is read, in its statement and in the job's usage"
+    )
+
+
+def _count(left: Sequence[str]) -> str:
+    return f"{len(left)} attempt{'s' * (len(left) != 1)}"
+
+
+def _shown(left: Sequence[str]) -> str:
+    return ", ".join([*sorted(left)[:SHOWN_SHARDS], *(["…"] if len(left) > SHOWN_SHARDS else [])])
+
+
+def drained(before: Conditions, after: Conditions) -> Condition | None:
+    """The Draining condition if the Mac has become empty: people wait for it."""
+    old, new = find(before, ConditionType.DRAINING), find(after, ConditionType.DRAINING)
+    return new if new is not None and new.status == "False" and (old is None or old.status != "False") else None
 
 
 def contact_change(before: Conditions, after: Conditions) -> Condition | None:

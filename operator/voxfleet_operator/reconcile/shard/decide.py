@@ -14,6 +14,7 @@ from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView,
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState
+from voxfleet_operator.reconcile.mac_closing import Recall
 from voxfleet_operator.reconcile.shard.status import is_settled
 
 REPEATED_PUT_SECONDS = 2.0
@@ -42,6 +43,7 @@ class ShardAction(StrEnum):
     REVOKE = "Revoke"  # delete it on its Mac, then record its end
     REPLACE = "Replace"  # placement may assign the next attempt
     LOSE = "Lose"  # record that it is lost; no other attempt takes over
+    RECALL = "Recall"  # delete it on its Mac, which drains or closes, then record that it was given back
 
 
 TABLE: Mapping[tuple[ContactState, ReportedState], ShardAction] = {
@@ -98,13 +100,35 @@ DISCARDED: Mapping[ContactState, ShardAction] = {
 """An attempt of a job that has ended, whatever its Mac reports."""
 
 
-def decide(shard: AudioShard, view: MacView | None, contact: ContactState, wish: JobWish) -> ShardAction:
-    """For a shard whose newest attempt is assigned; `view` and `contact` are of that attempt's Mac."""
+RECALLED: Mapping[Recall, frozenset[ReportedState]] = {
+    Recall.NONE: frozenset(),
+    # One that has begun ends by itself; parked, it resumes to deliver what it has.
+    Recall.AT_NEXT_CLIP: frozenset({ReportedState.ABSENT}),
+    Recall.NOW: frozenset(
+        {
+            ReportedState.ABSENT,
+            ReportedState.ACCEPTED,
+            ReportedState.RUNNING,
+            ReportedState.PARKED,
+            ReportedState.DELETING,
+        }
+    ),
+}
+"""What is taken back from a Mac in contact. One that it reports as finishing ends by itself, and holds no lane."""
+
+
+def decide(
+    shard: AudioShard, view: MacView | None, contact: ContactState, wish: JobWish, recall: Recall = Recall.NONE
+) -> ShardAction:
+    """For a shard whose newest attempt is assigned; `view`, `contact` and `recall` are of that attempt's Mac."""
     if wish is JobWish.DISCARD:
         return DISCARDED[contact]
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
-    action = TABLE[contact, reported_state(report, shard.status.spec_digest)]
+    state = reported_state(report, shard.status.spec_digest)
+    if contact is ContactState.CONNECTED and state in RECALLED[recall]:
+        return ShardAction.RECALL
+    action = TABLE[contact, state]
     if wish is JobWish.STOP and action is ShardAction.WAIT and contact is ContactState.CONNECTED:
         return ShardAction.REVOKE
     if wish is JobWish.WORK:
@@ -203,7 +227,7 @@ def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
     newest = max(records, key=lambda record: record.attempt, default=None)
     if newest is None or newest.outcome is AttemptOutcome.SUCCEEDED:
         return None
-    return newest.mac
+    return None if newest.failure_class is FailureClass.MACHINE_RETURNED else newest.mac
 
 
 def _retryable(failure_class: str | None) -> str | None:

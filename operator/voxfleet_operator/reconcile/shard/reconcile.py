@@ -38,6 +38,7 @@ from voxfleet_operator.reconcile.credentials import (
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.mac_closing import Recall, closing, recall
 from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import (
@@ -132,7 +133,7 @@ class _AssignedAttempt:
         works_elsewhere = self._delete_superseded()
         contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
         wish = wish_of(self._job, self._shard.spec.stage)
-        match decide(self._shard, self._view, contact.state, wish):
+        match decide(self._shard, self._view, contact.state, wish, self._recall()):
             case ShardAction.PUT if works_elsewhere and self._assigned_seconds() < contact.lease_and_margin_seconds:
                 return PREDECESSOR_POLL_SECONDS
             case ShardAction.PUT:
@@ -145,12 +146,21 @@ class _AssignedAttempt:
                 return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
             case ShardAction.REVOKE:
                 return await self._revoke(None, _why_stopped(self._job), AttemptOutcome.RETURNED)
+            case ShardAction.RECALL:
+                message = (
+                    f"{self._record.mac} drains, or its window or rental ends; the clips that it delivered are kept"
+                )
+                return await self._revoke(FailureClass.MACHINE_RETURNED, message, AttemptOutcome.RETURNED)
             case ShardAction.REPLACE:
                 return await self._replace()
             case ShardAction.LOSE:
                 return await self._lose()
             case ShardAction.WAIT:
                 return await self._renew_credentials() if self._view.connected else contact.lost_in_seconds
+
+    def _recall(self) -> Recall:
+        mac, now = self._context.cache.get(MacAgent, "", self._view.name), self._context.now()
+        return Recall.NONE if mac is None else recall(closing(mac, now), self._shard.spec.stage, self._view, now)
 
     def _delete_superseded(self) -> bool:
         """Deletes earlier attempts that a Mac brings back; their usage is recorded with the next write.
@@ -297,10 +307,11 @@ class _AssignedAttempt:
         failure = report.failure or AttemptFailure(
             failure_class=FailureClass.RUNTIME_MISMATCH, message="the attempt failed and its agent did not say why"
         )
+        returned = failure.failure_class is FailureClass.MACHINE_RETURNED
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
             self._shard,
-            AttemptOutcome.FAILED,
+            AttemptOutcome.RETURNED if returned else AttemptOutcome.FAILED,
             failure.failure_class,
             failure.message,
             usage,

@@ -28,11 +28,13 @@ from voxfleet_api.protocol import (
     MachineFacts,
     PoolFacts,
     Problem,
+    RenewRequest,
     S3Credentials,
     ShardResult,
 )
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts, PlanResult
+from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, AgentUnreachable, MacView, Order, Outcome
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
@@ -75,6 +77,8 @@ class Agent:
     capabilities: tuple[Capability, ...] = tuple(Capability)
     requests: dict[AttemptKey, AttemptRequest] = field(default_factory=dict)
     """The newest PUT of each attempt."""
+    asked: RenewRequest = field(default_factory=RenewRequest)
+    """What the newest renewal said."""
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
@@ -93,6 +97,8 @@ class Agent:
         if held > key.attempt or (known is not None and known.digest != request.spec_digest):
             raise AgentRefused(409, Problem(message="newer attempt or other digest"))
         if known is None:
+            if self.asked.takes_nothing:
+                raise AgentRefused(503, Problem(message="it drains"), retry_after_seconds=5)
             if spec.stage is Stage.PROCESS and self.free_lanes() < 1:
                 raise AgentRefused(429, Problem(message="no lane"), retry_after_seconds=1)
             known = Run(spec, request.spec_digest, AttemptState.RUNNING, request.lease_seconds, 2)
@@ -123,7 +129,18 @@ class Agent:
             if expired and run.state is AttemptState.RUNNING:
                 run.state = AttemptState.PARKED
 
+    def renewed(self, request: RenewRequest) -> None:
+        """An older agent only takes the time."""
+        self.renewed_seconds = self.clock.seconds
+        if Capability.RETURNS_AT_NEXT_CLIP not in self.capabilities:
+            return
+        self.asked = request
+        if request.stop_after_seconds == 0:
+            for run in self.runs.values():
+                run.state = AttemptState.PARKED if run.state is AttemptState.RUNNING else run.state
+
     def restart(self) -> None:
+        self.asked = RenewRequest()
         for run in self.runs.values():
             if run.state is AttemptState.RUNNING:
                 run.state = AttemptState.PARKED
@@ -134,6 +151,10 @@ class Agent:
             if run.state is not AttemptState.RUNNING:
                 continue
             run.laned = run.laned or run.spec.stage is Stage.PROCESS
+            if run.laned and self.asked.return_after_seconds == 0:
+                run.state, run.failure = AttemptState.FAILED, FailureClass.MACHINE_RETURNED
+                self._seal(key, work=500)
+                continue
             run.left -= 1
             if run.left:
                 continue
@@ -221,6 +242,7 @@ class MemoryFleet:
         self.agents = agents
         self.reachable = set(agents)
         self.ensured: set[str] = set()
+        self.closings: dict[str, Closing] = {}
         self.lost_answers = 0.0
         self.started: list[tuple[AttemptKey, str]] = []
         self.stored_head: Callable[[str], ChainHead | None] = lambda _: None
@@ -242,6 +264,9 @@ class MemoryFleet:
 
     def ensure(self, mac: MacAgent) -> None:
         self.ensured.add(mac.metadata.name)
+
+    def close_at(self, mac: str, closing: Closing) -> None:
+        self.closings[mac] = closing
 
     def forget(self, mac: str) -> None:
         self.ensured.discard(mac)
@@ -270,8 +295,10 @@ class MemoryFleet:
             if old.identity not in (None, agent.identity):
                 self._mailboxes.pop(mac, None)
             agent.park_expired()
-            self._grants.note(mac, agent.identity, self._clock.seconds)
-            agent.renewed_seconds = self._clock.seconds
+            closing, now = self.closings.get(mac, Closing()), self._clock.now()
+            if renews_leases(closing, facts(agent), now):
+                self._grants.note(mac, agent.identity, self._clock.seconds)
+                agent.renewed(closing.renewal(now))
             head = self.stored_head(mac)
             rows = tuple(agent.rows if head is None else agent.rows[head.sequence + 1 :])
             self._views[mac] = MacView(

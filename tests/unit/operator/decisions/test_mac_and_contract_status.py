@@ -72,6 +72,26 @@ MACS: dict[str, tuple[MacView, dict[str, object], dict[str, tuple[str, str]]]] =
         {"unschedulable": True},
         {"Reachable": ("True", "Connected"), "Available": ("False", "Unschedulable")},
     ),
+    "draining": (
+        CONNECTED,
+        {"drain": {}},
+        {"Available": ("False", "Draining"), "Draining": ("False", "Drained")},
+    ),
+    "outside its window": (
+        SILENT,
+        {"availability": {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}},
+        {"Accepted": ("True", "Accepted"), "Available": ("False", "OutsideWindow")},
+    ),
+    "after its rental": (
+        CONNECTED,
+        {"availability": {"rentalEnd": "2026-01-01T00:00:00Z"}},
+        {"Available": ("False", "OutsideRental")},
+    ),
+    "in a zone that does not exist": (
+        CONNECTED,
+        {"availability": {"timeZone": "Europe/Berln", "windows": [{"start": "10:00", "end": "11:00"}]}},
+        {"Accepted": ("False", "InvalidSpec"), "Available": ("False", "InvalidSpec")},
+    ),
 }
 
 
@@ -86,6 +106,68 @@ def test_mac_conditions(name: str) -> None:
     assert reachable is not None
     if not view.connected:
         assert reachable.message == view.message, "the fleet's own words tell what to do"
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "told"),
+    [
+        ({}, "2026-11-20T19:00:00Z", "the Mac takes attempts"),
+        (
+            {"timeZone": "Europe/Berlin"},
+            "2026-11-20T19:00:00Z",
+            "the Mac takes attempts until 2026-11-21 06:00 Europe/Berlin",
+        ),
+        ({"timeZone": "Europe/Berlin"}, "2026-11-20T18:59:00Z", "opens at 2026-11-20 20:00 Europe/Berlin"),
+        (
+            {"timeZone": "Europe/Berlin", "rentalEnd": "2026-11-20T20:00:00Z"},
+            "2026-11-20T19:00:00Z",
+            "the Mac takes attempts until 2026-11-20 20:55 Europe/Berlin",
+        ),
+        (
+            {"timeZone": "Europe/Berlin", "rentalEnd": "2026-11-20T20:00:00Z"},
+            "2026-11-20T19:56:00Z",
+            "its rental ends at 2026-11-20 21:00 Europe/Berlin",
+        ),
+        (
+            {"timeZone": "Europe/Berlin", "rentalEnd": "2026-11-20T20:00:00Z"},
+            "2026-11-20T20:00:00Z",
+            "its rental ended at 2026-11-20 21:00 Europe/Berlin",
+        ),
+        (
+            {"timeZone": "Europe/Berlin", "rentalEnd": "2026-11-20T18:59:00Z"},
+            "2026-11-20T12:00:00Z",
+            "no window opens before its rental ends; write another spec.availability",
+        ),
+        (
+            {"timeZone": "Europe/Berlin", "rentalStart": "2027-03-01T12:00:00Z"},
+            "2026-11-20T20:00:00Z",
+            "opens at 2027-03-01 20:00 Europe/Berlin",
+        ),
+    ],
+)
+def test_people_are_told_when_a_mac_opens_and_closes(hours: dict[str, object], now: str, told: str) -> None:
+    spec = {"availability": {**hours, "windows": [{"start": "20:00", "end": "06:00"}]}} if hours else {}
+    available = find(
+        mac_status(MacAgent.load(mac_agent("mac-a", **spec)), CONNECTED, now).conditions, ConditionType.AVAILABLE
+    )
+    assert available is not None and available.message == told
+
+
+def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
+    mac = MacAgent.load(mac_agent("mac-a", drain={"deadlineSeconds": 600}))
+    left = [f"team/job-{number}" for number in range(6)]
+    first = mac_status(mac, CONNECTED, "2026-11-20T19:00:00Z", left)
+    draining = find(first.conditions, ConditionType.DRAINING)
+    assert draining is not None and draining.status == "True"
+    assert draining.message == (
+        "6 attempts still to end (team/job-0, team/job-1, team/job-2, team/job-3, team/job-4, …): they run to their"
+        " end, until 2026-11-20T19:10:00Z at most"
+    )
+    known = mac.model_copy(update={"status": first})
+    later = find(mac_status(known, CONNECTED, "2026-11-20T19:10:00Z", left[:1]).conditions, ConditionType.DRAINING)
+    assert later is not None and later.message == (
+        "1 attempt still to end (team/job-0): they end after the clips in flight, until 2026-11-20T19:15:00Z at most"
+    )
 
 
 def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import pytest
@@ -16,6 +17,7 @@ from voxfleet_operator.fleet.mac_view import AgentRefused, MacView
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState, contact_state
+from voxfleet_operator.reconcile.mac_closing import Recall
 from voxfleet_operator.reconcile.shard.decide import (
     TABLE,
     ReportedState,
@@ -85,6 +87,7 @@ def view_with(*reports: AttemptStatus, connected: bool = True, usage: AttemptUsa
     )
 
 
+RECALL = ShardAction.RECALL
 WAIT, PUT, COMMIT, FAIL, REVOKE, REPLACE, LOSE = (
     ShardAction.WAIT,
     ShardAction.PUT,
@@ -150,6 +153,36 @@ def test_every_cell(wish: JobWish, reached: ContactState, how: ReportedState) ->
     else:
         view = view_with(report(1, AttemptState(how.value)), connected=connected)
     assert decide(shard, view, reached, wish) is WANT[wish][how][list(ContactState).index(reached)]
+
+
+RECALLS: Mapping[Recall, Mapping[ReportedState, ShardAction]] = {
+    Recall.NONE: {},
+    Recall.AT_NEXT_CLIP: {ReportedState.ABSENT: RECALL},
+    Recall.NOW: {
+        ReportedState.ABSENT: RECALL,
+        ReportedState.ACCEPTED: RECALL,
+        ReportedState.RUNNING: RECALL,
+        ReportedState.PARKED: RECALL,
+        ReportedState.DELETING: RECALL,
+    },
+}
+"""What a Mac in contact that drains or closes changes of WORK; without contact it changes nothing."""
+
+
+@pytest.mark.parametrize(("recall", "reached", "how"), list(product(Recall, ContactState, ReportedState)))
+def test_every_cell_of_a_mac_that_calls_back(recall: Recall, reached: ContactState, how: ReportedState) -> None:
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED))
+    connected = reached is ContactState.CONNECTED
+    if how is ReportedState.ABSENT:
+        view = view_with(connected=connected)
+    elif how is ReportedState.FOREIGN:
+        view = view_with(report(1, AttemptState.RUNNING, f"sha256:{sha('other')}"), connected=connected)
+    else:
+        view = view_with(report(1, AttemptState(how.value)), connected=connected)
+    want = WORK[how][list(ContactState).index(reached)]
+    if connected:
+        want = RECALLS[recall].get(how, want)
+    assert decide(shard, view, reached, JobWish.WORK, recall) is want
 
 
 def test_a_wait_ends_with_contact_or_with_the_lease_unless_the_mac_works() -> None:
@@ -240,6 +273,10 @@ def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
     assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.SUCCEEDED)]) is None
     bad = [record(1, "mac-a", AttemptOutcome.FAILED), record(2, "mac-b", AttemptOutcome.REFUSED)]
     assert mac_to_avoid(bad) == "mac-b"
+    drained = record(3, "mac-b", AttemptOutcome.RETURNED)
+    assert mac_to_avoid([*bad, drained]) == "mac-b", "it had no room"
+    closed = drained.model_copy(update={"failure_class": FailureClass.MACHINE_RETURNED})
+    assert mac_to_avoid([*bad, closed]) is None, "tomorrow night it may be the only one"
 
 
 def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
