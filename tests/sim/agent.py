@@ -99,25 +99,41 @@ class Agent:
         return await self._put_again(self.live[key], request)
 
     def renew(self) -> int:
+        self.look_at_leases()
         now = self.machine.lease_seconds()
-        leased = [live for live in self.live.values() if live.record.state in leases.LEASED_STATES]
+        leased = [
+            live
+            for live in self.live.values()
+            if live.record.state in leases.LEASED_STATES and not leases.expired([live.lease()], now)
+        ]
         for live in leased:
             live.renewed_at_seconds = now
             self._watch(live)
         return len(leased)
+
+    def look_at_leases(self) -> set[AttemptKey]:
+        """Parks the attempts whose lease has expired; returns them."""
+        lapsed = leases.expired([live.lease() for live in self.live.values()], self.machine.lease_seconds())
+        for live in [self.live[key] for key in lapsed]:
+            if not live.lapsed:
+                live.lapsed = True
+                self.machine.count("agent.lease expired")
+                self._will_end(live)
+                self._spawn(self.park(live))
+        return set(lapsed)
 
     async def delete(self, key: AttemptKey) -> bool:
         async with self._admission:
             live = self.live.get(key)
             if live is None:
                 if self.disk.tombstones.get(key.shard_uid, 0) < key.attempt:
-                    await self._write(lambda: self.disk.bury(key))
+                    await self._write(lambda: self.disk.bury(key, self.machine.wall()))
                 return True
             if live.record.state is AttemptState.DELETING:
                 return False
             async with live.lock:
                 actions = transition(live.record.state, AttemptEvent.DELETE).actions
-                await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key))
+                await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key, self.machine.wall()))
             stop = Action.STOP in actions
             erasing = self._spawn(self._erase(live, stop=stop))
             if stop or (live.task is not None and not live.task.done()):
@@ -166,6 +182,9 @@ class Agent:
 
     async def _tick(self) -> None:
         while True:
+            if not any(live.meter is not None for live in self.live.values()):
+                await self.changed.wait()  # there is nothing to record until a lane is held
+                continue
             await asyncio.sleep(TICK_SECONDS)
             for live in self.live.values():
                 if live.meter is not None and live.key in self.disk.holds:
@@ -224,9 +243,9 @@ class Agent:
             if lane is not None:
                 live.meter = LaneMeter(self.machine, self.machine.boot_id, live.key, lane)
             await self._commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=lane))
-            if live.record.state is AttemptState.RUNNING:
+            if live.record.state is AttemptState.RUNNING and not live.lapsed:
                 self.machine.history.work_began(self.disk.hardware_id, live.key)
-        if live.record.state is not AttemptState.RUNNING:
+        if live.record.state is not AttemptState.RUNNING or live.lapsed:
             return
 
         async def working() -> None:
@@ -319,6 +338,7 @@ class Agent:
     # Leases
 
     def _lease(self, live: Live, request: AttemptRequest) -> None:
+        live.lapsed = False
         live.lease_seconds = request.lease_seconds
         live.renewed_at_seconds = self.machine.lease_seconds()
         self._watch(live)
@@ -336,11 +356,7 @@ class Agent:
         if self.machine.process.paused:
             asyncio.get_running_loop().call_soon(self._look_at, live)  # held until it wakes
             return
-        held = leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
-        if leases.expired([held], self.machine.lease_seconds()):
-            self.machine.count("agent.lease expired")
-            self._spawn(self.park(live))
-        elif live.record.state in leases.LEASED_STATES:
+        if live.key not in self.look_at_leases() and live.record.state in leases.LEASED_STATES:
             self._watch(live)
 
     # The journal

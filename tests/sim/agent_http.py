@@ -32,8 +32,6 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.dialer import AgentConnection, DialError, SecretReader
 
-BEAT_SECONDS = 20.0
-"""Between heartbeats of an event stream: longer than the real ones, to cost less."""
 TOKEN = "token"  # of a Mac that exists in memory only
 
 
@@ -179,7 +177,7 @@ async def stream(
                     progressed[live.key] = live.record.progress
                     send(_line("Attempt", disk.cursor(after), attempt=disk.status(live.record).dump()))
             try:
-                async with asyncio.timeout(BEAT_SECONDS):
+                async with asyncio.timeout(machine.beat_seconds):
                     await changed.wait()
             except TimeoutError:
                 send(_heartbeat(disk.cursor(after)))

@@ -121,6 +121,38 @@ def mac_swapped(world: World) -> None:
     world.server.change_spec(key, {"ssh": ssh, "ledgerPublicKey": new.disk.public_key})
 
 
+def mac_renamed(world: World) -> None:
+    """A person gives a Mac another name: its machine, and what that works on, stay the same."""
+    key = _mac(world)
+    old = world.server.get(key)
+    new = f"{key.name}-again"
+    if Key("MacAgent", "", new) in world.server.objects:
+        return
+
+    def add() -> None:
+        world.server.create({"kind": "MacAgent", "metadata": {"name": new}, "spec": old["spec"]})
+
+    if world.random.random() < 0.5:  # for a while two of them stand for one machine
+        add()
+        _later(world, world.random.uniform(0, 30), lambda: world.server.delete(key))
+    else:
+        world.server.delete(key)
+        add()
+
+
+def job_suspended(world: World) -> None:
+    key = _job(world)
+    if key is not None:
+        world.server.change_spec(key, {"suspend": True})
+        _later(world, world.random.uniform(1, 90), lambda: world.server.change_spec(key, {"suspend": False}))
+
+
+def job_cancelled(world: World) -> None:
+    key = _job(world)
+    if key is not None:
+        world.server.change_spec(key, {"cancel": True})
+
+
 def mac_unschedulable(world: World) -> None:
     key = _mac(world)
     world.server.change_spec(key, {"unschedulable": True})
@@ -240,6 +272,9 @@ FAULTS: dict[str, Fault] = {
         cut_off_until_replaced,
         mac_reinstalled,
         mac_swapped,
+        mac_renamed,
+        job_suspended,
+        job_cancelled,
         mac_unschedulable,
         disk_full,
         runtime_incompatible,
@@ -267,6 +302,11 @@ def _leader(world: World) -> OperatorProcess:
 
 def _mac(world: World) -> Key:
     return world.random.choice(sorted(key for key in world.server.objects if key.kind == "MacAgent"))
+
+
+def _job(world: World) -> Key | None:
+    jobs = sorted(key for key in world.server.objects if key.kind == "AudioBatchJob")
+    return world.random.choice(jobs) if jobs else None
 
 
 def _machine(world: World) -> Machine:

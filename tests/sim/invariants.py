@@ -57,7 +57,6 @@ class Left:
     shards: Sequence[str] = ()
     attempts: Mapping[str, Sequence[str]] = ()  # type: ignore[assignment] # by host; an empty tuple is an empty mapping
     lanes: Mapping[str, int] = ()  # type: ignore[assignment]
-    tables: Mapping[str, Sequence[str]] = ()  # type: ignore[assignment]
 
 
 def every_clip_has_one_row(job: EndedJob) -> list[str]:
@@ -159,6 +158,6 @@ def nothing_is_left(left: Left) -> list[str]:
     ]
 
 
-def tables_forget(left: Left) -> list[str]:
-    """No table of operator or agent mentions what is gone."""
-    return [f"{table} still has {', '.join(entries)}" for table, entries in dict(left.tables).items() if entries]
+def tables_forget(tables: Mapping[str, Sequence[str]]) -> list[str]:
+    """No table of operator or agent mentions what is gone. `tables` holds what each still says of it."""
+    return [f"{table} still has {', '.join(entries)}" for table, entries in tables.items() if entries]

@@ -42,6 +42,10 @@ class Site:
     edges: Counter[str]
     work: dict[str, JobWork] = field(default_factory=dict)
     """By job UID."""
+    beat_seconds: float = 20.0
+    """Between heartbeats of an event stream: longer than the real ones, to cost less."""
+    wall_offset: timedelta = timedelta()
+    """By which all wall clocks are ahead of the time that has passed, because nights follow each other at once."""
     jobs_at_fault: bool = False
     """Whether whatever Process needs of the jobs themselves has gone, such as a model."""
 
@@ -81,7 +85,8 @@ class Machine:
         return asyncio.get_running_loop().time()
 
     def wall(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset
+        passed = timedelta(seconds=asyncio.get_running_loop().time())
+        return START + passed + self.wall_offset + self._site.wall_offset
 
     # What happens to it
 
@@ -119,8 +124,12 @@ class Machine:
             return
         self._slept_seconds += asyncio.get_running_loop().time() - self._asleep_since
         self._asleep_since = None
+        self.process.paused = False
+        # The agent looks at its leases before anything else goes on: whatever was due meanwhile comes afterwards.
+        lapsed = set() if self.agent is None else self.agent.look_at_leases()
         for key in self._worked_on:
-            self.history.work_began(self.disk.hardware_id, key, continued=True)
+            if key not in lapsed:
+                self.history.work_began(self.disk.hardware_id, key, continued=True)
         self.process.resume()
 
     def reinstall(self) -> None:
@@ -153,6 +162,10 @@ class Machine:
 
     def work_of(self, job_uid: str) -> JobWork:
         return self._site.work[job_uid]
+
+    @property
+    def beat_seconds(self) -> float:
+        return self._site.beat_seconds
 
     @property
     def jobs_at_fault(self) -> bool:
