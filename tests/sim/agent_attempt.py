@@ -27,6 +27,8 @@ class Live:
     slots: SlotQueue[str | None] | None = None
     meter: LaneMeter | None = None
     watch: asyncio.TimerHandle | None = None
+    late: bool = False
+    """What started it was a call that waited while the machine slept."""
     lapsed: bool = False
     """Its lease has expired, and it is being parked."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.sim.machine import Machine
+from tests.sim.machine import WRITE_SECONDS, Machine
 from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
@@ -56,6 +56,20 @@ def agent_drained(world: World) -> None:
             await agent.shut_down()
             await asyncio.sleep(world.random.uniform(0, 5))
             machine.crash()
+
+        machine.process.spawn(drain())
+
+
+def mac_drained_and_gone(world: World) -> None:
+    """It says that it has parked its attempts, and never comes back."""
+    machine = _busy_machine(world)
+    agent = machine.agent
+    if agent is not None:
+
+        async def drain() -> None:
+            await agent.shut_down()
+            await asyncio.sleep(world.random.uniform(0.05, 0.5))
+            machine.die()
 
         machine.process.spawn(drain())
 
@@ -165,6 +179,13 @@ def disk_full(world: World) -> None:
     _later(world, world.random.uniform(10, 120), lambda: setattr(machine, "disk_full", False))
 
 
+def disk_slow(world: World) -> None:
+    """Each state of an attempt lasts for seconds, so that calls meet it."""
+    machine = _machine(world)
+    machine.longest_write_seconds = world.random.choice([1.0, 4.0])
+    _later(world, world.random.uniform(20, 120), lambda: setattr(machine, "longest_write_seconds", WRITE_SECONDS))
+
+
 def runtime_incompatible(world: World) -> None:
     machine = _machine(world)
     machine.runtime_compatible = False
@@ -218,6 +239,14 @@ def api_outage(world: World) -> None:
         operator.link.down_until = world.loop.time() + seconds
 
 
+def status_unanswered(world: World) -> None:
+    """No status can be written for a while, and the Lease can: what Macs report waits in memory."""
+    seconds = world.random.choice([20, 260])
+    world.trouble_lasts(seconds)
+    for operator in world.operators:
+        operator.link.status_down_until = world.loop.time() + seconds
+
+
 def leader_cut_off(world: World) -> None:
     """From the API server alone: another replica takes over while this one still reaches the Macs."""
     _leader(world).link.down_until = world.loop.time() + world.random.choice([6, 12, 30])
@@ -266,6 +295,7 @@ FAULTS: dict[str, Fault] = {
         mac_asleep,
         mac_asleep_long,
         mac_gone,
+        mac_drained_and_gone,
         all_macs_gone,
         jobs_at_fault,
         lanes_taken,
@@ -277,6 +307,7 @@ FAULTS: dict[str, Fault] = {
         job_cancelled,
         mac_unschedulable,
         disk_full,
+        disk_slow,
         runtime_incompatible,
         partition,
         network_lossy,
@@ -285,6 +316,7 @@ FAULTS: dict[str, Fault] = {
         api_lossy,
         api_slow,
         api_outage,
+        status_unanswered,
         leader_cut_off,
         lease_not_renewed,
         lease_deleted,

@@ -19,6 +19,8 @@ from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, tran
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_api.protocol import AttemptKey, AttemptState
 
+WRITE_SECONDS = 0.01
+"""The longest that a sound disk takes for one write of the journal."""
 START = datetime(2026, 11, 20, 22, tzinfo=UTC)
 
 
@@ -60,6 +62,7 @@ class Machine:
         self.store = site.store
         self.failure_rate = 0.0
         self.disk_full = False
+        self.longest_write_seconds = WRITE_SECONDS
         self.runtime_compatible = True
         self.gone = False
         self.lanes_taken_until = 0.0

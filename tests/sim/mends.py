@@ -15,7 +15,9 @@ from typing import Any
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet import mac_view
+from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.leader import Leader
 from voxfleet_operator.reconcile.job import decide as job_decide
 from voxfleet_operator.reconcile.mac import decide as mac_decide
 from voxfleet_operator.reconcile.shard import decide as shard_decide
@@ -54,6 +56,17 @@ def _assignments_are_assumed() -> tuple[Change, ...]:
     return ((Cache, "assume", lambda _, __: None),)
 
 
+def _rows_come_before_the_end() -> tuple[Change, ...]:
+    return ((MacRecord, "has_all_rows", lambda _, __: True),)
+
+
+def _deleted_leases_are_waited_for() -> tuple[Change, ...]:
+    async def take_at_once(leader: Leader) -> None:
+        await leader._hold(None, transitions=1)
+
+    return ((Leader, "_take_missing", take_at_once),)
+
+
 def _busy_macs_cost_no_retry() -> tuple[Change, ...]:
     def costs(record: AttemptRecord) -> bool:
         return record.outcome not in (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED)
@@ -87,9 +100,23 @@ MENDS: Mapping[str, Mend] = {
         _busy_macs_cost_no_retry,
         r".* has no attempt left after",
     ),
+    "rows-come-before-the-end": Mend(
+        "the last rows of an attempt are read before it counts as gone from its Mac",
+        _rows_come_before_the_end,
+        r"job-\d+ is settled at",
+    ),
+    "deleted-leases-are-waited-for": Mend(
+        "a replica takes a Lease that was deleted only once its holder must have given up",
+        _deleted_leases_are_waited_for,
+        r"operator-\d and operator-\d both lead",
+    ),
 }
 
-FOUND_BY: Mapping[str, int] = {}
+FOUND_BY: Mapping[str, int] = {
+    "halted-jobs-end": 28,
+    "finalize-has-a-deadline": 65,
+    "attempts-belong-to-machines": 11,
+}
 """A seed that shows the fault without the mend, and nothing with it."""
 
 

@@ -141,6 +141,7 @@ class OperatorProcess:
         self.link = ApiLink(self.process, self._server, self._random, self._edges)
         self.link.loss, self.link.slowness = old.loss, old.slowness
         self.link.down_until, self.link.leases_down_until = old.down_until, old.leases_down_until
+        self.link.status_down_until = old.status_down_until
         self.heartbeat = self.process.context.run(SimHeartbeat, self.process, self.clock)
         self.process.spawn(self._operate())
 

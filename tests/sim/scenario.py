@@ -167,6 +167,19 @@ OF_REPLICAS = frozenset(
     }
 )
 """Faults after which another replica may lead."""
+
+
+def _a_result_is_not_written_before_its_mac_is_lost(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 5), "status-unanswered", "working"),
+        PlannedFault(random.uniform(20, 60), random.choice(["mac-gone", "all-macs-gone"]), "working"),
+    )
+
+
+def _a_mac_that_parked_its_work_is_lost(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(1, 20), "mac-drained-and-gone", "working"),)
+
+
 THEMED_SHARE = 0.25
 IN_THEMES_ALONE = frozenset(
     {"all-macs-gone", "cut-off-until-replaced", "jobs-at-fault", "lanes-taken", "mac-asleep-long"}
@@ -180,4 +193,6 @@ THEMES = (
     _a_mac_is_swapped_while_a_job_runs,
     _others_hold_the_lanes,
     _a_mac_sleeps_beyond_its_lease,
+    _a_result_is_not_written_before_its_mac_is_lost,
+    _a_mac_that_parked_its_work_is_lost,
 )

@@ -14,7 +14,7 @@ from tests.sim.api_server import ApiServer, key_of
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
 from tests.sim.invariants import EndedJob, ExhaustedShard, Left
-from tests.sim.machine import START, Machine, Site
+from tests.sim.machine import START, WRITE_SECONDS, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
@@ -60,6 +60,7 @@ class World:
         for operator in self.operators:
             operator.others = tuple(other for other in self.operators if other is not operator)
         self._restarting: set[str] = set()
+        self._ended = False
         self._kept: set[asyncio.Task[None]] = set()
         self.trouble_until = 0.0
 
@@ -129,7 +130,8 @@ class World:
 
         def run() -> None:
             self._restarting.discard(name)
-            start()
+            if not self._ended:
+                start()
 
         self.loop.call_later(self.random.uniform(*RESTART_SECONDS), run)
 
@@ -187,6 +189,7 @@ class World:
         for machine in self.machines.values():
             machine.failure_rate = 0.0
             machine.disk_full, machine.runtime_compatible = False, True
+            machine.longest_write_seconds = WRITE_SECONDS
             machine.wake()
             machine.wall_offset = timedelta()
 
@@ -205,6 +208,7 @@ class World:
 
     async def end(self) -> None:
         """Ends all processes, and waits until none of their tasks is left."""
+        self._ended = True
         for operator in self.operators:
             operator.crash()
         for machine in self.machines.values():
