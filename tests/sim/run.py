@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "hack")]
+sys.path[:0] = [str(REPOSITORY), *(str(REPOSITORY / folder) for folder in ("hack", "agent", "operator", "crds"))]
 
 from tests.sim.edges import FULL_SEEDS, never_taken  # noqa: E402 - this is a program: it finds its own packages
 from tests.sim.known import KNOWN, known_as  # noqa: E402
