@@ -70,7 +70,7 @@ def scenario(seed: int) -> Scenario:
         ),
         faults=faults,
         stage_failure_rate=random.choice([0.0, 0.0, 0.1, 0.3]) if faults else 0.0,
-        statement_seconds=random.choice([60, 60, 60, 120, 300, 3600] if random.random() < 0.3 else [60, 120]),
+        statement_seconds=random.choice([60, 60, 60, 120, 300, 900] if random.random() < 0.3 else [60, 120]),
         gone_macs_removed=random.random() < 0.7,
         replicas=2 if random.random() < 0.5 or OF_REPLICAS & {fault.kind for fault in faults} else 1,
     )

@@ -260,9 +260,12 @@ class MacSession:
             self._context.on_change(self._name, frozenset())
 
     async def _read_rows(self, client: AgentClient) -> None:
-        """May run beside the events, which deliver rows, too: those that were taken meanwhile are left out."""
+        """May run beside the events, which deliver rows, too: a page that they were faster than is asked for again."""
         while self._record.book.error is None:
-            page = await client.ledger(self._record.book.last_sequence)
+            after = self._record.book.last_sequence
+            page = await client.ledger(after)
+            if self._record.book.last_sequence != after:
+                continue
             checked = await asyncio.to_thread(self._record.book.check, page.rows)
             self._changed(self._record.rows_checked(checked))
             if page.damaged_sequence is not None and self._record.book.error is None:

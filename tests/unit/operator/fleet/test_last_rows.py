@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -41,17 +41,22 @@ ROW = sign(
 
 
 class Agent:
-    """Deletes at once, and has signed these rows; no event has told of them."""
+    """Deletes at once, and has signed these rows, of which no event has told yet."""
 
     def __init__(self, rows: Sequence[SignedRow]) -> None:
         self.rows = rows
         self.asked = 0
+        self.meanwhile: Callable[[], object] | None = None
+        """Happens between the question and the answer."""
 
     async def delete_attempt(self, *_: object) -> bool:
         return True
 
     async def ledger(self, after: int) -> LedgerPage:
         self.asked += 1
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         return LedgerPage(chain_id="chain-1", rows=tuple(self.rows[after + 1 :]))
 
 
@@ -78,7 +83,7 @@ def reported(state: AttemptState, span: LedgerSpan | None = None) -> AttemptStat
     )
 
 
-async def delete(agent: Agent, status: AttemptStatus, *known: SignedRow) -> MacSession:
+def a_session() -> MacSession:
     key = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
     context = SimpleNamespace(
         control_plane="c",
@@ -90,23 +95,34 @@ async def delete(agent: Agent, status: AttemptStatus, *known: SignedRow) -> MacS
     )
     session = MacSession(MacAgent.load(mac_agent("mac-a", ledgerPublicKey=key)), cast("SessionContext", context))
     session._record.book.resume("chain-1", -1)
-    session._record.rows_delivered(known)
+    return session
+
+
+async def delete(session: MacSession, agent: Agent, status: AttemptStatus) -> None:
     session._record.attempt_reported(status)
     await session._send(cast("AgentClient", agent), Letter(A, None), session._mailbox, session._record)
     answer = session.answer(Order.DELETE, A)
     assert answer is not None and answer.outcome is Outcome.GONE and A not in session.view.attempts
     await session.stop()
-    return session
 
 
 @pytest.mark.parametrize("state", [AttemptState.RUNNING, AttemptState.PARKED])
 async def test_an_attempt_that_is_gone_has_its_last_rows(state: AttemptState) -> None:
-    session = await delete(Agent([ROW]), reported(state))
+    session = a_session()
+    await delete(session, Agent([ROW]), reported(state))
     assert session.view.usage[A].rows == 1
+
+
+async def test_an_event_that_is_faster_than_the_answer_is_no_broken_chain() -> None:
+    session, agent = a_session(), Agent([ROW])
+    agent.meanwhile = lambda: session._record.rows_delivered([ROW])
+    await delete(session, agent, reported(AttemptState.RUNNING))
+    assert session.view.usage[A].rows == 1 and session.view.ledger_error is None
 
 
 async def test_nothing_is_asked_for_an_attempt_that_ended_with_all_its_rows() -> None:
     span = LedgerSpan(chain_id="chain-1", first_sequence=0, last_sequence=0)
-    agent = Agent([ROW])
-    session = await delete(agent, reported(AttemptState.SUCCEEDED, span), ROW)
+    session, agent = a_session(), Agent([ROW])
+    session._record.rows_delivered([ROW])
+    await delete(session, agent, reported(AttemptState.SUCCEEDED, span))
     assert session.view.usage[A].rows == 1 and agent.asked == 0
