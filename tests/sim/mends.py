@@ -113,9 +113,12 @@ MENDS: Mapping[str, Mend] = {
 }
 
 FOUND_BY: Mapping[str, int] = {
-    "halted-jobs-end": 28,
-    "finalize-has-a-deadline": 65,
-    "attempts-belong-to-machines": 11,
+    "halted-jobs-end": 85,
+    "finalize-has-a-deadline": 28,
+    "attempts-belong-to-machines": 74,
+    "assignments-are-assumed": 608,
+    "busy-macs-cost-no-retry": 372,
+    "deleted-leases-are-waited-for": 11,
 }
 """A seed that shows the fault without the mend, and nothing with it."""
 

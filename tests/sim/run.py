@@ -161,7 +161,7 @@ def report(total: Total) -> bool:
         if not seeds and total.seeds >= FULL_SEEDS:
             shown += "; is it mended? then take its entry out of known.py"
         print(f"known: {known.name}: {shown}")
-    missing = never_taken(total.edges) if total.seeds >= FULL_SEEDS else []
+    missing = never_taken(total.edges, total.seeds)
     for edge in missing:
         print(f"never taken: {edge}")
     for seed, texts in sorted(total.broken.items())[:SHOWN]:
