@@ -118,6 +118,7 @@ FOUND_BY: Mapping[str, int] = {
     "attempts-belong-to-machines": 74,
     "assignments-are-assumed": 608,
     "busy-macs-cost-no-retry": 372,
+    "rows-come-before-the-end": 546,
     "deleted-leases-are-waited-for": 11,
 }
 """A seed that shows the fault without the mend, and nothing with it."""
