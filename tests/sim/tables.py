@@ -36,6 +36,7 @@ AT_MOST: Mapping[str, int] = {
     "Cache._gone": REMEMBERED_DELETIONS,
     "EventRecorder._recent": REMEMBERED,
     "Mailbox._answers": MAX_ANSWERS,
+    "agent.events": 1000,  # those from before a connection stay until the first one after it is acknowledged
 }
 """Tables that fill up to a bound of their own; of several, the longest counts."""
 KEPT_DAYS: Mapping[str, int] = {"agent.tombstones": TOMBSTONE_DAYS}
