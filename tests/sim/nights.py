@@ -92,14 +92,14 @@ def live_nights(nights: int, macs: int, seed: int, *, told: bool = False) -> Nig
     loop = VirtualLoop()
     gc.disable()
     try:
-        return loop.run_until_complete(_live(nights, macs, seed, told=told))
+        return loop.run_until_complete(_live(nights, macs, seed, loop, told=told))
     finally:
         loop.close()
         structlog.reset_defaults()
         gc.enable()
 
 
-async def _live(nights: int, macs: int, seed: int, *, told: bool) -> Nights:
+async def _live(nights: int, macs: int, seed: int, loop: VirtualLoop, *, told: bool) -> Nights:
     random = Random(seed)  # noqa: S311 # a run that can be repeated, no secret
     renewal_seconds = LEASE_SECONDS / 3
     plan = Scenario(
@@ -151,7 +151,7 @@ async def _live(nights: int, macs: int, seed: int, *, told: bool) -> Nights:
     violations += invariants.macs_do_not_share_a_shard(world.history.spans)
     violations += invariants.status_is_bounded(world.history.largest_status_bytes)
     violations += world.history.broken
-    violations += [f"unhandled: {error}" for error in world.loop.errors]
+    violations += [f"unhandled: {error}" for error in loop.errors]
     return Nights(mornings, tuple(violations), brought)
 
 
