@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
@@ -49,7 +51,8 @@ class MacReconciler:
         """
         old = self._shown.pop(mac, None)
         if view is not None:
-            self._shown[mac] = view
+            # A view holds all rows and attempts of its moment, which nobody needs any more.
+            self._shown[mac] = replace(view, machine=None, attempts={}, usage={}, rows=())
             if old is not None and (old.connected, old.identity) == (view.connected, view.identity):
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
