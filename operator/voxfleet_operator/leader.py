@@ -2,7 +2,11 @@
 
 A thread with its own event loop and connection renews the Lease, but only while the main loop runs. The holder gives
 up `RENEW_DEADLINE_SECONDS` after the start of its last successful renewal. Others take over later, `LEASE_SECONDS`
-after they last saw the record change. So two processes never hold the Lease at once.
+after they last saw the record change, or after they found it deleted. So two processes never hold the Lease at once.
+
+One window is left: a process that has never seen the Lease cannot tell a cluster without one from a Lease that was
+deleted a moment ago. It takes it at once, and the holder notices within `RETRY_SECONDS` and a request, at the latest
+`RENEW_DEADLINE_SECONDS` after its last renewal. Until then both act; that each write is conditional has to do.
 """
 
 from __future__ import annotations
@@ -101,6 +105,8 @@ class Leader:
         self._epoch = 0
         self._record: _Record | None = None
         self._record_seen = 0.0
+        self._deleted_seen: float | None = None
+        """Since when the Lease that was seen before is missing."""
         self._acquire_time = ""
 
     @property
@@ -202,13 +208,25 @@ class Leader:
         try:
             found = _record(await self._call("GET", self._name))
         except NotFound:
-            await self._hold(None, transitions=1)
+            await self._take_missing()
             return
+        self._deleted_seen = None
         if self._record is None or found.resource_version != self._record.resource_version:
             self._record, self._record_seen = found, self._machine_clock()
         silent = self._machine_clock() - self._record_seen >= LEASE_SECONDS
         if not found.holder or silent:
             await self._hold(found, transitions=found.transitions + 1)
+
+    async def _take_missing(self) -> None:
+        """The holder of a Lease that was deleted acts until it notices, and under its epoch nobody else may."""
+        if self._record is None:
+            await self._hold(None, transitions=1)
+            return
+        now = self._machine_clock()
+        if self._deleted_seen is None:
+            self._deleted_seen = now
+        if now - self._deleted_seen >= LEASE_SECONDS:
+            await self._hold(None, transitions=self._record.transitions + 1)
 
     async def _renew(self) -> None:
         if self._heartbeat.stalled:

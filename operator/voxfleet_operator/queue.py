@@ -60,7 +60,10 @@ class WorkQueue:
         self._due: dict[Key, float] = {}
         self._timers: list[tuple[float, Key]] = []
         self._failures: dict[Key, int] = {}
-        self._changed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        """Workers without a key. A key wakes one of them."""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_due_seconds = float("inf")
         self._standby = standby
         self._closed = False
         self.adds_total = 0
@@ -87,8 +90,7 @@ class WorkQueue:
         self.adds_total += 1
         self._dirty.add(key)
         if key not in self._processing:
-            self._ready.append(key)
-            self._changed.set()
+            self._make_ready(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Requests a reconcile in `seconds`. Of several such requests, the earliest counts."""
@@ -104,7 +106,7 @@ class WorkQueue:
             # Requests that an earlier one made needless, each of which would stay until its own time.
             self._timers = [(due, key) for key, due in self._due.items()]
             heapq.heapify(self._timers)
-        self._changed.set()
+        self._set_alarm()
 
     def add_rate_limited(self, key: Key) -> float:
         """Requests a reconcile after the key's backoff, which doubles with each call. Returns it in seconds."""
@@ -130,18 +132,14 @@ class WorkQueue:
                 key = self._ready.popleft()
                 self._dirty.discard(key)
                 self._processing.add(key)
-                if self._ready:
-                    self._changed.set()
                 return key
-            self._changed.clear()
             await self._wait()
 
     def done(self, key: Key) -> None:
         """Ends the work on a key, which is ready again if it was added meanwhile."""
         self._processing.discard(key)
         if key in self._dirty and not self._closed:
-            self._ready.append(key)
-            self._changed.set()
+            self._make_ready(key)
 
     def tick(self) -> None:
         """Makes due keys ready. `get` calls it; more calls are needed only with a clock that is moved by hand."""
@@ -154,12 +152,47 @@ class WorkQueue:
 
     def close(self) -> None:
         self._closed = True
-        self._changed.set()
+        while self._waiting:
+            self._wake_one()
+
+    def _make_ready(self, key: Key) -> None:
+        self._ready.append(key)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     async def _wait(self) -> None:
-        timeout = max(0.0, self._timers[0][0] - self._clock()) if self._timers else None
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._set_alarm()
         try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait()
-        except TimeoutError:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._wake_one()  # for the key that this worker was woken for
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+            raise
+
+    def _set_alarm(self) -> None:
+        """While workers wait, somebody must look when the next delay is over."""
+        if not self._timers or not self._waiting:
             return
+        due_seconds = self._timers[0][0]
+        if self._alarm is not None:
+            if self._alarm_due_seconds <= due_seconds:
+                return
+            self._alarm.cancel()
+        self._alarm_due_seconds = due_seconds
+        wait_seconds = max(0.0, due_seconds - self._clock())
+        self._alarm = asyncio.get_running_loop().call_later(wait_seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.tick()
+        self._set_alarm()

@@ -27,7 +27,7 @@ from voxfleet_agent.attempts.admission import (
 )
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
-from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
+from voxfleet_agent.attempts.state_machine import Action, AttemptEvent
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
@@ -85,39 +85,55 @@ class Agent:
                 await self._write(bind)
             return None
 
-    async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
+    async def put(self, key: AttemptKey, request: AttemptRequest, *, late: bool) -> AttemptStatus | Refusal:
         spec = spec_check.check_spec(request, key, self.machine.local_machine(), _storage)
         async with self._admission:
             decision = decide_put(put_facts(self, key, request, spec))
             if isinstance(decision, Refusal):
                 return decision
             if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
-                live = await self._start(key, request, spec)
+                live = await self._start(key, request, spec, late=late)
                 for number in decision.supersedes:
                     self._spawn(self.park(self.live[AttemptKey(key.shard_uid, number)]))
                 return self.disk.status(live.record)
-        return await self._put_again(self.live[key], request)
+        return await self._put_again(self.live[key], request, late=late)
 
     def renew(self) -> int:
+        self.look_at_leases()
         now = self.machine.lease_seconds()
-        leased = [live for live in self.live.values() if live.record.state in leases.LEASED_STATES]
+        leased = [
+            live
+            for live in self.live.values()
+            if live.record.state in leases.LEASED_STATES and not leases.expired([live.lease()], now)
+        ]
         for live in leased:
             live.renewed_at_seconds = now
             self._watch(live)
         return len(leased)
+
+    def look_at_leases(self) -> set[AttemptKey]:
+        """Parks the attempts whose lease has expired; returns them."""
+        lapsed = leases.expired([live.lease() for live in self.live.values()], self.machine.lease_seconds())
+        for live in [self.live[key] for key in lapsed]:
+            if not live.lapsed:
+                live.lapsed = True
+                self.machine.count("agent.lease expired")
+                self._will_end(live)
+                self._spawn(self.park(live))
+        return set(lapsed)
 
     async def delete(self, key: AttemptKey) -> bool:
         async with self._admission:
             live = self.live.get(key)
             if live is None:
                 if self.disk.tombstones.get(key.shard_uid, 0) < key.attempt:
-                    await self._write(lambda: self.disk.bury(key))
+                    await self._write(lambda: self.disk.bury(key, self.machine.wall()))
                 return True
             if live.record.state is AttemptState.DELETING:
                 return False
             async with live.lock:
-                actions = transition(live.record.state, AttemptEvent.DELETE).actions
-                await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key))
+                actions = self.machine.transition(live.record.state, AttemptEvent.DELETE).actions
+                await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key, self.machine.wall()))
             stop = Action.STOP in actions
             erasing = self._spawn(self._erase(live, stop=stop))
             if stop or (live.task is not None and not live.task.done()):
@@ -127,7 +143,7 @@ class Agent:
 
     async def park(self, live: Live) -> None:
         async with live.lock:
-            if Action.STOP not in transition(live.record.state, AttemptEvent.LAPSED).actions:
+            if Action.STOP not in self.machine.transition(live.record.state, AttemptEvent.LAPSED).actions:
                 return
             await self._stop(live)
             await self._commit(live, AttemptEvent.LAPSED, lambda record: replace(record, lane=None), seal=True)
@@ -166,6 +182,9 @@ class Agent:
 
     async def _tick(self) -> None:
         while True:
+            if not any(live.meter is not None for live in self.live.values()):
+                await self.changed.wait()  # there is nothing to record until a lane is held
+                continue
             await asyncio.sleep(TICK_SECONDS)
             for live in self.live.values():
                 if live.meter is not None and live.key in self.disk.holds:
@@ -173,7 +192,7 @@ class Agent:
                     if known.hold.activity is hold.activity:
                         self.disk.holds[live.key] = replace(known, hold=hold)
 
-    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec) -> Live:
+    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec, *, late: bool) -> Live:
         live = Live(
             JournaledAttempt(
                 key=key,
@@ -187,11 +206,12 @@ class Agent:
             await self._write(lambda: self.disk.save(live.record))
             self.machine.history.accepted.setdefault(key, set()).add(self.disk.hardware_id)
             self.live[key] = live
+            live.late = late
             self._lease(live, request)
             self._launch(live)
         return live
 
-    async def _put_again(self, live: Live, request: AttemptRequest) -> AttemptStatus | Refusal:
+    async def _put_again(self, live: Live, request: AttemptRequest, *, late: bool) -> AttemptStatus | Refusal:
         async with live.lock:
             if live.record.state is AttemptState.DELETING:
                 return Refusal(410, Problem(message="deleted here", held_attempt=live.key.attempt))
@@ -201,6 +221,7 @@ class Agent:
             if step.state in leases.LEASED_STATES:
                 self._lease(live, request)
             if Action.START in step.actions:
+                live.late = late
                 await self._commit(live, AttemptEvent.PUT)
                 self._launch(live)
         return self.disk.status(live.record)
@@ -216,6 +237,10 @@ class Agent:
         grant = await live.claim
         try:
             await self._run_in_slot(live, grant.slot)
+        except asyncio.CancelledError:
+            if self.machine.process.alive and live.meter is not None:  # the lane's child takes its time to die
+                await asyncio.sleep(self.random.choice([0.01, 0.2, self.random.uniform(1, STOP_SECONDS)]))
+            raise
         finally:
             self._release(live)
 
@@ -224,9 +249,9 @@ class Agent:
             if lane is not None:
                 live.meter = LaneMeter(self.machine, self.machine.boot_id, live.key, lane)
             await self._commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=lane))
-            if live.record.state is AttemptState.RUNNING:
-                self.machine.history.work_began(self.disk.hardware_id, live.key)
-        if live.record.state is not AttemptState.RUNNING:
+            if live.record.state is AttemptState.RUNNING and not live.lapsed:
+                self.machine.history.work_began(self.disk.hardware_id, live.key, late=live.late)
+        if live.record.state is not AttemptState.RUNNING or live.lapsed:
             return
 
         async def working() -> None:
@@ -284,9 +309,6 @@ class Agent:
             return
         live.task.cancel()
         await asyncio.wait({live.task})
-        if live.meter is not None:
-            await asyncio.sleep(self.random.choice([0.01, 0.2, self.random.uniform(1, STOP_SECONDS)]))
-            live.meter.stop()
         self._release(live)
         live.task = None
 
@@ -309,6 +331,9 @@ class Agent:
             self.live.pop(live.key, None)
 
     def _release(self, live: Live) -> None:
+        """Time is metered no longer than the slot is held."""
+        if live.meter is not None:
+            live.meter.stop()
         if live.claim is not None and live.slots is not None:
             claim, live.claim = live.claim, None
             live.slots.withdraw(claim)
@@ -319,6 +344,7 @@ class Agent:
     # Leases
 
     def _lease(self, live: Live, request: AttemptRequest) -> None:
+        live.lapsed = False
         live.lease_seconds = request.lease_seconds
         live.renewed_at_seconds = self.machine.lease_seconds()
         self._watch(live)
@@ -336,11 +362,7 @@ class Agent:
         if self.machine.process.paused:
             asyncio.get_running_loop().call_soon(self._look_at, live)  # held until it wakes
             return
-        held = leases.Lease(live.key, live.record.state, live.lease_seconds, live.renewed_at_seconds)
-        if leases.expired([held], self.machine.lease_seconds()):
-            self.machine.count("agent.lease expired")
-            self._spawn(self.park(live))
-        elif live.record.state in leases.LEASED_STATES:
+        if live.key not in self.look_at_leases() and live.record.state in leases.LEASED_STATES:
             self._watch(live)
 
     # The journal
@@ -381,7 +403,7 @@ class Agent:
         self.machine.history.note(f"{self.machine.host} {live.key} {event.value} -> {step.state.value}")
 
     async def _write(self, apply: Callable[[], None]) -> None:
-        await asyncio.sleep(self.random.uniform(0.0, 0.01))
+        await asyncio.sleep(self.random.uniform(0.0, self.machine.longest_write_seconds))
         self.machine.process.check_alive()
         apply()
         self._wake()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from voxfleet_agent.attempts.admission import KnownAttempt, PutFacts
 from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.leases import Lease
 from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
@@ -26,11 +27,18 @@ class Live:
     slots: SlotQueue[str | None] | None = None
     meter: LaneMeter | None = None
     watch: asyncio.TimerHandle | None = None
+    late: bool = False
+    """What started it was a call that waited while the machine slept."""
+    lapsed: bool = False
+    """Its lease has expired, and it is being parked."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def key(self) -> AttemptKey:
         return self.record.key
+
+    def lease(self) -> Lease:
+        return Lease(self.key, self.record.state, self.lease_seconds, self.renewed_at_seconds)
 
 
 class NamedLanes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.sim.history import History, PaidTime
@@ -15,7 +16,7 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.ledger import public_key_text, row_of
 from voxfleet_api.ledger import GENESIS_HASH, ChainHead, SignedRow, sign
-from voxfleet_api.protocol import AttemptKey, AttemptStatus, EventType, LedgerSpan
+from voxfleet_api.protocol import TOMBSTONE_DAYS, AttemptKey, AttemptStatus, EventType, LedgerSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class AgentDisk:
     history: History
     attempts: dict[AttemptKey, JournaledAttempt] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
+    buried: dict[str, datetime] = field(default_factory=dict)
+    """When each tombstone was set, the oldest first."""
     control_plane: str | None = None
     epoch: int | None = None
     rows: list[SignedRow] = field(default_factory=list)
@@ -77,9 +80,15 @@ class AgentDisk:
         self.attempts.pop(key, None)
         self.recorded.pop(key, None)
         self.bases.pop(key, None)
+        self.spans.pop(key, None)
 
-    def bury(self, key: AttemptKey) -> None:
-        self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
+    def bury(self, key: AttemptKey, now: datetime) -> None:
+        uid = key.shard_uid
+        self.tombstones[uid] = max(self.tombstones.get(uid, 0), key.attempt)
+        self.buried.pop(uid, None)
+        self.buried[uid] = now
+        while (oldest := next(iter(self.buried))) and self.buried[oldest] < now - timedelta(days=TOMBSTONE_DAYS):
+            del self.buried[oldest], self.tombstones[oldest]
 
     def cursor(self, number: int) -> str:
         return f"{self.chain_id}:{number}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 from tests.sim.machine import Machine
-from tests.sim.network import Network
+from tests.sim.network import LATEST_SECONDS, Network
 from tests.sim.virtual_loop import Process
 
 from voxfleet_agent.attempts.admission import Binding, Caller, Refusal, decide_read
@@ -32,8 +32,6 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.dialer import AgentConnection, DialError, SecretReader
 
-BEAT_SECONDS = 20.0
-"""Between heartbeats of an event stream: longer than the real ones, to cost less."""
 TOKEN = "token"  # of a Mac that exists in memory only
 
 
@@ -81,10 +79,13 @@ class AgentTransport(httpx.AsyncBaseTransport):
                 answered.set_result(answer)
 
         async def serve() -> None:
-            found = await route(machine, request)
+            age_seconds = asyncio.get_running_loop().time() - sent
+            found = await route(machine, request, late=age_seconds > LATEST_SECONDS)
             arrival = network.send(machine.host, operator, lambda: answer(found))
             if found.lines is not None:
                 await stream(machine, network, operator, found.lines, lines, arrival, self._process)
+
+        sent = asyncio.get_running_loop().time()
 
         def arrive() -> None:
             if machine.answers:
@@ -179,7 +180,7 @@ async def stream(
                     progressed[live.key] = live.record.progress
                     send(_line("Attempt", disk.cursor(after), attempt=disk.status(live.record).dump()))
             try:
-                async with asyncio.timeout(BEAT_SECONDS):
+                async with asyncio.timeout(machine.beat_seconds):
                     await changed.wait()
             except TimeoutError:
                 send(_heartbeat(disk.cursor(after)))
@@ -189,7 +190,8 @@ async def stream(
         reset()
 
 
-async def route(machine: Machine, request: httpx.Request) -> Answer:
+async def route(machine: Machine, request: httpx.Request, *, late: bool) -> Answer:
+    """`late`: the call waited for the machine to wake."""
     agent, disk, path, method = machine.agent, machine.disk, request.url.path, request.method
     assert agent is not None
     caller = Caller(
@@ -213,7 +215,8 @@ async def route(machine: Machine, request: httpx.Request) -> Answer:
             attempts = [disk.status(record).dump() for record in disk.attempts.values()]
             return _json({"attempts": attempts, "cursor": disk.cursor(disk.last_event)})
         case "PUT", ["attempts", uid, number]:
-            put = await agent.put(AttemptKey(uid, int(number)), AttemptRequest.load(json.loads(request.content)))
+            attempt = AttemptKey(uid, int(number))
+            put = await agent.put(attempt, AttemptRequest.load(json.loads(request.content)), late=late)
             if isinstance(put, Refusal):
                 return _refused(machine, put)
             return _answer(put)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.sim.machine import Machine
+from tests.sim.machine import WRITE_SECONDS, Machine
 from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
@@ -56,6 +56,20 @@ def agent_drained(world: World) -> None:
             await agent.shut_down()
             await asyncio.sleep(world.random.uniform(0, 5))
             machine.crash()
+
+        machine.process.spawn(drain())
+
+
+def mac_drained_and_gone(world: World) -> None:
+    """It says that it has parked its attempts, and never comes back."""
+    machine = _busy_machine(world)
+    agent = machine.agent
+    if agent is not None:
+
+        async def drain() -> None:
+            await agent.shut_down()
+            await asyncio.sleep(world.random.uniform(0.05, 0.5))
+            machine.die()
 
         machine.process.spawn(drain())
 
@@ -121,6 +135,38 @@ def mac_swapped(world: World) -> None:
     world.server.change_spec(key, {"ssh": ssh, "ledgerPublicKey": new.disk.public_key})
 
 
+def mac_renamed(world: World) -> None:
+    """A person gives a Mac another name: its machine, and what that works on, stay the same."""
+    key = _mac(world)
+    old = world.server.get(key)
+    new = f"{key.name}-again"
+    if Key("MacAgent", "", new) in world.server.objects:
+        return
+
+    def add() -> None:
+        world.server.create({"kind": "MacAgent", "metadata": {"name": new}, "spec": old["spec"]})
+
+    if world.random.random() < 0.5:  # for a while two of them stand for one machine
+        add()
+        _later(world, world.random.uniform(0, 30), lambda: world.server.delete(key))
+    else:
+        world.server.delete(key)
+        add()
+
+
+def job_suspended(world: World) -> None:
+    key = _job(world)
+    if key is not None:
+        world.server.change_spec(key, {"suspend": True})
+        _later(world, world.random.uniform(1, 90), lambda: world.server.change_spec(key, {"suspend": False}))
+
+
+def job_cancelled(world: World) -> None:
+    key = _job(world)
+    if key is not None:
+        world.server.change_spec(key, {"cancel": True})
+
+
 def mac_unschedulable(world: World) -> None:
     key = _mac(world)
     world.server.change_spec(key, {"unschedulable": True})
@@ -131,6 +177,13 @@ def disk_full(world: World) -> None:
     machine = _machine(world)
     machine.disk_full = True
     _later(world, world.random.uniform(10, 120), lambda: setattr(machine, "disk_full", False))
+
+
+def disk_slow(world: World) -> None:
+    """Each state of an attempt lasts for seconds, so that calls meet it."""
+    machine = _machine(world)
+    machine.longest_write_seconds = world.random.choice([1.0, 4.0])
+    _later(world, world.random.uniform(20, 120), lambda: setattr(machine, "longest_write_seconds", WRITE_SECONDS))
 
 
 def runtime_incompatible(world: World) -> None:
@@ -186,6 +239,14 @@ def api_outage(world: World) -> None:
         operator.link.down_until = world.loop.time() + seconds
 
 
+def status_unanswered(world: World) -> None:
+    """No status can be written for a while, and the Lease can: what Macs report waits in memory."""
+    seconds = world.random.choice([20, 260])
+    world.trouble_lasts(seconds)
+    for operator in world.operators:
+        operator.link.status_down_until = world.loop.time() + seconds
+
+
 def leader_cut_off(world: World) -> None:
     """From the API server alone: another replica takes over while this one still reaches the Macs."""
     _leader(world).link.down_until = world.loop.time() + world.random.choice([6, 12, 30])
@@ -234,14 +295,19 @@ FAULTS: dict[str, Fault] = {
         mac_asleep,
         mac_asleep_long,
         mac_gone,
+        mac_drained_and_gone,
         all_macs_gone,
         jobs_at_fault,
         lanes_taken,
         cut_off_until_replaced,
         mac_reinstalled,
         mac_swapped,
+        mac_renamed,
+        job_suspended,
+        job_cancelled,
         mac_unschedulable,
         disk_full,
+        disk_slow,
         runtime_incompatible,
         partition,
         network_lossy,
@@ -250,6 +316,7 @@ FAULTS: dict[str, Fault] = {
         api_lossy,
         api_slow,
         api_outage,
+        status_unanswered,
         leader_cut_off,
         lease_not_renewed,
         lease_deleted,
@@ -267,6 +334,11 @@ def _leader(world: World) -> OperatorProcess:
 
 def _mac(world: World) -> Key:
     return world.random.choice(sorted(key for key in world.server.objects if key.kind == "MacAgent"))
+
+
+def _job(world: World) -> Key | None:
+    jobs = sorted(key for key in world.server.objects if key.kind == "AudioBatchJob")
+    return world.random.choice(jobs) if jobs else None
 
 
 def _machine(world: World) -> Machine:

@@ -57,7 +57,6 @@ class Left:
     shards: Sequence[str] = ()
     attempts: Mapping[str, Sequence[str]] = ()  # type: ignore[assignment] # by host; an empty tuple is an empty mapping
     lanes: Mapping[str, int] = ()  # type: ignore[assignment]
-    tables: Mapping[str, Sequence[str]] = ()  # type: ignore[assignment]
 
 
 def every_clip_has_one_row(job: EndedJob) -> list[str]:
@@ -128,7 +127,7 @@ def macs_do_not_share_a_shard(spans: Iterable[Span], window_seconds: float = OVE
                 if one.hardware != other.hardware and shared > window_seconds + TIE_SECONDS:
                     broken.append(
                         f"{one.key} on {one.hardware} and {other.key} on {other.hardware} both ran"
-                        f" for {shared:.1f} s from {other.began:.1f}"
+                        f" for {shared:.1f} s from {other.began:.1f}{_why(one, other)}"
                     )
     return broken
 
@@ -142,8 +141,13 @@ def no_work_begins_behind_its_successor(spans: Iterable[Span], assignments: Mapp
         if sent is not None and not span.continued and span.began > sent + TIE_SECONDS:
             broken.append(
                 f"{span.key} began on {span.hardware} {span.began - sent:.1f} s after {successor} was assigned"
+                f"{_why(span)}"
             )
     return broken
+
+
+def _why(*spans: Span) -> str:
+    return ", by a call that waited while it slept" if any(span.late for span in spans) else ""
 
 
 def status_is_bounded(largest_bytes: Mapping[str, int], limit_bytes: int = STATUS_LIMIT_BYTES) -> list[str]:
@@ -159,6 +163,6 @@ def nothing_is_left(left: Left) -> list[str]:
     ]
 
 
-def tables_forget(left: Left) -> list[str]:
-    """No table of operator or agent mentions what is gone."""
-    return [f"{table} still has {', '.join(entries)}" for table, entries in dict(left.tables).items() if entries]
+def tables_forget(tables: Mapping[str, Sequence[str]]) -> list[str]:
+    """No table of operator or agent mentions what is gone. `tables` holds what each still says of it."""
+    return [f"{table} still has {', '.join(entries)}" for table, entries in tables.items() if entries]

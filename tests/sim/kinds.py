@@ -18,6 +18,8 @@ COLLECTIONS: dict[str, str] = {kind.crd.plural: kind.crd.kind for kind in kinds.
 LISTS = frozenset({*KIND_OF, "Namespace"})
 """The kinds that the operator watches."""
 
+KEPT_VERSIONS = 5000
+
 R = TypeVar("R", bound=Resource)
 
 
@@ -26,6 +28,11 @@ class ParsedVersions:
 
     def __init__(self) -> None:
         self._parsed: dict[tuple[str, str], Resource] = {}
+
+    def forget_old(self) -> None:
+        """All but the newest versions, which may still be on their way."""
+        for version in list(self._parsed)[:-KEPT_VERSIONS]:
+            del self._parsed[version]
 
     def parse(self, kind: type[R], data: Mapping[str, Any]) -> R:
         metadata = data["metadata"]

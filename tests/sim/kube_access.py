@@ -31,16 +31,19 @@ class ApiLink:
         self.slowness = self.status_slowness = 0.0
         """Shares of all requests, and of writes of a status, that take seconds."""
         self.down_until = 0.0
-        self.leases_down_until = 0.0
+        self.leases_down_until = self.status_down_until = 0.0
         self.random = random
         self.edges = edges
 
-    def reaches(self, collection: str) -> bool:
+    def reaches(self, collection: str, subresource: str) -> bool:
         now = asyncio.get_running_loop().time()
-        return now >= self.down_until and (collection != "leases" or now >= self.leases_down_until)
+        if now < self.down_until or (collection == "leases" and now < self.leases_down_until):
+            return False
+        return subresource != "status" or now >= self.status_down_until
 
     def heal(self) -> None:
-        self.loss = self.slowness = self.status_slowness = self.down_until = self.leases_down_until = 0.0
+        self.loss = self.slowness = self.status_slowness = 0.0
+        self.down_until = self.leases_down_until = self.status_down_until = 0.0
 
     def delay_seconds(self, subresource: str) -> float:
         slowness = max(self.slowness, self.status_slowness if subresource == "status" else 0.0)
@@ -75,7 +78,7 @@ class SimKube(Kube):
         collection, sent = key.kind, asyncio.get_running_loop().time()
         if subresource == "status" and body is not None:
             link.server.moments.status_sent(collection, key.name, body["status"])
-        if not link.reaches(collection):
+        if not link.reaches(collection, subresource):
             link.edges["api.unreachable"] += 1
             await asyncio.sleep(link.random.choice([0.01, timeout_seconds]))
             raise ApiUnavailable(f"{method} {path}: no answer")
@@ -101,7 +104,7 @@ class SimKube(Kube):
             attempt = AttemptKey(answer["metadata"]["uid"], answer["status"].get("attempt", 0))
             link.server.history.assignments.setdefault(attempt, sent)
         await asyncio.sleep(link.random.uniform(0, 0.005))
-        if fate == "answer" or not link.reaches(collection):
+        if fate == "answer" or not link.reaches(collection, subresource):
             raise ApiUnavailable(f"{method} {path}: answer lost")
         return answer
 

@@ -19,6 +19,8 @@ from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, tran
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_api.protocol import AttemptKey, AttemptState
 
+WRITE_SECONDS = 0.01
+"""The longest that a sound disk takes for one write of the journal."""
 START = datetime(2026, 11, 20, 22, tzinfo=UTC)
 
 
@@ -42,6 +44,10 @@ class Site:
     edges: Counter[str]
     work: dict[str, JobWork] = field(default_factory=dict)
     """By job UID."""
+    beat_seconds: float = 20.0
+    """Between heartbeats of an event stream: longer than the real ones, to cost less."""
+    wall_offset: timedelta = timedelta()
+    """By which all wall clocks are ahead of the time that has passed, because nights follow each other at once."""
     jobs_at_fault: bool = False
     """Whether whatever Process needs of the jobs themselves has gone, such as a model."""
 
@@ -56,6 +62,7 @@ class Machine:
         self.store = site.store
         self.failure_rate = 0.0
         self.disk_full = False
+        self.longest_write_seconds = WRITE_SECONDS
         self.runtime_compatible = True
         self.gone = False
         self.lanes_taken_until = 0.0
@@ -81,7 +88,8 @@ class Machine:
         return asyncio.get_running_loop().time()
 
     def wall(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset
+        passed = timedelta(seconds=asyncio.get_running_loop().time())
+        return START + passed + self.wall_offset + self._site.wall_offset
 
     # What happens to it
 
@@ -119,8 +127,12 @@ class Machine:
             return
         self._slept_seconds += asyncio.get_running_loop().time() - self._asleep_since
         self._asleep_since = None
+        self.process.paused = False
+        # The agent looks at its leases before anything else goes on: whatever was due meanwhile comes afterwards.
+        lapsed = set() if self.agent is None else self.agent.look_at_leases()
         for key in self._worked_on:
-            self.history.work_began(self.disk.hardware_id, key, continued=True)
+            if key not in lapsed:
+                self.history.work_began(self.disk.hardware_id, key, continued=True)
         self.process.resume()
 
     def reinstall(self) -> None:
@@ -153,6 +165,10 @@ class Machine:
 
     def work_of(self, job_uid: str) -> JobWork:
         return self._site.work[job_uid]
+
+    @property
+    def beat_seconds(self) -> float:
+        return self._site.beat_seconds
 
     @property
     def jobs_at_fault(self) -> bool:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from random import Random
 
 from tests.sim.agent_http import SimDialer
 from tests.sim.api_server import ApiServer
-from tests.sim.history import History
 from tests.sim.kube_access import ApiLink, SimKube
-from tests.sim.machine import START, Machine
+from tests.sim.machine import START, Machine, Site
 from tests.sim.network import Network
 from tests.sim.virtual_loop import Process
 from tests.sim.watching import SimWatch
@@ -26,7 +23,7 @@ from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.main import acting_epoch, secret_reader
+from voxfleet_operator.main import WORKERS, acting_epoch, secret_reader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
@@ -39,9 +36,6 @@ NAMESPACE = "voxfleet-system"
 CONTROL_PLANE = "kube-system-uid"
 MARGIN_SECONDS = 60.0
 READ_SECONDS = 1e-7
-WORKERS = 4
-"""Fewer than the real ones, of which each is woken by each key."""
-TIMING = SessionTiming(silence_seconds=50.0, longest_renewal_interval_seconds=30.0)
 
 
 class SimHeartbeat(Heartbeat):
@@ -68,8 +62,9 @@ class SimHeartbeat(Heartbeat):
 class SimClock:
     """The clocks of one replica. Reading takes a moment, or a wait of less than a clock's step would never end."""
 
-    def __init__(self, offset_seconds: float) -> None:
+    def __init__(self, offset_seconds: float, site: Site) -> None:
         self._reading_seconds = offset_seconds
+        self._site = site
         self.wall_offset = timedelta()
 
     def monotonic(self) -> float:
@@ -77,13 +72,19 @@ class SimClock:
         return asyncio.get_running_loop().time() + self._reading_seconds
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.wall_offset
+        passed = timedelta(seconds=asyncio.get_running_loop().time())
+        return START + passed + self.wall_offset + self._site.wall_offset
 
 
 class SimLeader(Leader):
     """Renews in the process's own loop, as there are no threads here."""
 
     process: Process
+    never_saw_the_lease = False
+
+    async def _take_missing(self) -> None:
+        self.never_saw_the_lease = self._record is None
+        await super()._take_missing()
 
     async def acquire(self) -> None:
         renewing = self.process.spawn(self._renew_until_lost())
@@ -106,10 +107,10 @@ class OperatorProcess:
         server: ApiServer,
         machines: Mapping[str, Machine],
         network: Network,
-        random: Random,
-        history: History,
-        edges: Counter[str],
+        site: Site,
+        timing: SessionTiming,
     ) -> None:
+        random, history, edges = site.random, site.history, site.edges
         self.name = name
         self.process = Process(name)
         self.process.alive = False
@@ -121,7 +122,11 @@ class OperatorProcess:
         self._history = history
         self._edges = edges
         self._starts = 0
-        self.clock = SimClock(random.uniform(1_000, 100_000))
+        self._timing = timing
+        self._leader: SimLeader | None = None
+        self.others: tuple[OperatorProcess, ...] = ()
+        """The other replicas."""
+        self.clock = SimClock(random.uniform(1_000, 100_000), site)
         self.link = ApiLink(self.process, server, random, edges)
         self.watch: SimWatch | None = None
         self.tables: dict[str, object] = {}
@@ -136,6 +141,7 @@ class OperatorProcess:
         self.link = ApiLink(self.process, self._server, self._random, self._edges)
         self.link.loss, self.link.slowness = old.loss, old.slowness
         self.link.down_until, self.link.leases_down_until = old.down_until, old.leases_down_until
+        self.link.status_down_until = old.status_down_until
         self.heartbeat = self.process.context.run(SimHeartbeat, self.process, self.clock)
         self.process.spawn(self._operate())
 
@@ -143,7 +149,7 @@ class OperatorProcess:
         if not self.process.alive:
             return
         self._history.note(f"{self.name} dies")
-        self.leads = False
+        self.leads, self._leader = False, None
         self.process.kill()
         if self.watch is not None:
             self.watch.stop()
@@ -161,6 +167,20 @@ class OperatorProcess:
         self._edges["operator.thawed after a stall" if stalled else "operator.thawed"] += 1
         asyncio.get_running_loop().call_later(self._random.uniform(0, 0.5), self.heartbeat.thaw)
         self.process.resume()
+
+    @property
+    def acts(self) -> bool:
+        return self.process.alive and self._leader is not None and self._leader.holds()
+
+    def _took_the_lead(self, leader: SimLeader) -> None:
+        self.leads, self._leader = True, leader
+        self._edges["operator.leads"] += 1
+        self._history.note(f"{self.name} leads with epoch {leader.epoch}")
+        for other in self.others:
+            if other.acts and leader.never_saw_the_lease:
+                self._edges["operator.leads beside another in the stated window"] += 1
+            elif other.acts:
+                self._history.broken.append(f"{self.name} and {other.name} both lead")
 
     async def _connect(self) -> Kube:
         return SimKube(self.link)
@@ -192,9 +212,7 @@ class OperatorProcess:
         )
         leader.process = self.process
         await leader.acquire()
-        self.leads = True
-        self._edges["operator.leads"] += 1
-        self._history.note(f"{self.name} leads with epoch {leader.epoch}")
+        self._took_the_lead(leader)
         recorder = EventRecorder(kube, leader.identity, self.clock.monotonic)
         self.process.spawn(recorder.run())
         fleet = self._make_fleet(kube, cache, queue, leader)
@@ -251,7 +269,7 @@ class OperatorProcess:
             on_change=on_change,
             on_stale_epoch=lambda held: _drop(self.process.spawn(raise_epoch(held))),
             clock=self.clock.monotonic,
-            timing=TIMING,
+            timing=self._timing,
             stored_head=StoredStatements(cache).head,
         )
 

@@ -2,6 +2,8 @@
 
 python tests/sim/run.py [--seeds 10000] [--first-seed 1] [--at-a-time 2] [--again]
 python tests/sim/run.py --seed 123 [124 …] [--trace]
+python tests/sim/run.py --without MEND | --mends
+python tests/sim/run.py --nights 365 [--macs 20]
 
 Writes .sim/results.jsonl as it goes and takes up where an earlier call with the same code was stopped. Ends with 1 when
 an invariant was broken in a way that known.py does not list, or when 1,000 seeds left an edge untaken.
@@ -14,6 +16,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -23,12 +26,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "hack")]
+sys.path[:0] = [str(REPOSITORY), *(str(REPOSITORY / folder) for folder in ("hack", "agent", "operator", "crds"))]
 
 from tests.sim.edges import FULL_SEEDS, never_taken  # noqa: E402 - this is a program: it finds its own packages
 from tests.sim.known import KNOWN, known_as  # noqa: E402
+from tests.sim.mends import FOUND_BY, MENDS, without  # noqa: E402
+from tests.sim.nights import live_nights  # noqa: E402
 from tests.sim.scenario import scenario  # noqa: E402
 from tests.sim.simulate import simulate  # noqa: E402
+from tests.sim.tables import GROWING_BY_DESIGN  # noqa: E402
 
 RESULTS = REPOSITORY / ".sim" / "results.jsonl"
 CHUNK_SEEDS = 25
@@ -155,7 +161,7 @@ def report(total: Total) -> bool:
         if not seeds and total.seeds >= FULL_SEEDS:
             shown += "; is it mended? then take its entry out of known.py"
         print(f"known: {known.name}: {shown}")
-    missing = never_taken(total.edges) if total.seeds >= FULL_SEEDS else []
+    missing = never_taken(total.edges, total.seeds)
     for edge in missing:
         print(f"never taken: {edge}")
     for seed, texts in sorted(total.broken.items())[:SHOWN]:
@@ -163,6 +169,50 @@ def report(total: Total) -> bool:
     if total.broken:
         print(f'{len(total.broken)} seeds are broken; replay one with make sim SIM_ARGS="--seed N --trace"')
     return not missing and not total.broken
+
+
+def find_without(name: str, first: int, count: int, *, traced: bool = False) -> bool:
+    """Runs seeds without a mend until one shows the fault; returns whether one did."""
+    mend = MENDS[name]
+    with without(name):
+        for seed in range(first, first + count):
+            outcome = simulate(seed, traced=traced)
+            shown = [violation for violation in outcome.violations if re.match(mend.shows, violation)]
+            if shown:
+                for line in outcome.trace:
+                    print(line)
+                print(f"without {name}: seed {seed}, after {seed - first + 1} seeds: {shown[0]}")
+                return True
+    print(f"without {name}: not found in {count} seeds")
+    return False
+
+
+def check_mends() -> bool:
+    """Whether each mend's seed shows the fault without it, and nothing with it."""
+    sound = True
+    for name, seed in FOUND_BY.items():
+        with_it = [violation for violation in simulate(seed).violations if known_as(violation) is None]
+        sound &= not with_it and find_without(name, seed, 1)
+        for violation in with_it:
+            print(f"with {name}: seed {seed}: {violation}")
+    return sound
+
+
+def run_nights(nights: int, macs: int, seed: int) -> bool:
+    started = time.monotonic()
+    found = live_nights(nights, macs, seed, told=True)
+    print(f"\n{'first':>10} {'last':>10} {'slope':>10}  table")
+    slopes = found.slopes()
+    for name, size in sorted(found.sizes[-1].items()):
+        grown = f"{slopes[name]:.3f}" if name in slopes else "-"
+        print(f"{found.sizes[0].get(name, 0):>10} {size:>10} {grown:>10}  {name}")
+    for name, why in GROWING_BY_DESIGN.items():
+        print(f"grows by design: {name}: {why}")
+    for text in (*found.growing(), *found.violations):
+        print(f"broken: {text}")
+    passed = time.monotonic() - started
+    print(f"{nights} nights, {macs} Macs, {found.jobs} jobs, {passed:.0f} s")
+    return not found.growing() and not found.violations
 
 
 def replay(seed: int, *, traced: bool) -> bool:
@@ -184,7 +234,11 @@ def main() -> int:
     parser.add_argument("--at-a-time", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="forget what an earlier call has run")
     parser.add_argument("--seed", type=int, nargs="+", help="run these alone")
-    parser.add_argument("--trace", action="store_true", help="with --seed: print what happened")
+    parser.add_argument("--trace", action="store_true", help="with --seed or --without: print what happened")
+    parser.add_argument("--without", choices=MENDS, help="take a mend back and run until a seed shows the fault")
+    parser.add_argument("--mends", action="store_true", help="check that each mend's own seed shows its fault")
+    parser.add_argument("--nights", type=int, help="so many nights on one fleet, and whether any table grows")
+    parser.add_argument("--macs", type=int, default=20, help="with --nights: the size of the fleet")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of text, in which keys are queued, must be the same in every process.
@@ -192,6 +246,13 @@ def main() -> int:
     if options.seed is not None:
         sound = [replay(seed, traced=options.trace) for seed in options.seed]
         return 0 if all(sound) else 1
+    if options.without is not None:
+        found = find_without(options.without, options.first_seed, options.seeds, traced=options.trace)
+        return 0 if found else 1
+    if options.mends:
+        return 0 if check_mends() else 1
+    if options.nights is not None:
+        return 0 if run_nights(options.nights, options.macs, options.first_seed) else 1
     return 0 if report(run_all(options.first_seed, options.seeds, options.at_a_time, again=options.again)) else 1
 
 

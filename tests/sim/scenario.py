@@ -9,6 +9,11 @@ from tests.sim.faults import FAULTS
 from tests.sim.machine import JobWork
 from tests.sim.moments import MOMENTS
 
+from voxfleet_operator.fleet.session_context import SessionTiming
+
+TIMING = SessionTiming(silence_seconds=50.0, longest_renewal_interval_seconds=30.0)
+"""Longer than the real intervals, to cost less."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
@@ -39,7 +44,14 @@ class Scenario:
     jobs: tuple[PlannedJob, ...]
     faults: tuple[PlannedFault, ...]
     stage_failure_rate: float
+    statement_seconds: int = 3600
+    """Between two statements of a Mac."""
+    gone_macs_removed: bool = False
+    """Whether a person removes the MacAgents of Macs that never return before the jobs are deleted."""
     replicas: int = 2
+    timing: SessionTiming = TIMING
+    garbage_seconds: float = 5.0
+    """Between two rounds of garbage collection, which also start dead processes again."""
 
     def without_faults(self) -> Scenario:
         return replace(self, faults=(), stage_failure_rate=0.0)
@@ -58,6 +70,9 @@ def scenario(seed: int) -> Scenario:
         ),
         faults=faults,
         stage_failure_rate=random.choice([0.0, 0.0, 0.1, 0.3]) if faults else 0.0,
+        statement_seconds=random.choice([60, 60, 60, 120, 300, 900] if random.random() < 0.3 else [60, 120]),
+        gone_macs_removed=random.random() < 0.7,
+        replicas=2 if random.random() < 0.5 or OF_REPLICAS & {fault.kind for fault in faults} else 1,
     )
 
 
@@ -138,6 +153,33 @@ def _a_mac_sleeps_beyond_its_lease(random: Random) -> tuple[PlannedFault, ...]:
     )
 
 
+OF_REPLICAS = frozenset(
+    {
+        "operator-crash",
+        "leader-crash",
+        "operator-frozen",
+        "leader-cut-off",
+        "lease-not-renewed",
+        "lease-deleted",
+        "api-outage",
+        "api-slow",
+        "api-lossy",
+    }
+)
+"""Faults after which another replica may lead."""
+
+
+def _a_result_is_not_written_before_its_mac_is_lost(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 5), "status-unanswered", "working"),
+        PlannedFault(random.uniform(20, 60), random.choice(["mac-gone", "all-macs-gone"]), "working"),
+    )
+
+
+def _a_mac_that_parked_its_work_is_lost(random: Random) -> tuple[PlannedFault, ...]:
+    return (PlannedFault(random.uniform(1, 20), "mac-drained-and-gone", "working"),)
+
+
 THEMED_SHARE = 0.25
 IN_THEMES_ALONE = frozenset(
     {"all-macs-gone", "cut-off-until-replaced", "jobs-at-fault", "lanes-taken", "mac-asleep-long"}
@@ -151,4 +193,6 @@ THEMES = (
     _a_mac_is_swapped_while_a_job_runs,
     _others_hold_the_lanes,
     _a_mac_sleeps_beyond_its_lease,
+    _a_result_is_not_written_before_its_mac_is_lost,
+    _a_mac_that_parked_its_work_is_lost,
 )

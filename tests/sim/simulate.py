@@ -12,6 +12,7 @@ import structlog
 from tests.sim import invariants
 from tests.sim.known import known_as
 from tests.sim.scenario import Scenario, scenario
+from tests.sim.seams import replaced
 from tests.sim.virtual_loop import VirtualLoop
 from tests.sim.world import World
 
@@ -23,7 +24,9 @@ SETTLE_SECONDS = 600.0
 DELETE_SECONDS = 1200.0
 """A deletion waits a quarter of an hour for a Mac that does not answer."""
 FORGET_SECONDS = 7500.0
-"""The longest that a key waits in the queue for a lease to run out."""
+"""Longer than rows wait for the next statement."""
+LOOK_SECONDS = 30.0
+"""Between two looks at all tables, each of which walks over all that the operator holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,23 @@ def simulate(seed: int, *, traced: bool = False, plan: Scenario | None = None) -
 
 async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     world = World(plan, traced=traced)
+    with replaced(world.server, world.edges, plan.statement_seconds):
+        violations = await _run_to_its_end(world)
+    history = world.history
+    violations += invariants.no_second_is_signed_twice(history.paid)
+    violations += invariants.an_attempt_has_one_machine(history.accepted)
+    violations += invariants.macs_do_not_share_a_shard(history.spans)
+    violations += invariants.no_work_begins_behind_its_successor(history.spans, history.assignments)
+    violations += invariants.status_is_bounded(history.largest_status_bytes)
+    violations += history.broken
+    violations += [f"commit {key} was written twice" for key in world.site.store.rewritten]
+    violations += [f"unhandled: {error}" for error in loop.errors]
+    return Outcome(plan.seed, tuple(violations), world.edges, loop.time(), tuple(history.trace or ()))
+
+
+async def _run_to_its_end(world: World) -> list[str]:
+    """Returns what was broken, as far as the world shows it while it lives."""
+    plan, loop = world.scenario, world.loop
     violations: list[str] = []
     world.begin()
     caring = asyncio.create_task(world.watch_over_processes())
@@ -68,6 +88,8 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     for shard in world.exhausted():
         violations += invariants.refusals_cost_no_retry(shard, OperatorOptions().retry_limit + 1)
     world.history.note("deletion")
+    if plan.gone_macs_removed:
+        world.remove_gone_macs()
     for planned in plan.jobs:
         world.delete_job(planned.name)
     if not await world.until(lambda: not invariants.nothing_is_left(world.left()), DELETE_SECONDS):
@@ -75,20 +97,10 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
     else:
 
         def remembered() -> list[str]:
-            return [text for text in invariants.tables_forget(world.left()) if known_as(text) is None]
+            return [text for text in invariants.tables_forget(world.remembered()) if known_as(text) is None]
 
-        await world.until(lambda: not remembered(), FORGET_SECONDS)
-        violations += invariants.tables_forget(world.left())
-    ended = loop.time()
+        await world.until(lambda: not remembered(), FORGET_SECONDS, LOOK_SECONDS)
+        violations += invariants.tables_forget(world.remembered())
     caring.cancel()
     await world.end()
-    history = world.history
-    violations += invariants.no_second_is_signed_twice(history.paid)
-    violations += invariants.an_attempt_has_one_machine(history.accepted)
-    violations += invariants.macs_do_not_share_a_shard(history.spans)
-    violations += invariants.no_work_begins_behind_its_successor(history.spans, history.assignments)
-    violations += invariants.status_is_bounded(history.largest_status_bytes)
-    violations += history.broken
-    violations += [f"commit {key} was written twice" for key in world.site.store.rewritten]
-    violations += [f"unhandled: {error}" for error in loop.errors]
-    return Outcome(plan.seed, tuple(violations), world.edges, ended, tuple(history.trace or ()))
+    return violations

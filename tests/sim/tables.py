@@ -1,9 +1,15 @@
-"""Finds what the tables of a process still say of jobs and shards that are gone."""
+"""Finds what the tables of a process still say of jobs and shards that are gone, and how much they hold."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from voxfleet_api.protocol import TOMBSTONE_DAYS
+from voxfleet_operator.cache import REMEMBERED_DELETIONS, Cache
+from voxfleet_operator.events import REMEMBERED
+from voxfleet_operator.fleet.mailbox import MAX_ANSWERS
 
 OURS = "voxfleet_operator"
 CONTAINERS = (dict, OrderedDict, set, frozenset, list, deque, tuple)
@@ -26,6 +32,49 @@ OF_A_MAC = ("LedgerBook.", "MacRecord.")
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""
 SHOWN = 3
+AT_MOST: Mapping[str, int] = {
+    "Cache._gone": REMEMBERED_DELETIONS,
+    "EventRecorder._recent": REMEMBERED,
+    "Mailbox._answers": MAX_ANSWERS,
+    "agent.events": 1000,  # those from before a connection stay until the first one after it is acknowledged
+}
+"""Tables that fill up to a bound of their own; of several, the longest counts."""
+KEPT_DAYS: Mapping[str, int] = {"agent.tombstones": TOMBSTONE_DAYS}
+"""Tables whose entries go after some days."""
+GROWING_BY_DESIGN: Mapping[str, str] = {
+    "agent.rows": "signed rows stay on their Mac until there is an archive",
+    "API MachineHourStatement": "one a Mac and month",
+    "Cache.MachineHourStatement": "one a Mac and month",
+}
+
+
+def sizes(roots: Mapping[str, object]) -> dict[str, int]:
+    """The entries of all tables that the objects hold, summed by `Class.attribute`. A cache counts by kind."""
+    found: Counter[str] = Counter()
+    seen: set[int] = set()
+    todo: list[object] = [roots]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Cache):
+            found.update(f"Cache.{key.kind}" for key in item._objects)
+            found["Cache._gone"] += len(item._gone)
+            found["Cache._assumed"] += len(item._assumed)
+            found["Cache._owned"] += len(item._owned)
+            found["Cache._key_by_uid"] += len(item._key_by_uid) - found["Cache.MachineHourStatement"]
+        elif isinstance(item, CONTAINERS):
+            todo.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, MappingProxyType):
+            todo.append(dict(item))
+        elif type(item).__module__.startswith(OURS):
+            for name, value in _attributes(item):
+                table = f"{type(item).__name__}.{name}"
+                if isinstance(value, (*CONTAINERS, MappingProxyType)) and not hasattr(value, "_fields"):
+                    found[table] = max(found[table], len(value)) if table in AT_MOST else found[table] + len(value)
+                todo.append(value)
+    return dict(found)
 
 
 def mentions(roots: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 from tests.sim import invariants
-from tests.sim.edges import EXPECTED, CountingTable, never_taken
+from tests.sim.edges import EXPECTED, FULL_SEEDS, NEVER, RARE, WHOLE_SEEDS, CountingTable, never_taken
 from tests.sim.history import History, PaidTime, Span
 from tests.sim.invariants import EndedJob, ExhaustedShard, Left
 from tests.sim.known import Known, known_as
 from tests.sim.tables import mentions
 
+from voxfleet_agent.attempts.state_machine import TABLE as AGENT_TABLE
 from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.reconcile.job_findings import PendingReasons
+from voxfleet_operator.reconcile.shard.decide import TABLE as SHARD_TABLE
 
 ONE, TWO = AttemptKey("a-audioshard", 1), AttemptKey("a-audioshard", 2)
 JOB = EndedJob(
@@ -144,7 +146,7 @@ def test_a_table_that_remembers_is_found() -> None:
     reasons.replace({"0000000a-audiobatchjob": "no Mac fits"})
     ((table, entries),) = mentions({"nested": {"deep": [reasons]}}).items()
     assert table.startswith("PendingReasons.") and entries == ("0000000a-audiobatchjob",)
-    assert invariants.tables_forget(Left(tables={table: entries})) == [f"{table} still has 0000000a-audiobatchjob"]
+    assert invariants.tables_forget({table: entries}) == [f"{table} still has 0000000a-audiobatchjob"]
 
 
 def test_history_counts_work_only_while_the_machine_runs() -> None:
@@ -162,8 +164,21 @@ def test_history_counts_work_only_while_the_machine_runs() -> None:
 
 def test_an_edge_that_was_never_taken_is_named() -> None:
     taken = dict.fromkeys(EXPECTED, 1)
-    assert never_taken(taken) == []
-    assert never_taken(taken | {"fault.mac-gone": 0}) == ["fault.mac-gone"]
+    assert never_taken(taken, WHOLE_SEEDS) == []
+    assert never_taken(taken | {"fault.mac-gone": 0}, FULL_SEEDS) == ["fault.mac-gone"]
+    assert never_taken({}, FULL_SEEDS - 1) == [], "a few seeds take a few edges"
+    rare = dict.fromkeys(RARE, 0)
+    assert (never_taken(taken | rare, FULL_SEEDS), never_taken(taken | rare, WHOLE_SEEDS)) == ([], sorted(RARE))
+
+
+def test_the_lists_of_edges_name_cells_that_exist() -> None:
+    assert RARE <= EXPECTED and not EXPECTED & NEVER.keys()
+    cells = {f"shard.{contact.value} x {report.value} = {action}" for (contact, report), action in SHARD_TABLE.items()}
+    cells |= {f"agent.state {state.value} x {event.value}" for state, event in AGENT_TABLE}
+    assert cells >= NEVER.keys()
+
+
+def test_a_cell_of_a_table_is_counted_when_it_is_asked_for() -> None:
     counted = CountingTable({("a", "b"): "c"}, edges := History(lambda: 0.0).largest_status_bytes, "table ")
     assert counted["a", "b"] == "c" and edges == {"table a x b = c": 1}
 

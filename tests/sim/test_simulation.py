@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.sim.known import KNOWN, known_as
+from tests.sim.mends import FOUND_BY, MENDS
+from tests.sim.nights import Nights, live_nights
 from tests.sim.scenario import scenario
 from tests.sim.simulate import simulate
 from tests.sim.virtual_loop import PROCESS, Process, Stuck, VirtualLoop
@@ -20,10 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HANDFUL = range(1, 9)
 
 
-def replay(*seeds: int, trace: bool = False) -> subprocess.CompletedProcess[str]:
+def sim(*options: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, as the order of sets is part of a run."""
-    command = [sys.executable, "tests/sim/run.py", "--seed", *map(str, seeds), *(["--trace"] if trace else ())]
+    command = [sys.executable, "tests/sim/run.py", *options]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def replay(*seeds: int) -> subprocess.CompletedProcess[str]:
+    return sim("--seed", *map(str, seeds))
 
 
 def test_a_handful_of_seeds_breaks_nothing_new_and_known_faults_are_still_there() -> None:
@@ -41,10 +47,33 @@ def test_a_quiet_world_runs_each_attempt_once() -> None:
     assert not {edge for edge in outcome.edges if edge.startswith(("fault.", "network.", "api.lost", "attempt L"))}
 
 
-def test_a_seed_is_the_whole_run() -> None:
-    """In another process, too."""
-    one, other = replay(12, trace=True), replay(12, trace=True)
-    assert one.returncode == 0 and one.stdout == other.stdout and "leads with epoch" in one.stdout
+def test_a_failing_seed_replays_exactly() -> None:
+    """A seed is the whole run, in another process, too."""
+    name, seed = next(iter(FOUND_BY.items()))
+    one, other = (sim("--without", name, "--first-seed", str(seed), "--seeds", "1", "--trace") for _ in range(2))
+    assert one.returncode == 0 and one.stdout == other.stdout
+    assert "leads with epoch" in one.stdout and f"seed {seed}, after 1 seeds: " in one.stdout
+
+
+def test_each_mend_that_is_taken_back_is_found_by_its_seed() -> None:
+    assert FOUND_BY.keys() == MENDS.keys()
+    done = sim("--mends")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_table_grows_night_after_night() -> None:
+    nights = live_nights(nights=4, macs=2, seed=1)
+    assert nights.jobs == 16 and len(nights.slopes()) > 30 and (*nights.growing(), *nights.violations) == ()
+
+
+def test_a_table_that_grows_is_named() -> None:
+    mornings = [{"Cache.AudioShard": 5, "Left.behind": 2 * night, "Cache._gone": 20_000} for night in range(6)]
+    found = Nights(mornings, (), jobs=24)
+    assert found.slopes() == {"Cache.AudioShard": 0.0, "Left.behind": 2.0, "Cache._gone": 0.0}
+    assert found.growing() == [
+        "Cache._gone holds 20000, and should hold at most 10000",
+        "Left.behind grows by 2.00 a night to 10",
+    ]
 
 
 def run(main: object) -> None:

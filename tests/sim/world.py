@@ -6,32 +6,31 @@ import asyncio
 import random as global_random
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from tests.sim.agent_http import TOKEN
-from tests.sim.api_server import ApiServer
-from tests.sim.edges import CountingTable
+from tests.sim.api_server import ApiServer, key_of
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
 from tests.sim.invariants import EndedJob, ExhaustedShard, Left
-from tests.sim.machine import START, Machine, Site
+from tests.sim.machine import START, WRITE_SECONDS, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
 from tests.sim.scenario import PlannedFault, PlannedJob, Scenario
+from tests.sim.seams import renew_at_ease
 from tests.sim.tables import OF_A_MAC, mentions
 from tests.unit.operator.decisions.bodies import contract, job_body, mac_agent
 
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_operator import kube, watch
 from voxfleet_operator.kube import Json, NotFound
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.shard import decide
 
-GARBAGE_SECONDS = 5.0
 ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
 """States of a job in which it ends even if no Mac is left."""
+CALM_DOWN_SECONDS = 20.0
+"""From calm until the last call has ended that began before it."""
 CALM_SECONDS = 60.0
 """From the last fault until calm, if the fault does not last longer."""
 LONGEST_WAIT_SECONDS = 240.0
@@ -49,24 +48,24 @@ class World:
         self.edges: Counter[str] = Counter()
         self.history = History(self.loop.time, trace=[] if traced else None)
         self.network = Network(self.random, self.edges)
-        self.server = ApiServer(
-            self.history, self.edges, lambda: START.fromtimestamp(START.timestamp() + self.loop.time(), START.tzinfo)
+        self.server = ApiServer(self.history, self.edges, self.wall)
+        self.site = Site(
+            self.random, self.history, ObjectStore(), self.edges, beat_seconds=scenario.timing.silence_seconds / 2.5
         )
-        # Both modules parse what the server sends; the models are frozen, so they may share them.
-        for module in (kube, watch):
-            vars(module)["parse"] = self.server.parsed.parse
-        decide.TABLE = CountingTable(decide.TABLE, self.edges, "shard.")
-        self.site = Site(self.random, self.history, ObjectStore(), self.edges)
         self.machines: dict[str, Machine] = {}
         self.operators = [
-            OperatorProcess(
-                f"operator-{number}", self.server, self.machines, self.network, self.random, self.history, self.edges
-            )
+            OperatorProcess(f"operator-{number}", self.server, self.machines, self.network, self.site, scenario.timing)
             for number in range(scenario.replicas)
         ]
+        for operator in self.operators:
+            operator.others = tuple(other for other in self.operators if other is not operator)
         self._restarting: set[str] = set()
+        self._ended = False
         self._kept: set[asyncio.Task[None]] = set()
         self.trouble_until = 0.0
+
+    def wall(self) -> datetime:
+        return START + timedelta(seconds=self.loop.time()) + self.site.wall_offset
 
     # The life of the world
 
@@ -78,7 +77,7 @@ class World:
         )
         for number, lanes in enumerate(self.scenario.lanes):
             self.add_mac(f"mac-{number}", lanes)
-        halts = {job.halt_percent for job in self.scenario.jobs}
+        halts = {None, *(job.halt_percent for job in self.scenario.jobs)}
         for halt in sorted(halts, key=str):
             body = contract(quarantine={} if halt is None else {"haltFanOutPercent": halt})
             self.server.create({**body, "metadata": {"name": f"contract-{halt}", "namespace": "team"}})
@@ -115,7 +114,7 @@ class World:
     async def watch_over_processes(self) -> None:
         """Starts again what has died, after a while, and collects garbage."""
         while True:
-            await asyncio.sleep(GARBAGE_SECONDS)
+            await asyncio.sleep(self.scenario.garbage_seconds)
             self.server.collect_garbage()
             for operator in self.operators:
                 if not operator.process.alive:
@@ -131,14 +130,15 @@ class World:
 
         def run() -> None:
             self._restarting.discard(name)
-            start()
+            if not self._ended:
+                start()
 
         self.loop.call_later(self.random.uniform(*RESTART_SECONDS), run)
 
     async def bring_jobs(self) -> None:
-        await asyncio.gather(*(self._bring(job) for job in self.scenario.jobs))
+        await asyncio.gather(*(self.bring_job(job) for job in self.scenario.jobs))
 
-    async def _bring(self, job: PlannedJob) -> None:
+    async def bring_job(self, job: PlannedJob) -> None:
         await asyncio.sleep(job.arrives)
         body = job_body(job.name, parallelism=job.parallelism, contractRef={"name": f"contract-{job.halt_percent}"})
         created = self.server.create(body)
@@ -174,8 +174,12 @@ class World:
     def calm_down(self) -> None:
         """Ends all trouble but what cannot be undone."""
         self.history.note("calm")
+        self.loop.call_later(CALM_DOWN_SECONDS, renew_at_ease)
         self.network.heal()
         self.site.jobs_at_fault = False
+        for job in self.server.list("AudioBatchJob"):
+            if job["spec"].get("suspend"):
+                self.server.change_spec(key_of(job), {"suspend": False})
         for operator in self.operators:
             operator.link.heal()
             operator.thaw()
@@ -185,8 +189,16 @@ class World:
         for machine in self.machines.values():
             machine.failure_rate = 0.0
             machine.disk_full, machine.runtime_compatible = False, True
+            machine.longest_write_seconds = WRITE_SECONDS
             machine.wake()
             machine.wall_offset = timedelta()
+
+    def remove_gone_macs(self) -> None:
+        """A person takes Macs that never return out of the fleet."""
+        for mac in self.server.list("MacAgent"):
+            if self.machine_of(mac["metadata"]["name"]).gone:
+                self.edges["people.mac removed"] += 1
+                self.server.delete(Key("MacAgent", "", mac["metadata"]["name"]))
 
     def delete_job(self, name: str) -> None:
         try:
@@ -196,6 +208,7 @@ class World:
 
     async def end(self) -> None:
         """Ends all processes, and waits until none of their tasks is left."""
+        self._ended = True
         for operator in self.operators:
             operator.crash()
         for machine in self.machines.values():
@@ -282,7 +295,17 @@ class World:
         ]
 
     def left(self) -> Left:
-        named = [self.machine_of(mac["metadata"]["name"]) for mac in self.server.list("MacAgent")]
+        here = [machine for machine in self._named_machines() if not machine.gone]
+        return Left(
+            jobs=[job["metadata"]["name"] for job in self.server.list("AudioBatchJob")],
+            shards=[shard["metadata"]["name"] for shard in self.server.list("AudioShard")],
+            attempts={machine.host: [str(key) for key in machine.disk.attempts] for machine in here},
+            lanes={machine.host: machine.lanes - machine.agent.free_lanes() for machine in here if machine.agent},
+        )
+
+    def remembered(self) -> dict[str, tuple[str, ...]]:
+        """What the tables of operator and agents still say of jobs and shards."""
+        named = self._named_machines()
         here = [machine for machine in named if not machine.gone]
         tables: dict[str, tuple[str, ...]] = {}
         for operator in self.operators:
@@ -295,20 +318,17 @@ class World:
             by_attempt = {"holds": [*disk.holds], "recorded": [*disk.recorded], "bases": [*disk.bases]}
             for name, keys in by_attempt.items():
                 tables[f"{machine.host}.{name}"] = tuple(map(str, keys))
-        return Left(
-            jobs=[job["metadata"]["name"] for job in self.server.list("AudioBatchJob")],
-            shards=[shard["metadata"]["name"] for shard in self.server.list("AudioShard")],
-            attempts={machine.host: [str(key) for key in machine.disk.attempts] for machine in here},
-            lanes={machine.host: machine.lanes - machine.agent.free_lanes() for machine in here if machine.agent},
-            tables=tables,
-        )
+        return tables
 
-    async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
+    def _named_machines(self) -> list[Machine]:
+        return [self.machine_of(mac["metadata"]["name"]) for mac in self.server.list("MacAgent")]
+
+    async def until(self, holds: Callable[[], bool], seconds: float, step_seconds: float = 5.0) -> bool:
         end = self.loop.time() + seconds
         while not holds():
             if self.loop.time() >= end:
                 return False
-            await asyncio.sleep(5)
+            await asyncio.sleep(step_seconds)
         return True
 
 

@@ -42,6 +42,11 @@ class MacRecord:
         """Whether attempts wait for rows that have not arrived yet."""
         return bool(self._waiting)
 
+    def has_all_rows(self, key: AttemptKey) -> bool:
+        """Whether the attempt is known to have ended, and all its rows are verified: its Mac signs no more of them."""
+        status = self._attempts.get(key)
+        return status is not None and status.has_ended and key not in self._waiting
+
     def connection_changed(self, connected: bool, reason: Reason, message: str) -> set[str] | None:
         """None if nothing is new; else, if contact came or went, the shards with attempts that may still be running."""
         old = self._view

@@ -224,8 +224,7 @@ class MacSession:
         await self._pull_rows(client)
         listing = await client.attempts()
         changed = self._record.attempts_listed(listing.attempts)
-        if self._record.lacks_rows:
-            await self._pull_rows(client)
+        await self._pull_rows(client)  # those of attempts that are not listed because they went meanwhile
         self._changed(changed)
         async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
             self._cursor = self._acknowledged = listing.cursor
@@ -257,22 +256,29 @@ class MacSession:
         return answer is not None and answer.outcome is Outcome.GONE
 
     async def _pull_rows(self, client: AgentClient) -> None:
-        """Reads all signed rows after the newest verified one."""
+        """Reads all signed rows after the newest verified one: an attempt that waits for others names none."""
         error = self._record.view.ledger_error
-        while self._record.book.error is None:
-            page = await client.ledger(self._record.book.last_sequence)
-            checked = await asyncio.to_thread(self._record.book.check, page.rows)
-            self._changed(self._record.rows_checked(checked))
-            if page.damaged_sequence is not None and self._record.book.error is None:
-                self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
-            if not page.rows:
-                break
+        await self._read_rows(client)
         self._changed(self._record.rows_exhausted())
         found = self._record.view.ledger_error
         if found != error:
             if found is not None:
                 self._log.error("ledger_refused", error=found)
             self._context.on_change(self._name, frozenset())
+
+    async def _read_rows(self, client: AgentClient) -> None:
+        """May run beside the events, which deliver rows, too: a page that they were faster than is asked for again."""
+        while self._record.book.error is None:
+            after = self._record.book.last_sequence
+            page = await client.ledger(after)
+            if self._record.book.last_sequence != after:
+                continue
+            checked = await asyncio.to_thread(self._record.book.check, page.rows)
+            self._changed(self._record.rows_checked(checked))
+            if page.damaged_sequence is not None and self._record.book.error is None:
+                self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
+            if not page.rows:
+                break
 
     async def _keep_alive_after(self, following: asyncio.Event, client: AgentClient) -> None:
         await following.wait()
@@ -343,6 +349,8 @@ class MacSession:
         if request is None:
             if not await client.delete_attempt(*key):
                 return Outcome.DELETING
+            if not record.has_all_rows(key):
+                await self._read_rows(client)  # the answer may be faster than the events that bring the last ones
             record.attempt_gone(key)
             return Outcome.GONE
         self._grant_lease(request.lease_seconds)

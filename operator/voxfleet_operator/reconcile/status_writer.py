@@ -70,12 +70,27 @@ def observe(context: Context, resource: Resource) -> None:
 
 def differs(old: StatusModel, new: StatusModel) -> bool:
     """Whether a write would change anything. The order of lists does not count: the server may keep another one."""
-    return _ordered(old.dump()) != _ordered(new.dump())
+    return old != new and not _same(old.dump(), new.dump())
+
+
+def _same(one: object, other: object) -> bool:
+    """Compares JSON. Lists are put in order only where they differ as they are."""
+    if one == other:
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(item, other[name]) for name, item in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and sorted(map(_ordered_text, one)) == sorted(map(_ordered_text, other))
+    return False
+
+
+def _ordered_text(value: object) -> str:
+    return json.dumps(_ordered(value), sort_keys=True)
 
 
 def _ordered(value: object) -> object:
     if isinstance(value, dict):
         return {name: _ordered(item) for name, item in value.items()}
     if isinstance(value, list):
-        return sorted((_ordered(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        return sorted(map(_ordered, value), key=_ordered_text)
     return value

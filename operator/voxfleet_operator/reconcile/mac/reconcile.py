@@ -4,6 +4,8 @@ attempts there that belong to no shard.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
@@ -75,7 +77,9 @@ class MacReconciler:
         """
         old, old_phase = self._shown.pop(mac, None), self._phases.pop(mac, None)
         if view is not None:
-            self._shown[mac], self._phases[mac] = view, phase
+            # A view holds all rows and attempts of its moment, which nobody needs any more.
+            self._shown[mac] = replace(view, machine=None, attempts={}, usage={}, rows=())
+            self._phases[mac] = phase
             contact = None if old is None else (old.connected, old.identity, old_phase)
             if contact == (view.connected, view.identity, phase):
                 return

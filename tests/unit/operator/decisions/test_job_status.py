@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from tests.unit.operator.decisions.job_objects import (
 from tests.unit.operator.decisions.job_states import job_states
 from tests.unit.operator.decisions.memory_api import sha
 
+from voxfleet_api.base import StatusModel
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
@@ -306,3 +308,45 @@ def test_a_status_stays_under_64_kb_whatever_fails(letter: str) -> None:
     written = json.dumps({**status.dump(), "conditions": messages, "pendingReason": "p" * 1024}, ensure_ascii=False)
     assert status.quarantine and status.failures and status.macs
     assert len(written.encode()) < 64_000 - 4_000, "managedFields take some, too"
+
+
+# What counts as a change of a status.
+
+
+class Listing(StatusModel):
+    items: tuple[dict[str, object], ...] = ()
+    name: str = "listing"
+
+
+JSON_VALUES = st.recursive(
+    st.integers(0, 3) | st.sampled_from(["a", "b"]), lambda inner: st.lists(inner, max_size=3), max_leaves=6
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("xyz"), JSON_VALUES, max_size=3), max_size=4), st.randoms())
+def test_the_order_of_lists_is_no_change(items: list[dict[str, object]], random: Random) -> None:
+    def shuffled(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: shuffled(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return random.sample([shuffled(item) for item in value], len(value))
+        return value
+
+    one, other = Listing(items=tuple(items)), Listing.load({"items": shuffled(items)})
+    assert not differs(one, other) and not differs(other, one)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [{"x": 1}],
+        [{"x": 1}, {"x": 1}, {"x": 2}],
+        [{"x": 1}, {"x": [1, 2, 2]}],
+        [{"x": 1}, {"x": [1, 2], "y": 0}],
+    ],
+)
+def test_another_entry_is_a_change_at_any_depth(items: list[dict[str, object]]) -> None:
+    sound = Listing(items=({"x": 1}, {"x": [1, 2]}))
+    assert differs(sound, Listing(items=tuple(items))) and differs(Listing(items=tuple(items)), sound)
+    assert differs(sound, sound.model_copy(update={"name": "other"}))

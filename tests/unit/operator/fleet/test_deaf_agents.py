@@ -12,7 +12,7 @@ import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, mac_agent
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptKey, Problem
+from voxfleet_api.protocol import AttemptKey, LedgerPage, Problem
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.identity import MacRejected
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, Order
@@ -43,6 +43,9 @@ class Told:
         if error is not None:
             raise error
         return True
+
+    async def ledger(self, after: int) -> LedgerPage:
+        return LedgerPage(chain_id="chain", rows=())
 
     def same_connection(self, *_: MacAgent) -> bool:
         return True

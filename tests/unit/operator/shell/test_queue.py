@@ -118,6 +118,55 @@ async def test_two_waiting_workers_both_get_a_key() -> None:
     assert set(await asyncio.gather(*workers)) == {A, B}
 
 
+async def test_a_key_wakes_one_worker() -> None:
+    queue, looks = WorkQueue(), 0
+    tick = queue.tick
+
+    def counted_tick() -> None:
+        nonlocal looks
+        looks += 1
+        tick()
+
+    queue.tick = counted_tick  # type: ignore[method-assign] # each look at the queue begins with it
+    workers = [asyncio.create_task(queue.get()) for _ in range(8)]
+    await asyncio.sleep(0)
+    looks = 0
+    queue.add(A)
+    assert await workers[0] == A
+    assert looks == 1
+    queue.close()
+    await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def test_the_key_of_a_worker_that_is_cancelled_goes_to_another() -> None:
+    queue = WorkQueue()
+    first, second = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    queue.add(A)
+    first.cancel()
+    assert await second == A
+    assert first.cancelled()
+
+
+async def test_a_worker_that_was_cancelled_while_it_waited_takes_no_key() -> None:
+    queue = WorkQueue()
+    first, second = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    queue.add(A)
+    assert await second == A
+
+
+async def test_a_delay_that_ends_wakes_a_worker_that_waits() -> None:
+    queue = WorkQueue()
+    workers = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    queue.add_after(A, 0.02)
+    queue.add_after(B, 0.01)
+    assert [await workers[0], await workers[1]] == [B, A]
+
+
 async def test_closing_ends_all_workers() -> None:
     queue = WorkQueue()
     workers = [asyncio.create_task(queue.get()) for _ in range(3)]

@@ -1,0 +1,113 @@
+"""One replica leads at a time, also when the Lease is deleted under its holder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from datetime import datetime
+from random import Random
+
+from tests.sim.api_server import ApiServer
+from tests.sim.history import History
+from tests.sim.kube_access import ApiLink, SimKube
+from tests.sim.operator_process import NAMESPACE
+from tests.sim.virtual_loop import Process, VirtualLoop
+
+from voxfleet_operator.heartbeat import Heartbeat
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.leader import LEASE_NAME, LEASE_SECONDS, RENEW_DEADLINE_SECONDS, RETRY_SECONDS, Leader
+from voxfleet_operator.queue import Key
+
+LEASE = Key("Lease", NAMESPACE, LEASE_NAME)
+NEVER_SECONDS = 10**6
+
+
+class Candidate(Leader):
+    """Takes part in the election from a task, as there are no threads here."""
+
+    def __init__(self, name: str, server: ApiServer, edges: Counter[str]) -> None:
+        loop = asyncio.get_running_loop()
+        self.lost: list[str] = []
+        self.link = ApiLink(Process(name), server, Random(1), edges)  # noqa: S311 # a run that can be repeated
+
+        async def connect() -> Kube:
+            return SimKube(self.link)
+
+        super().__init__(
+            connect,
+            NAMESPACE,
+            Heartbeat(lambda: 0.0),
+            identity=name,
+            on_lost=self.lost.append,
+            clock=loop.time,
+            machine_clock=loop.time,
+        )
+
+    def begin(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._run())
+
+
+async def server_with(*names: str) -> tuple[ApiServer, list[Candidate]]:
+    """The first of them leads, and all have seen the Lease."""
+    loop, edges = asyncio.get_running_loop(), Counter[str]()
+    server = ApiServer(History(loop.time), edges, lambda: datetime.fromisoformat("2026-11-20T22:00:00Z"))
+    candidates = [Candidate(name, server, edges) for name in names]
+    for candidate in candidates:
+        candidate.begin()
+        await asyncio.sleep(RETRY_SECONDS + 1)
+    assert [candidate.holds() for candidate in candidates] == [True, *[False] * (len(names) - 1)]
+    return server, candidates
+
+
+async def takes_over(first: Candidate, second: Candidate) -> float:
+    """Returns after how long the second leads, having seen that never both did."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while not second.holds():
+        assert loop.time() < began + 60
+        await asyncio.sleep(0.1)
+        assert not (first.holds() and second.holds())
+    return loop.time() - began
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+def test_a_deleted_lease_is_taken_only_once_its_holder_must_have_given_up() -> None:
+    async def main() -> None:
+        server, (first, second) = await server_with("first", "second")
+        first.link.leases_down_until = NEVER_SECONDS  # it does not hear of it
+        server.delete(LEASE)
+        seconds = await takes_over(first, second)
+        assert RENEW_DEADLINE_SECONDS <= seconds < LEASE_SECONDS + 2 * RETRY_SECONDS
+        assert (first.epoch, second.epoch) == (1, 2), "agents tell the one from the other"
+
+    run(main())
+
+
+def test_a_holder_that_hears_that_its_lease_was_deleted_gives_up_at_once() -> None:
+    async def main() -> None:
+        server, (first, second) = await server_with("first", "second")
+        server.delete(LEASE)
+        await asyncio.sleep(RETRY_SECONDS + 0.5)
+        assert first.lost == ["it was deleted"] and not first.holds() and not second.holds()
+        await takes_over(first, second)
+
+    run(main())
+
+
+def test_a_lease_that_somebody_makes_anew_is_waited_for_like_any_other() -> None:
+    async def main() -> None:
+        server, (first, second, third) = await server_with("first", "second", "third")
+        server.delete(LEASE)
+        await takes_over(first, second)
+        await asyncio.sleep(5 * LEASE_SECONDS)
+        assert second.holds() and not third.holds() and not third.lost
+
+    run(main())
