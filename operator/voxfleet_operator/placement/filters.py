@@ -32,6 +32,10 @@ KEEPS_NO_BOUNDS = Unavailable(
     "has an agent too old to keep the clips of a manifest within spec.access; upgrade it",
     "have agents too old to keep the clips of a manifest within spec.access; upgrade them",
 )
+KNOWS_NO_CHOICE = Unavailable(
+    "has an agent too old for spec.only and spec.source; upgrade it",
+    "have agents too old for spec.only and spec.source; upgrade them",
+)
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
 NO_LANE = Unavailable("has no free lane", "have no free lane")
@@ -48,6 +52,8 @@ def static_reason(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str
         return NO_ACCESS
     if job.names_clips_elsewhere and not mac.keeps_within_prefixes:
         return KEEPS_NO_BOUNDS
+    if job.chooses_clips and not mac.knows_chosen_clips:
+        return KNOWS_NO_CHOICE
     return None
 
 

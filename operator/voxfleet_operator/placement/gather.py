@@ -28,7 +28,13 @@ from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import offline_lanes
-from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, names_clips_elsewhere
+from voxfleet_operator.reconcile.namespace_access import (
+    addresses_of,
+    chooses_clips,
+    keeps_within_prefixes,
+    knows_chosen_clips,
+    names_clips_elsewhere,
+)
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
 from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
 
@@ -100,6 +106,7 @@ class PlacementGatherer:
             labels=mac.metadata.labels,
             access=mac.spec.access,
             keeps_within_prefixes=keeps_within_prefixes(view.machine),
+            knows_chosen_clips=knows_chosen_clips(view.machine),
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
             free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
@@ -151,10 +158,11 @@ def placement_job(job: AudioBatchJob, live_lanes: int) -> PlacementJob:
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         created=job.metadata.creation_timestamp,
-        uris=job.spec.uris(),
+        uris=addresses_of(job),
         parallelism=job.spec.parallelism,
         live_lanes=live_lanes,
         mac_selector=job.spec.mac_selector,
         model_digest=None if job.status.plan is None else job.status.plan.model_digest,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
+        chooses_clips=chooses_clips(job.spec),
     )

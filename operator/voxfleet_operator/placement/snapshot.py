@@ -38,6 +38,8 @@ class PlacementJob:
     model_digest: str | None = None
     names_clips_elsewhere: bool = False
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
+    chooses_clips: bool = False
+    """Whether it needs an agent that knows spec.only and spec.source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class MacSlot:
     access: tuple[Access, ...] = ()
     keeps_within_prefixes: bool = False
     """Whether its agent keeps each attempt within what is open to the namespace."""
+    knows_chosen_clips: bool = False
+    """Whether its agent knows spec.only and spec.source."""
     unavailable: Unavailable | None = None
     detail: str = ""
     free_lanes: int = 0

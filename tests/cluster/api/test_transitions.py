@@ -79,6 +79,8 @@ JOB_CHANGES: dict[str, object] = {
     "sharding": {"targetAudio": "1m"},
     "macSelector": {"matchLabels": {"site": "berlin"}},
     "billingKey": "other",
+    "only": "1",
+    "source": {"jobRef": {"name": "night"}, "select": "Failed"},
 }
 SHARD_CHANGES: dict[str, object] = {
     "jobRef": {"name": "other"},
@@ -221,6 +223,7 @@ def test_every_immutable_field_has_a_case(
 JOB_EDITS: dict[str, list[object]] = {
     "parallelism": [9],
     "activeDeadlineSeconds": [60, 3600, None],
+    "maxMachineSeconds": [60, 3600, None],
     "suspend": [True, False],
     "cancel": [True],
 }
