@@ -117,6 +117,7 @@ def test_the_pages_are_read() -> None:
         "README.md",
         "accept-audio.md",
         "choose-clips.md",
+        "rerun-what-failed.md",
         "speak-texts.md",
         "run-without-a-cluster.md",
         "add-a-mac.md",
