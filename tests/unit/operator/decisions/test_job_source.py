@@ -8,6 +8,7 @@ import pytest
 from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.job_objects import LATER, NOW, PLAN, a_contract, a_job, reasons
 from tests.unit.operator.decisions.memory_api import sha
+from tests.unit.operator.decisions.memory_fleet import facts
 from tests.unit.operator.decisions.test_isolation import state, until
 from tests.unit.operator.decisions.world import World
 
@@ -82,8 +83,6 @@ def test_the_other_job_s_folder_must_be_open_too_and_old_agents_are_no_help() ->
     assert access_lost(job, ("file:///data/",), None) is not None
     machine = World().agents["mac-a"]
     machine.capabilities = tuple(item for item in machine.capabilities if item != "ChosenClips")
-    from tests.unit.operator.decisions.memory_fleet import facts
-
     both = ("file:///data/", "file:///elsewhere/")
     assert "too old for spec.only and spec.source" in (access_lost(job, both, facts(machine)) or "")
     assert access_lost(job, both, facts(World().agents["mac-a"])) is None
@@ -147,6 +146,19 @@ async def test_old_agents_get_no_job_of_chosen_clips() -> None:
     assert "too old for spec.only and spec.source; upgrade it" in (world.job("some").status.pending_reason or "")
     agent.capabilities = World().agents["mac-a"].capabilities
     await until(world, lambda: state(world, "some") == Reason.FINISHED)
+
+
+async def test_a_mac_that_does_not_open_the_other_job_s_folder_gets_no_rerun() -> None:
+    world = World(macs=1)
+    everywhere = {"namespaceSelector": {}, "uriPrefixes": ["file:///data/", "file:///elsewhere/"]}
+    world.api.user_edits("MacAgent", "", "mac-a", access=[everywhere])
+    world.api.add(job_body("night", output={"uri": "file:///elsewhere/"}))
+    await until(world, lambda: state(world, "night") == Reason.FINISHED)
+    world.api.user_edits("MacAgent", "", "mac-a", access=[everywhere | {"uriPrefixes": ["file:///data/"]}])
+    world.api.add(job_body("again", input=None, source=SOURCE))
+    await until(world, lambda: "no access" in (world.job("again").status.pending_reason or ""))
+    world.api.user_edits("MacAgent", "", "mac-a", access=[everywhere])
+    await until(world, lambda: state(world, "again") == Reason.FINISHED)
 
 
 async def test_a_new_leader_goes_on_with_what_was_frozen() -> None:
