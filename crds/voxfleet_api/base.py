@@ -159,6 +159,10 @@ Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-
 Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 Ranges = Annotated[str, Field(max_length=4096, pattern=r"^$|^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")]
 """Clip indexes such as `0-3,7`."""
+ChosenClips = Annotated[
+    str, Field(min_length=1, max_length=4096, pattern=r"^[0-9]{1,7}(-[0-9]{1,7})?(,[0-9]{1,7}(-[0-9]{1,7})?)*$")
+]
+"""Clip indexes that a user chose, at least one. Whether they ascend is checked where they are used."""
 Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s3://[a-z0-9]|https://[a-z0-9])")]
 """An absolute object address: `file:///folder/name`, `s3://bucket/name` or `https://host/name`."""
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]

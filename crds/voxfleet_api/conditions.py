@@ -45,6 +45,9 @@ class Reason(StrEnum):
     SECRET_INCOMPLETE = "SecretIncomplete"
     SECRET_UNREADABLE = "SecretUnreadable"
     SHARD_NAME_TAKEN = "ShardNameTaken"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    SOURCE_NOT_ENDED = "SourceNotEnded"
+    SOURCE_WITHOUT_RESULTS = "SourceWithoutResults"
     # A job's Complete condition, in order.
     PENDING = "Pending"
     PLANNING = "Planning"
@@ -59,6 +62,7 @@ class Reason(StrEnum):
     QUARANTINE_LIMIT_EXCEEDED = "QuarantineLimitExceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    MAX_MACHINE_SECONDS_EXCEEDED = "MaxMachineSecondsExceeded"
     CANCELLED = "Cancelled"
     FINALIZE_DEADLINE_EXCEEDED = "FinalizeDeadlineExceeded"
     CLIPS_QUARANTINED = "ClipsQuarantined"

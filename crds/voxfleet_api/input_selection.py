@@ -1,4 +1,4 @@
-"""What a prefix holds, what of it became clips, and why the rest did not."""
+"""What an input holds, what of it became clips, and why the rest did not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class SkipReason(StrEnum):
     """A symbolic link to a folder; it is not followed."""
     NOT_READABLE = "NotReadable"
     """A folder that may not be read."""
+    NOT_CHOSEN = "NotChosen"
+    """A clip that spec.only leaves out, or one of the earlier job that spec.source does not select."""
 
 
 class SkippedRow(Row):
@@ -33,30 +35,35 @@ class SkippedRow(Row):
 
 
 class SkippedEntries(StatusModel):
-    """How many entries of the prefix became no clip for one reason."""
+    """How many entries of the input became no clip for one reason."""
 
     reason: Annotated[
         str,
         OPEN_VALUE,
         open_enum(SkipReason),
-        Field(description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, or a later one."),
+        Field(description="Hidden, NoPatternMatched, OwnOutput, LinkedFolder, NotReadable, NotChosen, or a later one."),
     ]
     entries: Annotated[int, Field(ge=1, description="Files, and folders that were not entered.")]
 
 
 class InputSelection(StatusModel):
-    """What a prefix holds, and what of it became clips: `listed` is `taken` and all that was skipped."""
+    """What the input holds, and what of it became clips: `listed` is `taken` and all that was skipped."""
 
-    listed: Annotated[int, Field(ge=0, description="Entries of the prefix.")]
+    listed: Annotated[int, Field(ge=0, description="Entries of the prefix, or clips that could be chosen.")]
     taken: Annotated[int, Field(ge=0, description="Entries that are clips of the job.")]
     skipped: Annotated[
         tuple[SkippedEntries, ...],
         Field(
             max_length=16,
             json_schema_extra=list_map("reason"),
-            description="Entries that are no clips, by reason; plan/<attempt>/skipped.jsonl names them.",
+            description="Entries that are no clips, by reason; of a prefix, plan/<attempt>/skipped.jsonl names them.",
         ),
     ] = ()
+
+    @property
+    def named(self) -> bool:
+        """Whether skipped.jsonl names something: entries of a prefix, not clips that were left out by their index."""
+        return any(item.reason != SkipReason.NOT_CHOSEN for item in self.skipped)
 
     @property
     def text(self) -> str:

@@ -11,7 +11,17 @@ from typing import Annotated, Any, NamedTuple, cast
 
 from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from voxfleet_api.base import OPEN_VALUE, Digest, Ranges, Sha256Hex, SpecModel, StatusModel, Uid, open_enum
+from voxfleet_api.base import (
+    OPEN_VALUE,
+    ChosenClips,
+    Digest,
+    Ranges,
+    Sha256Hex,
+    SpecModel,
+    StatusModel,
+    Uid,
+    open_enum,
+)
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_batch_job import FailedClip, QuarantinedClip
@@ -19,6 +29,7 @@ from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
+from voxfleet_api.kinds.job_source import SourceSelect
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
@@ -41,15 +52,30 @@ class AttemptKey(NamedTuple):
         return f"{self.shard_uid}.{self.attempt}"
 
 
+class PlanSource(SpecModel):
+    """An ended job, some clips of which run again. `index_sha256` verifies all that is read of it."""
+
+    folder: Annotated[str, Field(max_length=2048)]
+    """Its own output folder, without a slash at the end."""
+    index_sha256: Sha256Hex
+    plan_attempt: Annotated[int, Field(ge=1)]
+    select: SourceSelect
+    indexes: ChosenClips | None = None
+
+
 class PlanSpec(SpecModel):
     """The work of Plan: list the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
 
-    input: JobInput
+    input: JobInput | None = None
     model: ModelSource
     shard_audio_milliseconds: Annotated[int, Field(ge=1)]
     max_shards: Annotated[int, Field(ge=1)]
     min_shards: Annotated[int, Field(ge=1)] | None = None
     """Shards for this many lanes, though they hold less audio; None: as few as their audio asks for."""
+    only: ChosenClips | None = None
+    """The clips of `input` that are the job's; None: all."""
+    source: PlanSource | None = None
+    """Instead of `input`."""
 
 
 class ProcessSpec(SpecModel):
@@ -255,6 +281,7 @@ class Capability(StrEnum):
 
     NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
     RETURNS_AT_NEXT_CLIP = "ReturnsAtNextClip"  # it does what RenewRequest asks beyond the renewal
+    CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
 
 
 class MachineFacts(StatusModel):

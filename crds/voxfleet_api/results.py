@@ -37,7 +37,7 @@ class PlanResult(StatusModel):
     ]
     audio_seconds: Annotated[Decimal3, Field(description="Audio that the clips' headers announce.")]
     selection: Annotated[
-        InputSelection | None, Field(description="What input.prefix left out; absent for other inputs.")
+        InputSelection | None, Field(description="What input.prefix, only or source left out; absent without them.")
     ] = None
 
 

@@ -37,6 +37,8 @@ class ManifestRow(Row):
 
     index: int
     custom_id: str
+    source_index: int | None = None
+    """The clip's index where it was chosen: in the whole input with spec.only, in the earlier job with spec.source."""
     uri: str | None = None
     """None for a text to synthesize."""
     text: str | None = None
@@ -145,6 +147,8 @@ class ResultRow(Row):
 
     index: int
     custom_id: str
+    source_index: int | None = None
+    """As in the clip's ManifestRow."""
     status: ClipStatus
     text: str | None = None
     segments: tuple[TimedText, ...] | None = None

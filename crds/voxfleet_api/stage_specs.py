@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec, JobPlan
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
-from voxfleet_api.protocol import CommitRef, FinalizeSpec, PlanSpec, ProcessSpec
+from voxfleet_api.kinds.job_source import AcceptedSource, JobSource
+from voxfleet_api.protocol import CommitRef, FinalizeSpec, PlanSource, PlanSpec, ProcessSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.ranges import decode, encode
 from voxfleet_api.results import MAX_SHARDS
@@ -22,13 +23,28 @@ class DeliveredShard:
     commit: CommitRef
 
 
-def plan_spec(spec: AudioBatchJobSpec, min_shards: int | None = None) -> PlanSpec:
+def plan_spec(spec: AudioBatchJobSpec, min_shards: int | None = None, source: AcceptedSource | None = None) -> PlanSpec:
+    """`source`: the job that `spec.source` names, as it was found."""
     return PlanSpec(
         input=spec.input,
         model=spec.model,
         shard_audio_milliseconds=max(1, duration_milliseconds(spec.sharding.target_audio)),
         max_shards=MAX_SHARDS,
         min_shards=min_shards,
+        only=spec.only,
+        source=_plan_source(spec.source, source),
+    )
+
+
+def _plan_source(asked: JobSource | None, found: AcceptedSource | None) -> PlanSource | None:
+    if asked is None or found is None:
+        return None
+    return PlanSource(
+        folder=found.folder,
+        index_sha256=found.index_sha256,
+        plan_attempt=found.plan_attempt,
+        select=asked.select,
+        indexes=asked.indexes,
     )
 
 

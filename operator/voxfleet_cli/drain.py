@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import Drain, DrainMode
+from voxfleet_cli.command_line import CLI_MANAGER
 from voxfleet_cli.names import NoSuchObject
 from voxfleet_operator.kube import Kube, NotFound, resource_path
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE
 
-FIELD_MANAGER = "voxfleet-cli"
 GRACE_SECONDS = int(RETURN_GRACE.total_seconds())
 NOTICE_SECONDS = 120
 """Until the operator has seen that nothing runs any more."""
@@ -26,7 +26,7 @@ async def set_drain(kube: Kube, name: str, drain: Drain | None) -> None:
             "PATCH",
             resource_path(MacAgent, "", name),
             body={"spec": {"drain": None if drain is None else drain.dump()}},
-            query={"fieldManager": FIELD_MANAGER},
+            query={"fieldManager": CLI_MANAGER},
             content_type="application/merge-patch+json",
         )
     except NotFound as error:

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
-from voxfleet_api.kinds.mac_agent import Drain, DrainMode
-from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.kinds import KINDS, Resource
 from voxfleet_cli.columns import header, row, table
-from voxfleet_cli.drain import BadDeadline, set_drain, what_follows
+from voxfleet_cli.command_line import (
+    EPILOG,
+    Exit,
+    Kubeconfig,
+    KubeContext,
+    Namespace,
+    job_named,
+    parsed,
+    with_kube,
+)
 from voxfleet_cli.explain import explain, failed, looks_around, related_kinds
-from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
+from voxfleet_cli.job_commands import add_job_verbs, quarantine_app
+from voxfleet_cli.mac_commands import add_mac_verbs
+from voxfleet_cli.names import NoSuchObject, Target, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
-from voxfleet_operator.kube import Kube, KubeError, Unreadable
-
-P = TypeVar("P")
-
-
-class Exit(IntEnum):
-    OK = 0
-    FAILED_JOB = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    UNAVAILABLE = 4
+from voxfleet_operator.kube import Kube
 
 
 class ListOutput(StrEnum):
@@ -43,8 +39,6 @@ class ListOutput(StrEnum):
     JSON = "json"
     YAML = "yaml"
 
-
-EPILOG = "Exit codes: 0 fine, 1 the job has failed, 2 wrong usage, 3 not found, 4 the cluster gave no answer."
 
 _NAMES = ", ".join(kind.crd.everyday_name for kind in KINDS)
 
@@ -58,12 +52,6 @@ app = typer.Typer(
 )
 app.command(name="operator")(operator)
 
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Default: the one of the kubeconfig's context.")
-]
-Kubeconfig = Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.")]
-KubeContext = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: its current one.")]
-
 
 @app.command(epilog=f"Examples: voxfleet why nightly -n calls; voxfleet why mac/mac-01 -o json. {EPILOG}")
 def why(
@@ -74,7 +62,7 @@ def why(
     context: KubeContext = None,
 ) -> None:
     """Say where an object stands, why, and what to do next."""
-    raise typer.Exit(_with_kube(kubeconfig, context, partial(_why, _parsed(parse_target, target), namespace, output)))
+    raise typer.Exit(with_kube(kubeconfig, context, partial(_why, parsed(parse_target, target), namespace, output)))
 
 
 @app.command(name="get", epilog=f"Examples: voxfleet get jobs -A; voxfleet get macs -o wide. {EPILOG}")
@@ -88,7 +76,7 @@ def get_(
 ) -> None:
     """List objects, with the columns of kubectl get."""
     raise typer.Exit(
-        _with_kube(kubeconfig, context, partial(_get, _parsed(kind_of, kind), namespace, all_namespaces, output))
+        with_kube(kubeconfig, context, partial(_get, parsed(kind_of, kind), namespace, all_namespaces, output))
     )
 
 
@@ -100,47 +88,12 @@ def results(
     context: KubeContext = None,
 ) -> None:
     """Print where a job's results lie: the address of index.json, which names all result files."""
-    raise typer.Exit(_with_kube(kubeconfig, context, partial(_results, name, namespace)))
+    raise typer.Exit(with_kube(kubeconfig, context, partial(_results, name, namespace)))
 
 
-@app.command(epilog=f"Examples: voxfleet drain mac-03; voxfleet drain mac-03 --mode ReturnAtNextClip. {EPILOG}")
-def drain(
-    name: Annotated[str, typer.Argument(help="The MacAgent, with or without mac/ before it.")],
-    mode: Annotated[
-        DrainMode, typer.Option(help="Finish: attempts run to their end. ReturnAtNextClip: other Macs go on with them.")
-    ] = DrainMode.FINISH,
-    deadline: Annotated[
-        str, typer.Option(help="After this time Finish becomes ReturnAtNextClip, as 30m or 2h; at most 168h.")
-    ] = "1h",
-    kubeconfig: Kubeconfig = None,
-    context: KubeContext = None,
-) -> None:
-    """Empty a Mac: it takes nothing new, and what runs there ends in time."""
-    wanted, mac = _drain_of(mode, deadline), name.removeprefix("mac/")
-    raise typer.Exit(_with_kube(kubeconfig, context, partial(_set_drain, mac, wanted)))
-
-
-@app.command(epilog=f"Example: voxfleet undrain mac-03. {EPILOG}")
-def undrain(
-    name: Annotated[str, typer.Argument(help="The MacAgent, with or without mac/ before it.")],
-    kubeconfig: Kubeconfig = None,
-    context: KubeContext = None,
-) -> None:
-    """End the drain of a Mac, which then takes attempts again."""
-    raise typer.Exit(_with_kube(kubeconfig, context, partial(_set_drain, name.removeprefix("mac/"), None)))
-
-
-async def _set_drain(name: str, wanted: Drain | None, kube: Kube) -> Exit:
-    await set_drain(kube, name, wanted)
-    print(f"mac/{name} drains no longer" if wanted is None else what_follows(name, wanted))
-    return Exit.OK
-
-
-def _drain_of(mode: DrainMode, deadline: str) -> Drain:
-    try:
-        return Drain(mode=mode, deadline_seconds=duration_milliseconds(deadline) // 1000)
-    except ValueError as error:
-        raise typer.Exit(_fail(BadDeadline(deadline), Exit.USAGE)) from error
+add_job_verbs(app)
+add_mac_verbs(app)
+app.add_typer(quarantine_app, name="quarantine")
 
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
@@ -181,38 +134,11 @@ async def _get(
 
 
 async def _results(name: str, namespace: str | None, kube: Kube) -> Exit:
-    job = await kube.get(AudioBatchJob, namespace or kube.namespace, name)
-    if job is None:
-        raise NoSuchObject(f"there is no AudioBatchJob {name} (namespace {namespace or kube.namespace})")
+    job = await job_named(kube, namespace, name)
     if job.status.results is None:
         raise NoSuchObject(f"job {name} has no results yet; voxfleet why {name} says where it stands")
     print(job.status.results.uri)
     return Exit.FAILED_JOB if failed(job) else Exit.OK
-
-
-def _parsed(parse: Callable[[str], P], text: str) -> P:
-    try:
-        return parse(text)
-    except UnknownKind as error:
-        raise typer.Exit(_fail(error, Exit.USAGE)) from error
-
-
-def _with_kube(kubeconfig: Path | None, context: str | None, work: Callable[[Kube], Awaitable[Exit]]) -> int:
-    async def run() -> Exit:
-        async with await Kube.connect(kubeconfig, context=context, user_agent="voxfleet-cli") as kube:
-            return await work(kube)
-
-    try:
-        return asyncio.run(run())
-    except NoSuchObject as error:
-        return _fail(error, Exit.NOT_FOUND)
-    except (KubeError, Unreadable) as error:
-        return _fail(error, Exit.UNAVAILABLE)
-
-
-def _fail(error: Exception, code: Exit) -> Exit:
-    print(f"voxfleet: {error}", file=sys.stderr)
-    return code
 
 
 def main() -> None:

@@ -206,15 +206,35 @@ class Kube:
         except NotFound:
             return None
 
-    async def create(self, resource: Mapping[str, Any]) -> Json:
-        """Creates an object of this project's kinds; raises AlreadyExists."""
+    async def create(
+        self, resource: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER, dry_run: bool = False
+    ) -> Json:
+        """Creates an object of this project's kinds; raises AlreadyExists. With `dry_run` it is only checked."""
         kind = next((kind for kind in KINDS if kind.crd.kind == resource["kind"]), None)
         if kind is None:
             raise Invalid(f"{resource['kind']} is not a kind of {GROUP}")
         namespace = resource["metadata"].get("namespace", "")
-        return await self.request(
-            "POST", resource_path(kind, namespace), body=resource, query={"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": field_manager, **({"dryRun": "All"} if dry_run else {})}
+        return await self.request("POST", resource_path(kind, namespace), body=resource, query=query)
+
+    async def change_spec(
+        self,
+        kind: type[R],
+        namespace: str,
+        name: str,
+        changes: Mapping[str, object],
+        *,
+        field_manager: str,
+    ) -> R:
+        """Changes some fields of a spec, whatever the others are now."""
+        answer = await self.request(
+            "PATCH",
+            resource_path(kind, namespace, name),
+            body={"spec": dict(changes)},
+            query={"fieldManager": field_manager},
+            content_type="application/merge-patch+json",
         )
+        return parse(kind, answer)
 
     async def apply_status(
         self,

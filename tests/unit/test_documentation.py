@@ -118,6 +118,7 @@ def test_the_pages_are_read() -> None:
         "accept-audio.md",
         "choose-clips.md",
         "say-where-jobs-run.md",
+        "rerun-what-failed.md",
         "speak-texts.md",
         "run-without-a-cluster.md",
         "add-a-mac.md",

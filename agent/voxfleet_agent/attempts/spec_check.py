@@ -59,7 +59,10 @@ def _require_bounds(spec: AttemptSpec, uri_prefixes: Sequence[str] | None) -> No
     An operator that says nothing about the namespace has looked at the addresses that the job itself names, but
     nobody has looked at those in a manifest.
     """
-    if uri_prefixes is None and spec.plan is not None and spec.plan.input.manifest is not None:
+    plan = spec.plan
+    if plan is None or uri_prefixes is not None:
+        return
+    if plan.source is not None or (plan.input is not None and plan.input.manifest is not None):
         raise VoxFleetError(
             FailureClass.RUNTIME_MISMATCH,
             "the operator does not say what this namespace may read, which must bound the clips that a manifest names;"
@@ -70,10 +73,13 @@ def _require_bounds(spec: AttemptSpec, uri_prefixes: Sequence[str] | None) -> No
 def _addresses(spec: AttemptSpec) -> list[str]:
     """Returns the addresses that the spec itself names; a manifest's clips are checked when they are read."""
     stage_spec = spec.plan or spec.process
+    plan_input = None if spec.plan is None else spec.plan.input
+    source = None if spec.plan is None else spec.plan.source
     reference = spec.synthesis.reference if spec.synthesis is not None else None
     return [
         f"{spec.output_folder}/",
-        *(spec.plan.input.uris() if spec.plan is not None else ()),
+        *(plan_input.uris() if plan_input is not None else ()),
+        *([f"{source.folder}/"] if source is not None else ()),
         *([stage_spec.model.uri] if stage_spec is not None and stage_spec.model.uri is not None else ()),
         *([reference.uri] if reference is not None else ()),
     ]

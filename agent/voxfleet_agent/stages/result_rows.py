@@ -55,6 +55,7 @@ class RowFactory:
         return ResultRow(
             index=clip.index,
             custom_id=clip.custom_id,
+            source_index=clip.source_index,
             status=_status(error),
             error=error,
             audio_milliseconds=clip.audio_milliseconds,
@@ -85,6 +86,7 @@ class RowFactory:
         return ResultRow(
             index=clip.index,
             custom_id=clip.custom_id,
+            source_index=clip.source_index,
             status=ClipStatus.SUCCEEDED if error is None else _status(error),
             text=verdict.text if succeeded else None,
             segments=verdict.segments if segments else None,
@@ -112,6 +114,7 @@ def not_run_row(clip: ManifestRow) -> ResultRow:
     return ResultRow(
         index=clip.index,
         custom_id=clip.custom_id,
+        source_index=clip.source_index,
         status=ClipStatus.NOT_RUN,
         error=RowError(reason="the job ended before this clip ran"),
         audio_milliseconds=clip.audio_milliseconds,

@@ -77,6 +77,11 @@ def read_job(files: Sequence[DocumentFile]) -> JobDocuments:
         count = "no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
         raise DocumentError(f"{where}: {count}; a run is of exactly one, give its file with -f")
     job = _parse(jobs[0], AudioBatchJob)
+    if job.spec.source is not None:
+        raise DocumentError(
+            f"{jobs[0].where}: spec.source: names a job of a cluster, which a run does not see; write input, or try the"
+            " failed clips of a finished run again with --retry-failed"
+        )
     return JobDocuments(job, _contract(documents, jobs[0], job))
 
 

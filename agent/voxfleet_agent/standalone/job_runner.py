@@ -111,7 +111,8 @@ class JobRunner:
             self._reporter.say("the model's files have changed since: every clip runs again")
         selection = plan.found.selection
         if selection is not None and selection.skipped:
-            self._reporter.say(f"input.prefix: {selection.text}; {plan_folder(attempt)}/{SKIPPED_NAME} names the rest")
+            named = f"; {plan_folder(attempt)}/{SKIPPED_NAME} names the rest" if selection.named else ""
+            self._reporter.say(f"input: {selection.text}{named}")
         return plan
 
     async def run(self, plan: FrozenPlan) -> RunResult:

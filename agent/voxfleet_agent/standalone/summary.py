@@ -96,7 +96,8 @@ def summary_text(summary: RunSummary) -> str:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
         lines += [f"  nothing ran: {why}", f"  {run_anew(summary.output, summary.state)}; its figures:"]
     if summary.selection is not None and summary.selection.skipped:
-        lines.append(f"  input      {summary.selection.text}; plan/<attempt>/{SKIPPED_NAME} names what was skipped")
+        named = f"; plan/<attempt>/{SKIPPED_NAME} names what was skipped" if summary.selection.named else ""
+        lines.append(f"  input      {summary.selection.text}{named}")
     if figures is not None:
         counts = figures.counts
         lines.append(

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from voxfleet_api.base import (
     OPEN_VALUE,
+    ChosenClips,
     Decimal3,
     Digest,
     Duration,
@@ -33,6 +34,7 @@ from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_requirements import Requirements
+from voxfleet_api.kinds.job_source import AcceptedSource, JobSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, LocalRef, PrinterColumn, Resource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -44,6 +46,8 @@ STATUS_CLIPS = 20
 """The most quarantined, and the most failed, clips that a status names."""
 MAX_PRIORITY = 1000
 MAX_DEADLINE_SECONDS = 366 * 24 * 3600
+MAX_MACHINE_SECONDS = 1000 * MAX_DEADLINE_SECONDS
+"""As many lanes as a job may have, for as long as it may take."""
 CLEANUP_FINALIZER = "voxfleet.dev/cleanup"
 
 
@@ -84,10 +88,20 @@ class AudioBatchJobSpec(
     SpecModel,
     json_schema_extra=validations(
         cel(
+            "has(self.input) != has(self.source)",
+            "write exactly one of input and source: new clips, or those of an ended job",
+            field_path=".input",
+        ),
+        cel(
+            "!has(self.only) || !has(self.source)",
+            "only chooses among the clips of input; write source.indexes instead",
+            field_path=".only",
+        ),
+        cel(
             "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
-            " || (has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
+            " || (has(self.input) && ((has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
             " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
-            " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))"
+            " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))))"
             " || (has(self.model.uri) && self.model.uri.startsWith('s3://'))"
             " || (has(self.synthesis) && has(self.synthesis.reference)"
             " && self.synthesis.reference.uri.startsWith('s3://')))",
@@ -99,13 +113,14 @@ class AudioBatchJobSpec(
             field_path=".synthesis",
         ),
         cel(
-            "self.task != 'Synthesize' || (!has(self.input.prefix) && !(has(self.input.clips)"
+            "self.task != 'Synthesize' || !has(self.input) || (!has(self.input.prefix) && !(has(self.input.clips)"
             " && self.input.clips.exists(c, !has(c.text))))",
             "task Synthesize speaks texts; write input.clips with text, or an input.manifest of texts",
             field_path=".input",
         ),
         cel(
-            "self.task != 'Transcribe' || !has(self.input.clips) || self.input.clips.all(c, has(c.uri))",
+            "self.task != 'Transcribe' || !has(self.input) || !has(self.input.clips)"
+            " || self.input.clips.all(c, has(c.uri))",
             "task Transcribe needs recordings; write uri for each of input.clips",
             field_path=".input",
         ),
@@ -123,7 +138,18 @@ class AudioBatchJobSpec(
     model: Annotated[
         ModelSource, Field(description="The model; `{builtin: {name: commands}}` is a small one, for trials only.")
     ]
-    input: Annotated[JobInput, Field(description="The clips.")]
+    input: Annotated[JobInput | None, Field(description="The clips; absent in a rerun, which has source.")] = None
+    only: Annotated[
+        ChosenClips | None,
+        Field(
+            description="Indexes of input's clips, from 0 in their order, such as `3,7-9`: the job consists of these"
+            " alone, and the others get no row. Its own clips are numbered anew; `source_index` in each row is the"
+            " index here. Absent: all."
+        ),
+    ] = None
+    source: Annotated[
+        JobSource | None, Field(description="Instead of input: clips of an ended job that run again.")
+    ] = None
     output: Annotated[JobOutput, Field(description="Where results go.")]
     transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
     synthesis: Annotated[
@@ -155,6 +181,16 @@ class AudioBatchJobSpec(
             le=MAX_DEADLINE_SECONDS,
             description="How long the job may take, from status.startTime. Then what runs is stopped, what was done is"
             " merged, and the job is Failed with the reason DeadlineExceeded. Absent: as long as it takes.",
+        ),
+    ] = None
+    max_machine_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_MACHINE_SECONDS,
+            description="How much lane time the job may take. When what is verified and what attempts may have taken"
+            " since they were assigned reach it, nothing starts any more, what runs is stopped, what was done is"
+            " merged, and the job is Failed with the reason MaxMachineSecondsExceeded. Absent: as much as it takes.",
         ),
     ] = None
     suspend: Annotated[
@@ -193,7 +229,8 @@ class AudioBatchJobSpec(
         """Returns all addresses that the job names, for access checks."""
         reference = self.synthesis.reference if self.synthesis is not None else None
         others = (self.output.uri, self.model.address, None if reference is None else reference.uri)
-        return (*self.input.uris(), *(uri for uri in others if uri is not None))
+        named = () if self.input is None else self.input.uris()
+        return (*named, *(uri for uri in others if uri is not None))
 
 
 class AcceptedContract(StatusModel):
@@ -302,6 +339,7 @@ class AudioBatchJobStatus(StatusModel):
     ] = None
     completion_time: Annotated[Timestamp | None, Field(description="When the job became Complete or Failed.")] = None
     contract: Annotated[AcceptedContract | None, Field(description="The contract as accepted.")] = None
+    source: Annotated[AcceptedSource | None, Field(description="The job that spec.source names, as found then.")] = None
     plan: Annotated[JobPlan | None, Field(description="The frozen plan.")] = None
     clips: ClipCounts = ClipCounts()
     shards: ShardCounts = ShardCounts()
@@ -328,6 +366,11 @@ class AudioBatchJob(
             "self.metadata.name.size() <= 52",
             "metadata.name is longer than 52 characters; shorten it, shards add a suffix to it",
         ),
+        cel(
+            "!has(self.spec.source) || self.spec.source.jobRef.name != self.metadata.name",
+            "source names this very job; a rerun is a job with another name",
+            field_path=".spec.source.jobRef.name",
+        ),
     ),
 ):
     """One batch of clips: a contract, a model, an input and an output."""
@@ -353,7 +396,7 @@ class AudioBatchJob(
         ),
         frozen_spec=FrozenSpec(
             "apply a job with another name instead",
-            mutable=("parallelism", "priority", "activeDeadlineSeconds", "suspend", "cancel"),
+            mutable=("parallelism", "priority", "activeDeadlineSeconds", "maxMachineSeconds", "suspend", "cancel"),
         ),
     )
 

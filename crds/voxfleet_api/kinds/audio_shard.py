@@ -127,6 +127,10 @@ class AttemptRecord(StatusModel):
         Field(alias="class", description="Failure class, if it has failed."),
     ] = None
     message: Annotated[Message | None, Field(description="Why it ended, for people.")] = None
+    held_seconds: Annotated[
+        int | None,
+        Field(ge=0, description="For how long it was assigned: the most that it can have used; gone once it is known."),
+    ] = None
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
 
 

@@ -14,14 +14,13 @@ from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Relate
 from voxfleet_cli.job_wait import wait_of
 from voxfleet_operator.reconcile.job_life import takes_attempts
 
-_RESUME = """--type=merge -p '{"spec":{"suspend":false}}'"""
-
 
 def _details(job: AudioBatchJob, related: Related) -> Plain:
     status = job.status
     return {
         "pending": status.pending_reason,
         **({} if related.around is None else wait_of(job, related.around)),
+        "reruns": None if job.spec.source is None else f"{job.spec.source.select} of {job.spec.source.job_ref.name}",
         "clips": status.clips.dump(),
         "input": status.plan.selection.text if status.plan and status.plan.selection else None,
         "failures": _clips(status.failures),
@@ -52,6 +51,14 @@ def _rest(job: AudioBatchJob) -> str | None:
     return f"{shown} of {total} clips without a result are shown; all are in {place}"
 
 
+def _rerun(job: AudioBatchJob) -> str:
+    """How to run again what the job left undone."""
+    clips, command = job.status.clips, f"voxfleet retry {job.metadata.name} -n {job.metadata.namespace}"
+    if not job.status.results or not (clips.failed or clips.not_run):
+        return ""
+    return f"Once that is mended: {command}" if clips.failed else f"The rest: {command} --select not-run"
+
+
 def _job_next(job: AudioBatchJob) -> str:
     present = job.status.conditions
     show_results = f"voxfleet results {job.metadata.name} -n {job.metadata.namespace}"
@@ -59,10 +66,11 @@ def _job_next(job: AudioBatchJob) -> str:
     if failure is not None and failure.status == "True":
         advice = TEXTS[FailureClass(failure.reason)].to_do if failure.reason in set(FailureClass) else ""
         results = f"What was done: {show_results}" if job.status.results else ""
-        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results) if part)
+        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results, _rerun(job)) if part)
     if is_true(present, ConditionType.COMPLETE):
         bad = job.status.clips.quarantined
-        hint = f"; {bad} clips are in quarantine, errors.jsonl names them" if bad else ""
+        where = f"voxfleet quarantine ls {job.metadata.name} -n {job.metadata.namespace}"
+        hint = f"; {bad} clips are in quarantine, errors.jsonl names them, and so does {where}" if bad else ""
         return f"nothing: the results are complete{hint}. {show_results}"
     if not present:
         return UNSEEN
@@ -73,7 +81,7 @@ def _job_next(job: AudioBatchJob) -> str:
     if trouble is not None:
         return trouble.message
     if is_true(present, ConditionType.SUSPENDED):
-        return f"resume it: kubectl patch abj/{job.metadata.name} -n {job.metadata.namespace} {_RESUME}"
+        return f"resume it: voxfleet resume {job.metadata.name} -n {job.metadata.namespace}"
     halted = find(present, ConditionType.HALTED)
     if halted is not None and halted.status == "True" and job.status.finalize_time is None:
         return f"nothing: it ends as failed once what still runs has ended: {halted.message}"

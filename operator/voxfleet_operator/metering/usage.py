@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobUsage
@@ -51,6 +53,36 @@ def newer(recorded: AttemptUsage | None, found: AttemptUsage | None) -> bool:
     if found is None or recorded is None:
         return found is not None
     return (found.rows, found.complete) > (recorded.rows, recorded.complete)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBound:
+    """What a job's attempts can have used by now, although not all of it is known."""
+
+    seconds: float
+    growing_lanes: int
+    """By how many seconds it grows each second."""
+
+
+def usage_bound(shards: Iterable[AudioShard], now: datetime) -> UsageBound:
+    """Verified rows, and for what is not all verified the time since, or for which, it was assigned.
+
+    An attempt holds one lane, and not before it is assigned, so that the job's usage never exceeds this bound.
+    """
+    milliseconds, lanes = 0.0, 0
+    for shard in shards:
+        if shard.spec.stage is not Stage.PROCESS:
+            continue
+        milliseconds += 0 if shard.status.folded is None else shard.status.folded.machine_milliseconds
+        for record in shard.status.attempts:
+            usage = record.usage or NO_ROWS
+            held_seconds: float = 0 if record.usage is not None and usage.complete else record.held_seconds or 0
+            if record.outcome is AttemptOutcome.ASSIGNED:
+                lanes += 1
+                if shard.status.assigned_at is not None:
+                    held_seconds = (now - datetime.fromisoformat(shard.status.assigned_at)).total_seconds()
+            milliseconds += max(usage.machine_milliseconds, 1000 * held_seconds)
+    return UsageBound(milliseconds / 1000, lanes)
 
 
 def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:

@@ -45,6 +45,10 @@ KEEPS_NO_BOUNDS = Unavailable(
     "have agents too old to keep the clips of a manifest within spec.access; upgrade them",
 )
 LACKS_SCRATCH = Unavailable("is short of scratch space", "are short of scratch space")
+KNOWS_NO_CHOICE = Unavailable(
+    "has an agent too old for spec.only and spec.source; upgrade it",
+    "have agents too old for spec.only and spec.source; upgrade them",
+)
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
 CLOSES_TOO_SOON = Unavailable("closes before the shard would end", "close before the shard would end")
@@ -99,6 +103,8 @@ def static_reason(job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_la
         return NO_ACCESS
     if job.names_clips_elsewhere and not mac.keeps_within_prefixes:
         return KEEPS_NO_BOUNDS
+    if job.chooses_clips and not mac.knows_chosen_clips:
+        return KNOWS_NO_CHOICE
     wanted = job.requirements
     if wanted.memory is not None and mac.memory_bytes < quantity_bytes(wanted.memory):
         return lacks_memory(wanted.memory)

@@ -32,7 +32,7 @@ from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
 from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing, opens_at
-from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes
+from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, knows_chosen_clips
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
 from voxfleet_operator.reconcile.shard.status import current, is_live, retries_used
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -122,6 +122,7 @@ class PlacementGatherer:
             lane_memory_bytes=None if view.machine is None else lane_memory_bytes(view.machine),
             lacks_scratch=view.machine is not None and view.machine.lacks_scratch,
             keeps_within_prefixes=keeps_within_prefixes(view.machine),
+            knows_chosen_clips=knows_chosen_clips(view.machine),
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
             free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),

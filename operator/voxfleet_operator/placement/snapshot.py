@@ -47,6 +47,8 @@ class PlacementJob:
     """The chip on which a homogeneous job began; None while it may still begin on any."""
     names_clips_elsewhere: bool = False
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
+    chooses_clips: bool = False
+    """Whether it needs an agent that knows spec.only and spec.source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class MacSlot:
     lacks_scratch: bool = False
     keeps_within_prefixes: bool = False
     """Whether its agent keeps each attempt within what is open to the namespace."""
+    knows_chosen_clips: bool = False
+    """Whether its agent knows spec.only and spec.source."""
     unavailable: Unavailable | None = None
     detail: str = ""
     free_lanes: int = 0

@@ -18,7 +18,7 @@ from voxfleet_operator.placement.order import LANE_SECONDS
 from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
-from voxfleet_operator.reconcile.namespace_access import names_clips_elsewhere
+from voxfleet_operator.reconcile.namespace_access import addresses_of, chooses_clips, names_clips_elsewhere
 from voxfleet_operator.reconcile.shard.decide import mac_to_avoid
 from voxfleet_operator.reconcile.shard.status import chip_of_work, is_committed, is_failed, is_live
 
@@ -44,7 +44,7 @@ def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> Pla
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         created=job.metadata.creation_timestamp,
-        uris=job.spec.uris(),
+        uris=addresses_of(job),
         parallelism=job.spec.parallelism,
         priority=job.spec.priority,
         live_lanes=live_lanes,
@@ -55,6 +55,7 @@ def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> Pla
         model_bytes=None if plan is None else plan.model_bytes,
         chip=job_chip(shards) if requirements.homogeneous else None,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
+        chooses_clips=chooses_clips(job.spec),
     )
 
 

@@ -9,7 +9,7 @@ from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import Stage
 
-STOPPING_REASONS = frozenset({Reason.DEADLINE_EXCEEDED, Reason.CANCELLED})
+STOPPING_REASONS = frozenset({Reason.DEADLINE_EXCEEDED, Reason.MAX_MACHINE_SECONDS_EXCEEDED, Reason.CANCELLED})
 """Why a job is halted so that what runs does not run to its end, either."""
 
 

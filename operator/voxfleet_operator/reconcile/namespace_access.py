@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import Capability, MachineFacts
@@ -24,21 +25,38 @@ def covers(prefixes: tuple[str, ...], uris: Iterable[str]) -> bool:
     return bool(prefixes) and all(_is_plain(uri) and uri.startswith(prefixes) for uri in uris)
 
 
+def addresses_of(job: AudioBatchJob) -> tuple[str, ...]:
+    """All addresses that the job names, and the output folder of the job whose clips it runs again."""
+    source = job.status.source
+    return job.spec.uris() if source is None else (*job.spec.uris(), f"{source.folder}/")
+
+
 def names_clips_elsewhere(spec: AudioBatchJobSpec) -> bool:
     """Whether the job reads addresses that only its agent sees."""
-    return spec.input.manifest is not None
+    return spec.source is not None or (spec.input is not None and spec.input.manifest is not None)
+
+
+def chooses_clips(spec: AudioBatchJobSpec) -> bool:
+    """Whether the job's files say where its clips were chosen, which an old agent does not understand."""
+    return spec.source is not None or spec.only is not None
+
+
+def knows_chosen_clips(machine: MachineFacts | None) -> bool:
+    return machine is not None and Capability.CHOSEN_CLIPS in machine.capabilities
 
 
 def keeps_within_prefixes(machine: MachineFacts | None) -> bool:
     return machine is not None and Capability.NAMESPACE_ACCESS in machine.capabilities
 
 
-def access_lost(spec: AudioBatchJobSpec, prefixes: tuple[str, ...], machine: MachineFacts | None) -> str | None:
+def access_lost(job: AudioBatchJob, prefixes: tuple[str, ...], machine: MachineFacts | None) -> str | None:
     """Why an attempt that was assigned to the Mac must not start there any more; None if it may."""
-    if not covers(prefixes, spec.uris()):
+    if not covers(prefixes, addresses_of(job)):
         return "the Mac no longer opens the job's addresses to its namespace (spec.access of MacAgent)"
-    if names_clips_elsewhere(spec) and not keeps_within_prefixes(machine):
+    if names_clips_elsewhere(job.spec) and not keeps_within_prefixes(machine):
         return "the Mac's agent is too old to keep the clips of a manifest within spec.access; upgrade it"
+    if chooses_clips(job.spec) and not knows_chosen_clips(machine):
+        return "the Mac's agent is too old for spec.only and spec.source; upgrade it"
     return None
 
 

@@ -39,6 +39,17 @@ SPEAK: Json = {
         "output": {"uri": "file:///data/results/"},
     },
 }
+RERUN: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioBatchJob",
+    "metadata": {"name": "case"},
+    "spec": {
+        "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
+        "source": {"jobRef": {"name": "night"}, "select": "Failed"},
+        "output": {"uri": "file:///data/results/"},
+    },
+}
 SHARD: Json = {
     "apiVersion": API_VERSION,
     "kind": "AudioShard",

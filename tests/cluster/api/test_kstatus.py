@@ -22,6 +22,8 @@ WANTED = {
     "nobody has seen it": "InProgress",
     "its contract is not there yet": "InProgress",
     "its Secret is not there yet": "InProgress",
+    "waiting for the end of the job that it runs again": "InProgress",
+    "refused for the job that it runs again": "Failed",
     "refused for its contract": "Failed",
     "refused for its Secret": "Failed",
     "accepted": "Current",
@@ -92,6 +94,8 @@ def test_conditions_that_report_trouble_are_absent_when_there_is_none(name: str)
     troubled = {
         "its contract is not there yet": {ConditionType.RECONCILING},
         "its Secret is not there yet": {ConditionType.RECONCILING},
+        "waiting for the end of the job that it runs again": {ConditionType.RECONCILING},
+        "refused for the job that it runs again": {ConditionType.STALLED},
         "refused for its contract": {ConditionType.STALLED},
         "refused for its Secret": {ConditionType.STALLED},
         "running with a Secret that went away": {ConditionType.STALLED},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, SHARD, SPEAK, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, RERUN, SHARD, SPEAK, Json, changed
 
 from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 
@@ -138,6 +138,31 @@ BAD: dict[str, Bad] = {
         "exactly one of input.prefix, input.manifest and input.clips",
     ),
     "job without input": Bad(JOB, {"spec.input": {}}, "spec.input", "exactly one of input.prefix"),
+    "job without input and source": Bad(
+        JOB, {"spec.input": REMOVE}, "spec.input", "write exactly one of input and source"
+    ),
+    "job with input and source": Bad(
+        JOB,
+        {"spec.source": {"jobRef": {"name": "night"}, "select": "Failed"}},
+        "spec.input",
+        "write exactly one of input and source",
+    ),
+    "job of some indexes and no indexes": Bad(
+        RERUN, {"spec.source.select": "Indexes"}, "spec.source.indexes", "select Indexes needs indexes"
+    ),
+    "rerun of a kind of clips that there is not": Bad(
+        RERUN, {"spec.source.select": "Slow"}, "spec.source.select", "supported values"
+    ),
+    "rerun of itself": Bad(
+        RERUN, {"spec.source.jobRef.name": "case"}, "spec.source.jobRef.name", "names this very job"
+    ),
+    "rerun of only some": Bad(RERUN, {"spec.only": "1"}, "spec.only", "write source.indexes instead"),
+    "job of only nothing": Bad(JOB, {"spec.only": ""}, "spec.only", "at least 1 chars"),
+    "job of only words": Bad(JOB, {"spec.only": "all"}, "spec.only", "should match"),
+    "job of only too many words": Bad(JOB, {"spec.only": "1," * 2048 + "1"}, "spec.only", "Too long"),
+    "job without machine time": Bad(
+        JOB, {"spec.maxMachineSeconds": 0}, "spec.maxMachineSeconds", "greater than or equal to 1"
+    ),
     "job with two models": Bad(
         JOB,
         {"spec.model.hub": {"id": "a/b", "revision": "main"}},
@@ -367,6 +392,10 @@ GOOD: dict[str, Json] = {
     ),
     "job": JOB,
     "job that speaks": SPEAK,
+    "job of only some clips": changed(JOB, {"spec.only": "0-3,7", "spec.maxMachineSeconds": 100000}),
+    "rerun": RERUN,
+    "rerun of some clips": changed(RERUN, {"spec.source.select": "Indexes", "spec.source.indexes": "3,7-9"}),
+    "rerun that speaks": changed(RERUN, {"spec.task": "Synthesize", "spec.synthesis": {"voice": "default"}}),
     "job that speaks with a recorded voice": changed(
         SPEAK, {"spec.synthesis": {"mode": "CustomVoice", "reference": {"uri": "file:///v.wav", "text": "one two"}}}
     ),

@@ -81,6 +81,8 @@ JOB_CHANGES: dict[str, object] = {
     "tolerations": [{"key": "rented", "operator": "Exists"}],
     "requirements": {"memory": "16Gi"},
     "billingKey": "other",
+    "only": "1",
+    "source": {"jobRef": {"name": "night"}, "select": "Failed"},
 }
 SHARD_CHANGES: dict[str, object] = {
     "jobRef": {"name": "other"},
@@ -226,6 +228,7 @@ JOB_EDITS: dict[str, list[object]] = {
     "parallelism": [9],
     "priority": [5, -5],
     "activeDeadlineSeconds": [60, 3600, None],
+    "maxMachineSeconds": [60, 3600, None],
     "suspend": [True, False],
     "cancel": [True],
 }

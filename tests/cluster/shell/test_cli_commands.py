@@ -24,6 +24,13 @@ DONE = {
     "observedGeneration": 1,
     "conditions": [{"type": "Complete", "status": "True", "reason": "Finished", "lastTransitionTime": SINCE}],
     "clips": {"total": 5, "succeeded": 4, "quarantined": 1},
+    "plan": {
+        "attempt": 1,
+        "manifestSha256": "b" * 64,
+        "modelDigest": f"sha256:{'c' * 64}",
+        "boundaries": [0, 5],
+        "audioSeconds": "9.000",
+    },
     "quarantine": [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 [differs]"}],
     "results": {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64},
 }
@@ -165,3 +172,73 @@ def test_drain_and_undrain_change_the_spec(run: Any, installed_crds: ControlPlan
     assert "drain" not in json.loads(installed_crds.kubectl("get", "mac", "mac-drained", "-o", "json"))["spec"]
     assert run("drain", "mac-nowhere").exit_code == 3
     installed_crds.kubectl("delete", "mac", "mac-drained")
+
+
+def spec_of(control_plane: ControlPlane, namespace: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        control_plane.kubectl("get", "abj", name, "-n", namespace, "-o", "json", "--show-managed-fields")
+    )
+    return found
+
+
+def test_suspend_resume_and_cancel_change_the_spec(run: Any, jobs: str, installed_crds: ControlPlane) -> None:
+    for verb, field, value in (("suspend", "suspend", True), ("resume", "suspend", False), ("cancel", "cancel", True)):
+        for _ in range(2):
+            assert run(verb, "new", "-n", jobs).exit_code == 0
+            assert spec_of(installed_crds, jobs, "new")["spec"][field] is value
+        ended = run(verb, "done", "-n", jobs)
+        assert ended.exit_code == 1 and "has ended (Finished)" in ended.stderr
+        assert run(verb, "nobody", "-n", jobs).exit_code == 3
+    managers = {item["manager"] for item in spec_of(installed_crds, jobs, "new")["metadata"]["managedFields"]}
+    assert "voxfleet-cli" in managers, "so that GitOps can tell who changed it"
+
+
+def test_retry_prints_checks_and_creates_the_rerun(run: Any, jobs: str, installed_crds: ControlPlane) -> None:
+    arguments = ("retry", "done", "-n", jobs, "--select", "quarantined")
+    printed = yaml.safe_load(run(*arguments, "-o", "yaml").stdout)
+    assert printed["metadata"] == {"name": "done-retry-1", "namespace": jobs}
+    assert printed["spec"]["source"] == {"jobRef": {"name": "done"}, "select": "Quarantined"}
+    checked = run(*arguments, "--dry-run")
+    assert checked.exit_code == 0 and "would run 1 clip (in quarantine) of done again" in checked.stdout
+    assert [
+        item["metadata"]["name"] for item in json.loads(run("get", "jobs", "-n", jobs, "-o", "json").stdout)["items"]
+    ] == [
+        "broken",
+        "done",
+        "new",
+    ]
+    assert "job done-retry-1 runs 1 clip" in run(*arguments).stdout
+    made = spec_of(installed_crds, jobs, "done-retry-1")
+    assert made["spec"]["source"] == printed["spec"]["source"] and "input" not in made["spec"]
+    again = run(*arguments)
+    assert again.exit_code == 1 and "job done-retry-1 already runs these clips again" in again.stderr
+    taken = run(*arguments, "--name", "new")
+    assert taken.exit_code == 1 and "there is a job new already" in taken.stderr
+
+
+def test_retry_refuses_what_makes_no_sense(run: Any, jobs: str) -> None:
+    for arguments, code, said in (
+        (("retry", "new"), 1, "job new has not ended"),
+        (("retry", "done"), 1, "has no clips that are failed: of 5, 0 failed, 1 are in quarantine and 0 did not run"),
+        (("retry", "broken"), 1, "ended without results"),
+        (("retry", "done", "--clips", "x"), 2, "is not an index or a range"),
+        (("retry", "done", "--select", "slow"), 2, "slow"),
+        (("retry", "done", "--select", "quarantined", "--name", "No Name"), 1, "metadata.name"),
+        (("retry", "nobody"), 3, "there is no AudioBatchJob nobody"),
+    ):
+        refused = run(*arguments, "-n", jobs)
+        assert refused.exit_code == code and said in refused.stderr, refused.stderr
+
+
+def test_quarantine_is_listed_and_released(run: Any, jobs: str, installed_crds: ControlPlane) -> None:
+    listed = run("quarantine", "ls", "done", "-n", jobs)
+    assert listed.exit_code == 0 and "c3" in listed.stdout and "ChecksumMismatch" in listed.stdout
+    assert [clip["index"] for clip in json.loads(run("quarantine", "ls", "done", "-n", jobs, "-o", "json").stdout)] == [
+        3
+    ]
+    assert "no clips in quarantine" in run("quarantine", "ls", "new", "-n", jobs).stdout
+    released = run("quarantine", "release", "done", "-n", jobs, "--clips", "3", "--contract", "lenient")
+    assert released.exit_code == 0, released.stderr
+    spec = spec_of(installed_crds, jobs, "done-retry-1")["spec"]
+    assert spec["source"] == {"jobRef": {"name": "done"}, "select": "Quarantined", "indexes": "3"}
+    assert spec["contractRef"] == {"name": "lenient"}

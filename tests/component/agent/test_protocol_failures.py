@@ -34,7 +34,16 @@ from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, Problem, S3Credentials, ShardResult
+from voxfleet_api.kinds.job_source import SourceSelect
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptRequest,
+    AttemptState,
+    PlanSource,
+    Problem,
+    S3Credentials,
+    ShardResult,
+)
 
 
 async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:
@@ -213,6 +222,23 @@ async def test_an_operator_that_bounds_nothing_plans_no_manifest(agent: Agent) -
         update={"uri_prefixes": ("file:///data/",)}
     )
     assert (await agent.put(bounded)).status_code == 200
+
+
+async def test_the_earlier_job_of_a_rerun_must_be_open_to_the_namespace(agent: Agent) -> None:
+    planned = plan_spec()
+    assert planned.plan is not None
+    source = PlanSource(
+        folder="file:///data/theirs/night-12345678", index_sha256="a" * 64, plan_attempt=1, select=SourceSelect.FAILED
+    )
+    rerun = planned.plan.model_copy(update={"input": None, "source": source})
+    request = request_for(planned.model_copy(update={"plan": rerun}))
+    for prefixes, expected in (
+        (None, FailureClass.RUNTIME_MISMATCH),
+        (("file:///data/out/",), FailureClass.ACCESS_DENIED),
+    ):
+        answer = await agent.put(request.model_copy(update={"uri_prefixes": prefixes}))
+        assert answer.status_code == 422 and Problem.load(answer.json()).failure_class is expected
+    assert (await agent.put(request.model_copy(update={"uri_prefixes": ("file:///data/",)}))).status_code == 200
 
 
 async def test_bad_requests_get_a_problem(agent: Agent) -> None:

@@ -48,7 +48,16 @@ from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptKey, AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptSpec,
+    CommitRef,
+    FinalizeSpec,
+    PlanSource,
+    PlanSpec,
+    ProcessSpec,
+    ShardResult,
+)
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, ResultIndex, attempt_folder
@@ -202,10 +211,14 @@ class Job:
         attempt: int = 1,
         job_input: JobInput | None = None,
         shard_audio_milliseconds: int = 3_600_000,
+        only: str | None = None,
+        source: PlanSource | None = None,
         storage: Storage | None = None,
     ) -> ShardResult:
         plan_spec = PlanSpec(
-            input=job_input or self.prefix_input(),
+            input=(job_input or self.prefix_input()) if source is None else None,
+            only=only,
+            source=source,
             model=ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             shard_audio_milliseconds=shard_audio_milliseconds,
             max_shards=5000,

@@ -17,6 +17,7 @@ from voxfleet_api.rows import ManifestRow, RowError
 
 MAX_HEADER_RANGES = 1024
 """Ranges that are read for one header. A fragmented m4a needs one for every few seconds of audio."""
+CHANGED = "the object has changed since the earlier job planned it; a job with spec.input reads it as it is now"
 HEADER_TIMEOUT_SECONDS = 600.0
 """The limit for all ranges of one header together, because each of them may take long."""
 
@@ -30,6 +31,8 @@ async def inspect_clip(storage: Storage, contract: VoiceContractSpec, index: int
     try:
         version, reader = await storage.open_reader(source.uri or "")
         row = row.model_copy(update={"size_bytes": version.size_bytes, "etag": version.etag})
+        if source.etag not in (None, version.etag):
+            return row.model_copy(update={"refusal": row_error(FailureClass.INPUT_CHANGED, CHANGED)})
         header = HeaderReader(reader)
         try:
             async with asyncio.timeout(HEADER_TIMEOUT_SECONDS):

@@ -19,6 +19,10 @@ class InputClip:
     text: str | None = None
     problem: str | None = None
     """Why the clip cannot be read at all; it has neither uri nor text then."""
+    etag: str | None = None
+    """The only version that counts; None: the one that is there."""
+    source_index: int | None = None
+    """Its index where it was chosen, if it was; see ManifestRow."""
 
 
 def require_task_input(source: InputClip, task: Task, location: Callable[[], str], example: str = "") -> None:

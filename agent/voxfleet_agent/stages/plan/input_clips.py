@@ -1,12 +1,13 @@
-"""Lists the clips of a job's input, in order: from input.clips, a manifest or a prefix."""
+"""Lists a job's clips, in order: from input.clips, a manifest, a prefix or an ended job."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
+from voxfleet_agent.stages.plan.chosen_clips import ChosenInput, chosen_indexes
 from voxfleet_agent.stages.plan.input_clip import InputClip, invalid_input, require_task_input
 from voxfleet_agent.stages.plan.input_manifest import InputManifest
 from voxfleet_agent.stages.plan.other_spelling import spelling_hint
@@ -18,11 +19,14 @@ from voxfleet_agent.stages.plan.prefix_selection import (
     printable,
     select_clips,
 )
+from voxfleet_agent.stages.plan.source_clips import read_source
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.input_selection import InputSelection, SkippedEntries, SkipReason
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.protocol import PlanSpec
 from voxfleet_api.ranges import MAX_INDEXES
 
 MANIFEST_LIMIT_BYTES = 256 * 2**20
@@ -36,6 +40,19 @@ class ListedInput:
 
     clips: Sequence[InputClip]
     selection: PrefixSelection | None = None
+    not_chosen: int | None = None
+    """How many clips spec.only or spec.source left out; None: the job has neither."""
+
+    def counts(self) -> InputSelection | None:
+        """What there was and what of it became clips; None for an input all of which is taken."""
+        listed = None if self.selection is None else self.selection.counts()
+        if self.not_chosen is None:
+            return listed
+        total = len(self.clips) + self.not_chosen
+        skipped = (SkippedEntries(reason=SkipReason.NOT_CHOSEN.value, entries=self.not_chosen),) * (self.not_chosen > 0)
+        if listed is None:
+            return InputSelection(listed=total, taken=len(self.clips), skipped=skipped)
+        return InputSelection(listed=listed.listed, taken=len(self.clips), skipped=(*listed.skipped, *skipped))
 
 
 class PrefixClips(Sequence[InputClip]):
@@ -64,10 +81,27 @@ class PrefixClips(Sequence[InputClip]):
         return len(self._names)
 
 
+async def list_clips(
+    storage: Storage, retrier: Retrier, plan_spec: PlanSpec, task: Task, output_folder: str
+) -> ListedInput:
+    """The clips that the job consists of. Raises VoxFleetError as `list_input_clips` and `read_source` do."""
+    if plan_spec.source is not None:
+        found = await read_source(storage, retrier, plan_spec.source, task)
+        return ListedInput(found.clips, not_chosen=found.total - len(found.clips))
+    if plan_spec.input is None:
+        raise invalid_input("the job has neither spec.input nor spec.source; write one of them")
+    listed = await list_input_clips(storage, retrier, plan_spec.input, task, output_folder)
+    if plan_spec.only is None:
+        return listed
+    indexes = chosen_indexes("spec.only", plan_spec.only, len(listed.clips), "the input")
+    clips = ChosenInput(listed.clips, indexes)
+    return replace(listed, clips=clips, not_chosen=len(listed.clips) - len(clips))
+
+
 async def list_input_clips(
     storage: Storage, retrier: Retrier, job_input: JobInput, task: Task, output_folder: str
 ) -> ListedInput:
-    """Raises VoxFleetError naming the line of a manifest, or what is missing."""
+    """All clips of spec.input. Raises VoxFleetError naming the line of a manifest, or what is missing."""
     if job_input.clips is not None:
         clips = [InputClip(clip.id, clip.uri, clip.sha256, clip.text) for clip in job_input.clips]
         for clip in clips:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from array import array
@@ -11,6 +10,7 @@ from typing import overload
 
 from voxfleet_agent.stages.plan.input_clip import InputClip, invalid_input, require_task_input
 from voxfleet_agent.stages.plan.manifest_lines import Place, read_lines
+from voxfleet_agent.stages.plan.packed_clips import PackedClips
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ranges import MAX_INDEXES
@@ -23,14 +23,12 @@ _NO_SLASHES = re.compile(r"(file|s3|https):(?!//)", re.IGNORECASE)
 class InputManifest(Sequence[InputClip]):
     """Lines of `{"id", "uri", "sha256"}`, or of `{"id", "text"}` for Synthesize, or CSV with such a header.
 
-    Empty lines are skipped. A `uri` without a scheme is relative to the manifest. The constructor checks every line and
-    keeps it as compact JSON; as objects, 100,000 lines would fill tens of megabytes.
+    Empty lines are skipped. A `uri` without a scheme is relative to the manifest. The constructor checks every line.
     """
 
     def __init__(self, manifest_uri: str, content: bytes, task: Task) -> None:
         """Raises VoxFleetError(INVALID_INPUT) naming line and column."""
-        self._rows = bytearray()
-        self._starts = array("Q", [0])
+        self._clips = PackedClips()
         self._lines = array("Q")
         self._id_columns = array("Q")
         ids = array("q")
@@ -39,8 +37,7 @@ class InputManifest(Sequence[InputClip]):
             uri = None if row.uri is None else absolute_uri(manifest_uri, row.uri, place)
             clip = InputClip(row.id, uri, row.sha256, row.text)
             require_task_input(clip, task, lambda place=place: place.of("text"), example)  # type: ignore[misc] # bound here
-            self._rows += json.dumps((row.id, uri, row.sha256, row.text)).encode()
-            self._starts.append(len(self._rows))
+            self._clips.append(clip)
             self._lines.append(place.line)
             self._id_columns.append(place.columns.get("id", 1))
             ids.append(hash(row.id))
@@ -54,15 +51,10 @@ class InputManifest(Sequence[InputClip]):
     def __getitem__(self, index: slice) -> list[InputClip]: ...
 
     def __getitem__(self, index: int | slice) -> InputClip | list[InputClip]:
-        if isinstance(index, slice):
-            return [self._clip(row) for row in range(*index.indices(len(self)))]
-        return self._clip(range(len(self))[index])
+        return self._clips[index]
 
     def __len__(self) -> int:
-        return len(self._lines)
-
-    def _clip(self, index: int) -> InputClip:
-        return InputClip(*json.loads(self._rows[self._starts[index] : self._starts[index + 1]]))
+        return len(self._clips)
 
     def _check_unique(self, hashes: array[int]) -> None:
         """Checks one share of the hashes at a time, because a dictionary of all would be larger than the manifest."""

@@ -12,7 +12,7 @@ from voxfleet_agent.stages.job_files import SMALL_FILE_BYTES, JobFiles
 from voxfleet_agent.stages.outage import OutageDetector, nearest_first
 from voxfleet_agent.stages.plan.header_inspection import inspect_clip
 from voxfleet_agent.stages.plan.input_clip import InputClip
-from voxfleet_agent.stages.plan.input_clips import list_input_clips
+from voxfleet_agent.stages.plan.input_clips import list_clips
 from voxfleet_agent.stages.plan.job_checks import require_contract_allows, require_model_supports
 from voxfleet_agent.stages.plan.other_spelling import SpellingLookup
 from voxfleet_agent.stages.plan.sharding import InspectedClips, decide_plan, text_row
@@ -52,11 +52,10 @@ async def run_plan(ctx: StageContext) -> ShardResult:
     model = await retrier(lambda: ctx.models.resolve(plan_spec.model, ctx.storage))
     await asyncio.to_thread(require_model_supports, model.path, ctx.spec)
     model_bytes = await asyncio.to_thread(least_weight_bytes, model.path)
-    listed = await list_input_clips(ctx.storage, retrier, plan_spec.input, ctx.spec.task, ctx.spec.output_folder)
+    listed = await list_clips(ctx.storage, retrier, plan_spec, ctx.spec.task, ctx.spec.output_folder)
     outage_detector = OutageDetector(ctx.storage, retrier, files.uri(nonce_name(ctx.spec.attempt)))
     clips = await _inspect_all(ctx, retrier, outage_detector, listed.clips)
-    selection = None if listed.selection is None else listed.selection.counts()
-    plan = decide_plan(plan_spec, ctx.spec.contract_digest, clips, model, selection)
+    plan = decide_plan(plan_spec, ctx.spec.contract_digest, clips, model, listed.counts())
     await files.write("contract.json", canonical_json(ctx.spec.contract.dump()))
     await files.write(manifest_name, clips.manifest)
     if listed.selection is not None:
@@ -107,7 +106,8 @@ async def _inspect_all(
     async def inspect_next() -> None:
         nonlocal done
         for index in numbered:
-            inspected.add(await _inspect(ctx, retrier, outage_detector, speller, index, sources))
+            row = await _inspect(ctx, retrier, outage_detector, speller, index, sources)
+            inspected.add(row.model_copy(update={"source_index": sources[index].source_index}))
             done += 1
             ctx.progress(done, len(sources))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
@@ -18,7 +19,9 @@ from voxfleet_api.kinds.audio_batch_job import (
 )
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.results import PlanResult
+from voxfleet_operator.metering.usage import usage_bound
 from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.source import SourceRefusal, find_source
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condition, has_ended, is_suspended
@@ -37,6 +40,8 @@ class JobSnapshot:
     job: AudioBatchJob
     shards: JobShards
     contract: VoiceContract | None
+    source: AudioBatchJob | None = None
+    """The job that spec.source names."""
     blocker: Blocker | None = None
     """What is wrong with the job's Secret, which no watch reports."""
     pending_reason: str | None = None
@@ -117,6 +122,22 @@ class _JobDecider:
         limit, start = self._job.spec.active_deadline_seconds, self._job.status.start_time
         return None if limit is None or start is None else max(0.0, limit - self._seconds_since(start))
 
+    @cached_property
+    def _machine_time_seconds(self) -> float | None:
+        """Until the job has used its maxMachineSeconds at the earliest, 0 once it may have; None if it cannot now."""
+        limit = self._job.spec.max_machine_seconds
+        if limit is None:
+            return None
+        bound = usage_bound(self._shards.process, datetime.fromisoformat(self._now))
+        if bound.seconds >= limit:
+            return 0.0
+        return math.ceil((limit - bound.seconds) / bound.growing_lanes) if bound.growing_lanes else None
+
+    def _stop_seconds(self) -> float | None:
+        """Until the job is to be stopped, as far as can be said now."""
+        found = (self._deadline_seconds(), self._machine_time_seconds)
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
     def _halt_cause(self) -> tuple[str, str] | None:
         """Why nothing starts any more, as reason and message.
 
@@ -130,6 +151,9 @@ class _JobDecider:
         if self._deadline_seconds() == 0:
             limit = self._job.spec.active_deadline_seconds
             return Reason.DEADLINE_EXCEEDED, f"the job took longer than its activeDeadlineSeconds, {limit}"
+        if self._machine_time_seconds == 0:
+            limit = self._job.spec.max_machine_seconds
+            return Reason.MAX_MACHINE_SECONDS_EXCEEDED, f"the job has used its maxMachineSeconds, {limit}"
         return self._shards.halt_cause if halted is None else (halted.reason, halted.message)
 
     def _suspend(self) -> JobDecision:
@@ -159,6 +183,9 @@ class _JobDecider:
             name = job.spec.contract_ref.name
             message = f"VoiceContract {name} does not exist in namespace {job.metadata.namespace}; create it"
             return self._refuse(Blocker(Reason.CONTRACT_NOT_FOUND, message))
+        source = find_source(job, self._snapshot.source)
+        if isinstance(source, SourceRefusal):
+            return self._refuse_source(source)
         self._conditions.drop(ConditionType.RECONCILING)
         self._conditions.drop(ConditionType.STALLED)
         accepted = AcceptedContract(digest=digest_of(contract.spec), spec=contract.spec)
@@ -167,10 +194,26 @@ class _JobDecider:
         return JobDecision(
             self._status(
                 job.status.model_copy(
-                    update={"contract": accepted, "start_time": None if is_suspended(job) else self._now}
+                    update={
+                        "contract": accepted,
+                        "source": source,
+                        "start_time": None if is_suspended(job) else self._now,
+                    }
                 )
             )
         )
+
+    def _refuse_source(self, refusal: SourceRefusal) -> JobDecision:
+        blocker = refusal.blocker
+        if refusal.for_good:
+            return self._fail(blocker.reason, blocker.message)
+        if not refusal.waits:
+            return self._refuse(blocker)
+        self._conditions.drop(ConditionType.STALLED)
+        self._conditions.set(ConditionType.RECONCILING, True, blocker.reason, blocker.message)
+        self._conditions.set(ConditionType.ACCEPTED, False, blocker.reason, blocker.message)
+        self._state(Reason.PENDING, blocker.message)
+        return JobDecision(self._status(self._job.status))
 
     def _plan(self) -> JobDecision:
         cause = self._halt_cause()
@@ -187,7 +230,7 @@ class _JobDecider:
             return self._fail(failed.reason, failed.message)
         if shard.status.commit is None or shard.status.plan is None:
             self._progress(Reason.PLANNING, PLANNING)
-            return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds())
+            return JobDecision(self._status(self._job.status), again_seconds=self._stop_seconds())
         plan = frozen_plan(shard.status.commit, shard.status.plan)
         self._state(Reason.RUNNING, RUNNING)
         return JobDecision(self._status(self._job.status.model_copy(update={"plan": plan})), records_plan=True)
@@ -206,9 +249,9 @@ class _JobDecider:
         missing = () if cause is not None else self._shards.missing_ordinals(total)
         if missing:
             create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
-            return JobDecision(self._status(self._job.status), create=create, again_seconds=self._deadline_seconds())
+            return JobDecision(self._status(self._job.status), create=create, again_seconds=self._stop_seconds())
         self._progress(Reason.RUNNING, RUNNING)
-        return JobDecision(self._status(self._job.status), again_seconds=self._deadline_seconds() or None)
+        return JobDecision(self._status(self._job.status), again_seconds=self._stop_seconds() or None)
 
     def _finalize(self, since: str) -> JobDecision:
         self._conditions.drop(ConditionType.SUSPENDED)

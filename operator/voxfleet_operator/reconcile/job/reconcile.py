@@ -85,11 +85,18 @@ class JobReconciler:
             job=job,
             shards=shards,
             contract=self._context.cache.get(VoiceContract, job.metadata.namespace, job.spec.contract_ref.name),
+            source=self._source(job),
             blocker=await self._blocker(job),
             pending_reason=self._pending_reasons.get(job.metadata.uid),
             counted_seconds=self._context.clock() - self._context.leader.counts_from_seconds,
             lost_margin_seconds=self._context.options.lost_margin_seconds,
         )
+
+    def _source(self, job: AudioBatchJob) -> AudioBatchJob | None:
+        asked = job.spec.source
+        if asked is None:
+            return None
+        return self._context.cache.get(AudioBatchJob, job.metadata.namespace, asked.job_ref.name)
 
     async def _blocker(self, job: AudioBatchJob) -> Blocker | None:
         """Reads the Secret before the job is accepted, and afterwards only if a shard reported that it is blocked."""

@@ -29,7 +29,7 @@ from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed
 
 MAX_MACS = 256
 MACS_BYTES = 4_000
-CLIPS_BYTES = 6_000
+CLIPS_BYTES = 5_400
 """Of each of the two lists of clips. With 5,000 boundaries, which take 35 kB, a status stays under 64 kB."""
 
 C = TypeVar("C", bound=FailedClip)

@@ -41,7 +41,7 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
         transcription=job.spec.transcription,
         synthesis=job.spec.synthesis,
         formats=job.spec.output.formats,
-        plan=plan_spec(job.spec) if stage is Stage.PLAN else None,
+        plan=plan_spec(job.spec, source=job.status.source) if stage is Stage.PLAN else None,
         process=_process_spec(job, shard, plan) if stage is Stage.PROCESS and plan is not None else None,
         finalize=_finalize_spec(plan, shards) if stage is Stage.FINALIZE and plan is not None else None,
     )

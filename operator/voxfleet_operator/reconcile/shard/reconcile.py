@@ -255,7 +255,7 @@ class _AssignedAttempt:
         return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
 
     def _access_lost(self) -> str | None:
-        return access_lost(self._job.spec, self._open_prefixes(), self._view.machine)
+        return access_lost(self._job, self._open_prefixes(), self._view.machine)
 
     def _open_prefixes(self) -> tuple[str, ...]:
         mac = self._context.cache.get(MacAgent, "", self._view.name)

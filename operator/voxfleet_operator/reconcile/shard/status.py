@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from datetime import datetime
 
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find, is_true, truncate
 from voxfleet_api.failures import RULES, FailureClass, Remedy, rule_of
@@ -115,7 +117,7 @@ def assigned(
                 "outcome": AttemptOutcome.LOST,
                 "failure_class": FailureClass.MACHINE_LOST,
                 "message": f"no contact with {record.mac} for longer than its lease; attempt {attempt} took over",
-                "usage": usage_of_lost or record.usage,
+                **_used(shard.status, usage_of_lost or record.usage, now),
             }
         )
         if record.outcome is AttemptOutcome.ASSIGNED
@@ -147,7 +149,7 @@ def committed(
     shard: AudioShard, report: AttemptStatus, result: ShardResult, usage: AttemptUsage | None, now: str
 ) -> AudioShardStatus:
     """Recording the digest is the commit."""
-    status = _end_current(shard.status, AttemptOutcome.SUCCEEDED, None, None, usage)
+    status = _end_current(shard.status, AttemptOutcome.SUCCEEDED, None, None, usage, now)
     counts = result.counts
     return _with_condition(
         shard,
@@ -181,7 +183,7 @@ def attempt_ended(
     retry_limit: int,
 ) -> AudioShardStatus:
     """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good."""
-    status = _end_current(shard.status, outcome, failure_class, message, usage)
+    status = _end_current(shard.status, outcome, failure_class, message, usage, now)
     if report is not None:
         status = status.model_copy(update=_scratch(status, report))
     used = retries_used(status)
@@ -253,10 +255,21 @@ def with_usages(status: AudioShardStatus, usages: Iterable[tuple[int, AttemptUsa
     if not found:
         return status
     records = tuple(
-        record.model_copy(update={"usage": found[record.attempt]}) if record.attempt in found else record
-        for record in status.attempts
+        _with_usage(record, found[record.attempt]) if record.attempt in found else record for record in status.attempts
     )
     return status.model_copy(update={"attempts": records})
+
+
+def _with_usage(record: AttemptRecord, usage: AttemptUsage) -> AttemptRecord:
+    return record.model_copy(update={"usage": usage, "held_seconds": None if usage.complete else record.held_seconds})
+
+
+def _used(status: AudioShardStatus, usage: AttemptUsage | None, now: str) -> dict[str, object]:
+    """What an attempt that ends now has used: its verified rows, and until all are there, the time that it had."""
+    if status.assigned_at is None or (usage is not None and usage.complete):
+        return {"usage": usage}
+    held = datetime.fromisoformat(now) - datetime.fromisoformat(status.assigned_at)
+    return {"usage": usage, "held_seconds": max(0, math.ceil(held.total_seconds()))}
 
 
 def _end_current(
@@ -265,6 +278,7 @@ def _end_current(
     failure_class: str | None,
     message: str | None,
     usage: AttemptUsage | None,
+    now: str,
 ) -> AudioShardStatus:
     records = tuple(
         record.model_copy(
@@ -272,7 +286,7 @@ def _end_current(
                 "outcome": outcome,
                 "failure_class": failure_class,
                 "message": None if message is None else truncate(message),
-                "usage": usage or record.usage,
+                **_used(status, usage or record.usage, now),
             }
         )
         if record.attempt == status.attempt

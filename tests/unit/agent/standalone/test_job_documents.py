@@ -127,3 +127,9 @@ def test_exactly_one_job_is_required() -> None:
     assert "no AudioBatchJob" in error_of(job="")
     assert "2 AudioBatchJobs" in error_of(job=f"{JOB}---\n{JOB.replace('nightly', 'other')}")
     assert "stands already in contract.yaml: document 1" in error_of(contract=f"{CONTRACT}---\n{CONTRACT}")
+
+
+def test_a_rerun_needs_a_cluster() -> None:
+    lines = [line for line in JOB.splitlines() if not line.startswith(("  input:", "    manifest:"))]
+    rerun = "\n".join([*lines, "  source: {jobRef: {name: night}, select: Failed}"])
+    assert "spec.source: names a job of a cluster" in error_of(job=rerun) and "--retry-failed" in error_of(job=rerun)

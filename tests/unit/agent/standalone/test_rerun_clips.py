@@ -34,9 +34,11 @@ from voxfleet_agent.standalone.rerun_clips import (
     worst,
 )
 from voxfleet_api.digest import digest_of
+from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import JobRef
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.contract_limits import Batching, FailureBudget, Ladder, Quarantine
+from voxfleet_api.kinds.job_input import ClipInput
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, HubModel, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -96,6 +98,11 @@ def row(
     )
 
 
+def clips_of(job: AudioBatchJob) -> tuple[ClipInput, ...]:
+    assert job.spec.input is not None and job.spec.input.clips is not None
+    return job.spec.input.clips
+
+
 def test_the_worst_are_the_slowest_and_the_longest_in_turn() -> None:
     rows = [row(0, infer=5, audio=9000), row(1, infer=90), row(2, infer=50), row(3, infer=5, audio=8000), row(4)]
     assert [found.index for found in worst(rows, 4)] == [1, 0, 2, 3]
@@ -126,8 +133,8 @@ def test_clips_run_again_as_a_job_that_the_api_would_accept() -> None:
     clip = ManifestRow(index=7, custom_id="a/clip 7.wav", uri="file:///clips/a/clip%207.wav")
     job = rerun_job(setup, [(row(7), clip)], "file:///tmp/out/")
     assert violations(job.spec, "spec") == []
-    assert job.spec.input.clips is not None and job.spec.input.clips[0].uri == clip.uri
-    assert job.spec.input.clips[0].sha256 == "f" * 64 and job.spec.transcription.max_tokens == 99
+    (listed,) = clips_of(job)
+    assert listed.uri == clip.uri and listed.sha256 == "f" * 64 and job.spec.transcription.max_tokens == 99
 
 
 def test_texts_are_synthesized_again_too() -> None:
@@ -141,7 +148,7 @@ def test_texts_are_synthesized_again_too() -> None:
     synthesized = ResultRow(index=0, custom_id="a", status=ClipStatus.SUCCEEDED)
     job = rerun_job(setup, [(synthesized, ManifestRow(index=0, custom_id="a", text="hello"))], "file:///tmp/out/")
     assert violations(job.spec, "spec") == []
-    assert job.spec.input.clips is not None and job.spec.input.clips[0].text == "hello"
+    assert [clip.text for clip in clips_of(job)] == ["hello"]
 
 
 def test_only_clauses_of_a_whole_job_are_left_out_of_the_contract() -> None:

@@ -35,10 +35,15 @@ def job_states() -> dict[str, AudioBatchJob]:
     poison = committed(running, Stage.PROCESS, 1, succeeded=39, quarantined=1)
     suspended, cancelled = a_job(suspend=True), _created("2026-11-20T22:00:00Z", a_job({}, cancel=True))
     finalizing = a_shard(running, Stage.FINALIZE, **LIVE)
+    rerun = _created("2026-11-20T21:00:00Z", a_job({}, source={"jobRef": {"name": "job"}, "select": "Failed"}))
     return {
         "nobody has seen it": new.model_copy(update={"status": AudioBatchJobStatus()}),
         "its contract is not there yet": _with(new, _decided(new)),
         "its Secret is not there yet": _with(new, _decided(new, contract=True, blocker=NO_SECRET)),
+        "waiting for the end of the job that it runs again": _with(
+            rerun, _decided(rerun, contract=True, source=running)
+        ),
+        "refused for the job that it runs again": _with(rerun, _decided(rerun, contract=True)),
         "refused for its contract": _with(old, _decided(old)),
         "refused for its Secret": _with(old, _decided(old, contract=True, blocker=NO_SECRET)),
         "accepted": accepted,

@@ -41,6 +41,7 @@ from voxfleet_operator.fleet.mailbox import Letter, Mailbox
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
 CONTROL_PLANE = "control-plane-uid"
+SETUP_AND_CLEANUP = 110
 
 
 @dataclass
@@ -52,6 +53,10 @@ class Run:
     left: int
     """Steps of work."""
     laned: bool = False
+    since_seconds: float = 0.0
+    """When it was started or resumed."""
+    held_seconds: float = 0.0
+    """For how long it ran before it was parked."""
     failure: FailureClass | None = None
     credentials: S3Credentials | None = None
     puts: int = 0
@@ -82,6 +87,10 @@ class Agent:
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
+    process_ticks: int = 2
+    """How many calls of `work` an attempt of Process takes."""
+    bills_by_clock: bool = False
+    """Whether an attempt's work is the time since it was sent; else it is always a second."""
 
     @property
     def identity(self) -> MachineIdentity:
@@ -101,10 +110,12 @@ class Agent:
                 raise AgentRefused(503, Problem(message="it drains"), retry_after_seconds=5)
             if spec.stage is Stage.PROCESS and self.free_lanes() < 1:
                 raise AgentRefused(429, Problem(message="no lane"), retry_after_seconds=1)
-            known = Run(spec, request.spec_digest, AttemptState.RUNNING, request.lease_seconds, 2)
+            ticks = self.process_ticks if spec.stage is Stage.PROCESS else 2
+            known = Run(spec, request.spec_digest, AttemptState.RUNNING, request.lease_seconds, ticks)
+            known.since_seconds = self.clock.seconds
             self.runs[key] = known
         elif known.state is AttemptState.PARKED:
-            known.state = AttemptState.RUNNING
+            known.state, known.since_seconds = AttemptState.RUNNING, self.clock.seconds
         known.credentials = request.credentials
         known.puts += 1
         self.renewed_seconds = self.clock.seconds
@@ -114,7 +125,7 @@ class Agent:
         run = self.runs.pop(key, None)
         self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
         if run is not None and run.laned and run.state not in TERMINAL_STATES:
-            self._seal(key, work=0)
+            self._seal(key, self._work_milliseconds(run, 0))
         return True
 
     def free_lanes(self) -> int:
@@ -127,7 +138,7 @@ class Agent:
         for run in self.runs.values():
             expired = self.clock.seconds - self.renewed_seconds >= run.lease_seconds
             if expired and run.state is AttemptState.RUNNING:
-                run.state = AttemptState.PARKED
+                self._park(run, self.renewed_seconds + run.lease_seconds)
 
     def renewed(self, request: RenewRequest) -> None:
         """An older agent only takes the time."""
@@ -143,7 +154,17 @@ class Agent:
         self.asked = RenewRequest()
         for run in self.runs.values():
             if run.state is AttemptState.RUNNING:
-                run.state = AttemptState.PARKED
+                self._park(run, self.clock.seconds)
+
+    def _park(self, run: Run, at_seconds: float) -> None:
+        run.state = AttemptState.PARKED
+        run.held_seconds += max(0.0, at_seconds - run.since_seconds)
+
+    def _work_milliseconds(self, run: Run, usual: int) -> int:
+        if not self.bills_by_clock:
+            return usual
+        running_seconds = 0.0 if run.state is AttemptState.PARKED else self.clock.seconds - run.since_seconds
+        return max(0, int(1000 * (run.held_seconds + running_seconds)) - SETUP_AND_CLEANUP)
 
     def work(self) -> None:
         self.park_expired()
@@ -162,7 +183,7 @@ class Agent:
             run.failure = self.random.choice(self.failures) if failed else None
             run.state = AttemptState.FAILED if failed else AttemptState.SUCCEEDED
             if run.laned:
-                self._seal(key, work=1000)
+                self._seal(key, self._work_milliseconds(run, 1000))
 
     def _seal(self, key: AttemptKey, work: int) -> None:
         self.usage[key] = AttemptUsage(
@@ -312,7 +333,9 @@ class MemoryFleet:
                 rows=rows,
                 identity=agent.identity,
             )
-        return dropped | {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
+        view = self._views[mac]
+        known = {*old.attempts, *view.attempts} | {key for key in view.usage if view.usage[key] != old.usage.get(key)}
+        return dropped | {key.shard_uid for key in known}
 
     def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
         if self.view(mac.name).connected:

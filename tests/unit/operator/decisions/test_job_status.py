@@ -29,6 +29,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved, with_facts
@@ -301,7 +302,9 @@ def test_a_status_stays_under_64_kb_whatever_fails(letter: str) -> None:
             {"attempt": number + 1, "mac": f"{number:03d}" + "m" * 250, "outcome": "Failed"} for number in range(16)
         ],
     )
-    named = job.status.model_copy(update={"macs": tuple(f"mac-{number:03d}.example.com" for number in range(256))})
+    source = AcceptedSource(uid="u" * 64, folder="f" * 1152, index_sha256="a" * 64, plan_attempt=100)
+    macs = tuple(f"mac-{number:03d}.example.com" for number in range(256))
+    named = job.status.model_copy(update={"macs": macs, "source": source})
     job = job.model_copy(update={"status": named})
     status = with_facts(job, job.status, JobShards((shard,)), ended=True, pending_reason=None)
     messages = [{"type": f"T{n}", "status": "True", "reason": "R", "message": "m" * 1024} for n in range(6)]

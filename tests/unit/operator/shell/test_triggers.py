@@ -54,6 +54,32 @@ def test_a_contract_wakes_the_jobs_that_name_it() -> None:
     }
 
 
+def rerun(name: str, source: str, **status: object) -> AudioBatchJob:
+    body = job(name, "calls").dump()
+    spec = {key: value for key, value in body["spec"].items() if key != "input"}
+    source_ref = {"jobRef": {"name": source}, "select": "Failed"}
+    return AudioBatchJob.load({**body, "spec": {**spec, "source": source_ref}, "status": status})
+
+
+def test_a_job_that_comes_ends_or_goes_wakes_the_reruns_that_wait_for_it() -> None:
+    accepted = {"contract": {"digest": f"sha256:{'a' * 64}", "spec": CONTRACT.spec.dump()}}
+    new = job("a", "calls")
+    running = AudioBatchJob.load({**new.dump(), "status": {"observedGeneration": 1}})
+    ended_by = {"type": "Failed", "status": "True", "reason": "Cancelled", "lastTransitionTime": "2026-11-20T22:00:00Z"}
+    ended = AudioBatchJob.load({**new.dump(), "status": {"observedGeneration": 1, "conditions": [ended_by]}})
+    others = (rerun("b", "a"), rerun("c", "other"), rerun("d", "a", **accepted))
+    own, woken = Key("AudioBatchJob", "ns", "a"), Key("AudioBatchJob", "ns", "b")
+    for changed, cache in (
+        (new, cache_of(new, *others)),
+        (ended, cache_of(ended, *others)),
+        (running, cache_of(*others)),
+    ):
+        assert {own, woken} <= triggers().keys_of_change(changed, cache)
+        assert Key("AudioBatchJob", "ns", "c") not in triggers().keys_of_change(changed, cache)
+        assert Key("AudioBatchJob", "ns", "d") not in triggers().keys_of_change(changed, cache)
+    assert woken not in triggers().keys_of_change(running, cache_of(running, *others)), "progress wakes nobody"
+
+
 def test_a_mac_wakes_itself_placement_and_the_shards_it_speaks_of() -> None:
     keys = triggers().keys_of_mac_change("mac-01", ["uid-a-00000", "uid-unknown"], cache_of(SHARD))
     assert keys == {Key("MacAgent", "", "mac-01"), *triggers().keys_of_change(SHARD, cache_of())}
