@@ -15,8 +15,12 @@ import typer
 from rich.console import Console
 
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
+from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_cli.columns import header, row, table
 from voxfleet_cli.explain import explain, failed, related_kinds
+from voxfleet_cli.job_preview.documents import DocumentError, read_documents
+from voxfleet_cli.job_preview.findings import find_out
+from voxfleet_cli.job_preview.preview import COULD_RUN, preview
 from voxfleet_cli.names import NoSuchObject, Target, UnknownKind, find_object, kind_of, parse_target
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_operator.command import operator
@@ -99,6 +103,43 @@ def results(
     raise typer.Exit(_with_kube(kubeconfig, context, partial(_results, name, namespace)))
 
 
+@app.command(
+    epilog="Examples: voxfleet plan -f job.yaml; voxfleet plan -f contract.yaml -f job.yaml --audio 300h -o json."
+    " Exit codes: 0 it could run, 1 it could not, 2 wrong usage, 4 the cluster gave no answer."
+)
+def plan(
+    files: Annotated[
+        list[Path],
+        typer.Option("--filename", "-f", help="YAML with the job, and its contract if that is new; - is stdin."),
+    ],
+    audio: Annotated[
+        str | None, typer.Option(help="How much audio the input holds, such as 300h: only Plan reads it.")
+    ] = None,
+    namespace: Namespace = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
+) -> None:
+    """Say what would become of a job, without running it: is it valid, which Macs fit, what would it take."""
+    try:
+        milliseconds = None if audio is None else duration_milliseconds(audio)
+    except ValueError as error:
+        raise typer.Exit(_fail(ValueError(f"--audio: {error}"), Exit.USAGE)) from error
+    raise typer.Exit(_with_kube(kubeconfig, context, partial(_plan, files, milliseconds, namespace, output)))
+
+
+async def _plan(
+    files: list[Path], audio_milliseconds: int | None, namespace: str | None, output: Output, kube: Kube
+) -> Exit:
+    documents = read_documents(files, namespace, kube.namespace)
+    plain = preview(await find_out(kube, documents, audio_milliseconds))
+    if output is Output.TEXT:
+        print_explanation(Console(), plain)
+    else:
+        print(document(plain, output))
+    return Exit.OK if plain["state"] == COULD_RUN else Exit.FAILED_JOB
+
+
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:
     resource = await find_object(kube, target, namespace or kube.namespace)
     plain = explain(resource, await _related(kube, resource))
@@ -159,6 +200,8 @@ def _with_kube(kubeconfig: Path | None, context: str | None, work: Callable[[Kub
 
     try:
         return asyncio.run(run())
+    except DocumentError as error:
+        return _fail(error, Exit.USAGE)
     except NoSuchObject as error:
         return _fail(error, Exit.NOT_FOUND)
     except (KubeError, Unreadable) as error:

@@ -47,7 +47,7 @@ class PlacementGatherer:
         namespaces = {job.metadata.namespace for job in jobs}
         return PlacementSnapshot(
             shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held)),
-            macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
+            macs=tuple(self.mac_slot(mac, held) for mac in cache.all(MacAgent)),
             namespace_labels={name: cache.namespace_labels(name) for name in namespaces},
             held_lanes=held.namespace_lanes,
         )
@@ -90,7 +90,7 @@ class PlacementGatherer:
                 replaces_lost=replaces_lost,
             )
 
-    def _mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
+    def mac_slot(self, mac: MacAgent, held: HeldSlots) -> MacSlot:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)

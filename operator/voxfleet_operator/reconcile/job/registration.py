@@ -25,6 +25,6 @@ def woken_by(changed: Resource, cache: Cache) -> set[Key]:
 
 REGISTRATION = Registration(
     AudioBatchJob,
-    lambda context, findings: JobReconciler(context, findings.blockers, findings.pending_reasons),
+    lambda context, findings: JobReconciler(context, findings.blockers, findings.pending_reasons, findings.outlook),
     woken_by,
 )

@@ -28,6 +28,7 @@ from voxfleet_api.protocol import (
     MachineFacts,
     PoolFacts,
     Problem,
+    ReportedLadder,
     S3Credentials,
     ShardResult,
 )
@@ -77,6 +78,8 @@ class Agent:
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
     sequence: int = 0
+    ladder_profile: str | None = None
+    ladders: tuple[ReportedLadder, ...] = ()
 
     @property
     def identity(self) -> MachineIdentity:
@@ -283,6 +286,7 @@ class MemoryFleet:
                 usage=usage_of(rows),
                 rows=rows,
                 identity=agent.identity,
+                ladders={(ladder.model_digest, ladder.contract_digest): ladder for ladder in agent.ladders},
             )
         return dropped | {key.shard_uid for key in {*old.attempts, *self._views[mac].attempts}}
 
@@ -374,4 +378,5 @@ def facts(agent: Agent) -> MachineFacts:
         pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
         ledger_chain_id=agent.name,
         ledger_sequence=agent.sequence,
+        ladder_profile=agent.ladder_profile,
     )

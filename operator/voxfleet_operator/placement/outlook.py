@@ -1,0 +1,95 @@
+"""Which lanes a job may count on: those of all Macs that placement would give it, once they are free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_operator.placement.filters import static_reason
+from voxfleet_operator.placement.gather import HeldSlots, PlacementGatherer, placement_job
+from voxfleet_operator.placement.snapshot import MacSlot
+from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.job_life import halted_condition, is_suspended, takes_attempts
+from voxfleet_operator.reconcile.known_ladders import ladders_by_profile
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
+from voxfleet_operator.reconcile.mac.status import offline_lanes
+
+SLOTS_SECONDS = 5.0
+"""How long the Macs' slots, which all jobs share, are taken as they were. An estimate need not be newer."""
+
+
+@dataclass(slots=True)
+class LaneOutlooks:
+    context: Context
+    gatherer: PlacementGatherer
+    _slots: tuple[MacSlot, ...] = ()
+    _slots_at_seconds: float = field(default=-inf)
+
+    def of(self, job: AudioBatchJob, model_digest: str) -> LaneOutlook:
+        labels, common = self.context.cache.namespace_labels(job.metadata.namespace), placement_job(job, 0)
+        views, contract = self.context.fleet.views(), job.status.contract
+        ladders = {} if contract is None else ladders_by_profile(views, model_digest, contract.digest)
+        lanes = measured_lanes = measured = 0
+        for slot in self._mac_slots():
+            facts = views[slot.name].machine if slot.name in views else None
+            if facts is None or static_reason(common, slot, labels) is not None:
+                continue
+            count = offline_lanes(facts)
+            lanes += count
+            ladder = ladders.get(facts.ladder_profile or "")
+            if ladder is not None and ladder.audio_milliseconds_per_second:
+                measured_lanes += count
+                measured += count * ladder.audio_milliseconds_per_second
+        namespaces, ahead_seconds = self._others(job)
+        return LaneOutlook(
+            lanes=lanes,
+            audio_milliseconds_per_second=measured / measured_lanes if measured_lanes else None,
+            namespaces=namespaces,
+            ahead_seconds=ahead_seconds,
+        )
+
+    def _mac_slots(self) -> tuple[MacSlot, ...]:
+        now = self.context.clock()
+        if now - self._slots_at_seconds >= SLOTS_SECONDS:
+            held = HeldSlots()
+            self._slots = tuple(self.gatherer.mac_slot(mac, held) for mac in self.context.cache.all(MacAgent))
+            self._slots_at_seconds = now
+        return self._slots
+
+    def _others(self, job: AudioBatchJob) -> tuple[int, float]:
+        """How many namespaces have work for lanes, and the machine time that jobs before this one still need."""
+        namespaces, ahead_seconds = {job.metadata.namespace}, 0.0
+        for other in self.context.cache.all(AudioBatchJob):
+            if other.metadata.uid == job.metadata.uid or not _wants_lanes(other):
+                continue
+            namespaces.add(other.metadata.namespace)
+            if other.metadata.namespace == job.metadata.namespace and _age(other) < _age(job):
+                ahead_seconds += _left_seconds(other)
+        return len(namespaces), ahead_seconds
+
+
+def _wants_lanes(job: AudioBatchJob) -> bool:
+    status = job.status
+    return (
+        takes_attempts(job)
+        and not is_suspended(job)
+        and halted_condition(job) is None
+        and status.plan is not None
+        and status.finalize_time is None
+        and status.shards.committed < status.shards.total
+    )
+
+
+def _left_seconds(job: AudioBatchJob) -> float:
+    """As the job's own estimate says; 0 for one that has none yet."""
+    estimate = job.status.estimate
+    if estimate is None:
+        return 0.0
+    return max(0.0, estimate.machine_seconds - seconds_milliseconds(job.status.usage.machine_seconds) / 1000)
+
+
+def _age(job: AudioBatchJob) -> tuple[str, str]:
+    """Older jobs get lanes first."""
+    return job.metadata.creation_timestamp, job.metadata.name
