@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.kube import Kube
@@ -158,7 +159,7 @@ def test_plan_judges_a_job_and_writes_nothing(
     async def write() -> None:
         async with await Kube.connect(installed_crds.kubeconfig) as kube:
             await kube.apply_status(MacAgent, "", "plan-mac", {"conditions": available, "machine": machine})
-            contract = {"digest": f"sha256:{'a' * 64}", "spec": CONTRACT}
+            contract = {"digest": f"sha256:{'a' * 64}", "spec": VoiceContractSpec.load(CONTRACT).in_full().dump()}
             usage = {"audioSeconds": "7200.000", "machineSeconds": "72.000"}
             await kube.apply_status(AudioBatchJob, jobs, "done", {**DONE, "contract": contract, "usage": usage})
 
