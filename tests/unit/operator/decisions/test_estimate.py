@@ -226,6 +226,7 @@ def test_a_job_has_an_estimate_from_its_plan_to_its_last_shard() -> None:
 
     known = JOB.model_copy(update={"status": JOB.status.model_copy(update={"estimate": estimated()})})
     assert decided(known, *running) == estimated(), "without a new look it stays"
+    assert decided(known, *running, found=outlook(lanes=3, pace=101_000)) == estimated(), "small change is not written"
     ended = [done(number, attempt(0, 5)) for number in range(SHARDS)]
     assert decided(known, *ended, found=outlook()) is None
     cancelled = known.model_copy(update={"spec": known.spec.model_copy(update={"cancel": True})})

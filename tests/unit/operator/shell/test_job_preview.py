@@ -145,7 +145,7 @@ HOUR = 3_600_000
         ([], HOUR, {"basedOn": "nothing: no job of this namespace has run this model yet"}),
         ([ran("n-1", "7200.000", "72.000")], HOUR, {"machineSeconds": 36, "wallSeconds": 18, "basedOn": "job n-1"}),
         ([ran("n-1", "100.000", "2.000"), ran("n-2", "300.000", "2.000")], HOUR, {"machineSeconds": 36}),
-        ([ran("n-1", "100.000", "1.000"), ran("o", "1.000", "1.000", OTHER)], HOUR, {"machineSeconds": 36}),
+        ([ran("n-1", "100.000", "1.000"), ran("o", "900.000", "3.000", OTHER)], HOUR, {"machineSeconds": 36}),
         (
             [ran("o", "1.000", "1.000", OTHER)],
             HOUR,
