@@ -16,8 +16,19 @@ from voxfleet_operator.reconcile.known_ladders import ladders_by_profile
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 
-SLOTS_SECONDS = 5.0
-"""How long the Macs' slots, which all jobs share, are taken as they were. An estimate need not be newer."""
+SHARED_SECONDS = 5.0
+"""How long what all jobs share is taken as it was. An estimate need not be newer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """A job that has work for lanes."""
+
+    uid: str
+    namespace: str
+    age: tuple[str, str]
+    """Older jobs get lanes first."""
+    left_seconds: float
 
 
 @dataclass(slots=True)
@@ -25,14 +36,16 @@ class LaneOutlooks:
     context: Context
     gatherer: PlacementGatherer
     _slots: tuple[MacSlot, ...] = ()
-    _slots_at_seconds: float = field(default=-inf)
+    _demands: tuple[_Demand, ...] = ()
+    _shared_at_seconds: float = field(default=-inf)
 
     def of(self, job: AudioBatchJob, model_digest: str) -> LaneOutlook:
         labels, common = self.context.cache.namespace_labels(job.metadata.namespace), placement_job(job, 0)
         views, contract = self.context.fleet.views(), job.status.contract
         ladders = {} if contract is None else ladders_by_profile(views, model_digest, contract.digest)
+        self._look_at_what_is_shared()
         lanes = measured_lanes = measured = 0
-        for slot in self._mac_slots():
+        for slot in self._slots:
             facts = views[slot.name].machine if slot.name in views else None
             if facts is None or static_reason(common, slot, labels) is not None:
                 continue
@@ -50,24 +63,28 @@ class LaneOutlooks:
             ahead_seconds=ahead_seconds,
         )
 
-    def _mac_slots(self) -> tuple[MacSlot, ...]:
-        now = self.context.clock()
-        if now - self._slots_at_seconds >= SLOTS_SECONDS:
-            held = HeldSlots()
-            self._slots = tuple(self.gatherer.mac_slot(mac, held) for mac in self.context.cache.all(MacAgent))
-            self._slots_at_seconds = now
-        return self._slots
+    def _look_at_what_is_shared(self) -> None:
+        now, cache = self.context.clock(), self.context.cache
+        if now - self._shared_at_seconds < SHARED_SECONDS:
+            return
+        held = HeldSlots()
+        self._slots = tuple(self.gatherer.mac_slot(mac, held) for mac in cache.all(MacAgent))
+        self._demands = tuple(
+            _Demand(job.metadata.uid, job.metadata.namespace, _age(job), _left_seconds(job))
+            for job in cache.all(AudioBatchJob)
+            if _wants_lanes(job)
+        )
+        self._shared_at_seconds = now
 
     def _others(self, job: AudioBatchJob) -> tuple[int, float]:
         """How many namespaces have work for lanes, and the machine time that jobs before this one still need."""
-        namespaces, ahead_seconds = {job.metadata.namespace}, 0.0
-        for other in self.context.cache.all(AudioBatchJob):
-            if other.metadata.uid == job.metadata.uid or not _wants_lanes(other):
-                continue
-            namespaces.add(other.metadata.namespace)
-            if other.metadata.namespace == job.metadata.namespace and _age(other) < _age(job):
-                ahead_seconds += _left_seconds(other)
-        return len(namespaces), ahead_seconds
+        own, age = job.metadata.namespace, _age(job)
+        ahead_seconds = sum(
+            other.left_seconds
+            for other in self._demands
+            if other.namespace == own and other.age < age and other.uid != job.metadata.uid
+        )
+        return len({own, *(other.namespace for other in self._demands)}), ahead_seconds
 
 
 def _wants_lanes(job: AudioBatchJob) -> bool:
@@ -91,5 +108,4 @@ def _left_seconds(job: AudioBatchJob) -> float:
 
 
 def _age(job: AudioBatchJob) -> tuple[str, str]:
-    """Older jobs get lanes first."""
     return job.metadata.creation_timestamp, job.metadata.name
