@@ -14,6 +14,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
@@ -79,6 +80,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
+        shared_ladders=SharedLadders(local.ladders),
         quarantine=local.quarantine,
         open_budget=local.open_budget,
         stages=STAGES,

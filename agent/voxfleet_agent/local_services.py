@@ -101,6 +101,7 @@ class LocalServices(StageServices):
 
     clock: Clock
     pools: LanePools
+    ladders: MacLadderBook
     confinement: Measured
 
 

@@ -57,8 +57,17 @@ class LadderTable(SpecModel):
     """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""
+    measured_on: str | None = None
+    """The MacAgent that measured it, if this Mac was handed it. Never in a file of a job: an agent that does not know
+    the field would not read the file."""
 
     @property
     def one_clip_at_a_time(self) -> bool:
         """Whether there was nothing to measure, because the model works on one clip at a time."""
         return not self.tiers and self.family is not None and self.chosen == 1
+
+    @property
+    def audio_milliseconds_per_second(self) -> int | None:
+        """How much audio a lane works through in a second with the chosen batch size; None if that is not measured."""
+        used = next((tier for tier in self.tiers if tier.batch_size == self.chosen), None)
+        return None if used is None else round(used.audio_seconds_per_second * 1000)

@@ -40,6 +40,9 @@ EPOCH_HEADER = "VoxFleet-Epoch"
 LEADER_HEADER = "VoxFleet-Leader"
 HEARTBEAT_SECONDS = 5
 TOMBSTONE_DAYS = 30
+MAX_REPORTED_LADDERS = 32
+MAX_LADDER_CHARACTERS = 16_384
+"""Of one table. One with eight batch sizes has about 2,500."""
 
 
 class AttemptKey(NamedTuple):
@@ -153,6 +156,34 @@ class S3Credentials(StatusModel):
     endpoint_url: str | None = None
 
 
+class ReportedLadder(StatusModel):
+    """A measured ladder, as its Mac tells of it and as another Mac is handed it."""
+
+    profile: Digest
+    """Digest of all that a measurement depends on besides model and contract: chip, versions, memory cap and so on."""
+    model_digest: Digest
+    contract_digest: Digest
+    audio_milliseconds_per_second: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """What a lane works through with the chosen batch size; None if that was not measured."""
+    measured_on: Annotated[str, Field(max_length=253)] | None = None
+    """The MacAgent that measured it; None in the report of the Mac that did."""
+    table: Annotated[str, Field(max_length=MAX_LADDER_CHARACTERS)]
+    """The LadderTable as JSON. Agents parse it strictly; the operator passes it on as it is."""
+
+
+class LadderList(StatusModel):
+    """Answer to GET /v1/ladders: the tables that hold for this Mac as it is, the newest first."""
+
+    ladders: tuple[ReportedLadder, ...] = ()
+
+
+def _readable_ladder(ladder: object, parse: ValidatorFunctionWrapHandler) -> ReportedLadder | None:
+    try:
+        return cast("ReportedLadder | None", parse(ladder))
+    except ValidationError:
+        return None
+
+
 class AttemptRequest(StatusModel):
     """Body of PUT /v1/attempts/{shardUID}/{n}. What is no part of the spec may differ when the PUT is repeated."""
 
@@ -164,6 +195,9 @@ class AttemptRequest(StatusModel):
     uri_prefixes: tuple[Annotated[str, Field(max_length=1024)], ...] | None = None
     """What MacAgent.spec.access opens to the job's namespace: bounds all that the attempt reads and writes, inside the
     agent's own `allow`. None: an operator that does not know the field."""
+    ladder: Annotated[ReportedLadder | None, WrapValidator(_readable_ladder)] = None
+    """What another Mac measured for this model and contract, for an agent that has measured nothing itself. None also
+    for one that this reader does not understand: it measures, then."""
 
 
 class AttemptState(StrEnum):
@@ -303,6 +337,10 @@ class MachineFacts(StatusModel):
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
     ledger_chain_id: str
     ledger_sequence: int
+    ladder_profile: Digest | None = None
+    """The `profile` of this Mac's ladders; None: an agent that takes no ladder from others."""
+    ladders_revision: Annotated[str, Field(max_length=64)] | None = None
+    """Another text means that GET /v1/ladders has another answer; None: the agent does not know that call."""
 
 
 def _readable_row(row: object, parse: ValidatorFunctionWrapHandler) -> SignedRow | None:

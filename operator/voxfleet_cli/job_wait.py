@@ -15,16 +15,16 @@ from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.quantities import hours_text
+from voxfleet_cli.mac_slots import slot_of
 from voxfleet_cli.surroundings import Surroundings
 from voxfleet_operator.metering.recent_use import added_up, counted_use_seconds, uncounted_use_seconds
 from voxfleet_operator.metering.statements import newest_heads
 from voxfleet_operator.placement.filters import NO_ACCESS, NO_LANE, has_access, static_reason
 from voxfleet_operator.placement.order import queue_of_jobs
-from voxfleet_operator.placement.snapshot import MacSlot, NamespaceStanding, PendingShard, PlacementJob
+from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.placement.waiting import pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts
-from voxfleet_operator.reconcile.mac.status import OFFLINE
 from voxfleet_operator.reconcile.shard.status import is_live
 
 Plain = dict[str, Any]
@@ -130,22 +130,6 @@ def _refusal(shard: PendingShard, mac: MacAgent, held: int, labels: Mapping[str,
     if reason is None and shard.needs_lane and slot.free_lanes < 1:
         reason = NO_LANE
     return "takes it, as far as can be seen" if reason is None else reason.singular
-
-
-def slot_of(mac: MacAgent, held_lanes: int) -> MacSlot:
-    """An available Mac, as far as its MacAgent tells."""
-    machine = mac.status.machine
-    lanes = 0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
-    return MacSlot(
-        name=mac.metadata.name,
-        labels=mac.metadata.labels,
-        access=mac.spec.access,
-        taints=mac.spec.taints,
-        chip="" if machine is None else machine.chip,
-        memory_bytes=0 if machine is None else machine.memory_bytes,
-        keeps_within_prefixes=True,
-        free_lanes=max(0, lanes - held_lanes),
-    )
 
 
 def _ordinal(number: int) -> str:

@@ -27,6 +27,7 @@ from voxfleet_cli.explain import explain, failed, looks_around, related_kinds
 from voxfleet_cli.job_commands import add_job_verbs, quarantine_app
 from voxfleet_cli.mac_commands import add_mac_verbs
 from voxfleet_cli.names import NoSuchObject, Target, find_object, kind_of, parse_target
+from voxfleet_cli.plan_command import add_plan
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
@@ -91,6 +92,7 @@ def results(
     raise typer.Exit(with_kube(kubeconfig, context, partial(_results, name, namespace)))
 
 
+add_plan(app)
 add_job_verbs(app)
 add_mac_verbs(app)
 app.add_typer(quarantine_app, name="quarantine")

@@ -12,12 +12,13 @@ from rich.text import Text
 from voxfleet_api.conditions import Reason
 from voxfleet_cli.columns import table
 from voxfleet_cli.explainers.explanation import UNSEEN_STATE, Plain
+from voxfleet_cli.job_preview.preview import COULD_NOT_RUN, COULD_RUN
 
 _OPENING = ("kind", "namespace", "name", "state", "next", "conditions")
 _TITLES = {"failures": "Failed clips", "quarantine": "Quarantined clips"}
 _UNSHOWN = ("observedGeneration", "lastTransitionTime")
-_GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED}
-_BAD = {Reason.FAILED, UNSEEN_STATE}
+_GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED, COULD_RUN}
+_BAD = {Reason.FAILED, UNSEEN_STATE, COULD_NOT_RUN}
 
 
 class Output(StrEnum):
@@ -70,9 +71,13 @@ def _rows(console: Console, title: str, items: list[Plain]) -> None:
     console.print()
     _line(console, "", (title, "bold"))
     text = table(
-        [column.upper() for column in used], [[str(item.get(column, "")) for column in used] for item in items]
+        [column.upper() for column in used], [[_cell(item.get(column, "")) for column in used] for item in items]
     )
     _line(console, text)
+
+
+def _cell(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def _is_text(column: str) -> bool:

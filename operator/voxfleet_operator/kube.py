@@ -236,6 +236,18 @@ class Kube:
         )
         return parse(kind, answer)
 
+    async def check(self, resource: Mapping[str, Any]) -> Json:
+        """What the API server would make of a new object of this project's kinds, which it does not store.
+
+        An unknown field is an error. Raises AlreadyExists only for an object that it would otherwise take.
+        """
+        kind = next((kind for kind in KINDS if kind.crd.kind == resource["kind"]), None)
+        if kind is None:
+            raise Invalid(f"{resource['kind']} is not a kind of {GROUP}")
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "dryRun": "All"}
+        path = resource_path(kind, resource["metadata"].get("namespace", ""))
+        return await self.request("POST", path, body=resource, query=query)
+
     async def apply_status(
         self,
         kind: type[R],
@@ -298,6 +310,11 @@ class Kube:
         except Forbidden as error:
             raise SecretForbidden(namespace, name) from error
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
+
+    async def namespace_labels(self, namespace: str) -> dict[str, str]:
+        """Raises NotFound, Forbidden."""
+        answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
+        return {str(name): str(value) for name, value in (answer["metadata"].get("labels") or {}).items()}
 
     async def kube_system_uid(self) -> str:
         """The UID that identifies a control plane."""

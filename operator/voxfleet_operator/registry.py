@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
 from voxfleet_operator import reconcile
+from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.reconcile import PlacementReconciler, placement_woken_by
 from voxfleet_operator.queue import PLACEMENT
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.registration import Reconciler, Registration, SharedFindings
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.triggers import Triggers
 
 
@@ -39,7 +43,11 @@ def triggers() -> Triggers:
 
 def reconcilers(context: Context) -> Mapping[str, Reconciler]:
     """Makes the reconcilers, by the kind of their keys."""
-    findings = SharedFindings.empty(context)
+    empty = SharedFindings.empty(context)
+    gatherer = PlacementGatherer(
+        context, empty.backoffs, empty.blockers, empty.lease_clock, StoredStatements(context.cache)
+    )
+    findings = replace(empty, outlook=LaneOutlooks(context, gatherer).of)
     return {
         PLACEMENT.kind: PlacementReconciler(context, findings),
         **{item.kind.crd.kind: item.make(context, findings) for item in registrations()},

@@ -106,11 +106,15 @@ class LaneBench:
         clips = [
             ClipTask(index, pool.clips[index].path, None, round(pool.audio_seconds[index] * 1000)) for index in longest
         ]
+
+        async def longest_clips() -> list[ClipTask]:
+            return clips
+
         machine = read_machine(self._directory)
         rule = dtype_rule(metal=machine.gpu_working_set_bytes is not None)
         book = MacLadderBook(self._directory / "ladders", machine.chip, machine.versions, 8 * 2**30, rule)
         try:
-            table = await book.table(self._lane, await self._model(), lane_order(Ladder()), clips)
+            table = await book.table(self._lane, await self._model(), lane_order(Ladder()), longest_clips)
         finally:
             await self._lane.kill()
         if table is None:

@@ -25,6 +25,7 @@ from voxfleet_api.protocol import (
     Event,
     LedgerPage,
     RenewRequest,
+    ReportedLadder,
     ShardResult,
 )
 from voxfleet_api.results import PlanResult
@@ -96,16 +97,20 @@ class AgentProcess:
         assert plan is not None
         return plan
 
-    def succeed(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> ShardResult:
-        status = self.run(spec, credentials)
+    def succeed(
+        self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None, ladder: ReportedLadder | None = None
+    ) -> ShardResult:
+        status = self.run(spec, credentials, ladder)
         assert status.state is AttemptState.SUCCEEDED, status.failure
         assert status.result is not None
         return status.result
 
-    def run(self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None) -> AttemptStatus:
+    def run(
+        self, spec: AttemptSpec, credentials: Mapping[str, str] | None = None, ladder: ReportedLadder | None = None
+    ) -> AttemptStatus:
         """Runs one attempt to its end. Raises httpx.TransportError when the agent dies."""
         cursor = self.attempts().cursor
-        status = self.put(spec, credentials)
+        status = self.put(spec, credentials, ladder=ladder)
         if not status.ended:
             status = self.until_ended(spec, cursor)
         self.status(spec)
@@ -116,10 +121,11 @@ class AgentProcess:
         spec: AttemptSpec,
         credentials: Mapping[str, str] | None = None,
         lease_seconds: int = LEASE_SECONDS,
+        ladder: ReportedLadder | None = None,
     ) -> AttemptStatus:
         """Puts an attempt and does not wait for it. Raises httpx.HTTPError, like every call of the agent."""
         body = spec.dump()
-        request = {
+        request: dict[str, object] = {
             "specDigest": digest_of(body),
             "spec": body,
             "leaseSeconds": lease_seconds,
@@ -127,6 +133,8 @@ class AgentProcess:
         }
         if credentials is not None:
             request["credentials"] = dict(credentials)
+        if ladder is not None:
+            request["ladder"] = ladder.dump()
         return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))
 
     def delete(self, spec: AttemptSpec) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from voxfleet_agent.attempts.slots import PoolView, SlotSource
 from voxfleet_agent.clock import Clock
+from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.stages.stage_runner import StageServices
@@ -22,5 +23,6 @@ class AttemptServices(StageServices):
     pools: PoolView
     unload_after_seconds: float
     """How long a lane without work keeps its model in memory."""
+    shared_ladders: SharedLadders
     open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]
     """Takes an attempt's credentials and the prefixes that are open to its namespace; without either, None."""

@@ -154,6 +154,11 @@ class Supervisor:
         spec = await asyncio.to_thread(
             spec_check.check_spec, request, key, self._services.machine, self._services.open_storage
         )
+        if request.ladder is not None and isinstance(spec, AttemptSpec) and spec.process is not None:
+            # Before the attempt starts: its stage finds the table where it would have put its own.
+            await self._services.shared_ladders.take_over(
+                request.ladder, spec.process.model_digest, spec.contract_digest
+            )
         async with self._admission:
             decision = decide_put(self._facts(key, request, spec))
             if isinstance(decision, Refusal):

@@ -37,7 +37,10 @@ def ladder(
     ] = None,
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Remove the ladders after showing them; the next job of each measures anew."),
+        typer.Option(
+            "--forget",
+            help="Remove the ladders after showing them; the next job of each measures, unless another Mac has it.",
+        ),
     ] = False,
 ) -> None:
     """Shows the measured batch sizes: memory, speed, the knees, and which batch size is used and why.
@@ -97,6 +100,8 @@ def print_ladders(tables: Sequence[LadderTable], out: Console) -> None:
             f"model {short(table.model_digest)}, contract {short(table.contract_digest)}, {table.sample_rate_hz} Hz\n"
             f"{table.chip}; {versions}; memory cap {estimates.mib_text(table.memory_cap_bytes)} MiB",
         )
+        if table.measured_on is not None:
+            out.print(f"measured on {table.measured_on}, whose chip, packages and memory cap are the same")
         if table.tiers:
             out.print(_grid(table))
         out.print(f"{knees.explain(table)}.\n")

@@ -1,19 +1,19 @@
-"""Stores the measured ladders of this Mac, one file each."""
+"""Stores the ladders of this Mac, one file each: those that it measured, and those that it was handed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
-from voxfleet_agent import blas
 from voxfleet_agent.durable_files import replace_file
 from voxfleet_agent.ladder import knees, measure
-from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
+from voxfleet_agent.ladder.ladder_profile import LadderProfile
+from voxfleet_agent.ladder.measure import LongestClips
+from voxfleet_agent.lanes.lane_types import Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -21,9 +21,8 @@ from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 
-KEY_PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
 MAX_TABLES = 500
-"""The most files that are kept; the least recently measured are deleted first."""
+"""The most files that are kept; the least recently written are deleted first."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +49,7 @@ class LadderFiles:
         """Returns (every table, latest first; the names of unreadable files)."""
         tables: list[LadderTable] = []
         unreadable: list[str] = []
-        for file in self._files():
+        for _, file in self._files():
             try:
                 table = _read(file)
             except UnreadableLadderError:
@@ -59,27 +58,31 @@ class LadderFiles:
                 tables += [] if table is None else [table]
         return tables, unreadable
 
+    def written(self) -> list[tuple[str, int]]:
+        """(key, time of its last change) of every table, latest first."""
+        return [(file.stem, at) for at, file in self._files()]
+
     def put(self, key: str, table: LadderTable) -> None:
         """Replaces the file atomically and durably."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self.folder / f"{key}.json", table.model_dump_json(by_alias=True, exclude_none=True).encode())
-        others = [file for file in self._files() if file.stem != key]
+        others = [file for _, file in self._files() if file.stem != key]
         for surplus in others[MAX_TABLES - 1 :]:
             surplus.unlink(missing_ok=True)
 
     def forget(self, tables: Sequence[LadderTable]) -> None:
         """Deletes the files of these tables. Raises OSError."""
-        for file in self._files():
+        for _, file in self._files():
             with contextlib.suppress(UnreadableLadderError):
                 if _read(file) in tables:
                     file.unlink(missing_ok=True)
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[tuple[int, Path]]:
         dated: list[tuple[int, str, Path]] = []
         for file in self.folder.glob("[!.]*.json"):
             with contextlib.suppress(FileNotFoundError):  # another process may delete files meanwhile
                 dated.append((file.stat().st_mtime_ns, file.name, file))
-        return [file for _, _, file in sorted(dated, reverse=True)]
+        return [(at, file) for at, _, file in sorted(dated, reverse=True)]
 
 
 class MacLadderBook:
@@ -88,22 +91,19 @@ class MacLadderBook:
     def __init__(
         self, folder: Path, chip: str, versions: Mapping[str, str], memory_cap_bytes: int, dtype_rule: str
     ) -> None:
-        """`versions`: those of this Mac's packages; only KEY_PACKAGES matter. `memory_cap_bytes`: the cap per lane.
-        `dtype_rule`: what models compute in on this Mac (engine.compute_dtype)."""
-        self._files = LadderFiles(folder)
-        self._chip = chip
-        self._versions = {name: versions.get(name, "missing") for name in KEY_PACKAGES}
-        self._memory_cap_bytes = memory_cap_bytes
-        self._dtype_rule = dtype_rule
+        """`versions`: those of this Mac's packages. `memory_cap_bytes`: the cap per lane. `dtype_rule`: what models
+        compute in on this Mac (engine.compute_dtype)."""
+        self.files = LadderFiles(folder)
+        self.profile = LadderProfile.of(chip, versions, memory_cap_bytes, dtype_rule)
         self._measuring = asyncio.Lock()
         self._stepping_down = asyncio.Lock()
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: LongestClips
     ) -> LadderTable | None:
         """See `stage_context.LadderBook`. Also None for Synthesize, which takes one text at a time, and when no clip
-        can be measured. For a model that works on one clip at a time the table has no tiers, and no clip is measured.
-        Raises VoxFleetError as Lane.load and Lane.work do."""
+        can be measured. For a model that works on one clip at a time the table has no tiers, and no clip is fetched.
+        Raises VoxFleetError as Lane.load and Lane.work do, and what `longest` raises."""
         ladder = spec.contract.batching.ladder
         if spec.task is Task.SYNTHESIZE:
             return None
@@ -123,8 +123,8 @@ class MacLadderBook:
             return await self._store(self._make_table(model, spec, contract_digest, measured), model)
 
     def stored(self, model: ResolvedModel, contract_digest: str) -> LadderTable | None:
-        table = self._files.get(self._key(model, contract_digest))
-        return table if table is not None and self._matches(table, model, contract_digest) else None
+        table = self.files.get(self.profile.key(model.digest, contract_digest))
+        return table if table is not None and self.profile.holds_for(table, model.digest, contract_digest) else None
 
     async def step_down(self, model: ResolvedModel, contract_digest: str, batch_size: int, reason: str) -> None:
         """See `stage_context.LadderBook`. Does nothing without a table or if its batch size is as small already."""
@@ -134,24 +134,22 @@ class MacLadderBook:
                 return
             lower = table.model_copy(update={"chosen": batch_size, "stepped_down_for": reason})
             try:
-                await asyncio.to_thread(self._files.put, self._key(model, contract_digest), lower)
+                await asyncio.to_thread(self.files.put, self.profile.key(model.digest, contract_digest), lower)
             except OSError as error:
                 _log.warning("a ladder's smaller batch size cannot be stored", reason=error.strerror)
             else:
                 _log.info("ladder stepped down", model=model.digest, contract=contract_digest, chosen=batch_size)
 
     async def _measure(
-        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask], ladder: Ladder
+        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: LongestClips, ladder: Ladder
     ) -> measure.MeasuredLadder:
-        if not longest:  # loading is enough to see whether there is a choice
-            return measure.MeasuredLadder((), await lane.load(model, spec))
         _log.info("measuring a ladder", model=model.digest)
         sizes = range(ladder.from_, ladder.to + 1)
         return await measure.measure_ladder(lane, model, spec, longest, sizes, self._cap_bytes(spec))
 
     async def _store(self, table: LadderTable, model: ResolvedModel) -> LadderTable:
         try:
-            await asyncio.to_thread(self._files.put, self._key(model, table.contract_digest), table)
+            await asyncio.to_thread(self.files.put, self.profile.key(model.digest, table.contract_digest), table)
         except OSError as error:
             _log.warning("the ladder cannot be stored and will be measured again", reason=error.strerror)
         _log.info("ladder", model=model.digest, contract=table.contract_digest, why=knees.explain(table))
@@ -168,8 +166,8 @@ class MacLadderBook:
         return LadderTable(
             model_digest=model.digest,
             contract_digest=contract_digest,
-            chip=self._chip,
-            versions=self._versions,
+            chip=self.profile.chip,
+            versions=dict(self.profile.versions),
             sample_rate_hz=loaded.sample_rate_hz,
             memory_cap_bytes=cap_bytes,
             tail_p95_milliseconds=tail_p95_milliseconds,
@@ -185,28 +183,8 @@ class MacLadderBook:
 
     def _cap_bytes(self, spec: LaneSpec) -> int:
         declared = spec.contract.batching.memory_cap
-        return self._memory_cap_bytes if declared is None else min(quantity_bytes(declared), self._memory_cap_bytes)
-
-    def _key(self, model: ResolvedModel, contract_digest: str) -> str:
-        parts = {
-            "model": model.digest,
-            "contract": contract_digest,
-            "chip": self._chip,
-            "versions": self._versions,
-            "poolMemoryCapBytes": self._memory_cap_bytes,
-            "dtype": self._dtype_rule,
-            "blasThreads": blas.threads_per_lane(os.environ),
-        }
-        return digest_of(parts).removeprefix("sha256:")
-
-    def _matches(self, table: LadderTable, model: ResolvedModel, contract_digest: str) -> bool:
-        """Whether the content matches the key: the file may have been copied from another Mac."""
-        return (table.model_digest, table.contract_digest, table.chip, table.versions) == (
-            model.digest,
-            contract_digest,
-            self._chip,
-            self._versions,
-        )
+        cap_bytes = self.profile.memory_cap_bytes
+        return cap_bytes if declared is None else min(quantity_bytes(declared), cap_bytes)
 
 
 def short(digest: str) -> str:
@@ -214,14 +192,19 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:8]
 
 
+def parse_table(content: bytes | str) -> LadderTable:
+    """Raises ValueError, which pydantic.ValidationError is, for what is no table or has no tiers in their order."""
+    table = LadderTable.model_validate_json(content)
+    if not table.one_clip_at_a_time:
+        knees.decide_knees(table.tiers, table.memory_cap_bytes)
+    return table
+
+
 def _read(file: Path) -> LadderTable | None:
     """None when there is no such file. Raises UnreadableLadderError."""
     try:
-        table = LadderTable.model_validate_json(file.read_bytes())
-        if not table.one_clip_at_a_time:
-            knees.decide_knees(table.tiers, table.memory_cap_bytes)
+        return parse_table(file.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # pydantic.ValidationError is a ValueError
+    except (OSError, ValueError) as error:
         raise UnreadableLadderError(file.name) from error
-    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -20,6 +20,9 @@ MIN_CLIPS = 16
 OVER_THE_CAP = frozenset(
     {FailureClass.MEMORY_EXCEEDED, FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT}
 )
+
+LongestClips = Callable[[], Awaitable[Sequence[ClipTask]]]
+"""Fetches clips of the job, the longest first, as many as the largest tier needs; none when none can be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,25 @@ async def measure_ladder(
     lane: Lane,
     model: ResolvedModel,
     spec: LaneSpec,
-    longest: Sequence[ClipTask],
+    longest: LongestClips,
     sizes: Sequence[int],
     memory_cap_bytes: int,
 ) -> MeasuredLadder:
     """Measures `sizes`, ascending, up to the first that exceeds the cap or makes the lane step down.
 
-    Measures nothing of a model that works on one clip at a time. If even the first size makes it step down, measures
-    only size 1. The first batch of each child counts for memory but not for time. Drops a clip that fails and measures
-    the tier again. Raises VoxFleetError for a failure at the smallest batch size that no single clip caused. Leaves the
-    lane without a model and with its original batch size.
+    Measures nothing of a model that works on one clip at a time, which stays loaded. If even the first size makes it
+    step down, measures only size 1. The first batch of each child counts for memory but not for time. Drops a clip that
+    fails and measures the tier again. Raises VoxFleetError for a failure at the smallest batch size that no single clip
+    caused. Leaves the lane without a model and with its original batch size.
     """
+    measurement = _LadderMeasurement(lane, model, spec)
+    loaded_model = await measurement.fresh_child()
+    if not loaded_model.batches:
+        return MeasuredLadder((), loaded_model)
     original_batch_size = lane.batch_size
-    measurement = _LadderMeasurement(lane, model, spec, tuple(longest))
     tiers: list[LadderTier] = []
     try:
-        loaded_model = await measurement.fresh_child()
-        if not loaded_model.batches:
-            return MeasuredLadder((), loaded_model)
+        measurement.clips = tuple(await longest())
         for size in sizes:
             tier = await measurement.tier(size, first=not tiers)
             if tier is None:
@@ -93,11 +97,11 @@ def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[MeasuredBatch, .
 
 
 class _LadderMeasurement:
-    def __init__(self, lane: Lane, model: ResolvedModel, spec: LaneSpec, clips: tuple[ClipTask, ...]) -> None:
+    def __init__(self, lane: Lane, model: ResolvedModel, spec: LaneSpec) -> None:
         self._lane = lane
         self._model = model
         self._spec = spec
-        self._clips = clips
+        self.clips: tuple[ClipTask, ...] = ()
         self._fresh = False
 
     async def fresh_child(self) -> LoadedModel:
@@ -108,11 +112,11 @@ class _LadderMeasurement:
 
     async def tier(self, size: int, *, first: bool) -> LadderTier | None:
         """Measures one tier; None when it does not fit or no clip remains. `first`: no smaller tier was measured."""
-        while self._clips:
+        while self.clips:
             if not self._fresh:
                 await self.fresh_child()
             self._fresh = False
-            batches = plan_batches(self._clips, size)
+            batches = plan_batches(self.clips, size)
             try:
                 verdicts = await self._verdicts(batches, size)
             except VoxFleetError as error:
@@ -126,7 +130,7 @@ class _LadderMeasurement:
             }
             if not failed:
                 return _tier(self._lane, batches, verdicts, size)
-            self._clips = tuple(clip for clip in self._clips if clip.path not in failed)
+            self.clips = tuple(clip for clip in self.clips if clip.path not in failed)
         return None
 
     async def _verdicts(self, batches: Sequence[MeasuredBatch], size: int) -> dict[int, ClipVerdict] | None:

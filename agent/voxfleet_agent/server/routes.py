@@ -54,6 +54,7 @@ class Routes:
             Route("/metrics", self.show_metrics, methods=["GET"]),
             Route("/v1/identity", self.identity, methods=["GET"]),
             Route("/v1/machine", self.machine, methods=["GET"]),
+            Route("/v1/ladders", self.ladders, methods=["GET"]),
             Route("/v1/attempts", self.attempts, methods=["GET"]),
             Route("/v1/attempts/{shard_uid}/{attempt}", self.attempt, methods=["GET"]),
             Route("/v1/attempts/{shard_uid}/{attempt}", self.put_attempt, methods=["PUT"]),
@@ -89,6 +90,7 @@ class Routes:
     async def machine(self, request: Request) -> Response:
         self._require_read(request)
         machine, pools, ledger = self._services.machine, self._services.pools, self._services.ledger
+        ladders = self._services.shared_ladders
         sequence = await self._services.journal.read(lambda db: last_sequence(db, ledger.chain_id))
         return json_response(
             MachineFacts(
@@ -106,8 +108,14 @@ class Routes:
                 lacks_scratch=self._services.scratch.shortage() is not None,
                 ledger_chain_id=ledger.chain_id,
                 ledger_sequence=sequence,
+                ladder_profile=ladders.profile(),
+                ladders_revision=await ladders.revision(),
             )
         )
+
+    async def ladders(self, request: Request) -> Response:
+        self._require_read(request)
+        return json_response(await self._services.shared_ladders.told())
 
     async def attempts(self, request: Request) -> Response:
         self._require_read(request)

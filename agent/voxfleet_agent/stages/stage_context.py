@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,13 +22,17 @@ class LadderBook(Protocol):
     """The ladder tables of this Mac: measured batch sizes by model and contract."""
 
     async def table(
-        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
+        self,
+        lane: Lane,
+        model: ResolvedModel,
+        spec: LaneSpec,
+        longest: Callable[[], Awaitable[Sequence[ClipTask]]],
     ) -> LadderTable | None:
         """The table for this model, Mac and contract; measured now when none is stored.
 
-        None when none is stored and the contract declares no ladder. `longest`: fetched clips of the job, the longest
-        first, as many as the largest tier needs; none for a model that works on one clip at a time. A measurement
-        leaves the lane without a model: load it afterwards.
+        None when none is stored and the contract declares no ladder. `longest` fetches clips of the job, the longest
+        first, as many as the largest tier needs; called at most once, and not for a model that works on one clip at a
+        time. A measurement leaves the lane without a model: load it afterwards.
         """
         ...
 

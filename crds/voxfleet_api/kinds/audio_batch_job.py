@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -313,6 +314,32 @@ class JobUsage(StatusModel):
     settled: Annotated[bool, Field(description="True when every attempt has ended and its rows are verified.")] = False
 
 
+class EstimateBasis(StrEnum):
+    """What an estimate goes by."""
+
+    LADDER = "Ladder"  # batch sizes that these Macs have measured for this model and contract
+    SHARDS = "Shards"  # the shards of this job that have a result
+
+
+class JobEstimate(StatusModel):
+    """What the job is expected to take, from its plan on. A guess, which nobody is billed for."""
+
+    machine_seconds: Annotated[
+        int,
+        Field(ge=0, description="Lane time of all attempts at the job's end; usage.machineSeconds has what is used."),
+    ]
+    finishes_at: Annotated[
+        Timestamp | None,
+        Field(description="When its last shard is expected to end. Absent while no Mac can work on it."),
+    ] = None
+    basis: Annotated[
+        str,
+        OPEN_VALUE,
+        open_enum(EstimateBasis),
+        Field(description="Ladder: batch sizes that its Macs have measured. Shards: its own shards with a result."),
+    ]
+
+
 class ScratchReport(StatusModel):
     """Scratch that the job's attempts used on their Macs."""
 
@@ -351,6 +378,10 @@ class AudioBatchJobStatus(StatusModel):
         Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),
     ] = ()
     pending_reason: Annotated[Message | None, Field(description="Why the next shard has no Mac.")] = None
+    estimate: Annotated[
+        JobEstimate | None,
+        Field(description="What it is expected to take. Absent before the plan, at its end, and while nothing tells."),
+    ] = None
     usage: JobUsage = JobUsage()
     scratch: ScratchReport = ScratchReport()
     results: Annotated[StoredFile | None, Field(description="index.json, the list of all result files.")] = None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import FailedClip
+from voxfleet_api.kinds.audio_batch_job import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
 from voxfleet_operator.reconcile.job_life import takes_attempts
+
+_BASES: Mapping[str, str] = {
+    EstimateBasis.LADDER: "what its Macs have measured, without loading and fetching",
+    EstimateBasis.SHARDS: "its own shards with a result",
+}
 
 
 def _details(job: AudioBatchJob, related: Related) -> Plain:
@@ -21,6 +26,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
         "pending": status.pending_reason,
         **({} if related.around is None else wait_of(job, related.around)),
         "reruns": None if job.spec.source is None else f"{job.spec.source.select} of {job.spec.source.job_ref.name}",
+        "estimate": _estimate(job),
         "clips": status.clips.dump(),
         "input": status.plan.selection.text if status.plan and status.plan.selection else None,
         "failures": _clips(status.failures),
@@ -31,6 +37,21 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
         "usage": status.usage.dump(),
         "results": status.results.uri if status.results else None,
     }
+
+
+def _estimate(job: AudioBatchJob) -> str | None:
+    """What the job is expected to take; from its plan to its last shard, also why nobody knows yet."""
+    status, estimate = job.status, job.status.estimate
+    if estimate is not None:
+        by = _BASES.get(estimate.basis, str(estimate.basis))
+        ends = "" if estimate.finishes_at is None else f", its last shard ends about {estimate.finishes_at}"
+        return f"{estimate.machine_seconds} machine-seconds in all{ends}; by {by}"
+    if status.plan is None or status.finalize_time is not None or not status.clips.total:
+        return None
+    ended = (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.HALTED)
+    if any(is_true(status.conditions, type_) for type_ in ended):
+        return None
+    return "unknown until a shard has ended: no Mac that may run it has measured this model under this contract"
 
 
 def _clips(clips: Iterable[FailedClip]) -> list[Plain]:

@@ -28,6 +28,7 @@ from voxfleet_api.protocol import (
     Event,
     EventAck,
     Identity,
+    LadderList,
     LedgerPage,
     MachineFacts,
     Problem,
@@ -101,6 +102,10 @@ class AgentClient:
 
     async def machine(self) -> MachineFacts:
         return _parse(MachineFacts, await self._call("GET", "/v1/machine"))
+
+    async def ladders(self) -> LadderList:
+        """To be called only if the machine's facts name a revision: an older agent does not know the call."""
+        return _parse(LadderList, await self._call("GET", "/v1/ladders"))
 
     async def attempts(self) -> AttemptList:
         """All attempts, page by page, and the cursor of the first page. An agent that knows no pages sends all."""

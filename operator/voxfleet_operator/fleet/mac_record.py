@@ -8,7 +8,16 @@ from types import MappingProxyType
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
 from voxfleet_api.ledger import ChainHead, SignedRow
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, ShardProgress
+from voxfleet_api.protocol import (
+    MAX_REPORTED_LADDERS,
+    AttemptKey,
+    AttemptState,
+    AttemptStatus,
+    LadderList,
+    MachineFacts,
+    ReportedLadder,
+    ShardProgress,
+)
 from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
 
@@ -29,6 +38,7 @@ class MacRecord:
         self._attempts: dict[AttemptKey, AttemptStatus] = {}
         self._waiting: dict[AttemptKey, AttemptStatus] = {}
         self._usage: Mapping[AttemptKey, AttemptUsage] = MappingProxyType({})
+        self._ladders_revision: str | None = None
         self._view = MacView(
             name, connected=False, reason=Reason.CONNECTING, message="the first connection is under way"
         )
@@ -68,6 +78,23 @@ class MacRecord:
             return False
         self._render(machine=machine)
         return old is None or _decisive_facts(machine) != _decisive_facts(old)
+
+    @property
+    def lacks_ladders(self) -> bool:
+        """Whether the facts name another revision of the Mac's ladders than what was last taken."""
+        facts = self._view.machine
+        return facts is not None and facts.ladders_revision not in (None, self._ladders_revision)
+
+    def ladders_reported(self, listed: LadderList) -> None:
+        """Takes the ladders of the revision that the facts name. They change no decision at once."""
+        facts = self._view.machine
+        self._ladders_revision = None if facts is None else facts.ladders_revision
+        own = {
+            (ladder.model_digest, ladder.contract_digest): ladder
+            for ladder in reversed(listed.ladders[:MAX_REPORTED_LADDERS])  # of two, the newer one stays
+            if facts is not None and ladder.profile == facts.ladder_profile
+        }
+        self._render(ladders=MappingProxyType(own))
 
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
         """Takes the complete list of attempts: an attempt that it lacks is gone."""
@@ -160,6 +187,7 @@ class MacRecord:
         message: str | None = None,
         identity: MachineIdentity | None = None,
         machine: MachineFacts | None = None,
+        ladders: Mapping[tuple[str, str], ReportedLadder] | None = None,
     ) -> None:
         old = self._view
         self._view = MacView(
@@ -173,6 +201,7 @@ class MacRecord:
             usage=self._usage,
             rows=self.book.rows,
             ledger_error=self.book.error,
+            ladders=old.ladders if ladders is None else ladders,
         )
 
 
@@ -193,4 +222,4 @@ def _news(status: AttemptStatus | None) -> AttemptStatus | None:
 def _decisive_facts(machine: MachineFacts) -> MachineFacts:
     """The facts without those that move with work."""
     pools = tuple(pool.model_copy(update={"free_lanes": 0}) for pool in machine.pools)
-    return machine.model_copy(update={"pools": pools, "ledger_sequence": 0})
+    return machine.model_copy(update={"pools": pools, "ledger_sequence": 0, "ladders_revision": None})

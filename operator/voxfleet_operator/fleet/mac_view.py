@@ -10,7 +10,15 @@ from typing import Protocol
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, MachineFacts, Problem, S3Credentials
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptRequest,
+    AttemptStatus,
+    MachineFacts,
+    Problem,
+    ReportedLadder,
+    S3Credentials,
+)
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
@@ -35,6 +43,8 @@ class MacView:
     """The verified rows that are not settled, each chain in its order."""
     ledger_error: str | None = None
     """The message that names the first row that failed verification."""
+    ladders: Mapping[tuple[str, str], ReportedLadder] = field(default_factory=dict)
+    """The batch sizes that it has measured, by digest of model and contract."""
 
 
 def stands_for(view: MacView, record: AttemptRecord) -> bool:

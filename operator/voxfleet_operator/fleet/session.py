@@ -18,7 +18,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, MachineFacts
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, LadderList, MachineFacts
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
@@ -289,9 +289,22 @@ class MacSession:
         """Goes on renewing after the first renewal."""
         while True:
             self._machine_reported(await client.machine())
+            await self._read_ladders(client)
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
             await wait(self._renew_now, interval)
             await self._renew(client)
+
+    async def _read_ladders(self, client: AgentClient) -> None:
+        """If the agent has other ones than before; leases were renewed first."""
+        if not self._record.lacks_ladders:
+            return
+        ladders = LadderList()
+        try:
+            ladders = await client.ladders()
+        except (AgentRefused, AgentUnreachable) as error:
+            # Nobody waits for a ladder. It is asked for again once the agent names another revision.
+            self._log.warning("ladders_not_read", error=str(error))
+        self._record.ladders_reported(ladders)
 
     async def _renew(self, client: AgentClient) -> None:
         self._renew_now.clear()

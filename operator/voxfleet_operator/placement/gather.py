@@ -12,7 +12,6 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
-from voxfleet_operator.placement.expected_time import expected_process_seconds
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
     CONTROL_SLOTS,
@@ -24,6 +23,7 @@ from voxfleet_operator.placement.snapshot import (
 from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.job.estimate import own_shard_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import JobBlockers
 from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
@@ -59,7 +59,7 @@ class PlacementGatherer:
         now = self.context.now()
         return PlacementSnapshot(
             shards=pending,
-            macs=tuple(self._mac_slot(mac, held, now) for mac in cache.all(MacAgent)),
+            macs=tuple(self.mac_slot(mac, held, now) for mac in cache.all(MacAgent)),
             namespace_labels=labels,
             standings=self._standings(shards, pending, labels, now),
         )
@@ -83,7 +83,7 @@ class PlacementGatherer:
         """`named`: the shards that name the job."""
         shards = JobShards.of(job, named)
         common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
-        process_seconds = expected_process_seconds(job.status.plan, shards.process)
+        process_seconds = own_shard_seconds(shards.process)
         for shard in unfinished(job, shards):
             uid, replaces_lost = shard.metadata.uid, is_live(shard)
             if self.context.cache.is_assumed(uid) or (replaces_lost and not self.may_be_replaced(job, shard)):
@@ -107,7 +107,7 @@ class PlacementGatherer:
         used = added_up(uncounted_use_seconds(shards, self.statements.heads), self.statements.use_seconds(now))
         return standings(shards, pending, used, labels, now)
 
-    def _mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
+    def mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)

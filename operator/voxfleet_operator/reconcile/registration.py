@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from voxfleet_api.kinds import Resource
+from voxfleet_api.kinds import AudioBatchJob, Resource
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.triggers import WokenBy, wakes_nothing
 
@@ -24,6 +25,14 @@ class Reconciler(Protocol):
         ...
 
 
+OutlookOf = Callable[[AudioBatchJob, str], LaneOutlook]
+"""The lanes that a job may count on, for its model's digest. Placement knows."""
+
+
+def _no_lanes(job: AudioBatchJob, model_digest: str) -> LaneOutlook:
+    return LaneOutlook(lanes=0)
+
+
 @dataclass(frozen=True, slots=True)
 class SharedFindings:
     """What reconcilers find out for each other. The next process has to find it anew."""
@@ -32,6 +41,7 @@ class SharedFindings:
     blockers: JobBlockers
     pending_reasons: PendingReasons
     lease_clock: LeaseClock
+    outlook: OutlookOf = _no_lanes
 
     @classmethod
     def empty(cls, context: Context) -> SharedFindings:

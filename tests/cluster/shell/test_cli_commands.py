@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -242,3 +243,98 @@ def test_quarantine_is_listed_and_released(run: Any, jobs: str, installed_crds: 
     spec = spec_of(installed_crds, jobs, "done-retry-1")["spec"]
     assert spec["source"] == {"jobRef": {"name": "done"}, "select": "Quarantined", "indexes": "3"}
     assert spec["contractRef"] == {"name": "lenient"}
+
+
+PLANNED_CONTRACT = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
+PLANNED = {
+    "contractRef": {"name": "new-calls"},
+    "model": {"builtin": {"name": "commands"}},
+    "input": {"prefix": {"uri": "file:///in/"}},
+    "output": {"uri": "file:///out/"},
+}
+
+
+def written(folder: Path, spec: dict[str, object], name: str = "planned", *, contract: bool = True) -> str:
+    """A file with a job, and its contract."""
+    documents = [{"apiVersion": API_VERSION, "kind": "AudioBatchJob", "metadata": {"name": name}, "spec": spec}]
+    if contract:
+        metadata = {"name": "new-calls"}
+        documents.append(
+            {"apiVersion": API_VERSION, "kind": "VoiceContract", "metadata": metadata, "spec": PLANNED_CONTRACT}
+        )
+    file = folder / "job.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+    return str(file)
+
+
+def test_plan_judges_a_job_and_writes_nothing(
+    run: Any, jobs: str, installed_crds: ControlPlane, tmp_path: Path
+) -> None:
+    def plan(file: str, *more: str) -> tuple[int, Any]:
+        result = run("plan", "-f", file, "-n", jobs, "-o", "json", *more)
+        return result.exit_code, json.loads(result.stdout)
+
+    code, plain = plan(written(tmp_path, PLANNED))
+    assert (code, plain["next"]) == (1, "0/0 Macs fit: there is no MacAgent; apply one")
+    assert plain["contract"] == "new-calls, in the file"
+    assert plan(written(tmp_path, PLANNED, contract=False))[1]["problems"][0].startswith("VoiceContract new-calls does")
+
+    access = [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": jobs}},
+            "uriPrefixes": ["file:///in/", "file:///out/"],
+        }
+    ]
+    mac = changed(MAC, {"metadata.name": "plan-mac", "spec.access": access})
+    installed_crds.apply(mac)
+    machine = {
+        "hardwareId": "h",
+        "chip": "M4",
+        "memoryBytes": 1,
+        "os": "macOS",
+        "versions": {},
+        "pools": [{"name": "offline", "kind": "Offline", "lanes": 2}],
+    }
+    available = [{"type": "Available", "status": "True", "reason": "Available", "lastTransitionTime": SINCE}]
+
+    async def write() -> None:
+        async with await Kube.connect(installed_crds.kubeconfig) as kube:
+            await kube.apply_status(MacAgent, "", "plan-mac", {"conditions": available, "machine": machine})
+            contract = {
+                "digest": f"sha256:{'a' * 64}",
+                "spec": VoiceContractSpec.load(PLANNED_CONTRACT).in_full().dump(),
+            }
+            usage = {"audioSeconds": "7200.000", "machineSeconds": "72.000"}
+            await kube.apply_status(AudioBatchJob, jobs, "done", {**DONE, "contract": contract, "usage": usage})
+
+    asyncio.run(write())
+    try:
+        code, plain = plan(written(tmp_path, PLANNED), "--audio", "1h")
+        assert (code, plain["state"]) == (0, "CouldRun")
+        assert plain["macs"] == [{"name": "plan-mac", "fits": True, "lanes": 2}]
+        assert plain["estimate"]["machineSeconds"] == 36
+        assert plain["estimate"]["basedOn"] == "job done, under another contract"
+
+        for changes, problem in (
+            ({"modle": {}}, 'unknown field "spec.modle"'),
+            ({"parallelism": 0}, "spec.parallelism"),
+            ({"task": "Synthesize"}, "task Synthesize needs synthesis"),
+        ):
+            code, plain = plan(written(tmp_path, {**PLANNED, **changes}))
+            assert (code, plain["state"]) == (1, "CouldNotRun") and problem in plain["next"]
+        code, plain = plan(written(tmp_path, PLANNED, "new"))
+        assert code == 1 and "a job new exists already" in plain["next"]
+    finally:
+        installed_crds.kubectl("delete", "mac", "plan-mac")
+    names = {"broken", "done", "new"}
+    assert {line.split()[0] for line in run("get", "jobs", "-n", jobs).stdout.splitlines()[1:]} == names
+    assert "no voicecontracts found" in run("get", "contracts", "-n", jobs).stderr
+
+
+def test_plan_is_told_from_wrong_usage(run: Any, jobs: str, tmp_path: Path) -> None:
+    file = written(tmp_path, PLANNED)
+    assert run("plan", "-f", file, "-n", jobs, "--audio", "long").exit_code == 2
+    assert run("plan", "-f", str(tmp_path / "none.yaml"), "-n", jobs).exit_code == 2
+    assert run("plan", "-n", jobs).exit_code == 2
+    assert run("plan", "-f", file, "-n", "no-such-namespace").exit_code == 1
+    assert "voxfleet plan -f job.yaml" in run("plan", "--help").stdout

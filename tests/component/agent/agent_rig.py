@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,10 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
+from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_agent.ladder.ladder_book import MacLadderBook
+from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
@@ -284,6 +287,7 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         unload_after_seconds=900,
         models=NoModels(),
         ladders=NoLadders(),
+        shared_ladders=SharedLadders(ladder_book(folder)),
         quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
@@ -316,6 +320,11 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         await journal.close()
 
 
+def ladder_book(folder: Path) -> MacLadderBook:
+    """The agent's ladders, which its stand-in stages do not ask for."""
+    return MacLadderBook(folder / "state" / "ladders", MACHINE.chip, MACHINE.versions, 2**30, FLOAT32)
+
+
 class NoModels:
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         return MODEL
@@ -323,7 +332,11 @@ class NoModels:
 
 class NoLadders:
     async def table(
-        self, lane: Lane, model: ResolvedModel, spec: LaneSpec, longest: Sequence[ClipTask]
+        self,
+        lane: Lane,
+        model: ResolvedModel,
+        spec: LaneSpec,
+        longest: Callable[[], Awaitable[Sequence[ClipTask]]],
     ) -> LadderTable | None:
         return None
 

@@ -36,11 +36,13 @@ from voxfleet_api.protocol import (
     Event,
     EventType,
     Identity,
+    LadderList,
     LedgerPage,
     LedgerSpan,
     MachineFacts,
     PoolFacts,
     RenewAnswer,
+    ReportedLadder,
     identity_claim,
 )
 
@@ -48,6 +50,7 @@ CONTROL_PLANE = "11111111-2222-3333-4444-555555555555"
 HEARTBEAT_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
 CHAIN = "chain-1"
+LADDER_PROFILE = "sha256:" + "1" * 64
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
@@ -109,6 +112,10 @@ class StandInAgent:
     """PUT and DELETE are never answered."""
     list_unreadable: bool = False
     """The list of attempts is in a form that nobody knows."""
+    ladders: tuple[ReportedLadder, ...] | None = None
+    """None: it knows no ladders, as an older agent."""
+    ladders_revision: str = "1"
+    ladders_unreadable: bool = False
     seen: list[Seen] = field(default_factory=list)
     rows: list[SignedRow] = field(default_factory=list)
     attempts: dict[str, AttemptStatus] = field(default_factory=dict)
@@ -201,6 +208,7 @@ class StandInAgent:
             routes=[
                 Route("/v1/identity", self._identity),
                 Route("/v1/machine", self._machine),
+                Route("/v1/ladders", self._ladders),
                 Route("/v1/attempts", self._attempts),
                 Route("/v1/attempts/{shard_uid}/{attempt:int}", self._attempt, methods=["PUT", "DELETE"]),
                 Route("/v1/renew", self._renew, methods=["POST"]),
@@ -248,8 +256,14 @@ class StandInAgent:
             pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
             ledger_chain_id=CHAIN,
             ledger_sequence=len(self.rows) - 1,
+            ladder_profile=None if self.ladders is None else LADDER_PROFILE,
+            ladders_revision=None if self.ladders is None else self.ladders_revision,
         )
         return await self._admit(request) or JSONResponse(facts.dump())
+
+    async def _ladders(self, request: Request) -> Response:
+        answer = {"ladders": "some"} if self.ladders_unreadable else LadderList(ladders=self.ladders or ()).dump()
+        return await self._admit(request) or JSONResponse(answer)
 
     async def _attempts(self, request: Request) -> Response:
         listing = AttemptList(attempts=tuple(self.attempts.values()), cursor=f"journal-1:{len(self._events)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.unit.agent.ladder.paper_lane import fetching
 
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
@@ -60,7 +61,7 @@ async def test_the_default_models_ladder_is_measured_stored_and_shown(model: Res
     lane = ProcessLane("offline-0", tmp_path / "lane")
     book = MacLadderBook(tmp_path / "state" / "ladders", "paper & pencil", VERSIONS, CAP_BYTES, FLOAT32)
     try:
-        table = await book.table(lane, model, make_spec(3), good_clips(3))
+        table = await book.table(lane, model, make_spec(3), fetching(good_clips(3)))
         assert lane.loaded_digest is None
     finally:
         await lane.kill()
@@ -111,7 +112,7 @@ async def test_repeated_runs_agree_within_one_step(model: ResolvedModel, tmp_pat
         lane = ProcessLane("offline-0", tmp_path / f"lane-{run}")
         try:
             book = MacLadderBook(tmp_path / f"ladders-{run}", "paper", VERSIONS, CAP_BYTES, FLOAT32)
-            table = await book.table(lane, model, make_spec(8), good_clips(8))
+            table = await book.table(lane, model, make_spec(8), fetching(good_clips(8)))
         finally:
             await lane.kill()
         assert table is not None

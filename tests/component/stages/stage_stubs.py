@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from voxfleet_agent.journal.stage_journal import FrozenPart
-from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown, SynthesizedFile
+from voxfleet_agent.lanes.lane_types import (
+    ClipTask,
+    ClipVerdict,
+    Lane,
+    LaneSpec,
+    LoadedModel,
+    StepDown,
+    SynthesizedFile,
+)
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage_context import StageJournal
 from voxfleet_agent.storage import Listing, ObjectVersion, Storage
@@ -242,9 +250,14 @@ class StubLadders:
         self.stepped_down: list[tuple[int, str]] = []
 
     async def table(
-        self, lane: object, model: ResolvedModel, lane_spec: LaneSpec, longest: Sequence[ClipTask]
+        self,
+        lane: Lane,
+        model: ResolvedModel,
+        lane_spec: LaneSpec,
+        longest: Callable[[], Awaitable[Sequence[ClipTask]]],
     ) -> LadderTable | None:
-        self.measured.append([(task.index, task.path.read_bytes()) for task in longest])
+        clips = await longest() if (await lane.load(model, lane_spec)).batches else ()
+        self.measured.append([(task.index, task.path.read_bytes()) for task in clips])
         await asyncio.sleep(MEASURING_MILLISECONDS / 1000)  # measuring takes time
         return ladder_table(self.chosen)
 

@@ -12,7 +12,7 @@ from tests.component.lanes.lane_rig import STAND_IN, tone
 from tests.component.stages.stage_reading import read_run, rows_of
 from tests.component.stages.stage_rig import CONTRACT, Job, planned
 from tests.component.stages.stage_stubs import MODEL_DIGEST, FixedModel, MemoryJournal, StubLane, ladder_table
-from tests.unit.agent.ladder.paper_lane import PaperLane, make_clips
+from tests.unit.agent.ladder.paper_lane import PaperLane, fetching, make_clips
 
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.lanes.lane import ProcessLane
@@ -98,7 +98,7 @@ async def measured_book(folder: Path) -> MacLadderBook:
     book = MacLadderBook(folder / "ladders", "paper", {}, 2**30, "float32")
     lane_spec = LaneSpec(Task.TRANSCRIBE, LADDER, Transcription())
     lane = PaperLane(fixed_milliseconds=300, each_milliseconds=100)
-    table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), lane_spec, make_clips(folder))
+    table = await book.table(lane, ResolvedModel(folder, MODEL_DIGEST), lane_spec, fetching(make_clips(folder)))
     assert table is not None and table.chosen == 3
     return book
 

@@ -31,19 +31,23 @@ async def find_or_measure_ladder(
 
     A model that works on one clip at a time has a table without tiers, and no clip is fetched for it. None: the lane
     keeps its own batch size. Raises VoxFleetError.
+
+    Clips are fetched only once the model is loaded and batches, so that it is loaded once for the smallest tier.
     """
     table = ctx.ladders.stored(model, ctx.spec.contract_digest)
     ladder = ctx.spec.contract.batching.ladder
     # Texts are synthesized one at a time, so there is no batch to measure.
     if table is not None or ladder is None or lane_spec.task is not Task.TRANSCRIBE:
         return table
-    if not (await lane.load(model, lane_spec)).batches:
-        return await ctx.ladders.table(lane, model, lane_spec, ())
-    longest = heapq.nlargest(ladder.to, lengths, key=lambda index: (lengths[index], -index))
     tasks: list[ClipTask] = []
-    try:
+
+    async def fetch_longest() -> Sequence[ClipTask]:
+        longest = heapq.nlargest(ladder.to, lengths, key=lambda index: (lengths[index], -index))
         await _fetch_longest(ctx, clip_source, [clips[index] for index in longest], tasks)
-        return await ctx.ladders.table(lane, model, lane_spec, tasks) if tasks else None
+        return tasks
+
+    try:
+        return await ctx.ladders.table(lane, model, lane_spec, fetch_longest)
     finally:
         for task in tasks:
             await ctx.scratch.release(task.path)

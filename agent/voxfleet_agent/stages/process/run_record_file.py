@@ -44,7 +44,7 @@ def make_run_record(
         dtype=loaded.dtype,
         seed=loaded.seed,
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
-        ladder=ladder,
+        ladder=None if ladder is None else ladder.model_copy(update={"measured_on": None}),
         ladder_milliseconds=ladder_milliseconds,
         readings=lane.readings(),
     )

@@ -15,16 +15,19 @@ from voxfleet_api.kinds.audio_batch_job import (
     AcceptedContract,
     AudioBatchJobStatus,
     ClipCounts,
+    JobEstimate,
     JobPlan,
 )
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.metering.usage import usage_bound
+from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import SourceRefusal, find_source
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condition, has_ended, is_suspended
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_committed, is_live
 
@@ -48,6 +51,8 @@ class JobSnapshot:
     counted_seconds: float = math.inf
     """For how long this process has counted silence. Before that, nobody listened to the Macs."""
     lost_margin_seconds: float = 0.0
+    outlook: LaneOutlook | None = None
+    """The lanes that the job may count on, from its plan on; None: it is not estimated anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +332,7 @@ class _JobDecider:
 
     def _status(self, status: AudioBatchJobStatus, *, ended: bool = False) -> AudioBatchJobStatus:
         status = with_facts(self._job, status, self._shards, ended=ended, pending_reason=self._snapshot.pending_reason)
+        status = status.model_copy(update={"estimate": self._estimate(status, ended=ended)})
         if status.clips.quarantined:
             self._conditions.set(
                 ConditionType.QUARANTINED,
@@ -335,6 +341,18 @@ class _JobDecider:
                 "clips were refused for their own data; status.quarantine and errors.jsonl say which and why",
             )
         return status.model_copy(update={"conditions": self._conditions.result()})
+
+    def _estimate(self, status: AudioBatchJobStatus, *, ended: bool) -> JobEstimate | None:
+        """None once nothing is left for a lane to do: then the usage says what it took."""
+        outlook, job = self._snapshot.outlook, self._job
+        if ended or status.plan is None or status.finalize_time is not None or self._halt_cause() is not None:
+            return None
+        if outlook is None:
+            return status.estimate
+        found = job_estimate(
+            status.plan, self._shards, job.spec.parallelism, outlook, self._now, suspended=is_suspended(job)
+        )
+        return meaningful(status.estimate, found, self._now)
 
 
 def frozen_plan(commit: ShardCommit, result: PlanResult) -> JobPlan:

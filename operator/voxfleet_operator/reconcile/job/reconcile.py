@@ -21,6 +21,8 @@ from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.job_life import has_ended, standing
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
+from voxfleet_operator.reconcile.registration import OutlookOf
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -36,10 +38,15 @@ log = structlog.get_logger(__name__)
 
 
 class JobReconciler:
-    def __init__(self, context: Context, blockers: JobBlockers, pending_reasons: PendingReasons) -> None:
+    def __init__(
+        self, context: Context, blockers: JobBlockers, pending_reasons: PendingReasons, outlook: OutlookOf
+    ) -> None:
         self._context = context
         self._blockers = blockers
         self._pending_reasons = pending_reasons
+        self._outlook = outlook
+        self._outlooks: dict[str, tuple[float, LaneOutlook]] = {}
+        """By job UID: when all Macs were looked at for it, and what was found."""
         self._written_seconds: dict[str, float] = {}
         self._taken_names: dict[str, Blocker] = {}
         """By job UID: the shard's name that another object has."""
@@ -88,6 +95,7 @@ class JobReconciler:
             source=self._source(job),
             blocker=await self._blocker(job),
             pending_reason=self._pending_reasons.get(job.metadata.uid),
+            outlook=self._lane_outlook(job, shards),
             counted_seconds=self._context.clock() - self._context.leader.counts_from_seconds,
             lost_margin_seconds=self._context.options.lost_margin_seconds,
         )
@@ -97,6 +105,18 @@ class JobReconciler:
         if asked is None:
             return None
         return self._context.cache.get(AudioBatchJob, job.metadata.namespace, asked.job_ref.name)
+
+    def _lane_outlook(self, job: AudioBatchJob, shards: JobShards) -> LaneOutlook | None:
+        """None before the plan and after the job. Looks again no more often than progress is written."""
+        uid, found_plan = job.metadata.uid, None if shards.plan is None else shards.plan.status.plan
+        plan = job.status.plan or found_plan
+        if plan is None or has_ended(job):
+            self._outlooks.pop(uid, None)
+            return None
+        now, found = self._context.clock(), self._outlooks.get(uid)
+        if found is None or now - found[0] >= self._context.options.progress_interval_seconds:
+            found = self._outlooks[uid] = now, self._outlook(job, plan.model_digest)
+        return found[1]
 
     async def _blocker(self, job: AudioBatchJob) -> Blocker | None:
         """Reads the Secret before the job is accepted, and afterwards only if a shard reported that it is blocked."""
@@ -240,8 +260,10 @@ class JobReconciler:
     def _forget_gone(self) -> None:
         """Whoever deleted a job, and however: nothing is remembered of it."""
         known = self._written_seconds.keys() | self._confirmed.keys() | self._taken_names.keys() | self._blockers.jobs()
+        known |= self._outlooks.keys()
         for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
             self._written_seconds.pop(uid, None)
+            self._outlooks.pop(uid, None)
             self._confirmed.pop(uid, None)
             self._taken_names.pop(uid, None)
             self._blockers.clear(uid)

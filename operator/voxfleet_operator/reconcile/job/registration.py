@@ -42,6 +42,6 @@ def _is_gone(job: AudioBatchJob, cache: Cache) -> bool:
 
 REGISTRATION = Registration(
     AudioBatchJob,
-    lambda context, findings: JobReconciler(context, findings.blockers, findings.pending_reasons),
+    lambda context, findings: JobReconciler(context, findings.blockers, findings.pending_reasons, findings.outlook),
     woken_by,
 )

@@ -8,7 +8,15 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
-from voxfleet_api.protocol import AttemptRequest, AttemptSpec, CommitRef, FinalizeSpec, ProcessSpec, S3Credentials
+from voxfleet_api.protocol import (
+    AttemptRequest,
+    AttemptSpec,
+    CommitRef,
+    FinalizeSpec,
+    ProcessSpec,
+    ReportedLadder,
+    S3Credentials,
+)
 from voxfleet_api.results import job_folder
 from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
 
@@ -48,15 +56,20 @@ def attempt_spec(job: AudioBatchJob, shard: AudioShard, attempt: int, shards: It
 
 
 def attempt_request(
-    spec: AttemptSpec, lease_seconds: int, credentials: S3Credentials | None, uri_prefixes: tuple[str, ...]
+    spec: AttemptSpec,
+    lease_seconds: int,
+    credentials: S3Credentials | None,
+    uri_prefixes: tuple[str, ...],
+    ladder: ReportedLadder | None = None,
 ) -> AttemptRequest:
-    """`uri_prefixes`: what the Mac opens to the job's namespace."""
+    """`uri_prefixes`: what the Mac opens to the job's namespace. `ladder`: what it need not measure."""
     return AttemptRequest(
         spec_digest=digest_of(spec),
         spec=spec.dump(),
         lease_seconds=lease_seconds,
         credentials=credentials,
         uri_prefixes=uri_prefixes,
+        ladder=ladder,
     )
 
 

@@ -37,6 +37,7 @@ from voxfleet_operator.reconcile.credentials import (
 )
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
+from voxfleet_operator.reconcile.known_ladders import handed_ladder
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.mac_closing import Recall, closing, recall
 from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
@@ -245,8 +246,9 @@ class _AssignedAttempt:
 
     def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
         """Raises SpecNotReady."""
-        lease_seconds = self._shard.status.lease_seconds or 1
-        return attempt_request(self._spec(), lease_seconds, credentials, self._open_prefixes())
+        spec, lease_seconds = self._spec(), self._shard.status.lease_seconds or 1
+        ladder = handed_ladder(spec, self._view, self._context.fleet.views())
+        return attempt_request(spec, lease_seconds, credentials, self._open_prefixes(), ladder)
 
     def _is_newest(self) -> bool:
         """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from voxfleet_agent.ladder.measure import LongestClips
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -103,6 +104,15 @@ def make_clips(folder: Path, count: int = 8) -> list[ClipTask]:
         path.write_bytes(bytes(CLIP_BYTES))
         clips.append(ClipTask(index=100 + number, path=path, audio_milliseconds=30_000 - 1000 * number))
     return clips
+
+
+def fetching(clips: Sequence[ClipTask]) -> LongestClips:
+    """Gives these clips when they are asked for."""
+
+    async def fetch() -> Sequence[ClipTask]:
+        return clips
+
+    return fetch
 
 
 def make_tier(

@@ -10,13 +10,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, make_clips, make_spec
+from tests.unit.agent.ladder.paper_lane import MIB, MODEL, PaperLane, fetching, make_clips, make_spec
 
 from voxfleet_agent.engine.compute_dtype import FLOAT32, OWN
 from voxfleet_agent.ladder import ladder_book as books
 from voxfleet_agent.ladder.knees import explain
 from voxfleet_agent.ladder.ladder_book import LadderFiles, MacLadderBook
-from voxfleet_agent.lanes.lane_types import LaneSpec
+from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.contract_limits import Ladder
@@ -41,7 +41,7 @@ async def table_of(
     model: ResolvedModel = MODEL,
     spec: LaneSpec | None = None,
 ) -> LadderTable | None:
-    return await book.table(lane, model, spec or make_spec(), make_clips(folder))
+    return await book.table(lane, model, spec or make_spec(), fetching(make_clips(folder)))
 
 
 def files(folder: Path) -> list[Path]:
@@ -124,8 +124,13 @@ async def test_a_corrupt_table_is_measured_anew(content: bytes, tmp_path: Path) 
 async def test_for_a_model_that_does_not_batch_nothing_is_measured_and_the_table_says_so(tmp_path: Path) -> None:
     lane = PaperLane(batches_clips=False)
     book, spec = make_book(tmp_path), make_spec(Ladder(from_=2, to=8))
-    table = await book.table(lane, MODEL, spec, ())
+
+    async def nothing_to_fetch() -> list[ClipTask]:
+        raise AssertionError("no clip is measured, so none is fetched")
+
+    table = await book.table(lane, MODEL, spec, nothing_to_fetch)
     assert table is not None and (table.tiers, table.chosen, lane.ran, lane.children) == ((), 1, [], 1)
+    assert lane.loaded, "the job that follows needs the model"
     assert explain(table) == "1 is used: a paper model works on one clip at a time, so nothing was measured"
 
     assert book.stored(MODEL, table.contract_digest) == table
@@ -156,7 +161,7 @@ async def test_a_file_of_another_mac_is_not_used_here(tmp_path: Path) -> None:
 async def test_without_a_declared_ladder_nothing_is_measured(tmp_path: Path) -> None:
     lane = PaperLane()
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=make_spec(None)) is None
-    assert await make_book(tmp_path).table(PaperLane(), MODEL, make_spec(), []) is None
+    assert await make_book(tmp_path).table(PaperLane(), MODEL, make_spec(), fetching([])) is None
     synthesis_spec = dataclasses.replace(make_spec(), task=Task.SYNTHESIZE)
     assert await table_of(make_book(tmp_path), lane, tmp_path, spec=synthesis_spec) is None
     assert lane.children == 0

@@ -6,9 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane, make_clips, make_spec
+from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane, fetching, make_clips, make_spec
 
 from voxfleet_agent.ladder.measure import MeasuredLadder, measure_ladder, plan_batches
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
@@ -18,7 +19,7 @@ ENDLESS = 10**12
 async def measured(
     lane: PaperLane, folder: Path, sizes: range = range(1, 9), cap_bytes: int = ENDLESS
 ) -> MeasuredLadder:
-    return await measure_ladder(lane, MODEL, make_spec(), make_clips(folder), sizes, cap_bytes)
+    return await measure_ladder(lane, MODEL, make_spec(), fetching(make_clips(folder)), sizes, cap_bytes)
 
 
 def sizes_of(ladder: MeasuredLadder) -> list[int]:
@@ -32,6 +33,19 @@ async def test_each_tier_is_measured_in_a_fresh_child_above_the_one_below(tmp_pa
     assert lane.children == 8
     assert [len(batch) for batch in lane.ran] == sorted(len(batch) for batch in lane.ran)
     assert (lane.loaded, lane.batch_size) == (False, 4)
+
+
+async def test_the_model_is_loaded_once_for_the_smallest_tier_before_clips_are_fetched(tmp_path: Path) -> None:
+    lane, children = PaperLane(), []
+
+    async def fetch() -> list[ClipTask]:
+        children.append(lane.children)
+        return make_clips(tmp_path)
+
+    await lane.load(MODEL, make_spec())
+    lane.ran.append([])  # what it has done before must not count for the first tier
+    await measure_ladder(lane, MODEL, make_spec(), fetch, range(1, 3), ENDLESS)
+    assert (children, lane.children) == ([2], 3), "one load before, then one a tier"
 
 
 async def test_a_tier_sums_up_its_batches(tmp_path: Path) -> None:

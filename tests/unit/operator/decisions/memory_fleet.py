@@ -29,6 +29,7 @@ from voxfleet_api.protocol import (
     PoolFacts,
     Problem,
     RenewRequest,
+    ReportedLadder,
     S3Credentials,
     ShardResult,
 )
@@ -91,6 +92,8 @@ class Agent:
     """How many calls of `work` an attempt of Process takes."""
     bills_by_clock: bool = False
     """Whether an attempt's work is the time since it was sent; else it is always a second."""
+    ladder_profile: str | None = None
+    ladders: tuple[ReportedLadder, ...] = ()
 
     @property
     def identity(self) -> MachineIdentity:
@@ -332,6 +335,7 @@ class MemoryFleet:
                 usage=usage_of(rows),
                 rows=rows,
                 identity=agent.identity,
+                ladders={(ladder.model_digest, ladder.contract_digest): ladder for ladder in agent.ladders},
             )
         view = self._views[mac]
         known = {*old.attempts, *view.attempts} | {key for key in view.usage if view.usage[key] != old.usage.get(key)}
@@ -425,4 +429,5 @@ def facts(agent: Agent) -> MachineFacts:
         pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
         ledger_chain_id=agent.name,
         ledger_sequence=agent.sequence,
+        ladder_profile=agent.ladder_profile,
     )

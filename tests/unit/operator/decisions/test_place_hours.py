@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.operator.decisions.test_place import NOW, a_job, a_mac, a_shard, placed, run
 
-from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.placement import filters
-from voxfleet_operator.placement.expected_time import expected_process_seconds
 from voxfleet_operator.placement.filters import LEAST_LEFT_SECONDS
 from voxfleet_operator.placement.snapshot import MacSlot, PendingShard
 
@@ -58,53 +55,3 @@ def test_wakes_when_the_first_mac_opens_or_closes() -> None:
     assert run([a_shard(a_job())], macs).wake_after_seconds == 50
     assert run([a_shard(a_job())], macs[1:]).wake_after_seconds == 70
     assert run([], macs).wake_after_seconds is None, "nothing waits"
-
-
-PLAN = JobPlan(
-    attempt=1,
-    manifest_sha256="a" * 64,
-    model_digest="sha256:" + "b" * 64,
-    boundaries=(0, 10, 20, 30, 40),
-    audio_seconds="4000.000",
-)
-
-
-def finished(ordinal: int, audio_seconds: int, machine_seconds: int, *, committed: bool = True) -> AudioShard:
-    usage = {
-        "chainId": "c",
-        "firstSequence": 0,
-        "lastSequence": 2,
-        "rows": 3,
-        "setupMilliseconds": 1000,
-        "workMilliseconds": 1000 * machine_seconds - 1000,
-        "audioMilliseconds": 1000 * audio_seconds,
-    }
-    outcome = "Succeeded" if committed else "Failed"
-    status = {"attempt": 1, "attempts": [{"attempt": 1, "mac": "mac-a", "outcome": outcome, "usage": usage}]}
-    if committed:
-        status["commit"] = {"attempt": 1, "sha256": "c" * 64}
-    return AudioShard.load(
-        {
-            "metadata": {"name": f"job-{ordinal}", "namespace": "team", "uid": str(ordinal)},
-            "spec": {"jobRef": {"name": "job", "uid": "j"}, "stage": "Process", "ordinal": ordinal, "indexes": "0-9"},
-            "status": status,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("shards", "want"),
-    [
-        ([], None),
-        ([finished(0, 1000, 50)], 50.0),
-        ([finished(0, 1000, 50), finished(1, 500, 100)], 100.0),
-        ([finished(0, 1000, 50), finished(1, 10, 900, committed=False)], 50.0),
-        ([finished(1, 10, 900, committed=False)], None),
-        ([finished(0, 0, 1)], None),
-    ],
-)
-def test_what_finished_shards_took_tells_how_long_the_next_one_takes(
-    shards: list[AudioShard], want: float | None
-) -> None:
-    assert expected_process_seconds(PLAN, shards) == want
-    assert expected_process_seconds(None, shards) is None

@@ -1,0 +1,1 @@
+"""`voxfleet plan`: what would become of a job, without running anything."""

@@ -1,0 +1,166 @@
+"""What would become of a job: which Macs fit, what they may read, and what it would take. Pure.
+
+The Macs are judged by placement's own filters, on what their MacAgents show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+
+from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_milliseconds
+from voxfleet_api.selectors import LabelSelector
+from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
+from voxfleet_cli.mac_slots import slot_of
+from voxfleet_operator.placement.filters import has_access, pending_reason, static_reason
+from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
+from voxfleet_operator.placement.waiting import placement_job
+from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
+from voxfleet_operator.reconcile.namespace_access import covers, names_clips_elsewhere, open_prefixes
+
+COULD_RUN, COULD_NOT_RUN = "CouldRun", "CouldNotRun"
+OPERATOR_ALONE = (
+    "which lanes are free, what other jobs wait, which Macs pause after a failure, and which agents are too old to keep"
+    " a manifest's clips within spec.access: only the operator knows"
+)
+MANIFEST_UNREAD = "the addresses inside the manifest, which the Mac that plans checks one by one"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFindings:
+    """What was read about a job; a list that is None could not be read."""
+
+    job: AudioBatchJob | None
+    """None if it is not even readable."""
+    name: str
+    namespace: str
+    problems: tuple[str, ...] = ()
+    """Why the job is not valid."""
+    contract: str | None = None
+    """Where the contract was found."""
+    contract_digest: str | None = None
+    macs: Sequence[MacAgent] | None = ()
+    labels: Mapping[str, str] | None = field(default_factory=dict)
+    """The namespace's; None: every rule of every Mac counts as matching."""
+    jobs: Sequence[AudioBatchJob] = ()
+    """The namespace's jobs, which may have run the same model."""
+    audio_milliseconds: int | None = None
+    notes: tuple[str, ...] = ()
+    """What could not be looked at, and why."""
+
+
+def preview(found: JobFindings) -> Plain:
+    job = found.job
+    judged = [] if job is None else [_judged(job, mac, found.labels) for mac in found.macs or ()]
+    fitting = [mac for mac, reason in judged if reason is None]
+    runs = job is not None and not found.problems and (found.macs is None or bool(fitting))
+    refusals = [(mac, reason) for mac, reason in judged if reason is not None]
+    trouble = found.problems[0] if found.problems else pending_reason(refusals, len(judged))
+    unseen = [OPERATOR_ALONE, *found.notes]
+    if job is not None and names_clips_elsewhere(job.spec):
+        unseen.append(MANIFEST_UNREAD)
+    return without_empty(
+        {
+            "kind": AudioBatchJob.crd.kind,
+            "namespace": found.namespace,
+            "name": found.name,
+            "state": COULD_RUN if runs else COULD_NOT_RUN,
+            "next": "apply it: kubectl apply -f FILE" if runs else trouble,
+            "problems": list(found.problems),
+            "contract": found.contract,
+            "macs": [_mac_line(mac, reason) for mac, reason in judged],
+            "addresses": [] if job is None else _addresses(job, found),
+            "estimate": None if job is None or found.problems else _estimate(job, found, fitting),
+            "notLookedAt": unseen,
+        }
+    )
+
+
+def stored_slot(mac: MacAgent) -> MacSlot:
+    """With all lanes free."""
+    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+    unavailable = None
+    if available is None:
+        unavailable = Unavailable(UNSEEN, UNSEEN)
+    elif available.status != "True":
+        unavailable = Unavailable(available.message, available.message)
+    return replace(slot_of(mac), unavailable=unavailable)
+
+
+def _judged(job: AudioBatchJob, mac: MacAgent, labels: Mapping[str, str] | None) -> tuple[MacSlot, Unavailable | None]:
+    """The Mac, and why it does not fit; None if it does."""
+    slot = stored_slot(mac if labels is not None else _open_to_all(mac))
+    common = placement_job(job, JobShards.of(job, ()), live_lanes=0)
+    return slot, static_reason(common, slot, has_access=has_access(common, slot, labels or {}))
+
+
+def _mac_line(mac: MacSlot, reason: Unavailable | None) -> Plain:
+    line: Plain = {"name": mac.name, "fits": reason is None, "lanes": mac.free_lanes}
+    return line if reason is None else {**line, "reason": reason.singular}
+
+
+def _addresses(job: AudioBatchJob, found: JobFindings) -> list[Plain]:
+    """For each address that the job names, the Macs that open it to the namespace."""
+    shown = [mac if found.labels is not None else _open_to_all(mac) for mac in found.macs or ()]
+    prefixes = {mac.metadata.name: open_prefixes(mac.spec.access, found.labels or {}) for mac in shown}
+    open_on = {
+        uri: [name for name, opened in prefixes.items() if covers(opened, [uri])]
+        for uri in dict.fromkeys(job.spec.uris())
+    }
+    return [{"uri": uri, "openOn": ", ".join(names) or "no Mac"} for uri, names in open_on.items()]
+
+
+def _open_to_all(mac: MacAgent) -> MacAgent:
+    rules = tuple(rule.model_copy(update={"namespace_selector": LabelSelector()}) for rule in mac.spec.access)
+    return mac.model_copy(update={"spec": mac.spec.model_copy(update={"access": rules})})
+
+
+def _estimate(job: AudioBatchJob, found: JobFindings, fitting: Iterable[MacSlot]) -> Plain:
+    pace, by = _pace(job, found)
+    audio_milliseconds = found.audio_milliseconds
+    plain: Plain = {"basedOn": by}
+    if pace is not None:
+        plain["audioSecondsPerMachineSecond"] = f"{pace:.1f}"
+    if audio_milliseconds is None:
+        plain["audio"] = "unknown: only Plan reads the clips' headers; give it with --audio, for example --audio 300h"
+    if pace is None or audio_milliseconds is None:
+        return plain
+    machine_seconds = audio_milliseconds / 1000 / pace
+    lanes = sum(mac.free_lanes for mac in fitting)
+    shards = max(1, ceil(audio_milliseconds / duration_milliseconds(job.spec.sharding.target_audio)))
+    seconds = seconds_until_done(machine_seconds, min(job.spec.parallelism, shards), LaneOutlook(lanes=lanes))
+    return without_empty(
+        {
+            **plain,
+            "machineSeconds": ceil(machine_seconds),
+            "machineHours": hours_text(ceil(machine_seconds * 1000)),
+            "lanes": min(lanes, job.spec.parallelism, shards),
+            "wallSeconds": None if seconds is None else ceil(seconds),
+        }
+    )
+
+
+def _pace(job: AudioBatchJob, found: JobFindings) -> tuple[float | None, str]:
+    """Audio seconds per machine second of earlier jobs with the same model, those with the same contract first."""
+    alike = [other for other in found.jobs if other.spec.model == job.spec.model and other.spec.task is job.spec.task]
+    timed = [(*_spent(other), other) for other in alike if all(_spent(other))]
+    same = [item for item in timed if _digest(item[2]) == found.contract_digest]
+    audio, machine = sum(item[0] for item in same or timed), sum(item[1] for item in same or timed)
+    if not machine:
+        return None, "nothing: no job of this namespace has run this model yet"
+    names = ", ".join(sorted(item[2].metadata.name for item in same or timed)[:3])
+    return audio / machine, f"job {names}" if same else f"job {names}, under another contract"
+
+
+def _spent(job: AudioBatchJob) -> tuple[int, int]:
+    """Audio and machine time, in milliseconds."""
+    usage = job.status.usage
+    return seconds_milliseconds(usage.audio_seconds), seconds_milliseconds(usage.machine_seconds)
+
+
+def _digest(job: AudioBatchJob) -> str | None:
+    return None if job.status.contract is None else job.status.contract.digest

@@ -1,0 +1,27 @@
+"""A Mac for placement's filters, as its MacAgent shows it. Pure.
+
+What only its agent tells counts as good: its age, its lanes' memory, its scratch.
+"""
+
+from __future__ import annotations
+
+from voxfleet_api.kinds import MacAgent
+from voxfleet_operator.placement.snapshot import MacSlot
+from voxfleet_operator.reconcile.mac.status import OFFLINE
+
+
+def slot_of(mac: MacAgent, held_lanes: int = 0) -> MacSlot:
+    """Of a Mac that is available."""
+    machine = mac.status.machine
+    lanes = 0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
+    return MacSlot(
+        name=mac.metadata.name,
+        labels=mac.metadata.labels,
+        access=mac.spec.access,
+        taints=mac.spec.taints,
+        chip="" if machine is None else machine.chip,
+        memory_bytes=0 if machine is None else machine.memory_bytes,
+        keeps_within_prefixes=True,
+        knows_chosen_clips=True,
+        free_lanes=max(0, lanes - held_lanes),
+    )

@@ -1,0 +1,236 @@
+"""`voxfleet plan`: the files, the verdict and the estimate, without a cluster."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_cli.explainers.explanation import Plain
+from voxfleet_cli.job_preview.documents import DocumentError, read_documents
+from voxfleet_cli.job_preview.preview import COULD_NOT_RUN, COULD_RUN, JobFindings, preview
+from voxfleet_cli.render import print_explanation
+
+SINCE = "2026-11-20T11:00:00Z"
+DIGEST, OTHER = (f"sha256:{letter * 64}" for letter in "ab")
+SPEC: dict[str, Any] = {
+    "contractRef": {"name": "calls"},
+    "model": {"builtin": {"name": "commands"}},
+    "input": {"prefix": {"uri": "file:///data/in/"}},
+    "output": {"uri": "file:///data/out/"},
+}
+
+
+def job(name: str = "nightly", status: dict[str, Any] | None = None, **spec: Any) -> AudioBatchJob:
+    metadata = {"name": name, "namespace": "speech", "uid": name}
+    return AudioBatchJob.load({"metadata": metadata, "spec": SPEC | spec, "status": status or {}})
+
+
+def mac(name: str = "mac-a", available: tuple[str, str] | None = ("True", ""), lanes: int = 2, **spec: Any) -> MacAgent:
+    fields = {
+        "ssh": {
+            "host": "h",
+            "user": "u",
+            "hostKeys": ["ssh-ed25519 " + "A" * 68],
+            "identitySecretRef": {"name": "s", "key": "k"},
+        },
+        "tokenSecretRef": {"name": "s", "key": "k"},
+        "ledgerPublicKey": "A" * 43 + "=",
+        "access": [{"namespaceSelector": {"matchLabels": {"team": "a"}}, "uriPrefixes": ["file:///data/"]}],
+        **spec,
+    }
+    condition = [
+        {"type": "Available", "status": status, "reason": "R", "message": message, "lastTransitionTime": SINCE}
+        for status, message in ([available] if available is not None else [])
+    ]
+    machine = {
+        "hardwareId": name,
+        "chip": "M4",
+        "memoryBytes": 1,
+        "os": "macOS",
+        "versions": {},
+        "pools": [{"name": "offline", "kind": "Offline", "lanes": lanes}],
+    }
+    status = {"conditions": condition, "machine": machine}
+    return MacAgent.load({"metadata": {"name": name, "labels": {}}, "spec": fields, "status": status})
+
+
+def ran(name: str, audio: str, machine: str, digest: str = DIGEST, **spec: Any) -> AudioBatchJob:
+    """A job that ran before."""
+    contract = {"digest": digest, "spec": {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}}
+    return job(name, {"contract": contract, "usage": {"audioSeconds": audio, "machineSeconds": machine}}, **spec)
+
+
+def found(**fields: Any) -> JobFindings:
+    plain: dict[str, Any] = {
+        "job": job(),
+        "name": "nightly",
+        "namespace": "speech",
+        "contract_digest": DIGEST,
+        "macs": [mac()],
+        "labels": {"team": "a"},
+    }
+    return JobFindings(**{**plain, **fields})
+
+
+def macs_of(plain: Plain) -> dict[str, str | None]:
+    return {line["name"]: line.get("reason") for line in plain["macs"]}
+
+
+def test_every_mac_is_judged_as_placement_would() -> None:
+    macs = [
+        mac("fits"),
+        mac("down", available=("False", "no route to host")),
+        mac("unseen", available=None),
+        mac("closed", access=[]),
+    ]
+    plain = preview(found(macs=macs))
+    reasons = macs_of(plain)
+    assert (plain["state"], reasons["fits"], reasons["down"]) == (COULD_RUN, None, "no route to host")
+    assert "operator has not looked at it yet" in (reasons["unseen"] or "")
+    assert "no access to the job's addresses" in (reasons["closed"] or "")
+    assert macs_of(preview(found(job=job(macSelector={"matchLabels": {"zone": "b"}})))) == {
+        "mac-a": "does not match the job's macSelector"
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "next_step"),
+    [
+        ({"macs": []}, "there is no MacAgent"),
+        ({"labels": {"team": "b"}}, "0/1 Macs fit: 1 gives this namespace no access"),
+        ({"problems": ("spec.model: Required value",)}, "spec.model: Required value"),
+        ({"job": None, "problems": ("it cannot be read",)}, "it cannot be read"),
+    ],
+)
+def test_what_could_not_run_says_why_first(fields: dict[str, Any], next_step: str) -> None:
+    plain = preview(found(**fields))
+    assert plain["state"] == COULD_NOT_RUN and next_step in plain["next"]
+
+
+def test_what_may_not_be_read_is_said_and_taken_as_good() -> None:
+    plain = preview(found(labels=None, notes=("the labels",)))
+    assert plain["state"] == COULD_RUN and "the labels" in plain["notLookedAt"]
+    assert preview(found(macs=None, notes=("the Macs",)))["state"] == COULD_RUN
+
+
+def test_addresses_name_the_macs_that_open_them() -> None:
+    other = mac("mac-b", access=[{"namespaceSelector": {}, "uriPrefixes": ["file:///data/out/"]}])
+    plain = preview(found(macs=[mac(), other], job=job(model={"uri": "file:///models/x/"})))
+    assert {line["uri"]: line["openOn"] for line in plain["addresses"]} == {
+        "file:///data/in/": "mac-a",
+        "file:///data/out/": "mac-a, mac-b",
+        "file:///models/x/": "no Mac",
+    }
+
+
+def test_a_manifests_own_addresses_are_left_to_plan() -> None:
+    by_manifest = job(input={"manifest": {"uri": "file:///data/m.jsonl"}})
+    assert any("inside the manifest" in line for line in preview(found(job=by_manifest))["notLookedAt"])
+    assert not any("inside the manifest" in line for line in preview(found())["notLookedAt"])
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("jobs", "audio", "expected"),
+    [
+        ([], HOUR, {"basedOn": "nothing: no job of this namespace has run this model yet"}),
+        ([ran("n-1", "7200.000", "72.000")], HOUR, {"machineSeconds": 36, "wallSeconds": 18, "basedOn": "job n-1"}),
+        ([ran("n-1", "100.000", "2.000"), ran("n-2", "300.000", "2.000")], HOUR, {"machineSeconds": 36}),
+        ([ran("n-1", "100.000", "1.000"), ran("o", "900.000", "3.000", OTHER)], HOUR, {"machineSeconds": 36}),
+        (
+            [ran("o", "1.000", "1.000", OTHER)],
+            HOUR,
+            {"machineSeconds": 3600, "basedOn": "job o, under another contract"},
+        ),
+        (
+            [ran("m", "1.000", "1.000", model={"path": "/m"})],
+            HOUR,
+            {"basedOn": "nothing: no job of this namespace has run this model yet"},
+        ),
+        ([ran("n-1", "100.000", "1.000")], None, {"audioSecondsPerMachineSecond": "100.0"}),
+    ],
+)
+def test_the_estimate_goes_by_jobs_that_ran(
+    jobs: list[AudioBatchJob], audio: int | None, expected: dict[str, object]
+) -> None:
+    estimate = preview(found(jobs=jobs, audio_milliseconds=audio))["estimate"]
+    assert {key: estimate.get(key) for key in expected} == expected
+    assert ("machineSeconds" in estimate) == (audio is not None and "nothing" not in estimate["basedOn"])
+    assert ("audio" in estimate) == (audio is None)
+
+
+def test_no_more_lanes_are_counted_than_work_on_the_job() -> None:
+    jobs = [ran("n-1", "100.000", "1.000")]
+    for fields, lanes in (({"parallelism": 1}, 1), ({"sharding": {"targetAudio": "1h"}}, 1), ({"parallelism": 9}, 2)):
+        estimate = preview(found(jobs=jobs, audio_milliseconds=HOUR, job=job(**fields)))["estimate"]
+        assert (estimate["lanes"], estimate["wallSeconds"]) == (lanes, 36 // lanes)
+
+
+def test_people_read_a_verdict_and_tables() -> None:
+    out = io.StringIO()
+    print_explanation(Console(file=out, width=200), preview(found(macs=[mac(), mac("mac-b", access=[])])))
+    text = out.getvalue()
+    assert "AudioBatchJob nightly in namespace speech: CouldRun" in text
+    assert "mac-a   yes    2" in text and "mac-b   no" in text
+
+
+# The files.
+
+
+def write(folder: Path, *documents: dict[str, Any]) -> Path:
+    file = folder / "job.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+    return file
+
+
+def a_document(kind: str, name: str, namespace: str | None = None, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name} | ({} if namespace is None else {"namespace": namespace})
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+JOB = a_document("AudioBatchJob", "nightly", **SPEC)
+
+
+def test_a_job_is_found_with_the_contract_that_it_names(tmp_path: Path) -> None:
+    other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    contracts = [a_document("VoiceContract", name) for name in ("calls", "others")]
+    documents = read_documents([write(tmp_path, other, *contracts, JOB)], None, "speech")
+    assert documents.namespace == "speech" and documents.contract is not None
+    assert documents.contract["metadata"] == {"name": "calls", "namespace": "speech"}
+    assert read_documents([write(tmp_path, JOB)], None, "speech").contract is None
+    foreign = a_document("VoiceContract", "calls", "elsewhere")
+    assert read_documents([write(tmp_path, foreign, JOB)], None, "speech").contract is None
+
+
+@pytest.mark.parametrize(
+    ("documents", "namespace", "message"),
+    [
+        ([], None, "0 AudioBatchJobs"),
+        ([JOB, JOB], None, "2 AudioBatchJobs"),
+        ([a_document("AudioBatchJob", "n", "here")], "there", "is here, and -n says there"),
+        ([{"kind": "AudioBatchJob"}], None, "document 1 is no object"),
+    ],
+)
+def test_files_without_exactly_one_job_are_refused(
+    documents: list[dict[str, Any]], namespace: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DocumentError, match=message):
+        read_documents([write(tmp_path, *documents)], namespace, "speech")
+
+
+def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("kind: AudioBatchJob\nspec: [\n")
+    with pytest.raises(DocumentError, match=r"job.yaml: line 3: is not YAML"):
+        read_documents([file], None, "speech")
+    with pytest.raises(DocumentError, match="No such file"):
+        read_documents([tmp_path / "none.yaml"], None, "speech")
