@@ -67,6 +67,9 @@ class ProcessSpec(SpecModel):
     """`digest_of` the list of boundaries."""
     ordinal: Annotated[int, Field(ge=0)]
     indexes: Ranges
+    inherits: tuple[Uid, ...] = ()
+    """For a part of a planned shard: the shards that it was split from, the nearest first. It takes over what they have
+    delivered of its clips."""
 
 
 class CommitRef(SpecModel):
@@ -138,6 +141,9 @@ class AttemptRequest(StatusModel):
     uri_prefixes: tuple[Annotated[str, Field(max_length=1024)], ...] | None = None
     """What MacAgent.spec.access opens to the job's namespace: bounds all that the attempt reads and writes, inside the
     agent's own `allow`. None: an operator that does not know the field."""
+    batch_halvings: Annotated[int, Field(ge=0)] = 0
+    """How often the batch size that this Mac would choose is halved, after attempts that ran out of memory or time. An
+    older agent does not know the field and runs full batches."""
 
 
 class AttemptState(StrEnum):
@@ -252,6 +258,7 @@ class Capability(StrEnum):
     """What an agent can do that not every agent can. A version number would not tell of a fork or a patch."""
 
     NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
+    SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
 
 
 class MachineFacts(StatusModel):

@@ -32,7 +32,10 @@ def plan_spec(spec: AudioBatchJobSpec, min_shards: int | None = None) -> PlanSpe
     )
 
 
-def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str) -> ProcessSpec:
+def process_spec(
+    spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str, inherits: tuple[str, ...] = ()
+) -> ProcessSpec:
+    """`inherits`: for a part of a planned shard, the shards that it was split from."""
     return ProcessSpec(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,
@@ -41,6 +44,7 @@ def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: 
         boundaries_digest=digest_of(list(plan.boundaries)),
         ordinal=ordinal,
         indexes=indexes,
+        inherits=inherits,
     )
 
 

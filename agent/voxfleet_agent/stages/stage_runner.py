@@ -90,6 +90,7 @@ class StageRunner:
         progress: ProgressSink,
         working: WorkSignal,
         audio_meter: AudioMeter,
+        batch_halvings: int = 0,
         log: Logger,
     ) -> StageEnd:
         """Runs the stage of `spec` to its end. Only cancellation is raised; the attempt's scratch stays behind.
@@ -117,6 +118,7 @@ class StageRunner:
                     progress=progress,
                     audio_meter=audio_meter,
                     one_machine=self._one_machine,
+                    batch_halvings=batch_halvings,
                 )
                 outcome = await self._services.stages[spec.stage](context)
         except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent
