@@ -64,9 +64,11 @@ class Reason(StrEnum):
     # A shard's Committed condition.
     ASSIGNED = "Assigned"
     COMMITTED = "Committed"
+    SPLIT = "Split"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"
+    FAILS_TOO_OFTEN = "FailsTooOften"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

@@ -13,6 +13,7 @@ def _details(mac: MacAgent, related: Related) -> Plain:
     shards = related.of(AudioShard)
     return {
         "machine": mac.status.machine.dump() if mac.status.machine else None,
+        "exclusion": mac.status.exclusion.dump() if mac.status.exclusion else None,
         "attempts": [line for shard in shards for line in attempts_of(shard) if line["mac"] == mac.metadata.name],
     }
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.protocol import AttemptKey, Capability
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.snapshot import (
@@ -19,56 +20,68 @@ from voxfleet_operator.placement.snapshot import (
     PlacementJob,
     PlacementSnapshot,
 )
-from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_findings import JobBlockers
 from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
-from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
+from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, names_clips_elsewhere
-from voxfleet_operator.reconcile.shard.decide import ShardAction, decide, mac_to_avoid
+from voxfleet_operator.reconcile.registration import SharedFindings
+from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
+from voxfleet_operator.reconcile.shard.mutations import mac_to_avoid
+from voxfleet_operator.reconcile.shard.pieces import attempts_before
+from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due, is_split_due_once_lost, knows_pieces
 from voxfleet_operator.reconcile.shard.status import current, is_committed, is_failed, is_live, retries_used
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementGatherer:
     context: Context
-    backoffs: Backoffs
-    blockers: JobBlockers
-    lease_clock: LeaseClock
+    findings: SharedFindings
 
     def gather(self) -> PlacementSnapshot:
-        cache, blocked = self.context.cache, self.blockers.jobs()
+        cache, blocked = self.context.cache, self.findings.blockers.jobs()
         held = HeldSlots.of(cache.all(AudioShard), blocked, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
         namespaces = {job.metadata.namespace for job in jobs}
+        agents_can = knows_pieces(self.context.fleet.views().values())
         return PlacementSnapshot(
-            shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held)),
+            shards=tuple(shard for job in jobs for shard in self._pending_shards(job, held, agents_can=agents_can)),
             macs=tuple(self._mac_slot(mac, held) for mac in cache.all(MacAgent)),
             namespace_labels={name: cache.namespace_labels(name) for name in namespaces},
             held_lanes=held.namespace_lanes,
         )
 
-    def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
+    def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard, shards: JobShards) -> bool:
+        """Asks again, of what is known by now."""
+        agents_can = knows_pieces(self.context.fleet.views().values())
+        return self._may_be_replaced(job, shard, self._split_limits(shards, agents_can=agents_can))
+
+    def _split_limits(self, shards: JobShards, *, agents_can: bool) -> SplitLimits:
+        return SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
+
+    def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
-        if retries_used(shard.status) >= self.context.options.retry_limit:
+        if retries_used(shard.status) >= limits.retry_limit:
             return False
         record = current(shard.status)
         if record is None:
             return False
-        contact = self.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
+        contact = self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
         if contact.state is not ContactState.LOST:
             return False
         view, wish = attempt_view(record, self.context.fleet.views()), wish_of(job, shard.spec.stage)
-        return decide(shard, view, contact.state, wish) is ShardAction.REPLACE
+        replaced = decide(shard, view, contact.state, wish) is ShardAction.REPLACE
+        return replaced and not is_split_due_once_lost(shard, limits)
 
-    def _pending_shards(self, job: AudioBatchJob, held: HeldSlots) -> Iterable[PendingShard]:
+    def _pending_shards(self, job: AudioBatchJob, held: HeldSlots, *, agents_can: bool) -> Iterable[PendingShard]:
         shards = JobShards.of(job, self.context.cache.owned_by(AudioShard, job.metadata.uid))
         common = placement_job(job, held.job_lanes[job.metadata.uid])
-        for shard in shards.all:
+        limits = self._split_limits(shards, agents_can=agents_can)
+        others = (shard for shard in shards.all if shard.spec.stage is not Stage.PROCESS)
+        for shard in (*others, *shards.process):
             if self.context.cache.is_assumed(shard.metadata.uid):
                 continue
             if wish_of(job, shard.spec.stage) is not JobWish.WORK:
@@ -76,7 +89,12 @@ class PlacementGatherer:
             if shard.spec.stage is Stage.PROCESS and (shards.halted or job.status.plan is None):
                 continue
             replaces_lost = is_live(shard)
-            if is_committed(shard) or is_failed(shard) or (replaces_lost and not self.may_be_replaced(job, shard)):
+            if is_committed(shard) or is_failed(shard):
+                continue
+            if is_split_due(shard, limits):
+                self.context.queue.add(key_of(shard))  # what made it due may not have woken it
+                continue
+            if replaces_lost and not self._may_be_replaced(job, shard, limits):
                 continue
             yield PendingShard(
                 uid=shard.metadata.uid,
@@ -84,9 +102,10 @@ class PlacementGatherer:
                 job=common,
                 stage=shard.spec.stage,
                 ordinal=shard.spec.ordinal or 0,
-                next_attempt=(shard.status.attempt or 0) + 1,
+                next_attempt=attempts_before(shard) + 1,
+                is_piece=shard.spec.piece is not None,
                 avoid=mac_to_avoid(shard.status.attempts),
-                not_before_seconds=self.backoffs.shard_until(shard.metadata.uid),
+                not_before_seconds=self.findings.backoffs.shard_until(shard.metadata.uid),
                 replaces_lost=replaces_lost,
             )
 
@@ -94,17 +113,24 @@ class PlacementGatherer:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)
-        available = availability(mac, view)
+        machine = known_machine(mac, view)
+        clock_seconds = self.context.clock()
+        exclusion = self.findings.exclusions.of(machine, clock_seconds)
+        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, self.context.now())
+        available = availability(mac, view, shown)
         return MacSlot(
             name=name,
             labels=mac.metadata.labels,
             access=mac.spec.access,
             keeps_within_prefixes=keeps_within_prefixes(view.machine),
+            runs_pieces=view.machine is not None and Capability.SHARD_PIECES in view.machine.capabilities,
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
             free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
             free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
-            not_before_seconds=self.backoffs.mac_until(name),
+            not_before_seconds=max(
+                self.findings.backoffs.mac_until(machine), 0.0 if exclusion is None else exclusion.until_seconds
+            ),
             loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
         )
 

@@ -37,7 +37,7 @@ class _PlacementPass:
         self._job_lanes: dict[str, int] = {}
         self._job_macs: dict[tuple[str, str], int] = defaultdict(int)
         self._static: dict[tuple[str, str], Unavailable | None] = {}
-        self._refused_groups: dict[tuple[str, bool, str | None], str] = {}
+        self._refused_groups: dict[tuple[str, bool, str | None, bool], str] = {}
         self._assignments: list[Assignment] = []
         self._pending: dict[str, str] = {}
 
@@ -71,7 +71,7 @@ class _PlacementPass:
         return self._job_lanes.setdefault(shard.job.uid, shard.job.live_lanes) < shard.job.parallelism
 
     def _choose(self, shard: PendingShard) -> MacSlot | None:
-        group = (shard.job.uid, shard.needs_lane, shard.avoid)
+        group = (shard.job.uid, shard.needs_lane, shard.avoid, shard.is_piece)
         if group not in self._refused_groups:
             refusals: list[tuple[MacSlot, Unavailable]] = []
             fitting: list[MacSlot] = []

@@ -27,6 +27,7 @@ from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_o
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
+from voxfleet_operator.reconcile.shard.pieces import attempts_before
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
 from voxfleet_shared import crash_points
 
@@ -48,7 +49,7 @@ class PlacementReconciler:
         self._backoffs = findings.backoffs
         self._pending_reasons = findings.pending_reasons
         self._writer = AssignmentWriter(context)
-        self._gatherer = PlacementGatherer(context, findings.backoffs, findings.blockers, findings.lease_clock)
+        self._gatherer = PlacementGatherer(context, findings)
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
@@ -84,7 +85,7 @@ class PlacementReconciler:
         mac = context.cache.get(MacAgent, "", assignment.mac)
         if shard is None or mac is None or context.cache.is_assumed(shard.metadata.uid):
             return False
-        if (shard.status.attempt or 0) + 1 != assignment.attempt:
+        if attempts_before(shard) + 1 != assignment.attempt:
             return False
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         machine = context.fleet.view(assignment.mac).identity
@@ -92,9 +93,9 @@ class PlacementReconciler:
             return False
         if wish_of(job, shard.spec.stage) is not JobWish.WORK:
             return False
-        if is_live(shard) and not self._gatherer.may_be_replaced(job, shard):
-            return False  # its Mac came back while earlier assignments were written
         shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
+        if is_live(shard) and not self._gatherer.may_still_be_replaced(job, shard, shards):
+            return False  # its Mac came back while earlier assignments were written
         bound = log.bind(
             namespace=job.metadata.namespace,
             job=job.metadata.name,

@@ -10,6 +10,7 @@ from voxfleet_api.kinds import Resource
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.exclusions import Exclusions
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.triggers import WokenBy, wakes_nothing
@@ -29,13 +30,14 @@ class SharedFindings:
     """What reconcilers find out for each other. The next process has to find it anew."""
 
     backoffs: Backoffs
+    exclusions: Exclusions
     blockers: JobBlockers
     pending_reasons: PendingReasons
     lease_clock: LeaseClock
 
     @classmethod
     def empty(cls, context: Context) -> SharedFindings:
-        return cls(Backoffs(), JobBlockers(), PendingReasons(), LeaseClock(context))
+        return cls(Backoffs(), Exclusions(), JobBlockers(), PendingReasons(), LeaseClock(context))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 
 
 class Obstacle(StrEnum):
@@ -24,6 +26,7 @@ class Obstacle(StrEnum):
     UNREACHABLE = "Unreachable"
     INCOMPATIBLE = "Incompatible"
     UNVERIFIED = "Unverified"
+    FAILS_TOO_OFTEN = "FailsTooOften"
 
 
 class ConditionVerdict(NamedTuple):
@@ -43,8 +46,13 @@ class Availability:
     """What the Mac last showed, for people who ask why it takes nothing."""
 
 
-def availability(mac: MacAgent, view: MacView) -> Availability:
+def availability(mac: MacAgent, view: MacView, exclusion: MacExclusion | None = None) -> Availability:
+    """`exclusion`: the one that holds now."""
     obstacle, verdict = _first_obstacle(mac, view)
+    if obstacle is None and exclusion is not None:
+        text = exclusion_text(exclusion)
+        message = f"{text}. Then it is tried again. Look at the agent's log and at what else runs on the Mac"
+        return Availability(Obstacle.FAILS_TOO_OFTEN, ConditionVerdict(False, Reason.FAILS_TOO_OFTEN, message), text)
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 

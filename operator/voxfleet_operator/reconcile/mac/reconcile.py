@@ -3,54 +3,96 @@
 from __future__ import annotations
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.exclusions import Exclusions
+from voxfleet_operator.reconcile.mac.changes import changes
 from voxfleet_operator.reconcile.mac.decide import awaits, orphans, records
-from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
+from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
+from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
+SETTLE_SECONDS = 5.0
+"""So long the rows of a removed Mac wait for their statement."""
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
 
 
 class MacReconciler:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, exclusions: Exclusions) -> None:
         self._context = context
+        self._exclusions = exclusions
         self._shown: dict[str, MacView] = {}
+        self._removed_seconds: dict[str, float] = {}
+        self._access: dict[str, tuple[Access, ...]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
-            context.fleet.forget(key.name)
-            self._wake_waiting_shards(key.name, None)
-            return None
+            return self._forget(key.name)
+        self._removed_seconds.pop(key.name, None)
         context.leader.check()
+        if key.name not in self._shown:
+            self._take_up_exclusion(mac)  # before its session, and so before anything is placed on it
         context.fleet.ensure(mac)
         view = context.fleet.view(key.name)
-        self._wake_waiting_shards(key.name, view)
-        written = await write_status(context, mac, mac_status(mac, view, context.timestamp()))
+        self._wake_waiting_shards(key.name, view, access_changed=self._access_changed(mac))
+        clock_seconds = context.clock()
+        exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
+        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, context.now())
+        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), shown))
         if written is None:
             return 0.0
-        announcement = contact_change(mac.status.conditions, written.status.conditions)
-        if announcement is not None:
-            context.events.publish(
-                written, announcement.reason, announcement.message, warning=announcement.status == "False"
-            )
-        return await self._delete_orphans(view)
+        for told in changes(mac.status, written.status):
+            context.events.publish(written, told.reason, told.note, warning=told.warning)
+        waits = (
+            await self._delete_orphans(view),
+            None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
+        )
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
-    def _wake_waiting_shards(self, mac: str, view: MacView | None) -> None:
-        """Wakes the shards that wait for a Mac when contact comes or goes, or when it is another machine.
+    def _forget(self, name: str) -> float | None:
+        """Ends the session of a MacAgent that was deleted, once its last rows had time to get into a statement."""
+        context, now = self._context, self._context.clock()
+        if context.fleet.view(name).rows:
+            removed_seconds = self._removed_seconds.setdefault(name, now)
+            if now - removed_seconds < SETTLE_SECONDS:
+                context.queue.add(Key(MachineHourStatement.crd.kind, "", name))
+                return SETTLE_SECONDS
+        self._removed_seconds.pop(name, None)
+        context.fleet.forget(name)
+        self._access.pop(name, None)
+        self._wake_waiting_shards(name, None)
+        return None
+
+    def _take_up_exclusion(self, mac: MacAgent) -> None:
+        context, stored = self._context, mac.status.exclusion
+        if stored is not None:
+            clock_seconds = context.clock()
+            machine = known_machine(mac, context.fleet.view(mac.metadata.name))
+            self._exclusions.restore(machine, stored_exclusion(stored, clock_seconds, context.now()), clock_seconds)
+
+    def _access_changed(self, mac: MacAgent) -> bool:
+        old = self._access.get(mac.metadata.name)
+        self._access[mac.metadata.name] = mac.spec.access
+        return old is not None and old != mac.spec.access
+
+    def _wake_waiting_shards(self, mac: str, view: MacView | None, *, access_changed: bool = False) -> None:
+        """Wakes the shards that wait for a Mac when contact comes or goes, when it is another machine, or when it opens
+        something else: what runs there is told.
 
         The Mac itself may not know them. Also wakes the settlement of its rows, which a new leader has to begin.
         """
         old = self._shown.pop(mac, None)
         if view is not None:
             self._shown[mac] = view
-            if old is not None and (old.connected, old.identity) == (view.connected, view.identity):
+            same = old is not None and (old.connected, old.identity) == (view.connected, view.identity)
+            if same and not access_changed:
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
         seen = [item for item in (old, view) if item is not None]

@@ -6,4 +6,4 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_operator.reconcile.mac.reconcile import MacReconciler
 from voxfleet_operator.reconcile.registration import Registration
 
-REGISTRATION = Registration(MacAgent, lambda context, _: MacReconciler(context))
+REGISTRATION = Registration(MacAgent, lambda context, findings: MacReconciler(context, findings.exclusions))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from voxfleet_api.conditions import Condition, Conditions, ConditionType, Reason, condition, find
+from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine, MachinePool
+from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.availability import (
@@ -18,13 +18,14 @@ from voxfleet_operator.reconcile.mac.availability import (
 OFFLINE = "Offline"
 
 
-def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
+def mac_status(mac: MacAgent, view: MacView, now: str, exclusion: MacExclusion | None = None) -> MacAgentStatus:
+    """`exclusion`: the one that holds now."""
     verdicts = {
         ConditionType.ACCEPTED: ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable"),
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
-        ConditionType.AVAILABLE: availability(mac, view).verdict,
+        ConditionType.AVAILABLE: availability(mac, view, exclusion).verdict,
     }
     generation = mac.metadata.generation
     return MacAgentStatus(
@@ -34,20 +35,14 @@ def mac_status(mac: MacAgent, view: MacView, now: str) -> MacAgentStatus:
             for type_, verdict in verdicts.items()
         ),
         machine=mac.status.machine if view.machine is None else machine(view.machine),
+        exclusion=exclusion,
     )
-
-
-def contact_change(before: Conditions, after: Conditions) -> Condition | None:
-    """The Reachable condition if contact came, went, or fails for another reason: people are told of it."""
-    old, new = find(before, ConditionType.REACHABLE), find(after, ConditionType.REACHABLE)
-    if new is None or new.status == "Unknown" or (old is not None and old.reason == new.reason):
-        return None
-    return new
 
 
 def machine(facts: MachineFacts) -> Machine:
     return Machine(
         hardware_id=facts.hardware_id,
+        boot_id=facts.boot_id[:128],
         chip=facts.chip,
         memory_bytes=facts.memory_bytes,
         os=facts.os,
