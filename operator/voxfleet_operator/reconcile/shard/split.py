@@ -54,8 +54,12 @@ def knows_pieces(views: Iterable[MacView]) -> bool:
 
 
 def is_suspect(shard: AudioShard) -> bool:
-    """Whether its newest attempt has ended so that one of its clips may be at fault."""
-    newest = max(shard.status.attempts, key=lambda record: record.attempt, default=None)
+    """Whether its newest attempt has ended so that one of its clips may be at fault.
+
+    A shard that was closed has no record of its newest attempt. If it is open again, because an older operator, or the
+    CRDs of one, dropped what closed it, it first gets another attempt. So it is never closed in a circle.
+    """
+    newest = current(shard.status)
     return newest is not None and may_be_a_clips_fault(newest) and not is_live(shard)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -171,6 +173,13 @@ def test_the_parts_of_a_shard_that_is_not_closed_count_for_nothing() -> None:
     assert len(halves) == 2 and Coverage.of([*halves, whole, other]).process == (whole, other)
 
 
+def test_a_shard_that_an_older_operator_opened_again_is_tried_once_more_before_it_is_closed_again() -> None:
+    whole = _closed(with_attempts(*TWO))
+    opened = whole.model_copy(update={"status": whole.status.model_copy(update={"superseded_by": ()})})
+    assert not is_split_due(opened, LIMITS)
+    assert is_split_due(with_attempts(*TWO, end(4, "mac-a"), shard=opened), LIMITS)
+
+
 def test_a_closed_shard_takes_a_number_that_nobody_is_assigned_and_its_halves_begin_behind_it() -> None:
     job, whole = a_job(), _closed(with_attempts(*TWO))
     assert whole.status.attempt == 3 and whole.status.superseded_by == ("job-00000-p0", "job-00000-p1")
@@ -251,7 +260,7 @@ async def test_an_operator_that_dies_between_closing_a_shard_and_making_its_halv
     wanted = ["job-00000-p0", "job-00000-p1"] if left_out == "both" else ["job-00000-p1"]
     real, broken = world.api.create, True
 
-    async def create(body: dict[str, object]) -> dict[str, object]:
+    async def create(body: Mapping[str, object]) -> dict[str, Any]:
         metadata = body["metadata"]
         assert isinstance(metadata, dict)
         if broken and metadata["name"] in wanted:
