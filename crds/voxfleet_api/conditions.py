@@ -69,6 +69,7 @@ class Reason(StrEnum):
     # A shard's Committed condition.
     ASSIGNED = "Assigned"
     COMMITTED = "Committed"
+    SPLIT = "Split"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"
@@ -76,6 +77,7 @@ class Reason(StrEnum):
     DRAINED = "Drained"
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
+    FAILS_TOO_OFTEN = "FailsTooOften"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

@@ -96,6 +96,9 @@ class ProcessSpec(SpecModel):
     """`digest_of` the list of boundaries."""
     ordinal: Annotated[int, Field(ge=0)]
     indexes: Ranges
+    inherits: tuple[Uid, ...] = ()
+    """For a part of a planned shard: the shards that it was split from, the nearest first. It takes over what they have
+    delivered of its clips."""
 
 
 class CommitRef(SpecModel):
@@ -198,6 +201,9 @@ class AttemptRequest(StatusModel):
     ladder: Annotated[ReportedLadder | None, WrapValidator(_readable_ladder)] = None
     """What another Mac measured for this model and contract, for an agent that has measured nothing itself. None also
     for one that this reader does not understand: it measures, then."""
+    batch_halvings: Annotated[int, Field(ge=0)] = 0
+    """How often the batch size that this Mac would choose is halved, after attempts that ran out of memory or time. An
+    older agent does not know the field and runs full batches."""
 
 
 class AttemptState(StrEnum):
@@ -316,6 +322,7 @@ class Capability(StrEnum):
     NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
     RETURNS_AT_NEXT_CLIP = "ReturnsAtNextClip"  # it does what RenewRequest asks beyond the renewal
     CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
+    SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
 
 
 class MachineFacts(StatusModel):

@@ -48,7 +48,10 @@ def _plan_source(asked: JobSource | None, found: AcceptedSource | None) -> PlanS
     )
 
 
-def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str) -> ProcessSpec:
+def process_spec(
+    spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: str, inherits: tuple[str, ...] = ()
+) -> ProcessSpec:
+    """`inherits`: for a part of a planned shard, the shards that it was split from."""
     return ProcessSpec(
         plan_attempt=plan.attempt,
         manifest_sha256=plan.manifest_sha256,
@@ -57,6 +60,7 @@ def process_spec(spec: AudioBatchJobSpec, plan: JobPlan, ordinal: int, indexes: 
         boundaries_digest=digest_of(list(plan.boundaries)),
         ordinal=ordinal,
         indexes=indexes,
+        inherits=inherits,
     )
 
 

@@ -23,5 +23,6 @@ def slot_of(mac: MacAgent, held_lanes: int = 0) -> MacSlot:
         memory_bytes=0 if machine is None else machine.memory_bytes,
         keeps_within_prefixes=True,
         knows_chosen_clips=True,
+        runs_pieces=True,
         free_lanes=max(0, lanes - held_lanes),
     )

@@ -16,7 +16,6 @@ from voxfleet_operator.placement.reconcile import PlacementReconciler, placement
 from voxfleet_operator.queue import PLACEMENT
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.registration import Reconciler, Registration, SharedFindings
-from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.triggers import Triggers
 
 
@@ -44,9 +43,7 @@ def triggers() -> Triggers:
 def reconcilers(context: Context) -> Mapping[str, Reconciler]:
     """Makes the reconcilers, by the kind of their keys."""
     empty = SharedFindings.empty(context)
-    gatherer = PlacementGatherer(
-        context, empty.backoffs, empty.blockers, empty.lease_clock, StoredStatements(context.cache)
-    )
+    gatherer = PlacementGatherer(context, empty)
     findings = replace(empty, outlook=LaneOutlooks(context, gatherer).of)
     return {
         PLACEMENT.kind: PlacementReconciler(context, findings),

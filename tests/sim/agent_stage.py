@@ -68,7 +68,7 @@ async def run_stage(
     assert spec.process is not None
     await working()
     indexes = decode(spec.process.indexes)
-    base = agent.disk.bases.setdefault(record.key, agent.machine.store.inherited(record.key))
+    base = agent.disk.bases.setdefault(record.key, agent.machine.store.inherited(record.key, spec.process.inherits))
     rows = agent.disk.recorded.setdefault(record.key, {})
     for index in indexes:
         if index in base or index in rows:

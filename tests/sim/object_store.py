@@ -32,11 +32,11 @@ class ObjectStore:
     """By job UID: the rows of each clip."""
     rewritten: list[AttemptKey] = field(default_factory=list)
 
-    def inherited(self, key: AttemptKey) -> Rows:
-        """The rows that earlier attempts of the shard delivered."""
+    def inherited(self, key: AttemptKey, split_from: tuple[str, ...] = ()) -> Rows:
+        """The rows that earlier attempts of the shard delivered, and of those that it was split from."""
         rows: Rows = {}
         for other, delivered in sorted(self.parts.items()):
-            if other.shard_uid == key.shard_uid and other.attempt < key.attempt:
+            if other.shard_uid in (key.shard_uid, *split_from) and other.attempt < key.attempt:
                 rows |= delivered
         return rows
 

@@ -254,6 +254,7 @@ class Execution:
                 progress=progress,
                 working=working,
                 audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+                batch_halvings=live.batch_halvings,
                 log=live.log(),
                 permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )

@@ -25,6 +25,8 @@ class LiveAttempt:
     credentials: S3Credentials | None = None
     uri_prefixes: Sequence[str] | None = None
     """What is open to the job's namespace, as of the newest PUT."""
+    batch_halvings: int = 0
+    """How often its batch size is halved, as of the newest PUT."""
     storage: Storage | None = None
     """What the running stage reads and writes; None while none runs."""
     lane: LaneHandle | None = None

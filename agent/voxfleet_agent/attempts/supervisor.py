@@ -350,6 +350,7 @@ class Supervisor:
         live.renewed_at_seconds = self._services.clock.lease_seconds()
         live.set_credentials(request.credentials)
         live.set_uri_prefixes(request.uri_prefixes)
+        live.batch_halvings = request.batch_halvings
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:

@@ -200,3 +200,5 @@ class StageContext:
     """Asked before each batch and before the commit."""
     one_machine: bool = False
     """Whether this machine runs the whole job, so that no folder need be shared with another."""
+    batch_halvings: int = 0
+    """How often the chosen batch size is halved, because earlier attempts of the shard ran out of memory or time."""

@@ -92,6 +92,7 @@ class StageRunner:
         progress: ProgressSink,
         working: WorkSignal,
         audio_meter: AudioMeter,
+        batch_halvings: int = 0,
         log: Logger,
         permit: WorkPermit | None = None,
     ) -> StageEnd:
@@ -122,6 +123,7 @@ class StageRunner:
                     audio_meter=audio_meter,
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
+                    batch_halvings=batch_halvings,
                 )
                 outcome = await self._services.stages[spec.stage](context)
         except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent

@@ -311,7 +311,13 @@ class JobUsage(StatusModel):
     overhead_seconds: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the sum.")] = 0
-    settled: Annotated[bool, Field(description="True when every attempt has ended and its rows are verified.")] = False
+    unverified_attempts: Annotated[
+        int, Field(description="Attempts of which signed rows may be missing, because their Macs stayed away.")
+    ] = 0
+    settled: Annotated[
+        bool,
+        Field(description="True when every attempt has ended, and its rows are verified or counted as unverified."),
+    ] = False
 
 
 class EstimateBasis(StrEnum):

@@ -19,7 +19,9 @@ from voxfleet_api.base import (
     Timestamp,
     Uid,
     cel,
+    list_atomic,
     list_map,
+    list_set,
     open_enum,
     validations,
 )
@@ -33,6 +35,8 @@ from voxfleet_api.results import PlanResult
 MAX_ATTEMPTS = 16
 MAX_CHIP = 128
 """The longest name of a chip that is kept."""
+MAX_SPLITS_IN_A_ROW = 20
+"""The most halvings that lead to one clip: a job has fewer than 2**20 clips."""
 
 
 class Stage(StrEnum):
@@ -65,9 +69,44 @@ class JobRef(ReportedJob):
     model_config = ConfigDict(extra="forbid")
 
 
+class ShardPiece(SpecModel):
+    """Which part of a planned shard this is. A shard that keeps failing is split into two halves."""
+
+    path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_SPLITS_IN_A_ROW,
+            pattern=r"^[01]+$",
+            description="The half of each split, from the first split on: 0 the first clips, 1 the rest.",
+        ),
+    ]
+    inherits: Annotated[
+        tuple[Uid, ...],
+        Field(
+            min_length=1,
+            max_length=MAX_SPLITS_IN_A_ROW,
+            json_schema_extra=list_atomic(),
+            description="UIDs of the shards that it was split from, the nearest first; it takes over what they have"
+            " delivered.",
+        ),
+    ]
+    after_attempt: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="The attempts of those shards have numbers up to this one, and its own have higher ones.",
+        ),
+    ]
+
+
 class AudioShardSpec(
     SpecModel,
     json_schema_extra=validations(
+        cel(
+            "!has(self.piece) || self.stage == 'Process'",
+            "piece belongs to the Process stage, and only to it",
+        ),
         cel(
             "(self.stage == 'Process') == has(self.ordinal)",
             "ordinal and indexes belong to the Process stage, and only to it",
@@ -84,6 +123,7 @@ class AudioShardSpec(
     stage: Annotated[Stage, Field(description="Plan, Process or Finalize.")]
     ordinal: Annotated[int | None, Field(ge=0, description="Number of a Process shard, from 0.")] = None
     indexes: Annotated[Ranges | None, Field(description="Clips of a Process shard.")] = None
+    piece: Annotated[ShardPiece | None, Field(description="Absent: all clips of the planned shard.")] = None
 
 
 class AttemptUsage(StatusModel):
@@ -98,6 +138,9 @@ class AttemptUsage(StatusModel):
     cleanup_milliseconds: Annotated[int, Field(description="Lane time after the last clip.")] = 0
     audio_milliseconds: Annotated[int, Field(description="Processed audio.")] = 0
     complete: Annotated[bool, Field(description="True when the attempt can have no further rows.")] = False
+    given_up: Annotated[
+        bool, Field(description="True if its Mac stayed away or was removed, so that signed rows may be missing here.")
+    ] = False
 
     @property
     def machine_milliseconds(self) -> int:
@@ -204,6 +247,14 @@ class AudioShardStatus(
         Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="The newest attempts."),
     ] = ()
     folded: Annotated[FoldedAttempts | None, Field(description="The attempts before those in the list.")] = None
+    superseded_by: Annotated[
+        tuple[Annotated[str, Field(max_length=253)], ...],
+        Field(
+            max_length=2,
+            json_schema_extra=list_set(),
+            description="The two shards that it was split into. It gets no further attempt and has no result.",
+        ),
+    ] = ()
     commit: ShardCommit | None = None
     plan: Annotated[PlanResult | None, Field(description="Result of a Plan shard.")] = None
     clips: Annotated[ShardClipCounts | None, Field(description="Outcomes of the committed clips.")] = None

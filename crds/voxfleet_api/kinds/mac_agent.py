@@ -13,14 +13,17 @@ from voxfleet_api.base import (
     ObservedGeneration,
     SpecModel,
     StatusModel,
+    Timestamp,
     between,
     cel,
     list_atomic,
     list_map,
     list_set,
+    open_enum,
     validations,
 )
 from voxfleet_api.conditions import Conditions
+from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.selectors import LabelSelector
@@ -260,6 +263,9 @@ class Machine(StatusModel):
     """Facts that the agent reports."""
 
     hardware_id: Annotated[str, Field(max_length=128, description="Identifies this machine.")]
+    boot_id: Annotated[
+        str | None, Field(max_length=128, description="Identifies the time since it was last started.")
+    ] = None
     chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
     memory_bytes: Annotated[int, Field(description="Memory of the machine.")]
     os: Annotated[str, Field(max_length=128, description="Operating system and its version.")]
@@ -272,12 +278,24 @@ class Machine(StatusModel):
     ]
 
 
+class MacExclusion(StatusModel):
+    """Why the Mac takes no attempts for a while, although it is in contact."""
+
+    until: Annotated[Timestamp, Field(description="When it is tried again; any work that it delivers ends it earlier.")]
+    failures: Annotated[int, Field(description="Attempts that failed in the hour before, without a success.")]
+    failure_class: Annotated[
+        str, OPEN_VALUE, open_enum(FailureClass), Field(alias="class", description="Failure class of the last one.")
+    ]
+    times: Annotated[int, Field(description="How often it was excluded in a row; each time for longer, up to 1 hour.")]
+
+
 class MacAgentStatus(StatusModel):
     """No field changes with work, so a busy fleet writes no more MacAgent status than an idle one."""
 
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
     machine: Machine | None = None
+    exclusion: Annotated[MacExclusion | None, Field(description="Present while the Mac is excluded.")] = None
 
 
 class MacAgent(Resource):

@@ -17,6 +17,7 @@ def _details(mac: MacAgent, related: Related) -> Plain:
     return {
         "taints": [str(taint) for taint in mac.spec.taints],
         "machine": mac.status.machine.dump() if mac.status.machine else None,
+        "exclusion": mac.status.exclusion.dump() if mac.status.exclusion else None,
         "availability": None if hours is None else hours.dump(),
         "drain": None if drain is None else drain.dump(),
         "running": [f"{line['shard']} (attempt {line['attempt']})" for line in listed if _runs(line)],

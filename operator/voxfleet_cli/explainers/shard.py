@@ -12,6 +12,7 @@ def _details(shard: AudioShard, _: Related) -> Plain:
         "job": shard.spec.job_ref.name,
         "stage": shard.spec.stage.value,
         "indexes": shard.spec.indexes,
+        "splitInto": list(shard.status.superseded_by),
         "clips": shard.status.clips.dump() if shard.status.clips else None,
         "attempts": attempts_of(shard),
     }

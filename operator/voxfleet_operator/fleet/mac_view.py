@@ -101,7 +101,8 @@ class AgentAnswer:
     """On the fleet's clock."""
     refusal: AgentRefused | None = None
     credentials: S3Credentials | None = None
-    """What a PUT gave the agent."""
+    uri_prefixes: tuple[str, ...] | None = None
+    """Both: what a PUT gave the agent."""
 
 
 PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))

@@ -340,8 +340,11 @@ class MacSession:
             bound.warning("attempt_unanswered", error=str(error))
             self._give_up_if_deaf(letter)
         finally:
-            given = None if letter.request is None else letter.request.credentials
-            if mailbox.answered(letter, AgentAnswer(outcome, self._context.clock(), refusal, given)):
+            request, at_seconds = letter.request, self._context.clock()
+            answer = AgentAnswer(outcome, at_seconds, refusal)
+            if request is not None:
+                answer = AgentAnswer(outcome, at_seconds, refusal, request.credentials, request.uri_prefixes)
+            if mailbox.answered(letter, answer):
                 bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
                 self._changed({key.shard_uid})
 

@@ -91,7 +91,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
     `ended` says that the job assigns no more attempts. Usage is settled once the job and all its attempts have ended
     and all rows are verified.
     """
-    productive = retry = overhead = audio = rows = 0
+    productive = retry = overhead = audio = rows = unverified = 0
     settled = ended
     for shard in shards:
         if shard.spec.stage is not Stage.PROCESS:
@@ -101,6 +101,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
             overhead += folded.setup_milliseconds + folded.cleanup_milliseconds
             audio += folded.audio_milliseconds
             rows += folded.rows
+            unverified += folded.unsettled
             retry += folded.work_milliseconds
         for record in shard.status.attempts:
             usage = record.usage or NO_ROWS
@@ -109,6 +110,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
             overhead += usage.setup_milliseconds + usage.cleanup_milliseconds
             audio += usage.audio_milliseconds
             rows += usage.rows
+            unverified += usage.given_up
             if commit is not None and commit.attempt == record.attempt:
                 productive += usage.work_milliseconds
             else:
@@ -122,5 +124,6 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
         overhead_seconds=seconds_text(overhead),
         audio_seconds=seconds_text(audio),
         rows=rows,
+        unverified_attempts=unverified,
         settled=settled,
     )

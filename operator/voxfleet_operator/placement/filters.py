@@ -23,6 +23,7 @@ OUTSIDE_RENTAL = Unavailable("is outside its rental", "are outside their rental"
 DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another Mac's hardware or key")
 INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
+FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are excluded because they fail too often")
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
     Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
@@ -34,6 +35,7 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.UNREACHABLE: UNREACHABLE,
     Obstacle.INCOMPATIBLE: INCOMPATIBLE,
     Obstacle.UNVERIFIED: UNVERIFIED,
+    Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
@@ -48,6 +50,10 @@ LACKS_SCRATCH = Unavailable("is short of scratch space", "are short of scratch s
 KNOWS_NO_CHOICE = Unavailable(
     "has an agent too old for spec.only and spec.source; upgrade it",
     "have agents too old for spec.only and spec.source; upgrade them",
+)
+KNOWS_NO_PIECES = Unavailable(
+    "has an agent too old to run a part of a shard; upgrade it",
+    "have agents too old to run a part of a shard; upgrade them",
 )
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
@@ -124,6 +130,8 @@ def _lane_reason(job: PlacementJob, mac: MacSlot) -> Unavailable | None:
 
 def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
     """Why this Mac cannot take the shard now. `free` is how many of its lanes, or control slots, are left."""
+    if shard.is_piece and not mac.runs_pieces:
+        return KNOWS_NO_PIECES
     if mac.not_before_seconds > now:
         return COOLING
     if mac.closes_seconds is not None:

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.protocol import AttemptKey, Capability
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
@@ -21,33 +22,29 @@ from voxfleet_operator.placement.snapshot import (
     PlacementSnapshot,
 )
 from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
-from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job.estimate import own_shard_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_findings import JobBlockers
 from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
-from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.availability import availability
+from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion
 from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing, opens_at
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, knows_chosen_clips
+from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
+from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due, is_split_due_once_lost, knows_pieces
 from voxfleet_operator.reconcile.shard.status import current, is_live, retries_used
-from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementGatherer:
     context: Context
-    backoffs: Backoffs
-    blockers: JobBlockers
-    lease_clock: LeaseClock
-    statements: StoredStatements
+    findings: SharedFindings
 
     def gather(self) -> PlacementSnapshot:
-        cache, blocked = self.context.cache, self.blockers.jobs()
+        cache, blocked = self.context.cache, self.findings.blockers.jobs()
         shards = [shard for shard in cache.all(AudioShard) if shard.spec.job_ref.uid not in blocked]
         held = HeldSlots.of(shards, self.context.fleet.views())
         jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
@@ -55,7 +52,12 @@ class PlacementGatherer:
         by_job: dict[str, list[AudioShard]] = defaultdict(list)
         for shard in shards:
             by_job[shard.spec.job_ref.uid].append(shard)
-        pending = tuple(item for job in jobs for item in self._pending_shards(job, by_job[job.metadata.uid], held))
+        agents_can = knows_pieces(self.context.fleet.views().values())
+        pending = tuple(
+            item
+            for job in jobs
+            for item in self._pending_shards(job, by_job[job.metadata.uid], held, agents_can=agents_can)
+        )
         now = self.context.now()
         return PlacementSnapshot(
             shards=pending,
@@ -64,31 +66,46 @@ class PlacementGatherer:
             standings=self._standings(shards, pending, labels, now),
         )
 
-    def may_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
+    def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard, shards: JobShards) -> bool:
+        """Asks again, of what is known by now."""
+        agents_can = knows_pieces(self.context.fleet.views().values())
+        return self._may_be_replaced(job, shard, self._split_limits(shards, agents_can=agents_can))
+
+    def _split_limits(self, shards: JobShards, *, agents_can: bool) -> SplitLimits:
+        return SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
+
+    def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
-        if retries_used(shard.status) >= self.context.options.retry_limit:
+        if retries_used(shard.status) >= limits.retry_limit:
             return False
         record = current(shard.status)
         if record is None:
             return False
-        contact = self.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
+        contact = self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
         if contact.state is not ContactState.LOST:
             return False
         view, wish = attempt_view(record, self.context.fleet.views()), wish_of(job, shard.spec.stage)
-        return decide(shard, view, contact.state, wish) is ShardAction.REPLACE
+        replaced = decide(shard, view, contact.state, wish) is ShardAction.REPLACE
+        return replaced and not is_split_due_once_lost(shard, limits)
 
     def _pending_shards(
-        self, job: AudioBatchJob, named: Iterable[AudioShard], held: HeldSlots
+        self, job: AudioBatchJob, named: Iterable[AudioShard], held: HeldSlots, *, agents_can: bool
     ) -> Iterable[PendingShard]:
         """`named`: the shards that name the job."""
         shards = JobShards.of(job, named)
         common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
+        limits = self._split_limits(shards, agents_can=agents_can)
         process_seconds = own_shard_seconds(shards.process)
         for shard in unfinished(job, shards):
             uid, replaces_lost = shard.metadata.uid, is_live(shard)
-            if self.context.cache.is_assumed(uid) or (replaces_lost and not self.may_be_replaced(job, shard)):
+            if self.context.cache.is_assumed(uid):
                 continue
-            pause = self.backoffs.shard_until(uid)
+            if is_split_due(shard, limits):
+                self.context.queue.add(key_of(shard))  # what made it due may not have woken it
+                continue
+            if replaces_lost and not self._may_be_replaced(job, shard, limits):
+                continue
+            pause = self.findings.backoffs.shard_until(uid)
             yield pending_shard(
                 common,
                 shard,
@@ -104,14 +121,19 @@ class PlacementGatherer:
         labels: Mapping[str, Mapping[str, str]],
         now: datetime,
     ) -> dict[str, NamespaceStanding]:
-        used = added_up(uncounted_use_seconds(shards, self.statements.heads), self.statements.use_seconds(now))
+        statements = self.findings.statements
+        used = added_up(uncounted_use_seconds(shards, statements.heads), statements.use_seconds(now))
         return standings(shards, pending, used, labels, now)
 
     def mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
         name = mac.metadata.name
         view = self.context.fleet.view(name)
         lanes = 0 if view.machine is None else offline_lanes(view.machine)
-        available = availability(mac, view, now)
+        machine = known_machine(mac, view)
+        clock_seconds = self.context.clock()
+        exclusion = self.findings.exclusions.of(machine, clock_seconds)
+        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
+        available = availability(mac, view, now, shown)
         return MacSlot(
             name=name,
             labels=mac.metadata.labels,
@@ -123,11 +145,14 @@ class PlacementGatherer:
             lacks_scratch=view.machine is not None and view.machine.lacks_scratch,
             keeps_within_prefixes=keeps_within_prefixes(view.machine),
             knows_chosen_clips=knows_chosen_clips(view.machine),
+            runs_pieces=view.machine is not None and Capability.SHARD_PIECES in view.machine.capabilities,
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             detail=available.detail,
             free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
             free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
-            not_before_seconds=self.backoffs.mac_until(name),
+            not_before_seconds=max(
+                self.findings.backoffs.mac_until(machine), 0.0 if exclusion is None else exclusion.until_seconds
+            ),
             loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
             closes_seconds=self._monotonic(closing(mac, now).return_at, now),
             opens_seconds=self._monotonic(opens_at(mac, now), now),

@@ -29,8 +29,8 @@ from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import usage_of
+from voxfleet_operator.reconcile.shard.pieces import attempts_before
 from voxfleet_operator.reconcile.shard.status import assigned, current, is_live
-from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
 
 REFUSED_BACKOFF_STEP = 4
@@ -51,9 +51,7 @@ class PlacementReconciler:
         self._backoffs = findings.backoffs
         self._pending_reasons = findings.pending_reasons
         self._writer = AssignmentWriter(context)
-        self._gatherer = PlacementGatherer(
-            context, findings.backoffs, findings.blockers, findings.lease_clock, StoredStatements(context.cache)
-        )
+        self._gatherer = PlacementGatherer(context, findings)
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
@@ -89,7 +87,7 @@ class PlacementReconciler:
         mac = context.cache.get(MacAgent, "", assignment.mac)
         if shard is None or mac is None or context.cache.is_assumed(shard.metadata.uid):
             return False
-        if (shard.status.attempt or 0) + 1 != assignment.attempt:
+        if attempts_before(shard) + 1 != assignment.attempt:
             return False
         job = context.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         view = context.fleet.view(assignment.mac)
@@ -100,9 +98,9 @@ class PlacementReconciler:
             return False  # it began to drain, or closed, while earlier assignments were written
         if wish_of(job, shard.spec.stage) is not JobWish.WORK:
             return False
-        if is_live(shard) and not self._gatherer.may_be_replaced(job, shard):
-            return False  # its Mac came back while earlier assignments were written
         shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
+        if is_live(shard) and not self._gatherer.may_still_be_replaced(job, shard, shards):
+            return False  # its Mac came back while earlier assignments were written
         chip = chip_name(view.machine)
         if not stays_on_chip(job, shards, shard, chip):
             return False  # its Mac became another machine meanwhile

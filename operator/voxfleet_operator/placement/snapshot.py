@@ -65,6 +65,8 @@ class PendingShard:
     """The Mac on which the last attempt ended badly."""
     not_before_seconds: float = 0.0
     """Monotonic time until which it pauses after a failed attempt."""
+    is_piece: bool = False
+    """Whether it is a part of a planned shard."""
     replaces_lost: bool = False
     """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
     waits_since: str = ""
@@ -94,6 +96,8 @@ class MacSlot:
     """Whether its agent keeps each attempt within what is open to the namespace."""
     knows_chosen_clips: bool = False
     """Whether its agent knows spec.only and spec.source."""
+    runs_pieces: bool = False
+    """Whether its agent knows parts of planned shards."""
     unavailable: Unavailable | None = None
     detail: str = ""
     free_lanes: int = 0

@@ -19,7 +19,8 @@ from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.namespace_access import addresses_of, chooses_clips, names_clips_elsewhere
-from voxfleet_operator.reconcile.shard.decide import mac_to_avoid
+from voxfleet_operator.reconcile.shard.mutations import mac_to_avoid
+from voxfleet_operator.reconcile.shard.pieces import attempts_before
 from voxfleet_operator.reconcile.shard.status import chip_of_work, is_committed, is_failed, is_live
 
 WEIGHT_LABEL = "voxfleet.dev/weight"
@@ -32,8 +33,11 @@ def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[AudioShard]:
     stages = {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
     if shards.halted or job.status.plan is None:
         stages.discard(Stage.PROCESS)
+    others = (shard for shard in shards.all if shard.spec.stage is not Stage.PROCESS)
     return (
-        shard for shard in shards.all if shard.spec.stage in stages and not is_committed(shard) and not is_failed(shard)
+        shard
+        for shard in (*others, *shards.process)
+        if shard.spec.stage in stages and not is_committed(shard) and not is_failed(shard)
     )
 
 
@@ -60,8 +64,9 @@ def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> Pla
 
 
 def job_chip(shards: JobShards) -> str | None:
-    """The chip on which the job's clips are processed; None while none may have been."""
-    return next((chip for shard in shards.process if (chip := chip_of_work(shard)) is not None), None)
+    """The chip that processes the job's clips, by shards that were split, too; None while none may have been."""
+    process = (shard for shard in shards.all if shard.spec.stage is Stage.PROCESS)
+    return next((chip for shard in process if (chip := chip_of_work(shard)) is not None), None)
 
 
 def stays_on_chip(job: AudioBatchJob, shards: JobShards, shard: AudioShard, chip: str) -> bool:
@@ -90,7 +95,8 @@ def pending_shard(
         job=common,
         stage=shard.spec.stage,
         ordinal=shard.spec.ordinal or 0,
-        next_attempt=(shard.status.attempt or 0) + 1,
+        next_attempt=attempts_before(shard) + 1,
+        is_piece=shard.spec.piece is not None,
         avoid=mac_to_avoid(shard.status.attempts),
         not_before_seconds=not_before_seconds,
         replaces_lost=replaces_lost,

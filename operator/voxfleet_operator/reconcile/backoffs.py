@@ -5,6 +5,8 @@ They are kept in memory only: a restart begins them anew, but what retries were 
 
 from __future__ import annotations
 
+from voxfleet_operator.reconcile.exclusions import Machine
+
 INITIAL_SECONDS = 1.0
 SHARD_FACTOR, SHARD_MAX_SECONDS = 4.0, 600.0
 """They spread a shard's seven retries over some fifteen minutes, in which a Mac that drains or cleans up returns."""
@@ -14,15 +16,15 @@ MAC_ASKS_MAX_SECONDS = 600.0
 
 
 class Backoffs:
-    """The pauses of shards, by UID, and of Macs, by name. Times are monotonic seconds.
+    """The pauses of shards, by UID, and of Macs, by machine. Times are monotonic seconds.
 
     A pause that is over is forgotten with the next one, and the failures of a Mac an hour later.
     """
 
     def __init__(self) -> None:
         self._shards: dict[str, float] = {}
-        self._macs: dict[str, float] = {}
-        self._mac_failures: dict[str, int] = {}
+        self._macs: dict[Machine, float] = {}
+        self._mac_failures: dict[Machine, int] = {}
 
     def __len__(self) -> int:
         """How many shards and Macs are remembered."""
@@ -40,7 +42,7 @@ class Backoffs:
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)
 
-    def mac_failed(self, mac: str, now: float, at_least_seconds: float = 0.0) -> None:
+    def mac_failed(self, mac: Machine, now: float, at_least_seconds: float = 0.0) -> None:
         """`at_least_seconds`: how long the Mac asks to be left alone."""
         for other in [other for other, until in self._macs.items() if until + FORGET_SECONDS <= now]:
             self.mac_succeeded(other)
@@ -49,12 +51,12 @@ class Backoffs:
         backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))
         self._macs[mac] = now + min(MAC_ASKS_MAX_SECONDS, max(at_least_seconds, backoff_seconds))
 
-    def mac_succeeded(self, mac: str) -> None:
+    def mac_succeeded(self, mac: Machine) -> None:
         self._mac_failures.pop(mac, None)
         self._macs.pop(mac, None)
 
     def shard_until(self, uid: str) -> float:
         return self._shards.get(uid, 0.0)
 
-    def mac_until(self, mac: str) -> float:
+    def mac_until(self, mac: Machine) -> float:
         return self._macs.get(mac, 0.0)

@@ -10,9 +10,11 @@ from voxfleet_api.kinds import AudioBatchJob, Resource
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.exclusions import Exclusions
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.triggers import WokenBy, wakes_nothing
 
 
@@ -38,14 +40,23 @@ class SharedFindings:
     """What reconcilers find out for each other. The next process has to find it anew."""
 
     backoffs: Backoffs
+    exclusions: Exclusions
     blockers: JobBlockers
     pending_reasons: PendingReasons
     lease_clock: LeaseClock
+    statements: StoredStatements
     outlook: OutlookOf = _no_lanes
 
     @classmethod
     def empty(cls, context: Context) -> SharedFindings:
-        return cls(Backoffs(), JobBlockers(), PendingReasons(), LeaseClock(context))
+        return cls(
+            Backoffs(),
+            Exclusions(),
+            JobBlockers(),
+            PendingReasons(),
+            LeaseClock(context),
+            StoredStatements(context.cache),
+        )
 
 
 @dataclass(frozen=True, slots=True)

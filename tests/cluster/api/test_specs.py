@@ -297,6 +297,23 @@ BAD: dict[str, Bad] = {
     "plan shard with clips": Bad(
         SHARD, {"spec.stage": "Plan"}, "spec", "ordinal and indexes belong to the Process stage"
     ),
+    "plan shard that is a part": Bad(
+        SHARD,
+        {
+            "spec.stage": "Plan",
+            "spec.ordinal": REMOVE,
+            "spec.indexes": REMOVE,
+            "spec.piece": {"path": "0", "inherits": ["parent-uid"], "afterAttempt": 3},
+        },
+        "spec",
+        "piece belongs to the Process stage",
+    ),
+    "part of a shard with a path of other digits": Bad(
+        SHARD, {"spec.piece": {"path": "02", "inherits": ["uid"], "afterAttempt": 3}}, "spec.piece.path", "should match"
+    ),
+    "part of a shard that comes from none": Bad(
+        SHARD, {"spec.piece": {"path": "0", "inherits": [], "afterAttempt": 3}}, "spec.piece.inherits", "at least 1"
+    ),
     "shard with broken ranges": Bad(SHARD, {"spec.indexes": "0-3,,7"}, "spec.indexes", "should match"),
     "mac without a pinned host key": Bad(MAC, {"spec.ssh.hostKeys": []}, "spec.ssh.hostKeys", "at least 1 items"),
     "mac with a host key of a broken type": Bad(

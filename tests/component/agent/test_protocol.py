@@ -215,3 +215,13 @@ async def test_an_ended_attempt_keeps_its_result_and_no_clip_data(agent: Agent) 
     agent.stage.answers.put_nowait(COMMIT)
     assert (await agent.until(REQUEST, "Succeeded")).result == COMMIT
     assert await context.journal.base() is None
+
+
+async def test_the_newest_put_says_how_small_the_batches_of_the_next_run_are(agent: Agent) -> None:
+    await agent.put(REQUEST)
+    assert (await agent.stage_entered()).batch_halvings == 0
+    live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
+    assert live is not None
+    await agent.supervisor.park(live, "a test")
+    await agent.put(REQUEST.model_copy(update={"batch_halvings": 2}))
+    assert (await agent.stage_entered()).batch_halvings == 2

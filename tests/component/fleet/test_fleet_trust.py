@@ -28,6 +28,18 @@ async def test_wrong_host_key_is_refused_before_anything_is_sent(rig: Rig) -> No
     assert mac.agent.seen == []
 
 
+async def test_a_host_key_that_changes_while_there_is_contact_is_named_and_heals_with_the_new_pin(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    pin = replace_host_key(mac.sshd)  # the Mac was set up anew
+
+    assert "SHA256:" in await rig.refused("mac-01", Reason.HOST_KEY_MISMATCH)
+
+    rig.fleet.ensure(mac.resource("mac-01", hostKeys=[pin]))
+    await rig.connected("mac-01")
+
+
 async def test_any_of_several_pins_will_do(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     older = Sshd(mac.sshd.directory / "older", forward_port=1).host_key_line
@@ -152,6 +164,16 @@ async def test_the_younger_of_two_macs_with_one_hardware_id_lets_go(rig: Rig) ->
     assert not rig.fleet.view("younger").connected
     rig.fleet.forget("older")
     await rig.connected("younger")
+
+
+def replace_host_key(sshd: Sshd) -> str:
+    """Restarts sshd with another key; returns its public line."""
+    sshd.stop()
+    path = sshd.directory / "host_key"
+    path.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    sshd.start()
+    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
 def add_host_keys(sshd: Sshd) -> dict[str, str]:

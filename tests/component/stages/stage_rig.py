@@ -225,6 +225,15 @@ class Job:
         )
         return await run_plan(self.context(self.spec(Stage.PLAN, "plan", attempt, plan=plan_spec), storage=storage))
 
+    def piece_spec(
+        self, plan: PlanResult, name: str, clips: range, inherits: tuple[str, ...], *, attempt: int
+    ) -> AttemptSpec:
+        """An attempt of a part of the first planned shard, which was split."""
+        whole = self.process_spec(plan).process
+        assert whole is not None
+        piece = whole.model_copy(update={"indexes": encode(clips), "inherits": inherits})
+        return self.spec(Stage.PROCESS, name, attempt, process=piece)
+
     def process_spec(self, plan: PlanResult, *, attempt: int = 1, ordinal: int = 0) -> AttemptSpec:
         process_spec = ProcessSpec(
             plan_attempt=self.plan_attempt,

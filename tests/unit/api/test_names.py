@@ -12,7 +12,16 @@ from voxfleet_api.kinds import KINDS
 from voxfleet_api.kinds.resource import SecretKeyRef
 
 UNITS = re.compile(r"(Seconds|Milliseconds|Hours|Bytes)$")
-NO_AMOUNTS = {"rows", "settled", "complete", "chainId", "firstSequence", "lastSequence"}
+NO_AMOUNTS = {
+    "rows",
+    "settled",
+    "complete",
+    "givenUp",
+    "unverifiedAttempts",
+    "chainId",
+    "firstSequence",
+    "lastSequence",
+}
 """What a usage holds beside amounts of time and bytes: counts, numbers of rows and facts."""
 
 

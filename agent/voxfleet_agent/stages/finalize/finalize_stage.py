@@ -175,10 +175,9 @@ async def _read_commit(files: JobFiles, ref: CommitRef) -> Commit:
 
 
 async def _read_runs(files: JobFiles, commits: Sequence[Commit]) -> Sequence[RunRecord]:
-    runs = RunRecords()
-    for commit in commits:
-        for ref in commit.runs:
-            runs.add(_parsed(RunRecord, ref.path, await files.read_verified(ref.path, ref.sha256)))
+    runs, refs = RunRecords(), {ref.path: ref for commit in commits for ref in commit.runs}
+    for ref in refs.values():  # once, though both halves of a split shard may have taken over rows of one attempt
+        runs.add(_parsed(RunRecord, ref.path, await files.read_verified(ref.path, ref.sha256)))
     return runs.records
 
 

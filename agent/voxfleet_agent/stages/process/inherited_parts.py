@@ -1,4 +1,4 @@
-"""The parts that an attempt inherits from earlier attempts of its shard."""
+"""The parts that an attempt inherits from earlier attempts of its shard, and of those that the shard was split from."""
 
 from __future__ import annotations
 
@@ -76,21 +76,26 @@ class Inheritance:
     kept_rows: list[ResultRow] = field(default_factory=list)
     """Rows of parts that cannot be taken over whole."""
 
-    def add(self, part: Part, clips: Mapping[int, ManifestRow], *, same_plan: bool) -> None:
+    def add(
+        self, part: Part, clips: Mapping[int, ManifestRow], *, same_plan: bool, of_split_shard: bool = False
+    ) -> None:
         """Takes over what is usable of a part.
 
         Rows of an earlier Plan are taken over one by one, and those that failed are not: somebody planned the job again
-        because the cause is mended.
+        because the cause is mended. Rows of a shard that was split are taken over one by one, too, where the part also
+        holds clips of the other half.
         """
         if usable(part, clips, self.delivered.indexes | {row.index for row in self.kept_rows}) and (
             same_plan or not any(row.status is ClipStatus.FAILED for row in part.rows)
         ):
             self.delivered.add(part)
-        elif not same_plan:
+        elif of_split_shard or not same_plan:
             known = self.delivered.indexes | {row.index for row in self.kept_rows}
             for row in part.rows:
                 clip = clips.get(row.index)
-                if clip is None or row.index in known or row.status is ClipStatus.FAILED or not is_row_of(row, clip):
+                if clip is None or row.index in known or not is_row_of(row, clip):
+                    continue
+                if row.status is ClipStatus.FAILED and not same_plan:
                     continue
                 known.add(row.index)
                 self.kept_rows.append(row)
@@ -115,22 +120,26 @@ async def collect_inherited_parts(
 ) -> Inheritance:
     """Collects parts from the latest earlier attempt that froze a base: first the parts of that base, then its own.
 
-    Attempts with another model than the planned one count for nothing: a job's results have one model. The storage is
-    listed once. A part that is missing from the listing, damaged, or made from other versions of its clips is left out,
-    and its clips run again; so nothing here can make a result wrong.
+    Attempts of the shards that this one was split from count as earlier ones; its own are later than theirs. Attempts
+    with another model than the planned one count for nothing: a job's results have one model. The storage is listed
+    once a shard. A part that is missing from the listing, damaged, or made from other versions of its clips is left
+    out, and its clips run again; so nothing here can make a result wrong.
     """
     inheritance = Inheritance()
-    names = await files.names_below(f"parts/{spec.shard_uid}")
-    for attempt in earlier_attempts(names, spec.attempt):
-        base = await _read_base(files, spec.shard_uid, attempt)
-        if base is None or not has_planned_model(base, process_spec):
-            continue
-        candidates = [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(names, spec.shard_uid, attempt)
-        for path, sha256 in candidates:
-            part = await _read_part_if_intact(files, path, sha256)
-            if part is not None:
-                inheritance.add(part, clips, same_plan=base.plan_attempt == process_spec.plan_attempt)
-        break
+    for shard_uid in (spec.shard_uid, *process_spec.inherits):
+        names = await files.names_below(f"parts/{shard_uid}")
+        for attempt in earlier_attempts(names, spec.attempt):
+            base = await _read_base(files, shard_uid, attempt)
+            if base is None or not has_planned_model(base, process_spec):
+                continue
+            same_plan = base.plan_attempt == process_spec.plan_attempt
+            for path, sha256 in [(ref.path, ref.sha256) for ref in base.parts] + uploaded_parts(
+                names, shard_uid, attempt
+            ):
+                part = await _read_part_if_intact(files, path, sha256)
+                if part is not None:
+                    inheritance.add(part, clips, same_plan=same_plan, of_split_shard=shard_uid != spec.shard_uid)
+            return inheritance
     return inheritance
 
 

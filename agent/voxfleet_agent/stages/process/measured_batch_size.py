@@ -18,6 +18,11 @@ MAX_MEASURED_BYTES = 512 * 2**20
 """Total size of the clips that one measurement fetches."""
 
 
+def halved(batch_size: int, times: int) -> int:
+    """At least one clip, whatever number is sent. Pure."""
+    return max(1, batch_size >> min(times, batch_size.bit_length()))
+
+
 async def find_or_measure_ladder(
     ctx: StageContext,
     lane: Lane,

@@ -15,7 +15,7 @@ from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch
 from voxfleet_agent.stages.outage import OutageDetector
 from voxfleet_agent.stages.process.batching import sort_into_buckets
 from voxfleet_agent.stages.process.inherited_parts import DeliveredParts, collect_inherited_parts, parse_part, read_part
-from voxfleet_agent.stages.process.measured_batch_size import find_or_measure_ladder
+from voxfleet_agent.stages.process.measured_batch_size import find_or_measure_ladder, halved
 from voxfleet_agent.stages.process.part_uploader import PartUploader
 from voxfleet_agent.stages.process.pipeline import Pipeline
 from voxfleet_agent.stages.process.prefetch import ClipSource, FetchedClips, ReservedOutputs
@@ -155,6 +155,8 @@ class _ShardRun:
             self.ctx, self.lane, clip_source, recorder, self.parts, self.files, self.retries, meter.heard
         )
         batch_size = None if self.ladder is None else self.ladder.chosen
+        if self.ctx.batch_halvings:
+            batch_size = halved(batch_size or self.lane.batch_size, self.ctx.batch_halvings)
         buckets = sort_into_buckets(remaining.lengths.items())
         try:
             self.loaded = await pipeline.run(clips, remaining.refused, buckets, self.model, lane_spec, batch_size)
@@ -190,20 +192,28 @@ class _ShardRun:
             )
 
     async def deliver_run_records(self, attempts: Set[int]) -> tuple[FileRef, ...]:
-        """References of the run.json of these attempts of the shard; uploads this attempt's own if it is among them."""
+        """References of the run.json of these attempts of the shard, or of those that it was split from; uploads this
+        attempt's own if it is among them."""
         refs: list[FileRef | None] = []
         for attempt in sorted(attempts):
-            if attempt == self.ctx.spec.attempt:
-                refs.append(await self._deliver_run_record())
-            else:
-                name = f"{attempt_folder(self.ctx.spec.shard_uid, attempt)}/run.json"
-                refs.append(await find_run_record(self.files, name))
+            own = attempt == self.ctx.spec.attempt
+            refs.append(await (self._deliver_run_record() if own else self._find_run_record(attempt)))
         return tuple(ref for ref in refs if ref is not None)
 
     async def deliver_own_run_record(self) -> None:
         """For the attempt that inherits this one's rows; an attempt that has loaded nothing has none."""
         if self.loaded is not None:
             await self._deliver_run_record()
+
+    async def _find_run_record(self, attempt: int) -> FileRef | None:
+        """A shard and those that it was split from never have the same number of an attempt."""
+        process_spec = self.ctx.spec.process
+        split_from = () if process_spec is None else process_spec.inherits
+        for shard_uid in (self.ctx.spec.shard_uid, *split_from):
+            ref = await find_run_record(self.files, f"{attempt_folder(shard_uid, attempt)}/run.json")
+            if ref is not None:
+                return ref
+        return None
 
     async def _deliver_run_record(self) -> FileRef:
         """Uploads run.json, once per attempt."""

@@ -14,7 +14,7 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import ProcessSpec
-from voxfleet_api.ranges import encode
+from voxfleet_api.ranges import decode, encode
 from voxfleet_api.results import PlanFile
 from voxfleet_api.rows import ManifestRow
 
@@ -57,12 +57,20 @@ def shard_indexes(plan: PlanFile, process_spec: ProcessSpec, contract_digest: st
         raise plan_mismatch("plan.json has other shard boundaries than the job's status")
     if process_spec.ordinal + 1 >= len(plan.boundaries):
         raise plan_mismatch(f"the plan has {len(plan.boundaries) - 1} shards and so no shard {process_spec.ordinal}")
-    indexes = range(plan.boundaries[process_spec.ordinal], plan.boundaries[process_spec.ordinal + 1])
+    planned = range(plan.boundaries[process_spec.ordinal], plan.boundaries[process_spec.ordinal + 1])
+    indexes = _part_of(planned, process_spec.indexes) if process_spec.inherits else planned
     if process_spec.indexes != encode(indexes):
         raise plan_mismatch(
-            f"shard {process_spec.ordinal} of the plan holds the clips {encode(indexes)}, not {process_spec.indexes}"
+            f"shard {process_spec.ordinal} of the plan holds the clips {encode(planned)}, not {process_spec.indexes}"
         )
     return indexes
+
+
+def _part_of(planned: range, indexes: str) -> range:
+    """The named clips, if they follow one another in the planned shard; else all of it."""
+    named = decode(indexes)
+    part = range(named[0], named[-1] + 1) if named else planned
+    return part if part.start in planned and part[-1] in planned else planned
 
 
 async def read_clips(files: JobFiles, indexes: range, process_spec: ProcessSpec) -> ManifestSlice:

@@ -251,10 +251,9 @@ class _JobDecider:
         if is_suspended(self._job) and cause is None:
             return self._suspend()
         self._conditions.drop(ConditionType.SUSPENDED)
-        missing = () if cause is not None else self._shards.missing_ordinals(total)
+        missing = () if cause is not None else self._shards.coverage.missing(total)
         if missing:
-            create = tuple(NewShard(Stage.PROCESS, ordinal) for ordinal in missing)
-            return JobDecision(self._status(self._job.status), create=create, again_seconds=self._stop_seconds())
+            return JobDecision(self._status(self._job.status), create=missing, again_seconds=self._stop_seconds())
         self._progress(Reason.RUNNING, RUNNING)
         return JobDecision(self._status(self._job.status), again_seconds=self._stop_seconds() or None)
 

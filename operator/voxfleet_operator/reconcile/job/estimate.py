@@ -13,6 +13,7 @@ from statistics import fmean, median
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_batch_job import EstimateBasis, JobEstimate, JobPlan
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total
@@ -29,11 +30,13 @@ def job_estimate(
 ) -> JobEstimate | None:
     """None while nothing tells how long a shard takes."""
     total = shard_total(plan)
-    left = total - sum(is_committed(shard) or is_failed(shard) for shard in shards.process)
+    open_shards = sum(not is_committed(shard) and not is_failed(shard) for shard in shards.process)
+    left = open_shards + len(shards.coverage.missing(total))
     shard_seconds, basis = expected_shard_seconds(plan, shards, outlook)
     if shard_seconds is None or left < 1:
         return None
-    machine_seconds = sum(map(_machine_seconds, shards.process)) + left * shard_seconds
+    used = sum(_machine_seconds(shard) for shard in shards.all if shard.spec.stage is Stage.PROCESS)
+    machine_seconds = used + left * shard_seconds
     worked = sum(min(shard_seconds, _assigned_seconds(shard, now)) for shard in filter(is_live, shards.process))
     done_in = seconds_until_done(left * shard_seconds - worked, min(parallelism, left), outlook)
     return JobEstimate(

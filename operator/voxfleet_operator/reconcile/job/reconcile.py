@@ -165,7 +165,7 @@ class JobReconciler:
             try:
                 shard = AudioShard.load(await self._context.api.create(shard_body(job, new)))
             except AlreadyExists:
-                if not await self._adopt(job, shard_name(job.metadata.name, new.stage, new.ordinal)):
+                if not await self._adopt(job, shard_name(job.metadata.name, new.stage, new.ordinal, new.path)):
                     return False
                 continue
             observe(self._context, shard)

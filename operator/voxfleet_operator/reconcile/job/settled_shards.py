@@ -10,7 +10,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended
-from voxfleet_operator.reconcile.shard.status import is_committed, is_settled
+from voxfleet_operator.reconcile.shard.status import is_committed, is_settled, is_superseded
 
 KEPT = timedelta(hours=1)
 """So long the shards of an ended job can be looked at."""
@@ -31,20 +31,20 @@ class Removal:
 
 
 def plan_removal(job: AudioBatchJob, shards: JobShards, counted: Counted, now: datetime) -> Removal:
-    """A shard with a result goes once its job's usage is frozen and statements count its rows.
+    """A shard with a result, or one that was split, goes once its job's usage is frozen and statements count its rows.
 
     A shard that failed stays as long as its job, for it says why.
     """
-    committed = [shard for shard in shards.all if is_committed(shard)]
-    if not committed or not has_ended(job) or not job.status.usage.settled or job.status.completion_time is None:
+    done = [shard for shard in shards.all if is_committed(shard) or is_superseded(shard)]
+    if not done or not has_ended(job) or not job.status.usage.settled or job.status.completion_time is None:
         return Removal()
     kept_seconds = (datetime.fromisoformat(job.status.completion_time) + KEPT - now).total_seconds()
     if kept_seconds > 0:
         return Removal(again_seconds=kept_seconds)
-    removable = [shard for shard in committed if _is_counted(shard, counted)]
+    removable = [shard for shard in done if _is_counted(shard, counted)]
     if len(removable) > BATCH:
         return Removal(tuple(removable[:BATCH]), again_seconds=BATCH_SECONDS)
-    again_seconds = None if len(removable) == len(committed) else STATEMENT_SECONDS
+    again_seconds = None if len(removable) == len(done) else STATEMENT_SECONDS
     return Removal(tuple(removable), again_seconds)
 
 

@@ -11,6 +11,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job_life import halted_condition
+from voxfleet_operator.reconcile.shard.coverage import Coverage
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import concerns_job, failed_condition, is_committed, is_failed, is_live
 
@@ -39,9 +40,13 @@ class JobShards:
         return next((shard for shard in self.all if shard.spec.stage is Stage.PLAN), None)
 
     @cached_property
+    def coverage(self) -> Coverage:
+        return Coverage.of(self.all)
+
+    @property
     def process(self) -> tuple[AudioShard, ...]:
-        found = [shard for shard in self.all if shard.spec.stage is Stage.PROCESS]
-        return tuple(sorted(found, key=lambda shard: shard.spec.ordinal or 0))
+        """The Process shards that cover the clips, in the order of their clips; those that were split are left out."""
+        return self.coverage.process
 
     @cached_property
     def finalize(self) -> AudioShard | None:
@@ -74,13 +79,9 @@ class JobShards:
         counts = (shard.status.clips for shard in self.process if is_committed(shard))
         return beyond_halt((clips for clips in counts if clips is not None), self.halt_percent)
 
-    def missing_ordinals(self, total: int) -> tuple[int, ...]:
-        present = {shard.spec.ordinal for shard in self.process}
-        return tuple(ordinal for ordinal in range(total) if ordinal not in present)
-
     def processed(self, total: int) -> bool:
         """Whether no Process shard has an attempt now or will get one."""
-        if not self.halted and self.missing_ordinals(total):
+        if not self.halted and self.coverage.missing(total):
             return False
         return all(
             is_committed(shard) or is_failed(shard) or (self.halted and not is_live(shard)) for shard in self.process

@@ -49,7 +49,7 @@ def with_facts(
             "observed_generation": job.metadata.generation,
             "clips": clip_counts(status.plan, shards, ended=ended),
             "shards": ShardCounts(
-                total=shard_total(status.plan),
+                total=shard_total(status.plan) + len(shards.coverage.superseded),  # each was split into two
                 committed=sum(shard.status.commit is not None for shard in shards.process),
             ),
             "quarantine": first_clips(clip for shard in shards.process for clip in shard.status.quarantine),

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
 from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
 
@@ -32,6 +34,7 @@ class Obstacle(StrEnum):
     UNREACHABLE = "Unreachable"
     INCOMPATIBLE = "Incompatible"
     UNVERIFIED = "Unverified"
+    FAILS_TOO_OFTEN = "FailsTooOften"
 
 
 class ConditionVerdict(NamedTuple):
@@ -54,10 +57,15 @@ class Availability:
 OF_ITS_HOURS = frozenset({Obstacle.UNUSABLE_HOURS, Obstacle.OUTSIDE_WINDOW, Obstacle.OUTSIDE_RENTAL})
 
 
-def availability(mac: MacAgent, view: MacView, now: datetime) -> Availability:
+def availability(mac: MacAgent, view: MacView, now: datetime, exclusion: MacExclusion | None = None) -> Availability:
+    """`exclusion`: the one that holds now."""
     obstacle, verdict = _first_obstacle(mac, view, now)
     if obstacle in OF_ITS_HOURS:
         return Availability(obstacle, verdict, verdict.message)
+    if obstacle is None and exclusion is not None:
+        text = exclusion_text(exclusion)
+        message = f"{text}. Then it is tried again. Look at the agent's log and at what else runs on the Mac"
+        return Availability(Obstacle.FAILS_TOO_OFTEN, ConditionVerdict(False, Reason.FAILS_TOO_OFTEN, message), text)
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 

@@ -7,17 +7,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.exclusions import Exclusions
+from voxfleet_operator.reconcile.mac.changes import changes
 from voxfleet_operator.reconcile.mac.decide import awaits, left_to_end, orphans, records
-from voxfleet_operator.reconcile.mac.status import contact_change, drained, mac_status, unseen
+from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
+from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
+SETTLE_SECONDS = 5.0
+"""So long the rows of a removed Mac wait for their statement."""
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
 STOPPED_UNSEEN = "StoppedUnseen"
@@ -26,41 +32,47 @@ HOURS_CHECK_SECONDS = 600.0
 
 
 class MacReconciler:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, exclusions: Exclusions) -> None:
         self._context = context
+        self._exclusions = exclusions
         self._shown: dict[str, MacView] = {}
         self._phases: dict[str, ClosingPhase] = {}
+        self._removed_seconds: dict[str, float] = {}
+        self._access: dict[str, tuple[Access, ...]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
-            context.fleet.forget(key.name)
-            self._wake_waiting_shards(key.name, None, ClosingPhase.OPEN)
-            return None
+            return self._forget(key.name)
+        self._removed_seconds.pop(key.name, None)
         context.leader.check()
+        if key.name not in self._shown:
+            self._take_up_exclusion(mac)  # before its session, and so before anything is placed on it
         context.fleet.ensure(mac)
         now = context.now()
         closes = closing(mac, now)
         context.fleet.close_at(key.name, closes)
         view = context.fleet.view(key.name)
         phase, old_phase = closes.phase(now), self._phases.get(key.name)
-        self._wake_waiting_shards(key.name, view, phase)
+        self._wake_waiting_shards(key.name, view, phase, access_changed=self._access_changed(mac))
+        clock_seconds = context.clock()
+        exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
+        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
         left = left_to_end(context.cache.all(AudioShard), view) if counts else ()
-        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), left))
+        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), shown, left))
         if written is None:
             return 0.0
-        announcement = contact_change(mac.status.conditions, written.status.conditions)
-        if announcement is not None:
-            context.events.publish(
-                written, announcement.reason, announcement.message, warning=announcement.status == "False"
-            )
+        for told in changes(mac.status, written.status):
+            context.events.publish(written, told.reason, told.note, warning=told.warning)
         if left and phase is ClosingPhase.STOPPED and old_phase not in (None, phase) and not view.connected:
             context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
-        if (emptied := drained(mac.status.conditions, written.status.conditions)) is not None:
-            context.events.publish(written, emptied.reason, emptied.message)
-        waits = (await self._delete_orphans(view), self._until_change(written))
+        waits = (
+            await self._delete_orphans(view),
+            self._until_change(written),
+            None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
+        )
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _until_change(self, mac: MacAgent) -> float | None:
@@ -69,9 +81,37 @@ class MacReconciler:
         change = next_change(mac, now)
         return None if change is None else min(HOURS_CHECK_SECONDS, (change - now).total_seconds())
 
-    def _wake_waiting_shards(self, mac: str, view: MacView | None, phase: ClosingPhase) -> None:
-        """Wakes the shards that wait for a Mac when contact comes or goes, when it is another machine, and when it
-        calls its attempts back.
+    def _forget(self, name: str) -> float | None:
+        """Ends the session of a MacAgent that was deleted, once its last rows had time to get into a statement."""
+        context, now = self._context, self._context.clock()
+        if context.fleet.view(name).rows:
+            removed_seconds = self._removed_seconds.setdefault(name, now)
+            if now - removed_seconds < SETTLE_SECONDS:
+                context.queue.add(Key(MachineHourStatement.crd.kind, "", name))
+                return SETTLE_SECONDS
+        self._removed_seconds.pop(name, None)
+        context.fleet.forget(name)
+        self._access.pop(name, None)
+        self._wake_waiting_shards(name, None, ClosingPhase.OPEN)
+        return None
+
+    def _take_up_exclusion(self, mac: MacAgent) -> None:
+        context, stored = self._context, mac.status.exclusion
+        if stored is not None:
+            clock_seconds = context.clock()
+            machine = known_machine(mac, context.fleet.view(mac.metadata.name))
+            self._exclusions.restore(machine, stored_exclusion(stored, clock_seconds, context.now()), clock_seconds)
+
+    def _access_changed(self, mac: MacAgent) -> bool:
+        old = self._access.get(mac.metadata.name)
+        self._access[mac.metadata.name] = mac.spec.access
+        return old is not None and old != mac.spec.access
+
+    def _wake_waiting_shards(
+        self, mac: str, view: MacView | None, phase: ClosingPhase, *, access_changed: bool = False
+    ) -> None:
+        """Wakes the shards that wait for a Mac when contact comes or goes, when it is another machine, when it calls
+        its attempts back, or when it opens something else: what runs there is told.
 
         The Mac itself may not know them. Also wakes the settlement of its rows, which a new leader has to begin.
         """
@@ -81,7 +121,7 @@ class MacReconciler:
             self._shown[mac] = replace(view, machine=None, attempts={}, usage={}, rows=())
             self._phases[mac] = phase
             contact = None if old is None else (old.connected, old.identity, old_phase)
-            if contact == (view.connected, view.identity, phase):
+            if contact == (view.connected, view.identity, phase) and not access_changed:
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
         seen = [item for item in (old, view) if item is not None]

@@ -17,4 +17,4 @@ def woken_by(changed: Resource, cache: Cache) -> set[Key]:
     return set() if mac is None or mac.spec.drain is None else {key_of(mac)}
 
 
-REGISTRATION = Registration(MacAgent, lambda context, _: MacReconciler(context), woken_by)
+REGISTRATION = Registration(MacAgent, lambda context, findings: MacReconciler(context, findings.exclusions), woken_by)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from voxfleet_api.conditions import Condition, Conditions, ConditionType, Reason, condition, find
+from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine, MachinePool
+from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.availability import (
@@ -24,15 +24,19 @@ OFFLINE = "Offline"
 SHOWN_SHARDS = 5
 
 
-def mac_status(mac: MacAgent, view: MacView, now: str, left: Sequence[str] = ()) -> MacAgentStatus:
-    """`left`: the shards with an attempt on the Mac that is not over, each with its namespace."""
+def mac_status(
+    mac: MacAgent, view: MacView, now: str, exclusion: MacExclusion | None = None, left: Sequence[str] = ()
+) -> MacAgentStatus:
+    """`exclusion`: the one that holds now. `left`: the shards with an attempt on the Mac that is not over, each with
+    its namespace.
+    """
     moment = datetime.fromisoformat(now)
     verdicts = {
         ConditionType.ACCEPTED: accepted(mac, moment),
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
-        ConditionType.AVAILABLE: availability(mac, view, moment).verdict,
+        ConditionType.AVAILABLE: availability(mac, view, moment, exclusion).verdict,
         **_draining(mac, left, moment),
     }
     generation = mac.metadata.generation
@@ -43,6 +47,7 @@ def mac_status(mac: MacAgent, view: MacView, now: str, left: Sequence[str] = ())
             for type_, verdict in verdicts.items()
         ),
         machine=mac.status.machine if view.machine is None else machine(view.machine),
+        exclusion=exclusion,
     )
 
 
@@ -75,23 +80,10 @@ def _shown(left: Sequence[str]) -> str:
     return ", ".join([*sorted(left)[:SHOWN_SHARDS], *(["…"] if len(left) > SHOWN_SHARDS else [])])
 
 
-def drained(before: Conditions, after: Conditions) -> Condition | None:
-    """The Draining condition if the Mac has become empty: people wait for it."""
-    old, new = find(before, ConditionType.DRAINING), find(after, ConditionType.DRAINING)
-    return new if new is not None and new.status == "False" and (old is None or old.status != "False") else None
-
-
-def contact_change(before: Conditions, after: Conditions) -> Condition | None:
-    """The Reachable condition if contact came, went, or fails for another reason: people are told of it."""
-    old, new = find(before, ConditionType.REACHABLE), find(after, ConditionType.REACHABLE)
-    if new is None or new.status == "Unknown" or (old is not None and old.reason == new.reason):
-        return None
-    return new
-
-
 def machine(facts: MachineFacts) -> Machine:
     return Machine(
         hardware_id=facts.hardware_id,
+        boot_id=facts.boot_id[:128],
         chip=facts.chip,
         memory_bytes=facts.memory_bytes,
         os=facts.os,

@@ -19,6 +19,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_api.results import job_folder
 from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
+from voxfleet_operator.reconcile.shard.coverage import Coverage
 
 
 class SpecNotReady(Exception):
@@ -61,8 +62,12 @@ def attempt_request(
     credentials: S3Credentials | None,
     uri_prefixes: tuple[str, ...],
     ladder: ReportedLadder | None = None,
+    *,
+    batch_halvings: int,
 ) -> AttemptRequest:
-    """`uri_prefixes`: what the Mac opens to the job's namespace. `ladder`: what it need not measure."""
+    """`uri_prefixes`: what the Mac opens to the job's namespace. `ladder`: what it need not measure. `batch_halvings`:
+    see `mutations`.
+    """
     return AttemptRequest(
         spec_digest=digest_of(spec),
         spec=spec.dump(),
@@ -70,19 +75,18 @@ def attempt_request(
         credentials=credentials,
         uri_prefixes=uri_prefixes,
         ladder=ladder,
+        batch_halvings=batch_halvings,
     )
 
 
 def _process_spec(job: AudioBatchJob, shard: AudioShard, plan: JobPlan) -> ProcessSpec:
     if shard.spec.ordinal is None or shard.spec.indexes is None:
         raise SpecNotReady(f"shard {shard.metadata.name} has no clips")
-    return process_spec(job.spec, plan, shard.spec.ordinal, shard.spec.indexes)
+    inherits = () if shard.spec.piece is None else shard.spec.piece.inherits
+    return process_spec(job.spec, plan, shard.spec.ordinal, shard.spec.indexes, inherits)
 
 
 def _finalize_spec(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeSpec:
-    process = sorted(
-        (shard for shard in shards if shard.spec.stage is Stage.PROCESS), key=lambda shard: shard.spec.ordinal or 0
-    )
     return finalize_spec(
         plan,
         [
@@ -90,7 +94,7 @@ def _finalize_spec(plan: JobPlan, shards: Iterable[AudioShard]) -> FinalizeSpec:
                 shard.spec.indexes or "",
                 CommitRef(shard_uid=shard.metadata.uid, attempt=commit.attempt, sha256=commit.sha256),
             )
-            for shard in process
+            for shard in Coverage.of(shards).process
             if (commit := shard.status.commit) is not None
         ],
     )

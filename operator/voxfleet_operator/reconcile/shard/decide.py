@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -220,14 +220,6 @@ def put_wait_seconds(answer: AgentAnswer, now: float) -> float:
         if answer.refusal is not None and answer.refusal.retry_after_seconds is not None:
             pause_seconds = answer.refusal.retry_after_seconds
     return answer.at_seconds + pause_seconds - now
-
-
-def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
-    """The Mac on which the newest attempt ended badly."""
-    newest = max(records, key=lambda record: record.attempt, default=None)
-    if newest is None or newest.outcome is AttemptOutcome.SUCCEEDED:
-        return None
-    return None if newest.failure_class is FailureClass.MACHINE_RETURNED else newest.mac
 
 
 def _retryable(failure_class: str | None) -> str | None:

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.audio_shard import ShardPiece, Stage
 from voxfleet_api.ranges import encode
+from voxfleet_operator.reconcile.shard.pieces import piece_range
 
 JOB_LABEL = "voxfleet.dev/job"
 STAGE_LABEL = "voxfleet.dev/stage"
 
 
-def shard_name(job_name: str, stage: Stage, ordinal: int | None = None) -> str:
-    """Deterministic, so that creating a shard again finds the one that exists."""
+def shard_name(job_name: str, stage: Stage, ordinal: int | None = None, piece: str = "") -> str:
+    """Deterministic, so that creating a shard again finds the one that exists. `piece`: the path of a part."""
     if ordinal is not None:
-        return f"{job_name}-{ordinal:05d}"
+        return f"{job_name}-{ordinal:05d}-p{piece}" if piece else f"{job_name}-{ordinal:05d}"
     return f"{job_name}-{stage.value.lower()}"
 
 
@@ -24,6 +25,11 @@ def shard_name(job_name: str, stage: Stage, ordinal: int | None = None) -> str:
 class NewShard:
     stage: Stage
     ordinal: int | None = None
+    piece: ShardPiece | None = None
+
+    @property
+    def path(self) -> str:
+        return "" if self.piece is None else self.piece.path
 
 
 def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
@@ -33,7 +39,9 @@ def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
     }
     if new.ordinal is not None and job.status.plan is not None:
         first, end = job.status.plan.boundaries[new.ordinal : new.ordinal + 2]
-        spec |= {"ordinal": new.ordinal, "indexes": encode(range(first, end))}
+        spec |= {"ordinal": new.ordinal, "indexes": encode(piece_range(range(first, end), new.path))}
+        if new.piece is not None:
+            spec["piece"] = new.piece.dump()
     owner = {
         "apiVersion": API_VERSION,
         "kind": job.crd.kind,
@@ -45,7 +53,7 @@ def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
         "apiVersion": API_VERSION,
         "kind": AudioShard.crd.kind,
         "metadata": {
-            "name": shard_name(job.metadata.name, new.stage, new.ordinal),
+            "name": shard_name(job.metadata.name, new.stage, new.ordinal, new.path),
             "namespace": job.metadata.namespace,
             "labels": {JOB_LABEL: job.metadata.name, STAGE_LABEL: new.stage.value},
             "ownerReferences": [owner],
@@ -57,5 +65,6 @@ def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
 def belongs(shard: AudioShard, job: AudioBatchJob) -> bool:
     """Whether the operator made this shard for this job. Shards that others made are ignored."""
     controlled = any(owner.controller and owner.uid == job.metadata.uid for owner in shard.metadata.owner_references)
-    expected = shard_name(job.metadata.name, shard.spec.stage, shard.spec.ordinal)
+    path = "" if shard.spec.piece is None else shard.spec.piece.path
+    expected = shard_name(job.metadata.name, shard.spec.stage, shard.spec.ordinal, path)
     return controlled and shard.spec.job_ref.uid == job.metadata.uid and shard.metadata.name == expected

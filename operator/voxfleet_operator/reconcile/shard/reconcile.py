@@ -21,26 +21,25 @@ from voxfleet_api.protocol import (
     AttemptFailure,
     AttemptKey,
     AttemptRequest,
-    AttemptSpec,
     AttemptState,
     S3Credentials,
 )
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
-from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import (
     CREDENTIALS_CHECK_SECONDS,
     Blocked,
     CredentialReadings,
 )
-from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers
+from voxfleet_operator.reconcile.exclusions import machine_of
+from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
 from voxfleet_operator.reconcile.known_ladders import handed_ladder
-from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.mac_closing import Recall, closing, recall
 from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
+from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import (
     ShardAction,
@@ -50,7 +49,15 @@ from voxfleet_operator.reconcile.shard.decide import (
     superseded,
     usage_of,
 )
+from voxfleet_operator.reconcile.shard.ended_attempts import (
+    UNANSWERED_POLL_SECONDS,
+    EndedAttempts,
+    delete_attempt,
+    job_shards,
+)
+from voxfleet_operator.reconcile.shard.mutations import batch_halvings
 from voxfleet_operator.reconcile.shard.new_shard import belongs
+from voxfleet_operator.reconcile.shard.split import is_split_due_once_lost
 from voxfleet_operator.reconcile.shard.status import (
     attempt_ended,
     committed,
@@ -64,22 +71,19 @@ from voxfleet_operator.reconcile.status_writer import write_status
 from voxfleet_shared import crash_points
 
 NOT_NOW_RETRY_SECONDS = 10.0
-TAKES_CREDENTIALS = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
+TAKES_ENVELOPE = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
 PREDECESSOR_POLL_SECONDS = 2.0
 """Between two looks at an attempt that works on a Mac that does not answer."""
-UNANSWERED_POLL_SECONDS = 30.0
-"""Looks again although nothing has woken the shard; an answer does."""
 
 log = structlog.get_logger(__name__)
 
 
 class ShardReconciler:
-    def __init__(self, context: Context, backoffs: Backoffs, blockers: JobBlockers, lease_clock: LeaseClock) -> None:
+    def __init__(self, context: Context, findings: SharedFindings) -> None:
         self._context = context
-        self._backoffs = backoffs
-        self._blockers = blockers
-        self._lease_clock = lease_clock
+        self._findings = findings
         self._credentials = CredentialReadings(context)
+        self._ended_attempts = EndedAttempts(context)
 
     async def reconcile(self, key: Key) -> float | None:
         shard = self._context.cache.get(AudioShard, key.namespace, key.name)
@@ -93,17 +97,7 @@ class ShardReconciler:
         record = current(shard.status)
         if record is not None and record.outcome is AttemptOutcome.ASSIGNED:
             return await _AssignedAttempt(self, job, shard, record).reconcile()
-        return await self._settle_ended_attempts(shard)
-
-    async def _settle_ended_attempts(self, shard: AudioShard) -> float | None:
-        """Records their machine time, and deletes what their Macs still hold of them."""
-        left = superseded(shard, self._context.fleet.views())
-        status = with_usages(shard.status, left.usages)
-        if await write_status(self._context, shard, status) is None:
-            return 0.0
-        for view, key in left.deletes:
-            _delete(self._context, view, key)
-        return UNANSWERED_POLL_SECONDS if left.deletes else None
+        return await self._ended_attempts.settle(job, shard)
 
 
 class _AssignedAttempt:
@@ -112,10 +106,12 @@ class _AssignedAttempt:
     def __init__(
         self, reconciler: ShardReconciler, job: AudioBatchJob, shard: AudioShard, record: AttemptRecord
     ) -> None:
+        self._ended_attempts = reconciler._ended_attempts
         self._context = reconciler._context
-        self._backoffs = reconciler._backoffs
-        self._blockers = reconciler._blockers
-        self._lease_clock = reconciler._lease_clock
+        self._backoffs = reconciler._findings.backoffs
+        self._exclusions = reconciler._findings.exclusions
+        self._blockers = reconciler._findings.blockers
+        self._lease_clock = reconciler._findings.lease_clock
         self._credentials = reconciler._credentials
         self._job = job
         self._shard = shard
@@ -157,7 +153,7 @@ class _AssignedAttempt:
             case ShardAction.LOSE:
                 return await self._lose()
             case ShardAction.WAIT:
-                return await self._renew_credentials() if self._view.connected else contact.lost_in_seconds
+                return await self._renew_envelope() if self._view.connected else contact.lost_in_seconds
 
     def _recall(self) -> Recall:
         mac, now = self._context.cache.get(MacAgent, "", self._view.name), self._context.now()
@@ -171,7 +167,7 @@ class _AssignedAttempt:
         works = False
         for view, key in superseded(self._shard, self._context.fleet.views()).deletes:
             report = view.attempts[key]
-            stopped = _delete(self._context, view, key) in (Outcome.DELETING, Outcome.GONE)
+            stopped = delete_attempt(self._context, view, key) in (Outcome.DELETING, Outcome.GONE)
             works |= not (stopped or report.has_ended or report.state is AttemptState.PARKED)
         return works
 
@@ -211,44 +207,53 @@ class _AssignedAttempt:
         self._context.fleet.put(self._view, self._key, request)
         return UNANSWERED_POLL_SECONDS
 
-    async def _renew_credentials(self) -> float | None:
-        """Sends the PUT of a running attempt again if its job's Secret holds other credentials than its Mac was given.
+    async def _renew_envelope(self) -> float | None:
+        """Sends the PUT of a running attempt again if its job's Secret, or what its Mac opens to the namespace, is no
+        longer what its Mac was given.
 
         What its Mac was given is unknown to a new leader, which therefore sends it once. An attempt whose access is
         gone goes on with what it has, as one without a Secret does.
         """
         report = self._view.attempts.get(self._key)
-        if self._job.spec.credentials_secret_ref is None or report is None or report.state not in TAKES_CREDENTIALS:
+        if report is None or report.state not in TAKES_ENVELOPE:
             return None
         answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
         if answer is not None and answer.outcome is Outcome.PENDING:
             return UNANSWERED_POLL_SECONDS
+        again_seconds = None if self._job.spec.credentials_secret_ref is None else CREDENTIALS_CHECK_SECONDS
         if self._access_lost() is not None:
-            return CREDENTIALS_CHECK_SECONDS
+            return again_seconds
         try:
-            credentials = await self._credentials.credentials(self._job)
-            request = self._request(credentials)
+            request = self._request(await self._credentials.credentials(self._job))
         except (Blocked, SpecNotReady):
-            return CREDENTIALS_CHECK_SECONDS  # the attempt goes on with what it has
+            return again_seconds  # the attempt goes on with what it has
         if request.spec_digest != self._shard.status.spec_digest:
-            return CREDENTIALS_CHECK_SECONDS
+            return again_seconds
         if answer is not None:
-            if answer.outcome is Outcome.ACCEPTED and answer.credentials == credentials:
-                return CREDENTIALS_CHECK_SECONDS
+            given = (answer.credentials, answer.uri_prefixes)
+            if answer.outcome is Outcome.ACCEPTED and given == (request.credentials, request.uri_prefixes):
+                return again_seconds
             if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
                 return wait_seconds
         if not self._is_newest():
             return 0.0
-        self._log.info("credentials_renewed")
+        self._log.info("envelope_renewed")
         self._context.leader.check()
         self._context.fleet.put(self._view, self._key, request)
         return UNANSWERED_POLL_SECONDS
 
     def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
         """Raises SpecNotReady."""
-        spec, lease_seconds = self._spec(), self._shard.status.lease_seconds or 1
-        ladder = handed_ladder(spec, self._view, self._context.fleet.views())
-        return attempt_request(spec, lease_seconds, credentials, self._open_prefixes(), ladder)
+        own = job_shards(self._context, self._job)
+        spec = attempt_spec(self._job, self._shard, self._record.attempt, own)
+        return attempt_request(
+            spec,
+            self._shard.status.lease_seconds or 1,
+            credentials,
+            self._open_prefixes(),
+            handed_ladder(spec, self._view, self._context.fleet.views()),
+            batch_halvings=batch_halvings(self._shard, own),
+        )
 
     def _is_newest(self) -> bool:
         """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""
@@ -263,11 +268,6 @@ class _AssignedAttempt:
         mac = self._context.cache.get(MacAgent, "", self._view.name)
         labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
         return () if mac is None else open_prefixes(mac.spec.access, labels)
-
-    def _spec(self) -> AttemptSpec:
-        shards = self._context.cache.owned_by(AudioShard, self._job.metadata.uid)
-        own = [shard for shard in shards if belongs(shard, self._job)]
-        return attempt_spec(self._job, self._shard, self._record.attempt, own)
 
     def _block(self, blocker: Blocker) -> float:
         if self._blockers.report(self._job.metadata.uid, blocker):
@@ -285,7 +285,7 @@ class _AssignedAttempt:
         meaning = put_refusal(refusal)
         if not meaning.no_room:
             return await self._revoke(meaning.failure_class, meaning.message)
-        self._backoffs.mac_failed(self._record.mac, self._context.clock(), refusal.retry_after_seconds or 0.0)
+        self._backoffs.mac_failed(machine_of(self._record), self._context.clock(), refusal.retry_after_seconds or 0.0)
         return await self._revoke(meaning.failure_class, meaning.message, AttemptOutcome.RETURNED)
 
     async def _commit(self) -> float | None:
@@ -300,7 +300,7 @@ class _AssignedAttempt:
         if self._shard.spec.stage is Stage.FINALIZE:
             crash_points.point("finalize-committed")
         self._backoffs.shard_ended(self._shard.metadata.uid)
-        self._backoffs.mac_succeeded(self._record.mac)
+        self._count_for_mac()
         self._log.info("committed")
         return 0.0
 
@@ -321,8 +321,6 @@ class _AssignedAttempt:
             report,
             retry_limit=self._context.options.retry_limit,
         )
-        if rule_of(failure.failure_class).remedy is Remedy.OTHER_MAC:
-            self._backoffs.mac_failed(self._record.mac, self._context.clock())
         return await self._end(status)
 
     async def _revoke(
@@ -345,11 +343,13 @@ class _AssignedAttempt:
 
     def _deleted(self) -> bool:
         """Whether its Mac has confirmed that the attempt never runs again."""
-        return _delete(self._context, self._view, self._key) in (Outcome.DELETING, Outcome.GONE)
+        return delete_attempt(self._context, self._view, self._key) in (Outcome.DELETING, Outcome.GONE)
 
     async def _replace(self) -> float | None:
-        """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only the last attempt."""
-        if retries_used(self._shard.status) < self._context.options.retry_limit:
+        """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only an attempt that no
+        other one follows."""
+        limits = self._ended_attempts.split_limits(self._job)
+        if retries_used(self._shard.status) < limits.retry_limit and not is_split_due_once_lost(self._shard, limits):
             self._context.queue.add(PLACEMENT)
             return UNANSWERED_POLL_SECONDS  # the Mac may come back before anybody has noticed that it was gone
         return await self._lose()
@@ -375,6 +375,7 @@ class _AssignedAttempt:
         ended = current(written.status)
         if ended is not None and costs_retry(ended):
             self._backoffs.shard_failed(self._shard.metadata.uid, retries_used(written.status), self._context.clock())
+            self._count_against_mac(ended)
         why = find(written.status.conditions, ConditionType.COMMITTED)
         self._log.warning(
             "attempt ended",
@@ -383,6 +384,31 @@ class _AssignedAttempt:
             for_good=is_failed(written),
         )
         return 0.0
+
+    def _count_for_mac(self) -> None:
+        """Plan and Finalize show that the Mac is there, and not that its lanes work."""
+        machine = machine_of(self._record)
+        self._backoffs.mac_succeeded(machine)
+        if self._shard.spec.stage is Stage.PROCESS and self._exclusions.succeeded(machine, self._context.clock()):
+            self._wake_mac()
+            self._context.queue.add(PLACEMENT)
+
+    def _count_against_mac(self, ended: AttemptRecord) -> None:
+        """What another Mac may do better counts against this one. That it was lost shows in its own conditions."""
+        failure_class = ended.failure_class
+        if ended.outcome not in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED) or failure_class is None:
+            return
+        if rule_of(failure_class).remedy is not Remedy.OTHER_MAC:
+            return
+        machine, now = machine_of(ended), self._context.clock()
+        self._backoffs.mac_failed(machine, now)
+        in_contact = sum(view.connected for view in self._context.fleet.views().values())
+        if self._exclusions.failed(machine, failure_class, now, in_contact):
+            self._log.warning("mac excluded", failure_class=failure_class)
+            self._wake_mac()
+
+    def _wake_mac(self) -> None:
+        self._context.queue.add(Key(MacAgent.crd.kind, "", self._view.name))
 
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
         return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
@@ -398,10 +424,3 @@ def _why_stopped(job: AudioBatchJob) -> str:
 def _out_of_reach(record: AttemptRecord) -> MacView:
     message = "no MacAgent stands for the machine that has the attempt"
     return MacView(record.mac, connected=False, reason=Reason.UNKNOWN, message=message)
-
-
-def _delete(context: Context, mac: MacView, key: AttemptKey) -> Outcome | None:
-    """States that the attempt is to go, and returns the newest answer."""
-    context.leader.check()
-    answer = context.fleet.delete(mac, key)
-    return None if answer is None else answer.outcome

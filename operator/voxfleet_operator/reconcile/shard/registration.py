@@ -6,7 +6,4 @@ from voxfleet_api.kinds import AudioShard
 from voxfleet_operator.reconcile.registration import Registration
 from voxfleet_operator.reconcile.shard.reconcile import ShardReconciler
 
-REGISTRATION = Registration(
-    AudioShard,
-    lambda context, findings: ShardReconciler(context, findings.backoffs, findings.blockers, findings.lease_clock),
-)
+REGISTRATION = Registration(AudioShard, ShardReconciler)

@@ -65,6 +65,11 @@ def is_committed(shard: AudioShard) -> bool:
     return shard.status.commit is not None
 
 
+def is_superseded(shard: AudioShard) -> bool:
+    """Whether it was split: its halves take over, and it gets no further attempt."""
+    return bool(shard.status.superseded_by)
+
+
 def is_failed(shard: AudioShard) -> bool:
     """Whether the shard has no result and gets no further attempt."""
     return is_true(shard.status.conditions, ConditionType.FAILED)
@@ -126,7 +131,7 @@ def assigned(
     )
     record = AttemptRecord(attempt=attempt, mac=mac, machine=machine, chip=chip, outcome=AttemptOutcome.ASSIGNED)
     listed, folded = fold(shard, (*records, record))
-    return _with_condition(
+    return with_state(
         shard,
         shard.status.model_copy(
             update={
@@ -151,7 +156,7 @@ def committed(
     """Recording the digest is the commit."""
     status = _end_current(shard.status, AttemptOutcome.SUCCEEDED, None, None, usage, now)
     counts = result.counts
-    return _with_condition(
+    return with_state(
         shard,
         status.model_copy(
             update={
@@ -188,7 +193,7 @@ def attempt_ended(
         status = status.model_copy(update=_scratch(status, report))
     used = retries_used(status)
     reason = failed_for_good(failure_class, used, retry_limit)
-    status = _with_condition(shard, status, reason or failure_class or Reason.PENDING, message, now)
+    status = with_state(shard, status, reason or failure_class or Reason.PENDING, message, now)
     if reason is None:
         return status
     exhausted = f"{used} attempts failed, and a shard is retried {retry_limit} times; the last: {message}"
@@ -303,9 +308,10 @@ def _scratch(status: AudioShardStatus, report: AttemptStatus) -> dict[str, int]:
     }
 
 
-def _with_condition(
+def with_state(
     shard: AudioShard, status: AudioShardStatus, reason: str, message: str, now: str, *, done: bool = False
 ) -> AudioShardStatus:
+    """`status` with a Committed condition that says where the shard stands."""
     generation = shard.metadata.generation
     item = condition(
         shard.status.conditions, ConditionType.COMMITTED, done, reason, message, generation=generation, now=now

@@ -34,26 +34,25 @@ class StatementReconciler:
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
-        if mac is None:
-            return None
+        again_seconds = None if mac is None else POLL_SECONDS
         if not context.synced():
-            return POLL_SECONDS
+            return again_seconds
         view = context.fleet.view(key.name)
-        if view.identity is None or view.identity.ledger_key != mac.spec.ledger_public_key:
-            return POLL_SECONDS  # its rows are of the machine that the MacAgent stood for before it was edited
+        if view.identity is None or (mac is not None and view.identity.ledger_key != mac.spec.ledger_public_key):
+            return again_seconds  # its rows are of the machine that the MacAgent stood for before it was edited
         ledger_key = view.identity.ledger_key
         runs = settled_runs(
             view,
             self._shard,
             lambda chain_id: self._cursor(ledger_key, chain_id),
         )
-        last = self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
-        if is_due(runs, last, context.now()):
+        last = "" if mac is None else self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
+        if is_due(runs, last, context.now()):  # at once for a MacAgent that was deleted: nobody asks again
             for run in runs:
                 if not await self._write(key.name, ledger_key, run):
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
-        return POLL_SECONDS
+        return again_seconds
 
     def _shard(self, uid: str) -> AudioShard | None:
         """None if its job is gone, too: nobody records any more how the attempts of such a shard end."""

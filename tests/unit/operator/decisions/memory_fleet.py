@@ -87,6 +87,8 @@ class Agent:
     """What the newest renewal said."""
     failures: tuple[FailureClass, ...] = ()
     failure_rate: float = 0.0
+    poison: frozenset[int] = frozenset()
+    """Clips that bring down every attempt that has them."""
     sequence: int = 0
     process_ticks: int = 2
     """How many calls of `work` an attempt of Process takes."""
@@ -94,6 +96,8 @@ class Agent:
     """Whether an attempt's work is the time since it was sent; else it is always a second."""
     ladder_profile: str | None = None
     ladders: tuple[ReportedLadder, ...] = ()
+    boot_id: str = "boot"
+    versions: dict[str, str] = field(default_factory=lambda: {"mlx": "0.32.4"})
 
     @property
     def identity(self) -> MachineIdentity:
@@ -184,6 +188,9 @@ class Agent:
                 continue
             failed = self.failures and self.random.random() < self.failure_rate
             run.failure = self.random.choice(self.failures) if failed else None
+            process = run.spec.process
+            if process is not None and not self.poison.isdisjoint(decode(process.indexes)):
+                failed, run.failure = True, FailureClass.GPU_ABORT_TIMEOUT
             run.state = AttemptState.FAILED if failed else AttemptState.SUCCEEDED
             if run.laned:
                 self._seal(key, self._work_milliseconds(run, 1000))
@@ -239,6 +246,11 @@ class Agent:
         )
 
 
+def commit_of(spec: AttemptSpec, clips: int) -> str:
+    """A digest whose end tells how many clips were delivered."""
+    return f"{sha(f'{spec.shard_uid}/{spec.attempt}')[:-4]}{clips:04x}"
+
+
 def result_of(spec: AttemptSpec) -> ShardResult:
     """Ten clips in five shards; every clip succeeds."""
     commit = sha(f"{spec.shard_uid}/{spec.attempt}")
@@ -251,10 +263,11 @@ def result_of(spec: AttemptSpec) -> ShardResult:
         )
         return ShardResult(commit_sha256=commit, plan=plan)
     if spec.process is not None:
-        return ShardResult(commit_sha256=commit, counts=Counts(succeeded=len(decode(spec.process.indexes))))
+        clips = len(decode(spec.process.indexes))
+        return ShardResult(commit_sha256=commit_of(spec, clips), counts=Counts(succeeded=clips))
     assert spec.finalize is not None
     not_run = len(decode(spec.finalize.not_run))
-    covered = not_run + 2 * len(spec.finalize.commits)
+    covered = not_run + sum(int(ref.sha256[-4:], 16) for ref in spec.finalize.commits)
     assert covered == spec.finalize.total, "Finalize has to account for every clip exactly once"
     return ShardResult(commit_sha256=commit, counts=Counts(succeeded=spec.finalize.total - not_run, not_run=not_run))
 
@@ -371,8 +384,11 @@ class MemoryFleet:
                 outcome, refusal = Outcome.REFUSED, error
             except AgentUnreachable:
                 pass
-            given = None if letter.request is None else letter.request.credentials
-            mailbox.answered(letter, AgentAnswer(outcome, self._clock.seconds, refusal, given))
+            answer = AgentAnswer(outcome, self._clock.seconds, refusal)
+            if letter.request is not None:
+                given = (letter.request.credentials, letter.request.uri_prefixes)
+                answer = AgentAnswer(outcome, self._clock.seconds, refusal, *given)
+            mailbox.answered(letter, answer)
             answered.add(letter.key.shard_uid)
         return answered
 
@@ -418,11 +434,11 @@ def usage_of(rows: Iterable[VerifiedRow]) -> dict[AttemptKey, AttemptUsage]:
 def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
         hardware_id=agent.identity.hardware_id,
-        boot_id="boot",
+        boot_id=agent.boot_id,
         chip=agent.chip,
         memory_bytes=2**34,
         os="macOS 26",
-        versions={"mlx": "0.32.4"},
+        versions=agent.versions,
         runtime_compatible=True,
         runtime_message="",
         capabilities=agent.capabilities,

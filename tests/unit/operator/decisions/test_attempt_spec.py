@@ -27,7 +27,7 @@ def test_a_spec_is_the_same_for_everybody_who_builds_it() -> None:
     assert (process.process.indexes, process.billing_key) == ("0-59", "team-speech")
     assert process.output_folder == "file:///data/out/job-12345678"
     assert digest_of(process) == digest_of(attempt_spec(AudioBatchJob.load(job.dump()), shards[1], 2, shards[::-1]))
-    request = attempt_request(process, 30, None, ("file:///data/",))
+    request = attempt_request(process, 30, None, ("file:///data/",), batch_halvings=0)
     assert request.spec_digest == digest_of(AttemptSpec.load(request.spec))
     assert digest_of(attempt_spec(job, shards[1], 3, shards)) != request.spec_digest
 

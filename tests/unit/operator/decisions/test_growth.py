@@ -152,6 +152,18 @@ def assert_each_mac_is_counted_once(world: World) -> None:
         assert sum(status.rows for status in own) == len(agent.rows)
 
 
+async def test_the_last_rows_of_a_macagent_that_is_deleted_stand_in_its_statement() -> None:
+    world = World(seed=5)
+    await night(world, 0)
+    await pass_hours(world, 1)
+    await night(world, 1)
+    world.api.user_deletes(MacAgent, "", "mac-b")
+    await until(world, lambda: "mac-b" not in world.fleet.views())
+    assert world.agents["mac-b"].rows
+    await pass_hours(world, 4)
+    assert_each_mac_is_counted_once(world)
+
+
 def assert_statements_are_what_the_macs_did(world: World) -> None:
     assert_each_mac_is_counted_once(world)
     statements = world.api.all(MachineHourStatement)

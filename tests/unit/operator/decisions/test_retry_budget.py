@@ -15,7 +15,7 @@ from tests.unit.operator.decisions.test_job_life_simulation import assert_ended_
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
-from voxfleet_api.failures import FailureClass
+from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import (
     MAX_ATTEMPTS,
@@ -35,7 +35,9 @@ from voxfleet_operator.reconcile.shard.status import (
     assigned,
     attempt_ended,
     costs_retry,
+    failed_for_good,
     fold,
+    is_failed,
     retries_used,
 )
 
@@ -46,6 +48,51 @@ FREE = (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURN
 @pytest.mark.parametrize("outcome", [*AttemptOutcome, "OfAnOperatorToCome"])
 def test_what_costs_a_retry(outcome: str) -> None:
     assert costs_retry(AttemptRecord(attempt=1, mac="mac-a", outcome=outcome)) is (outcome not in FREE)
+
+
+LOST, FAILED, REFUSED, RETURNED = (
+    AttemptOutcome.LOST,
+    AttemptOutcome.FAILED,
+    AttemptOutcome.REFUSED,
+    AttemptOutcome.RETURNED,
+)
+ARITHMETIC: dict[str, tuple[int, list[AttemptOutcome], int, bool]] = {
+    "the limit counts retries and not attempts": (2, [FAILED, FAILED], 2, False),
+    "one more is too many": (2, [FAILED, FAILED, FAILED], 3, True),
+    "a lost Mac costs one": (2, [LOST, LOST, FAILED], 3, True),
+    "a refusal for good costs one": (2, [REFUSED, REFUSED, REFUSED], 3, True),
+    "what a Mac gives back costs none": (2, [RETURNED] * 12 + [FAILED, RETURNED, LOST, RETURNED], 2, False),
+    "0 allows no retry": (0, [FAILED], 1, True),
+    "0 allows a Mac to have no room": (0, [RETURNED, RETURNED], 0, False),
+    "0 allows no lost Mac, either": (0, [LOST], 1, True),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+@pytest.mark.parametrize("stage", Stage)
+def test_the_arithmetic_of_retries(name: str, stage: Stage) -> None:
+    """Of each stage alike, and whatever is summed up meanwhile."""
+    limit, outcomes, used, for_good = ARITHMETIC[name]
+    shard = a_shard(a_job(), stage, 0 if stage is Stage.PROCESS else None)
+    for number, outcome in enumerate(outcomes, start=1):
+        assert not is_failed(shard)
+        shard = _with(shard, assigned_on(shard, number))
+        shard = _with(shard, attempt_ended(shard, outcome, None, "why", NO_ROWS, NOW, retry_limit=limit))
+    assert (retries_used(shard.status), is_failed(shard)) == (used, for_good)
+    if for_good:
+        failed = find(shard.status.conditions, ConditionType.FAILED)
+        assert failed is not None and failed.reason == Reason.ATTEMPTS_EXHAUSTED
+        assert f"{used} attempts failed, and a shard is retried {limit} times" in failed.message
+
+
+@pytest.mark.parametrize("failure", FailureClass)
+@pytest.mark.parametrize("limit", [0, 7])
+def test_what_no_other_mac_can_do_better_fails_at_once_and_the_rest_is_retried(
+    failure: FailureClass, limit: int
+) -> None:
+    final = RULES[failure].remedy is Remedy.NOTHING
+    assert (failed_for_good(failure, 1, limit) == failure) is final
+    assert (failed_for_good(failure, 1, limit) is None) is (not final and limit > 0)
 
 
 def refusing(world: World, mac: str, status: int, while_: Callable[[], bool]) -> None:

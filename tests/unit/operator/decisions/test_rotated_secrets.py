@@ -97,3 +97,31 @@ async def test_an_attempt_whose_access_is_gone_is_left_alone_as_one_without_a_se
     world.api.secrets["team", "s3"] = secret("second")
     await until(world, lambda: world.clock.seconds >= started + 3 * CREDENTIALS_CHECK_SECONDS)
     assert [run.puts for run in runs] == sent and all(run.state == "Running" for run in runs)
+
+
+def opens(*prefixes: str) -> list[dict[str, object]]:
+    return [{"namespaceSelector": {}, "uriPrefixes": [*prefixes]}]
+
+
+async def test_what_a_mac_opens_anew_reaches_attempts_that_run_without_a_secret_too() -> None:
+    world = World(seed=1, macs=1, lanes=2)
+    world.api.add(job_body(parallelism=2))
+    (agent,) = world.agents.values()
+    await until(world, lambda: sum(run.laned and run.left > 0 for run in agent.runs.values()) == 2)
+    keys = [key for key, run in agent.runs.items() if run.left > 0]
+    for key in keys:
+        agent.runs[key].left = 10**6
+
+    def told() -> list[tuple[str, ...] | None]:
+        return [agent.requests[key].uri_prefixes for key in keys]
+
+    assert told() == [("file:///data/",)] * 2
+    sent, started = [agent.runs[key].puts for key in keys], world.clock.seconds
+    await until(world, lambda: world.clock.seconds >= started + 2 * CREDENTIALS_CHECK_SECONDS)
+    assert [agent.runs[key].puts for key in keys] == sent, "without a change nothing is sent"
+    world.api.user_edits("MacAgent", "", "mac-a", access=opens("file:///data/", "s3://more/"))
+    await until(world, lambda: told() == [("file:///data/", "s3://more/")] * 2)
+    assert [agent.runs[key].puts for key in keys] == [puts + 1 for puts in sent]
+    world.start_operator()
+    world.api.user_edits("MacAgent", "", "mac-a", access=opens("file:///data/"))
+    await until(world, lambda: told() == [("file:///data/",)] * 2)

@@ -23,7 +23,6 @@ from voxfleet_operator.reconcile.shard.decide import (
     ReportedState,
     ShardAction,
     decide,
-    mac_to_avoid,
     put_refusal,
     reported_state,
     superseded,
@@ -266,17 +265,6 @@ def test_an_attempt_without_a_class_is_retried_up_to_the_limit() -> None:
     assert failed_for_good(None, 8, 7) == Reason.ATTEMPTS_EXHAUSTED
     assert failed_for_good(None, 0, 0) is None, "a Mac without room costs nothing"
     assert failed_for_good(None, 1, 0) == Reason.ATTEMPTS_EXHAUSTED
-
-
-def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
-    assert mac_to_avoid([]) is None
-    assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.SUCCEEDED)]) is None
-    bad = [record(1, "mac-a", AttemptOutcome.FAILED), record(2, "mac-b", AttemptOutcome.REFUSED)]
-    assert mac_to_avoid(bad) == "mac-b"
-    drained = record(3, "mac-b", AttemptOutcome.RETURNED)
-    assert mac_to_avoid([*bad, drained]) == "mac-b", "it had no room"
-    closed = drained.model_copy(update={"failure_class": FailureClass.MACHINE_RETURNED})
-    assert mac_to_avoid([*bad, closed]) is None, "tomorrow night it may be the only one"
 
 
 def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
