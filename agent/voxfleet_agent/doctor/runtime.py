@@ -111,16 +111,10 @@ def judge_speech(installed: Callable[[str], bool]) -> Finding:
 
 def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Finding:
     """`loaded`, `installed`: the OpenBLAS file of this process and of this machine; None where there is none."""
-    if platform != "linux":
-        return ok("blas", "MLX brings its own")
-    if loaded is not None:
-        return ok("blas", loaded)
-    first = "" if installed is not None else "install libopenblas0-pthread and "
-    return warn(
-        "blas",
-        "MLX's own BLAS on Linux is 3 to 12 times slower than OpenBLAS, which is not loaded",
-        f"{first}start the agent with LD_PRELOAD={installed or blas.DEBIAN_OPENBLAS}",
-    )
+    slow = blas.slowness(platform, loaded, installed)
+    if slow is not None:
+        return warn("blas", slow.found, slow.mend)
+    return ok("blas", loaded or "MLX brings its own")
 
 
 def _required() -> dict[str, str]:
