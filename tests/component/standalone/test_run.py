@@ -109,7 +109,11 @@ def test_wrong_documents_or_settings_end_with_2_and_say_why(
 @pytest.mark.parametrize(
     ("changes", "expected_message"),
     [
-        ({"input": {"manifest": {"uri": "file:///nowhere/at/all.jsonl"}}}, "InputNotFound"),
+        (
+            {"input": {"manifest": {"uri": "file:///nowhere/at/all.jsonl"}}},
+            "InputNotFound: spec.input.manifest.uri: the file /nowhere/at/all.jsonl does not exist, or this Mac does"
+            " not see it; create it, mount its volume or correct it",
+        ),
         ({"model": {"path": "/nowhere/at/all"}}, "ModelUnavailable"),
     ],
 )
