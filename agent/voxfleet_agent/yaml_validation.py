@@ -25,6 +25,27 @@ _ADVICE = {
     DURATION_PATTERN: "write a duration such as 30s or 1h30m",
 }
 
+_WRITE = {
+    "literal_error": "write {expected}",
+    "enum": "write {expected}",
+    "string_type": "write a text, in quotes where YAML takes it for something else",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_type": "write true or false",
+    "dict_type": "write fields below it",
+    "model_type": "write fields below it",
+    "model_attributes_type": "write fields below it",
+    "list_type": "write a list",
+    "tuple_type": "write a list",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
+    "string_too_short": "write at least {min_length} characters",
+    "string_too_long": "write at most {max_length} characters",
+    "too_short": "write a list of at least {min_length}",
+    "too_long": "write a list of at most {max_length}",
+}
+"""By pydantic's type of an error, what to write, with what that type tells."""
+
 
 def problems(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str]:
     """One line per error. A list that is too short only because its item is wrong is not reported."""
@@ -47,6 +68,8 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "missing":
         return f"{field}: is missing; write it{description}"
     advice = error["msg"].removeprefix("Value error, ")
+    if kind in _WRITE:
+        advice = _WRITE[kind].format_map(error.get("ctx", {})).replace("'", "")  # pydantic quotes what it expects
     if kind == "string_pattern_mismatch":
         advice = _pattern_advice(error.get("ctx", {}), str(error["input"])) or advice
     return f"{field}: {advice}{description}"

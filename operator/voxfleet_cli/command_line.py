@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_cli.names import NoSuchObject, UnknownKind
+from voxfleet_cli.names import NoSuchObject, UnknownKind, no_such
 from voxfleet_operator.kube import AlreadyExists, Invalid, Kube, KubeError, Unreadable
 
 CLI_MANAGER = "voxfleet-cli"
@@ -72,7 +72,7 @@ async def job_named(kube: Kube, namespace: str | None, name: str) -> AudioBatchJ
     place = namespace or kube.namespace
     job = await kube.get(AudioBatchJob, place, name)
     if job is None:
-        raise NoSuchObject(f"there is no AudioBatchJob {name} (namespace {place})")
+        raise no_such((AudioBatchJob,), name, place)
     return job
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voxfleet_api.kinds import KINDS, Resource
+from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource
 from voxfleet_operator.kube import Kube
 
 
@@ -49,5 +50,16 @@ async def find_object(kube: Kube, target: Target, namespace: str) -> Resource:
         found = await kube.get(kind, namespace, target.name)
         if found is not None:
             return found
-    looked_for = " or ".join(kind.crd.kind for kind in target.kinds)
-    raise NoSuchObject(f"there is no {looked_for} {target.name} (namespace {namespace})")
+    raise no_such(target.kinds, target.name, namespace)
+
+
+def no_such(kinds: Sequence[type[Resource]], name: str, namespace: str) -> NoSuchObject:
+    """Says where the name was looked for, and how to see those that there are."""
+    looked_for = " or ".join(kind.crd.kind for kind in kinds)
+    word = f"{kinds[0].crd.everyday_name if len(kinds) == 1 else AudioBatchJob.crd.everyday_name}s"
+    if all(kind.crd.scope == "Cluster" for kind in kinds):
+        return NoSuchObject(f"there is no {looked_for} {name}; voxfleet get {word} lists all")
+    return NoSuchObject(
+        f"there is no {looked_for} {name} (namespace {namespace}); -n names another namespace, and"
+        f" voxfleet get {word} -A lists all"
+    )

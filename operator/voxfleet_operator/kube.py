@@ -367,12 +367,25 @@ class Kube:
             )
             content: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
-            reason = str(error) or type(error).__name__
-            raise ApiUnavailable(f"{method} {path}: {reason}") from error
+            server = self._client.configuration.host
+            raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)
             return answer
         raise _error(f"{method} {path}", response.status, content)
+
+
+def _no_answer(call: str, server: str, error: Exception, timeout_seconds: float) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        number = error.os_error.errno
+        reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
+        return (
+            f"the API server {server} does not answer ({reason}); is it running, and is it the one that KUBECONFIG"
+            " should name?"
+        )
+    if isinstance(error, TimeoutError):
+        return f"{call}: the API server {server} gave no answer within {timeout_seconds:g} s"
+    return f"{call}: {str(error) or type(error).__name__}"
 
 
 def _error(call: str, status: int, content: bytes) -> KubeError:

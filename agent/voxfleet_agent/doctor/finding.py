@@ -18,7 +18,7 @@ class Finding:
     health: Health
     found: str
     mend: str = ""
-    """What to do about it; empty when all is well."""
+    """What to do about it; empty when all is well and nobody could want more."""
 
 
 def ok(name: str, found: str) -> Finding:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 from voxfleet_agent import blas
-from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
-from voxfleet_agent.engine.speech_packages import IN_EXTRA, missing_modules_problem
+from voxfleet_agent.doctor.finding import Finding, Health, fail, ok, warn
+from voxfleet_agent.engine.speech_packages import IN_EXTRA, install_command
 from voxfleet_agent.machine import check_build_info
 
 PINNED = ("mlx", "mlx-audio", "mlx-audio-io")
@@ -104,23 +104,21 @@ def judge_probe(returncode: int, output: str, errors: str) -> list[Finding]:
 
 def judge_speech(installed: Callable[[str], bool]) -> Finding:
     """Which families can speak English here. Nothing is wrong with a Mac that only transcribes."""
-    problems = [missing_modules_problem(family, modules, installed) for family, modules in sorted(IN_EXTRA.items())]
-    missing = [problem for problem in problems if problem is not None]
-    return ok("speech", "; ".join(missing) or f"{' and '.join(sorted(IN_EXTRA))} have what they speak English with")
+    missing = {family: [name for name in needed if not installed(name)] for family, needed in sorted(IN_EXTRA.items())}
+    mute = [family for family, modules in missing.items() if modules]
+    if not mute:
+        return ok("speech", f"{' and '.join(missing)} have what they speak English with")
+    commands = dict.fromkeys(install_command(module) for modules in missing.values() for module in modules)
+    found = f"fit to transcribe; {' and '.join(mute)} models cannot speak here"
+    return Finding("speech", Health.OK, found, f"only if they should: {' && '.join(commands)}")
 
 
 def judge_blas(platform: str, loaded: str | None, installed: str | None) -> Finding:
     """`loaded`, `installed`: the OpenBLAS file of this process and of this machine; None where there is none."""
-    if platform != "linux":
-        return ok("blas", "MLX brings its own")
-    if loaded is not None:
-        return ok("blas", loaded)
-    first = "" if installed is not None else "install libopenblas0-pthread and "
-    return warn(
-        "blas",
-        "MLX's own BLAS on Linux is 3 to 12 times slower than OpenBLAS, which is not loaded",
-        f"{first}start the agent with LD_PRELOAD={installed or blas.DEBIAN_OPENBLAS}",
-    )
+    slow = blas.slowness(platform, loaded, installed)
+    if slow is not None:
+        return warn("blas", slow.found, slow.mend)
+    return ok("blas", loaded or "MLX brings its own")
 
 
 def _required() -> dict[str, str]:

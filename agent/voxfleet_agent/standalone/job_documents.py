@@ -74,8 +74,8 @@ def read_job(files: Sequence[DocumentFile]) -> JobDocuments:
     jobs = [document for document in documents if document.kind == AudioBatchJob.crd.kind]
     if len(jobs) != 1:
         where = "; ".join(document.where for document in jobs) or ", ".join(file.name for file in files)
-        count = "no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
-        raise DocumentError(f"{where}: {count}; a run is of exactly one, give its file with -f")
+        count = "has no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
+        raise DocumentError(f"{where}: {count}; a run takes exactly one, give its file with -f")
     job = _parse(jobs[0], AudioBatchJob)
     if job.spec.source is not None:
         raise DocumentError(

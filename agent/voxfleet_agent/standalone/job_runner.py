@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from voxfleet_agent import blas
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.local_services import LocalServices
 from voxfleet_agent.logs import logger
@@ -154,6 +156,10 @@ class JobRunner:
                 self._done[ordinal] = _ShardDone(clips, _planned_milliseconds(plan) // plan.shards)
         if fan.committed and fan.waiting:
             self._reporter.say(f"goes on: {len(fan.committed)} of {plan.shards} shards are done")
+        if fan.waiting and self._specs.job.spec.model.builtin is None:  # the built-in model is too small to gain by it
+            slow = blas.slowness(sys.platform, blas.loaded_openblas(), blas.installed_openblas())
+            if slow is not None:
+                self._reporter.say(f"warning: {slow.found}; {slow.mend}")
         refreshing = asyncio.create_task(self._refresh())
         try:
             async with asyncio.TaskGroup() as group:

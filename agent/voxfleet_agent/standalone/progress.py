@@ -123,7 +123,8 @@ class ProgressLines:
     def _print(self, progress: StageProgress) -> None:
         self._shown, self._held_back, self._shown_at_seconds = progress, None, self._now()
         left = self._time_left.seconds(self._now())
-        self.say(f"{progress.stage}: {progress.text}" + ("" if left is None else f", {left_text(left)}"))
+        told = "" if left is None else left_text(left)
+        self.say(f"{progress.stage}: {progress.text}" + f", {told}" * bool(told))
 
     def __enter__(self) -> Self:
         return self
@@ -188,7 +189,8 @@ def _tenth(done: int, total: int) -> int:
 
 
 def left_text(seconds: float) -> str:
-    return f"{clock_text(round(seconds) * 1000)} left"
+    """Empty below a second."""
+    return "" if seconds < 1 else f"{clock_text(round(seconds) * 1000)} left"
 
 
 def clock_text(milliseconds: int) -> str:

@@ -8,13 +8,14 @@ from voxfleet_agent.finished_runs.row_statistics import LATENCY, OWN, RowStatist
 from voxfleet_agent.finished_runs.tables import statistics_json
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
 from voxfleet_api.input_selection import InputSelection
-from voxfleet_api.results import SKIPPED_NAME
+from voxfleet_api.results import ERRORS_NAME, SKIPPED_NAME
 
 _LATENCIES = (
     (OWN, "own time", "a clip's own fetch, decode, infer and write"),
     ("wait", "waiting", "fetched ahead, it waits behind other clips of this job"),
     (LATENCY, "latency", "both together"),
 )
+_RETRY = "  once the causes are mended, the same command with --retry-failed tries again what failed or did not run"
 NOT_SIGNED = "no machine-hours were signed: a run without a cluster is nobody's bill"
 
 
@@ -94,7 +95,8 @@ def summary_text(summary: RunSummary) -> str:
         why = f"this job had finished before ({summary.ended_at or 'nobody knows when'})"
         if summary.inherited == figures.counts.total > 0:
             why = "all clips had results in the output folder, from a run that this state folder does not know"
-        lines += [f"  nothing ran: {why}", f"  {run_anew(summary.output, summary.state)}; its figures:"]
+        again = [_RETRY] if _retries(summary, figures) else []
+        lines += [f"  nothing ran: {why}", *again, f"  {run_anew(summary.output, summary.state)}; its figures:"]
     if summary.selection is not None and summary.selection.skipped:
         named = f"; plan/<attempt>/{SKIPPED_NAME} names what was skipped" if summary.selection.named else ""
         lines.append(f"  input      {summary.selection.text}{named}")
@@ -105,10 +107,10 @@ def summary_text(summary: RunSummary) -> str:
             f" {counts.not_run} not run"
         )
         lines += [f"             {number} {name}" for name, number in figures.classes.items()]
-        if summary.index_sha256 is not None and counts.failed + counts.not_run:
-            lines.append(
-                "             once their causes are mended, the same command with --retry-failed tries these again"
-            )
+        if counts.failed:
+            lines.append(f"             {ERRORS_NAME} says why, plan/<attempt>/manifest.jsonl has their addresses")
+        if summary.ran and _retries(summary, figures):
+            lines.append(f"           {_RETRY}")
         lines += [f"  warnings   {number} {name}" for name, number in figures.warnings.items()]
         lines.append(_throughput(summary, figures))
         if summary.ladder_milliseconds:
@@ -128,8 +130,14 @@ def summary_text(summary: RunSummary) -> str:
         lines.append("  the same command goes on where this one stopped")
     if summary.verdict.ending is RunEnding.FAILED:
         lines.append(f"  log        {summary.log}")
-    lines.append(f"  {NOT_SIGNED}")
+    if summary.verdict.ending is not RunEnding.REFUSED:
+        lines.append(f"  {NOT_SIGNED}")
     return "\n".join(lines)
+
+
+def _retries(summary: RunSummary, figures: RowStatistics) -> bool:
+    """Whether --retry-failed would try clips again."""
+    return summary.index_sha256 is not None and figures.counts.failed + figures.counts.not_run > 0
 
 
 def _throughput(summary: RunSummary, figures: RowStatistics) -> str:

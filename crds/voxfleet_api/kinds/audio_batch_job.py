@@ -338,6 +338,13 @@ class JobEstimate(StatusModel):
         Timestamp | None,
         Field(description="When its last shard is expected to end. Absent while no Mac can work on it."),
     ] = None
+    fits_window: Annotated[
+        bool | None,
+        Field(
+            description="Whether the rest can be done before its Macs close, for their windows, rentals or drains."
+            " Absent: none of them closes."
+        ),
+    ] = None
     basis: Annotated[
         str,
         OPEN_VALUE,

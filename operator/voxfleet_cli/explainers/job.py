@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failure_texts import TEXTS
-from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
@@ -45,7 +44,8 @@ def _estimate(job: AudioBatchJob) -> str | None:
     if estimate is not None:
         by = _BASES.get(estimate.basis, str(estimate.basis))
         ends = "" if estimate.finishes_at is None else f", its last shard ends about {estimate.finishes_at}"
-        return f"{estimate.machine_seconds} machine-seconds in all{ends}; by {by}"
+        late = "; more than its Macs have time for before they close" if estimate.fits_window is False else ""
+        return f"{estimate.machine_seconds} machine-seconds in all{ends}{late}; by {by}"
     if status.plan is None or status.finalize_time is not None or not status.clips.total:
         return None
     ended = (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.HALTED)
@@ -85,14 +85,15 @@ def _job_next(job: AudioBatchJob) -> str:
     show_results = f"voxfleet results {job.metadata.name} -n {job.metadata.namespace}"
     failure = find(present, ConditionType.FAILED)
     if failure is not None and failure.status == "True":
-        advice = TEXTS[FailureClass(failure.reason)].to_do if failure.reason in set(FailureClass) else ""
+        advice = _ADVICE.get(failure.reason, "")
         results = f"What was done: {show_results}" if job.status.results else ""
         return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results, _rerun(job)) if part)
     if is_true(present, ConditionType.COMPLETE):
         bad = job.status.clips.quarantined
         where = f"voxfleet quarantine ls {job.metadata.name} -n {job.metadata.namespace}"
-        hint = f"; {bad} clips are in quarantine, errors.jsonl names them, and so does {where}" if bad else ""
-        return f"nothing: the results are complete{hint}. {show_results}"
+        clips = "1 clip is" if bad == 1 else f"{bad} clips are"
+        hint = f"; {clips} in quarantine, errors.jsonl names them, and so does {where}" if bad else ""
+        return f"nothing to mend{hint}. Read the results: {show_results}"
     if not present:
         return UNSEEN
     trouble = next((item for item in present if item.type == ConditionType.STALLED and item.status == "True"), None)
@@ -114,6 +115,18 @@ def _job_next(job: AudioBatchJob) -> str:
 def _belongs(job: AudioBatchJob, shard: AudioShard) -> bool:
     return shard.spec.job_ref.uid == job.metadata.uid
 
+
+_ADVICE: Mapping[str, str] = {
+    **{failure_class: text.to_do for failure_class, text in TEXTS.items()},
+    Reason.QUARANTINE_LIMIT_EXCEEDED: "Mend the clips, or the contract, and apply the job under another name",
+    Reason.CLIPS_FAILED: "Mend the causes, and apply the job under another name",
+    Reason.ATTEMPTS_EXHAUSTED: "Mend what its attempts failed of, and apply the job under another name",
+    Reason.DEADLINE_EXCEEDED: "Give it more time or more Macs, and apply the job under another name",
+    Reason.MAX_MACHINE_SECONDS_EXCEEDED: "Give it more machine time, and apply the job under another name",
+    Reason.FINALIZE_DEADLINE_EXCEEDED: "See that a Mac can write its output, and apply the job under another name",
+    Reason.CANCELLED: "To run it after all, apply it under another name",
+}
+"""What to do about a job that failed, by the reason of its condition."""
 
 EXPLAINER = Explainer(
     kind=AudioBatchJob,

@@ -49,12 +49,16 @@ class LaneOutlooks:
         ladders = {} if contract is None else ladders_by_profile(views, model_digest, contract.digest)
         self._look_at_what_is_shared()
         lanes = measured_lanes = measured = 0
+        closing_seconds: list[float] = []
+        now = self.context.clock()
         for slot in self._slots:
             facts = views[slot.name].machine if slot.name in views else None
             if facts is None or static_reason(common, slot, has_access=has_access(common, slot, labels)) is not None:
                 continue
             count = offline_lanes(facts)
             lanes += count
+            if slot.closes_seconds is not None:
+                closing_seconds += [max(0.0, slot.closes_seconds - now)] * count
             ladder = ladders.get(facts.ladder_profile or "")
             if ladder is not None and ladder.audio_milliseconds_per_second:
                 measured_lanes += count
@@ -65,6 +69,7 @@ class LaneOutlooks:
             audio_milliseconds_per_second=measured / measured_lanes if measured_lanes else None,
             namespaces=namespaces,
             ahead_seconds=ahead_seconds,
+            closing_seconds=tuple(closing_seconds),
         )
 
     def _look_at_what_is_shared(self) -> None:

@@ -124,7 +124,7 @@ async def test_a_folder_without_clips_says_what_it_holds(job: Job) -> None:
 async def test_a_folder_that_is_not_there_is_not_an_empty_one(job: Job) -> None:
     missing = await refusal(job, JobInput(prefix=PrefixInput(uri=f"{job.root.as_uri()}/nope/")))
     assert missing.failure_class is FailureClass.INPUT_NOT_FOUND
-    assert "spec.input.prefix.uri: the folder does not exist" in missing.message
+    assert f"spec.input.prefix.uri: the folder {job.root}/nope/ does not exist" in missing.message
     (job.root / "x.wav").write_bytes(b"")
     file = await refusal(job, JobInput(prefix=PrefixInput(uri=f"{job.root.as_uri()}/x.wav/")))
     assert "names a file, not a folder" in file.message

@@ -27,6 +27,7 @@ from tests.component.standalone.conftest import (
     wait_for,
 )
 
+from voxfleet_agent import blas
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.rows import ClipStatus
 from voxfleet_dev.s3 import S3Server
@@ -108,7 +109,11 @@ def test_wrong_documents_or_settings_end_with_2_and_say_why(
 @pytest.mark.parametrize(
     ("changes", "expected_message"),
     [
-        ({"input": {"manifest": {"uri": "file:///nowhere/at/all.jsonl"}}}, "InputNotFound"),
+        (
+            {"input": {"manifest": {"uri": "file:///nowhere/at/all.jsonl"}}},
+            "InputNotFound: spec.input.manifest.uri: the file /nowhere/at/all.jsonl does not exist, or this Mac does"
+            " not see it; create it, mount its volume or correct it",
+        ),
         ({"model": {"path": "/nowhere/at/all"}}, "ModelUnavailable"),
     ],
 )
@@ -128,6 +133,21 @@ def test_a_model_that_no_lane_can_load_ends_with_2_and_says_what_it_lacks(home: 
     ended = home.agent("run", "-f", home.job("not-whole", clips, job={"model": {"path": str(folder)}}))
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert f"ModelUnavailable: the model in {folder} is not whole: no file holds 1 tensor ({lost})" in ended.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MLX's own BLAS is the fast one")
+def test_a_slow_blas_is_told_once_and_never_of_the_built_in_model(
+    home: Home, refused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_loaded = tmp_path / "maps"
+    nothing_loaded.touch()
+    monkeypatch.setattr(blas, "_MEMORY_MAP", nothing_loaded)
+    model = make_model("granite_speech5_ctc", tmp_path / "model")
+    real = home.job("real", refused, job={"model": {"path": str(model)}}, quarantine=ALL)
+    told = home.run_here("-f", real, "--lanes", "2")["stderr"]
+    assert told.count("slower than OpenBLAS, which is not loaded") == 1 and "run `export LD_PRELOAD=/" in told
+    again, builtin = home.run_here("-f", real), home.run_here("-f", home.job("small", refused, quarantine=ALL))
+    assert "OpenBLAS" not in again["stderr"] + builtin["stderr"], "nothing ran, or nothing is gained"
 
 
 def test_a_job_copied_from_a_cluster_does_not_write_into_the_cluster_s_folder(home: Home, finished: Finished) -> None:

@@ -32,6 +32,8 @@ from voxfleet_api.ranges import MAX_INDEXES
 MANIFEST_LIMIT_BYTES = 256 * 2**20
 MAX_LISTED_NAMES = 500_000
 """The most files below a prefix, whether they are clips or not. Their names are in memory together."""
+_FILE_SCHEME = "file://"
+_MEND_PATH = "create it, mount its volume or correct it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,10 @@ async def _list_prefix(storage: Storage, retrier: Retrier, prefix: PrefixInput, 
 
 
 async def _missing_prefix(storage: Storage, uri: str) -> VoxFleetError:
-    if uri.startswith("file:"):
-        missing = "the folder does not exist, or this Mac does not see it; create it, mount its volume or correct it"
+    if uri.startswith(_FILE_SCHEME):
+        missing = (
+            f"the folder {uri.removeprefix(_FILE_SCHEME)} does not exist, or this Mac does not see it; {_MEND_PATH}"
+        )
     else:
         missing = "no object's key begins with the prefix; upload the clips or correct it"
     hint = await spelling_hint(storage, uri)
@@ -158,5 +162,13 @@ async def _read_manifest(storage: Storage, retrier: Retrier, uri: str) -> bytes:
     try:
         return await retrier(lambda: storage.get(uri, MANIFEST_LIMIT_BYTES))
     except VoxFleetError as error:
-        hint = await spelling_hint(storage, uri) if error.failure_class is FailureClass.INPUT_NOT_FOUND else ""
-        raise VoxFleetError(error.failure_class, f"spec.input.manifest.uri: {error.message}{hint}") from error
+        message = error.message
+        if error.failure_class is FailureClass.INPUT_NOT_FOUND:
+            # Of other addresses nothing is quoted: a presigned one is a secret.
+            if uri.startswith(_FILE_SCHEME):
+                path = uri.removeprefix(_FILE_SCHEME)
+                message = f"the file {path} does not exist, or this Mac does not see it; {_MEND_PATH}"
+            else:
+                message = f"{message}; upload it or correct the address"
+            message += await spelling_hint(storage, uri)
+        raise VoxFleetError(error.failure_class, f"spec.input.manifest.uri: {message}") from error

@@ -17,7 +17,7 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total
-from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
+from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
 from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_live
 
 STEP = 0.1
@@ -38,10 +38,12 @@ def job_estimate(
     used = sum(_machine_seconds(shard) for shard in shards.all if shard.spec.stage is Stage.PROCESS)
     machine_seconds = used + left * shard_seconds
     worked = sum(min(shard_seconds, _assigned_seconds(shard, now)) for shard in filter(is_live, shards.process))
-    done_in = seconds_until_done(left * shard_seconds - worked, min(parallelism, left), outlook)
+    left_seconds, most_lanes = left * shard_seconds - worked, min(parallelism, left)
+    done_in = seconds_until_done(left_seconds, most_lanes, outlook)
     return JobEstimate(
         machine_seconds=ceil(machine_seconds),
         finishes_at=None if done_in is None or suspended else _later(now, done_in),
+        fits_window=fits_window(left_seconds, most_lanes, outlook),
         basis=basis,
     )
 
@@ -82,7 +84,9 @@ def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> Jo
         return new
     if new is None:
         return old.model_copy(update={"finishes_at": None})
-    if new.basis != old.basis or (new.finishes_at is None) != (old.finishes_at is None):
+    if (new.basis, new.fits_window) != (old.basis, old.fits_window) or (new.finishes_at is None) != (
+        old.finishes_at is None
+    ):
         return new
     if abs(new.machine_seconds - old.machine_seconds) > STEP * old.machine_seconds:
         return new

@@ -77,7 +77,7 @@ def test_blas() -> None:
     assert_mendable(missing, Health.WARN)
     assert_mendable(unused, Health.WARN)
     assert "install libopenblas0-pthread" in missing.mend
-    assert unused.mend == f"start the agent with LD_PRELOAD={file}"
+    assert unused.mend == f"run `export LD_PRELOAD={file}` before you start voxfleet-agent"
 
 
 @pytest.mark.parametrize(

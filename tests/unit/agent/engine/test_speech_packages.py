@@ -64,7 +64,9 @@ def test_the_extra_has_what_its_families_need() -> None:
 def test_doctor_says_what_is_missing_and_finds_no_fault_with_a_mac_that_only_transcribes() -> None:
     bare, equipped = judge_speech(lambda _: False), judge_speech(lambda _: True)
     assert (bare.health, equipped.health) == (Health.OK, Health.OK)
-    assert "kokoro" in bare.found and "kitten_tts" in bare.found and "pip install 'voxfleet[tts]'" in bare.found
+    assert bare.found == "fit to transcribe; kitten_tts and kokoro models cannot speak here"
+    assert bare.mend == ("only if they should: pip install 'voxfleet[tts]' && python -m spacy download en_core_web_sm")
+    assert not equipped.mend
     assert equipped.found == "kitten_tts and kokoro have what they speak English with"
 
 

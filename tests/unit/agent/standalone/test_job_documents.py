@@ -57,7 +57,7 @@ def test_without_a_namespace_both_are_in_default() -> None:
         ("team-speech", "2026-11-20", "spec.billingKey: YAML reads this as a date; put it into quotes"),
         ("  contractRef: {name: voice-commands}\n", "", "spec.contractRef: is missing; write it (The VoiceContract"),
         ("task: Transcribe", "task: Synthesize", "spec.synthesis: task Synthesize needs synthesis"),
-        ("task: Transcribe", "task: Translate", "spec.task: "),
+        ("task: Transcribe", "task: Translate", "spec.task: write Transcribe or Synthesize (What"),
         (
             'manifest: {uri: "file:///Volumes/audio/clips/manifest.jsonl"}',
             'prefix: {uri: "file:///Volumes/audio/clips/", include: ["*.mp3", "**/*.wav"]}',
@@ -69,7 +69,10 @@ def test_without_a_namespace_both_are_in_default() -> None:
         ("file:///Volumes/audio/results/", "results", "spec.output.uri: begin it with file:/// or s3://, such as"),
         ("builtin: {name: commands}", "path: models/mine", "spec.model.path: model.path is an absolute folder"),
         ("builtin: {name: commands}", "path: default", "spec.model.path: model.path is an absolute folder"),
-        ("{name: commands}", "{name: whisper}", "spec.model.builtin.name: "),
+        ("{name: commands}", "{name: whisper}", "spec.model.builtin.name: write commands ("),
+        ("parallelism: 2", "parallelism: 0", "spec.parallelism: write 1 or more ("),
+        ("parallelism: 2", "parallelism: many", "spec.parallelism: write a whole number ("),
+        ("contractRef: {name: voice-commands}", "contractRef: calls", "spec.contractRef: write fields below it ("),
         ("  model: {builtin: {name: commands}}\n", "", "spec.model: is missing; write it (The model; `{builtin"),
         ("targetAudio: 15s", "targetAudio: 0s", "spec.sharding.targetAudio: write a duration from 1s to 10000h"),
         ("targetAudio: 15s", "targetAudio: 99999999h", "spec.sharding.targetAudio: write a duration from 1s to"),
@@ -101,7 +104,9 @@ def test_errors_of_a_job_name_file_document_and_field(old: str, new: str, expect
         ("maxClipBytes: 8Mi", "maxClipBytes: 0", "spec.input.maxClipBytes: write a number of bytes such as 200Mi"),
         ("maxClip: 30s", "maxClip: 1ms", "spec.input.minClip: minClip is longer than maxClip"),
         ("channels: [1, 2]", "channels: [1, 2, 1]", "spec.input.channels[2]: 1 stands already at [0]; write it once"),
-        ("quality: soxr_vhq", "quality: default", "spec.conversions.resample.quality: "),
+        ("quality: soxr_vhq", "quality: default", "spec.conversions.resample.quality: write fastest, low, medium, "),
+        ("channels: [1, 2]", "channels: 1", "spec.input.channels: write a list ("),
+        ("channels: [1, 2]", "channels: []", "spec.input.channels: write a list of at least 1 ("),
         ("mode: Mean", "mode: EqualPower", "spec.conversions.downmix.mode: EqualPower does not work"),
     ],
 )
@@ -124,7 +129,7 @@ def test_clips_with_the_same_id_are_refused() -> None:
 
 
 def test_exactly_one_job_is_required() -> None:
-    assert "no AudioBatchJob" in error_of(job="")
+    assert "has no AudioBatchJob; a run takes exactly one" in error_of(job="")
     assert "2 AudioBatchJobs" in error_of(job=f"{JOB}---\n{JOB.replace('nightly', 'other')}")
     assert "stands already in contract.yaml: document 1" in error_of(contract=f"{CONTRACT}---\n{CONTRACT}")
 

@@ -14,6 +14,7 @@ from voxfleet_agent.standalone.progress import (
     StageProgress,
     TimeLeft,
     clock_text,
+    left_text,
     progress_reporter,
 )
 
@@ -127,3 +128,12 @@ def test_a_bar_shows_audio_and_the_time_that_is_left() -> None:
             bar.show(StageProgress("Process", 0, 1, milliseconds, HOUR))
     shown = terminal.getvalue()
     assert "20:00 of 1:00:00 of audio" in shown and "0:04 left" in shown
+
+
+def test_less_than_a_second_left_is_not_told() -> None:
+    log = Log()
+    for done in range(0, 101, 10):
+        log.lines.show(StageProgress("Plan", done, 100))
+        log.now_seconds += 0.05
+    assert not any("left" in line for line in log.said)
+    assert (left_text(0.99), left_text(1), left_text(61)) == ("", "0:01 left", "1:01 left")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from voxfleet_agent.finished_runs.row_statistics import row_statistics
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict
-from voxfleet_agent.standalone.summary import RunSummary, summary_json, summary_text
+from voxfleet_agent.standalone.summary import NOT_SIGNED, RunSummary, summary_json, summary_text
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.rows import ClipStatus, ResultRow, RowError, Timings
 
@@ -57,5 +59,22 @@ def test_a_clips_own_time_is_told_apart_from_its_wait_behind_others() -> None:
 
 
 def test_failed_clips_come_with_the_way_to_try_them_again() -> None:
-    assert "--retry-failed tries these again" in summary_text(summary(HEARD, LOST))
-    assert "--retry-failed" not in summary_text(summary(HEARD))
+    shown = summary_text(summary(HEARD, LOST))
+    assert "--retry-failed tries again what failed" in shown
+    assert "errors.jsonl says why, plan/<attempt>/manifest.jsonl has their addresses" in shown
+    assert not any(word in summary_text(summary(HEARD)) for word in ("--retry-failed", "errors.jsonl"))
+
+
+def test_a_finished_run_with_failed_clips_offers_to_try_them_again_before_a_run_anew() -> None:
+    shown = summary_text(replace(summary(HEARD, LOST), ran=False, ended_at="2026-11-20T11:00:00Z"))
+    ran, again, anew = map(shown.index, ("nothing ran", "--retry-failed", "to run it anew"))
+    assert ran < again < anew and shown.count("--retry-failed") == 1
+    assert "--retry-failed" not in summary_text(replace(summary(HEARD), ran=False))
+
+
+def test_a_refused_run_says_nothing_of_a_bill() -> None:
+    refused = RunVerdict(RunEnding.REFUSED, "InvalidInput: no clips")
+    assert NOT_SIGNED in summary_text(summary(HEARD))
+    assert summary_text(replace(summary(), verdict=refused, figures=None)) == (
+        "nightly: Refused: InvalidInput: no clips"
+    )

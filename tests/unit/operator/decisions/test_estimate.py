@@ -191,6 +191,7 @@ def test_small_change_is_no_news() -> None:
         {"finishes_at": "2026-11-20T22:53:00Z"},
         {"finishes_at": None},
         {"basis": "Shards"},
+        {"fits_window": False},
     ):
         new = old.model_copy(update=news)
         assert meaningful(old, new, NOW) is new

@@ -215,6 +215,7 @@ def test_only_what_another_mac_may_do_better_counts(failure: FailureClass) -> No
     """The rule that the shard's reconciler asks; a failure of a clip, a job or a storage is nobody's on the fleet."""
     machine = {
         FailureClass.MACHINE_LOST,
+        FailureClass.MACHINE_RETURNED,  # and never counted: its outcome is no failure
         FailureClass.RUNTIME_MISMATCH,
         FailureClass.SCRATCH_EXHAUSTED,
         FailureClass.GPU_ABORT_OUT_OF_MEMORY,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent
 from voxfleet_cli.explain import explain, failed
-from voxfleet_cli.names import UnknownKind, kind_of, parse_target
+from voxfleet_cli.names import UnknownKind, kind_of, no_such, parse_target
 from voxfleet_cli.render import print_explanation
 
 SINCE = "2026-11-20T11:00:00Z"
@@ -67,6 +68,23 @@ def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
     assert not failed(job())
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.QUARANTINE_LIMIT_EXCEEDED,
+        Reason.CLIPS_FAILED,
+        Reason.ATTEMPTS_EXHAUSTED,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.FINALIZE_DEADLINE_EXCEEDED,
+        Reason.CANCELLED,
+    ],
+)
+def test_a_job_that_failed_for_a_reason_of_its_own_has_a_next_step(reason: Reason) -> None:
+    ended = job(condition("Complete", "False", "Failed"), condition("Failed", "True", reason, "this is why"))
+    cause, step, *rest = next_of(ended).split(". ")
+    assert cause == "this is why" and "under another name" in step and not rest
+
+
 def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
     done = job(
         condition("Accepted", "True", "Accepted"),
@@ -76,7 +94,8 @@ def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
         results={"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64},
     )
     plain = explain(done)
-    assert "voxfleet results nightly" in plain["next"]
+    assert plain["next"].startswith("nothing to mend; 1 clip is in quarantine")
+    assert plain["next"].endswith(". Read the results: voxfleet results nightly -n ns")
     assert plain["quarantine"] == [{"index": 3, "id": "c3", "class": "ChecksumMismatch", "reason": "sha256 differs"}]
     assert plain["results"].endswith("index.json")
 
@@ -225,3 +244,10 @@ def test_targets() -> None:
     assert parse_target("nightly").kinds == KINDS
     with pytest.raises(UnknownKind, match="job, shard, mac, statement, contract"):
         parse_target("pod/x")
+
+
+def test_a_name_that_nobody_has_comes_with_where_it_was_looked_for() -> None:
+    told = str(no_such(parse_target("nightly").kinds, "nightly", "default"))
+    assert told.startswith("there is no ") and "AudioBatchJob or " in told
+    assert told.endswith("nightly (namespace default); -n names another namespace, and voxfleet get jobs -A lists all")
+    assert str(no_such((MacAgent,), "mac-9", "default")) == "there is no MacAgent mac-9; voxfleet get macs lists all"
