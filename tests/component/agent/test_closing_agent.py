@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.component.agent.agent_rig import (
     COMMIT,
     REQUEST,
@@ -17,6 +19,7 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
+from voxfleet_agent.attempts import supervisor
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Capability, MachineFacts, RenewRequest
@@ -112,6 +115,14 @@ async def test_a_renewal_may_have_no_body_and_a_broken_one_is_refused(agent: Age
     assert Capability.RETURNS_AT_NEXT_CLIP in facts.capabilities
 
 
+@pytest.fixture
+async def waking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
+    """An agent that does not come to look at its leases by itself."""
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 3600.0)
+    async with running_agent(tmp_path) as running:
+        yield running
+
+
 async def asleep(agent: Agent) -> None:
     """The Mac sleeps for longer than the lease, and nothing of the agent has run since."""
     await agent.put(request_for(process_spec(), lease_seconds=10))
@@ -119,27 +130,28 @@ async def asleep(agent: Agent) -> None:
     agent.clock.advance(3600)
 
 
-async def test_a_renewal_that_comes_first_after_a_sleep_revives_nothing(agent: Agent) -> None:
+async def test_a_renewal_that_comes_first_after_a_sleep_revives_nothing(waking: Agent) -> None:
+    agent = waking
     await asleep(agent)
     assert (await renew(agent)).json() == {"renewed": 0}
     parked = await agent.until(request_for(process_spec(), lease_seconds=10), "Parked")
     assert parked.lane is None and agent.pools.lanes[0].kills == 1
 
 
-async def test_no_batch_and_no_commit_goes_out_after_a_sleep(tmp_path: Path) -> None:
-    async with running_agent(tmp_path) as agent:
-        request = request_for(process_spec(), lease_seconds=10)
-        await agent.put(request)
-        context = await agent.stage_entered()
-        await context.permit.check()
-        agent.clock.advance(3600)
-        going_on = asyncio.create_task(context.permit.check())
-        await agent.until(request, "Parked")
-        assert not going_on.done()
-        going_on.cancel()
+async def test_no_batch_and_no_commit_goes_out_after_a_sleep(waking: Agent) -> None:
+    request = request_for(process_spec(), lease_seconds=10)
+    await waking.put(request)
+    context = await waking.stage_entered()
+    await context.permit.check()
+    waking.clock.advance(3600)
+    going_on = asyncio.create_task(context.permit.check())
+    await waking.until(request, "Parked")
+    assert not going_on.done()
+    going_on.cancel()
 
 
-async def test_the_first_sign_of_work_after_a_sleep_ends_the_attempt(agent: Agent) -> None:
+async def test_the_first_sign_of_work_after_a_sleep_ends_the_attempt(waking: Agent) -> None:
+    agent = waking
     request = request_for(process_spec(), lease_seconds=10)
     await agent.put(request)
     context = await agent.stage_entered()
@@ -150,7 +162,8 @@ async def test_the_first_sign_of_work_after_a_sleep_ends_the_attempt(agent: Agen
     assert parked.progress.done == 1 and agent.pools.lanes[0].kills == 1
 
 
-async def test_a_put_after_a_sleep_resumes_from_the_journal(agent: Agent) -> None:
+async def test_a_put_after_a_sleep_resumes_from_the_journal(waking: Agent) -> None:
+    agent = waking
     await asleep(agent)
     request = request_for(process_spec(), lease_seconds=10)
     assert AttemptStatus.load((await agent.put(request)).json()).state is AttemptState.ACCEPTED

@@ -18,11 +18,13 @@ from voxfleet_api.conditions import Condition, ConditionType, Reason, find, is_t
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE
-from voxfleet_operator.reconcile.shard.status import retries_used
+from voxfleet_operator.reconcile.shard.status import is_live, retries_used
+from voxfleet_operator.registry import triggers
 
 NEVER_ENDS = 10**6
 
@@ -145,6 +147,30 @@ async def test_an_agent_that_does_not_return_is_stopped_after_the_grace() -> Non
     assert world.clock.seconds - start >= RETURN_GRACE.total_seconds()
     assert not world.agents["mac-a"].runs, "nothing is left there"
     await end_well(world)
+
+
+async def test_a_mac_wakes_its_shards_when_it_calls_them_back() -> None:
+    world = await busy()
+    while world.queue.ready:
+        await world.reconcile(3)
+        world.deliver()
+    edit_mac(world, drain={"mode": "ReturnAtNextClip"})
+    world.deliver()
+    world.queue.ready.clear()
+    await world.reconcilers["MacAgent"].reconcile(Key("MacAgent", "", "mac-a"))
+    live = [shard for shard in world.shards() if is_live(shard) and shard.status.mac == "mac-a"]
+    assert live and {key_of(shard) for shard in live} <= set(world.queue.ready)
+
+
+async def test_a_shard_wakes_the_mac_that_counts_what_is_left() -> None:
+    world = await busy()
+    shard = next(shard for shard in world.shards() if is_live(shard) and shard.status.mac == "mac-a")
+    mac = Key("MacAgent", "", "mac-a")
+    world.deliver()
+    assert mac not in triggers().keys_of_change(shard, world.cache), "no other Mac counts"
+    edit_mac(world, drain={})
+    world.deliver()
+    assert mac in triggers().keys_of_change(shard, world.cache)
 
 
 async def test_plans_on_a_mac_that_closes_are_made_elsewhere() -> None:
