@@ -32,10 +32,13 @@ OF_A_MAC = ("LedgerBook.", "MacRecord.")
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""
 SHOWN = 3
+MAX_PREFIXES = 16 * 32
+"""What a MacAgent can open to a namespace."""
 AT_MOST: Mapping[str, int] = {
     "Cache._gone": REMEMBERED_DELETIONS,
     "EventRecorder._recent": REMEMBERED,
     "Mailbox._answers": MAX_ANSWERS,
+    "AgentAnswer.uri_prefixes": MAX_PREFIXES,
     "agent.events": 1000,  # those from before a connection stay until the first one after it is acknowledged
 }
 """Tables that fill up to a bound of their own; of several, the longest counts."""

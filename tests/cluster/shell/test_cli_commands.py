@@ -246,7 +246,7 @@ def test_quarantine_is_listed_and_released(run: Any, jobs: str, installed_crds: 
 
 
 PLANNED_CONTRACT = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
-PLANNED = {
+ASKED = {
     "contractRef": {"name": "new-calls"},
     "model": {"builtin": {"name": "commands"}},
     "input": {"prefix": {"uri": "file:///in/"}},
@@ -274,10 +274,10 @@ def test_plan_judges_a_job_and_writes_nothing(
         result = run("plan", "-f", file, "-n", jobs, "-o", "json", *more)
         return result.exit_code, json.loads(result.stdout)
 
-    code, plain = plan(written(tmp_path, PLANNED))
+    code, plain = plan(written(tmp_path, ASKED))
     assert (code, plain["next"]) == (1, "0/0 Macs fit: there is no MacAgent; apply one")
     assert plain["contract"] == "new-calls, in the file"
-    assert plan(written(tmp_path, PLANNED, contract=False))[1]["problems"][0].startswith("VoiceContract new-calls does")
+    assert plan(written(tmp_path, ASKED, contract=False))[1]["problems"][0].startswith("VoiceContract new-calls does")
 
     access = [
         {
@@ -309,7 +309,7 @@ def test_plan_judges_a_job_and_writes_nothing(
 
     asyncio.run(write())
     try:
-        code, plain = plan(written(tmp_path, PLANNED), "--audio", "1h")
+        code, plain = plan(written(tmp_path, ASKED), "--audio", "1h")
         assert (code, plain["state"]) == (0, "CouldRun")
         assert plain["macs"] == [{"name": "plan-mac", "fits": True, "lanes": 2}]
         assert plain["estimate"]["machineSeconds"] == 36
@@ -320,9 +320,9 @@ def test_plan_judges_a_job_and_writes_nothing(
             ({"parallelism": 0}, "spec.parallelism"),
             ({"task": "Synthesize"}, "task Synthesize needs synthesis"),
         ):
-            code, plain = plan(written(tmp_path, {**PLANNED, **changes}))
+            code, plain = plan(written(tmp_path, {**ASKED, **changes}))
             assert (code, plain["state"]) == (1, "CouldNotRun") and problem in plain["next"]
-        code, plain = plan(written(tmp_path, PLANNED, "new"))
+        code, plain = plan(written(tmp_path, ASKED, "new"))
         assert code == 1 and "a job new exists already" in plain["next"]
     finally:
         installed_crds.kubectl("delete", "mac", "plan-mac")
@@ -332,7 +332,7 @@ def test_plan_judges_a_job_and_writes_nothing(
 
 
 def test_plan_is_told_from_wrong_usage(run: Any, jobs: str, tmp_path: Path) -> None:
-    file = written(tmp_path, PLANNED)
+    file = written(tmp_path, ASKED)
     assert run("plan", "-f", file, "-n", jobs, "--audio", "long").exit_code == 2
     assert run("plan", "-f", str(tmp_path / "none.yaml"), "-n", jobs).exit_code == 2
     assert run("plan", "-n", jobs).exit_code == 2

@@ -86,7 +86,9 @@ def make(root: Path, rows: int, shards: int) -> None:
     result = PlanResult(
         manifest_sha256=sha256_hex(manifest), model_digest=MODEL_DIGEST, boundaries=boundaries, audio_seconds="1.000"
     )
-    plan = PlanFile(**result.model_dump(exclude={"model_revision"}), contract_digest=digest_of(job.contract))
+    plan = PlanFile(
+        **result.model_dump(exclude={"model_bytes", "model_revision"}), contract_digest=digest_of(job.contract)
+    )
     (plan_path / "manifest.jsonl").write_bytes(manifest)
     (plan_path / "plan.json").write_bytes(canonical_json(plan.dump()))
     (plan_path / "nonce").write_bytes(b"nonce")
