@@ -108,7 +108,7 @@ class Macs:
         known = (job.uid, job.chip, shard.needs_lane, _DEMAND_OF(shard))
         found = self._by_job.get(known)
         if found is None:
-            found = self._by_job[known] = self._shared(self._static_reasons(job, needs_lane=shard.needs_lane), shard)
+            found = self._by_job[known] = self._shared(self._static_reasons(job, shard), shard)
         return found
 
     def _shared(self, reasons: _Reasons, shard: PendingShard) -> Candidates:
@@ -127,14 +127,16 @@ class Macs:
             found[labels, _TRAITS_OF(mac)].append(place)
         return tuple(tuple(places) for places in found.values())
 
-    def _static_reasons(self, job: PlacementJob, *, needs_lane: bool) -> _Reasons:
-        """Why the job cannot run on the Macs of each group."""
-        access = self._access(job)
-        key = (_NEEDS_OF(job), access, needs_lane)
+    def _static_reasons(self, job: PlacementJob, shard: PendingShard) -> _Reasons:
+        """Why the job's shards that need as much as this one cannot run on the Macs of each group."""
+        access, needs_lane, is_piece = self._access(job), shard.needs_lane, shard.is_piece
+        key = (_NEEDS_OF(job), access, needs_lane, is_piece)
         found = self._reasons.get(key)
         if found is None:
             found = self._reasons[key] = tuple(
-                static_reason(job, self.by_name[places[0]], has_access=has_access, needs_lane=needs_lane)
+                static_reason(
+                    job, self.by_name[places[0]], has_access=has_access, needs_lane=needs_lane, is_piece=is_piece
+                )
                 for places, has_access in zip(self._alike, access, strict=True)
             )
         return found

@@ -93,11 +93,13 @@ def has_access(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, s
     return covers(open_prefixes(mac.access, namespace_labels), job.uris)
 
 
-def static_reason(job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_lane: bool = True) -> Unavailable | None:
+def static_reason(
+    job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_lane: bool = True, is_piece: bool = False
+) -> Unavailable | None:
     """Why this Mac cannot run this job even with all its lanes free; None if it can.
 
     It may read all of job and Mac but what candidates.py says makes no difference. `has_access`: what `has_access`
-    says. `needs_lane`: False for Plan and Finalize, which need less.
+    says. `needs_lane`: False for Plan and Finalize, which need less. `is_piece`: for a part of a planned shard.
     """
     if mac.unavailable is not None:
         return mac.unavailable
@@ -111,6 +113,8 @@ def static_reason(job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_la
         return KEEPS_NO_BOUNDS
     if job.chooses_clips and not mac.knows_chosen_clips:
         return KNOWS_NO_CHOICE
+    if is_piece and not mac.runs_pieces:
+        return KNOWS_NO_PIECES
     wanted = job.requirements
     if wanted.memory is not None and mac.memory_bytes < quantity_bytes(wanted.memory):
         return lacks_memory(wanted.memory)
@@ -130,8 +134,6 @@ def _lane_reason(job: PlacementJob, mac: MacSlot) -> Unavailable | None:
 
 def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
     """Why this Mac cannot take the shard now. `free` is how many of its lanes, or control slots, are left."""
-    if shard.is_piece and not mac.runs_pieces:
-        return KNOWS_NO_PIECES
     if mac.not_before_seconds > now:
         return COOLING
     if mac.closes_seconds is not None:

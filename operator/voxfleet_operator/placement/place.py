@@ -40,7 +40,7 @@ class _PlacementPass:
         while (namespace := turns.take()) is not None:
             placed = self._place_next(queues[namespace])
             if placed is not None:
-                turns.again(namespace, lanes=int(_takes_new_lane(placed)))
+                turns.again(namespace, lanes=int(placed.needs_lane))
         return PlacementPlan(tuple(self._assignments), self._pending, self._wake_after())
 
     def _place_next(self, queue: deque[PendingShard]) -> PendingShard | None:
@@ -96,7 +96,7 @@ class _PlacementPass:
 
 
 def _takes_new_lane(shard: PendingShard) -> bool:
-    """Whether its attempt holds a lane that is not counted yet."""
+    """Whether its attempt holds a lane that its job's lane count does not include yet."""
     return shard.needs_lane and not shard.replaces_lost
 
 

@@ -118,7 +118,12 @@ def standings(
     labels: Mapping[str, Mapping[str, str]],
     now: datetime,
 ) -> dict[str, NamespaceStanding]:
-    """By namespace. `shards`: those that hold or held lanes; `used_seconds`: verified machine time."""
+    """By namespace. `shards`: those that hold or held lanes; `used_seconds`: verified machine time.
+
+    An attempt on a lost Mac holds no lane once another Mac may take over: its namespace waits for one.
+    """
+    pending = tuple(pending)
+    lost = {waiting.uid for waiting in pending if waiting.replaces_lost}
     held: Counter[str] = Counter()
     used: dict[str, float] = defaultdict(float, used_seconds)
     last_lane: dict[str, str] = {}
@@ -128,7 +133,7 @@ def standings(
             continue
         namespace = shard.metadata.namespace
         last_lane[namespace] = max(last_lane.get(namespace, ""), assigned_at)
-        if is_live(shard):
+        if is_live(shard) and shard.metadata.uid not in lost:
             held[namespace] += 1
             used[namespace] += max(LANE_SECONDS, age_seconds(assigned_at, now))
     oldest_work: dict[str, str] = {}

@@ -10,11 +10,12 @@ from voxfleet_operator.reconcile.registration import Registration
 
 
 def woken_by(changed: Resource, cache: Cache) -> set[Key]:
-    """A shard wakes the Mac that drains, which counts what is left to end."""
-    if not isinstance(changed, AudioShard) or changed.status.mac is None:
+    """A shard wakes the Macs of its attempts that drain: each counts what is left to end, also one that lost it."""
+    if not isinstance(changed, AudioShard):
         return set()
-    mac = cache.get(MacAgent, "", changed.status.mac)
-    return set() if mac is None or mac.spec.drain is None else {key_of(mac)}
+    named = {changed.status.mac, *(record.mac for record in changed.status.attempts)}
+    macs = (cache.get(MacAgent, "", name) for name in named if name is not None)
+    return {key_of(mac) for mac in macs if mac is not None and mac.spec.drain is not None}
 
 
 REGISTRATION = Registration(MacAgent, lambda context, findings: MacReconciler(context, findings.exclusions), woken_by)

@@ -17,11 +17,13 @@ _TOO_MUCH_AT_ONCE = frozenset({FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClas
 
 
 def mac_to_avoid(records: Iterable[AttemptRecord]) -> str | None:
-    """The Mac on which the newest attempt ended badly."""
+    """The Mac on which the newest attempt ended badly. One that gave it back has not failed it; a Mac without room
+    pauses instead.
+    """
     newest = max(records, key=lambda record: record.attempt, default=None)
-    if newest is None or newest.outcome is AttemptOutcome.SUCCEEDED:
+    if newest is None or newest.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED):
         return None
-    return None if newest.failure_class is FailureClass.MACHINE_RETURNED else newest.mac
+    return newest.mac
 
 
 def batch_halvings(shard: AudioShard, others: Iterable[AudioShard]) -> int:

@@ -403,7 +403,7 @@ class _AssignedAttempt:
         machine, now = machine_of(ended), self._context.clock()
         self._backoffs.mac_failed(machine, now)
         in_contact = sum(view.connected for view in self._context.fleet.views().values())
-        if self._exclusions.failed(machine, failure_class, now, in_contact):
+        if self._exclusions.failed(machine, self._job.metadata.uid, failure_class, now, in_contact):
             self._log.warning("mac excluded", failure_class=failure_class)
             self._wake_mac()
 

@@ -49,6 +49,11 @@ def live_on(world: World, name: str = "mac-a") -> list[AttemptRecord]:
     return [record for record in on_mac(world, name) if record.outcome is AttemptOutcome.ASSIGNED]
 
 
+def draining(world: World) -> bool:
+    found = mac_condition(world, ConditionType.DRAINING)
+    return found is None or found.status == "True"
+
+
 def returned(world: World, name: str = "mac-a") -> list[str | None]:
     """The classes of the attempts that the Mac gave back."""
     return [item.failure_class for item in on_mac(world, name) if item.outcome is AttemptOutcome.RETURNED]
@@ -65,9 +70,11 @@ def window(clock: Clock, opens_minutes: int, closes_minutes: int) -> dict[str, A
     return {"timeZone": "UTC", "windows": [{"start": start, "end": end}]}
 
 
-async def busy(**capabilities: Any) -> World:
+async def busy(lost_after: str | None = None, **capabilities: Any) -> World:
     """mac-a has a shard that never ends by itself; mac-b works."""
     world = World(seed=6, macs=2)
+    if lost_after is not None:
+        edit_mac(world, disconnect={"lostAfter": lost_after})
     for agent in world.agents.values():
         agent.capabilities = capabilities.get("capabilities", agent.capabilities)
     world.api.add(job_body())
@@ -171,6 +178,17 @@ async def test_a_shard_wakes_the_mac_that_counts_what_is_left() -> None:
     edit_mac(world, drain={})
     world.deliver()
     assert mac in triggers().keys_of_change(shard, world.cache)
+
+
+async def test_a_lost_mac_is_drained_once_another_one_has_taken_over() -> None:
+    """It counts as lost only after its drain is over, so nothing but that shard wakes it again."""
+    world = await busy(lost_after="10m")
+    lose(world, "mac-a")
+    edit_mac(world, drain={"mode": "ReturnAtNextClip"})
+    refresh = world.refresh
+    world.refresh = lambda mac: None if mac == "mac-a" else refresh(mac)  # type: ignore[method-assign] # out of reach
+    await until(world, lambda: not live_on(world), 20 * MINUTE, 5)
+    await until(world, lambda: not draining(world), MINUTE)
 
 
 async def test_plans_on_a_mac_that_closes_are_made_elsewhere() -> None:

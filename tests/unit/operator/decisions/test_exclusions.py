@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.exclusions import (
     FAILURES,
@@ -32,8 +35,18 @@ MACS = ("mac-a", "mac-b", "mac-c", "mac-d")
 GPU = FailureClass.GPU_ABORT_TIMEOUT
 
 
-def failing(exclusions: Exclusions, times: Sequence[float], mac: str = "mac-a", fleet_size: int = 4) -> list[bool]:
-    return [exclusions.failed(mac, GPU, now, fleet_size) for now in times]
+JOBS = ("one", "two")
+
+
+def failing(
+    exclusions: Exclusions,
+    times: Sequence[float],
+    mac: str = "mac-a",
+    fleet_size: int = 4,
+    jobs: Sequence[str] = JOBS,
+) -> list[bool]:
+    """The jobs fail in turns."""
+    return [exclusions.failed(mac, job, GPU, now, fleet_size) for now, job in zip(times, cycle(jobs), strict=False)]
 
 
 def test_five_failures_within_an_hour_exclude_and_a_success_between_them_starts_anew() -> None:
@@ -51,16 +64,35 @@ def test_failures_that_lie_further_apart_exclude_nobody() -> None:
     assert not any(failing(Exclusions(), [number * WINDOW_SECONDS / (FAILURES - 1) for number in range(100)]))
 
 
-def test_each_exclusion_in_a_row_is_longer_up_to_an_hour_and_one_failure_brings_it_about() -> None:
-    exclusions, now, lengths = Exclusions(), 0.0, []
-    failing(exclusions, [now] * (FAILURES - 1))
+def test_one_job_alone_excludes_nobody_however_often_it_fails() -> None:
+    exclusions = Exclusions()
+    assert not any(failing(exclusions, range(100), jobs=("one",)))
+    assert failing(exclusions, [101], jobs=("two",)) == [True], "nor does it hide what others show"
+
+
+def test_one_job_alone_goes_on_with_an_exclusion_only_while_others_failed_within_the_hour() -> None:
+    exclusions = Exclusions()
+    assert failing(exclusions, [0] * FAILURES)[-1]
+    last = 0
+    for now in range(0, 100_000, 60):
+        if exclusions.of("mac-a", now) is None and any(failing(exclusions, [now], jobs=("one",))):
+            last = now
+    assert 0 < last < WINDOW_SECONDS
+
+
+def test_each_exclusion_in_a_row_is_longer_up_to_an_hour_and_two_jobs_that_fail_within_one_bring_it_about() -> None:
+    exclusions, now, lengths, firsts = Exclusions(), 0.0, [], []
+    failing(exclusions, [now] * (FAILURES - 2))
     for _ in range(6):
-        assert failing(exclusions, [now]) == [True]
+        first, second = failing(exclusions, [now, now])
+        assert first or second
+        firsts.append(first)
         found = exclusions.of("mac-a", now)
         assert found is not None
         lengths.append(found.until_seconds - now)
         now = found.until_seconds + 1
     assert lengths == [600, 1200, 2400, 3600, 3600, 3600] and lengths[0] == FIRST_SECONDS
+    assert firsts == [False, True, True, True, False, False], "what failed before a short exclusion counts, too"
     now += PROBATION_SECONDS
     assert failing(exclusions, [now]) == [False], "after an hour without a failure it counts from the beginning"
 
@@ -82,17 +114,22 @@ def test_at_most_half_of_the_macs_in_contact_are_excluded(fleet_size: int, exclu
 
 
 ENDS = st.lists(
-    st.tuples(st.sampled_from(MACS), st.integers(0, 3000), st.sampled_from(["fails", "succeeds"])), max_size=200
+    st.tuples(
+        st.sampled_from(MACS), st.integers(0, 3000), st.sampled_from(["fails", "succeeds"]), st.sampled_from(JOBS)
+    ),
+    max_size=200,
 )
 
 
 @given(ends=ENDS)
-def test_whatever_happens_it_ends_within_an_hour_and_memory_stays_bounded(ends: list[tuple[str, int, str]]) -> None:
+def test_whatever_happens_it_ends_within_an_hour_and_memory_stays_bounded(
+    ends: list[tuple[str, int, str, str]],
+) -> None:
     exclusions, now = Exclusions(), 0.0
-    for mac, later, what in ends:
+    for mac, later, what, job in ends:
         now += later
         if what == "fails":
-            exclusions.failed(mac, GPU, now, len(MACS))
+            exclusions.failed(mac, job, GPU, now, len(MACS))
         else:
             exclusions.succeeded(mac, now)
             assert exclusions.of(mac, now) is None
@@ -100,7 +137,7 @@ def test_whatever_happens_it_ends_within_an_hour_and_memory_stays_bounded(ends: 
         assert 2 * len(held) <= len(MACS) and all(found.until_seconds <= now + LONGEST_SECONDS for found in held)
         assert len(exclusions) <= len(MACS)
     end = now + LONGEST_SECONDS + PROBATION_SECONDS
-    exclusions.failed("another", GPU, end, len(MACS))
+    exclusions.failed("another", "one", GPU, end, len(MACS))
     assert len(exclusions) == 1, "machines that have not failed for so long are forgotten"
 
 
@@ -188,14 +225,16 @@ async def test_it_is_tried_again_afterwards_and_one_success_clears_it() -> None:
     assert "mac-b" in {item.mac for shard in world.shards("next") for item in shard.status.attempts}
 
 
-async def test_one_job_that_fails_everywhere_leaves_half_of_the_fleet_to_the_others() -> None:
+async def test_one_job_that_fails_everywhere_leaves_the_fleet_to_the_others() -> None:
     world = World(seed=2, macs=4)
     for agent in world.agents.values():
         agent.poison = frozenset(range(10))
     world.api.add(job_body("bad"))
     await until(world, lambda: has_ended(world.job("bad")), 24 * 3600, 4)
-    at_once = [sum(mac(world, name).status.exclusion is not None for name in world.agents)]
-    assert max(at_once) <= 2
+    records = [record for shard in world.shards("bad") for record in shard.status.attempts]
+    failed = Counter(record.mac for record in records if record.outcome is AttemptOutcome.FAILED)
+    assert max(failed.values()) > FAILURES
+    assert not [item for item in world.journal.published if item[1] == "Excluded"]
 
 
 async def test_the_reason_why_a_job_waits_names_the_excluded_mac() -> None:

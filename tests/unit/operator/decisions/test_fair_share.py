@@ -59,6 +59,15 @@ def test_shares(name: str) -> None:
     assert lanes_given(standings, 6) == want
 
 
+def test_what_lost_macs_had_is_given_in_turns_too() -> None:
+    lost = [a_shard(a_job(namespace="a", live_lanes=6), number, replaces_lost=True) for number in range(6)]
+    others = [a_shard(a_job(namespace="b"), number) for number in range(6)]
+    late = {"a": NamespaceStanding(used_seconds=1e9, waited_seconds=LONGEST_WAIT_SECONDS), "b": NamespaceStanding()}
+    for standings, want in ((late, {"a": 1, "b": 5}), ({}, {"a": 3, "b": 3})):
+        plan = run([*lost, *others], [a_mac(free_lanes=6)], standings=standings)
+        assert Counter(assignment.shard_uid.split("/")[0] for assignment in plan.assignments) == want
+
+
 def test_the_longest_wait_comes_first() -> None:
     waits = {name: NamespaceStanding(waited_seconds=hours * HOUR) for name, hours in (("a", 2), ("b", 3), ("c", 0))}
     turns = NamespaceTurns(waits, waits)

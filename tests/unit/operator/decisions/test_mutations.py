@@ -31,6 +31,15 @@ def test_the_mac_of_the_newest_bad_end_is_avoided() -> None:
     assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.SUCCEEDED)]) is None
     bad = [record(1, "mac-a", AttemptOutcome.FAILED), record(2, "mac-b", AttemptOutcome.REFUSED)]
     assert mac_to_avoid(bad) == "mac-b"
+    assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.LOST, FailureClass.MACHINE_LOST)]) == "mac-a"
+
+
+@pytest.mark.parametrize(
+    "failure", [None, FailureClass.MACHINE_RETURNED, FailureClass.SCRATCH_EXHAUSTED], ids=["suspended", "drains", "507"]
+)
+def test_a_mac_that_gave_the_shard_back_has_not_failed_it(failure: FailureClass | None) -> None:
+    """One without room pauses instead. One whose job was suspended has the model in memory."""
+    assert mac_to_avoid([record(1, "mac-a", AttemptOutcome.RETURNED, failure)]) is None
 
 
 @pytest.mark.parametrize("failure", FailureClass)

@@ -108,6 +108,16 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
         [a_mac("mac-a"), a_mac("mac-b", unavailable=filters.UNREACHABLE)],
         {"team/job/0": "mac-a"},
     ),
+    "and when the agent of the other one is too old for it": (
+        [a_shard(a_job(), avoid="mac-a", is_piece=True)],
+        [a_mac("mac-a", runs_pieces=True), a_mac("mac-b")],
+        {"team/job/0": "mac-a"},
+    ),
+    "an agent too old for parts runs whole shards of the same job": (
+        [a_shard(a_job(), 0, is_piece=True), a_shard(a_job(), 1)],
+        [a_mac("mac-a"), a_mac("mac-b", runs_pieces=True)],
+        {"team/job/0": "mac-b", "team/job/1": "mac-a"},
+    ),
     "a shard pauses": ([a_shard(a_job(), not_before_seconds=NOW + 1)], [a_mac()], {}),
     "a Mac pauses": ([a_shard(a_job())], [a_mac(not_before_seconds=NOW + 1)], {}),
     "a pause has ended": ([a_shard(a_job(), not_before_seconds=NOW)], [a_mac()], {"team/job/0": "mac-a"}),
@@ -377,6 +387,7 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
             memory_bytes=draw(st.sampled_from([2**32, 2**33])),
             lane_memory_bytes=draw(st.sampled_from([None, 2**29, 2**30])),
             taints=draw(st.sampled_from([(), (), NIGHT])),
+            runs_pieces=draw(st.booleans()),
         )
         for number in range(draw(st.integers(0, 4)))
     ]
@@ -388,6 +399,7 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
             next_attempt=draw(st.integers(1, 8)),
             avoid=draw(st.sampled_from([None, "mac-0"])),
             replaces_lost=draw(st.booleans()),
+            is_piece=draw(st.booleans()),
         )
         for job in chosen
         for ordinal in range(draw(st.integers(0, 6)))
@@ -416,7 +428,10 @@ def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
 
 def fits(shard: PendingShard, mac: MacSlot) -> bool:
     access = filters.has_access(shard.job, mac, {})
-    return filters.static_reason(shard.job, mac, has_access=access, needs_lane=shard.needs_lane) is None
+    reason = filters.static_reason(
+        shard.job, mac, has_access=access, needs_lane=shard.needs_lane, is_piece=shard.is_piece
+    )
+    return reason is None
 
 
 @given(snapshots())

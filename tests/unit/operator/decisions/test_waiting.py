@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from tests.unit.operator.decisions.test_shard_decide import record, shard_with
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_operator.metering.recent_use import decay
 from voxfleet_operator.metering.usage import NO_ROWS
-from voxfleet_operator.placement.order import LANE_SECONDS
-from voxfleet_operator.placement.snapshot import NamespaceStanding
+from voxfleet_operator.placement.order import LANE_SECONDS, LONGEST_WAIT_SECONDS, NamespaceTurns
+from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard
 from voxfleet_operator.placement.waiting import (
     WEIGHT_LABEL,
     job_chip,
@@ -49,6 +51,15 @@ def process(ordinal: int, *, live: bool = False, at: str | None = None, created:
     return shard.model_copy(update={"metadata": shard.metadata.model_copy(update={"creation_timestamp": created})})
 
 
+def of_namespace(shard: AudioShard, namespace: str) -> AudioShard:
+    return shard.model_copy(update={"metadata": shard.metadata.model_copy(update={"namespace": namespace})})
+
+
+def pending_in(namespace: str, shard: AudioShard, *, replaces_lost: bool = False) -> PendingShard:
+    common = replace(placement_job(JOB, JobShards(()), 0), namespace=namespace)
+    return pending_shard(common, shard, replaces_lost=replaces_lost)
+
+
 def standing_of(*shards: AudioShard, used: float = 0.0, labels: dict[str, str] | None = None) -> NamespaceStanding:
     common = placement_job(JOB, JobShards(()), 0)
     waiting = [pending_shard(common, shard) for shard in shards if not shard.status.attempts]
@@ -69,6 +80,30 @@ def test_a_namespace_waits_since_its_work_is_there_or_since_its_last_lane() -> N
     assert standing_of(new, old).waited_seconds == 7200.0
     assert standing_of(new, old, ended).waited_seconds == 3600.0
     assert standing_of(process(0, live=True, at="2026-11-20T21:00:00Z")).waited_seconds == 0.0, "nothing waits"
+
+
+def test_what_a_lost_mac_has_is_no_lane_once_another_mac_may_take_over() -> None:
+    lost = process(0, live=True, at="2026-11-20T20:00:00Z", created="2026-11-20T19:00:00Z")
+    waiting = [pending_in("team", lost, replaces_lost=True)]
+    found = standings([lost], waiting, {"team": 7.0}, {}, NOW)["team"]
+    assert found == NamespaceStanding(0, 7.0, waited_seconds=7200.0)
+
+
+def test_a_lost_mac_starves_no_namespace() -> None:
+    """The other Mac's only lane goes to another namespace every 30 minutes, whose use decays meanwhile."""
+    busy_seconds, lost_at = 1800.0, NOW
+    lost = of_namespace(process(0, live=True, at="2026-11-20T22:00:00Z"), "a")
+    next_one = of_namespace(process(1), "b")
+    waiting = [pending_in("a", lost, replaces_lost=True), pending_in("b", next_one)]
+    used = {"a": 4 * 3600.0, "b": 0.0}
+    for lanes_given in range(48):
+        now = lost_at + timedelta(seconds=lanes_given * busy_seconds)
+        turn = NamespaceTurns(used, standings([lost, next_one], waiting, used, {}, now)).take()
+        if turn == "a":
+            break
+        used = {name: seconds * decay(busy_seconds) for name, seconds in used.items()}
+        used["b"] += busy_seconds
+    assert (turn, (now - lost_at).total_seconds()) == ("a", LONGEST_WAIT_SECONDS)
 
 
 def test_plans_and_merges_hold_no_lane() -> None:
