@@ -133,7 +133,7 @@ class _JobDecider:
         limit = self._job.spec.max_machine_seconds
         if limit is None:
             return None
-        bound = usage_bound(self._shards.process, datetime.fromisoformat(self._now))
+        bound = usage_bound(self._shards.all, datetime.fromisoformat(self._now))
         if bound.seconds >= limit:
             return 0.0
         return math.ceil((limit - bound.seconds) / bound.growing_lanes) if bound.growing_lanes else None

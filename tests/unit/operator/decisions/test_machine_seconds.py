@@ -106,6 +106,16 @@ def test_the_job_looks_again_when_its_time_can_be_up(limit: int, halted: bool, a
         ), "a halt is never taken back"
 
 
+@pytest.mark.parametrize(("limit", "halted"), [(AN_HOUR + 90, True), (AN_HOUR + 91, False)])
+def test_what_was_used_before_a_split_stays_used(limit: int, halted: bool) -> None:
+    job = a_job(maxMachineSeconds=limit)
+    failed = attempt(1, "Failed", failureClass="Transport", usage=usage(90, complete=True))
+    whole = shard(job, 0, failed, supersededBy=["a-half", "b-half"])
+    others = (shard(job, 1, attempt(1, "Assigned"), assignedAt=NOW), a_shard(job, Stage.PLAN, assignedAt=NOW, **LIVE))
+    decision = plan_job(JobSnapshot(job, JobShards.of(job, (whole, *others)), None), LATER)
+    assert ("Halted" in reasons(decision.status)) is halted
+
+
 def test_a_job_that_was_done_when_its_time_was_up_is_complete() -> None:
     job = a_job(maxMachineSeconds=1)
     done = (
