@@ -310,6 +310,9 @@ class _AssignedAttempt:
             failure_class=FailureClass.RUNTIME_MISMATCH, message="the attempt failed and its agent did not say why"
         )
         returned = failure.failure_class is FailureClass.MACHINE_RETURNED
+        if returned and self._recall() is Recall.NONE:
+            # nobody asked for it, and without a pause the shard would come back at once, as it costs no retry
+            self._backoffs.mac_failed(machine_of(self._record), self._context.clock())
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
             self._shard,

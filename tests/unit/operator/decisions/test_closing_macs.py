@@ -149,6 +149,21 @@ async def test_an_agent_that_does_not_return_is_stopped_after_the_grace() -> Non
     await end_well(world)
 
 
+async def test_a_mac_that_returns_attempts_unasked_is_paused_for_longer_and_longer() -> None:
+    world = World(seed=6, macs=1)
+    agent = world.agents["mac-a"]
+    agent.process_ticks = 1
+    world.api.add(job_body())
+    await until(world, lambda: processing(agent))
+    agent.failures, agent.failure_rate = (FailureClass.MACHINE_RETURNED,), 1.0
+    with pytest.raises(AssertionError):
+        await until(world, lambda: has_ended(world.job()), 2 * MINUTE, 1)
+    assert set(returned(world)) == {FailureClass.MACHINE_RETURNED}
+    assert sum(shard.status.attempt or 0 for shard in world.shards()) <= 12
+    agent.failures = ()
+    await end_well(world)
+
+
 async def test_a_mac_wakes_its_shards_when_it_calls_them_back() -> None:
     world = await busy()
     while world.queue.ready:
