@@ -164,6 +164,19 @@ async def test_a_mac_that_returns_attempts_unasked_is_paused_for_longer_and_long
     await end_well(world)
 
 
+async def test_one_shard_that_took_long_to_succeed_keeps_no_other_from_a_mac_that_closes() -> None:
+    world = World(seed=6, macs=1)
+    world.api.add(job_body())
+    await until(world, lambda: any(shard.status.clips is not None for shard in world.shards()))
+    [done] = [shard for shard in world.shards() if shard.status.clips is not None]
+    stored = world.api.objects[key_of(done)]
+    slow = {"attempts": 1, "retries": 1, "workMilliseconds": 4_200_000}
+    world.api._store({**stored, "status": {**stored["status"], "folded": slow}})
+    edit_mac(world, availability={"rentalEnd": until_text(world.clock, 60)})
+    await until(world, lambda: has_ended(world.job()), 30 * MINUTE)
+    assert is_true(world.job().status.conditions, ConditionType.COMPLETE)
+
+
 async def test_a_mac_wakes_its_shards_when_it_calls_them_back() -> None:
     world = await busy()
     while world.queue.ready:
