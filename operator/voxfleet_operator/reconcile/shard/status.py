@@ -226,6 +226,8 @@ def fold(
 ) -> tuple[tuple[AttemptRecord, ...], FoldedAttempts | None]:
     """Sums up the oldest ended attempts beyond KEPT_ATTEMPTS. Those whose rows are still expected stay until the list
     is full.
+
+    What cost no retry goes first: how attempts failed tells the next one what to do differently.
     """
     folded = shard.status.folded
     listed = sorted(records, key=lambda record: record.attempt)
@@ -234,7 +236,7 @@ def fold(
         if not settled and len(listed) <= MAX_ATTEMPTS:
             break
         ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
-        oldest = (settled or ended)[0]
+        oldest = min(settled or ended, key=costs_retry)
         listed.remove(oldest)
         folded = _with_folded(folded or FoldedAttempts(), oldest, settled=bool(settled))
     return tuple(listed), folded
