@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
 from voxfleet_api.protocol import AttemptKey, Capability
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
@@ -70,6 +70,9 @@ class PlacementGatherer:
         """Asks again, of what is known by now."""
         agents_can = knows_pieces(self.context.fleet.views().values())
         return self._may_be_replaced(job, shard, self._split_limits(shards, agents_can=agents_can))
+
+    def lost_for_seconds(self, shard: AudioShard, record: AttemptRecord) -> float:
+        return self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds
 
     def _split_limits(self, shards: JobShards, *, agents_can: bool) -> SplitLimits:
         return SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
