@@ -178,7 +178,7 @@ class AttemptRecord(StatusModel):
 
 
 class FoldedAttempts(StatusModel):
-    """The sum of the oldest attempts, once there are too many to list."""
+    """The sum of ended attempts, once there are too many to list."""
 
     attempts: Annotated[int, Field(description="How many attempts the sum has.")] = 0
     retries: Annotated[int, Field(description="How many of them cost a retry.")] = 0
@@ -246,7 +246,7 @@ class AudioShardStatus(
         tuple[AttemptRecord, ...],
         Field(max_length=MAX_ATTEMPTS, json_schema_extra=list_map("attempt"), description="The newest attempts."),
     ] = ()
-    folded: Annotated[FoldedAttempts | None, Field(description="The attempts before those in the list.")] = None
+    folded: Annotated[FoldedAttempts | None, Field(description="The attempts that the list leaves out.")] = None
     superseded_by: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],
         Field(

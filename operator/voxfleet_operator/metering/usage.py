@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,10 +64,12 @@ class UsageBound:
     """By how many seconds it grows each second."""
 
 
-def usage_bound(shards: Iterable[AudioShard], now: datetime) -> UsageBound:
+def usage_bound(shards: Iterable[AudioShard], now: datetime, lost_seconds: Mapping[str, float]) -> UsageBound:
     """Verified rows, and for what is not all verified the time since, or for which, it was assigned.
 
-    An attempt holds one lane, and not before it is assigned, so that the job's usage never exceeds this bound.
+    An attempt holds one lane, not before it is assigned and not once its Mac is lost, so that the job's usage never
+    exceeds this bound. `lost_seconds`: for how long that has been so, by the shard's UID. Such an attempt still counts
+    as a lane that grows, because its Mac may come back at any time.
     """
     milliseconds, lanes = 0.0, 0
     for shard in shards:
@@ -81,6 +83,7 @@ def usage_bound(shards: Iterable[AudioShard], now: datetime) -> UsageBound:
                 lanes += 1
                 if shard.status.assigned_at is not None:
                     held_seconds = (now - datetime.fromisoformat(shard.status.assigned_at)).total_seconds()
+                    held_seconds -= lost_seconds.get(shard.metadata.uid, 0.0)
             milliseconds += max(usage.machine_milliseconds, 1000 * held_seconds)
     return UsageBound(milliseconds / 1000, lanes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
 from voxfleet_api.protocol import AttemptKey, Capability
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
@@ -23,7 +23,7 @@ from voxfleet_operator.placement.snapshot import (
 )
 from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.job.estimate import own_shard_seconds
+from voxfleet_operator.reconcile.job.estimate import ShardTime, shard_share
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
@@ -71,6 +71,9 @@ class PlacementGatherer:
         agents_can = knows_pieces(self.context.fleet.views().values())
         return self._may_be_replaced(job, shard, self._split_limits(shards, agents_can=agents_can))
 
+    def lost_for_seconds(self, shard: AudioShard, record: AttemptRecord) -> float:
+        return self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds
+
     def _split_limits(self, shards: JobShards, *, agents_can: bool) -> SplitLimits:
         return SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
 
@@ -95,7 +98,8 @@ class PlacementGatherer:
         shards = JobShards.of(job, named)
         common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
         limits = self._split_limits(shards, agents_can=agents_can)
-        process_seconds = own_shard_seconds(shards.process)
+        plan = job.status.plan
+        shard_time = None if plan is None else ShardTime.of(plan, shards.process)
         for shard in unfinished(job, shards):
             uid, replaces_lost = shard.metadata.uid, is_live(shard)
             if self.context.cache.is_assumed(uid):
@@ -106,12 +110,15 @@ class PlacementGatherer:
             if replaces_lost and not self._may_be_replaced(job, shard, limits):
                 continue
             pause = self.findings.backoffs.shard_until(uid)
+            expected_seconds = None
+            if plan is not None and shard_time is not None and shard.spec.stage is Stage.PROCESS:
+                expected_seconds = shard_time.seconds(shard_share(plan, shard))
             yield pending_shard(
                 common,
                 shard,
                 not_before_seconds=pause,
                 replaces_lost=replaces_lost,
-                expected_seconds=process_seconds if shard.spec.stage is Stage.PROCESS else None,
+                expected_seconds=expected_seconds,
             )
 
     def _standings(

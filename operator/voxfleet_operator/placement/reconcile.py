@@ -126,6 +126,7 @@ class PlacementReconciler:
             spec_digest=digest_of(spec),
             lease_seconds=mac.spec.disconnect.lease_seconds,
             usage_of_lost=None if old is None else usage_of(shard, old, attempt_view(old, context.fleet.views())),
+            lost_for_seconds=0.0 if old is None else self._gatherer.lost_for_seconds(shard, old),
             now=context.timestamp(),
         )
         if not await self._writer.write(shard, status):

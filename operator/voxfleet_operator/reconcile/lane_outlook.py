@@ -6,7 +6,10 @@ shared equally by the namespaces that have work for lanes, and within its namesp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from math import fsum
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,26 @@ def seconds_until_done(left_seconds: float, most_lanes: int, outlook: LaneOutloo
     return max(left_seconds / own, (outlook.ahead_seconds + left_seconds) / outlook.share)
 
 
-def fits_window(left_seconds: float, most_lanes: int, outlook: LaneOutlook) -> bool | None:
-    """Whether the work can end before its lanes close; None if none of them ever does."""
+def fits_window(
+    running_seconds: Sequence[float], waiting_seconds: Sequence[float], most_lanes: int, outlook: LaneOutlook
+) -> bool | None:
+    """Whether the work can end before its lanes close; None if none of them ever does.
+
+    It is what each shard needs that runs or waits. No shard is begun that would not end before its lane closes, so of a
+    lane's time only whole shards count, each as long as the longest that waits.
+    """
     if not outlook.closing_seconds:
         return None
-    open_lanes = outlook.lanes - len(outlook.closing_seconds)
-    if open_lanes >= 1:
+    if outlook.lanes > len(outlook.closing_seconds):
         return True
-    lasting = sorted(outlook.closing_seconds, reverse=True)[: max(1, most_lanes)]
-    return left_seconds + outlook.ahead_seconds <= sum(lasting)
+    lanes, running = sorted(outlook.closing_seconds, reverse=True), sorted(running_seconds, reverse=True)
+    if any(left > lane for left, lane in zip(running, lanes, strict=False)):
+        return False
+    longest = max(waiting_seconds, default=0.0)
+    if longest <= 0:
+        return True
+    rounds = [(lane - left) // longest for lane, left in zip_longest(lanes, running[: len(lanes)], fillvalue=0.0)]
+    waiting = fsum(waiting_seconds) / longest
+    return waiting <= sum(
+        sorted(rounds, reverse=True)[: max(1, most_lanes)]
+    ) and waiting + outlook.ahead_seconds / longest <= sum(rounds) / max(1, outlook.namespaces)

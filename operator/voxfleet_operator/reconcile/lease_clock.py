@@ -20,6 +20,8 @@ class MacContact:
     """Until a silent Mac counts as lost."""
     lease_and_margin_seconds: float
     """How long silence may last."""
+    lost_for_seconds: float
+    """Since when it counts as lost; 0 if it does not. Its leases had ended by then, and nothing holds its lanes."""
 
 
 class LeaseClock:
@@ -38,13 +40,16 @@ class LeaseClock:
             last = max(last, granted)
         silent_seconds = context.clock() - last
         margin_seconds = context.options.lost_margin_seconds
+        state = contact_state(
+            attempt_view(record, context.fleet.views()),
+            silent_seconds=silent_seconds,
+            lease_seconds=lease_seconds,
+            margin_seconds=margin_seconds,
+        )
+        left_seconds = lease_seconds + margin_seconds - silent_seconds
         return MacContact(
-            contact_state(
-                attempt_view(record, context.fleet.views()),
-                silent_seconds=silent_seconds,
-                lease_seconds=lease_seconds,
-                margin_seconds=margin_seconds,
-            ),
-            max(0.0, lease_seconds + margin_seconds - silent_seconds),
-            lease_seconds + margin_seconds,
+            state,
+            lost_in_seconds=max(0.0, left_seconds),
+            lease_and_margin_seconds=lease_seconds + margin_seconds,
+            lost_for_seconds=max(0.0, -left_seconds) if state is ContactState.LOST else 0.0,
         )

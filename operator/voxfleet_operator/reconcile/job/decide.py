@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -51,6 +52,8 @@ class JobSnapshot:
     counted_seconds: float = math.inf
     """For how long this process has counted silence. Before that, nobody listened to the Macs."""
     lost_margin_seconds: float = 0.0
+    lost_seconds: Mapping[str, float] = field(default_factory=dict)
+    """For how long the Macs of live attempts have been lost, by the shard's UID."""
     outlook: LaneOutlook | None = None
     """The lanes that the job may count on, from its plan on; None: it is not estimated anew."""
 
@@ -133,7 +136,7 @@ class _JobDecider:
         limit = self._job.spec.max_machine_seconds
         if limit is None:
             return None
-        bound = usage_bound(self._shards.process, datetime.fromisoformat(self._now))
+        bound = usage_bound(self._shards.all, datetime.fromisoformat(self._now), self._snapshot.lost_seconds)
         if bound.seconds >= limit:
             return 0.0
         return math.ceil((limit - bound.seconds) / bound.growing_lanes) if bound.growing_lanes else None
@@ -158,7 +161,7 @@ class _JobDecider:
             return Reason.DEADLINE_EXCEEDED, f"the job took longer than its activeDeadlineSeconds, {limit}"
         if self._machine_time_seconds == 0:
             limit = self._job.spec.max_machine_seconds
-            return Reason.MAX_MACHINE_SECONDS_EXCEEDED, f"the job has used its maxMachineSeconds, {limit}"
+            return Reason.MAX_MACHINE_SECONDS_EXCEEDED, f"the job may have used its maxMachineSeconds, {limit}"
         return self._shards.halt_cause if halted is None else (halted.reason, halted.message)
 
     def _suspend(self) -> JobDecision:

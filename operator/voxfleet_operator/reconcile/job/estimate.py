@@ -1,49 +1,56 @@
 """What a job is expected to take: from its own shards with a result, or from what Macs have measured. Pure.
 
-A shard counts as one of equal shards, as Plan made them, so neither lengths of clips nor progress are needed, and the
-machine time moves only when a shard ends.
+A shard counts as one of equal shards, as Plan made them, and a part of one by its clips. So neither lengths of clips
+nor progress are needed, and the machine time moves only when a shard ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from statistics import fmean, median
+from statistics import median
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_batch_job import EstimateBasis, JobEstimate, JobPlan
-from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
+from voxfleet_operator.reconcile.shard.pieces import path_of, piece_range
 from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_live
 
 STEP = 0.1
 """Relative: an estimate that differs by less is no news."""
 STEP_SECONDS = 60.0
+MINUTE_SECONDS = 60
 
 
 def job_estimate(
     plan: JobPlan, shards: JobShards, parallelism: int, outlook: LaneOutlook, now: str, *, suspended: bool = False
 ) -> JobEstimate | None:
     """None while nothing tells how long a shard takes."""
-    total = shard_total(plan)
-    open_shards = sum(not is_committed(shard) and not is_failed(shard) for shard in shards.process)
-    left = open_shards + len(shards.coverage.missing(total))
+    open_shards = [shard for shard in shards.process if not is_committed(shard) and not is_failed(shard)]
+    missing = shards.coverage.missing(shard_total(plan))
     shard_seconds, basis = expected_shard_seconds(plan, shards, outlook)
-    if shard_seconds is None or left < 1:
+    if shard_seconds is None or not (open_shards or missing):
         return None
+    shares = [(shard_share(plan, shard), shard if is_live(shard) else None) for shard in open_shards]
+    waiting = [shard_seconds * share for share, live in shares if live is None]
+    waiting += [shard_seconds * _share(plan, new.ordinal or 0, new.path) for new in missing]
+    running = [
+        max(0.0, shard_seconds * share - _assigned_seconds(live, now)) for share, live in shares if live is not None
+    ]
     used = sum(_machine_seconds(shard) for shard in shards.all if shard.spec.stage is Stage.PROCESS)
-    machine_seconds = used + left * shard_seconds
-    worked = sum(min(shard_seconds, _assigned_seconds(shard, now)) for shard in filter(is_live, shards.process))
-    left_seconds, most_lanes = left * shard_seconds - worked, min(parallelism, left)
-    done_in = seconds_until_done(left_seconds, most_lanes, outlook)
+    needed = shard_seconds * sum(share for share, live in shares if live is not None) + sum(waiting)
+    most_lanes = min(parallelism, len(running) + len(waiting))
+    done_in = seconds_until_done(sum(running) + sum(waiting), most_lanes, outlook)
     return JobEstimate(
-        machine_seconds=ceil(machine_seconds),
+        machine_seconds=ceil(used + needed),
         finishes_at=None if done_in is None or suspended else _later(now, done_in),
-        fits_window=fits_window(left_seconds, most_lanes, outlook),
+        fits_window=fits_window(running, waiting, most_lanes, outlook),
         basis=basis,
     )
 
@@ -51,8 +58,8 @@ def job_estimate(
 def expected_shard_seconds(
     plan: JobPlan, shards: JobShards, outlook: LaneOutlook
 ) -> tuple[float | None, EstimateBasis]:
-    """The machine time of one more shard, and what says so; None while nothing does."""
-    own = own_shard_seconds(shards.process)
+    """The machine time of one more planned shard, and what says so; None while nothing does."""
+    own = own_shard_seconds(plan, shards.process)
     if own is not None:
         return own, EstimateBasis.SHARDS
     pace, total = outlook.audio_milliseconds_per_second, shard_total(plan)
@@ -62,8 +69,9 @@ def expected_shard_seconds(
     return audio_milliseconds / total / pace, EstimateBasis.LADDER
 
 
-def own_shard_seconds(shards: Sequence[AudioShard]) -> float | None:
-    """What the job's shards with a result took on the average; None if there is none whose time is verified.
+def own_shard_seconds(plan: JobPlan, shards: Sequence[AudioShard]) -> float | None:
+    """What a planned shard of the job costs on the average, failed attempts included, by those with a result; None if
+    there is none whose time is verified.
 
     Of the setup the middle one counts: each Mac's first shard may have fetched the model and measured batch sizes.
     """
@@ -71,8 +79,61 @@ def own_shard_seconds(shards: Sequence[AudioShard]) -> float | None:
     if not done:
         return None
     setups = [_setup_seconds(shard) for shard in done]
-    work = fmean(_machine_seconds(shard) - setup for shard, setup in zip(done, setups, strict=True))
-    return median(setups) + work
+    work = sum(_machine_seconds(shard) for shard in done) - sum(setups)
+    return median(setups) + work / sum(shard_share(plan, shard) for shard in done)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTime:
+    """How long an attempt that delivers a result holds its Mac, failed attempts left out.
+
+    It is the middle of those that did, and of whole shards where there are any. So one bad shard does not make a Mac
+    that closes seem too short-lived for all others.
+    """
+
+    setup_seconds: float
+    work_seconds: float
+    """Of a planned shard."""
+
+    @classmethod
+    def of(cls, plan: JobPlan, shards: Iterable[AudioShard]) -> ShardTime | None:
+        """None if no time of a shard with a result is verified."""
+        found = [(shard, usage) for shard in shards if (usage := _committing_usage(shard)) is not None]
+        found = [item for item in found if item[0].spec.piece is None] or found
+        if not found:
+            return None
+        return cls(
+            median(usage.setup_milliseconds for _, usage in found) / 1000,
+            median(
+                (usage.machine_milliseconds - usage.setup_milliseconds) / shard_share(plan, shard)
+                for shard, usage in found
+            )
+            / 1000,
+        )
+
+    def seconds(self, share: float) -> float:
+        """In whole minutes, so that placement has few kinds of shards to judge."""
+        return MINUTE_SECONDS * ceil((self.setup_seconds + self.work_seconds * share) / MINUTE_SECONDS)
+
+
+def shard_share(plan: JobPlan, shard: AudioShard) -> float:
+    """What the shard is of a planned one, by its clips: 1 for a whole one."""
+    return _share(plan, shard.spec.ordinal or 0, path_of(shard))
+
+
+def _share(plan: JobPlan, ordinal: int, path: str) -> float:
+    if not path:
+        return 1.0
+    planned = range(*plan.boundaries[ordinal : ordinal + 2])
+    return len(piece_range(planned, path)) / len(planned)
+
+
+def _committing_usage(shard: AudioShard) -> AttemptUsage | None:
+    commit = shard.status.commit
+    if commit is None:
+        return None
+    usages = (record.usage for record in shard.status.attempts if record.attempt == commit.attempt)
+    return next((usage for usage in usages if usage is not None and usage.machine_milliseconds), None)
 
 
 def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> JobEstimate | None:

@@ -22,9 +22,10 @@ from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.job_findings import Blocker, JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.job_life import has_ended, standing
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
+from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.registration import OutlookOf
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
-from voxfleet_operator.reconcile.shard.status import is_live
+from voxfleet_operator.reconcile.shard.status import current, is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
@@ -52,6 +53,7 @@ class JobReconciler:
         """By job UID: the shard's name that another object has."""
         self._confirmed: dict[str, set[PlacedAttempt]] = {}
         self._stored = StoredStatements(context.cache)
+        self._lease_clock = LeaseClock(context)
 
     async def reconcile(self, key: Key) -> float | None:
         job = self._context.cache.get(AudioBatchJob, key.namespace, key.name)
@@ -98,7 +100,15 @@ class JobReconciler:
             outlook=self._lane_outlook(job, shards),
             counted_seconds=self._context.clock() - self._context.leader.counts_from_seconds,
             lost_margin_seconds=self._context.options.lost_margin_seconds,
+            lost_seconds={} if job.spec.max_machine_seconds is None else self._lost_seconds(shards),
         )
+
+    def _lost_seconds(self, shards: JobShards) -> dict[str, float]:
+        return {
+            shard.metadata.uid: self._lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds
+            for shard in filter(is_live, shards.all)
+            if (record := current(shard.status)) is not None
+        }
 
     def _source(self, job: AudioBatchJob) -> AudioBatchJob | None:
         asked = job.spec.source

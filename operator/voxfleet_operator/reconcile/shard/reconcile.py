@@ -149,9 +149,9 @@ class _AssignedAttempt:
                 )
                 return await self._revoke(FailureClass.MACHINE_RETURNED, message, AttemptOutcome.RETURNED)
             case ShardAction.REPLACE:
-                return await self._replace()
+                return await self._replace(contact.lost_for_seconds)
             case ShardAction.LOSE:
-                return await self._lose()
+                return await self._lose(contact.lost_for_seconds)
             case ShardAction.WAIT:
                 return await self._renew_envelope() if self._view.connected else contact.lost_in_seconds
 
@@ -310,6 +310,9 @@ class _AssignedAttempt:
             failure_class=FailureClass.RUNTIME_MISMATCH, message="the attempt failed and its agent did not say why"
         )
         returned = failure.failure_class is FailureClass.MACHINE_RETURNED
+        if returned and self._recall() is Recall.NONE:
+            # nobody asked for it, and without a pause the shard would come back at once, as it costs no retry
+            self._backoffs.mac_failed(machine_of(self._record), self._context.clock())
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
             self._shard,
@@ -345,16 +348,16 @@ class _AssignedAttempt:
         """Whether its Mac has confirmed that the attempt never runs again."""
         return delete_attempt(self._context, self._view, self._key) in (Outcome.DELETING, Outcome.GONE)
 
-    async def _replace(self) -> float | None:
+    async def _replace(self, lost_for_seconds: float) -> float | None:
         """Leaves the next attempt to placement, which assigns it once a Mac can take it; ends only an attempt that no
         other one follows."""
         limits = self._ended_attempts.split_limits(self._job)
         if retries_used(self._shard.status) < limits.retry_limit and not is_split_due_once_lost(self._shard, limits):
             self._context.queue.add(PLACEMENT)
             return UNANSWERED_POLL_SECONDS  # the Mac may come back before anybody has noticed that it was gone
-        return await self._lose()
+        return await self._lose(lost_for_seconds)
 
-    async def _lose(self) -> float | None:
+    async def _lose(self, lost_for_seconds: float) -> float | None:
         message = f"no contact with {self._record.mac} for longer than its lease"
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
@@ -365,6 +368,7 @@ class _AssignedAttempt:
             usage,
             self._context.timestamp(),
             retry_limit=self._context.options.retry_limit,
+            lost_for_seconds=lost_for_seconds,
         )
         return await self._end(status)
 

@@ -113,16 +113,19 @@ def assigned(
     spec_digest: str,
     lease_seconds: int,
     usage_of_lost: AttemptUsage | None,
+    lost_for_seconds: float = 0.0,
     now: str,
 ) -> AudioShardStatus:
-    """Assigns an attempt to a Mac, for ever to the machine that it is now. An attempt still assigned is lost."""
+    """Assigns an attempt to a Mac, for ever to the machine that it is now. An attempt still assigned is lost, since
+    `lost_for_seconds`.
+    """
     records = tuple(
         record.model_copy(
             update={
                 "outcome": AttemptOutcome.LOST,
                 "failure_class": FailureClass.MACHINE_LOST,
                 "message": f"no contact with {record.mac} for longer than its lease; attempt {attempt} took over",
-                **_used(shard.status, usage_of_lost or record.usage, now),
+                **_used(shard.status, usage_of_lost or record.usage, now, lost_for_seconds),
             }
         )
         if record.outcome is AttemptOutcome.ASSIGNED
@@ -186,9 +189,10 @@ def attempt_ended(
     report: AttemptStatus | None = None,
     *,
     retry_limit: int,
+    lost_for_seconds: float = 0.0,
 ) -> AudioShardStatus:
     """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good."""
-    status = _end_current(shard.status, outcome, failure_class, message, usage, now)
+    status = _end_current(shard.status, outcome, failure_class, message, usage, now, lost_for_seconds)
     if report is not None:
         status = status.model_copy(update=_scratch(status, report))
     used = retries_used(status)
@@ -226,6 +230,8 @@ def fold(
 ) -> tuple[tuple[AttemptRecord, ...], FoldedAttempts | None]:
     """Sums up the oldest ended attempts beyond KEPT_ATTEMPTS. Those whose rows are still expected stay until the list
     is full.
+
+    What cost no retry goes first: how attempts failed tells the next one what to do differently.
     """
     folded = shard.status.folded
     listed = sorted(records, key=lambda record: record.attempt)
@@ -234,7 +240,7 @@ def fold(
         if not settled and len(listed) <= MAX_ATTEMPTS:
             break
         ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
-        oldest = (settled or ended)[0]
+        oldest = min(settled or ended, key=costs_retry)
         listed.remove(oldest)
         folded = _with_folded(folded or FoldedAttempts(), oldest, settled=bool(settled))
     return tuple(listed), folded
@@ -269,12 +275,16 @@ def _with_usage(record: AttemptRecord, usage: AttemptUsage) -> AttemptRecord:
     return record.model_copy(update={"usage": usage, "held_seconds": None if usage.complete else record.held_seconds})
 
 
-def _used(status: AudioShardStatus, usage: AttemptUsage | None, now: str) -> dict[str, object]:
-    """What an attempt that ends now has used: its verified rows, and until all are there, the time that it had."""
+def _used(
+    status: AudioShardStatus, usage: AttemptUsage | None, now: str, lost_for_seconds: float = 0.0
+) -> dict[str, object]:
+    """What an attempt that ends now has used: its verified rows, and until all are there, the time that it had before
+    its Mac was lost.
+    """
     if status.assigned_at is None or (usage is not None and usage.complete):
         return {"usage": usage}
     held = datetime.fromisoformat(now) - datetime.fromisoformat(status.assigned_at)
-    return {"usage": usage, "held_seconds": max(0, math.ceil(held.total_seconds()))}
+    return {"usage": usage, "held_seconds": max(0, math.ceil(held.total_seconds() - lost_for_seconds))}
 
 
 def _end_current(
@@ -284,6 +294,7 @@ def _end_current(
     message: str | None,
     usage: AttemptUsage | None,
     now: str,
+    lost_for_seconds: float = 0.0,
 ) -> AudioShardStatus:
     records = tuple(
         record.model_copy(
@@ -291,7 +302,7 @@ def _end_current(
                 "outcome": outcome,
                 "failure_class": failure_class,
                 "message": None if message is None else truncate(message),
-                **_used(status, usage or record.usage, now),
+                **_used(status, usage or record.usage, now, lost_for_seconds),
             }
         )
         if record.attempt == status.attempt

@@ -156,6 +156,34 @@ async def test_an_agent_that_does_not_return_is_stopped_after_the_grace() -> Non
     await end_well(world)
 
 
+async def test_a_mac_that_returns_attempts_unasked_is_paused_for_longer_and_longer() -> None:
+    world = World(seed=6, macs=1)
+    agent = world.agents["mac-a"]
+    agent.process_ticks = 1
+    world.api.add(job_body())
+    await until(world, lambda: processing(agent))
+    agent.failures, agent.failure_rate = (FailureClass.MACHINE_RETURNED,), 1.0
+    with pytest.raises(AssertionError):
+        await until(world, lambda: has_ended(world.job()), 2 * MINUTE, 1)
+    assert set(returned(world)) == {FailureClass.MACHINE_RETURNED}
+    assert sum(shard.status.attempt or 0 for shard in world.shards()) <= 12
+    agent.failures = ()
+    await end_well(world)
+
+
+async def test_one_shard_that_took_long_to_succeed_keeps_no_other_from_a_mac_that_closes() -> None:
+    world = World(seed=6, macs=1)
+    world.api.add(job_body())
+    await until(world, lambda: any(shard.status.clips is not None for shard in world.shards()))
+    [done] = [shard for shard in world.shards() if shard.status.clips is not None]
+    stored = world.api.objects[key_of(done)]
+    slow = {"attempts": 1, "retries": 1, "workMilliseconds": 4_200_000}
+    world.api._store({**stored, "status": {**stored["status"], "folded": slow}})
+    edit_mac(world, availability={"rentalEnd": until_text(world.clock, 60)})
+    await until(world, lambda: has_ended(world.job()), 30 * MINUTE)
+    assert is_true(world.job().status.conditions, ConditionType.COMPLETE)
+
+
 async def test_a_mac_wakes_its_shards_when_it_calls_them_back() -> None:
     world = await busy()
     while world.queue.ready:

@@ -13,12 +13,13 @@ from tests.unit.operator.decisions.memory_api import sha
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import JobEstimate, JobPlan
-from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.audio_shard import ShardPiece, Stage
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
-from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful
+from voxfleet_operator.reconcile.job.estimate import ShardTime, job_estimate, meaningful, shard_share
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
+from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body
 
 SHARDS = 10
 JOB = a_job({**a_job().status.dump(), "plan": PLAN | {"boundaries": [*range(SHARDS + 1)], "audioSeconds": "10000.000"}})
@@ -160,21 +161,108 @@ def test_an_estimate_grows_with_the_audio(audio: int, more: int, pace: float, la
     assert (found[0].finishes_at or "") <= (found[1].finishes_at or "")
 
 
+TWENTY_SECONDS, HOUR = (20.0,) * 5, 3600.0
+
+
 @pytest.mark.parametrize(
-    ("closing", "most", "expected"),
+    ("running", "waiting", "most", "fields", "expected"),
     [
-        ((), 4, None),
-        ((60.0,), 1, True),  # another lane stays open
-        ((60.0, 40.0), 2, True),
-        ((60.0, 39.0), 2, False),
-        ((100.0, 40.0), 1, True),
-        ((99.0, 99.0), 1, False),
+        pytest.param((), TWENTY_SECONDS, 4, {}, None, id="none closes"),
+        pytest.param((), TWENTY_SECONDS, 1, {"closing_seconds": (60.0,)}, True, id="another lane stays open"),
+        pytest.param((), TWENTY_SECONDS, 2, {"closing_seconds": (60.0, 40.0)}, True, id="five in all"),
+        pytest.param((), TWENTY_SECONDS, 2, {"closing_seconds": (60.0, 39.0)}, False, id="one shard too many"),
+        pytest.param((), TWENTY_SECONDS, 1, {"closing_seconds": (100.0, 40.0)}, True, id="one lane suffices"),
+        pytest.param((), TWENTY_SECONDS, 1, {"closing_seconds": (99.0, 99.0)}, False, id="parallelism of one"),
+        pytest.param((), (HOUR,) * 2, 2, {"closing_seconds": (1200.0, 6000.0)}, False, id="no time for a whole one"),
+        pytest.param(
+            (), (1200.0,) * 5, 2, {"closing_seconds": (HOUR, HOUR), "namespaces": 10}, False, id="ten namespaces"
+        ),
+        pytest.param((), (1200.0,) * 5, 2, {"closing_seconds": (HOUR, HOUR)}, True, id="and one alone"),
+        pytest.param(
+            (), (1200.0,) * 5, 2, {"closing_seconds": (HOUR, HOUR), "ahead_seconds": 2000.0}, False, id="others first"
+        ),
+        pytest.param((600.0,), (), 1, {"closing_seconds": (900.0, 10.0)}, True, id="the last one is nearly done"),
+        pytest.param((950.0,), (), 1, {"closing_seconds": (900.0, 10.0)}, False, id="the last one takes too long"),
+        pytest.param((600.0,), (HOUR,), 2, {"closing_seconds": (4200.0, 10.0)}, True, id="one after the other"),
+        pytest.param((601.0,), (HOUR,), 2, {"closing_seconds": (4200.0, 10.0)}, False, id="no more after it"),
+        pytest.param((), (450.0, 450.0), 2, {"closing_seconds": (500.0, 460.0)}, True, id="parts are short"),
     ],
 )
 def test_work_fits_into_what_is_left_until_its_lanes_close(
-    closing: tuple[float, ...], most: int, expected: bool | None
+    running: tuple[float, ...], waiting: tuple[float, ...], most: int, fields: dict[str, Any], expected: bool | None
 ) -> None:
-    assert fits_window(100.0, most, LaneOutlook(2, closing_seconds=closing)) is expected
+    assert fits_window(running, waiting, most, LaneOutlook(2, **fields)) is expected
+
+
+# Shards that were split or tried again.
+
+OF_EIGHT = a_job({**a_job().status.dump(), "plan": PLAN | {"boundaries": [*range(0, 81, 8)]}})
+"""Ten shards of eight clips."""
+
+
+def part(ordinal: int, path: str, *attempts: dict[str, Any]) -> AudioShard:
+    piece = ShardPiece(path=path, inherits=("above",), after_attempt=1)
+    body = shard_body(OF_EIGHT, NewShard(Stage.PROCESS, ordinal, piece))
+    return AudioShard.load(body | {"status": done(ordinal, *attempts).status.dump() if attempts else {}})
+
+
+def closed(ordinal: int, path: str = "", *attempts: dict[str, Any]) -> AudioShard:
+    above = part(ordinal, path) if path else a_shard(OF_EIGHT, Stage.PROCESS, ordinal)
+    status = {"attempt": 2, "supersededBy": ["a", "b"], "attempts": list(attempts)}
+    return AudioShard.load({**above.dump(), "status": status})
+
+
+def placed_seconds(shard: AudioShard, *others: AudioShard) -> float | None:
+    plan = the_plan(OF_EIGHT)
+    found = ShardTime.of(plan, others)
+    return None if found is None else found.seconds(shard_share(plan, shard))
+
+
+WAITING = a_shard(OF_EIGHT, Stage.PROCESS, 9)
+RETRIED = done(1, attempt(0, 4200, outcome="Failed"), attempt(0, 3600, number=2))
+
+
+@pytest.mark.parametrize(
+    ("shard", "others", "seconds"),
+    [
+        pytest.param(WAITING, (), None, id="nothing is known"),
+        pytest.param(WAITING, (live(0),), None, id="nothing has ended"),
+        pytest.param(WAITING, (RETRIED,), 3600, id="a failed attempt does not hold the next one's Mac"),
+        pytest.param(
+            WAITING, (done(0, attempt(0, 600)), done(1, attempt(0, 600)), RETRIED), 600, id="one slow shard is no rule"
+        ),
+        pytest.param(WAITING, (done(0, attempt(30, 571)),), 660, id="whole minutes, rounded up"),
+        pytest.param(part(0, "1"), (done(1, attempt(60, 1200)),), 660, id="a half takes half, and all of the setup"),
+        pytest.param(part(0, "111"), (done(1, attempt(60, 4800)),), 660, id="a part of one clip of eight"),
+        pytest.param(WAITING, (part(0, "0", attempt(60, 1200)),), 2460, id="only a half has ended"),
+        pytest.param(
+            WAITING,
+            (part(0, "0", attempt(0, 6000)), part(0, "10", attempt(0, 6000)), done(1, attempt(0, 600))),
+            600,
+            id="a whole one tells more than parts",
+        ),
+        pytest.param(
+            WAITING, (done(0, {"attempt": 1, "mac": "mac-a", "outcome": "Succeeded"}),), None, id="no row is verified"
+        ),
+    ],
+)
+def test_how_long_a_shard_holds_its_mac(
+    shard: AudioShard, others: tuple[AudioShard, ...], seconds: float | None
+) -> None:
+    assert placed_seconds(shard, *others) == seconds
+
+
+def test_a_part_counts_by_its_clips() -> None:
+    plan = the_plan(OF_EIGHT)
+    whole = [done(number, attempt(0, 800)) for number in range(1, 10)]
+    parts = (closed(0), part(0, "0", attempt(0, 400)), closed(0, "1"), part(0, "10"), part(0, "11"))
+    found = job_estimate(plan, JobShards((*whole, *parts)), 100, outlook(), NOW)
+    assert found is not None and found.machine_seconds == 9 * 800 + 400 + 400, "half of one is left"
+    assert seconds_left(found) == 200
+    missing = job_estimate(plan, JobShards((*whole, closed(0), part(0, "0"))), 100, outlook(), NOW)
+    assert missing is not None and missing.machine_seconds == 10 * 800, "the other half is still to be made"
+    three_clips = plan.model_copy(update={"boundaries": (0, 3)})
+    assert [shard_share(three_clips, part(0, path)) for path in "01"] == [2 / 3, 1 / 3]
 
 
 # When it is written.

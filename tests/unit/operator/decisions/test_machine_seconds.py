@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
 from tests.unit.operator.decisions.job_objects import LATER, NOW, a_job, a_shard, committed, reasons
 from tests.unit.operator.decisions.job_states import LIVE
-from tests.unit.operator.decisions.test_every_job_ends import MINUTE, processing, until
+from tests.unit.operator.decisions.test_every_job_ends import MINUTE, lose, processing, until
 from tests.unit.operator.decisions.test_job_life_simulation import assert_ended_well, calm
 from tests.unit.operator.decisions.test_stopping_jobs import assert_merged, edit, working
 from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
@@ -77,13 +77,20 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, object], UsageBound]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_shard_can_have_used(name: str) -> None:
     attempts, status, bound = CASES[name]
-    assert usage_bound([shard(a_job(), 0, *attempts, **status)], datetime.fromisoformat(LATER)) == bound
+    assert usage_bound([shard(a_job(), 0, *attempts, **status)], datetime.fromisoformat(LATER), {}) == bound
+
+
+def test_a_lane_of_a_lost_mac_uses_nothing_but_may_come_back() -> None:
+    live = shard(a_job(), 0, attempt(1, "Assigned"), assignedAt=NOW)
+    now = datetime.fromisoformat(LATER)
+    assert usage_bound([live], now, {live.metadata.uid: AN_HOUR - 70}) == UsageBound(70, 1)
+    assert usage_bound([live], now, {"another": AN_HOUR - 70}) == UsageBound(AN_HOUR, 1)
 
 
 def test_plan_and_finalize_hold_no_lane() -> None:
     job = a_job()
     others = [a_shard(job, stage, assignedAt=NOW, **LIVE) for stage in (Stage.PLAN, Stage.FINALIZE)]
-    assert usage_bound(others, datetime.fromisoformat(LATER)) == UsageBound(0, 0)
+    assert usage_bound(others, datetime.fromisoformat(LATER), {}) == UsageBound(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,16 @@ def test_the_job_looks_again_when_its_time_can_be_up(limit: int, halted: bool, a
         assert reasons(plan_job(JobSnapshot(more, shards, None), LATER).status)["Halted"][1] == (
             Reason.MAX_MACHINE_SECONDS_EXCEEDED
         ), "a halt is never taken back"
+
+
+@pytest.mark.parametrize(("limit", "halted"), [(AN_HOUR + 90, True), (AN_HOUR + 91, False)])
+def test_what_was_used_before_a_split_stays_used(limit: int, halted: bool) -> None:
+    job = a_job(maxMachineSeconds=limit)
+    failed = attempt(1, "Failed", failureClass="Transport", usage=usage(90, complete=True))
+    whole = shard(job, 0, failed, supersededBy=["a-half", "b-half"])
+    others = (shard(job, 1, attempt(1, "Assigned"), assignedAt=NOW), a_shard(job, Stage.PLAN, assignedAt=NOW, **LIVE))
+    decision = plan_job(JobSnapshot(job, JobShards.of(job, (whole, *others)), None), LATER)
+    assert ("Halted" in reasons(decision.status)) is halted
 
 
 def test_a_job_that_was_done_when_its_time_was_up_is_complete() -> None:
@@ -140,7 +157,9 @@ def test_the_time_that_an_attempt_was_assigned_counts_until_its_rows_are_here() 
 async def test_a_job_stops_at_its_machine_seconds_and_merges_what_was_done() -> None:
     world = await working(parallelism=2)
     used = sum(
-        usage_bound([shard], world.clock.now()).seconds for shard in world.shards() if shard.spec.stage is Stage.PROCESS
+        usage_bound([shard], world.clock.now(), {}).seconds
+        for shard in world.shards()
+        if shard.spec.stage is Stage.PROCESS
     )
     edit(world, maxMachineSeconds=int(used) + 100)
     took = await until(world, lambda: has_ended(world.job()), 10 * MINUTE, 2)
@@ -148,6 +167,29 @@ async def test_a_job_stops_at_its_machine_seconds_and_merges_what_was_done() -> 
     assert_merged(world, Reason.MAX_MACHINE_SECONDS_EXCEEDED)
     await world.settle()
     assert_ended_well(world)
+
+
+async def test_an_outage_is_no_machine_time() -> None:
+    """The job is not halted for it, and the attempt that another one follows has had its lease, and no more."""
+    world = await working(parallelism=1)
+    edit(world, maxMachineSeconds=10 * int(MINUTE))
+    [name] = [name for name, agent in world.agents.items() if processing(agent)]
+    for mac in world.agents:
+        lose(world, mac)
+    back_at = world.clock.seconds + 30 * MINUTE
+    await until(world, lambda: world.clock.seconds >= back_at, 40 * MINUTE, 5)
+    world.fleet.reachable |= world.agents.keys() - {name}
+    await until(world, lambda: has_ended(world.job()), 10 * MINUTE, 2)
+    assert is_true(world.job().status.conditions, ConditionType.COMPLETE)
+    [lost] = [item for shard in world.shards() for item in shard.status.attempts if item.outcome == AttemptOutcome.LOST]
+    assert lost.held_seconds is not None and lost.held_seconds <= LEASE_SECONDS + MARGIN_SECONDS + MINUTE
+
+
+def test_what_is_lost_for_good_has_had_its_lease_and_no_more() -> None:
+    live = shard(a_job(), 0, attempt(1, "Assigned"), assignedAt=NOW)
+    why = AttemptOutcome.LOST, "MachineLost", "why", None, LATER
+    record = current(attempt_ended(live, *why, retry_limit=0, lost_for_seconds=AN_HOUR - 70))
+    assert record is not None and record.held_seconds == 70
 
 
 @settings(max_examples=8)
@@ -190,4 +232,4 @@ async def test_no_more_is_used_than_the_limit_and_what_stopping_takes(
 
 
 def test_a_bound_of_nothing_needs_no_clock() -> None:
-    assert usage_bound([], datetime.fromisoformat(NOW) + timedelta(days=1)) == UsageBound(0, 0)
+    assert usage_bound([], datetime.fromisoformat(NOW) + timedelta(days=1), {}) == UsageBound(0, 0)

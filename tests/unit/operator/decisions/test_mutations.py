@@ -11,8 +11,10 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, ShardPiece, Stage
+from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.mutations import MAX_BATCH_HALVINGS, batch_halvings, mac_to_avoid
+from voxfleet_operator.reconcile.shard.status import KEPT_ATTEMPTS, fold
 
 HALVING = {FailureClass.GPU_ABORT_OUT_OF_MEMORY, FailureClass.GPU_ABORT_TIMEOUT}
 
@@ -54,6 +56,22 @@ def test_each_such_failure_halves_it_once_more_and_no_other_end_does() -> None:
     assert found == [0, 1, 2, 3, *[MAX_BATCH_HALVINGS] * 4]
     lost = record(1, "mac-a", AttemptOutcome.LOST, failure)
     assert batch_halvings(with_attempts(lost, record(2, "mac-b", AttemptOutcome.ASSIGNED)), []) == 0
+
+
+@pytest.mark.parametrize("given_back", [1, 8, 40])
+def test_attempts_that_were_given_back_undo_no_halving(given_back: int) -> None:
+    outcomes = [(AttemptOutcome.FAILED, FailureClass.GPU_ABORT_OUT_OF_MEMORY)] * 2
+    outcomes += [(AttemptOutcome.RETURNED, FailureClass.MACHINE_RETURNED)] * given_back
+    shard = with_attempts()
+    for number, (outcome, failure) in enumerate(outcomes, start=1):
+        ended = record(number, "mac-a", outcome, failure).model_copy(update={"usage": NO_ROWS})
+        listed, folded = fold(shard, (*shard.status.attempts, ended))
+        status = shard.status.model_copy(update={"attempts": listed, "folded": folded})
+        shard = shard.model_copy(update={"status": status})
+    assert batch_halvings(shard, []) == 2
+    assert len(shard.status.attempts) <= KEPT_ATTEMPTS
+    newest = shard.status.attempts[-1]
+    assert newest.attempt == len(outcomes) and mac_to_avoid(shard.status.attempts) is None
 
 
 def test_a_part_goes_on_with_the_batches_of_the_shard_that_it_was_split_from() -> None:
