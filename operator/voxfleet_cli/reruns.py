@@ -45,7 +45,8 @@ def rerun_of(
     if name is None:
         _require_first(job, existing, select, clips)
         name = free_name(job.metadata.name, {other.metadata.name for other in existing})
-    spec = {field: value for field, value in job.spec.dump().items() if field not in NOT_COPIED}
+    stored = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    spec = {field: value for field, value in stored.items() if field not in NOT_COPIED}
     source: dict[str, object] = {"jobRef": {"name": job.metadata.name}, "select": select.value}
     if clips is not None:
         source["indexes"] = clips

@@ -54,7 +54,7 @@ def test_a_rerun_has_the_spec_of_the_job_but_for_its_clips() -> None:
     spec = rerun["spec"]
     assert spec["source"] == {"jobRef": {"name": "nightly"}, "select": "Failed"}
     assert not {"input", "only", "suspend", "cancel"} & spec.keys()
-    kept = {"parallelism": 7, "billingKey": "team", "maxMachineSeconds": 99, "output": night.spec.output.dump()}
+    kept = {"parallelism": 7, "billingKey": "team", "maxMachineSeconds": 99, "output": {"uri": "file:///out/"}}
     assert {name: spec[name] for name in kept} == kept
     AudioBatchJob.load({"metadata": rerun["metadata"], "spec": spec})
 
@@ -62,9 +62,17 @@ def test_a_rerun_has_the_spec_of_the_job_but_for_its_clips() -> None:
 def test_every_field_of_a_job_is_copied_or_left_out_knowingly() -> None:
     left_out = {"input", "only", "source", "suspend", "cancel"}
     fields = {info.alias for info in type(job().spec).model_fields.values()}
-    spec = rerun_of(job(billingKey="t", activeDeadlineSeconds=5), [], SourceSelect.FAILED, None, None)["spec"]
+    filled = job(billingKey="t", activeDeadlineSeconds=5).spec.dump()
+    spec = rerun_of(job(**filled), [], SourceSelect.FAILED, None, None)["spec"]
     optional = {"synthesis", "credentialsSecretRef", "maxMachineSeconds"}
     assert spec.keys() - {"source"} == fields - left_out - optional
+
+
+def test_a_field_that_nobody_wrote_is_not_written() -> None:
+    """An operator that does not know it could not read the job."""
+    spec = rerun_of(job(requirements={"memory": "16Gi"}), [], SourceSelect.FAILED, None, None)["spec"]
+    assert spec.keys() == {"contractRef", "source", "model", "output", "requirements"}
+    assert spec["requirements"] == {"memory": "16Gi"}
 
 
 @pytest.mark.parametrize(
