@@ -81,8 +81,39 @@ def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
 )
 def test_a_job_that_failed_for_a_reason_of_its_own_has_a_next_step(reason: Reason) -> None:
     ended = job(condition("Complete", "False", "Failed"), condition("Failed", "True", reason, "this is why"))
-    cause, step, *rest = next_of(ended).split(". ")
-    assert cause == "this is why" and "under another name" in step and not rest
+    cause, *_, step = next_of(ended).split(". ")
+    assert cause == "this is why" and step == "To run it again, apply the job under another name."
+
+
+RETRY = "voxfleet retry nightly -n ns"
+
+
+@pytest.mark.parametrize(
+    ("reason", "clips", "expected"),
+    [
+        (Reason.CLIPS_FAILED, {"failed": 2}, [f"Once that is mended: {RETRY}."]),
+        (Reason.CANCELLED, {"notRun": 3}, [f"The rest: {RETRY} --select not-run."]),
+        (
+            Reason.ATTEMPTS_EXHAUSTED,
+            {"failed": 2, "notRun": 3},
+            [f"Once that is mended: {RETRY}.", f"The rest: {RETRY} --select not-run."],
+        ),
+        (
+            Reason.QUARANTINE_LIMIT_EXCEEDED,
+            {"quarantined": 4},
+            ["Those in quarantine, under another contract: voxfleet quarantine release nightly -n ns --contract NAME."],
+        ),
+        ("ModelUnavailable", {"notRun": 3}, [f"The rest: {RETRY} --select not-run."]),
+    ],
+)
+def test_a_failed_job_with_results_pays_only_for_its_rest(
+    reason: str, clips: dict[str, int], expected: list[str]
+) -> None:
+    conditions = condition("Complete", "False", "Failed"), condition("Failed", "True", reason, "this is why")
+    results = {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64}
+    said = next_of(job(*conditions, results=results, clips={"total": 9, **clips}))
+    assert said.endswith(f" What was done: voxfleet results nightly -n ns. {' '.join(expected)}")
+    assert "another name" not in said
 
 
 def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
