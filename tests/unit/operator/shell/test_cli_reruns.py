@@ -121,6 +121,36 @@ def test_the_same_clips_are_not_run_again_by_a_second_command() -> None:
     assert rerun_of(night, [night, earlier], SourceSelect.FAILED, None, None)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (None, None, "runs these clips again"),
+        (None, "3", "runs these clips again"),
+        ("3-5", None, "runs clips 3-5 again"),
+        ("3,4,5", "3-5", "runs these clips again"),
+        ("3-5", "5,9", "runs clips 5 again"),
+        ("3-5", "6-9", None),
+        ("5,3", "3", None),
+    ],
+)
+def test_clips_that_two_reruns_name_run_once(first: str | None, second: str | None, said: str | None) -> None:
+    source = {"jobRef": {"name": "nightly"}, "select": "Failed"} | ({} if first is None else {"indexes": first})
+    night, others = job(), [job("nightly-retry-1", {}, input=None, source=source)]
+    if said is None:
+        assert rerun_of(night, others, SourceSelect.FAILED, second, None)["metadata"]["name"] == "nightly-retry-2"
+        return
+    with pytest.raises(Refused, match=said):
+        rerun_of(night, others, SourceSelect.FAILED, second, None)
+
+
+def test_a_rerun_that_ended_without_results_stands_in_nobodys_way() -> None:
+    source = {"jobRef": {"name": "nightly"}, "select": "Failed"}
+    cancelled = job("nightly-retry-1", ENDED | {"results": None}, input=None, source=source)
+    assert rerun_of(job(), [cancelled], SourceSelect.FAILED, None, None)["metadata"]["name"] == "nightly-retry-2"
+    with pytest.raises(Refused, match="nightly-retry-1 already runs these clips again"):
+        rerun_of(job(), [job("nightly-retry-1", ENDED, input=None, source=source)], SourceSelect.FAILED, None, None)
+
+
 def test_clips_are_named_in_their_shortest_form() -> None:
     assert parsed_clips("3,4,5,9") == "3-5,9"
     with pytest.raises(ValueError, match="write for example"):
