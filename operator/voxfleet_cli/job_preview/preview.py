@@ -12,6 +12,7 @@ from math import ceil
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_milliseconds
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
@@ -20,9 +21,10 @@ from voxfleet_operator.placement.filters import has_access, pending_reason, stat
 from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
 from voxfleet_operator.placement.waiting import placement_job
 from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.source import find_source
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
 from voxfleet_operator.reconcile.mac_closing import opens_at
-from voxfleet_operator.reconcile.namespace_access import covers, names_clips_elsewhere, open_prefixes
+from voxfleet_operator.reconcile.namespace_access import addresses_of, covers, names_clips_elsewhere, open_prefixes
 
 COULD_RUN, COULD_NOT_RUN = "CouldRun", "CouldNotRun"
 OPERATOR_ALONE = (
@@ -50,7 +52,7 @@ class JobFindings:
     labels: Mapping[str, str] | None = field(default_factory=dict)
     """The namespace's; None: every rule of every Mac counts as matching."""
     jobs: Sequence[AudioBatchJob] = ()
-    """The namespace's jobs, which may have run the same model."""
+    """The namespace's other jobs: that of spec.source, and those that may have run the same model."""
     audio_milliseconds: int | None = None
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
@@ -65,7 +67,8 @@ class _Judged:
     """Whether it takes the job after a time that its reason names, without anybody doing anything."""
 
 
-def preview(found: JobFindings) -> Plain:
+def preview(given: JobFindings) -> Plain:
+    found = _with_source(given)
     job = found.job
     judged = [] if job is None else [_judged(job, mac, found) for mac in found.macs or ()]
     fitting = [item for item in judged if item.reason is None]
@@ -93,6 +96,23 @@ def preview(found: JobFindings) -> Plain:
             "notLookedAt": unseen,
         }
     )
+
+
+def _with_source(found: JobFindings) -> JobFindings:
+    """Accepts a rerun's earlier job as the operator would, so that the rerun is judged by its folder, too."""
+    job = found.job
+    if job is None or job.spec.source is None:
+        return found
+    name = job.spec.source.job_ref.name
+    source = find_source(job, next((other for other in found.jobs if other.metadata.name == name), None))
+    if isinstance(source, AcceptedSource):
+        return replace(found, job=job.model_copy(update={"status": job.status.model_copy(update={"source": source})}))
+    if source is None:
+        return found
+    if not source.waits:
+        return replace(found, problems=(*found.problems, source.blocker.message))
+    unseen = f"the output folder of job {name}, which the Macs must open: the rerun {source.blocker.message}"
+    return replace(found, notes=(*found.notes, unseen))
 
 
 def stored_slot(mac: MacAgent) -> MacSlot:
@@ -139,7 +159,7 @@ def _addresses(job: AudioBatchJob, found: JobFindings) -> list[Plain]:
     prefixes = {mac.metadata.name: open_prefixes(mac.spec.access, found.labels or {}) for mac in shown}
     open_on = {
         uri: [name for name, opened in prefixes.items() if covers(opened, [uri])]
-        for uri in dict.fromkeys(job.spec.uris())
+        for uri in dict.fromkeys(addresses_of(job))
     }
     return [{"uri": uri, "openOn": ", ".join(names) or "no Mac"} for uri, names in open_on.items()]
 

@@ -30,8 +30,9 @@ SPEC: dict[str, Any] = {
 
 
 def job(name: str = "nightly", status: dict[str, Any] | None = None, **spec: Any) -> AudioBatchJob:
-    metadata = {"name": name, "namespace": "speech", "uid": name}
-    return AudioBatchJob.load({"metadata": metadata, "spec": SPEC | spec, "status": status or {}})
+    metadata = {"name": name, "namespace": "speech", "uid": f"{name}-12345678"}
+    fields = {field: value for field, value in (SPEC | spec).items() if value is not None}
+    return AudioBatchJob.load({"metadata": metadata, "spec": fields, "status": status or {}})
 
 
 def mac(
@@ -121,6 +122,52 @@ def test_every_mac_is_judged_as_placement_would() -> None:
 def test_what_could_not_run_says_why_first(fields: dict[str, Any], next_step: str) -> None:
     plain = preview(found(**fields))
     assert plain["state"] == COULD_NOT_RUN and next_step in plain["next"]
+
+
+RERUN = job("nightly-retry-1", input=None, source={"jobRef": {"name": "nightly"}, "select": "Failed"})
+FAILED = {"type": "Failed", "status": "True", "reason": "ClipsFailed", "lastTransitionTime": SINCE}
+WITH_RESULTS: dict[str, Any] = {
+    "conditions": [FAILED],
+    "plan": {
+        "attempt": 1,
+        "manifestSha256": "b" * 64,
+        "modelDigest": DIGEST,
+        "boundaries": [0, 10],
+        "audioSeconds": "20.000",
+    },
+    "results": {"uri": "file:///old/nightly-nightly-/index.json", "sha256": "a" * 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "problem"),
+    [
+        ([], "AudioBatchJob nightly, which spec.source names, does not exist in namespace speech"),
+        ([job(status={"conditions": [FAILED]})], "ended without results"),
+        ([job(status=WITH_RESULTS, output={"uri": "s3://old/"})], "apply the rerun with credentialsSecretRef"),
+    ],
+)
+def test_a_rerun_of_a_job_that_will_not_do_could_not_run(jobs: list[AudioBatchJob], problem: str) -> None:
+    plain = preview(found(job=RERUN, name="nightly-retry-1", jobs=jobs))
+    assert plain["state"] == COULD_NOT_RUN and problem in plain["next"] and plain["problems"] == [plain["next"]]
+
+
+def test_a_rerun_is_judged_by_the_folder_of_the_earlier_job() -> None:
+    earlier = job(status=WITH_RESULTS, output={"uri": "file:///old/"})
+    plain = preview(found(job=RERUN, jobs=[earlier]))
+    assert plain["state"] == COULD_NOT_RUN and "no access to the job's addresses" in plain["next"]
+    assert (
+        plain["addresses"][-1]["uri"].startswith("file:///old/nightly-")
+        and plain["addresses"][-1]["openOn"] == "no Mac"
+    )
+    both = mac(access=[{"namespaceSelector": {}, "uriPrefixes": ["file:///data/", "file:///old/"]}])
+    assert preview(found(job=RERUN, jobs=[earlier], macs=[both]))["state"] == COULD_RUN
+
+
+def test_a_rerun_may_wait_for_the_end_of_the_earlier_job() -> None:
+    plain = preview(found(job=RERUN, jobs=[job()]))
+    assert plain["state"] == COULD_RUN
+    assert any("waits for the end of job nightly" in line for line in plain["notLookedAt"])
 
 
 HOUR = 3_600_000
