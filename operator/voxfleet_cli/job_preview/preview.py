@@ -115,7 +115,7 @@ def _with_source(found: JobFindings) -> JobFindings:
     return replace(found, notes=(*found.notes, unseen))
 
 
-def stored_slot(mac: MacAgent) -> MacSlot:
+def stored_slot(mac: MacAgent, now: datetime) -> MacSlot:
     """With all lanes free."""
     available = find(mac.status.conditions, ConditionType.AVAILABLE)
     unavailable = None
@@ -123,11 +123,11 @@ def stored_slot(mac: MacAgent) -> MacSlot:
         unavailable = Unavailable(UNSEEN, UNSEEN)
     elif available.status != "True":
         unavailable = Unavailable(available.message, available.message)
-    return replace(slot_of(mac), unavailable=unavailable)
+    return replace(slot_of(mac, now), unavailable=unavailable)
 
 
 def _judged(job: AudioBatchJob, mac: MacAgent, found: JobFindings) -> _Judged:
-    slot = stored_slot(mac if found.labels is not None else _open_to_all(mac))
+    slot = stored_slot(mac if found.labels is not None else _open_to_all(mac), found.now)
     common = placement_job(job, JobShards.of(job, ()), live_lanes=0)
     opened = has_access(common, slot, found.labels or {})
     if not _opens_by_itself(mac, found.now):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.unit.operator.decisions.bodies import mac_agent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent
@@ -230,6 +231,23 @@ def test_a_mac_names_the_cause_and_not_its_consequence() -> None:
         }
     )
     assert next_of(mac) == "pin the new key or find out who answers"
+
+
+@pytest.mark.parametrize(
+    ("draining", "reachable", "said"),
+    [
+        ("True", "True", "wait: shard-1 still runs"),
+        ("True", "False", "no route to host; it is empty only once it answers: shard-1 still runs"),
+        ("False", "False", "shard-1 still runs; it takes nothing new"),
+    ],
+)
+def test_a_mac_that_drains_is_not_waited_for_while_nobody_reaches_it(draining: str, reachable: str, said: str) -> None:
+    conditions = [
+        condition("Draining", draining, "Any", "shard-1 still runs"),
+        condition("Reachable", reachable, "Any", "no route to host."),
+    ]
+    mac = MacAgent.load(mac_agent("mac-01") | {"status": {"conditions": conditions}})
+    assert next_of(mac) == said
 
 
 def test_whatever_an_explanation_holds_is_printed() -> None:
