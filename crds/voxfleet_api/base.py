@@ -90,6 +90,14 @@ def list_unique() -> dict[str, Any]:
     return list_atomic(cel("self.all(x, self.exists_one(y, x == y))", "write each value once"))
 
 
+NOT_FILLED_IN: dict[str, Any] = {"x-not-filled-in": True}
+"""Marks a field whose default stays out of the CRD: where nobody writes the field, the API server adds nothing.
+
+Every field of a spec that has a default and is newer than a released version needs it. The API server fills defaults in
+whenever an object is read, and an operator or command that does not know the field could then read no object at all.
+"""
+
+
 def open_enum(known: type[StrEnum]) -> AfterValidator:
     """Marks a text of a status or an envelope as an open enum.
 

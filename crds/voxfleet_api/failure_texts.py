@@ -104,19 +104,19 @@ TEXTS: dict[FailureClass, FailureText] = {
     FailureClass.INVALID_INPUT: FailureText(
         "The job's input cannot be read as written: a malformed manifest, a repeated id, a name that is not UTF-8 or"
         " that no file can have, a folder or a pipe in place of a file, no clips.",
-        "Correct the input, then apply a job with another name.",
+        "Correct the input.",
     ),
     FailureClass.MODEL_UNAVAILABLE: FailureText(
         "The model's folder or revision does not exist, or cannot be loaded.",
-        "Correct spec.model, or put the model on every Mac, then apply a job with another name.",
+        "Correct spec.model, or put the model on every Mac.",
     ),
     FailureClass.MODEL_MISMATCH: FailureText(
         "The model's files are not the ones that the plan recorded.",
-        "Put the same files on every Mac, then apply a job with another name.",
+        "Put the same files on every Mac.",
     ),
     FailureClass.FAILURE_BUDGET_EXHAUSTED: FailureText(
         "One Mac met more failures of this job than the contract's failureBudget allows.",
-        "Repair the storage or the clips, or raise failureBudget; then apply a job with another name.",
+        "Repair the storage or the clips, or raise failureBudget.",
     ),
     FailureClass.PLAN_MISMATCH: FailureText(
         "The plan's files are not the ones that the job recorded.",

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voxfleet_api.base import DURATION_PATTERN
+from voxfleet_api.base import DURATION_PATTERN, NOT_FILLED_IN
 from voxfleet_api.kinds import Resource
 from voxfleet_generate.immutability import immutability_rules
 from voxfleet_generate.not_structural import NotStructural
 
 Schema = dict[str, Any]
 
-_DROPPED = {"title", "$defs", "discriminator", "propertyNames"}
+_DROPPED = {"title", "$defs", "discriminator", "propertyNames", *NOT_FILLED_IN}
 _KEPT = {
     "type",
     "description",
@@ -87,7 +87,7 @@ def _structural(node: Schema, definitions: Mapping[str, Schema], path: str, *, d
         if keyword == "const":
             result["enum"] = [value]
         elif keyword == "default":
-            if defaults and value is not None:
+            if defaults and value is not None and not NOT_FILLED_IN.keys() & node.keys():
                 result["default"] = _plain(value)
         elif keyword == "properties":
             result["properties"] = {

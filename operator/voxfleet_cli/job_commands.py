@@ -153,9 +153,7 @@ def release(
 
     The new job is the release: nothing else marks a clip as released, and the old job keeps its rows.
     """
-    asked = None if clips is None else parsed(parsed_clips, clips)
-    work = partial(_rerun, job, namespace, SourceSelect.QUARANTINED, asked, name, contract, dry_run, output)
-    raise typer.Exit(with_kube(kubeconfig, context, work))
+    retry(job, Chosen.QUARANTINED, clips, name, contract, dry_run, output, namespace, kubeconfig, context)
 
 
 async def _change(name: str, namespace: str | None, verb: Verb, kube: Kube) -> Exit:

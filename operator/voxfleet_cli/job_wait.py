@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from voxfleet_api.conditions import ConditionType, find, is_true
@@ -19,10 +20,11 @@ from voxfleet_cli.mac_slots import slot_of
 from voxfleet_cli.surroundings import Surroundings
 from voxfleet_operator.metering.recent_use import added_up, counted_use_seconds, uncounted_use_seconds
 from voxfleet_operator.metering.statements import newest_heads
-from voxfleet_operator.placement.filters import NO_ACCESS, NO_LANE, has_access, static_reason
+from voxfleet_operator.placement.filters import NO_ACCESS, capacity_reason, has_access, static_reason
 from voxfleet_operator.placement.order import queue_of_jobs
 from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.placement.waiting import pending_shard, placement_job, standings, unfinished
+from voxfleet_operator.reconcile.job.estimate import own_shard_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts
 from voxfleet_operator.reconcile.shard.status import is_live
@@ -51,7 +53,11 @@ def _waiting_shards(job: AudioBatchJob, around: Surroundings) -> Iterable[Pendin
     shards = JobShards.of(job, (shard for shard in around.shards if shard.spec.job_ref.uid == job.metadata.uid))
     live = sum(shard.spec.stage is Stage.PROCESS and is_live(shard) for shard in shards.all)
     common = placement_job(job, shards, live)
-    yield from (pending_shard(common, shard) for shard in unfinished(job, shards) if not is_live(shard))
+    process_seconds = own_shard_seconds(shards.process)
+    for shard in unfinished(job, shards):
+        if not is_live(shard):
+            expected_seconds = process_seconds if shard.spec.stage is Stage.PROCESS else None
+            yield pending_shard(common, shard, expected_seconds=expected_seconds)
 
 
 def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping[str, NamespaceStanding]:
@@ -104,31 +110,38 @@ def _shares(pending: Iterable[PendingShard], standing: Mapping[str, NamespaceSta
 
 def _refusals(shard: PendingShard, macs: Iterable[MacAgent], around: Surroundings) -> list[Plain]:
     """The Macs by the reason for which they do not take the job's next shard now."""
-    held = _held_lanes(around.shards)
+    held = _held(around.shards)
     labels = around.namespace_labels.get(shard.job.namespace)
     found: dict[str, list[str]] = defaultdict(list)
     for mac in macs:
-        reason = _refusal(shard, mac, held[mac.metadata.name], labels)
+        reason = _refusal(shard, mac, held, labels, around.now)
         found[reason].append(mac.metadata.name)
     return [{"macs": ", ".join(sorted(names)), "reason": reason} for reason, names in sorted(found.items())]
 
 
-def _held_lanes(shards: Iterable[AudioShard]) -> Counter[str]:
-    live = (shard for shard in shards if shard.spec.stage is Stage.PROCESS and is_live(shard))
-    return Counter(shard.status.mac for shard in live if shard.status.mac is not None)
+def _held(shards: Iterable[AudioShard]) -> Counter[tuple[str | None, bool]]:
+    """The number of live attempts by Mac, and by whether they hold a lane."""
+    return Counter((shard.status.mac, shard.spec.stage is Stage.PROCESS) for shard in shards if is_live(shard))
 
 
-def _refusal(shard: PendingShard, mac: MacAgent, held: int, labels: Mapping[str, str] | None) -> str:
-    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+def _refusal(
+    shard: PendingShard,
+    mac: MacAgent,
+    held: Counter[tuple[str | None, bool]],
+    labels: Mapping[str, str] | None,
+    now: datetime,
+) -> str:
+    available, name = find(mac.status.conditions, ConditionType.AVAILABLE), mac.metadata.name
     if available is None or available.status != "True":
         return "the operator has not looked at it yet" if available is None else available.message
-    slot = slot_of(mac, held)
+    slot = slot_of(mac, now, held[name, True], held[name, False])
     access = has_access(shard.job, slot, labels or {})
     reason = static_reason(shard.job, slot, has_access=access, needs_lane=shard.needs_lane)
     if reason is NO_ACCESS and labels is None:
         return f"{reason.singular}, unless the namespace has labels that you may not see"
-    if reason is None and shard.needs_lane and slot.free_lanes < 1:
-        reason = NO_LANE
+    if reason is None:
+        free = slot.free_lanes if shard.needs_lane else slot.free_control_slots
+        reason = capacity_reason(shard, slot, free, now=0.0)
     return "takes it, as far as can be seen" if reason is None else reason.singular
 
 

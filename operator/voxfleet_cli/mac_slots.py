@@ -5,14 +5,17 @@ What only its agent tells counts as good: its age, its lanes' memory, its scratc
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from voxfleet_api.kinds import MacAgent
-from voxfleet_operator.placement.snapshot import MacSlot
+from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot
 from voxfleet_operator.reconcile.mac.status import OFFLINE
+from voxfleet_operator.reconcile.mac_closing import closing
 
 
-def slot_of(mac: MacAgent, held_lanes: int = 0) -> MacSlot:
-    """Of a Mac that is available."""
-    machine = mac.status.machine
+def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slots: int = 0) -> MacSlot:
+    """Of a Mac that is available. Its times count from `now`."""
+    machine, closes_at = mac.status.machine, closing(mac, now).return_at
     lanes = 0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
     return MacSlot(
         name=mac.metadata.name,
@@ -25,4 +28,6 @@ def slot_of(mac: MacAgent, held_lanes: int = 0) -> MacSlot:
         knows_chosen_clips=True,
         runs_pieces=True,
         free_lanes=max(0, lanes - held_lanes),
+        free_control_slots=max(0, CONTROL_SLOTS - held_control_slots),
+        closes_seconds=None if closes_at is None else (closes_at - now).total_seconds(),
     )

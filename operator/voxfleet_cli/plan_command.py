@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +54,7 @@ async def _plan(
         documents = read_documents(files, namespace, kube.namespace)
     except DocumentError as error:
         return fail(error, Exit.USAGE)
-    plain = preview(await find_out(kube, documents, audio_milliseconds))
+    plain = preview(await find_out(kube, documents, audio_milliseconds, datetime.now(UTC)))
     if output is Output.TEXT:
         print_explanation(Console(), plain)
     else:

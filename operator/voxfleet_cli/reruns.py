@@ -45,7 +45,8 @@ def rerun_of(
     if name is None:
         _require_first(job, existing, select, clips)
         name = free_name(job.metadata.name, {other.metadata.name for other in existing})
-    spec = {field: value for field, value in job.spec.dump().items() if field not in NOT_COPIED}
+    stored = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    spec = {field: value for field, value in stored.items() if field not in NOT_COPIED}
     source: dict[str, object] = {"jobRef": {"name": job.metadata.name}, "select": select.value}
     if clips is not None:
         source["indexes"] = clips
@@ -99,16 +100,35 @@ def _require_clips(job: AudioBatchJob, select: SourceSelect, clips: str | None) 
 def _require_first(
     job: AudioBatchJob, others: Iterable[AudioBatchJob], select: SourceSelect, clips: str | None
 ) -> None:
-    """The same command twice must not pay for the same clips twice."""
+    """The same command twice must not pay for the same clips twice. One that ended without results is no hindrance."""
     for other in others:
-        asked, found = other.spec.source, other.status.source
-        if asked is None or (asked.job_ref.name, asked.select, asked.indexes) != (job.metadata.name, select, clips):
+        if not _reruns(other, job, select) or (has_ended(other) and other.status.results is None):
             continue
-        if found is None or found.uid == job.metadata.uid:
-            raise Refused(
-                f"job {other.metadata.name} already runs these clips again; write voxfleet retry"
-                f" {other.metadata.name} for those that it leaves, or --name NAME to run them all once more"
-            )
+        twice = _common(clips, None if other.spec.source is None else other.spec.source.indexes)
+        if twice == "":
+            continue
+        what = "these clips" if twice in (None, clips) else f"clips {twice}"
+        raise Refused(
+            f"job {other.metadata.name} already runs {what} again; write voxfleet retry {other.metadata.name} for those"
+            " that it leaves, or --name NAME to run them all once more"
+        )
+
+
+def _reruns(other: AudioBatchJob, job: AudioBatchJob, select: SourceSelect) -> bool:
+    asked, found = other.spec.source, other.status.source
+    if asked is None or asked.job_ref.name != job.metadata.name or asked.select is not select:
+        return False
+    return found is None or found.uid == job.metadata.uid
+
+
+def _common(clips: str | None, others: str | None) -> str | None:
+    """The indexes that both name; None, which stands for all, names each of the other's. `` for none."""
+    if clips is None or others is None:
+        return others if clips is None else clips
+    try:
+        return encode(set(decode(clips)) & set(decode(others)))
+    except ValueError:  # its Plan refuses them
+        return ""
 
 
 def _count(job: AudioBatchJob, select: SourceSelect) -> int:

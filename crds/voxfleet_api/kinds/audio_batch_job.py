@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    NOT_FILLED_IN,
     OPEN_VALUE,
     ChosenClips,
     Decimal3,
@@ -171,8 +172,9 @@ class AudioBatchJobSpec(
         Field(
             ge=-MAX_PRIORITY,
             le=MAX_PRIORITY,
+            json_schema_extra=NOT_FILLED_IN,
             description="Jobs with a higher priority get lanes before the others of their namespace; older ones come"
-            " first among equals. Namespaces share the Macs whatever the priorities of their jobs.",
+            " first among equals. Namespaces share the Macs whatever the priorities of their jobs. Absent: 0.",
         ),
     ] = 0
     active_deadline_seconds: Annotated[
@@ -216,11 +218,14 @@ class AudioBatchJobSpec(
         tuple[Toleration, ...],
         Field(
             max_length=16,
-            json_schema_extra=list_unique(),
-            description="Taints of MacAgents that do not keep this job off.",
+            json_schema_extra={**list_unique(), **NOT_FILLED_IN},
+            description="Taints of MacAgents that do not keep this job off; absent: none.",
         ),
     ] = ()
-    requirements: Annotated[Requirements, Field(description="What a Mac must have to run this job.")] = Requirements()
+    requirements: Annotated[
+        Requirements,
+        Field(json_schema_extra=NOT_FILLED_IN, description="What a Mac must have to run this job; absent: nothing."),
+    ] = Requirements()
     billing_key: Annotated[
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    NOT_FILLED_IN,
     OPEN_VALUE,
     Duration,
     ObservedGeneration,
@@ -241,8 +242,8 @@ class MacAgentSpec(SpecModel):
         tuple[Taint, ...],
         Field(
             max_length=16,
-            json_schema_extra=list_map("key", "effect"),
-            description="Keep off all jobs that do not tolerate them.",
+            json_schema_extra={**list_map("key", "effect"), **NOT_FILLED_IN},
+            description="Keep off all jobs that do not tolerate them; absent: none.",
         ),
     ] = ()
     unschedulable: Annotated[bool, Field(description="True: no new attempts; running ones finish.")] = False

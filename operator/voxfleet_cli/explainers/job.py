@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failure_texts import TEXTS
@@ -72,12 +72,18 @@ def _rest(job: AudioBatchJob) -> str | None:
     return f"{shown} of {total} clips without a result are shown; all are in {place}"
 
 
-def _rerun(job: AudioBatchJob) -> str:
-    """How to run again what the job left undone."""
-    clips, command = job.status.clips, f"voxfleet retry {job.metadata.name} -n {job.metadata.namespace}"
-    if not job.status.results or not (clips.failed or clips.not_run):
-        return ""
-    return f"Once that is mended: {command}" if clips.failed else f"The rest: {command} --select not-run"
+def _again(job: AudioBatchJob, reason: str) -> Iterator[str]:
+    """How to run what the job left undone. Only one without results is applied anew: that pays for everything again."""
+    if not job.status.results:
+        yield "To run it again, apply the job under another name"
+        return
+    clips, named = job.status.clips, f"{job.metadata.name} -n {job.metadata.namespace}"
+    if clips.failed:
+        yield f"Once that is mended: voxfleet retry {named}"
+    if clips.not_run:
+        yield f"The rest: voxfleet retry {named} --select not-run"
+    if clips.quarantined and reason == Reason.QUARANTINE_LIMIT_EXCEEDED:
+        yield f"Those in quarantine, under another contract: voxfleet quarantine release {named} --contract NAME"
 
 
 def _job_next(job: AudioBatchJob) -> str:
@@ -87,7 +93,9 @@ def _job_next(job: AudioBatchJob) -> str:
     if failure is not None and failure.status == "True":
         advice = _ADVICE.get(failure.reason, "")
         results = f"What was done: {show_results}" if job.status.results else ""
-        return " ".join(f"{part.rstrip('.')}." for part in (failure.message, advice, results, _rerun(job)) if part)
+        return " ".join(
+            f"{part.rstrip('.')}." for part in (failure.message, advice, results, *_again(job, failure.reason)) if part
+        )
     if is_true(present, ConditionType.COMPLETE):
         bad = job.status.clips.quarantined
         where = f"voxfleet quarantine ls {job.metadata.name} -n {job.metadata.namespace}"
@@ -118,15 +126,14 @@ def _belongs(job: AudioBatchJob, shard: AudioShard) -> bool:
 
 _ADVICE: Mapping[str, str] = {
     **{failure_class: text.to_do for failure_class, text in TEXTS.items()},
-    Reason.QUARANTINE_LIMIT_EXCEEDED: "Mend the clips, or the contract, and apply the job under another name",
-    Reason.CLIPS_FAILED: "Mend the causes, and apply the job under another name",
-    Reason.ATTEMPTS_EXHAUSTED: "Mend what its attempts failed of, and apply the job under another name",
-    Reason.DEADLINE_EXCEEDED: "Give it more time or more Macs, and apply the job under another name",
-    Reason.MAX_MACHINE_SECONDS_EXCEEDED: "Give it more machine time, and apply the job under another name",
-    Reason.FINALIZE_DEADLINE_EXCEEDED: "See that a Mac can write its output, and apply the job under another name",
-    Reason.CANCELLED: "To run it after all, apply it under another name",
+    Reason.QUARANTINE_LIMIT_EXCEEDED: "Look at the clips in quarantine, and mend them or the contract",
+    Reason.CLIPS_FAILED: "Mend the causes",
+    Reason.ATTEMPTS_EXHAUSTED: "Mend what its attempts failed of",
+    Reason.DEADLINE_EXCEEDED: "Give it more time or more Macs",
+    Reason.MAX_MACHINE_SECONDS_EXCEEDED: "Give it more machine time",
+    Reason.FINALIZE_DEADLINE_EXCEEDED: "See that a Mac can write its output",
 }
-"""What to do about a job that failed, by the reason of its condition."""
+"""What to mend about a job that failed, by the reason of its condition."""
 
 EXPLAINER = Explainer(
     kind=AudioBatchJob,

@@ -31,6 +31,9 @@ def _runs(line: Plain) -> bool:
 
 def _mac_next(present: Iterable[Condition]) -> str:
     draining = find(present, ConditionType.DRAINING)
+    reachable = find(present, ConditionType.REACHABLE)
+    if draining is not None and draining.status == "True" and reachable is not None and reachable.status == "False":
+        return f"{reachable.message.rstrip('.')}; it is empty only once it answers: {draining.message}"
     if draining is not None:
         return f"wait: {draining.message}" if draining.status == "True" else f"{draining.message}; it takes nothing new"
     bad = [item for item in present if item.status != "True" and item.message]

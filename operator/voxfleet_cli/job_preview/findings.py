@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -13,7 +14,7 @@ from voxfleet_cli.job_preview.preview import JobFindings
 from voxfleet_operator.kube import AlreadyExists, Forbidden, Invalid, Kube, NotFound, Unreadable, parse
 
 
-async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int | None) -> JobFindings:
+async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int | None, now: datetime) -> JobFindings:
     """Raises a KubeError where the API server gives no answer at all."""
     namespace, name = documents.namespace, str(documents.job["metadata"].get("name", ""))
     notes: list[str] = []
@@ -34,6 +35,7 @@ async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int 
         job=job,
         name=name,
         namespace=namespace,
+        now=now,
         problems=(*problems, *contract.problems),
         contract=contract.where,
         contract_digest=contract.digest,

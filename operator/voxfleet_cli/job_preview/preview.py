@@ -5,12 +5,14 @@ The Macs are judged by placement's own filters, on what their MacAgents show.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from math import ceil
 
-from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_milliseconds
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
@@ -19,8 +21,10 @@ from voxfleet_operator.placement.filters import has_access, pending_reason, stat
 from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
 from voxfleet_operator.placement.waiting import placement_job
 from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job.source import find_source
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
-from voxfleet_operator.reconcile.namespace_access import covers, names_clips_elsewhere, open_prefixes
+from voxfleet_operator.reconcile.mac_closing import opens_at
+from voxfleet_operator.reconcile.namespace_access import addresses_of, covers, names_clips_elsewhere, open_prefixes
 
 COULD_RUN, COULD_NOT_RUN = "CouldRun", "CouldNotRun"
 OPERATOR_ALONE = (
@@ -38,6 +42,7 @@ class JobFindings:
     """None if it is not even readable."""
     name: str
     namespace: str
+    now: datetime
     problems: tuple[str, ...] = ()
     """Why the job is not valid."""
     contract: str | None = None
@@ -47,19 +52,32 @@ class JobFindings:
     labels: Mapping[str, str] | None = field(default_factory=dict)
     """The namespace's; None: every rule of every Mac counts as matching."""
     jobs: Sequence[AudioBatchJob] = ()
-    """The namespace's jobs, which may have run the same model."""
+    """The namespace's other jobs: that of spec.source, and those that may have run the same model."""
     audio_milliseconds: int | None = None
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 
 
-def preview(found: JobFindings) -> Plain:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    mac: MacSlot
+    reason: Unavailable | None
+    """Why it does not take the job now; None if it does."""
+    later: bool = False
+    """Whether it takes the job after a time that its reason names, without anybody doing anything."""
+
+
+def preview(given: JobFindings) -> Plain:
+    found = _with_source(given)
     job = found.job
-    judged = [] if job is None else [_judged(job, mac, found.labels) for mac in found.macs or ()]
-    fitting = [mac for mac, reason in judged if reason is None]
-    runs = job is not None and not found.problems and (found.macs is None or bool(fitting))
-    refusals = [(mac, reason) for mac, reason in judged if reason is not None]
+    judged = [] if job is None else [_judged(job, mac, found) for mac in found.macs or ()]
+    fitting = [item for item in judged if item.reason is None]
+    later = [item for item in judged if item.later]
+    runs = job is not None and not found.problems and (found.macs is None or bool(fitting or later))
+    refusals = [(item.mac, item.reason) for item in judged if item.reason is not None]
     trouble = found.problems[0] if found.problems else pending_reason(refusals, len(judged))
+    waits = "" if fitting or not later else f"; it waits: {pending_reason(refusals, len(judged))}"
+    lanes = sum(item.mac.free_lanes for item in fitting or later)
     unseen = [OPERATOR_ALONE, *found.notes]
     if job is not None and names_clips_elsewhere(job.spec):
         unseen.append(MANIFEST_UNREAD)
@@ -69,18 +87,35 @@ def preview(found: JobFindings) -> Plain:
             "namespace": found.namespace,
             "name": found.name,
             "state": COULD_RUN if runs else COULD_NOT_RUN,
-            "next": "apply it: kubectl apply -f FILE" if runs else trouble,
+            "next": f"apply it: kubectl apply -f FILE{waits}" if runs else trouble,
             "problems": list(found.problems),
             "contract": found.contract,
-            "macs": [_mac_line(mac, reason) for mac, reason in judged],
+            "macs": [_mac_line(item) for item in judged],
             "addresses": [] if job is None else _addresses(job, found),
-            "estimate": None if job is None or found.problems else _estimate(job, found, fitting),
+            "estimate": None if job is None or found.problems else _estimate(job, found, lanes),
             "notLookedAt": unseen,
         }
     )
 
 
-def stored_slot(mac: MacAgent) -> MacSlot:
+def _with_source(found: JobFindings) -> JobFindings:
+    """Accepts a rerun's earlier job as the operator would, so that the rerun is judged by its folder, too."""
+    job = found.job
+    if job is None or job.spec.source is None:
+        return found
+    name = job.spec.source.job_ref.name
+    source = find_source(job, next((other for other in found.jobs if other.metadata.name == name), None))
+    if isinstance(source, AcceptedSource):
+        return replace(found, job=job.model_copy(update={"status": job.status.model_copy(update={"source": source})}))
+    if source is None:
+        return found
+    if not source.waits:
+        return replace(found, problems=(*found.problems, source.blocker.message))
+    unseen = f"the output folder of job {name}, which the Macs must open: the rerun {source.blocker.message}"
+    return replace(found, notes=(*found.notes, unseen))
+
+
+def stored_slot(mac: MacAgent, now: datetime) -> MacSlot:
     """With all lanes free."""
     available = find(mac.status.conditions, ConditionType.AVAILABLE)
     unavailable = None
@@ -88,19 +123,34 @@ def stored_slot(mac: MacAgent) -> MacSlot:
         unavailable = Unavailable(UNSEEN, UNSEEN)
     elif available.status != "True":
         unavailable = Unavailable(available.message, available.message)
-    return replace(slot_of(mac), unavailable=unavailable)
+    return replace(slot_of(mac, now), unavailable=unavailable)
 
 
-def _judged(job: AudioBatchJob, mac: MacAgent, labels: Mapping[str, str] | None) -> tuple[MacSlot, Unavailable | None]:
-    """The Mac, and why it does not fit; None if it does."""
-    slot = stored_slot(mac if labels is not None else _open_to_all(mac))
+def _judged(job: AudioBatchJob, mac: MacAgent, found: JobFindings) -> _Judged:
+    slot = stored_slot(mac if found.labels is not None else _open_to_all(mac), found.now)
     common = placement_job(job, JobShards.of(job, ()), live_lanes=0)
-    return slot, static_reason(common, slot, has_access=has_access(common, slot, labels or {}))
+    opened = has_access(common, slot, found.labels or {})
+    if not _opens_by_itself(mac, found.now):
+        return _Judged(slot, static_reason(common, slot, has_access=opened))
+    once_open = static_reason(common, replace(slot, unavailable=None), has_access=opened)
+    return _Judged(slot, once_open or slot.unavailable, later=once_open is None)
 
 
-def _mac_line(mac: MacSlot, reason: Unavailable | None) -> Plain:
-    line: Plain = {"name": mac.name, "fits": reason is None, "lanes": mac.free_lanes}
-    return line if reason is None else {**line, "reason": reason.singular}
+def _opens_by_itself(mac: MacAgent, now: datetime) -> bool:
+    """Whether the Mac is closed for a while: for its hours, its rental that is yet to begin, or its failures."""
+    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+    if available is None:
+        return False
+    closed = available.reason in (Reason.OUTSIDE_WINDOW, Reason.OUTSIDE_RENTAL)
+    return available.reason == Reason.FAILS_TOO_OFTEN or (closed and opens_at(mac, now) is not None)
+
+
+def _mac_line(judged: _Judged) -> Plain:
+    """`fits`: now; `fitsLater`: of one that is closed for a while."""
+    line: Plain = {"name": judged.mac.name, "fits": judged.reason is None, "lanes": judged.mac.free_lanes}
+    if judged.later:
+        line["fitsLater"] = True
+    return line if judged.reason is None else {**line, "reason": judged.reason.singular}
 
 
 def _addresses(job: AudioBatchJob, found: JobFindings) -> list[Plain]:
@@ -109,7 +159,7 @@ def _addresses(job: AudioBatchJob, found: JobFindings) -> list[Plain]:
     prefixes = {mac.metadata.name: open_prefixes(mac.spec.access, found.labels or {}) for mac in shown}
     open_on = {
         uri: [name for name, opened in prefixes.items() if covers(opened, [uri])]
-        for uri in dict.fromkeys(job.spec.uris())
+        for uri in dict.fromkeys(addresses_of(job))
     }
     return [{"uri": uri, "openOn": ", ".join(names) or "no Mac"} for uri, names in open_on.items()]
 
@@ -119,7 +169,7 @@ def _open_to_all(mac: MacAgent) -> MacAgent:
     return mac.model_copy(update={"spec": mac.spec.model_copy(update={"access": rules})})
 
 
-def _estimate(job: AudioBatchJob, found: JobFindings, fitting: Iterable[MacSlot]) -> Plain:
+def _estimate(job: AudioBatchJob, found: JobFindings, lanes: int) -> Plain:
     pace, by = _pace(job, found)
     audio_milliseconds = found.audio_milliseconds
     plain: Plain = {"basedOn": by}
@@ -130,7 +180,6 @@ def _estimate(job: AudioBatchJob, found: JobFindings, fitting: Iterable[MacSlot]
     if pace is None or audio_milliseconds is None:
         return plain
     machine_seconds = audio_milliseconds / 1000 / pace
-    lanes = sum(mac.free_lanes for mac in fitting)
     shards = max(1, ceil(audio_milliseconds / duration_milliseconds(job.spec.sharding.target_audio)))
     seconds = seconds_until_done(machine_seconds, min(job.spec.parallelism, shards), LaneOutlook(lanes=lanes))
     return without_empty(

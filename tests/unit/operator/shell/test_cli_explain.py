@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.unit.operator.decisions.bodies import mac_agent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MacAgent
@@ -81,8 +82,39 @@ def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
 )
 def test_a_job_that_failed_for_a_reason_of_its_own_has_a_next_step(reason: Reason) -> None:
     ended = job(condition("Complete", "False", "Failed"), condition("Failed", "True", reason, "this is why"))
-    cause, step, *rest = next_of(ended).split(". ")
-    assert cause == "this is why" and "under another name" in step and not rest
+    cause, *_, step = next_of(ended).split(". ")
+    assert cause == "this is why" and step == "To run it again, apply the job under another name."
+
+
+RETRY = "voxfleet retry nightly -n ns"
+
+
+@pytest.mark.parametrize(
+    ("reason", "clips", "expected"),
+    [
+        (Reason.CLIPS_FAILED, {"failed": 2}, [f"Once that is mended: {RETRY}."]),
+        (Reason.CANCELLED, {"notRun": 3}, [f"The rest: {RETRY} --select not-run."]),
+        (
+            Reason.ATTEMPTS_EXHAUSTED,
+            {"failed": 2, "notRun": 3},
+            [f"Once that is mended: {RETRY}.", f"The rest: {RETRY} --select not-run."],
+        ),
+        (
+            Reason.QUARANTINE_LIMIT_EXCEEDED,
+            {"quarantined": 4},
+            ["Those in quarantine, under another contract: voxfleet quarantine release nightly -n ns --contract NAME."],
+        ),
+        ("ModelUnavailable", {"notRun": 3}, [f"The rest: {RETRY} --select not-run."]),
+    ],
+)
+def test_a_failed_job_with_results_pays_only_for_its_rest(
+    reason: str, clips: dict[str, int], expected: list[str]
+) -> None:
+    conditions = condition("Complete", "False", "Failed"), condition("Failed", "True", reason, "this is why")
+    results = {"uri": "file:///out/nightly-1/index.json", "sha256": "a" * 64}
+    said = next_of(job(*conditions, results=results, clips={"total": 9, **clips}))
+    assert said.endswith(f" What was done: voxfleet results nightly -n ns. {' '.join(expected)}")
+    assert "another name" not in said
 
 
 def test_a_complete_job_names_its_results_and_its_quarantine() -> None:
@@ -199,6 +231,23 @@ def test_a_mac_names_the_cause_and_not_its_consequence() -> None:
         }
     )
     assert next_of(mac) == "pin the new key or find out who answers"
+
+
+@pytest.mark.parametrize(
+    ("draining", "reachable", "said"),
+    [
+        ("True", "True", "wait: shard-1 still runs"),
+        ("True", "False", "no route to host; it is empty only once it answers: shard-1 still runs"),
+        ("False", "False", "shard-1 still runs; it takes nothing new"),
+    ],
+)
+def test_a_mac_that_drains_is_not_waited_for_while_nobody_reaches_it(draining: str, reachable: str, said: str) -> None:
+    conditions = [
+        condition("Draining", draining, "Any", "shard-1 still runs"),
+        condition("Reachable", reachable, "Any", "no route to host."),
+    ]
+    mac = MacAgent.load(mac_agent("mac-01") | {"status": {"conditions": conditions}})
+    assert next_of(mac) == said
 
 
 def test_whatever_an_explanation_holds_is_printed() -> None:

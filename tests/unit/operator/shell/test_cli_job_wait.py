@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -152,6 +152,35 @@ def test_each_mac_says_why_it_does_not_take_the_job() -> None:
         {"macs": "small, small-too", "reason": "lacks memory (need 16Gi)"},
         {"macs": "free", "reason": "takes it, as far as can be seen"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes", "taken"),
+    [(None, 9, False), (None, 11, True), (1200.0, 19, False), (1200.0, 21, True)],
+)
+def test_a_mac_that_closes_too_soon_does_not_take_it(seconds: float | None, minutes: int, taken: bool) -> None:
+    end = (NOW + timedelta(minutes=minutes)).strftime("%H:%M")
+    closes = mac("closes", availability={"timeZone": "UTC", "windows": [{"start": "20:00", "end": end}]})
+    items = [shard(NIGHTLY)]
+    if seconds is not None:
+        usage = {"chainId": "c", "firstSequence": 0, "lastSequence": 0, "rows": 1, "workMilliseconds": seconds * 1000}
+        record = {"attempt": 1, "mac": "mac-a", "outcome": "Succeeded", "usage": usage}
+        ended = {"attempt": 1, "commit": {"attempt": 1, "sha256": "a" * 64}, "attempts": [record]}
+        items.append(AudioShard.load({**shard(NIGHTLY, 1).dump(), "status": ended}))
+    said = explain(NIGHTLY, (), around(NIGHTLY, *items, macs=(closes,), namespace_labels={"team": {}}))
+    expected = "takes it, as far as can be seen" if taken else "closes before the shard would end"
+    assert said["macs"] == [{"macs": "closes", "reason": expected}]
+
+
+def test_a_mac_that_plans_two_jobs_plans_no_third() -> None:
+    planned = [job(f"planned-{number}") for number in range(2)]
+    unplanned = NIGHTLY.model_copy(update={"status": NIGHTLY.status.model_copy(update={"plan": None})})
+    plans = [shard(item, mac="busy").model_copy(update={"spec": a_shard(item, Stage.PLAN).spec}) for item in planned]
+    own = a_shard(unplanned, Stage.PLAN)
+    said = explain(
+        unplanned, (), around(unplanned, own, *planned, *plans, macs=(mac("busy"),), namespace_labels={"team": {}})
+    )
+    assert said["macs"] == [{"macs": "busy", "reason": "plans or finalizes other jobs"}]
 
 
 def test_labels_that_one_may_not_see_are_no_reason() -> None:

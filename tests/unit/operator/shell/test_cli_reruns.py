@@ -54,7 +54,7 @@ def test_a_rerun_has_the_spec_of_the_job_but_for_its_clips() -> None:
     spec = rerun["spec"]
     assert spec["source"] == {"jobRef": {"name": "nightly"}, "select": "Failed"}
     assert not {"input", "only", "suspend", "cancel"} & spec.keys()
-    kept = {"parallelism": 7, "billingKey": "team", "maxMachineSeconds": 99, "output": night.spec.output.dump()}
+    kept = {"parallelism": 7, "billingKey": "team", "maxMachineSeconds": 99, "output": {"uri": "file:///out/"}}
     assert {name: spec[name] for name in kept} == kept
     AudioBatchJob.load({"metadata": rerun["metadata"], "spec": spec})
 
@@ -62,9 +62,17 @@ def test_a_rerun_has_the_spec_of_the_job_but_for_its_clips() -> None:
 def test_every_field_of_a_job_is_copied_or_left_out_knowingly() -> None:
     left_out = {"input", "only", "source", "suspend", "cancel"}
     fields = {info.alias for info in type(job().spec).model_fields.values()}
-    spec = rerun_of(job(billingKey="t", activeDeadlineSeconds=5), [], SourceSelect.FAILED, None, None)["spec"]
+    filled = job(billingKey="t", activeDeadlineSeconds=5).spec.dump()
+    spec = rerun_of(job(**filled), [], SourceSelect.FAILED, None, None)["spec"]
     optional = {"synthesis", "credentialsSecretRef", "maxMachineSeconds"}
     assert spec.keys() - {"source"} == fields - left_out - optional
+
+
+def test_a_field_that_nobody_wrote_is_not_written() -> None:
+    """An operator that does not know it could not read the job."""
+    spec = rerun_of(job(requirements={"memory": "16Gi"}), [], SourceSelect.FAILED, None, None)["spec"]
+    assert spec.keys() == {"contractRef", "source", "model", "output", "requirements"}
+    assert spec["requirements"] == {"memory": "16Gi"}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +119,36 @@ def test_the_same_clips_are_not_run_again_by_a_second_command() -> None:
         "x", {"source": of_an_earlier_one}, input=None, source=first.spec.source.dump() if first.spec.source else None
     )
     assert rerun_of(night, [night, earlier], SourceSelect.FAILED, None, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (None, None, "runs these clips again"),
+        (None, "3", "runs these clips again"),
+        ("3-5", None, "runs clips 3-5 again"),
+        ("3,4,5", "3-5", "runs these clips again"),
+        ("3-5", "5,9", "runs clips 5 again"),
+        ("3-5", "6-9", None),
+        ("5,3", "3", None),
+    ],
+)
+def test_clips_that_two_reruns_name_run_once(first: str | None, second: str | None, said: str | None) -> None:
+    source = {"jobRef": {"name": "nightly"}, "select": "Failed"} | ({} if first is None else {"indexes": first})
+    night, others = job(), [job("nightly-retry-1", {}, input=None, source=source)]
+    if said is None:
+        assert rerun_of(night, others, SourceSelect.FAILED, second, None)["metadata"]["name"] == "nightly-retry-2"
+        return
+    with pytest.raises(Refused, match=said):
+        rerun_of(night, others, SourceSelect.FAILED, second, None)
+
+
+def test_a_rerun_that_ended_without_results_stands_in_nobodys_way() -> None:
+    source = {"jobRef": {"name": "nightly"}, "select": "Failed"}
+    cancelled = job("nightly-retry-1", ENDED | {"results": None}, input=None, source=source)
+    assert rerun_of(job(), [cancelled], SourceSelect.FAILED, None, None)["metadata"]["name"] == "nightly-retry-2"
+    with pytest.raises(Refused, match="nightly-retry-1 already runs these clips again"):
+        rerun_of(job(), [job("nightly-retry-1", ENDED, input=None, source=source)], SourceSelect.FAILED, None, None)
 
 
 def test_clips_are_named_in_their_shortest_form() -> None:

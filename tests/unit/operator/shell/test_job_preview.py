@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from voxfleet_cli.job_preview.documents import DocumentError, read_documents
 from voxfleet_cli.job_preview.preview import COULD_NOT_RUN, COULD_RUN, JobFindings, preview
 from voxfleet_cli.render import print_explanation
 
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SINCE = "2026-11-20T11:00:00Z"
 DIGEST, OTHER = (f"sha256:{letter * 64}" for letter in "ab")
 SPEC: dict[str, Any] = {
@@ -28,11 +30,18 @@ SPEC: dict[str, Any] = {
 
 
 def job(name: str = "nightly", status: dict[str, Any] | None = None, **spec: Any) -> AudioBatchJob:
-    metadata = {"name": name, "namespace": "speech", "uid": name}
-    return AudioBatchJob.load({"metadata": metadata, "spec": SPEC | spec, "status": status or {}})
+    metadata = {"name": name, "namespace": "speech", "uid": f"{name}-12345678"}
+    fields = {field: value for field, value in (SPEC | spec).items() if value is not None}
+    return AudioBatchJob.load({"metadata": metadata, "spec": fields, "status": status or {}})
 
 
-def mac(name: str = "mac-a", available: tuple[str, str] | None = ("True", ""), lanes: int = 2, **spec: Any) -> MacAgent:
+def mac(
+    name: str = "mac-a",
+    available: tuple[str, str] | None = ("True", ""),
+    lanes: int = 2,
+    reason: str = "R",
+    **spec: Any,
+) -> MacAgent:
     fields = {
         "ssh": {
             "host": "h",
@@ -46,7 +55,7 @@ def mac(name: str = "mac-a", available: tuple[str, str] | None = ("True", ""), l
         **spec,
     }
     condition = [
-        {"type": "Available", "status": status, "reason": "R", "message": message, "lastTransitionTime": SINCE}
+        {"type": "Available", "status": status, "reason": reason, "message": message, "lastTransitionTime": SINCE}
         for status, message in ([available] if available is not None else [])
     ]
     machine = {
@@ -72,6 +81,7 @@ def found(**fields: Any) -> JobFindings:
         "job": job(),
         "name": "nightly",
         "namespace": "speech",
+        "now": NOON,
         "contract_digest": DIGEST,
         "macs": [mac()],
         "labels": {"team": "a"},
@@ -114,6 +124,84 @@ def test_what_could_not_run_says_why_first(fields: dict[str, Any], next_step: st
     assert plain["state"] == COULD_NOT_RUN and next_step in plain["next"]
 
 
+RERUN = job("nightly-retry-1", input=None, source={"jobRef": {"name": "nightly"}, "select": "Failed"})
+FAILED = {"type": "Failed", "status": "True", "reason": "ClipsFailed", "lastTransitionTime": SINCE}
+WITH_RESULTS: dict[str, Any] = {
+    "conditions": [FAILED],
+    "plan": {
+        "attempt": 1,
+        "manifestSha256": "b" * 64,
+        "modelDigest": DIGEST,
+        "boundaries": [0, 10],
+        "audioSeconds": "20.000",
+    },
+    "results": {"uri": "file:///old/nightly-nightly-/index.json", "sha256": "a" * 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "problem"),
+    [
+        ([], "AudioBatchJob nightly, which spec.source names, does not exist in namespace speech"),
+        ([job(status={"conditions": [FAILED]})], "ended without results"),
+        ([job(status=WITH_RESULTS, output={"uri": "s3://old/"})], "apply the rerun with credentialsSecretRef"),
+    ],
+)
+def test_a_rerun_of_a_job_that_will_not_do_could_not_run(jobs: list[AudioBatchJob], problem: str) -> None:
+    plain = preview(found(job=RERUN, name="nightly-retry-1", jobs=jobs))
+    assert plain["state"] == COULD_NOT_RUN and problem in plain["next"] and plain["problems"] == [plain["next"]]
+
+
+def test_a_rerun_is_judged_by_the_folder_of_the_earlier_job() -> None:
+    earlier = job(status=WITH_RESULTS, output={"uri": "file:///old/"})
+    plain = preview(found(job=RERUN, jobs=[earlier]))
+    assert plain["state"] == COULD_NOT_RUN and "no access to the job's addresses" in plain["next"]
+    assert (
+        plain["addresses"][-1]["uri"].startswith("file:///old/nightly-")
+        and plain["addresses"][-1]["openOn"] == "no Mac"
+    )
+    both = mac(access=[{"namespaceSelector": {}, "uriPrefixes": ["file:///data/", "file:///old/"]}])
+    assert preview(found(job=RERUN, jobs=[earlier], macs=[both]))["state"] == COULD_RUN
+
+
+def test_a_rerun_may_wait_for_the_end_of_the_earlier_job() -> None:
+    plain = preview(found(job=RERUN, jobs=[job()]))
+    assert plain["state"] == COULD_RUN
+    assert any("waits for the end of job nightly" in line for line in plain["notLookedAt"])
+
+
+HOUR = 3_600_000
+NIGHT = {"timeZone": "UTC", "windows": [{"start": "20:00", "end": "06:00"}]}
+BEFORE = {"rentalStart": "2026-12-01T00:00:00Z"}
+AFTER = {"rentalEnd": "2026-11-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "spec", "later"),
+    [
+        ("OutsideWindow", {"availability": NIGHT}, True),
+        ("OutsideRental", {"availability": BEFORE}, True),
+        ("OutsideRental", {"availability": AFTER}, False),
+        ("OutsideWindow", {"availability": NIGHT | {"rentalEnd": "2026-11-20T18:00:00Z"}}, False),
+        ("OutsideWindow", {"availability": NIGHT, "access": []}, False),
+        ("FailsTooOften", {}, True),
+        ("FailsTooOften", {"taints": [{"key": "rented"}]}, False),
+        ("Unschedulable", {}, False),
+        ("HostKeyMismatch", {"availability": NIGHT}, False),
+    ],
+)
+def test_a_mac_that_is_closed_for_a_while_takes_the_job_later(reason: str, spec: dict[str, Any], later: bool) -> None:
+    jobs = [ran("n-1", "7200.000", "72.000")]
+    closed = mac(available=("False", "opens at 20:00"), reason=reason, **spec)
+    plain = preview(found(macs=[closed], jobs=jobs, audio_milliseconds=HOUR))
+    (line,) = plain["macs"]
+    assert (plain["state"], line.get("fitsLater", False)) == (COULD_RUN if later else COULD_NOT_RUN, later)
+    assert not line["fits"] and ("opens at 20:00" in plain["next"]) == (later or line["reason"] == "opens at 20:00")
+    assert not later or (plain["next"].startswith("apply it") and plain["estimate"]["lanes"] == 2)
+    beside = preview(found(macs=[closed, mac("open")]))
+    assert beside["state"] == COULD_RUN and "opens at" not in beside["next"]
+
+
 def test_what_may_not_be_read_is_said_and_taken_as_good() -> None:
     plain = preview(found(labels=None, notes=("the labels",)))
     assert plain["state"] == COULD_RUN and "the labels" in plain["notLookedAt"]
@@ -134,9 +222,6 @@ def test_a_manifests_own_addresses_are_left_to_plan() -> None:
     by_manifest = job(input={"manifest": {"uri": "file:///data/m.jsonl"}})
     assert any("inside the manifest" in line for line in preview(found(job=by_manifest))["notLookedAt"])
     assert not any("inside the manifest" in line for line in preview(found())["notLookedAt"])
-
-
-HOUR = 3_600_000
 
 
 @pytest.mark.parametrize(
