@@ -24,7 +24,7 @@ from voxfleet_operator.placement.filters import NO_ACCESS, capacity_reason, has_
 from voxfleet_operator.placement.order import queue_of_jobs
 from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.placement.waiting import pending_shard, placement_job, standings, unfinished
-from voxfleet_operator.reconcile.job.estimate import own_shard_seconds
+from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts
 from voxfleet_operator.reconcile.shard.status import is_live
@@ -53,11 +53,11 @@ def _waiting_shards(job: AudioBatchJob, around: Surroundings) -> Iterable[Pendin
     shards = JobShards.of(job, (shard for shard in around.shards if shard.spec.job_ref.uid == job.metadata.uid))
     live = sum(shard.spec.stage is Stage.PROCESS and is_live(shard) for shard in shards.all)
     common = placement_job(job, shards, live)
-    process_seconds = own_shard_seconds(shards.process)
+    plan = job.status.plan
+    shard_time = None if plan is None else ShardTime.of(plan, shards.process)
     for shard in unfinished(job, shards):
         if not is_live(shard):
-            expected_seconds = process_seconds if shard.spec.stage is Stage.PROCESS else None
-            yield pending_shard(common, shard, expected_seconds=expected_seconds)
+            yield pending_shard(common, shard, expected_seconds=held_seconds(plan, shard_time, shard))
 
 
 def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping[str, NamespaceStanding]:

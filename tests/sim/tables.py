@@ -24,6 +24,8 @@ BOUNDED = frozenset(
         "WorkQueue._timers",
         # A pause ends within ten minutes, and the next placement pass forgets it.
         "Backoffs._shards",
+        # The newest failures of a machine, with their jobs: an hour's, and five at most.
+        "_History.failed",
     }
 )
 """Tables that may mention what is gone, and why."""

@@ -23,7 +23,7 @@ from voxfleet_operator.placement.snapshot import (
 )
 from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.job.estimate import ShardTime, shard_share
+from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
@@ -110,15 +110,12 @@ class PlacementGatherer:
             if replaces_lost and not self._may_be_replaced(job, shard, limits):
                 continue
             pause = self.findings.backoffs.shard_until(uid)
-            expected_seconds = None
-            if plan is not None and shard_time is not None and shard.spec.stage is Stage.PROCESS:
-                expected_seconds = shard_time.seconds(shard_share(plan, shard))
             yield pending_shard(
                 common,
                 shard,
                 not_before_seconds=pause,
                 replaces_lost=replaces_lost,
-                expected_seconds=expected_seconds,
+                expected_seconds=held_seconds(plan, shard_time, shard),
             )
 
     def _standings(

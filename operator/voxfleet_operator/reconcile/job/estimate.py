@@ -116,6 +116,13 @@ class ShardTime:
         return MINUTE_SECONDS * ceil((self.setup_seconds + self.work_seconds * share) / MINUTE_SECONDS)
 
 
+def held_seconds(plan: JobPlan | None, time: ShardTime | None, shard: AudioShard) -> float | None:
+    """How long the shard's next attempt will hold a Mac; None: unknown."""
+    if plan is None or time is None or shard.spec.stage is not Stage.PROCESS:
+        return None
+    return time.seconds(shard_share(plan, shard))
+
+
 def shard_share(plan: JobPlan, shard: AudioShard) -> float:
     """What the shard is of a planned one, by its clips: 1 for a whole one."""
     return _share(plan, shard.spec.ordinal or 0, path_of(shard))
