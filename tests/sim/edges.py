@@ -111,6 +111,7 @@ RARE = frozenset(
         "agent.state Finishing x Lapsed",
         "agent.state Finishing x Put",
         "agent.state Succeeded x Put",
+        "shard.Lost x Accepted = Replace",
         "shard.Lost x Deleting = Replace",
         "shard.Lost x Failed = Fail",
         "shard.Lost x Parked = Replace",
