@@ -89,6 +89,20 @@ async def test_a_ladder_that_is_not_what_it_says_is_not_taken_over(
     assert book.files.written() == []
 
 
+async def test_a_step_down_stays_on_the_mac_that_ran_short(handed: ReportedLadder, tmp_path: Path) -> None:
+    """A step-down of an agent that told it, too."""
+    there, here = make_book(tmp_path / "mac-a"), make_book(tmp_path)
+    own = there.stored(MODEL, CONTRACT_DIGEST)
+    await there.step_down(MODEL, CONTRACT_DIGEST, 1, "memory ran short")
+    (told,) = (await SharedLadders(there).told()).ladders
+    assert told.table == handed.table
+    stepped_down = there.stored(MODEL, CONTRACT_DIGEST)
+    assert own is not None and stepped_down is not None and stepped_down.chosen == 1
+    table = stepped_down.model_dump_json(by_alias=True, exclude_none=True)
+    await SharedLadders(here).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    assert here.stored(MODEL, CONTRACT_DIGEST) == own.model_copy(update={"measured_on": "mac-a"})
+
+
 def lied(table: str, **change: object) -> str:
     return json.dumps({**json.loads(table), **change})
 
