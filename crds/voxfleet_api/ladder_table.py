@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from voxfleet_api.base import Digest, SpecModel
+from voxfleet_api.kinds.contract_limits import MAX_BATCH_SIZE
+
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
+Measured = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class LadderTier(SpecModel):
     """The measurement of one batch size, in a process of its own."""
 
-    batch_size: int
-    peak_rss_bytes: int
-    metal_peak_bytes: int | None = None
-    audio_milliseconds: int
+    batch_size: BatchSize
+    peak_rss_bytes: Measured
+    metal_peak_bytes: Measured | None = None
+    audio_milliseconds: Measured
     """The audio of all rounds."""
-    infer_milliseconds: int
+    infer_milliseconds: Measured
     """Of all rounds, each counted as the median one."""
-    clip_p50_milliseconds: int
+    clip_p50_milliseconds: Measured
     """The p50 of a clip's time, which is the time of its batch."""
-    clip_p95_milliseconds: int
-    scratch_bytes: int = 0
+    clip_p95_milliseconds: Measured
+    scratch_bytes: Measured = 0
     """The fetched bytes of the clips of all rounds."""
 
     @property
@@ -53,7 +61,7 @@ class LadderTable(SpecModel):
     """The last batch size under the memory cap whose throughput gained more than its p95 grew."""
     throughput_knee: int
     """The smallest batch size within 5 % of the best throughput, under the memory cap and slo.offlineTailP95."""
-    chosen: int
+    chosen: BatchSize
     """The throughput knee, or less after a job had to step down."""
     stepped_down_for: str | None = None
     """Why a job had to step down since the table was measured."""

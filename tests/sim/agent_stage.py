@@ -68,8 +68,12 @@ async def run_stage(
     assert spec.process is not None
     await working()
     indexes = decode(spec.process.indexes)
-    base = agent.disk.bases.setdefault(record.key, agent.machine.store.inherited(record.key, spec.process.inherits))
-    rows = agent.disk.recorded.setdefault(record.key, {})
+    store, key = agent.machine.store, record.key
+    if key not in agent.disk.bases:
+        agent.disk.bases[key], agent.disk.recorded[key] = store.inherited(key, spec.process.inherits, set(indexes))
+    base, rows = agent.disk.bases[key], agent.disk.recorded[key]
+    store.parts[key] = dict(rows)
+    store.bases[key] = base
     for index in indexes:
         if index in base or index in rows:
             continue
@@ -82,13 +86,13 @@ async def run_stage(
         if random.random() < 0.5:
             await asyncio.sleep(random.uniform(0.01, 0.1))
             agent.machine.process.check_alive()
-            agent.machine.store.parts[record.key] = dict(rows)
+            store.parts[key] = dict(rows)
     _fail_at_random(agent, 0.0)
     await asyncio.sleep(random.uniform(0.01, 0.1))
     agent.machine.process.check_alive()
-    agent.machine.store.parts[record.key] = dict(rows)
+    store.parts[key] = dict(rows)
     delivered = {index: base[index] if index in base else rows[index] for index in indexes}
-    sha256 = agent.machine.store.commit(record.key, delivered)
+    sha256 = store.commit(key, delivered)
     outcomes = list(delivered.values())
     counts = Counts(succeeded=outcomes.count("succeeded"), quarantined=outcomes.count("quarantined"))
     return ShardResult(commit_sha256=sha256, counts=counts)

@@ -181,6 +181,7 @@ def _forget_history(world: World) -> None:
     world.site.work = {uid: work for uid, work in world.site.work.items() if uid in uids}
     store = world.site.store
     store.results = {uid: rows for uid, rows in store.results.items() if uid in uids}
+    store.bases = {key: rows for key, rows in store.bases.items() if key.shard_uid in shards}
     store.parts = {key: rows for key, rows in store.parts.items() if key.shard_uid in shards}
     store.commits = {key: commit for key, commit in store.commits.items() if key.shard_uid in shards}
     world.server.parsed.forget_old()

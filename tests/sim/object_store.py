@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from voxfleet_api.protocol import AttemptKey, FinalizeSpec
@@ -26,19 +27,30 @@ class ResultsRefused(Exception):
 
 @dataclass
 class ObjectStore:
+    bases: dict[AttemptKey, Rows] = field(default_factory=dict)
+    """The rows of the parts that an attempt took over whole."""
     parts: dict[AttemptKey, Rows] = field(default_factory=dict)
+    """What an attempt delivered itself."""
     commits: dict[AttemptKey, StoredCommit] = field(default_factory=dict)
     results: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     """By job UID: the rows of each clip."""
     rewritten: list[AttemptKey] = field(default_factory=list)
 
-    def inherited(self, key: AttemptKey, split_from: tuple[str, ...] = ()) -> Rows:
-        """The rows that earlier attempts of the shard delivered, and of those that it was split from."""
-        rows: Rows = {}
-        for other, delivered in sorted(self.parts.items()):
-            if other.shard_uid in (key.shard_uid, *split_from) and other.attempt < key.attempt:
-                rows |= delivered
-        return rows
+    def inherited(self, key: AttemptKey, split_from: tuple[str, ...], clips: Container[int]) -> tuple[Rows, Rows]:
+        """(rows of parts that lie within the clips, rows of other parts) of the newest earlier attempt with a base.
+
+        As agents do, it looks at the shards that this one was split from only if no attempt of its own has a base.
+        """
+        for shard_uid in (key.shard_uid, *split_from):
+            earlier = [other for other in self.bases if other.shard_uid == shard_uid and other.attempt < key.attempt]
+            if not earlier:
+                continue
+            newest, whole, kept = max(earlier), Rows(), Rows()
+            for part in (self.bases[newest], self.parts.get(newest, {})):
+                usable = {index: outcome for index, outcome in part.items() if index in clips}
+                (whole if len(usable) == len(part) else kept).update(usable)
+            return whole, kept
+        return {}, {}
 
     def commit(self, key: AttemptKey, rows: Rows) -> str:
         """Returns the digest of the commit; the same rows again change nothing."""

@@ -28,11 +28,12 @@ class SqliteStageJournal:
 
         return await self._journal.read(work)
 
-    async def freeze_base(self, content: bytes) -> None:
+    async def freeze_base(self, content: bytes, kept_rows: Sequence[ResultRow] = ()) -> None:
         """Raises sqlite3.IntegrityError when a base is already frozen: a base never changes."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO bases VALUES (?, ?, ?)", (*self._key, content))
+            self._insert_rows(db, kept_rows)
 
         await self._journal.write(work, wake=False)
         crash_points.point("base-frozen")
@@ -40,15 +41,14 @@ class SqliteStageJournal:
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
         """Records rows in one transaction. Raises sqlite3.IntegrityError when a clip already has a row."""
 
-        def work(db: sqlite3.Connection) -> None:
-            db.executemany(
-                "INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)",
-                [(*self._key, row.index, row.line()) for row in rows],
-            )
-
-        await self._journal.write(work, wake=False)
+        await self._journal.write(lambda db: self._insert_rows(db, rows), wake=False)
         for _ in rows:
             crash_points.point("row-recorded")
+
+    def _insert_rows(self, db: sqlite3.Connection, rows: Sequence[ResultRow]) -> None:
+        db.executemany(
+            "INSERT INTO clip_rows VALUES (?, ?, ?, ?, NULL)", [(*self._key, row.index, row.line()) for row in rows]
+        )
 
     async def recorded_indexes(self) -> frozenset[int]:
         def work(db: sqlite3.Connection) -> frozenset[int]:

@@ -193,11 +193,23 @@ def short(digest: str) -> str:
 
 
 def parse_table(content: bytes | str) -> LadderTable:
-    """Raises ValueError, which pydantic.ValidationError is, for what is no table or has no tiers in their order."""
+    """The measurement, with the knees that follow from it, whatever the content says of them.
+
+    Raises ValueError, which pydantic.ValidationError is, for what is no table or has no tiers in their order.
+    """
     table = LadderTable.model_validate_json(content)
-    if not table.one_clip_at_a_time:
-        knees.decide_knees(table.tiers, table.memory_cap_bytes)
-    return table
+    if table.one_clip_at_a_time:
+        return table
+    decided = knees.decide_knees(table.tiers, table.memory_cap_bytes, table.tail_p95_milliseconds)
+    stepped_down = table.stepped_down_for is not None
+    return table.model_copy(
+        update={
+            "memory_knee": decided.memory,
+            "latency_knee": decided.latency,
+            "throughput_knee": decided.throughput,
+            "chosen": min(table.chosen, decided.throughput) if stepped_down else decided.throughput,
+        }
+    )
 
 
 def _read(file: Path) -> LadderTable | None:

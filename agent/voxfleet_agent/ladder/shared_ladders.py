@@ -36,7 +36,7 @@ class SharedLadders:
             table = self._files.get(key)
             if table is None or self._profile.key(table.model_digest, table.contract_digest) != key:
                 continue  # measured with other packages or another memory cap
-            plain = table.model_copy(update={"measured_on": None}).model_dump_json(by_alias=True, exclude_none=True)
+            plain = _as_measured(table).model_dump_json(by_alias=True, exclude_none=True)
             if len(plain) > MAX_LADDER_CHARACTERS:
                 continue
             found.append(
@@ -86,4 +86,11 @@ class SharedLadders:
         table = parse_table(handed.table)
         if not self._profile.holds_for(table, handed.model_digest, handed.contract_digest):
             raise ValueError("the table is not of the profile, model and contract that it was handed with")
-        return table.model_copy(update={"measured_on": handed.measured_on or "another Mac"})
+        return _as_measured(table).model_copy(update={"measured_on": handed.measured_on or "another Mac"})
+
+
+def _as_measured(table: LadderTable) -> LadderTable:
+    """What others may use: that a job ran short of memory here says nothing of another Mac."""
+    return table.model_copy(
+        update={"chosen": table.throughput_knee, "stepped_down_for": None, "measured_on": None},
+    )

@@ -69,7 +69,9 @@ class StageJournal(Protocol):
         """The content of the frozen base.json; None before `freeze_base`."""
         ...
 
-    async def freeze_base(self, content: bytes) -> None: ...
+    async def freeze_base(self, content: bytes, kept_rows: Sequence[ResultRow] = ()) -> None:
+        """Stores the base and records the inherited rows that lie in none of its parts, in one transaction."""
+        ...
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:
         """Records all of these rows or none. Their clips are done and never run again in this attempt."""

@@ -24,6 +24,10 @@ class Buffer(SpecModel):
     ] = 20
 
 
+MAX_BATCH_SIZE = 8
+"""The most clips that a lane works on at once."""
+
+
 class Ladder(
     SpecModel,
     json_schema_extra=validations(
@@ -32,8 +36,8 @@ class Ladder(
 ):
     """Batch sizes to measure, once for each model, chip, MLX version and contract."""
 
-    from_: Annotated[int, Field(alias="from", ge=1, le=8, description="Smallest batch size.")] = 1
-    to: Annotated[int, Field(ge=1, le=8, description="Largest batch size.")] = 8
+    from_: Annotated[int, Field(alias="from", ge=1, le=MAX_BATCH_SIZE, description="Smallest batch size.")] = 1
+    to: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE, description="Largest batch size.")] = 8
 
 
 class Batching(SpecModel):

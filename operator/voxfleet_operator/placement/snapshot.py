@@ -49,6 +49,8 @@ class PlacementJob:
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
     chooses_clips: bool = False
     """Whether it needs an agent that knows spec.only and spec.source."""
+    has_pieces: bool = False
+    """Whether one of its shards was split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class PendingShard:
     not_before_seconds: float = 0.0
     """Monotonic time until which it pauses after a failed attempt."""
     is_piece: bool = False
-    """Whether it is a part of a planned shard."""
+    """Whether its agent must know parts of planned shards: it is one, or it merges their results."""
     replaces_lost: bool = False
     """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
     waits_since: str = ""

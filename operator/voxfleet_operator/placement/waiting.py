@@ -60,6 +60,7 @@ def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> Pla
         chip=job_chip(shards) if requirements.homogeneous else None,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
         chooses_clips=chooses_clips(job.spec),
+        has_pieces=any(shard.spec.piece is not None for shard in shards.all),
     )
 
 
@@ -96,7 +97,7 @@ def pending_shard(
         stage=shard.spec.stage,
         ordinal=shard.spec.ordinal or 0,
         next_attempt=attempts_before(shard) + 1,
-        is_piece=shard.spec.piece is not None,
+        is_piece=shard.spec.piece is not None or (common.has_pieces and shard.spec.stage is Stage.FINALIZE),
         avoid=mac_to_avoid(shard.status.attempts),
         not_before_seconds=not_before_seconds,
         replaces_lost=replaces_lost,

@@ -108,10 +108,10 @@ async def test_a_failed_transaction_leaves_nothing(journal: Journal) -> None:
 async def test_a_base_is_frozen_once(journal: Journal) -> None:
     stage = SqliteStageJournal(journal, KEY)
     assert await stage.base() is None
-    await stage.freeze_base(b"first")
+    await stage.freeze_base(b"first", [clip(3)])
     with pytest.raises(sqlite3.IntegrityError):
-        await stage.freeze_base(b"second")
-    assert await stage.base() == b"first"
+        await stage.freeze_base(b"second", [clip(4)])
+    assert await stage.base() == b"first" and await stage.recorded_indexes() == {3}
 
 
 async def test_a_clip_has_one_row(journal: Journal) -> None:

@@ -26,7 +26,7 @@ def handed(folder: Path) -> ReportedLadder:
         memory_cap_bytes=2**30,
         tiers=(make_tier(1, 100), make_tier(2, 150)),
         memory_knee=2,
-        latency_knee=2,
+        latency_knee=1,
         throughput_knee=2,
         chosen=2,
     )

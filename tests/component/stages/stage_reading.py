@@ -22,6 +22,17 @@ def stop_at(wanted: str) -> Edges:
     return Edges(watch)
 
 
+def stop_after(edges: int) -> Edges:
+    """Everything at and after the edge of this number fails, as if the process had been killed there."""
+
+    def watch(name: str) -> None:
+        if len(stopping.passed) >= edges:
+            raise StoppedError(name)
+
+    stopping = Edges(watch)
+    return stopping
+
+
 async def interrupted(
     job: Job,
     plan: PlanResult,

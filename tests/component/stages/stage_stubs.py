@@ -67,10 +67,11 @@ class MemoryJournal(StageJournal):
         self.edges.step("read base")
         return self.base_content
 
-    async def freeze_base(self, content: bytes) -> None:
+    async def freeze_base(self, content: bytes, kept_rows: Sequence[ResultRow] = ()) -> None:
         self.edges.step("before freeze base")
         assert self.base_content is None, "a base is frozen once"
         self.base_content = content
+        self.rows.update((row.index, row) for row in kept_rows)
         self.edges.step("after freeze base")
 
     async def record_rows(self, rows: Sequence[ResultRow]) -> None:

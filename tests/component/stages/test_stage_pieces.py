@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tests.component.stages.stage_reading import interrupted
+from tests.component.stages.stage_reading import StoppedError, interrupted, stop_after
 from tests.component.stages.stage_rig import Job, commit_ref, planned, shard_uid
 from tests.component.stages.stage_stubs import StubLane
 
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
+from voxfleet_agent.stages.process import part_uploader
 from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -61,6 +64,38 @@ async def test_a_part_of_a_part_takes_over_from_the_nearest_that_froze_a_base(jo
     assert runs <= {"parts/half-0/3/run.json", f"parts/{WHOLE}/1/run.json"}
 
 
+async def test_wherever_an_attempt_of_a_half_ends_the_next_one_runs_nothing_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the rows of a part that lies across the cut: nobody looks at the shard above once a half has a base."""
+    job.add_clips(9)
+    plan = planned(await job.plan())
+    with monkeypatch.context() as patched:
+        patched.setattr(part_uploader, "PART_ROWS", 4)
+        await interrupted(job, plan, "before put part-000001", attempt=1)
+    (part,) = job.attempt_files(1).glob("part-*")
+    delivered = sorted(row.index for row in _rows(part.read_bytes()))
+    clips = range(delivered[1], 9)
+    assert set(clips) - set(delivered), "some clip is left"
+    edge, completed, original = 0, False, job.edges
+    while not completed:
+        edge, name = edge + 1, f"half-{edge}"
+        job.edges = stop_after(edge)
+        try:
+            await run_process(job.context(job.piece_spec(plan, name, clips, (WHOLE,), attempt=3), lane=StubLane()))
+            completed = True
+        except (StoppedError, BaseExceptionGroup):
+            pass
+        own = {row.index for path in _parts_of(job, name, 3) for row in _rows(path.read_bytes())}
+        job.edges, lane = original, StubLane()
+        result = await run_process(job.context(job.piece_spec(plan, name, clips, (WHOLE,), attempt=4), lane=lane))
+        assert result.counts is not None and result.counts.succeeded == len(clips)
+        assert set(delivered).isdisjoint(lane.worked_on), job.edges.passed
+        if (job.folder / f"parts/{name}/3/base.json").exists():
+            assert own.isdisjoint(lane.worked_on)
+    assert edge > 10
+
+
 async def test_a_row_that_failed_for_a_reason_outside_its_clip_is_taken_over_too(job: Job) -> None:
     """As by the next attempt of the same shard: no clip runs twice."""
     job.add_clips(4)
@@ -107,6 +142,10 @@ async def test_the_batch_size_is_halved_as_often_as_the_operator_says(job: Job, 
     await run_process(context)
     rows = [row for path in job.attempt_files(1).glob("part-*") for row in _rows(path.read_bytes())]
     assert max(row.batch_size or 0 for row in rows) == expected
+
+
+def _parts_of(job: Job, shard: str, attempt: int) -> list[Path]:
+    return sorted((job.folder / "parts" / shard / str(attempt)).glob("part-*"))
 
 
 def _rows(content: bytes) -> list[ResultRow]:

@@ -48,9 +48,8 @@ async def run_process(ctx: StageContext) -> ShardResult:
     model = await _resolve_model(ctx, process_spec, files.retrier)
     await require_shared_input(ctx.storage, files.retrier, clips, one_machine=ctx.one_machine)
 
-    delivered = await _freeze_base(ctx, files, process_spec, clips)
     parts = PartUploader(files, ctx.journal, _attempt_path(ctx))
-    await parts.resume()
+    delivered = await _freeze_base(ctx, files, parts, process_spec, clips)
     finished = delivered.indexes | await ctx.journal.recorded_indexes()
     run, original_batch_size = _ShardRun(ctx, lane, model, files, parts), lane.batch_size
     try:
@@ -87,11 +86,16 @@ async def _resolve_model(ctx: StageContext, process_spec: ProcessSpec, retrier: 
 
 
 async def _freeze_base(
-    ctx: StageContext, files: JobFiles, process_spec: ProcessSpec, clips: Mapping[int, ManifestRow]
+    ctx: StageContext,
+    files: JobFiles,
+    parts: PartUploader,
+    process_spec: ProcessSpec,
+    clips: Mapping[int, ManifestRow],
 ) -> DeliveredParts:
-    """Decides once which parts the attempt inherits, and uploads base.json.
+    """Decides once what the attempt inherits, and uploads base.json after the rows that its parts do not hold.
 
-    If the journal already has a base, uses that one and does not list the storage again.
+    Later attempts look no further than the newest base.json and the parts beside it, so both must hold everything
+    before it appears. If the journal already has a base, uses that one and does not list the storage again.
     """
     content = await ctx.journal.base()
     if content is None:
@@ -105,13 +109,13 @@ async def _freeze_base(
             parts=tuple(delivered.refs),
         )
         content = canonical_json(base.dump())
-        await ctx.journal.freeze_base(content)
-        if inheritance.kept_rows:  # a crash before this only costs their clips another run
-            await ctx.journal.record_rows(inheritance.kept_rows)
+        await ctx.journal.freeze_base(content, inheritance.kept_rows)
     else:
         delivered = DeliveredParts()
         for ref in AttemptBase.model_validate_json(content).parts:
             delivered.add(await read_part(files, ref.path, ref.sha256))
+    await parts.resume()
+    await parts.deliver()
     await files.write_once(f"{_attempt_path(ctx)}/base.json", content)
     return delivered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,61 @@ async def test_a_ladder_that_is_not_what_it_says_is_not_taken_over(
     book = make_book(tmp_path)
     await SharedLadders(book).take_over(handed.model_copy(update=change), model, contract)
     assert book.files.written() == []
+
+
+async def test_a_step_down_stays_on_the_mac_that_ran_short(handed: ReportedLadder, tmp_path: Path) -> None:
+    """A step-down of an agent that told it, too."""
+    there, here = make_book(tmp_path / "mac-a"), make_book(tmp_path)
+    own = there.stored(MODEL, CONTRACT_DIGEST)
+    await there.step_down(MODEL, CONTRACT_DIGEST, 1, "memory ran short")
+    (told,) = (await SharedLadders(there).told()).ladders
+    assert told.table == handed.table
+    stepped_down = there.stored(MODEL, CONTRACT_DIGEST)
+    assert own is not None and stepped_down is not None and stepped_down.chosen == 1
+    table = stepped_down.model_dump_json(by_alias=True, exclude_none=True)
+    await SharedLadders(here).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    assert here.stored(MODEL, CONTRACT_DIGEST) == own.model_copy(update={"measured_on": "mac-a"})
+
+
+def lied(table: str, **change: object) -> str:
+    return json.dumps({**json.loads(table), **change})
+
+
+def with_tiers(table: str, **change: object) -> str:
+    return lied(table, tiers=[{**tier, **change} for tier in json.loads(table)["tiers"]])
+
+
+@pytest.mark.parametrize("chosen", [0, -3, 9, 5000, 10**400])
+async def test_a_batch_size_that_was_not_measured_is_not_taken_over(
+    handed: ReportedLadder, chosen: int, tmp_path: Path
+) -> None:
+    table, book = lied(handed.table, chosen=chosen), make_book(tmp_path)
+    await SharedLadders(book).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    assert book.files.written() == []
+    largest = json.loads(handed.table)["tiers"][-1] | {"batchSize": chosen}
+    table = lied(handed.table, tiers=[largest], chosen=chosen)
+    await SharedLadders(book).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    assert book.files.written() == []
+
+
+@pytest.mark.parametrize("number", [-1, 10**400])
+@pytest.mark.parametrize("field", ["peakRssBytes", "audioMilliseconds", "inferMilliseconds", "clipP95Milliseconds"])
+async def test_a_measurement_that_cannot_be_is_not_taken_over(
+    handed: ReportedLadder, field: str, number: int, tmp_path: Path
+) -> None:
+    table, book = with_tiers(handed.table, **{field: number}), make_book(tmp_path)
+    await SharedLadders(book).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    assert book.files.written() == []
+
+
+async def test_what_follows_from_the_measurement_is_worked_out_and_not_believed(
+    handed: ReportedLadder, tmp_path: Path
+) -> None:
+    table = lied(handed.table, memoryKnee=1, latencyKnee=8, throughputKnee=1, chosen=1)
+    book = make_book(tmp_path)
+    await SharedLadders(book).take_over(handed.model_copy(update={"table": table}), MODEL.digest, CONTRACT_DIGEST)
+    own, kept = make_book(tmp_path / "mac-a").stored(MODEL, CONTRACT_DIGEST), book.stored(MODEL, CONTRACT_DIGEST)
+    assert own is not None and kept == own.model_copy(update={"measured_on": "mac-a"})
 
 
 async def test_an_own_ladder_is_never_replaced(handed: ReportedLadder, tmp_path: Path) -> None:

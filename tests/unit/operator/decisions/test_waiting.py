@@ -11,7 +11,7 @@ from tests.unit.operator.decisions.job_objects import a_job, a_shard, committed,
 from tests.unit.operator.decisions.test_shard_decide import record, shard_with
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, ShardPiece, Stage
 from voxfleet_operator.metering.recent_use import decay
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.placement.order import LANE_SECONDS, LONGEST_WAIT_SECONDS, NamespaceTurns
@@ -64,6 +64,25 @@ def standing_of(*shards: AudioShard, used: float = 0.0, labels: dict[str, str] |
     common = placement_job(JOB, JobShards(()), 0)
     waiting = [pending_shard(common, shard) for shard in shards if not shard.status.attempts]
     return standings(shards, waiting, {"team": used}, {"team": labels or {}}, NOW)["team"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "split", "expected"),
+    [
+        (Stage.FINALIZE, False, False),
+        (Stage.FINALIZE, True, True),
+        (Stage.PLAN, True, False),
+        (Stage.PROCESS, True, False),
+    ],
+)
+def test_finalize_of_a_split_job_needs_an_agent_that_knows_parts(stage: Stage, *, split: bool, expected: bool) -> None:
+    """Another would leave run records in twice, and bundle.json would depend on who merged."""
+    closed = process(0)
+    piece = ShardPiece(path="0", inherits=(closed.metadata.uid,), after_attempt=3)
+    half = closed.model_copy(update={"spec": closed.spec.model_copy(update={"piece": piece})})
+    common = placement_job(JOB, JobShards((closed, half) if split else (closed,)), 0)
+    assert pending_shard(common, half).is_piece
+    assert pending_shard(common, a_shard(JOB, stage)).is_piece is expected
 
 
 def test_a_lane_counts_for_ten_minutes_at_once_and_for_as_long_as_it_is_held() -> None:
