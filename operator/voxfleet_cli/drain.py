@@ -5,8 +5,8 @@ from __future__ import annotations
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import Drain, DrainMode
 from voxfleet_cli.command_line import CLI_MANAGER
-from voxfleet_cli.names import NoSuchObject
-from voxfleet_operator.kube import Kube, NotFound, resource_path
+from voxfleet_cli.names import no_such
+from voxfleet_operator.kube import Kube, NotFound
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE
 
 GRACE_SECONDS = int(RETURN_GRACE.total_seconds())
@@ -21,16 +21,11 @@ class BadDeadline(Exception):
 
 async def set_drain(kube: Kube, name: str, drain: Drain | None) -> None:
     """None: the Mac drains no longer. Raises NoSuchObject."""
+    changes = {"drain": None if drain is None else drain.dump()}
     try:
-        await kube.request(
-            "PATCH",
-            resource_path(MacAgent, "", name),
-            body={"spec": {"drain": None if drain is None else drain.dump()}},
-            query={"fieldManager": CLI_MANAGER},
-            content_type="application/merge-patch+json",
-        )
+        await kube.change_spec(MacAgent, "", name, changes, field_manager=CLI_MANAGER)
     except NotFound as error:
-        raise NoSuchObject(f"there is no MacAgent {name}; voxfleet get macs lists them") from error
+        raise no_such((MacAgent,), name, "") from error
 
 
 def what_follows(name: str, drain: Drain) -> str:

@@ -34,11 +34,14 @@ Plain = dict[str, Any]
 
 def wait_of(job: AudioBatchJob, around: Surroundings) -> Plain:
     """Empty for a job of which nothing waits for a Mac."""
-    waiting = {item.metadata.uid: tuple(_waiting_shards(item, around)) for item in around.jobs}
+    by_job: dict[str, list[AudioShard]] = defaultdict(list)
+    for shard in around.shards:
+        by_job[shard.spec.job_ref.uid].append(shard)
+    waiting = {item.metadata.uid: tuple(_waiting_shards(item, by_job[item.metadata.uid])) for item in around.jobs}
     own = waiting.get(job.metadata.uid, ())
     if not own:
         return {}
-    pending = [shard for shards in waiting.values() for shard in shards]
+    pending = [item for items in waiting.values() for item in items]
     standing = _standings(pending, around)
     return {
         "queue": _place(own[0].job, pending, standing, around),
@@ -47,10 +50,11 @@ def wait_of(job: AudioBatchJob, around: Surroundings) -> Plain:
     }
 
 
-def _waiting_shards(job: AudioBatchJob, around: Surroundings) -> Iterable[PendingShard]:
+def _waiting_shards(job: AudioBatchJob, named: Iterable[AudioShard]) -> Iterable[PendingShard]:
+    """`named`: the shards that name the job."""
     if not takes_attempts(job) or is_true(job.status.conditions, ConditionType.STALLED):
         return
-    shards = JobShards.of(job, (shard for shard in around.shards if shard.spec.job_ref.uid == job.metadata.uid))
+    shards = JobShards.of(job, named)
     live = sum(shard.spec.stage is Stage.PROCESS and is_live(shard) for shard in shards.all)
     common = placement_job(job, shards, live)
     plan = job.status.plan

@@ -9,14 +9,14 @@ from datetime import datetime
 
 from voxfleet_api.kinds import MacAgent
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot
-from voxfleet_operator.reconcile.mac.status import OFFLINE
+from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing
 
 
 def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slots: int = 0) -> MacSlot:
     """Of a Mac that is available. Its times count from `now`."""
     machine, closes_at = mac.status.machine, closing(mac, now).return_at
-    lanes = 0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
+    lanes = 0 if machine is None else offline_lanes(machine)
     return MacSlot(
         name=mac.metadata.name,
         labels=mac.metadata.labels,

@@ -4,7 +4,7 @@ attempts there that belong to no shard.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.mac_agent import Access
@@ -31,14 +31,31 @@ HOURS_CHECK_SECONDS = 600.0
 """A Mac with opening hours is looked at so often at least: the wall clock may be set meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A Mac as it was when shards were last woken for it."""
+
+    view: MacView
+    phase: ClosingPhase
+    access: tuple[Access, ...]
+
+    @classmethod
+    def of(cls, view: MacView, phase: ClosingPhase, access: tuple[Access, ...]) -> _Shown:
+        """Without the rows and attempts of that moment, which nobody needs any more."""
+        return cls(replace(view, machine=None, attempts={}, usage={}, rows=(), ladders={}), phase, access)
+
+    @property
+    def wakes(self) -> tuple[object, ...]:
+        """What wakes shards when it changes."""
+        return (self.view.connected, self.view.identity, self.phase, self.access)
+
+
 class MacReconciler:
     def __init__(self, context: Context, exclusions: Exclusions) -> None:
         self._context = context
         self._exclusions = exclusions
-        self._shown: dict[str, MacView] = {}
-        self._phases: dict[str, ClosingPhase] = {}
+        self._shown: dict[str, _Shown] = {}
         self._removed_seconds: dict[str, float] = {}
-        self._access: dict[str, tuple[Access, ...]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
@@ -54,8 +71,8 @@ class MacReconciler:
         closes = closing(mac, now)
         context.fleet.close_at(key.name, closes)
         view = context.fleet.view(key.name)
-        phase, old_phase = closes.phase(now), self._phases.get(key.name)
-        self._wake_waiting_shards(key.name, view, phase, access_changed=self._access_changed(mac))
+        phase, old = closes.phase(now), self._shown.get(key.name)
+        self._wake_waiting_shards(key.name, _Shown.of(view, phase, mac.spec.access))
         clock_seconds = context.clock()
         exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
@@ -66,7 +83,8 @@ class MacReconciler:
             return 0.0
         for told in changes(mac.status, written.status):
             context.events.publish(written, told.reason, told.note, warning=told.warning)
-        if left and phase is ClosingPhase.STOPPED and old_phase not in (None, phase) and not view.connected:
+        was_open = old is not None and old.phase is not ClosingPhase.STOPPED
+        if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
             context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
         waits = (
             await self._delete_orphans(view),
@@ -91,8 +109,7 @@ class MacReconciler:
                 return SETTLE_SECONDS
         self._removed_seconds.pop(name, None)
         context.fleet.forget(name)
-        self._access.pop(name, None)
-        self._wake_waiting_shards(name, None, ClosingPhase.OPEN)
+        self._wake_waiting_shards(name, None)
         return None
 
     def _take_up_exclusion(self, mac: MacAgent) -> None:
@@ -102,29 +119,19 @@ class MacReconciler:
             machine = known_machine(mac, context.fleet.view(mac.metadata.name))
             self._exclusions.restore(machine, stored_exclusion(stored, clock_seconds, context.now()), clock_seconds)
 
-    def _access_changed(self, mac: MacAgent) -> bool:
-        old = self._access.get(mac.metadata.name)
-        self._access[mac.metadata.name] = mac.spec.access
-        return old is not None and old != mac.spec.access
-
-    def _wake_waiting_shards(
-        self, mac: str, view: MacView | None, phase: ClosingPhase, *, access_changed: bool = False
-    ) -> None:
+    def _wake_waiting_shards(self, mac: str, shown: _Shown | None) -> None:
         """Wakes the shards that wait for a Mac when contact comes or goes, when it is another machine, when it calls
-        its attempts back, or when it opens something else: what runs there is told.
+        its attempts back, or when it opens something else: what runs there is told. None: it is gone.
 
         The Mac itself may not know them. Also wakes the settlement of its rows, which a new leader has to begin.
         """
-        old, old_phase = self._shown.pop(mac, None), self._phases.pop(mac, None)
-        if view is not None:
-            # A view holds all rows and attempts of its moment, which nobody needs any more.
-            self._shown[mac] = replace(view, machine=None, attempts={}, usage={}, rows=())
-            self._phases[mac] = phase
-            contact = None if old is None else (old.connected, old.identity, old_phase)
-            if contact == (view.connected, view.identity, phase) and not access_changed:
+        old = self._shown.pop(mac, None)
+        if shown is not None:
+            self._shown[mac] = shown
+            if old is not None and old.wakes == shown.wakes:
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
-        seen = [item for item in (old, view) if item is not None]
+        seen = [item.view for item in (old, shown) if item is not None]
         for shard in self._context.cache.all(AudioShard):
             if any(awaits(shard, item) for item in seen):
                 self._context.queue.add(key_of(shard))

@@ -99,5 +99,5 @@ def lane_memory_bytes(facts: MachineFacts) -> int | None:
     return max(known) if known and len(known) == len(caps) else None
 
 
-def offline_lanes(facts: MachineFacts) -> int:
-    return sum(pool.lanes for pool in facts.pools if pool.kind == OFFLINE)
+def offline_lanes(machine: MachineFacts | Machine) -> int:
+    return sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)
