@@ -33,7 +33,6 @@ MANIFEST_LIMIT_BYTES = 256 * 2**20
 MAX_LISTED_NAMES = 500_000
 """The most files below a prefix, whether they are clips or not. Their names are in memory together."""
 _FILE_SCHEME = "file://"
-_MEND_PATH = "create it, mount its volume or correct it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +148,7 @@ async def _list_prefix(storage: Storage, retrier: Retrier, prefix: PrefixInput, 
 
 async def _missing_prefix(storage: Storage, uri: str) -> VoxFleetError:
     if uri.startswith(_FILE_SCHEME):
-        missing = (
-            f"the folder {uri.removeprefix(_FILE_SCHEME)} does not exist, or this Mac does not see it; {_MEND_PATH}"
-        )
+        missing = _missing("folder", uri)
     else:
         missing = "no object's key begins with the prefix; upload the clips or correct it"
     hint = await spelling_hint(storage, uri)
@@ -166,9 +163,13 @@ async def _read_manifest(storage: Storage, retrier: Retrier, uri: str) -> bytes:
         if error.failure_class is FailureClass.INPUT_NOT_FOUND:
             # Of other addresses nothing is quoted: a presigned one is a secret.
             if uri.startswith(_FILE_SCHEME):
-                path = uri.removeprefix(_FILE_SCHEME)
-                message = f"the file {path} does not exist, or this Mac does not see it; {_MEND_PATH}"
+                message = _missing("file", uri)
             else:
                 message = f"{message}; upload it or correct the address"
             message += await spelling_hint(storage, uri)
         raise VoxFleetError(error.failure_class, f"spec.input.manifest.uri: {message}") from error
+
+
+def _missing(what: str, file_uri: str) -> str:
+    path = file_uri.removeprefix(_FILE_SCHEME)
+    return f"the {what} {path} does not exist, or this Mac does not see it; create it, mount its volume or correct it"
