@@ -101,18 +101,19 @@ class WebServer:
         handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         page = self.pages.get(handler.path.partition("?")[0], self.everything_else)
         status, content, headers = _decide(page, handler.headers.get)
+        announced_bytes = len(content)
+        # Decided before a byte is sent: a client that wants only the headers goes on at once, and its test sets the next cut.
+        if handler.command != "HEAD" and page.cut_after_bytes is not None and announced_bytes > page.cut_after_bytes:
+            content, page.cut_after_bytes = content[: page.cut_after_bytes], None
+            handler.close_connection = True
         handler.send_response(status)
-        sent = {"Content-Length": str(len(content)), **headers, **page.headers}
+        sent = {"Content-Length": str(announced_bytes), **headers, **page.headers}
         for name, value in sent.items():
             if value:
                 handler.send_header(name, value)
         handler.end_headers()
-        if handler.command == "HEAD":
-            return
-        if page.cut_after_bytes is not None and len(content) > page.cut_after_bytes:
-            content, page.cut_after_bytes = content[: page.cut_after_bytes], None
-            handler.close_connection = True
-        handler.wfile.write(content)
+        if handler.command != "HEAD":
+            handler.wfile.write(content)
 
 
 def _decide(page: Page, header: Callable[[str], str | None]) -> tuple[int, bytes, dict[str, str]]:
