@@ -102,7 +102,7 @@ class WebServer:
         page = self.pages.get(handler.path.partition("?")[0], self.everything_else)
         status, content, headers = _decide(page, handler.headers.get)
         announced_bytes = len(content)
-        # Decided before a byte is sent: a client that wants only the headers goes on at once, and its test sets the next cut.
+        # Decided before a byte is sent: a client that wants the headers alone goes on, and its test sets the next cut.
         if handler.command != "HEAD" and page.cut_after_bytes is not None and announced_bytes > page.cut_after_bytes:
             content, page.cut_after_bytes = content[: page.cut_after_bytes], None
             handler.close_connection = True
