@@ -8,8 +8,8 @@ from tests.unit.operator.decisions.job_objects import NOW, a_contract, a_job, a_
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import AudioBatchJobStatus
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import Blocker

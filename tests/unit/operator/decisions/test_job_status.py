@@ -27,9 +27,9 @@ from voxfleet_api.base import StatusModel
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_source import AcceptedSource
+from voxfleet_api.kinds.job_status import STATUS_CLIPS
 from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved, with_facts
