@@ -64,7 +64,7 @@ def failed(job: AudioBatchJob, ordinal: int, reason: str) -> AudioShard:
 def ending(job: AudioBatchJob, *shards: AudioShard) -> AudioBatchJobStatus:
     """The status once Finalize is committed."""
     everything = (*shards, committed(job, Stage.FINALIZE))
-    return plan_job(JobSnapshot(job, JobShards(everything), None), NOW).status
+    return plan_job(JobSnapshot(job, JobShards.of(job, everything), None), NOW).status
 
 
 def reasons(status: AudioBatchJobStatus) -> dict[str, tuple[str, str]]:

@@ -267,7 +267,7 @@ def test_waiting_for_a_mac_is_written_with_the_progress_and_other_states_at_once
     running, waiting, planning = states["running"].status, states["waiting for a Mac"].status, states["planning"].status
     assert only_progress_moved(running, waiting) and only_progress_moved(waiting, running)
     assert not only_progress_moved(planning, running)
-    assert not only_progress_moved(waiting, states["failed"].status)
+    assert not only_progress_moved(waiting, states["failed for a shard"].status)
 
 
 def test_a_missing_contract_is_looked_for_until_the_grace_ends_and_then_only_when_it_changes() -> None:
