@@ -70,6 +70,12 @@ def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
     assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
 
 
+def test_a_run_takes_no_more_lanes_than_its_job_allows(home: Home, refused: Path) -> None:
+    job = home.job("narrow", refused, job={"parallelism": 2}, quarantine=ALL)
+    summary = home.run_here("-f", job, "--lanes", "3")
+    assert (summary["rc"], summary["lanes"]) == (0, 2)
+
+
 def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Path) -> None:
     summary = home.run_here("-f", home.job("strict", refused, quarantine={"maxClips": 0}), "--lanes", "2")
     assert summary["rc"] == 1 and summary["ending"] == "Failed"
