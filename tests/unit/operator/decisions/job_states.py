@@ -24,7 +24,6 @@ LONG_BEFORE = "2026-11-20T20:00:00Z"
 LIVE: dict[str, Any] = {
     "attempt": 1,
     "mac": "mac-a",
-    "assignedAt": LONG_BEFORE,
     "attempts": [{"attempt": 1, "mac": "mac-a", "outcome": "Assigned"}],
 }
 STOPPED: dict[str, dict[str, object]] = {
@@ -131,7 +130,7 @@ def _running() -> dict[str, AudioBatchJob]:
 def _halted() -> dict[str, AudioBatchJob]:
     """With one shard that still runs."""
     running, found = running_job(), dict[str, AudioBatchJob]()
-    live = a_shard(running, Stage.PROCESS, 1, **LIVE)
+    live = a_shard(running, Stage.PROCESS, 1, assignedAt=LONG_BEFORE, **LIVE)
     found["halted by a failed shard"] = _with(running, decided(running, failed(running, 0, "ModelMismatch"), live))
     strict = _strict_job(haltFanOutPercent=1)
     poisoned = committed(strict, Stage.PROCESS, 0, succeeded=30, quarantined=30)
