@@ -197,6 +197,6 @@ def test_requirements_that_this_machine_does_not_meet_are_told(
 
 
 def test_the_bound_of_a_ladder_is_passed_on() -> None:
-    laddered = {"batching": {"ladder": {}}}
+    laddered: dict[str, Any] = {"batching": {"ladder": {}}}
     bound = passed_on(documents(contract={**laddered, "slo": {"offlineTailP95": "30s"}}))
     assert bound != passed_on(documents(contract=laddered))
