@@ -15,6 +15,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourS
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_operator.reconcile.contract.status import contract_status
+from voxfleet_operator.reconcile.mac.changes import changes
 
 INTRODUCTION = """# State -> conditions
 
@@ -22,13 +23,14 @@ Every state that an object can be in, and the conditions that its status then ha
 the condition is absent. `kstatus` is what the library of that name says, on which Flux and others wait.
 `test_conditions.py` decides each row anew, and fails when a condition or a reason of the closed list has no row.
 """
-KSTATUS = "kstatus"
+KSTATUS, EVENTS = "kstatus", "events"
 
 TEXTS: Mapping[type[Resource], str] = {
     AudioBatchJob: "A job waits, runs and ends as a batch/v1 Job does; `STATE` in `kubectl get abj` is the reason of"
     " Complete. Where the reason is a failure class, any class that no retry mends may stand there.",
     AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come.",
-    MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines.",
+    MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines. `events` are"
+    " what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for.",
     MachineHourStatement: "A statement only grows; it has no conditions.",
 }
@@ -63,10 +65,17 @@ def condition_sections(kstatus: Mapping[str, Mapping[str, str]]) -> list[Section
 def _section(kind: type[Resource], found: Mapping[str, Resource], kstatus: Mapping[str, str]) -> Section:
     types = [type_ for type_ in ConditionType if any(cell(resource, type_) for resource in found.values())]
     rows = {
-        name: {KSTATUS: kstatus[name], **{type_.value: cell(resource, type_) for type_ in types}}
+        name: {KSTATUS: kstatus[name], **{type_.value: cell(resource, type_) for type_ in types}, **_events(resource)}
         for name, resource in found.items()
     }
     return Section(kind.crd.kind, TEXTS[kind], "state", rows)
+
+
+def _events(resource: Resource) -> dict[str, str]:
+    if not isinstance(resource, MacAgent):
+        return {}
+    told = changes(mac_states()["takes attempts"].status, resource.status)
+    return {EVENTS: ", ".join(item.reason for item in told)}
 
 
 def conditions_of(resource: Resource) -> tuple[Condition, ...]:

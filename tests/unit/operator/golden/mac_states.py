@@ -14,6 +14,7 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.status import mac_status
 
@@ -44,7 +45,7 @@ EXCLUSION = MacExclusion(until="2026-11-20T22:10:00Z", failures=5, failure_class
 
 
 def mac_states() -> dict[str, MacAgent]:
-    incompatible = FACTS.model_copy(update={"runtime_compatible": False, "runtime_message": "mlx 0.1 is too old"})
+    incompatible = _facts(runtime_compatible=False, runtime_message="mlx 0.1 is too old")
     return {
         "nobody has seen it": MacAgent.load(mac_agent("mac-a")),
         "takes attempts": _mac(CONNECTED),
@@ -52,6 +53,9 @@ def mac_states() -> dict[str, MacAgent]:
         "out of contact since": _mac(
             replace(CONNECTED, connected=False, reason=Reason.SSH_UNREACHABLE, message="no route to host")
         ),
+        "rebooted": _mac(replace(CONNECTED, machine=_facts(boot_id="next"))),
+        "with an upgraded agent": _mac(replace(CONNECTED, machine=_facts(versions={"voxfleet": "9"}))),
+        "with another machine behind its name": _mac(replace(CONNECTED, machine=_facts(hardware_id="other"))),
         "with an incompatible runtime": _mac(replace(CONNECTED, machine=incompatible)),
         "with a row that does not verify": _mac(replace(CONNECTED, ledger_error="ledger row c#0: was changed")),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
@@ -63,6 +67,10 @@ def mac_states() -> dict[str, MacAgent]:
         "excluded because it fails too often": _mac(CONNECTED, exclusion=EXCLUSION),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
+
+
+def _facts(**changes: object) -> MachineFacts:
+    return FACTS.model_copy(update=changes)
 
 
 def _mac(
