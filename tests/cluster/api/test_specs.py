@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -12,32 +11,29 @@ from tests.cluster.api.bad_contracts import BAD_CONTRACTS
 from tests.cluster.api.bad_jobs import BAD_JOBS
 from tests.cluster.api.bad_macs_and_shards import BAD_MACS_AND_SHARDS
 from tests.cluster.api.good_specs import GOOD
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, changed
+from tests.rig.api_server import ApiServer, Refused
 
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
+from voxfleet_dev.controlplane import ControlPlane
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CRDS = sorted((REPOSITORY / "crds").glob("voxfleet.dev_*.yaml"))
 BAD = BAD_CONTRACTS | BAD_JOBS | BAD_MACS_AND_SHARDS
 
 
-def refused(control_plane: ControlPlane, *arguments: str, manifest: Json | None = None) -> str:
-    with pytest.raises(KubectlFailed) as caught:
-        control_plane.kubectl(*arguments, input=json.dumps(manifest) if manifest else None)
-    return caught.value.stderr
-
-
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_spec_is_refused_with_its_field_and_what_to_write(installed_crds: ControlPlane, name: str) -> None:
+def test_a_bad_spec_is_refused_with_its_field_and_what_to_write(server: ApiServer, name: str) -> None:
     case = BAD[name]
-    error = refused(installed_crds, "create", "--dry-run=server", "-f", "-", manifest=changed(case.base, case.changes))
+    with pytest.raises(Refused) as caught:
+        server.create(changed(case.base, case.changes), dry_run=True)
+    error = str(caught.value)
     assert re.search(rf"{re.escape(case.field)}\b|{re.escape(case.field)}[:\"]", error), error
     assert case.advice in error, error
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_spec_is_accepted(installed_crds: ControlPlane, name: str) -> None:
-    assert "created" in installed_crds.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(GOOD[name]))
+def test_a_good_spec_is_accepted(server: ApiServer, name: str) -> None:
+    assert server.create(GOOD[name], dry_run=True)["spec"]
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "examples").glob("*.yaml")), ids=lambda path: path.name)
@@ -46,11 +42,10 @@ def test_examples_are_accepted(installed_crds: ControlPlane, path: Path) -> None
     assert "dry run" in installed_crds.kubectl("apply", "--dry-run=server", "-f", "-", input=text)
 
 
-def test_every_kind_starts_unobserved(installed_crds: ControlPlane) -> None:
+def test_every_kind_starts_unobserved(server: ApiServer) -> None:
     """kstatus: an object that no controller has seen is in progress, not ready."""
     for name, base in (("contract", CONTRACT), ("job", JOB), ("shard", SHARD), ("mac", MAC)):
-        made = installed_crds.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(base))
-        assert json.loads(made)["status"]["observedGeneration"] == -1, name
+        assert server.create(base, dry_run=True)["status"]["observedGeneration"] == -1, name
 
 
 def test_every_rule_of_the_crds_has_a_case() -> None:

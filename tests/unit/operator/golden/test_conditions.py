@@ -124,7 +124,7 @@ VERBS: dict[str, dict[str, object]] = {
 JOB_FAULTS = (FailureClass.MODEL_MISMATCH, FailureClass.INVALID_INPUT)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32 - 1),
     macs=st.integers(1, 3),
