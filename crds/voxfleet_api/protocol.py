@@ -24,12 +24,12 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import FailedClip, QuarantinedClip
 from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_source import SourceSelect
+from voxfleet_api.kinds.job_status import FailedClip, QuarantinedClip
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow

@@ -67,7 +67,7 @@ async def _operate(options: OperatorOptions) -> None:
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.kube_system_uid()
 
-        cache, queue, metrics = Cache(), WorkQueue(standby=True), OperatorMetrics()
+        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop, background.ended)
         if options.health_port is not None:
             health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
@@ -110,9 +110,7 @@ async def _operate(options: OperatorOptions) -> None:
         working = [background.start(stack, workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)
-        queue.start()
-        for key in all_keys(cache):
-            queue.add(key)
+        queue.start(all_keys(cache))
         log.info("operator started", epoch=leader.epoch)
         await ended
         log.info("operator stops")

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 INITIAL_BACKOFF_SECONDS = 0.1
@@ -40,7 +40,8 @@ class QueueClosed(Exception):
 class WorkQueue:
     """To be used in one event loop. `clock` is monotonic, in seconds.
 
-    On a standby nobody takes keys, so it drops them until `start`; then its process adds every key there is.
+    A process begins as a standby, on which nobody takes keys: the queue drops them until `start`, which gets every key
+    there is.
     """
 
     def __init__(
@@ -49,7 +50,6 @@ class WorkQueue:
         *,
         initial_backoff_seconds: float = INITIAL_BACKOFF_SECONDS,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
-        standby: bool = False,
     ) -> None:
         self._clock = clock
         self._initial_backoff_seconds = initial_backoff_seconds
@@ -64,7 +64,7 @@ class WorkQueue:
         """Workers without a key. A key wakes one of them."""
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due_seconds = float("inf")
-        self._standby = standby
+        self._standby = True
         self._closed = False
         self.adds_total = 0
         self.retries_total = 0
@@ -74,9 +74,11 @@ class WorkQueue:
         """How many keys wait for a worker."""
         return len(self._ready)
 
-    def start(self) -> None:
-        """Ends the standby: from now on keys are kept."""
+    def start(self, keys: Iterable[Key] = ()) -> None:
+        """Ends the standby: from now on keys are kept, these first."""
         self._standby = False
+        for key in keys:
+            self.add(key)
 
     @property
     def delayed(self) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.rig.api_server import ApiServer
 
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
@@ -24,6 +26,12 @@ def installed_crds(control_plane: ControlPlane, crds_directory: Path) -> Control
     control_plane.apply(crds_directory)
     control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     return control_plane
+
+
+@pytest.fixture(scope="session")
+def server(installed_crds: ControlPlane) -> Iterator[ApiServer]:
+    with ApiServer(installed_crds) as server:
+        yield server
 
 
 @pytest.fixture

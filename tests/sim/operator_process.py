@@ -191,7 +191,7 @@ class OperatorProcess:
         self.crash()
 
     async def _operate(self) -> None:
-        kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic, standby=True)
+        kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic)
 
         def on_change(resource: Resource) -> None:
             for key in triggers().keys_of_change(resource, cache):
@@ -241,9 +241,7 @@ class OperatorProcess:
         }
         for _ in range(WORKERS):
             self.process.spawn(workers.run())
-        queue.start()
-        for key in all_keys(cache):
-            queue.add(key)
+        queue.start(all_keys(cache))
 
     def _make_fleet(self, kube: Kube, cache: Cache, queue: WorkQueue, leader: Leader) -> MacFleet:
         def on_change(mac: str, shard_uids: frozenset[str]) -> None:

@@ -87,7 +87,8 @@ def run(
     a name that contradicts the contract is refused. With -c it uses that agent's scratch, lanes, model cache and
     allow-list, which only works while that agent does not run. A job that names credentialsSecretRef gets
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL from the environment.
-    No machine-hours are signed.
+    No machine-hours are signed. The job's activeDeadlineSeconds and maxMachineSeconds stop the run; what only chooses
+    among Macs is told and not looked at.
 
     Ends with 0 when the job is complete, 1 when it failed or is beyond the contract's limits, 2 when documents,
     environment, options, input or model are wrong and nothing ran, 70 when it could not end because a disk or a file

@@ -10,8 +10,8 @@ from voxfleet_agent.lanes.lane_types import ClipVerdict
 from voxfleet_agent.stages.stage_context import Provenance
 from voxfleet_api.clip_warnings import WarningCode, WarningCount, warning_counts
 from voxfleet_api.failures import RULES, FailureClass, VoxFleetError
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, FailedClip, QuarantinedClip
 from voxfleet_api.kinds.contract_output import Timestamps
+from voxfleet_api.kinds.job_status import STATUS_CLIPS, FailedClip, QuarantinedClip
 from voxfleet_api.results import Counts
 from voxfleet_api.rows import Attestation, ClipStatus, ManifestRow, ResultRow, RowError, SynthesizedAudioFile, Timings
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.job_status import JobPlan
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, CommitRef, ShardResult
 from voxfleet_api.ranges import encode

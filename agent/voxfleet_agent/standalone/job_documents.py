@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from voxfleet_agent.standalone.cel_rules import violations
+from voxfleet_agent.standalone.fleet_fields import refusals
 from voxfleet_agent.yaml_validation import YAML_ERRORS, aliases, field_name, nearest, yaml_problem
 from voxfleet_agent.yaml_validation import problems as field_problems
 from voxfleet_api import API_VERSION, GROUP
@@ -77,11 +78,8 @@ def read_job(files: Sequence[DocumentFile]) -> JobDocuments:
         count = "has no AudioBatchJob" if not jobs else f"{len(jobs)} AudioBatchJobs"
         raise DocumentError(f"{where}: {count}; a run takes exactly one, give its file with -f")
     job = _parse(jobs[0], AudioBatchJob)
-    if job.spec.source is not None:
-        raise DocumentError(
-            f"{jobs[0].where}: spec.source: names a job of a cluster, which a run does not see; write input, or try the"
-            " failed clips of a finished run again with --retry-failed"
-        )
+    if problems := [*refusals(job.spec)]:
+        raise _refused(jobs[0], problems)
     return JobDocuments(job, _contract(documents, jobs[0], job))
 
 

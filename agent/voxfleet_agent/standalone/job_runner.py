@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from voxfleet_agent import blas
 from voxfleet_agent.lanes.lane_types import LaneHandle
@@ -18,6 +18,7 @@ from voxfleet_agent.stages.stage_runner import StageEnd, StageRunner, failure_of
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, Committed, FrozenPlan
 from voxfleet_agent.standalone.progress import REFRESH_SECONDS, ProgressReporter, StageProgress
 from voxfleet_agent.standalone.run_journal import RunJournal
+from voxfleet_agent.standalone.run_limit import RunLimit
 from voxfleet_agent.standalone.run_verdict import committed_beyond_halt, concerns_job, may_try_again
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
@@ -41,6 +42,8 @@ class RunResult:
     counts: Counts | None = None
     """Counts of the finalized job."""
     index_sha256: str | None = None
+    stopped: str | None = None
+    """Why clips were left undone, if the job's own limit stopped the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class _FanOut:
     waiting: deque[int]
     committed: dict[int, Committed] = field(default_factory=dict)
     failures: list[AttemptFailure] = field(default_factory=list)
+    stopped: str | None = None
 
 
 class JobRunner:
@@ -76,6 +80,7 @@ class JobRunner:
         self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal
         self._reporter = reporter
+        self._began_seconds = asyncio.get_running_loop().time()
         self._done: dict[int, _ShardDone] = {}
         """By ordinal of a Process shard."""
         self.worked = False
@@ -117,11 +122,12 @@ class JobRunner:
             self._reporter.say(f"input: {selection.text}{named}")
         return plan
 
-    async def run(self, plan: FrozenPlan) -> RunResult:
+    async def run(self, plan: FrozenPlan, limit: RunLimit | None = None) -> RunResult:
         """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
-        fan = await self._process(plan)
+        fan = await self._process(plan, limit)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
-        return await self._finalize(plan, committed, tuple(fan.failures))
+        found = await self._finalize(plan, committed, tuple(fan.failures))
+        return replace(found, stopped=fan.stopped)
 
     def _has_failed_clips(self) -> bool:
         """Whether the job was finalized with clips that failed or did not run."""
@@ -136,7 +142,7 @@ class JobRunner:
     def _planned(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
         self._reporter.show(StageProgress("Plan", done, total))
 
-    async def _process(self, plan: FrozenPlan) -> _FanOut:
+    async def _process(self, plan: FrozenPlan, limit: RunLimit | None) -> _FanOut:
         fan = _FanOut(deque())
         for ordinal in range(plan.shards):
             found = self._run_journal.delivered(self._specs.shard_uid(Stage.PROCESS, ordinal))
@@ -161,10 +167,15 @@ class JobRunner:
             if slow is not None:
                 self._reporter.say(f"warning: {slow.found}; {slow.mend}")
         refreshing = asyncio.create_task(self._refresh())
+        stop_seconds = None if limit is None else self._began_seconds + limit.seconds
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.timeout_at(stop_seconds), asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(self._work(plan, fan, lane))
+        except TimeoutError:
+            if limit is not None:
+                fan.stopped = limit.reason
+                self._reporter.say(f"stopped: {limit.reason}")
         finally:
             refreshing.cancel()
             await asyncio.wait({refreshing})

@@ -28,10 +28,12 @@ from voxfleet_agent.local_services import (
 )
 from voxfleet_agent.scratch import ATTEMPTS
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs, FrozenPlan
+from voxfleet_agent.standalone.fleet_fields import remarks
 from voxfleet_agent.standalone.job_runner import JobRunner, RunResult
 from voxfleet_agent.standalone.output_owner import OutputOwner, OutputTaken, claim_output, owner_of
 from voxfleet_agent.standalone.progress import ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
+from voxfleet_agent.standalone.run_limit import run_limit
 from voxfleet_agent.standalone.run_paths import FILE_SCHEME, RunPaths, remove_empty, remove_plan_traces
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
 from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
@@ -108,13 +110,17 @@ async def _run(
     _require_same(specs, paths, run_journal)
     runner = JobRunner(specs, local, storage, run_journal, reporter)
     stopwatch = Stopwatch(paths.state / "elapsed.json")
+    lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
+    for remark in remarks(specs.job.spec, local.machine.chip, local.machine.memory_bytes):
+        reporter.say(remark)
     result = RunResult(None, (), ())
     try:
         plan = await runner.plan(retry_failed=retry_failed)
         if isinstance(plan, FrozenPlan):
             # Only now, because a job that Plan refuses leaves nothing behind.
             await _claim_output(specs, paths, storage, owner, write=True)
-            result = await runner.run(plan)
+            limit = run_limit(specs.job.spec, lanes, stopwatch.before_milliseconds / 1000)
+            result = await runner.run(plan, limit)
         else:
             result = RunResult(None, (), plan)
         verdict = _verdict(specs, result)
@@ -122,7 +128,6 @@ async def _run(
         verdict = RunVerdict(RunEnding.PARKED, "interrupted")
     finally:
         elapsed = stopwatch.stop(runner.worked)
-    lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
     found, ladder_milliseconds, inherited = None, 0, 0
     if result.index_sha256 is not None:
         inheritance = InheritedResults(specs, run_journal, result)
@@ -187,7 +192,9 @@ async def _write_pace(specs: AttemptSpecs, storage: Storage, pace: RunPace, repo
 def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
     if result.plan is None:
         return refused(result.failures)
-    return judge(result.counts or Counts(), result.committed, result.failures, specs.contract.quarantine)
+    return judge(
+        result.counts or Counts(), result.committed, result.failures, specs.contract.quarantine, result.stopped
+    )
 
 
 @asynccontextmanager

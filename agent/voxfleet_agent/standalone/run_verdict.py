@@ -52,13 +52,21 @@ def committed_beyond_halt(committed: Iterable[Committed], halt_percent: int | No
 
 
 def judge(
-    counts: Counts, committed: Sequence[Committed], failures: Sequence[AttemptFailure], limits: Quarantine
+    counts: Counts,
+    committed: Sequence[Committed],
+    failures: Sequence[AttemptFailure],
+    limits: Quarantine,
+    stopped: str | None = None,
 ) -> RunVerdict:
-    """Returns the verdict on a run whose last attempt has ended. `failures`: one for each shard without a result."""
+    """Returns the verdict on a run whose last attempt has ended. `failures`: one for each shard without a result.
+    `stopped`: why the job's own limit stopped it.
+    """
     if failures:
         worked_on = counts.succeeded + counts.failed + counts.quarantined
         reason = f"{failures[0].failure_class}: {failures[0].message}"
         return RunVerdict(RunEnding.FAILED, reason, unusable=not worked_on and concerns_job(failures[0]))
+    if stopped is not None and counts.not_run:
+        return _failed(f"{counts.not_run} clip{'s' * (counts.not_run != 1)} did not run: {stopped}")
     failed = clip_limits.beyond_limits(counts, committed_beyond_halt(committed, limits.halt_fan_out_percent), limits)
     return RunVerdict(RunEnding.COMPLETE) if failed is None else _failed(failed[1])
 

@@ -34,6 +34,11 @@ class Stopwatch:
         self._began_seconds = now_seconds()
         self._previous = _stored(file)
 
+    @property
+    def before_milliseconds(self) -> int:
+        """Wall time of the earlier commands of this run."""
+        return self._previous.milliseconds
+
     def stop(self, worked: bool) -> Elapsed:
         """Returns the time up to now; a command that only shows a finished run adds no time."""
         if not worked:

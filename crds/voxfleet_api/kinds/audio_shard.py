@@ -28,7 +28,7 @@ from voxfleet_api.base import (
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import FailedClips, QuarantinedClips
+from voxfleet_api.kinds.job_status import FailedClips, QuarantinedClips
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 from voxfleet_api.results import PlanResult
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import EstimateBasis, FailedClip
+from voxfleet_api.kinds.job_status import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_batch_job import JobUsage
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
+from voxfleet_api.kinds.job_status import JobUsage
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import cast
 
 Json = dict[str, object]
@@ -79,6 +80,16 @@ STATEMENT: Json = {
 }
 REMOVE = object()
 """As a value in `changed`: the field is left out."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One wrong spec, the field that the answer names and words of the advice."""
+
+    base: Json
+    changes: dict[str, object]
+    field: str
+    advice: str
 
 
 def changed(base: Json, changes: dict[str, object]) -> Json:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json, changed
+from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
 from voxfleet_api.kinds import KINDS
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import kind_schema
 from voxfleet_operator.leader import LEASE_SECONDS
 
@@ -41,29 +40,28 @@ def spec_fields(pattern: str) -> list[tuple[str, str]]:
     ]
 
 
-def refusal(control_plane: ControlPlane, kind: str, path: str, value: object) -> str:
+def refusal(server: ApiServer, kind: str, path: str, value: object) -> str:
     base, around = NEEDS.get(path, (BASES[kind], {}))
-    body = json.dumps(changed(base, {**around, path: value}))
-    with pytest.raises(KubectlFailed) as caught:
-        control_plane.kubectl("create", "--dry-run=server", "-f", "-", input=body)
-    return caught.value.stderr
+    with pytest.raises(Refused) as caught:
+        server.create(changed(base, {**around, path: value}), dry_run=True)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "path"), spec_fields(DURATION_PATTERN))
-def test_no_duration_is_zero_or_endless(installed_crds: ControlPlane, kind: str, path: str) -> None:
-    assert f"{path}: " in (short := refusal(installed_crds, kind, path, "0s")) and "write a duration from" in short
+def test_no_duration_is_zero_or_endless(server: ApiServer, kind: str, path: str) -> None:
+    assert f"{path}: " in (short := refusal(server, kind, path, "0s")) and "write a duration from" in short
     longest = "10001h" if path == "spec.sharding.targetAudio" else TOO_LONG[0]
     for value in (longest, *TOO_LONG[1:]):
-        assert f"{path}: " in refusal(installed_crds, kind, path, value), value
+        assert f"{path}: " in refusal(server, kind, path, value), value
 
 
-def test_a_mac_is_not_lost_while_the_operator_changes_its_leader(installed_crds: ControlPlane) -> None:
+def test_a_mac_is_not_lost_while_the_operator_changes_its_leader(server: ApiServer) -> None:
     seconds = 3 * LEASE_SECONDS
-    told = refusal(installed_crds, "MacAgent", "spec.disconnect.lostAfter", f"{seconds - 1}s")
+    told = refusal(server, "MacAgent", "spec.disconnect.lostAfter", f"{seconds - 1}s")
     assert f"write a duration from {seconds}s to 24h" in told
 
 
 @pytest.mark.parametrize(("kind", "path"), spec_fields(SIZE_PATTERN))
-def test_no_size_is_zero_or_endless(installed_crds: ControlPlane, kind: str, path: str) -> None:
+def test_no_size_is_zero_or_endless(server: ApiServer, kind: str, path: str) -> None:
     for value in (0, "0", "0Gi", -1, 10**15, 2**63, str(10**15), "1000000Ti", "999999999999999Ti"):
-        assert f"{path}: " in refusal(installed_crds, kind, path, value), value
+        assert f"{path}: " in refusal(server, kind, path, value), value

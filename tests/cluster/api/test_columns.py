@@ -21,7 +21,7 @@ def condition(type_: str, status: str, reason: str) -> Json:
     return {"type": type_, "status": status, "reason": reason, "message": "m", "lastTransitionTime": SINCE}
 
 
-COUNTS = {"total": 100_000, "succeeded": 98_765, "failed": 0, "quarantined": 1_024}
+COUNTS = {"total": 100_000, "succeeded": 98_765, "failed for a shard": 0, "quarantined": 1_024}
 OBJECTS: dict[str, tuple[Json, Json]] = {
     "VoiceContract": (
         changed(
@@ -121,7 +121,7 @@ def test_the_state_tells_a_job_that_waits_for_a_mac_from_one_that_is_planned(
         "suspended": "Suspended",
         "finalizing": "Finalizing",
         "complete": "Finished",
-        "failed": "Failed",
+        "failed for a shard": "Failed",
     }
     for number, name in enumerate(wanted):
         put(installed_crds, namespace, changed(JOB, {"metadata.name": f"job-{number}"}), states[name].status.dump())

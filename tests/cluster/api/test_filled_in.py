@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json
-
-from voxfleet_dev.controlplane import ControlPlane
+from tests.rig.api_server import ApiServer
 
 OF_EVERY_JOB = """
     spec.cancel spec.macSelector.matchExpressions spec.macSelector.matchLabels spec.output.formats spec.parallelism
@@ -49,8 +47,8 @@ def added(written: Any, stored: Any, path: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", FILLED_IN)
-def test_a_field_that_nobody_uses_is_not_there(installed_crds: ControlPlane, name: str) -> None:
+def test_a_field_that_nobody_uses_is_not_there(server: ApiServer, name: str) -> None:
     """A new field with a default is marked NOT_FILLED_IN."""
     written, expected = FILLED_IN[name]
-    answer = installed_crds.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(written))
-    assert sorted(added(written["spec"], json.loads(answer)["spec"], "spec")) == sorted(expected.split())
+    answer = server.create(written, dry_run=True)
+    assert sorted(added(written["spec"], answer["spec"], "spec")) == sorted(expected.split())

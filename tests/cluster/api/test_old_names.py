@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 from tests.cluster.api.specs import JOB, MAC, REMOVE, Json, changed
+from tests.rig.api_server import ApiServer, Refused
 
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_dev.locations import REPOSITORY
 
 SECRET_KEY = {"name": "s", "key": "k"}
@@ -35,13 +34,11 @@ OLD: dict[str, tuple[Json, dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_an_old_name_is_refused_strictly(installed_crds: ControlPlane, name: str) -> None:
+def test_an_old_name_is_refused_strictly(server: ApiServer, name: str) -> None:
     base, changes, answer = OLD[name]
-    with pytest.raises(KubectlFailed) as caught:
-        installed_crds.kubectl(
-            "create", "--dry-run=server", "--validate=strict", "-f", "-", input=json.dumps(changed(base, changes))
-        )
-    assert answer in caught.value.stderr
+    with pytest.raises(Refused) as caught:
+        server.create(changed(base, changes), dry_run=True)
+    assert answer in str(caught.value)
 
 
 def test_the_changelog_has_the_table_of_old_names_and_new_ones() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from tests.cluster.api.specs import JOB, SHARD, STATEMENT, Json, changed
+from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_api.base import SpecModel
 from voxfleet_api.kinds import KINDS, AudioBatchJob, AudioShard, MachineHourStatement, Resource
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.audio_shard import AudioShardSpec
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementSpec
-from voxfleet_dev.controlplane import ControlPlane, KubectlFailed
 from voxfleet_generate.structural import Schema, kind_schema
 
 ADVICE = (
@@ -32,39 +31,39 @@ COMMIT: Json = {"attempt": 2, "sha256": "c" * 64}
 
 
 @pytest.fixture
-def job(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
-    installed_crds.apply(changed(JOB, {"metadata.name": "transition", "spec.billingKey": "team"}))
-    yield installed_crds
-    installed_crds.kubectl("delete", "abj", "transition", "--ignore-not-found")
+def job(server: ApiServer) -> Iterator[ApiServer]:
+    server.create(changed(JOB, {"metadata.name": "transition", "spec.billingKey": "team"}))
+    yield server
+    server.delete("AudioBatchJob", "transition")
 
 
 @pytest.fixture
-def shard(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
-    installed_crds.apply(changed(SHARD, {"metadata.name": "transition"}))
-    patch_status(installed_crds, {**ASSIGNED})
-    yield installed_crds
-    installed_crds.kubectl("delete", "ash", "transition", "--ignore-not-found")
+def shard(server: ApiServer) -> Iterator[ApiServer]:
+    server.create(changed(SHARD, {"metadata.name": "transition"}))
+    patch_status(server, {**ASSIGNED})
+    yield server
+    server.delete("AudioShard", "transition")
 
 
 @pytest.fixture
-def statement(installed_crds: ControlPlane) -> Iterator[ControlPlane]:
-    installed_crds.apply(changed(STATEMENT, {"metadata.name": "transition"}))
-    patch_cursors(installed_crds, 5, "chain-a", "chain-b")
-    yield installed_crds
-    installed_crds.kubectl("delete", "mhs", "transition", "--ignore-not-found")
+def statement(server: ApiServer) -> Iterator[ApiServer]:
+    server.create(changed(STATEMENT, {"metadata.name": "transition"}))
+    patch_cursors(server, 5, "chain-a", "chain-b")
+    yield server
+    server.delete("MachineHourStatement", "transition")
 
 
-def patch_cursors(control_plane: ControlPlane, sequence: int, *chains: str, key: str = "k") -> str:
+def patch_cursors(server: ApiServer, sequence: int, *chains: str, key: str = "k") -> dict[str, Any]:
     cursors = [{"chainId": chain, "sequence": sequence, "hash": "a" * 64, "ledgerKey": key} for chain in chains]
-    return patch(control_plane, "mhs", {"status": {"cursors": cursors}}, "--subresource=status")
+    return patch(server, "MachineHourStatement", {"status": {"cursors": cursors}}, "status")
 
 
-def patch(control_plane: ControlPlane, kind: str, body: Json, *flags: str) -> str:
-    return control_plane.kubectl("patch", kind, "transition", *flags, "--type=merge", "-p", json.dumps(body))
+def patch(server: ApiServer, kind: str, body: Json, subresource: str = "") -> dict[str, Any]:
+    return server.patch(kind, "transition", body, subresource)
 
 
-def patch_status(control_plane: ControlPlane, status: Json) -> str:
-    return patch(control_plane, "ash", {"status": status}, "--subresource=status")
+def patch_status(server: ApiServer, status: Json) -> dict[str, Any]:
+    return patch(server, "AudioShard", {"status": status}, "status")
 
 
 JOB_CHANGES: dict[str, object] = {
@@ -96,9 +95,9 @@ STATEMENT_CHANGES: dict[str, object] = {"mac": "mac-b", "month": "2026-12"}
 
 
 @pytest.mark.parametrize("field", JOB_CHANGES)
-def test_each_field_of_a_job_is_immutable_and_the_refusal_names_it(job: ControlPlane, field: str) -> None:
-    with pytest.raises(KubectlFailed, match=rf"spec\.{field}: .*{field} {ADVICE[0]}"):
-        patch(job, "abj", {"spec": {field: JOB_CHANGES[field]}})
+def test_each_field_of_a_job_is_immutable_and_the_refusal_names_it(job: ApiServer, field: str) -> None:
+    with pytest.raises(Refused, match=rf"spec\.{field}: .*{field} {ADVICE[0]}"):
+        patch(job, "AudioBatchJob", {"spec": {field: JOB_CHANGES[field]}})
 
 
 CLIPS: list[Json] = [{"id": "a", "uri": "file:///data/a.wav"}, {"id": "b", "uri": "file:///data/b.wav"}]
@@ -121,33 +120,33 @@ LISTS: dict[str, tuple[list[object], Callable[[list[object]], object]]] = {
 
 
 @pytest.fixture
-def job_with(installed_crds: ControlPlane) -> Iterator[Callable[[str, object], ControlPlane]]:
-    def apply(field: str, value: object) -> ControlPlane:
+def job_with(server: ApiServer) -> Iterator[Callable[[str, object], ApiServer]]:
+    def apply(field: str, value: object) -> ApiServer:
         body = changed(JOB, {"metadata.name": "transition"})
         spec = cast(Json, body["spec"])
         given = {k: item for k, item in value.items() if item is not None} if isinstance(value, dict) else value
         spec[field] = given
-        installed_crds.apply(body)
-        return installed_crds
+        server.create(body)
+        return server
 
     yield apply
-    installed_crds.kubectl("delete", "abj", "transition", "--ignore-not-found")
+    server.delete("AudioBatchJob", "transition")
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_is_not_reordered(job_with: Callable[[str, object], ControlPlane], name: str) -> None:
+def test_a_list_is_not_reordered(job_with: Callable[[str, object], ApiServer], name: str) -> None:
     items, within = LISTS[name]
     field = name.split(".")[0]
-    control_plane = job_with(field, within(items))
-    assert "patched" in patch(control_plane, "abj", {"spec": {field: within(items)}})
-    with pytest.raises(KubectlFailed, match=rf"spec\.{field}: .*{field} {ADVICE[0]}"):
-        patch(control_plane, "abj", {"spec": {field: within([*reversed(items)])}})
+    server = job_with(field, within(items))
+    patch(server, "AudioBatchJob", {"spec": {field: within(items)}})
+    with pytest.raises(Refused, match=rf"spec\.{field}: .*{field} {ADVICE[0]}"):
+        patch(server, "AudioBatchJob", {"spec": {field: within([*reversed(items)])}})
 
 
 @pytest.mark.parametrize("name", [name for name in LISTS if not name.endswith("values")])
-def test_a_list_names_nothing_twice(job_with: Callable[[str, object], ControlPlane], name: str) -> None:
+def test_a_list_names_nothing_twice(job_with: Callable[[str, object], ApiServer], name: str) -> None:
     items, within = LISTS[name]
-    with pytest.raises(KubectlFailed, match=r"write each value once|Duplicate value"):
+    with pytest.raises(Refused, match=r"write each value once|Duplicate value"):
         job_with(name.split(".")[0], within([items[0], items[0]]))
 
 
@@ -169,44 +168,45 @@ def test_every_list_of_a_frozen_spec_has_a_case() -> None:
     assert paths - {"macSelector.matchExpressions", "piece.inherits"} == set(LISTS)
 
 
-def test_an_optional_field_is_not_removed_either(job: ControlPlane) -> None:
-    with pytest.raises(KubectlFailed, match=rf"spec\.billingKey: .*billingKey {ADVICE[0]}"):
-        patch(job, "abj", {"spec": {"billingKey": None}})
+def test_an_optional_field_is_not_removed_either(job: ApiServer) -> None:
+    with pytest.raises(Refused, match=rf"spec\.billingKey: .*billingKey {ADVICE[0]}"):
+        patch(job, "AudioBatchJob", {"spec": {"billingKey": None}})
 
 
 @pytest.mark.parametrize("field", SHARD_CHANGES)
-def test_each_field_of_a_shard_is_immutable_and_the_refusal_names_it(shard: ControlPlane, field: str) -> None:
-    with pytest.raises(KubectlFailed, match=rf"spec\.{field}: .*{field} {ADVICE[1]}"):
-        patch(shard, "ash", {"spec": {field: SHARD_CHANGES[field]}})
+def test_each_field_of_a_shard_is_immutable_and_the_refusal_names_it(shard: ApiServer, field: str) -> None:
+    with pytest.raises(Refused, match=rf"spec\.{field}: .*{field} {ADVICE[1]}"):
+        patch(shard, "AudioShard", {"spec": {field: SHARD_CHANGES[field]}})
 
 
 @pytest.mark.parametrize("field", STATEMENT_CHANGES)
-def test_each_field_of_a_statement_is_immutable_and_the_refusal_names_it(statement: ControlPlane, field: str) -> None:
-    with pytest.raises(KubectlFailed, match=rf"spec\.{field}: .*{field} {ADVICE[1]}"):
-        patch(statement, "mhs", {"spec": {field: STATEMENT_CHANGES[field]}})
+def test_each_field_of_a_statement_is_immutable_and_the_refusal_names_it(statement: ApiServer, field: str) -> None:
+    with pytest.raises(Refused, match=rf"spec\.{field}: .*{field} {ADVICE[1]}"):
+        patch(statement, "MachineHourStatement", {"spec": {field: STATEMENT_CHANGES[field]}})
 
 
 @pytest.mark.parametrize(
     ("sequence", "chains"), [(4, ("chain-a", "chain-b")), (6, ("chain-a",)), (0, ())], ids=["lower", "one gone", "gone"]
 )
-def test_a_cursor_never_falls(statement: ControlPlane, sequence: int, chains: tuple[str, ...]) -> None:
-    with pytest.raises(KubectlFailed, match=ADVICE[5]):
+def test_a_cursor_never_falls(statement: ApiServer, sequence: int, chains: tuple[str, ...]) -> None:
+    with pytest.raises(Refused, match=ADVICE[5]):
         patch_cursors(statement, sequence, *chains)
 
 
-def test_a_cursor_keeps_its_key(statement: ControlPlane) -> None:
-    with pytest.raises(KubectlFailed, match=ADVICE[5]):
+def test_a_cursor_keeps_its_key(statement: ApiServer) -> None:
+    with pytest.raises(Refused, match=ADVICE[5]):
         patch_cursors(statement, 6, "chain-a", "chain-b", key="another")
 
 
-def test_a_cursor_moves_on_and_chains_join(statement: ControlPlane) -> None:
-    assert "patched" in patch_cursors(statement, 9, "chain-b", "chain-a", "chain-c")
+def test_a_cursor_moves_on_and_chains_join(statement: ApiServer) -> None:
+    cursors = patch_cursors(statement, 9, "chain-b", "chain-a", "chain-c")["status"]["cursors"]
+    assert [cursor["sequence"] for cursor in cursors] == [9, 9, 9]
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-11", ""])
-def test_a_month_is_one(installed_crds: ControlPlane, month: str) -> None:
-    with pytest.raises(KubectlFailed, match=r"spec\.month"):
-        installed_crds.apply(changed(STATEMENT, {"spec.month": month}))
+def test_a_month_is_one(server: ApiServer, month: str) -> None:
+    with pytest.raises(Refused, match=r"spec\.month"):
+        server.create(changed(STATEMENT, {"spec.month": month}))
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ JOB_EDITS: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("field", JOB_EDITS)
-def test_how_a_job_runs_may_change(job: ControlPlane, field: str) -> None:
+def test_how_a_job_runs_may_change(job: ApiServer, field: str) -> None:
     for value in JOB_EDITS[field]:
-        assert "patched" in patch(job, "abj", {"spec": {field: value}})
+        assert patch(job, "AudioBatchJob", {"spec": {field: value}})["spec"].get(field) == value
 
 
 def test_each_field_that_may_change_has_a_case() -> None:
@@ -247,10 +247,10 @@ def test_each_field_that_may_change_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("value", [False, None])
-def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) -> None:
-    patch(job, "abj", {"spec": {"cancel": True}})
-    with pytest.raises(KubectlFailed, match=rf"spec\.cancel: .*{ADVICE[6]}"):
-        patch(job, "abj", {"spec": {"cancel": value}})
+def test_a_cancelled_job_does_not_start_again(job: ApiServer, value: object) -> None:
+    patch(job, "AudioBatchJob", {"spec": {"cancel": True}})
+    with pytest.raises(Refused, match=rf"spec\.cancel: .*{ADVICE[6]}"):
+        patch(job, "AudioBatchJob", {"spec": {"cancel": value}})
 
 
 @pytest.mark.parametrize(
@@ -262,17 +262,17 @@ def test_a_cancelled_job_does_not_start_again(job: ControlPlane, value: object) 
         pytest.param({"specDigest": DIGEST_B}, ADVICE[3], id="same attempt, other spec"),
     ],
 )
-def test_the_fencing_token(shard: ControlPlane, status: Json, advice: str) -> None:
-    with pytest.raises(KubectlFailed, match=advice):
+def test_the_fencing_token(shard: ApiServer, status: Json, advice: str) -> None:
+    with pytest.raises(Refused, match=advice):
         patch_status(shard, status)
 
 
-def test_the_next_attempt_may_go_to_another_mac(shard: ControlPlane) -> None:
-    assert "patched" in patch_status(shard, {"attempt": 3, "mac": "mac-b", "specDigest": DIGEST_B})
+def test_the_next_attempt_may_go_to_another_mac(shard: ApiServer) -> None:
+    assert patch_status(shard, {"attempt": 3, "mac": "mac-b", "specDigest": DIGEST_B})["status"]["mac"] == "mac-b"
 
 
 @pytest.mark.parametrize("commit", [{"attempt": 2, "sha256": "d" * 64}, None], ids=["changed", "removed"])
-def test_a_commit_stands(shard: ControlPlane, commit: Json | None) -> None:
+def test_a_commit_stands(shard: ApiServer, commit: Json | None) -> None:
     patch_status(shard, {"commit": COMMIT})
-    with pytest.raises(KubectlFailed, match=ADVICE[4]):
+    with pytest.raises(Refused, match=ADVICE[4]):
         patch_status(shard, {"commit": commit})

@@ -105,6 +105,7 @@ async def test_the_next_attempt_ends_the_last_one_in_the_same_write(kube: Kube, 
 
 async def test_a_conflict_brings_the_newer_object_into_the_cache(kube: Kube, shard: AudioShard) -> None:
     cache, queue = Cache(), WorkQueue()
+    queue.start()
     cache.put(shard)
     context = Context(
         api=kube,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.component.agent.agent_rig import COMMIT, process_spec, request_for, running_agent
+from tests.rig.agent_command import invoke
 
 from voxfleet_api.ledger import SignedRow, public_key
 
@@ -31,13 +32,13 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def started(*words: str | Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "voxfleet_agent", *map(str, words)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_init_makes_a_key_and_a_token_once(config: Path, tmp_path: Path) -> None:
-    first, second = command("init", "--config", config), command("init", "--config", config)
+    first, second = invoke("init", "--config", config), invoke("init", "--config", config)
     assert first.returncode == second.returncode == 0, first.stderr
     assert first.stdout == second.stdout
     public_key(first.stdout.strip())
@@ -48,26 +49,26 @@ def test_init_makes_a_key_and_a_token_once(config: Path, tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_named(config: Path, tmp_path: Path) -> None:
-    served = command("serve", "--config", config)
+    served = started("serve", "--config", config)
     assert served.returncode == 1 and "tokenFile" in served.stderr and "init" in served.stderr
     assert "Traceback" not in served.stderr
-    command("init", "--config", config)
+    invoke("init", "--config", config)
     (tmp_path / "secrets" / "ledger.pem").chmod(0o644)
-    served = command("serve", "--config", config)
+    served = started("serve", "--config", config)
     assert served.returncode == 1 and "ledgerKeyFile" in served.stderr and "chmod 600" in served.stderr
-    absent = command("serve", "--config", tmp_path / "none.yaml")
+    absent = started("serve", "--config", tmp_path / "none.yaml")
     assert absent.returncode == 1 and "none.yaml" in absent.stderr
 
 
 def test_help_shows_examples() -> None:
     for words in (("init",), ("serve",), ("ledger", "export"), ("ledger", "verify")):
-        shown = command(*words, "--help")
+        shown = invoke(*words, "--help")
         assert shown.returncode == 0 and f"Example: voxfleet-agent {' '.join(words)}" in shown.stdout
 
 
 async def test_the_ledger_is_exported_and_verified(config: Path, tmp_path: Path) -> None:
-    assert command("init", "--config", config).returncode == 0
-    empty = command("ledger", "verify", "--config", config)
+    assert invoke("init", "--config", config).returncode == 0
+    empty = invoke("ledger", "verify", "--config", config)
     assert empty.returncode == 1 and "has this agent run yet?" in empty.stderr
     async with running_agent(tmp_path) as agent:
         request = request_for(process_spec())
@@ -75,12 +76,12 @@ async def test_the_ledger_is_exported_and_verified(config: Path, tmp_path: Path)
         agent.stage.answers.put_nowait(COMMIT)
         await agent.until(request, "Succeeded")
     (tmp_path / "secrets" / "ledger.pem").write_bytes(agent.key_pem())
-    exported = command("ledger", "export", "--config", config)
+    exported = invoke("ledger", "export", "--config", config)
     rows = [SignedRow.load(json.loads(line)) for line in exported.stdout.splitlines()]
     assert [signed.row.sequence for signed in rows] == [0, 1, 2]
-    assert "3 rows verified" in command("ledger", "verify", "--config", config).stdout
+    assert "3 rows verified" in invoke("ledger", "verify", "--config", config).stdout
 
     changed = tmp_path / "rows.jsonl"
     changed.write_text(exported.stdout.replace('"activity": "Work"', '"activity": "Setup"'))
-    verified = command("ledger", "verify", "--config", config, "--rows", changed)
+    verified = invoke("ledger", "verify", "--config", config, "--rows", changed)
     assert verified.returncode == 1 and rows[1].name in verified.stderr

@@ -155,6 +155,15 @@ async def test_a_session_outlives_a_fault_in_what_it_wakes(rig: Rig) -> None:
     await mac.agent.heard("/v1/renew")
 
 
+async def test_the_views_of_a_fleet_are_looked_up_and_not_copied(rig: Rig) -> None:
+    """Reconcilers ask for all of them at every turn, on a fleet of 500 Macs too."""
+    mac = await rig.start_mac(StandInAgent())
+    views = rig.fleet.views()
+    rig.fleet.ensure(mac.resource("mac-01"))
+    connected = await rig.connected("mac-01")
+    assert list(views) == ["mac-01"] and views["mac-01"] is connected
+
+
 async def test_a_stalled_stream_is_noticed(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
     rig.fleet.ensure(mac.resource("mac-01"))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.rig.agent_command import invoke
 from tests.unit.agent.ladder.paper_lane import fetching
 
 from voxfleet_agent.engine.compute_dtype import FLOAT32
@@ -93,14 +92,13 @@ def show_and_draw(table: LadderTable, folder: Path) -> None:
             }
         )
     )
-    argv = [sys.executable, "-m", "voxfleet_agent", "ladder", "-c", str(config)]
     picture = folder / "ladders.svg"
-    shown = subprocess.run([*argv, "--plot", str(picture)], capture_output=True, text=True, check=True)
-    assert "paper & pencil" in shown.stdout
+    shown = invoke("ladder", "-c", config, "--plot", picture)
+    assert "paper & pencil" in shown.stdout, shown.stderr
     assert f"{table.chosen} is used" in shown.stdout
     drawn = picture.read_text()
     assert drawn.startswith("<?xml") and drawn.rstrip().endswith("</svg>")
-    (described,) = json.loads(subprocess.run([*argv, "-o", "json"], capture_output=True, text=True, check=True).stdout)
+    (described,) = json.loads(invoke("ladder", "-c", config, "-o", "json").stdout)
     assert described["chosen"] == table.chosen
     assert len(described["tiers"]) == 3
 

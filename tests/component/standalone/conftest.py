@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -15,11 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from structlog.testing import capture_logs
-from typer.testing import CliRunner
+from tests.rig.agent_command import invoke
 
-from voxfleet_agent import core_dumps, logs
-from voxfleet_agent.main import app
 from voxfleet_api.results import ResultIndex
 from voxfleet_api.rows import ResultRow
 from voxfleet_dev.mac import agent_environment
@@ -74,17 +70,7 @@ class Home:
 
     def invoke(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
         """Runs the command in this process; for commands that load no model, as a start costs more than they do."""
-        variables: dict[str, str | None] = {**dict.fromkeys(os.environ), **self.environment(**more)}
-        with pytest.MonkeyPatch.context() as patch, capture_logs():
-            # Both would change this process for good.
-            patch.setattr(core_dumps, "hide_memory", lambda: None)
-            patch.setattr(logs, "configure", lambda: None)
-            # Handlers of earlier tests write to streams that are closed by now.
-            patch.setattr(logging.getLogger(), "handlers", [])
-            ended = CliRunner().invoke(app, [*map(str, words)], env=variables)
-        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
-            raise ended.exception
-        return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
+        return invoke(*words, environment=self.environment(**more))
 
     def run(self, *words: str | Path, **more: str) -> dict[str, Any]:
         """Runs `run`; returns its summary, with its exit code as `rc`."""

@@ -1,4 +1,4 @@
-"""Ctrl-C while a run waits for its storage."""
+"""Ctrl-C, and the job's own deadline, while a run waits for its storage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from tests.component.standalone.conftest import Home
+from tests.component.standalone.conftest import ALL, Home
 
 from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
@@ -47,6 +47,24 @@ async def test_a_run_that_only_waited_for_its_storage_is_parked(
     assert (planned.ran, waited.ran) == (True, False)
     assert (planned.verdict.ending, waited.verdict.ending) == (RunEnding.PARKED, RunEnding.PARKED)
     assert "nothing ran" not in summary_text(waited) and "goes on where this one stopped" in summary_text(waited)
+
+
+async def test_a_deadline_stops_a_run_merges_what_is_done_and_the_same_command_goes_on(
+    home: Home, refused: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(storage: Storage, uri: str, limit: int) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    job = home.job("late", refused, job={"activeDeadlineSeconds": 1}, quarantine=ALL)
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "list_names", hangs)
+        stopped = await run_in(home, job)
+    assert stopped.verdict.ending is RunEnding.FAILED and stopped.figures is not None
+    assert "1 clip did not run" in stopped.verdict.reason and "activeDeadlineSeconds, 1" in stopped.verdict.reason
+    assert stopped.figures.counts.not_run == 1, "what was done is merged, and the rest is told"
+    home.job("late", refused, job={"activeDeadlineSeconds": 600}, quarantine=ALL)
+    assert (await run_in(home, job)).verdict.ending is RunEnding.COMPLETE
 
 
 async def run_in(home: Home, file: Path) -> RunSummary:

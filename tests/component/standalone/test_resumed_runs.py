@@ -83,7 +83,7 @@ def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mend
     job = home.job("mended", folder, job={"sharding": {"targetAudio": "30m"}})
     first = home.run("-f", job)
     assert (first["rc"], first["figures"]["classes"]) == (1, {"InputNotFound": 1})
-    shown = home.agent("run", "-f", job)
+    shown = home.invoke("run", "-f", job)
     assert shown.returncode == 1 and "nothing ran" in shown.stdout
     assert shown.stdout.index("--retry-failed tries again what failed") < shown.stdout.index("to run it anew")
     assert shown.stdout.count("--retry-failed") == 1
@@ -99,7 +99,7 @@ def test_failed_clips_of_a_finished_run_are_tried_again_once_their_cause_is_mend
     assert {name: row.text for name, row in rows.items()} == {name: expected()[name] for name in GOOD[:4]}
     bundle = ReproBundle.model_validate_json((local(first["output"]) / "repro" / "bundle.json").read_bytes())
     assert {run.attempt for run in bundle.runs} == {row.attempt for row in rows.values()}
-    assert not home.run("-f", job, "--retry-failed")["ran"], "no clip failed"
+    assert not home.run_here("-f", job, "--retry-failed")["ran"], "no clip failed"
 
 
 def test_a_retry_runs_no_other_clip_again_unless_the_model_was_replaced(home: Home, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_second_state_folder_does_not_write_over_an_unfinished_output(home: Ho
     job = home.job("shared", clips, quarantine=LENIENT)
     assert home.agent("run", "-f", job, VOXFLEET_CRASH_AT="commit-uploaded@2").returncode == EXIT_CODE
     other = home.folder / "other-state"
-    refused = home.agent("run", "-f", job, "--state", other)
+    refused = home.invoke("run", "-f", job, "--state", other)
     assert refused.returncode == 1 and f"state folder {home.state}/voxfleet/runs/shared-" in refused.stderr
     assert not list(other.glob("runs/*")), "a refused run leaves no folder"
     assert home.run("-f", job)["rc"] == 0

@@ -70,6 +70,12 @@ def test_a_refused_run_leaves_no_folder(home: Home, tmp_path: Path) -> None:
     assert not (home.folder / "out").exists() and not list(home.state.glob("voxfleet/runs/*"))
 
 
+def test_a_run_takes_no_more_lanes_than_its_job_allows(home: Home, refused: Path) -> None:
+    job = home.job("narrow", refused, job={"parallelism": 2}, quarantine=ALL)
+    summary = home.run_here("-f", job, "--lanes", "3")
+    assert (summary["rc"], summary["lanes"]) == (0, 2)
+
+
 def test_beyond_the_contract_s_limits_the_run_has_failed(home: Home, refused: Path) -> None:
     summary = home.run_here("-f", home.job("strict", refused, quarantine={"maxClips": 0}), "--lanes", "2")
     assert summary["rc"] == 1 and summary["ending"] == "Failed"
@@ -120,7 +126,7 @@ def test_wrong_documents_or_settings_end_with_2_and_say_why(
 def test_missing_inputs_or_models_end_with_2(
     home: Home, clips: Path, changes: dict[str, object], expected_message: str
 ) -> None:
-    ended = home.agent("run", "-f", home.job("wrong", clips, job=changes))
+    ended = home.invoke("run", "-f", home.job("wrong", clips, job=changes))
     assert ended.returncode == 2 and expected_message in ended.stdout and "Traceback" not in ended.stderr
     assert not (home.folder / "out").exists() or not list((home.folder / "out").glob("*/index.json"))
 
@@ -156,7 +162,7 @@ def test_a_job_copied_from_a_cluster_does_not_write_into_the_cluster_s_folder(ho
     documents[1]["metadata"]["uid"] = uid
     file = home.folder / "copied.yaml"
     file.write_text(yaml.safe_dump_all(documents))
-    ended = home.agent("run", "-f", file)
+    ended = home.invoke("run", "-f", file)
     assert ended.returncode == 1 and "leave metadata.uid out" in ended.stderr
 
 
@@ -174,17 +180,17 @@ def test_an_agent_s_configuration_is_used_only_while_the_agent_does_not_run(home
     config.write_text(yaml.safe_dump(settings))
     serving = Scratch(scratch, 2**30, 0)
     try:
-        held = home.agent("run", "-f", job, "-c", config)
+        held = home.invoke("run", "-f", job, "-c", config)
     finally:
         serving.close()
     assert held.returncode == 1 and "is running and holds its scratch folder" in held.stderr
-    summary = home.run("-f", job, "-c", config)
+    summary = home.run_here("-f", job, "-c", config)
     assert summary["rc"] == 0, summary
     assert len(rows_of(local(summary["output"]))) == 1 and not files_below(scratch)
     assert not (home.folder / "agent" / "state" / "journal.sqlite3").exists()
 
     config.write_text(yaml.safe_dump({**settings, "allow": [f"file://{home.folder}/"]}))
-    elsewhere = home.run("-f", home.job("denied", refused), "-c", config)
+    elsewhere = home.run_here("-f", home.job("denied", refused), "-c", config)
     assert elsewhere["rc"] == 2 and "AccessDenied" in elsewhere["reason"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from voxfleet_api.kinds.audio_batch_job import AudioBatchJobStatus
+from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptSpec, S3Credentials
 

@@ -11,15 +11,9 @@ from functools import cached_property
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceContract
-from voxfleet_api.kinds.audio_batch_job import (
-    CLEANUP_FINALIZER,
-    AcceptedContract,
-    AudioBatchJobStatus,
-    ClipCounts,
-    JobEstimate,
-    JobPlan,
-)
+from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
+from voxfleet_api.kinds.job_status import AcceptedContract, AudioBatchJobStatus, ClipCounts, JobEstimate, JobPlan
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.metering.usage import usage_bound
 from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful

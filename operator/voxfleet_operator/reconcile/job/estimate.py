@@ -13,8 +13,8 @@ from math import ceil
 from statistics import median
 
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_batch_job import EstimateBasis, JobEstimate, JobPlan
 from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.kinds.job_status import EstimateBasis, JobEstimate, JobPlan
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total

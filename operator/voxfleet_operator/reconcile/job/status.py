@@ -10,7 +10,8 @@ from voxfleet_api.clip_limits import beyond_limits
 from voxfleet_api.clip_warnings import warning_counts
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import (
+from voxfleet_api.kinds.contract_limits import Quarantine
+from voxfleet_api.kinds.job_status import (
     STATUS_CLIPS,
     AudioBatchJobStatus,
     ClipCounts,
@@ -20,7 +21,6 @@ from voxfleet_api.kinds.audio_batch_job import (
     ShardCounts,
     StoredFile,
 )
-from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage

@@ -69,8 +69,10 @@ def availability(mac: MacAgent, view: MacView, now: datetime, exclusion: MacExcl
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 
-def accepted(mac: MacAgent, now: datetime) -> ConditionVerdict:
-    """Whether the spec can be used. What the API server cannot check is checked here."""
+def accepted(mac: MacAgent, view: MacView, now: datetime) -> ConditionVerdict:
+    """Whether the spec can be used. What the API server cannot check is checked here, and by the session."""
+    if view.reason is Reason.INVALID_SPEC:
+        return ConditionVerdict(False, Reason.INVALID_SPEC, view.message)
     try:
         standing(mac.spec.availability, now)
     except UnusableHours as error:

@@ -32,7 +32,7 @@ def mac_status(
     """
     moment = datetime.fromisoformat(now)
     verdicts = {
-        ConditionType.ACCEPTED: accepted(mac, moment),
+        ConditionType.ACCEPTED: accepted(mac, view, moment),
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),

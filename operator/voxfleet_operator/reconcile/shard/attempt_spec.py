@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import JobPlan
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
+from voxfleet_api.kinds.job_status import JobPlan
 from voxfleet_api.protocol import (
     AttemptRequest,
     AttemptSpec,

@@ -13,7 +13,7 @@ from voxfleet_agent.stages.result_rows import RowTally
 from voxfleet_api.clip_warnings import MAX_WARNING_CODES, RowWarning, WarningCode, WarningCount, warning_counts
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
+from voxfleet_api.kinds.job_status import STATUS_CLIPS
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.rows import ClipStatus, ResultRow, RowError
 

@@ -45,6 +45,13 @@ def test_a_run_ends_by_its_counts(counts: Counts, ending: RunEnding) -> None:
     assert verdict.ending is ending and bool(verdict.reason) == (ending is RunEnding.FAILED)
 
 
+def test_a_run_that_its_own_limit_stopped_says_so_unless_all_was_done() -> None:
+    assert judge(Counts(succeeded=19, not_run=1), [], [], LIMITS, "too late").reason == "1 clip did not run: too late"
+    assert judge(Counts(succeeded=20), [], [], LIMITS, "too late").ending is RunEnding.COMPLETE
+    found = judge(Counts(succeeded=19, not_run=1), [], [failure(FailureClass.TRANSPORT)], LIMITS, "too late")
+    assert found.reason == "Transport: why", "what failed first counts"
+
+
 def test_a_shard_without_result_fails_the_run() -> None:
     verdict = judge(Counts(succeeded=20), [], [failure(FailureClass.TRANSPORT)], LIMITS)
     assert verdict.ending is RunEnding.FAILED and verdict.reason == "Transport: why"

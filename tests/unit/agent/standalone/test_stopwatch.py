@@ -22,6 +22,7 @@ def test_the_parts_of_a_run_add_up_and_showing_it_changes_nothing(tmp_path: Path
     second = stopped(file, 1.5, 21)
     assert second == Elapsed(3500, "2026-11-21T22:00:00.000Z")
     assert stopped(file, 9, 22, worked=False) == second
+    assert Stopwatch(file).before_milliseconds == 3500
 
 
 def test_a_damaged_file_loses_only_the_earlier_time(tmp_path: Path) -> None:

@@ -100,8 +100,10 @@ async def test_other_schemes_are_bounded_too() -> None:
     for uri in ("s3://calls/mine/a", "https://host/mine/a"):
         storage.check(uri)
     for uri in ("s3://calls/theirs/a", "https://host/theirs/a", "https://host/mine/%2e%2e/theirs/a"):
-        with pytest.raises(VoxFleetError):
+        with pytest.raises(VoxFleetError) as caught:  # and not for lack of credentials or of such a host
             await storage.head(uri)
+        assert caught.value.failure_class is FailureClass.ACCESS_DENIED
+        assert "spec.access of the MacAgent" in caught.value.message or ".." in caught.value.message
 
 
 async def test_anothers_clips_say_nothing_about_whether_this_mac_sees_the_input(data: Path) -> None:

@@ -9,8 +9,9 @@ from tests.unit.operator.decisions.memory_api import sha
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceContract
-from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER, AudioBatchJobStatus
+from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body
@@ -63,7 +64,7 @@ def failed(job: AudioBatchJob, ordinal: int, reason: str) -> AudioShard:
 def ending(job: AudioBatchJob, *shards: AudioShard) -> AudioBatchJobStatus:
     """The status once Finalize is committed."""
     everything = (*shards, committed(job, Stage.FINALIZE))
-    return plan_job(JobSnapshot(job, JobShards(everything), None), NOW).status
+    return plan_job(JobSnapshot(job, JobShards.of(job, everything), None), NOW).status
 
 
 def reasons(status: AudioBatchJobStatus) -> dict[str, tuple[str, str]]:

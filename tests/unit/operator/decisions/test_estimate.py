@@ -12,8 +12,8 @@ from tests.unit.operator.decisions.job_objects import LATER, NOW, PLAN, a_job, a
 from tests.unit.operator.decisions.memory_api import sha
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_batch_job import JobEstimate, JobPlan
 from voxfleet_api.kinds.audio_shard import ShardPiece, Stage
+from voxfleet_api.kinds.job_status import JobEstimate, JobPlan
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.estimate import ShardTime, job_estimate, meaningful, shard_share
 from voxfleet_operator.reconcile.job.shards import JobShards

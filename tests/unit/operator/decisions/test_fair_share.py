@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.operator.decisions.test_place import NOW, a_job, a_mac, a_shard, run
+from tests.unit.operator.decisions.placement_objects import NOW, a_job, a_mac, a_shard, run
 
 from voxfleet_operator.metering.recent_use import HALF_LIFE_SECONDS, decay
 from voxfleet_operator.placement.order import LANE_SECONDS, LONGEST_WAIT_SECONDS, NamespaceTurns, queue_of_jobs

@@ -97,7 +97,9 @@ async def test_no_table_of_the_operator_remembers_jobs_that_are_gone() -> None:
         for agent in world.agents.values():
             agent.failures, agent.failure_rate = MACHINE_FAILURES, 0.4
         world.api.add(job_body(f"night-{number}"))
+        world.api.add(job_body(f"unplaced-{number}", macSelector={"matchLabels": {"site": "nowhere"}}))
         await world.settle(60)
+        world.api.user_deletes(AudioBatchJob, "team", f"unplaced-{number}")
         calm(world)
         await world.settle(150)
         world.api.user_deletes(AudioBatchJob, "team", f"night-{number}")

@@ -27,9 +27,9 @@ from voxfleet_api.base import StatusModel
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_source import AcceptedSource
+from voxfleet_api.kinds.job_status import STATUS_CLIPS
 from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved, with_facts
@@ -267,7 +267,7 @@ def test_waiting_for_a_mac_is_written_with_the_progress_and_other_states_at_once
     running, waiting, planning = states["running"].status, states["waiting for a Mac"].status, states["planning"].status
     assert only_progress_moved(running, waiting) and only_progress_moved(waiting, running)
     assert not only_progress_moved(planning, running)
-    assert not only_progress_moved(waiting, states["failed"].status)
+    assert not only_progress_moved(waiting, states["failed for a shard"].status)
 
 
 def test_a_missing_contract_is_looked_for_until_the_grace_ends_and_then_only_when_it_changes() -> None:

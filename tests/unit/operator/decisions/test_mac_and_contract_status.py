@@ -1,4 +1,4 @@
-"""What the statuses of a Mac and of a contract say."""
+"""What the statuses of a Mac and of a contract say beside their conditions, of which golden/conditions.md has all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.unit.operator.decisions.job_objects import LATER, NOW, a_contract
 from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
+from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, SILENT
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
@@ -29,86 +30,11 @@ def test_a_contract_publishes_its_digest() -> None:
     assert contract_status(found.model_copy(update={"status": status}), LATER) == status
 
 
-CONNECTED = MacView(
-    "mac-a",
-    connected=True,
-    reason=Reason.CONNECTED,
-    message="",
-    machine=facts(Agent("mac-a", Clock(), World().random)),
-)
-SILENT = replace(CONNECTED, connected=False, machine=None)
-
-MACS: dict[str, tuple[MacView, dict[str, object], dict[str, tuple[str, str]]]] = {
-    "fine": (
-        CONNECTED,
-        {},
-        {
-            "Accepted": ("True", "Accepted"),
-            "Reachable": ("True", "Connected"),
-            "RuntimeCompatible": ("True", "Compatible"),
-            "LedgerVerified": ("True", "Verified"),
-            "Available": ("True", "Available"),
-        },
-    ),
-    "not connected yet": (
-        replace(SILENT, reason=Reason.CONNECTING, message="the first connection is under way"),
-        {},
-        {"Reachable": ("Unknown", "Connecting"), "Available": ("Unknown", "Connecting")},
-    ),
-    "wrong host key": (
-        replace(SILENT, reason=Reason.HOST_KEY_MISMATCH, message="spec.ssh.hostKeys"),
-        {},
-        {"Reachable": ("False", "HostKeyMismatch"), "Available": ("False", "HostKeyMismatch")},
-    ),
-    "missing Secret": (
-        replace(SILENT, reason=Reason.SECRET_NOT_FOUND, message="Secret voxfleet-system/mac-a"),
-        {},
-        {"Reachable": ("False", "SecretNotFound"), "LedgerVerified": ("Unknown", "Unknown")},
-    ),
-    "changed row": (
-        replace(CONNECTED, ledger_error="ledger row c#0: was changed"),
-        {},
-        {"LedgerVerified": ("False", "RowRefused"), "Available": ("False", "RowRefused")},
-    ),
-    "unschedulable": (
-        CONNECTED,
-        {"unschedulable": True},
-        {"Reachable": ("True", "Connected"), "Available": ("False", "Unschedulable")},
-    ),
-    "draining": (
-        CONNECTED,
-        {"drain": {}},
-        {"Available": ("False", "Draining"), "Draining": ("False", "Drained")},
-    ),
-    "outside its window": (
-        SILENT,
-        {"availability": {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}},
-        {"Accepted": ("True", "Accepted"), "Available": ("False", "OutsideWindow")},
-    ),
-    "after its rental": (
-        CONNECTED,
-        {"availability": {"rentalEnd": "2026-01-01T00:00:00Z"}},
-        {"Available": ("False", "OutsideRental")},
-    ),
-    "in a zone that does not exist": (
-        CONNECTED,
-        {"availability": {"timeZone": "Europe/Berln", "windows": [{"start": "10:00", "end": "11:00"}]}},
-        {"Accepted": ("False", "InvalidSpec"), "Available": ("False", "InvalidSpec")},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MACS)
-def test_mac_conditions(name: str) -> None:
-    view, spec, want = MACS[name]
-    mac = MacAgent.load(mac_agent("mac-a", **spec))
-    status = mac_status(mac, view, NOW)
-    found = {item.type: (item.status, item.reason) for item in status.conditions}
-    assert {type_: found[type_] for type_ in want} == want
-    reachable = find(status.conditions, ConditionType.REACHABLE)
-    assert reachable is not None
-    if not view.connected:
-        assert reachable.message == view.message, "the fleet's own words tell what to do"
+@pytest.mark.parametrize("reason", OUT_OF_REACH)
+def test_a_mac_out_of_reach_is_told_in_the_fleets_own_words(reason: Reason) -> None:
+    view = replace(SILENT, reason=reason, message="what to do")
+    reachable = find(mac_status(MacAgent.load(mac_agent("mac-a")), view, NOW).conditions, ConditionType.REACHABLE)
+    assert reachable is not None and reachable.message == "what to do"
 
 
 @pytest.mark.parametrize(

@@ -1,71 +1,30 @@
-"""Placement: which Mac, in which order, and why none."""
+"""Placement: which Mac, and in which order."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from tests.unit.operator.decisions.placement_objects import (
+    MODEL,
+    NIGHT,
+    NOW,
+    SAME_CHIP,
+    a_job,
+    a_mac,
+    a_shard,
+    placed,
+    run,
+)
 
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
-from voxfleet_api.taints import Taint, Toleration, TolerationOperator
+from voxfleet_api.taints import Toleration, TolerationOperator
 from voxfleet_operator.placement import filters
-from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import (
     MacSlot,
     PendingShard,
-    PlacementJob,
-    PlacementPlan,
-    PlacementSnapshot,
-    Unavailable,
 )
-from voxfleet_operator.reconcile.mac.availability import Obstacle
-
-NOW = 100.0
-MODEL = "sha256:" + "0" * 64
-ACCESS = (Access(namespace_selector=LabelSelector(), uri_prefixes=("file:///data/",)),)
-
-
-def a_job(name: str = "job", namespace: str = "team", **fields: object) -> PlacementJob:
-    job = PlacementJob(
-        uid=f"{namespace}/{name}",
-        namespace=namespace,
-        name=name,
-        created="2026-11-20T22:00:00Z",
-        uris=("file:///data/in/", "file:///data/out/"),
-        parallelism=10,
-        model_digest=MODEL,
-    )
-    return replace(job, **fields)  # type: ignore[arg-type] # the fields of PlacementJob
-
-
-def a_shard(job: PlacementJob, ordinal: int = 0, **fields: object) -> PendingShard:
-    uid = f"{job.uid}/{ordinal}"
-    shard = PendingShard(uid=uid, name=uid, job=job, stage=Stage.PROCESS, ordinal=ordinal, next_attempt=1)
-    return replace(shard, **fields)  # type: ignore[arg-type] # the fields of PendingShard
-
-
-def a_mac(name: str = "mac-a", **fields: object) -> MacSlot:
-    return replace(MacSlot(name=name, access=ACCESS, free_lanes=1), **fields)  # type: ignore[arg-type] # of MacSlot
-
-
-def placed(plan: PlacementPlan) -> dict[str, str]:
-    return {assignment.shard_uid: assignment.mac for assignment in plan.assignments}
-
-
-def run(shards: list[PendingShard], macs: list[MacSlot], **fields: object) -> PlacementPlan:
-    snapshot = PlacementSnapshot(tuple(shards), tuple(macs))
-    return place(replace(snapshot, **fields), NOW)  # type: ignore[arg-type] # the fields of PlacementSnapshot
-
-
-NIGHT = (Taint(key="rented", value="night"),)
-SAME_CHIP = Requirements(homogeneous=True)
 
 CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
     "a free lane is taken": ([a_shard(a_job())], [a_mac()], {"team/job/0": "mac-a"}),
@@ -248,230 +207,7 @@ def test_cases(name: str) -> None:
     assert placed(run(shards, macs, namespace_labels=labels)) == want
 
 
-REASONS: dict[str, tuple[list[MacSlot], str]] = {
-    "counts and one detail": (
-        [
-            a_mac("mac-a", free_lanes=0),
-            a_mac("mac-b", unavailable=filters.UNREACHABLE, detail="the SSH host key is not the pinned one"),
-        ],
-        "0/2 Macs fit: 1 has no free lane, 1 unreachable (mac-b: the SSH host key is not the pinned one)",
-    ),
-    "several Macs, one phrase": (
-        [a_mac("mac-a", free_lanes=0), a_mac("mac-b", free_lanes=0)],
-        "0/2 Macs fit: 2 have no free lane",
-    ),
-    "no Macs": ([], "0/0 Macs fit: there is no MacAgent; apply one"),
-    "no file name is told": (
-        [a_mac(access=())],
-        "0/1 Macs fit: 1 gives this namespace no access to the job's addresses (spec.access of MacAgent)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REASONS)
-def test_pending_reasons(name: str) -> None:
-    macs, want = REASONS[name]
-    assert run([a_shard(a_job())], macs).pending == {"team/job": want}
-
-
-PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "unreachable": ({"unavailable": filters.UNREACHABLE}, {}, {}),
-    "are unschedulable": ({"unavailable": filters.UNSCHEDULABLE}, {}, {}),
-    "are being deleted": ({"unavailable": filters.DELETED}, {}, {}),
-    "report another Mac's hardware or key": ({"unavailable": filters.DUPLICATE}, {}, {}),
-    "have an incompatible runtime": ({"unavailable": filters.INCOMPATIBLE}, {}, {}),
-    "have ledger rows that do not verify": ({"unavailable": filters.UNVERIFIED}, {}, {}),
-    "draining": ({"unavailable": filters.DRAINING}, {}, {}),
-    "have a spec.availability that cannot be read": ({"unavailable": filters.UNUSABLE_HOURS}, {}, {}),
-    "are outside their availability window": ({"unavailable": filters.OUTSIDE_WINDOW}, {}, {}),
-    "are outside their rental": ({"unavailable": filters.OUTSIDE_RENTAL}, {}, {}),
-    "are excluded because they fail too often": ({"unavailable": filters.FAILS_TOO_OFTEN}, {}, {}),
-    "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
-    "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
-    "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),
-    "have agents too old to keep the clips of a manifest within spec.access; upgrade them": (
-        {},
-        {"names_clips_elsewhere": True},
-        {},
-    ),
-    "have agents too old for spec.only and spec.source; upgrade them": ({}, {"chooses_clips": True}, {}),
-    "have agents too old to run a part of a shard; upgrade them": ({}, {}, {"is_piece": True}),
-    "close before the shard would end": ({"closes_seconds": NOW + 1}, {}, {}),
-    "lack memory (need 16Gi)": ({"memory_bytes": 2**33}, {"requirements": Requirements(memory="16Gi")}, {}),
-    "have another chip (need M2 or M4)": ({"chip": "Apple M1"}, {"requirements": Requirements(chips=("M2", "M4"))}, {}),
-    "have another chip than the job began on (Apple M2)": (
-        {"chip": "Apple M1"},
-        {"requirements": SAME_CHIP, "chip": "Apple M2"},
-        {},
-    ),
-    "have lanes too small for the model, which has 1025 MiB": (
-        {"lane_memory_bytes": 2**30},
-        {"model_bytes": 2**30 + 1},
-        {},
-    ),
-    "are short of scratch space": ({"lacks_scratch": True}, {}, {}),
-    "pause after a failure": ({"not_before_seconds": NOW + 1}, {}, {}),
-    "have no free lane": ({"free_lanes": 0}, {}, {}),
-    "plan or finalize other jobs": ({"free_control_slots": 0}, {}, {"stage": Stage.PLAN}),
-}
-"""What is wrong with two Macs, a job and its shard, by the phrase that says so."""
-
-
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_each_reason_has_its_phrase(phrase: str) -> None:
-    mac, job, shard = PHRASES[phrase]
-    plan = run([a_shard(a_job(**job), **shard)], [a_mac("mac-a", **mac), a_mac("mac-b", **mac)])
-    assert plan.pending == {"team/job": f"0/2 Macs fit: 2 {phrase}"}
-    assert not plan.assignments
-
-
-@pytest.mark.parametrize("phrase", [phrase for phrase in PHRASES if PHRASES[phrase][1]])
-def test_jobs_that_differ_in_one_thing_are_judged_apart(phrase: str) -> None:
-    mac, job, _ = PHRASES[phrase]
-    shards = [a_shard(a_job("a")), a_shard(a_job("b", **job)), a_shard(a_job("c"))]
-    assert placed(run(shards, [a_mac(free_lanes=3, **mac)])) == {"team/a/0": "mac-a", "team/c/0": "mac-a"}
-
-
-def test_the_mac_that_failed_a_shard_says_so() -> None:
-    plan = run([a_shard(a_job(), avoid="mac-a")], [a_mac("mac-a"), a_mac("mac-b", free_lanes=0)])
-    assert plan.pending == {"team/job": "0/2 Macs fit: 1 has no free lane, 1 just failed this shard"}
-
-
-def test_every_phrase_of_the_filters_has_a_row() -> None:
-    fixed = {item.plural for item in vars(filters).values() if isinstance(item, Unavailable)}
-    assert fixed - set(PHRASES) == {filters.JUST_FAILED.plural}
-    assert set(filters.WHOLE_MAC_PHRASES) == set(Obstacle)
-
-
-def test_a_job_that_waits_for_its_own_parallelism_has_no_reason() -> None:
-    assert run([a_shard(a_job(parallelism=1, live_lanes=1))], [a_mac()]).pending == {}
-
-
 def test_wakes_when_the_first_pause_ends() -> None:
     shards = [a_shard(a_job(), 0, not_before_seconds=NOW + 7), a_shard(a_job(), 1, not_before_seconds=NOW + 3)]
     assert run(shards, [a_mac()]).wake_after_seconds == 3
     assert run([a_shard(a_job())], [a_mac()]).wake_after_seconds is None
-
-
-jobs = st.builds(
-    lambda name, namespace, parallelism, live, **more: a_job(
-        name, namespace, parallelism=parallelism, live_lanes=live, **more
-    ),
-    st.sampled_from("xyz"),
-    st.sampled_from("ab"),
-    st.integers(1, 4),
-    st.integers(0, 3),
-    priority=st.integers(-1, 1),
-    tolerations=st.sampled_from([(), (), (Toleration(key="rented", value="night"),)]),
-    requirements=st.sampled_from(
-        [Requirements(), Requirements(), SAME_CHIP, Requirements(memory="8Gi", chips=("M2",), homogeneous=True)]
-    ),
-    mac_selector=st.sampled_from([LabelSelector(), LabelSelector(match_labels={"site": "a"})]),
-    model_bytes=st.sampled_from([None, 2**30]),
-)
-
-
-@st.composite
-def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
-    chosen = draw(st.lists(jobs, max_size=5, unique_by=lambda job: job.uid))
-    macs = [
-        a_mac(
-            f"mac-{number}",
-            free_lanes=draw(st.integers(0, 3)),
-            free_control_slots=draw(st.integers(0, 2)),
-            unavailable=draw(st.sampled_from([None, None, filters.UNREACHABLE])),
-            not_before_seconds=draw(st.sampled_from([0.0, NOW + 5])),
-            loaded_models=draw(st.sampled_from([frozenset(), frozenset({MODEL})])),
-            labels={"site": draw(st.sampled_from("ab")), "name": str(number)},
-            chip=draw(st.sampled_from(["Apple M2", "Apple M4"])),
-            memory_bytes=draw(st.sampled_from([2**32, 2**33])),
-            lane_memory_bytes=draw(st.sampled_from([None, 2**29, 2**30])),
-            taints=draw(st.sampled_from([(), (), NIGHT])),
-            runs_pieces=draw(st.booleans()),
-        )
-        for number in range(draw(st.integers(0, 4)))
-    ]
-    shards = [
-        a_shard(
-            job,
-            ordinal,
-            stage=draw(st.sampled_from([Stage.PROCESS, Stage.PROCESS, Stage.FINALIZE])),
-            next_attempt=draw(st.integers(1, 8)),
-            avoid=draw(st.sampled_from([None, "mac-0"])),
-            replaces_lost=draw(st.booleans()),
-            is_piece=draw(st.booleans()),
-        )
-        for job in chosen
-        for ordinal in range(draw(st.integers(0, 6)))
-    ]
-    return PlacementSnapshot(tuple(draw(st.permutations(shards))), tuple(draw(st.permutations(macs))))
-
-
-@given(snapshots())
-def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
-    plan = place(snapshot, NOW)
-    by_uid = {shard.uid: shard for shard in snapshot.shards}
-    macs = {mac.name: mac for mac in snapshot.macs}
-    chosen = [(by_uid[assignment.shard_uid], assignment) for assignment in plan.assignments]
-    assert len({assignment.shard_uid for assignment in plan.assignments}) == len(plan.assignments)
-    assert all(assignment.attempt == shard.next_attempt for shard, assignment in chosen)
-    lanes = Counter(assignment.mac for shard, assignment in chosen if shard.needs_lane)
-    slots = Counter(assignment.mac for shard, assignment in chosen if not shard.needs_lane)
-    assert all(count <= macs[mac].free_lanes for mac, count in lanes.items())
-    assert all(count <= macs[mac].free_control_slots for mac, count in slots.items())
-    assert all(macs[mac].unavailable is None and macs[mac].not_before_seconds <= NOW for mac in lanes | slots)
-    news = Counter(shard.job.uid for shard, _ in chosen if shard.needs_lane and not shard.replaces_lost)
-    for shard, _ in chosen:
-        if shard.needs_lane and not shard.replaces_lost:
-            assert shard.job.live_lanes + news[shard.job.uid] <= shard.job.parallelism
-
-
-def fits(shard: PendingShard, mac: MacSlot) -> bool:
-    access = filters.has_access(shard.job, mac, {})
-    reason = filters.static_reason(
-        shard.job, mac, has_access=access, needs_lane=shard.needs_lane, is_piece=shard.is_piece
-    )
-    return reason is None
-
-
-@given(snapshots())
-def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: PlacementSnapshot) -> None:
-    """Whatever is placed fits, and what is left out would fit nowhere that still has room."""
-    plan = place(snapshot, NOW)
-    by_uid, macs = {shard.uid: shard for shard in snapshot.shards}, {mac.name: mac for mac in snapshot.macs}
-    chips: dict[str, set[str]] = defaultdict(set)
-    lanes, slots, live = Counter[str](), Counter[str](), Counter[str]()
-    for assignment in plan.assignments:
-        shard, mac = by_uid[assignment.shard_uid], macs[assignment.mac]
-        assert fits(shard, mac)
-        (lanes if shard.needs_lane else slots)[mac.name] += 1
-        live[shard.job.uid] += shard.needs_lane and not shard.replaces_lost
-        if shard.needs_lane and shard.job.requirements.homogeneous:
-            chips[shard.job.uid].add(mac.chip)
-    assert all(len(found) == 1 for found in chips.values())
-    placed_uids = {assignment.shard_uid for assignment in plan.assignments}
-    for shard in snapshot.shards:
-        job = shard.job
-        within = not shard.needs_lane or shard.replaces_lost or job.live_lanes + live[job.uid] < job.parallelism
-        if shard.uid in placed_uids or not within:
-            continue
-        room = {
-            mac.name
-            for mac in snapshot.macs
-            if fits(shard, mac)
-            and mac.not_before_seconds <= NOW
-            and (mac.free_lanes - lanes[mac.name] if shard.needs_lane else mac.free_control_slots - slots[mac.name]) > 0
-            and (not shard.needs_lane or job.uid not in chips or mac.chip in chips[job.uid])
-        }
-        assert room <= {shard.avoid}
-        assert job.uid in plan.pending
-
-
-@given(snapshots())
-def test_the_order_of_a_snapshot_does_not_matter(snapshot: PlacementSnapshot) -> None:
-    ordered = replace(
-        snapshot,
-        shards=tuple(sorted(snapshot.shards, key=lambda shard: shard.uid)),
-        macs=tuple(sorted(snapshot.macs, key=lambda mac: mac.name)),
-    )
-    assert place(ordered, NOW) == place(snapshot, NOW) == place(snapshot, NOW)

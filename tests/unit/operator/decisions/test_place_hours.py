@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.operator.decisions.test_place import NOW, a_job, a_mac, a_shard, placed, run
+from tests.unit.operator.decisions.placement_objects import NOW, a_job, a_mac, a_shard, placed, run
 
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.placement import filters

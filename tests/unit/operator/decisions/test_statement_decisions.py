@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.unit.operator.decisions.attempt_objects import UID, record, report, shard_with
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
-from tests.unit.operator.decisions.test_shard_decide import UID, record, report, shard_with
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioShard, MachineHourStatement

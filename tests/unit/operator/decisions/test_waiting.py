@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.unit.operator.decisions.attempt_objects import record, shard_with
 from tests.unit.operator.decisions.job_objects import a_job, a_shard, committed, failed
-from tests.unit.operator.decisions.test_shard_decide import record, shard_with
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, ShardPiece, Stage

@@ -27,7 +27,17 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def queue(clock: HandClock) -> WorkQueue:
-    return WorkQueue(clock, initial_backoff_seconds=1.0, max_backoff_seconds=10.0)
+    queue = WorkQueue(clock, initial_backoff_seconds=1.0, max_backoff_seconds=10.0)
+    queue.start()
+    return queue
+
+
+@pytest.fixture
+def running() -> WorkQueue:
+    """By the real clock."""
+    queue = WorkQueue()
+    queue.start()
+    return queue
 
 
 async def test_many_adds_before_the_work_starts_are_one(queue: WorkQueue) -> None:
@@ -92,34 +102,31 @@ async def test_no_delay_means_now(queue: WorkQueue) -> None:
     assert queue.depth == 1
 
 
-async def test_a_waiting_worker_is_woken_by_an_add() -> None:
-    queue = WorkQueue()
-    worker = asyncio.create_task(queue.get())
+async def test_a_waiting_worker_is_woken_by_an_add(running: WorkQueue) -> None:
+    worker = asyncio.create_task(running.get())
     await asyncio.sleep(0)
-    queue.add(A)
+    running.add(A)
     assert await worker == A
 
 
-async def test_a_waiting_worker_is_woken_by_a_shorter_delay() -> None:
-    queue = WorkQueue()
-    queue.add_after(A, 3600)
-    worker = asyncio.create_task(queue.get())
+async def test_a_waiting_worker_is_woken_by_a_shorter_delay(running: WorkQueue) -> None:
+    running.add_after(A, 3600)
+    worker = asyncio.create_task(running.get())
     await asyncio.sleep(0)
-    queue.add_after(B, 0.01)
+    running.add_after(B, 0.01)
     assert await worker == B
 
 
-async def test_two_waiting_workers_both_get_a_key() -> None:
-    queue = WorkQueue()
-    workers = [asyncio.create_task(queue.get()) for _ in range(2)]
+async def test_two_waiting_workers_both_get_a_key(running: WorkQueue) -> None:
+    workers = [asyncio.create_task(running.get()) for _ in range(2)]
     await asyncio.sleep(0)
-    queue.add(A)
-    queue.add(B)
+    running.add(A)
+    running.add(B)
     assert set(await asyncio.gather(*workers)) == {A, B}
 
 
-async def test_a_key_wakes_one_worker() -> None:
-    queue, looks = WorkQueue(), 0
+async def test_a_key_wakes_one_worker(running: WorkQueue) -> None:
+    queue, looks = running, 0
     tick = queue.tick
 
     def counted_tick() -> None:
@@ -138,54 +145,49 @@ async def test_a_key_wakes_one_worker() -> None:
     await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def test_the_key_of_a_worker_that_is_cancelled_goes_to_another() -> None:
-    queue = WorkQueue()
-    first, second = [asyncio.create_task(queue.get()) for _ in range(2)]
+async def test_the_key_of_a_worker_that_is_cancelled_goes_to_another(running: WorkQueue) -> None:
+    first, second = [asyncio.create_task(running.get()) for _ in range(2)]
     await asyncio.sleep(0)
-    queue.add(A)
+    running.add(A)
     first.cancel()
     assert await second == A
     assert first.cancelled()
 
 
-async def test_a_worker_that_was_cancelled_while_it_waited_takes_no_key() -> None:
-    queue = WorkQueue()
-    first, second = [asyncio.create_task(queue.get()) for _ in range(2)]
+async def test_a_worker_that_was_cancelled_while_it_waited_takes_no_key(running: WorkQueue) -> None:
+    first, second = [asyncio.create_task(running.get()) for _ in range(2)]
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
-    queue.add(A)
+    running.add(A)
     assert await second == A
 
 
-async def test_a_delay_that_ends_wakes_a_worker_that_waits() -> None:
-    queue = WorkQueue()
-    workers = [asyncio.create_task(queue.get()) for _ in range(2)]
+async def test_a_delay_that_ends_wakes_a_worker_that_waits(running: WorkQueue) -> None:
+    workers = [asyncio.create_task(running.get()) for _ in range(2)]
     await asyncio.sleep(0)
-    queue.add_after(A, 0.02)
-    queue.add_after(B, 0.01)
+    running.add_after(A, 0.02)
+    running.add_after(B, 0.01)
     assert [await workers[0], await workers[1]] == [B, A]
 
 
-async def test_closing_ends_all_workers() -> None:
-    queue = WorkQueue()
-    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+async def test_closing_ends_all_workers(running: WorkQueue) -> None:
+    workers = [asyncio.create_task(running.get()) for _ in range(3)]
     await asyncio.sleep(0)
-    queue.close()
+    running.close()
     answers = await asyncio.gather(*workers, return_exceptions=True)
     assert [type(answer) for answer in answers] == [QueueClosed] * 3
 
 
 async def test_the_queue_of_a_standby_does_not_grow(clock: HandClock) -> None:
-    queue = WorkQueue(clock, standby=True)
+    queue = WorkQueue(clock)
     queue.add(A)
     queue.add_after(B, 5.0)
     clock.seconds += 10
     queue.tick()
     assert queue.depth == queue.adds_total == 0
-    queue.start()
-    queue.add(A)
-    assert await queue.get() == A
+    queue.start([A, B])
+    assert [await queue.get(), await queue.get()] == [A, B]
 
 
 async def test_delays_that_an_earlier_one_made_needless_are_forgotten(queue: WorkQueue, clock: HandClock) -> None:

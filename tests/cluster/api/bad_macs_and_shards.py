@@ -1,0 +1,99 @@
+"""MacAgents and AudioShards that the API server refuses."""
+
+from __future__ import annotations
+
+from tests.cluster.api.specs import MAC, REMOVE, SHARD, Bad
+
+BAD_MACS_AND_SHARDS: dict[str, Bad] = {
+    "mac with one taint twice": Bad(
+        MAC, {"spec.taints": [{"key": "rented"}, {"key": "rented", "value": "night"}]}, "spec.taints[1]", "Duplicate"
+    ),
+    "mac with a taint that is not built": Bad(
+        MAC, {"spec.taints": [{"key": "rented", "effect": "NoExecute"}]}, "spec.taints[0].effect", "supported values"
+    ),
+    "process shard without an ordinal": Bad(
+        SHARD, {"spec.ordinal": REMOVE}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "shard with an ordinal and no indexes": Bad(
+        SHARD, {"spec.indexes": REMOVE}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "plan shard with clips": Bad(
+        SHARD, {"spec.stage": "Plan"}, "spec", "ordinal and indexes belong to the Process stage"
+    ),
+    "plan shard that is a part": Bad(
+        SHARD,
+        {
+            "spec.stage": "Plan",
+            "spec.ordinal": REMOVE,
+            "spec.indexes": REMOVE,
+            "spec.piece": {"path": "0", "inherits": ["parent-uid"], "afterAttempt": 3},
+        },
+        "spec",
+        "piece belongs to the Process stage",
+    ),
+    "part of a shard with a path of other digits": Bad(
+        SHARD, {"spec.piece": {"path": "02", "inherits": ["uid"], "afterAttempt": 3}}, "spec.piece.path", "should match"
+    ),
+    "part of a shard that comes from none": Bad(
+        SHARD, {"spec.piece": {"path": "0", "inherits": [], "afterAttempt": 3}}, "spec.piece.inherits", "at least 1"
+    ),
+    "shard with broken ranges": Bad(SHARD, {"spec.indexes": "0-3,,7"}, "spec.indexes", "should match"),
+    "mac without a pinned host key": Bad(MAC, {"spec.ssh.hostKeys": []}, "spec.ssh.hostKeys", "at least 1 items"),
+    "mac with a host key of a broken type": Bad(
+        MAC, {"spec.ssh.hostKeys": ["ssh-dss " + "A" * 68]}, "spec.ssh.hostKeys[0]", "should match"
+    ),
+    "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
+    "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),
+    "mac whose access says nothing of namespaces": Bad(
+        MAC,
+        {"spec.access": [{"uriPrefixes": ["file:///data/"]}]},
+        "spec.access[0].namespaceSelector",
+        "Required value",
+    ),
+    "mac without a token": Bad(MAC, {"spec.tokenSecretRef": REMOVE}, "spec.tokenSecretRef", "Required value"),
+    "mac that opens a prefix without a slash": Bad(
+        MAC, {"spec.access": [{"uriPrefixes": ["file:///data"]}]}, "spec.access[0].uriPrefixes[0]", "should match"
+    ),
+    "mac with windows of no time zone": Bad(
+        MAC,
+        {"spec.availability": {"windows": [{"start": "20:00", "end": "06:00"}]}},
+        "spec.availability",
+        "write timeZone beside windows",
+    ),
+    "mac with a window of no length": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"start": "20:00", "end": "20:00"}]}},
+        "spec.availability.windows[0]",
+        "a whole day is start: '00:00', end: '24:00'",
+    ),
+    "mac with a window at no time": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"start": "20:60", "end": "6:00"}]}},
+        "spec.availability.windows[0].start",
+        "should match",
+    ),
+    "mac with a day of no week": Bad(
+        MAC,
+        {"spec.availability": {"timeZone": "UTC", "windows": [{"days": ["Monday"], "start": "20:00", "end": "06:00"}]}},
+        "spec.availability.windows[0].days[0]",
+        "supported values",
+    ),
+    "mac whose rental ends before it begins": Bad(
+        MAC,
+        {"spec.availability": {"rentalStart": "2026-12-01T00:00:00Z", "rentalEnd": "2026-12-01T00:30:00+01:00"}},
+        "spec.availability",
+        "write a rentalEnd after rentalStart",
+    ),
+    "mac whose rental ends on no day": Bad(
+        MAC, {"spec.availability": {"rentalEnd": "2026-02-30T00:00:00Z"}}, "spec.availability.rentalEnd", "date-time"
+    ),
+    "mac with a time zone of blanks": Bad(
+        MAC, {"spec.availability": {"timeZone": "Europe Berlin"}}, "spec.availability.timeZone", "should match"
+    ),
+    "mac that drains in a way that is none": Bad(
+        MAC, {"spec.drain": {"mode": "Kill"}}, "spec.drain.mode", "supported values"
+    ),
+    "mac that drains for ever": Bad(
+        MAC, {"spec.drain": {"deadlineSeconds": 604801}}, "spec.drain.deadlineSeconds", "less than or equal to 604800"
+    ),
+}

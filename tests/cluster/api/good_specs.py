@@ -1,0 +1,103 @@
+"""Objects of every kind that the API server accepts."""
+
+from __future__ import annotations
+
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, RERUN, SHARD, SPEAK, Json, changed
+
+GOOD: dict[str, Json] = {
+    "contract": CONTRACT,
+    "contract with equal shortest and longest clip": changed(
+        CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}
+    ),
+    "contract with a bound for its ladder": changed(
+        CONTRACT, {"spec.slo": {"offlineTailP95": "30s"}, "spec.batching": {"ladder": {}}}
+    ),
+    "contract with bytes as a number": changed(CONTRACT, {"spec.input.maxClipBytes": 1048576}),
+    "contract with everything": changed(
+        CONTRACT,
+        {
+            "spec.input.encodings": ["pcm16", "float32"],
+            "spec.input.decoders": ["mlx-audio-io"],
+            "spec.conversions": {
+                "resample": {"toHz": 16000, "quality": "soxr_hq"},
+                "downmix": {"mode": "Mean"},
+                "windows": {"length": "60s"},
+            },
+            "spec.output": {"formats": ["jsonl", "srt", "vtt"], "timestamps": "Word"},
+            "spec.buffer": {"headroomPercent": 50},
+            "spec.batching": {"ladder": {"from": 1, "to": 4}, "memoryCap": "4Gi"},
+            "spec.retries": {"maxRetries": 0, "classes": []},
+            "spec.quarantine": {"haltFanOutPercent": 10, "retainFor": "24h"},
+            "spec.failureBudget": {"retriesPerHour": 50, "quarantinedMinutes": 30},
+            "spec.completeness": {"minCoveragePercent": 80, "unspokenText": "Quarantine"},
+            "spec.scratch": {"maxBytes": "1Gi"},
+        },
+    ),
+    "job": JOB,
+    "job that speaks": SPEAK,
+    "job of only some clips": changed(JOB, {"spec.only": "0-3,7", "spec.maxMachineSeconds": 100000}),
+    "rerun": RERUN,
+    "rerun of some clips": changed(RERUN, {"spec.source.select": "Indexes", "spec.source.indexes": "3,7-9"}),
+    "rerun that speaks": changed(RERUN, {"spec.task": "Synthesize", "spec.synthesis": {"voice": "default"}}),
+    "job that speaks with a recorded voice": changed(
+        SPEAK, {"spec.synthesis": {"mode": "CustomVoice", "reference": {"uri": "file:///v.wav", "text": "one two"}}}
+    ),
+    "job that speaks a manifest of texts": changed(
+        SPEAK, {"spec.input": {"manifest": {"uri": "https://example.com/texts.jsonl"}}}
+    ),
+    "job with a model of objects": changed(
+        JOB, {"spec.model": {"uri": "https://example.com/model/", "digest": "sha256:" + "0" * 64}}
+    ),
+    "job with a hub model": changed(JOB, {"spec.model": {"hub": {"id": "org/model", "revision": "main"}}}),
+    "job with an absolute model path": changed(JOB, {"spec.model": {"path": "/models/mine"}}),
+    "job with s3 and credentials": changed(
+        JOB, {"spec.input": {"prefix": {"uri": "s3://calls/2026/"}}, "spec.credentialsSecretRef": {"name": "s3"}}
+    ),
+    "job with the longest name": changed(JOB, {"metadata.name": "n" * 52}),
+    "job with a selector": changed(
+        JOB,
+        {
+            "spec.macSelector": {
+                "matchExpressions": [
+                    {"key": "site", "operator": "In", "values": ["berlin"]},
+                    {"key": "retired", "operator": "DoesNotExist"},
+                ]
+            }
+        },
+    ),
+    "job with tolerations": changed(
+        JOB,
+        {
+            "spec.tolerations": [
+                {"key": "rented", "value": "night", "effect": "NoSchedule"},
+                {"key": "example.com/noisy", "operator": "Exists"},
+                {"operator": "Exists"},
+            ]
+        },
+    ),
+    "job with requirements": changed(
+        JOB,
+        {"spec.requirements": {"memory": "16Gi", "chips": ["M2", "M4 Pro"], "homogeneous": True}, "spec.priority": -9},
+    ),
+    "mac with taints": changed(
+        MAC, {"spec.taints": [{"key": "rented", "value": "night"}, {"key": "noisy", "effect": "NoSchedule"}]}
+    ),
+    "process shard": SHARD,
+    "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),
+    "mac": MAC,
+    "mac with hours, a rental and a drain": changed(
+        MAC,
+        {
+            "spec.availability": {
+                "timeZone": "America/Argentina/Buenos_Aires",
+                "windows": [
+                    {"days": ["Sat", "Sun"], "start": "00:00", "end": "24:00"},
+                    {"start": "20:00", "end": "06:00"},
+                ],
+                "rentalStart": "2026-12-01T00:00:00Z",
+                "rentalEnd": "2027-01-01T00:00:00+01:00",
+            },
+            "spec.drain": {},
+        },
+    ),
+}

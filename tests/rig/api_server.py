@@ -1,0 +1,66 @@
+"""Asks a kube-apiserver as kubectl does, without a process for each of hundreds of questions."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Self, cast
+
+import httpx
+
+from voxfleet_api import API_VERSION
+from voxfleet_api.kinds import KINDS
+from voxfleet_dev.controlplane import ControlPlane
+
+NAMESPACE = "default"
+_MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+class Refused(Exception):
+    """The server's own words."""
+
+
+class ApiServer:
+    """Objects of VoxFleet's kinds, in the namespace `default`. Unknown fields are refused, as kubectl has them be."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._http = httpx.Client(
+            base_url=f"{control_plane.url}/apis/{API_VERSION}",
+            headers={"Authorization": f"Bearer {control_plane.token}"},
+            params={"fieldValidation": "Strict", "fieldManager": "tests"},
+            verify=ssl.create_default_context(cafile=str(control_plane.ca_file)),
+            trust_env=False,
+            timeout=60,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def create(self, body: dict[str, object], *, dry_run: bool = False) -> dict[str, Any]:
+        """What the server stores, or with `dry_run` would store. Raises Refused."""
+        params = {"dryRun": "All"} if dry_run else {}
+        return _answer(self._http.post(_path(str(body["kind"])), json=body, params=params))
+
+    def patch(self, kind: str, name: str, body: dict[str, object], subresource: str = "") -> dict[str, Any]:
+        """Merges `body` into the object. Raises Refused."""
+        return _answer(self._http.patch(_path(kind, name, subresource), json=body, headers=_MERGE))
+
+    def delete(self, kind: str, name: str) -> None:
+        """Nothing to delete is no error."""
+        answer = self._http.delete(_path(kind, name))
+        assert answer.status_code in (200, 404), answer.text
+
+
+def _path(kind: str, *parts: str) -> str:
+    crd = next(known.crd for known in KINDS if known.crd.kind == kind)
+    space = f"/namespaces/{NAMESPACE}" if crd.scope == "Namespaced" else ""
+    return "/".join(part for part in (f"{space}/{crd.plural}", *parts) if part)
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    answer = cast("dict[str, Any]", response.json())
+    if response.is_error:
+        raise Refused(answer["message"])
+    return answer

@@ -1,0 +1,88 @@
+"""A MacAgent in every state that its conditions tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.unit.operator.decisions.bodies import mac_agent
+from tests.unit.operator.decisions.job_objects import NOW
+from tests.unit.operator.decisions.memory_api import Clock
+from tests.unit.operator.decisions.memory_fleet import Agent, facts
+from tests.unit.operator.decisions.world import World
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.protocol import MachineFacts
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.status import mac_status
+
+FACTS = facts(Agent("mac-a", Clock(), World().random))
+CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
+SILENT = replace(CONNECTED, connected=False, machine=None)
+OUT_OF_REACH = (
+    Reason.UNKNOWN,
+    Reason.CONNECTING,
+    Reason.INVALID_SPEC,
+    Reason.SECRET_NOT_FOUND,
+    Reason.SECRET_FORBIDDEN,
+    Reason.SECRET_INCOMPLETE,
+    Reason.SECRET_UNREADABLE,
+    Reason.SSH_UNREACHABLE,
+    Reason.SSH_AUTHENTICATION_FAILED,
+    Reason.HOST_KEY_MISMATCH,
+    Reason.AGENT_UNREACHABLE,
+    Reason.AGENT_TOKEN_REFUSED,
+    Reason.IDENTITY_MISMATCH,
+    Reason.OTHER_CONTROL_PLANE,
+    Reason.DUPLICATE_MACHINE,
+    Reason.EPOCH_NOT_BELIEVED,
+)
+"""Why a session is not in contact with its Mac."""
+NIGHT: dict[str, object] = {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}
+EXCLUSION = MacExclusion(until="2026-11-20T22:10:00Z", failures=5, failure_class="GpuAbortTimeout", times=1)
+
+
+def mac_states() -> dict[str, MacAgent]:
+    incompatible = _facts(runtime_compatible=False, runtime_message="mlx 0.1 is too old")
+    return {
+        "nobody has seen it": MacAgent.load(mac_agent("mac-a")),
+        "takes attempts": _mac(CONNECTED),
+        **{f"never reached, {reason}": _mac(replace(SILENT, reason=reason, message="why")) for reason in OUT_OF_REACH},
+        "out of contact since": _mac(
+            replace(CONNECTED, connected=False, reason=Reason.SSH_UNREACHABLE, message="no route to host")
+        ),
+        "rebooted": _mac(replace(CONNECTED, machine=_facts(boot_id="next"))),
+        "with an upgraded agent": _mac(replace(CONNECTED, machine=_facts(versions={"voxfleet": "9"}))),
+        "with another machine behind its name": _mac(replace(CONNECTED, machine=_facts(hardware_id="other"))),
+        "with an incompatible runtime": _mac(replace(CONNECTED, machine=incompatible)),
+        "with a row that does not verify": _mac(replace(CONNECTED, ledger_error="ledger row c#0: was changed")),
+        "unschedulable": _mac(CONNECTED, unschedulable=True),
+        "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
+        "drained": _mac(CONNECTED, drain={}),
+        "outside its window": _mac(CONNECTED, availability=NIGHT),
+        "outside its rental": _mac(CONNECTED, availability={"rentalEnd": "2026-01-01T00:00:00Z"}),
+        "in a zone that does not exist": _mac(CONNECTED, availability={**NIGHT, "timeZone": "Europe/Berln"}),
+        "excluded because it fails too often": _mac(CONNECTED, exclusion=EXCLUSION),
+        "being deleted": _mac(CONNECTED, deleted=True),
+    }
+
+
+def _facts(**changes: object) -> MachineFacts:
+    return FACTS.model_copy(update=changes)
+
+
+def _mac(
+    view: MacView,
+    *,
+    left: Sequence[str] = (),
+    exclusion: MacExclusion | None = None,
+    deleted: bool = False,
+    **spec: object,
+) -> MacAgent:
+    body = mac_agent("mac-a", **spec)
+    if deleted:
+        body["metadata"]["deletionTimestamp"] = NOW
+    mac = MacAgent.load(body)
+    return mac.model_copy(update={"status": mac_status(mac, view, NOW, exclusion, left)})
