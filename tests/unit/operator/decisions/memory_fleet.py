@@ -354,9 +354,9 @@ class MemoryFleet:
         known = {*old.attempts, *view.attempts} | {key for key in view.usage if view.usage[key] != old.usage.get(key)}
         return dropped | {key.shard_uid for key in known}
 
-    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         if self.view(mac.name).connected:
-            self._mailbox(mac.name).put(key, request)
+            self._mailbox(mac.name).put(key, request, renews=renews)
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         return self._mailbox(mac.name).answer(order, key)
@@ -387,7 +387,7 @@ class MemoryFleet:
             answer = AgentAnswer(outcome, self._clock.seconds, refusal)
             if letter.request is not None:
                 given = (letter.request.credentials, letter.request.uri_prefixes)
-                answer = AgentAnswer(outcome, self._clock.seconds, refusal, *given)
+                answer = AgentAnswer(outcome, self._clock.seconds, refusal, *given, renews=letter.renews)
             mailbox.answered(letter, answer)
             answered.add(letter.key.shard_uid)
         return answered
