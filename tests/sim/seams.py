@@ -35,6 +35,7 @@ def replaced(
         (kube, "parse", server.parsed.parse),
         (watch, "parse", server.parsed.parse),
         (shard_decide, "TABLE", CountingTable(shard_decide.TABLE, edges, "shard.")),
+        (shard_decide, "RECALLED", CountingTable(shard_decide.RECALLED, edges, "recall.", values=False)),
         (statement_decide, "INTERVAL_SECONDS", statement_seconds),
         (leader, "RETRY_SECONDS", leader.RETRY_SECONDS * leader_factor),
         (leader, "RENEW_DEADLINE_SECONDS", leader.RENEW_DEADLINE_SECONDS * leader_factor),
