@@ -8,8 +8,10 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import httpx
+from tests.sim.light_http import Request, Response
 from tests.sim.machine import Machine
 from tests.sim.network import Network
 from tests.sim.virtual_loop import Process
@@ -64,13 +66,13 @@ class EventLines(httpx.AsyncByteStream):
         self.open = False
 
 
-class AgentTransport(httpx.AsyncBaseTransport):
+class AgentTransport:
     def __init__(self, process: Process, machine: Machine, network: Network) -> None:
         self._process = process
         self._machine = machine
         self._network = network
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle(self, request: Request) -> Response:
         self._process.check_alive()
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         lines = EventLines()
@@ -98,13 +100,13 @@ class AgentTransport(httpx.AsyncBaseTransport):
         if found.status == 0:
             raise httpx.ConnectError("connection refused")
         if found.lines is not None:
-            return httpx.Response(found.status, stream=lines, headers=found.headers)
-        return httpx.Response(found.status, stream=httpx.ByteStream(found.content), headers=found.headers)
+            return Response(request, found.status, dict(found.headers or {}), stream=lines)
+        return Response(request, found.status, dict(found.headers or {}), found.content)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    transport: httpx.AsyncBaseTransport
+    transport: AgentTransport
     base_url: str = "http://agent"
     refusal: DialError | None = None
 
@@ -142,7 +144,7 @@ class SimDialer:
         if machine.gone or self._network.is_down(name, host) or self._network.is_down(host, name):
             await asyncio.sleep(10)
             raise DialError(Reason.SSH_UNREACHABLE, f"no route to {host}")
-        yield Connection(AgentTransport(self._process, machine, self._network))
+        yield cast("AgentConnection", Connection(AgentTransport(self._process, machine, self._network)))
 
 
 async def stream(
@@ -190,7 +192,7 @@ async def stream(
         reset()
 
 
-async def route(machine: Machine, request: httpx.Request) -> Answer:
+async def route(machine: Machine, request: Request) -> Answer:
     agent, disk, path, method = machine.agent, machine.disk, request.url.path, request.method
     assert agent is not None
     caller = Caller(

@@ -56,6 +56,8 @@ async def run_stage(
         boundaries = work.boundaries
         if spec.plan.source is not None:
             clips = agent.machine.store.left_by(spec.plan.source)
+            if not clips:
+                raise StageFailed(FailureClass.INVALID_INPUT)
             boundaries = (*range(0, clips, RERUN_SHARD_CLIPS), clips)
         plan = PlanResult(
             manifest_sha256=sha256_hex(f"{spec.job.uid}/{spec.attempt}".encode()),

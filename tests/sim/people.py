@@ -11,14 +11,15 @@ from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.job_source import SourceSelect
 from voxfleet_cli.command_line import Refused
 from voxfleet_cli.job_verbs import Verb, change_of
-from voxfleet_cli.reruns import rerun_of
-from voxfleet_operator.kube import NotFound
+from voxfleet_cli.reruns import NOT_COPIED, rerun_of
+from voxfleet_operator.kube import AlreadyExists, NotFound
 from voxfleet_operator.queue import Key
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 POLL_SECONDS = 3.0
+AT_ONCE_SHARE = 0.3
 
 
 def says(world: World, key: Key, verb: Verb) -> bool:
@@ -34,7 +35,10 @@ def says(world: World, key: Key, verb: Verb) -> bool:
 
 
 async def runs_again(world: World, key: Key, longest_seconds: float) -> None:
-    """Waits for the job's end, and applies a job with the clips that it left."""
+    """Applies a job with the clips that another one leaves, once that has ended or, as GitOps does, at once."""
+    if world.random.random() < AT_ONCE_SHARE:
+        _apply_at_once(world, key)
+        return
     until = world.loop.time() + longest_seconds
     while world.loop.time() < until:
         await asyncio.sleep(POLL_SECONDS)
@@ -51,8 +55,19 @@ async def runs_again(world: World, key: Key, longest_seconds: float) -> None:
             return
 
 
+def _apply_at_once(world: World, key: Key) -> None:
+    job, select = AudioBatchJob.load(world.server.get(key)), SourceSelect.QUARANTINED
+    document = {name: value for name, value in world.server.get(key)["spec"].items() if name not in NOT_COPIED}
+    spec = {**document, "source": {"jobRef": {"name": key.name}, "select": select.value}}
+    metadata = {"name": f"{key.name}-later", "namespace": key.namespace}
+    _apply(world, job, {"kind": key.kind, "metadata": metadata, "spec": spec}, select)
+
+
 def _apply(world: World, job: AudioBatchJob, body: dict[str, object], select: SourceSelect) -> None:
+    try:
+        created = world.server.create(body)
+    except AlreadyExists:  # somebody else was faster
+        return
     world.edges[f"people.rerun {select}"] += 1
-    created = world.server.create(body)
     work = world.site.work[job.metadata.uid]
     world.site.work[created["metadata"]["uid"]] = JobWork((), work.clip_seconds, poison=frozenset())

@@ -185,19 +185,19 @@ def _a_mac_that_parked_its_work_is_lost(random: Random) -> tuple[PlannedFault, .
 def _a_mac_is_to_be_empty_while_it_works(random: Random) -> tuple[PlannedFault, ...]:
     return (
         PlannedFault(random.uniform(0, 5), random.choice(["mac-drains", "window-closes", "rental-ends"]), "working"),
-        *([PlannedFault(random.uniform(5, 60), "partition")] if random.random() < 0.5 else ()),
+        *([PlannedFault(random.uniform(0, 25), "partition")] if random.random() < 0.5 else ()),
     )
 
 
 def _what_a_job_leaves_runs_again(random: Random) -> tuple[PlannedFault, ...]:
     return (
         *([PlannedFault(random.uniform(0, 10), "job-cancelled", "working")] if random.random() < 0.5 else ()),
-        PlannedFault(random.uniform(0, 10), "job-rerun", "finalizing"),
+        PlannedFault(random.uniform(0, 10), "job-rerun", random.choice(["working", "finalizing"])),
     )
 
 
 THEMED_SHARE = 0.25
-DEADLY_SHARE = 0.06
+DEADLY_SHARE = 0.03
 """Of jobs, of which one clip brings down the attempts that get to it."""
 IN_THEMES_ALONE = frozenset(
     {"all-macs-gone", "cut-off-until-replaced", "jobs-at-fault", "lanes-taken", "mac-asleep-long"}
