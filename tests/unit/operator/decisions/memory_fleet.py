@@ -396,8 +396,10 @@ class MemoryFleet:
         await self._hop(mac, before=True)
         agent = self.agents[mac]
         if letter.request is None:
-            agent.delete(letter.key)
+            gone = agent.delete(letter.key)
             await self._hop(mac)
+            if not gone:
+                return Outcome.DELETING
             view = self.view(mac)
             left = {key: report for key, report in view.attempts.items() if key != letter.key}
             self._views[mac] = replace(view, attempts=left)
